@@ -61,14 +61,9 @@ SHORT = (
 
 @dataclass(frozen=True)
 class Case:
-    """Two ways to compute the same result, timed alternately.
+    """Two ways to compute the same result, each run as many times as its argument says.
 
-    Parameters
-    ----------
-    theirs, ours : callable
-        Run the computation as many times as the argument specifies.
-    flops : float
-        Floating-point operations of one computation, counting only the products of the LSTM.
+    `flops` are the floating-point operations of one computation, of the products of the LSTM alone.
     """
 
     theirs: Side
@@ -79,24 +74,14 @@ class Case:
 def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case:
     """Make one comparison and check that both sides agree.
 
-    Parameters
-    ----------
-    kind : str
-        One of `KINDS`. ``"inference"`` is a forward pass under ``no_grad``. In training, torch
-        runs forward, cross entropy and backward, without an optimizer step. Our side does the same
-        through autograd (``"training, autograd"``) or with the loss inside the operator
-        (``"training, loss()"``); ``"training, train_epoch"`` is a step of the native epoch engine
-        that `fit` uses: gather, forward, loss, backward *and* an SGD update of the parameters.
-    shape : Shape
-        Sizes.
-    uniform_lengths : bool, default=False
-        Draw lengths uniformly from 1 to T. torch gets a packed sequence, and packing counts in its
-        time; only valid steps count as flops.
+    ``"inference"`` is a forward pass under ``no_grad``. In training, torch runs forward, cross
+    entropy and backward, without an optimizer step. Our side does the same through autograd
+    (``"training, autograd"``) or with the loss inside the operator (``"training, loss()"``);
+    ``"training, train_epoch"`` is a step of the native epoch engine that `fit` uses: gather,
+    forward, loss, backward *and* an SGD update of the parameters.
 
-    Raises
-    ------
-    EnvironmentProblemError
-        If the results differ.
+    With `uniform_lengths`, lengths are drawn from 1 to T. torch gets a packed sequence, and packing
+    counts in its time; only valid steps count as flops.
     """
     problem = _Problem(shape, uniform_lengths)
     steps = shape.n_windows * shape.n_timesteps
@@ -243,23 +228,9 @@ def alternate(
 ) -> NDArray[np.float64]:
     """Time several sides alternately, so that drift affects all of them equally.
 
-    Parameters
-    ----------
-    *sides : callable
-        Functions to time; the argument is the number of repetitions.
-    rounds : int, default=21
-        Timings of each; the order is reversed in every second round.
-    at_least_s : float, default=15e-3
-        Minimum duration of one timing; faster functions are repeated.
-    warm_up_s, warm_up_runs : default=0.05 and 3
-        Warm-up of each side: minimum seconds and minimum number of runs.
-    budget_s : float, default=10.0
-        If all rounds would take longer, fewer are run, but at least three if three were requested.
-
-    Returns
-    -------
-    ndarray of shape (len(sides), rounds taken)
-        Seconds of one computation.
+    Returns the seconds of one computation, (len(sides), rounds taken); the order is reversed in
+    every second round. One timing takes `at_least_s`, so faster functions are repeated. If all
+    rounds would take longer than `budget_s`, fewer are run, but at least three if requested.
     """
     repeats: list[int] = []
     one_round_s = 0.0
@@ -299,13 +270,8 @@ def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
     """Time a case, and in the same rounds two limits on torch's threads.
 
     The peak is that of multiply-adds in registers; sgemm is torch's product of two float32 matrices
-    of 512 x 512, the most that can be hoped for from a product that reads memory.
-
-    Returns
-    -------
-    dict
-        `summarize`'s entries; `theirs_gflops`, `ours_gflops`, `peak_gflops` and `sgemm_gflops`;
-        `theirs_of_peak`, `ours_of_peak`, `theirs_of_sgemm` and `ours_of_sgemm`, as fractions.
+    of 512 x 512, the most that can be hoped for from a product that reads memory. Returns
+    `summarize`'s entries, and of both sides gflops and their fractions of the limits.
     """
     threads = torch.get_num_threads()
     multiply_add = torch.ops.sensorseq.multiply_add_flops
@@ -353,21 +319,9 @@ def run_short(
     rounds: int = 9,
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a few shapes in well under half a minute.
+    """Measure a few shapes in well under half a minute; each row has the entries of `measure`.
 
-    Parameters
-    ----------
-    threads : int, optional
-        Threads of torch during the measurement; unchanged by default.
-    rounds : int, default=9
-        See `alternate`.
-    progress : callable, optional
-        Called with the number of finished rows and the total.
-
-    Returns
-    -------
-    dict
-        `environment`, `threads` and `rows`, each with `what`, `shape` and the entries of `measure`.
+    `progress` is called with the number of finished rows and the total.
     """
     wanted = [(kind, shape) for kind in KINDS for shape in SHORT]
     rows: list[dict[str, Any]] = []

@@ -42,16 +42,9 @@ _PROFILED_STEPS = 5
 class Precision:
     """The precision of both sides, and the error relative to float32 that it allows.
 
-    Parameters
-    ----------
-    dtype : torch.dtype
-        Type of weights and inputs on both sides.
-    allows_tf32 : bool
-        Whether torch may use TF32 in RNNs, its default.
-    n_padded : int, default=0
-        Number of channels to which cuDNN's input is zero-padded, if its fastest kernels need that.
-    tolerance : float
-        Largest relative error (L2) against float32 in IEEE arithmetic of the same weights.
+    `allows_tf32` says whether torch may use TF32 in RNNs, its default. cuDNN's input is zero-padded
+    to `n_padded` channels, if its fastest kernels need that. `tolerance` is the largest relative
+    error (L2) against float32 in IEEE arithmetic of the same weights.
     """
 
     dtype: torch.dtype
@@ -85,13 +78,7 @@ def allowing_tf32(allowed: bool) -> Iterator[None]:
 
 
 def check_gpu() -> None:
-    """Raise an error if there is no GPU.
-
-    Raises
-    ------
-    EnvironmentProblemError
-        If torch is built without CUDA, or finds no GPU.
-    """
+    """Raise an EnvironmentProblemError if torch is built without CUDA, or finds no GPU."""
     if torch.cuda.is_available():
         return
     why = "finds none" if torch.version.cuda else "is built without CUDA"
@@ -118,18 +105,7 @@ def why_framework(device: torch.device, shape: Shape, precision: Precision) -> s
 class Problem:
     """The same network and data for both sides, randomly drawn for each instance.
 
-    Parameters
-    ----------
-    shape : Shape
-        Sizes.
-    precision : Precision
-        Precision of both sides.
-    device : torch.device
-        Device to run on.
-    uniform_lengths : bool, default=False
-        Draw lengths uniformly from 1 to T. Packing the sequences counts in torch's time.
-    seed : int, optional
-        Seed of weights and data; random by default.
+    With `uniform_lengths`, lengths are drawn from 1 to T. Packing counts in torch's time.
     """
 
     def __init__(
@@ -244,17 +220,9 @@ def relative_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[fl
 
 
 def compare(problem: Problem, kind: str) -> dict[str, Any]:
-    """Compare both sides with IEEE float32.
+    """Return the errors of both sides' logits, and gradients in training, against IEEE float32.
 
-    Returns
-    -------
-    dict
-        `theirs_error` and `ours_error`: errors of the logits and, in training, of the gradients.
-
-    Raises
-    ------
-    EnvironmentProblemError
-        If our error exceeds what the precision explains.
+    Raises an EnvironmentProblemError if our error exceeds what the precision explains.
     """
     exact = problem.exact(kind)
     theirs, ours = (
@@ -368,35 +336,11 @@ def measure(
     budget_s: float = 2.0,
     at_least_s: float = 15e-3,
 ) -> list[dict[str, Any]]:
-    """Compare the results of both sides, then time them in every mode.
+    """Compare the results of both sides, then time them in every mode; return a row for each.
 
-    Parameters
-    ----------
-    kind : str
-        One of `KINDS`.
-    shape : Shape
-        Sizes.
-    precision : str
-        One of `PRECISIONS`.
-    device : torch.device
-        Device to run on.
-    modes : sequence of str, default=MODES
-        Ways of timing.
-    rounds, budget_s, at_least_s
-        See `sensorseq.benchmark.alternate`; the profiler runs at most five rounds.
-
-    Returns
-    -------
-    list of dict
-        For each mode `what`, `precision`, `mode`, `shape`, `served_by`, the errors, the seed and
-        the entries of `sensorseq.benchmark.summarize`. `ratio` is above 1 if ours is faster. It is
-        1, with a `reason` and without timings, if torch serves the shape; None, with a `reason`,
-        if one side cannot run in this mode.
-
-    Raises
-    ------
-    EnvironmentProblemError
-        If the results differ.
+    `ratio` is above 1 if ours is faster. It is 1, with a `reason` and without timings, if torch
+    serves the shape; None, with a `reason`, if one side cannot run in this mode. The profiler runs
+    at most five rounds.
     """
     chosen = PRECISIONS[precision]
     same: dict[str, Any] = {"what": kind, "precision": precision, "shape": list(shape)}
@@ -446,14 +390,7 @@ def _compare_replay(problem: Problem, kind: str, replay: Call) -> None:
 def measure_framework(
     shape: Shape, precision: str, device: torch.device, *, rounds: int = 3
 ) -> dict[str, Any]:
-    """Measure the time torch's own LSTM takes per timestep, and its kernels.
-
-    Returns
-    -------
-    dict
-        `inference_us_a_step` and `training_us_a_step`, medians of the device's busy time, each
-        with `_p10` and `_p90`, and `inference_kernels` and `training_kernels`.
-    """
+    """Measure the device's busy time that torch's own LSTM takes per timestep, and its kernels."""
     chosen = PRECISIONS[precision]
     row: dict[str, Any] = {"what": "torch alone", "precision": precision, "shape": list(shape)}
     with allowing_tf32(chosen.allows_tf32):
@@ -502,26 +439,9 @@ def run_short(
     rounds: int = 9,
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a few shapes against cuDNN in about half a minute.
+    """Measure a few shapes against cuDNN in about half a minute; by default on the current GPU.
 
-    Parameters
-    ----------
-    device : torch.device, optional
-        The current GPU by default.
-    rounds : int, default=9
-        See `sensorseq.benchmark.alternate`.
-    progress : callable, optional
-        Called with the number of finished comparisons and the total.
-
-    Returns
-    -------
-    dict
-        `environment` and `rows`, see `measure`.
-
-    Raises
-    ------
-    EnvironmentProblemError
-        If there is no GPU, or results differ.
+    `progress` is called with the number of finished comparisons and the total.
     """
     if device is None:
         check_gpu()

@@ -80,15 +80,10 @@ def check_separate(windows: CheckedWindows) -> CheckResult:
 
 
 def connect_shared(windows: CheckedWindows) -> tuple[NDArray[np.int64], int]:
-    """Join windows that hold the same samples.
+    """Join windows that hold the same samples; return the number of each window's stretch from 0.
 
-    Returns
-    -------
-    stretch : ndarray of shape (N,), int64
-        Windows that are joined, over others or directly, have the same number, from 0.
-    n_across : int
-        Windows joined to one of another group, or without groups to any; 0 when they are so few
-        that a sensor at rest explains it.
+    Also return how many are joined to a window of another group, or without groups to any; 0 when
+    they are so few that a sensor at rest explains it.
     """
     n_windows = len(windows)
     X = np.ascontiguousarray(windows.X, np.float32)

@@ -29,17 +29,7 @@ def chance_of(
     """Return the probability of this many correct votes, and of all correct, by pure chance.
 
     An exact permutation test: in each trial the labels of the held-out recordings may be in any
-    order.
-
-    Parameters
-    ----------
-    votes, drawn : list of ndarray of shape (n_recordings,)
-        For each trial, the class the network votes for and the class that was drawn.
-
-    Returns
-    -------
-    p, smallest_p : float
-        `smallest_p` is the value that votes without an error would have.
+    order. `votes` and `drawn` are the class voted for and drawn, (n_recordings,) in each trial.
     """
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
     by_chance, perfect = np.ones(1), 1.0

@@ -62,14 +62,7 @@ _REFERENCE_WORK = 4 * 64 * (64 + 1)  # of a step in time of one window: one laye
 class ShortTraining:
     """What a short training recorded.
 
-    Parameters
-    ----------
-    history : History
-        One row for each epoch.
-    outputs : ndarray of shape (N, K)
-        Of the validation windows, after the last epoch.
-    score_name : str
-        ``"accuracy"`` or ``"r2"``.
+    `outputs` (N, K) are of the validation windows, after the last epoch.
     """
 
     history: History
@@ -105,22 +98,9 @@ def run_trial(
     stop: StopAt | None = None,
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> ShortTraining:
-    """Train a twin of the estimator; the estimator itself is not touched.
+    """Train a twin of the estimator, with `arguments` in place of its own; leave itself as it is.
 
-    Parameters
-    ----------
-    estimator : SensorLSTMClassifier or SensorLSTMRegressor
-        Gives the arguments that are not among `arguments`.
-    train, validation : (X, y, lengths)
-        Windows.
-    arguments : mapping
-        In place of the estimator's own.
-    seed : int
-        Its `random_state`.
-    stop : StopAt, optional
-        Ends it early.
-    prepare : callable, optional
-        Gets the module before training.
+    `train` and `validation` are (X, y, lengths). `prepare` gets the module before training.
     """
     if estimator.scale == PHYSICAL:  # arrays bring no rated values
         arguments = {**arguments, "scale": "standard"}
@@ -152,12 +132,8 @@ def learn(
 ) -> tuple[float, int, str]:
     """Train once with each of some arguments until a score is reached.
 
-    First weights that are slow to learn are no bug, hence more than one attempt.
-
-    Returns
-    -------
-    best, n_epochs, in_words
-        The highest score, the epochs of all attempts, and the score in words.
+    First weights that are slow to learn are no bug, hence more than one attempt. Returns the
+    highest score, the epochs of all attempts, and the score in words.
     """
     name = SCORES[estimator._task]
     best, n_epochs = -math.inf, 0

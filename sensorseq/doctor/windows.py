@@ -23,22 +23,9 @@ _PIECE = 1024  # windows that are read from a file at once
 class CheckedWindows:
     """Windows with their targets and what they belong to.
 
-    Parameters
-    ----------
-    X : ndarray of shape (N, T, C)
-        Unscaled; `StoredSamples` where a file is larger than the buffer, see `held`.
-    lengths : ndarray of shape (N,), int64
-        Valid steps.
-    y : ndarray of shape (N,) or (N, K)
-        Class index, or the values of a regression.
-    classes : tuple
-        Labels by class index; empty for a regression.
-    groups : ndarray of shape (N,), or None
-        What a validation split keeps whole; None when nobody said.
-    recording : ndarray of shape (N,), or None
-        The recording each window was cut from, where it is known.
-    channels : tuple of str
-        Names.
+    X (N, T, C) is unscaled, and `StoredSamples` where a file is larger than the buffer, see `held`.
+    `y` is the index in `classes`, or the values of a regression (N,) or (N, K). A validation split
+    keeps `groups` whole; `recording` is what each window was cut from, where it is known.
     """
 
     X: NDArray[Any]
@@ -96,13 +83,7 @@ class CheckedWindows:
 
 
 def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any, task: str) -> CheckedWindows:
-    """Read the data as `fit` would; test windows of a split are left out.
-
-    Raises
-    ------
-    InputError
-        If there are no targets.
-    """
+    """Read the data as `fit` would; test windows of a split are left out."""
     recording, channels = None, None
     if isinstance(X, str | os.PathLike):
         X, _ = read_training_file(X)

@@ -110,20 +110,10 @@ class _FitArguments(NamedTuple):
 class PreparedFit:
     """A fit that is checked, split, scaled and ready to train.
 
-    Parameters
-    ----------
-    jobs : list of TrainingJob
-        The training of the network, or of every member of an ensemble; the report is on the first.
-    facts : dict
-        What the fluctuation report needs to know of the parts.
-    train_groups, validation_groups : ndarray or None
-        Groups of the windows of each part.
-    train_rows, validation_rows : ndarray or None
-        Which of the windows given to `fit` they are; None for windows given apart.
-    entropy : int
-        What the seeds are made from.
-    whole : WholeData, FeatureChoice or None
-        What follows on all windows, or why nothing does; None keeps what an earlier fit learned.
+    There is one job per member of an ensemble; the report and its `facts` are on the first.
+    `train_rows` and `validation_rows` are places among the windows given to `fit`; None for windows
+    given apart. `whole` says what follows on all windows, or why nothing does; None keeps what an
+    earlier fit learned.
     """
 
     jobs: list[TrainingJob]

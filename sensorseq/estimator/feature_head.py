@@ -32,13 +32,7 @@ _BLOCK = 512  # windows described at a time in prediction
 
 
 def check_features(features: Any) -> None:
-    """Raise unless `features` is an argument that the classifier takes.
-
-    Raises
-    ------
-    ArgumentError
-        Naming the known kinds.
-    """
+    """Raise an ArgumentError unless `features` is an argument that the classifier takes."""
     kinds = _as_list(features)
     for kind in kinds:
         is_name = isinstance(kind, str) and kind in NAMES
@@ -69,18 +63,10 @@ def is_classifier(kind: Any) -> bool:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One model that was tried on windows left out.
+    """A model that was tried on windows left out: ``"lstm"``, kind of features, or ``"together"``.
 
-    Parameters
-    ----------
-    name : str
-        ``"lstm"``, the kind of features, or ``"together"``.
-    log_loss : float
-        Mean over the windows left out, in nats, its scores scaled as well as possible.
-    accuracy : float
-        Share of them it classifies correctly.
-    weight : float or None
-        Factor of its scores in the logits; None for all together.
+    `log_loss` is the mean over these windows, in nats, its scores scaled as well as possible.
+    `weight` is the factor of its scores in the logits; None for all together.
     """
 
     name: str
@@ -91,18 +77,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class FeatureChoice:
-    """What the linear layer sees beside the pooled state, and why.
+    """The kinds of features the linear layer uses beside the pooled state, and the reason in words.
 
-    Parameters
-    ----------
-    names : tuple of str
-        Kinds of features that are used.
-    candidates : tuple of Candidate
-        Each model alone, then all together; empty when nothing was tried.
-    n_windows, n_folds : int
-        Windows left out, and how many fits they were left out of.
-    reason : str
-        Why these, in words.
+    `candidates` are each model alone, then all together; empty when nothing was tried. They were
+    compared on `n_windows` windows left out of `n_folds` fits.
     """
 
     names: tuple[str, ...] = ()
@@ -118,13 +96,7 @@ class FeatureChoice:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "FeatureChoice":
-        """Undo `to_dict`.
-
-        Parameters
-        ----------
-        stored : mapping
-            From `to_dict`.
-        """
+        """Undo `to_dict`."""
         candidates = tuple(Candidate(**tried) for tried in stored["candidates"])
         return cls(**{**stored, "names": tuple(stored["names"]), "candidates": candidates})
 
@@ -283,17 +255,7 @@ class FeatureHead:
         X: NDArray[Any],
         lengths: NDArray[np.int64] | None,
     ) -> NDArray[np.float64]:
-        """Return the logits of the LSTM and of the features as one.
-
-        Parameters
-        ----------
-        lstm_logits : ndarray of shape (n, K)
-            Of the LSTM alone.
-        X : ndarray of shape (n, t, c)
-            Scaled windows.
-        lengths : ndarray of shape (n,), int, or None
-            Valid steps.
-        """
+        """Add the features' logits of scaled windows (n, t, c) to those of the LSTM, (n, K)."""
         logits = self.lstm_weight * lstm_logits
         for start in range(0, len(X), _BLOCK):
             rows = slice(start, start + _BLOCK)
@@ -322,13 +284,7 @@ class FeatureHead:
     def restore(
         cls, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "FeatureHead":
-        """Undo `description` and `arrays`.
-
-        Raises
-        ------
-        ValueError
-            If weights do not fit the features.
-        """
+        """Undo `description` and `arrays`; raise a ValueError if they do not fit the features."""
         blocks: list[_Block] = []
         for name, settings in description["blocks"].items():
             if name not in NAMES:
@@ -339,13 +295,7 @@ class FeatureHead:
         return cls(_finite("the factor of the LSTM", description["lstm_weight"]), blocks, choice)
 
     def check(self, n_channels: int, n_outputs: int) -> None:
-        """Raise unless this fits a network.
-
-        Raises
-        ------
-        ValueError
-            If channels or outputs differ.
-        """
+        """Raise a ValueError unless this fits a network."""
         for block in self.blocks:
             if block.sizes != (n_channels, n_outputs):
                 raise ValueError(
@@ -390,13 +340,7 @@ def describe(how: Any, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> ND
 
 
 def try_functions(features: Any, data: "HeadData") -> None:
-    """Call the user's functions on two windows, so that a mistake is found before training.
-
-    Raises
-    ------
-    InputError
-        As `describe`.
-    """
+    """Call the user's functions on two windows, so that a mistake is found before training."""
     lengths = None if data.lengths is None else data.lengths[:2]
     for kind in _as_list(features):
         if callable(kind) and not is_classifier(kind):
@@ -405,22 +349,10 @@ def try_functions(features: Any, data: "HeadData") -> None:
 
 @dataclass(frozen=True)
 class HeadData:
-    """The windows a feature head is fitted on.
+    """The scaled windows a feature head is fitted on.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, t, c)
-        Scaled windows.
-    lengths : ndarray of shape (n,), int, or None
-        Valid steps.
-    class_index : ndarray of shape (n,), int
-        Class of each.
-    weight : ndarray of shape (n,)
-        Positive factor in the loss.
-    n_classes : int
-        K.
-    learn_rows : ndarray of int64
-        Windows that thresholds and convolutions are chosen from: never those held out.
+    `weight` are positive factors in the loss. Thresholds and convolutions are chosen from the
+    windows of `learn_rows`, which are never those held out.
     """
 
     X: NDArray[Any]
@@ -449,20 +381,8 @@ def fit_feature_head(
 ) -> FeatureHead:
     """Fit the linear layer on features by ridge regression, and weigh it against the LSTM.
 
-    Parameters
-    ----------
-    features : str, callable or list
-        As the classifier's argument, not None.
-    data : HeadData
-        All windows.
-    lstm_logits : ndarray of shape (n, K)
-        Of networks that did not train on the window; NaN for a window in no fold.
-    folds : sequence of (fit rows, test rows)
-        As the networks were trained.
-    rows : ndarray of int64
-        Windows of the final fit.
-    seed : SeedSequence
-        Of the random convolutions.
+    The `lstm_logits` (n, K) are of networks that did not train on the window, NaN for a window in
+    no fold; `folds` are the (fit rows, test rows) of those networks. The final fit is on `rows`.
     """
     drawn = np.arange(len(data.X))
     if len(data.X) > MOST_WINDOWS:

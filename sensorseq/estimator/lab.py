@@ -82,22 +82,9 @@ SAME_CLASSES = 0.02  # share of validation windows that may have another class b
 class FitOrigin:
     """The fit a report is of.
 
-    Parameters
-    ----------
-    estimator : SensorLSTM
-        Unfitted, with the arguments of the fit.
-    entropy : int
-        What the fit drew its generators from.
-    fit_s : float
-        Seconds it took.
-    is_whole : bool
-        Whether it began from first weights: not after a warm start.
-    module : LSTMLinear
-        The network with the weights that the training kept.
-    kept_epoch : int
-        Their epoch.
-    out_of_fold : tuple of ndarray, optional
-        Rows of X and their probabilities by networks that were trained without them.
+    `estimator` is unfitted, `entropy` is what the fit drew its generators from, and `is_whole` is
+    False after a warm start. `module` has the weights that the training kept, of `kept_epoch`.
+    `out_of_fold` are rows of X and their probabilities by networks trained without them.
     """
 
     estimator: "SensorLSTM"
@@ -109,12 +96,9 @@ class FitOrigin:
     out_of_fold: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
     def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitLab":
-        """Return what runs the fit again, on the data that it was given.
+        """Return what runs the fit again on the data it was given.
 
-        Raises
-        ------
-        ArgumentError
-            If this fit cannot be run again, or the data are not those of the fit.
+        Raises an ArgumentError if it cannot be run again, or the data are not those of the fit.
         """
         estimator = self._bare()
         if estimator._task != CLASSIFICATION:
@@ -160,19 +144,6 @@ class FitLab(Lab):
 
     Losses of the fixed training windows, of its record and of its arms, are in nats, or where
     another loss is minimised in units in which a guess costs as much as it does in nats.
-
-    Parameters
-    ----------
-    origin : FitOrigin
-        The fit.
-    record : TrainingRecord
-        What it noted.
-    estimator : SensorLSTM
-        One that prepared it again.
-    prepared : PreparedFit
-        What came of that.
-    data : tuple
-        Windows, targets and keywords it was given.
     """
 
     def __init__(

@@ -83,13 +83,7 @@ def read_known_labels(
 
 
 def check_classes(classes: Any, known: NDArray[Any] | None) -> NDArray[Any]:
-    """Return the classes of a `partial_fit`, sorted.
-
-    Raises
-    ------
-    ArgumentError
-        If both are missing, they differ, or are fewer than two.
-    """
+    """Return the classes of a `partial_fit`, sorted: those given, or those of earlier calls."""
     if classes is None:
         if known is None:
             raise ArgumentError(
@@ -119,13 +113,7 @@ def _check_number_of_classes(n_classes: int, n_windows: int, name: str) -> None:
 
 
 def draw_entropy(random_state: Any) -> int:
-    """Return the number that all generators of a fit are made from.
-
-    Raises
-    ------
-    ArgumentError
-        If it is something else.
-    """
+    """Return the number that all generators of a fit are made from."""
     try:
         return int(check_random_state(random_state).randint(2**31 - 1))
     except ValueError as error:

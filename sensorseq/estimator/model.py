@@ -262,13 +262,7 @@ _OF_THE_NETWORK = (*ARCHITECTURE, "dtype")
 def import_network(
     cls: Any, module: LSTMLinear, arguments: Mapping[str, Any], classes: Any, source: str
 ) -> Any:
-    """Return an estimator of class `cls` that predicts with `module`.
-
-    Raises
-    ------
-    ArgumentError
-        If an argument is determined by the network, or is scaling, which needs data.
-    """
+    """Return an estimator of class `cls` that predicts with `module`."""
     for name in (*_OF_THE_NETWORK, "scale"):
         if arguments.get(name) is not None:
             why = (

@@ -41,14 +41,8 @@ _NOISES = {  # statistics, with what they are of and their unit
 class Repair:
     """What repairing a fit came to.
 
-    Parameters
-    ----------
-    report : FluctuationReport
-        With the probes, and causes graded ``"repaired"`` where the second fit showed it.
-    changes : dict
-        Arguments the second fit had; empty when the first is kept.
-    fitted : SensorLSTM or None
-        The second fit; None when the first is kept.
+    The report has the probes, and causes graded ``"repaired"`` where the second fit showed it. When
+    the first fit is kept, `changes` is empty and `fitted` None.
     """
 
     report: FluctuationReport
@@ -69,17 +63,6 @@ def repair_fit(
 
     The second fit is kept when its verdict is better or its noise is lower by a factor of 1.5, and
     its validation accuracy is not lower by more than 2 points or one standard error.
-
-    Parameters
-    ----------
-    report : FluctuationReport
-        Of the fit.
-    X, y, given
-        What it was fitted on, with keywords.
-    refit : callable
-        Fits an estimator on the same.
-    verbose : int, default=0
-        1 says what is done.
     """
     if report.verdict not in TROUBLED:
         return Repair(report)

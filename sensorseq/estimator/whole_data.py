@@ -47,13 +47,7 @@ _FOLDS, _FEATURES, _REFIT = 101, 102, 103  # spawn keys of their seeds
 
 
 def check_whole_data(features: Any, refit: Any, warm_start: bool) -> None:
-    """Raise unless `features` and `refit` are arguments that the classifier takes.
-
-    Raises
-    ------
-    ArgumentError
-        Naming the known values.
-    """
+    """Raise an ArgumentError unless the classifier takes `features` and `refit`."""
     check_features(features)
     if refit is not None and refit not in REFITS:
         raise ArgumentError(f"refit={refit!r} is not 'auto', 'all' or None.")
@@ -68,29 +62,10 @@ def check_whole_data(features: Any, refit: Any, warm_start: bool) -> None:
 class WholeData:
     """All windows of a fit that may be trained on, and what is to be done with them.
 
-    Parameters
-    ----------
-    part : FitPart or None
-        Training and validation windows, in this order; None when validation windows were given
-        apart, which are never trained on.
-    data : TrainingData
-        They, scaled as the training part.
-    given : TrainingData or None
-        Validation windows given apart, scaled.
-    config : TrainingConfig
-        Of the fit on the training part.
-    n_train : int
-        Windows of the training part.
-    folds : list of (fit rows, test rows)
-        The first is that of the held-out part, if there is one.
-    features : str, callable, list or None
-        As the estimator's argument.
-    refits : bool
-        Whether what is kept learns from all windows.
-    entropy : int
-        What the seeds are made from.
-    keeps_folds : bool
-        Whether it does so by the networks of the folds, not by one trained on all windows.
+    `part` and the scaled `data` are training and then validation windows; validation windows given
+    apart are in `given` (scaled) alone, and `part` is None. The first fold is that of the held-out
+    part, if there is one. `refits`: what is kept learns from all windows, with `keeps_folds` by the
+    networks of the folds, else by one trained on all windows.
     """
 
     part: FitPart | None
@@ -148,10 +123,8 @@ def plan_whole_data(
 ) -> WholeData | FeatureChoice:
     """Decide what follows the fit on the training part; a choice says why nothing does.
 
-    Raises
-    ------
-    ArgumentError
-        If features or a refit were asked for by name where they are not possible.
+    Raises an ArgumentError if features or a refit were asked for by name where they are not
+    possible.
     """
     features, refit = estimator.features, estimator.refit
     obstacle = None

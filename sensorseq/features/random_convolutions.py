@@ -291,21 +291,10 @@ class RandomConvolutions:
 def choose_dilations(
     n_timesteps: int, n_features: int, max_dilations: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return dilations, and how many of a kernel's features each gets.
+    """Return the dilations, rising from 1, and how many of a kernel's features each gets.
 
-    Parameters
-    ----------
-    n_timesteps : int
-        Steps of the longest window; the kernel of the largest dilation is at most as long.
-    n_features : int
-        Features of one kernel.
-    max_dilations : int
-        Most dilations.
-
-    Returns
-    -------
-    dilations, features_per_dilation : ndarray of int32
-        Dilations rise from 1. What is left of the features after an equal share goes to the first.
+    The kernel of the largest dilation is at most `n_timesteps` long. What is left of the features
+    after an equal share goes to the first.
     """
     wanted = min(n_features, max_dilations)
     largest = max(0.0, np.log2(max(n_timesteps - 1, 1) / (_TAPS - 1)))

@@ -18,16 +18,8 @@ _BLOCK = 4096  # features
 class RidgeFit:
     """Ridge regression fitted on all windows, and its predictions for each fold's own windows.
 
-    Parameters
-    ----------
-    weight : ndarray of shape (F, K)
-        For features as they were given.
-    bias : ndarray of shape (K,)
-        Their constant.
-    out_of_fold : ndarray of shape (n, K)
-        Scores of each window by a fit on its fold's other rows; NaN for a window in no fold.
-    strength : float
-        The chosen one of `STRENGTHS`.
+    `weight` (F, K) is for features as they were given; `out_of_fold` (n, K) is NaN for a window in
+    no fold; `strength` is the chosen one of `STRENGTHS`.
     """
 
     weight: NDArray[np.float64]
@@ -45,28 +37,13 @@ def fit_ridge(
     loss: Callable[[NDArray[np.float64]], float],
     columns: Sequence[NDArray[np.int64]] | None = None,
 ) -> RidgeFit:
-    """Fit weighted ridge regression; choose its penalty by the loss on windows left out.
+    """Fit weighted ridge regression to `target` (n, K); the penalty with the smallest `loss` wins.
 
+    The features Z (n, F) are float32 of similar scale. `folds` are (fit rows, test rows), each
+    window tested at most once; `loss` gets the scores (n, K) of windows left out, NaN where there
+    are none. `columns` are the features that each fold, and then the final fit on `rows`, may use.
     The problem is solved among windows rather than features: one matrix of their products serves
     every fold and penalty.
-
-    Parameters
-    ----------
-    Z : ndarray of shape (n, F), float32
-        Features of similar scale.
-    target : ndarray of shape (n, K)
-        What to predict.
-    sample_weight : ndarray of shape (n,)
-        Factor of each window; one with factor 0 is not fitted on.
-    folds : sequence of (fit rows, test rows)
-        Each window is tested at most once.
-    rows : ndarray of int64
-        Windows of the final fit.
-    loss : callable
-        Gets the scores (n, K), NaN where there are none; the smallest value wins.
-    columns : sequence of ndarray of int64, optional
-        Features that each fold, and then the final fit, may use; all if None. The weights of the
-        others are 0.
     """
     rows = rows[sample_weight[rows] > 0]
     shared = (Z @ Z.T).astype(np.float64) if columns is None else np.empty((0, 0))

@@ -11,31 +11,12 @@ _LARGEST = 50.0  # of a weight: scores that separate all classes would go on to 
 def fit_stack(
     scores: NDArray[np.float64], class_index: NDArray[np.int64], weight: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the weights, not negative, whose sum of scores has the lowest log-loss.
+    """Return non-negative weights (m,) of m models' scores, and the log-loss, lowest at them.
 
-    The problem is convex. As in Platt's scaling, targets are smoothed by what so many windows
-    cannot tell from certainty, 1 / (n + 2), so that weights stay finite.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (m, n, k)
-        Of m models, for windows that none of them was fitted on.
-    class_index : ndarray of shape (n,), int
-        The class of each window.
-    weight : ndarray of shape (n,)
-        Factor of each window in the loss.
-
-    Returns
-    -------
-    weights : ndarray of shape (m,)
-        Factor of each model's scores.
-    log_loss : float
-        Mean over windows, in nats.
-
-    References
-    ----------
-    D. H. Wolpert, "Stacked Generalization", Neural Networks 5 (1992). J. Platt, "Probabilistic
-    Outputs for Support Vector Machines" (1999).
+    The scores (m, n, k) are for windows that no model was fitted on. The problem is convex, see
+    Wolpert, "Stacked Generalization", Neural Networks 5 (1992). As in Platt's scaling (1999),
+    targets are smoothed by what so many windows cannot tell from certainty, ``1 / (n + 2)``, so
+    that weights stay finite.
     """
     n_models, n, k = scores.shape
     smooth = 1.0 / (n + 2)

@@ -157,22 +157,7 @@ class SummaryFeatures:
 
 
 def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Describe each window by statistics of its channels.
-
-    Parameters
-    ----------
-    X : array-like of shape (N, T, C)
-        Windows.
-    lengths : array-like of shape (N,), int, optional
-        Valid steps; later steps are ignored.
-
-    Returns
-    -------
-    ndarray of shape (N, C * n_features), float64
-        For each channel, the statistics named in `FEATURES`. Bands are equal fifths of the
-        frequencies up to half the sample rate; powers exclude the mean. A statistic that needs a
-        longer window is 0.
-    """
+    """Return the statistics (N, C * n_features) of windows (N, T, C), see `SummaryFeatures`."""
     windows = np.asarray(X, np.float64)
     n, t, c = windows.shape
     valid = np.full(n, t) if lengths is None else np.asarray(lengths)

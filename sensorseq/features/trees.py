@@ -28,15 +28,10 @@ _ARRAYS = {
 class BoostedTrees:
     """The trees of a fitted HistGradientBoostingClassifier: arrays in, log-probabilities out.
 
-    Parameters
-    ----------
-    arrays : mapping of str to ndarray
-        Of every node of all trees, one tree after the other: ``feature`` (below 0: a leaf),
-        ``threshold`` (values up to it go left), ``left`` and ``right`` (nodes, always after their
-        own), ``value`` (of a leaf). ``root`` (n_iterations, n_trees) is the first node of each
-        tree, ``baseline`` (n_trees,) what their values are added to.
-    n_statistics : int
-        Columns of the statistics.
+    The arrays hold, for every node of all trees: ``feature`` (below 0: a leaf), ``threshold``
+    (values up to it go left), ``left`` and ``right`` (nodes, always after their own), ``value`` (of
+    a leaf). ``root`` (n_iterations, n_trees) is the first node of each tree, ``baseline``
+    (n_trees,) what their values are added to.
     """
 
     def __init__(self, arrays: Mapping[str, NDArray[Any]], n_statistics: int) -> None:
@@ -53,16 +48,9 @@ class BoostedTrees:
     def of(
         cls, fitted: Any, columns: NDArray[np.int64] | None = None, n_statistics: int = 0
     ) -> "BoostedTrees":
-        """Take the trees of a fitted classifier.
+        """Take the trees of a classifier fitted on numbers without missing values or categories.
 
-        Parameters
-        ----------
-        fitted : HistGradientBoostingClassifier
-            Fitted on numbers without missing values or categories.
-        columns : ndarray of int, optional
-            The statistics that it was fitted on, if it was not on all `n_statistics`.
-        n_statistics : int, default=0
-            Used with `columns` only.
+        `columns` are the statistics that it was fitted on, if not on all `n_statistics`.
         """
         nodes: list[dict[str, NDArray[Any]]] = []
         root: list[list[int]] = []
@@ -83,13 +71,7 @@ class BoostedTrees:
         return cls(arrays, n_statistics)
 
     def log_probabilities(self, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the logarithm of each class's probability.
-
-        Parameters
-        ----------
-        statistics : ndarray of shape (n, n_statistics)
-            Of each window.
-        """
+        """Return the logarithm of each class's probability for statistics (n, n_statistics)."""
         a = self._arrays
         n_iterations, n_trees = a["root"].shape
         rows = np.arange(len(statistics))
@@ -114,18 +96,7 @@ class BoostedTrees:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "BoostedTrees":
-        """Restore from `state`.
-
-        Parameters
-        ----------
-        state : mapping
-            From `state`.
-
-        Raises
-        ------
-        SignalError
-            If the state is of something else, or its trees would not end.
-        """
+        """Restore from `state`; raise a SignalError if it is of something else or does not end."""
         settings, stored = check_state(state, "boosted_trees", ("n_statistics",), _ARRAYS)
         n_statistics = check_count("n_statistics", settings["n_statistics"], 1)
         feature, root, baseline = stored["feature"], stored["root"], stored["baseline"]
@@ -161,25 +132,11 @@ def important_statistics(
     weight: NDArray[np.float64],
     most: int,
 ) -> NDArray[np.int64]:
-    """Return the columns of the `most` important statistics in their order; all if so few.
+    """Return the columns of the `most` important statistics (n, f) in their order; all if so few.
 
     Dozens of derived channels have thousands of statistics. Fits on them take minutes, and are less
-    accurate than on the best ones, which a forest of extremely randomised trees finds in seconds.
-
-    Parameters
-    ----------
-    statistics : ndarray of shape (n, f)
-        Of each window.
-    class_index : ndarray of shape (n,), int
-        Its class.
-    weight : ndarray of shape (n,)
-        Its factor in the loss.
-    most : int
-        How many to return.
-
-    References
-    ----------
-    P. Geurts, D. Ernst, L. Wehenkel, "Extremely Randomized Trees", Machine Learning 63 (2006).
+    accurate than on the best ones, which a forest of extremely randomised trees (Geurts, Ernst,
+    Wehenkel, Machine Learning 63, 2006) finds in seconds.
     """
     if statistics.shape[1] <= most:
         return np.arange(statistics.shape[1])
@@ -191,13 +148,7 @@ def important_statistics(
 
 
 def make_boosting(seed: int = 0) -> HistGradientBoostingClassifier:
-    """Return unfitted gradient boosting for summary statistics, untuned.
-
-    Parameters
-    ----------
-    seed : int, default=0
-        Of its random state.
-    """
+    """Return unfitted gradient boosting for summary statistics, untuned."""
     # Without early stopping: what it would hold out is windows of recordings it trains on.
     return HistGradientBoostingClassifier(
         max_iter=_ITERATIONS,

@@ -40,25 +40,12 @@ class _Parts:
 
 
 def lstm_linear_from_keras(model: Any) -> tuple[LSTMLinear, str]:
-    """Copy the weights of a Keras model.
+    """Return a module in evaluation mode with the weights of a Keras model, and its activation.
 
-    Parameters
-    ----------
-    model : keras.Model
-        A built model: a chain of LSTM layers, at most one global pooling over time, and one dense
-        layer. Layers may differ in size: smaller ones are padded with units that stay zero.
-
-    Returns
-    -------
-    module : LSTMLinear
-        In evaluation mode; its outputs are those of the dense layer before the activation.
-    activation : {"linear", "softmax", "sigmoid"}
-        The activation of the dense layer, or of the activation layer after it.
-
-    Raises
-    ------
-    ArgumentError
-        If a layer is of another kind or computes something else; the message names it.
+    The model is a chain of LSTM layers, at most one global pooling over time, and one dense layer.
+    Layers may differ in size: smaller ones are padded with units that stay zero. The outputs are
+    those of the dense layer before the activation: ``"linear"``, ``"softmax"`` or ``"sigmoid"``. An
+    ArgumentError names a layer of another kind.
     """
     parts = _Parts()
     for layer in _layers(model):

@@ -14,13 +14,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 @functools.cache
 def load() -> Path:
-    """Load the native library, once, and return its path.
-
-    Raises
-    ------
-    EnvironmentProblemError
-        If it was not built, or does not load under this torch.
-    """
+    """Load the native library, once, and return its path."""
     # the builder's tag may change with its version; the name before the dot does not
     libraries = sorted(_PACKAGE.glob("_ops*.so"))
     if not libraries:
@@ -41,10 +35,7 @@ def load() -> Path:
 def cpu_isa() -> str:
     """Return the instruction set in use: the fastest here, or the one SENSORSEQ_CPU_ISA forces.
 
-    Raises
-    ------
-    RuntimeError
-        If SENSORSEQ_CPU_ISA names one that this build or this processor lacks.
+    Raises a RuntimeError if it names one that this build or this processor lacks.
     """
     load()
     return str(torch.ops.sensorseq.cpu_isa())
@@ -57,13 +48,7 @@ def cpu_isas() -> tuple[str, ...]:
 
 
 def has_bfloat16() -> bool:
-    """Whether ``precision="bfloat16"`` is supported by this processor and instruction set.
-
-    Raises
-    ------
-    RuntimeError
-        As `cpu_isa`.
-    """
+    """Whether ``precision="bfloat16"`` is supported by this processor and instruction set."""
     load()
     return bool(torch.ops.sensorseq.cpu_bfloat16())
 
@@ -72,11 +57,8 @@ def has_bfloat16() -> bool:
 def cuda_facts() -> dict[str, Any]:
     """Describe the CUDA support of this build and this machine.
 
-    Returns
-    -------
-    dict
-        ``built``: whether there are CUDA kernels. With them also ``nvcc``, ``arch``, ``devices``,
-        and ``driver`` and ``runtime`` as CUDA numbers its versions.
+    ``built`` says whether there are CUDA kernels. With them there are also ``nvcc``, ``arch``,
+    ``devices``, and ``driver`` and ``runtime`` as CUDA numbers its versions.
     """
     load()
     if not hasattr(torch.ops.sensorseq, "cuda_facts"):  # a core from before there was CUDA

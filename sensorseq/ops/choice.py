@@ -51,33 +51,8 @@ def choose(
     is_built: bool = False,
     allows_tf32: bool = False,
 ) -> Choice:
-    """Choose the code that computes a call.
+    """Choose the code that computes a call; `dtype` is that of the computation, `computing_dtype`.
 
-    Parameters
-    ----------
-    device_type : str
-        ``x.device.type``.
-    dtype : torch.dtype
-        The dtype of the computation, see `computing_dtype`.
-    hidden_size, n_channels : int
-        H and C. The number of directions and models does not matter.
-    needs_grad_x : bool, default=False
-        Whether a gradient of the input is required.
-    has_mask : bool, default=False
-        Whether there is a mask of recurrent dropout, which torch's LSTM lacks.
-    capability : pair of int, optional
-        Compute capability of the GPU; None if torch sees no GPU.
-    is_built : bool, default=False
-        Whether this build has CUDA kernels.
-    allows_tf32 : bool, default=False
-        See `allows_tf32`.
-
-    Returns
-    -------
-    Choice
-
-    Notes
-    -----
     On a GPU, float32 is computed in fp16x3, with every factor as the sum of two halves and the
     error of float32. If torch allows TF32 for RNNs, as it does by default, it is computed in fp16:
     both round a factor to 11 significant bits, so the error is the same. The input itself is always
@@ -117,18 +92,8 @@ def training_gap(
 ) -> str | None:
     """Return why CUDA kernels cannot run the training steps of such a network, or None.
 
-    Parameters
-    ----------
-    dtype : torch.dtype
-        Of the parameters.
-    hidden_size, n_channels, num_layers, head_norm
-        Of the network.
-    n_bytes : int, default=0
-        Bytes of the windows, which must all be on the GPU.
-    memory_bytes : int, optional
-        Memory available for them; None means no limit.
-    capability, is_built, allows_tf32
-        As in `choose`.
+    `n_bytes` are those of the windows, which must all be on the GPU; `memory_bytes` None is no
+    limit.
     """
     if dtype != torch.float32:
         return f"on a GPU it supports float32, not {str(dtype).removeprefix('torch.')}"
@@ -148,15 +113,7 @@ def training_gap(
 
 
 def training_gap_here(device: torch.device, dtype: torch.dtype, **of_training: Any) -> str | None:
-    """Return the same for this machine, with torch's current settings.
-
-    Parameters
-    ----------
-    device, dtype
-        Of the parameters; a GPU.
-    **of_training
-        The other arguments of `training_gap`, without settings and machine.
-    """
+    """Return the same for this machine, with torch's current settings."""
     return training_gap(
         dtype,
         capability=_capability(device.index),
@@ -182,15 +139,7 @@ def _gap_of_cuda(
 
 
 def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Choice:
-    """Choose the code that computes a call on this machine, with torch's current settings.
-
-    Parameters
-    ----------
-    device, dtype
-        Of the input.
-    **of_call
-        `hidden_size`, `n_channels`, `needs_grad_x` and `has_mask` of `choose`.
-    """
+    """Choose the code that computes a call on this machine, with torch's current settings."""
     dtype = computing_dtype(device.type, dtype)
     if device.type != "cuda":
         return choose(device.type, dtype, **of_call)
@@ -264,11 +213,8 @@ class Served(NamedTuple):
 def served() -> list[Served]:
     """List what computes which layers on this machine, with torch's current settings.
 
-    Returns
-    -------
-    list of Served
-        One row for each range of hidden sizes with the same answer. For inputs without a mask; with
-        a mask, ``"framework"`` becomes ``"reference"``.
+    One row for each range of hidden sizes with the same answer. For inputs without a mask; with a
+    mask, ``"framework"`` becomes ``"reference"``.
     """
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cuda"]
     rows: list[Served] = []

@@ -17,20 +17,7 @@ def differentiable(
     gradients: Callable[..., tuple[Any, ...]],
     setup: Callable[[Any, tuple[Any, ...], Any], None],
 ) -> Callable[..., Any]:
-    """Register the gradients of an op, and return a function that calls it.
-
-    Parameters
-    ----------
-    name : str
-        Of the op in the namespace ``sensorseq``.
-    gradients, setup : callable
-        As for `torch.library.register_autograd`.
-
-    Returns
-    -------
-    callable
-        Takes all arguments of the op, by position.
-    """
+    """Register the gradients of an op, and return a function that calls it by position."""
     torch.library.register_autograd(f"sensorseq::{name}", gradients, setup_context=setup)
     op = getattr(torch.ops.sensorseq, name).default
 

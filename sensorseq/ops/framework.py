@@ -27,18 +27,10 @@ def lstm(
     c_0: Tensor | None = None,
     recurrent_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one LSTM layer in each direction.
+    """Run one LSTM layer in each direction; see `sensorseq.ops.reference.lstm`.
 
-    Parameters
-    ----------
-    x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask
-        As in `sensorseq.ops.reference.lstm`. `lengths` are read on the host: on a GPU the call
-        waits for them, and tracing breaks the graph there.
-
-    Returns
-    -------
-    hidden, h_n, c_n
-        As there.
+    `lengths` are read on the host: on a GPU the call waits for them, and tracing breaks the graph
+    there.
     """
     if recurrent_mask is not None or not x.numel():
         return reference.lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
@@ -91,18 +83,10 @@ def lstm_linear(
     recurrent_mask: Tensor | None = None,
     pooling: str = "last",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one LSTM layer, pool its hidden states and apply a linear head.
+    """Run one LSTM layer, pool and apply a linear head; see `sensorseq.ops.reference.lstm_linear`.
 
-    Parameters
-    ----------
-    x, lengths, weight_ih, weight_hh, bias, weight_out, bias_out, h_0, c_0, recurrent_mask, pooling
-        As in `sensorseq.ops.reference.lstm_linear`; `lengths` as in `lstm`.
-
-    Returns
-    -------
-    logits, h_n, c_n
-        As there. Pooling and head are computed in single precision where `x` is half: the sum over
-        a long sequence is beyond the range of float16.
+    Pooling and head are computed in single precision where `x` is half: the sum over a long
+    sequence is beyond the range of float16.
     """
     hidden, h_n, c_n = lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     wide = torch.promote_types(hidden.dtype, torch.float32)

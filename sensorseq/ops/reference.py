@@ -14,18 +14,10 @@ FOCAL_GAMMA = 2.0  # the value of the source below
 
 
 def project(x: Tensor, weight_ih: Tensor, bias: Tensor) -> Tensor:
-    """Compute what the input sends into the gates, for all steps at once.
+    """Compute what the input sends into the gates, for all steps at once: (M, N, T, D * 4H).
 
-    Parameters
-    ----------
-    x, weight_ih, bias
-        As in `lstm`.
-
-    Returns
-    -------
-    Tensor of shape (M, N, T, D * 4H)
-        The gates of one unit side by side. `lstm` takes it for `x` where `weight_ih` has no
-        channels, (M, D, 4H, 0), and does not read the bias again.
+    The gates of one unit are side by side. `lstm` takes it for `x` where `weight_ih` has no
+    channels, (M, D, 4H, 0), and does not read the bias again.
     """
     n_models, n_directions, n_gates, n_channels = weight_ih.shape
     _, n_windows, n_timesteps, _ = x.shape
@@ -52,34 +44,10 @@ def lstm(
     c_0: Tensor | None = None,
     recurrent_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one LSTM layer in each direction.
+    """Run one LSTM layer in each direction, with the arguments and results of `sensorseq.ops.lstm`.
 
-    Parameters
-    ----------
-    x : Tensor of shape (M or 1, N, T, C)
-        Sequences, or their projection, see `project`. Steps at and beyond `lengths` are not read:
-        they may be NaN.
-    lengths : Tensor of shape (N,), int64, or None
-        Valid steps of each window, on any device; None means T for all.
-    weight_ih : Tensor of shape (M, D, 4H, C)
-        Gates in the order i, f, g, o.
-    weight_hh : Tensor of shape (M, D, 4H, H)
-        Likewise.
-    bias : Tensor of shape (M, D, 4H)
-        Sum of torch's two biases.
-    h_0, c_0 : Tensor of shape (M, N, D, H) or None
-        States before the first step; None means zeros.
-    recurrent_mask : Tensor of shape (M, N, D, H) or None
-        Factor on the hidden state wherever it enters the gates, the same at every step
-        (recurrent dropout).
-
-    Returns
-    -------
-    hidden : Tensor of shape (M, N, T, D * H)
-        Hidden state after every valid step, zero beyond; the reverse direction's is stored at the
-        step it was computed for, as in `torch.nn.LSTM`.
-    h_n, c_n : Tensor of shape (M, N, D, H)
-        States of each direction after its last step.
+    `x` may be the projection, see `project`. Steps at and beyond `lengths` are not read: they may
+    be NaN. The reverse direction's hidden state is stored at the step it was computed for.
     """
     n_models, n_directions, _, hidden_size = weight_hh.shape
     _, n_windows, n_timesteps, n_channels = x.shape
@@ -133,22 +101,9 @@ def lstm(
 
 
 def pool(hidden: Tensor, h_n: Tensor, lengths: Tensor | None, pooling: str) -> Tensor:
-    """Reduce the hidden sequence to one vector per window; a window of length 0 gives zeros.
+    """Reduce `lstm`'s hidden sequence to one vector per window; a window of length 0 gives zeros.
 
-    Parameters
-    ----------
-    hidden : Tensor of shape (M, N, T, D * H)
-        As `lstm` returns it.
-    h_n : Tensor of shape (M, N, D, H)
-        As `lstm` returns it.
-    lengths : Tensor of shape (N,) or None
-        Valid steps.
-    pooling : {"last", "mean", "max", "meanmax"}
-        `last` is each direction's final state; `meanmax` is the mean followed by the maximum.
-
-    Returns
-    -------
-    Tensor of shape (M, N, D * H), or (M, N, 2 * D * H) for ``"meanmax"``
+    `last` is each direction's final state; `meanmax` is the mean followed by the maximum.
     """
     n_models, n_windows, n_timesteps, width = hidden.shape
     if lengths is None:
@@ -184,24 +139,7 @@ def lstm_linear(
     recurrent_mask: Tensor | None = None,
     pooling: str = "last",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Run one LSTM layer, pool its hidden states and apply a linear head.
-
-    Parameters
-    ----------
-    x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask
-        As in `lstm`.
-    weight_out : Tensor of shape (M, K, P)
-        P is the width of the pooled vector, see `pool`.
-    bias_out : Tensor of shape (M, K)
-        Added to the logits.
-    pooling : {"last", "mean", "max", "meanmax"}, default="last"
-        See `pool`.
-
-    Returns
-    -------
-    logits : Tensor of shape (M, N, K)
-    h_n, c_n : Tensor of shape (M, N, D, H)
-    """
+    """Run `lstm`, pool its hidden states and apply a linear head; see `sensorseq.ops`."""
     hidden, h_n, c_n = lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
     pooled = pool(hidden, h_n, lengths, pooling)
     return pooled @ weight_out.mT + bias_out[:, None], h_n, c_n
@@ -210,28 +148,13 @@ def lstm_linear(
 def window_losses(
     logits: Tensor, class_index: Tensor, loss: str = "cross_entropy", label_smoothing: float = 0.0
 ) -> Tensor:
-    """Compute the loss of each window.
+    """Compute the loss of each window, of shape (...), from logits (..., K) and class_index (...).
 
-    Parameters
-    ----------
-    logits : Tensor of shape (..., K)
-        Of each window.
-    class_index : Tensor of shape (...), int64
-        Each in 0 to K - 1.
-    loss : {"cross_entropy", "focal", "mse"}, default="cross_entropy"
-        ``"focal"`` is cross-entropy times ``(1 - p)**2`` [1]_. ``"mse"`` is the mean over classes
-        of the squared difference of softmax and target (the Brier score divided by K, what Keras
-        computes for a softmax output).
-    label_smoothing : float, default=0.0
-        The target is ``1 - s + s / K`` for the true class and ``s / K`` for the others.
-
-    Returns
-    -------
-    Tensor of shape (...)
-
-    References
-    ----------
-    .. [1] T.-Y. Lin et al., *Focal Loss for Dense Object Detection*, 2017.
+    ``"focal"`` is cross-entropy times ``(1 - p)**2`` (T.-Y. Lin et al., *Focal Loss for Dense
+    Object Detection*, 2017). ``"mse"`` is the mean over classes of the squared difference of
+    softmax and target (the Brier score divided by K, what Keras computes for a softmax output).
+    With label smoothing s the target is ``1 - s + s / K`` for the true class and ``s / K`` for the
+    others.
     """
     n_classes = logits.shape[-1]
     log_p = functional.log_softmax(logits, dim=-1)
@@ -267,25 +190,7 @@ def lstm_linear_loss(
     loss: str = "cross_entropy",
     label_smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Run `lstm_linear` and compute the mean of the windows' losses.
-
-    Parameters
-    ----------
-    x, lengths, weight_ih, weight_hh, bias, weight_out, bias_out, h_0, c_0, recurrent_mask, pooling
-        As in `lstm_linear`.
-    class_index : Tensor of shape (M or 1, N), int64
-        Class of each window.
-    sample_weight : Tensor of shape (M or 1, N) or None
-        Factor on the loss of each window.
-    loss, label_smoothing
-        As in `window_losses`.
-
-    Returns
-    -------
-    mean_loss : Tensor of shape (M,)
-        ``sum(sample_weight * loss) / N``.
-    logits : Tensor of shape (M, N, K)
-    """
+    """Run `lstm_linear` and compute the mean loss; see `sensorseq.ops.lstm_linear_loss`."""
     logits, _, _ = lstm_linear(
         *(x, lengths, weight_ih, weight_hh, bias, weight_out, bias_out),
         *(h_0, c_0, recurrent_mask, pooling),
@@ -300,13 +205,7 @@ def mean_loss(
     loss: str = "cross_entropy",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Compute the mean of the windows' losses from their logits (M, N, K), of shape (M,).
-
-    Parameters
-    ----------
-    logits, class_index, sample_weight, loss, label_smoothing
-        As `lstm_linear_loss` returns and takes them.
-    """
+    """Compute the mean of the windows' losses from their logits (M, N, K), of shape (M,)."""
     losses = window_losses(logits, class_index.expand(logits.shape[:2]), loss, label_smoothing)
     if sample_weight is not None:
         losses = losses * sample_weight

@@ -46,26 +46,12 @@ _BELOW_ONE = ("beta1", "beta2", "label_smoothing", "dropout", "recurrent_dropout
 
 
 def make_hyper(n_models: int = 1, **columns: float | Sequence[float]) -> Tensor:
-    """Make the tensor of hyper-parameters.
+    """Make the tensor of hyper-parameters, (n_models, len(HYPER_COLUMNS)), float64.
 
-    Parameters
-    ----------
-    n_models : int, default=1
-        M.
-    **columns : float or sequence of M floats
-        Values of `HYPER_COLUMNS`; one number serves every model. What is not given has torch's
-        default, and no clipping, penalty, smoothing or dropout. `momentum` is used by sgd and
-        rmsprop, `dampening` and `nesterov` by sgd, `beta1`, `beta2` and `amsgrad` by adam and
-        adamw, `alpha` and `centered` by rmsprop, `eps` by all but sgd.
-
-    Returns
-    -------
-    Tensor of shape (M, len(HYPER_COLUMNS)), float64
-
-    Raises
-    ------
-    ArgumentError
-        If a column is not known, has another number of models, or a value no model can train with.
+    A column is one number for every model, or one each. What is not given has torch's default, and
+    no clipping, penalty, smoothing or dropout. `momentum` is used by sgd and rmsprop, `dampening`
+    and `nesterov` by sgd, `beta1`, `beta2` and `amsgrad` by adam and adamw, `alpha` and `centered`
+    by rmsprop, `eps` by all but sgd.
     """
     hyper = np.zeros((n_models, len(HYPER_COLUMNS)))
     for name, value in {**_DEFAULTS, **columns}.items():
@@ -180,16 +166,12 @@ class Network:
 
 @dataclass(frozen=True)
 class StepStatistics:
-    """What the steps of one call recorded.
+    """What the S steps of one call on R rows recorded.
 
-    Parameters
-    ----------
-    values : Tensor of shape (M, S, len(STATISTIC_COLUMNS)), float64
-        See `enum Statistic` in csrc/train_epoch.h; NaN where nothing was recorded.
-    n_windows : Tensor of shape (M or 1, S), int64
-        Windows of each step.
-    margins : Tensor of shape (M, R), or None
-        Logit of each row's class less the largest of the others, before its step.
+    `values` (M, S, len(STATISTIC_COLUMNS)), float64, are those of `enum Statistic` in
+    csrc/train_epoch.h; NaN where nothing was recorded. `n_windows` (M or 1, S) are those of each
+    step. `margins` (M, R): logit of each row's class less the largest of the others, before its
+    step.
     """
 
     values: Tensor
@@ -213,19 +195,11 @@ class StepStatistics:
 
 
 def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
-    """Lay out the rows of every step of every model for `EpochTrainer.run`.
+    """Lay out the rows of every step of every model for `EpochTrainer.run`: rows and offsets.
 
-    Parameters
-    ----------
-    batches : sequence of M sequences of arrays of int
-        The rows of each step. Models may differ in steps and in rows; a model with fewer steps
-        than another rests for the last ones. One sequence serves all models.
-
-    Returns
-    -------
-    rows : Tensor of shape (M, R), int64
-    offsets : Tensor of shape (M, S + 1), int64
-        Step s of model m trains on ``rows[m, offsets[m, s] : offsets[m, s + 1]]``.
+    Models may differ in steps and in rows; a model with fewer steps than another rests for the last
+    ones. One sequence serves all models. Step s of model m trains on ``rows[m, offsets[m, s] :
+    offsets[m, s + 1]]``.
     """
     n_steps = max((len(of_model) for of_model in batches), default=0)
     sizes = np.zeros((len(batches), n_steps), dtype=np.int64)
@@ -263,55 +237,17 @@ def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
 class EpochTrainer:
     """M models on resident data, trained by whole ranges of steps.
 
-    Parameters
-    ----------
-    network : Network
-        The same for all models.
-    parameters : Tensor of shape (M, Q), float32 or float64
-        First values, see `Network`; copied.
-    x : Tensor of shape (N, T, C), or (M, N, T, C)
-        Windows: one set for all models, or each model its own. Not copied when dense. On a GPU, as
-        `parameters` are then, CUDA kernels take the steps: of float32 networks of one layer without
-        `head_norm`, see `sensorseq.ops.choice.training_gap`. What else a call reads may be on the
-        CPU.
-    class_index : Tensor of shape (N,) or (M, N), int64
-        Class of each window, 0 to K - 1.
-    hyper : Tensor of shape (M, len(HYPER_COLUMNS))
-        See `make_hyper`. May be replaced between calls of `run`.
-    lengths : Tensor of shape (N,), int64, optional
-        Valid steps of each window; later ones are never read.
-    weight : Tensor of shape (N,) or (M, N), optional
-        Factor on the loss of each window.
-    loss : {"cross_entropy", "focal", "mse"}, default="cross_entropy"
-        See `sensorseq.training.losses`.
-    optimizer : {"sgd", "adam", "adamw", "rmsprop"}, default="adam"
-        torch's.
-    seeds : sequence of M int, optional
-        Of the dropout masks; needed with dropout only. See `dropout_mask`.
-    average : bool, default=False
-        Keep an exponential moving average of the parameters, with `hyper`'s `ema_decay`.
-    n_timesteps : int, optional
-        Steps of a window to train on, when `run` crops; all when not given.
+    `parameters` (M, Q), first values, are copied, see `Network`. The windows `x` (N, T, C), or (M,
+    N, T, C) where each model has its own, are not copied when dense. On a GPU, as `parameters` are
+    then, CUDA kernels take the steps, see `sensorseq.ops.choice.training_gap`; what else a call
+    reads may be on the CPU. `class_index` and `weight` are (N,) or (M, N). `seeds` are those of
+    `dropout_mask`. With `average` an exponential moving average of the parameters is kept, with
+    `hyper`'s `ema_decay`. `n_timesteps` are the steps to train on when `run` crops.
 
-    Attributes
-    ----------
-    parameters : Tensor of shape (M, Q)
-    state : Tensor of shape (M, rows, Q)
-        Of the optimizer. sgd: the momentum buffer. adam, adamw: exp_avg, exp_avg_sq,
-        max_exp_avg_sq. rmsprop: square_avg, the momentum buffer, grad_avg.
-    step_count : Tensor of shape (M,), int64
-        Steps taken.
-    average : Tensor of shape (M, Q), or None
-    running : Tensor of shape (M, 2, P), or None
-        Running mean and variance of ``head_norm="batch"``.
+    The optimizer's `state` is (M, rows, Q). sgd: the momentum buffer. adam, adamw: exp_avg,
+    exp_avg_sq, max_exp_avg_sq. rmsprop: square_avg, the momentum buffer, grad_avg. `running` (M, 2,
+    P) is the mean and variance of ``head_norm="batch"``.
 
-    Raises
-    ------
-    ArgumentError
-        If a name is not known, or a tensor has another shape than its place in this list.
-
-    Notes
-    -----
     A model gets the same bits alone and with others, on any number of threads, however its steps
     are cut into calls, and whatever is recorded. A GPU has other bits than a CPU, the same each
     time, and another estimate of `gradient_noise`, from slots of other windows.
@@ -368,19 +304,9 @@ class EpochTrainer:
         lengths: Tensor | None = None,
         weight: Tensor | None = None,
     ) -> None:
-        """Take the next steps on other windows; models and optimizer go on.
+        """Take the next steps on other windows of the same sizes; models and optimizer go on.
 
         So the windows of an epoch may come one part after the other.
-
-        Parameters
-        ----------
-        x, class_index, lengths, weight
-            As when the trainer was made; as many timesteps and channels.
-
-        Raises
-        ------
-        ArgumentError
-            If `x` has another number of timesteps or channels.
         """
         if x.dim() in (3, 4) and x.shape[-2:] != self._x.shape[-2:]:
             raise ArgumentError(
@@ -418,36 +344,14 @@ class EpochTrainer:
         margins: bool = False,
         on_call: Callable[[int], Any] | None = None,
     ) -> StepStatistics:
-        """Take the steps.
+        """Take the steps that `rows` and `offsets` lay out, see `pack_batches`.
 
-        The native calls are short, so that Ctrl-C ends the run between two steps; what was taken
-        until then stays.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (R,) or (M, R), int64
-            Windows of all steps, one step after the other; one list serves every model.
-        offsets : Tensor of shape (S + 1,) or (M, S + 1), int64
-            Where each step begins and the last ends; an empty step is none. See `pack_batches`.
-        learning_rate : float, or Tensor of shape (S,) or (M, S)
-            Of each step.
-        crop_starts : Tensor like `rows`, optional
-            First timestep of each window's crop to `n_timesteps`.
-        detail_every : int, default=0
-            Record update ratio and gate saturation when `step_count` is a multiple of it; 0: never.
-        margins : bool, default=False
-            Record the margin of every row.
-        on_call : callable, optional
-            Called after every native call with the number of steps taken so far.
-
-        Returns
-        -------
-        StepStatistics
-
-        Raises
-        ------
-        RuntimeError
-            If a shape, dtype, row, class or length does not fit; nothing was changed then.
+        An empty step is none. `learning_rate` may be one for each step, (S,) or (M, S).
+        `crop_starts` are the first timesteps of each window's crop to `n_timesteps`. Update ratio
+        and gate saturation are recorded when `step_count` is a multiple of `detail_every`.
+        `on_call` gets the number of steps taken after every native call; these calls are short, so
+        that Ctrl-C ends the run between two steps. Where a shape, row, class or length does not
+        fit, a RuntimeError is raised and nothing was changed.
         """
         rows, offsets = _of_models(rows).cpu(), _of_models(offsets).cpu()
         n_steps = offsets.shape[1] - 1
@@ -519,18 +423,7 @@ class EpochTrainer:
         return StepStatistics(statistics.cpu(), n_windows, _maybe_to(torch.device("cpu"), of_rows))
 
     def keep(self, models: Sequence[int]) -> None:
-        """Go on with some of the models; what was kept of the others is dropped.
-
-        Parameters
-        ----------
-        models : sequence of int
-            Their places, in the order they are to have.
-
-        Raises
-        ------
-        ArgumentError
-            If there is none, or a place no model has.
-        """
+        """Go on with the models at these places, in this order; drop the others."""
         places = torch.as_tensor(list(models), dtype=torch.int64)
         if not len(places) or not ((places >= 0) & (places < self.n_models)).all():
             raise ArgumentError(
@@ -640,24 +533,8 @@ def dropout_mask(
     """Return the factors that dropout multiplies with: 0, or ``1 / (1 - probability)``.
 
     The same numbers as csrc/counter_random.h: element i, in row-major order, is output i of
-    SplitMix64 [1]_ started at ``mix(mix(mix(seed) + step) + site)``.
-
-    Parameters
-    ----------
-    seed : int
-        Of the model, 64 bits.
-    step : int
-        `step_count` before the step.
-    site : int
-        See `recurrent_site` and `output_site`.
-    shape : sequence of int
-        Of the mask.
-    probability : float
-        Of a zero, in [0, 1).
-
-    References
-    ----------
-    .. [1] G. Steele, D. Lea, C. Flood, *Fast Splittable Pseudorandom Number Generators*, 2014.
+    SplitMix64 (Steele, Lea, Flood, *Fast Splittable Pseudorandom Number Generators*, 2014) started
+    at ``mix(mix(mix(seed) + step) + site)``, with `step_count` from before the step.
     """
     start = np.array([seed & (2**64 - 1)], dtype=np.uint64)
     start = _mix(_mix(_mix(start) + np.uint64(step)) + np.uint64(site))
