@@ -23,32 +23,16 @@ from sensorseq.windows import WindowSet
 class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
     """Predict numbers from windows of sensor signals with an LSTM and a linear head.
 
+    The arguments are those of `SensorLSTMClassifier`, without those for classes and `features`.
+
     Parameters
     ----------
-    hidden_size : int, default=64
-        Hidden units of each layer and direction, H.
-    num_layers : int, default=1
-        Stacked LSTM layers.
-    bidirectional : bool, default=False
-        Also read every window backwards.
-    pooling : {"last", "mean", "max", "meanmax"}, default="meanmax"
-        How the hidden states of the valid steps are reduced to one vector.
-    input_dropout : float, default=0.0
-        Probability of setting a scaled value of a training window to zero, the channel's centre;
-        drawn again in each epoch.
+    hidden_size, num_layers, bidirectional, pooling, head_norm : as in `SensorLSTMClassifier`
+        Of the network.
+    input_dropout, recurrent_dropout, weight_init, recurrent_init, forget_bias : as there
+        Of the network.
     dropout : float, default=0.0
-        Probability of dropping an input of every layer after the first, and of the head.
-    recurrent_dropout : float, default=0.0
-        Probability of dropping a hidden unit where it enters the gates, one mask per window.
-    head_norm : {"none", "batch", "layer"}, default="none"
-        Normalization of the pooled vector.
-    weight_init : {"xavier", "he", "orthogonal", "uniform"} or callable, default="xavier"
-        Initialization of the input and head weights; ``"uniform"`` is torch's default. A callable
-        gets ``(name, tensor, generator)`` and fills the tensor in place.
-    recurrent_init : {"orthogonal", "xavier", "he", "uniform"} or callable, default="orthogonal"
-        Initialization of the recurrent weights.
-    forget_bias : float, default=1.0
-        Initial bias of the forget gate; the other biases start at zero.
+        As there.
     loss : {"mse", "mae", "huber"} or callable, default="mse"
         ``"huber"`` is quadratic up to an error of one sd of the target and linear beyond, ``"mae"``
         is linear; both are less sensitive to outliers. A callable gets ``(outputs, targets)``, both
@@ -60,114 +44,40 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adam"
         torch's optimizer with that name.
     learning_rate : float, default=1e-3
-        Highest learning rate; see `lr_schedule`.
-    momentum : float, default=0.9
-        Only for ``optimizer="sgd"``.
-    optimizer_params : dict, optional
-        Further arguments under torch's names: eps, betas, amsgrad, alpha, centered, nesterov,
-        dampening; momentum for rmsprop.
-    lr_schedule : {"constant", "cosine", "plateau", "one_cycle"}, default="cosine"
-        ``"cosine"`` decays to a hundredth at the last epoch of the run, which `max_epochs` and
-        `max_steps` determine; ``"plateau"`` halves the rate when the monitored value has not
-        improved for a quarter of `patience`.
+        As in `SensorLSTMClassifier`.
     warmup_epochs : int or float, default=0
-        Epochs of linear increase before the schedule. A float in (0, 1) is a share of all optimizer
-        steps of the run: 0.05 of 1000 steps are 50, and at least one. ``"one_cycle"`` has its own
-        warm-up: it does not use a share, and refuses a number of epochs.
-    ema_decay : float, optional
-        Decay of an exponential moving average of the weights, which is then validated and kept.
-    batch_size : int or None, default=32
-        Windows per step; None uses all windows in each step.
-    windows_per_epoch : int, optional
-        Windows of one epoch; None uses all. No window is repeated before all have been
-        used, over as many epochs as that takes.
-    last_batch : {"keep", "merge", "drop"}, default="keep"
-        What to do with a last batch that is not full.
-    max_epochs : int or "auto", default=200
-        Maximum number of epochs. ``"auto"`` takes enough epochs for 800 optimizer steps on the
-        training part, but at least 60 and at most 200.
-    max_steps : int, optional
-        Bound on the optimizer steps: the run has ``ceil(max_steps / steps per epoch)`` epochs if
-        that is less than `max_epochs`. It ends with the epoch in which `max_steps` is reached, and
-        the schedule of the learning rate ends with it.
-    max_grad_norm : float or None, default=1.0
-        Bound for gradient clipping; None turns clipping off.
-    clip_by : {"norm", "value"}, default="norm"
-        Whether to bound the global norm or each element.
+        As there.
     weight_decay : float, default=0.0
-        As in torch: decoupled in adamw, an L2 penalty in the others. It acts on every parameter.
-    l1 : float, default=0.0
-        Factor of the sum of absolute weights, without biases.
-    max_timesteps : int, optional
-        Maximum window length; longer windows are cropped, also in prediction.
-    crop : {"head", "tail", "centre", "random"}, default="head"
-        Which steps to keep; ``"random"`` draws a new crop in each epoch and predicts on the centre.
-    augment : None, "standard", dict or Augmentation, default=None
-        Randomly change every training window in each epoch. A dict gives the fields of
-        `sensorseq.preprocessing.augment.Augmentation`; its `mirror` and `swap` name channels of a
-        WindowSet or a prepared file, or give their numbers.
+        As there.
+    momentum, optimizer_params, lr_schedule, ema_decay, max_grad_norm, clip_by, l1 : as there
+        Of the optimizer.
+    batch_size, windows_per_epoch, last_batch, max_steps : as there
+        Of the steps; windows are shuffled.
+    max_epochs : int or "auto", default=200
+        As there.
+    max_timesteps, crop, augment, scale : as there
+        Of the windows.
     early_stopping : bool, default=True
         Stop when `monitor` has not improved by more than `tol` for `patience` epochs.
-    validation_fraction : float, default=0.2
-        Share held out for validation in whole groups, with or without early stopping; 0 holds out
-        nothing. Not used with `X_val` or a WindowSet that has a split.
-    patience : int, default=20
-        See `early_stopping`.
-    tol : float, default=1e-4
-        See `early_stopping`.
+    validation_fraction, patience, tol : as there
+        Of the validation.
     monitor : {"val_loss", "val_r2", "loss", "r2"}, default="val_loss"
         The column of the history that decides which epoch is best.
     restore_best : bool, default=True
         Keep the weights of the best epoch. If False, or without validation windows, keep those of
         the last epoch.
-    scale : str or None, default="standard"
-        Scaling of each channel, fitted only on the training part: ``"standard"``, ``"robust"``,
-        ``"min_max"``, ``"max_abs"`` or ``"quantile"``; see
-        `sensorseq.preprocessing.scale.fit_scaler`. ``"physical"`` divides by the rated values given
-        when a WindowSet or a file was prepared. If the windows were prepared for the same kind with
-        statistics per recording or group, these are used. Prediction then also needs a WindowSet or
-        a file with whole recordings.
-    device : str, default="auto"
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if there is one
-        whose kernels support this network (see ``sensorseq info``) and `engine` is not
-        ``"native"``; otherwise it uses the CPU.
-    dtype : {"float32", "float64"}, default="float32"
-        Precision of the network.
-    deterministic : bool, default=True
-        Use only deterministic CUDA kernels. Runs on a CPU are always deterministic.
+    device, dtype, deterministic, verbose, callbacks, random_state : as there
+        Of the run.
     engine : {"auto", "native", "autograd"}, default="auto"
-        What runs the optimizer steps: whole epochs in one native call, or autograd step by step.
         The native engine trains only classifiers, so ``"native"`` is an error here and ``"auto"``
         uses autograd, with the same native kernels.
     n_models : int, default=1
-        Number of networks in an ensemble. Each has its own initial weights, order and dropout on
-        the same split; they train one after another, and predictions are their mean. The first
-        member is bit for bit the result of ``n_models=1``. Callbacks are called for every member.
-    warm_start : bool, default=False
-        Continue from the weights and the scaling of the last fit, with a new optimizer.
-    checkpoint : str or path, optional
-        A safetensors file for the state of the training. It is replaced as a whole, so a killed
-        process leaves the last complete one. A checkpoint with this name is overwritten unless
-        `resume` is on; any other file is not. Each fit needs its own name, also in a search.
-        Further members of an ensemble use the same name with ``.1``, ``.2`` and so on.
-    checkpoint_every : int, default=1
-        Epochs between checkpoints; the last epoch is always written.
-    resume : bool, default=False
-        Resume from `checkpoint`; the result is bit for bit that of an uninterrupted run. Without a
-        file, training starts from the beginning; if the run in the file was complete, its result is
-        returned. A checkpoint made with other arguments or windows raises an error that names the
-        difference. With `random_state=None` the seed in the file is used.
+        Number of networks in an ensemble. They train one after another, and predictions are their
+        mean; otherwise as there.
+    warm_start, checkpoint, checkpoint_every, resume : as there
+        To continue a training.
     auto_repair : bool, default=False
         Only ``False`` is allowed: the report does not judge the loss of a regression.
-    callbacks : list, optional
-        Objects with `on_fit_begin`, `on_epoch_begin`, `on_epoch_end` or `on_fit_end`; see
-        `sensorseq.training.Callback`.
-    verbose : int, default=0
-        1 shows progress on stderr; 2 writes a line for every epoch if there is no terminal.
-    random_state : int, RandomState or None, default=None
-        Seed of split, initial weights, order, crops and dropout. The same integer gives bit for bit
-        the same result on one machine; with the native engine (see `engine_`) also with any number
-        of threads.
 
     Attributes
     ----------
@@ -175,51 +85,16 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         Number of values predicted for each window.
     target_mean_, target_sd_ : ndarray of shape (n_outputs_,)
         Mean and sd of the targets in the training part; 0 and 1 with ``target_scale=None``.
-    n_features_in_ : int
-        Number of timesteps of 2-D input, otherwise number of channels.
-    feature_names_in_ : ndarray of str
-        Column names, if X was a 2-D table with names.
-    n_iter_ : int
-        Number of epochs run.
-    best_epoch_ : int
-        The epoch whose weights are kept, counted from 1.
-    best_score_ : float
-        Its monitored value.
-    history_ : History
-        One row per epoch. In an ensemble this and the other values of a run are those of the first
-        member.
-    histories_ : list of History
-        One history for each member.
     fluctuation_ : FluctuationReport
         Reports whether values were not finite; the curve of a regression is not judged further.
-    scaler_ : Scaler, KeyedScaler or None
-        The scaler, fitted on the training part.
-    module_ : LSTMLinear
-        The network, in evaluation mode; in an ensemble the first one.
-    modules_ : list of LSTMLinear
-        The networks of all members of an ensemble.
-    preparation_ : dict or None
-        How the windows were prepared and which recordings were used for training, if X was a
-        WindowSet or a prepared file; see `sensorseq.training.preparation`.
-    engine_ : EngineChoice
-        The engine that was used, and why.
+    n_features_in_, feature_names_in_, scaler_, preparation_ : as in `SensorLSTMClassifier`
+        Of the windows.
+    n_iter_, best_epoch_, best_score_, history_, histories_, engine_, module_, modules_ : as there
+        Of the run.
 
     Notes
     -----
-    Arrays have shape (n, t, c), or (n, t) for one channel. A 3-D array with one step and several
-    channels, or with at most 16 steps and at least 32 channels, looks like (n, c, t); `fit` rejects
-    it unless `lengths` is given.
-
-    A loss that is not finite ends the training: the weights of the best epoch are kept, a
-    ConvergenceWarning is issued and the verdict is ``"diverged"``. If it happens in the first
-    epoch, `DivergedError` is raised; `history_` and `fluctuation_` are still set.
-
-    Ctrl-C after the first epoch ends the training, not the program: the weights of the best epoch
-    are kept and a warning is issued. A search or cross-validation continues with its next fit; a
-    second Ctrl-C within two seconds ends it too. Members of an ensemble that had not started are
-    dropped.
-
-    Windows with a `sample_weight` of zero are ignored.
+    The notes of `SensorLSTMClassifier` on shapes, diverging losses and Ctrl-C hold here, too.
 
     Examples
     --------
@@ -306,12 +181,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
     ) -> Self:
-        """Train for one pass over a chunk of windows, at the full `learning_rate`.
-
-        Nothing is held out and there is no early stopping; schedule, warm-up and validation
-        arguments are ignored. The optimizer keeps its state from call to call, also through a
-        pickle. After `fit`, training continues from the weights that `fit` kept; calling `fit`
-        starts over. Each call adds one row to `history_`.
+        """Train for one pass over a chunk of windows, see `SensorLSTMClassifier.partial_fit`.
 
         The scaling of `X` and `y` is fitted on the first chunk and then fixed, so that chunk should
         cover their range. Alternatively, scale them yourself and use ``scale=None`` and
@@ -319,24 +189,12 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
 
         Parameters
         ----------
-        X, y, sample_weight, groups, lengths : as in `fit`
-            Weights are used as given, without rescaling; `groups` are checked but not needed. If X
-            has a split, only ``"train"`` is used.
+        X, y, sample_weight, groups, lengths : as in `SensorLSTMClassifier.partial_fit`
+            The number of channels and of values stays that of the first call.
 
         Returns
         -------
         self
-
-        Raises
-        ------
-        InputError
-            If the channels or the number of values differ from the first call.
-        ArgumentError
-            If an argument works only in `fit` (checkpoint, n_models), or if the optimizer or the
-            engine differs from the previous call.
-        DivergedError
-            If the loss is not finite in the first call. In a later call a ConvergenceWarning is
-            issued, and the weights from before the call are kept.
         """
         self._learn_pass(X, y, sample_weight, groups, lengths)
         return self
@@ -346,11 +204,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
 
         Parameters
         ----------
-        X : as in `fit`
-            Windows with the same channels as in `fit`. All windows of a prepared file are
-            predicted, in their order.
-        lengths : array of shape (n,), int, optional
-            Valid steps of each window.
+        X, lengths : as in `SensorLSTMClassifier.predict`
 
         Returns
         -------
@@ -386,11 +240,8 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
 
         Parameters
         ----------
-        lstm, linear, pooling
+        lstm, linear, pooling, **arguments
             As in `SensorLSTMClassifier.from_torch`; the linear layer gives the values.
-        **arguments
-            Further constructor arguments, such as ``warm_start=True`` to continue training with
-            `fit`.
 
         Returns
         -------
@@ -407,11 +258,8 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
 
         Parameters
         ----------
-        model : keras.Model
-            As in `SensorLSTMClassifier.from_keras`, with a linear Dense layer at its end.
-        **arguments
-            Further constructor arguments, such as ``warm_start=True`` to continue training with
-            `fit`.
+        model, **arguments
+            As in `SensorLSTMClassifier.from_keras`; the model ends in a linear Dense layer.
 
         Returns
         -------
