@@ -28,19 +28,17 @@ from pathlib import Path
 
 import torch
 from common.results_file import RESULTS, commit, write_results
+from cuda.kernels import MODES, measure, measure_framework
 from cuda.models_side_by_side import models_side_by_side
 
 from sensorseq.benchmark import Shape
 from sensorseq.benchmark_cuda import (
     HEADER,
     KINDS,
-    MODES,
     PRECISIONS,
     check_gpu,
     environment,
     format_row,
-    measure,
-    measure_framework,
 )
 from sensorseq.errors import SensorseqError
 

@@ -1,25 +1,20 @@
 """Speed compared with cuDNN: the same step in the same precision, alternating in one process.
 
-A step is timed in three ways: as Python calls it (``"eager"``), captured in a CUDA graph
-(``"graph"``), and by its kernels alone, as the profiler sees them (``"kernels"``). Results are
-compared before anything is timed. On a CPU the same protocol runs against torch; those timings
+A step is timed as Python calls it (``"eager"``) and captured in a CUDA graph (``"graph"``). Results
+are compared before anything is timed. On a CPU the same protocol runs against torch; those timings
 only serve to test the code without a GPU.
 """
 
-import collections
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pack_padded_sequence
-from torch.profiler import ProfilerActivity, profile
 
 from sensorseq import benchmark
 from sensorseq.benchmark import N_CLASSES, Shape, alternate, summarize
@@ -28,14 +23,13 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops.choice import choose_here
 
 KINDS = ("training", "inference", "varlen training", "varlen inference")
-MODES = ("eager", "graph", "kernels")
+MODES = ("eager", "graph")
 SHORT = (
     Shape(32, 100, 1, 64),
     Shape(32, 100, 6, 128),
     Shape(128, 100, 6, 256),
     Shape(512, 100, 6, 128),
 )
-_PROFILED_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -239,7 +233,8 @@ def compare(problem: Problem, kind: str) -> dict[str, Any]:
     return {"theirs_error": theirs, "ours_error": ours}
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -250,7 +245,7 @@ def repeated(call: Callable[[], Any], device: torch.device) -> Callable[[int], N
     def repeat(n: int) -> None:
         for _ in range(n):
             call()
-        _synchronize(device)
+        synchronize(device)
 
     return repeat
 
@@ -276,55 +271,6 @@ def captured(call: Call, device: torch.device) -> Call:
     return replay
 
 
-def busy_time(call: Callable[[], Any], device: torch.device) -> tuple[float, dict[str, float]]:
-    """Return the device's busy time in one call, and each kernel's share, longest first.
-
-    Time in which several kernels run counts once.
-    """
-    on_gpu = device.type == "cuda"
-    activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
-    _synchronize(device)
-    with profile(activities=[activity]) as profiler:
-        repeated(call, device)(_PROFILED_STEPS)
-    wanted = device.type.upper()
-    spans = sorted(
-        (event.time_range.start, event.time_range.end, event.name)
-        for event in profiler.events() or ()
-        if event.device_type.name == wanted
-    )
-    if not spans:
-        raise EnvironmentProblemError("the profiler recorded no kernel; CUPTI may be missing.")
-    busy, reached = 0.0, float("-inf")
-    by_name: dict[str, float] = collections.defaultdict(float)
-    for start, end, name in spans:
-        busy += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-        by_name[name] += end - start
-    total = sum(by_name.values()) or 1.0
-    by_time = sorted(by_name, key=lambda name: -by_name[name])
-    shares = {name: by_name[name] / total for name in by_time}
-    return 1e-6 * busy / _PROFILED_STEPS, shares
-
-
-def _main_kernels(shares: dict[str, float]) -> list[str]:
-    return [name for name, share in shares.items() if share > 0.01]
-
-
-def _alternate_busy(
-    theirs: Call, ours: Call, device: torch.device, rounds: int
-) -> tuple[NDArray[np.float64], dict[str, list[str]]]:
-    times = np.empty((2, rounds))
-    names: dict[str, list[str]] = {}
-    for call in (theirs, ours):
-        repeated(call, device)(3)
-    for i in range(rounds):
-        sides = [(0, "theirs", theirs), (1, "ours", ours)]
-        for side, name, call in sides if i % 2 == 0 else reversed(sides):
-            times[side, i], shares = busy_time(call, device)
-            names[f"{name}_kernels"] = _main_kernels(shares)
-    return times, names
-
-
 def measure(
     kind: str,
     shape: Shape,
@@ -335,12 +281,13 @@ def measure(
     rounds: int = 9,
     budget_s: float = 2.0,
     at_least_s: float = 15e-3,
+    alternate_kernels: Callable[..., tuple[Any, dict[str, list[str]]]] | None = None,
 ) -> list[dict[str, Any]]:
     """Compare the results of both sides, then time them in every mode; return a row for each.
 
     `ratio` is above 1 if ours is faster. It is 1, with a `reason` and without timings, if torch
-    serves the shape; None, with a `reason`, if one side cannot run in this mode. The profiler runs
-    at most five rounds.
+    serves the shape; None, with a `reason`, if one side cannot run in this mode. In further modes
+    than `MODES`, `alternate_kernels` times both sides, and names their kernels.
     """
     chosen = PRECISIONS[precision]
     same: dict[str, Any] = {"what": kind, "precision": precision, "shape": list(shape)}
@@ -356,8 +303,8 @@ def measure(
             row = {**same, "mode": mode}
             theirs, ours = problem.theirs(kind), problem.ours(kind)
             names: dict[str, list[str]] = {}
-            if mode == "kernels":
-                times, names = _alternate_busy(theirs, ours, device, min(rounds, 5))
+            if alternate_kernels is not None and mode not in MODES:
+                times, names = alternate_kernels(theirs, ours, device, rounds)
             else:
                 if mode == "graph":
                     if problem.lengths is not None:
@@ -379,33 +326,12 @@ def measure(
 
 def _compare_replay(problem: Problem, kind: str, replay: Call) -> None:
     found, wanted = replay(), problem.ours(kind)()
-    _synchronize(problem.device)
+    synchronize(problem.device)
     if not all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True)):
         raise EnvironmentProblemError(
             f"the {kind} step for {problem.shape} gives different bits in a CUDA graph than outside"
             f" it (seed {problem.seed}). Please report this with the output of `sensorseq info`."
         )
-
-
-def measure_framework(
-    shape: Shape, precision: str, device: torch.device, *, rounds: int = 3
-) -> dict[str, Any]:
-    """Measure the device's busy time that torch's own LSTM takes per timestep, and its kernels."""
-    chosen = PRECISIONS[precision]
-    row: dict[str, Any] = {"what": "torch alone", "precision": precision, "shape": list(shape)}
-    with allowing_tf32(chosen.allows_tf32):
-        problem = Problem(shape, chosen, device)
-        row["seed"] = problem.seed
-        for kind in ("inference", "training"):
-            call = problem.theirs(kind)
-            repeated(call, device)(3)
-            found = [busy_time(call, device) for _ in range(rounds)]
-            step_us = [1e6 * seconds / shape.n_timesteps for seconds, _ in found]
-            low, middle, high = np.quantile(step_us, [0.1, 0.5, 0.9]).tolist()
-            name = f"{kind}_us_a_step"
-            row |= {name: middle, f"{name}_p10": low, f"{name}_p90": high}
-            row[f"{kind}_kernels"] = _main_kernels(found[-1][1])
-    return row
 
 
 def environment() -> dict[str, Any]:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from cuda import kernels
+from cuda.kernels import MODES
 
 from sensorseq import benchmark_cuda
 from sensorseq.benchmark import Shape
-from sensorseq.benchmark_cuda import KINDS, MODES, PRECISIONS, Problem, allowing_tf32, compare
+from sensorseq.benchmark_cuda import KINDS, PRECISIONS, Problem, allowing_tf32, compare
 from sensorseq.cli import run
 from sensorseq.errors import EnvironmentProblemError
 
@@ -27,7 +29,7 @@ def _quiet_profiler(monkeypatch):
 
 
 def measure(kind, precision, modes=("eager", "graph"), shape=TINY, device=CPU):
-    return benchmark_cuda.measure(
+    return kernels.measure(
         kind, shape, precision, device, modes=modes, rounds=1, at_least_s=0.0, budget_s=0.1
     )
 
@@ -148,8 +150,8 @@ def test_time_in_which_two_kernels_run_counts_once(monkeypatch):
             own = [("b", 5, 15), ("a", 0, 10), ("c", 20, 25), ("d", 21, 22)]
             return [*(Span(*span) for span in own), Span("elsewhere", 0, 1000, "CUDA")]
 
-    monkeypatch.setattr(benchmark_cuda, "profile", lambda **_: Profiler())
-    busy, shares = benchmark_cuda.busy_time(lambda: None, CPU)
+    monkeypatch.setattr(kernels, "profile", lambda **_: Profiler())
+    busy, shares = kernels.busy_time(lambda: None, CPU)
     assert busy == pytest.approx(20e-6 / 5)
     assert shares == pytest.approx({"b": 10 / 26, "a": 10 / 26, "c": 5 / 26, "d": 1 / 26})
     assert list(shares)[-2:] == ["c", "d"]
