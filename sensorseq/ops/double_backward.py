@@ -16,58 +16,30 @@ from sensorseq.ops.eager import differentiable
 _extension.load()
 
 
-def _setup_lstm_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, _saved, ctx.needs_grad_x, _ = inputs
-    ctx.save_for_backward(*tensors)
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.needs_grad_x, _ = inputs
+    ctx.pooling = [tensors.pop()] if isinstance(tensors[-1], str) else []  # of lstm_linear
+    n_saved = 1 + len(ctx.pooling)  # the state, and the pooled vector before it
+    ctx.save_for_backward(*tensors[:-n_saved])
     ctx.set_materialize_grads(False)
 
 
-def _setup_lstm_linear_backward(
-    ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
-) -> None:
-    *tensors, _pooled, _saved, ctx.pooling, ctx.needs_grad_x, _ = inputs
-    ctx.save_for_backward(*tensors)
-    ctx.set_materialize_grads(False)
-
-
-def _lstm_second(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    *grad_outputs, x, lengths, weight_ih, weight_hh, bias, h_0, c_0, mask = ctx.saved_tensors
+def _gradients(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
+    of_h, of_h_n, of_c_n, x, lengths, weight_ih, weight_hh, *others, mask = ctx.saved_tensors
     with torch.enable_grad():
-        grad_outputs, leaves = (
-            _leaves(grad_outputs),
-            _leaves([x, weight_ih, weight_hh, bias, h_0, c_0]),
-        )
+        grad_outputs = _leaves([of_h, of_h_n, of_c_n])
+        leaves = _leaves([x, weight_ih, weight_hh, *others])
         x_of_each = leaves[0].expand(weight_hh.shape[0], *x.shape[1:])
-        inputs = [x_of_each, *leaves[1:]]
-        outputs = reference.lstm(
-            inputs[0], lengths, inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], mask
-        )
-        wanted = [x_of_each if ctx.needs_grad_x else None, *inputs[1:]]
+        *weights, h_0, c_0 = leaves[1:]
+        if ctx.pooling:
+            # the gradients do not depend on the value of bias_out, but one of them is its own
+            weights.append(x.new_zeros(weights[-1].shape[:2], requires_grad=True))
+        run: Any = reference.lstm_linear if ctx.pooling else reference.lstm
+        outputs = run(x_of_each, lengths, *weights, h_0, c_0, mask, *ctx.pooling)
+        wanted = [x_of_each if ctx.needs_grad_x else None, *weights, h_0, c_0]
         second = _second(outputs, grad_outputs, wanted, grads, [*grad_outputs, *leaves])
-    of_grads, (of_x, *of_weights), of_states = second[:3], second[3:7], second[7:]
-    return (*of_grads, of_x, None, *of_weights, *of_states, *(None,) * 4)
-
-
-def _lstm_linear_second(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
-    *grad_outputs, x, lengths, weight_ih, weight_hh, bias, weight_out, h_0, c_0, mask = (
-        ctx.saved_tensors
-    )
-    with torch.enable_grad():
-        grad_outputs, leaves = (
-            _leaves(grad_outputs),
-            _leaves([x, weight_ih, weight_hh, bias, weight_out, h_0, c_0]),
-        )
-        # the gradients do not depend on the value of bias_out, but one of them is its own
-        bias_out = x.new_zeros(weight_out.shape[:2], requires_grad=True)
-        x_of_each = leaves[0].expand(weight_hh.shape[0], *x.shape[1:])
-        _, w_ih, w_hh, b, w_out, h, c = leaves
-        outputs = reference.lstm_linear(
-            x_of_each, lengths, w_ih, w_hh, b, w_out, bias_out, h, c, mask, ctx.pooling
-        )
-        wanted = [x_of_each if ctx.needs_grad_x else None, w_ih, w_hh, b, w_out, bias_out, h, c]
-        second = _second(outputs, grad_outputs, wanted, grads, [*grad_outputs, *leaves])
-    of_grads, (of_x, *of_weights), of_states = second[:3], second[3:8], second[8:]
-    return (*of_grads, of_x, None, *of_weights, *of_states, *(None,) * 6)
+    n_others = 4 + 2 * len(ctx.pooling)  # mask, what was saved, and options
+    return (*second[:4], None, *second[4:], *(None,) * n_others)
 
 
 def lstm_linear_loss(
@@ -124,7 +96,5 @@ def _second(
     return [None if leaf is None else next(seconds) for leaf in leaves]
 
 
-lstm_backward = differentiable("lstm_backward", _lstm_second, _setup_lstm_backward)
-lstm_linear_backward = differentiable(
-    "lstm_linear_backward", _lstm_linear_second, _setup_lstm_linear_backward
-)
+lstm_backward = differentiable("lstm_backward", _gradients, _setup)
+lstm_linear_backward = differentiable("lstm_linear_backward", _gradients, _setup)

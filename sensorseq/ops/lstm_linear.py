@@ -5,7 +5,7 @@ tracing and running agree. The registered ops also return what their backward pa
 `lstm_linear` here return only what a user wants.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -124,19 +124,7 @@ def lstm(
     number of threads and in chunks.
     """
     arguments = _prepare(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
-    choice = choose_call(arguments, weight_hh, recurrent_mask)
-    low_precision = _wants_bfloat16(precision, arguments)
-    if choice.served_by == "reference":
-        return reference.lstm(*arguments)
-    if choice.served_by == "framework":
-        return _in_framework(framework.lstm, arguments)
-    refuse_forward_mode(arguments)
-    save_state, dtype = _needs_state(arguments), None
-    if choice.is_in_cuda:
-        dtype, low_precision = _result_dtype(arguments[0]), choice.precision == "fp16"
-        arguments = _for_cuda(arguments, is_projected=choice.is_projected)
-    hidden, h_n, c_n, _ = _lstm(*arguments, save_state, low_precision)
-    return _in_dtype(dtype, hidden, h_n, c_n)
+    return _compute((reference.lstm, framework.lstm, _lstm), arguments, weight_hh, precision)
 
 
 def lstm_linear(
@@ -186,24 +174,38 @@ def lstm_linear(
     arguments = _prepare(
         x, lengths, weight_ih, weight_hh, bias, weight_out, bias_out, h_0, c_0, recurrent_mask
     )
-    choice = choose_call(arguments, weight_hh, recurrent_mask)
+    functions = reference.lstm_linear, framework.lstm_linear, _lstm_linear
+    return _compute(functions, arguments, weight_hh, precision, pooling)
+
+
+def _compute(
+    functions: tuple[Callable[..., tuple[Tensor, ...]], ...],
+    arguments: list[Any],
+    weight_hh: Tensor,
+    precision: str,
+    *options: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Call the one of (reference, framework, native) functions that serves; return the results."""
+    choice = choose_call(arguments, weight_hh)
     low_precision = _wants_bfloat16(precision, arguments)
+    by_reference, by_framework, by_kernel = functions
     if choice.served_by == "reference":
-        return reference.lstm_linear(*arguments, pooling)  # type: ignore[call-arg]  # a list's length
+        first, h_n, c_n = by_reference(*arguments, *options)
+        return first, h_n, c_n
     if choice.served_by == "framework":
-        return _in_framework(framework.lstm_linear, arguments, pooling)
+        return _in_framework(by_framework, arguments, *options)
     refuse_forward_mode(arguments)
     save_state, dtype = _needs_state(arguments), None
     if choice.is_in_cuda:
         dtype, low_precision = _result_dtype(arguments[0]), choice.precision == "fp16"
         arguments = _for_cuda(arguments, is_projected=choice.is_projected)
-    logits, h_n, c_n, _, _ = _lstm_linear(*arguments, pooling, save_state, low_precision)
-    return _in_dtype(dtype, logits, h_n, c_n)
+    first, h_n, c_n, *_ = by_kernel(*arguments, *options, save_state, low_precision)
+    return _in_dtype(dtype, first, h_n, c_n)
 
 
-def choose_call(arguments: list[Any], weight_hh: Tensor, recurrent_mask: Tensor | None) -> Choice:
-    """Choose who computes a call with these prepared arguments, of which x is the first."""
-    x = arguments[0]
+def choose_call(arguments: list[Any], weight_hh: Tensor) -> Choice:
+    """Choose who computes a call with these prepared arguments: x first, the mask last."""
+    x, *_, recurrent_mask = arguments
     return choose_here(
         x.device,
         x.dtype,
@@ -315,11 +317,6 @@ def _wants_bfloat16(precision: str, arguments: list[Any]) -> bool:
     return True
 
 
-def _or_none(grad: Tensor, wanted: Any) -> Tensor | None:
-    """Turn the empty tensor a kernel returns for an unwanted gradient into None."""
-    return grad if wanted else None
-
-
 def _state_shape(x: Tensor, weight_hh: Tensor) -> tuple[int, int, int, int]:
     return weight_hh.shape[0], x.shape[1], weight_hh.shape[1], weight_hh.shape[3]
 
@@ -337,236 +334,117 @@ def _saved_like(x: Tensor, weight_hh: Tensor) -> Tensor:
     return x.new_empty((n_models, n_directions, n_windows, n_rows, padded))
 
 
-def _check_channels(x: Tensor, weight_ih: Tensor, weight_hh: Tensor) -> None:
+def _fake_states(
+    x: Tensor, weight_ih: Tensor, weight_hh: Tensor, save_state: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the last states and the saved state."""
     if x.device.type == "cuda" and reference.is_projected(x, weight_ih):
         fits = x.shape[3] == weight_hh.shape[1] * weight_hh.shape[2]
         torch._check(fits, lambda: "the projected x does not have all gates of all directions")
     else:
         fits = x.shape[3] == weight_ih.shape[3]
         torch._check(fits, lambda: "weight_ih and x differ in channels")
-
-
-def _sum_over_models(grad_x: Tensor, x: Tensor) -> Tensor:
-    """Add up what every model sends back to an input they share."""
-    shared = x.shape[0] == 1 and grad_x.shape[0] != 1
-    return grad_x.sum(0, keepdim=True) if shared else grad_x
-
-
-@torch.library.register_fake("sensorseq::lstm")
-def _(
-    x: Tensor,
-    lengths: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    recurrent_mask: Tensor | None,
-    save_state: bool,
-    low_precision: bool = False,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    n_models, n_windows, n_directions, hidden_size = state = _state_shape(x, weight_hh)
-    _check_channels(x, weight_ih, weight_hh)
+    state = _state_shape(x, weight_hh)
     saved = _saved_like(x, weight_hh) if save_state else x.new_empty(0)
+    return x.new_empty(state), x.new_empty(state), saved
+
+
+# The arguments of the fake kernels are those of the schemas in csrc/bindings.cpp.
+@torch.library.register_fake("sensorseq::lstm")
+def _(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    _, weight_ih, weight_hh, _, _, _, _, save_state = others[:8]
+    n_models, n_windows, n_directions, hidden_size = _state_shape(x, weight_hh)
     hidden = x.new_empty((n_models, n_windows, x.shape[2], n_directions * hidden_size))
-    return hidden, x.new_empty(state), x.new_empty(state), saved
-
-
-@torch.library.register_fake("sensorseq::lstm_backward")
-def _(
-    grad_hidden: Tensor | None,
-    grad_h_n: Tensor | None,
-    grad_c_n: Tensor | None,
-    x: Tensor,
-    lengths: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    recurrent_mask: Tensor | None,
-    saved: Tensor,
-    needs_grad_x: bool,
-    low_precision: bool = False,
-) -> tuple[Tensor, ...]:
-    return _fake_gradients(x, weight_ih, weight_hh, bias, (), h_0, c_0, needs_grad_x)
+    return hidden, *_fake_states(x, weight_ih, weight_hh, save_state)
 
 
 @torch.library.register_fake("sensorseq::lstm_linear")
-def _(
-    x: Tensor,
-    lengths: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    weight_out: Tensor,
-    bias_out: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    recurrent_mask: Tensor | None,
-    pooling: str,
-    save_state: bool,
-    low_precision: bool = False,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    n_models, n_windows, n_directions, hidden_size = state = _state_shape(x, weight_hh)
-    _check_channels(x, weight_ih, weight_hh)
+def _(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    _, weight_ih, weight_hh, _, weight_out, _, _, _, _, pooling, save_state = others[:11]
+    n_models, n_windows, n_directions, hidden_size = _state_shape(x, weight_hh)
     width = pooled_size(pooling, hidden_size, n_directions)
     torch._check(weight_out.shape[2] == width, lambda: "weight_out does not fit the pooled vector")
-    saved = _saved_like(x, weight_hh) if save_state else x.new_empty(0)
+    h_n, c_n, saved = _fake_states(x, weight_ih, weight_hh, save_state)
     logits = x.new_empty((n_models, n_windows, weight_out.shape[1]))
-    pooled = x.new_empty((n_models, n_windows, width))
-    return logits, x.new_empty(state), x.new_empty(state), pooled, saved
+    return logits, h_n, c_n, x.new_empty((n_models, n_windows, width)), saved
+
+
+@torch.library.register_fake("sensorseq::lstm_backward")
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    _, _, _, x, _, *weights, h_0, c_0, _, _, needs_grad_x = arguments[:13]
+    return _fake_gradients(x, weights, h_0, c_0, needs_grad_x)
 
 
 @torch.library.register_fake("sensorseq::lstm_linear_backward")
-def _(
-    grad_logits: Tensor,
-    grad_h_n: Tensor | None,
-    grad_c_n: Tensor | None,
-    x: Tensor,
-    lengths: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    weight_out: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    recurrent_mask: Tensor | None,
-    pooled: Tensor,
-    saved: Tensor,
-    pooling: str,
-    needs_grad_x: bool,
-    low_precision: bool = False,
-) -> tuple[Tensor, ...]:
-    head = (torch.empty_like(weight_out), x.new_empty(weight_out.shape[:2]))
-    return _fake_gradients(x, weight_ih, weight_hh, bias, head, h_0, c_0, needs_grad_x)
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    _, _, _, x, _, *weights, h_0, c_0, _, _, _, _, needs_grad_x = arguments[:16]
+    bias_out = x.new_empty(weights[-1].shape[:2])
+    return _fake_gradients(x, [*weights, bias_out], h_0, c_0, needs_grad_x)
 
 
 def _fake_gradients(
+    x: Tensor, weights: Sequence[Tensor], h_0: Tensor | None, c_0: Tensor | None, needs_grad_x: bool
+) -> tuple[Tensor, ...]:
+    grad_x = x.new_empty((weights[1].shape[0], *x.shape[1:])) if needs_grad_x else x.new_empty(0)
+    states = (x.new_empty(0) if part is None else torch.empty_like(part) for part in (h_0, c_0))
+    return (grad_x, *map(torch.empty_like, weights), *states)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *arguments, _, ctx.low_precision = inputs
+    ctx.pooling = [arguments.pop()] if isinstance(arguments[-1], str) else []  # of lstm_linear
+    saved = output[3:]
+    ctx.save_for_backward(*arguments, *saved)
+    # Without this, autograd would allocate zeros as large as the saved state at every step.
+    ctx.mark_non_differentiable(*saved)
+    ctx.set_materialize_grads(False)
+
+
+def _gradients(ctx: Any, *grads_of_results: Tensor | None) -> tuple[Any, ...]:
+    n_saved = 1 + len(ctx.pooling)
+    arguments, saved = ctx.saved_tensors[:-n_saved], ctx.saved_tensors[-n_saved:]
+    no_options = (None,) * (len(ctx.pooling) + 2)
+    grads = [None if g is None else g.contiguous() for g in grads_of_results[:3]]
+    if all(g is None for g in grads):
+        return (None,) * len(arguments) + no_options
+    backward, given = double_backward.lstm_backward, arguments
+    if ctx.pooling:
+        backward, bias_out = double_backward.lstm_linear_backward, arguments[6]
+        given = (*arguments[:6], *arguments[7:])
+        if grads[0] is None:
+            grads[0] = bias_out.new_zeros((*saved[0].shape[:2], bias_out.shape[1]))
+    needs_grad_x = ctx.needs_input_grad[0]
+    found = backward(*grads, *given, *saved, *ctx.pooling, needs_grad_x, ctx.low_precision)
+    of_x, *others = by_input(found, arguments[0], *arguments[-3:-1], needs_grad_x=needs_grad_x)
+    return (of_x, None, *others, None, *no_options)
+
+
+def by_input(
+    grads: tuple[Tensor, ...],
     x: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    head: tuple[Tensor, ...],
     h_0: Tensor | None,
     c_0: Tensor | None,
+    *,
     needs_grad_x: bool,
-) -> tuple[Tensor, ...]:
-    grad_x = x.new_empty((weight_hh.shape[0], *x.shape[1:])) if needs_grad_x else x.new_empty(0)
-    weights = (torch.empty_like(weight_ih), torch.empty_like(weight_hh), torch.empty_like(bias))
-    states = (x.new_empty(0) if part is None else torch.empty_like(part) for part in (h_0, c_0))
-    return (grad_x, *weights, *head, *states)
+) -> tuple[Tensor | None, ...]:
+    """Return a kernel's gradients of x, weights and states as autograd takes them.
 
-
-def _setup_lstm(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *arguments, _, ctx.low_precision = inputs
-    saved = output[-1]
-    ctx.save_for_backward(*arguments, saved)
-    # Without this, autograd would allocate zeros as large as the saved state at every step.
-    ctx.mark_non_differentiable(saved)
-    ctx.set_materialize_grads(False)
-
-
-def _lstm_gradients(
-    ctx: Any,
-    grad_hidden: Tensor | None,
-    grad_h_n: Tensor | None,
-    grad_c_n: Tensor | None,
-    _grad_saved: Any,
-) -> tuple[Any, ...]:
-    *arguments, saved = ctx.saved_tensors
-    x, _, _, _, _, h_0, c_0, _ = arguments
-    needs_grad_x = ctx.needs_input_grad[0]
-    grads = [None if g is None else g.contiguous() for g in (grad_hidden, grad_h_n, grad_c_n)]
-    if all(g is None for g in grads):
-        return (None,) * (len(arguments) + 2)
-    grad_x, grad_ih, grad_hh, grad_bias, grad_h_0, grad_c_0 = double_backward.lstm_backward(
-        *grads, *arguments, saved, needs_grad_x, ctx.low_precision
-    )
+    The kernel returns empty tensors for unwanted gradients, and one of x for each model, also where
+    the models share it.
+    """
+    of_x, *of_weights, of_h_0, of_c_0 = grads
+    if x.shape[0] == 1 and of_x.shape[0] != 1 and needs_grad_x:
+        of_x = of_x.sum(0, keepdim=True)
     return (
-        _sum_over_models(grad_x, x) if needs_grad_x else None,
-        None,
-        grad_ih,
-        grad_hh,
-        grad_bias,
-        _or_none(grad_h_0, h_0 is not None),
-        _or_none(grad_c_0, c_0 is not None),
-        None,
-        None,
-        None,
+        of_x if needs_grad_x else None,
+        *of_weights,
+        None if h_0 is None else of_h_0,
+        None if c_0 is None else of_c_0,
     )
 
 
-def _setup_lstm_linear(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *arguments, ctx.pooling, _, ctx.low_precision = inputs
-    *_, pooled, saved = output
-    ctx.save_for_backward(*arguments, pooled, saved)
-    ctx.mark_non_differentiable(pooled, saved)
-    ctx.set_materialize_grads(False)
-
-
-def _lstm_linear_gradients(
-    ctx: Any,
-    grad_logits: Tensor | None,
-    grad_h_n: Tensor | None,
-    grad_c_n: Tensor | None,
-    _grad_pooled: Any,
-    _grad_saved: Any,
-) -> tuple[Any, ...]:
-    *arguments, pooled, saved = ctx.saved_tensors
-    x, lengths, weight_ih, weight_hh, bias, weight_out, _, h_0, c_0, mask = arguments
-    needs_grad_x = ctx.needs_input_grad[0]
-    if grad_logits is None:
-        if grad_h_n is None and grad_c_n is None:
-            return (None,) * (len(arguments) + 3)
-        grad_logits = x.new_zeros((*pooled.shape[:2], weight_out.shape[1]))
-    (
-        grad_x,
-        grad_ih,
-        grad_hh,
-        grad_bias,
-        grad_weight_out,
-        grad_bias_out,
-        grad_h_0,
-        grad_c_0,
-    ) = double_backward.lstm_linear_backward(
-        grad_logits.contiguous(),
-        None if grad_h_n is None else grad_h_n.contiguous(),
-        None if grad_c_n is None else grad_c_n.contiguous(),
-        x,
-        lengths,
-        weight_ih,
-        weight_hh,
-        bias,
-        weight_out,
-        h_0,
-        c_0,
-        mask,
-        pooled,
-        saved,
-        ctx.pooling,
-        needs_grad_x,
-        ctx.low_precision,
-    )
-    return (
-        _sum_over_models(grad_x, x) if needs_grad_x else None,
-        None,
-        grad_ih,
-        grad_hh,
-        grad_bias,
-        grad_weight_out,
-        grad_bias_out,
-        _or_none(grad_h_0, h_0 is not None),
-        _or_none(grad_c_0, c_0 is not None),
-        None,
-        None,
-        None,
-        None,
-    )
-
-
-_lstm = differentiable("lstm", _lstm_gradients, _setup_lstm)
-_lstm_linear = differentiable("lstm_linear", _lstm_linear_gradients, _setup_lstm_linear)
+_lstm = differentiable("lstm", _gradients, _setup)
+_lstm_linear = differentiable("lstm_linear", _gradients, _setup)
 for _op in ("sensorseq::lstm", "sensorseq::lstm_linear"):
     for _device_type in ("cpu", "cuda"):
         torch.library.register_autocast(_op, _device_type, torch.float32)

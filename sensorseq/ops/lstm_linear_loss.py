@@ -17,7 +17,7 @@ from sensorseq.ops.lstm_linear import (
     _fake_gradients,
     _needs_state,
     _prepare,
-    _sum_over_models,
+    by_input,
     choose_call,
     lstm_linear,
     pooled_size,
@@ -109,7 +109,7 @@ def lstm_linear_loss(
         *(h_0, c_0, recurrent_mask),
     )
     options = (pooling, loss, label_smoothing)
-    choice = choose_call(arguments, weight_hh, recurrent_mask)
+    choice = choose_call(arguments, weight_hh)
     if choice.served_by != "native" or choice.is_in_cuda:  # the fused pass is the CPU's
         x, lengths, class_index, weight, *others, h_0, c_0, recurrent_mask = arguments
         logits, _, _ = lstm_linear(
@@ -130,25 +130,9 @@ def lstm_linear_loss(
 
 
 @torch.library.register_fake("sensorseq::lstm_linear_loss")
-def _(
-    x: Tensor,
-    lengths: Tensor | None,
-    class_index: Tensor,
-    sample_weight: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    weight_out: Tensor,
-    bias_out: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    recurrent_mask: Tensor | None,
-    pooling: str,
-    loss: str,
-    label_smoothing: float,
-    needs_grad: bool,
-    needs_grad_x: bool,
-) -> tuple[Tensor, ...]:
+def _(x: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    _, class_index, _, *weights, h_0, c_0, _, pooling, _, _, needs_grad, needs_grad_x = others
+    weight_ih, weight_hh, _, weight_out, _ = weights
     n_models, n_directions, _, hidden_size = weight_hh.shape
     torch._check(x.shape[3] == weight_ih.shape[3], lambda: "weight_ih and x differ in channels")
     torch._check(class_index.shape[1] == x.shape[1], lambda: "class_index and x differ in windows")
@@ -157,11 +141,7 @@ def _(
     results = (x.new_empty(n_models), x.new_empty((n_models, x.shape[1], weight_out.shape[1])))
     if not needs_grad:
         return (*results, *(x.new_empty(0) for _ in range(8)))
-    head = (torch.empty_like(weight_out), torch.empty_like(bias_out))
-    return (
-        *results,
-        *_fake_gradients(x, weight_ih, weight_hh, bias, head, h_0, c_0, needs_grad_x),
-    )
+    return (*results, *_fake_gradients(x, weights, h_0, c_0, needs_grad_x))
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -185,20 +165,14 @@ def _gradients(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
             *double_backward.lstm_linear_loss(grad_loss, tensors, ctx.options),
             *nothing,
         )
-    grad_x, *of_weights, grad_h_0, grad_c_0 = (
+    scaled = tuple(
         grad * grad_loss.view(-1, *(1,) * (grad.dim() - 1)) if grad.numel() else grad
         for grad in grads
     )
-    x, h_0, c_0 = tensors[0], tensors[9], tensors[10]
-    return (
-        _sum_over_models(grad_x, x) if ctx.needs_grad_x else None,
-        *(None, None, None),
-        *of_weights,
-        None if h_0 is None else grad_h_0,
-        None if c_0 is None else grad_c_0,
-        None,
-        *nothing,
+    of_x, *others = by_input(
+        scaled, tensors[0], tensors[9], tensors[10], needs_grad_x=ctx.needs_grad_x
     )
+    return (of_x, *(None, None, None), *others, None, *nothing)
 
 
 _lstm_linear_loss = differentiable("lstm_linear_loss", _gradients, _setup)
