@@ -59,7 +59,7 @@ def check_training(
     estimator : SensorLSTMClassifier or SensorLSTMRegressor
         Fitted or not; it is not changed.
     X, y, groups, lengths : as in its `fit`
-        The data you train it on.
+        The data you train it on. What `fit` would reject is rejected with the same message.
     only : sequence of str, optional
         Names of the checks to run; all of them by default.
     random_state : int, default=0
@@ -69,13 +69,6 @@ def check_training(
     -------
     Diagnosis
         Print it to read it. `passed` is False when a check failed.
-
-    Raises
-    ------
-    InputError
-        If `fit` would reject the data; the message is the same.
-    ArgumentError
-        If `only` names an unknown check, or `estimator` is not one of ours.
 
     Notes
     -----

@@ -603,16 +603,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     def check(self, X: Any, y: Any = None, *, groups: Any = None, lengths: Any = None) -> Diagnosis:
         """Tell a bug from a hard problem with short trainings whose outcome is known in advance.
 
-        The estimator need not be fitted and is not changed.
+        The estimator need not be fitted and is not changed. Print the result to read it; see
+        `sensorseq.doctor.check_training`.
 
         Parameters
         ----------
         X, y, groups, lengths : as in `fit`
-
-        Returns
-        -------
-        Diagnosis
-            Print it to read it; see `sensorseq.doctor.check_training`.
         """
         return check_training(self, X, y, groups=groups, lengths=lengths)
 
@@ -629,16 +625,12 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         return [self.history_, *self.__dict__.get("_other_histories", ())]
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
-        """Plot the curves of the last fit, marking the kept epoch and the sampling error.
+        """Plot the curves of the last fit with matplotlib, the kept epoch and the sampling error.
 
         Parameters
         ----------
         path : str or path, optional
             File to write the figure to.
-
-        Returns
-        -------
-        matplotlib Figure
         """
         from sensorseq.fluctuation.report.picture import draw_history  # matplotlib is an extra
 

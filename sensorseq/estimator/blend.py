@@ -98,17 +98,6 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         ----------
         X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
             As in `SensorLSTMClassifier.fit`.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ArgumentError
-            If `estimators` or `network` is not as described.
-        InputError
-            If the data cannot be used.
         """
         network = self._make_network()
         network.fit(
@@ -175,17 +164,13 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted blend to one safetensors file, without pickle.
 
-        `SensorLSTMClassifier.load` and the command line read it as well.
+        `SensorLSTMClassifier.load` and the command line read it as well. Such a file cannot hold
+        classifiers of your own: they raise an InputError.
 
         Parameters
         ----------
         path : str or path
             Name of the file; an existing file is replaced.
-
-        Raises
-        ------
-        InputError
-            If the blend has classifiers of your own, which such a file cannot hold.
         """
         check_is_fitted(self)
         self.network_.save(path)
@@ -196,15 +181,7 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
         Parameters
         ----------
-        path : str or path
-            The file.
-        device : str, optional
-            As in `SensorLSTMClassifier.load`.
-
-        Raises
-        ------
-        ModelFileError
-            If the file is no model.
+        path, device : as in `SensorLSTMClassifier.load`
         """
         network = SensorLSTMClassifier.load(path, device=device)
         kinds = network.features if isinstance(network.features, list) else []

@@ -393,23 +393,16 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         ----------
         X, y, sample_weight, groups, lengths : as in `fit`
             Weights are used as given, without rescaling; `groups` are checked but not needed. If X
-            has a split, only ``"train"`` is used.
+            has a split, only ``"train"`` is used. The channels stay those of the first call.
         classes : array of shape (n_classes,), optional
             All labels that can occur. Required in the first call unless `fit` was called before;
             in later calls the same labels or None.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
-        InputError
-            If the channels differ from those of the first call, or a label is not in `classes`.
         ArgumentError
-            If `classes` is missing or differs from the first call; if an argument works only in
-            `fit` (calibrate, a named class_weight, checkpoint, n_models); or if the optimizer or
-            the engine differs from the previous call.
+            If an argument works only in `fit` (calibrate, a named class_weight, checkpoint,
+            n_models), or if the optimizer or the engine differs from the previous call.
         DivergedError
             If the loss is not finite in the first call. In a later call a ConvergenceWarning is
             issued, and the weights from before the call are kept.
@@ -488,6 +481,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
         """Return the predictions of the held-out windows from before the refit on them.
 
+        None if there was no refit, the estimator was loaded from a file, or the validation part had
+        another number of windows.
+
         Parameters
         ----------
         n_windows : int
@@ -499,9 +495,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             Which windows of the validation part.
         probability : ndarray of shape (n, n_classes)
             Their class probabilities.
-        None
-            If there was no refit, the estimator was loaded from a file, or the validation part had
-            another number of windows.
         """
         held_out = self._held_out
         if held_out is None or not 0 < len(held_out[0]) <= n_windows:
@@ -515,7 +508,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         """Return the predictions of windows by networks and features that were fitted without them.
 
         The folds are those on which the features were weighed. The few weights of the sum come from
-        the same windows.
+        the same windows. None if the fit weighed no features, used `X_val`, or the estimator was
+        loaded from a file.
 
         Returns
         -------
@@ -523,8 +517,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             Which windows of X, as given to `fit`. At most 6,000, see `features`.
         probability : ndarray of shape (n, n_classes)
             Their class probabilities.
-        None
-            If the fit weighed no features, used `X_val`, or the estimator was loaded from a file.
         """
         head = self._head
         if head is None or head.given_rows is None or head.out_of_fold is None:
@@ -563,6 +555,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     ) -> Self:
         """Return a fitted classifier with the weights of a `torch.nn.LSTM` and a linear layer.
 
+        It expects windows scaled as for that network; `scaler_` is None.
+
         Parameters
         ----------
         lstm : torch.nn.LSTM
@@ -576,16 +570,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         **arguments
             Further constructor arguments, such as ``warm_start=True`` to continue training with
             `fit`.
-
-        Returns
-        -------
-        SensorLSTMClassifier
-            It expects windows scaled as for that network; `scaler_` is None.
-
-        Raises
-        ------
-        ArgumentError
-            If a layer has no bias or has a projection, or the sizes do not match.
         """
         module = two_logits(LSTMLinear.from_torch(lstm, linear, pooling))
         estimator: Self = import_network(cls, module, arguments, classes, "torch.nn.LSTM")
@@ -595,27 +579,17 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def from_keras(cls, model: Any, *, classes: ArrayLike | None = None, **arguments: Any) -> Self:
         """Return a fitted classifier with the weights of a Keras model.
 
+        It expects windows scaled as for that model; `scaler_` is None. An ArgumentError names a
+        layer that is of another kind or computes something else.
+
         Parameters
         ----------
         model : keras.Model
             A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
             a Dense layer with softmax, logits or one sigmoid unit. Keras is not imported; only
             `layers`, `get_config()` and `get_weights()` are used.
-        classes : array-like of shape (n_classes,), optional
-            Label of each output; 0 to k - 1 by default.
-        **arguments
-            Further constructor arguments, such as ``warm_start=True`` to continue training with
-            `fit`.
-
-        Returns
-        -------
-        SensorLSTMClassifier
-            It expects windows scaled as for that model; `scaler_` is None.
-
-        Raises
-        ------
-        ArgumentError
-            If a layer is of another kind or computes something else; the message names it.
+        classes, **arguments
+            As in `from_torch`.
         """
         module, activation = lstm_linear_from_keras(model)
         if activation == "sigmoid" and module.num_classes > 1:

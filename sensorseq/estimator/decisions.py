@@ -25,15 +25,9 @@ from sensorseq.windows import WindowSet
 class Decisions(NamedTuple):
     """Labels of windows, masked where the classifier abstains.
 
-    Parameters
-    ----------
-    label : masked array of shape (n_windows,)
-        The most probable label where `answered`; masked elsewhere, so that comparing a masked label
-        is never true. ``np.where(answered, label.data, "unknown")`` fills the masked ones.
-    probability : ndarray of shape (n_windows,)
-        Probability of the most probable label.
-    answered : ndarray of shape (n_windows,), bool
-        Whether that probability reaches the threshold.
+    `label` (n_windows,) is the most probable label where `answered`; masked elsewhere, so that
+    comparing a masked label is never true. ``np.where(answered, label.data, "unknown")`` fills the
+    masked ones. `answered` says whether the `probability` of that label reaches the threshold.
     """
 
     label: Any
@@ -44,20 +38,8 @@ class Decisions(NamedTuple):
 class RecordingDecision(NamedTuple):
     """One label for all windows of a recording.
 
-    Parameters
-    ----------
-    recording_id : Any
-        Which recording.
-    label : Any
-        Predicted class.
-    probability : float
-        Mean probability of that class.
-    vote_share : float
-        Share of the windows with that label.
-    n_windows : int
-        Number of windows.
-    probabilities : tuple of float
-        Mean probability of each class, in the order of `classes_`.
+    `probability` is the mean probability of the label, `probabilities` those of all classes in the
+    order of `classes_`, and `vote_share` the share of the windows with that label.
     """
 
     recording_id: Any

@@ -191,10 +191,6 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         ----------
         X, y, sample_weight, groups, lengths : as in `SensorLSTMClassifier.partial_fit`
             The number of channels and of values stays that of the first call.
-
-        Returns
-        -------
-        self
         """
         self._learn_pass(X, y, sample_weight, groups, lengths)
         return self
@@ -238,15 +234,12 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     def from_torch(cls, lstm: Any, linear: Any, *, pooling: str = "last", **arguments: Any) -> Self:
         """Return a fitted regressor with the weights of a `torch.nn.LSTM` and a linear layer.
 
+        It expects windows, and gives values, scaled as for that network.
+
         Parameters
         ----------
         lstm, linear, pooling, **arguments
             As in `SensorLSTMClassifier.from_torch`; the linear layer gives the values.
-
-        Returns
-        -------
-        SensorLSTMRegressor
-            It expects windows, and gives values, scaled as for that network.
         """
         module = LSTMLinear.from_torch(lstm, linear, pooling)
         estimator: Self = import_network(cls, module, arguments, None, "torch.nn.LSTM")
@@ -256,15 +249,12 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
     def from_keras(cls, model: Any, **arguments: Any) -> Self:
         """Return a fitted regressor with the weights of a Keras model.
 
+        It expects windows, and gives values, scaled as for that model.
+
         Parameters
         ----------
         model, **arguments
             As in `SensorLSTMClassifier.from_keras`; the model ends in a linear Dense layer.
-
-        Returns
-        -------
-        SensorLSTMRegressor
-            It expects windows, and gives values, scaled as for that model.
         """
         module, activation = lstm_linear_from_keras(model)
         if activation != "linear":

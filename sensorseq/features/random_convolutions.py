@@ -128,7 +128,7 @@ class RandomConvolutions:
         return self._n_channels
 
     def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "RandomConvolutions":
-        """Choose dilations, channels and biases.
+        """Choose dilations, channels and biases, and return this object.
 
         Parameters
         ----------
@@ -136,11 +136,6 @@ class RandomConvolutions:
             Training windows. The second form is one channel.
         lengths : array-like of shape (n_windows,), int, optional
             Valid steps; later steps are never read.
-
-        Returns
-        -------
-        RandomConvolutions
-            This object.
 
         Raises
         ------
@@ -203,10 +198,8 @@ class RandomConvolutions:
 
         Parameters
         ----------
-        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-            Windows; the second form is one channel.
-        lengths : array-like of shape (n_windows,), int, optional
-            Valid steps; later steps are never read.
+        X, lengths : as in `fit`
+            Windows with the same channels.
 
         Returns
         -------
@@ -216,8 +209,7 @@ class RandomConvolutions:
         Raises
         ------
         SignalError
-            If `fit` was not called, `X` has another number of channels or no timesteps, or a valid
-            step is NaN, infinite or outside the range of float32.
+            If `fit` was not called, or `X` is not as in `fit`.
         """
         arrays = self._fitted()
         windows, given = as_float32_windows(X)
@@ -234,14 +226,11 @@ class RandomConvolutions:
         return shares
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return what `from_state` needs.
+        """Return what `from_state` needs: settings of plain types, for JSON, and arrays.
 
-        Returns
-        -------
-        dict
-            ``"settings"``: a dict of plain types, for JSON. ``"arrays"``: a dict of ndarrays:
-            `dilations` and `features_per_dilation` (n_dilations,) int32, `channel_counts`
-            (n_dilations * 84,) int32, `channel_indices` int32 and `biases` (n_features_,) float32.
+        The arrays are `dilations` and `features_per_dilation` (n_dilations,) int32,
+        `channel_counts` (n_dilations * 84,) int32, `channel_indices` int32 and `biases`
+        (n_features_,) float32.
         """
         seed = self.random_state
         settings = {
@@ -256,17 +245,11 @@ class RandomConvolutions:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "RandomConvolutions":
-        """Restore from `state`.
+        """Restore from `state`, or raise a SignalError if it is inconsistent or of something else.
 
         Parameters
         ----------
         state : mapping
-            From `state`.
-
-        Raises
-        ------
-        SignalError
-            If the state is of something else, or inconsistent.
         """
         settings, stored = check_state(state, "random_convolutions", _SETTINGS, _ARRAYS)
         restored = cls(settings["n_features"], settings["max_dilations"], settings["random_state"])

@@ -60,24 +60,12 @@ class SummarySteps:
         return self._fitted().n_channels_
 
     def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "SummarySteps":
-        """Learn the quantiles of each statistic.
+        """Learn the quantiles of each statistic, and return this object.
 
         Parameters
         ----------
-        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-            Training windows. The second form is one channel.
-        lengths : array-like of shape (n_windows,), int, optional
-            Valid steps; later steps are ignored.
-
-        Returns
-        -------
-        SummarySteps
-            This object.
-
-        Raises
-        ------
-        SignalError
-            If there are no windows, shapes disagree, or a valid step is NaN or infinite.
+        X, lengths : as in `RandomConvolutions.fit`
+            Training windows, at least one.
         """
         summary = SummaryFeatures().fit(X, lengths)
         statistics = summary.transform(X, lengths)
@@ -90,17 +78,12 @@ class SummarySteps:
         return self
 
     def take(self, columns: ArrayLike) -> "SummarySteps":
-        """Return the same thresholds for some of the statistics only.
+        """Return another object with the same thresholds for some of the statistics only.
 
         Parameters
         ----------
         columns : array-like of int
             Places among the statistics described now.
-
-        Returns
-        -------
-        SummarySteps
-            Another object.
         """
         summary, chosen = self._fitted(), np.asarray(columns)
         taken = SummarySteps(self.n_steps)
@@ -113,34 +96,19 @@ class SummarySteps:
 
         Parameters
         ----------
-        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-            Windows; the second form is one channel.
-        lengths : array-like of shape (n_windows,), int, optional
-            Valid steps; later steps are ignored.
+        X, lengths : as in `RandomConvolutions.transform`
 
         Returns
         -------
         ndarray of shape (n_windows, n_features_), float32
             1 above the threshold, else 0; all thresholds of the first statistic, then the next's.
-
-        Raises
-        ------
-        SignalError
-            If `fit` was not called, `X` has another number of channels, or a valid step is NaN or
-            infinite.
         """
         statistics = self._fitted().transform(X, lengths)[:, self._columns]
         exceeds = statistics[:, :, None] > self._thresholds[None]
         return exceeds.reshape(len(statistics), self.n_features_).astype(np.float32)
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return what `from_state` needs.
-
-        Returns
-        -------
-        dict
-            ``"settings"``: a dict of plain types, for JSON. ``"arrays"``: dict of ndarray.
-        """
+        """Return what `from_state` needs: settings of plain types, for JSON, and arrays."""
         summary = self._fitted().state()["settings"]
         settings = {"kind": "summary_steps", "n_steps": self.n_steps, "summary": summary}
         arrays: dict[str, NDArray[Any]] = {"thresholds": self._thresholds}
@@ -150,17 +118,11 @@ class SummarySteps:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SummarySteps":
-        """Restore from `state`.
+        """Restore from `state`, or raise a SignalError if it is inconsistent or of something else.
 
         Parameters
         ----------
         state : mapping
-            From `state`.
-
-        Raises
-        ------
-        SignalError
-            If the state is of something else, or inconsistent.
         """
         needed = "n_steps", "summary"
         arrays: dict[str, DTypeLike] = {"thresholds": np.float64}

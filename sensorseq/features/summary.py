@@ -71,24 +71,11 @@ class SummaryFeatures:
         return self._n_channels
 
     def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "SummaryFeatures":
-        """Remember the number of channels.
+        """Remember the number of channels, and return this object.
 
         Parameters
         ----------
-        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-            Training windows. The second form is one channel.
-        lengths : array-like of shape (n_windows,), int, optional
-            Valid steps; not used.
-
-        Returns
-        -------
-        SummaryFeatures
-            This object.
-
-        Raises
-        ------
-        SignalError
-            If shapes disagree, or there are no timesteps or no channels.
+        X, lengths : as in `RandomConvolutions.fit`
         """
         windows = as_nonempty_windows(X)
         check_lengths(windows, lengths)
@@ -100,21 +87,12 @@ class SummaryFeatures:
 
         Parameters
         ----------
-        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-            Windows; the second form is one channel.
-        lengths : array-like of shape (n_windows,), int, optional
-            Valid steps; later steps are ignored.
+        X, lengths : as in `RandomConvolutions.transform`
 
         Returns
         -------
         ndarray of shape (n_windows, n_features_), float64
             The statistics of the first channel in the order of `FEATURES`, then the next channel's.
-
-        Raises
-        ------
-        SignalError
-            If `fit` was not called, `X` has another number of channels or no timesteps, or a valid
-            step is NaN or infinite.
         """
         n_channels = self.n_channels_
         windows = as_nonempty_windows(X)
@@ -124,29 +102,17 @@ class SummaryFeatures:
         return summary_features(windows, steps)
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return what `from_state` needs.
-
-        Returns
-        -------
-        dict
-            ``"settings"``: a dict of plain types, for JSON. ``"arrays"``: an empty dict.
-        """
+        """Return what `from_state` needs: settings of plain types, for JSON, and no arrays."""
         settings = {"kind": "summary", "features": list(FEATURES), "n_channels": self.n_channels_}
         return {"settings": settings, "arrays": {}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "SummaryFeatures":
-        """Restore from `state`.
+        """Restore from `state`, or raise a SignalError if this version computes other statistics.
 
         Parameters
         ----------
         state : mapping
-            From `state`.
-
-        Raises
-        ------
-        SignalError
-            If the state is of something else, or of other statistics than those of this version.
         """
         settings, _ = check_state(state, "summary", ("features", "n_channels"), {})
         if settings["features"] != list(FEATURES):

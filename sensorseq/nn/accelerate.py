@@ -39,17 +39,7 @@ def accelerate(module: nn.Module) -> nn.Module:
     Parameters
     ----------
     module : torch.nn.Module
-        Any model, or an LSTM.
-
-    Returns
-    -------
-    torch.nn.Module
-        `module` itself.
-
-    Raises
-    ------
-    ArgumentError
-        If `module` is not a torch module.
+        Any model, or an LSTM. It is returned, too.
 
     Warns
     -----
@@ -101,11 +91,6 @@ def find_lstms(module: nn.Module) -> list[FoundLSTM]:
     ----------
     module : torch.nn.Module
         Any model, accelerated or not. An LSTM that is used in two places is listed twice.
-
-    Returns
-    -------
-    list of FoundLSTM
-        Tuples (path, served_by, reason).
     """
     found: list[FoundLSTM] = []
     opaque: list[str] = []

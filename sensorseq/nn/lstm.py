@@ -21,12 +21,7 @@ class LSTM(nn.LSTM):
     ----------
     *args, **kwargs
         As for `torch.nn.LSTM`: input_size, hidden_size, num_layers, bias, batch_first, dropout,
-        bidirectional, device, dtype.
-
-    Raises
-    ------
-    ArgumentError
-        If `proj_size` is not 0; there is no kernel for it.
+        bidirectional, device, dtype. There is no kernel for `proj_size`, so it must be 0.
 
     Notes
     -----
@@ -47,7 +42,7 @@ class LSTM(nn.LSTM):
             )
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        """Compute the hidden sequence and the last states.
+        """Compute the hidden sequence and the last states, in the layouts of `input` and `hx`.
 
         Parameters
         ----------
@@ -57,13 +52,6 @@ class LSTM(nn.LSTM):
         hx : pair of Tensor, optional
             (h_0, c_0), each (num_layers * D, N, H), or (num_layers * D, H) for a single sequence;
             zeros by default.
-
-        Returns
-        -------
-        output : Tensor or PackedSequence
-            In the layout of `input`, D * H wide.
-        (h_n, c_n) : pair of Tensor
-            In the layout of `hx`.
         """
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input

@@ -358,23 +358,12 @@ class LSTMLinear(nn.Module):
         return sequence, inputs[-1], h_n, c_n
 
     def stream(self, n_windows: int = 1) -> Stream:
-        """Return an object that reads sequences piece by piece at low cost.
+        """Return an object that reads sequences piece by piece at low cost, see `Stream`.
 
         Parameters
         ----------
         n_windows : int, default=1
             Number of sequences that advance together.
-
-        Returns
-        -------
-        Stream
-            When called with the next steps, it returns the output of this module, in evaluation
-            mode and with its current weights, for all steps so far.
-
-        Raises
-        ------
-        ArgumentError
-            If the module is bidirectional, or not float32 or float64 on the CPU.
         """
         return Stream(self, n_windows)
 
@@ -422,13 +411,7 @@ class LSTMLinear(nn.Module):
         linear : torch.nn.Linear
             With a bias.
         pooling : {"last", "mean", "max", "meanmax"}, default="last"
-            The pooling between the two.
-
-        Raises
-        ------
-        ArgumentError
-            If a layer is of another kind, has no bias or has a projection, or if the sizes do not
-            match.
+            The pooling between the two. An ArgumentError says what does not match.
         """
         for name, layer, kind in (("lstm", lstm, nn.LSTM), ("linear", linear, nn.Linear)):
             if not isinstance(layer, kind):
@@ -464,10 +447,7 @@ class LSTMLinear(nn.Module):
     def to_torch(self) -> tuple[nn.LSTM, nn.Linear]:
         """Return a `torch.nn.LSTM` (batch first) and a `torch.nn.Linear` with these weights.
 
-        Raises
-        ------
-        ArgumentError
-            If there is a head norm or recurrent dropout, which those two do not have.
+        These have no head norm or recurrent dropout: a module with one raises an ArgumentError.
         """
         if self.norm is not None or self.recurrent_dropout:
             raise ArgumentError(

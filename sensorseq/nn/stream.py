@@ -26,24 +26,10 @@ class Stream:
     Parameters
     ----------
     module : LSTMLinear
-        In float32 or float64 on the CPU, not bidirectional.
+        In float32 or float64 on the CPU, not bidirectional: reading backwards needs the end first.
+        Any other is an ArgumentError.
     n_windows : int, default=1
-        Number of sequences that advance together, N.
-
-    Attributes
-    ----------
-    n_windows : int
-        N.
-
-    Raises
-    ------
-    ArgumentError
-        If the module is bidirectional (reading backwards needs the end first), if there is no
-        kernel for its device or dtype, or if `n_windows` is below one.
-
-    See Also
-    --------
-    LSTMLinear.stream : Returns a stream of a module.
+        Number of sequences that advance together, N; also an attribute.
 
     Notes
     -----
@@ -93,18 +79,13 @@ class Stream:
         self._is_fused = self._pooling == "last" and self._norm is None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Read the next steps and return the logits after the last of them.
+        """Read the next steps and return the logits after the last, (N, K), without a graph.
 
         Parameters
         ----------
         x : Tensor of shape (N, T, C)
             The next T steps of every sequence, at least one. One step may also have shape (N, C),
             or (C,) if N is 1.
-
-        Returns
-        -------
-        Tensor of shape (N, K)
-            Without an autograd graph: streams are for inference.
 
         Raises
         ------
@@ -199,11 +180,6 @@ class Stream:
         ----------
         rows : int, slice, sequence of int or Tensor, optional
             The sequences to reset, as an index of (N,) or a mask; all by default.
-
-        Raises
-        ------
-        InputError
-            If `rows` does not index N sequences.
         """
         every = torch.arange(self.n_windows)
         try:

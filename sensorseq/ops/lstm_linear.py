@@ -42,7 +42,6 @@ def pooled_size(pooling: str, hidden_size: int, n_directions: int) -> int:
     Parameters
     ----------
     pooling : {"last", "mean", "max", "meanmax"}
-        How hidden states become one vector.
     hidden_size : int
         Hidden units of a direction, H.
     n_directions : int
@@ -144,6 +143,8 @@ def lstm_linear(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer, pool over its valid steps and apply a linear head, in one kernel.
 
+    It raises errors as `lstm` does, and an ArgumentError if `pooling` is unknown.
+
     Parameters
     ----------
     x, weight_ih, weight_hh, bias, lengths, h_0, c_0, recurrent_mask, precision
@@ -160,15 +161,6 @@ def lstm_linear(
     -------
     logits : Tensor of shape (M, N, K)
     h_n, c_n : Tensor of shape (M, N, D, H)
-
-    Raises
-    ------
-    ArgumentError
-        If `pooling` is unknown, or `precision` or a forward-mode derivative is not supported; see
-        `lstm`.
-    RuntimeError
-        If a shape, dtype or length is wrong, or the processor lacks bfloat16; the message names
-        the argument.
     """
     check_choice("pooling", pooling, POOLINGS)
     arguments = _prepare(

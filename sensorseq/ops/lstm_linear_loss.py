@@ -30,19 +30,14 @@ _N_TENSORS = 12  # leading arguments of the op that are tensors
 
 
 def check_loss(loss: str, label_smoothing: float) -> None:
-    """Raise an error if the loss is unknown or the smoothing is out of range.
+    """Raise an ArgumentError if the loss is unknown or the smoothing is out of range.
 
     Parameters
     ----------
     loss : str
-        Name of the loss.
+        One of `LOSSES`.
     label_smoothing : float
-        Share of the target that is spread over the classes.
-
-    Raises
-    ------
-    ArgumentError
-        If `loss` is not one of `LOSSES`, or `label_smoothing` is outside [0, 1).
+        Share of the target that is spread over the classes, in [0, 1).
     """
     check_choice("loss", loss, LOSSES)
     if not 0.0 <= label_smoothing < 1.0:
@@ -70,11 +65,14 @@ def lstm_linear_loss(
     """Run `lstm_linear` and compute the mean loss over windows, with its gradients.
 
     If a gradient is required, it is computed in the same pass; autograd's backward pass only scales
-    it and may run more than once. Otherwise this is a forward pass.
+    it and may run more than once. Otherwise this is a forward pass. Errors are those of
+    `lstm_linear` and `check_loss`; a wrong class is a RuntimeError.
 
     Parameters
     ----------
     x, weight_ih, weight_hh, bias, weight_out, bias_out, pooling
+        As in `lstm_linear`.
+    lengths, h_0, c_0, recurrent_mask
         As in `lstm_linear`.
     class_index : Tensor of shape (M or 1, N), int64
         Class of each window, 0 to K - 1.
@@ -82,8 +80,6 @@ def lstm_linear_loss(
         See `sensorseq.ops.reference.window_losses`.
     label_smoothing : float, default=0.0
         In [0, 1).
-    lengths, h_0, c_0, recurrent_mask
-        As in `lstm_linear`.
     sample_weight : Tensor of shape (M or 1, N), optional
         Factor on the loss of each window. Not differentiated.
 
@@ -93,13 +89,6 @@ def lstm_linear_loss(
         ``sum(sample_weight * loss) / N`` of each model.
     logits : Tensor of shape (M, N, K)
         Not differentiable: gradients flow through `mean_loss` alone.
-
-    Raises
-    ------
-    ArgumentError
-        If `pooling` or `loss` is unknown, or `label_smoothing` is out of range.
-    RuntimeError
-        If a shape, dtype, length or class is wrong; the message names the argument.
     """
     check_choice("pooling", pooling, POOLINGS)
     check_loss(loss, label_smoothing)
