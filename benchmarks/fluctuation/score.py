@@ -28,7 +28,7 @@ from fluctuation.windows import change_parts, draw_short_windows
 from scipy.stats import binomtest
 from verdict.runs import load
 
-from sensorseq.estimator.report import make_report
+from sensorseq.estimator.base import make_report
 from sensorseq.fluctuation.causes.table import RANKED
 from sensorseq.history import History
 from sensorseq.training.config import CLASSIFICATION

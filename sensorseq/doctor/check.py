@@ -8,7 +8,7 @@ import numpy as np
 from torch import nn
 
 from sensorseq.doctor.data import check_channels, check_classes, check_separate
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult, Diagnosis
+from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult, Diagnosis, Outcome
 from sensorseq.doctor.planted import check_planted
 from sensorseq.doctor.shuffled import check_shuffled
 from sensorseq.doctor.trial import (
@@ -86,7 +86,7 @@ def check_training(
     small = part.head(_MOST_TIMESTEPS)
     estimator, notes = _lighten(estimator, windows.X.shape[2])
     work = relative_work(estimator, windows.X.shape[2])
-    checks: dict[str, Callable[[], CheckResult]] = {
+    checks: dict[str, Callable[[], Outcome]] = {
         "channels_vary": lambda: check_channels(windows),
         "classes_have_windows": lambda: check_classes(windows),
         "groups_share_no_samples": lambda: check_separate(part),
@@ -99,7 +99,7 @@ def check_training(
     if estimator._task != CLASSIFICATION:
         del checks["classes_have_windows"]
     wanted = list(checks) if only is None else [check_choice("only", n, checks) for n in only]
-    results = [make() for name, make in checks.items() if name in wanted]
+    results = [CheckResult(name, **vars(make())) for name, make in checks.items() if name in wanted]
     return Diagnosis(tuple(results), (*notes, *_what_was_left_out(windows, small)))
 
 
@@ -133,7 +133,7 @@ def _what_was_left_out(windows: CheckedWindows, small: CheckedWindows) -> tuple[
     return (f"To save time, the checks used {' and '.join(left_out)}.",) if left_out else ()
 
 
-def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> CheckResult:
+def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> Outcome:
     """Check that the validation loss repeats when nothing is learned."""
     few = _batch_of(windows, 2 * _BATCH)
     same = (few.X, few.y, few.lengths)
@@ -149,15 +149,13 @@ def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> Che
     losses = trial.history["val_loss"].tolist()
     figures = {"val_loss": losses}
     if len(losses) == 3 and len(set(losses)) == 1:
-        return CheckResult(
-            "evaluation_repeats",
+        return Outcome(
             PASSED,
             "With a learning rate of 0 the validation loss is the same in every epoch, so changes"
             " in your curves come from training and not from the measurement.",
             figures=figures,
         )
-    return CheckResult(
-        "evaluation_repeats",
+    return Outcome(
         FAILED,
         f"With a learning rate of 0 the validation loss is {_join(losses)} in successive epochs;"
         " it should not change. The evaluation itself is random, or not finite.",
@@ -192,14 +190,12 @@ def _batch_of(windows: CheckedWindows, n_windows: int) -> CheckedWindows:
     return windows.take(np.sort(np.argsort(turn, kind="stable")[:n_windows]))
 
 
-def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> CheckResult:
+def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> Outcome:
     """Check that the network can overfit one small batch."""
     batch = _batch_of(windows, _BATCH)
     score_name = SCORES[estimator._task]
     if len(np.unique(batch.y)) < 2:
-        return CheckResult(
-            "overfits_a_batch", NOT_POSSIBLE, f"All {len(batch)} windows have the same target."
-        )
+        return Outcome(NOT_POSSIBLE, f"All {len(batch)} windows have the same target.")
     wanted = _LEARNED[score_name]
     affordable = affordable_epochs(_BUDGET, work, len(batch), batch.n_timesteps)
     n_steps = int(np.clip(affordable, 60, _BATCH_STEPS))
@@ -208,15 +204,13 @@ def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int
     best, taken, reached = learn(estimator, same, same, attempts, wanted, seed + 1)
     figures = {"n_windows": len(batch), score_name: best, "steps": taken}
     if best >= wanted:
-        return CheckResult(
-            "overfits_a_batch",
+        return Outcome(
             PASSED,
             f"The network memorized {len(batch)} windows in {taken} steps ({reached}): network,"
             " loss, targets and gradients work together.",
             figures=figures,
         )
-    return CheckResult(
-        "overfits_a_batch",
+    return Outcome(
         FAILED,
         f"The network could not memorize {len(batch)} windows in {taken} steps of Adam at 0.01"
         f" without any regularization ({reached}). A network that sees its input can do that.",
@@ -227,11 +221,11 @@ def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int
     )
 
 
-def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> CheckResult:
+def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> Outcome:
     """Check that the loss falls with the estimator's own optimizer settings."""
     batch = _batch_of(windows, _BATCH)
     if len(np.unique(batch.y)) < 2:
-        return CheckResult("own_steps_lower_the_loss", NOT_POSSIBLE, "All targets are the same.")
+        return Outcome(NOT_POSSIBLE, "All targets are the same.")
     same = (batch.X, batch.y, batch.lengths)
     arguments = {
         **{name: PLAIN[name] for name in ("dropout", "recurrent_dropout", "augment", "ema_decay")},
@@ -248,8 +242,7 @@ def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> 
     figures = {"first_loss": first, "last_loss": last, "steps": len(losses)}
     chosen = f"optimizer={estimator.optimizer!r} with learning_rate={estimator.learning_rate!r}"
     if not np.isfinite(losses).all() or last > first + 0.05 * abs(first):
-        return CheckResult(
-            "own_steps_lower_the_loss",
+        return Outcome(
             FAILED,
             f"{chosen} takes the loss of {len(batch)} windows from {first:.4g} to {last:.4g} in"
             f" {len(losses)} steps: the steps are too large.",
@@ -257,8 +250,7 @@ def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> 
             figures,
         )
     slow = last > 0.98 * first if first > 0 else False
-    return CheckResult(
-        "own_steps_lower_the_loss",
+    return Outcome(
         PASSED,
         f"{chosen} takes the loss of {len(batch)} windows from {first:.4g} to {last:.4g} in"
         f" {len(losses)} steps"

@@ -7,14 +7,14 @@ from scipy.sparse.csgraph import connected_components
 
 from sensorseq.data_checks import Part, check_shares, constant_channels
 from sensorseq.data_checks.leaks import SHARE, TOLERATED
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult
+from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, Outcome
 from sensorseq.doctor.windows import CheckedWindows
 from sensorseq.preprocessing.copies import shared_stretches
 
 _NAMED = 5
 
 
-def check_channels(windows: CheckedWindows) -> CheckResult:
+def check_channels(windows: CheckedWindows) -> Outcome:
     """Check that every channel varies."""
     n_channels = len(windows.channels)
     pieces = (Part(piece.X, piece.lengths, piece.y) for piece in windows.pieces())
@@ -22,10 +22,9 @@ def check_channels(windows: CheckedWindows) -> CheckResult:
     figures = {"n_channels": n_channels, "constant": dead}
     if not dead:
         words = "The channel varies" if n_channels == 1 else f"All {n_channels} channels vary"
-        return CheckResult("channels_vary", PASSED, f"{words}.", figures=figures)
+        return Outcome(PASSED, f"{words}.", figures=figures)
     named = ", ".join(dead[:_NAMED]) + (" and more" if len(dead) > _NAMED else "")
-    return CheckResult(
-        "channels_vary",
+    return Outcome(
         FAILED,
         f"{len(dead)} of {n_channels} channels are constant in all windows: {named}. Nothing can"
         " be learned from them.",
@@ -34,15 +33,14 @@ def check_channels(windows: CheckedWindows) -> CheckResult:
     )
 
 
-def check_classes(windows: CheckedWindows) -> CheckResult:
+def check_classes(windows: CheckedWindows) -> Outcome:
     """Check that every class has windows to train and to validate on."""
     counts = np.bincount(windows.y, minlength=len(windows.classes))
     smallest, share = int(counts.min()), float(counts.max() / counts.sum())
     figures = {"smallest": smallest, "largest_share": share}
     for found in check_shares(windows.y, windows.classes, windows.groups):
-        return CheckResult("classes_have_windows", FAILED, found.text, found.advice, figures)
-    return CheckResult(
-        "classes_have_windows",
+        return Outcome(FAILED, found.text, found.advice, figures)
+    return Outcome(
         PASSED,
         f"Each of the {len(counts)} classes has {smallest} windows or more; the largest has"
         f" {share:.0%} of all windows.",
@@ -50,16 +48,15 @@ def check_classes(windows: CheckedWindows) -> CheckResult:
     )
 
 
-def check_separate(windows: CheckedWindows) -> CheckResult:
+def check_separate(windows: CheckedWindows) -> Outcome:
     """Check that windows a split may separate share no samples."""
     if len(np.unique(windows.split_unit)) < 2:
-        return CheckResult("groups_share_no_samples", NOT_POSSIBLE, "There is only one group.")
+        return Outcome(NOT_POSSIBLE, "There is only one group.")
     _, n_across = connect_shared(windows)
     figures = {"n_windows": len(windows), "n_sharing": n_across}
     kind = "windows" if windows.groups is None else "groups"
     if not n_across:
-        return CheckResult(
-            "groups_share_no_samples",
+        return Outcome(
             PASSED,
             f"No two {kind} share samples ({len(windows)} windows compared).",
             figures=figures,
@@ -76,7 +73,7 @@ def check_separate(windows: CheckedWindows) -> CheckResult:
             " so validation tests on samples seen in training."
         )
         advice = "Check how groups= was made: overlapping or copied windows belong in one group."
-    return CheckResult("groups_share_no_samples", FAILED, finding, advice, figures)
+    return Outcome(FAILED, finding, advice, figures)
 
 
 def connect_shared(windows: CheckedWindows) -> tuple[NDArray[np.int64], int]:

@@ -35,18 +35,22 @@ class CheckResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary of plain values."""
-        return {
-            "name": self.name,
-            "status": self.status,
-            "finding": self.finding,
-            "advice": self.advice,
-            "figures": dict(self.figures),
-        }
+        return vars(self) | {"figures": dict(self.figures)}
 
     def __str__(self) -> str:
         words = f"{self.finding} {self.advice}".strip()
         body = textwrap.fill(words, WIDTH, initial_indent="  ", subsequent_indent="  ")
         return f"{self.status:<12}  {self.name.replace('_', ' ')}\n{body}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A CheckResult without its name."""
+
+    status: str
+    finding: str
+    advice: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult
+from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, Outcome
 from sensorseq.doctor.trial import PLAIN, affordable_epochs, learn, relative_work
 from sensorseq.doctor.windows import CheckedWindows
 from sensorseq.training.config import SCORES
@@ -62,12 +62,11 @@ def plant_windows(
     return X[order], y[order], np.arange(N_PLANTED) // 4
 
 
-def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> CheckResult:
+def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> Outcome:
     """Check that the network learns the synthetic signal, from one of two initializations."""
     n_timesteps = min(windows.n_timesteps, _TIMESTEPS)
     if n_timesteps < _FEWEST_TIMESTEPS:
-        return CheckResult(
-            "learns_a_planted_signal",
+        return Outcome(
             NOT_POSSIBLE,
             f"Windows of {n_timesteps} steps are too short to show the shape of a wave.",
         )
@@ -85,16 +84,14 @@ def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: in
     best, n_epochs, reached = learn(estimator, *parts, [arguments] * 2, wanted, seed)
     figures = {f"val_{score_name}": best, "epochs": n_epochs, "n_timesteps": n_timesteps}
     if best >= wanted:
-        return CheckResult(
-            "learns_a_planted_signal",
+        return Outcome(
             PASSED,
             f"The network learned to separate cosine from triangle waves of the same period in"
             f" {n_epochs} epochs ({reached} on new windows). It can learn shapes in windows like"
             " yours, so if your training fails, look at the data and the labels.",
             figures=figures,
         )
-    return CheckResult(
-        "learns_a_planted_signal",
+    return Outcome(
         FAILED,
         f"The network did not learn to separate cosine from triangle waves of the same period in"
         f" {n_epochs} epochs of Adam at 0.01 ({reached} on new windows); a working network needs"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.doctor.data import connect_shared
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult
+from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, Outcome
 from sensorseq.doctor.trial import PLAIN, StopAt, affordable_epochs, run_trial
 from sensorseq.doctor.windows import CheckedWindows
 from sensorseq.errors import SplitError
@@ -49,13 +49,12 @@ def _agreements(vote: NDArray[np.int64], lot: NDArray[np.int64]) -> NDArray[np.f
     return found
 
 
-def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> CheckResult:
+def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> Outcome:
     """Check that held-out recordings with random labels are predicted no better than chance."""
     unit, kind = _units(windows)
     n_units = int(unit.max()) + 1
     if n_units < 4:
-        return CheckResult(
-            "chance_on_shuffled_labels",
+        return Outcome(
             NOT_POSSIBLE,
             f"There are only {n_units} {kind}, too few for a test with random labels.",
             "Give windows of more recordings.",
@@ -95,8 +94,7 @@ def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: i
         votes.append(_vote(trial.outputs, index, len(units)))
         drawn.append(lots[units])
     if not votes:
-        return CheckResult(
-            "chance_on_shuffled_labels",
+        return Outcome(
             NOT_POSSIBLE,
             f"No part of the {kind} can be held out for validation.",
             "Give more groups.",
@@ -109,15 +107,14 @@ def _judge(
     drawn: list[NDArray[np.int64]],
     kind: str,
     windows: CheckedWindows,
-) -> CheckResult:
+) -> Outcome:
     p, smallest_p = chance_of(votes, drawn)
     n_votes = sum(map(len, votes))
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
     figures = {"n_right": n_right, "n_votes": n_votes, "p": p, "n_trials": len(votes)}
     result = f"{n_right} of {n_votes} held-out {kind} were predicted correctly"
     if smallest_p > ALARM:
-        return CheckResult(
-            "chance_on_shuffled_labels",
+        return Outcome(
             NOT_POSSIBLE,
             f"Only {n_votes} {kind} could be held out, too few to show more than chance even if"
             " all were predicted correctly.",
@@ -125,8 +122,7 @@ def _judge(
             figures,
         )
     if p <= ALARM:
-        return CheckResult(
-            "chance_on_shuffled_labels",
+        return Outcome(
             FAILED,
             f"The {kind} got random labels, and still {result}"
             f" (chance gives that in {p:.2%} of cases). Information leaks from training to"
@@ -141,8 +137,7 @@ def _judge(
             "Without groups= this check does not know which windows belong together; give the"
             " recording of each window to make it stronger."
         )
-    return CheckResult(
-        "chance_on_shuffled_labels",
+    return Outcome(
         PASSED,
         f"The {kind} got random labels, and {result}, which is no better than chance. No leak"
         " from training to validation was found.",

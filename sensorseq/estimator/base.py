@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -38,14 +39,15 @@ from sensorseq.estimator.labels import draw_entropy
 from sensorseq.estimator.model import describe_fit, pack_state, restore_fit, unpack_state
 from sensorseq.estimator.passes import PassesMixin
 from sensorseq.estimator.repair import repair_fit
-from sensorseq.estimator.report import make_report, warn_of_the_end
 from sensorseq.estimator.whole_data import (
     WholeData,
     check_whole_data,
     finish_whole_data,
     plan_whole_data,
 )
+from sensorseq.fluctuation.causes.rank import causes_of
 from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.statistics.statements import say
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
@@ -88,6 +90,8 @@ from sensorseq.training.stream import StreamedData, is_stored
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
+_JUDGED = ("loss", "val_loss", "val_accuracy")  # what a report needs one of
+
 
 class _Seeds(NamedTuple):
     """Independent streams, so that one more draw in one of them changes no other."""
@@ -126,29 +130,14 @@ class PreparedFit:
     whole: WholeData | FeatureChoice | None = None
 
     @property
+    def first(self) -> TrainingJob:
+        """The job that the report is on."""
+        return self.jobs[0]
+
+    @property
     def module(self) -> LSTMLinear:
-        """The first network."""
-        return cast(LSTMLinear, self.jobs[0].module)
-
-    @property
-    def train(self) -> TrainingData | StreamedData:
-        """The training windows, scaled."""
-        return self.jobs[0].train
-
-    @property
-    def validation(self) -> TrainingData | StreamedData | None:
-        """The validation windows, scaled; None when there are none."""
-        return self.jobs[0].validation
-
-    @property
-    def config(self) -> TrainingConfig:
-        """How to train."""
-        return self.jobs[0].config
-
-    @property
-    def seed(self) -> np.random.SeedSequence:
-        """Seed of the first run."""
-        return self.jobs[0].seed
+        """Its network."""
+        return cast(LSTMLinear, self.first.module)
 
 
 class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -179,29 +168,9 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     _replayed: int | None = None  # entropy of a fit to run again
     _report_facts: dict[str, Any]
 
-    # arguments that are read here
-    features: Any = None  # of the classifier alone
+    # those of the classifier alone
+    features: Any = None
     refit: Any = None
-    augment: Any
-    callbacks: Any
-    checkpoint: str | os.PathLike[str] | None
-    checkpoint_every: int
-    crop: str
-    device: str
-    dtype: str
-    engine: str
-    hidden_size: int
-    input_dropout: float
-    loss: str | Callable[..., Any]
-    max_timesteps: int | None
-    n_models: int
-    random_state: Any
-    resume: bool
-    scale: str | None
-    auto_repair: bool
-    validation_fraction: float
-    verbose: int
-    warm_start: bool
 
     # Requested by default: whoever passes them to a search or a pipeline means them for here.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
@@ -290,13 +259,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             "groups_val": groups_val,
             "lengths_val": lengths_val,
         }
-        arguments = self._check_arguments()
-        data = FitData.read(self, X, y, **given)
-        train, validation = data.split(
-            self.validation_fraction, arguments.seeds.split, arguments.config
-        )
-        prepared = self._prepare(data, train, validation, arguments)
-        del data, train, validation  # unscaled windows need not be held while training
+        prepared = self._prepare_fit(X, y, **given)
         tasks = FitTasks.of_watched(self, X, y, sample_weight, lengths)
         jobs = prepared.jobs
         if tasks is not None:  # a callback costs a look at the weights in each epoch
@@ -323,7 +286,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
     def _check_windows(self, prepared: PreparedFit) -> tuple[Finding, ...]:
         """Check a classifier's windows as it sees them, unless they stay in their file."""
-        if self._task != CLASSIFICATION or not isinstance(prepared.train, TrainingData):
+        if self._task != CLASSIFICATION or not isinstance(prepared.first.train, TrainingData):
             return ()
         names = {
             "channels": None if self.preparation_ is None else self.preparation_["channels"],
@@ -339,8 +302,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
                 **names,
             )
             for data, groups, rows in (
-                (prepared.train, prepared.train_groups, prepared.train_rows),
-                (prepared.validation, prepared.validation_groups, prepared.validation_rows),
+                (prepared.first.train, prepared.train_groups, prepared.train_rows),
+                (prepared.first.validation, prepared.validation_groups, prepared.validation_rows),
             )
             if isinstance(data, TrainingData)
         ]
@@ -374,11 +337,13 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         return failed
 
     def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedFit:
-        """Do what `fit` does before it trains."""
+        """Check the arguments, read and split the data, and prepare the training.
+
+        When this returns, the unscaled windows are no longer held.
+        """
         arguments = self._check_arguments()
         data = FitData.read(self, X, y, **given)
-        seed = arguments.seeds.split
-        parts = data.split(self.validation_fraction, seed, arguments.config)
+        parts = data.split(self.validation_fraction, arguments.seeds.split, arguments.config)
         return self._prepare(data, *parts, arguments)
 
     def _check_arguments(self) -> _FitArguments:
@@ -487,9 +452,9 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         ((weights, training),) = self._make_seeds().members
         module = self._make_module(prepared.module.input_size, weights)
         first = replace(
-            prepared.jobs[0],
+            prepared.first,
             module=module.to(prepared.module.linear.weight.device),
-            config=self._resolved(config, module, prepared.train),
+            config=self._resolved(config, module, prepared.first.train),
             seed=training,
         )
         return replace(prepared, jobs=[first])
@@ -517,7 +482,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
     def _keep(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
         """Store what the runs of all members gave, and say when one did not end as asked."""
-        result = results[0]
+        result, config = results[0], prepared.first.config
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
         self.best_score_ = result.best_score
@@ -534,8 +499,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             self.__dict__.pop("module_", None)
             raise DivergedError(
                 "training diverged in its first epoch: a loss or gradient is not finite. Lower"
-                f" learning_rate (now {prepared.config.learning_rate!r}), clip the gradient with"
-                f" max_grad_norm (now {prepared.config.max_grad_norm!r}), or check scale (now"
+                f" learning_rate (now {config.learning_rate!r}), clip the gradient with"
+                f" max_grad_norm (now {config.max_grad_norm!r}), or check scale (now"
                 f" {self.scale!r}) and the loss. See history_ and fluctuation_."
             )
         self.module_ = prepared.module
@@ -551,7 +516,7 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             self._learn_probabilities(prepared)
         for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
             n_left_out = self.n_models - len(results)
-            warn_of_the_end(of_member, prepared.config.n_epochs, n_left_out, self.checkpoint)
+            warn_of_the_end(of_member, config.n_epochs, n_left_out, self.checkpoint)
 
     # What a child says of its targets.
 
@@ -863,7 +828,14 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         predicted = None
         if isinstance(prepared.whole, WholeData) and self._head is not None:
             predicted = self.out_of_fold_predictions()
-        known = copied(self), prepared.entropy, fit_s, is_whole, prepared.module, self.best_epoch_
+        known = (
+            copied(self),
+            prepared.entropy,
+            fit_s,
+            is_whole,
+            prepared.module,
+            self.best_epoch_,
+        )
         origin = FitOrigin(*known, out_of_fold=predicted)
         self.fluctuation_ = replace(self.fluctuation_, origin=origin)
 
@@ -914,3 +886,67 @@ def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:
     for name, value in arguments.items():
         if name not in ("self", "__class__"):
             setattr(estimator, name, value)
+
+
+def make_report(
+    history: History, loss: Any, task: str, *, record: TrainingRecord | None = None, **facts: Any
+) -> FluctuationReport:
+    """Judge a history; of a loss that is not in nats only the values that are not finite.
+
+    Of the record of a classifier on such a loss all is looked at that is not in nats either: what
+    each window was taken for, margins, gradients, and how losses compare with each other.
+    """
+    facts["data_facts"] = causes_of(facts.get("data_facts", ()), facts.get("arguments"))
+    if not len(history) and facts.get("best_epoch") is None:
+        return FluctuationReport(
+            verdict="too_short_to_tell",
+            severity=None,
+            statements=(say("no_history"),),
+        )
+    if loss == "cross_entropy":
+        return FluctuationReport.from_history(history, record=record, **facts)
+    if record is not None:  # one that was saved may not say it itself
+        record = replace(record, loss_unit="")
+    rows = [
+        {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
+        for row in history.to_rows()
+    ]
+    note = say("loss_not_judged", loss=repr(loss) if isinstance(loss, str) else "a function")
+    if not any(row.get(name) is not None for row in rows for name in _JUDGED):
+        missing = say("nothing_else" if task == CLASSIFICATION else "regression")
+        return FluctuationReport(
+            verdict="too_short_to_tell",
+            severity=None,
+            statements=(note, missing),
+            n_epochs=len(rows),
+            record=record,
+            **{
+                name: facts[name]
+                for name in facts
+                if name not in ("majority_fraction", "arguments", "data_facts")
+            },
+        )
+    judged = record if task == CLASSIFICATION else None  # the causes are those of classifiers
+    report = FluctuationReport.from_history(rows, record=judged, **facts)
+    return replace(report, statements=(*report.statements, note), record=record)
+
+
+def warn_of_the_end(
+    result: TrainingResult, max_epochs: int, n_left_out: int = 0, checkpoint: Any = None
+) -> None:
+    """Say that a training diverged or was interrupted, and what is kept; for `fit`'s caller."""
+    n_epochs = len(result.history)
+    if result.ended_by == "diverged":
+        warn_caller(
+            f"training diverged in epoch {n_epochs}: a loss or gradient is not finite. The"
+            f" weights of epoch {result.best_epoch} are kept; see fluctuation_.",
+            ConvergenceWarning,
+        )
+    if result.ended_by == "interrupted":
+        again = "" if checkpoint is None else f" With resume=True fit goes on from {checkpoint}."
+        warn_caller(
+            f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
+            f" epoch {result.best_epoch} are kept and the estimator can be used."
+            + (f" {n_left_out} of n_models had not begun and are left out." if n_left_out else "")
+            + again,
+        )

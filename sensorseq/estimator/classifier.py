@@ -698,7 +698,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             elif groups is not None:
                 groups = groups[rows - whole.n_train]
         else:
-            data = prepared.validation
+            data = prepared.first.validation
             assert data is not None  # _check_parts
             logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
             class_index, groups = data.target.cpu().numpy(), prepared.validation_groups

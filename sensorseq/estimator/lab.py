@@ -154,7 +154,7 @@ class FitLab(Lab):
         prepared: "PreparedFit",
         data: tuple[Any, Any, Mapping[str, Any]],
     ) -> None:
-        train, validation = prepared.train, prepared.validation
+        train, validation = prepared.first.train, prepared.first.validation
         if not isinstance(train, TrainingData):
             raise ArgumentError("probe cannot re-run a fit on windows that are streamed.")
         shown = None
@@ -190,8 +190,8 @@ class FitLab(Lab):
         if isinstance(validation, TrainingData):
             differs = differs or _differ(record.val_rows, record.val_target, validation)
         if not differs and epoch and len(record.fixed_loss) >= epoch:
-            fixed = self.fixed_windows(train, self._prepared.config)
-            own = Objective(self._prepared.config, fixed.target)
+            fixed = self.fixed_windows(train, self._prepared.first.config)
+            own = Objective(self._prepared.first.config, fixed.target)
             got, noted = evaluate(self.kept_module(), fixed, own)[0], record.fixed_loss[epoch - 1]
             differs = not np.isclose(got, noted, rtol=SAME_LOSS, atol=0.0, equal_nan=True)
         outputs = self.val_outputs()
@@ -314,26 +314,26 @@ class FitLab(Lab):
             raise ArgumentError(f"an arm cannot change {', '.join(unknown)}.")
         prepared, start = self._prepared, None
         if arm.start is None:
-            own, prepared = prepared.seed, self._prepare(arm)
+            own, prepared = prepared.first.seed, self._prepare(arm)
             module = prepared.module
             seed = np.random.SeedSequence(own.entropy, spawn_key=own.spawn_key)
         else:
             if arm.change:
                 raise ArgumentError("an arm from a snapshot changes nothing but the rate.")
-            snapshot, config = self.record.snapshots[arm.start], prepared.config
+            snapshot, config = self.record.snapshots[arm.start], prepared.first.config
             start = Start(snapshot, config, self.steps_per_epoch, arm.n_epochs)
             seed = np.random.SeedSequence([self.origin.entropy, arm.start, 1])
             module = copy.deepcopy(prepared.module)
-        train, config = prepared.train, prepared.config
+        train, config = prepared.first.train, prepared.first.config
         assert isinstance(train, TrainingData)
         return TrainingJob(
             module,
             train,
-            prepared.validation,
+            prepared.first.validation,
             arm_config(config, arm.n_epochs),
             seed,
             engine=self.arguments["engine"],
-            refresh=prepared.jobs[0].refresh,
+            refresh=prepared.first.refresh,
             recorder=recorder_of_arm(self.fixed_windows(train, config)),
             start=start,
         )

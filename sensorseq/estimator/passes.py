@@ -97,7 +97,7 @@ class PassesMixin:
         self._make_report()
         ranks = current_ranks()
         if ranks is None or ranks.is_first:
-            notify(prepared.jobs[0].callbacks, "on_epoch_end", self.module_, self.history_)
+            notify(prepared.first.callbacks, "on_epoch_end", self.module_, self.history_)
 
     @contextmanager
     def _passing(self) -> Iterator[None]:
@@ -128,11 +128,11 @@ class PassesMixin:
         results = [
             train_pass(
                 module,
-                prepared.train,
-                prepared.config,
+                prepared.first.train,
+                prepared.first.config,
                 state,
                 engine=self.engine,
-                refresh=prepared.jobs[0].refresh,
+                refresh=prepared.first.refresh,
             )
             for module, state in zip(modules, states, strict=True)
         ]

@@ -128,7 +128,7 @@ def plan_whole_data(
     """
     features, refit = estimator.features, estimator.refit
     obstacle = None
-    if not isinstance(prepared.train, TrainingData) or is_stored(train.sequences):
+    if not isinstance(prepared.first.train, TrainingData) or is_stored(train.sequences):
         obstacle = "the windows are streamed from their file"
     elif current_ranks() is not None:
         obstacle = "several processes train together"
@@ -137,7 +137,7 @@ def plan_whole_data(
             if value is not None and value != "auto":
                 raise ArgumentError(f"{name}={value!r} is not possible: {obstacle}. Use None.")
         return FeatureChoice(reason=obstacle)
-    assert isinstance(prepared.train, TrainingData)
+    assert isinstance(prepared.first.train, TrainingData)
     is_given = fit_data.given is not None
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
@@ -146,10 +146,10 @@ def plan_whole_data(
     refits = has_more and (refit == "all" or (refit == "auto" and serves))
     if features is None and not refits:
         return FeatureChoice()
-    part, data, given = None, prepared.train, None
+    part, data, given = None, prepared.first.train, None
     if is_given:
-        assert isinstance(prepared.validation, TrainingData)
-        given = prepared.validation
+        assert isinstance(prepared.first.validation, TrainingData)
+        given = prepared.first.validation
     else:
         windows = fit_data.windows
         own: list[Any] = [one.rows for one in (train, validation) if one is not None]
@@ -157,7 +157,9 @@ def plan_whole_data(
         if validation is not None:
             data = estimator._training_data(part, training=True)
     n_train, entropy = len(train.target), prepared.entropy
-    plan = WholeData(part, data, given, prepared.config, n_train, [], features, refits, entropy)
+    plan = WholeData(
+        part, data, given, prepared.first.config, n_train, [], features, refits, entropy
+    )
     if features is None:
         return plan
     try_functions(features, plan.seen)
@@ -225,7 +227,7 @@ def finish_whole_data(
     histories: list[History] = []  # of the jobs
     ends = {result.ended_by for result in results}
     if not ends & {"interrupted", "diverged", "callback_failed"}:
-        n_epochs = first.best_epoch if prepared.config.restore_best else len(first.history)
+        n_epochs = first.best_epoch if prepared.first.config.restore_best else len(first.history)
         fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
         refits = plan.refits and not plan.keeps_folds
         refit_jobs = _refit_jobs(estimator, plan, prepared, n_epochs) if refits else []
@@ -335,12 +337,12 @@ def _make_job(
 ) -> TrainingJob:
     """Return the training of a new network for as many steps as the first one took."""
     weights, training = seed.spawn(2)
-    first, config = prepared.module, prepared.config
+    first, config = prepared.module, prepared.first.config
     # from first weights, also where warm_start=True would have it start at those of the first fit
     module = make_network(
         estimator.get_params(deep=False), first.input_size, first.num_classes, weights
     ).to(first.linear.weight.device)
-    steps = [steps_of_epoch(module, windows, config) for windows in (prepared.train, data)]
+    steps = [steps_of_epoch(module, windows, config) for windows in (prepared.first.train, data)]
     epochs = max(1, round(n_epochs * steps[0] / steps[1]))
     warmup = config.warmup_epochs
     if warmup >= 1:

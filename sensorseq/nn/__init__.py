@@ -2,8 +2,9 @@
 
 from sensorseq.nn.accelerate import FoundLSTM, accelerate, find_lstms
 from sensorseq.nn.lstm import LSTM
-from sensorseq.nn.lstm_linear import HEAD_NORMS, DropoutSource, LSTMLinear
+from sensorseq.nn.lstm_linear import DropoutSource, LSTMLinear
 from sensorseq.nn.stream import Stream
+from sensorseq.ops.train_epoch import HEAD_NORMS
 
 __all__ = [
     "HEAD_NORMS",

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError
-from sensorseq.nn.lstm_linear import LSTMLinear, parameter_suffix
+from sensorseq.nn.lstm_linear import LSTMLinear
+from sensorseq.ops.train_epoch import parameter_suffix
 
 _ONLY_IN_TRAINING = ("InputLayer", "Dropout", "SpatialDropout1D", "GaussianNoise")
 _POOLINGS = {"GlobalAveragePooling1D": "mean", "GlobalMaxPooling1D": "max"}

@@ -19,12 +19,16 @@ from sensorseq.ops import (
     pooled_size,
     reference,
 )
-from sensorseq.ops.train_epoch import output_site, recurrent_site
+from sensorseq.ops.train_epoch import (
+    HEAD_NORMS,
+    lstm_shapes,
+    output_site,
+    parameter_suffix,
+    recurrent_site,
+)
 
 DropoutSource = Callable[[Tensor, float, int], Tensor]
 """What drops values in training: gets values, probability and site, and returns the values left."""
-HEAD_NORMS = ("none", "batch", "layer")
-"""Normalizations of the pooled vector."""
 
 
 class _LSTMParameters(nn.Module):
@@ -34,19 +38,9 @@ class _LSTMParameters(nn.Module):
         self, input_size: int, hidden_size: int, num_layers: int, n_directions: int, **factory: Any
     ) -> None:
         super().__init__()
-        for layer in range(num_layers):
-            n_inputs = input_size if layer == 0 else hidden_size * n_directions
-            for direction in range(n_directions):
-                suffix = parameter_suffix(layer, direction)
-                for name, shape in (
-                    ("weight_ih", (4 * hidden_size, n_inputs)),
-                    ("weight_hh", (4 * hidden_size, hidden_size)),
-                    ("bias_ih", (4 * hidden_size,)),
-                    ("bias_hh", (4 * hidden_size,)),
-                ):
-                    self.register_parameter(
-                        name + suffix, nn.Parameter(torch.empty(shape, **factory))
-                    )
+        shapes = lstm_shapes(input_size, hidden_size, num_layers, n_directions)
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, **factory)))
 
     def layer(self, layer: int, n_directions: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return weight_ih, weight_hh and the summed bias of one layer, directions stacked."""
@@ -62,11 +56,6 @@ class _LSTMParameters(nn.Module):
             for tensors in (part("weight_ih"), part("weight_hh"), biases)
         )
         return weight_ih, weight_hh, bias
-
-
-def parameter_suffix(layer: int, direction: int) -> str:
-    """Return how torch ends the names of a layer's parameters."""
-    return f"_l{layer}" + ("_reverse" if direction else "")
 
 
 class LSTMLinear(nn.Module):

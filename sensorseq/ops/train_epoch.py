@@ -27,6 +27,7 @@ HYPER_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("hyper").split(","
 STATISTIC_COLUMNS = tuple(torch.ops.sensorseq.train_epoch_columns("statistics").split(","))
 OPTIMIZERS = {"sgd": 1, "adam": 3, "adamw": 3, "rmsprop": 3}  # rows of state
 HEAD_NORMS = ("none", "batch", "layer")
+"""Normalizations of the pooled vector."""
 MAX_LAYERS = 8
 
 _CALL_S = 0.25  # aim of one native call, so that none takes half a second
@@ -90,6 +91,27 @@ def _check_hyper(hyper: NDArray[np.float64]) -> None:
         raise ArgumentError("nesterov=1 needs momentum above 0 and dampening=0.")
 
 
+def parameter_suffix(layer: int, direction: int) -> str:
+    """Return how torch ends the names of a layer's parameters."""
+    return f"_l{layer}" + ("_reverse" if direction else "")
+
+
+def lstm_shapes(
+    input_size: int, hidden_size: int, num_layers: int, n_directions: int
+) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of the parameters of a `torch.nn.LSTM`, in its order."""
+    gates = 4 * hidden_size
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(num_layers):
+        inputs = hidden_size * n_directions if layer else input_size
+        for direction in range(n_directions):
+            suffix = parameter_suffix(layer, direction)
+            shapes[f"weight_ih{suffix}"] = (gates, inputs)
+            shapes[f"weight_hh{suffix}"] = (gates, hidden_size)
+            shapes[f"bias_ih{suffix}"] = shapes[f"bias_hh{suffix}"] = (gates,)
+    return shapes
+
+
 @dataclass(frozen=True)
 class Network:
     """Sizes of an LSTM classifier, and the order of its parameters in one flat buffer.
@@ -124,18 +146,11 @@ class Network:
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each parameter, in the order of the buffer."""
-        gates, width = 4 * self.hidden_size, self.pooled_size
-        shapes: dict[str, tuple[int, ...]] = {}
-        for layer in range(self.num_layers):
-            inputs = self.hidden_size * self.n_directions if layer else self.input_size
-            for suffix in ("", "_reverse")[: self.n_directions]:
-                for name, shape in (
-                    ("weight_ih", (gates, inputs)),
-                    ("weight_hh", (gates, self.hidden_size)),
-                    ("bias_ih", (gates,)),
-                    ("bias_hh", (gates,)),
-                ):
-                    shapes[f"lstm.{name}_l{layer}{suffix}"] = shape
+        width = self.pooled_size
+        of_layers = lstm_shapes(
+            self.input_size, self.hidden_size, self.num_layers, self.n_directions
+        )
+        shapes = {f"lstm.{name}": shape for name, shape in of_layers.items()}
         if self.head_norm != "none":
             shapes |= {"norm.weight": (width,), "norm.bias": (width,)}
         return shapes | {
@@ -430,22 +445,12 @@ class EpochTrainer:
                 f"models={list(models)} must be some of the places 0 to {self.n_models - 1}."
             )
 
-        def of_kept(tensor: Tensor) -> Tensor:
-            return tensor.index_select(0, places.to(tensor.device))
-
-        self.hyper = of_kept(self.hyper)
-        self.parameters, self.state = of_kept(self.parameters), of_kept(self.state)
-        self.step_count = of_kept(self.step_count)
-        self.average = None if self.average is None else of_kept(self.average)
-        self.running = None if self.running is None else of_kept(self.running)
-        self._seeds = None if self._seeds is None else of_kept(self._seeds)
-        if len(self._x) > 1:
-            self._x = of_kept(self._x)
-        if len(self._class_index) > 1:
-            self._class_index = of_kept(self._class_index)
-            self._class_index_here = of_kept(self._class_index_here)
-        if self._weight is not None and len(self._weight) > 1:
-            self._weight = of_kept(self._weight)
+        of_models = ("hyper", "parameters", "state", "step_count", "average", "running", "_seeds")
+        shared_or_own = ("_x", "_class_index", "_class_index_here", "_weight")
+        for name in of_models + shared_or_own:
+            tensor = getattr(self, name)
+            if tensor is not None and (name in of_models or len(tensor) > 1):
+                setattr(self, name, tensor.index_select(0, places.to(tensor.device)))
         self.n_models = len(places)
 
     def _has_dropout(self) -> bool:
