@@ -218,10 +218,6 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             Windows to validate on instead of a held-out part. One-hot columns are in the order of
             `classes_`.
 
-        Returns
-        -------
-        self
-
         Raises
         ------
         InputError
@@ -235,8 +231,6 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             that is damaged or not a checkpoint.
         DivergedError
             If the loss is not finite in the first epoch.
-        EnvironmentProblemError
-            If the device is not available.
 
         Warns
         -----
@@ -624,8 +618,6 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         InputError
             If an argument is a function or another object that cannot be stored without executing
             code when it is read.
-        OutputError
-            If the file cannot be written.
         """
         check_is_fitted(self)
         description = describe_fit(self)
@@ -650,10 +642,6 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         ModelFileError
             If the file is truncated, damaged, from another program or from a newer version, or has
             another kind of estimator.
-        FileNotFoundError
-            If there is no such file.
-        ArgumentError
-            If `device` is not the name of a device.
         """
         if device is not None:
             check_device(device)

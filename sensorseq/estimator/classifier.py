@@ -131,9 +131,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     validation_fraction : float, default=0.2
         Share held out for validation in whole groups, with or without early stopping; 0 holds out
         nothing. Not used with `X_val` or a WindowSet that has a split.
-    patience : int, default=20
-        See `early_stopping`.
-    tol : float, default=1e-4
+    patience, tol : int, default=20, and float, default=1e-4
         See `early_stopping`.
     monitor : {"val_loss", "val_accuracy", "loss", "accuracy"}, default="val_loss"
         The column of the history that decides which epoch is best.
@@ -230,15 +228,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Column names, if X was a 2-D table with names.
     n_iter_ : int
         Number of epochs run.
-    best_epoch_ : int
-        The epoch whose weights are kept, counted from 1.
-    best_score_ : float
-        Its monitored value.
-    history_ : History
-        One row per epoch. In an ensemble this and the other values of a run are those of the first
-        member.
-    histories_ : list of History
-        One history for each member.
+    best_epoch_, best_score_ : int and float
+        The epoch whose weights are kept, counted from 1, and its monitored value.
+    history_, histories_ : History and list of History
+        One row per epoch. In an ensemble `history_` and the other values of a run are those of the
+        first member, and `histories_` has one history for each.
     fluctuation_ : FluctuationReport
         Whether the curve fluctuates, why not, or how much. Its limits for a loss are of
         cross-entropy in nats; any other `loss` is looked at only for values that are not finite.
@@ -246,21 +240,18 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         The features that the linear layer uses, the log-loss and accuracy of each kind alone and
         of all together on windows left out, and why they were chosen. Print it to read it.
     refitted_ : bool
-        Whether the model learned from the held-out windows too, after the history, the report and
-        the probabilities were known.
+        Whether the model learned from the held-out windows too, see `refit`.
     scaler_ : Scaler, KeyedScaler or None
         The scaler, fitted on the training part.
-    module_ : LSTMLinear
-        The network, in evaluation mode; of several the first one. Without features its outputs
-        are the logits before division by `temperature_`.
-    modules_ : list of LSTMLinear
-        The networks of all members of an ensemble, or of all folds.
+    module_, modules_ : LSTMLinear and list of LSTMLinear
+        The network, in evaluation mode, of several the first one; and those of all members of an
+        ensemble, or of all folds. Without features its outputs are the logits before division by
+        `temperature_`.
     temperature_ : float
         The logits are divided by it; 1 unless ``calibrate=True``.
-    abstention_ : Abstention
-        The result of `fit_abstention`: the threshold and the figures it is based on.
-    abstain_threshold_ : float
-        Windows whose highest probability is below this threshold get no label.
+    abstention_, abstain_threshold_ : Abstention and float
+        The result of `fit_abstention` with the figures it is based on. Windows whose highest
+        probability is below the threshold get no label.
     preparation_ : dict or None
         How the windows were prepared and which recordings were used for training, if X was a
         WindowSet or a prepared file; see `sensorseq.training.preparation`.
@@ -281,8 +272,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     epoch, with early stopping of the best, are kept and a warning is issued. A search or
     cross-validation continues with its next fit; a second Ctrl-C within two seconds ends it too.
     Members of an ensemble that had not started are dropped.
-
-    Windows with a `sample_weight` of zero are ignored.
 
     Examples
     --------

@@ -78,7 +78,7 @@ class DecisionMixin:
         answers are wrong, treating whole groups as the samples; see
         `sensorseq.training.probabilities.choose_threshold`. With probability `confidence` the bound
         holds on new recordings of the same kind. It does not cover other recordings, such as a new
-        surface or robot.
+        surface or robot. `save` also stores the result, `abstention_` and `abstain_threshold_`.
 
         Parameters
         ----------
@@ -92,11 +92,6 @@ class DecisionMixin:
         groups : array of shape (n_windows,), optional
             The recording of each window. A WindowSet has its own groups, or uses its recordings.
             Without either, windows count as independent, which windows of one recording are not.
-
-        Returns
-        -------
-        self
-            With `abstention_` and `abstain_threshold_`, which `save` also stores.
 
         Raises
         ------
@@ -149,16 +144,6 @@ class DecisionMixin:
         X, lengths : as in `predict`
         threshold : float, optional
             Lowest probability to answer with; by default the one chosen by `fit_abstention`.
-
-        Returns
-        -------
-        Decisions
-            label (masked where it abstains), probability, answered.
-
-        Raises
-        ------
-        InputError
-            If no threshold is given and `fit_abstention` was not called.
         """
         check_is_fitted(self)
         if threshold is None:
@@ -199,11 +184,6 @@ class DecisionMixin:
         -------
         list of RecordingDecision
             In the order in which recordings first appear.
-
-        Raises
-        ------
-        InputError
-            If it is not known which recording each window belongs to.
         """
         check_choice("how", how, ("mean", "vote"))
         check_is_fitted(self)

@@ -74,11 +74,6 @@ def find_label_errors(
 
     Raises
     ------
-    ArgumentError
-        If `clf` is not a classifier with probabilities or does not take `lengths`, or `n_seeds` or
-        `n_folds` is out of range.
-    InputError
-        If X, y, groups or lengths cannot be used, or disagree in length.
     SplitError
         If there are fewer groups than folds, or a class occurs in one group (without groups: one
         window) only, so that no model could know it.

@@ -4,7 +4,7 @@ import copy
 import importlib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,6 @@ from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.augment import Augmentation
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.scale import Scaler
 from sensorseq.storage.model_file import take_field
 from sensorseq.training import EngineChoice
 from sensorseq.training.config import CLASSIFICATION, DTYPES
@@ -179,58 +177,22 @@ def pack_state(state: dict[str, Any]) -> dict[str, Any]:
     """
     packed: dict[str, Any] = {}
     for name, value in state.items():
-        if type(value) is LSTMLinear:
-            packed[_PLAIN + name] = _describe_network(value)
-        elif isinstance(value, torch.nn.Module):
+        if isinstance(value, torch.nn.Module) and type(value) is not LSTMLinear:
             packed[name] = copy.deepcopy(value).cpu()
-        elif isinstance(value, Scaler | KeyedScaler):
-            packed[_PLAIN + name] = dict(value.to_dict())
-        elif isinstance(value, History):
-            packed[_PLAIN + name] = value.to_rows()
-        elif name == "_other_modules":
-            packed[_PLAIN + name] = [_describe_network(module) for module in value]
-        elif name == "_other_histories":
-            packed[_PLAIN + name] = [history.to_rows() for history in value]
-        elif isinstance(value, EngineChoice | Abstention):
-            packed[_PLAIN + name] = list(value)
-        elif isinstance(value, FluctuationReport | FeatureChoice):
-            packed[_PLAIN + name] = value.to_dict()
-        elif isinstance(value, FeatureHead) and value.is_plain:
-            described = value.description()
-            packed[_PLAIN + name] = {"description": described, "arrays": value.arrays()}
-        else:
+        elif name not in _FORMS or value is None or (name == "_head" and not value.is_plain):
             packed[name] = value
+        else:
+            packed[_PLAIN + name] = _FORMS[name][0](value)
     return packed
 
 
 def unpack_state(packed: dict[str, Any]) -> dict[str, Any]:
     """Undo `pack_state`; a state that was never packed stays as it is."""
-    return {
-        key.removeprefix(_PLAIN): _unpack(key.removeprefix(_PLAIN), value)
-        if key.startswith(_PLAIN)
-        else value
-        for key, value in packed.items()
-    }
-
-
-def _unpack(name: str, value: Any) -> Any:
-    if name == "_other_modules":
-        return [_make_network(network) for network in value]
-    if name == "_other_histories":
-        return [History(rows) for rows in value]
-    if name == "_head":
-        return FeatureHead.restore(value["description"], value["arrays"])
-    if name == "scaler_":
-        return read_scaler({f"scaler.{field}": part for field, part in value.items()})
-    of_tuple: dict[str, Any] = {"engine_": EngineChoice, "abstention_": Abstention}
-    if name in of_tuple:
-        return of_tuple[name](*value)
-    of_value: dict[str, Any] = {
-        "history_": History,
-        "fluctuation_": FluctuationReport.from_dict,
-        "features_": FeatureChoice.from_dict,
-    }
-    return of_value.get(name, _make_network)(value)
+    state = {}
+    for key, value in packed.items():
+        name = key.removeprefix(_PLAIN)
+        state[name] = _FORMS[name][1](value) if key.startswith(_PLAIN) else value
+    return state
 
 
 def _describe_network(module: LSTMLinear) -> dict[str, Any]:
@@ -255,6 +217,31 @@ def _make_network(description: dict[str, Any]) -> LSTMLinear:
         dtype=description["dtype"],
     )
 
+
+_FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # to plain values and back
+    "module_": (_describe_network, _make_network),
+    "_other_modules": (
+        lambda modules: [_describe_network(module) for module in modules],
+        lambda networks: [_make_network(network) for network in networks],
+    ),
+    "history_": (History.to_rows, History),
+    "_other_histories": (
+        lambda histories: [history.to_rows() for history in histories],
+        lambda histories: [History(rows) for rows in histories],
+    ),
+    "scaler_": (
+        lambda scaler: dict(scaler.to_dict()),
+        lambda parts: read_scaler({f"scaler.{name}": part for name, part in parts.items()}),
+    ),
+    "engine_": (list, lambda fields: EngineChoice(*fields)),
+    "abstention_": (list, lambda fields: Abstention(*fields)),
+    "fluctuation_": (FluctuationReport.to_dict, FluctuationReport.from_dict),
+    "features_": (FeatureChoice.to_dict, FeatureChoice.from_dict),
+    "_head": (
+        lambda head: {"description": head.description(), "arrays": head.arrays()},
+        lambda stored: FeatureHead.restore(stored["description"], stored["arrays"]),
+    ),
+}
 
 _OF_THE_NETWORK = (*ARCHITECTURE, "dtype")
 
