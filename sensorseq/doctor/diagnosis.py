@@ -15,14 +15,12 @@ class CheckResult:
 
     Parameters
     ----------
-    name : str
-        Name of the check, such as ``"overfits_a_batch"``.
-    status : {"passed", "failed", "not possible"}
-        ``"not possible"`` when the data do not allow the check; `finding` explains why.
-    finding : str
-        What was done, the result, and what it means.
-    advice : str
-        What to do next; empty when there is nothing to do.
+    name, status : str
+        Such as ``"overfits_a_batch"``, and ``"passed"``, ``"failed"`` or ``"not possible"``: when
+        the data do not allow the check; `finding` explains why.
+    finding, advice : str
+        What was done, the result, and what it means; and what to do next, empty when there is
+        nothing to do.
     figures : mapping
         The numbers behind the finding.
     """

@@ -52,10 +52,8 @@ def plant_windows(
 
     Returns
     -------
-    X : ndarray of shape (96, 100, 1), float32
-        Cosine and triangle waves.
-    y, groups : ndarray of shape (96,), int64
-        The class, and one of 24 recordings, each of one class.
+    X, y, groups : ndarray
+        Windows (96, 100, 1), float32, the class, and one of 24 recordings, each of one class.
     """
     X, y, _ = plant(N_PLANTED, np.array([100]), 100, 1, seed)
     order = np.argsort(y, kind="stable")

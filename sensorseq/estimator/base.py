@@ -34,11 +34,10 @@ from sensorseq.errors import (
     warn_caller,
 )
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
-from sensorseq.estimator.lab import FitOrigin, copied
+from sensorseq.estimator.lab import FitOrigin, copied, repair_fit
 from sensorseq.estimator.labels import draw_entropy
 from sensorseq.estimator.model import describe_fit, pack_state, restore_fit, unpack_state
 from sensorseq.estimator.passes import PassesMixin
-from sensorseq.estimator.repair import repair_fit
 from sensorseq.estimator.whole_data import (
     WholeData,
     check_whole_data,

@@ -422,11 +422,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             predicted, in their order.
         lengths : array of shape (n,), int, optional
             Valid steps of each window.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Elements of `classes_`.
         """
         logits = self._outputs(X, lengths)
         return np.asarray(self.classes_[logits.argmax(axis=1)])
@@ -434,33 +429,25 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return class probabilities, the softmax of the logits divided by `temperature_`.
 
-        For an ensemble, the mean over its members.
+        For an ensemble, the mean over its members. The result is of shape (n, n_classes), float64;
+        columns are in the order of `classes_`.
 
         Parameters
         ----------
         X, lengths : as in `predict`
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes), float64
-            Rows sum to one; columns are in the order of `classes_`.
         """
         return softmax(self._outputs(X, lengths) / self.temperature_)
 
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the logits divided by `temperature_`; their softmax is `predict_proba`.
 
-        For an ensemble, the logit is the logarithm of the members' mean probability.
+        For an ensemble, the logit is the logarithm of the members' mean probability. For two
+        classes the shape is (n,), as in scikit-learn: the logit of ``classes_[1]`` minus that of
+        ``classes_[0]``.
 
         Parameters
         ----------
         X, lengths : as in `predict`
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes), float64
-            For two classes the shape is (n,), as in scikit-learn: the logit of ``classes_[1]``
-            minus that of ``classes_[0]``.
         """
         logits = self._outputs(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
@@ -468,22 +455,15 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def held_out_predictions(
         self, n_windows: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return the predictions of the held-out windows from before the refit on them.
+        """Return rows and class probabilities of the held-out windows from before the refit on them.
 
-        None if there was no refit, the estimator was loaded from a file, or the validation part had
-        another number of windows.
+        The rows are places in the validation part. None if there was no refit, the estimator was
+        loaded from a file, or the validation part had another number of windows.
 
         Parameters
         ----------
         n_windows : int
             Windows of the validation part.
-
-        Returns
-        -------
-        rows : ndarray of int64
-            Which windows of the validation part.
-        probability : ndarray of shape (n, n_classes)
-            Their class probabilities.
         """
         held_out = self._held_out
         if held_out is None or not 0 < len(held_out[0]) <= n_windows:
@@ -494,18 +474,12 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def out_of_fold_predictions(
         self,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return the predictions of windows by networks and features that were fitted without them.
+        """Return rows and class probabilities of windows by models that were fitted without them.
 
-        The folds are those on which the features were weighed. The few weights of the sum come from
-        the same windows. None if the fit weighed no features, used `X_val`, or the estimator was
-        loaded from a file.
-
-        Returns
-        -------
-        rows : ndarray of int64
-            Which windows of X, as given to `fit`. At most 6,000, see `features`.
-        probability : ndarray of shape (n, n_classes)
-            Their class probabilities.
+        The rows are places in X as given to `fit`, at most 6,000, see `features`. The folds are
+        those on which the features were weighed; the few weights of the sum come from the same
+        windows. None if the fit weighed no features, used `X_val`, or the estimator was loaded from
+        a file.
         """
         head = self._head
         if head is None or head.given_rows is None or head.out_of_fold is None:

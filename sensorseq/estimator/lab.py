@@ -1,17 +1,18 @@
-"""FitOrigin and FitLab: the fit behind a report, and its re-runs."""
+"""The fit behind a report, its re-runs, and its repair: a second fit with what they proved."""
 
 import copy
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
-from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError
+from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError, warn_caller
+from sensorseq.fluctuation.causes.cause import TROUBLED, Cause
 from sensorseq.fluctuation.race.arm import (
     OUT_OF_TIME,
     Arm,
@@ -21,12 +22,15 @@ from sensorseq.fluctuation.race.arm import (
     LabPart,
     failed_arm,
 )
+from sensorseq.fluctuation.race.probe import probe_fit
+from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.config import CLASSIFICATION, LOSSES
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective, nats_per_unit
+from sensorseq.training.network import ARCHITECTURE
 from sensorseq.training.replay import Start, arm_config, recorder_of_arm
 from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.training_record import TrainingRecord
@@ -34,7 +38,6 @@ from sensorseq.windows import WindowSet
 
 if TYPE_CHECKING:
     from sensorseq.estimator.base import PreparedFit, SensorLSTM
-    from sensorseq.fluctuation.report.report import FluctuationReport
 
 # What an arm runs without: it neither shows, keeps nor repairs anything.
 _PLAIN = {
@@ -53,27 +56,26 @@ _PLAIN = {
 _OF_WINDOWS = frozenset(
     ("scale", "max_timesteps", "crop", "augment", "input_dropout", "class_weight", "dtype")
 )
-_OF_NETWORK = frozenset(
-    (
-        "hidden_size",
-        "num_layers",
-        "bidirectional",
-        "pooling",
-        "head_norm",
-        "weight_init",
-        "recurrent_init",
-        "forget_bias",
-        "dropout",
-        "recurrent_dropout",
-    )
-)
+_OF_NETWORK = frozenset((*ARCHITECTURE, "weight_init", "recurrent_init", "forget_bias"))
 _FIXED = frozenset(
     ("n_outputs", "task", "deterministic", "max_epochs", "max_steps", "windows_per_epoch")
 )
-_OF_TRAINING = frozenset(field.name for field in fields(TrainingConfig)) - _FIXED
+_OF_TRAINING = frozenset(one.name for one in fields(TrainingConfig)) - _FIXED
 STEP_WINDOWS = 0.6  # a step costs as much as so many windows more: measured with 2 to 128 units
 EPOCH_PRODUCTS = 7e6  # an epoch of hardly any products takes as long as so many, about 2 ms
 FEATURES_TRAININGS = 4  # one of all windows, and four of three quarters of them
+# What predicting, saving and going on read from the arguments: a fit cannot change these.
+_ADOPTED_OF_NETWORK = {"dropout", "recurrent_dropout"}
+_FIXED_IN_USE = {"max_timesteps", "crop", "dtype", "loss", "features"}
+NOT_ADOPTED = (frozenset(ARCHITECTURE) - _ADOPTED_OF_NETWORK) | _FIXED_IN_USE
+LEAST_CALMING = 1.5  # times less noise than before
+MOST_LOST = 0.02  # of validation accuracy, or its standard error where that is more
+LATE_SHARE = 3  # the last third of the epochs is compared
+_NOISES = {  # statistics, with what they are of and their unit
+    "fixed_loss_noise": ("the training loss", " nats"),
+    "train_loss_noise": ("the training loss", " nats"),
+    "val_accuracy_noise": ("the validation accuracy", ""),
+}
 SAME_LOSS = 1e-3  # relative; the order of sums changes far less, other data far more
 SAME_CLASSES = 0.02  # share of validation windows that may have another class by rounding
 
@@ -123,11 +125,11 @@ class FitOrigin:
         """Return an unfitted estimator with some arguments changed."""
         return copied(self.estimator).set_params(**changes)
 
-    def in_arguments(self, report: "FluctuationReport") -> "FluctuationReport":
+    def in_arguments(self, report: FluctuationReport) -> FluctuationReport:
         """Return a report as the probes take it: it recommends arguments."""
         return report
 
-    def in_words(self, report: "FluctuationReport") -> "FluctuationReport":
+    def in_words(self, report: FluctuationReport) -> FluctuationReport:
         """Return a report as it is read: the same, for arguments are an estimator's words."""
         return report
 
@@ -376,3 +378,112 @@ def _differ(rows: NDArray[np.int64], target: NDArray[np.int64], data: TrainingDa
     return bool(rows.max() >= len(data)) or not np.array_equal(
         data.target.cpu().numpy()[rows], target
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """What repairing a fit came to.
+
+    The report has the probes, and causes graded ``"repaired"`` where the second fit showed it. When
+    the first fit is kept, `changes` is empty and `fitted` None.
+    """
+
+    report: FluctuationReport
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    fitted: Any = None
+
+
+def repair_fit(
+    report: FluctuationReport,
+    X: Any,
+    y: Any,
+    given: Mapping[str, Any],
+    refit: Callable[[Any], Any],
+    *,
+    verbose: int = 0,
+) -> Repair:
+    """Probe a fit and fit again with the settings that were adopted.
+
+    The second fit is kept when its verdict is better or its noise is lower by a factor of 1.5, and
+    its validation accuracy is not lower by more than 2 points or one standard error.
+    """
+    if report.verdict not in TROUBLED:
+        return Repair(report)
+    try:
+        may_change = frozenset(report.origin.estimator.get_params(deep=False)).difference(
+            NOT_ADOPTED
+        )
+        proof = probe_fit(
+            report, X, y, given, verbose=verbose, is_clocked=False, allowed=may_change
+        )
+    except ArgumentError as error:  # a fit that cannot be run again is a fit all the same
+        warn_caller(f"auto_repair=True could not look for a cause: {error}")
+        return Repair(report)
+    assert proof.probes is not None
+    changes = dict(proof.probes.repair)
+    if not changes:
+        return Repair(proof)
+    fitted = refit(proof.origin.repaired(changes))
+    better, sentence = is_better(report, fitted.fluctuation_)
+    probes = replace(proof.probes, note=f"{proof.probes.note} {sentence}")
+    if not better:
+        return Repair(replace(proof, probes=probes))
+    after = fitted.fluctuation_
+    causes = tuple(
+        _repaired(cause, sentence)
+        for cause in proof.causes
+        if not (cause.name == "unknown" and after.verdict == "normal")
+    )
+    merged = replace(after, causes=causes, probes=replace(probes, is_applied=True))
+    return Repair(merged, changes, fitted)
+
+
+def is_better(before: FluctuationReport, after: FluctuationReport) -> tuple[bool, str]:
+    """Say whether a second fit is calmer and as accurate, and in words by how much."""
+    name = _shared_noise(before, after)
+    noise, (moves, unit) = [_noise(report, name) for report in (before, after)], _NOISES[name]
+    accuracy = [_late_accuracy(report) for report in (before, after)]
+    is_calmer = after.verdict == "normal" or (
+        after.verdict == before.verdict and noise[0] > LEAST_CALMING * noise[1]
+    )
+    n_val = after.n_val or 0
+    p = min(max(accuracy[1], 0.0), 1.0) if math.isfinite(accuracy[1]) else 0.5
+    error = math.sqrt(p * (1 - p) / n_val) if n_val else 0.0
+    lost = accuracy[0] - accuracy[1]
+    is_as_good = not lost > max(MOST_LOST, error)
+    sentence = (
+        f"Fitted again with it: {after.verdict.replace('_', ' ')}, {moves} moves by"
+        f" {noise[1]:.3f}{unit} per epoch (before {noise[0]:.3f})"
+    )
+    if all(math.isfinite(value) for value in accuracy):
+        after_points, before_points = (f"{100 * value:.1f}" for value in accuracy[::-1])
+        sentence += f", validation accuracy {after_points} % (before {before_points} %)"
+    kept = "." if is_calmer and is_as_good else ": not better, the first fit is kept."
+    return is_calmer and is_as_good, sentence + kept
+
+
+def _shared_noise(before: FluctuationReport, after: FluctuationReport) -> str:
+    """Return the noise that both were measured by: where a loss is not in nats, the accuracy's."""
+    measured = [report for report in (before, after) if report.verdict != "diverged"]
+    return next(
+        (name for name in _NOISES if all(name in report.statistics for report in measured)),
+        next(iter(_NOISES)),
+    )
+
+
+def _noise(report: FluctuationReport, name: str) -> float:
+    if name in report.statistics:
+        return report.statistics[name].value
+    return math.inf if report.verdict == "diverged" else math.nan
+
+
+def _late_accuracy(report: FluctuationReport) -> float:
+    values = [v for v in report.history.get("val_accuracy", ()) if v is not None]
+    late = values[-max(1, len(values) // LATE_SHARE) :]
+    return float(np.mean(late)) if late else math.nan
+
+
+def _repaired(cause: Cause, sentence: str) -> Cause:
+    if cause.grade != "proved":
+        return cause
+    return replace(cause, grade="repaired", evidence=f"{cause.evidence} {sentence}")

@@ -1,7 +1,5 @@
 """partial_fit: learn from windows as they arrive, one pass over each chunk."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from sklearn.exceptions import ConvergenceWarning
@@ -56,24 +54,23 @@ class PassesMixin:
                 )
         begins = not hasattr(self, "module_")
         before = dict(self.__dict__)
+        self._in_pass = True
         try:
-            with self._passing():
-                prepared, modules, results = self._run_pass(
-                    X, y, sample_weight, groups, lengths, begins=begins
+            prepared, modules, results = self._run_pass(
+                X, y, sample_weight, groups, lengths, begins=begins
+            )
+            result, is_finite = results[0], all(each.is_finite for each in results)
+            if not is_finite and begins:
+                raise DivergedError(
+                    "training diverged in its first pass: a loss or gradient is not finite. Lower"
+                    f" learning_rate (now {self.learning_rate!r}), or check scale (now"
+                    f" {self.scale!r})."
                 )
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        result = results[0]
-        is_finite = all(each.is_finite for each in results)
-        if not is_finite and begins:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise DivergedError(
-                "training diverged in its first pass: a loss or gradient is not finite. Lower"
-                f" learning_rate (now {self.learning_rate!r}), or check scale (now {self.scale!r})."
-            )
+        del self._in_pass
         history = History([] if begins else self.history_)
         history.append({"epoch": len(history) + 1} | result.row)
         self.history_ = history
@@ -98,14 +95,6 @@ class PassesMixin:
         ranks = current_ranks()
         if ranks is None or ranks.is_first:
             notify(prepared.first.callbacks, "on_epoch_end", self.module_, self.history_)
-
-    @contextmanager
-    def _passing(self) -> Iterator[None]:
-        self._in_pass = True
-        try:
-            yield
-        finally:
-            self.__dict__.pop("_in_pass", None)
 
     def _run_pass(
         self: Any, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any, *, begins: bool

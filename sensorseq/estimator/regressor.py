@@ -196,16 +196,11 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         return self
 
     def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the values of each window.
+        """Return the values of each window in the unit of `y`, (n,) or (n, n_outputs_) as in `fit`.
 
         Parameters
         ----------
         X, lengths : as in `SensorLSTMClassifier.predict`
-
-        Returns
-        -------
-        ndarray of shape (n,), or (n, n_outputs_) if `fit` got 2-D targets, float64
-            In the unit of `y`.
         """
         values = self._outputs(X, lengths) * self.target_sd_ + self.target_mean_
         return np.asarray(values[:, 0] if self._flat_targets else values)

@@ -230,7 +230,11 @@ def finish_whole_data(
         n_epochs = first.best_epoch if prepared.first.config.restore_best else len(first.history)
         fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
         refits = plan.refits and not plan.keeps_folds
-        refit_jobs = _refit_jobs(estimator, plan, prepared, n_epochs) if refits else []
+        if refits:
+            refit_jobs = [
+                _make_job(estimator, plan.part, plan.data, prepared, plan.seed(_REFIT, i), n_epochs)
+                for i in range(estimator.n_models)
+            ]
         jobs = [*fold_jobs, *refit_jobs]
         if jobs:
             title = _title(len(fold_jobs), len(refit_jobs))
@@ -316,15 +320,6 @@ def _fold_jobs(
         seed = plan.seed(_FOLDS, number)
         jobs.append(_make_job(estimator, part, data, prepared, seed, n_epochs))
     return jobs
-
-
-def _refit_jobs(
-    estimator: Any, plan: WholeData, prepared: "PreparedFit", n_epochs: int
-) -> list[TrainingJob]:
-    return [
-        _make_job(estimator, plan.part, plan.data, prepared, plan.seed(_REFIT, member), n_epochs)
-        for member in range(estimator.n_models)
-    ]
 
 
 def _make_job(

@@ -133,15 +133,10 @@ class RandomConvolutions:
         Parameters
         ----------
         X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-            Training windows. The second form is one channel.
+            Training windows. The second form is one channel. A SignalError is raised if there is no
+            valid step, or a valid step is NaN, infinite or too large.
         lengths : array-like of shape (n_windows,), int, optional
             Valid steps; later steps are never read.
-
-        Raises
-        ------
-        SignalError
-            If there is no valid step, a valid step is NaN, infinite or too large, or shapes
-            disagree.
         """
         windows, given = as_float32_windows(X)
         steps = check_lengths(windows, lengths)
@@ -194,22 +189,12 @@ class RandomConvolutions:
         return self
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Return the features of windows.
+        """Return the features of windows, (n_windows, n_features_), float32: shares in [0, 1].
 
         Parameters
         ----------
         X, lengths : as in `fit`
-            Windows with the same channels.
-
-        Returns
-        -------
-        ndarray of shape (n_windows, n_features_), float32
-            Shares in [0, 1].
-
-        Raises
-        ------
-        SignalError
-            If `fit` was not called, or `X` is not as in `fit`.
+            Windows with the same channels. Others, or calls before `fit`, raise a SignalError.
         """
         arrays = self._fitted()
         windows, given = as_float32_windows(X)

@@ -92,16 +92,13 @@ class SummarySteps:
         return taken
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Return which thresholds each statistic of a window exceeds.
+        """Return which thresholds each statistic exceeds, (n_windows, n_features_), float32.
+
+        A feature is 1 above the threshold, else 0; all those of the first statistic come first.
 
         Parameters
         ----------
         X, lengths : as in `RandomConvolutions.transform`
-
-        Returns
-        -------
-        ndarray of shape (n_windows, n_features_), float32
-            1 above the threshold, else 0; all thresholds of the first statistic, then the next's.
         """
         statistics = self._fitted().transform(X, lengths)[:, self._columns]
         exceeds = statistics[:, :, None] > self._thresholds[None]

@@ -83,16 +83,13 @@ class SummaryFeatures:
         return self
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the statistics of windows.
+        """Return the statistics of windows, (n_windows, n_features_), float64.
+
+        Those of the first channel come first, in the order of `FEATURES`.
 
         Parameters
         ----------
         X, lengths : as in `RandomConvolutions.transform`
-
-        Returns
-        -------
-        ndarray of shape (n_windows, n_features_), float64
-            The statistics of the first channel in the order of `FEATURES`, then the next channel's.
         """
         n_channels = self.n_channels_
         windows = as_nonempty_windows(X)

@@ -16,12 +16,10 @@ class FoundLSTM(NamedTuple):
 
     Attributes
     ----------
-    path : str
-        As in `named_modules()`; empty for the model itself.
-    served_by : {"sensorseq", "torch"}
-        The library that computes it.
-    reason : str
-        Why torch computes it; with sensorseq, the precision and the device.
+    path, served_by, reason : str
+        The path is as in `named_modules()`, empty for the model itself. It is served by
+        ``"sensorseq"`` or ``"torch"``. The reason is why torch computes it; with sensorseq, the
+        precision and the device.
     """
 
     path: str

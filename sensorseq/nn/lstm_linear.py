@@ -175,7 +175,7 @@ class LSTMLinear(nn.Module):
         state: tuple[Tensor, Tensor] | None = None,
         return_state: bool = False,
     ) -> Any:
-        """Compute the logits.
+        """Compute the logits (N, K), with `return_state` the pair ``(logits, (h_n, c_n))``.
 
         Parameters
         ----------
@@ -188,18 +188,12 @@ class LSTMLinear(nn.Module):
         return_state : bool, default=False
             Also return the state after the last step, to continue from it.
 
-        Returns
-        -------
-        logits : Tensor of shape (N, K)
-            With `return_state`, the pair ``(logits, (h_n, c_n))``.
-
         Raises
         ------
         InputError
             If the shape of `x` or of a state is wrong.
         ArgumentError
-            If `inference_precision` is not supported here: the dtype or device differs, or a
-            gradient is required.
+            If `inference_precision` is not supported here; see `sensorseq.ops.lstm`.
         """
         self._check_input(x)
         sequence, states, h_n, c_n = self._below_top(x, lengths, state)
@@ -266,15 +260,6 @@ class LSTMLinear(nn.Module):
             ``sum(sample_weight * loss) / N``; without weights the same as
             `torch.nn.functional.cross_entropy` of the logits. With `return_logits`, the pair
             ``(loss, logits)``.
-
-        Raises
-        ------
-        InputError
-            If the shape of `x`, `y` or `sample_weight` is wrong, or `y` is not int64.
-        ArgumentError
-            If `loss` is unknown or `label_smoothing` is outside [0, 1).
-        RuntimeError
-            If a class or a length is out of range.
         """
         check_loss(loss, label_smoothing)
         self._check_input(x)

@@ -9,7 +9,7 @@ from fits import plain_classifier
 from torch.nn import functional
 
 from sensorseq.errors import ArgumentError
-from sensorseq.estimator.repair import is_better
+from sensorseq.estimator.lab import is_better
 from sensorseq.fluctuation.race.arm import Arm
 from sensorseq.fluctuation.race.probe import probe_fit
 from sensorseq.fluctuation.report.page import make_page
