@@ -455,7 +455,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def held_out_predictions(
         self, n_windows: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return rows and class probabilities of the held-out windows from before the refit on them.
+        """Return rows and class probabilities of held-out windows, from before the refit on them.
 
         The rows are places in the validation part. None if there was no refit, the estimator was
         loaded from a file, or the validation part had another number of windows.
