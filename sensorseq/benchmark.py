@@ -4,6 +4,7 @@ Both sides use the same weights, inputs, dtype and threads, and their results ar
 they are timed.
 """
 
+import copy
 import os
 import platform
 import time
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from sensorseq.errors import EnvironmentProblemError
@@ -37,6 +38,8 @@ _SGEMM_SIZE = 512
 _TOLERANCE = 1e-3  # relative to the largest value; float32 over 1000 timesteps stays well below
 
 Side = Callable[[int], Any]
+Call = Callable[[], list[Tensor]]
+_CPU = torch.device("cpu")
 
 
 class Shape(NamedTuple):
@@ -83,7 +86,7 @@ def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case
     With `uniform_lengths`, lengths are drawn from 1 to T. torch gets a packed sequence, and packing
     counts in its time; only valid steps count as flops.
     """
-    problem = _Problem(shape, uniform_lengths)
+    problem = Problem(shape, Precision(), uniform_lengths=uniform_lengths, seed=0)
     steps = shape.n_windows * shape.n_timesteps
     if problem.lengths is not None:
         steps = int(problem.lengths.sum())
@@ -97,107 +100,166 @@ def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case
             _repeated(problem.our_logits, grad=False),
             flops,
         )
-    their_step = _training_step(problem.their_loss, problem.their_parameters())
-    our_parameters = list(problem.module.parameters())
-    their_step()
-    wanted = torch.cat([_gradient(p) for p in problem.their_parameters()])
+    theirs = problem.theirs("training")
     if kind == "training, train_epoch":
-        _check_close(problem.epoch_gradient(), wanted, "gradients", shape)
-        ours = problem.epoch_steps()
+        found, ours = _epoch_gradient(problem), _epoch_steps(problem)
     else:
-        loss = problem.our_loss if kind == "training, autograd" else problem.our_fused_loss
-        our_step = _training_step(loss, our_parameters)
-        our_step()
-        found = torch.cat([_gradient(p) for p in our_parameters])
-        _check_close(found, wanted, "gradients", shape)
-        ours = _repeated(our_step)
-    return Case(_repeated(their_step), ours, 3 * flops)
+        step = problem.fused_step() if kind == "training, loss()" else problem.ours("training")
+        found, ours = _gradient(step), _repeated(step)
+    _check_close(found, _gradient(theirs), "gradients", shape)
+    return Case(_repeated(theirs), ours, 3 * flops)
 
 
-class _Problem:
-    """The same network and data for both sides."""
+@dataclass(frozen=True)
+class Precision:
+    """The precision of both sides, and the error relative to float32 that it allows.
 
-    def __init__(self, shape: Shape, uniform_lengths: bool) -> None:
+    `allows_tf32` says whether torch may use TF32 in RNNs, its default. cuDNN's input is zero-padded
+    to `n_padded` channels, if its fastest kernels need that. `tolerance` is the largest relative
+    error (L2) against float32 in IEEE arithmetic of the same weights.
+    """
+
+    dtype: torch.dtype = torch.float32
+    allows_tf32: bool = False
+    tolerance: float = 1e-4
+    n_padded: int = 0
+
+
+class Problem:
+    """The same network and data for both sides, randomly drawn for each instance.
+
+    With `uniform_lengths`, lengths are drawn from 1 to T. Packing counts in torch's time.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        precision: Precision,
+        device: torch.device = _CPU,
+        *,
+        uniform_lengths: bool = False,
+        seed: int | None = None,
+    ) -> None:
         n_windows, n_timesteps, n_channels, hidden_size = shape
+        self.shape, self.precision, self.device = shape, precision, device
+        generator = torch.Generator()
+        self.seed = generator.seed() if seed is None else seed
+        generator.manual_seed(self.seed)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self.lstm = nn.LSTM(n_channels, hidden_size, batch_first=True)
-            self.linear = nn.Linear(hidden_size, N_CLASSES)
-            self.x = torch.randn(n_windows, n_timesteps, n_channels)
-            self.y = torch.randint(0, N_CLASSES, (n_windows,))
-            self.lengths: Tensor | None = None
-            if uniform_lengths:
-                self.lengths = torch.randint(1, n_timesteps + 1, (n_windows,))
-        self.module: Any = LSTMLinear.from_torch(self.lstm, self.linear)
-        self.network = Network(n_channels, hidden_size, N_CLASSES)
+            torch.manual_seed(self.seed)
+            lstm = nn.LSTM(n_channels, hidden_size, batch_first=True)
+            linear = nn.Linear(hidden_size, N_CLASSES)
+        x = torch.randn(n_windows, n_timesteps, n_channels, generator=generator)
+        y = torch.randint(0, N_CLASSES, (n_windows,), generator=generator)
+        self.lengths: Tensor | None = None
+        if uniform_lengths:
+            self.lengths = torch.randint(1, n_timesteps + 1, (n_windows,), generator=generator)
+        # weights and data are rounded first, so that only the arithmetic is compared
+        self.module: Any = LSTMLinear.from_torch(lstm, linear).to(device, precision.dtype)
+        self._rounded = lstm.to(device, precision.dtype), linear.to(device, precision.dtype)
+        self.x = x.to(device, precision.dtype)
+        self.y = y.to(device)
+        self.device_lengths = None if self.lengths is None else self.lengths.to(device)
+        self.lstm, self.linear = self.their_layers(precision.dtype, precision.n_padded)
+        self.their_x = pad(self.x, (0, self.lstm.input_size - n_channels)).contiguous()
 
-    def their_parameters(self) -> list[nn.Parameter]:
-        return [*self.lstm.parameters(), *self.linear.parameters()]
+    def their_layers(self, dtype: torch.dtype, n_padded: int = 0) -> tuple[nn.LSTM, nn.Linear]:
+        """Return torch's layers in a dtype, for channels padded with zeros."""
+        own, linear = copy.deepcopy(self._rounded)
+        n_channels = max(own.input_size, n_padded)
+        lstm = nn.LSTM(
+            n_channels, own.hidden_size, batch_first=True, device=self.device, dtype=dtype
+        )
+        with torch.no_grad():
+            for name, parameter in lstm.named_parameters():
+                given = getattr(own, name)
+                if parameter.shape != given.shape:
+                    given = pad(given, (0, parameter.shape[1] - given.shape[1]))
+                parameter.copy_(given)
+        return lstm, linear.to(dtype)
 
     def their_logits(self) -> Tensor:
-        x: Any = self.x
+        """Return torch's logits, (N, K)."""
+        x: Any = self.their_x
         if self.lengths is not None:
             x = pack_padded_sequence(x, self.lengths, batch_first=True, enforce_sorted=False)
         logits: Tensor = self.linear(self.lstm(x)[1][0][-1])
         return logits
 
-    def their_loss(self) -> Tensor:
-        return cross_entropy(self.their_logits(), self.y)
-
     def our_logits(self) -> Tensor:
-        logits: Tensor = self.module(self.x, self.lengths)
+        """Return this package's logits, (N, K)."""
+        logits: Tensor = self.module(self.x, self.device_lengths)
         return logits
 
-    def our_loss(self) -> Tensor:
-        return cross_entropy(self.our_logits(), self.y)
+    def theirs(self, kind: str) -> Call:
+        """Return torch's step."""
+        parameters = [*self.lstm.parameters(), *self.linear.parameters()]
+        return self._of_kind(kind, self.their_logits, parameters)
 
-    def our_fused_loss(self) -> Tensor:
-        loss: Tensor = self.module.loss(self.x, self.y, self.lengths)
-        return loss
+    def ours(self, kind: str) -> Call:
+        """Return this package's step."""
+        return self._of_kind(kind, self.our_logits, list(self.module.parameters()))
 
-    def trainer(self) -> EpochTrainer:
-        return EpochTrainer(
-            self.network,
-            self.network.flatten(dict(self.module.named_parameters()))[None],
-            self.x,
-            self.y,
-            make_hyper(1),
-            lengths=self.lengths,
-            optimizer="sgd",
-        )
+    def fused_step(self) -> Call:
+        """Return this package's step with the loss inside the operator."""
+        parameters = list(self.module.parameters())
 
-    def epoch_gradient(self) -> Tensor:
-        """Read the gradient off a step of plain sgd with a learning rate of 1."""
-        trainer = self.trainer()
-        before = trainer.parameters.clone()
-        rows = torch.arange(len(self.x))
-        trainer.run(rows, torch.tensor([0, len(rows)]), 1.0)
-        return (before - trainer.parameters)[0]
+        def train() -> list[Tensor]:
+            loss = self.module.loss(self.x, self.y, self.lengths)
+            return [loss.detach(), *torch.autograd.grad(loss, parameters)]
 
-    def epoch_steps(self) -> Side:
-        trainer, n_windows = self.trainer(), len(self.x)
+        return train
 
-        def steps(n: int) -> None:
-            rows = torch.arange(n_windows).repeat(n)
-            trainer.run(rows, torch.arange(n + 1) * n_windows, 1e-6)
+    def _of_kind(
+        self, kind: str, logits: Callable[[], Tensor], parameters: Sequence[nn.Parameter]
+    ) -> Call:
+        def infer() -> list[Tensor]:
+            with torch.no_grad():
+                return [logits()]
 
-        return steps
+        def train() -> list[Tensor]:
+            found = logits()
+            loss = cross_entropy(found.float(), self.y)
+            return [found.detach(), *torch.autograd.grad(loss, parameters)]
+
+        return infer if kind.endswith("inference") else train
 
 
-def _training_step(
-    loss: Callable[[], Tensor], parameters: Sequence[nn.Parameter]
-) -> Callable[[], None]:
-    def step() -> None:
-        for parameter in parameters:
-            parameter.grad = None
-        loss().backward()
+def _trainer(problem: Problem) -> EpochTrainer:
+    network = Network(problem.shape.n_channels, problem.shape.hidden_size, N_CLASSES)
+    parameters = network.flatten(dict(problem.module.named_parameters()))[None]
+    return EpochTrainer(
+        network,
+        parameters,
+        problem.x,
+        problem.y,
+        make_hyper(1),
+        lengths=problem.lengths,
+        optimizer="sgd",
+    )
 
-    return step
+
+def _epoch_gradient(problem: Problem) -> Tensor:
+    """Read the gradient off a step of plain sgd with a learning rate of 1."""
+    trainer = _trainer(problem)
+    before = trainer.parameters.clone()
+    rows = torch.arange(len(problem.x))
+    trainer.run(rows, torch.tensor([0, len(rows)]), 1.0)
+    return (before - trainer.parameters)[0]
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad.reshape(-1)
+def _epoch_steps(problem: Problem) -> Side:
+    trainer, n_windows = _trainer(problem), len(problem.x)
+
+    def steps(n: int) -> None:
+        rows = torch.arange(n_windows).repeat(n)
+        trainer.run(rows, torch.arange(n + 1) * n_windows, 1e-6)
+
+    return steps
+
+
+def _gradient(step: Call) -> Tensor:
+    return torch.cat([gradient.reshape(-1) for gradient in step()[1:]])
 
 
 def _repeated(call: Callable[[], Any], *, grad: bool = True) -> Side:

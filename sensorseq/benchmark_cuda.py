@@ -5,21 +5,18 @@ are compared before anything is timed. On a CPU the same protocol runs against t
 only serve to test the code without a GPU.
 """
 
+import copy
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch import Tensor
 
 from sensorseq import benchmark
-from sensorseq.benchmark import N_CLASSES, Shape, alternate, summarize
+from sensorseq.benchmark import Call, Precision, Problem, Shape, alternate, summarize
 from sensorseq.errors import EnvironmentProblemError
-from sensorseq.nn import LSTMLinear
 from sensorseq.ops.choice import choose_here
 
 KINDS = ("training", "inference", "varlen training", "varlen inference")
@@ -32,21 +29,6 @@ SHORT = (
 )
 
 
-@dataclass(frozen=True)
-class Precision:
-    """The precision of both sides, and the error relative to float32 that it allows.
-
-    `allows_tf32` says whether torch may use TF32 in RNNs, its default. cuDNN's input is zero-padded
-    to `n_padded` channels, if its fastest kernels need that. `tolerance` is the largest relative
-    error (L2) against float32 in IEEE arithmetic of the same weights.
-    """
-
-    dtype: torch.dtype
-    allows_tf32: bool
-    tolerance: float
-    n_padded: int = 0
-
-
 PRECISIONS = {
     "fp32": Precision(torch.float32, False, 1e-4),
     "tf32": Precision(torch.float32, True, 1e-2),
@@ -55,8 +37,6 @@ PRECISIONS = {
     # cuDNN at its best: PERSIST_STATIC needs fp16 and multiples of 128 channels and hidden units
     "fp16, C padded to 128": Precision(torch.float16, True, 1e-2, n_padded=128),
 }
-
-Call = Callable[[], list[Tensor]]
 
 
 @contextmanager
@@ -96,107 +76,6 @@ def why_framework(device: torch.device, shape: Shape, precision: Precision) -> s
     return "" if choice.served_by == "native" else str(choice.reason)
 
 
-class Problem:
-    """The same network and data for both sides, randomly drawn for each instance.
-
-    With `uniform_lengths`, lengths are drawn from 1 to T. Packing counts in torch's time.
-    """
-
-    def __init__(
-        self,
-        shape: Shape,
-        precision: Precision,
-        device: torch.device,
-        *,
-        uniform_lengths: bool = False,
-        seed: int | None = None,
-    ) -> None:
-        n_windows, n_timesteps, n_channels, hidden_size = shape
-        self.shape, self.precision, self.device = shape, precision, device
-        generator = torch.Generator()
-        self.seed = generator.seed() if seed is None else seed
-        generator.manual_seed(self.seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            lstm = nn.LSTM(n_channels, hidden_size, batch_first=True)
-            linear = nn.Linear(hidden_size, N_CLASSES)
-        x = torch.randn(n_windows, n_timesteps, n_channels, generator=generator)
-        y = torch.randint(0, N_CLASSES, (n_windows,), generator=generator)
-        self.lengths: Tensor | None = None
-        if uniform_lengths:
-            self.lengths = torch.randint(1, n_timesteps + 1, (n_windows,), generator=generator)
-        # weights and data are rounded first, so that only the arithmetic is compared
-        self.module: Any = LSTMLinear.from_torch(lstm, linear).to(device, precision.dtype)
-        self.x = x.to(device, precision.dtype)
-        self.y = y.to(device)
-        self.device_lengths = None if self.lengths is None else self.lengths.to(device)
-        self.lstm, self.linear = self._their_layers(precision.dtype, precision.n_padded)
-        self.their_x = pad(self.x, (0, self.lstm.input_size - n_channels)).contiguous()
-
-    def _their_layers(self, dtype: torch.dtype, n_padded: int = 0) -> tuple[nn.LSTM, nn.Linear]:
-        _, _, n_channels, hidden_size = self.shape
-        own: nn.LSTM
-        own, linear = self.module.to_torch()
-        lstm = nn.LSTM(
-            max(n_channels, n_padded),
-            hidden_size,
-            batch_first=True,
-            device=self.device,
-            dtype=dtype,
-        )
-        with torch.no_grad():
-            for name, parameter in lstm.named_parameters():
-                given = getattr(own, name)
-                if parameter.shape != given.shape:
-                    given = pad(given, (0, parameter.shape[1] - given.shape[1]))
-                parameter.copy_(given)
-        return lstm, linear.to(dtype)
-
-    def theirs(self, kind: str) -> Call:
-        """Return torch's step."""
-        return self._step(kind, self.lstm, self.linear, self.their_x)
-
-    def ours(self, kind: str) -> Call:
-        """Return this package's step."""
-        parameters = list(self.module.parameters())
-
-        def logits() -> Tensor:
-            found: Tensor = self.module(self.x, self.device_lengths)
-            return found
-
-        return self._of_kind(kind, logits, parameters)
-
-    def exact(self, kind: str) -> list[Tensor]:
-        """Compute the reference for both sides: torch in IEEE float32."""
-        lstm, linear = self._their_layers(torch.float32)
-        with allowing_tf32(False):
-            return self._step(kind, lstm, linear, self.x.float())()
-
-    def _step(self, kind: str, lstm: nn.LSTM, linear: nn.Linear, x: Tensor) -> Call:
-        def logits() -> Tensor:
-            given: Any = x
-            if self.lengths is not None:
-                given = pack_padded_sequence(x, self.lengths, True, False)
-            found: Tensor = linear(lstm(given)[1][0][-1])
-            return found
-
-        return self._of_kind(kind, logits, [*lstm.parameters(), *linear.parameters()])
-
-    def _of_kind(
-        self, kind: str, logits: Callable[[], Tensor], parameters: Sequence[nn.Parameter]
-    ) -> Call:
-        def infer() -> list[Tensor]:
-            with torch.no_grad():
-                return [logits()]
-
-        def train() -> list[Tensor]:
-            found = logits()
-            loss = cross_entropy(found.float(), self.y)
-            return [found.detach(), *torch.autograd.grad(loss, parameters)]
-
-        return infer if kind.endswith("inference") else train
-
-
 def relative_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[float]:
     """Return the relative L2 error of the logits, and if present, of all gradients together."""
     groups = [(list(found[:1]), list(exact[:1]))]
@@ -218,7 +97,11 @@ def compare(problem: Problem, kind: str) -> dict[str, Any]:
 
     Raises an EnvironmentProblemError if our error exceeds what the precision explains.
     """
-    exact = problem.exact(kind)
+    with allowing_tf32(False):  # the reference for both sides is torch in IEEE float32
+        reference = copy.copy(problem)
+        reference.lstm, reference.linear = problem.their_layers(torch.float32)
+        reference.their_x = problem.x.float()
+        exact = reference.theirs(kind)()
     theirs, ours = (
         relative_errors(side(), exact) for side in (problem.theirs(kind), problem.ours(kind))
     )
