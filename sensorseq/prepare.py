@@ -832,7 +832,10 @@ class _Workers:
 def _read_rate(task: tuple[RecordingSource, PreparationOptions]) -> float:
     source, options = task
     return read_source_rate(
-        source, time_column=options.time_column, repair_stamps=bool(options.repair_stamps)
+        source,
+        time_column=options.time_column,
+        repair_stamps=bool(options.repair_stamps),
+        channels=options.channels,
     )
 
 

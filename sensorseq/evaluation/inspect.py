@@ -12,6 +12,7 @@ from sensorseq.errors import InputError, ModelFileError, PreparedFileError, Reco
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
 from sensorseq.readers import find_recordings, read_source
+from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.storage.model_file import read_model
 from sensorseq.storage.prepared import PreparedFile
@@ -36,7 +37,8 @@ def inspect_recordings(
     -------
     dict
         ``recordings``: for each its id, files, label, group, duration, rate, channels with range
-        and missing samples, longest gap; or ``error``. ``n_errors``: how many have one.
+        and missing samples, longest gap; of a robot log its topics with type, messages, rate and
+        channels; or ``error``. ``n_errors``: how many have one.
     """
     refuse_prepared(
         Path(path), "use `sensorseq info` to describe it, or --leakage to check its split."
@@ -53,12 +55,22 @@ def inspect_recordings(
             "group": source.group,
         }
         try:
-            recording = read_source(source, time_column=time_column)
+            if source.is_log:
+                described = _describe_log(list_topics(source.paths))
+            else:
+                described = _describe(read_source(source, time_column=time_column))
         except RecordingError as error:
-            rows.append({**known, "error": str(error)})
-        else:
-            rows.append({**known, **_describe(recording)})
+            described = {"error": str(error)}
+        rows.append({**known, **described})
     return {"recordings": rows, "n_errors": sum("error" in row for row in rows)}
+
+
+def _describe_log(topics: Sequence[Topic]) -> dict[str, Any]:
+    rows = [
+        {**topic._asdict(), "rate_hz": topic.rate_hz if np.isfinite(topic.rate_hz) else None}
+        for topic in topics
+    ]
+    return {"topics": [{**row, "channels": list(row["channels"])} for row in rows]}
 
 
 def _describe(recording: Recording) -> dict[str, Any]:
@@ -93,7 +105,7 @@ def _describe(recording: Recording) -> dict[str, Any]:
 
 def format_recordings(found: dict[str, Any]) -> str:
     """Return `inspect_recordings` as text."""
-    readable = [row for row in found["recordings"] if "error" not in row]
+    readable = [row for row in found["recordings"] if "channels" in row]
     lines = [f"{len(found['recordings'])} recording(s)"]
     if readable:
         rates = sorted(row["sample_rate_hz"] for row in readable if row["sample_rate_hz"])
@@ -126,8 +138,41 @@ def format_recordings(found: dict[str, Any]) -> str:
         lines += ["", table(heads, rows, right=range(1, 6))]
         if len(readable) > _MANY_RECORDINGS:
             lines.append(f"... {len(readable) - _MANY_RECORDINGS} more; --json lists all")
+    lines += _format_logs([row for row in found["recordings"] if "topics" in row])
     lines += [f"cannot be read: {row['error']}" for row in found["recordings"] if "error" in row]
     return "\n".join(lines)
+
+
+def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a table of topics for each group of logs that have the same ones."""
+    kinds: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for log in logs:
+        key = tuple((one["name"], one["message_type"]) for one in log["topics"])
+        kinds.setdefault(key, []).append(log)
+    lines = []
+    for alike in kinds.values():
+        more = f" and {len(alike) - 1} more with the same topics" if len(alike) > 1 else ""
+        rows = [
+            [
+                one["name"],
+                one["message_type"],
+                str(one["n_messages"]),
+                f"{one['rate_hz'] or float('nan'):.4g}",
+                str(len(one["channels"])),
+            ]
+            for one in alike[0]["topics"]
+        ]
+        heads = ["topic", "type", "messages", "Hz", "numbers"]
+        lines += ["", f"{alike[0]['recording_id']}{more}", table(heads, rows, right=range(2, 5))]
+        examples = [one["channels"] for one in alike[0]["topics"] if one["channels"]]
+        for channels in examples:
+            shown = ", ".join(channels[:6]) + (", ..." if len(channels) > 6 else "")
+            lines.append(wrapped(shown))
+    if lines:
+        lines.append("")
+        lines.append("Name what you need with --channels, for example:")
+        lines.append(f"  --channels '{examples[0][0]}'" if examples else "  (there are no numbers)")
+    return lines
 
 
 def inspect_leakage(path: str | os.PathLike[str]) -> LeakageReport:

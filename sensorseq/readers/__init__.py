@@ -1,4 +1,4 @@
-"""Read recordings from CSV, Parquet and HDF5 files."""
+"""Read recordings from CSV, Parquet and HDF5 files, and from robot logs."""
 
 import os
 import warnings
@@ -8,20 +8,25 @@ from sensorseq.errors import RecordingError, check_choice
 from sensorseq.readers.csv import read_csv
 from sensorseq.readers.find import RecordingSource, find_recordings
 from sensorseq.readers.hdf5 import read_hdf5
+from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet
-from sensorseq.readers.source import digest_file, join_sensors, read_source, read_source_rate
+from sensorseq.readers.robot_logs import Topic, list_topics, read_robot_log
+from sensorseq.readers.source import digest_file, read_source, read_source_rate
 from sensorseq.recording import Recording
 
 __all__ = [
     "ON_ERROR",
     "RecordingSource",
+    "Topic",
     "digest_file",
     "find_recordings",
     "join_sensors",
+    "list_topics",
     "read_csv",
     "read_hdf5",
     "read_parquet",
     "read_recordings",
+    "read_robot_log",
     "read_source",
     "read_source_rate",
 ]
@@ -47,8 +52,8 @@ def read_recordings(
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
-    CSV (also ``.csv.gz``), Parquet and HDF5, by suffix; see `read_csv`, `read_parquet`,
-    `read_hdf5`. Use `prepare` for recordings that do not fit in memory.
+    CSV (also ``.csv.gz``), Parquet, HDF5 and robot logs, by suffix; see `read_csv`,
+    `read_parquet`, `read_hdf5`, `read_robot_log`. Use `prepare` for recordings that do not fit in memory.
 
     Parameters
     ----------

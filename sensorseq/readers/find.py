@@ -13,7 +13,8 @@ from typing import NamedTuple
 from sensorseq.errors import ArgumentError, RecordingError, nearest_known
 from sensorseq.recording import LabelSpan
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5")
+LOG_SUFFIXES = (".bag", ".mcap", ".db3")
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *LOG_SUFFIXES)
 MANIFEST = "manifest.csv"
 _MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", "start_s", "end_s")
 
@@ -56,6 +57,11 @@ class RecordingSource:
         """Its classes, each once; empty when none is known."""
         spans = dict.fromkeys(span.label for span in self.label_spans)
         return tuple(spans) if self.label is None else (self.label,)
+
+    @property
+    def is_log(self) -> bool:
+        """Whether it is a robot log; one with several files was split while it was recorded."""
+        return suffix_of(self.paths[0]) in LOG_SUFFIXES
 
     @property
     def relative_paths(self) -> tuple[str, ...]:
@@ -323,7 +329,14 @@ def _from_folders(root: Path, excluded: Iterable[str]) -> list[RecordingSource]:
             and not (here == root and name in excluded)
             and not name.endswith(".parts")
         )
-        for name in sorted(names):
+        bag = _files_of_bag(names)
+        if bag:  # a ROS 2 bag is a folder
+            relative = here.relative_to(root)
+            label = relative.parts[0] if len(relative.parts) > 1 else None
+            bag_id = relative.as_posix() if relative.parts else here.resolve().name
+            paths = tuple(here / name for name in bag)
+            sources.append(RecordingSource(bag_id, paths, label, bag_id, root=root))
+        for name in sorted(set(names).difference(bag)):
             file = here / name
             if name.startswith("."):
                 continue
@@ -340,14 +353,21 @@ def _from_folders(root: Path, excluded: Iterable[str]) -> list[RecordingSource]:
     return sources
 
 
+def _files_of_bag(names: Iterable[str]) -> list[str]:
+    """Return the files of a ROS 2 bag in the order they were recorded; none if it is not one."""
+    if "metadata.yaml" not in names:
+        return []
+    logs = [name for name in names if suffix_of(Path(name)) in LOG_SUFFIXES]
+    return sorted(logs, key=lambda name: [int(n) for n in re.findall(r"\d+", name)] + [0])
+
+
 def _without_suffix(relative: Path) -> str:
     return (relative.parent / stem_of(relative)).as_posix()
 
 
 def _matches(source: RecordingSource, pattern: str) -> bool:
-    (path,) = source.paths
-    (relative,) = source.relative_paths
-    return fnmatchcase(relative if "/" in pattern else path.name, pattern)
+    names = source.relative_paths if "/" in pattern else [path.name for path in source.paths]
+    return any(fnmatchcase(name, pattern) for name in names)
 
 
 def _matching(

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,90 +12,12 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, nearest_known
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
-from sensorseq.readers.find import RecordingSource, suffix_of
+from sensorseq.readers.find import LOG_SUFFIXES, RecordingSource, suffix_of
 from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
+from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps
+from sensorseq.readers.robot_logs import read_robot_log, read_robot_log_timestamps
 from sensorseq.recording import Channel, Recording
-
-
-def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Recording:
-    """Join simultaneous recordings of several sensors into one recording.
-
-    Nothing is interpolated: the result has every time stamp of every sensor, and NaN where a
-    sensor has no sample. `resample_recording` then resamples all channels to one even grid, each
-    from its own samples, over the time that all of them cover.
-
-    Parameters
-    ----------
-    recordings : sequence of Recording
-        One for each sensor, with time stamps on a common clock. Id, group and label are taken from
-        the first.
-    sensors : sequence of str
-        Names of the sensors. A channel name that two sensors share becomes ``sensor.channel``.
-
-    Returns
-    -------
-    Recording
-        Channels in the order given. ``attributes["sensor_rates_hz"]`` holds the median rate of
-        each sensor.
-
-    Raises
-    ------
-    RecordingError
-        If the sensors do not overlap in time.
-    """
-    first = recordings[0]
-    start_s = max(float(r.timestamps_s[0]) for r in recordings)
-    end_s = min(float(r.timestamps_s[-1]) for r in recordings)
-    if start_s > end_s:
-        spans = ", ".join(
-            f"{sensor} {r.timestamps_s[0]:g} to {r.timestamps_s[-1]:g} s"
-            for sensor, r in zip(sensors, recordings, strict=True)
-        )
-        raise RecordingError(
-            f"recording {first.recording_id!r}: the sensors do not overlap in time ({spans}); put"
-            " their time stamps on one clock."
-        )
-    shared = Counter(name for recording in recordings for name in recording.channel_names)
-    timestamps_s = np.unique(np.concatenate([r.timestamps_s for r in recordings]))
-    values = np.full((len(timestamps_s), sum(r.n_channels for r in recordings)), np.nan)
-    channels: list[Channel] = []
-    dropped: list[str] = []
-    for sensor, recording in zip(sensors, recordings, strict=True):
-        rows = np.searchsorted(timestamps_s, recording.timestamps_s)
-        columns = slice(len(channels), len(channels) + recording.n_channels)
-        values[rows, columns] = recording.values
-        channels += [
-            replace(channel, name=f"{sensor}.{channel.name}")
-            if shared[channel.name] > 1
-            else channel
-            for channel in recording.channels
-        ]
-        named = recording.attributes.get("dropped_columns", [])
-        dropped += list(named) if isinstance(named, list) else []
-    attributes: dict[str, object] = {
-        "sensor_rates_hz": {
-            sensor: r.median_sample_rate_hz for sensor, r in zip(sensors, recordings, strict=True)
-        }
-    }
-    if dropped:
-        attributes["dropped_columns"] = dropped
-    repaired = [
-        r.attributes["repaired_stamps"] for r in recordings if "repaired_stamps" in r.attributes
-    ]
-    if repaired:
-        total: Counter[str] = Counter()
-        for counts in repaired:
-            total.update(counts if isinstance(counts, dict) else {})
-        attributes["repaired_stamps"] = dict(total)
-    return replace(
-        first,
-        values=values,
-        timestamps_s=timestamps_s,
-        channels=tuple(channels),
-        attributes=attributes,
-    )
-
 
 _READERS: Mapping[str, tuple[Callable[..., Recording], Callable[..., NDArray[np.float64]]]] = {
     ".csv": (read_csv, read_csv_timestamps),
@@ -104,6 +25,7 @@ _READERS: Mapping[str, tuple[Callable[..., Recording], Callable[..., NDArray[np.
     ".parquet": (read_parquet, read_parquet_timestamps),
     ".h5": (read_hdf5, read_hdf5_timestamps),
     ".hdf5": (read_hdf5, read_hdf5_timestamps),
+    **dict.fromkeys(LOG_SUFFIXES, (read_robot_log, read_robot_log_timestamps)),
 }
 
 
@@ -142,27 +64,28 @@ def read_source(
         no sample.
     """
     _check_complete(source)
-    if label_column is not None and (len(source.paths) > 1 or source.label_spans):
+    n_files = 1 if source.is_log else len(source.paths)
+    if label_column is not None and (n_files > 1 or source.label_spans):
         raise RecordingError(
             f"{_listed(source)}: label_column={label_column!r} labels the samples of one file, but"
             + (
                 f" this recording has {len(source.paths)} files; list its labels in a manifest."
-                if len(source.paths) > 1
+                if n_files > 1
                 else " the manifest already labels parts of it; use only one of them."
             )
         )
-    parts = [
-        _readers_of(path)[0](
-            path,
-            time_column=time_column,
-            recording_id=source.recording_id,
-            group=source.group,
-            label=source.label,
-            repair_stamps=repair_stamps,
-            label_column=label_column,
-        )
-        for path in source.paths
-    ]
+    arguments: dict[str, Any] = {
+        "time_column": time_column,
+        "recording_id": source.recording_id,
+        "group": source.group,
+        "label": source.label,
+        "repair_stamps": repair_stamps,
+        "label_column": label_column,
+    }
+    if source.is_log:  # it has many topics: only what is asked for is read
+        parts = [read_robot_log(source.paths, channels=channels, **arguments)]
+    else:
+        parts = [_readers_of(path)[0](path, **arguments) for path in source.paths]
     recording = parts[0]
     if len(parts) > 1:
         try:
@@ -185,7 +108,11 @@ def read_source(
 
 
 def read_source_rate(
-    source: RecordingSource, *, time_column: str | None = None, repair_stamps: bool = False
+    source: RecordingSource,
+    *,
+    time_column: str | None = None,
+    repair_stamps: bool = False,
+    channels: Sequence[str] | None = None,
 ) -> float:
     """Return the median sample rate of a listed recording in Hz, from its time stamps alone.
 
@@ -200,11 +127,19 @@ def read_source_rate(
         Column of time stamps; ``time`` or ``time_s`` by default.
     repair_stamps : bool, default=False
         Sort rows by time and merge those with equal time stamps.
+    channels : sequence of str, optional
+        Of a robot log, whose topics have rates of their own, only those of these channels.
     """
     _check_complete(source)
     rates = []
-    for path in source.paths:
-        stamps = _readers_of(path)[1](path, time_column, repair_stamps=repair_stamps)
+    paths: Sequence[Any] = [source.paths] if source.is_log else source.paths
+    for path in paths:
+        if source.is_log:
+            stamps = read_robot_log_timestamps(
+                path, time_column, repair_stamps=repair_stamps, channels=channels
+            )
+        else:
+            stamps = _readers_of(path)[1](path, time_column, repair_stamps=repair_stamps)
         rates.append(float(1.0 / np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan"))
     known = [rate for rate in rates if np.isfinite(rate)]
     return max(known) if known else float("nan")

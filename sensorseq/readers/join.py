@@ -1,0 +1,89 @@
+"""Join the sensors of one recording, each at its own rate."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from sensorseq.errors import RecordingError
+from sensorseq.recording import Channel, Recording
+
+
+def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Recording:
+    """Join simultaneous recordings of several sensors into one recording.
+
+    Nothing is interpolated: the result has every time stamp of every sensor, and NaN where a
+    sensor has no sample. `resample_recording` then resamples all channels to one even grid, each
+    from its own samples, over the time that all of them cover.
+
+    Parameters
+    ----------
+    recordings : sequence of Recording
+        One for each sensor, with time stamps on a common clock. Id, group and label are taken from
+        the first.
+    sensors : sequence of str
+        Names of the sensors. A channel name that two sensors share becomes ``sensor.channel``.
+
+    Returns
+    -------
+    Recording
+        Channels in the order given. ``attributes["sensor_rates_hz"]`` holds the median rate of
+        each sensor.
+
+    Raises
+    ------
+    RecordingError
+        If the sensors do not overlap in time.
+    """
+    first = recordings[0]
+    start_s = max(float(r.timestamps_s[0]) for r in recordings)
+    end_s = min(float(r.timestamps_s[-1]) for r in recordings)
+    if start_s > end_s:
+        spans = ", ".join(
+            f"{sensor} {r.timestamps_s[0]:g} to {r.timestamps_s[-1]:g} s"
+            for sensor, r in zip(sensors, recordings, strict=True)
+        )
+        raise RecordingError(
+            f"recording {first.recording_id!r}: the sensors do not overlap in time ({spans}); put"
+            " their time stamps on one clock."
+        )
+    shared = Counter(name for recording in recordings for name in recording.channel_names)
+    timestamps_s = np.unique(np.concatenate([r.timestamps_s for r in recordings]))
+    values = np.full((len(timestamps_s), sum(r.n_channels for r in recordings)), np.nan)
+    channels: list[Channel] = []
+    dropped: list[str] = []
+    for sensor, recording in zip(sensors, recordings, strict=True):
+        rows = np.searchsorted(timestamps_s, recording.timestamps_s)
+        columns = slice(len(channels), len(channels) + recording.n_channels)
+        values[rows, columns] = recording.values
+        channels += [
+            replace(channel, name=f"{sensor}.{channel.name}")
+            if shared[channel.name] > 1
+            else channel
+            for channel in recording.channels
+        ]
+        named = recording.attributes.get("dropped_columns", [])
+        dropped += list(named) if isinstance(named, list) else []
+    attributes: dict[str, object] = {
+        "sensor_rates_hz": {
+            sensor: r.median_sample_rate_hz for sensor, r in zip(sensors, recordings, strict=True)
+        }
+    }
+    if dropped:
+        attributes["dropped_columns"] = dropped
+    repaired = [
+        r.attributes["repaired_stamps"] for r in recordings if "repaired_stamps" in r.attributes
+    ]
+    if repaired:
+        total: Counter[str] = Counter()
+        for counts in repaired:
+            total.update(counts if isinstance(counts, dict) else {})
+        attributes["repaired_stamps"] = dict(total)
+    return replace(
+        first,
+        values=values,
+        timestamps_s=timestamps_s,
+        channels=tuple(channels),
+        attributes=attributes,
+    )

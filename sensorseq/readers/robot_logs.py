@@ -1,0 +1,500 @@
+"""Read recordings from robot logs: ROS 1 bags, ROS 2 bags and MCAP files."""
+
+import dataclasses
+import json
+import math
+import re
+import struct
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import EnvironmentProblemError, RecordingError, nearest_known
+from sensorseq.readers.columns import check_timestamps, recording_from_columns, spans_of_labels
+from sensorseq.readers.join import join_sensors
+from sensorseq.recording import LabelSpan, Recording
+
+TIMES = ("header.stamp", "log_time")
+"""What the time of a message can be: what its sender wrote into it, or when it was logged."""
+MOST_ELEMENTS = 64
+"""Longest array that becomes channels; longer ones are images, point clouds and maps."""
+
+_PART = re.compile(r"(?:^|\.)(\w+)|\[(\d+)\]")
+_NAN = math.nan
+_DAY_NS = 24 * 3600 * 10**9
+
+
+class Topic(NamedTuple):
+    """What a log holds of one topic; `rate_hz` is the median by log time, NaN below two messages.
+
+    `channels` are its numbers as `read_robot_log` names them.
+    """
+
+    name: str
+    message_type: str
+    n_messages: int
+    rate_hz: float
+    channels: tuple[str, ...]
+
+
+@dataclass
+class _Series:
+    """The messages of one topic, in the order of the log."""
+
+    uses_header: bool
+    getters: dict[str, Callable[[Any], Any]]  # of each channel
+    texts_of: Callable[[Any], Any] | None = None  # of the labels
+    times_s: list[float] = field(default_factory=list)
+    columns: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    labels: list[str | None] = field(default_factory=list)
+
+
+def read_robot_log(
+    path: Path | Sequence[Path],
+    *,
+    channels: Sequence[str] | None = None,
+    time_column: str | None = None,
+    recording_id: str | None = None,
+    group: str = "",
+    label: str | None = None,
+    repair_stamps: bool = False,
+    label_column: str | None = None,
+) -> Recording:
+    """Read one recording from a ROS 1 bag, a ROS 2 bag (``.db3``, ``.mcap``) or an MCAP file.
+
+    A channel is a number in the messages of a topic: ``/joint_states.effort[0]``,
+    ``/imu.angular_velocity.x``. Messages are ROS 1, ROS 2 (CDR) or JSON. Types come from the
+    definitions in the file; a ``.db3`` without any is read with those of the latest ROS 2. Topics
+    keep their own rates; see `join_sensors`. Time is in seconds from the first message of the log;
+    header stamps on another clock (simulated time) stay as they are.
+
+    Parameters
+    ----------
+    path : Path or sequence of Path
+        The file, or the files of a split bag in order.
+    channels : sequence of str, optional
+        Channels to read. By default all numbers that the first message of each topic has, with
+        the elements of arrays of up to 64 numbers.
+    time_column : {"header.stamp", "log_time"}, optional
+        By default ``header.stamp`` where the first message of a topic has one, else ``log_time``.
+    recording_id, group, label
+        As in `Recording`.
+    repair_stamps : bool, default=False
+        Sort messages of a topic by time and merge those with equal time stamps, rather than raise.
+    label_column : str, optional
+        A text or number in the messages of a topic, such as ``/terrain.data``. Each holds until
+        the next message of that topic, and becomes `label_spans`.
+
+    Raises
+    ------
+    RecordingError
+        If the file is damaged (the message names the offset), or has no such channel or time.
+    EnvironmentProblemError
+        If the packages of the extra ``ros`` are not installed.
+    """
+    paths = [path] if isinstance(path, Path) else list(path)
+    where = paths[0]
+    if label_column is not None and label is not None:
+        raise RecordingError(
+            f"{where}: its folder or manifest gives the label {label!r}, and"
+            f" label_column={label_column!r} labels parts of it; use only one of them."
+        )
+    series = _read_series(paths, channels, label_column, time_column)
+    spans = None
+    parts = []
+    for topic, one in series.items():
+        times = np.array(one.times_s)
+        name = f"{topic}.{TIMES[0]}" if one.uses_header else f"{TIMES[1]} of {topic}"
+        if one.texts_of is not None:
+            check_timestamps(where, times, name)
+            spans = spans_of_labels(one.labels, times)
+        if one.getters:
+            columns = {channel: np.array(one.columns[channel]) for channel in one.getters}
+            part = recording_from_columns(
+                where,
+                columns,
+                times,
+                name,
+                recording_id=where.stem if recording_id is None else recording_id,
+                group=group,
+                label=label,
+                repair_stamps=repair_stamps,
+            )
+            parts.append((topic, part))
+    if not parts:
+        raise RecordingError(f"{where}: no topic has messages with numbers.")
+    recording = parts[0][1]
+    if len(parts) > 1:
+        try:
+            recording = join_sensors([part for _, part in parts], [topic for topic, _ in parts])
+        except RecordingError as error:
+            raise RecordingError(f"{where}: {error}") from error
+    recording = recording if channels is None else recording.select(channels)
+    return recording if spans is None else _labelled(recording, spans)
+
+
+def read_robot_log_timestamps(
+    path: Path | Sequence[Path],
+    time_column: str | None,
+    *,
+    repair_stamps: bool = False,
+    channels: Sequence[str] | None = None,
+) -> NDArray[np.float64]:
+    """Return the time stamps of the topic with most messages among those of the channels."""
+    paths = [path] if isinstance(path, Path) else list(path)
+    series = _read_series(paths, channels, None, time_column)
+    topic, fastest = max(series.items(), key=lambda item: len(item[1].times_s))
+    return check_timestamps(paths[0], np.array(fastest.times_s), topic, repair_stamps=repair_stamps)
+
+
+def list_topics(path: Path | Sequence[Path]) -> list[Topic]:
+    """Return what a log holds, without its values; raises as `read_robot_log`."""
+    first: dict[str, Any] = {}
+    types: dict[str, str] = {}
+    times: dict[str, list[int]] = defaultdict(list)
+    paths = [path] if isinstance(path, Path) else list(path)
+    for message in _messages(paths, None, lambda topic: topic not in first):
+        if message.topic not in first:
+            first[message.topic], types[message.topic] = message.content, message.type
+        times[message.topic].append(message.log_time_ns)
+    return [
+        Topic(
+            topic,
+            types[topic],
+            len(stamps),
+            1e9 / float(np.median(np.diff(stamps))) if len(stamps) > 1 else _NAN,
+            tuple(f"{topic}.{name}" for name in _numbers_in(first[topic])),
+        )
+        for topic, stamps in sorted(times.items())
+    ]
+
+
+def _read_series(
+    paths: list[Path],
+    channels: Sequence[str] | None,
+    label_column: str | None,
+    time_column: str | None,
+) -> dict[str, _Series]:
+    where = paths[0]
+    if time_column not in (None, *TIMES):
+        raise RecordingError(
+            f"{where}: a log has no time column {time_column!r}; use {' or '.join(TIMES)}."
+        )
+    asked = None if channels is None else [*channels, *([label_column] if label_column else [])]
+    series: dict[str, _Series] = {}
+    known: list[str] = []  # every number of the topics that were met
+    for message in _messages(paths, asked):
+        content = message.content
+        one = series.get(message.topic)
+        if one is None:
+            names = [f"{message.topic}.{name}" for name in _numbers_in(content)]
+            known += names
+            one = series[message.topic] = _begin(
+                message.topic, content, names, channels, label_column, time_column, where
+            )
+        one.times_s.append(_time_s(where, message, uses_header=one.uses_header))
+        for name, get in one.getters.items():
+            one.columns[name].append(_number(get(content)))
+        if one.texts_of is not None:
+            one.labels.append(_text(one.texts_of(content)))
+    for name in asked or ([label_column] if label_column else []):
+        if not any(name in one.getters or _is_of(topic, name) for topic, one in series.items()):
+            raise _no_such(where, name, known or _all_numbers(paths))
+    for one in series.values():
+        for name, values in one.columns.items():
+            if all(value != value for value in values):
+                raise _no_such(where, name, known)
+        if one.texts_of is not None and label_column and not any(one.labels):
+            raise _no_such(where, label_column, known)
+    return series
+
+
+def _begin(
+    topic: str,
+    content: Any,
+    names: list[str],
+    channels: Sequence[str] | None,
+    label_column: str | None,
+    time_column: str | None,
+    where: Path,
+) -> _Series:
+    stamp = _stamp_ns(content)
+    if time_column == TIMES[0] and stamp is None:
+        raise RecordingError(
+            f"{where}: messages of {topic!r} have no {TIMES[0]}; use time_column={TIMES[1]!r}."
+        )
+    wanted = names if channels is None else [name for name in channels if _is_of(topic, name)]
+    label = label_column if label_column is not None and _is_of(topic, label_column) else None
+    return _Series(
+        uses_header=stamp is not None and time_column != TIMES[1],
+        getters={name: _getter(name[len(topic) + 1 :]) for name in wanted if name != label},
+        texts_of=None if label is None else _getter(label[len(topic) + 1 :]),
+    )
+
+
+def _is_of(topic: str, channel: str) -> bool:
+    return channel.startswith(f"{topic}.")
+
+
+def _all_numbers(paths: list[Path]) -> list[str]:
+    return [name for topic in list_topics(paths) for name in topic.channels]
+
+
+def _no_such(where: Path, name: str, known: Iterable[str]) -> RecordingError:
+    known = list(known)
+    nearest = nearest_known(name, known)
+    listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
+    return RecordingError(
+        f"{where}: no channel {name!r} in its messages; it has {listed or 'no numbers'}."
+        + (f" Did you mean {nearest!r}?" if nearest else "")
+    )
+
+
+def _labelled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
+    """Add label spans, the last one until the end, without those before or after the samples."""
+    times = recording.timestamps_s
+    if spans:
+        end_s = max(spans[-1].end_s, float(np.nextafter(times[-1], math.inf)))
+        spans = (*spans[:-1], replace(spans[-1], end_s=end_s))
+    starts = np.searchsorted(times, [span.start_s for span in spans])
+    ends = np.searchsorted(times, [span.end_s for span in spans])
+    kept = tuple(span for span, i, j in zip(spans, starts, ends, strict=True) if j > i)
+    return replace(recording, label_spans=kept)
+
+
+# What a message holds. Its content is an object with dataclass fields, or JSON.
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        yield from ((str(key), part) for key, part in value.items())
+    elif dataclasses.is_dataclass(value):
+        names = (one.name for one in dataclasses.fields(value))
+        yield from ((name, getattr(value, name)) for name in names if not name.startswith("__"))
+
+
+def _numbers_in(content: Any) -> Iterator[str]:
+    """Yield the paths to the numbers in a message, but for those of its header."""
+    for name, value in _items(content):
+        if name != "header":
+            yield from (name + rest for rest in _numbers_below(value))
+
+
+def _numbers_below(value: Any) -> Iterator[str]:
+    if isinstance(value, bool | int | float | np.number | np.bool_):
+        yield ""
+    elif isinstance(value, list | tuple | np.ndarray):
+        if len(value) <= MOST_ELEMENTS:
+            for i, part in enumerate(value):
+                yield from (f"[{i}]{rest}" for rest in _numbers_below(part))
+    else:
+        for name, part in _items(value):
+            yield from (f".{name}{rest}" for rest in _numbers_below(part))
+
+
+def _getter(path: str) -> Callable[[Any], Any]:
+    """Return what takes the value at a path out of a message; None where there is none."""
+    parts = [name or int(index) for name, index in _PART.findall(path)]
+
+    def get(value: Any) -> Any:
+        for part in parts:
+            try:
+                if isinstance(part, int) or isinstance(value, Mapping):
+                    value = value[part]
+                else:
+                    value = getattr(value, part)
+            except (LookupError, AttributeError, TypeError):
+                return None
+        return value
+
+    return get
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool | int | float | np.number | np.bool_):
+        return float(value)
+    return _NAN
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    number = _number(value)
+    return None if number != number else f"{number:g}"
+
+
+def _stamp_ns(content: Any) -> int | None:
+    """Return the stamp of a message's header; None if it has none, or one of 0."""
+    stamp = _getter("header.stamp")(content)
+    parts = dict(_items(stamp))
+    seconds = parts.get("sec", parts.get("secs"))
+    rest = parts.get("nanosec", parts.get("nsec", parts.get("nsecs", 0)))
+    if not isinstance(seconds, int) or not isinstance(rest, int):
+        return None
+    return seconds * 10**9 + rest or None
+
+
+def _time_s(where: Path, message: "_Message", *, uses_header: bool) -> float:
+    time_ns = _stamp_ns(message.content) if uses_header else message.log_time_ns
+    if time_ns is None:
+        raise RecordingError(
+            f"{where}: a message of {message.topic!r} has no {TIMES[0]}, unlike the first one; use"
+            f" time_column={TIMES[1]!r}."
+        )
+    # seconds since 1970 as a float would be rounded to 0.2 us; a stamp on another clock is kept
+    since_start = time_ns - message.start_ns
+    return (since_start if abs(since_start) < _DAY_NS else time_ns) / 10**9
+
+
+# How messages are read
+
+
+class _Message(NamedTuple):
+    topic: str
+    type: str
+    log_time_ns: int
+    start_ns: int  # of the log
+    content: Any  # None where it was not asked for
+
+
+def _messages(
+    paths: list[Path],
+    channels: Sequence[str] | None,
+    wants_content: Callable[[str], bool] = lambda topic: True,
+) -> Iterator[_Message]:
+    """Yield the messages of the topics that channels may be of; of all topics for None."""
+    start_ns = None
+    for path in paths:
+        if not path.is_file():
+            raise RecordingError(f"{path}: no such file.")
+        read = _mcap_messages if path.suffix.lower() == ".mcap" else _ros_messages
+        with _naming(path):
+            for decode, topic, type_, log_time_ns, file_start_ns in read(path, channels):
+                start_ns = file_start_ns if start_ns is None else start_ns
+                content = decode() if wants_content(topic) else None
+                yield _Message(topic, type_, log_time_ns, start_ns, content)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RecordingError, EnvironmentProblemError, GeneratorExit):
+        raise
+    except ImportError as error:
+        raise EnvironmentProblemError(
+            f'{path}: logs of ROS and MCAP need packages: pip install "sensorseq[ros]" ({error}).'
+        ) from error
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    except Exception as error:  # whatever the parsers of others make of damaged bytes
+        size = path.stat().st_size
+        if size == 0:
+            raise RecordingError(f"{path}: the file is empty.") from error
+        intact = _intact_bytes(path)
+        reason = str(error) or type(error).__name__
+        at = "" if intact is None else f"; it is whole up to byte {intact} of {size}"
+        raise RecordingError(
+            f"{path}: cannot be read{at} ({reason}). A recorder that was killed leaves such a file;"
+            " rosbag reindex, ros2 bag reindex or mcap recover save what is there."
+        ) from error
+
+
+def _wanted(topic: str, channels: Sequence[str] | None) -> bool:
+    return channels is None or any(_is_of(topic, channel) for channel in channels)
+
+
+# decodes the content; topic, type, log time and that of the file's first message in ns
+_Raw = tuple[Callable[[], Any], str, str, int, int]
+
+
+def _ros_messages(path: Path, channels: Sequence[str] | None) -> Iterator[_Raw]:
+    from rosbags.highlevel import AnyReader
+    from rosbags.typesys import Stores, get_typestore
+
+    with AnyReader([path], default_typestore=get_typestore(Stores.LATEST)) as reader:
+        wanted = [one for one in reader.connections if _wanted(one.topic, channels)]
+        if not wanted:
+            return
+        for connection, time_ns, raw in reader.messages(wanted):
+            decode = partial(reader.deserialize, raw, connection.msgtype)
+            yield decode, connection.topic, connection.msgtype, time_ns, reader.start_time
+
+
+def _mcap_messages(path: Path, channels: Sequence[str] | None) -> Iterator[_Raw]:
+    from mcap.reader import SeekingReader
+
+    decoders: dict[int, Callable[[bytes], Any]] = {}
+    with path.open("rb") as file:
+        reader = SeekingReader(file, validate_crcs=True, record_size_limit=path.stat().st_size)
+        summary = reader.get_summary()
+        topics = start_ns = None
+        if summary is not None and summary.statistics is not None:
+            start_ns = summary.statistics.message_start_time
+        if summary is not None and channels is not None:
+            names = {one.topic for one in summary.channels.values()}
+            topics = [name for name in names if _wanted(name, channels)]
+        for schema, channel, message in reader.iter_messages(topics):
+            start_ns = message.log_time if start_ns is None else start_ns
+            if not _wanted(channel.topic, channels):
+                continue
+            if channel.id not in decoders:
+                decoders[channel.id] = _decoder(path, channel, schema)
+            decode = partial(decoders[channel.id], message.data)
+            type_ = schema.name if schema else ""
+            yield decode, channel.topic, type_, message.log_time, start_ns
+
+
+def _decoder(path: Path, channel: Any, schema: Any) -> Callable[[bytes], Any]:
+    encoding = channel.message_encoding
+    if encoding == "json":
+        return json.loads
+    if encoding not in ("cdr", "ros1") or schema is None:
+        raise RecordingError(
+            f"{path}: messages of {channel.topic!r} are encoded as {encoding!r}; known: cdr, json,"
+            " ros1."
+        )
+    from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+    text = schema.data.decode()
+    store = get_typestore(Stores.EMPTY)
+    if schema.encoding == "ros2idl":
+        store.register(get_types_from_idl(text))
+    else:
+        store.register(get_types_from_msg(text, schema.name))
+    name = schema.name if schema.name.count("/") == 2 else schema.name.replace("/", "/msg/")
+    read = store.deserialize_cdr if encoding == "cdr" else store.deserialize_ros1
+    return lambda data: read(data, name)
+
+
+def _intact_bytes(path: Path) -> int | None:
+    """Return where the first record that is not whole begins; None if that cannot be told."""
+    if path.suffix.lower() == ".bag":
+        start, sizes = len(b"#ROSBAG V2.0\n"), "<I"
+    elif path.suffix.lower() == ".mcap":
+        start, sizes = 8, "<Q"
+    else:
+        return None
+    n_bytes, size = struct.calcsize(sizes), path.stat().st_size
+    if size < start:
+        return 0
+    with path.open("rb") as file:
+        while True:
+            end = start
+            # a record of a bag has a header and data, each after its length; of MCAP an opcode
+            for _ in range(2 if sizes == "<I" else 1):
+                file.seek(end + (sizes == "<Q"))
+                length = file.read(n_bytes)
+                if len(length) < n_bytes:
+                    return start
+                end = file.tell() + struct.unpack(sizes, length)[0]
+            if end > size:
+                return start
+            start = end

@@ -1,0 +1,292 @@
+"""Robot logs, written by the packages that robots and their tools write them with."""
+
+import json
+import math
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq.errors import RecordingError
+from sensorseq.readers import find_recordings, read_recordings, read_source_rate
+from sensorseq.readers.robot_logs import list_topics, read_robot_log
+
+pytest.importorskip("rosbags")
+pytest.importorskip("mcap")
+
+from mcap.writer import Writer as McapWriter
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import Writer as Writer2
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+START_NS = 1_700_000_000_000_000_000
+KINDS = ("bag", "db3", "mcap")
+WHEEL = "float32 current\nfloat32[3] phases\nstring name\nuint8[] image\n"
+
+
+def store_of(kind):
+    store = get_typestore(Stores.ROS1_NOETIC if kind == "bag" else Stores.ROS2_HUMBLE)
+    store.register(get_types_from_msg(WHEEL, "my_robot/msg/Wheel"))
+    return store
+
+
+def write_log(folder, kind, *, n=50, header_offset_s=0.0, name="run"):
+    """Write joint states at 100 Hz, IMU at 200 Hz, a custom type and texts; return the file."""
+    store = store_of(kind)
+    types = store.types
+    Header, Time = types["std_msgs/msg/Header"], types["builtin_interfaces/msg/Time"]
+    seq = {"seq": 0} if kind == "bag" else {}
+
+    def header(time_ns):
+        stamp = time_ns + round(1e9 * header_offset_s)
+        return Header(stamp=Time(stamp // 10**9, stamp % 10**9), frame_id="base", **seq)
+
+    def joints(i, time_ns):
+        effort = np.array([i, -i, 0.5 * i])
+        return types["sensor_msgs/msg/JointState"](
+            header(time_ns), ["a", "b", "c"], np.zeros(3), np.zeros(0), effort
+        )
+
+    def imu(i, time_ns):
+        Vector, Quaternion = (types[f"geometry_msgs/msg/{t}"] for t in ("Vector3", "Quaternion"))
+        zeros = np.zeros(9)
+        return types["sensor_msgs/msg/Imu"](
+            header(time_ns),
+            Quaternion(0.0, 0.0, 0.0, 1.0),
+            zeros,
+            Vector(math.sin(i / 10), 2.0, 3.0),
+            zeros,
+            Vector(0.0, 0.0, 9.81),
+            zeros,
+        )
+
+    def wheel(i, time_ns):
+        phases = np.array([i, i + 1, i + 2], np.float32)
+        return types["my_robot/msg/Wheel"](0.5 * i, phases, "left", np.zeros(1000, np.uint8))
+
+    def terrain(i, time_ns):
+        return types["std_msgs/msg/String"]("grass" if i < 3 else "gravel")
+
+    plan = {
+        "/joint_states": ("sensor_msgs/msg/JointState", joints, 10_000_000, n),
+        "/imu/data": ("sensor_msgs/msg/Imu", imu, 5_000_000, 2 * n),
+        "/wheel": ("my_robot/msg/Wheel", wheel, 20_000_000, n // 2),
+        "/terrain": ("std_msgs/msg/String", terrain, 100_000_000, max(n // 10, 1)),
+    }
+    if kind == "bag":
+        file = folder / f"{name}.bag"
+        writer = Writer1(file)
+        serialize = store.serialize_ros1
+    else:
+        storage = StoragePlugin.SQLITE3 if kind == "db3" else StoragePlugin.MCAP
+        writer = Writer2(folder / name, version=8, storage_plugin=storage)
+        serialize = store.serialize_cdr
+    messages = []
+    with writer:
+        for topic, (type_, make, period_ns, count) in plan.items():
+            connection = writer.add_connection(topic, type_, typestore=store)
+            for i in range(count):
+                time_ns = START_NS + i * period_ns
+                messages.append((time_ns, connection, serialize(make(i, time_ns), type_)))
+        for time_ns, connection, data in sorted(messages, key=lambda one: one[0]):
+            writer.write(connection, time_ns, data)
+    return file if kind == "bag" else next((folder / name).glob(f"*.{kind}"))
+
+
+def write_json_mcap(file, messages, encoding="json"):
+    with file.open("wb") as stream:
+        writer = McapWriter(stream)
+        writer.start()
+        schema = writer.register_schema("current", "jsonschema", b"{}")
+        channel = writer.register_channel("/motor", encoding, schema)
+        for time_ns, content in messages:
+            writer.add_message(channel, time_ns, json.dumps(content).encode(), time_ns)
+        writer.finish()
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("logs")
+    return {kind: write_log(folder, kind, name=f"run_{kind}") for kind in KINDS}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_channels_are_the_numbers_that_were_written(logs, kind):
+    recording = read_robot_log(logs[kind], channels=["/joint_states.effort[1]"])
+    np.testing.assert_allclose(recording.values[:, 0], -np.arange(50.0))
+    np.testing.assert_array_equal(recording.timestamps_s, np.arange(50) / 100)
+    custom = read_robot_log(logs[kind], channels=["/wheel.phases[2]", "/wheel.current"])
+    np.testing.assert_allclose(custom.values[:, 0], np.arange(25) + 2)
+    np.testing.assert_allclose(custom.values[:, 1], np.arange(25) / 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_topics_keep_their_own_rates(logs, kind):
+    channels = ["/imu/data.angular_velocity.x", "/joint_states.effort[0]"]
+    recording = read_robot_log(logs[kind], channels=channels)
+    assert recording.channel_names == tuple(channels)
+    assert len(recording.values) == 100
+    np.testing.assert_allclose(recording.values[:, 0], np.sin(np.arange(100) / 10))
+    np.testing.assert_allclose(recording.values[::2, 1], np.arange(50))
+    assert np.isnan(recording.values[1::2, 1]).all()
+    rates = recording.attributes["sensor_rates_hz"]
+    assert rates == pytest.approx({"/imu/data": 200, "/joint_states": 100}, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_numbers_are_channels_but_long_arrays_and_headers(logs, kind):
+    names = read_robot_log(logs[kind]).channel_names
+    assert "/imu/data.linear_acceleration.z" in names
+    assert "/imu/data.orientation_covariance[8]" in names
+    assert not [name for name in names if "header" in name or "image" in name or "name" in name]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_topics_types_and_rates_are_listed(logs, kind):
+    topics = {topic.name: topic for topic in list_topics(logs[kind])}
+    assert list(topics) == ["/imu/data", "/joint_states", "/terrain", "/wheel"]
+    assert topics["/imu/data"].rate_hz == pytest.approx(200)
+    assert topics["/imu/data"].message_type == "sensor_msgs/msg/Imu"
+    assert topics["/joint_states"].n_messages == 50
+    assert topics["/wheel"].channels == (
+        "/wheel.current",
+        *(f"/wheel.phases[{i}]" for i in range(3)),
+    )
+    assert topics["/terrain"].channels == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_time_is_the_senders_unless_asked_otherwise(tmp_path, kind):
+    file = write_log(tmp_path, kind, header_offset_s=-1.0)
+    channels = ["/joint_states.effort[0]"]
+    sent = read_robot_log(file, channels=channels)
+    logged = read_robot_log(file, channels=channels, time_column="log_time")
+    np.testing.assert_allclose(logged.timestamps_s - sent.timestamps_s, 1.0)
+    without = read_robot_log(file, channels=["/wheel.current"])  # no header: logged
+    assert without.timestamps_s[0] == 0.0
+    with pytest.raises(RecordingError, match=r"'/wheel' have no header\.stamp; use time_column"):
+        read_robot_log(file, channels=["/wheel.current"], time_column="header.stamp")
+    with pytest.raises(RecordingError, match=r"no time column 'time'; use header\.stamp or log_"):
+        read_robot_log(file, time_column="time")
+
+
+def test_stamps_of_another_clock_stay_as_they_are(tmp_path):
+    file = write_log(tmp_path, "mcap", header_offset_s=5.0 - START_NS / 10**9)
+    simulated = read_robot_log(file, channels=["/joint_states.effort[0]"])
+    np.testing.assert_allclose(simulated.timestamps_s, 5 + np.arange(50) / 100, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_topic_of_texts_labels_the_recording(logs, kind):
+    channels = ["/joint_states.effort[0]"]
+    recording = read_robot_log(logs[kind], channels=channels, label_column="/terrain.data")
+    first, second = recording.label_spans
+    assert (first.label, second.label) == ("grass", "gravel")
+    assert first.end_s - first.start_s == pytest.approx(0.3)
+    assert second.end_s > recording.timestamps_s[-1]
+    with pytest.raises(RecordingError, match=r"no channel '/terrain\.date'"):
+        read_robot_log(logs[kind], channels=channels, label_column="/terrain.date")
+
+
+def test_json_messages_are_read_and_other_encodings_named(tmp_path):
+    file = tmp_path / "log.mcap"
+    times = [START_NS + i * 10**7 for i in range(5)]
+    write_json_mcap(file, [(t, {"a": {"b": [i, 2 * i]}}) for i, t in enumerate(times)])
+    recording = read_robot_log(file)
+    assert recording.channel_names == ("/motor.a.b[0]", "/motor.a.b[1]")
+    np.testing.assert_array_equal(recording.values[:, 1], 2 * np.arange(5))
+    write_json_mcap(file, [(START_NS, {})], encoding="protobuf")
+    with pytest.raises(RecordingError, match="'/motor' are encoded as 'protobuf'; known: cdr, js"):
+        read_robot_log(file)
+
+
+def test_what_later_messages_lack_is_a_missing_sample(tmp_path):
+    file = tmp_path / "log.mcap"
+    contents = [{"a": [1, 2]}, {"a": [3]}, {"a": [4, 5], "b": 6}]
+    write_json_mcap(file, [(START_NS + i * 10**7, one) for i, one in enumerate(contents)])
+    values = read_robot_log(file).values
+    np.testing.assert_array_equal(values, [[1, 2], [3, np.nan], [4, 5]])
+
+
+def test_folders_of_bags_are_recordings_with_their_class(tmp_path):
+    for kind, terrain in (("db3", "grass"), ("mcap", "gravel"), ("bag", "sand")):
+        (tmp_path / terrain).mkdir()
+        write_log(tmp_path / terrain, kind)
+    sources = find_recordings(tmp_path)
+    assert [source.recording_id for source in sources] == ["grass/run", "gravel/run", "sand/run"]
+    assert [source.label for source in sources] == ["grass", "gravel", "sand"]
+    channels = ["/joint_states.effort[0]", "/imu/data.angular_velocity.x"]
+    recordings = read_recordings(tmp_path, channels=channels)
+    assert [recording.label for recording in recordings] == ["grass", "gravel", "sand"]
+    np.testing.assert_array_equal(recordings[0].values, recordings[1].values)
+    np.testing.assert_array_equal(recordings[0].values, recordings[2].values)
+    assert read_source_rate(sources[0], channels=channels) == pytest.approx(200, rel=1e-3)
+    assert read_source_rate(sources[0], channels=channels[:1]) == pytest.approx(100, rel=1e-3)
+
+
+def test_the_files_of_a_split_bag_are_one_recording(tmp_path):
+    one = write_log(tmp_path, "mcap", name="whole")
+    folder = tmp_path / "split"
+    folder.mkdir()
+    (folder / "metadata.yaml").write_text("")
+    for part in (10, 9):  # in the order of numbers, not of texts
+        file = folder / f"split_{part}.mcap"
+        write_json_mcap(file, [(START_NS + (10 * part + i) * 10**6, {"a": i}) for i in range(10)])
+    (source,) = find_recordings(folder)
+    assert source.recording_id == "split"
+    (recording,) = read_recordings(folder)
+    assert len(recording.values) == 20
+    assert one.is_file()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_channel_that_is_not_there_is_named_with_the_nearest(logs, kind):
+    for wrong, nearest in (
+        ("/joint_states.efort[0]", "/joint_states.effort[0]"),
+        ("/joint_state.effort[0]", "/joint_states.effort[0]"),
+        ("/joint_states.effort[7]", "/joint_states.effort[0]"),
+    ):
+        said = rf"{re.escape(str(logs[kind]))}: no channel '{re.escape(wrong)}'.*Did you mean '"
+        with pytest.raises(RecordingError, match=said) as error:
+            read_robot_log(logs[kind], channels=[wrong])
+        assert nearest[:16] in str(error.value)
+
+
+@given(data=st.data(), kind=st.sampled_from(KINDS))
+def test_a_file_that_is_cut_off_is_refused_with_its_end(logs, tmp_path_factory, data, kind):
+    whole = logs[kind].read_bytes()
+    size = data.draw(st.integers(0, len(whole) - 1))
+    file = tmp_path_factory.mktemp("cut") / f"cut.{kind}"
+    file.write_bytes(whole[:size])
+    with pytest.raises(
+        RecordingError, match="is empty" if size == 0 else "cannot be read"
+    ) as error:
+        read_robot_log(file)
+    whole_up_to = re.search(r"whole up to byte (\d+) of (\d+)", str(error.value))
+    if kind != "db3" and size:
+        assert int(whole_up_to[1]) <= size == int(whole_up_to[2])
+
+
+@given(data=st.data(), kind=st.sampled_from(KINDS))
+def test_changed_bytes_never_leave_the_errors_of_others(logs, tmp_path_factory, data, kind):
+    content = bytearray(logs[kind].read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] = data.draw(st.integers(0, 255))
+    file = tmp_path_factory.mktemp("changed") / f"changed.{kind}"
+    file.write_bytes(content)
+    with suppress(RecordingError):
+        read_robot_log(file)
+
+
+def test_missing_packages_are_named_with_their_extra(logs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mcap.reader", None)
+    with pytest.raises(Exception, match=r'pip install "sensorseq\[ros\]"'):
+        read_robot_log(logs["mcap"])
+    assert isinstance(logs["mcap"], Path)
