@@ -53,7 +53,8 @@ def read_recordings(
     """Read all recordings of a folder, a manifest or a single file into memory.
 
     CSV (also ``.csv.gz``), Parquet, HDF5 and robot logs, by suffix; see `read_csv`,
-    `read_parquet`, `read_hdf5`, `read_robot_log`. Use `prepare` for recordings that do not fit in memory.
+    `read_parquet`, `read_hdf5`, `read_robot_log`. Use `prepare` for recordings that do not fit in
+    memory.
 
     Parameters
     ----------

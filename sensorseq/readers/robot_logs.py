@@ -32,9 +32,18 @@ _DAY_NS = 24 * 3600 * 10**9
 
 
 class Topic(NamedTuple):
-    """What a log holds of one topic; `rate_hz` is the median by log time, NaN below two messages.
+    """What a log holds of one topic.
 
-    `channels` are its numbers as `read_robot_log` names them.
+    Attributes
+    ----------
+    name, message_type : str
+        Such as ``/joint_states`` and ``sensor_msgs/msg/JointState``.
+    n_messages : int
+        Number of messages.
+    rate_hz : float
+        Median by log time; NaN below two messages.
+    channels : tuple of str
+        Its numbers as `read_robot_log` names them.
     """
 
     name: str
@@ -155,7 +164,18 @@ def read_robot_log_timestamps(
 
 
 def list_topics(path: Path | Sequence[Path]) -> list[Topic]:
-    """Return what a log holds, without its values; raises as `read_robot_log`."""
+    """Return the topics of a log by name, without reading all values.
+
+    Parameters
+    ----------
+    path : Path or sequence of Path
+        The file, or the files of a split bag in order.
+
+    Raises
+    ------
+    RecordingError, EnvironmentProblemError
+        As `read_robot_log`.
+    """
     first: dict[str, Any] = {}
     types: dict[str, str] = {}
     times: dict[str, list[int]] = defaultdict(list)
