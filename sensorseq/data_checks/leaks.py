@@ -57,10 +57,7 @@ def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
 def _regroup(
     groups: NDArray[Any] | None, theirs: NDArray[Any] | None, rows: Ints, their_rows: Ints
 ) -> str:
-    """Return what to do about training and validation windows that are one recording's.
-
-    Nothing where either part has no groups.
-    """
+    """Return what to do about windows of one recording in both parts; "" without groups."""
     if groups is None or theirs is None:
         return ""
     pairs = dict.fromkeys(zip(groups[rows].tolist(), theirs[their_rows].tolist(), strict=True))
@@ -130,10 +127,7 @@ def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
 
 
 def count_shared(train: "Sequences", held_out: "Sequences") -> tuple[int, int]:
-    """Return how many held-out windows hold samples of training windows, and of how many.
-
-    The first is 0 if a few may do so by chance.
-    """
+    """Return how many held-out windows hold training samples (0 if by chance), and of how many."""
     rows, _, looked = _find_shared(train, held_out)
     return len(rows), looked
 
@@ -228,12 +222,7 @@ def check_continuity(sequences: "Sequences") -> Finding | None:
     From the last sample of a window to the first of the next it is then no farther than from step
     to step inside one, and much farther from the first sample of the one to the last of the other.
     The second tells a recording cut into windows from separate ones at nearly the same level, or
-    that begin and end alike: there the two ways are equally far.
-
-    Parameters
-    ----------
-    sequences : Sequences
-        The windows in the order they were given; once shuffled, nothing of this can be seen.
+    that begin and end alike. Once windows are shuffled, nothing of this can be seen.
     """
     X, lengths = sequences.X, sequences.lengths
     n_windows, n_timesteps, _ = X.shape

@@ -18,46 +18,22 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found in the data.
+    """What a check found in the data."""
 
-    Parameters
-    ----------
-    kind : str
-        Such as ``"constant_channels"``; code chooses by it.
-    values : mapping
-        The figures, as plain values.
-    text : str
-        A sentence with the figures.
-    advice : str
-        What to do.
-    """
-
-    kind: str
-    values: Mapping[str, Any] = field(repr=False)
-    text: str
-    advice: str = ""
+    kind: str  # such as "constant_channels"; code chooses by it
+    values: Mapping[str, Any] = field(repr=False)  # the figures, as plain values
+    text: str  # a sentence with the figures
+    advice: str = ""  # what to do
 
     def __str__(self) -> str:
         return f"{self.text} {self.advice}".rstrip()
 
 
 class Part:
-    """Windows of one part; everything is measured once, block by block.
+    """Windows of one part, finite and of shape (n, t, c) or (n, t); everything is measured once.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, t, c) or (n, t)
-        Finite windows.
-    lengths : ndarray of shape (n,) or None
-        Valid steps; an empty window counts as one step.
-    target : ndarray of shape (n,), int64
-        Classes, as codes.
-    groups : ndarray of shape (n,) or None
-        Groups.
-    rows : ndarray of shape (n,) or None
-        Which of the windows given to `fit` these are.
-    channels, classes : sequence or None
-        Their names.
+    `lengths` are valid steps; an empty window counts as one step. `rows` tells which of the windows
+    given to `fit` these are.
     """
 
     def __init__(

@@ -20,28 +20,14 @@ _PRIOR = 1.0  # windows of the overall class shares, added to the labels of a re
 
 @dataclass(frozen=True)
 class SuspectRecording:
-    """A recording most of whose windows with one label look like the same other class.
+    """A recording most of whose windows with one label look like the same other class."""
 
-    Parameters
-    ----------
-    group : object
-        The recording, an element of `groups`.
-    given, likelier : object
-        The label in question, and the class that its windows look like.
-    n_windows : int
-        Windows of the recording with this label.
-    share : float
-        Share of them that look like `likelier`, above 0.5.
-    score : float
-        Mean over them of how much better `likelier` fits, in nats.
-    """
-
-    group: Any
-    given: Any
-    likelier: Any
-    n_windows: int
-    share: float
-    score: float
+    group: Any  # the recording, an element of `groups`
+    given: Any  # the label in question
+    likelier: Any  # the class that its windows look like
+    n_windows: int  # of the recording with this label
+    share: float  # of them that look like `likelier`, above 0.5
+    score: float  # mean over them of how much better `likelier` fits, in nats
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +69,7 @@ class LabelErrors:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON or a DataFrame: ``pd.DataFrame(found.to_dict()["windows"])``.
 
-        Returns
-        -------
-        dict
-            `n_estimated`, `windows` (a dictionary of columns, all rows) and `recordings` (a list of
-            dictionaries).
+        `n_estimated`, `windows` (columns, all rows) and `recordings` (a list of dictionaries).
         """
         columns = {
             name: values.tolist()
@@ -125,18 +107,9 @@ class LabelErrors:
 def judge_labels(
     probability: Floats, target: Ints, classes: NDArray[Any], groups: NDArray[Any] | None
 ) -> LabelErrors:
-    """Rank labels by out-of-fold probabilities.
+    """Rank labels by probabilities (n, K) of models that did not see the windows.
 
-    Parameters
-    ----------
-    probability : ndarray of shape (n, K)
-        Of models that did not see the windows.
-    target : ndarray of shape (n,), int
-        Index of each label.
-    classes : ndarray of shape (K,)
-        Labels.
-    groups : ndarray of shape (n,) or None
-        Recordings.
+    `target` holds the index of each label in `classes`, `groups` the recordings.
     """
     every, n_classes = np.arange(len(target)), len(classes)
     log_p = np.log(np.maximum(probability, _SMALLEST))

@@ -11,15 +11,7 @@ from markupsafe import Markup
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a page or a fragment. All text is escaped, except `Markup`.
-
-    Parameters
-    ----------
-    template : str
-        Name of a file in the folder of templates.
-    **values
-        What the template uses.
-    """
+    """Return a page or a fragment of this template. All text is escaped, except `Markup`."""
     return _environment().get_template(template).render(values)
 
 

@@ -15,33 +15,17 @@ MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 58, 14, 14, 40
 
 @dataclass
 class Panel:
-    """One pair of axes; elements are drawn in the order they are added.
+    """One pair of axes; elements are drawn in the order they are added."""
 
-    Parameters
-    ----------
-    title : str
-        Alternative text of the picture.
-    x_limits, y_limits : pair of float
-        Range of the axes.
-    x_label, y_label : str
-        Labels of the axes.
-    width, height : int
-        Of the picture, in CSS pixels; it shrinks with the page.
-    y_log : bool
-        Whether the vertical axis is logarithmic; values of zero or below are then not drawn.
-    x_whole : bool
-        Whether the horizontal axis is a count, labelled with whole numbers only.
-    """
-
-    title: str
+    title: str  # alternative text of the picture
     x_limits: tuple[float, float]
     y_limits: tuple[float, float]
     x_label: str = ""
     y_label: str = ""
-    width: int = 760
+    width: int = 760  # in CSS pixels; the picture shrinks with the page
     height: int = 250
-    y_log: bool = False
-    x_whole: bool = True
+    y_log: bool = False  # values of zero or below are then not drawn
+    x_whole: bool = True  # labelled with whole numbers only
     _parts: list[str] = field(default_factory=list)
 
     def line(self, x: Floats, y: Floats, style: str) -> None:
@@ -168,16 +152,10 @@ class Panel:
 def sparkline(
     channels: Sequence[Floats], limits: tuple[float, float], title: str, *, height: int = 90
 ) -> str:
-    """Return a small picture of one window: a line for each channel, class ``c0``, ``c1``...
+    """Return a small picture of one window: a line for each channel (t,), class ``c0``, ``c1``...
 
-    Parameters
-    ----------
-    channels : sequence of ndarray of shape (t,)
-        Comparable values, scaled; what is not a number is a gap.
-    limits : pair of float
-        What the height spans.
-    title : str
-        For readers who cannot see it.
+    Channels are scaled to be comparable, and `limits` is what the height spans; a value that is not
+    a number is a gap. `title` is for readers who cannot see it.
     """
     width, (low, high) = 240, limits
     lines = []
@@ -225,19 +203,9 @@ def tick_words(value: float) -> str:
 
 
 def extremes(y: Floats, most: int) -> NDArray[np.int64]:
-    """Return which of very many values to draw: of each stretch the lowest, highest and a gap.
+    """Return indices of values to draw: of each of `most` stretches the lowest, highest and a gap.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        Values in order; what is not finite is a gap.
-    most : int
-        Stretches; up to twice as many values all are drawn.
-
-    Returns
-    -------
-    ndarray of int64
-        Indices in rising order, the first and last value among them.
+    They are in rising order, with the first and last. Up to twice as many values all are drawn.
     """
     if len(y) <= 2 * most:
         return np.arange(len(y))

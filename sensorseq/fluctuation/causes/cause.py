@@ -21,98 +21,39 @@ DESCRIPTIVE = frozenset(
 
 @dataclass(frozen=True)
 class Trial:
-    """One change that was tried, next to the run as it was.
+    """One change that was tried, next to the run as it was."""
 
-    Parameters
-    ----------
-    cause : str
-        Of `CAUSE_NAMES`.
-    name : str
-        What was changed, such as ``"learning_rate / 4"``.
-    change : dict
-        Arguments of the estimator and the value each was given; empty where none does it.
-    kind : str
-        ``"race"`` (trained with other settings), ``"inference"`` (without a step), or in older
-        files ``"snapshot"``, ``"init"`` or ``"replay"``.
-    outcome : str
-        ``"confirmed"``, ``"rejected"`` or ``"undecided"``.
-    sentence : str
-        The result, with its figures.
-    noise_ratio : float or None
-        Movement of the loss with the change, divided by that without.
-    raw_change : float or None
-        Loss with the change minus the loss without, in nats.
-    curves : dict of str to list of list of float
-        ``"A"`` (unchanged) and ``"B"`` (changed): loss of the fixed training windows after each
-        epoch, one list for each training.
-    cost_epochs : float
-        Training it took, in epochs of the run.
-    change_error : float or None
-        Standard error of `raw_change` over groups.
-    accuracy_change, accuracy_error : float or None
-        Validation accuracy with the change minus that without, a fraction, and its standard error.
-    """
-
-    cause: str
-    name: str
-    change: Mapping[str, Any]
-    kind: str
-    outcome: str
-    sentence: str
-    noise_ratio: float | None = None
-    raw_change: float | None = None
+    cause: str  # of `CAUSE_NAMES`
+    name: str  # what was changed, such as "learning_rate / 4"
+    change: Mapping[str, Any]  # arguments and their values; empty where none does it
+    kind: str  # "race" or "inference" (without a step); older files: "snapshot", "init", "replay"
+    outcome: str  # "confirmed", "rejected" or "undecided"
+    sentence: str  # the result, with its figures
+    noise_ratio: float | None = None  # movement of the loss with the change over that without
+    raw_change: float | None = None  # loss with the change minus that without, in nats
     curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
-    cost_epochs: float = 0.0
-    change_error: float | None = None
-    accuracy_change: float | None = None
-    accuracy_error: float | None = None
+    cost_epochs: float = 0.0  # in epochs of the run
+    change_error: float | None = None  # standard error of `raw_change` over groups
+    accuracy_change: float | None = None  # validation accuracy with minus without, a fraction
+    accuracy_error: float | None = None  # its standard error
 
 
 @dataclass(frozen=True)
 class Cause:
-    """One possible cause of what a run did.
+    """One possible cause of what a run did."""
 
-    Parameters
-    ----------
-    name : str
-        Of `CAUSE_NAMES`.
-    grade : str
-        Of `GRADES`.
-    confidence : float
-        Probability that changing this one thing repairs the run; in [0, 1]. Of what explains a
-        calm run's rough curve, the share of the roughness that it accounts for.
-    evidence : str
-        A sentence with its figures.
-    finding : str
-        Which side of the cause: ``"too high"``, ``"schedule missing"``, ``"too small"``; may be
-        empty.
-    recommendation : dict
-        Arguments for `set_params` of the estimator that repair it; empty if none does, or if the
-        model is not an estimator of this package.
-    alternatives : tuple of dict
-        Other arguments that would repair it as well.
-    advice : str
-        What to do, in words.
-    statistics : tuple of str
-        Names of the features or statistics that `evidence` quotes.
-    sources : dict of str to str
-        What speaks for it: ``"curve"``, ``"data"``, ``"arguments"``, ``"race"``, a short sentence
-        each.
-    family_confidence : float
-        Probability that some single change in its family repairs the run.
-    """
-
-    name: str
-    grade: str
+    name: str  # of `CAUSE_NAMES`
+    grade: str  # of `GRADES`
     confidence: float
-    evidence: str
-    finding: str = ""
+    evidence: str  # a sentence with its figures
+    finding: str = ""  # which side, such as "too high"; may be empty
     recommendation: Mapping[str, Any] = field(default_factory=dict)
     alternatives: tuple[Mapping[str, Any], ...] = ()
-    advice: str = ""
-    statistics: tuple[str, ...] = ()
+    advice: str = ""  # what to do, in words
+    statistics: tuple[str, ...] = ()  # features or statistics that `evidence` quotes
+    # by "curve", "data", "arguments", "race"
     sources: Mapping[str, str] = field(default_factory=dict)
-    family_confidence: float = 0.0
+    family_confidence: float = 0.0  # that some single change in its family repairs the run
 
     @property
     def title(self) -> str:
@@ -146,22 +87,11 @@ class Cause:
 
 @dataclass(frozen=True)
 class Family:
-    """Causes whose repairs are nearly the same.
+    """Causes whose repairs are nearly the same."""
 
-    Parameters
-    ----------
-    name : str
-        ``"step"``, ``"capacity"``, ``"data"``, ``"start"``, ``"stopping"``, ``"evaluation"`` or
-        ``"unknown"``.
-    confidence : float
-        Probability that some single change in this family repairs the run.
-    causes : tuple of Cause
-        Its causes, the likeliest first.
-    """
-
-    name: str
-    confidence: float
-    causes: tuple[Cause, ...]
+    name: str  # of `table.FAMILIES`
+    confidence: float  # probability that some single change in this family repairs the run
+    causes: tuple[Cause, ...]  # the likeliest first
 
 
 def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
@@ -187,91 +117,44 @@ def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
 
 @dataclass(frozen=True)
 class NotTested:
-    """A cause that no trial was made for.
+    """A cause that no trial was made for."""
 
-    Parameters
-    ----------
-    cause : str
-        Of `CAUSE_NAMES`.
-    reason : str
-        Why not.
-    would_settle : str
-        What would.
-    """
-
-    cause: str
-    reason: str
-    would_settle: str = ""
+    cause: str  # of `CAUSE_NAMES`
+    reason: str  # why not
+    would_settle: str = ""  # what would
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A window whose label looks wrong.
+    """A window whose label looks wrong."""
 
-    Parameters
-    ----------
-    row : int
-        Of the windows given to `fit`.
-    label, rival : str
-        Its label, and the class that fits better.
-    probability : float
-        Out-of-fold probability of its label.
-    recording : str or None
-        Recording or group it comes from, where that is known.
-    start_s : float or None
-        Where it begins there, where that is known.
-    values : list of list of float
-        The signal, a list for each channel, thinned for drawing.
-    """
-
-    row: int
+    row: int  # of the windows given to `fit`
     label: str
-    rival: str
-    probability: float
-    recording: str | None = None
+    rival: str  # the class that fits better
+    probability: float  # of its label, out of fold
+    recording: str | None = None  # or group it comes from, where known
     start_s: float | None = None
+    # a list for each channel, thinned for drawing
     values: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Probes:
-    """What trainings of a fit with other settings came to.
+    """What trainings of a fit with other settings came to."""
 
-    Parameters
-    ----------
-    budget : float
-        What they may cost, in times of the fit.
-    cost : float
-        What they did cost, in times of the fit, by the clock.
-    fit_s, probes_s : float
-        Seconds of both.
-    trials : tuple of Trial
-        In the order in which they were made.
-    not_tested : tuple of NotTested
-        The other causes.
-    suspects : tuple of Suspect
-        Windows whose labels look wrong, worst first.
-    repair : dict
-        The smallest set of changes that repairs the run: arguments for `set_params`.
-    previous : dict
-        The arguments it replaces, with their values.
-    note : str
-        How `repair` was found, or why it is empty.
-    is_applied : bool
-        Whether the report is of a fit with `repair` already, as after ``auto_repair=True``.
-    """
-
-    budget: float
-    cost: float = 0.0
+    budget: float  # what they may cost, in times of the fit
+    cost: float = 0.0  # what they did cost, in times of the fit, by the clock
     fit_s: float = 0.0
     probes_s: float = 0.0
-    trials: tuple[Trial, ...] = ()
-    not_tested: tuple[NotTested, ...] = ()
-    suspects: tuple[Suspect, ...] = ()
+    trials: tuple[Trial, ...] = ()  # in the order in which they were made
+    not_tested: tuple[NotTested, ...] = ()  # the other causes
+    suspects: tuple[Suspect, ...] = ()  # worst first
+    # the smallest set of changes that repairs the run, for `set_params`
     repair: Mapping[str, Any] = field(default_factory=dict)
+    # the arguments it replaces, with their values
     previous: Mapping[str, Any] = field(default_factory=dict)
-    note: str = ""
-    is_applied: bool = False
+    note: str = ""  # how `repair` was found, or why it is empty
+    is_applied: bool = False  # whether the report is of a fit with `repair` already
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that `json.dumps` takes; NaN and infinity as None."""

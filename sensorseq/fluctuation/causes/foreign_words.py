@@ -107,17 +107,8 @@ ADVICE: Mapping[tuple[str, str], _Words] = {
 
 
 def advice_for(cause: str, finding: str, origin: str | None) -> str:
-    """Return what to do about a cause in the words of Keras or torch.
+    """Return what to do about a side of a cause in words of Keras or torch; "" for our own fits.
 
-    Parameters
-    ----------
-    cause, finding : str
-        Name and side.
-    origin : {"keras", "torch", None}
-        Where the run comes from. None, for our own fits: nothing.
-
-    Examples
-    --------
     >>> advice_for("gradient_clipping", "", "keras")
     'In Keras: global_clipnorm=1.0 in the optimizer.'
     """
@@ -130,10 +121,7 @@ def advice_for(cause: str, finding: str, origin: str | None) -> str:
 
 
 def in_foreign_words(causes: Sequence[Cause], origin: str | None) -> tuple[Cause, ...]:
-    """Return causes that recommend in the words of Keras or torch, not in arguments of ours.
-
-    None changes nothing.
-    """
+    """Return causes that recommend in words of Keras or torch; None changes nothing."""
     found = []
     for cause in causes:
         words = advice_for(cause.name, cause.finding, origin)

@@ -112,27 +112,12 @@ def find_causes(
     data_facts: Sequence[Cause] = (),
     statements: Sequence[Statement] = (),
 ) -> tuple[Cause, ...]:
-    """Rank the causes of what a run did.
+    """Rank the causes of what a run did, after `judge`, the likeliest family first.
 
-    Parameters
-    ----------
-    run : Run
-        The run, after `judge`.
-    verdict : str
-        What `judge` said.
-    arguments : mapping, optional
-        Of the estimator; without them the run alone decides, and no argument is recommended.
-    data_facts : sequence of Cause
-        What the checks of the data found.
-    statements : sequence of Statement
-        What `judge` said besides: no cause is named that contradicts it.
-
-    Returns
-    -------
-    tuple of Cause
-        The likeliest family first, and within it the likeliest cause; ``"unknown"`` leads if no
-        family is likely enough to be named. Of a normal run: what probably costs it accuracy, if
-        anything; then what explains a rough curve.
+    ``"unknown"`` leads if no family is likely enough to be named. Of a normal run come what
+    probably costs it accuracy, if anything, then what explains a rough curve. Without `arguments`
+    the run alone decides, and no argument is recommended. No cause is named that contradicts
+    `statements`.
     """
     if verdict != "normal" and verdict not in TROUBLED:
         return tuple(data_facts)

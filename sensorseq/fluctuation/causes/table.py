@@ -89,37 +89,17 @@ Reset = Mapping[str, Any]  # argument -> value, `Usual` or `Times`
 
 @dataclass(frozen=True)
 class Entry:
-    """One side of a cause.
-
-    Parameters
-    ----------
-    cause, family : str
-        Its names.
-    finding : str
-        Which side; empty if there is only one.
-    title : str
-        The same in words.
-    shows : str
-        Features that show it, most important first; their words are in `CLAUSES`.
-    resets : tuple of dict
-        Changes that repair it, the best first.
-    advice : str
-        What to do, in words; those for Keras and torch are in `foreign_words.ADVICE`.
-    is_quiet : bool
-        Whether it is never named for a run that fluctuates or diverged.
-    denied_by : str
-        Kinds of the statements that say the opposite: it is not named next to them.
-    """
+    """One side of a cause."""
 
     cause: str
     family: str
-    finding: str = ""
-    title: str = ""
-    shows: str = ""
-    resets: tuple[Reset, ...] = ()
-    advice: str = ""
-    is_quiet: bool = False
-    denied_by: str = ""
+    finding: str = ""  # which side; empty if there is only one
+    title: str = ""  # the same in words
+    shows: str = ""  # features that show it, most important first; words in `CLAUSES`
+    resets: tuple[Reset, ...] = ()  # changes that repair it, the best first
+    advice: str = ""  # what to do; for Keras and torch: `foreign_words.ADVICE`
+    is_quiet: bool = False  # never named for a run that fluctuates or diverged
+    denied_by: str = ""  # kinds of statements that say the opposite
 
     @property
     def key(self) -> str:

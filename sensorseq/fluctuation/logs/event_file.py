@@ -68,13 +68,7 @@ def is_event_file(path: Path) -> bool:
 
 
 def read_scalars(path: Path) -> Iterator[Scalar]:
-    """Yield the scalars of an event file in the order they were written.
-
-    Raises
-    ------
-    InputError
-        Naming the byte at which a record begins that is cut short or damaged.
-    """
+    """Yield the scalars of an event file in order; an InputError names the byte of a bad record."""
     for offset, data in _read_records(path):
         try:
             yield from _read_event(data)

@@ -80,14 +80,8 @@ def recognise(
     """Return what each column is, for those that are something: name to role.
 
     `columns` is what the user says, role to name or to None for "there is none"; it comes before
-    the rules. `where` is the file, or "history", for the messages.
-
-    Raises
-    ------
-    ArgumentError
-        If `columns` has an unknown role, or a name that is not there.
-    InputError
-        If two names could be one and the same judged column.
+    the rules. `where` is the file, or "history", for the messages: ArgumentError for an unknown
+    role or name, InputError where two names could be one judged column.
     """
     names = list(dict.fromkeys(names))
     given = dict(columns)
@@ -141,37 +135,17 @@ _EVENTS = "*.tfevents.*"
 
 @dataclass
 class Table:
-    """Rows under the names of whoever wrote them, without an entry where nothing was recorded.
+    """Rows under the names of whoever wrote them, without an entry where nothing was recorded."""
 
-    Parameters
-    ----------
-    rows : list of dict
-        In the order they were written.
-    places : list of str
-        What each is called in messages, such as ``"line 7"``.
-    nan_is_empty : bool
-        Whether NaN is what "not recorded" looks like, too.
-    losses_are_means : bool
-        Whether a training loss is the mean since the one before it.
-    notes : list of str
-        What was not taken as it stands.
-    """
-
-    rows: list[dict[str, Any]]
-    places: list[str]
-    nan_is_empty: bool = False
-    losses_are_means: bool = False
-    notes: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]]  # in the order they were written
+    places: list[str]  # what each is called in messages, such as "line 7"
+    nan_is_empty: bool = False  # whether NaN is what "not recorded" looks like, too
+    losses_are_means: bool = False  # whether a training loss is the mean since the one before it
+    notes: list[str] = field(default_factory=list)  # what was not taken as it stands
 
 
 def read_path(path: Path) -> Table:
-    """Read a file, or the folder of one run.
-
-    Raises
-    ------
-    InputError
-        Naming the file and the line, row or byte that cannot be read.
-    """
+    """Read a file, or the folder of one run; an InputError names the line, row or byte at fault."""
     if path.is_dir():
         metrics = path / "metrics.csv"  # Lightning's CSVLogger
         return _read_text(metrics) if metrics.is_file() else read_event_files(path)
@@ -266,11 +240,6 @@ def read_event_files(path: Path) -> Table:
 
     A tag in a folder is called ``folder/tag``. Files of one folder are read in the order of their
     names, which hold the time; where a step comes again, the later one and what follows counts.
-
-    Raises
-    ------
-    InputError
-        If a file is damaged, or a folder has no event files.
     """
     files = {"": [path]}
     if path.is_dir():

@@ -35,24 +35,12 @@ _NO_EPOCH = 'columns={"epoch": None} (--column epoch=none)'
 
 @dataclass(frozen=True)
 class ReadHistory:
-    """A history with our column names, a row for each epoch.
+    """A history with our column names, a row for each epoch."""
 
-    Parameters
-    ----------
-    rows : list of dict
-        Rows with the columns that were recognised, and all others under their own names.
-    names : dict of str to str
-        What was recognised as what and used: our name to that of the source.
-    file : str or None
-        Where it was read from; None for what was in memory.
-    origin : {"keras", "torch", "other", None}
-        What wrote it, as far as its form tells; None for our own fits.
-    """
-
-    rows: list[dict[str, Any]]
-    names: dict[str, str]
-    file: str | None
-    origin: str | None = None
+    rows: list[dict[str, Any]]  # columns that were not recognised keep their own names
+    names: dict[str, str]  # what was recognised and used: our name to that of the source
+    file: str | None  # None for what was in memory
+    origin: str | None = None  # "keras", "torch" or "other"; None for our own fits
 
     @contextmanager
     def naming_it(self) -> Iterator[None]:
@@ -68,35 +56,9 @@ class ReadHistory:
 
 
 def read_history(history: Any, columns: Mapping[str, str | None] | None = None) -> ReadHistory:
-    """Read a history of any accepted kind.
+    """Read a history of any kind that `FluctuationReport.from_history` takes, and warn of oddities.
 
-    Parameters
-    ----------
-    history : object or path
-        A `History`; a mapping of lists; a list of rows (skorch's ``net.history``); a DataFrame; an
-        object with such a mapping as ``.history`` (Keras); or the name of a file or folder: entries
-        between commas (Keras' and Lightning's CSVLogger), JSON (`History.to_json`, skorch, the
-        ``trainer_state.json`` of transformers), event files of TensorBoard.
-    columns : mapping of str to str or None, optional
-        Which column is which, our name to theirs, where `files.role_of` cannot know; None for a
-        column that is not to be used.
-
-    Raises
-    ------
-    ArgumentError
-        If `history` is nothing that can be read, or `columns` does not fit.
-    InputError
-        If a file cannot be read, two columns could be the same one, or a value is not a number.
-
-    Warns
-    -----
-    UserWarning
-        When epochs are there twice, or a training loss is that of single batches.
-
-    Examples
-    --------
-    >>> read = read_history({"acc": [0.5, 0.7], "val_acc": [0.4, 0.6]})
-    >>> read.names
+    >>> read_history({"acc": [0.5, 0.7], "val_acc": [0.4, 0.6]}).names
     {'accuracy': 'acc', 'val_accuracy': 'val_acc'}
     """
     if columns is not None and not isinstance(columns, Mapping):
@@ -243,27 +205,13 @@ def gather_epochs(
     without a row get one without entries, so that the place in the list is the number of the epoch;
     epochs counted from 0 are counted from 1. An epoch in parts, such as 1.5, belongs to the one
     that it is a part of. A training loss with several steps in an epoch, or with one that is not
-    its last, is that of single batches; it is dropped but for `means`. Without an epoch the steps
-    are the epochs, and without steps that grow from row to row, the rows.
+    its last, is that of single batches; it is dropped but for `means`, of which several values in
+    an epoch are averaged. Without an epoch the steps are the epochs, and without steps that grow
+    from row to row, the rows.
 
-    Parameters
-    ----------
-    rows : iterable of dict
-        With names of ours, numbers where the name is a judged one, an epoch or a step.
-    where : str
-        The file, or "history", for messages.
-    names : mapping of str to str
-        Our names to those of the log, for messages.
-    means : collection of str
-        Columns of which several values in an epoch are averaged.
-    nan_is_empty : bool
-        Whether NaN is what "not recorded" looks like, as in pandas. NaN at the end of a loss, for
-        longer than there was any gap before, is a loss that is not a number all the same.
-
-    Raises
-    ------
-    InputError
-        If an epoch is no number from 0 on, or far more than there are rows.
+    `where` and `names`, ours to those of the log, are for messages. `nan_is_empty` is whether NaN
+    is what "not recorded" looks like, as in pandas; NaN at the end of a loss, for longer than there
+    was any gap before, is a loss that is not a number all the same.
     """
     rows = [row for row in rows if not _is_of_test_alone(row)]
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)

@@ -239,13 +239,7 @@ def _read_labels(y: Any, n_windows: int, n_outputs: int) -> tuple[NDArray[np.int
 
 
 def _read_loss(loss: Any) -> float:
-    """Return the label smoothing of a cross-entropy.
-
-    Raises
-    ------
-    ArgumentError
-        If the loss is another one.
-    """
+    """Return the label smoothing of a cross-entropy; an ArgumentError for another loss."""
     if loss in ("cross_entropy", functional.cross_entropy, nn.CrossEntropyLoss):
         return 0.0
     if isinstance(loss, nn.CrossEntropyLoss):

@@ -42,12 +42,7 @@ class TrainMargins(NamedTuple):
 def judge_logits(logits: ArrayLike, y: Ints, name: str) -> Judged:
     """Compare logits (N, K) with the classes of their windows.
 
-    A single column is the logit of class 1 against class 0; `name` is that of the argument.
-
-    Raises
-    ------
-    ArgumentError
-        If the shapes do not fit, or a class is not one of the K.
+    A single column is the logit of class 1 against class 0; `name` is for the ArgumentErrors.
     """
     columns = np.asarray(logits, np.float64)
     if columns.ndim == 1 or columns.shape[1:] == (1,):
@@ -75,13 +70,7 @@ def judge_logits(logits: ArrayLike, y: Ints, name: str) -> Judged:
 
 
 def class_codes(y: ArrayLike, name: str) -> Ints:
-    """Return classes as codes (N,) from codes, a column of them, or rows of one per class.
-
-    Raises
-    ------
-    ArgumentError
-        If they are not whole numbers.
-    """
+    """Return classes as codes (N,) from codes, a column of them, or rows of one per class."""
     values = np.asarray(y)
     if values.ndim == 2 and values.shape[1] > 1:
         return np.asarray(values.argmax(axis=1), np.int64)
@@ -123,10 +112,7 @@ class ForeignRun:
     ) -> dict[str, float]:
         """Take what the model gives for the validation windows; return `val_loss`, `val_accuracy`.
 
-        Raises
-        ------
-        ArgumentError
-            If windows or groups are not those of the epochs before, in the same order.
+        Windows and groups must be those of the epochs before, in the same order.
         """
         target = class_codes(y, "validation labels")
         judged = judge_logits(logits, target, "validation logits")
@@ -163,18 +149,9 @@ class ForeignRun:
         fixed: tuple[float, float] = (np.nan, np.nan),
         train: TrainMargins | None = None,
     ) -> dict[str, Any]:
-        """Close an epoch, and return its row of the history.
+        """Close an epoch of `steps` (some of `STEP_NAMES`), and return its row of the history.
 
-        Parameters
-        ----------
-        steps : mapping of str to ndarray of shape (S,)
-            Some of `STEP_NAMES`.
-        row : mapping
-            Columns of the history but for `epoch` and `duration_s`.
-        fixed : tuple of float
-            Loss and accuracy of the fixed subset.
-        train : TrainMargins, optional
-            Of the training windows that were met.
+        `fixed` is the loss and the accuracy of the fixed subset.
         """
         n_steps = max((len(values) for values in steps.values()), default=0)
         self._epoch_steps.append(self._epoch_steps[-1] + n_steps)

@@ -36,11 +36,8 @@ STEP_WINDOWS = 4.0  # a step costs as much as so many windows more
 class ModuleCall(nn.Module):
     """A custom module under the call ``module(X, lengths)``.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Called as ``module(X)``, or ``module(X, lengths)`` where its `forward` has a second
-        argument that must be given or is called `lengths`.
+    It gets the lengths where its `forward` has a second argument that must be given or is called
+    `lengths`.
     """
 
     PREFIX = "module."  # of the names of its parameters
@@ -62,13 +59,7 @@ class ModuleCall(nn.Module):
 
 
 def make_module(make_model: Callable[[], Any], seed: int) -> ModuleCall:
-    """Return a new module; its first weights are drawn from `seed`.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none, or has nothing to train.
-    """
+    """Return a new module, with something to train; its first weights are drawn from `seed`."""
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     with isolated_generators(seed, torch.device(kind)):
         module = make_model()
@@ -93,13 +84,7 @@ def check_new(first: ModuleCall, second: ModuleCall) -> None:
 
 
 def check_outputs(module: ModuleCall, X: Tensor, lengths: Tensor | None, seed: int) -> int:
-    """Return K of the logits (n, K) that a module gives for a few windows.
-
-    Raises
-    ------
-    ArgumentError
-        If they have another shape or are not floating-point.
-    """
+    """Return K of the floating-point logits (n, K) that a module gives for a few windows."""
     with isolated_generators(seed, X.device), torch.no_grad():
         outputs = module.eval()(X, lengths)
     what = type(outputs).__name__
@@ -118,13 +103,7 @@ def check_outputs(module: ModuleCall, X: Tensor, lengths: Tensor | None, seed: i
 
 
 def check_optimizer(optimizer: Any, parameters: Sequence[Tensor]) -> Optimizer:
-    """Return what `make_optimizer` returned when a run can step with it.
-
-    Raises
-    ------
-    ArgumentError
-        If it is no optimizer, is one of other parameters than it was given, or needs a closure.
-    """
+    """Return what `make_optimizer` returned when a run can step with it, without a closure."""
     if not isinstance(optimizer, Optimizer):
         raise ArgumentError(
             f"make_optimizer returned {type(optimizer).__name__}; it gets the parameters of the"
@@ -151,11 +130,6 @@ def rates_of(
 
     The scheduler is stepped after each epoch without any training, so the rates are known
     beforehand. The optimizer must be a new one, and is of no use afterwards.
-
-    Raises
-    ------
-    ArgumentError
-        If the rates depend on what happens, or the scheduler changes something else.
     """
     scheduler = None if make_scheduler is None else make_scheduler(optimizer)
     before = _others(optimizer)
@@ -192,29 +166,8 @@ def _others(optimizer: Optimizer) -> list[dict[str, str]]:
 class ModuleLab(Lab):
     """A training of a custom module, and its re-runs: see `sensorseq.fluctuation.race.arm.Lab`.
 
-    Parameters
-    ----------
-    module : ModuleCall
-        A new one, which is trained in place.
-    make_model : callable
-        Returns a new module.
-    make_optimizer : callable
-        Gets its parameters, returns their optimizer.
-    table : ndarray of shape (E, G), float64
-        Learning rate of each epoch and parameter group.
-    config : TrainingConfig
-        The rest of the training.
-    parts : tuple of LabPart
-        Training and validation windows as the module gets them; the second may be None.
-    classes : sequence of str
-        Names of the classes.
-    entropy : int
-        What everything random is drawn from.
-
-    Attributes
-    ----------
-    result : TrainingResult
-        Of the training.
+    `module` is a new one, which is trained in place; `table` (E, G) holds the learning rate of each
+    epoch and parameter group, `config` the rest. Everything random is drawn from `entropy`.
     """
 
     def __init__(
@@ -365,27 +318,14 @@ class ModuleLab(Lab):
 
 @dataclass(frozen=True, eq=False)
 class ModuleOrigin:
-    """The training behind a report of `probe_module`, for `FluctuationReport.probe` and `apply`.
-
-    Parameters
-    ----------
-    lab : Lab
-        Its re-runs.
-    module : torch.nn.Module
-        As it was trained, with its last weights.
-    fit_s : float
-        Seconds it took.
-    repair : dict
-        The changes that were proved, as arguments that `lab` knows.
-    causes : tuple of Cause
-        Those of the report, before what they recommend was put in words.
-    """
+    """The training behind a report of `probe_module`, for `FluctuationReport.probe` and `apply`."""
 
     lab: Lab
-    module: Any
-    fit_s: float
+    module: Any  # as it was trained, with its last weights
+    fit_s: float  # seconds it took
+    # the changes that were proved, as arguments that `lab` knows
     repair: Mapping[str, Any] = field(default_factory=dict)
-    causes: tuple[Cause, ...] = ()
+    causes: tuple[Cause, ...] = ()  # of the report, before what they recommend was put in words
 
     def open(self, record: TrainingRecord, X: Any = None, y: Any = None, **keywords: Any) -> Lab:
         """Return what runs it again, on the windows that `probe_module` was given."""
@@ -408,13 +348,7 @@ class ModuleOrigin:
         return replace(report, causes=causes, probes=probes, of_module=True, origin=origin)
 
     def repaired(self, changes: Mapping[str, Any]) -> Any:
-        """Raise, for a custom module is changed by its owner; say what to change.
-
-        Raises
-        ------
-        ArgumentError
-            Always.
-        """
+        """Raise an ArgumentError: a custom module is changed by its owner; say what to change."""
         words = say_change(changes or self.repair)
         what = f"Take {words}." if words else "Nothing was proved to repair it."
         raise ArgumentError(f"a module of your own is yours to change. {what}")

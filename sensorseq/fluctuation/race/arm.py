@@ -27,22 +27,13 @@ Floats = NDArray[np.float64]
 class Arm:
     """One re-run.
 
-    Parameters
-    ----------
-    name : str
-        What is different in it.
-    n_epochs : int
-        Its length.
-    start : int or None
-        Snapshot of the run to continue from, 0 the first weights before any step. The windows then
-        come in another order, the rate falls to nearly nothing along a half cosine, and nothing
-        else changes. None: the network is trained from the first weights of the run, as `fit`
-        would with `change`.
-    change : dict
-        Arguments of the estimator that differ, with their values; only from first weights.
+    With `start` it continues from that snapshot of the run, 0 the first weights before any step:
+    the windows come in another order, the rate falls to nearly nothing along a half cosine, and
+    nothing else changes. Without, the network is trained from the first weights of the run, as
+    `fit` would with `change`.
     """
 
-    name: str
+    name: str  # what is different in it
     n_epochs: int
     start: int | None = None
     change: Mapping[str, Any] = field(default_factory=dict)
@@ -50,64 +41,30 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class ArmResult:
-    """What an arm of L epochs gave; empty where it was not measured.
-
-    Parameters
-    ----------
-    arm : Arm
-        The arm.
-    fixed_loss : ndarray of shape (L,)
-        Loss of the fixed training windows of the run after each epoch, in evaluation mode, in nats.
-    record : TrainingRecord or None
-        What else was noted.
-    val_outputs : ndarray of shape (n_val, K) or None
-        Logits of the validation windows with the last weights, in evaluation mode.
-    failed : str
-        Why it ended early, such as a loss that is not finite; the arrays end there.
-    """
+    """What an arm of L epochs gave; empty where it was not measured."""
 
     arm: Arm
-    fixed_loss: Floats
+    fixed_loss: Floats  # (L,): of the run's fixed training windows, without dropout, in nats
     record: TrainingRecord | None = None
+    # (n_val, K): logits with the last weights, in evaluation mode
     val_outputs: Floats | None = None
-    failed: str = ""
+    failed: str = ""  # why it ended early, such as a loss that is not finite
 
 
 class LabWindows(NamedTuple):
-    """Windows of one part as the network sees them.
+    """Windows of one part as the network sees them."""
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, t, c), float
-        Scaled; padding holds zeros.
-    lengths : ndarray of shape (n,) or None
-        Valid steps; None when all have t.
-    target : ndarray of shape (n,), int64
-        Classes, as codes.
-    groups : ndarray of shape (n,) or None
-        As given to `fit`.
-    rows : ndarray of shape (n,), int64, or None
-        Of the windows given to `fit`; None where they were given separately.
-    """
-
-    X: NDArray[Any]
-    lengths: NDArray[np.int64] | None
-    target: NDArray[np.int64]
-    groups: NDArray[Any] | None = None
+    X: NDArray[Any]  # (n, t, c), scaled; padding holds zeros
+    lengths: NDArray[np.int64] | None  # (n,): valid steps; None when all have t
+    target: NDArray[np.int64]  # (n,): classes, as codes
+    groups: NDArray[Any] | None = None  # as given to `fit`
+    # of the windows given to `fit`; None where they were given separately
     rows: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class LabPart:
-    """Windows of one part as the engine takes them.
-
-    Parameters
-    ----------
-    data : TrainingData
-        Windows and classes.
-    groups, rows : ndarray or None
-        Of `LabWindows`.
-    """
+    """Windows of one part as the engine takes them, with groups and rows of `LabWindows`."""
 
     data: TrainingData
     groups: NDArray[Any] | None
@@ -124,32 +81,13 @@ class LabPart:
 class Lab(ABC):
     """A recorded fit that can be trained again.
 
-    Parameters
-    ----------
-    record : TrainingRecord
-        Of the fit.
-    kept : torch.nn.Module
-        With the weights that the fit kept.
-    kept_epoch : int
-        Their epoch; 0 if that is none of the record.
-    parts : tuple of LabPart
-        Training and validation; the second may be None.
-    classes : sequence of str
-        Names.
-
-    Attributes
-    ----------
-    arguments : dict
-        The estimator's arguments; of a custom module what is known.
-    defaults : dict
-        Arguments of a run that is known to do well on most data, as far as they apply here.
-    changeable : frozenset of str
-        Arguments that `Arm.change` may name here.
+    `kept` has the weights that the fit kept, of epoch `kept_epoch`; 0 if that is none of the
+    record.
     """
 
-    arguments: Mapping[str, Any]
-    defaults: Mapping[str, Any]
-    changeable: frozenset[str]
+    arguments: Mapping[str, Any]  # the estimator's; of a custom module what is known
+    defaults: Mapping[str, Any]  # of a run that does well on most data, as far as they apply here
+    changeable: frozenset[str]  # what `Arm.change` may name here
 
     def __init__(
         self,
@@ -235,44 +173,22 @@ def _outputs(module: Any, data: TrainingData) -> Floats:
 
 @dataclass(frozen=True)
 class Proof:
-    """What trials proved.
-
-    Parameters
-    ----------
-    cause, finding : str
-        As in `Cause`.
-    repair : dict
-        Arguments that were tried and adopted.
-    sentence : str
-        The evidence.
-    """
+    """What trials proved."""
 
     cause: str
     finding: str
-    repair: Mapping[str, Any]
-    sentence: str
+    repair: Mapping[str, Any]  # arguments that were tried and adopted
+    sentence: str  # the evidence
 
 
 @dataclass
 class Findings:
-    """What a probe brings back.
-
-    Parameters
-    ----------
-    trials : list of Trial
-        What was tried.
-    not_tested : list of NotTested
-        What was not, and why.
-    suspects : list of Suspect
-        Windows whose labels look wrong.
-    proofs : list of Proof
-        What is proved, the best first.
-    """
+    """What a probe brings back."""
 
     trials: list[Trial] = field(default_factory=list)
-    not_tested: list[NotTested] = field(default_factory=list)
-    suspects: list[Suspect] = field(default_factory=list)
-    proofs: list[Proof] = field(default_factory=list)
+    not_tested: list[NotTested] = field(default_factory=list)  # what was not, and why
+    suspects: list[Suspect] = field(default_factory=list)  # windows whose labels look wrong
+    proofs: list[Proof] = field(default_factory=list)  # the best first
 
     def join(self, other: "Findings") -> None:
         """Take in what another probe brought back."""
@@ -286,13 +202,7 @@ OUT_OF_TIME = "the time was up before it began"  # why an arm failed that was ne
 
 
 class Deadline:
-    """A callback that ends trainings when the time is up, and lets no other one begin.
-
-    Parameters
-    ----------
-    is_over : callable
-        Whether the time is up.
-    """
+    """A callback that ends trainings when the time is up, and lets no other one begin."""
 
     def __init__(self, is_over: Callable[[], bool]) -> None:
         self._is_over = is_over
@@ -315,21 +225,7 @@ class Purse:
 
     The count decides what is tried, so that the same run gives the same proofs; the clock, where
     there is one, leaves out what would take longer than was announced, on a busy machine more.
-
-    Parameters
-    ----------
-    lab : Lab
-        Knows what an arm costs, and runs it.
-    n_epochs : float
-        Epochs of the fit, in all.
-    seconds : float
-        Time, in all; infinity for no clock.
-    epoch_s : float
-        What an epoch of the fit took; that of the arms takes its place.
-    clock : callable, optional
-        Seconds since something.
-    began_s : float, optional
-        What the clock showed when the time began; now, if not given.
+    `epoch_s` is what an epoch of the fit took; that of the arms takes its place.
     """
 
     def __init__(

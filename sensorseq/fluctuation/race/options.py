@@ -29,30 +29,14 @@ _WIDTHS = (8, 128)  # no option makes a network smaller or larger
 
 @dataclass(frozen=True)
 class Option:
-    """Settings that may repair a run.
+    """Settings that may repair a run."""
 
-    Parameters
-    ----------
-    name : str
-        What it changes, in words.
-    cause : str
-        Of `CAUSE_NAMES`, if it changes one thing; otherwise `SEVERAL`.
-    change : dict
-        Arguments and their values.
-    finding : str
-        Which side of the cause it speaks for.
-    is_preset : bool
-        Whether it is the defaults, as far as the run differs from them.
-    ends_run : bool
-        Whether it is tried on the last part of the run, from a state of it, with a rate that
-        falls to nearly nothing.
-    """
-
-    name: str
-    cause: str
+    name: str  # what it changes, in words
+    cause: str  # of `CAUSE_NAMES`, if it changes one thing; otherwise `SEVERAL`
     change: Mapping[str, Any]
-    finding: str = ""
-    is_preset: bool = False
+    finding: str = ""  # which side of the cause it speaks for
+    is_preset: bool = False  # the defaults, as far as the run differs from them
+    # tried on the last part of the run, with a rate that falls to nearly nothing
     ends_run: bool = False
 
 
@@ -61,16 +45,8 @@ def list_options(
 ) -> list[Option]:
     """Return the options of a run: presets first, then single changes, the likeliest cause first.
 
-    An option that the run already has, or that its lab cannot make, is left out.
-
-    Parameters
-    ----------
-    lab : Lab
-        Of the run; its `defaults` are the presets.
-    causes : sequence of Cause
-        As the statistics rank them.
-    allowed : frozenset of str, optional
-        Arguments that may change; all that the lab can change by default.
+    An option that the run already has, or that its lab cannot make, is left out. `allowed` are the
+    arguments that may change; by default all that the lab can change.
     """
     may_change = lab.changeable if allowed is None else lab.changeable & allowed
     confidence = {cause.name: cause.confidence for cause in causes}

@@ -95,11 +95,6 @@ def suspected_labels(lab: Lab) -> Findings:
     These are the predictions of the folds on which the features were weighed. Where classes are
     hard to tell apart, right labels look wrong too, so wrong labels are never proved here: the
     trial is undecided and names the suspects, or rejected when hardly any label looks wrong.
-
-    Parameters
-    ----------
-    lab : Lab
-        The fit; `out_of_fold` has the rows of X and the probabilities, where there are any.
     """
     predicted = getattr(lab, "out_of_fold", None)
     train = lab.train
@@ -170,33 +165,11 @@ def probe_lab(
     began_s: float | None = None,
     is_clocked: bool = True,
 ) -> "FluctuationReport":
-    """Probe a run and return a report with what came of it.
+    """Probe a run and return its report with the grades that trials gave its causes, and `probes`.
 
-    Parameters
-    ----------
-    lab : Lab
-        What runs it again.
-    report : FluctuationReport
-        Of the run.
-    budget : float, default=1.0
-        What the probes may cost, in times of the fit.
-    fit_s : float
-        Seconds of the fit; probes end when `budget` times as many have gone by. 0 for no clock.
-    allowed : frozenset of str, optional
-        Arguments that a repair may change; all by default.
-    say : callable, optional
-        Gets a line before each part.
-    clock : callable
-        Seconds.
-    began_s : float, optional
-        When the work began on this clock, where that was before the call.
-    is_clocked : bool, default=True
-        Whether the clock may end the probes; otherwise only the epochs are counted.
-
-    Returns
-    -------
-    FluctuationReport
-        The same verdict; causes with the grades that the trials gave them; `probes`.
+    They may cost `budget` times the fit, and end when as many times `fit_s` seconds have gone by
+    since `began_s`; 0 for no clock. Unless `is_clocked` only the epochs are counted. `allowed` are
+    the arguments that a repair may change; `say` gets a line before each part.
     """
     started = clock() if began_s is None else began_s
     clocked = is_clocked and fit_s > 0
@@ -296,24 +269,10 @@ EXCLUDED = ("inference", "rejected")  # such a trial excludes a cause for good, 
 def regrade(
     causes: Sequence[Cause], trials: Sequence[Trial], proofs: Sequence[Proof], *, calm: bool = False
 ) -> tuple[Cause, ...]:
-    """Return the causes with the grades that trials give them.
+    """Return the causes with the grades that trials give them: the proved first, the rejected last.
 
-    Parameters
-    ----------
-    causes : sequence of Cause
-        As they were ranked, and what the checks of the data found.
-    trials : sequence of Trial
-        What was tried. A cause whose trials all did worse than the run is ``"rejected"``.
-    proofs : sequence of Proof
-        What is proved, the best first.
-    calm : bool, default=False
-        Whether the verdict is normal; what explains a rough curve then comes after what costs
-        accuracy.
-
-    Returns
-    -------
-    tuple of Cause
-        The proved ones first, the rejected ones last.
+    A cause whose trials all did worse than the run is rejected. Of a `calm` run, what explains a
+    rough curve comes after what costs accuracy. `proofs` come the best first.
     """
     proved = {proof.cause: proof for proof in reversed(proofs)}
     known = {cause.name: cause for cause in join(causes) if cause.name != UNKNOWN}
@@ -378,13 +337,7 @@ def _updated(confidence: float, ratio: float) -> float:
 
 
 def check_budget(budget: Any) -> float:
-    """Return a budget that is a number above zero.
-
-    Raises
-    ------
-    ArgumentError
-        If it is not.
-    """
+    """Return a budget that is a number above zero."""
     try:
         value = float(budget)
     except (TypeError, ValueError):

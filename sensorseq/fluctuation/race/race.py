@@ -38,25 +38,13 @@ ONE_SD = 0.8413  # of a normal distribution lies below its mean and one standard
 
 @dataclass(frozen=True)
 class Gain:
-    """What settings gain on the validation windows, against the run.
+    """What settings gain on the validation windows, against the run."""
 
-    Parameters
-    ----------
-    nats : float
-        Loss of the run less that of the settings, in nats a window.
-    error : float
-        Its standard error over groups, or over windows where there are no groups.
-    accuracy, accuracy_error : float
-        The same of the accuracy, a fraction, higher is better.
-    movement : float
-        Movement of the training loss from epoch to epoch over the run's; NaN if unknown.
-    """
-
-    nats: float
-    error: float
-    accuracy: float = -math.inf
+    nats: float  # loss of the run less that of the settings, in nats a window
+    error: float  # its standard error over groups, or over windows where there are no groups
+    accuracy: float = -math.inf  # of the settings less that of the run, a fraction
     accuracy_error: float = 0.0
-    movement: float = math.nan
+    movement: float = math.nan  # of the training loss over the run's; NaN if unknown
 
     def is_sure(self, standard_errors: float = SURE_SE) -> bool:
         """Whether loss or accuracy gains beyond chance, and the other does not lose."""
@@ -113,29 +101,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class RaceResult:
-    """What a race came to.
+    """What a race came to."""
 
-    Parameters
-    ----------
-    adopted : Entry or None
-        The settings that do better than the run beyond chance.
-    entries : tuple of Entry
-        All options that were trained, the best first.
-    untried : tuple of Option
-        Options that the budget did not reach.
-    note : str
-        Why these settings, or why none.
-    run_loss : list of float
-        Loss of the fixed training windows in the run, to draw beside theirs.
-    proofs : tuple of Entry
-        Single changes that do as well as the adopted settings, the best first: they prove causes.
-    """
-
-    adopted: Entry | None
-    entries: tuple[Entry, ...]
-    untried: tuple[Option, ...]
-    note: str
+    adopted: Entry | None  # the settings that do better than the run beyond chance
+    entries: tuple[Entry, ...]  # all options that were trained, the best first
+    untried: tuple[Option, ...]  # options that the budget did not reach
+    note: str  # why these settings, or why none
+    # of the fixed training windows in the run, to draw beside theirs
     run_loss: list[float] = field(default_factory=list)
+    # single changes that do as well as the adopted: they prove causes; best first
     proofs: tuple[Entry, ...] = ()
 
     def trials(self) -> list[Trial]:
@@ -180,13 +154,7 @@ def _finite(value: float) -> float | None:
 
 
 class Judge:
-    """Compares settings with the run, on its validation windows.
-
-    Parameters
-    ----------
-    lab : Lab
-        Of the run.
-    """
+    """Compares settings with the run, on its validation windows."""
 
     def __init__(self, lab: Lab) -> None:
         record, validation = lab.record, lab.validation
@@ -301,31 +269,14 @@ def run_race(
 
     The defaults plus features, where the run has none, are fitted first, with 30 % of the budget;
     then the defaults, with three quarters of the rest, and single changes, for at least 60 steps
-    each. No training has more epochs than the run. Keeping the best epoch needs no
-    training. Settings are adopted when their validation loss is lower than the run's, or their
-    accuracy higher, by two standard errors over groups (the defaults: by one) and the other is no
-    worse, or, if `may_calm`, when they halve the movement of the training loss and lose nothing.
-    A single change that does as well within a standard error proves its cause.
+    each. No training has more epochs than the run. Keeping the best epoch needs no training.
+    Settings are adopted when their validation loss is lower than the run's, or their accuracy
+    higher, by two standard errors over groups (the defaults: by one) and the other is no worse, or,
+    if `may_calm`, when they halve the movement of the training loss and lose nothing. A single
+    change that does as well within a standard error proves its cause.
 
-    Parameters
-    ----------
-    lab : Lab
-        Of the run, with validation windows.
-    purse : Purse
-        What may be spent.
-    causes : sequence of Cause
-        As the statistics rank them; they order the single changes.
-    may_calm : bool, default=True
-        Whether a calmer curve alone is worth other settings.
-    allowed : frozenset of str, optional
-        Arguments that may change.
-    say : callable, optional
-        Gets a line before each stage.
-
-    Returns
-    -------
-    RaceResult
-        Without adopted settings where none does better, or where there are no validation windows.
+    `causes` order the single changes. `allowed` are the arguments that may change; `say` gets a
+    line before each stage.
     """
     if lab.validation is None:
         return RaceResult(None, (), (), "There are no validation windows to compare settings on.")

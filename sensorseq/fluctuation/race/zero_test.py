@@ -26,11 +26,6 @@ def zero_test(lab: Lab) -> Findings:
     and buffers that evaluation writes to make a validation curve move at a learning rate of zero.
     Nothing is trained; the generators of torch, numpy and Python and the network are left as they
     were.
-
-    Returns
-    -------
-    Findings
-        One trial: confirmed where outputs differ, rejected where they have the same bits.
     """
     windows = lab.validation
     if windows is None or not len(windows.target):

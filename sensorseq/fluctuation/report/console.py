@@ -44,15 +44,9 @@ def write_report(
 ) -> str:
     """Return the text.
 
-    Parameters
-    ----------
-    report : FluctuationReport
-        The report.
-    command : callable, optional
-        Maps changed arguments to the command line that makes the fit with them; what to do is then
-        told as commands in place of Python.
-    page : str, optional
-        What shows the page, for a reader at a command line: a file or a command.
+    `command` maps changed arguments to the command line that makes the fit with them; what to do is
+    then told as commands in place of Python. `page` shows the page, for a reader at a command line:
+    a file or a command.
     """
     head = [
         *_wrap("FLUCTUATION REPORT   ", sizes(report), most=2, indent=21),

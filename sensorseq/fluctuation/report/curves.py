@@ -24,23 +24,10 @@ def draw_curves(
     loss_unit: str = "nats",
     make_panel: Callable[..., Any] = Panel,
 ) -> "Curves | None":
-    """Draw loss and accuracy by epoch; None without a number.
+    """Draw loss and accuracy (fractions) by epoch; None without a number.
 
-    Parameters
-    ----------
-    history : mapping of sequences
-        Columns `loss`, `val_loss`, `accuracy`, `val_accuracy` (fractions), as far as there are
-        any. None is "not recorded"; what is not a number breaks the curve and is marked.
-    n_val : int, optional
-        Independent validation windows; without it, and without evidence, there is no band.
-    best_epoch : int, optional
-        Epoch, counted from 1, whose weights were kept.
-    evidence : mapping, optional
-        That of a `FluctuationReport`: its bands and spikes are drawn in.
-    loss_unit : str, default="nats"
-        What the loss is measured in; empty where there is no unit.
-    make_panel : callable, default=Panel
-        What draws a panel.
+    In the history None is "not recorded"; what is not a number breaks the curve and is marked. The
+    bands and spikes of a report's `evidence` are drawn in; without it and `n_val` there is no band.
     """
     columns = {
         name: floats(history.get(name, ()))
@@ -55,19 +42,7 @@ def draw_curves(
 
 
 class Curves:
-    """The panels of the loss and of the accuracy, which share epochs, marks and one legend.
-
-    Attributes
-    ----------
-    panels : list of Panel
-        As far as they were recorded.
-    legend : dict of str to str
-        Style of a line or area, and what it is.
-    missing : list of str
-        What was not recorded.
-    words : str
-        How wide the band is.
-    """
+    """The panels of the loss and of the accuracy, which share epochs, marks and one legend."""
 
     def __init__(
         self,

@@ -26,22 +26,12 @@ _POINTS = 60  # stretches of a curve
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with what it shows, in words.
+    """A picture with what it shows, in words."""
 
-    Parameters
-    ----------
-    picture : Markup
-        The svg element.
-    title, words : str
-        The caption.
-    keys : tuple of (str, str)
-        The legend: style and words.
-    """
-
-    picture: Markup
+    picture: Markup  # the svg element
     title: str
-    words: str
-    keys: tuple[tuple[str, str], ...] = ()
+    words: str  # the caption, below the title
+    keys: tuple[tuple[str, str], ...] = ()  # the legend: style and words
 
 
 def place_figures(report: "FluctuationReport") -> tuple[dict[str, Figure], list[Figure]]:

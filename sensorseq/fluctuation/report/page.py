@@ -92,12 +92,7 @@ _WIDTH, _HEIGHT = 96, 14
 def make_page(report: "FluctuationReport", command: Command | None = None) -> str:
     """Return the page: nothing is fetched, and all of it can be read without scripts.
 
-    Parameters
-    ----------
-    report : FluctuationReport
-        The report.
-    command : callable, optional
-        Returns the command line that repeats the fit with changed arguments.
+    `command` returns the command line that repeats the fit with changed arguments.
     """
     file = base64.b64encode(_csv(report.history).encode()).decode()
     return render(
@@ -126,16 +121,8 @@ def describe(
 ) -> dict[str, Any]:
     """Return what the template of the findings shows: the verdict, what to do, causes, the curve.
 
-    Parameters
-    ----------
-    report : FluctuationReport
-        The report.
-    command : callable, optional
-        Returns the command line that repeats the fit with changed arguments.
-    copied : bool, default=True
-        Whether blocks of code have names and a button that copies them.
-    loss_unit : str, default="nats"
-        What the loss is measured in; empty where there is no unit.
+    `copied` is whether blocks of code have names and a button that copies them; `loss_unit` may be
+    empty.
     """
     answers, still_open = answer(report), limits(report)
     steps = list_steps(report, command)

@@ -119,46 +119,24 @@ def _proof(report: "FluctuationReport") -> str:
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to do.
+    """One thing to do."""
 
-    Parameters
-    ----------
-    name : str
-        Identifies its code on a page.
-    text : str
-        What to do.
-    mark : str
-        How sure it is: a grade, ``"not proved"`` or nothing.
-    arguments, previous : dict of str to str
-        Arguments to change and their new and old values, as typed in Python.
-    code : str
-        Python that does it.
-    command : str
-        The same for a shell.
-    instead : tuple of str
-        Other calls that would do.
-    """
-
-    name: str
-    text: str
-    mark: str = ""
+    name: str  # identifies its code on a page
+    text: str  # what to do
+    mark: str = ""  # how sure it is: a grade, "not proved" or nothing
+    # to change, with new values as typed in Python
     arguments: Mapping[str, str] = field(default_factory=dict)
-    previous: Mapping[str, str] = field(default_factory=dict)
-    code: str = ""
-    command: str = ""
-    instead: tuple[str, ...] = ()
+    previous: Mapping[str, str] = field(default_factory=dict)  # their old values
+    code: str = ""  # Python that does it
+    command: str = ""  # the same for a shell
+    instead: tuple[str, ...] = ()  # other calls that would do
 
 
 def list_steps(report: "FluctuationReport", command: Command | None = None) -> list[Step]:
     """Return what to do, in order; nothing where there is nothing to do.
 
-    Parameters
-    ----------
-    report : FluctuationReport
-        The report.
-    command : callable, optional
-        Returns the command line that repeats the fit with changed arguments, where a command made
-        it; steps then have a command, too.
+    Steps have a command, too, where `command` returns the line that repeats the fit with changed
+    arguments.
     """
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
@@ -280,24 +258,12 @@ _LATE = 0.9  # of the epochs: a best one after this may not be the best yet
 
 @dataclass(frozen=True)
 class Answer:
-    """One question about the curve, and what the report has to say.
+    """One question about the curve, and what the report has to say."""
 
-    Parameters
-    ----------
-    label : str
-        The question in a word, for a column of text.
-    question : str
-        In full.
-    text : str
-        The answer, a sentence or two.
-    statement : Statement or None
-        That of the report that it quotes.
-    """
-
-    label: str
-    question: str
-    text: str
-    statement: Statement | None = None
+    label: str  # the question in a word, for a column of text
+    question: str  # in full
+    text: str  # the answer, a sentence or two
+    statement: Statement | None = None  # of the report, that it quotes
 
 
 def banner_words(report: "FluctuationReport") -> str:

@@ -18,33 +18,18 @@ NEEDED = ("loss", "val_loss", "val_accuracy")
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One column of a history.
+    """One column of a history."""
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_epochs,), float64
-        NaN where nothing was recorded, and where what was recorded is not a number.
-    recorded : ndarray of shape (n_epochs,), bool
-        Which epochs recorded something, be it NaN or infinity.
-    """
-
-    values: Floats
+    values: Floats  # (n_epochs,); NaN where none, or no number, was recorded
+    # (n_epochs,): which epochs recorded something, be it NaN or infinity
     recorded: NDArray[np.bool_]
 
 
 def read_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Column], int]:
-    """Return the columns named in `COLUMNS` of a history, and its number of epochs.
+    """Return the columns named in `COLUMNS` of a history of a row per epoch, and how many epochs.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        One for each epoch, with numbers in these columns. None is "not recorded". NaN in a loss is
-        a loss that is not a number; in an accuracy, which cannot diverge, it is "not recorded" too.
-
-    Raises
-    ------
-    ArgumentError
-        If there are no epochs, none of the columns to judge by, or a value that does not fit.
+    None is "not recorded". NaN in a loss is a loss that is not a number; in an accuracy, which
+    cannot diverge, it is "not recorded" too.
     """
     if not rows:
         raise ArgumentError("history has no epochs; fit for at least one.")

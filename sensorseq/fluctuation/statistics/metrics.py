@@ -55,11 +55,6 @@ def softened_log(loss: ArrayLike, log_classes: float) -> Floats:
 
     The plain logarithm turns ripples of a loss that is practically zero into wild noise. `loss` is
     a cross-entropy in nats, `log_classes` the ``ln K`` that a guess among K classes costs.
-
-    Raises
-    ------
-    ArgumentError
-        If a loss is negative beyond a tenth of ``ln K``, so that it has no logarithm.
     """
     series = check_series(loss, 0, "loss")
     softened = series + 0.1 * log_classes
@@ -72,14 +67,10 @@ def softened_log(loss: ArrayLike, log_classes: float) -> Floats:
 
 
 def theil_sen_slope(values: ArrayLike) -> float:
-    """Return the median slope over all pairs of epochs, per epoch.
+    """Return the median slope over all pairs of epochs, per epoch (P. K. Sen, 1968).
 
     Up to 29 % of the epochs may be outliers without moving it far. Of more than 1000 epochs, 1000
     evenly spread ones are used.
-
-    References
-    ----------
-    .. [1] P. K. Sen, *Estimates of the regression coefficient based on Kendall's tau*, 1968.
     """
     return float(np.median(_pairwise_slopes(check_series(values, 2))))
 
@@ -101,13 +92,9 @@ def _kendall_sd(n: int) -> float:
 def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
     """Return the index of the first epoch of the plateau: the longest flat end of the series.
 
-    The longest suffix whose Theil-Sen slope has an interval with 0 in it, in other words: one that
-    the Mann-Kendall test does not tell from trendless noise. Never fewer than the last three
-    epochs, for which no test can tell; noise whose neighbours correlate makes it shorter.
-
-    References
-    ----------
-    .. [1] H. B. Mann, *Nonparametric tests against trend*, 1945.
+    The longest suffix that the Mann-Kendall test (H. B. Mann, 1945) does not tell from trendless
+    noise. Never fewer than the last three epochs, for which no test can tell; noise whose
+    neighbours correlate makes it shorter.
     """
     series = check_series(values, 1)
     start, rising = len(series) - 1, 0.0
@@ -127,11 +114,7 @@ def local_trend(values: ArrayLike, window: int | None = None) -> Floats:
     """Return a robust local line through each epoch (LOESS, tricube weights, bisquare twice).
 
     Each line sees `window` epochs, `trend_window` when not given; a series with fewer than three
-    epochs is its own trend.
-
-    References
-    ----------
-    .. [1] W. S. Cleveland, *Robust locally weighted regression and smoothing scatterplots*, 1979.
+    epochs is its own trend (W. S. Cleveland, 1979).
     """
     return loess(check_series(values, 0), window)[0]
 
@@ -212,16 +195,11 @@ def burn_in(log_loss: ArrayLike) -> int:
 
 
 def high_frequency_noise(values: ArrayLike) -> float:
-    r"""Return the noise from epoch to epoch, blind to any linear trend.
+    """Return the noise from epoch to epoch, blind to any linear trend.
 
-    ``1.4826 * median(abs(d)) / sqrt(6)`` with the second differences
-    ``d_t = y_{t-1} - 2 y_t + y_{t+1}``. For white noise this is its standard deviation: a second
-    difference has six times the variance of one epoch. Unit of `values`; needs three epochs.
-
-    References
-    ----------
-    .. [1] T. Gasser, L. Sroka, C. Jennen-Steinmetz, *Residual variance and residual pattern in
-       nonlinear regression*, 1986 (second differences); the median makes it robust.
+    ``1.4826 * median(abs(d)) / sqrt(6)`` with the second differences d (T. Gasser, L. Sroka, C.
+    Jennen-Steinmetz, 1986), whose variance is six times that of one epoch: for white noise its
+    standard deviation. Unit of `values`; needs three epochs.
     """
     second_difference = np.diff(check_series(values, 3), 2)
     return float(SD_PER_MAD * np.median(np.abs(second_difference)) / math.sqrt(6))
@@ -258,13 +236,9 @@ def noise_change(values: ArrayLike) -> tuple[float, float]:
     """Return whether the noise grows or shrinks: ratio of late to early noise, and its z score.
 
     The ratio is `high_frequency_noise` of the second half over that of the first. The score is the
-    Mann-Kendall trend test of ``abs(d_t)``, the second differences, averaged over the three
-    subsequences in which no two share an epoch; beyond -2 the noise is falling, beyond 2 rising.
-    Needs 12 epochs.
-
-    References
-    ----------
-    .. [1] M. Kendall, *Rank Correlation Methods*, 1975 (variance ``n (n - 1) (2 n + 5) / 18``).
+    Mann-Kendall trend test (M. Kendall, 1975) of ``abs(d_t)``, the second differences, averaged
+    over the three subsequences in which no two share an epoch; beyond -2 the noise is falling,
+    beyond 2 rising. Needs 12 epochs.
     """
     series = check_series(values, 12)
     half = len(series) // 2
@@ -285,14 +259,9 @@ def excess_plateau_loss(loss: ArrayLike, averaged_loss: float, decay: float) -> 
     """Return how much loss the noise of the weights costs: mean of the raw less the averaged ones.
 
     `loss` is that of a fixed set of windows after each epoch, `averaged_loss` that of the same
-    windows under an exponential average of the weights, of `decay` per epoch. The raw losses are
-    averaged with the weights that the average gives to each epoch, over the plateau alone: along a
-    descent the average lags. NaN where the plateau holds less than half of the average.
-
-    References
-    ----------
-    .. [1] B. T. Polyak, A. B. Juditsky, *Acceleration of stochastic approximation by averaging*,
-       1992.
+    windows under an exponential average of the weights (B. T. Polyak, A. B. Juditsky, 1992), of
+    `decay` per epoch. The raw losses are averaged with the same weights, over the plateau alone:
+    along a descent the average lags. NaN where the plateau holds less than half of the average.
     """
     series = check_series(loss, 1, "loss")
     plateau = series[plateau_start(series) :]
@@ -371,11 +340,8 @@ def binomial_sd(accuracy: float, n_windows: int) -> float:
 def expected_maximum(n_draws: float) -> float:
     """Return the mean of the largest of n standard normal draws; n need not be whole.
 
-    ``E = integral of x n phi(x) Phi(x)^(n-1) dx``: 1.54 for 10 draws, 2.04 for 30, 2.51 for 100.
-
-    References
-    ----------
-    .. [1] H. A. David, H. N. Nagaraja, *Order Statistics*, 2003, section 3.1.
+    1.54 for 10 draws, 2.04 for 30, 2.51 for 100 (H. A. David, H. N. Nagaraja, *Order Statistics*,
+    2003, section 3.1).
     """
     if n_draws <= 1:
         return 0.0
@@ -408,15 +374,7 @@ def chance_limit(chance: float, n_windows: int | None, z: float = 1.645) -> floa
 
 
 def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
-    """Return the share that is surely reached when `n_hits` of `n_epochs` are hits (Wilson).
-
-    Surely by 95 % on one side; no epochs at all give 0.
-
-    References
-    ----------
-    .. [1] E. B. Wilson, *Probable inference, the law of succession, and statistical inference*,
-       1927.
-    """
+    """Return the share that is surely reached, by 95 % on one side (Wilson); 0 without epochs."""
     if n_epochs == 0:
         return 0.0
     share = n_hits / n_epochs
@@ -428,12 +386,9 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
     """Return the probability that a normal sample of n epochs scatters `ratio` times its true sd.
 
-    Or more: the chi-square tail with ``f = n - 1`` degrees of freedom, from the cube root of
-    ``chi2 / f``, which is nearly normal with mean ``1 - 2/(9f)`` and variance ``2/(9f)``.
-
-    References
-    ----------
-    .. [1] E. B. Wilson, M. M. Hilferty, *The distribution of chi-square*, 1931.
+    Or more: the chi-square tail with ``f = n - 1`` degrees of freedom, from the cube root of ``chi2
+    / f``, which is nearly normal with mean ``1 - 2/(9f)`` and variance ``2/(9f)`` (E. B. Wilson, M.
+    M. Hilferty, 1931).
     """
     if n_epochs < 2:
         return 1.0
@@ -476,11 +431,6 @@ def guess_count(accuracy: ArrayLike) -> int | None:
     is left out. It is the smallest such n, at most `LARGEST`, of which the true count can be a
     multiple. None where there are fewer than `LEAST_VALUES` different values, another count that is
     no multiple of it fits as well, or so many would fit by chance (probability above 0.01).
-
-    Examples
-    --------
-    >>> guess_count([0.1667, 0.3095, 0.5238, 0.4762, 0.6429, 0.7381, 0.6905])
-    42
     """
     values = np.asarray(accuracy, np.float64)
     values = np.unique(values[np.isfinite(values)])
@@ -522,14 +472,11 @@ def block_bootstrap(
 ) -> Floats:
     """Return a statistic of resamples of a series whose neighbours may correlate.
 
-    Stationary bootstrap: blocks of random length, ``ceil(n^(1/3))`` epochs on average, glued until
-    the series is as long as before. Rows of a matrix are drawn whole. `statistic` maps resamples,
-    along the first axis, to one value each. The seed is fixed, so that one history gives one
-    report; of very long series fewer are drawn, at least 100.
-
-    References
-    ----------
-    .. [1] D. N. Politis, J. P. Romano, *The Stationary Bootstrap*, 1994.
+    Stationary bootstrap (D. N. Politis, J. P. Romano, 1994): blocks of random length,
+    ``ceil(n^(1/3))`` epochs on average, glued until the series is as long as before. Rows of a
+    matrix are drawn whole. `statistic` maps resamples, along the first axis, to one value each. The
+    seed is fixed, so that one history gives one report; of very long series fewer are drawn, at
+    least 100.
     """
     series = np.asarray(values, np.float64)
     n = len(series)
@@ -555,11 +502,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Return p values adjusted for the number of tests: the smallest times m, the next times m - 1.
 
     Rejecting what is below alpha then errs in any of the tests with probability alpha at most,
-    however the tests depend on each other.
-
-    References
-    ----------
-    .. [1] S. Holm, *A simple sequentially rejective multiple test procedure*, 1979.
+    however the tests depend on each other (S. Holm, 1979).
     """
     adjusted: dict[str, float] = {}
     largest = 0.0

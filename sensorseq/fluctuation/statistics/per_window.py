@@ -28,11 +28,8 @@ from sensorseq.fluctuation.statistics.thresholds import (
 class Flips:
     """What explains a rough validation curve: its size, recordings, a few windows or the model.
 
-    Attributes
-    ----------
-    why : str
-        ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; empty where
-        windows were not followed, or none ever flips.
+    `why` is ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; empty
+    where windows were not followed, or none ever flips.
     """
 
     def __init__(self, run: Run) -> None:
@@ -133,26 +130,14 @@ class Flips:
 class AccuracyVariance(NamedTuple):
     """Variance of an accuracy from epoch to epoch, and what of it independent units explain.
 
-    With ``d_it`` the change of window i from epoch t to the next, in squared fractions:
-
-    Attributes
-    ----------
-    total : float
-        ``V_tot = mean_t((sum_i d_it / n)^2) / 2``; of white noise about a level, its variance.
-    independent : float
-        ``V_ind = sum_i mean_t(d_it^2) / (2 n^2)``: were the windows to flip independently. At most
-        the binomial variance, and mostly far less: most windows never flip.
-    grouped : float or None
-        ``V_grp = sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2)``: were the groups to move
-        independently.
-    n_windows : int
-        n.
+    With ``d_it`` the change of window i from epoch t to the next, in squared fractions. The
+    independent part is at most the binomial variance, and mostly far less: most windows never flip.
     """
 
-    total: float
-    independent: float
-    grouped: float | None
-    n_windows: int
+    total: float  # mean_t((sum_i d_it / n)^2) / 2; of white noise its variance
+    independent: float  # sum_i mean_t(d_it^2) / (2 n^2): windows that flip independently
+    grouped: float | None  # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): groups that do
+    n_windows: int  # n
 
     @property
     def ratio(self) -> float:
@@ -230,21 +215,12 @@ def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
 
 
 class CrossFit(NamedTuple):
-    """An epoch chosen on one half of the validation windows and scored on the other.
+    """An epoch chosen on one half of the validation windows and scored on the other."""
 
-    Attributes
-    ----------
-    accuracy, accuracy_error : float
-        Of the chosen epochs, on windows that had no part in the choice, and its standard error over
-        windows, or over groups.
-    gain, gain_error : float
-        That accuracy less the one of the last epoch, and its standard error.
-    """
-
-    accuracy: float
-    accuracy_error: float
-    gain: float
-    gain_error: float
+    accuracy: float  # on windows that had no part in the choice
+    accuracy_error: float  # its standard error over windows, or over groups
+    gain: float  # that accuracy less the one of the last epoch
+    gain_error: float  # its standard error
 
 
 def cross_fit(

@@ -15,32 +15,15 @@ from sensorseq.training_record import TrainingRecord
 
 @dataclass(frozen=True)
 class Statistic:
-    """One measured number, and what to hold it against.
-
-    Parameters
-    ----------
-    value : float
-        What was measured.
-    unit : str
-        ``"nats"``, ``"relative"``, ``"fraction"``, ``"epochs"``, ``"windows"``, ``"groups"``,
-        ``"ratio"`` or ``"z"``.
-    floor : float, optional
-        What a healthy run, or sampling alone, accounts for; None when there is no such number.
-    floor_is : str
-        Where the floor comes from, in words.
-    low, high : float, optional
-        90 % interval of `value` by the block bootstrap; None where none was computed.
-    p : float, optional
-        Probability of a value as large by chance alone, where that was tested.
-    """
+    """One measured number, and what to compare it with."""
 
     value: float
-    unit: str
-    floor: float | None = None
-    floor_is: str = ""
-    low: float | None = None
+    unit: str  # "nats", "relative", "fraction", "epochs", "windows", "groups", "ratio" or "z"
+    floor: float | None = None  # what a healthy run, or sampling alone, accounts for
+    floor_is: str = ""  # where the floor comes from, in words
+    low: float | None = None  # with `high` the 90 % interval of `value` by the block bootstrap
     high: float | None = None
-    p: float | None = None
+    p: float | None = None  # of a value as large by chance alone, where that was tested
 
 
 _NOTHING = Column(np.zeros(0), np.zeros(0, bool))

@@ -45,28 +45,13 @@ MAX_QUANTILES = 200  # of flip rates
 
 @dataclass(frozen=True, eq=False)
 class SteadyNoise:
-    """How much a loss moves from epoch to epoch over the second half of a run.
+    """How much a loss moves from epoch to epoch over the second half of a run."""
 
-    Parameters
-    ----------
-    nats : float
-        `metrics.mean_noise` there. The mean sees a leap in a few epochs, which a median does not.
-    edge : float
-        What healthy runs stay below.
-    p : float
-        Share of the resamples at or below `SURE_SHARE` of the edge.
-    without_largest : float
-        The same noise without the second differences that the largest leap enters.
-    before : float
-        The same noise in what comes before the second half, the initial descent left out; NaN where
-        that is too short.
-    """
-
-    nats: float
-    edge: float
-    p: float
-    without_largest: float
-    before: float
+    nats: float  # `metrics.mean_noise`, which sees a leap in a few epochs, as a median does not
+    edge: float  # what healthy runs stay below
+    p: float  # share of the resamples at or below `SURE_SHARE` of the edge
+    without_largest: float  # without the second differences that the largest leap enters
+    before: float  # in what comes before the second half, the descent left out; NaN if too short
 
     @property
     def is_above(self) -> bool:
@@ -128,14 +113,9 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
 def common_leaps(run: Run, name: str) -> list[int]:
     """Return the epochs, from 1, of the second half in which both losses leap up.
 
-    One witness may err by itself; an event that both see in the same epoch is the model's.
-
-    Parameters
-    ----------
-    run : Run
-        Of which the leaps are.
-    name : str
-        Column of the training side. The mean over an epoch shows a leap at its end in the next one.
+    Either one can leap for harmless reasons; an event that both see in the same epoch is the
+    model's. `name` is the column of the training side: the mean over an epoch shows a leap at its
+    end in the next one.
     """
     if not len(run.whole(name)) or not len(run.whole("val_loss")):
         return []

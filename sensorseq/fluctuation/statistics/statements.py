@@ -9,17 +9,11 @@ from sensorseq.fluctuation.statistics.run import plural
 
 
 class Kind(NamedTuple):
-    """What a statement is about, and its text.
+    """What a statement is about, as code asks for it, and its text: a template as of `str.format`.
 
-    Attributes
-    ----------
-    topic : str
-        What code chooses statements by, such as ``"accuracy"`` or ``"open"``.
-    text : str
-        A template as of `str.format`. Besides the usual format specifications a value may have
-        ``points`` (a fraction in points or per cent), ``worth`` (the same in two digits, with its
-        unit), ``percent`` (whole), ``nats``, ``listed``, ``series`` and ``#noun`` (a count with its
-        noun).
+    Besides the usual format specifications a value may have ``points`` (a fraction in points or per
+    cent), ``worth`` (the same in two digits, with its unit), ``percent`` (whole), ``nats``,
+    ``listed``, ``series`` and ``#noun`` (a count with its noun).
     """
 
     topic: str
@@ -241,17 +235,10 @@ KINDS = {kind: Kind(topic, text) for topic, texts in _TEXTS.items() for kind, te
 
 @dataclass(frozen=True)
 class Statement:
-    """One thing that a report says; `str` gives its text.
+    """One thing that a report says; `str` gives its text."""
 
-    Parameters
-    ----------
-    kind : str
-        Of `KINDS`.
-    values : dict
-        What stands in it: numbers, text and lists of numbers.
-    """
-
-    kind: str
+    kind: str  # of `KINDS`
+    # what stands in it: numbers, text and lists of numbers
     values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
