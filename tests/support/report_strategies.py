@@ -80,7 +80,6 @@ PROBES = st.builds(
             ODD,
             NUMBERS,
             st.none() | ODD,
-            st.none() | NUMBERS,
             st.lists(SERIES, max_size=8),
         ),
         max_size=3,

@@ -227,7 +227,6 @@ def make_suspects(n):
             rival=("gravel", "grass")[number % 2],
             probability=0.01 + 0.02 * number,
             recording=f"drive {number % 7}" if number % 3 else None,
-            start_s=12.5 * number if number % 3 else None,
             values=[
                 (np.sin(2 * np.pi * (3 + number) * t) + 0.1 * rng.normal(size=100)).tolist(),
                 (0.01 * np.cos(2 * np.pi * 5 * t)).tolist(),

@@ -1,11 +1,10 @@
 """Cause, Family, Trial, NotTested, Suspect, Probes: what is known about why a run fluctuates."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from sensorseq.fluctuation.causes.table import FAMILY_OF, UNKNOWN
-from sensorseq.fluctuation.statistics.columns import number, number_or_none, numbers, plain
 
 CAUSE_NAMES = tuple(FAMILY_OF)
 # Ranked from the run alone; the run alone would rank its family first as well; the race adopted
@@ -65,25 +64,6 @@ class Cause:
         """The family it belongs to, such as ``"step"`` or ``"data"``; see `causes.table`."""
         return FAMILY_OF.get(self.name, UNKNOWN)
 
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> "Cause":
-        """Rebuild what `plain` described; a confidence that was no number is NaN.
-
-        Keys of other versions are ignored.
-        """
-        known = _known(cls, description)
-        return cls(
-            **{
-                **known,
-                "confidence": number(known["confidence"]),
-                "recommendation": dict(known["recommendation"]),
-                "alternatives": tuple(dict(part) for part in known["alternatives"]),
-                "statistics": tuple(known["statistics"]),
-                "sources": dict(known.get("sources", {})),
-                "family_confidence": number(known.get("family_confidence", 0.0)),
-            }
-        )
-
 
 @dataclass(frozen=True)
 class Family:
@@ -133,7 +113,6 @@ class Suspect:
     rival: str  # the class that fits better
     probability: float  # of its label, out of fold
     recording: str | None = None  # or group it comes from, where known
-    start_s: float | None = None
     # a list for each channel, thinned for drawing
     values: list[list[float]] = field(default_factory=list)
 
@@ -155,60 +134,6 @@ class Probes:
     previous: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""  # how `repair` was found, or why it is empty
     is_applied: bool = False  # whether the report is of a fit with `repair` already
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain values that `json.dumps` takes; NaN and infinity as None."""
-        description: dict[str, Any] = plain(self)
-        return description
-
-    @classmethod
-    def from_dict(cls, description: Mapping[str, Any]) -> "Probes":
-        """Rebuild what `to_dict` described; numbers that were not finite come back as NaN."""
-        known = _known(cls, description)
-        parts = {
-            "trials": tuple(_trial(trial) for trial in known["trials"]),
-            "not_tested": tuple(NotTested(**_known(NotTested, p)) for p in known["not_tested"]),
-            "suspects": tuple(_suspect(suspect) for suspect in known["suspects"]),
-            "repair": dict(known["repair"]),
-            "previous": dict(known["previous"]),
-        }
-        numerical = ("budget", "cost", "fit_s", "probes_s")
-        return cls(**{**known, **parts, **{name: number(known[name]) for name in numerical}})
-
-
-def _known(kind: type, description: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a dataclass in a description, without those of other versions."""
-    names = {one.name for one in fields(kind)}
-    return {name: value for name, value in description.items() if name in names}
-
-
-def _trial(description: Mapping[str, Any]) -> Trial:
-    known = _known(Trial, description)
-    ratios = ("noise_ratio", "raw_change")
-    return Trial(
-        **{
-            **known,
-            **{name: number_or_none(known[name]) for name in ratios},
-            "change": dict(known["change"]),
-            "curves": {
-                str(name): [numbers(curve) for curve in curves]
-                for name, curves in known["curves"].items()
-            },
-            "cost_epochs": number(known["cost_epochs"]),
-        }
-    )
-
-
-def _suspect(description: Mapping[str, Any]) -> Suspect:
-    known = _known(Suspect, description)
-    return Suspect(
-        **{
-            **known,
-            "probability": number(known["probability"]),
-            "start_s": number_or_none(known["start_s"]),
-            "values": [numbers(channel) for channel in known["values"]],
-        }
-    )
 
 
 def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:

@@ -91,10 +91,8 @@ Reset = Mapping[str, Any]  # argument -> value, `Usual` or `Times`
 class Entry:
     """One side of a cause."""
 
-    cause: str
+    key: str  # the cause; after a colon which side, where there are several
     family: str
-    finding: str = ""  # which side; empty if there is only one
-    title: str = ""  # the same in words
     shows: str = ""  # features that show it, most important first; words in `CLAUSES`
     resets: tuple[Reset, ...] = ()  # changes that repair it, the best first
     advice: str = ""  # what to do; for Keras and torch: `foreign_words.ADVICE`
@@ -102,9 +100,14 @@ class Entry:
     denied_by: str = ""  # kinds of statements that say the opposite
 
     @property
-    def key(self) -> str:
-        """The name under which its weights are kept."""
-        return f"{self.cause}: {self.finding}" if self.finding else self.cause
+    def cause(self) -> str:
+        """Its name."""
+        return self.key.partition(": ")[0]
+
+    @property
+    def finding(self) -> str:
+        """Which side; empty if there is only one."""
+        return self.key.partition(": ")[2]
 
 
 # What is said of a feature: {n} is the value, {p} the same in per cent, {points} a fraction in
@@ -151,52 +154,40 @@ SAFE = (
     "A safe first change: scaled inputs, Adam with a learning rate of 0.001 to 0.003 that falls to"
     " zero, and gradients clipped at 1."
 )
-_ENOUGH = "Training is fine: hold out more windows or cross-validate, and read the validation loss."
-_WINDOWS = "Cut windows of two to four periods of the slowest motion that matters."
 
 TABLE = (
     Entry(
-        "learning_rate",
+        "learning_rate: too high",
         "step",
-        "too high",
-        "learning rate too high",
         "update_ratio overshoot loss_noise loss_spike_share train_accuracy",
         tuple({"learning_rate": value} for value in (Usual(-1), Times(0.1), Times(0.3))),
         "Lower the learning rate.",
     ),
     Entry(
-        "learning_rate",
+        "learning_rate: too low",
         "step",
-        "too low",
-        "learning rate too low",
         "update_ratio gradient_cosine still_falling loss_fall",
         tuple({"learning_rate": value} for value in (Usual(1), Times(10.0), Times(3.0))),
         "Raise the learning rate.",
         is_quiet=True,
     ),
     Entry(
-        "learning_rate",
+        "learning_rate: schedule missing",
         "step",
-        "schedule missing",
-        "learning rate never falls",
         "rate_end loss_noise excess_plateau_loss",
         ({"lr_schedule": Usual()}, {"ema_decay": 0.99}),
         "The learning rate itself may be right: let it fall towards the end.",
     ),
     Entry(
-        "batch_size",
+        "batch_size: too small",
         "step",
-        "too small",
-        "batches too small",
         "windows_per_step loss_noise grad_tail",
         ({"batch_size": Usual(1)}, {"batch_size": Times(4.0)}),
         "Use batches of 32 windows or more; a lower learning rate also reduces the noise.",
     ),
     Entry(
-        "batch_size",
+        "batch_size: too large",
         "step",
-        "too large",
-        "batches too large",
         "n_steps still_falling",
         ({"batch_size": Usual(-1)}, {"batch_size": Times(0.25, 8)}),
         "Use batches of 32 windows or fewer, so that an epoch has more steps.",
@@ -205,8 +196,6 @@ TABLE = (
     Entry(
         "optimizer",
         "step",
-        "",
-        "optimizer or its parameters",
         "loss_spike_share update_ratio loss_fall",
         (dict.fromkeys(ARGUMENTS_OF["optimizer"], Usual()), {"optimizer_params": Usual()}),
         "Adam suits LSTMs: each parameter gets its own step size.",
@@ -214,35 +203,27 @@ TABLE = (
     Entry(
         "gradient_clipping",
         "step",
-        "",
-        "gradient clipping",
         "grad_tail clipped_share loss_spike_share",
         ({"max_grad_norm": Usual()},),
         "Inspect the windows with the largest gradients: they may be outliers.",
     ),
     Entry(
-        "model_complexity",
+        "model_complexity: too small",
         "capacity",
-        "too small",
-        "network too small",
         "train_accuracy stuck_share loss_gap",
         ({"hidden_size": Usual(1)}, {"hidden_size": Times(4.0)}),
         "Use more hidden units; 64 are usual.",
     ),
     Entry(
-        "model_complexity",
+        "model_complexity: last step only",
         "capacity",
-        "last step only",
-        "only the last time step is used",
         "train_accuracy stuck_share",
         ({"pooling": Usual()},),
         "Feed the mean and the maximum over all time steps into the last layer.",
     ),
     Entry(
-        "model_complexity",
+        "model_complexity: too large",
         "capacity",
-        "too large",
-        "network too large",
         "train_accuracy loss_gap val_loss_rise",
         (
             {"hidden_size": Usual(-1), "num_layers": Usual(-1)},
@@ -251,10 +232,8 @@ TABLE = (
         "Use one layer and fewer hidden units, or record more.",
     ),
     Entry(
-        "regularization",
+        "regularization: too strong",
         "capacity",
-        "too strong",
-        "regularization too strong",
         "train_mode_gap dropout_share hidden_change train_accuracy",
         (
             dict.fromkeys(ARGUMENTS_OF["regularization"], Usual(-1)),
@@ -263,19 +242,15 @@ TABLE = (
         "Use dropout of at most 0.3 and a weight decay of at most 0.001.",
     ),
     Entry(
-        "regularization",
+        "regularization: missing",
         "capacity",
-        "missing",
-        "no regularization",
         "accuracy_gap loss_gap",
         ({"dropout": Usual(1), "weight_decay": Usual(1)},),
         "Dropout of 0.3 and a weight decay of 0.001 narrow the gap; more recordings do more.",
     ),
     Entry(
-        "preprocessing",
+        "preprocessing: scale of the inputs",
         "data",
-        "scale of the inputs",
-        "inputs not scaled",
         "input_scale saturated_first train_accuracy",
         ({"scale": Usual()}, {"scale": "robust"}),
         "Scale each channel with the mean and standard deviation of the training windows.",
@@ -283,8 +258,6 @@ TABLE = (
     Entry(
         "label_noise",
         "data",
-        "",
-        "wrong labels",
         "stuck_share stuck_depth val_stubborn_of_errors",
         (),
         "Check the labels of the windows that never fit.",
@@ -292,17 +265,13 @@ TABLE = (
     Entry(
         "sequence_length",
         "data",
-        "",
-        "windows too short or too long",
         "profile_dead hidden_growth stuck_share",
         ({"max_timesteps": Usual()},),
-        _WINDOWS,
+        "Cut windows of two to four periods of the slowest motion that matters.",
     ),
     Entry(
         "distribution_shift",
         "data",
-        "",
-        "validation data differ from training data",
         "accuracy_gap group_spread loss_gap_first",
         (),
         "More recordings, or scaling with statistics per recording.",
@@ -310,46 +279,36 @@ TABLE = (
     Entry(
         "small_validation_set",
         "data",
-        "",
-        "few validation windows",
         "val_accuracy_noise val_sampling_noise loss_noise",
         (),
-        _ENOUGH,
+        "Training is fine: hold out more windows or cross-validate, and read the validation loss.",
         denied_by="accuracy_calm accuracy_restless accuracy_recordings accuracy_alone",
     ),
     Entry("data_bug", "data"),
     Entry(
         "weight_init",
         "start",
-        "",
-        "first weights",
         "first_loss_excess saturated_first loss_fall",
         (dict.fromkeys(ARGUMENTS_OF["weight_init"], Usual()),),
         "Start from Xavier (input) and orthogonal (recurrent) weights and a forget bias of 1.",
     ),
     Entry(
-        "loss",
+        "loss: not cross-entropy",
         "start",
-        "not cross-entropy",
-        "loss is not cross-entropy",
         "cross_entropy_gap train_accuracy",
         ({"loss": Usual()},),
         "Train with the cross-entropy of the logits; apply the softmax only once.",
     ),
     Entry(
-        "loss",
+        "loss: classes weighed wrongly",
         "start",
-        "classes weighed wrongly",
-        "class weights",
         "class_bias train_accuracy",
         ({"class_weight": Usual()}, {"class_weight": "balanced"}),
         "Use no class weights, or balanced ones.",
     ),
     Entry(
-        "early_stopping",
+        "early_stopping: too few epochs",
         "stopping",
-        "too few epochs",
-        "training ended too early",
         "still_falling n_steps train_accuracy",
         ({"max_epochs": Times(3.0)},),
         "Train longer.",
@@ -357,10 +316,8 @@ TABLE = (
         " noise_rises noise_rises_little",
     ),
     Entry(
-        "early_stopping",
+        "early_stopping: too many epochs",
         "stopping",
-        "too many epochs",
-        "trained beyond the best epoch",
         "val_loss_rise val_loss_lowest_at loss_gap",
         ({"restore_best": True},),
         "Keep the weights of the best epoch.",
@@ -369,8 +326,6 @@ TABLE = (
     Entry(
         "dropout_noise",
         "evaluation",
-        "",
-        "dropout makes the training curve rough",
         "dropout_share train_mode_gap loss_noise",
         (),
         "Training is fine: read the loss that is measured without dropout.",

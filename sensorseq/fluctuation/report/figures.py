@@ -253,8 +253,6 @@ def _suspect(suspect: Suspect, spans: list[tuple[float, float]]) -> dict[str, An
     place = f"row {suspect.row} of X"
     if suspect.recording is not None:
         place += f", of {suspect.recording}"
-    if suspect.start_s is not None and np.isfinite(suspect.start_s):
-        place += f" from {suspect.start_s:.1f} s on"
     share = likely(suspect.probability)
     title = f"window {suspect.row}"
     return {

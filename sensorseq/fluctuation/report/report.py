@@ -17,16 +17,21 @@ from sensorseq.fluctuation.statistics.columns import (
     check_count,
     check_epoch,
     check_fraction,
-    number,
     plain,
     read_columns,
     read_numbers,
+    unplain,
 )
 from sensorseq.fluctuation.statistics.run import Run, Statistic, plural
-from sensorseq.fluctuation.statistics.statements import Statement, generalization_of, say
+from sensorseq.fluctuation.statistics.statements import Statement, generalization_of
 from sensorseq.fluctuation.verdict.judge import judge
 from sensorseq.history import History
 from sensorseq.training_record import TrainingRecord
+
+_SAVED = (  # in a file, besides format and version
+    *("verdict", "severity", "generalization", "statements", "causes", "statistics", "n_epochs"),
+    *("n_val", "n_train", "n_classes", "best_epoch", "history", "evidence", "probes", "of_module"),
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -309,25 +314,8 @@ class FluctuationReport:
 
         NaN and infinity become None, keys of arguments text, functions their names.
         """
-        return {
-            "format": "sensorseq.fluctuation",
-            "version": 4,
-            "verdict": self.verdict,
-            "severity": self.severity,
-            "generalization": self.generalization,
-            "statements": plain(self.statements),
-            "causes": plain(self.causes),
-            "statistics": plain(self.statistics),
-            "n_epochs": self.n_epochs,
-            "n_val": self.n_val,
-            "n_train": self.n_train,
-            "n_classes": self.n_classes,
-            "best_epoch": self.best_epoch,
-            "history": plain(self.history),
-            "evidence": plain(self.evidence),
-            "probes": None if self.probes is None else self.probes.to_dict(),
-            "of_module": self.of_module,
-        }
+        parts = {name: plain(getattr(self, name)) for name in _SAVED}
+        return {"format": "sensorseq.fluctuation", "version": 4, **parts}
 
     @classmethod
     def from_dict(cls, description: Mapping[str, Any]) -> "FluctuationReport":
@@ -343,39 +331,27 @@ class FluctuationReport:
         ArgumentError
             If it is not a description of a report, or of a later version.
         """
-        version = description.get("version")
         if not isinstance(description, Mapping):
             raise ArgumentError(
                 f"from_dict takes what to_dict returned, not {type(description).__name__}."
             )
+        version = description.get("version")
         if description.get("format") != "sensorseq.fluctuation" or version not in (3, 4):
             raise ArgumentError(
                 "this is no fluctuation report of version 3 or 4: format"
                 f" {description.get('format')!r}, version {version!r}."
             )
         try:
-            statistics = {
-                name: Statistic(**{**fields, "value": number(fields["value"])})
-                for name, fields in description["statistics"].items()
-            }
-            probes = description["probes"]
-            rest = {
-                name: description[name]
-                for name in ("verdict", "severity", "n_epochs", "n_val", "n_train", "n_classes")
-            }
-            return cls(
-                **rest,
-                statements=_statements(description),
-                causes=tuple(Cause.from_dict(fields) for fields in description["causes"]),
-                statistics=statistics,
-                best_epoch=description["best_epoch"],
-                history=dict(description["history"]),
-                evidence=dict(description["evidence"]),
-                probes=None if probes is None else Probes.from_dict(probes),
-                of_module=bool(description.get("of_module", False)),  # older ones have none
-            )
+            saved: dict[str, Any] = {"of_module": False, **description}  # older ones have none
+            if version == 3:  # which had sentences
+                said = description["explanation"]
+                saved["statements"] = [{"kind": "text", "values": {"text": one}} for one in said]
+            saved = {name: saved[name] for name in _SAVED if name != "generalization"}
+            report: FluctuationReport = unplain(cls, saved)
+            str(report.explanation)  # all values that the texts need are there
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArgumentError(f"this is no fluctuation report: {error!r}.") from error
+        return report
 
     @property
     def explanation(self) -> tuple[str, ...]:
@@ -444,16 +420,3 @@ class FluctuationReport:
         from sensorseq.fluctuation.report.page import make_page
 
         write_whole(path, make_page(self).encode())
-
-
-def _statements(description: Mapping[str, Any]) -> tuple[Statement, ...]:
-    """Return the statements of a description; of version 3, which had sentences, as texts."""
-    if description["version"] == 3:
-        return tuple(say("text", text=str(text)) for text in description["explanation"])
-    found = tuple(
-        Statement(str(fields["kind"]), dict(fields["values"]))
-        for fields in description["statements"]
-    )
-    for statement in found:
-        str(statement)  # all values that its text needs are there
-    return found

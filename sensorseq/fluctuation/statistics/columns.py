@@ -3,7 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,16 +120,23 @@ def plain(value: Any) -> Any:
     return getattr(value, "__qualname__", None) or str(value)
 
 
-def number(value: Any) -> float:
-    """Return a number that `plain` described; NaN for None."""
-    return math.nan if value is None else float(value)
+def unplain(kind: Any, value: Any) -> Any:
+    """Rebuild what `plain` made of a value of a type; fields of other versions are ignored.
 
-
-def number_or_none(value: Any) -> float | None:
-    """Return the same where None is one of the values."""
-    return None if value is None else float(value)
-
-
-def numbers(values: Any) -> list[float]:
-    """Return a list of numbers that `plain` described."""
-    return [number(value) for value in values]
+    A number that was not finite comes back as NaN, or as None where the type has it.
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind is float:
+        return math.nan if value is None else float(value)
+    if origin is UnionType:
+        return None if value is None else unplain(inner[0], value)
+    if origin in (list, tuple):
+        return origin(unplain(inner[0], part) for part in value)
+    if origin is Mapping:
+        return {str(name): unplain(inner[1], part) for name, part in value.items()}
+    if is_dataclass(kind):
+        names, kinds = {field.name for field in fields(kind)}, get_type_hints(kind)
+        known = {name: unplain(kinds[name], part) for name, part in value.items() if name in names}
+        make: Any = kind
+        return make(**known)
+    return value
