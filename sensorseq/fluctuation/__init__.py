@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sensorseq.fluctuation.monitors.foreign import probe_module
     from sensorseq.fluctuation.monitors.keras_monitor import KerasMonitor
     from sensorseq.fluctuation.monitors.monitor import TorchMonitor
+    from sensorseq.fluctuation.monitors.probe_module import probe_module
     from sensorseq.fluctuation.report.report import FluctuationReport
 
 __all__ = ["FluctuationReport", "KerasMonitor", "TorchMonitor", "probe_module"]
@@ -22,6 +22,6 @@ __getattr__, __dir__ = lazy_names(
         "FluctuationReport": "report.report",
         "KerasMonitor": "monitors.keras_monitor",
         "TorchMonitor": "monitors.monitor",
-        "probe_module": "monitors.foreign",
+        "probe_module": "monitors.probe_module",
     },
 )

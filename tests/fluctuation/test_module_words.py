@@ -24,7 +24,7 @@ from sensorseq.fluctuation.causes.foreign_words import (
     in_foreign_words,
     say_change,
 )
-from sensorseq.fluctuation.monitors.module_lab import ModuleOrigin
+from sensorseq.fluctuation.monitors.probe_module import ModuleOrigin
 from sensorseq.fluctuation.report.page import make_fragment, make_page
 
 # Arguments of our estimator that neither probe_module nor torch has under that name.

@@ -122,7 +122,7 @@ def hostile_report():
             Trial(*facts, HOSTILE, HOSTILE, HOSTILE),
         ),
         not_tested=(NotTested(HOSTILE, HOSTILE, HOSTILE),),
-        suspects=(Suspect(1, HOSTILE, HOSTILE, 0.1, HOSTILE, 1.0, [[1.0, 2.0]]),),
+        suspects=(Suspect(1, HOSTILE, HOSTILE, 0.1, HOSTILE, [[1.0, 2.0]]),),
         repair=arguments,
         previous=arguments,
         note=HOSTILE,

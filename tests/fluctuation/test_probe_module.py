@@ -24,7 +24,7 @@ from torch.optim.lr_scheduler import (
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.fluctuation import probe_module
 from sensorseq.fluctuation.causes.cause import Cause, Probes
-from sensorseq.fluctuation.monitors.module_lab import make_module
+from sensorseq.fluctuation.monitors.probe_module import make_module
 from sensorseq.fluctuation.race.arm import Arm, Purse
 from sensorseq.fluctuation.race.race import run_race
 from sensorseq.fluctuation.report.report import FluctuationReport

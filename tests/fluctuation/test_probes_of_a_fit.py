@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fits import plain_classifier
 
-from sensorseq.fluctuation.race.zero_test import zero_test
+from sensorseq.fluctuation.race.probe import zero_test
 
 N_WINDOWS = 120
 OPTIONS = {

@@ -86,3 +86,9 @@ def test_confidences_stay_probabilities(confidences, outcomes):
     assert all(0 <= part.confidence <= 1 for part in found)
     assert {part.name for part in found if part.grade == "proved"} == {p.cause for p in proofs}
     assert len({part.name for part in found}) == len(found)
+
+
+def test_a_cause_that_was_proved_before_stays_proved_when_other_trials_say_nothing():
+    before = regrade(RANKED, [], [proof("learning_rate", learning_rate=1e-3)])
+    first, *_ = regrade(before, [trial("optimizer", "rejected")], [])
+    assert (first.name, first.grade) == ("learning_rate", "proved")

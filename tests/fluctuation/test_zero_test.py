@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from sensorseq.fluctuation.race.arm import LabWindows
-from sensorseq.fluctuation.race.zero_test import zero_test
+from sensorseq.fluctuation.race.probe import zero_test
 
 
 class Noisy(nn.Module):

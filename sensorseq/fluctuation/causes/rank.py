@@ -22,14 +22,9 @@ from sensorseq.fluctuation.causes.table import (
     Usual,
     resolve,
 )
+from sensorseq.fluctuation.statistics import thresholds as limits
 from sensorseq.fluctuation.statistics.run import Run
 from sensorseq.fluctuation.statistics.statements import Statement
-from sensorseq.fluctuation.statistics.thresholds import (
-    ACCURACY_NOISE,
-    EXCESS_OVER_SAMPLING,
-    EXCESS_RATIO,
-    FIXED_LOSS_NOISE_NATS,
-)
 
 if TYPE_CHECKING:
     from sensorseq.data_checks import Finding
@@ -303,13 +298,13 @@ def _explained(table: Sequence[Entry], of: Mapping[str, float]) -> tuple[Cause, 
     The confidence is the share of the roughness that it accounts for: of the variance of the
     validation accuracy, of that of the batches, of the validation errors.
     """
-    is_calm = of["loss_noise"] < FIXED_LOSS_NOISE_NATS
+    is_calm = of["loss_noise"] < limits.FIXED_LOSS_NOISE_NATS
     shares = {}
     if (
         is_calm
-        and of["val_accuracy_noise"] > ACCURACY_NOISE
-        and of["val_noise_over_sampling"] < EXCESS_OVER_SAMPLING
-        and of["common_mode"] < EXCESS_RATIO
+        and of["val_accuracy_noise"] > limits.ACCURACY_NOISE
+        and of["val_noise_over_sampling"] < limits.EXCESS_OVER_SAMPLING
+        and of["common_mode"] < limits.EXCESS_RATIO
     ):
         shares["small_validation_set"] = 1 / max(of["common_mode"], 1.0)
     if is_calm and of["dropout_share"] > 0.5:

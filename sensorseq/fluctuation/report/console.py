@@ -2,10 +2,11 @@
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from sensorseq.fluctuation.causes.cause import Cause, Family
 from sensorseq.fluctuation.causes.table import FAMILIES, UNKNOWN
+from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.report.words import (
     Command,
     Step,
@@ -18,9 +19,6 @@ from sensorseq.fluctuation.report.words import (
     sizes,
 )
 from sensorseq.fluctuation.statistics.statements import of_topic
-
-if TYPE_CHECKING:
-    from sensorseq.fluctuation.report.report import FluctuationReport
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 14, 10
 _TITLE, _GRADE = 44, 10  # columns
@@ -40,7 +38,7 @@ class _Block(NamedTuple):
 
 
 def write_report(
-    report: "FluctuationReport", command: Command | None = None, page: str | None = None
+    report: FluctuationReport, command: Command | None = None, page: str | None = None
 ) -> str:
     """Return the text.
 
@@ -94,7 +92,7 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
     return sorted(shown, key=lambda block: order[id(block)]), left_out
 
 
-def _findings(report: "FluctuationReport") -> list[_Block]:
+def _findings(report: FluctuationReport) -> list[_Block]:
     """Return what the accuracy, the loss and the generalization did; then the figures."""
     said = [part.statement for part in answer(report)]
     first = of_topic(report.statements, *_FIRST)[:3] or list(report.statements[:1])
@@ -104,7 +102,7 @@ def _findings(report: "FluctuationReport") -> list[_Block]:
     return blocks + [_Block(8, _WHY, _wrap("", str(part)), "explanation") for part in rest]
 
 
-def _what_to_do(report: "FluctuationReport", command: Command | None) -> list[_Block]:
+def _what_to_do(report: FluctuationReport, command: Command | None) -> list[_Block]:
     """Return the steps, in order, with the code or the command of each."""
     blocks = []
     for number, step in enumerate(list_steps(report, command), 1):
@@ -159,7 +157,7 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
     return blocks
 
 
-def _answers(report: "FluctuationReport") -> list[_Block]:
+def _answers(report: FluctuationReport) -> list[_Block]:
     _, longer, kept = answer(report)
     return [
         _Block(6, 5, _wrap(part.label, part.text), "explanation" if part.statement else "")

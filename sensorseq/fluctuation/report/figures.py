@@ -2,21 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from sensorseq.fluctuation.causes.cause import Suspect, Trial
 from sensorseq.fluctuation.report.curves import band_of, drawable, floats, note_above
+from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.report.words import likely
 from sensorseq.fluctuation.statistics.columns import Floats
 from sensorseq.fluctuation.statistics.run import plural
 from sensorseq.fluctuation.statistics.sides import MAX_POINTS
 from sensorseq.html.svg import Panel, extremes, sparkline
-
-if TYPE_CHECKING:
-    from sensorseq.fluctuation.report.report import FluctuationReport
 
 MOST_SUSPECTS = 24  # that are drawn
 MOST_SETTINGS = 6  # of the race that are drawn: as many have a colour
@@ -34,7 +32,7 @@ class Figure:
     keys: tuple[tuple[str, str], ...] = ()  # the legend: style and words
 
 
-def place_figures(report: "FluctuationReport") -> tuple[dict[str, Figure], list[Figure]]:
+def place_figures(report: FluctuationReport) -> tuple[dict[str, Figure], list[Figure]]:
     """Return a figure for each cause that quotes one, by name, and those of other statistics.
 
     A figure whose statistics are not in the report is not drawn, and none is drawn twice.

@@ -5,7 +5,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
@@ -19,6 +19,7 @@ from sensorseq.fluctuation.report.figures import (
     draw_suspects,
     place_figures,
 )
+from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.report.words import (
     GRADES,
     Command,
@@ -34,9 +35,6 @@ from sensorseq.fluctuation.report.words import (
 )
 from sensorseq.fluctuation.statistics.run import Statistic
 from sensorseq.html.render import render
-
-if TYPE_CHECKING:
-    from sensorseq.fluctuation.report.report import FluctuationReport
 
 _N_LEAD = 3  # sentences of the explanation that stand with the verdict
 _MAX_DOWNLOAD = 1_300_000  # characters of the link that carries the history
@@ -89,7 +87,7 @@ _POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
 _WIDTH, _HEIGHT = 96, 14
 
 
-def make_page(report: "FluctuationReport", command: Command | None = None) -> str:
+def make_page(report: FluctuationReport, command: Command | None = None) -> str:
     """Return the page: nothing is fetched, and all of it can be read without scripts.
 
     `command` returns the command line that repeats the fit with changed arguments.
@@ -107,13 +105,13 @@ def make_page(report: "FluctuationReport", command: Command | None = None) -> st
     )
 
 
-def make_fragment(report: "FluctuationReport") -> str:
+def make_fragment(report: FluctuationReport) -> str:
     """Return the top of the page for a notebook, with styles that stay inside of it."""
     return render("fragment.html", **describe(report, copied=False), limits=limits(report))
 
 
 def describe(
-    report: "FluctuationReport",
+    report: FluctuationReport,
     command: Command | None = None,
     *,
     copied: bool = True,
@@ -158,7 +156,7 @@ def describe(
     }
 
 
-def describe_evidence(report: "FluctuationReport") -> dict[str, Any]:
+def describe_evidence(report: FluctuationReport) -> dict[str, Any]:
     """Return what the template of the evidence shows: suspects, figures, statistics, limits."""
     compared = {
         name: part
@@ -175,7 +173,7 @@ def describe_evidence(report: "FluctuationReport") -> dict[str, Any]:
     }
 
 
-def colour_of(report: "FluctuationReport") -> str:
+def colour_of(report: FluctuationReport) -> str:
     """Return the lamp that is lit: never green if the model overfits, fails or got worse."""
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
@@ -185,7 +183,7 @@ def colour_of(report: "FluctuationReport") -> str:
     return "wait" if colour == "good" and is_doubtful else colour
 
 
-def _verdict_words(report: "FluctuationReport") -> str:
+def _verdict_words(report: FluctuationReport) -> str:
     doubt = _DOUBTS.get(report.generalization or "")
     if doubt is None and hidden_cause(report.verdict, report.causes) is not None:
         doubt = "The curve is calm, but a setting may cost accuracy."
@@ -214,7 +212,7 @@ def _card(cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str]) -> d
     return card
 
 
-def _families(report: "FluctuationReport", cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _families(report: FluctuationReport, cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the cards of causes that were not rejected, by family, the likeliest first."""
     told = [card for card in cards if card["cause"].grade != "rejected"]
     for rank, card in enumerate((c for c in told if c["cause"].name != UNKNOWN), 1):
@@ -275,7 +273,7 @@ def _known(change: float | None) -> float:
     return math.inf if change is None or math.isnan(change) else change
 
 
-def _foreign_code(report: "FluctuationReport") -> str:
+def _foreign_code(report: FluctuationReport) -> str:
     facts = {
         name: getattr(report, name) for name in ("n_val", "n_train", "n_classes", "best_epoch")
     }

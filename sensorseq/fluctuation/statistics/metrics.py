@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtrc, ndtr
 
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.statistics.columns import Floats
@@ -72,16 +73,13 @@ def theil_sen_slope(values: ArrayLike) -> float:
     Up to 29 % of the epochs may be outliers without moving it far. Of more than 1000 epochs, 1000
     evenly spread ones are used.
     """
-    return float(np.median(_pairwise_slopes(check_series(values, 2))))
-
-
-def _pairwise_slopes(series: Floats) -> Floats:
+    series = check_series(values, 2)
     epochs = np.arange(len(series), dtype=np.float64)
     if len(series) > _MAX_PAIRWISE_POINTS:
         epochs = np.linspace(0, len(series) - 1, _MAX_PAIRWISE_POINTS).round()
         series = series[epochs.astype(np.int64)]
     first, second = np.triu_indices(len(series), 1)
-    return np.asarray((series[second] - series[first]) / (epochs[second] - epochs[first]))
+    return float(np.median((series[second] - series[first]) / (epochs[second] - epochs[first])))
 
 
 def _kendall_sd(n: int) -> float:
@@ -248,10 +246,8 @@ def noise_change(values: ArrayLike) -> tuple[float, float]:
     scores = []
     for first in range(3):
         part = size[first::3]
-        n = len(part)
-        left, right = np.triu_indices(n, 1)
-        concordance = float(np.sign(part[right] - part[left]).sum())
-        scores.append(concordance / math.sqrt(n * (n - 1) * (2 * n + 5) / 18))
+        left, right = np.triu_indices(len(part), 1)
+        scores.append(float(np.sign(part[right] - part[left]).sum()) / _kendall_sd(len(part)))
     return ratio, float(np.mean(scores))
 
 
@@ -347,8 +343,7 @@ def expected_maximum(n_draws: float) -> float:
         return 0.0
     # Integrated by parts, which needs no density: -int_{-inf}^0 F^n + int_0^inf (1 - F^n).
     x = np.linspace(0, 9, 1801)
-    upper = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in x])
-    integrand = (1 - upper**n_draws) - (1 - upper) ** n_draws
+    integrand = 1 - ndtr(x) ** n_draws - ndtr(-x) ** n_draws
     return float(((integrand[1:] + integrand[:-1]) / 2 * np.diff(x)).sum())
 
 
@@ -394,22 +389,12 @@ def sd_ratio_p(ratio: float, n_epochs: int) -> float:
         return 1.0
     part = 2 / (9 * (n_epochs - 1))
     z = (max(ratio, 0.0) ** (2 / 3) - (1 - part)) / math.sqrt(part)
-    return 0.5 * math.erfc(z / math.sqrt(2))
+    return float(ndtr(-z))
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
     """Return the probability of at least `n_hits` hits in `n_trials` of probability `share`."""
-    below = sum(
-        math.exp(
-            math.lgamma(n_trials + 1)
-            - math.lgamma(hits + 1)
-            - math.lgamma(n_trials - hits + 1)
-            + hits * math.log(share)
-            + (n_trials - hits) * math.log1p(-share)
-        )
-        for hits in range(n_hits)
-    )
-    return min(max(1 - below, 0.0), 1.0)
+    return float(bdtrc(n_hits - 1, n_trials, share))
 
 
 def sampling_band(accuracy: Floats, n_windows: int) -> tuple[Floats, Floats]:

@@ -11,18 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError
+from sensorseq.fluctuation.statistics import thresholds as limits
 from sensorseq.fluctuation.statistics.columns import Floats
 from sensorseq.fluctuation.statistics.metrics import NullTest, circular_shift_test
 from sensorseq.fluctuation.statistics.run import Run, plural
 from sensorseq.fluctuation.statistics.statements import Statement, say
-from sensorseq.fluctuation.statistics.thresholds import (
-    ALPHA,
-    EXCESS_RATIO,
-    MIN_EPOCHS,
-    MIN_GROUPS,
-    RESTLESS_SHARE,
-    RESTLESS_WINDOWS,
-)
 
 
 class Flips:
@@ -40,7 +33,7 @@ class Flips:
         if record is None:
             return
         correct = record.val_correct[run.first :]
-        if correct.shape[0] < MIN_EPOCHS or correct.shape[1] < 2:
+        if correct.shape[0] < limits.MIN_EPOCHS or correct.shape[1] < 2:
             return
         self.known = True
         self.n_windows = correct.shape[1]
@@ -52,7 +45,7 @@ class Flips:
         self.by_window = common_mode_test(correct)
         self.by_group = common_mode_test(correct, groups) if groups is not None else None
         self.rates = flip_rates(correct)
-        self.restless = flip_share(self.rates, RESTLESS_WINDOWS)
+        self.restless = flip_share(self.rates, limits.RESTLESS_WINDOWS)
         self.independent_sd = math.sqrt(self.variance.independent)
         self.why = self._explain()
         self._add_statistics(run)
@@ -61,14 +54,14 @@ class Flips:
         if not self.variance.independent > 0:
             return ""
         if not self._moves_together(self.by_window):
-            return "windows" if self.restless >= RESTLESS_SHARE else "small"
-        if self.by_group is None or self.n_groups is None or self.n_groups < MIN_GROUPS:
+            return "windows" if self.restless >= limits.RESTLESS_SHARE else "small"
+        if self.by_group is None or self.n_groups is None or self.n_groups < limits.MIN_GROUPS:
             return "unknown"
         return "together" if self._moves_together(self.by_group) else "recordings"
 
     @staticmethod
     def _moves_together(test: NullTest) -> bool:
-        return test.value > EXCESS_RATIO and test.p < ALPHA
+        return test.value > limits.EXCESS_RATIO and test.p < limits.ALPHA
 
     def _add_statistics(self, run: Run) -> None:
         variance = self.variance
@@ -79,7 +72,13 @@ class Flips:
             None,
             f"what {plural(self.n_windows, 'window')} flipping independently give",
         )
-        run.add("val_flips_of_restless_windows", self.restless, "fraction", RESTLESS_WINDOWS, "all")
+        run.add(
+            "val_flips_of_restless_windows",
+            self.restless,
+            "fraction",
+            limits.RESTLESS_WINDOWS,
+            "all",
+        )
         if not variance.independent > 0:
             return
         run.add("val_common_mode", variance.ratio, "ratio", 1.0, "chance", p=self.by_window.p)
@@ -102,13 +101,17 @@ class Flips:
         if self.why == "small":
             return [say("windows_independent", ratio=ratio, p=p, sd=self.independent_sd)]
         if self.why == "windows":
-            return [say("windows_restless", top=RESTLESS_WINDOWS, share=self.restless)]
+            return [say("windows_restless", top=limits.RESTLESS_WINDOWS, share=self.restless)]
         like = max(round(self.variance.n_effective), 1)
         figures = {"n": self.n_windows, "like": like, "ratio": ratio, "p": p}
         if self.by_group is None:
             return [say("windows_ungrouped", **figures)]
         if self.why == "unknown":
-            return [say("windows_few_groups", **figures, n_groups=self.n_groups, least=MIN_GROUPS)]
+            return [
+                say(
+                    "windows_few_groups", **figures, n_groups=self.n_groups, least=limits.MIN_GROUPS
+                )
+            ]
         of_groups = {"group_ratio": self.variance.group_ratio, "group_p": self.by_group.p}
         kind = "windows_recordings" if self.why == "recordings" else "windows_model"
         return [say(kind, **figures, **of_groups)]

@@ -9,35 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from sensorseq.fluctuation.statistics import metrics
+from sensorseq.fluctuation.statistics import thresholds as limits
 from sensorseq.fluctuation.statistics.columns import Floats
 from sensorseq.fluctuation.statistics.per_window import Flips
 from sensorseq.fluctuation.statistics.run import Run
 from sensorseq.fluctuation.statistics.statements import Statement, say
-from sensorseq.fluctuation.statistics.thresholds import (
-    ACCURACY_NOISE,
-    ACCURACY_NOISE_WINDOWS,
-    ALPHA,
-    COMMON_LEAP_EPOCHS,
-    COMMON_LEAP_NATS,
-    EXCESS_OVER_SAMPLING,
-    EXCESS_PLATEAU_NATS,
-    FIXED_LOSS_NOISE_NATS,
-    LOSS_NOISE_NATS,
-    MIN_DIFFERENCES,
-    MIN_EPOCHS,
-    ONE_SIDE_EDGES,
-    SPIKE_CHANCE,
-    SPIKE_EDGES,
-    SPIKE_SHARE,
-    STRONG_EDGES,
-    STRONG_EXCESS_OVER_SAMPLING,
-    SURE_SHARE,
-    TREND_Z,
-    VALIDATION_LOSS_NOISE_NATS,
-)
 
 MAX_POINTS = 400  # of a series of steps; of each stretch its largest value is kept
 MAX_QUANTILES = 200  # of flip rates
@@ -45,28 +25,34 @@ MAX_QUANTILES = 200  # of flip rates
 
 @dataclass(frozen=True, eq=False)
 class SteadyNoise:
-    """How much a loss moves from epoch to epoch over the second half of a run."""
+    """How much a loss moves from epoch to epoch over the second half of a run; NaN if unknown."""
 
-    nats: float  # `metrics.mean_noise`, which sees a leap in a few epochs, as a median does not
-    edge: float  # what healthy runs stay below
-    p: float  # share of the resamples at or below `SURE_SHARE` of the edge
-    without_largest: float  # without the second differences that the largest leap enters
-    before: float  # in what comes before the second half, the descent left out; NaN if too short
+    nats: float = (
+        math.nan
+    )  # `metrics.mean_noise`, which sees a leap in a few epochs, as a median does not
+    edge: float = math.nan  # what healthy runs stay below
+    p: float = 1.0  # share of the resamples at or below `SURE_SHARE` of the edge
+    without_largest: float = math.nan  # without the second differences that the largest leap enters
+    before: float = math.nan  # in what comes before the second half, the descent left out
 
     @property
-    def is_above(self) -> bool:
-        """Whether it is above what healthy runs have."""
-        return self.nats > self.edge
+    def is_known(self) -> bool:
+        """Whether there were enough epochs."""
+        return not math.isnan(self.nats)
+
+    def exceeds(self, times: float = 1.0) -> bool:
+        """Whether it is above so many times what healthy runs have."""
+        return self.nats > times * self.edge
 
     @property
     def comes_back(self) -> bool:
         """Whether there is noise without its largest leap, too."""
-        return self.without_largest > SURE_SHARE * self.edge
+        return self.without_largest > limits.SURE_SHARE * self.edge
 
     @property
     def has_calmed(self) -> bool:
         """Whether it was above the edge before, and is no longer."""
-        return not self.is_above and self.before > self.edge
+        return not self.exceeds() and self.before > self.edge
 
     def passes(self, adjusted_p: float) -> bool:
         """Close the gates: large enough, surely not small, and not the work of one moment.
@@ -74,25 +60,25 @@ class SteadyNoise:
         Leaps make no narrow interval, however large; they are sure where the noise is above the
         edge without the largest of them as well.
         """
-        is_sure = adjusted_p < ALPHA or self.without_largest > self.edge
-        return self.is_above and is_sure and self.comes_back
+        is_sure = adjusted_p < limits.ALPHA or self.without_largest > self.edge
+        return self.exceeds() and is_sure and self.comes_back
 
 
-def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> SteadyNoise | None:
-    """Measure the noise of a column and keep it as a statistic; None where there is too little.
+def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> SteadyNoise:
+    """Measure the noise of a column and keep it as a statistic, where there is enough.
 
     Second differences that hold an epoch right after a scheduled rise of the learning rate are left
     out.
     """
     loss, epochs = run.settled(name), run.settled_epochs(name)
-    if len(loss) < MIN_DIFFERENCES + 2:
-        return None
+    if len(loss) < limits.MIN_DIFFERENCES + 2:
+        return SteadyNoise()
     differences = np.diff(loss, 2)
     judged = run.judged_triples(name)
-    is_steady = epochs[2:] >= min(run.n_epochs // 2 + 2, int(epochs[-MIN_DIFFERENCES]))
+    is_steady = epochs[2:] >= min(run.n_epochs // 2 + 2, int(epochs[-limits.MIN_DIFFERENCES]))
     steady, before = differences[judged & is_steady], differences[judged & ~is_steady]
-    if len(steady) < MIN_DIFFERENCES:
-        return None
+    if len(steady) < limits.MIN_DIFFERENCES:
+        return SteadyNoise()
     sizes = np.abs(steady)
     resampled = metrics.block_bootstrap(sizes, metrics.mean_noise_of_differences)
     at = int(sizes.argmax())  # the two beside it share its epoch
@@ -100,7 +86,7 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
     noise = SteadyNoise(
         nats=float(metrics.mean_noise_of_differences(sizes)),
         edge=edge,
-        p=float((1 + (resampled <= SURE_SHARE * edge).sum()) / (1 + len(resampled))),
+        p=float((1 + (resampled <= limits.SURE_SHARE * edge).sum()) / (1 + len(resampled))),
         without_largest=float(metrics.mean_noise_of_differences(rest)),
         before=float(metrics.mean_noise_of_differences(before)) if len(before) > 3 else math.nan,
     )
@@ -122,17 +108,16 @@ def common_leaps(run: Run, name: str) -> list[int]:
     train, validation = (_rises(run.columns[column].values) for column in (name, "val_loss"))
     if name == "loss":
         train = np.maximum(train, np.append(train[1:], 0.0))
-    both = np.minimum(train, validation) > COMMON_LEAP_NATS
+    both = np.minimum(train, validation) > limits.COMMON_LEAP_NATS
     both[: max(run.n_epochs // 2, run.first)] = False
     return [int(epoch) + 1 for epoch in np.flatnonzero(both & ~run.after_rise)]
 
 
 def _rises(loss: Floats) -> Floats:
     """Return how far each epoch lies above the median of those before it; 0 where not known."""
-    rises = np.zeros(len(loss))
-    if len(loss) > COMMON_LEAP_EPOCHS:
-        before = np.lib.stride_tricks.sliding_window_view(loss, COMMON_LEAP_EPOCHS)[:-1]
-        rises[COMMON_LEAP_EPOCHS:] = loss[COMMON_LEAP_EPOCHS:] - np.median(before, axis=1)
+    rises, n = np.zeros(len(loss)), limits.COMMON_LEAP_EPOCHS
+    if len(loss) > n:
+        rises[n:] = loss[n:] - np.median(sliding_window_view(loss, n)[:-1], axis=1)
     return np.nan_to_num(rises, nan=0.0)
 
 
@@ -144,10 +129,12 @@ class Movement:
     """
 
     def __init__(self, run: Run) -> None:
-        self.name = "fixed_loss" if len(run.settled("fixed_loss")) >= MIN_EPOCHS else "loss"
-        self.known = len(run.settled(self.name)) >= MIN_EPOCHS
-        self.edge = FIXED_LOSS_NOISE_NATS if self.name == "fixed_loss" else LOSS_NOISE_NATS
-        self.noise: SteadyNoise | None = None
+        self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS
+        if len(run.settled("fixed_loss")) >= limits.MIN_EPOCHS:
+            self.name = "fixed_loss"
+            statistic, self.edge = "fixed_loss_noise", limits.FIXED_LOSS_NOISE_NATS
+        self.known = len(run.settled(self.name)) >= limits.MIN_EPOCHS
+        self.noise = SteadyNoise()
         self.is_hot = self.has_spikes = self.costs_loss = False
         self.excess = math.nan
         self.spikes: list[int] = []
@@ -155,9 +142,8 @@ class Movement:
         self.p_values: dict[str, float] = {}
         if not self.known:
             return
-        statistic = "fixed_loss_noise" if self.name == "fixed_loss" else "train_loss_noise"
         self.noise = measure_steady_noise(run, self.name, statistic, self.edge)
-        if self.noise is not None:
+        if self.noise.is_known:
             self.p_values["movement"] = self.noise.p
         self._find_spikes(run, run.settled(self.name))
         self.common_leaps = common_leaps(run, self.name)
@@ -165,18 +151,16 @@ class Movement:
         self._weigh_cost(run)
 
     def _find_spikes(self, run: Run, loss: Floats) -> None:
-        found = metrics.spike_epochs(loss, least_rise=SPIKE_EDGES * self.edge)
+        found = metrics.spike_epochs(loss, least_rise=limits.SPIKE_EDGES * self.edge)
         epochs = run.settled_epochs(self.name)
         leaps = [int(epochs[index]) for index in found]
         self.spikes = [epoch + 1 for epoch in leaps if not run.after_rise[epoch]]
         watched = epochs[metrics.trend_window(len(loss)) :]
         n_watched = int((~run.after_rise[watched]).sum())
         self.spike_share = metrics.share_lower_limit(len(self.spikes), n_watched)
-        p = self.p_values["spikes"] = metrics.binomial_tail(
-            len(self.spikes), n_watched, SPIKE_CHANCE
-        )
-        most = SPIKE_SHARE * n_watched
-        run.add("train_loss_spikes", len(self.spikes), "epochs", most, "bad luck", p=p)
+        n, most = len(self.spikes), limits.SPIKE_SHARE * n_watched
+        p = self.p_values["spikes"] = metrics.binomial_tail(n, n_watched, limits.SPIKE_CHANCE)
+        run.add("train_loss_spikes", n, "epochs", most, "bad luck", p=p)
 
     def _weigh_cost(self, run: Run) -> None:
         """Measure how much lower the loss of the averaged weights is."""
@@ -191,45 +175,31 @@ class Movement:
         weight = metrics.averaging_weights(len(plateau), decay)
         resampled = metrics.block_bootstrap(plateau, lambda drawn: drawn @ weight) - averaged
         interval = metrics.interval_of(resampled)
-        limit = EXCESS_PLATEAU_NATS
-        self.excess = run.add(
-            "excess_plateau_loss", excess, "nats", limit, "harmless below", interval=interval
-        )
-        self.costs_loss = interval[0] > EXCESS_PLATEAU_NATS
+        name, limit, is_below = "excess_plateau_loss", limits.EXCESS_PLATEAU_NATS, "harmless below"
+        self.excess = run.add(name, excess, "nats", limit, is_below, interval=interval)
+        self.costs_loss = interval[0] > limit
 
     def decide(self, adjusted: Mapping[str, float]) -> None:
         """Close the gates, with the p values of all statistics tested together."""
-        if self.noise is not None:
-            self.is_hot = self.noise.passes(adjusted["movement"])
+        self.is_hot = self.noise.passes(adjusted.get("movement", 1.0))
         if self.known:
-            self.has_spikes = self.spike_share > SPIKE_SHARE and adjusted["spikes"] < ALPHA
-
-    @property
-    def is_hot_alone(self) -> bool:
-        """Whether it is so hot that no validation side is needed to say so."""
-        return (
-            self.is_hot and self.noise is not None and self.noise.nats > ONE_SIDE_EDGES * self.edge
-        )
-
-    @property
-    def is_strong(self) -> bool:
-        """Whether it moves by a multiple of what healthy runs do."""
-        return self.noise is not None and self.noise.nats > STRONG_EDGES * self.edge
+            is_sure = adjusted["spikes"] < limits.ALPHA
+            self.has_spikes = is_sure and self.spike_share > limits.SPIKE_SHARE
 
     def statements(self) -> list[Statement]:
         """Return what the training loss does, with its figures."""
         noise = self.noise
-        if noise is None:
+        figures = {"noise": noise.nats, "edge": self.edge}
+        if not noise.is_known:
             return []
         kind = "movement_calm"
         if self.is_hot:
             kind = "movement"
         elif noise.has_calmed:
-            figures = {"noise": noise.nats, "before": noise.before}
-            return [say("movement_calmed", column=self.name, **figures)]
-        elif noise.is_above:
+            kind, figures = "movement_calmed", {"noise": noise.nats, "before": noise.before}
+        elif noise.exceeds():
             kind = "movement_unsure" if noise.comes_back else "movement_leap"
-        return [say(kind, column=self.name, noise=noise.nats, edge=self.edge)]
+        return [say(kind, column=self.name, **figures)]
 
     def cost(self) -> list[Statement]:
         """Return what the noise of the weights costs, where it was measured and matters."""
@@ -244,17 +214,17 @@ class Roughness:
         self.flips = flips
         self.p_values: dict[str, float] = {}
         loss, accuracy = run.settled("val_loss"), run.settled("val_accuracy")
-        self.accuracy_known = len(accuracy) >= MIN_EPOCHS
-        self.known = len(loss) >= MIN_EPOCHS or self.accuracy_known
-        self.noise: SteadyNoise | None = None
+        self.accuracy_known = len(accuracy) >= limits.MIN_EPOCHS
+        self.known = len(loss) >= limits.MIN_EPOCHS or self.accuracy_known
+        self.noise = SteadyNoise()
         self.sd = 0.0
         self.sampling_sd: float | None = None
         self.ratio: float | None = None
         self.surely_beyond_sampling = self.exceeds_sampling = self.follows_the_model = False
-        if len(loss) >= MIN_EPOCHS:
-            edge = VALIDATION_LOSS_NOISE_NATS
+        if len(loss) >= limits.MIN_EPOCHS:
+            edge = limits.VALIDATION_LOSS_NOISE_NATS
             self.noise = measure_steady_noise(run, "val_loss", "val_loss_noise", edge)
-        if self.noise is not None:
+        if self.noise.is_known:
             self.p_values["validation_loss"] = self.noise.p
         if self.accuracy_known:
             self._measure_accuracy(accuracy)
@@ -267,13 +237,8 @@ class Roughness:
         is_luck = "expected when the best of these epochs is picked"
         run.add("val_accuracy_final_drawdown", self.drawdown, "fraction", self.lucky_best, is_luck)
         if run.n_val is None:
-            run.add(
-                "val_accuracy_noise",
-                self.sd,
-                "fraction",
-                ACCURACY_NOISE,
-                "smooth curves stay below",
-            )
+            edge, is_below = limits.ACCURACY_NOISE, "smooth curves stay below"
+            run.add("val_accuracy_noise", self.sd, "fraction", edge, is_below)
             return
         level = float(np.median(accuracy))
         # An accuracy of exactly 0 or 1 has no binomial spread; half a window is left to it.
@@ -291,58 +256,49 @@ class Roughness:
     @property
     def looks_rough(self) -> bool:
         """Whether a reader of the accuracy's curve would ask, however few the windows."""
-        return self.accuracy_known and self.sd > ACCURACY_NOISE
+        return self.accuracy_known and self.sd > limits.ACCURACY_NOISE
 
     @property
     def accuracy_is_rough(self) -> bool:
         """Whether the accuracy moves by more than a window or two changing sides."""
-        windows = ACCURACY_NOISE_WINDOWS / self.run.n_val if self.run.n_val else 0.0
-        return self.accuracy_known and self.sd > max(windows, ACCURACY_NOISE)
-
-    @property
-    def loss_is_rough(self) -> bool:
-        """Whether the validation loss moves by more than that of a healthy run."""
-        return self.noise is not None and self.noise.is_above
+        windows = limits.ACCURACY_NOISE_WINDOWS / self.run.n_val if self.run.n_val else 0.0
+        return self.accuracy_known and self.sd > max(windows, limits.ACCURACY_NOISE)
 
     def decide(self, adjusted: Mapping[str, float]) -> None:
         """Close the gates, with the p values of all statistics tested together."""
         beyond = (
             self.ratio is not None
-            and self.ratio > EXCESS_OVER_SAMPLING
-            and adjusted["validation"] < ALPHA
+            and self.ratio > limits.EXCESS_OVER_SAMPLING
+            and adjusted["validation"] < limits.ALPHA
             and self.accuracy_is_rough
         )
         self.surely_beyond_sampling = beyond
         # Without a validation loss the accuracy has to show it.
         self.follows_the_model = (
             self.noise.passes(adjusted["validation_loss"])
-            if self.noise is not None
+            if self.noise.is_known
             else self.surely_beyond_sampling or (self.ratio is None and self.accuracy_is_rough)
         )
         self.exceeds_sampling = (
-            beyond and (self.loss_is_rough or self.noise is None) and not self.flips.acquits
+            beyond and (self.noise.exceeds() or not self.noise.is_known) and not self.flips.acquits
         )
 
     @property
     def far_exceeds_sampling(self) -> bool:
         """Whether it does so by a multiple, so that a calm training loss is no excuse."""
-        return self.exceeds_sampling and (self.ratio or 0.0) > STRONG_EXCESS_OVER_SAMPLING
+        return self.exceeds_sampling and (self.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
 
     @property
     def is_blatant(self) -> bool:
         """The only alarm that a validation loss raises without a training loss."""
-        return (
-            self.noise is not None
-            and self.follows_the_model
-            and self.noise.nats > ONE_SIDE_EDGES * self.noise.edge
-        )
+        return self.follows_the_model and self.noise.exceeds(limits.ONE_SIDE_EDGES)
 
     @property
     def is_strong(self) -> bool:
         """Whether it moves by a multiple of what healthy runs do."""
-        if self.noise is not None:
-            return self.noise.nats > STRONG_EDGES * self.noise.edge
-        return (self.ratio or 0.0) > STRONG_EXCESS_OVER_SAMPLING
+        if self.noise.is_known:
+            return self.noise.exceeds(limits.STRONG_EDGES)
+        return (self.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
 
     def accuracy_line(self, verdict: str) -> list[Statement]:
         """Return whether the accuracy jumps, and whether that is luck."""
@@ -366,8 +322,8 @@ class Roughness:
     def statements(self) -> list[Statement]:
         """Return what the validation side does, with its figures."""
         said = self._accuracy_figures() if self.accuracy_known else []
-        if self.noise is not None:
-            kind = "movement" if self.noise.is_above else "movement_calm"
+        if self.noise.is_known:
+            kind = "movement" if self.noise.exceeds() else "movement_calm"
             figures = {"noise": self.noise.nats, "edge": self.noise.edge}
             said.append(say(kind, column="val_loss", **figures))
         return said
@@ -381,7 +337,7 @@ class Roughness:
             return [say("accuracy_beyond_luck", **figures, ratio=ratio)]
         said = [say("accuracy_within_luck", **figures)]
         train = self._training_accuracy()
-        if len(train) >= MIN_EPOCHS:
+        if len(train) >= limits.MIN_EPOCHS:
             moves = metrics.detrended_volatility(train)
             said.append(say("training_accuracy_moves", sd=moves))
         return said
@@ -405,11 +361,11 @@ class Roughness:
             return False
         accuracy = self.run.settled("val_accuracy")
         end = float(np.median(accuracy[-max(len(accuracy) // 6, 3) :]))
-        return float(accuracy.max()) - end > max(self.lucky_best + self.sd, ACCURACY_NOISE)
+        return float(accuracy.max()) - end > max(self.lucky_best + self.sd, limits.ACCURACY_NOISE)
 
     def drawdown_statement(self) -> list[Statement]:
         """Answer whether a last epoch below the best one is a decline."""
-        least = max(ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
+        least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
         if not self.accuracy_known or self.drawdown < least:
             return []
         if self.drawdown > self.lucky_best + 2 * self.sd:
@@ -435,10 +391,11 @@ def collect_evidence(
     - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
     """
     evidence: dict[str, Any] = {}
-    for name, edge in (("fixed_loss", FIXED_LOSS_NOISE_NATS), ("loss", LOSS_NOISE_NATS)):
+    edges = {"fixed_loss": limits.FIXED_LOSS_NOISE_NATS, "loss": limits.LOSS_NOISE_NATS}
+    for name, edge in edges.items():
         curve = _curve(run, name)
         if curve:
-            evidence[name] = {**curve, "band": TREND_Z * edge}
+            evidence[name] = {**curve, "band": limits.TREND_Z * edge}
     curve = _curve(run, "val_accuracy")
     if curve:
         evidence["val_accuracy"] = {
@@ -496,7 +453,7 @@ def _curve(run: Run, name: str) -> dict[str, list[float]]:
 
 
 def _half_width(sd: float | None) -> float | None:
-    return None if sd is None else TREND_Z * sd
+    return None if sd is None else limits.TREND_Z * sd
 
 
 def _quantiles(rates: Floats) -> list[float]:
