@@ -221,8 +221,7 @@ def check_continuity(sequences: "Sequences") -> Finding | None:
 
     From the last sample of a window to the first of the next it is then no farther than from step
     to step inside one, and much farther from the first sample of the one to the last of the other.
-    The second tells a recording cut into windows from separate ones at nearly the same level, or
-    that begin and end alike. Once windows are shuffled, nothing of this can be seen.
+    The second tells a recording cut into windows from separate ones at nearly the same level.
     """
     X, lengths = sequences.X, sequences.lengths
     n_windows, n_timesteps, _ = X.shape

@@ -23,8 +23,7 @@ def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
     """Yield it when the label of another row fits each window far better than its own.
 
     A linear classifier on the mean and the spread of each channel is fitted on half of the rows and
-    scored on the other, with the labels where they are and 1 to 3 rows off. In order of recordings
-    a label that is one row off is nearly always the same, and nothing is found.
+    scored on the other, with the labels where they are and 1 to 3 rows off.
     """
     parts = [part for part in (train, validation) if part is not None and part.rows is not None]
     if not parts or parts[0] is not train or parts[-1].n_channels != train.n_channels:

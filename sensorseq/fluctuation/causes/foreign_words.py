@@ -155,8 +155,6 @@ _OF_OPTIMIZER = {"learning_rate": "lr", "weight_decay": "weight_decay"}
 def say_change(change: Mapping[str, Any]) -> str:
     """Return a change of our arguments in the words of torch, its parts after commas.
 
-    Examples
-    --------
     >>> say_change({"learning_rate": 1e-4, "batch_size": 32})
     'lr=0.0001 in the optimizer, DataLoader(batch_size=32)'
     """

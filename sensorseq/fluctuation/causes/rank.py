@@ -109,10 +109,9 @@ def find_causes(
 ) -> tuple[Cause, ...]:
     """Rank the causes of what a run did, after `judge`, the likeliest family first.
 
-    ``"unknown"`` leads if no family is likely enough to be named. Of a normal run come what
-    probably costs it accuracy, if anything, then what explains a rough curve. Without `arguments`
-    the run alone decides, and no argument is recommended. No cause is named that contradicts
-    `statements`.
+    ``"unknown"`` leads if no family is likely enough. Of a normal run come what probably costs it
+    accuracy, if anything, then what explains a rough curve. Without `arguments` the run alone
+    decides, and none is recommended. No cause is named that contradicts `statements`.
     """
     if verdict != "normal" and verdict not in TROUBLED:
         return tuple(data_facts)
@@ -295,8 +294,7 @@ def _sentence(clauses: Sequence[str]) -> str:
 def _explained(table: Sequence[Entry], of: Mapping[str, float]) -> tuple[Cause, ...]:
     """Return what makes the curve of a calm run look rough, if its own mark is there.
 
-    The confidence is the share of the roughness that it accounts for: of the variance of the
-    validation accuracy, of that of the batches, of the validation errors.
+    The confidence is the share of the roughness that it accounts for.
     """
     is_calm = of["loss_noise"] < limits.FIXED_LOSS_NOISE_NATS
     shares = {}

@@ -40,17 +40,13 @@ _MEANING_OF = {word: role for role, words in _MEANINGS.items() for word in words
 def role_of(name: str) -> str | None:
     """Return what a column is by its name: one of `ROLES`, `STEP`, or None.
 
-    Capitals, and whether words are joined by ``_ - . /`` or a space, make no difference. A word
-    for the part (train, val, valid, validation, eval, evaluation, dev) may stand anywhere; without
-    one it is the training part. ``epoch`` beside other words is left out. A name with ``test``, or
-    with ``step``, ``batch`` or ``iteration``, is no result of an epoch's training or validation.
+    Capitals, and whether words are joined by ``_ - . /`` or a space, make no difference. A word for
+    the part may stand anywhere; without one it is the training part. ``epoch`` beside other words
+    is left out. A name with ``test``, ``step``, ``batch`` or ``iteration`` is no result of an
+    epoch.
 
-    Examples
-    --------
-    >>> [role_of(name) for name in ("train_loss_epoch", "valid_acc", "Loss/train", "eval/loss")]
-    ['loss', 'val_accuracy', 'loss', 'val_loss']
-    >>> role_of("train_loss_step"), role_of("test_acc"), role_of("valid_loss_best")
-    (None, None, None)
+    >>> [role_of(name) for name in ("train_loss_epoch", "eval/loss", "train_loss_step", "test_acc")]
+    ['loss', 'val_loss', None, None]
     """
     words = _words(name)
     if words in (["epoch"], ["train", "epoch"]):

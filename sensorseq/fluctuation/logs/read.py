@@ -200,18 +200,13 @@ def gather_epochs(
 ) -> tuple[list[Row], list[str]]:
     """Return one row for each epoch, in order, and sentences on what was not taken as it stands.
 
-    Rows of one epoch are put together. Where an epoch comes again after a later one, the run was
-    resumed there: what was written before of this epoch and of later ones is dropped. Epochs
-    without a row get one without entries, so that the place in the list is the number of the epoch;
-    epochs counted from 0 are counted from 1. An epoch in parts, such as 1.5, belongs to the one
-    that it is a part of. A training loss with several steps in an epoch, or with one that is not
-    its last, is that of single batches; it is dropped but for `means`, of which several values in
-    an epoch are averaged. Without an epoch the steps are the epochs, and without steps that grow
-    from row to row, the rows.
-
-    `where` and `names`, ours to those of the log, are for messages. `nan_is_empty` is whether NaN
-    is what "not recorded" looks like, as in pandas; NaN at the end of a loss, for longer than there
-    was any gap before, is a loss that is not a number all the same.
+    Where an epoch comes again after a later one, the run was resumed there, and what was written
+    before of it and of later ones is dropped. An epoch without a row gets one without entries; one
+    in parts, such as 1.5, belongs to the one that it is a part of. A training loss with several
+    steps in an epoch, or with one that is not its last, is that of single batches: it is dropped
+    but for `means`, which are averaged. Without an epoch the steps are the epochs, and without
+    steps that grow from row to row, the rows. NaN is "not recorded" if `nan_is_empty`; at the end
+    of a loss, for longer than any gap before, it is a loss that is not a number all the same.
     """
     rows = [row for row in rows if not _is_of_test_alone(row)]
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)

@@ -83,9 +83,8 @@ def class_codes(y: ArrayLike, name: str) -> Ints:
 class ForeignRun:
     """The history and the record of a training loop, epoch by epoch.
 
-    What was not given is absent from the history and NaN or empty in the record. `origin` is
-    ``"torch"`` or ``"keras"``; `n_val` the independent windows behind the validation figures,
-    `n_train` those of the training, which the steps tell where it is None.
+    What was not given is absent from the history and NaN or empty in the record. `n_train` follows
+    from the steps where it is None.
     """
 
     def __init__(self, origin: str) -> None:
@@ -239,11 +238,6 @@ class Monitor:
             Number of classes, if no logits were given; for the accuracy of guessing.
         best_epoch : int, optional
             Epoch, counted from 1, whose weights you keep.
-
-        Raises
-        ------
-        ArgumentError
-            If no epoch has ended, or no figures were logged to judge it by.
         """
         run = self._run
         if not len(run.history):

@@ -69,8 +69,6 @@ class KerasMonitor(Monitor):
     ------
     EnvironmentProblemError
         If keras is not installed.
-    ArgumentError
-        If an argument is not what it should be.
 
     Notes
     -----

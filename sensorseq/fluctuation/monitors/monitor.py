@@ -109,11 +109,6 @@ class TorchMonitor(Monitor):
     record : TrainingRecord
         Every step up to the end of the last epoch, the fixed subset, and each validation window.
 
-    Raises
-    ------
-    ArgumentError
-        If an argument is not what it should be.
-
     Notes
     -----
     *Accumulated gradients*: batches between two steps count for the second one, by their windows.
@@ -200,11 +195,6 @@ class TorchMonitor(Monitor):
             classes in about their usual shares.
         y : array-like of shape (m,)
             Their classes, 0 to K - 1.
-
-        Raises
-        ------
-        ArgumentError
-            If inputs and classes differ in number.
         """
         inputs = X if isinstance(X, tuple) else (X,)
         moved = tuple(self._to_model(part) for part in inputs)
@@ -250,11 +240,6 @@ class TorchMonitor(Monitor):
         rows : array-like of shape (N,), optional
             Where each window stands in the training set. With `logits` and `y` it gives the margin
             of each window in each epoch, which is what wrong labels show in. A criterion's will do.
-
-        Raises
-        ------
-        ArgumentError
-            If the monitor is closed or shapes do not fit.
         """
         self._check_open()
         if grad_norm is not None:
@@ -313,8 +298,7 @@ class TorchMonitor(Monitor):
         Raises
         ------
         ArgumentError
-            If the monitor is closed, shapes do not fit, or the validation windows are not those of
-            the epoch before.
+            If the validation windows are not those of the epoch before, in the same order.
         """
         self._check_open()
         if (val_logits is None) != (val_y is None):
@@ -347,13 +331,7 @@ class TorchMonitor(Monitor):
         Returns
         -------
         dict
-            The row of the history: `val_loss`, the unweighted cross-entropy, and `val_accuracy`
-            among others.
-
-        Raises
-        ------
-        ArgumentError
-            As `log_epoch`; or if batches or what the model gives are of another kind.
+            As of `log_epoch`; `val_loss` is the unweighted cross-entropy.
         """
         self._check_open()
         logits: list[Tensor] = []

@@ -95,11 +95,11 @@ _CAUSE = "label_noise"
 
 
 def suspected_labels(lab: Lab) -> Findings:
-    """Judge the labels by predictions that the fit already has, without any training.
+    """Judge the labels by the out-of-fold predictions on which the features were weighed.
 
-    These are the predictions of the folds on which the features were weighed. Where classes are
-    hard to tell apart, right labels look wrong too, so wrong labels are never proved here: the
-    trial is undecided and names the suspects, or rejected when hardly any label looks wrong.
+    Where classes are hard to tell apart, right labels look wrong too, so wrong labels are never
+    proved: the trial is undecided and names the suspects, or rejected when hardly any label looks
+    wrong.
     """
     predicted = getattr(lab, "out_of_fold", None)
     train = lab.train
@@ -237,7 +237,12 @@ def _take(findings: Findings, result: RaceResult) -> None:
         if one.cause != SEVERAL
     ]
     findings.proofs[:0] = [
-        Proof(one.option.cause, one.option.finding, one.option.change, f"{one.gain}.")
+        Proof(
+            one.option.cause,
+            one.option.finding,
+            one.option.change,
+            f"With this change alone, {one.gain}.",
+        )
         for one in result.proofs
     ]
     raced = {proof.cause for proof in findings.proofs}
@@ -361,12 +366,10 @@ _LEAST_FOR_PARTS = 4  # windows, so that other batches hold two at least
 
 
 def zero_test(lab: Lab) -> Findings:
-    """Validate twice with the kept weights, and once in other batches.
+    """Validate twice with the kept weights, and once in other batches: the bits must be the same.
 
     Dropout or augmentation that is active in evaluation, batch normalization on the batch at hand
     and buffers that evaluation writes to make a validation curve move at a learning rate of zero.
-    Nothing is trained; the generators of torch, numpy and Python and the network are left as they
-    were.
     """
     windows = lab.validation
     if windows is None or not len(windows.target):

@@ -14,7 +14,6 @@ from sensorseq.fluctuation.causes.cause import Cause, Trial
 from sensorseq.fluctuation.race.arm import OUT_OF_TIME, Arm, ArmResult, Floats, Lab, Purse
 from sensorseq.fluctuation.race.options import DEFAULTS, FEATURES, SEVERAL, Option, list_options
 from sensorseq.fluctuation.statistics import metrics
-from sensorseq.training_record import TrainingRecord
 
 MOST_OPTIONS = 12
 LEAST_STEPS = 60  # of a training that says anything
@@ -64,12 +63,14 @@ class Gain:
         return self.movement <= LEAST_CALMING and self.nats >= 0 and not self.loses
 
     def __str__(self) -> str:
-        moves = f", movement x{self.movement:.2g}" if self.movement <= 1 else ""
-        lower = "lower" if self.nats >= 0 else "higher"
-        return (
-            f"validation loss {lower} by {abs(self.nats):.2f} +- {self.error:.2f} nats, accuracy"
-            f" {100 * self.accuracy:+.1f} +- {100 * self.accuracy_error:.1f} points{moves}"
+        loss = f"{abs(self.nats):.2f} +- {self.error:.2f} nats"
+        accuracy = f"{100 * abs(self.accuracy):.1f} +- {100 * self.accuracy_error:.1f} points"
+        text = (
+            f"the validation loss is {loss} {'lower' if self.nats >= 0 else 'higher'} than in the"
+            f" run, the accuracy {accuracy} {'higher' if self.accuracy >= 0 else 'lower'}"
         )
+        moves = f"; the training loss moves {self.movement:.2g} times as much"
+        return text + moves if self.movement <= 1 else text
 
 
 @dataclass(eq=False)
@@ -119,11 +120,12 @@ class RaceResult:
     def _trial(self, entry: Entry) -> Trial:
         is_adopted = entry is self.adopted or entry in self.proofs
         gain, option = entry.gain, entry.option
+        own_loss = np.asarray(entry.result.fixed_loss, np.float64).tolist()
         # a short training that does worse says little
         is_whole = entry.n_epochs >= len(self.run_loss) or bool(entry.result.failed)
         is_lower = gain.nats < -SURE_SE * gain.error or not math.isfinite(gain.nats)
         lost = is_lower and is_whole
-        said = entry.result.failed or f"against the run {gain}"
+        said = entry.result.failed or str(gain)
         if not entry.result.failed and entry.n_epochs < entry.result.arm.n_epochs:
             n_planned = entry.result.arm.n_epochs
             said = f"{said}; the time was up after {entry.n_epochs} of {n_planned} epochs"
@@ -136,17 +138,13 @@ class RaceResult:
             sentence=f"{option.name}: {said}.",
             noise_ratio=_finite(gain.movement),
             raw_change=_finite(-gain.nats),
-            curves={"A": [self.run_loss], "B": [self._curve(entry)]},
+            # from the epoch on at which the training began
+            curves={"A": [self.run_loss], "B": [[math.nan] * entry.first_epoch + own_loss]},
             cost_epochs=entry.cost_epochs,
             change_error=_finite(gain.error),
             accuracy_change=_finite(gain.accuracy),
             accuracy_error=_finite(gain.accuracy_error),
         )
-
-    @staticmethod
-    def _curve(entry: Entry) -> list[float]:
-        """Return the training loss, from the epoch on at which the training began."""
-        return [math.nan] * entry.first_epoch + [float(v) for v in entry.result.fixed_loss]
 
 
 def _finite(value: float) -> float | None:
@@ -167,35 +165,24 @@ class Judge:
         self.keeps_best = bool(
             lab.arguments.get("restore_best") or lab.arguments.get("early_stopping")
         )
-        self._at_the_end = self.loss
-        if not self.keeps_best:
-            self._expect_any_late_epoch(record)
-        self._record = record
-        self.movement = movement(np.asarray(record.fixed_loss, np.float64))
-
-    def _expect_any_late_epoch(self, record: TrainingRecord) -> None:
-        """Take the mean over the last quarter of the epochs: the last one may have been lucky."""
-        n_late = max(record.n_epochs // 4, 1)
-        of_two = self._of_two(record)
-        if of_two is None:
-            return
-        self.loss = self.loss + of_two[-n_late:].mean(axis=0) - of_two[-1]
-        self.is_right = record.val_correct[-n_late:].mean(axis=0)
-
-    def _of_two(self, record: TrainingRecord) -> Floats | None:
-        """Return what the record has of the cross-entropy: that with the next likeliest class."""
+        self._at_the_end, self._record = self.loss, record
+        # What the record has of the cross-entropy: that with the next likeliest class.
         margin = np.asarray(record.val_margin, np.float64)
-        is_known = margin.shape[1:] == self.loss.shape and len(margin) > 0
-        if not is_known or not np.isfinite(margin).all():
-            return None
-        return np.logaddexp(0.0, -margin)
+        is_known = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
+        self._of_two = np.logaddexp(0.0, -margin) if is_known else None
+        if self._of_two is not None and not self.keeps_best:
+            # the mean over the last quarter of the epochs: the last one may have been lucky
+            n_late = max(record.n_epochs // 4, 1)
+            self.loss = self.loss + self._of_two[-n_late:].mean(axis=0) - self._of_two[-1]
+            self.is_right = record.val_correct[-n_late:].mean(axis=0)
+        self.movement = movement(np.asarray(record.fixed_loss, np.float64))
 
     def enter_best_epoch(self) -> Entry | None:
         """Return what keeping the best epoch gains; other groups pick it than it is scored on.
 
         Needs no training. None where the run keeps it, or cannot tell.
         """
-        of_two, groups = self._of_two(self._record), np.unique(self.groups)
+        of_two, groups = self._of_two, np.unique(self.groups)
         if self.keeps_best or of_two is None or len(groups) < LEAST_GROUPS:
             return None
         folds = np.isin(self.groups, groups[::2])
@@ -268,15 +255,10 @@ def run_race(
     """Train with other settings, from first weights and with the schedule compressed.
 
     The defaults plus features, where the run has none, are fitted first, with 30 % of the budget;
-    then the defaults, with three quarters of the rest, and single changes, for at least 60 steps
-    each. No training has more epochs than the run. Keeping the best epoch needs no training.
-    Settings are adopted when their validation loss is lower than the run's, or their accuracy
-    higher, by two standard errors over groups (the defaults: by one) and the other is no worse, or,
-    if `may_calm`, when they halve the movement of the training loss and lose nothing. A single
-    change that does as well within a standard error proves its cause.
-
-    `causes` order the single changes. `allowed` are the arguments that may change; `say` gets a
-    line before each stage.
+    then the defaults, with three quarters of the rest, and single changes, in the order of
+    `causes`. What is adopted is said in `FluctuationReport.probe`; a calmer curve alone counts if
+    `may_calm`. A single change that does as well within a standard error proves its cause.
+    `allowed` are the arguments that may change; `say` gets a line before each stage.
     """
     if lab.validation is None:
         return RaceResult(None, (), (), "There are no validation windows to compare settings on.")
@@ -319,8 +301,14 @@ def run_race(
     ranked = sorted(entries.values(), key=lambda one: (one is not adopted, one.score))
     untried = tuple(one for one in options if one.name not in entries)
     run_loss = np.asarray(lab.record.fixed_loss, np.float64).tolist()
-    proofs = () if adopted is None else _proofs(adopted, good)
-    return RaceResult(adopted, tuple(ranked), untried, _note(adopted, ranked), run_loss, proofs)
+    proofs = [
+        one
+        for one in good
+        if adopted is not None and one.option.cause != SEVERAL and _is_as_good(one, adopted)
+    ]
+    proofs.sort(key=lambda one: one.score)
+    note = _note(adopted, ranked)
+    return RaceResult(adopted, tuple(ranked), untried, note, run_loss, tuple(proofs))
 
 
 def _share_out(
@@ -348,24 +336,18 @@ def _cost(lab: Lab, arms: Sequence[tuple[Option, Arm]]) -> float:
 def _arm(lab: Lab, option: Option, n_steps: float) -> Arm:
     """Return a training of an option of about so many steps, and no longer than the run.
 
-    What ends the run differently is trained from a state of the run, for the epochs that are left.
+    What ends the run differently is trained from the last state of the run with enough epochs after
+    it, for those epochs.
     """
-    start = _last_state(lab) if option.ends_run else None
-    if start is not None:
-        n_left = lab.n_epochs - lab.record.snapshots[start].epoch
-        return Arm(option.name, n_left, start=start)
+    snapshots = lab.record.snapshots if option.ends_run else []
+    for start in range(len(snapshots) - 1, 0, -1):
+        n_left = lab.n_epochs - snapshots[start].epoch
+        if n_left >= LEAST_END_EPOCHS:
+            return Arm(option.name, n_left, start=start)
     n_windows = len(lab.train.target)
     batch_size = {**lab.arguments, **option.change}.get("batch_size") or n_windows
     n_epochs = math.ceil(n_steps / -(-n_windows // batch_size))
     return Arm(option.name, min(max(n_epochs, 1), lab.n_epochs), change=option.change)
-
-
-def _last_state(lab: Lab) -> int | None:
-    """Return the last state of the run with enough epochs after it; None without one."""
-    for start in range(len(lab.record.snapshots) - 1, 0, -1):
-        if lab.n_epochs - lab.record.snapshots[start].epoch >= LEAST_END_EPOCHS:
-            return start
-    return None
 
 
 def _chosen(entries: Sequence[Entry]) -> Entry | None:
@@ -384,22 +366,16 @@ def _is_as_good(one: Entry, best: Entry) -> bool:
     return best.gain.nats - one.gain.nats <= best.gain.error
 
 
-def _proofs(adopted: Entry, entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Return the single changes that do as well as what was adopted: they name the cause."""
-    proofs = [one for one in entries if one.option.cause != SEVERAL and _is_as_good(one, adopted)]
-    return tuple(sorted(proofs, key=lambda one: one.score))
-
-
 def _note(adopted: Entry | None, entries: Sequence[Entry]) -> str:
     if adopted is not None:
         gain = adopted.gain
-        why = (
-            str(gain)
-            if adopted.does_better
-            else f"its training loss moves {gain.movement:.2g} times as much as the run's, and the"
-            " validation loss is no higher"
-        )
-        return f"With {adopted.option.name}: after {adopted.n_epochs} epochs {why}."
+        why = str(gain)
+        if not adopted.does_better:
+            why = (
+                f"the training loss moves {gain.movement:.2g} times as much as in the run, and the"
+                " validation loss is no higher"
+            )
+        return f"With {adopted.option.name}, after {adopted.n_epochs} epochs, {why}."
     if not entries:
         return "Not run: the budget allowed no training with other settings."
     best = entries[0]

@@ -43,36 +43,12 @@ def draw_history(
     path: str | Path | None = None,
     loss_unit: str = "nats",
 ) -> "Figure":
-    """Draw loss and accuracy of every epoch, unsmoothed.
+    """Draw loss and accuracy of every epoch, unsmoothed, and write the picture to `path` if given.
 
     The shaded band shows the 95 % range (1.96 binomial standard deviations) in which the accuracy
     of `n_val` independent windows scatters by sampling alone, around the local trend of the
-    validation accuracy. A curve inside its band is as calm as its validation set allows.
-
-    Parameters
-    ----------
-    history : History, mapping of lists, or iterable of mappings
-        As `FluctuationReport.from_history` takes it. Epochs without a number leave a gap.
-    n_val : int, optional
-        Independent validation windows; without it there is no band.
-    best_epoch : int, optional
-        Epoch, counted from 1, whose weights were kept; marked by a line.
-    path : str or Path, optional
-        Where to write the picture as well; the suffix chooses the format (png, svg, pdf).
-    loss_unit : str, default="nats"
-        What the loss is measured in; nats is cross entropy's. Empty where there is no unit.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Independent of pyplot: nothing to close, no window opens. A notebook shows it.
-
-    Raises
-    ------
-    ArgumentError
-        If the history cannot be read, see `FluctuationReport.from_history`.
-    EnvironmentProblemError
-        If matplotlib is not installed.
+    validation accuracy. A curve inside its band is as calm as its validation set allows. The figure
+    is independent of pyplot: nothing to close, no window opens.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -160,9 +160,6 @@ class FluctuationReport:
         data_facts : sequence of Cause, optional
             What the checks of the data found.
 
-        Returns
-        -------
-        FluctuationReport
 
         Raises
         ------
@@ -285,15 +282,8 @@ class FluctuationReport:
     def apply(self) -> Any:
         """Return an unfitted estimator with the settings that `probe` adopted.
 
-        Raises
-        ------
-        ArgumentError
-            If nothing was probed, or the model is not an estimator of ours.
-
-        Warns
-        -----
-        UserWarning
-            When nothing was adopted: the estimator is an unchanged one.
+        An ArgumentError if nothing was probed, or the model is not an estimator of ours; a warning
+        if nothing was adopted, so that the estimator is an unchanged one.
         """
         if self.origin is None and self.probes is not None and self.probes.repair:
             raise ArgumentError(
@@ -324,12 +314,7 @@ class FluctuationReport:
         Parameters
         ----------
         description : mapping
-            What `to_dict` returned.
-
-        Raises
-        ------
-        ArgumentError
-            If it is not a description of a report, or of a later version.
+            What `to_dict` returned; an ArgumentError if it is another or of a later version.
         """
         if not isinstance(description, Mapping):
             raise ArgumentError(
@@ -394,8 +379,7 @@ class FluctuationReport:
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Write a page: verdict, reasons, curves, causes, repair, probes and every figure behind.
 
-        One file that needs nothing but itself: no network, no scripts to be read, light or dark as
-        the reader's system is, and it prints.
+        One file that needs nothing but itself, light or dark as the reader's system is.
 
         Parameters
         ----------
@@ -406,16 +390,6 @@ class FluctuationReport:
         ------
         OutputError
             If the file cannot be written.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> report = FluctuationReport.from_history({"loss": [1 / t for t in range(1, 41)]})
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     report.to_html(f"{folder}/report.html")
-        ...     Path(folder, "report.html").read_text().startswith("<!DOCTYPE html>")
-        True
         """
         from sensorseq.fluctuation.report.page import make_page
 

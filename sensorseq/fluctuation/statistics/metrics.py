@@ -54,8 +54,7 @@ def check_series(values: ArrayLike, minimum: int, name: str = "values") -> Float
 def softened_log(loss: ArrayLike, log_classes: float) -> Floats:
     """Return ``log(loss + 0.1 ln K)``: relative at an ordinary loss, flat at a vanishing one.
 
-    The plain logarithm turns ripples of a loss that is practically zero into wild noise. `loss` is
-    a cross-entropy in nats, `log_classes` the ``ln K`` that a guess among K classes costs.
+    The plain logarithm turns ripples of a loss that is practically zero into wild noise.
     """
     series = check_series(loss, 0, "loss")
     softened = series + 0.1 * log_classes
@@ -171,9 +170,8 @@ def _running_median(series: Floats, width: int) -> Floats:
 def burn_in(log_loss: ArrayLike) -> int:
     """Return how many first epochs are still the initial descent, and tell nothing about noise.
 
-    Until the robust slope over ``max(5, E / 8)`` epochs has lost half of its initial steepness; at
-    least ``max(3, 0.1 E)`` epochs and at most ``E / 3`` of the E epochs. `log_loss` is
-    `softened_log` of the training loss.
+    Until the robust slope of the `softened_log` loss over ``max(5, E / 8)`` epochs has lost half of
+    its initial steepness; at least ``max(3, 0.1 E)`` and at most ``E / 3`` of the E epochs.
     """
     series = check_series(log_loss, 0, "log_loss")
     n_epochs = len(series)
@@ -206,9 +204,8 @@ def high_frequency_noise(values: ArrayLike) -> float:
 def mean_noise(values: ArrayLike) -> float:
     """Return the noise from epoch to epoch by a mean, which leaps in a few epochs move as well.
 
-    ``sqrt(pi / 2) * mean(abs(d)) / sqrt(6)`` with the second differences d. For white noise this is
-    its standard deviation, as `high_frequency_noise`; that one, a median, is blind to a model that
-    is calm most of the time and now and then thrown off. Unit of `values`; needs three epochs.
+    ``sqrt(pi / 2) * mean(abs(d)) / sqrt(6)`` with the second differences d; `high_frequency_noise`,
+    a median, is blind to a model that is calm most of the time and now and then thrown off.
     """
     return float(mean_noise_of_differences(np.diff(check_series(values, 3), 2)))
 
@@ -221,9 +218,8 @@ def mean_noise_of_differences(second_differences: Floats) -> Floats:
 def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
     """Return the standard deviation about the local trend, slow waves included.
 
-    Root mean square of ``y - local_trend(y)``, divided by what smoothing takes from white noise, so
-    that white noise of any length gives its own standard deviation. Not robust, so that it suits an
-    accuracy, whose few possible values make a median jump. Needs five epochs.
+    Divided by what smoothing takes from white noise. Not robust, so that it suits an accuracy,
+    whose few possible values make a median jump. Needs five epochs.
     """
     series = check_series(values, 5)
     trend, kept = loess(series, window)
@@ -233,10 +229,9 @@ def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
 def noise_change(values: ArrayLike) -> tuple[float, float]:
     """Return whether the noise grows or shrinks: ratio of late to early noise, and its z score.
 
-    The ratio is `high_frequency_noise` of the second half over that of the first. The score is the
-    Mann-Kendall trend test (M. Kendall, 1975) of ``abs(d_t)``, the second differences, averaged
-    over the three subsequences in which no two share an epoch; beyond -2 the noise is falling,
-    beyond 2 rising. Needs 12 epochs.
+    The score is the Mann-Kendall trend test (M. Kendall, 1975) of ``abs(d_t)``, the second
+    differences, averaged over the three subsequences in which no two share an epoch; beyond -2 the
+    noise is falling, beyond 2 rising. Needs 12 epochs.
     """
     series = check_series(values, 12)
     half = len(series) // 2
@@ -254,10 +249,10 @@ def noise_change(values: ArrayLike) -> tuple[float, float]:
 def excess_plateau_loss(loss: ArrayLike, averaged_loss: float, decay: float) -> float:
     """Return how much loss the noise of the weights costs: mean of the raw less the averaged ones.
 
-    `loss` is that of a fixed set of windows after each epoch, `averaged_loss` that of the same
-    windows under an exponential average of the weights (B. T. Polyak, A. B. Juditsky, 1992), of
-    `decay` per epoch. The raw losses are averaged with the same weights, over the plateau alone:
-    along a descent the average lags. NaN where the plateau holds less than half of the average.
+    `averaged_loss` is that of the windows of `loss` under an exponential average of the weights (B.
+    T. Polyak, A. B. Juditsky, 1992), of `decay` per epoch. The raw losses are averaged with the
+    same weights, over the plateau alone: along a descent the average lags. NaN where the plateau
+    holds less than half of the average.
     """
     series = check_series(loss, 1, "loss")
     plateau = series[plateau_start(series) :]
@@ -302,9 +297,9 @@ def divergence_epoch(
 ) -> int | None:
     """Return the index of the epoch at which a loss diverges, or None.
 
-    The first epoch whose loss is NaN or infinite, or the first of `n_epochs` neighbours whose loss
-    is above `factor` times that of the first epoch and above `least`, such as the loss of a guess:
-    a model trained before starts near zero. One bad epoch is a spike.
+    The first whose loss is NaN or infinite, or the first of `n_epochs` neighbours whose loss is
+    above `factor` times that of the first epoch and above `least`, such as the loss of a guess: a
+    model trained before starts near zero. One bad epoch is a spike.
     """
     series = np.asarray(loss, np.float64)
     broken = np.flatnonzero(~np.isfinite(series))
@@ -321,11 +316,7 @@ def divergence_epoch(
 
 
 def binomial_sd(accuracy: float, n_windows: int) -> float:
-    """Return ``sqrt(p (1 - p) / n)``: how far the accuracy of n independent windows may scatter.
-
-    A fraction, 0 to 0.5. Windows drawn anew scatter by this much around the true accuracy p. One
-    fixed set of windows scatters less from epoch to epoch, for most windows never change sides.
-    """
+    """Return ``sqrt(p (1 - p) / n)``: how far the accuracy of n independent windows may scatter."""
     if n_windows < 1:
         raise ArgumentError(f"n_windows={n_windows}; expected at least 1.")
     if not 0 <= accuracy <= 1:
@@ -348,20 +339,12 @@ def expected_maximum(n_draws: float) -> float:
 
 
 def selection_bias(noise_sd: float, n_epochs: int) -> float:
-    """Return how far the best of n epochs lies above their mean by luck alone.
-
-    ``noise_sd * expected_maximum(n_epochs)``, in the unit of `noise_sd`, the standard deviation
-    about the trend. Neighbours that correlate by 0.5 lower it by 5 % only.
-    """
+    """Return how far the best of n epochs lies above their mean by luck alone."""
     return noise_sd * expected_maximum(n_epochs)
 
 
 def chance_limit(chance: float, n_windows: int | None, z: float = 1.645) -> float:
-    """Return the accuracy that guessing stays below in 95 of 100 epochs, as a fraction.
-
-    ``p + z sqrt(p (1 - p) / n)``, and never closer to p than one window; p itself, the accuracy of
-    always answering the most frequent class, where the number of windows is None.
-    """
+    """Return the accuracy that guessing stays below in 95 of 100 epochs."""
     if n_windows is None:
         return chance
     spread = max(z * binomial_sd(chance, n_windows), 1 / n_windows)
@@ -412,10 +395,10 @@ def sampling_band(accuracy: Floats, n_windows: int) -> tuple[Floats, Floats]:
 def guess_count(accuracy: ArrayLike) -> int | None:
     """Return the n of which every accuracy is a multiple of 1/n, or None if that is not clear.
 
-    Rounding to the digits that the fractions have is allowed for, and to float32 in any case; NaN
-    is left out. It is the smallest such n, at most `LARGEST`, of which the true count can be a
-    multiple. None where there are fewer than `LEAST_VALUES` different values, another count that is
-    no multiple of it fits as well, or so many would fit by chance (probability above 0.01).
+    Rounding to the digits that the fractions have, and to float32, is allowed for. It is the
+    smallest such n, at most `LARGEST`. None where there are fewer than `LEAST_VALUES` different
+    values, another count that is no multiple of it fits as well, or so many would fit by chance
+    (probability above 0.01).
     """
     values = np.asarray(accuracy, np.float64)
     values = np.unique(values[np.isfinite(values)])
@@ -458,10 +441,9 @@ def block_bootstrap(
     """Return a statistic of resamples of a series whose neighbours may correlate.
 
     Stationary bootstrap (D. N. Politis, J. P. Romano, 1994): blocks of random length,
-    ``ceil(n^(1/3))`` epochs on average, glued until the series is as long as before. Rows of a
-    matrix are drawn whole. `statistic` maps resamples, along the first axis, to one value each. The
-    seed is fixed, so that one history gives one report; of very long series fewer are drawn, at
-    least 100.
+    ``ceil(n^(1/3))`` epochs on average, glued until the series is as long as before. `statistic`
+    maps resamples, along the first axis, to one value each. The seed is fixed, so that one history
+    gives one report; of very long series fewer are drawn, at least 100.
     """
     series = np.asarray(values, np.float64)
     n = len(series)
@@ -500,10 +482,9 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 0) -> NullTest:
     """Test whether units change together: variance of their sum, against shifted units.
 
-    ``mean_t(sum_u(d_ut)^2)`` of changes of shape (n_changes, n_units). Under the null every unit's
-    series is rotated in time by a random offset of its own: each keeps its rate and its pattern of
-    changes, only that they happen in the same epochs is destroyed. p is one-sided, for moving
-    together. Of very many changes fewer rotations are drawn, at least 100.
+    ``mean_t(sum_u(d_ut)^2)`` of changes (n_changes, n_units). Under the null every unit's series is
+    rotated in time by a random offset of its own. p is one-sided, for moving together. Of very many
+    changes fewer rotations are drawn, at least 100.
     """
     change = np.asarray(changes, np.float64)
     n_changes, n_units = change.shape

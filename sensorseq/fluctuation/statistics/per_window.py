@@ -159,11 +159,7 @@ class AccuracyVariance(NamedTuple):
 
 
 def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> AccuracyVariance:
-    """Split the variance of an accuracy into that of its windows, its groups and the rest.
-
-    At least two epochs, from the end of the initial descent on: a rising accuracy would count as
-    windows that move together.
-    """
+    """Split the variance of an accuracy into that of its windows, its groups and the rest."""
     change = _changes(correct)
     n_windows = change.shape[1]
     scale = 2 * n_windows**2
@@ -187,10 +183,9 @@ def common_mode_test(
 ) -> NullTest:
     """Test whether windows, or groups, flip in the same epochs more than chance lets them.
 
-    `circular_shift_test` with R, or R_g where groups are given, as the value and its null. Small
-    validation sets whose windows flip independently give R near 1 whatever their size; recordings
-    that flip as blocks give R far above 1 and R_g near 1; a model that jumps as a whole raises
-    both. With few groups the test sees nothing: see `MIN_GROUPS`.
+    `circular_shift_test` with R, or R_g where groups are given, as the value. Recordings that flip
+    as blocks give R far above 1 and R_g near 1; a model that jumps as a whole raises both. With few
+    groups the test sees nothing: see `MIN_GROUPS`.
     """
     change = _changes(correct)
     units = change if groups is None else _by_group(change, groups)
@@ -207,10 +202,7 @@ def flip_rates(correct: ArrayLike) -> Floats:
 
 
 def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
-    """Return what part of all flips the most restless `share` of the windows carry; 0 if none.
-
-    All windows alike give `share` itself, a few that always flip give 1.
-    """
+    """Return what part of all flips the most restless `share` of the windows carry; 0 if none."""
     sorted_rates = np.sort(np.asarray(rates, np.float64))[::-1]
     n_top = max(int(np.ceil(share * len(sorted_rates))), 1)
     total = float(sorted_rates.sum())
@@ -237,9 +229,8 @@ def cross_fit(
     """Return what the best epoch is worth without the luck of picking it.
 
     The epoch with the best mean `score` (`correct` when not given) over a random half of the
-    windows, or of the groups, is evaluated on the other half, and the other way round; averaged
-    over halvings. Epochs that tie count alike. Choosing on half of the windows is a little worse
-    than on all: the accuracy errs to the low side.
+    windows, or of the groups, is evaluated on the other half, and the other way round. Epochs that
+    tie count alike. Choosing on half of the windows errs to the low side.
     """
     right = np.asarray(correct, np.float64)
     judged = right if score is None else np.asarray(score, np.float64)

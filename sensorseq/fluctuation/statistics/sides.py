@@ -67,8 +67,7 @@ class SteadyNoise:
 def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> SteadyNoise:
     """Measure the noise of a column and keep it as a statistic, where there is enough.
 
-    Second differences that hold an epoch right after a scheduled rise of the learning rate are left
-    out.
+    Second differences with an epoch right after a scheduled rise of the learning rate are left out.
     """
     loss, epochs = run.settled(name), run.settled_epochs(name)
     if len(loss) < limits.MIN_DIFFERENCES + 2:

@@ -320,11 +320,10 @@ def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_S
 
 
 def generalization(run: Run, roughness: Roughness) -> list[Statement]:
-    """Say whether validation gets worse while training gets better; first of all what matters most.
+    """Say whether validation gets worse while training gets better.
 
-    Counted from the lowest validation loss, wherever it lies: a run can overfit from its first
-    epoch on, long before early stopping ends it. The lowest of many noisy values is low by luck
-    too; that share does not count.
+    Counted from the lowest validation loss: a run can overfit from its first epoch on, long before
+    early stopping ends it. The lowest of many noisy values is low by luck too; that does not count.
     """
     if run.validates_one_class:
         return [say("one_class")]
@@ -447,8 +446,7 @@ def kept(run: Run) -> list[Statement]:
 def _worth(run: Run, index: int) -> list[Statement]:
     """Return the accuracy of an epoch that is picked on other windows than it is scored on.
 
-    Nothing of a last epoch, which nobody picked, nor of few windows or groups: halves of them pick
-    so much worse than all that the figure would be too low.
+    Nothing of a last epoch, which nobody picked, nor of few windows or groups.
     """
     record = run.followed
     if record is None or index == run.n_epochs - 1:
