@@ -406,10 +406,9 @@ def probe_module(
 ) -> FluctuationReport:
     """Train a custom module, and report whether and why its run fluctuates.
 
-    The module is trained for `max_epochs` by your optimizer, in plain epochs over shuffled batches.
-    The run is recorded and judged like a fit of an estimator. Then it is trained again with other
-    settings, to find those that do better, see `FluctuationReport.probe`. The generators of torch,
-    numpy and Python are left as they were.
+    The module is trained by your optimizer, in plain epochs over shuffled batches. The run is
+    recorded and judged like a fit of an estimator. Then it is trained again with other settings, to
+    find those that do better, see `FluctuationReport.probe`.
 
     Parameters
     ----------

@@ -237,13 +237,8 @@ def _take(findings: Findings, result: RaceResult) -> None:
         if one.cause != SEVERAL
     ]
     findings.proofs[:0] = [
-        Proof(
-            one.option.cause,
-            one.option.finding,
-            one.option.change,
-            f"With this change alone, {one.gain}.",
-        )
-        for one in result.proofs
+        Proof(of.cause, of.finding, of.change, f"With this change alone, {gain}.")
+        for of, gain in ((one.option, one.gain) for one in result.proofs)
     ]
     raced = {proof.cause for proof in findings.proofs}
     findings.proofs += [
