@@ -120,11 +120,6 @@ def test_local_trend_ignores_wild_epochs():
 # --- events -------------------------------------------------------------------------------------
 
 
-@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_drawdown_is_the_fall_from_the_best_epoch_to_the_last(values):
-    assert metrics.final_drawdown(values) == max(values) - values[-1]
-
-
 def test_spikes_are_found_where_they_were_planted():
     values = white_noise(100, 0.05)
     values[[40, 77]] += 3
@@ -250,8 +245,6 @@ def test_bootstrap_interval_covers_the_truth_about_as_often_as_it_says():
         (lambda: metrics.high_frequency_noise([1.0, 2.0]), "at least 3"),
         (lambda: metrics.theil_sen_slope(np.zeros((2, 2))), r"shape \(2, 2\)"),
         (lambda: metrics.softened_log([-5.0], 1.0), "cross-entropy"),
-        (lambda: metrics.binomial_sd(85, 20), "fraction"),
-        (lambda: metrics.binomial_sd(0.85, 0), "n_windows=0"),
     ],
 )
 def test_bad_input_is_named(call, says):
@@ -293,8 +286,10 @@ def test_averaged_weights_save_the_loss_of_the_noise_on_a_parabola():
     averaged = 1 + float((average**2).sum() / 2)
     # Raw: 50 * 0.01 / 2. Of the average: times 0.1 / 1.9.
     expected = 0.25 * (1 - 0.1 / 1.9)
-    assert metrics.excess_plateau_loss(loss, averaged, 0.9) == pytest.approx(expected, rel=0.1)
-    assert math.isnan(metrics.excess_plateau_loss(np.linspace(2, 1, 40), 1.0, 0.9))
+    excess, (low, high) = metrics.excess_plateau_loss(loss, averaged, 0.9)
+    assert excess == pytest.approx(expected, rel=0.1)
+    assert low < excess < high
+    assert math.isnan(metrics.excess_plateau_loss(np.linspace(2, 1, 40), 1.0, 0.9)[0])
 
 
 @pytest.mark.parametrize("n", [5, 20, 100])

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.causes.foreign_words import in_foreign_words
 from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.statistics import metrics
 from sensorseq.fluctuation.statistics.columns import Floats, check_count
 from sensorseq.history import History
 from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, TrainingRecord
@@ -21,11 +22,12 @@ Ints = NDArray[np.int64]
 class Judged(NamedTuple):
     """How a model does on N windows.
 
-    Losses are cross-entropies in nats; a margin is the logit of the window's class less the largest
-    other one.
+    The loss is the mean cross-entropy in nats; a margin is the logit of the window's class less the
+    largest other one.
     """
 
-    losses: Floats
+    loss: float
+    accuracy: float
     predicted: NDArray[np.intp]
     margin: Floats
     n_classes: int
@@ -63,10 +65,10 @@ def judge_logits(logits: ArrayLike, y: Ints, name: str) -> Judged:
     own, others = columns[rows, y], columns.copy()
     others[rows, y] = -np.inf
     with np.errstate(invalid="ignore", over="ignore"):  # a model that has diverged
-        top = columns.max(axis=1, keepdims=True)
-        losses = np.log(np.exp(columns - top).sum(axis=1)) + top[:, 0] - own
+        loss = float(metrics.cross_entropy(columns, y).mean())
         margin = own - others.max(axis=1)
-    return Judged(losses, columns.argmax(axis=1), margin, n_classes)
+    predicted = columns.argmax(axis=1)
+    return Judged(loss, float(np.mean(predicted == y)), predicted, margin, n_classes)
 
 
 def class_codes(y: ArrayLike, name: str) -> Ints:
@@ -137,8 +139,13 @@ class ForeignRun:
         self.n_classes = judged.n_classes
         self._val_predicted.append(judged.predicted[self._val_rows].astype(np.uint16))
         self._val_margin.append(_to_half(judged.margin[self._val_rows]))
-        accuracy = float(np.mean(judged.predicted == target))
-        return {"val_loss": float(judged.losses.mean()), "val_accuracy": accuracy}
+        return {"val_loss": judged.loss, "val_accuracy": judged.accuracy}
+
+    def judge_fixed(self, logits: ArrayLike, y: Ints) -> tuple[float, float]:
+        """Return the loss and the accuracy of the fixed subset."""
+        judged = judge_logits(logits, y, "outputs of the model")
+        self.n_classes = judged.n_classes
+        return judged.loss, judged.accuracy
 
     def end_epoch(
         self,

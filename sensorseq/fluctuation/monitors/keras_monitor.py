@@ -12,7 +12,6 @@ from sensorseq.fluctuation.monitors.foreign_run import (
     ForeignRun,
     Monitor,
     class_codes,
-    judge_logits,
 )
 from sensorseq.fluctuation.statistics.columns import Floats, check_count
 
@@ -149,10 +148,8 @@ class KerasMonitor(Monitor):
 
         Parameters
         ----------
-        epoch : int
-            From 0.
-        logs : mapping, optional
-            Figures of Keras.
+        epoch, logs
+            From 0, and the figures of Keras.
         """
         from keras import ops  # type: ignore[import-not-found]
 
@@ -165,10 +162,8 @@ class KerasMonitor(Monitor):
 
         Parameters
         ----------
-        batch : int
-            From 0, within the epoch.
-        logs : mapping, optional
-            Figures of Keras.
+        batch, logs
+            From 0, within the epoch, and the figures of Keras.
         """
         if logs and "loss" in logs:
             self._means.append((batch + 1, float(logs["loss"])))
@@ -178,10 +173,8 @@ class KerasMonitor(Monitor):
 
         Parameters
         ----------
-        epoch : int
-            From 0.
-        logs : mapping, optional
-            Figures of Keras.
+        epoch, logs
+            From 0, and the figures of Keras.
         """
         logs = logs or {}
         row = _figures(logs)
@@ -200,9 +193,7 @@ class KerasMonitor(Monitor):
         if self._fixed is None:
             return np.nan, np.nan
         X, y = self._fixed
-        judged = judge_logits(self._logits(X), y, "outputs of the model")
-        self._run.n_classes = judged.n_classes
-        return float(judged.losses.mean()), float(np.mean(judged.predicted == y))
+        return self._run.judge_fixed(self._logits(X), y)
 
     def _logits(self, X: Any) -> Floats:
         """Return what the model says of windows, as logits or log-probabilities (N, K)."""
@@ -232,9 +223,8 @@ class KerasMonitor(Monitor):
         ends, means = np.array(self._means, np.float64).T
         n_steps = int(ends[-1])
         sizes = np.ones(n_steps)
-        is_known = False
+        is_known = self._batch_size is not None and self._n_train is not None
         if self._batch_size is not None and self._n_train is not None:
-            is_known = True
             sizes[:] = self._batch_size
             sizes[-1] = min(self._n_train - (n_steps - 1) * self._batch_size, self._batch_size)
         done = sizes.cumsum()[ends.astype(int) - 1]

@@ -20,7 +20,6 @@ from sensorseq.fluctuation.monitors.foreign_run import (
     ForeignRun,
     Monitor,
     TrainMargins,
-    judge_logits,
 )
 from sensorseq.fluctuation.statistics.columns import Floats, check_count
 
@@ -541,8 +540,7 @@ class TorchMonitor(Monitor):
                 for args, kwargs, y in self._fixed
             ]
         columns, target = (_array(torch.cat(part)) for part in zip(*parts, strict=True))
-        judged = judge_logits(columns, target, "outputs of the model")
-        return float(judged.losses.mean()), float(np.mean(judged.predicted == target))
+        return self._run.judge_fixed(columns, target)
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:

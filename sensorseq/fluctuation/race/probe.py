@@ -25,9 +25,10 @@ from sensorseq.fluctuation.causes.cause import (
 )
 from sensorseq.fluctuation.causes.rank import in_order, join, with_unknown
 from sensorseq.fluctuation.causes.table import UNKNOWN
-from sensorseq.fluctuation.race.arm import Findings, Floats, Lab, LabWindows, Proof, Purse
+from sensorseq.fluctuation.race.arm import Findings, Lab, LabWindows, Proof, Purse
 from sensorseq.fluctuation.race.options import SEVERAL
 from sensorseq.fluctuation.race.race import RaceResult, run_race
+from sensorseq.fluctuation.statistics import metrics
 from sensorseq.fluctuation.statistics.run import plural
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.randomness import isolated_generators
@@ -430,16 +431,11 @@ def _outputs(module: nn.Module, data: TrainingData, parts: Sequence[Tensor]) -> 
 
 
 def _figures(one: NDArray[Any], other: NDArray[Any], target: NDArray[np.int64]) -> str:
+    losses = [metrics.cross_entropy(x.astype(np.float64), target).mean() for x in (one, other)]
     n_moved = int((one.argmax(axis=1) != other.argmax(axis=1)).sum())
     classes = f"the class of {n_moved}" if n_moved else "no class"
     return (
         f"{classes} of {plural(len(one), 'validation window')} changed and the cross-entropy was"
-        f" {_cross_entropy(one, target):.6g} and {_cross_entropy(other, target):.6g} nats, outputs"
-        f" differ by up to {np.nanmax(np.abs(one - other)):.2g}"
+        f" {losses[0]:.6g} and {losses[1]:.6g} nats, outputs differ by up to"
+        f" {np.nanmax(np.abs(one - other)):.2g}"
     )
-
-
-def _cross_entropy(outputs: NDArray[Any], target: NDArray[np.int64]) -> float:
-    shifted: Floats = outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True)
-    total = np.log(np.exp(shifted).sum(axis=1))
-    return float((total - shifted[np.arange(len(target)), target]).mean())

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 from scipy.stats import t as student_t
 
 from sensorseq.fluctuation.causes.cause import Cause, Trial
@@ -203,7 +202,7 @@ class Judge:
         n = len(self.target)
         if outputs is None or not np.isfinite(outputs).all():
             return np.full(n, math.log(self.n_classes)), np.full(n, 1 / self.n_classes)
-        loss = logsumexp(outputs, axis=1) - outputs[np.arange(n), self.target]
+        loss = metrics.cross_entropy(outputs, self.target)
         return loss, (outputs.argmax(axis=1) == self.target).astype(np.float64)
 
     def enter(self, option: Option, result: ArmResult, cost_epochs: float) -> Entry:

@@ -55,7 +55,10 @@ def write_report(
         *_what_to_do(report, command),
         # where all were rejected nothing was suspected to begin with
         *(_causes(report.families) if not_rejected(report) else ()),
-        *_answers(report),
+        *(
+            _Block(6, 5, _wrap(part.label, part.text), "explanation" if part.statement else "")
+            for part in answer(report)[1:]
+        ),
     ]
     is_fine = report.verdict == "normal" and report.generalization is None
     height = _CALM_HEIGHT if is_fine and not report.causes else _HEIGHT
@@ -155,14 +158,6 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
             if is_first and cause.evidence.split():
                 blocks.append(_Block(4, 1, _wrap("", cause.evidence, indent=_INDENT + 2)))
     return blocks
-
-
-def _answers(report: FluctuationReport) -> list[_Block]:
-    _, longer, kept = answer(report)
-    return [
-        _Block(6, 5, _wrap(part.label, part.text), "explanation" if part.statement else "")
-        for part in (longer, kept)
-    ]
 
 
 def _headline(rank: str, cause: Cause) -> str:

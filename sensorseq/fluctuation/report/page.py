@@ -7,8 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from markupsafe import Markup
-
 from sensorseq.fluctuation.causes.cause import Cause, Probes, Trial, hidden_cause
 from sensorseq.fluctuation.causes.table import FAMILIES, UNKNOWN
 from sensorseq.fluctuation.report.curves import draw_curves
@@ -84,7 +82,6 @@ _WORDS = {
     "val_effective_windows": "windows that move independently",
 }
 _POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
-_WIDTH, _HEIGHT = 96, 14
 
 
 def make_page(report: FluctuationReport, command: Command | None = None) -> str:
@@ -123,6 +120,10 @@ def describe(
     empty.
     """
     answers, still_open = answer(report), limits(report)
+    words = doubt = _VERDICTS.get(report.verdict, "")
+    if hidden_cause(report.verdict, report.causes) is not None:
+        doubt = "The curve is calm, but a setting may cost accuracy."
+    doubt = _DOUBTS.get(report.generalization or "", doubt)
     steps = list_steps(report, command)
     repeated = {name for step in steps for name in step.arguments}
     of_cause, _ = place_figures(report)
@@ -131,7 +132,7 @@ def describe(
         "copied": copied,
         "sizes": sizes(report),
         "verdict": banner_words(report),
-        "verdict_words": _verdict_words(report),
+        "verdict_words": doubt if report.verdict == "normal" else words,
         "colour": colour_of(report),
         "answers": answers,
         "explanation": [part for part in remaining(report, answers) if part not in still_open],
@@ -181,13 +182,6 @@ def colour_of(report: FluctuationReport) -> str:
     may_cost = hidden_cause(report.verdict, report.causes) is not None
     is_doubtful = report.generalization is not None or may_cost
     return "wait" if colour == "good" and is_doubtful else colour
-
-
-def _verdict_words(report: FluctuationReport) -> str:
-    doubt = _DOUBTS.get(report.generalization or "")
-    if doubt is None and hidden_cause(report.verdict, report.causes) is not None:
-        doubt = "The curve is calm, but a setting may cost accuracy."
-    return doubt if doubt and report.verdict == "normal" else _VERDICTS.get(report.verdict, "")
 
 
 def _card(cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str]) -> dict[str, Any]:
@@ -247,7 +241,6 @@ def _race(probes: Probes) -> dict[str, Any]:
 
 
 def _row(number: int, trial: Trial) -> dict[str, Any]:
-    accuracy, error = trial.accuracy_change, trial.accuracy_error
     row: dict[str, Any] = {
         "name": trial.name,
         "outcome": trial.outcome,
@@ -258,13 +251,12 @@ def _row(number: int, trial: Trial) -> dict[str, Any]:
     if trial.raw_change is None or trial.change_error is None:
         sentence = trial.sentence.removeprefix(f"{trial.name}: ")
         return {**row, "sentence": sentence[:1].upper() + sentence[1:]}
-    ratio = trial.noise_ratio
+    accuracy, error, ratio = trial.accuracy_change, trial.accuracy_error or 0.0, trial.noise_ratio
+    points = "" if accuracy is None else f"{100 * accuracy:+.1f} ± {100 * error:.1f}"
     return {
         **row,
         "gain": f"{-trial.raw_change:+.2f} ± {trial.change_error:.2f}",
-        "accuracy": ""
-        if accuracy is None
-        else f"{100 * accuracy:+.1f} ± {100 * (error or 0.0):.1f}",
+        "accuracy": points,
         "movement": "" if ratio is None or not math.isfinite(ratio) else f"x{ratio:.2g}",
     }
 
@@ -321,11 +313,8 @@ def _table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
             "what": _words_of(name),
             "measured": _in_units(name, part.value, part.unit),
             "floor": _floor(name, part),
-            "cells": [
-                Markup(_range(part)),
-                *[_interval(name, part)] * with_interval,
-                *[_p(part)] * with_p,
-            ],
+            "range": _range(part),
+            "cells": [*[_interval(name, part)] * with_interval, *[_p(part)] * with_p],
         }
         for name, part in statistics.items()
     ]
@@ -348,39 +337,20 @@ def _interval(name: str, statistic: Statistic) -> str:
 
 
 def _p(statistic: Statistic) -> str:
-    if statistic.p is None:
-        return ""
-    return f"{statistic.p:.3f}" if statistic.p >= 0.001 else "< 0.001"
+    p = statistic.p
+    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
-def _range(statistic: Statistic) -> str:
-    """Return a small picture: the value as a dot, its interval as a bar, its floor as a line."""
-    numbers = [
-        number
-        for number in (statistic.value, statistic.low, statistic.high, statistic.floor)
-        if number is not None and math.isfinite(number)
-    ]
-    if (statistic.floor is None and statistic.low is None) or not math.isfinite(statistic.value):
-        return ""
-    low, high = min(0.0, *numbers), max(0.0, *numbers)
-    span = (high - low) or 1.0
-
-    def x(number: float) -> str:
-        return f"{5 + (number - low) / span * (_WIDTH - 10):.1f}"
-
-    middle = _HEIGHT / 2
-    parts = [f'<line x1="5" x2="{_WIDTH - 5}" y1="{middle:g}" y2="{middle:g}"/>']
-    if statistic.low is not None and statistic.high is not None:
-        ends = f'x1="{x(statistic.low)}" x2="{x(statistic.high)}"'
-        parts.append(f'<line class="span" {ends} y1="{middle:g}" y2="{middle:g}"/>')
-    if statistic.floor is not None and math.isfinite(statistic.floor):
-        at = x(statistic.floor)
-        parts.append(f'<line class="floor" x1="{at}" x2="{at}" y1="1" y2="{_HEIGHT - 1}"/>')
-    parts.append(f'<circle cx="{x(statistic.value)}" cy="{middle:g}" r="3.5"/>')
-    return (
-        f'<svg class="range" viewBox="0 0 {_WIDTH} {_HEIGHT}" aria-hidden="true">'
-        f"{''.join(parts)}</svg>"
-    )
+def _range(statistic: Statistic) -> dict[str, str]:
+    """Return where value, interval and floor stand in a small picture, 96 pixels wide."""
+    names = ("value", "low", "high", "floor")
+    known = {name: one for name in names if (one := getattr(statistic, name)) is not None}
+    known = {name: one for name, one in known.items() if math.isfinite(one)}
+    if "value" not in known or (statistic.floor is None and statistic.low is None):
+        return {}
+    low = min(0.0, *known.values())
+    span = max(0.0, *known.values()) - low or 1.0
+    return {name: f"{5 + (one - low) / span * 86:.1f}" for name, one in known.items()}
 
 
 def _digits(value: float) -> str:

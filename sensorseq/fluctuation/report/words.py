@@ -110,11 +110,11 @@ def not_rejected(report: "FluctuationReport") -> list[Cause]:
 
 
 def _proof(report: "FluctuationReport") -> str:
-    if any(cause.grade == "repaired" for cause in report.causes):
+    grades = {cause.grade for cause in report.causes}
+    if "repaired" in grades:
         return f"repaired: {GRADES['repaired']}"
-    if any(cause.grade == "proved" for cause in report.causes):
-        return "proved: better than the run"
-    return "better than the run; no single cause is proved"
+    proved = "proved: better than the run"
+    return proved if "proved" in grades else "better than the run; no single cause is proved"
 
 
 @dataclass(frozen=True)
@@ -266,6 +266,19 @@ class Answer:
     statement: Statement | None = None  # of the report, that it quotes
 
 
+_NORMAL = {
+    "diverged": "No. Training broke down.",
+    "not_learning": "No. However calm it looks, nothing useful is being learned.",
+    "too_short_to_tell": "It cannot be told yet.",
+}
+_LONGER = {
+    "diverged": "No. What comes after a breakdown does not recover by itself.",
+    "not_learning": "Hardly: a setting or the data has to change first.",
+    "too_short_to_tell": f"Train longer: {MIN_EPOCHS} epochs after the initial descent are needed"
+    " to judge.",
+}
+
+
 def banner_words(report: "FluctuationReport") -> str:
     """Return the verdict in words, with its severity, and whether it generalizes."""
     words = report.verdict.replace("_", " ")
@@ -316,20 +329,12 @@ def _normal(report: "FluctuationReport") -> str:
     if report.verdict == "fluctuating":
         how = {"mild": "somewhat ", "strong": "much "}.get(report.severity or "", "")
         return f"No. It moves {how}more than a healthy run does."
-    return {
-        "diverged": "No. Training broke down.",
-        "not_learning": "No. However calm it looks, nothing useful is being learned.",
-        "too_short_to_tell": "It cannot be told yet.",
-    }.get(report.verdict, "See the verdict.")
+    return _NORMAL.get(report.verdict, "See the verdict.")
 
 
 def _more_epochs(report: "FluctuationReport") -> Statement | str:
-    if report.verdict == "diverged":
-        return "No. What comes after a breakdown does not recover by itself."
-    if report.verdict == "not_learning":
-        return "Hardly: a setting or the data has to change first."
-    if report.verdict == "too_short_to_tell":
-        return f"Train longer: {MIN_EPOCHS} epochs after the initial descent are needed to judge."
+    if report.verdict in _LONGER:
+        return _LONGER[report.verdict]
     if report.generalization == "overfitting":
         return "No. It has been getting worse on the validation windows, beyond luck."
     if report.verdict == "fluctuating":
@@ -345,11 +350,9 @@ def _more_epochs(report: "FluctuationReport") -> Statement | str:
 
 
 def _kept(report: "FluctuationReport") -> Statement:
-    if found := of_topic(report.statements, "kept"):
-        return found[0]
-    if report.best_epoch is None:
-        return say("kept_unknown")
-    return say("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
+    kept = say("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
+    kept = say("kept_unknown") if report.best_epoch is None else kept
+    return next(iter(of_topic(report.statements, "kept")), kept)
 
 
 def limits(report: "FluctuationReport") -> list[str]:
@@ -357,18 +360,12 @@ def limits(report: "FluctuationReport") -> list[str]:
     still_open = of_topic(report.statements, "open")
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
         still_open.append(say("running_loss"))
-    still_open += _unproved(report)
+    asks = report.verdict in TROUBLED or hidden_cause(report.verdict, report.causes) is not None
+    if asks and not any(cause.grade in ("proved", "repaired") for cause in report.causes):
+        if report.probes is not None:
+            still_open.append(say("none_proved", n=len(report.probes.trials)))
+        elif not report.causes:
+            still_open.append(say("none_sought"))
+        else:
+            still_open.append(say("not_tried_module" if report.of_module else "not_tried"))
     return [str(statement) for statement in [*still_open, say("one_run")]]
-
-
-def _unproved(report: "FluctuationReport") -> list[Statement]:
-    """Return what there is to say of the cause, where none is proved."""
-    if report.verdict not in TROUBLED and hidden_cause(report.verdict, report.causes) is None:
-        return []
-    if any(cause.grade in ("proved", "repaired") for cause in report.causes):
-        return []
-    if report.probes is not None:
-        return [say("none_proved", n=len(report.probes.trials))]
-    if not report.causes:
-        return [say("none_sought")]
-    return [say("not_tried_module" if report.of_module else "not_tried")]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtrc, ndtr
+from scipy.special import bdtrc, logsumexp, ndtr
 
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.statistics.columns import Floats
@@ -246,8 +246,10 @@ def noise_change(values: ArrayLike) -> tuple[float, float]:
     return ratio, float(np.mean(scores))
 
 
-def excess_plateau_loss(loss: ArrayLike, averaged_loss: float, decay: float) -> float:
-    """Return how much loss the noise of the weights costs: mean of the raw less the averaged ones.
+def excess_plateau_loss(
+    loss: ArrayLike, averaged_loss: float, decay: float
+) -> tuple[float, tuple[float, float]]:
+    """Return how much loss the noise of the weights costs, and its interval.
 
     `averaged_loss` is that of the windows of `loss` under an exponential average of the weights (B.
     T. Polyak, A. B. Juditsky, 1992), of `decay` per epoch. The raw losses are averaged with the
@@ -257,14 +259,11 @@ def excess_plateau_loss(loss: ArrayLike, averaged_loss: float, decay: float) -> 
     series = check_series(loss, 1, "loss")
     plateau = series[plateau_start(series) :]
     if 1 - decay ** len(plateau) < 0.5:
-        return math.nan
-    return float(plateau @ averaging_weights(len(plateau), decay)) - averaged_loss
-
-
-def averaging_weights(n_epochs: int, decay: float) -> Floats:
-    """Return the weight of each of the last epochs in an exponential average; they sum to 1."""
-    weight = decay ** np.arange(n_epochs)[::-1]
-    return np.asarray(weight / weight.sum())
+        return math.nan, (math.nan, math.nan)
+    weight = decay ** np.arange(len(plateau))[::-1]
+    weight = weight / weight.sum()
+    resampled = block_bootstrap(plateau, lambda drawn: drawn @ weight) - averaged_loss
+    return float(plateau @ weight) - averaged_loss, interval_of(resampled)
 
 
 def spike_epochs(
@@ -286,41 +285,31 @@ def spike_epochs(
     return (width + np.flatnonzero(series[width:] - level > limit)).tolist()
 
 
-def final_drawdown(accuracy: ArrayLike) -> float:
-    """Return how far the last epoch lies below the best one."""
-    series = check_series(accuracy, 1, "accuracy")
-    return float(series.max() - series[-1])
-
-
-def divergence_epoch(
-    loss: ArrayLike, n_epochs: int = 3, factor: float = 10.0, *, least: float = 0.0
-) -> int | None:
+def divergence_epoch(loss: ArrayLike, *, least: float = 0.0) -> int | None:
     """Return the index of the epoch at which a loss diverges, or None.
 
-    The first whose loss is NaN or infinite, or the first of `n_epochs` neighbours whose loss is
-    above `factor` times that of the first epoch and above `least`, such as the loss of a guess: a
-    model trained before starts near zero. One bad epoch is a spike.
+    The first whose loss is NaN or infinite, or the first of three neighbours whose loss is above
+    ten times that of the first epoch and above `least`, such as the loss of a guess: a model
+    trained before starts near zero. One bad epoch is a spike.
     """
     series = np.asarray(loss, np.float64)
     broken = np.flatnonzero(~np.isfinite(series))
     end = int(broken[0]) if broken.size else len(series)
-    if end == 0:
-        return 0 if broken.size else None
-    limit = max(factor * abs(series[0]), least)
-    run = 0
-    for epoch in range(end):
-        run = run + 1 if series[epoch] > limit else 0
-        if run == n_epochs:
-            return epoch - n_epochs + 1
+    if end >= 3:
+        limit = max(10.0 * abs(series[0]), least)
+        lasts = sliding_window_view(series[:end] > limit, 3).all(axis=1)
+        if lasts.any():
+            return int(lasts.argmax())
     return end if broken.size else None
+
+
+def cross_entropy(logits: Floats, target: NDArray[np.int64]) -> Floats:
+    """Return the cross-entropy of each window in nats, (n,), from its logits, (n, K)."""
+    return np.asarray(logsumexp(logits, axis=1) - logits[np.arange(len(target)), target])
 
 
 def binomial_sd(accuracy: float, n_windows: int) -> float:
     """Return ``sqrt(p (1 - p) / n)``: how far the accuracy of n independent windows may scatter."""
-    if n_windows < 1:
-        raise ArgumentError(f"n_windows={n_windows}; expected at least 1.")
-    if not 0 <= accuracy <= 1:
-        raise ArgumentError(f"accuracy={accuracy}; expected a fraction, 0 to 1.")
     return math.sqrt(accuracy * (1 - accuracy) / n_windows)
 
 

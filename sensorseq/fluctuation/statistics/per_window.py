@@ -47,31 +47,12 @@ class Flips:
         self.rates = flip_rates(correct)
         self.restless = flip_share(self.rates, limits.RESTLESS_WINDOWS)
         self.independent_sd = math.sqrt(self.variance.independent)
-        self.why = self._explain()
-        self._add_statistics(run)
-
-    def _explain(self) -> str:
-        if not self.variance.independent > 0:
-            return ""
-        if not self._moves_together(self.by_window):
-            return "windows" if self.restless >= limits.RESTLESS_SHARE else "small"
-        if self.by_group is None or self.n_groups is None or self.n_groups < limits.MIN_GROUPS:
-            return "unknown"
-        return "together" if self._moves_together(self.by_group) else "recordings"
-
-    @staticmethod
-    def _moves_together(test: NullTest) -> bool:
-        return test.value > limits.EXCESS_RATIO and test.p < limits.ALPHA
-
-    def _add_statistics(self, run: Run) -> None:
         variance = self.variance
-        run.add(
-            "val_accuracy_independent_noise",
-            self.independent_sd,
-            "fraction",
-            None,
-            f"what {plural(self.n_windows, 'window')} flipping independently give",
-        )
+        if variance.independent > 0:
+            self.why = self._explain()
+        is_what = f"what {plural(self.n_windows, 'window')} flipping independently give"
+        name = "val_accuracy_independent_noise"
+        run.add(name, self.independent_sd, "fraction", None, is_what)
         run.add(
             "val_flips_of_restless_windows",
             self.restless,
@@ -87,6 +68,16 @@ class Flips:
         if self.by_group is not None and variance.grouped:
             ratio, p = variance.group_ratio, self.by_group.p
             run.add("val_common_mode_of_groups", ratio, "ratio", 1.0, "chance", p=p)
+
+    def _explain(self) -> str:
+        def moves_together(test: NullTest) -> bool:
+            return test.value > limits.EXCESS_RATIO and test.p < limits.ALPHA
+
+        if not moves_together(self.by_window):
+            return "windows" if self.restless >= limits.RESTLESS_SHARE else "small"
+        if self.by_group is None or self.n_groups is None or self.n_groups < limits.MIN_GROUPS:
+            return "unknown"
+        return "together" if moves_together(self.by_group) else "recordings"
 
     @property
     def acquits(self) -> bool:
@@ -125,9 +116,8 @@ class Flips:
         if self.variance.grouped is None:
             return [say("shares", by_windows=windows)]
         groups = min(max(self.variance.grouped / total, windows), 1.0)
-        return [
-            say("shares_grouped", by_windows=windows, by_groups=groups - windows, rest=1 - groups)
-        ]
+        shares = {"by_windows": windows, "by_groups": groups - windows, "rest": 1 - groups}
+        return [say("shares_grouped", **shares)]
 
 
 class AccuracyVariance(NamedTuple):
@@ -163,23 +153,15 @@ def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> Ac
     change = _changes(correct)
     n_windows = change.shape[1]
     scale = 2 * n_windows**2
-    grouped = None
+    parts = [change.sum(axis=1, keepdims=True), change]
     if groups is not None:
-        grouped = float((_by_group(change, groups) ** 2).mean(axis=0).sum()) / scale
-    return AccuracyVariance(
-        total=float((change.sum(axis=1) ** 2).mean()) / scale,
-        independent=float((change**2).mean(axis=0).sum()) / scale,
-        grouped=grouped,
-        n_windows=n_windows,
-    )
+        parts.append(_by_group(change, groups))
+    total, independent, *grouped = (float((p**2).mean(axis=0).sum()) / scale for p in parts)
+    return AccuracyVariance(total, independent, grouped[0] if grouped else None, n_windows)
 
 
 def common_mode_test(
-    correct: ArrayLike,
-    groups: ArrayLike | None = None,
-    *,
-    n_shifts: int = 500,
-    seed: int = 0,
+    correct: ArrayLike, groups: ArrayLike | None = None, *, n_shifts: int = 500, seed: int = 0
 ) -> NullTest:
     """Test whether windows, or groups, flip in the same epochs more than chance lets them.
 

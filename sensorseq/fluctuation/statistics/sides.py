@@ -167,13 +167,9 @@ class Movement:
             return
         averaged, decay = run.record.averaged_loss, run.record.average_decay
         loss = run.settled("fixed_loss")
-        excess = metrics.excess_plateau_loss(loss, averaged, decay)
-        if not math.isfinite(averaged) or not math.isfinite(excess):
+        excess, interval = metrics.excess_plateau_loss(loss, averaged, decay)
+        if not math.isfinite(excess):
             return
-        plateau = loss[metrics.plateau_start(loss) :]
-        weight = metrics.averaging_weights(len(plateau), decay)
-        resampled = metrics.block_bootstrap(plateau, lambda drawn: drawn @ weight) - averaged
-        interval = metrics.interval_of(resampled)
         name, limit, is_below = "excess_plateau_loss", limits.EXCESS_PLATEAU_NATS, "harmless below"
         self.excess = run.add(name, excess, "nats", limit, is_below, interval=interval)
         self.costs_loss = interval[0] > limit
@@ -231,7 +227,7 @@ class Roughness:
     def _measure_accuracy(self, accuracy: Floats) -> None:
         run = self.run
         self.sd = metrics.detrended_volatility(accuracy)
-        self.drawdown = metrics.final_drawdown(accuracy)
+        self.drawdown = float(accuracy.max() - accuracy[-1])
         self.lucky_best = metrics.selection_bias(self.sd, len(accuracy))
         is_luck = "expected when the best of these epochs is picked"
         run.add("val_accuracy_final_drawdown", self.drawdown, "fraction", self.lucky_best, is_luck)
@@ -281,16 +277,6 @@ class Roughness:
         self.exceeds_sampling = (
             beyond and (self.noise.exceeds() or not self.noise.is_known) and not self.flips.acquits
         )
-
-    @property
-    def far_exceeds_sampling(self) -> bool:
-        """Whether it does so by a multiple, so that a calm training loss is no excuse."""
-        return self.exceeds_sampling and (self.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
-
-    @property
-    def is_blatant(self) -> bool:
-        """The only alarm that a validation loss raises without a training loss."""
-        return self.follows_the_model and self.noise.exceeds(limits.ONE_SIDE_EDGES)
 
     @property
     def is_strong(self) -> bool:

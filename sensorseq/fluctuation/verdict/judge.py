@@ -163,10 +163,13 @@ def _compare(run: Run, movement: Movement, roughness: Roughness, flips: Flips) -
         return "fluctuating", "mild", line, [*moves, *seen, *costs]
     if noise.exceeds(limits.ONE_SIDE_EDGES) and movement.is_hot and not roughness.known:
         return "fluctuating", _grade_alone(noise), jumps, [*moves, *costs]
-    if roughness.is_blatant and not movement.known:
+    is_blatant = roughness.follows_the_model and roughness.noise.exceeds(limits.ONE_SIDE_EDGES)
+    if is_blatant and not movement.known:
         return "fluctuating", _grade_alone(roughness.noise), [say("loss_of_validation")], seen
     line = _loss_line(movement, roughness)
-    if roughness.exceeds_sampling and (roughness.far_exceeds_sampling or not movement.known):
+    # by a multiple, so that a calm training loss is no excuse
+    far_exceeds = (roughness.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
+    if roughness.exceeds_sampling and (far_exceeds or not movement.known):
         grade = "strong" if roughness.is_strong else "mild"
         return "fluctuating", grade, line, [*moves, *seen, *shares]
     if movement.is_hot or not roughness.looks_rough:
@@ -209,9 +212,8 @@ def one_class(run: Run) -> list[Statement]:
     n_windows = predicted.shape[1]
     if n_windows < limits.ONE_CLASS_WINDOWS or np.ptp(record.val_target) == 0:
         return []
-    if np.ptp(predicted.astype(np.int64), axis=1).any():
-        return []
-    return [say("one_answer", n_windows=n_windows)]
+    is_one = not np.ptp(predicted.astype(np.int64), axis=1).any()
+    return [say("one_answer", n_windows=n_windows)] if is_one else []
 
 
 def not_learning(run: Run) -> list[Statement]:
@@ -295,10 +297,9 @@ def _no_descent(run: Run) -> list[Statement]:
     loss = run.whole("loss")
     if len(loss) < limits.MIN_EPOCHS or _level(run, "accuracy") is not None:
         return []
-    last = float(np.median(loss[-(len(loss) // 3) :]))
-    if last < (1 - limits.NO_DESCENT) * loss[0]:
-        return []
-    return [say("no_descent", first=float(loss[0]), last=last)]
+    first, last = float(loss[0]), float(np.median(loss[-(len(loss) // 3) :]))
+    is_flat = last >= (1 - limits.NO_DESCENT) * first
+    return [say("no_descent", first=first, last=last)] if is_flat else []
 
 
 def _level(run: Run, name: str) -> float | None:
