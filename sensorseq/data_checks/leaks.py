@@ -153,7 +153,9 @@ def _find_shared(train: "Sequences", held_out: "Sequences") -> tuple[Ints, Ints,
         window[:length] = window[:length][::-1].copy()
     if found <= tolerated + 3 * len(_share_a_stretch(back, lengths, len(candidates))[0]):
         return nothing
-    if found < _SURE and not _is_continuous(X[len(candidates) :]):
+    # few are sure where hardly two samples of the same window are equal
+    distinct = [len(np.unique(window, axis=0)) for window in X[len(candidates) :][:8]]
+    if found < _SURE and sum(distinct) <= X.shape[1] * len(distinct) / 2:
         return nothing
     return places[shared - len(candidates)], holders[others], len(rows)
 
@@ -162,12 +164,6 @@ def _share_a_stretch(X: NDArray[Any], lengths: Ints, n_candidates: int) -> tuple
     """Return the windows behind the candidates that share a stretch with one, and that one."""
     rows, among = np.arange(n_candidates, len(X)), np.arange(n_candidates)
     return shared_stretches(X, lengths, rows, among, share=SHARE)
-
-
-def _is_continuous(X: NDArray[Any]) -> bool:
-    """Whether hardly two samples of the same window are equal."""
-    distinct = [len(np.unique(window, axis=0)) for window in X[:8]]
-    return bool(sum(distinct) > X.shape[1] * len(distinct) / 2)
 
 
 def _holders(train: "Sequences", rows: "Sequences") -> Ints:

@@ -120,7 +120,12 @@ def judge_labels(
         counts = np.zeros((len(names), n_classes))
         np.add.at(counts, (member, target), 1)
         if (counts > 0).sum(axis=1).max() > 1:
-            together = _weigh([log_p, _log_share(counts, member, target)], target)
+            # the log-odds of each class among the other windows of the group, (n, K)
+            overall = counts.sum(axis=0) / counts.sum()
+            others = counts[member]
+            others[every, target] -= 1
+            share = (others + _PRIOR * overall) / (others.sum(axis=1, keepdims=True) + _PRIOR)
+            together = _weigh([log_p, np.log(share) - np.log(overall)], target)
         recordings = _find_recordings(alone, target, classes, names, member)
     own = together[every, target]
     mean = _mean_of_class(together, target)
@@ -147,15 +152,6 @@ def _weigh(scores: list[Floats], target: Ints) -> Floats:
     stacked = np.stack(scores)
     weights, _ = fit_stack(stacked, target, np.ones(len(target)))
     return np.asarray(softmax(np.tensordot(weights, stacked, 1), axis=1))
-
-
-def _log_share(counts: Floats, member: Ints, target: Ints) -> Floats:
-    """Return the log-odds of each class among the other windows of the group, (n, K)."""
-    overall = counts.sum(axis=0) / counts.sum()
-    others = counts[member]
-    others[np.arange(len(target)), target] -= 1
-    share = (others + _PRIOR * overall) / (others.sum(axis=1, keepdims=True) + _PRIOR)
-    return np.asarray(np.log(share) - np.log(overall))
 
 
 def _mean_of_class(probability: Floats, target: Ints) -> Floats:

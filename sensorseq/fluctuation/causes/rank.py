@@ -194,8 +194,12 @@ def weigh_causes(
     for entry in table:
         chance = chances.get(entry.family)
         is_restless = features["fluctuating"] > 0 or features["diverged"] > 0
-        if chance is None or _is_set(entry, arguments) or (entry.is_quiet and is_restless):
+        if chance is None or (entry.is_quiet and is_restless):
             continue
+        names = {name for reset in entry.resets for name in reset}
+        are_known = bool(names) and names <= set(arguments or ())
+        if are_known and not any(resolve(one, arguments or {}) for one in entry.resets):
+            continue  # all arguments that would repair it have these values already
         confidence = chance.family * chance.sides.get(entry.key, 0.0)
         if confidence > best.get(entry.cause, (LEAST_CONFIDENCE,))[0]:
             best[entry.cause] = (confidence, entry)
@@ -205,35 +209,23 @@ def weigh_causes(
         if (cause := describe(entry, shown, arguments)) is not None
     ]
     found.sort(key=_place)
+    del found[MOST_CAUSES:]
+    total: dict[str, float] = defaultdict(float)
+    for cause in found:
+        total[cause.family] += cause.confidence
+    filled = []  # as likely together as their family: one of them is it, if the family is
+    for cause in found:
+        family = cause.family_confidence
+        confidence = cause.confidence * max(family / total[cause.family], 1.0)
+        filled.append(replace(cause, confidence=min(confidence, family)))
     likeliest = max(alone, key=lambda family: alone[family].family)
     is_seen = alone[likeliest].family >= IDENTIFIED
     return tuple(
         replace(cause, grade="supported")
         if is_seen and cause.family == likeliest and cause.confidence >= IDENTIFIED
         else cause
-        for cause in _filled_up(found[:MOST_CAUSES])
+        for cause in filled
     )
-
-
-def _filled_up(causes: Sequence[Cause]) -> list[Cause]:
-    """Return causes as likely together as their family: one of them is it, if the family is."""
-    total: dict[str, float] = defaultdict(float)
-    for cause in causes:
-        total[cause.family] += cause.confidence
-    filled = []
-    for cause in causes:
-        family = cause.family_confidence
-        confidence = cause.confidence * max(family / total[cause.family], 1.0)
-        filled.append(replace(cause, confidence=min(confidence, family)))
-    return filled
-
-
-def _is_set(entry: Entry, arguments: Mapping[str, Any] | None) -> bool:
-    """Whether all arguments that would repair it are known and have these values already."""
-    if arguments is None or not entry.resets:
-        return False
-    names = {name for reset in entry.resets for name in reset}
-    return names <= set(arguments) and not any(resolve(one, arguments) for one in entry.resets)
 
 
 def describe(
@@ -250,7 +242,11 @@ def describe(
         for name, new in resolve(first, known).items()
         if name in known and isinstance(first[name], Usual)
     ]
-    sources = {"curve": _sentence(list(said.values()))} if said else {}
+    sources = {}
+    if said:
+        *most, last = said.values()
+        clauses = f"{', '.join(most)}{',' * (len(most) > 1)} and {last}" if most else last
+        sources["curve"] = f"{clauses[0].upper()}{clauses[1:]}."
     if unusual:
         sources["arguments"] = f"{'; '.join(unusual)}."
     if not sources:
@@ -283,12 +279,6 @@ def tell(shows: Iterable[str], features: Mapping[str, float]) -> dict[str, str]:
                 nats=f"{value:.3f}",
             )
     return dict(list(said.items())[:MOST_CLAUSES])
-
-
-def _sentence(clauses: Sequence[str]) -> str:
-    *most, last = clauses
-    joined = f"{', '.join(most)}{',' * (len(most) > 1)} and {last}" if most else last
-    return f"{joined[0].upper()}{joined[1:]}."
 
 
 def _explained(table: Sequence[Entry], of: Mapping[str, float]) -> tuple[Cause, ...]:

@@ -36,17 +36,9 @@ class Scalar(NamedTuple):
     value: float
 
 
-class _DamagedError(ValueError):
-    """The bytes are no message of the kind they should be."""
-
-
-def _table_entry(value: int) -> int:
-    for _ in range(8):
-        value = value >> 1 ^ (_POLYNOMIAL if value & 1 else 0)
-    return value
-
-
-_TABLE = [_table_entry(value) for value in range(256)]
+_TABLE = list(range(256))
+for _ in range(8):
+    _TABLE = [value >> 1 ^ (_POLYNOMIAL if value & 1 else 0) for value in _TABLE]
 
 
 def masked_crc32c(data: bytes) -> int:
@@ -72,9 +64,11 @@ def read_scalars(path: Path) -> Iterator[Scalar]:
     for offset, data in _read_records(path):
         try:
             yield from _read_event(data)
-        except (_DamagedError, struct.error, UnicodeDecodeError) as error:
+        except (ValueError, struct.error, TypeError, AttributeError) as error:
+            is_of_other_kind = isinstance(error, TypeError | AttributeError)
+            why = "a field of another kind than it should be" if is_of_other_kind else str(error)
             raise InputError(
-                f"{path}, byte {offset}: the record is no event of TensorBoard ({error})."
+                f"{path}, byte {offset}: the record is no event of TensorBoard ({why})."
             ) from error
 
 
@@ -118,9 +112,9 @@ def _read_value(data: bytes) -> tuple[str, float | None]:
     tag, scalar = "", None
     for number, value in _fields(data):
         if number == _VALUE_TAG:
-            tag = _bytes(value).decode()
+            tag = value.decode()
         elif number == _VALUE_SIMPLE:
-            (scalar,) = struct.unpack("<f", _bytes(value))
+            (scalar,) = struct.unpack("<f", value)
         elif number == _VALUE_TENSOR:
             scalar = _read_tensor(value)
     return tag, scalar
@@ -136,7 +130,7 @@ def _read_tensor(data: bytes) -> float | None:
     numbers: list[float] = []
     for number, value in fields:
         if number == _TENSOR_CONTENT or (number == own_field and packing in ("<f", "<d")):
-            numbers += (one for (one,) in struct.iter_unpack(packing, _bytes(value)))
+            numbers += (one for (one,) in struct.iter_unpack(packing, value))
         elif number == own_field:
             packed = _varints(value) if isinstance(value, bytes) else [value]
             numbers += (float(_signed(one)) for one in packed)
@@ -146,7 +140,7 @@ def _read_tensor(data: bytes) -> float | None:
 def _fields(data: Any) -> Iterator[tuple[int, Any]]:
     """Yield number and value of each field of a message; numbers of fixed size as their bytes."""
     position = 0
-    while position < len(_bytes(data)):
+    while position < len(data):
         key, position = _varint(data, position)
         number, kind = key >> 3, key & 7
         if kind == _VARINT:
@@ -158,9 +152,9 @@ def _fields(data: Any) -> Iterator[tuple[int, Any]]:
         elif kind in _FIXED_SIZES:
             length = _FIXED_SIZES[kind]
         else:
-            raise _DamagedError(f"a field of the unknown kind {kind}")
+            raise ValueError(f"a field of the unknown kind {kind}")
         if position + length > len(data):
-            raise _DamagedError("a field longer than its message")
+            raise ValueError("a field longer than its message")
         yield number, data[position : position + length]
         position += length
 
@@ -172,7 +166,7 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
-    raise _DamagedError("a number without an end")
+    raise ValueError("a number without an end")
 
 
 def _varints(data: bytes) -> Iterator[int]:
@@ -183,13 +177,5 @@ def _varints(data: bytes) -> Iterator[int]:
 
 
 def _signed(value: Any) -> int:
-    if not isinstance(value, int):
-        raise _DamagedError("a field of another kind than it should be")
-    unsigned = value & ((1 << 64) - 1)
+    unsigned: int = value & ((1 << 64) - 1)
     return unsigned - (1 << 64) if unsigned >> 63 else unsigned
-
-
-def _bytes(value: Any) -> bytes:
-    if not isinstance(value, bytes):
-        raise _DamagedError("a field of another kind than it should be")
-    return value

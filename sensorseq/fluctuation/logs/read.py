@@ -208,7 +208,9 @@ def gather_epochs(
     steps that grow from row to row, the rows. NaN is "not recorded" if `nan_is_empty`; at the end
     of a loss, for longer than any gap before, it is a loss that is not a number all the same.
     """
-    rows = [row for row in rows if not _is_of_test_alone(row)]
+    real = ({name for name, value in row.items() if _is_real(value)} for row in rows)
+    of_test = [any(map(is_of_test, names)) and names.isdisjoint(COLUMNS) for names in real]
+    rows = [row for row, is_alone in zip(rows, of_test, strict=True) if not is_alone]
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)
     steps = [row.get(STEP, math.nan) for row in rows]
     known = [step for step in steps if _is_real(step)]
@@ -262,11 +264,6 @@ def gather_epochs(
     else:  # what else was noted at steps of its own is no epoch
         ordered = [row for row in gathered.values() if not row.keys().isdisjoint(COLUMNS)]
     return _without_gaps(ordered, nan_is_empty), notes
-
-
-def _is_of_test_alone(row: Row) -> bool:
-    real = [name for name, value in row.items() if _is_real(value)]
-    return any(map(is_of_test, real)) and not any(name in COLUMNS for name in real)
 
 
 def _read_epochs(rows: list[Row], where: str) -> list[float]:

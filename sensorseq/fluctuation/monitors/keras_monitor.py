@@ -209,7 +209,8 @@ class KerasMonitor(Monitor):
         if from_logits is None and is_single:
             from_logits = getattr(getattr(self.model, "loss", None), "from_logits", None)
         if from_logits is None:
-            from_logits = not _are_probabilities(outputs, is_single)
+            sums_to_1 = is_single or bool((np.abs(outputs.sum(axis=-1) - 1) < 1e-3).all())
+            from_logits = not (sums_to_1 and bool(((outputs >= 0) & (outputs <= 1)).all()))
         if from_logits:
             return outputs
         p = np.clip(outputs, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
@@ -286,8 +287,3 @@ def _take(X: Any, rows: NDArray[np.int64] | slice) -> Any:
     if isinstance(X, tuple | list):
         return type(X)(np.asarray(part)[rows] for part in X)
     return np.asarray(X)[rows]
-
-
-def _are_probabilities(outputs: Floats, is_single: bool) -> bool:
-    in_range = bool(((outputs >= 0) & (outputs <= 1)).all())
-    return in_range and (is_single or bool((np.abs(outputs.sum(axis=-1) - 1) < 1e-3).all()))

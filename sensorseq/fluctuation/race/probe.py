@@ -213,6 +213,8 @@ def probe_lab(
         repair, note = {}, "The probes were interrupted."
     of_one_cause = [trial for trial in findings.trials if trial.cause != SEVERAL]
     causes = regrade(report.causes, of_one_cause, findings.proofs, calm=report.verdict == "normal")
+    tried = {trial.cause for trial in findings.trials} | {one.cause for one in findings.proofs}
+    untried = {one.cause: one for one in findings.not_tested if one.cause not in tried}
     elapsed = clock() - started
     probes = Probes(
         budget=budget,
@@ -220,7 +222,7 @@ def probe_lab(
         fit_s=fit_s,
         probes_s=elapsed,
         trials=tuple(findings.trials),
-        not_tested=without_trial(findings),
+        not_tested=tuple(untried.values()),
         suspects=tuple(findings.suspects),
         repair=repair,
         previous={name: lab.arguments.get(name) for name in repair},
@@ -257,14 +259,6 @@ def _repair(findings: Findings, result: RaceResult) -> tuple[dict[str, Any], str
         if proof.repair:
             return dict(proof.repair), f"{proof.sentence} {result.note}"
     return {}, result.note
-
-
-def without_trial(findings: Findings) -> tuple[NotTested, ...]:
-    """Return what was not tested, one reason for each cause that has no trial nor a proof."""
-    tried = {trial.cause for trial in findings.trials}
-    tried |= {proof.cause for proof in findings.proofs}
-    reasons = {part.cause: part for part in findings.not_tested if part.cause not in tried}
-    return tuple(reasons.values())
 
 
 PROVED_ODDS, REJECTED_ODDS = 15.0, 0.1  # by which a proof or failed trials change the odds

@@ -112,19 +112,16 @@ def _what_to_do(report: FluctuationReport, command: Command | None) -> list[_Blo
         mark = f" ({step.mark})" if step.mark else ""
         lines = _wrap("Do" if number == 1 else "", f"{number}. {step.text}{mark}", hang=3)
         for part in _code(step):
-            lines += _typed(part, is_command=bool(step.command))
+            is_command = bool(step.command)  # of several lines: it can be pasted as it is
+            width = _WIDTH - 2 * is_command
+            typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=width)
+            lines += [f"{line} \\" for line in typed[:-1]] + typed[-1:] if is_command else typed
         blocks.append(_Block(2, 2, lines))
     if report.probes is not None:
         blocks.append(_Block(5, 2, _wrap("Cost", f"probes {cost_words(report.probes)}")))
         untested = ", ".join(f"{part.cause} ({part.reason})" for part in report.probes.not_tested)
         blocks += [_Block(9, 2, _wrap("Untested", untested))] if untested else []
     return blocks
-
-
-def _typed(text: str, *, is_command: bool) -> list[str]:
-    """Return what is to be typed; a command that takes several lines can be pasted as it is."""
-    lines = _wrap("", text, indent=_INDENT + 3, hang=4, width=_WIDTH - 2 * is_command)
-    return [f"{line} \\" for line in lines[:-1]] + lines[-1:] if is_command else lines
 
 
 def _code(step: Step) -> list[str]:

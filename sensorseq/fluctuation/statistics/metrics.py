@@ -388,6 +388,9 @@ def guess_count(accuracy: ArrayLike) -> int | None:
     smallest such n, at most `LARGEST`. None where there are fewer than `LEAST_VALUES` different
     values, another count that is no multiple of it fits as well, or so many would fit by chance
     (probability above 0.01).
+
+    >>> guess_count([0.1667, 0.3095, 0.5238, 0.4762, 0.6429, 0.7381, 0.6905])
+    42
     """
     values = np.asarray(accuracy, np.float64)
     values = np.unique(values[np.isfinite(values)])

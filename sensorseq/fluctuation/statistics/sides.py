@@ -381,12 +381,12 @@ def collect_evidence(
         curve = _curve(run, name)
         if curve:
             evidence[name] = {**curve, "band": limits.TREND_Z * edge}
-    curve = _curve(run, "val_accuracy")
+    curve, sampling = _curve(run, "val_accuracy"), roughness.sampling_sd
     if curve:
         evidence["val_accuracy"] = {
             **curve,
-            "band_sampling": _half_width(roughness.sampling_sd),
-            "band_independent": _half_width(flips.independent_sd if flips.known else None),
+            "band_sampling": None if sampling is None else limits.TREND_Z * sampling,
+            "band_independent": limits.TREND_Z * flips.independent_sd if flips.known else None,
         }
     if flips.known:
         test = flips.by_window if flips.by_group is None else flips.by_group
@@ -435,10 +435,6 @@ def _curve(run: Run, name: str) -> dict[str, list[float]]:
         "value": values.tolist(),
         "trend": metrics.local_trend(values).tolist(),
     }
-
-
-def _half_width(sd: float | None) -> float | None:
-    return None if sd is None else limits.TREND_Z * sd
 
 
 def _quantiles(rates: Floats) -> list[float]:
