@@ -44,8 +44,7 @@ from sensorseq.fluctuation.causes.features import (
 )
 from sensorseq.fluctuation.causes.rank import standardised, transformed, weigh, weights
 from sensorseq.fluctuation.causes.table import RANKED, TABLE
-from sensorseq.fluctuation.statistics.columns import read_columns, read_numbers
-from sensorseq.fluctuation.statistics.run import Run
+from sensorseq.fluctuation.statistics.run import Run, read_columns, read_numbers
 from sensorseq.fluctuation.verdict.judge import judge
 
 Floats = NDArray[np.float64]

@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 
-from sensorseq.data_checks.channels import check_channels, constant_channels
-from sensorseq.data_checks.classes import check_classes, check_shares
+from sensorseq.data_checks.channels import (
+    check_channels,
+    check_padding,
+    check_zero_ends,
+    constant_channels,
+)
 from sensorseq.data_checks.leaks import (
     check_continuity,
     check_duplicates,
     check_overlap,
     count_shared,
 )
-from sensorseq.data_checks.padding import check_padding, check_zero_ends
 from sensorseq.data_checks.part import Finding, Part
-from sensorseq.data_checks.shifts import check_labels, check_levels
+from sensorseq.data_checks.shifts import check_classes, check_labels, check_levels, check_shares
 
 __all__ = [
     "Finding",

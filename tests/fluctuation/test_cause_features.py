@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.fluctuation.causes.features import ARGUMENT_FEATURES, NAMES, measure
-from sensorseq.fluctuation.statistics.columns import Column
-from sensorseq.fluctuation.statistics.run import Run
+from sensorseq.fluctuation.statistics.run import Column, Run
 
 DEFAULTS = SensorLSTMClassifier().get_params()
 

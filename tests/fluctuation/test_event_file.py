@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import InputError
 from sensorseq.fluctuation.logs.event_file import Scalar, masked_crc32c, read_scalars
-from sensorseq.fluctuation.logs.files import read_event_files
+from sensorseq.fluctuation.logs.read import read_event_files
 
 NOT_FRESH = [HealthCheck.function_scoped_fixture]  # the folder may be used again
 NAME = "events.out.tfevents.1700000000.robot"

@@ -14,8 +14,14 @@ from sensorseq.fluctuation.causes.cause import Cause
 from sensorseq.fluctuation.causes.table import ARGUMENTS_OF, OWNER_OF
 from sensorseq.fluctuation.race import probe
 from sensorseq.fluctuation.race.arm import OUT_OF_TIME, ArmResult, Findings, LabWindows, Purse
-from sensorseq.fluctuation.race.options import FEATURES, SEVERAL, list_options
-from sensorseq.fluctuation.race.race import LEAST_STEPS, paired, run_race
+from sensorseq.fluctuation.race.race import (
+    FEATURES,
+    LEAST_STEPS,
+    SEVERAL,
+    list_options,
+    paired,
+    run_race,
+)
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.training_record import TrainingRecord
 

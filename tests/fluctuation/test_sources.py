@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.fluctuation.logs import files, read
-from sensorseq.fluctuation.logs.files import role_of
-from sensorseq.fluctuation.logs.read import read_history
+from sensorseq.fluctuation.logs.read import read_history, role_of
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.history import History
 

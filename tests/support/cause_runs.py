@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 
-from sensorseq.fluctuation.statistics.columns import Column
-from sensorseq.fluctuation.statistics.run import Run
+from sensorseq.fluctuation.statistics.run import Column, Run
 from sensorseq.fluctuation.verdict.judge import judge
 from sensorseq.training_record import DETAIL_NAMES, STEP_NAMES, TrainingRecord
 

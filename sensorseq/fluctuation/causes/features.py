@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike
 
 from sensorseq.fluctuation.causes.table import DEFAULTS, usual_rate
 from sensorseq.fluctuation.statistics import metrics
-from sensorseq.fluctuation.statistics.columns import Floats
-from sensorseq.fluctuation.statistics.run import Run
+from sensorseq.fluctuation.statistics.run import Floats, Run
 from sensorseq.training_record import TrainingRecord
 
 NAN = math.nan

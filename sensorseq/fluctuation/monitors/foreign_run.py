@@ -12,7 +12,7 @@ from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.causes.foreign_words import in_foreign_words
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics import metrics
-from sensorseq.fluctuation.statistics.columns import Floats, check_count
+from sensorseq.fluctuation.statistics.run import Floats, check_count
 from sensorseq.history import History
 from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, TrainingRecord
 

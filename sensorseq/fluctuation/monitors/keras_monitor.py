@@ -13,7 +13,7 @@ from sensorseq.fluctuation.monitors.foreign_run import (
     Monitor,
     class_codes,
 )
-from sensorseq.fluctuation.statistics.columns import Floats, check_count
+from sensorseq.fluctuation.statistics.run import Floats, check_count
 
 _ACCURACIES = (
     "accuracy",

@@ -21,7 +21,7 @@ from sensorseq.fluctuation.monitors.foreign_run import (
     Monitor,
     TrainMargins,
 )
-from sensorseq.fluctuation.statistics.columns import Floats, check_count
+from sensorseq.fluctuation.statistics.run import Floats, check_count
 
 _EVALUATION_BATCH = 1024
 

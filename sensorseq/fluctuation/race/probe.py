@@ -26,8 +26,7 @@ from sensorseq.fluctuation.causes.cause import (
 from sensorseq.fluctuation.causes.rank import in_order, join, with_unknown
 from sensorseq.fluctuation.causes.table import UNKNOWN
 from sensorseq.fluctuation.race.arm import Findings, Lab, LabWindows, Proof, Purse
-from sensorseq.fluctuation.race.options import SEVERAL
-from sensorseq.fluctuation.race.race import RaceResult, run_race
+from sensorseq.fluctuation.race.race import SEVERAL, RaceResult, run_race
 from sensorseq.fluctuation.statistics import metrics
 from sensorseq.fluctuation.statistics.run import plural
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData

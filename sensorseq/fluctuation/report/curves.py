@@ -7,8 +7,7 @@ import numpy as np
 from markupsafe import Markup
 
 from sensorseq.fluctuation.statistics import metrics
-from sensorseq.fluctuation.statistics.columns import Floats
-from sensorseq.fluctuation.statistics.run import plural
+from sensorseq.fluctuation.statistics.run import Floats, plural
 from sensorseq.html.svg import Panel
 
 _LARGEST = 1e30  # that an axis can span

@@ -11,8 +11,7 @@ from sensorseq.fluctuation.causes.cause import Suspect, Trial
 from sensorseq.fluctuation.report.curves import band_of, drawable, floats, note_above
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.report.words import likely
-from sensorseq.fluctuation.statistics.columns import Floats
-from sensorseq.fluctuation.statistics.run import plural
+from sensorseq.fluctuation.statistics.run import Floats, plural
 from sensorseq.fluctuation.statistics.sides import MAX_POINTS
 from sensorseq.html.svg import Panel, extremes, sparkline
 

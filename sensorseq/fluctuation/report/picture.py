@@ -9,7 +9,7 @@ import numpy as np
 from sensorseq.errors import EnvironmentProblemError, writing
 from sensorseq.fluctuation.logs.read import read_history
 from sensorseq.fluctuation.report.curves import Curves, draw_curves
-from sensorseq.fluctuation.statistics.columns import (
+from sensorseq.fluctuation.statistics.run import (
     Floats,
     check_count,
     check_epoch,

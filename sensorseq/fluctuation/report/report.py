@@ -13,16 +13,18 @@ from sensorseq.fluctuation.causes.rank import find_causes
 from sensorseq.fluctuation.causes.table import UNKNOWN
 from sensorseq.fluctuation.logs.read import read_history
 from sensorseq.fluctuation.report.words import banner_words, call
-from sensorseq.fluctuation.statistics.columns import (
+from sensorseq.fluctuation.statistics.run import (
+    Run,
+    Statistic,
     check_count,
     check_epoch,
     check_fraction,
     plain,
+    plural,
     read_columns,
     read_numbers,
     unplain,
 )
-from sensorseq.fluctuation.statistics.run import Run, Statistic, plural
 from sensorseq.fluctuation.statistics.statements import Statement, generalization_of
 from sensorseq.fluctuation.verdict.judge import judge
 from sensorseq.history import History
@@ -129,7 +131,7 @@ class FluctuationReport:
         ----------
         history : History, mapping of lists, list of rows, DataFrame, Keras History, str or path
             Columns `loss`, `val_loss` (cross-entropy in nats), `accuracy`, `val_accuracy`
-            (fractions), under these or usual other names (`logs.files.role_of` has the rules),
+            (fractions), under these or usual other names (`logs.read.role_of` has the rules),
             or the name of a file: a table between commas (Keras, Lightning), JSON (skorch,
             transformers, `History.to_json`), an event file of TensorBoard or the folder of one run.
             Of others only `learning_rate` is looked at: epochs right after it was raised are not

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtrc, logsumexp, ndtr
 
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation.statistics.columns import Floats
+from sensorseq.fluctuation.statistics.run import Floats
 
 SD_PER_MAD = 1.4826  # sd of a normal distribution over its median absolute deviation
 LARGEST = 2000  # windows; beyond it, logs with four digits cannot tell counts apart

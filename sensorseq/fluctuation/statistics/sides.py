@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from sensorseq.fluctuation.statistics import metrics
 from sensorseq.fluctuation.statistics import thresholds as limits
-from sensorseq.fluctuation.statistics.columns import Floats
 from sensorseq.fluctuation.statistics.per_window import Flips
-from sensorseq.fluctuation.statistics.run import Run
+from sensorseq.fluctuation.statistics.run import Floats, Run
 from sensorseq.fluctuation.statistics.statements import Statement, say
 
 MAX_POINTS = 400  # of a series of steps; of each stretch its largest value is kept

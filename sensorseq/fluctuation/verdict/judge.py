@@ -6,9 +6,8 @@ import numpy as np
 
 from sensorseq.fluctuation.statistics import metrics
 from sensorseq.fluctuation.statistics import thresholds as limits
-from sensorseq.fluctuation.statistics.columns import NEEDED, Column, Floats
 from sensorseq.fluctuation.statistics.per_window import Flips, cross_fit
-from sensorseq.fluctuation.statistics.run import Run, part
+from sensorseq.fluctuation.statistics.run import NEEDED, Column, Floats, Run, part
 from sensorseq.fluctuation.statistics.sides import (
     Movement,
     Roughness,
