@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtrc, logsumexp, ndtr
 
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.statistics.run import Floats
@@ -305,7 +304,9 @@ def divergence_epoch(loss: ArrayLike, *, least: float = 0.0) -> int | None:
 
 def cross_entropy(logits: Floats, target: NDArray[np.int64]) -> Floats:
     """Return the cross-entropy of each window in nats, (n,), from its logits, (n, K)."""
-    return np.asarray(logsumexp(logits, axis=1) - logits[np.arange(len(target)), target])
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    own = shifted[np.arange(len(target)), target]
+    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - own)
 
 
 def binomial_sd(accuracy: float, n_windows: int) -> float:
@@ -323,7 +324,8 @@ def expected_maximum(n_draws: float) -> float:
         return 0.0
     # Integrated by parts, which needs no density: -int_{-inf}^0 F^n + int_0^inf (1 - F^n).
     x = np.linspace(0, 9, 1801)
-    integrand = 1 - ndtr(x) ** n_draws - ndtr(-x) ** n_draws
+    upper = np.array([0.5 * math.erfc(value / math.sqrt(2)) for value in x])
+    integrand = 1 - (1 - upper) ** n_draws - upper**n_draws
     return float(((integrand[1:] + integrand[:-1]) / 2 * np.diff(x)).sum())
 
 
@@ -361,12 +363,16 @@ def sd_ratio_p(ratio: float, n_epochs: int) -> float:
         return 1.0
     part = 2 / (9 * (n_epochs - 1))
     z = (max(ratio, 0.0) ** (2 / 3) - (1 - part)) / math.sqrt(part)
-    return float(ndtr(-z))
+    return 0.5 * math.erfc(z / math.sqrt(2))
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
     """Return the probability of at least `n_hits` hits in `n_trials` of probability `share`."""
-    return float(bdtrc(n_hits - 1, n_trials, share))
+    below, term = 0.0, (1 - share) ** n_trials
+    for hits in range(n_hits):
+        below += term
+        term *= (n_trials - hits) / (hits + 1) * share / (1 - share)
+    return min(max(1 - below, 0.0), 1.0)
 
 
 def sampling_band(accuracy: Floats, n_windows: int) -> tuple[Floats, Floats]:
