@@ -32,17 +32,10 @@ DETAIL_NAMES = (
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The state of a run at the end of an epoch, from which the run can continue.
+    """The state of a run after `epoch` epochs and `step` steps, from which it can continue.
 
-    Parameters
-    ----------
-    epoch : int
-        Epochs done; 0 is before the first step.
-    step : int
-        Steps taken.
-    state : Mapping
-        The run's `state_dict`: weights, optimizer, schedule and every generator. The tensors are
-        copies that nothing else modifies.
+    `state` is the run's `state_dict`: weights, optimizer, schedule and every generator. The tensors
+    are copies that nothing else modifies.
     """
 
     epoch: int

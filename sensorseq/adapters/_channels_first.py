@@ -12,16 +12,9 @@ from sensorseq.estimator import SensorLSTMClassifier
 def to_windows(X: Any) -> dict[str, Any]:
     """Convert series to the arguments `X` and `lengths` of our estimators.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, c, t), list of ndarray of shape (c, t_i), or list of DataFrame
-        A DataFrame has a row for each step.
-
-    Returns
-    -------
-    dict
-        For an array, `lengths` confirms the order of the axes, so that short series with many
-        channels are not mistaken for channel-first ones.
+    Series are an array (n, c, t), or a list of arrays (c, t_i) or of DataFrames with a row for each
+    step. For an array, `lengths` confirms the order of the axes, so that short series with many
+    channels are not mistaken for channel-first ones.
     """
     if isinstance(X, np.ndarray):
         return {"X": X.transpose(0, 2, 1), "lengths": np.full(len(X), X.shape[2])}

@@ -41,16 +41,11 @@ def make_baseline(name: str, seed: int = 0) -> Any:
 def predict_baseline(
     name: str, train: WindowSet, test: WindowSet, classes: NDArray[Any], seed: int = 0
 ) -> NDArray[np.float64]:
-    """Fit a baseline on `train` and return its scores on `test`.
+    """Fit a baseline on `train` and return its scores (N, K) on `test`, columns as in `classes`.
 
-    The features are `summary_features`; for ``"rocket_ridge"``, random convolutions of the scaled
+    The scores are probabilities, or 1 for the predicted class where the learner gives none. The
+    features are `summary_features`; for ``"rocket_ridge"``, random convolutions of the scaled
     windows (MiniRocket), 9,996 of them or, with more than 4,000 training windows, 2,016.
-
-    Returns
-    -------
-    ndarray of shape (N, K), float64
-        Probabilities if the learner gives them, otherwise 1 for the predicted class; columns in
-        the order of `classes`.
     """
     describe = _describe_by_convolutions(train) if name == "rocket_ridge" else _summarise
     fitted = make_baseline(name, seed).fit(describe(train), train.y)

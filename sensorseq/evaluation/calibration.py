@@ -28,18 +28,11 @@ class CalibrationBin(NamedTuple):
 class CalibrationError(NamedTuple):
     """The gap between the probability of the predicted class and how often it is right.
 
-    Parameters
-    ----------
-    value : float
-        Root mean square over windows of probability minus accuracy, in bins: 0.1 means about ten
-        points off. It is 0 where `squared` is negative.
-    interval : Interval
-        Confidence interval, from resampling whole groups.
-    squared : float
-        The squared error. The estimate is unbiased, so it is negative for about half of all
-        samples of a perfectly calibrated classifier.
-    bins : tuple of CalibrationBin
-        In order of probability: the points of a reliability diagram.
+    `value` is the root mean square over windows of probability minus accuracy, in bins: 0.1 means
+    about ten points off. `squared` is its unbiased square, which is negative for about half of all
+    samples of a perfectly calibrated classifier; `value` is 0 then. The interval comes from
+    resampling whole groups. The bins, in order of probability, are the points of a reliability
+    diagram.
     """
 
     value: float

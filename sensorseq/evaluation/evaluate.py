@@ -30,16 +30,9 @@ _WHOLE = 1e-9  # how far a quotient of seconds may be from a whole number
 
 @dataclass(frozen=True, eq=False)
 class FoldWindows:
-    """The windows that folds may be tested on; they may be trained on all.
+    """The windows that folds may be tested on (`rows`, sorted); they may be trained on all.
 
-    Parameters
-    ----------
-    rows : ndarray of int64
-        Their positions, sorted.
-    protocol : str
-        How training and test windows differ, to add to a description; empty when they do not.
-    notes : tuple of str
-        What to know about the training windows.
+    `protocol` tells how training and test windows differ, and is empty when they do not.
     """
 
     rows: NDArray[np.int64]
@@ -52,12 +45,7 @@ def choose_fold_windows(windows: WindowSet) -> FoldWindows:
 
     Without ``train_hop_s`` and ``train_phase`` in their configuration, those are all windows. In a
     stretch of a recording with one label and without a gap, they are the windows that would have
-    been cut without ``train_hop_s``.
-
-    Raises
-    ------
-    InputError
-        If the windows on the grid are not among them.
+    been cut without ``train_hop_s``. Raises `InputError` if they are not among these.
     """
     options = PreparationOptions.recorded(windows.provenance)
     window_s, train_hop_s = options.window_s, options.train_hop_s
@@ -84,13 +72,7 @@ def choose_fold_windows(windows: WindowSet) -> FoldWindows:
 
 
 def check_whole_recordings(windows: WindowSet) -> None:
-    """Raise unless every recording lies in one group, so that folds of groups keep it whole.
-
-    Raises
-    ------
-    InputError
-        If a recording has windows in two groups.
-    """
+    """Raise unless every recording lies in one group, so that folds of groups keep it whole."""
     if windows.recording_id is None:
         return
     ids, code = np.unique(np.asarray(windows.recording_id), return_inverse=True)
@@ -185,23 +167,10 @@ class DominantRecording(NamedTuple):
 class Comparison:
     """A model and its baselines, scored on the same windows.
 
-    Parameters
-    ----------
-    model : Evaluation
-        The model's scores.
-    baselines : dict of str to Evaluation
-        Scores of each baseline, fitted on the same training windows.
-    protocol : str
-        A description of what the scores were measured on.
-    notes : tuple of str
-        Caveats to read before trusting the figures.
-    fold_accuracy : tuple of float
-        Accuracy in each fold; empty for a test part.
-    seen : tuple of str
-        Evaluated recordings that were in the training data; empty unless that was allowed.
-    dominant : tuple of DominantRecording
-        Recordings with more than half of the evaluated windows of their class; the notes name
-        them.
+    `protocol` describes what the scores were measured on; read the caveats in `notes` before
+    trusting them. `fold_accuracy` is empty for a test part. `seen` are the evaluated recordings
+    that were in the training data, `dominant` those with more than half of the evaluated windows of
+    their class; the notes name them.
     """
 
     model: Evaluation
@@ -266,32 +235,13 @@ def evaluate_test(
 ) -> Comparison:
     """Score a model on the test part of windows, next to baselines.
 
-    The baselines are fitted on the windows that the model was trained on: the train part, and the
-    validation part if the model was refitted with it.
+    The windows are prepared like the training windows; without a split, all are test windows. The
+    baselines are fitted on the windows that the model was trained on: the train part, and the
+    validation part if the model was refitted with it; none are fitted without a train part.
 
     Neither early stopping nor any statistic of the model uses test windows: `fit` does not read
-    them, and recordings from the training data are rejected here.
-
-    Parameters
-    ----------
-    model : SensorLSTMClassifier
-        Fitted.
-    windows : WindowSet
-        Prepared like the training windows. Without a split, all of them are test windows.
-    baselines : sequence of str
-        Names from `BASELINES`; ignored without a train part.
-    include_seen : bool, default=False
-        Also score recordings from the training data; a note reports it.
-    seed : int, default=0
-        Seed of the resampling and the baselines.
-    progress : callable, optional
-        Called with a description of each step.
-
-    Raises
-    ------
-    InputError
-        If there are no labels or no test windows, a label is unknown to the model, or a recording
-        was in the training data.
+    them, and recordings from the training data are rejected here, unless `include_seen`: then a
+    note reports them. `progress` is called with a description of each step.
     """
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
@@ -377,29 +327,12 @@ def evaluate_folds(
     For each fold a clone is fitted on the other groups, some of which it holds out for early
     stopping; the fold itself is only predicted. Every window is predicted once, and the scores are
     computed over all predictions together; `Comparison.fold_mean` is the mean over folds instead.
+    All windows are used, whatever their part: a split only tells which of them overlap. The seed
+    also draws the folds.
 
     In a file prepared with ``train_hop_s``, folds are trained on all windows of the train part, and
-    tested only on those that start every ``hop_s``. A fold never shares a recording or a group
-    with its training windows, so overlapping windows are never on both sides.
-
-    Parameters
-    ----------
-    model : SensorLSTMClassifier
-        Fitted or not; its arguments are used, not its weights.
-    windows : WindowSet
-        All of them are used, whatever their part; a split only tells which of them overlap.
-    n_folds : int
-        At least 2.
-    baselines, seed, progress
-        As in `evaluate_test`; the seed also decides the folds.
-
-    Raises
-    ------
-    SplitError
-        If a class has fewer groups than there are folds.
-    InputError
-        If there are no labels or groups, a recording has windows in several groups, or training
-        windows start at other times than multiples of ``hop_s``.
+    tested only on those that start every ``hop_s``. A fold never shares a recording or a group with
+    its training windows, so overlapping windows are never on both sides.
     """
     say = progress or (lambda message: None)
     _labels(windows)

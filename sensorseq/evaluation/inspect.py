@@ -33,12 +33,9 @@ def inspect_recordings(
 ) -> dict[str, Any]:
     """Read recordings and describe them; one that cannot be read is listed with its error.
 
-    Returns
-    -------
-    dict
-        ``recordings``: for each its id, files, label, group, duration, rate, channels with range
-        and missing samples, longest gap; of a robot log its topics with type, messages, rate and
-        channels; or ``error``. ``n_errors``: how many have one.
+    Returns ``recordings``, for each its id, files, label, group, duration, rate, channels with
+    range and missing samples, longest gap; of a robot log its topics with type, messages, rate and
+    channels; or ``error``. ``n_errors``: how many have one.
     """
     refuse_prepared(
         Path(path), "use `sensorseq info` to describe it, or --leakage to check its split."
@@ -176,13 +173,7 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def inspect_leakage(path: str | os.PathLike[str]) -> LeakageReport:
-    """Look for leaks between the parts of a prepared file, its statistics and its balance included.
-
-    Raises
-    ------
-    PreparedFileError
-        If the file is missing, damaged, from another program or from a newer version.
-    """
+    """Look for leaks between the parts of a prepared file, its statistics and balance included."""
     with PreparedFile(path) as file:
         return find_leakage(file.windows(), sample_indices=file.sample_indices, scaler=file.scaler)
 
@@ -211,18 +202,7 @@ def inspect_data(path: str | os.PathLike[str]) -> list[Finding]:
 
 
 def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Describe a model file or a prepared file.
-
-    Returns
-    -------
-    dict
-        ``kind`` is ``"model"`` or ``"windows"``; the rest describes it.
-
-    Raises
-    ------
-    ModelFileError, PreparedFileError
-        If it is neither, or damaged.
-    """
+    """Describe a model file or a prepared file; ``kind`` is ``"model"`` or ``"windows"``."""
     file = Path(path)
     if _looks_like_hdf5(file):
         return _describe_windows(file)
@@ -319,13 +299,7 @@ def _looks_like_hdf5(file: Path) -> bool:
 
 
 def refuse_prepared(path: Path, way_out: str) -> None:
-    """Raise when a file of prepared windows is given where another kind is expected.
-
-    Raises
-    ------
-    InputError
-        Ending in `way_out`.
-    """
+    """Raise, ending in `way_out`, when the file holds prepared windows."""
     if not (path.is_file() and _looks_like_hdf5(path)):
         return
     try:
@@ -336,13 +310,7 @@ def refuse_prepared(path: Path, way_out: str) -> None:
 
 
 def describe_installation() -> dict[str, Any]:
-    """Describe the installed versions and the machine.
-
-    Raises
-    ------
-    EnvironmentProblemError
-        If the compiled library cannot be loaded.
-    """
+    """Describe the installed versions and the machine."""
     import importlib
     import os as system
     import platform

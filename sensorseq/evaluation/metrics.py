@@ -32,22 +32,9 @@ FEW_GROUPS = 10  # below, percentile intervals of so few groups are clearly too 
 class RecordingScore:
     """The predictions for one recording.
 
-    Parameters
-    ----------
-    recording_id, group : str
-        Which recording.
-    label : str, int, float, bool or None
-        Its class; None when its windows have several.
-    n_windows : int
-        Number of its windows.
-    accuracy : float
-        Share of them that is classified correctly.
-    vote : label
-        The majority vote of its windows; a tie goes to the higher mean probability.
-    predicted : label
-        The class with the highest mean probability.
-    probability : tuple of float
-        Mean probability of each class.
+    `label` is None when its windows have several. `accuracy` is the share of its windows classified
+    correctly; `vote` their majority, a tie goes to the higher mean probability; `predicted` the
+    class with the highest mean probability, of which `probability` has one for each class.
     """
 
     recording_id: str
@@ -64,26 +51,13 @@ class RecordingScore:
 class Evaluation:
     """Scores of one classifier on one set of windows.
 
-    Parameters
-    ----------
-    classes : ndarray of shape (K,)
-        Labels, in the order of `confusion_matrix`.
-    confusion_matrix : ndarray of shape (K, K), int64
-        Windows by true class (rows) and predicted class (columns).
-    scores : dict of str to float
-        accuracy, balanced_accuracy and macro_f1 over windows; recording_vote and recording_mean:
-        shares of recordings classified correctly by the majority vote, and by the mean probability,
-        of their windows; calibration_error: see
-        `sensorseq.evaluation.calibration.calibration_error`, NaN if the scores are not
-        probabilities.
-    intervals : dict of str to Interval
-        Confidence interval of each score, from resampling whole groups.
-    recordings : tuple of RecordingScore
-        Sorted by label and id.
-    n_groups : int
-        Number of groups resampled for the intervals.
-    group_confusion : ndarray of shape (n_groups, K, K), int64
-        `confusion_matrix` of each group, for paired comparisons.
+    `confusion_matrix` (K, K) has true classes in rows, in the order of `classes`; `group_confusion`
+    (n_groups, K, K) is that of each group, for paired comparisons. `scores` are accuracy,
+    balanced_accuracy and macro_f1 over windows; recording_vote and recording_mean, the shares of
+    recordings classified correctly by the majority vote, and by the mean probability, of their
+    windows; and calibration_error, see `sensorseq.evaluation.calibration.calibration_error`, NaN if
+    the scores are not probabilities. `intervals` come from resampling whole groups. `recordings`
+    are sorted by label and id.
     """
 
     classes: NDArray[Any]
@@ -211,17 +185,11 @@ def score_predictions(
 
 
 class Difference(NamedTuple):
-    """The difference between two classifiers on the same windows.
+    """The score of one classifier minus that of another on the same windows.
 
-    Parameters
-    ----------
-    value : float
-        Score of the first minus that of the second.
-    interval : Interval
-        Confidence interval, from resampling whole groups.
-    p_value : float
-        Of the paired sign-flip test over whole groups: how often the difference would be at least
-        this large, in either direction, if the two classifiers were exchangeable in every group.
+    The interval comes from resampling whole groups; `p_value` from the paired sign-flip test over
+    whole groups: how often the difference would be at least this large, in either direction, if the
+    two classifiers were exchangeable in every group.
     """
 
     value: float
@@ -238,11 +206,6 @@ def compare(
     The test is a permutation test that exchanges the predictions of the two in whole groups [1]_:
     exact for up to 13 groups in which they differ, otherwise with 10,000 random permutations. With
     n such groups the p-value is at least ``2 / 2**n``.
-
-    Raises
-    ------
-    ArgumentError
-        If the two were not computed on the same windows.
 
     References
     ----------
@@ -268,13 +231,10 @@ def compare(
 
 
 def scores_of(confusion: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Return accuracy, balanced accuracy and macro-F1 of confusion matrices.
+    """Return accuracy, balanced accuracy and macro-F1 of confusion matrices (..., K, K).
 
-    Parameters
-    ----------
-    confusion : ndarray of shape (..., K, K)
-        True classes in rows. As in scikit-learn, a class without windows is left out of the
-        balanced accuracy, and a class neither true nor predicted is left out of macro-F1.
+    As in scikit-learn, a class without windows is left out of the balanced accuracy, and a class
+    neither true nor predicted is left out of macro-F1.
     """
     true, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
     right = np.diagonal(confusion, axis1=-2, axis2=-1)

@@ -82,19 +82,9 @@ def make_page(
 ) -> str:
     """Return a self-contained HTML page, in light and dark, that needs no script to be read.
 
-    Parameters
-    ----------
-    model : SensorLSTMClassifier
-        Fitted.
-    part : PagePart or None
-        The windows to show examples from. After a fit these are the validation windows, which also
-        chose the epoch, as the page states; without `comparison` the scores come from them too.
-    title : str
-        Heading, such as the name of the model file.
-    comparison : Comparison, optional
-        Result of an evaluation: scores, confusions and recordings, next to baselines.
-    command : callable, optional
-        Returns the command line that repeats the fit with changed arguments.
+    `part` has the windows to show examples from. After a fit these are the validation windows,
+    which also chose the epoch, as the page states; without `comparison` the scores come from them
+    too. `command` gives the command line that repeats the fit with changed arguments.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""

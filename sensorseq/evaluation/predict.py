@@ -33,24 +33,11 @@ _SLOW = 0.9  # of the model's rate; slower recordings lack frequencies the model
 
 @dataclass(frozen=True, eq=False)
 class RecordingPrediction:
-    """A model's prediction for one recording.
+    """A model's prediction for one recording, of K classes in n windows.
 
-    Parameters
-    ----------
-    recording_id : str
-        Which recording.
-    paths : tuple of Path
-        Its files.
-    classes : ndarray of shape (K,)
-        Labels of the columns of `probability`.
-    start_s : ndarray of shape (n,)
-        Start of each window on the recording's clock.
-    probability : ndarray of shape (n, K)
-        Class probabilities of each window.
-    seen : bool
-        Whether the recording was in the training data; the prediction is then no test of the model.
-    notes : tuple of str
-        Caveats to read before trusting the labels.
+    `probability` (n, K) has the columns of `classes`; `start_s` (n,) is the start of each window on
+    the recording's clock. With `seen`, the recording was in the training data, and the prediction
+    is no test of the model. Read the caveats in `notes` before trusting the labels.
     """
 
     recording_id: str

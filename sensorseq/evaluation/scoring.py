@@ -9,13 +9,7 @@ from sensorseq.errors import InputError, nearest_known
 
 
 def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
-    """Raise when a label is not one of the classes a model knows.
-
-    Raises
-    ------
-    InputError
-        The message names the label and the nearest class.
-    """
+    """Raise when a label is not one of the classes a model knows."""
     known = classes.tolist()
     for label in np.unique(labels).tolist():
         if label not in known:

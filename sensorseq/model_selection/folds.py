@@ -65,15 +65,7 @@ def routing(params: Mapping[str, Any]) -> AbstractContextManager[Any]:
 def read_given(
     estimator: Any, X: Any, y: Any, groups: Any, lengths: Any, cv: Any, scoring: Any
 ) -> Given:
-    """Check what was given and draw the folds.
-
-    Raises
-    ------
-    InputError
-        If the parts do not fit each other.
-    ArgumentError
-        If every fit would write its state to the same file.
-    """
+    """Check what was given and draw the folds."""
     _refuse_checkpoint(estimator)
     if isinstance(X, str | os.PathLike):
         path, X = X, read_windows(X)

@@ -21,13 +21,7 @@ from sensorseq.training.stream import Change, StoredPart
 
 
 def check_augment(augment: Any) -> Augmentation | None:
-    """Return the augmentation that an estimator's `augment` asks for, None for none.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none of these, or a strength is not one.
-    """
+    """Return the augmentation that an estimator's `augment` asks for, None for none."""
     if isinstance(augment, str) and augment == "standard":
         augment = Augmentation.standard()
     elif isinstance(augment, Mapping):
@@ -116,18 +110,10 @@ def _own_seed(seed: np.random.SeedSequence) -> int:
 def drop_inputs(
     X: NDArray[Any], rows: NDArray[np.int64], probability: float, seed: int, epoch: int
 ) -> None:
-    """Set values of scaled windows to zero at random and divide the others by what is left of one.
+    """Set values of scaled windows (n, t, c) to zero at random, in place; scale up the others.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, t, c)
-        Changed in place.
-    rows : ndarray of shape (n,), int64
-        Which window of the training part each is; the mask depends on it, `seed` and `epoch` alone.
-    probability : float
-        Of a zero, in [0, 1).
-    seed, epoch : int
-        Equal ones, equal masks.
+    The kept values are divided by ``1 - probability``. The mask of a window depends on its row in
+    the training part, `seed` and `epoch` alone.
     """
     _signal.drop_inputs(X, rows, probability, seed, epoch)
 
@@ -136,17 +122,8 @@ class InputDropout:
     """The training windows of each epoch with inputs dropped, a function of its number alone.
 
     The mask of a window is redrawn in each epoch, so at each step that it is part of, unless
-    ``sampler="balanced"`` draws it more than once in an epoch.
-
-    Parameters
-    ----------
-    probability : float
-        Of a zero, in (0, 1).
-    seed : SeedSequence
-        Equal seeds, equal masks.
-    windows : callable
-        Gives the scaled windows (N, T, C) of an epoch, or the `Change` of windows that are read
-        from a file; what it gives is changed.
+    ``sampler="balanced"`` draws it more than once in an epoch. `windows` gives the scaled windows
+    (N, T, C) of an epoch, which are changed in place, or the `Change` of windows read from a file.
     """
 
     def __init__(

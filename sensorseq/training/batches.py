@@ -17,31 +17,20 @@ Rows = NDArray[np.int64]
 
 
 class BatchSampler:
-    """Draw the batches of each epoch.
+    """Draw the batches of each epoch of windows with these classes, (N,).
 
-    Parameters
-    ----------
-    class_index : ndarray of shape (N,), int64
-        Class of each training window.
-    batch_size : int or None
-        None, or more than there is: one batch.
-    sampler : {"shuffle", "balanced", "sqrt"}
-        ``"shuffle"`` visits every window once in random order. ``"balanced"`` draws as many
-        windows, in equal shares from each class: windows of a large class are skipped alternately,
-        those of a small one come several times. ``"sqrt"`` does the same with shares proportional
-        to the square root of the class's number of windows.
-    last_batch : {"keep", "merge", "drop"}
-        What to do with a last batch that is not full: keep it, merge it into the one before, or
-        drop it from this epoch. A single batch is always kept.
-    minimum_size : int
-        A last batch of fewer windows is merged into the one before even with ``"keep"``, because
-        batch normalization needs two windows.
-    rng : numpy.random.Generator
-        Determines the order.
-    windows_per_epoch : int, optional
-        Windows of one epoch; all by default. With ``"shuffle"``, the next epoch continues where
-        this one ended, so that every window comes once before any comes again. No window comes
-        twice in an epoch unless `windows_per_epoch` is more than there are.
+    ``"shuffle"`` visits every window once in random order. ``"balanced"`` draws as many windows, in
+    equal shares from each class: windows of a large class are skipped alternately, those of a small
+    one come several times. ``"sqrt"`` does the same with shares proportional to the square root of
+    the class's number of windows.
+
+    A last batch that is not full is kept, merged into the one before, or dropped from this epoch;
+    one of fewer than `minimum_size` windows is always merged, because batch normalization needs
+    two. A single batch is always kept.
+
+    With `windows_per_epoch` and ``"shuffle"``, the next epoch continues where this one ended, so
+    that every window comes once before any comes again. No window comes twice in an epoch unless
+    `windows_per_epoch` is more than there are.
     """
 
     def __init__(

@@ -75,13 +75,7 @@ class Callback:
 
 
 def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
-    """Return the callbacks as a tuple.
-
-    Raises
-    ------
-    ArgumentError
-        If `callbacks` is not a sequence, or an element has none of the hooks.
-    """
+    """Return the callbacks as a tuple; raise `ArgumentError` unless each has one of the hooks."""
     if callbacks is None:
         return ()
     if not isinstance(callbacks, Sequence) or isinstance(callbacks, str):

@@ -53,22 +53,10 @@ def make_identity(
     seed: np.random.SeedSequence,
     engine: str,
 ) -> dict[str, dict[str, Any]]:
-    """Return what must be the same for a run to go on, in plain values.
+    """Return what must be the same for a run to resume, in plain values.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        With its first weights.
-    train, validation, config, seed
-        As `train_network` gets them.
-    engine : str
-        The one chosen.
-
-    Returns
-    -------
-    dict
-        ``"arguments"`` by name, functions among them by theirs; ``"contents"``: digests of data and
-        first weights by what they are of; ``"surroundings"``, whose change is worth a warning only.
+    ``"arguments"`` by name; ``"contents"``: digests of the data and of the first weights, which
+    `module` still holds; ``"surroundings"``, whose change is worth a warning only.
     """
     device = next(module.parameters()).device
     named = {field.name: getattr(config, field.name) for field in fields(config)}
@@ -163,21 +151,9 @@ _TENSOR, _ITEMS = "tensor", "items"  # tags of a tensor, and of a mapping whose 
 
 
 def pack_state(state: Any, name: str = "state") -> tuple[dict[str, NDArray[Any]], Any]:
-    """Part the tensors of a nested state from the rest of it.
+    """Split a nested state into a copy of its tensors, by path, and the rest, which JSON holds.
 
-    Parameters
-    ----------
-    state : object
-        Mappings, lists and tuples of tensors and of what JSON holds. Tuples come back as lists.
-    name : str
-        Of the whole.
-
-    Returns
-    -------
-    arrays : dict of str to ndarray
-        A copy of every tensor under the path of keys to it.
-    plain : object
-        What JSON holds, with the path in place of each tensor.
+    In the rest each tensor is replaced by its path. `unpack_state` gives tuples back as lists.
     """
     arrays: dict[str, NDArray[Any]] = {}
 
@@ -241,28 +217,12 @@ class Checkpoint:
     process leaves the last complete file. A thread writes it during the next epoch and is never
     more than one epoch behind. If a run ends early (Ctrl-C, a callback, an error), its last
     finished epoch is written. A resumed run is bit for bit the same as an uninterrupted one, except
-    for `duration_s`.
+    for `duration_s`. With `resume`, a run that was complete is returned as it ended; without a file
+    a new run starts, which overwrites a checkpoint of this name, but no other file. `arguments` are
+    further ones that affect the run; a checkpoint with other values is rejected.
 
-    Parameters
-    ----------
-    path : str or path
-        The file. A new run overwrites a checkpoint with this name, but no other file.
-    every : int, default=1
-        Epochs between writes. The file has about four times the size of the network, plus the
-        record of the run: some bytes per epoch for each window that is followed.
-    resume : bool, default=False
-        Resume from the file if it exists. A run that was complete (by `max_epochs`, early stopping
-        or divergence) is returned as it ended. Without a file a new run starts.
-    arguments : mapping, optional
-        Further arguments that affect the run besides the `TrainingConfig`, by name; a checkpoint
-        with other values is rejected.
-
-    Raises
-    ------
-    ArgumentError
-        If `path` is not a valid file name.
-    CheckpointError
-        If the file is damaged, from a newer version or not a checkpoint.
+    The file has about four times the size of the network, plus the record of the run: some bytes
+    per epoch for each window that is followed.
     """
 
     def __init__(
@@ -299,13 +259,7 @@ class Checkpoint:
         return self._read(lambda: self._description["identity"]["contents"]["random_state"][0])
 
     def begin(self, identity: Mapping[str, Any]) -> None:
-        """Take in what the run is known by, and compare it with what is in the file.
-
-        Raises
-        ------
-        CheckpointError
-            If the checkpoint is of another configuration or of other data.
-        """
+        """Compare the run's identity with the file's; raise `CheckpointError` if they differ."""
         named = {**identity["arguments"], **plain_arguments(self._arguments)}
         self._identity_text = json.dumps(to_jsonable({**identity, "arguments": named}))
         if self._stored is not None:
@@ -326,7 +280,7 @@ class Checkpoint:
     def keep(self, run: Resumable, *, last: bool) -> None:
         """Take in the state of a run after an epoch; write it when it is time, or the last.
 
-        It is written while the next epoch is under way; this returns when the one before is there.
+        It is written during the next epoch; this returns when the write before is complete.
         """
         arrays, plain = pack_state(run.state_dict())
         n_epochs = len(run.history)
@@ -401,7 +355,7 @@ class Checkpoint:
         run.history = History(rows)
 
     def _read(self, take: Callable[[], _T]) -> _T:
-        """Take something out of what the file holds, which may be anything under the right sum."""
+        """Read from the file's content, which may be malformed despite a correct checksum."""
         try:
             return take()
         except CheckpointError:

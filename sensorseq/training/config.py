@@ -337,8 +337,8 @@ class TrainingConfig:
 def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:
     """Return the epochs of a run, before any early stopping.
 
-    ``max_epochs="auto"`` takes enough epochs for `AUTO_STEPS` steps, but no fewer and no more than
-    `AUTO_EPOCHS`. `max_steps` ends the run with the epoch in which that many steps are reached.
+    ``max_epochs="auto"`` takes enough epochs for `AUTO_STEPS` steps, within `AUTO_EPOCHS`.
+    `max_steps` ends the run with the epoch in which that many steps are reached.
     """
     if isinstance(config.max_epochs, str):
         fewest, most = AUTO_EPOCHS

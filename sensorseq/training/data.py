@@ -67,13 +67,7 @@ class FitPart(NamedTuple):
 
 
 class WindowFormat(NamedTuple):
-    """How windows are cropped, and in which precision a network takes them.
-
-    Parameters
-    ----------
-    max_timesteps, crop, dtype
-        The estimator's arguments.
-    """
+    """How windows are cropped, and in which precision a network takes them."""
 
     max_timesteps: int | None
     crop: str
@@ -130,18 +124,7 @@ class WindowFormat(NamedTuple):
     ) -> Callable[[int], Any] | None:
         """Return what gives the training windows of each epoch; None if they do not change.
 
-        Parameters
-        ----------
-        part, data
-            The training windows, unscaled and scaled.
-        scaler : Scaler, KeyedScaler or None
-            What scaled them.
-        seed : SeedSequence
-            Of the run.
-        augment, input_dropout
-            The estimator's arguments.
-        channels : list of str, optional
-            Names, where they are known.
+        `part` holds the unscaled windows, `data` the scaled ones; `seed` is the run's.
         """
         augmentation = check_augment(augment)
         if augmentation is None and not input_dropout:
@@ -178,20 +161,10 @@ def _unchanged(_epoch: int) -> Change:
 class FitData:
     """The windows of a fit, read and checked.
 
-    Parameters
-    ----------
-    windows : FitPart
-        All windows that take part, but for those given apart.
-    stored_split : ndarray or None
-        The part of each of them, where it is stored with them.
-    given : FitPart or None
-        Validation windows given apart.
-    source, source_val : WindowSet or None
-        What X and X_val came as; None for an array.
-    scaler : Scaler, KeyedScaler or None
-        The scaling stored with the windows.
-    had_lengths : bool
-        Whether windows of X were shorter than others.
+    `windows` are all that take part, except validation windows given separately (`given`);
+    `stored_split` is the part of each, if a split is stored with them. `source` and `source_val`
+    are what X and X_val came as, None for an array; `scaler` is the scaling stored with the
+    windows.
     """
 
     windows: FitPart
@@ -219,17 +192,8 @@ class FitData:
     ) -> "FitData":
         """Read and check what `fit` was given.
 
-        Parameters
-        ----------
-        estimator : SensorLSTM
-            Learns the shape of the input and the targets, and says what it goes on from.
-        X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
-            As `fit` takes them.
-
-        Raises
-        ------
-        InputError, SplitError
-            As in `fit`.
+        The estimator learns the shape of the input and the targets, and says what it continues
+        from.
         """
         own = {"y": y, "sample_weight": sample_weight, "groups": groups}
         X, scaler = _open_training(X, estimator.scale, own)
@@ -289,25 +253,12 @@ class FitData:
     def split(
         self, fraction: float, seed: np.random.SeedSequence, config: TrainingConfig
     ) -> tuple[FitPart, FitPart | None]:
-        """Part training from validation windows: as given, as stored, or by whole groups.
+        """Split training from validation windows: as given, as stored, or by whole groups.
 
-        Parameters
-        ----------
-        fraction : float
-            Share to hold out when none are given and there is no stored split; 0 is none.
-        seed : SeedSequence
-            Decides which groups are held out.
-        config : TrainingConfig
-            Classes of a classifier are stratified; early stopping may need validation windows.
-
-        Raises
-        ------
-        InputError
-            If the stored split has no train part, or a validation part is both stored and given.
-        SplitError
-            If no group can be held out.
-        ArgumentError
-            If early stopping has no validation windows though some were asked for.
+        `fraction` is held out, stratified by class, when none are given and there is no stored
+        split. Raises `InputError` if the stored split has no train part, or a validation part is
+        both stored and given; `ArgumentError` if early stopping gets no validation windows though
+        some were asked for.
         """
         windows, stored = self.windows, self.stored_split
         if self.given is not None:

@@ -24,16 +24,9 @@ Weights = tuple[Tensor, Tensor, Tensor]  # of the inputs, of the hidden state, a
 
 
 class LayerPass(NamedTuple):
-    """What one layer read and gave.
+    """What one layer read (after dropout) and gave: (N, T, I), (N, T, D * H) and (N, D, H).
 
-    Parameters
-    ----------
-    inputs : Tensor of shape (N, T, I)
-        After dropout.
-    hidden : Tensor of shape (N, T, D * H)
-        As `sensorseq.ops.lstm` gives it; zeros beyond the valid steps.
-    h_n : Tensor of shape (N, D, H)
-        Last state of each direction.
+    `hidden` is zero beyond the valid steps; `h_n` is the last state of each direction.
     """
 
     inputs: Tensor
@@ -44,12 +37,8 @@ class LayerPass(NamedTuple):
 class Masks(NamedTuple):
     """The factors of dropout of every layer, None where nothing is dropped.
 
-    Parameters
-    ----------
-    recurrent : list of Tensor of shape (N, D, H), or None
-        Of the hidden state on its way into the gates.
-    outputs : list of Tensor or None
-        Of what leaves each layer: (N, T, D * H), of the top one the pooled vector (N, P).
+    `recurrent`, (N, D, H): of the hidden state on its way into the gates. `outputs`: of what leaves
+    each layer, (N, T, D * H); of the top one the pooled vector (N, P).
     """
 
     recurrent: list[Tensor | None]
@@ -124,10 +113,11 @@ _SIGMOID_BOUND, _TANH_BOUND = math.log(19.0), math.atanh(0.9)
 
 
 class AutogradDetails:
-    """Measure a step while autograd takes it; its own bits stay as they would be.
+    """Measure a step while autograd takes it, without changing its bits.
 
     The definitions are those of `enum Statistic` in csrc/train_epoch.h, with the native engine's
-    slots of windows, so that both engines give the same numbers. Around a step::
+    slots of windows, so that both engines give the same numbers (on a GPU the native engine has
+    other slots, and so another estimate of `gradient_noise`). Around a step::
 
         details.begin(batch)                     # right before the forward pass
         outputs = module(batch.X, batch.lengths)
@@ -137,19 +127,10 @@ class AutogradDetails:
         optimizer.step()
         numbers = details.finish()               # NAMES, on the device
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        What is trained, in training mode. For other modules than `LSTMLinear` the saturation is
-        NaN.
-
-    Notes
-    -----
     It costs about three steps more: the layers go forward and backward once more, a slot of windows
-    at a time, with the masks of the step, and the gates of all steps are computed anew. Another
-    module's graph goes backward once for each of up to 8 slots instead. On a GPU the native engine
-    has other slots, and with them another estimate of `gradient_noise`. Of several processes each
-    measures its own windows.
+    at a time, with the masks of the step, and the gates of all steps are computed again. A module
+    other than `LSTMLinear` goes backward once for each of up to 8 slots instead, and its saturation
+    is NaN. Of several processes each measures its own windows.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -173,13 +154,9 @@ class AutogradDetails:
     def watch(self, outputs: Tensor, losses: Tensor) -> None:
         """Measure the noise of the gradient and the saturation of the gates.
 
-        Parameters
-        ----------
-        outputs : Tensor of shape (n_windows, K)
-            Of the module, with the graph of the step.
-        losses : Tensor of shape (n_windows,), or ()
-            Of each window, weighted and without penalties, with the graph of the step, which stays
-            usable; or the mean of the batch, of which the noise of other modules is not known.
+        `outputs` (n, K) and `losses` (n,), weighted and without penalties, hold the graph of the
+        step, which stays usable. With one loss for the batch, the noise of modules other than
+        `LSTMLinear` is not known.
         """
         batch, masks, n_windows = self._batch, self._masks, len(outputs)
         assert batch is not None, "watch() follows begin()"
@@ -328,23 +305,12 @@ _AFTER = DETAIL_NAMES.index("same_batch_loss_after")
 class StepDetails:
     """Measure steps of a training of any engine without touching it.
 
-    At a step it costs somewhat less than two training steps: a forward and a backward pass down to
-    the input, and one more forward pass after the step; with dropout four forward passes more.
-    Results stay on the module's device until they are asked for. The module, its gradients and
-    running statistics, the optimizer and torch's generators are left as they are.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        ``module(X, lengths)`` gives logits or values, (N, K). Copied once; the copy takes over
-        weights and buffers at each measured step.
-    objective : Objective
-        Of the training part: its losses.
-
-    Notes
-    -----
-    Losses are those of the step, weighted and without penalties, but in evaluation mode. The norm
-    of the hidden vector is that of `LSTMLinear`, and NaN for other modules.
+    A measured step costs somewhat less than two training steps more: a forward and a backward pass
+    down to the input, and one forward pass after the step; with dropout four forward passes more.
+    Results stay on the module's device until they are asked for. The module is copied once; the
+    copy takes over weights and buffers at each measured step. Losses are those of the step,
+    weighted and without penalties, but in evaluation mode. The norm of the hidden vector is that of
+    `LSTMLinear`, and NaN for other modules.
     """
 
     def __init__(self, module: nn.Module, objective: Objective) -> None:
@@ -371,24 +337,11 @@ class StepDetails:
     def before(
         self, batch: TrainingData, step: int, parameters: Mapping[str, Tensor] | None = None
     ) -> None:
-        """Measure at the weights right before a step.
+        """Measure at the weights right before a step; `step` counts the steps taken so far.
 
-        Parameters
-        ----------
-        batch : TrainingData
-            What the step trains on, on the device of the module.
-        step : int
-            Steps taken so far.
-        parameters : mapping of str to Tensor, optional
-            Weights by the names of ``module.named_parameters()``, where the module does not hold
-            those of the training: between the steps of a native epoch, or with an average of the
-            weights. Running statistics may be among them, by their names in the state dict; what is
-            not given is the module's.
-
-        Raises
-        ------
-        ArgumentError
-            If a name is not the module's.
+        `parameters` are the weights, and perhaps running statistics, by their names in the state
+        dict where the module does not hold those of the training: between the steps of a native
+        epoch, or with an average of the weights. Names that are missing are taken from the module.
         """
         with self._undisturbed(batch, step):
             self._load(parameters)
@@ -528,7 +481,7 @@ def _cosine(first: Tensor, second: Tensor) -> Tensor:
 def _split(values: Tensor, lengths: Tensor | None) -> Tensor:
     """Return the sums of non-negative values (N, T) over each sixteenth of their valid steps.
 
-    A step that lies in two of them counts for each in proportion, so that sequences of any length
+    A step that lies in two sixteenths counts for each in proportion, so sequences of any length
     fill all.
     """
     n_windows, n_timesteps = values.shape

@@ -92,13 +92,7 @@ class Ranks:
         return said[0]
 
     def check_same(self, what: str, facts: Sequence[Any]) -> None:
-        """Raise in every process when what they were given differs.
-
-        Raises
-        ------
-        InputError
-            Naming the first rank that differs from rank 0.
-        """
+        """Raise `InputError` in every process, naming the first rank that differs from rank 0."""
         everyone: list[Any] = [None] * self.world
         dist.all_gather_object(everyone, list(facts))
         for rank, theirs in enumerate(everyone):
@@ -122,13 +116,7 @@ class Ranks:
         self.check_same("windows", facts)
 
     def share_module(self, module: nn.Module) -> None:
-        """Give every process the weights of the first.
-
-        Raises
-        ------
-        ArgumentError
-            If the network normalizes batches, which would be those of one process.
-        """
+        """Give every process the weights of the first; raise `ArgumentError` with batch norm."""
         if any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
             raise ArgumentError(
                 f"head_norm='batch' would normalize each of the {self.world} processes' share of a"
@@ -139,13 +127,7 @@ class Ranks:
 
 
 class SharedDropout(CounterDropout):
-    """The masks of a whole batch, and this process' rows of them.
-
-    Attributes
-    ----------
-    n_windows : int
-        Windows of the whole batch; the engine sets it.
-    """
+    """The masks of a whole batch of `n_windows`, which the engine sets, and this process' rows."""
 
     def __init__(self, seed: int, ranks: Ranks) -> None:
         super().__init__(seed)
@@ -167,11 +149,6 @@ def current_ranks() -> Ranks | None:
 
     These are those of `torch.distributed` when it was initialized, or those that ``torchrun``
     started: then it is initialized here, with gloo.
-
-    Raises
-    ------
-    EnvironmentProblemError
-        If the processes do not find each other.
     """
     if not dist.is_available():
         return None

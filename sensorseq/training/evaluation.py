@@ -60,20 +60,10 @@ def evaluate_models(
     ranks: Ranks | None = None,
     keep: Callable[[Tensor], Any] | None = None,
 ) -> list[tuple[float, float]]:
-    """Return mean loss (unweighted) and score of `data` for each of M models.
+    """Return mean loss (unweighted) and score of `data` for each of M models on `device`.
 
-    Parameters
-    ----------
-    forward : callable
-        Gives the outputs (M, n, K) for windows on `device`.
-    data, objective
-        The windows, and how they are judged.
-    device : torch.device
-        Where the models are.
-    ranks : Ranks, optional
-        Processes that evaluate every so many batches each.
-    keep : callable, optional
-        Called with the outputs of each batch that is evaluated here, in order.
+    `forward` gives the outputs (M, n, K) of a batch there. With `ranks`, each process evaluates its
+    share of the batches. `keep` is called with the outputs of each batch evaluated here, in order.
     """
     totals = torch.zeros((1, 2), dtype=torch.float64)
     with closing(_evaluation_batches(data, device, ranks)) as batches:

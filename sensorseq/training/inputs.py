@@ -25,19 +25,11 @@ LARGEST = float(np.finfo(np.float32).max)  # beyond, not even the square fits in
 
 @dataclass(frozen=True)
 class Sequences:
-    """Windows as given, before scaling.
+    """Windows as given, before scaling: finite, padding holds zeros.
 
-    Parameters
-    ----------
-    X : ndarray of shape (N, T, C), float32 or float64
-        Finite everywhere; padding holds zeros. Or `StoredSamples`, which are checked when they are
-        read.
-    lengths : ndarray of shape (N,), int64
-        Valid steps of each window, 1 to T.
-    is_flat : bool
-        Given as (n, t): one channel, and the number of steps is part of the contract.
-    recording_id, groups : ndarray of shape (N,), optional
-        What a WindowSet says of each window; None for an array.
+    `X` is (N, T, C), float32 or float64, or `StoredSamples`, which are checked when they are read.
+    `lengths` are the valid steps, 1 to T. `is_flat`: given as (n, t), so the number of steps is
+    part of the contract. `recording_id` and `groups` come from a WindowSet; None for an array.
     """
 
     X: NDArray[Any]
@@ -80,20 +72,10 @@ def is_table(X: Any) -> bool:
 def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
     """Bring X and lengths to (N, T, C).
 
-    Parameters
-    ----------
-    X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), or WindowSet
-        A list (or 1-D object array) of arrays is padded to its longest sequence. A WindowSet
-        brings its own lengths.
-    lengths : array of shape (n,), int, optional
-        Valid steps of each window; what lies beyond may hold anything, even NaN.
-    name : str
-        Name of the argument, for messages.
-
-    Raises
-    ------
-    InputError
-        If shapes disagree, or a valid step holds NaN or infinity: the first one is named.
+    X is an array (n, t, c) or (n, t), a list (or 1-D object array) of arrays (t_i, c), which is
+    padded to its longest sequence, or a WindowSet, which brings its own lengths. What lies beyond
+    the lengths may be anything, even NaN. Raises `InputError` if shapes disagree, or a valid step
+    is not finite: the message, with `name` for X, names the first one.
     """
     lengths_name = "lengths" + name.removeprefix("X")
     if isinstance(X, WindowSet) or _is_list_of_sequences(X):
@@ -200,13 +182,7 @@ def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> ND
 
 
 def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray[np.float64]:
-    """Return the values of a regression as float64 of shape (n,) or (n, k), finite.
-
-    Raises
-    ------
-    InputError
-        If their number is wrong, or one is not finite; the message names its row.
-    """
+    """Return the values of a regression as float64 of shape (n,) or (n, k), finite."""
     if y is None:
         raise InputError(f"{name} is None; give the values to predict.")
     given = np.asarray(_without_torch(y))
@@ -232,13 +208,7 @@ def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray
 
 
 def from_one_hot(y: NDArray[Any], name: str = "y") -> NDArray[np.int64]:
-    """Return the class index of each row of a one-hot array of shape (n, k).
-
-    Raises
-    ------
-    InputError
-        If a row is not one 1 among zeros: probabilities and several labels are not classes.
-    """
+    """Return the class index of each row of a one-hot array of shape (n, k)."""
     values = y.astype(np.float64) if y.dtype.kind in "biuf" else np.full(y.shape, np.nan)
     is_one = values == 1.0
     wrong = ~((is_one | (values == 0.0)).all(axis=1) & (is_one.sum(axis=1) == 1))
@@ -495,15 +465,8 @@ def window_weights(
 ) -> NDArray[np.float64] | None:
     """Return the factor on the loss of each window, scaled to mean one; None for no weights.
 
-    ``"balanced"`` and ``"effective_number"`` are those of `preprocessing.balance.class_weights`,
-    over the classes that are present.
-
-    Raises
-    ------
-    ArgumentError
-        If `class_weight` names a class that is not in `classes`, or a factor is negative.
-    InputError
-        If nothing but zero weights remains.
+    The named kinds of `class_weight` are those of `preprocessing.balance.class_weights`, over the
+    classes that are present.
     """
     weight = raw_window_weights(class_index, classes, class_weight, sample_weight)
     if weight is None:
@@ -554,13 +517,7 @@ def _class_weights(
 
 
 def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None:
-    """Raise when a stored split puts windows of one group into more than one part.
-
-    Raises
-    ------
-    SplitError
-        Naming the first such group and its parts.
-    """
+    """Raise `SplitError` when a stored split puts windows of one group into several parts."""
     if groups is None:
         return
     parts_of: dict[Any, set[str]] = {}
@@ -592,11 +549,8 @@ def scale_sequences(
 ) -> NDArray[Any]:
     """Return scaled windows in the network's precision.
 
-    Raises
-    ------
-    InputError
-        If a value leaves the range of `dtype`, or the scaler goes by recording or group, and the
-        windows do not tell theirs.
+    Raises `InputError` if a value leaves the range of `dtype`, or the scaler goes by recording or
+    group, and the windows have none.
     """
     X = sequences.X
     lengths = None if sequences.are_full else sequences.lengths

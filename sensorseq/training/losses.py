@@ -23,23 +23,11 @@ def make_loss(
 ) -> LossFunction:
     """Return a function of outputs (N, K) and targets that gives one loss per window.
 
-    Parameters
-    ----------
-    loss : str or callable
-        For classification ``"cross_entropy"``, ``"focal"`` or ``"mse"``, as in
-        `sensorseq.ops.reference.window_losses`, with class indices (N,) as targets. For regression
-        ``"mse"``, ``"mae"`` or ``"huber"`` (quadratic up to an error of 1, linear beyond), averaged
-        over the K outputs, with targets (N, K). A callable gets ``(outputs, targets)`` and returns
-        a tensor of shape (N,), or the batch's mean as a scalar.
-    label_smoothing : float, default=0.0
-        For the named losses, in classification.
-    task : {"classification", "regression"}, default="classification"
-        Kind of targets.
-
-    Raises
-    ------
-    ArgumentError
-        If the name is unknown, or (when called) a callable returns another shape.
+    For classification ``"cross_entropy"``, ``"focal"`` or ``"mse"`` of class indices (N,), as in
+    `sensorseq.ops.reference.window_losses`. For regression ``"mse"``, ``"mae"`` or ``"huber"``
+    (quadratic up to an error of 1, linear beyond) of targets (N, K), averaged over the K outputs. A
+    callable gets ``(outputs, targets)`` and returns a tensor of shape (N,), or the batch's mean as
+    a scalar; another shape raises `ArgumentError` when it is called.
     """
     if callable(loss):
         return _checked(loss)

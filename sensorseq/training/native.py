@@ -77,13 +77,7 @@ def native_engine_gap(
 
 
 def hyper_of(config: TrainingConfig, module: LSTMLinear) -> Tensor:
-    """Return the row of hyper-parameters, shape (1, columns), that means what `config` says.
-
-    Raises
-    ------
-    ArgumentError
-        If torch refuses a value of `optimizer_params`.
-    """
+    """Return the row of hyper-parameters, shape (1, columns), that means what `config` says."""
     # torch fills in its defaults and checks what it is given
     options = make_optimizer([nn.Parameter(torch.zeros(1))], config).defaults
     beta1, beta2 = options.get("betas", (0.9, 0.999))
@@ -193,13 +187,7 @@ class ModelWeights:
 
 
 class RandomCrops:
-    """Where ``crop="random"`` begins in each window of each step.
-
-    Attributes
-    ----------
-    n_timesteps : int
-        Steps of a window that are trained on.
-    """
+    """Where ``crop="random"`` begins in each window of each step, which keeps `n_timesteps`."""
 
     def __init__(self, config: TrainingConfig, train: TrainingData) -> None:
         self._full = train.X.shape[1]
@@ -246,17 +234,8 @@ def summarize_epochs(
 class NativeEpochs:
     """The optimizer steps of one training run, a whole epoch at a time.
 
-    Parameters
-    ----------
-    module : LSTMLinear
-        Gives the first weights, and gets the new ones (their average with `ema_decay`) after each
-        epoch.
-    train : TrainingData or StreamedData
-        On the device and in the dtype of `module`.
-    config : TrainingConfig
-        One that `native_engine_gap` finds nothing against.
-    seed : int
-        Of the dropout masks.
+    `module` gives the first weights, and gets the new ones (their average with `ema_decay`) after
+    each epoch; `train` is on its device and in its dtype. `seed` is that of the dropout masks.
     """
 
     def __init__(
@@ -304,12 +283,11 @@ class NativeEpochs:
         crop_starts: NDArray[np.int64] | None = None,
         **options: Any,
     ) -> StepStatistics:
-        """Take one step for each batch and put the weights into the module.
+        """Take one step for each batch of rows and put the weights into the module.
 
         Without `ema_decay`, the steps start from what the module holds: a callback's change to its
-        weights is a change to the training. `batches` are the rows of each step; `crop_rng` draws
-        the places of ``crop="random"``, unless `crop_starts` is what `draw_crops` gave for them.
-        `options` are `detail_every`, `margins` and `on_call` of `EpochTrainer.run`.
+        weights is a change to the training. `crop_starts` is what `draw_crops` gave for these
+        batches; by default `crop_rng` draws them. `options` are those of `EpochTrainer.run`.
         """
         self._weights.read_module()
         rows, offsets = pack_batches([batches])

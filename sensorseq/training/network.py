@@ -36,30 +36,15 @@ def initialise_weights(
     forget_bias: float,
     generator: torch.Generator,
 ) -> None:
-    """Draw the weights of an `LSTMLinear` from `generator` alone.
+    """Draw the weights of an `LSTMLinear` from `generator`, on the CPU, alone.
 
-    Each of the four gates is a separate matrix with its own fans: an orthogonal recurrent
-    matrix keeps the norm of the state in every gate.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        Parameters are identified by name: ``weight_ih`` and ``linear.weight`` follow
-        `weight_init`, ``weight_hh`` follows `recurrent_init`; ``bias_ih`` of the forget gate gets
-        `forget_bias`; every other bias is zero; a norm keeps its ones and zeros.
-    weight_init, recurrent_init : {"xavier", "he", "orthogonal", "uniform"} or callable
-        Uniform Xavier [1]_; uniform He [2]_; orthogonal [3]_; ``"uniform"``: torch's own
-        ``U(-b, b)`` with ``b = 1 / sqrt(H)`` in the LSTM and ``1 / sqrt(inputs)`` in the head. A
-        callable gets ``(name, tensor, generator)`` for each whole tensor and fills it in place.
-    forget_bias : float
-        A positive value makes the cell remember at the start of training [4]_.
-    generator : torch.Generator
-        On the CPU.
-
-    Raises
-    ------
-    ArgumentError
-        If a scheme is unknown, or a callable produced values that are not finite.
+    ``weight_ih`` and ``linear.weight`` follow `weight_init`, ``weight_hh`` follows
+    `recurrent_init`: uniform Xavier [1]_, uniform He [2]_, orthogonal [3]_, or ``"uniform"``,
+    torch's own ``U(-b, b)`` with ``b = 1 / sqrt(H)`` in the LSTM and ``1 / sqrt(inputs)`` in the
+    head. Each of the four gates is a separate matrix with its own fans: an orthogonal recurrent
+    matrix keeps the norm of the state in every gate. A callable gets ``(name, tensor, generator)``
+    for each whole tensor and fills it in place. A positive `forget_bias` makes the cell remember at
+    the start of training [4]_; every other bias is zero; a norm keeps its ones and zeros.
 
     References
     ----------
@@ -141,13 +126,7 @@ def make_network(
 
 
 def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTMLinear:
-    """Return a copy of a trained network to continue from.
-
-    Raises
-    ------
-    ArgumentError
-        If the arguments ask for another architecture.
-    """
+    """Return a copy of a trained network to continue from; it must have this architecture."""
     for name in _FIXED:
         if getattr(module, name) != parameters[name]:
             raise ArgumentError(
@@ -191,11 +170,8 @@ def read_network(
 ) -> LSTMLinear:
     """Return a network, in evaluation mode, whose arrays `network_arrays` made.
 
-    Raises
-    ------
-    ValueError, RuntimeError
-        If names, shapes or types of the arrays are not those of such a network; memory is taken for
-        the arrays alone, whatever sizes the architecture claims.
+    Raises `ValueError` or `RuntimeError` if names, shapes or types of the arrays do not fit. Memory
+    is taken for the arrays alone, whatever sizes the architecture claims.
     """
     weights = {name: torch.tensor(array) for name, array in _below(arrays, _prefix(member)).items()}
     n_directions = 2 if architecture.get("bidirectional") is True else 1

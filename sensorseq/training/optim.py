@@ -33,11 +33,6 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
     `momentum` applies to sgd; for rmsprop, where torch's default is none, set it in
     `optimizer_params`. `weight_decay` acts on every parameter, as in torch: decoupled in adamw,
     added to the gradient in the others.
-
-    Raises
-    ------
-    ArgumentError
-        If torch rejects a value of `optimizer_params`.
     """
     options: dict[str, Any] = dict(config.optimizer_params or {})
     if config.optimizer == "sgd":
@@ -138,10 +133,7 @@ def l1_penalty(module: torch.nn.Module) -> Tensor:
 
 
 class OwnRates:
-    """The learning rate of each parameter group in each step.
-
-    Takes the place of `Schedule` in a run, which has one rate for all.
-    """
+    """The learning rate of each parameter group in each step, in place of `Schedule`."""
 
     def __init__(
         self, table: NDArray[np.float64], steps_per_epoch: int, first_step: int = 0
@@ -160,7 +152,7 @@ class OwnRates:
         return self.of_groups(step)[0]
 
     def end_epoch(self, *, improved: bool) -> None:
-        """Take note of nothing: the rates are known beforehand."""
+        """Ignore it: the rates are known beforehand."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing."""
@@ -172,16 +164,10 @@ class OwnRates:
 
 @dataclass(frozen=True, eq=False)
 class OwnOptimizer:
-    """What takes the steps of a run by autograd in place of the optimizer of its configuration.
+    """A custom optimizer that takes the steps of a run by autograd.
 
-    Parameters
-    ----------
-    make : callable
-        Gets the parameters of the module, returns the optimizer.
-    table : ndarray of shape (E, G), float64
-        Learning rate of each epoch and parameter group.
-    options : dict
-        What every parameter group is given after the optimizer was made.
+    `make` gets the parameters of the module and returns the optimizer; `table` (E, G) has the
+    learning rate of each epoch and parameter group; `options` are given to every group after that.
     """
 
     make: Callable[[Sequence[Tensor]], Optimizer]
@@ -199,8 +185,8 @@ class OwnOptimizer:
 def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Load a state dict with the types that its tensors have.
 
-    torch gives every tensor but `step` the type of its parameter; one that an optimizer keeps in
-    another (`mu_product` of NAdam) would then continue in another precision.
+    torch casts every tensor except `step` to the type of its parameter; one that an optimizer keeps
+    in another type (`mu_product` of NAdam) would then continue in another precision.
     """
     optimizer.load_state_dict(dict(state))
     parameters = [part for group in optimizer.param_groups for part in group["params"]]

@@ -46,12 +46,7 @@ def resolve_device(
 ) -> torch.device:
     """Return the device for the argument `device`.
 
-    Raises
-    ------
-    ArgumentError
-        If it is not the name of a device.
-    EnvironmentProblemError
-        If this GPU is not available.
+    Raises `EnvironmentProblemError` if this GPU is not available.
     """
     name = check_device(device)
     if name == "auto":
@@ -75,11 +70,6 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     """Return the training configuration that the estimator's arguments describe.
 
     `n_outputs` of it is a placeholder until the labels are known.
-
-    Raises
-    ------
-    ArgumentError
-        If an argument has a value outside what it accepts, or two contradict each other.
     """
     p = parameters
     _check_auto_repair(p, task)
@@ -146,13 +136,7 @@ def _check_class_weight(class_weight: Any, sampler: str) -> None:
 
 
 def check_plain(parameters: Mapping[str, Any]) -> None:
-    """Raise when an argument is a function or an object, which no file can hold without code.
-
-    Raises
-    ------
-    InputError
-        Naming the argument and the way out.
-    """
+    """Raise `InputError` when an argument is a function or an object, which no file can hold."""
     for name, value in parameters.items():
         is_object = isinstance(value, np.random.RandomState) or (name == "callbacks" and value)
         members = value if isinstance(value, list | tuple) else [value]

@@ -26,18 +26,10 @@ _CARRIED = ("n_steps", "native", "optimizer", "average")
 
 
 class PassResult(NamedTuple):
-    """What a pass gave.
+    """What a pass gave: a row of the history without `epoch`, and the state for the next pass.
 
-    Parameters
-    ----------
-    row : dict
-        Columns of the history, without `epoch`.
-    state : dict
-        For the next pass: arrays and plain values, none of them shared with the module.
-    engine : EngineChoice
-        Which engine took the steps.
-    is_finite : bool
-        Whether the loss and the gradient were; else the module is of no use.
+    The state holds arrays and plain values, none of them shared with the module. If loss or
+    gradient were not finite, the module is of no use.
     """
 
     row: dict[str, float]
@@ -57,24 +49,10 @@ def train_pass(
 ) -> PassResult:
     """Train `module` in place for one pass over the windows, at the full learning rate.
 
-    Parameters
-    ----------
-    module : torch.nn.Module
-        As the pass before left it, or to begin with.
-    train : TrainingData or StreamedData
-        The windows that arrived.
-    config : TrainingConfig
-        `max_epochs`, `max_steps`, `windows_per_epoch`, the schedule, and all of early stopping are
-        not used.
-    state : mapping
-        What the pass before returned; to begin with ``{"entropy": int}``, the seed of all passes.
-    engine, refresh
-        As in `train_network`; epochs are passes.
-
-    Raises
-    ------
-    ArgumentError
-        If the optimizer or the engine is another than in the pass before.
+    `state` is what the pass before returned; to begin with ``{"entropy": int}``, the seed of all
+    passes. `max_epochs`, `max_steps`, `windows_per_epoch`, the schedule, and all of early stopping
+    are not used. Raises `ArgumentError` if the optimizer or the engine differs from the pass
+    before.
     """
     config = replace(
         config,

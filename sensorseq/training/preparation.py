@@ -58,13 +58,6 @@ def read_training_file(
     Of a file that is split, no test window is read. Training windows are those of its
     `sample_indices`, balanced if the file was asked to be, and copies among them augmented. When
     they are more than `buffer_bytes` allows, they are `StoredWindows`, and stay in the file.
-
-    Raises
-    ------
-    PreparedFileError
-        If the file cannot be read.
-    WindowError
-        If it holds no labels, or none of its windows is for training.
     """
     with PreparedFile(path) as file:
         if file.columns.y is None:
@@ -108,12 +101,7 @@ def augment_as_told(
 ) -> WindowSet:
     """Return training windows, the copies among them changed as their configuration says.
 
-    Parameters
-    ----------
-    windows, rows
-        As in `augment_copies`.
-    seed : int, optional
-        That of the preparation when not given.
+    `rows` are as in `augment_copies`; `seed` is by default that of the preparation.
     """
     options = PreparationOptions.recorded(windows.provenance)
     if not options.augmentation:
@@ -125,8 +113,7 @@ def augment_as_told(
 def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
     """Return windows whose copies, among the first `n_train`, are changed when they are read.
 
-    They are what `augment_as_told` makes of them, but for the rounding of the deviation that
-    jitter is a share of.
+    They are those of `augment_as_told`, except for rounding of the deviation that scales jitter.
     """
     samples: Any = windows.X
     options = PreparationOptions.recorded(windows.provenance)
@@ -150,10 +137,7 @@ def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
 
 
 def without_test(windows: WindowSet) -> WindowSet:
-    """Return the set with its test windows blanked, so training cannot use them.
-
-    Rows keep their places, for messages that name one.
-    """
+    """Return the set with its test windows blanked; rows keep their places, for messages."""
     is_test = None if windows.split is None else windows.split == "test"
     if is_test is None or not is_test.any():
         return windows
@@ -188,22 +172,9 @@ def fit_told_scaler(
 ) -> Scaler | KeyedScaler | None:
     """Learn the scaling that an estimator's `scale` and the windows' configuration ask for.
 
-    When the windows were prepared for the same kind, what else their configuration says of it
+    `sequences` is the training part, cropped, of the `windows` that `fit` was given (None for an
+    array). When the windows were prepared for the same `kind`, the rest of their configuration
     counts, too: ``per``, what has its own statistics, and ``rated``, the values that become 1.
-
-    Parameters
-    ----------
-    windows : WindowSet or None
-        What `fit` was given; None for an array.
-    sequences : Sequences or StoredPart
-        Its training part, cropped.
-    kind : str or None
-        The estimator's `scale`.
-
-    Raises
-    ------
-    ArgumentError
-        If `kind` is physical, and the windows bring no rated values.
     """
     if kind is None:
         return None
@@ -232,15 +203,10 @@ def fit_told_scaler(
 
 
 def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
-    """Raise when parts of a split share what it was made to keep apart.
+    """Raise `SplitError` when parts of a split share what it was made to keep apart.
 
-    That is groups; recordings in a split that was asked for by recording; and in one by time,
-    stretches of a recording: there no window may overlap one of another part.
-
-    Raises
-    ------
-    SplitError
-        Naming the first group or recording.
+    That is groups; recordings in a split by recording; and in a split by time, stretches of a
+    recording: there no window may overlap one of another part.
     """
     split = np.asarray(windows.split)
     by = PreparationOptions.recorded(windows.provenance).split_by
@@ -265,16 +231,8 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
 def describe_preparation(*sets: WindowSet) -> Preparation:
     """Return how the windows of a fit were made, and the recordings they were cut from.
 
-    Parameters
-    ----------
-    *sets : WindowSet
-        What was trained on, then what was validated on when that came apart. Test windows of the
-        first are not counted as seen; of the second `fit` uses all.
-
-    Returns
-    -------
-    Preparation
-        Of the first set, with the recordings of all; digests are empty when they are not known.
+    `sets` are the training set, then the validation set if it was given separately. Test windows of
+    the first do not count as seen; of the second `fit` uses all. Digests are empty if unknown.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}
@@ -300,13 +258,7 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
 
 
 def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
-    """Return what a model file says of its preparation.
-
-    Raises
-    ------
-    LookupError, TypeError
-        If a part is missing or of another type.
-    """
+    """Return the preparation of a model file; raise `LookupError` or `TypeError` if malformed."""
     if preparation is None:
         return None
     kinds: dict[str, Any] = {
@@ -380,13 +332,7 @@ def name_anew(windows: WindowSet, is_new: NDArray[np.bool_]) -> WindowSet:
 def check_same_preparation(
     preparation: Preparation | None, windows: WindowSet, name: str = "X"
 ) -> None:
-    """Raise when windows differ in channels or rate from those a model was trained on.
-
-    Raises
-    ------
-    InputError
-        Naming the first difference.
-    """
+    """Raise when windows differ in channels or rate from those a model was trained on."""
     if preparation is None:
         return
     wanted, given = list(preparation["channels"]), list(windows.channels)

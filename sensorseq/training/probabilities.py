@@ -19,23 +19,12 @@ NOTABLE_SPREAD = 0.05
 def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.integer]) -> float:
     """Return the temperature T for which ``softmax(logits / T)`` suits the classes best.
 
-    It minimizes the cross entropy of the windows [1]_ plus ``b - 1 - log(b)`` with ``b = 1 / T``, a
-    gamma prior whose mode is T = 1. With a few dozen windows the prior has no noticeable effect. If
-    all windows are classified correctly (cross entropy alone falls as T goes to 0) or are worse
-    than chance (it falls as T goes to infinity), the prior keeps T finite and near 1. The sum is
-    strictly convex in b, so there is one minimum and no bound is needed.
-
-    Parameters
-    ----------
-    logits : ndarray of shape (n_windows, n_classes)
-        Logits of windows not used for training; for an ensemble the log of its mean probability.
-    class_index : ndarray of shape (n_windows,), int
-        True classes.
-
-    Returns
-    -------
-    float
-        Above 1 if the network is overconfident, below 1 if it is underconfident.
+    It minimizes the cross entropy of windows not used for training [1]_ plus ``b - 1 - log(b)``
+    with ``b = 1 / T``, a gamma prior whose mode is T = 1. With a few dozen windows the prior has no
+    noticeable effect. If all windows are classified correctly (cross entropy alone falls as T goes
+    to 0) or are worse than chance (it falls as T goes to infinity), the prior keeps T finite and
+    near 1. The sum is strictly convex in b, so there is one minimum and no bound is needed. Logits
+    of an ensemble are the log of its mean probability.
 
     References
     ----------
@@ -65,21 +54,12 @@ def probability_spread(
     temperature: float,
     groups: NDArray[Any] | None = None,
 ) -> float:
-    """Return by how much the probability of the likeliest class depends on the windows drawn.
+    """Return how much the probability of the likeliest class depends on the windows drawn.
 
-    The standard error of log T times what a change of log T does to that probability, as a root
-    mean square over the windows. The error is that of independent windows, or if that is larger,
-    the one that sums each group's slope of the loss before squaring it: the windows of a recording
-    ask for another temperature together.
-
-    Parameters
-    ----------
-    logits, class_index
-        What the temperature was fitted on.
-    temperature : float
-        What was fitted.
-    groups : ndarray of shape (n_windows,), optional
-        What was recorded as a whole.
+    The standard error of log T times the effect of log T on that probability, as a root mean square
+    over the windows. The error is that of independent windows, or if that is larger, the one that
+    sums each group's slope of the loss before squaring it, because the windows of a recording ask
+    for another temperature together.
     """
     z = _below_highest(logits) / temperature
     probability = softmax(z)
@@ -120,18 +100,9 @@ _STARTS = (0, 6, 14)  # places of 30, 60 and 100 % among them, see `choose_thres
 class Abstention(NamedTuple):
     """A threshold, its requirements, and its results on the windows it was chosen on.
 
-    Parameters
-    ----------
-    threshold : float
-        Windows whose highest probability is below it get no label.
-    error_rate, confidence : float
-        At most this share of the answers is wrong, with this confidence.
-    coverage : float
-        Share of the windows that were answered.
-    error : float
-        Share of the answers that was wrong.
-    n_windows, n_groups : int
-        Number of windows and groups it was chosen on.
+    Windows whose highest probability is below `threshold` get no label. At most a share
+    `error_rate` of the answers is wrong, with this `confidence`. `coverage` and `error` are the
+    share of the windows that were answered, and of the answers that were wrong.
     """
 
     threshold: float
@@ -165,17 +136,6 @@ def choose_threshold(
     windows of a group and rho the correlation of errors within a group, as in surveys [3]_. rho is
     estimated from all windows and shrunk towards 1 (a group is one observation) with the weight of
     one group that has an error, in place of their correction for few groups.
-
-    Parameters
-    ----------
-    probability : ndarray of shape (n_windows,)
-        Probability of the most probable class.
-    is_right : ndarray of shape (n_windows,), bool
-        Whether that class is the true one.
-    group_index : ndarray of shape (n_windows,), int
-        Group of each window, 0 to n_groups - 1.
-    error_rate, confidence : float
-        See `Abstention`.
 
     References
     ----------

@@ -24,16 +24,8 @@ class ProgressReport(Callback):
     """Show epoch, losses, scores, learning rate and the time left, on stderr.
 
     A terminal shows a bar above a line of figures, a notebook one line that is updated, anything
-    else a log of about twenty lines. The time left is for `max_epochs`; early stopping ends sooner.
-
-    Parameters
-    ----------
-    every_epoch : bool, default=False
-        Without a terminal, write one line per epoch instead of about twenty in total.
-    console : rich.console.Console, optional
-        Where to write; by default stderr, or the output of the notebook cell.
-    title : str, default=""
-        A line to write first.
+    else a log of about twenty lines, or with `every_epoch` one line per epoch. The time left is for
+    `max_epochs`; early stopping ends sooner. `title` is a line to write first.
     """
 
     def __init__(

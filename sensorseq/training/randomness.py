@@ -65,12 +65,9 @@ def deterministic_algorithms(enabled: bool, device: torch.device) -> Iterator[No
 
 
 class CounterDropout:
-    """Dropout with the native engine's masks, so that both engines take one trajectory.
+    """Dropout with the native engine's masks, so that both engines take the same trajectory.
 
-    Attributes
-    ----------
-    step : int
-        Optimizer steps taken; the engine counts them.
+    The engine counts the optimizer steps taken in `step`.
     """
 
     def __init__(self, seed: int) -> None:

@@ -72,12 +72,13 @@ class _Epoch:
 
 
 class Recorder:
-    """Note what a run does, as `TrainingRecord` says; one recorder serves one run.
+    """Measure what `TrainingRecord` describes; one recorder serves one run.
 
     The run calls `begin`, in each epoch the `note_...` that it has something for, and `finish`.
-    Nothing here draws from a generator or writes to the network.
+    Nothing here draws from a generator or writes to the network. `fixed` replaces the fixed subset
+    that is otherwise chosen; `fixed_rows` is empty then.
 
-    Not everything can be noted of every run; what was not is empty, or NaN:
+    Not everything can be measured in every run; what was not is empty, or NaN:
 
     - Windows that are streamed from their file: no fixed subset, no `averaged_loss` and no
       `train_margin`.
@@ -88,15 +89,8 @@ class Recorder:
       `accuracy` of a step are R2.
     - Runs side by side: no snapshots; of the steps in detail what the native engine measures,
       `detail_steps` and what goes with them is empty.
-    - A run resumed from a checkpoint: no earlier snapshots. From one that was written
-      without a recorder: no record.
-
-    Parameters
-    ----------
-    fixed : TrainingData, optional
-        The fixed subset, where it is not to be chosen; `fixed_rows` is empty then.
-    keeps_snapshots : bool, default=True
-        Whether to keep snapshots.
+    - A run resumed from a checkpoint: no earlier snapshots. From one that was written without a
+      recorder: no record.
     """
 
     def __init__(
@@ -247,20 +241,11 @@ class Recorder:
         outputs: Sequence[Tensor],
         first_step: int,
     ) -> None:
-        """Take in the steps of autograd.
+        """Take in the steps of autograd; `first_step` were taken before.
 
-        Parameters
-        ----------
-        data, batches, rates
-            As in `note_statistics`.
-        totals : ndarray of shape (S, 3)
-            Loss and merits of each step, summed over its windows, and its gradient norm.
-        losses : sequence of Tensor of shape (n,) or ()
-            Weighted losses of each step's windows.
-        outputs : sequence of Tensor of shape (n, K)
-            Of the same windows. Neither is there when several processes share a batch.
-        first_step : int
-            Steps that were taken before.
+        `totals` (S, 3): loss and merits of each step, summed over its windows, and its gradient
+        norm. `losses`, (n,) or (), are weighted and `outputs` (n, K), of each step's windows; both
+        are empty when several processes share a batch.
         """
         sizes = np.array([len(rows) for rows in batches])
         values = np.full((len(batches), len(STATISTIC_COLUMNS)), np.nan)
@@ -403,7 +388,7 @@ class Recorder:
     def finish(self, module: nn.Module, n_epochs: int) -> TrainingRecord | None:
         """Return the record of a run that has ended after so many epochs.
 
-        None when the run did not begin here, or an interrupt kept its last epoch from being noted.
+        None when the run began without a recorder, or an interrupt left its last epoch incomplete.
         """
         n_steps = self._done.n_steps[:n_epochs]  # one may have been noted that never ended
         if self._began_late or len(n_steps) < n_epochs:
@@ -474,7 +459,7 @@ def detail_period(n_steps: int, n_windows: int) -> int:
     """Return how many steps lie between two details of a run of at most `n_steps`.
 
     The first power of two from `DETAIL_EVERY` on (of `MANY_WINDOWS` from a larger one) that gives
-    at most `MAX_DETAILS`: so runs side by side, which are measured at the same steps, need not be
+    at most `MAX_DETAILS`. So runs side by side, which are measured at the same steps, need not be
     measured more often than one asks.
     """
     period = DETAIL_EVERY if n_windows < MANY_WINDOWS else DETAIL_EVERY_OF_MANY

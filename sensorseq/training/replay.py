@@ -22,10 +22,7 @@ DECAY_END = 0.01  # of the rate, at the end of its decay
 
 
 class FallingRates:
-    """The learning rates of a run from a snapshot on, times a half cosine that falls to 1 %.
-
-    Takes the place of `Schedule` in a run.
-    """
+    """The learning rates of a run from a snapshot on, times a half cosine that falls to 1 %."""
 
     def __init__(self, schedule: Schedule, first_step: int, n_steps: int) -> None:
         self._schedule, self._first_step, self._n_steps = schedule, first_step, n_steps
@@ -53,18 +50,9 @@ class FallingRates:
 class Start:
     """Where a run begins in place of its first weights; its windows come in another order.
 
-    Parameters
-    ----------
-    snapshot : Snapshot
-        State of the earlier run: weights, optimizer and schedule are taken from it.
-    config : TrainingConfig
-        That run's own.
-    steps_per_epoch : int
-        That run's own.
-    n_epochs : int
-        Over which the rate falls to nearly nothing.
-    own : OwnOptimizer, optional
-        A custom optimizer, with the rates of the epochs to come, which fall already.
+    Weights, optimizer and schedule come from the `snapshot` of an earlier run; `config` and
+    `steps_per_epoch` are that run's. The rate falls to nearly nothing over `n_epochs`. A custom
+    optimizer, `own`, has the rates of the epochs to come, which fall already.
     """
 
     snapshot: Snapshot

@@ -130,37 +130,17 @@ def train_side_by_side(
     on_end: Callable[[int], Any] | None = None,
     are_one: bool = False,
 ) -> list[Any]:
-    """Train every job's module in place, many at a time.
+    """Train every job's module in place, many at a time; return results in the order of jobs.
 
-    Each gets the bits that `train_network` gives it alone: weights, history (but for
-    `duration_s`), best epoch. What the native engine does not serve is trained one after another.
+    Each gets the bits that `train_network` gives it alone: weights, history, best epoch.
+    `duration_s` is an equal share of what the epoch took for all that trained in it. What the
+    native engine does not serve is trained one after another.
 
-    Parameters
-    ----------
-    jobs : sequence of TrainingJob
-        In any mixture.
-    return_errors : bool, default=False
-        Give an error that ends one job in the place of its result, and go on with the others. What
-        a callback raised is in the result, as `TrainingJob.run` has it.
-    on_end : callable, optional
-        Called with the place of each job that has ended.
-    are_one : bool, default=False
-        Whether the jobs are one training to whoever waits for it: an interrupt ends all of them.
-        Those that have not begun get no result, but None.
-
-    Returns
-    -------
-    list of TrainingResult
-        In the order of `jobs`. `duration_s` in a history is an equal share of what the epoch took
-        for all that trained in it.
-
-    Raises
-    ------
-    ArgumentError
-        As in `train_network`, without `return_errors`.
-    KeyboardInterrupt
-        As in `train_network`. An interrupt ends all that train at this time, each with its best
-        weights; other groups of jobs go on, unless they `are_one`.
+    With `return_errors`, an error that ends one job takes the place of its result. What a callback
+    raised is in the result, as `TrainingJob.run` has it. `on_end` is called with the place of each
+    job that has ended. An interrupt ends all that train at this time, each with its best weights;
+    other groups of jobs go on, unless they `are_one` training to whoever waits: then those that
+    have not begun get None.
     """
     results: list[Any] = [None] * len(jobs)
 
@@ -212,14 +192,8 @@ def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
 
     A joblib backend that has a method `train_jobs`, like that of
     `sensorseq.model_selection.side_by_side`, trains the networks of all fits that it runs. Jobs
-    that had not begun when an interrupt ended the others get no result.
-
-    Raises
-    ------
-    ArgumentError, CheckpointError
-        As in `train_network`.
-    Exception
-        What a callback raised, unless there is one job: then it is in the result.
+    that had not begun when an interrupt ended the others get no result. Raises what a callback
+    raised, unless there is one job: then it is in the result.
     """
     backend, _ = get_active_backend()
     if hasattr(backend, "train_jobs"):

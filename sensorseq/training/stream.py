@@ -33,16 +33,7 @@ _PIECE_BYTES = 2 * 1024**2  # read, checked and scaled at a time: fits a process
 
 
 def buffer_bytes() -> int:
-    """Return how many bytes of windows are held in memory; larger files are read in parts.
-
-    It is `BUFFER_BYTES`, 1 GiB, unless the environment variable ``SENSORSEQ_BUFFER_BYTES`` sets
-    another number of bytes.
-
-    Raises
-    ------
-    ArgumentError
-        If the variable is not a number above zero.
-    """
+    """Return how many bytes of windows are held in memory; larger files are read in parts."""
     said = os.environ.get(BUFFER_VARIABLE, "")
     if not said:
         return BUFFER_BYTES
@@ -265,15 +256,9 @@ def read_ahead(
     """Yield what each job loads, in order; one thread loads the next meanwhile.
 
     Two are there at a time: the one in use and the next. A piece is done with when the following
-    one is asked for. Close the iterator when it is left early; that waits for the thread.
-
-    Parameters
-    ----------
-    load : callable
-        Gets a job, the place 0 or 1 that its piece may fill, and a function to be called now and
-        then, which ends the load when nobody waits for it. What it raises is raised here.
-    jobs : sequence
-        What to load.
+    one is asked for. Close the iterator when it is left early; that waits for the thread. `load`
+    gets a job, the place 0 or 1 that its piece may fill, and a function to be called now and then,
+    which ends the load when nobody waits for it. What it raises is raised here.
     """
     abandoned = threading.Event()
 
@@ -305,23 +290,10 @@ class StreamedSampler(BatchSampler):
     """Draw batches such that neighbours in the order are near in the file, buffer by buffer.
 
     The file is cut into blocks of neighbouring windows. Each epoch puts the blocks in random order,
-    cuts what results into buffers, and orders the windows of each buffer at random. So a batch
-    draws from all blocks of a buffer, and a buffer from the whole file. Every window comes once in
-    an epoch, as with `BatchSampler`, whose arguments the others are.
-
-    Parameters
-    ----------
-    places : ndarray of shape (N,), int64
-        Where each window is in the file.
-    block_windows : int
-        Windows of a block.
-    buffer_windows : int
-        Windows of a buffer, at most.
-
-    Raises
-    ------
-    ArgumentError
-        If a batch is larger than a buffer.
+    cuts the result into buffers, and orders the windows of each buffer at random. So a batch draws
+    from all blocks of a buffer, and a buffer from the whole file. Every window comes once in an
+    epoch, as with `BatchSampler`, whose arguments the others are. `places` (N,) is where each
+    window is in the file. Raises `ArgumentError` if a batch is larger than a buffer.
     """
 
     def __init__(
