@@ -1,12 +1,12 @@
 """Channel-first series, as aeon and sktime store them."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import clone
 
-from sensorseq.estimator import SensorLSTMClassifier
+from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
 
 
 def to_windows(X: Any) -> dict[str, Any]:
@@ -21,17 +21,36 @@ def to_windows(X: Any) -> dict[str, Any]:
     return {"X": [part.T if isinstance(part, np.ndarray) else part.to_numpy() for part in X]}
 
 
-def fit_clone(estimator: Any, default: Callable[[], Any], X: Any, y: Any) -> Any:
-    """Return a fitted clone of the estimator, or of the default one."""
-    fitted = default() if estimator is None else clone(estimator)
-    return fitted.fit(y=y, **to_windows(X))
+class RegressorAdapter:
+    """What the adapters of both libraries share; their base class comes after it."""
+
+    _default: ClassVar[type] = SensorLSTMRegressor
+    estimator: Any
+
+    def _fit(self, X: Any, y: NDArray[Any]) -> Self:
+        fitted = self._default() if self.estimator is None else clone(self.estimator)
+        self.estimator_ = fitted.fit(y=y, **to_windows(X))
+        return self
+
+    def _predict(self, X: Any) -> NDArray[Any]:
+        return np.asarray(self.estimator_.predict(**to_windows(X)))
+
+    @classmethod
+    def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
+        """Return arguments that keep the libraries' own checks small and quick."""
+        quick = {"hidden_size": 4, "max_epochs": 2, "device": "cpu", "random_state": 0}
+        other = {**quick, "hidden_size": 3, "pooling": "last"}
+        if cls._default is SensorLSTMClassifier:
+            other["sampler"] = "balanced"
+        return [{"estimator": cls._default(**arguments)} for arguments in (quick, other)]
+
+    _get_test_params = get_test_params  # aeon's name
 
 
-def checked_settings(estimator: type) -> list[dict[str, Any]]:
-    """Return constructor arguments that keep the libraries' own checks small and quick."""
-    quick = {"hidden_size": 4, "max_epochs": 2, "device": "cpu", "random_state": 0}
-    sampler = {"sampler": "balanced"} if issubclass(estimator, SensorLSTMClassifier) else {}
-    return [
-        {"estimator": estimator(**quick)},
-        {"estimator": estimator(**{**quick, "hidden_size": 3, "pooling": "last", **sampler})},
-    ]
+class ClassifierAdapter(RegressorAdapter):
+    """A regressor's adapter that gives probabilities, too."""
+
+    _default = SensorLSTMClassifier
+
+    def _predict_proba(self, X: Any) -> NDArray[np.float64]:
+        return np.asarray(self.estimator_.predict_proba(**to_windows(X)))

@@ -1,11 +1,8 @@
 """The estimators for aeon: series are (n, c, t), or a list of arrays of shape (c, t_i)."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sensorseq.adapters._channels_first import checked_settings, fit_clone, to_windows
+from sensorseq.adapters._channels_first import ClassifierAdapter, RegressorAdapter
 from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
 
 try:
@@ -24,7 +21,7 @@ _TAGS = {
 }
 
 
-class SensorLSTMAeonClassifier(BaseClassifier):  # type: ignore[misc]  # aeon is untyped
+class SensorLSTMAeonClassifier(ClassifierAdapter, BaseClassifier):  # type: ignore[misc]  # aeon is untyped
     """A `SensorLSTMClassifier` as an aeon classifier.
 
     Parameters
@@ -55,22 +52,8 @@ class SensorLSTMAeonClassifier(BaseClassifier):  # type: ignore[misc]  # aeon is
         self.estimator = estimator
         super().__init__()
 
-    def _fit(self, X: Any, y: NDArray[Any]) -> "SensorLSTMAeonClassifier":
-        self.estimator_ = fit_clone(self.estimator, SensorLSTMClassifier, X, y)
-        return self
 
-    def _predict(self, X: Any) -> NDArray[Any]:
-        return np.asarray(self.estimator_.predict(**to_windows(X)))
-
-    def _predict_proba(self, X: Any) -> NDArray[np.float64]:
-        return np.asarray(self.estimator_.predict_proba(**to_windows(X)))
-
-    @classmethod
-    def _get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
-        return checked_settings(SensorLSTMClassifier)
-
-
-class SensorLSTMAeonRegressor(BaseRegressor):  # type: ignore[misc]  # aeon is untyped
+class SensorLSTMAeonRegressor(RegressorAdapter, BaseRegressor):  # type: ignore[misc]  # aeon is untyped
     """A `SensorLSTMRegressor` as an aeon regressor.
 
     Parameters
@@ -89,14 +72,3 @@ class SensorLSTMAeonRegressor(BaseRegressor):  # type: ignore[misc]  # aeon is u
     def __init__(self, estimator: SensorLSTMRegressor | None = None) -> None:
         self.estimator = estimator
         super().__init__()
-
-    def _fit(self, X: Any, y: NDArray[Any]) -> "SensorLSTMAeonRegressor":
-        self.estimator_ = fit_clone(self.estimator, SensorLSTMRegressor, X, y)
-        return self
-
-    def _predict(self, X: Any) -> NDArray[np.float64]:
-        return np.asarray(self.estimator_.predict(**to_windows(X)))
-
-    @classmethod
-    def _get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
-        return checked_settings(SensorLSTMRegressor)

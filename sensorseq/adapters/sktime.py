@@ -1,11 +1,8 @@
 """The estimators for sktime: panels of series of equal or unequal length."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sensorseq.adapters._channels_first import checked_settings, fit_clone, to_windows
+from sensorseq.adapters._channels_first import ClassifierAdapter, RegressorAdapter
 from sensorseq.estimator import SensorLSTMClassifier, SensorLSTMRegressor
 
 try:
@@ -28,7 +25,7 @@ _TAGS = {
 }
 
 
-class SensorLSTMSktimeClassifier(BaseClassifier):  # type: ignore[misc]  # sktime is untyped
+class SensorLSTMSktimeClassifier(ClassifierAdapter, BaseClassifier):  # type: ignore[misc]  # sktime is untyped
     """A `SensorLSTMClassifier` as an sktime classifier.
 
     Parameters
@@ -59,23 +56,8 @@ class SensorLSTMSktimeClassifier(BaseClassifier):  # type: ignore[misc]  # sktim
         self.estimator = estimator
         super().__init__()
 
-    def _fit(self, X: Any, y: NDArray[Any]) -> "SensorLSTMSktimeClassifier":
-        self.estimator_ = fit_clone(self.estimator, SensorLSTMClassifier, X, y)
-        return self
 
-    def _predict(self, X: Any) -> NDArray[Any]:
-        return np.asarray(self.estimator_.predict(**to_windows(X)))
-
-    def _predict_proba(self, X: Any) -> NDArray[np.float64]:
-        return np.asarray(self.estimator_.predict_proba(**to_windows(X)))
-
-    @classmethod
-    def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
-        """Return arguments for sktime's own checks."""
-        return checked_settings(SensorLSTMClassifier)
-
-
-class SensorLSTMSktimeRegressor(BaseRegressor):  # type: ignore[misc]  # sktime is untyped
+class SensorLSTMSktimeRegressor(RegressorAdapter, BaseRegressor):  # type: ignore[misc]  # sktime is untyped
     """A `SensorLSTMRegressor` as an sktime regressor.
 
     Parameters
@@ -105,15 +87,3 @@ class SensorLSTMSktimeRegressor(BaseRegressor):  # type: ignore[misc]  # sktime 
     def __init__(self, estimator: SensorLSTMRegressor | None = None) -> None:
         self.estimator = estimator
         super().__init__()
-
-    def _fit(self, X: Any, y: NDArray[Any]) -> "SensorLSTMSktimeRegressor":
-        self.estimator_ = fit_clone(self.estimator, SensorLSTMRegressor, X, y)
-        return self
-
-    def _predict(self, X: Any) -> NDArray[np.float64]:
-        return np.asarray(self.estimator_.predict(**to_windows(X)))
-
-    @classmethod
-    def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
-        """Return arguments for sktime's own checks."""
-        return checked_settings(SensorLSTMRegressor)

@@ -1,20 +1,101 @@
-"""Calibration: whether predicted probabilities match how often they are right."""
+"""What all scores need: known labels and intervals by group; and the calibration error."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, InputError
-from sensorseq.evaluation.scoring import (
-    N_RESAMPLES,
-    Interval,
-    percentile_interval,
-    read_predictions,
-    resampling_weights,
-)
+from sensorseq.errors import ArgumentError, InputError, nearest_known
 
+N_RESAMPLES = 2000
+CONFIDENCE = 0.95
+N_FLIPS = 10_000
 _FEWEST = 20  # windows of a bin: fewer bins rather than bins that say nothing
+
+
+def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
+    """Raise when a label is not one of the classes a model knows."""
+    known = classes.tolist()
+    for label in np.unique(labels).tolist():
+        if label not in known:
+            by_text = {str(name).lower(): name for name in known}
+            nearest = nearest_known(label, by_text)
+            hint = f" Did you mean {by_text[nearest]!r}?" if nearest else ""
+            raise InputError(
+                f"label {label!r} is not one of the classes the model knows: "
+                f"{', '.join(str(name) for name in known)}.{hint} Remove those windows, or train a"
+                " model on them."
+            )
+
+
+def read_predictions(
+    y: ArrayLike, probability: ArrayLike, classes: ArrayLike, purpose: str
+) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[Any]]:
+    """Return labels, scores of shape (N, K) and class names that fit each other."""
+    labels, scores, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
+    if not len(labels):
+        raise InputError(f"there are no windows to {purpose}.")
+    if scores.shape != (len(labels), len(names)):
+        raise InputError(
+            f"probability has shape {scores.shape}; {len(labels)} windows of {len(names)} classes"
+            f" need {(len(labels), len(names))}."
+        )
+    check_known_labels(labels, names)
+    return labels, scores, names
+
+
+def index_of(labels: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the position of each label among the classes."""
+    order = {label: i for i, label in enumerate(classes.tolist())}
+    return np.array([order[label] for label in labels.tolist()], np.int64)
+
+
+class Interval(NamedTuple):
+    """The range of a score over other samples of recordings of the same kind."""
+
+    low: float
+    high: float
+
+
+def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np.int64]:
+    """Return how often each group is drawn, (n_resamples, n_groups); rows sum to n_groups."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
+
+
+def sign_flips(n_groups: int, seed: int) -> NDArray[np.bool_]:
+    """Return which groups are exchanged in each permutation, (n_permutations, n_groups).
+
+    All 2**n_groups choices where they are no more than `N_FLIPS`; otherwise that many, drawn at
+    random. The first exchanges nothing, so a share of the rows is a valid p-value [1]_.
+
+    References
+    ----------
+    .. [1] B. Phipson, G. K. Smyth, "Permutation p-values should never be zero", Statistical
+       Applications in Genetics and Molecular Biology 9, 2010.
+    """
+    if 2**n_groups <= N_FLIPS:
+        numbers = np.arange(2**n_groups)[:, None]
+        return np.asarray(numbers >> np.arange(n_groups) & 1, bool)
+    flips = np.random.default_rng(seed).random((N_FLIPS, n_groups)) < 0.5
+    flips[0] = False
+    return flips
+
+
+def percentile_interval(values: NDArray[np.float64]) -> Interval:
+    """Return the interval of resampled scores; NaN are ignored."""
+    values = values[~np.isnan(values)]
+    if not len(values) or (np.ptp(values) == 0 and len(values) > 1):
+        # One group, or all groups equal: resampling says nothing, rather than "certain".
+        return Interval(float("nan"), float("nan"))
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return Interval(float(low), float(high))
+
+
+def plain_interval(interval: Interval) -> list[float] | None:
+    """Return an interval for JSON; None when there is none."""
+    return list(interval) if np.isfinite(interval).all() else None
 
 
 class CalibrationBin(NamedTuple):
@@ -111,7 +192,8 @@ def calibration_error(
     right = names[rows.argmax(axis=1)] == labels
     order = np.lexsort((right, sure, group))  # so that the order of windows changes no bit
     sure, right = sure[order], right[order].astype(np.float64)
-    n_groups, group_index = _number(group[order])
+    drawn_groups, group_index = np.unique(group[order], return_inverse=True)
+    n_groups = len(drawn_groups)
     bin_index, n_used = _equal_bins(sure, min(n_bins, max(1, len(sure) // _FEWEST)))
     n, off = np.zeros((2, n_groups, n_used))
     np.add.at(n, (group_index, bin_index), 1)
@@ -140,11 +222,6 @@ def calibration_error(
 def are_probabilities(rows: NDArray[np.float64]) -> bool:
     """Whether every row is shares of 1."""
     return bool((rows >= 0).all() and np.allclose(rows.sum(axis=1), 1.0, atol=1e-6))
-
-
-def _number(group: NDArray[np.generic]) -> tuple[int, NDArray[np.int64]]:
-    names, index = np.unique(group, return_inverse=True)
-    return len(names), index
 
 
 def _equal_bins(values: NDArray[np.float64], n_bins: int) -> tuple[NDArray[np.int64], int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
+from sensorseq.evaluation.calibration import check_known_labels, plain_interval
 from sensorseq.evaluation.metrics import (
     FEW_GROUPS,
     METRICS,
@@ -19,7 +21,6 @@ from sensorseq.evaluation.metrics import (
     compare,
     score_predictions,
 )
-from sensorseq.evaluation.scoring import check_known_labels, plain_interval
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.training.preparation import augment_as_told, seen_recordings
@@ -256,7 +257,7 @@ def evaluate_test(
     if seen and not include_seen:
         _refuse_seen(seen, test)
     say("predicting test windows")
-    score = _Scorer(test, model.classes_, seed)
+    score = scorer(test, model.classes_, seed)
     evaluated = score(model.predict_proba(test))
     compared: dict[str, Evaluation] = {}
     notes = _notes(evaluated, test)
@@ -365,7 +366,7 @@ def evaluate_folds(
         for name in baselines:
             say(f"fold {number} of {n_folds}: baseline {name}")
             probability[name][test_rows] = predict_baseline(name, train, test, classes, seed)
-    score = _Scorer(tested, classes, seed)
+    score = scorer(tested, classes, seed)
     evaluated = score(probability.pop("model"))
     dominant = _dominant(tested)
     notes = [*_notes(evaluated, tested), *may_test.notes]
@@ -399,21 +400,18 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
             )
 
 
-class _Scorer:
-    """Scores any predictions of the same windows, over the same resampled groups."""
-
-    def __init__(self, windows: WindowSet, classes: NDArray[Any], seed: int) -> None:
-        self._windows, self._classes, self._seed = windows, classes, seed
-
-    def __call__(self, probability: NDArray[np.float64]) -> Evaluation:
-        return score_predictions(
-            self._windows.y,  # type: ignore[arg-type]  # checked by _labels
-            probability,
-            self._classes,
-            recording_id=self._windows.recording_id,
-            groups=self._windows.groups,
-            seed=self._seed,
-        )
+def scorer(
+    windows: WindowSet, classes: NDArray[Any], seed: int = 0
+) -> Callable[[NDArray[np.float64]], Evaluation]:
+    """Return what scores any predictions of the same windows, over the same resampled groups."""
+    return partial(
+        score_predictions,
+        _labels(windows),
+        classes=classes,
+        recording_id=windows.recording_id,
+        groups=windows.groups,
+        seed=seed,
+    )
 
 
 def _labels(windows: WindowSet) -> NDArray[Any]:

@@ -1,7 +1,10 @@
 """Describe a file or folder without training: recordings, windows, a model."""
 
+import importlib
 import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -311,11 +314,6 @@ def refuse_prepared(path: Path, way_out: str) -> None:
 
 def describe_installation() -> dict[str, Any]:
     """Describe the installed versions and the machine."""
-    import importlib
-    import os as system
-    import platform
-    from importlib.metadata import version
-
     torch_ops = importlib.import_module("sensorseq.ops._extension")
     choice = importlib.import_module("sensorseq.ops.choice")
     torch = importlib.import_module("torch")
@@ -329,7 +327,7 @@ def describe_installation() -> dict[str, Any]:
         "instruction set": torch_ops.cpu_isa(),
         "bfloat16 inference": "available" if torch_ops.has_bfloat16() else "not available",
         "threads": torch.get_num_threads(),
-        "cpus": system.cpu_count(),
+        "cpus": os.cpu_count(),
         "cuda build": cuda if cuda["built"] else None,
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "served": [row._asdict() for row in choice.served()],

@@ -1,7 +1,7 @@
 """Scores of predictions, per window and per recording, with intervals by recording."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import confusion_matrix
 
 from sensorseq.errors import ArgumentError
-from sensorseq.evaluation.calibration import are_probabilities, calibration_error
-from sensorseq.evaluation.scoring import (
+from sensorseq.evaluation.calibration import (
     N_RESAMPLES,
     Interval,
+    are_probabilities,
+    calibration_error,
     index_of,
     percentile_interval,
     plain_interval,
@@ -90,17 +91,7 @@ class Evaluation:
             "n_recordings": len(self.recordings),
             "n_groups": self.n_groups,
             "recordings": [
-                {
-                    "recording_id": row.recording_id,
-                    "group": row.group,
-                    "label": row.label,
-                    "n_windows": row.n_windows,
-                    "accuracy": row.accuracy,
-                    "vote": row.vote,
-                    "predicted": row.predicted,
-                    "probability": list(row.probability),
-                }
-                for row in self.recordings
+                {**asdict(row), "probability": list(row.probability)} for row in self.recordings
             ],
         }
 

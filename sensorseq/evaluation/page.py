@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import predict_baseline
-from sensorseq.evaluation.evaluate import Comparison
-from sensorseq.evaluation.metrics import METRICS, Evaluation, compare, score_predictions
-from sensorseq.evaluation.text import P_VALUE, describe_folds, format_p_value
+from sensorseq.evaluation.evaluate import Comparison, scorer
+from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
+from sensorseq.evaluation.text import (
+    P_VALUE,
+    describe_folds,
+    format_interval,
+    format_p_value,
+    percent,
+)
 from sensorseq.fluctuation.report.page import describe
 from sensorseq.fluctuation.report.words import Command
 from sensorseq.html.render import render
@@ -62,13 +68,7 @@ class PagePart:
             part = part.take(rows)
         else:
             probability = model.predict_proba(part)
-        evaluation = score_predictions(
-            np.asarray(part.y),
-            probability,
-            model.classes_,
-            recording_id=part.recording_id,
-            groups=part.groups,
-        )
+        evaluation = scorer(part, model.classes_)(probability)
         return cls(name, part, probability, evaluation)
 
 
@@ -110,15 +110,9 @@ def compare_on_validation(
 ) -> Comparison:
     """Compare a fit with baselines on the validation part; the test part is not read."""
     train, held_out = windows.part("train"), part.windows
+    score = scorer(held_out, model.classes_)
     scored = {
-        name: score_predictions(
-            np.asarray(held_out.y),
-            predict_baseline(name, train, held_out, model.classes_),
-            model.classes_,
-            recording_id=held_out.recording_id,
-            groups=held_out.groups,
-        )
-        for name in baselines
+        name: score(predict_baseline(name, train, held_out, model.classes_)) for name in baselines
     }
     protocol = (
         f"validation part: {part.evaluation.n_windows} windows of"
@@ -146,9 +140,9 @@ def _scores(
         "words": what,
         "cards": [
             (
-                _percent(evaluation.scores[name]),
+                percent(evaluation.scores[name]),
                 _NAMES[name],
-                _interval(evaluation.intervals[name]),
+                format_interval(evaluation.intervals[name]),
             )
             for name in METRICS
         ],
@@ -180,11 +174,12 @@ def _baselines(comparison: Comparison) -> list[list[str]]:
     rows = []
     for name, baseline in comparison.baselines.items():
         difference = compare(comparison.model, baseline)["accuracy"]
+        interval = format_interval(difference.interval, signed=True)
         rows.append(
             [
                 _NAMES.get(name, name),
-                *(_percent(baseline.scores[metric]) for metric in METRICS),
-                f"{100 * difference.value:+.1f} {_interval(difference.interval, signed=True)}",
+                *(percent(baseline.scores[metric]) for metric in METRICS),
+                f"{100 * difference.value:+.1f} {interval}",
                 format_p_value(difference.p_value),
             ]
         )
@@ -199,7 +194,7 @@ def _matrix(evaluation: Evaluation) -> dict[str, Any]:
         (
             name,
             [(f"{share[i, j]:.3f}", matrix[i, j] or "·") for j in range(len(names))],
-            _percent(share[i, i]),
+            percent(share[i, i]),
         )
         for i, name in enumerate(names)
     ]
@@ -327,14 +322,3 @@ def _facts(model: SensorLSTMClassifier) -> dict[str, str]:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _interval(interval: Sequence[float], *, signed: bool = False) -> str:
-    if not np.isfinite(interval).all():
-        return "no interval"
-    low, high = (100 * value for value in interval)
-    return f"[{low:+.1f}, {high:+.1f}]" if signed else f"{low:.1f} to {high:.1f}"

@@ -50,9 +50,9 @@ def describe_folds(comparison: "Comparison") -> str:
     assert comparison.fold_mean is not None
     assert comparison.fold_sd is not None
     each = ", ".join(f"{100 * value:.1f}" for value in comparison.fold_accuracy)
-    pooled = _percent(comparison.model.scores["accuracy"])
+    pooled = percent(comparison.model.scores["accuracy"])
     return (
-        f"mean of the fold accuracies: {_percent(comparison.fold_mean)}, sd"
+        f"mean of the fold accuracies: {percent(comparison.fold_mean)}, sd"
         f" {100 * comparison.fold_sd:.1f} points ({each}); all windows together: {pooled}"
     )
 
@@ -82,7 +82,11 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
     windows = plain["windows"]
     if every_window:
         rows = [
-            [f"{w['start_s']:.2f}", str(w["label"]), _percent(w["probability"][str(w["label"])])]
+            [
+                f"{w['start_s']:.2f}",
+                str(w["label"]),
+                percent(w["probability"][str(w["label"])]),
+            ]
             for w in windows
         ]
         lines.append(_indented(table(["start (s)", "label", "probability"], rows)))
@@ -92,7 +96,7 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
             span = list(group)
             sure = float(np.mean([window["probability"][str(label)] for window in span]))
             when = f"{span[0]['start_s']:.1f} to {span[-1]['start_s']:.1f}"
-            rows.append([when, str(len(span)), str(label), _percent(sure)])
+            rows.append([when, str(len(span)), str(label), percent(sure)])
         heads = ["window starts (s)", "windows", "label", "mean probability"]
         lines.append(_indented(table(heads, rows, right=(1, 3))))
     return "\n".join(lines)
@@ -122,8 +126,8 @@ def _baselines(comparison: "Comparison") -> str:
         rows.append(
             [
                 _NAMES.get(name, name),
-                _percent(baseline.scores["accuracy"]),
-                _percent(baseline.scores["balanced_accuracy"]),
+                percent(baseline.scores["accuracy"]),
+                percent(baseline.scores["balanced_accuracy"]),
                 f"{100 * difference.value:+.1f}{interval}",
                 format_p_value(difference.p_value),
             ]
@@ -134,7 +138,11 @@ def _baselines(comparison: "Comparison") -> str:
 
 def _scores(evaluation: "Evaluation") -> str:
     rows = [
-        [_NAMES[name], _percent(evaluation.scores[name]), _range(evaluation.intervals[name])]
+        [
+            _NAMES[name],
+            percent(evaluation.scores[name]),
+            format_interval(evaluation.intervals[name]),
+        ]
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
         if np.isfinite(evaluation.scores[name])
     ]
@@ -145,7 +153,7 @@ def _confusion(evaluation: "Evaluation") -> str:
     names = [str(name) for name in evaluation.classes.tolist()]
     matrix = evaluation.confusion_matrix
     recall = [
-        _percent(matrix[i, i] / matrix[i].sum()) if matrix[i].sum() else "-"
+        percent(matrix[i, i] / matrix[i].sum()) if matrix[i].sum() else "-"
         for i in range(len(names))
     ]
     for length in (12, 8, 5, 3):
@@ -166,7 +174,7 @@ def _recordings(evaluation: "Evaluation") -> str:
         [
             row.recording_id if len(row.recording_id) <= 34 else "..." + row.recording_id[-31:],
             str(row.n_windows),
-            _percent(row.accuracy),
+            percent(row.accuracy),
             "correct" if row.label == row.predicted else f"wrong: {row.predicted}",
         ]
         for row in evaluation.recordings
@@ -184,14 +192,17 @@ def _recordings(evaluation: "Evaluation") -> str:
     return f"{head}\n{table(heads, rows, right=(1, 2))}" if rows else head
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """Return a share in percent."""
     return f"{100 * value:.1f} %"
 
 
-def _range(interval: Sequence[float]) -> str:
+def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
+    """Return an interval of shares in percent, or of their differences in points."""
     if not np.isfinite(interval).all():
         return "no interval"
-    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f}"
+    low, high = (100 * value for value in interval)
+    return f"[{low:+.1f}, {high:+.1f}]" if signed else f"{low:.1f} to {high:.1f}"
 
 
 def wrapped(text: str, indent: str = "") -> str:

@@ -39,20 +39,10 @@ def cross_validate(
     ----------
     estimator : estimator
         `SensorLSTMClassifier`, `SensorLSTMRegressor`, or a meta-estimator or pipeline with one.
-    X : array of shape (n, t, c) or (n, t), list of arrays, WindowSet or path
-        As in `SensorLSTMClassifier.fit`, without a split.
-    y : array of shape (n,), optional
-        Not needed if a WindowSet or a file has the labels.
-    groups : array of shape (n,), optional
-        Windows of one group stay on one side of every fold, and of the validation split inside
-        each fit. A WindowSet has its own groups.
-    lengths : array of shape (n,), int, optional
-        Valid steps of each window.
-    cv : int, splitter or iterable, optional
-        Folds, 5 by default. With groups, a number means `GroupBalancedKFold`, or `GroupKFold` for a
-        regressor; without groups it means the same as in scikit-learn.
-    scoring : str, callable, list or dict, optional
-        As in scikit-learn. By default the estimator's own score.
+    X, y, groups, lengths
+        As `SequenceSearchCV.fit` takes them.
+    cv, scoring
+        As `SequenceSearchCV` takes them.
     seeds : sequence of int, optional
         Fit every fold once with each seed as `random_state`; ``"seed"`` in the result lists the
         seed of each fit.

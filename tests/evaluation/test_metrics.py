@@ -8,13 +8,13 @@ from scipy.stats import binomtest, permutation_test
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.evaluation.calibration import resampling_weights
 from sensorseq.evaluation.metrics import (
     METRICS,
     compare,
     score_predictions,
     scores_of,
 )
-from sensorseq.evaluation.scoring import resampling_weights
 
 
 def one_hot(predicted, classes):
