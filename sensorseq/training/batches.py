@@ -1,7 +1,7 @@
 """The windows of one part as tensors, and which of them form each step of an epoch."""
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -271,12 +271,7 @@ class TrainingData:
         """
         if device.type != "cpu" and self.X.nbytes > RESIDENT_BYTES:
             return self
-        return TrainingData(
-            *(
-                None if part is None else part.to(device)
-                for part in (self.X, self.lengths, self.target, self.weight)
-            )  # type: ignore[arg-type]  # X and target are never None
-        )
+        return self._map(lambda part: part.to(device))
 
     def take(self, rows: Tensor, device: torch.device) -> "TrainingData":
         """Return the windows at `rows`, on `device`.
@@ -289,12 +284,11 @@ class TrainingData:
             Where to.
         """
         rows = rows.to(self.X.device)
-        return TrainingData(
-            *(
-                None if part is None else part[rows].to(device)
-                for part in (self.X, self.lengths, self.target, self.weight)
-            )  # type: ignore[arg-type]  # X and target are never None
-        )
+        return self._map(lambda part: part[rows].to(device))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "TrainingData":
+        parts = (None if part is None else change(part) for part in vars(self).values())
+        return TrainingData(*parts)  # type: ignore[arg-type]  # X and target are never None
 
     def digests(self) -> dict[str, str]:
         """Return by what these windows are known again, part by part."""

@@ -153,13 +153,32 @@ def find_best_epoch(history: Iterable[Mapping[str, Any]], config: TrainingConfig
 
 def describe_config(config: TrainingConfig) -> dict[str, Any]:
     """Return the arguments as numbers and texts, which any log can hold."""
-    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    named = ((field.name, getattr(config, field.name)) for field in fields(config))
     return {
-        name: value if isinstance(value, bool | int | float | str) else _say(value)
-        for name, value in values.items()
+        # the address in a function's own text would differ from run to run
+        name: value
+        if isinstance(value, bool | int | float | str)
+        else str(getattr(value, "__qualname__", value) if callable(value) else value)
+        for name, value in named
     }
 
 
-def _say(value: Any) -> str:
-    # The address in a function's own text would differ from run to run.
-    return str(getattr(value, "__qualname__", value)) if callable(value) else str(value)
+class EpochLog(Callback):
+    """What the logs of TensorBoard and MLflow share: each row of the history is written once."""
+
+    def _open(self, config: TrainingConfig) -> None:
+        self._config, self._n_written = config, 0
+
+    def _write_row(self, row: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def on_epoch_end(self, module: nn.Module, history: History) -> None:
+        """Write the row of the epoch, and any earlier rows of a resumed fit."""
+        for row in history.to_rows()[self._n_written :]:
+            self._write_row({name: value for name, value in row.items() if value is not None})
+        self._n_written = len(history)
+
+    def _best_row(self, history: History) -> dict[str, Any]:
+        """Return the row of the best epoch, empty when there is none."""
+        best = find_best_epoch(history, self._config)
+        return next((row for row in history if row["epoch"] == best), {})

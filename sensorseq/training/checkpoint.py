@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -190,18 +190,6 @@ _HISTORY = "history"
 _T = TypeVar("_T")
 
 
-class Resumable(Protocol):
-    """What a checkpoint keeps: a run that has just ended an epoch."""
-
-    history: History
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return tensors and plain values, nested, without the history."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from where `state_dict` was called."""
-
-
 class _State(NamedTuple):
     """A run after an epoch, in memory of its own."""
 
@@ -271,13 +259,13 @@ class Checkpoint:
         if self._stored is None:
             self.path.unlink(missing_ok=True)
 
-    def restore(self, run: Resumable) -> None:
+    def restore(self, run: Any) -> None:
         """Bring a run that is about to begin to where the checkpoint left it, if there is one."""
         if self._stored is not None:
             self._read(lambda: self._restore(run))
             self._stored = None
 
-    def keep(self, run: Resumable, *, last: bool) -> None:
+    def keep(self, run: Any, *, last: bool) -> None:
         """Take in the state of a run after an epoch; write it when it is time, or the last.
 
         It is written during the next epoch; this returns when the write before is complete.
@@ -345,7 +333,7 @@ class Checkpoint:
                 " The run resumes, but its result may not be bit for bit the same.",
             )
 
-    def _restore(self, run: Resumable) -> None:
+    def _restore(self, run: Any) -> None:
         assert self._stored is not None
         arrays, description = self._stored
         self._rows = bytearray(arrays[_HISTORY].tobytes())

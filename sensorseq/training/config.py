@@ -109,6 +109,17 @@ AUTO_STEPS = 800  # that max_epochs="auto" aims for
 AUTO_EPOCHS = (60, 200)  # its fewest and most epochs
 
 
+_CHOICES: dict[str, Iterable[str]] = {  # of the arguments of `TrainingConfig`
+    "task": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "lr_schedule": SCHEDULES,
+    "sampler": SAMPLERS,
+    "last_batch": LAST_BATCHES,
+    "clip_by": CLIPPINGS,
+    "crop": CROPS,
+}
+
+
 def monitors_of(task: str) -> tuple[str, ...]:
     """Return the columns of the history that can decide which epoch is best."""
     score = SCORES[task]
@@ -249,60 +260,38 @@ class TrainingConfig:
     deterministic: bool = True
 
     def __post_init__(self) -> None:
-        check_choice("task", self.task, LOSSES)
+        for name, choices in _CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
         check_integer("n_outputs", self.n_outputs, 2 if self.task == CLASSIFICATION else 1)
         if not callable(self.loss):
             check_choice("loss", self.loss, LOSSES[self.task])
-        check_real("label_smoothing", self.label_smoothing, 0.0, 1.0)
+        check_choice("monitor", self.monitor, monitors_of(self.task))
+        for name in ("label_smoothing", "momentum", "ema_decay"):
+            check_real(name, 0.0 if getattr(self, name) is None else getattr(self, name), 0.0, 1.0)
+        for name in ("weight_decay", "l1", "tol"):
+            check_real(name, getattr(self, name), 0.0)
+        for name in ("batch_size", "windows_per_epoch", "max_steps", "max_timesteps"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
+        for name in ("early_stopping", "restore_best", "deterministic"):
+            check_flag(name, getattr(self, name))
+        check_integer("patience", self.patience, 1)
+        check_real("learning_rate", self.learning_rate, 0.0, low_open=True)
+        if self.max_grad_norm is not None:
+            check_real("max_grad_norm", self.max_grad_norm, 0.0, low_open=True)
         if callable(self.loss) and self.label_smoothing:
             raise ArgumentError(
                 "label_smoothing has no effect on a callable loss; smooth in the loss itself and"
                 " set label_smoothing=0."
             )
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_real("learning_rate", self.learning_rate, 0.0, low_open=True)
-        check_real("momentum", self.momentum, 0.0, 1.0)
         self._check_optimizer_params()
-        check_choice("lr_schedule", self.lr_schedule, SCHEDULES)
-        _check_warmup(self.warmup_epochs)
-        # one_cycle does not use a share, which is the estimators' default
-        if self.warmup_epochs >= 1 and self.lr_schedule == "one_cycle":
-            raise ArgumentError(
-                f"warmup_epochs={self.warmup_epochs} cannot be combined with"
-                " lr_schedule='one_cycle', which has its own warm-up over the first 30 %; set"
-                " warmup_epochs=0."
-            )
-        if self.ema_decay is not None:
-            check_real("ema_decay", self.ema_decay, 0.0, 1.0)
-        if self.batch_size is not None:
-            check_integer("batch_size", self.batch_size, 1)
-        check_choice("sampler", self.sampler, SAMPLERS)
-        if self.windows_per_epoch is not None:
-            check_integer("windows_per_epoch", self.windows_per_epoch, 1)
-        check_choice("last_batch", self.last_batch, LAST_BATCHES)
-        if isinstance(self.max_epochs, str):
-            if self.max_epochs != AUTO:
-                raise ArgumentError(
-                    f"max_epochs={self.max_epochs!r} must be an integer of at least 1, or {AUTO!r}."
-                )
-        else:
+        self._check_warmup()
+        if not isinstance(self.max_epochs, str):
             check_integer("max_epochs", self.max_epochs, 1)
-        if self.max_steps is not None:
-            check_integer("max_steps", self.max_steps, 1)
-        if self.max_grad_norm is not None:
-            check_real("max_grad_norm", self.max_grad_norm, 0.0, low_open=True)
-        check_choice("clip_by", self.clip_by, CLIPPINGS)
-        check_real("weight_decay", self.weight_decay, 0.0)
-        check_real("l1", self.l1, 0.0)
-        if self.max_timesteps is not None:
-            check_integer("max_timesteps", self.max_timesteps, 1)
-        check_choice("crop", self.crop, CROPS)
-        check_flag("early_stopping", self.early_stopping)
-        check_integer("patience", self.patience, 1)
-        check_real("tol", self.tol, 0.0)
-        check_choice("monitor", self.monitor, monitors_of(self.task))
-        check_flag("restore_best", self.restore_best)
-        check_flag("deterministic", self.deterministic)
+        elif self.max_epochs != AUTO:
+            raise ArgumentError(
+                f"max_epochs={self.max_epochs!r} must be an integer of at least 1, or {AUTO!r}."
+            )
 
     @property
     def n_epochs(self) -> int:
@@ -313,6 +302,21 @@ class TrainingConfig:
                 " known."
             )
         return int(self.max_epochs)
+
+    def _check_warmup(self) -> None:
+        value = self.warmup_epochs
+        if isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral):
+            if not 0 < value < 1:
+                raise ArgumentError(
+                    f"warmup_epochs={value!r} must be an integer of at least 0 (epochs), or a"
+                    " number in (0, 1) (a share of all steps)."
+                )
+        # one_cycle does not use a share, which is the estimators' default
+        elif check_integer("warmup_epochs", value, 0) and self.lr_schedule == "one_cycle":
+            raise ArgumentError(
+                f"warmup_epochs={value} cannot be combined with lr_schedule='one_cycle', which has"
+                " its own warm-up over the first 30 %; set warmup_epochs=0."
+            )
 
     def _check_optimizer_params(self) -> None:
         params = self.optimizer_params
@@ -356,14 +360,3 @@ def count_warmup_steps(config: TrainingConfig, steps_per_epoch: int) -> int:
     if 0 < config.warmup_epochs < 1:
         return max(1, round(config.warmup_epochs * n_steps))
     return min(int(config.warmup_epochs) * steps_per_epoch, n_steps)
-
-
-def _check_warmup(value: Any) -> None:
-    is_share = isinstance(value, numbers.Real) and not isinstance(value, numbers.Integral)
-    if not is_share:
-        check_integer("warmup_epochs", value, 0)
-    elif not 0 < value < 1:
-        raise ArgumentError(
-            f"warmup_epochs={value!r} must be an integer of at least 0 (epochs), or a number in"
-            " (0, 1) (a share of all steps)."
-        )

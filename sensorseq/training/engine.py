@@ -49,7 +49,7 @@ from sensorseq.training.randomness import (
     set_rng_state,
 )
 from sensorseq.training.recorder import Recorder
-from sensorseq.training.replay import FallingRates, Start
+from sensorseq.training.replay import Start
 from sensorseq.training.stopping import BestEpoch, ModuleWeights, WeightAverage, Weights
 from sensorseq.training.stream import StreamedData
 from sensorseq.training_record import TrainingRecord
@@ -340,7 +340,7 @@ class TrainingRun:
         # From here on, max_epochs is the number of epochs that the run has.
         self.config = replace(config, max_epochs=count_epochs(config, n_batches))
         self.crop_rng = np.random.default_rng(crop_seed)
-        self.schedule: Schedule | FallingRates | OwnRates = (
+        self.schedule: Schedule | OwnRates = (
             Schedule(config, n_batches) if own is None else OwnRates(own.table, n_batches)
         )
         self.average = (

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,12 +34,9 @@ def make_loss(
         return _checked(loss)
     check_choice("loss", loss, LOSSES[task])
     if task == REGRESSION:
-        return _REGRESSION_LOSSES[loss]
-
-    def named(logits: Tensor, class_index: Tensor) -> Tensor:
-        return reference.window_losses(logits, class_index, loss, label_smoothing)
-
-    return named
+        of_value = _REGRESSION_LOSSES[loss]
+        return lambda outputs, target: of_value(outputs, target, reduction="none").mean(dim=1)
+    return partial(reference.window_losses, loss=loss, label_smoothing=label_smoothing)
 
 
 def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> float:
@@ -53,20 +51,11 @@ def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> fl
     return math.log(n_classes) / float(own)
 
 
-def _mse(outputs: Tensor, target: Tensor) -> Tensor:
-    return (outputs - target).square().mean(dim=1)
-
-
-def _mae(outputs: Tensor, target: Tensor) -> Tensor:
-    return (outputs - target).abs().mean(dim=1)
-
-
-def _huber(outputs: Tensor, target: Tensor) -> Tensor:
-    losses = functional.huber_loss(outputs, target, reduction="none", delta=HUBER_DELTA)
-    return losses.mean(dim=1)
-
-
-_REGRESSION_LOSSES: dict[str, LossFunction] = {"mse": _mse, "mae": _mae, "huber": _huber}
+_REGRESSION_LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mse": functional.mse_loss,
+    "mae": functional.l1_loss,
+    "huber": partial(functional.huber_loss, delta=HUBER_DELTA),
+}
 
 
 def _checked(loss: Callable[..., Any]) -> LossFunction:

@@ -8,11 +8,11 @@ from torch import nn
 
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.history import History
-from sensorseq.training.callbacks import Callback, describe_config, find_best_epoch
+from sensorseq.training.callbacks import EpochLog, describe_config
 from sensorseq.training.config import TrainingConfig
 
 
-class MLflowLog(Callback):
+class MLflowLog(EpochLog):
     """Write every epoch's figures to an MLflow run.
 
     Each fit is one run. Inside an active run it is a child of that run, so the folds and candidates
@@ -62,33 +62,26 @@ class MLflowLog(Callback):
             nested=mlflow.active_run() is not None,
         )
         self._is_open = True
-        self._n_written = 0
-        self._config = config
+        self._open(config)
         self.run_id_ = run.info.run_id
         mlflow.log_params(describe_config(config))
 
-    def on_epoch_end(self, module: nn.Module, history: History) -> None:
-        """Write the row of the epoch, and any earlier rows of a resumed fit."""
-        mlflow = _import_mlflow()
-        for row in history.to_rows()[self._n_written :]:
-            epoch = int(row.pop("epoch"))
-            figures = {name: value for name, value in row.items() if value is not None}
-            mlflow.log_metrics(figures, step=epoch)
-        self._n_written = len(history)
+    def _write_row(self, row: dict[str, Any]) -> None:
+        epoch = int(row.pop("epoch"))
+        _import_mlflow().log_metrics(row, step=epoch)
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
         """Write remaining rows and the figures of the best epoch; end the run."""
         if not self._is_open:
             return
         mlflow = _import_mlflow()
-        error, best = sys.exception(), find_best_epoch(history, self._config)
+        error, best = sys.exception(), self._best_row(history)
         status = "FINISHED" if error is None and best else "FAILED"
         try:
             self.on_epoch_end(module, history)  # the row of an epoch in which training diverged
-            row = next((row for row in history if row["epoch"] == best), {})
-            figures = {f"best_{name}": value for name, value in row.items() if value is not None}
+            figures = {f"best_{name}": value for name, value in best.items() if value is not None}
             if figures:
-                mlflow.log_metrics(figures, step=best)
+                mlflow.log_metrics(figures, step=int(best["epoch"]))
         finally:
             self._is_open = False
             mlflow.end_run("KILLED" if isinstance(error, KeyboardInterrupt) else status)

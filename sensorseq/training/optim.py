@@ -85,7 +85,7 @@ class Schedule:
             return peak * (step + 1) / self._n_warmup
         if self._config.lr_schedule == "cosine":
             done = (step - self._n_warmup) / max(1, self._n_steps - self._n_warmup)
-            return peak * _cosine_between(1.0, COSINE_END, min(1.0, done))
+            return peak * cosine_between(1.0, COSINE_END, min(1.0, done))
         return peak * self._plateau_scale
 
     def end_epoch(self, *, improved: bool) -> None:
@@ -104,15 +104,16 @@ class Schedule:
         self._plateau_scale, self._n_stale = state["plateau_scale"], state["n_stale"]
 
 
-def _cosine_between(start: float, end: float, done: float) -> float:
+def cosine_between(start: float, end: float, done: float) -> float:
+    """Return what half a cosine from `start` to `end` is where a share `done` has passed."""
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 def _one_cycle(step: int, n_steps: int) -> float:
     top = ONE_CYCLE_RISE * n_steps - 1
     if step <= top:
-        return _cosine_between(ONE_CYCLE_START, 1.0, step / top)
-    return _cosine_between(1.0, ONE_CYCLE_END, min(1.0, (step - top) / (n_steps - 1 - top or 1.0)))
+        return cosine_between(ONE_CYCLE_START, 1.0, step / top)
+    return cosine_between(1.0, ONE_CYCLE_END, min(1.0, (step - top) / (n_steps - 1 - top or 1.0)))
 
 
 def clip_gradients(parameters: Sequence[Tensor], bound: float | None, clip_by: str) -> Tensor:

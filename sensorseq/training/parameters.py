@@ -73,32 +73,34 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     """
     p = parameters
     _check_auto_repair(p, task)
-    check_integer("hidden_size", p["hidden_size"], 1)
-    check_integer("num_layers", p["num_layers"], 1)
-    check_flag("bidirectional", p["bidirectional"])
+    for name in ("hidden_size", "num_layers", "n_models"):
+        check_integer(name, p[name], 1)
+    for name in ("bidirectional", "warm_start"):
+        check_flag(name, p[name])
+    for name in ("input_dropout", "dropout", "recurrent_dropout", "validation_fraction"):
+        check_real(name, p[name], 0.0, 1.0)
+    for name in ("weight_init", "recurrent_init"):
+        check_scheme(name, p[name])
     check_choice("pooling", p["pooling"], POOLINGS)
-    check_real("input_dropout", p["input_dropout"], 0.0, 1.0)
-    check_real("dropout", p["dropout"], 0.0, 1.0)
-    check_real("recurrent_dropout", p["recurrent_dropout"], 0.0, 1.0)
     check_choice("head_norm", p["head_norm"], HEAD_NORMS)
-    check_scheme("weight_init", p["weight_init"])
-    check_scheme("recurrent_init", p["recurrent_init"])
     check_real("forget_bias", p["forget_bias"], -np.inf)
-    check_real("validation_fraction", p["validation_fraction"], 0.0, 1.0)
     if p["scale"] is not None:
         check_choice("scale", p["scale"], (*KINDS, PHYSICAL))
     check_device(p["device"])
     check_choice("dtype", p["dtype"], DTYPES)
-    check_integer("n_models", p["n_models"], 1)
-    check_flag("warm_start", p["warm_start"])
+    check_choice("engine", p["engine"], ENGINES)
     if not isinstance(p["verbose"], bool):
         check_integer("verbose", p["verbose"], 0)
     check_callbacks(p["callbacks"])
     check_checkpoint(p["checkpoint"], p["checkpoint_every"], p["resume"])
     check_augment(p["augment"])
-    check_choice("engine", p["engine"], ENGINES)
     if task == CLASSIFICATION:
-        _check_class_weight(p["class_weight"], p["sampler"])
+        check_class_weight(p["class_weight"])
+        if isinstance(p["class_weight"], str) and p["sampler"] in ("balanced", "sqrt"):
+            raise ArgumentError(
+                f"class_weight={p['class_weight']!r} and sampler={p['sampler']!r} both correct the"
+                " same imbalance, so together they overcorrect it; use one of them."
+            )
         check_flag("calibrate", p["calibrate"])
     else:
         check_choice("target_scale", p["target_scale"] or "None", ("standard", "None"))
@@ -124,15 +126,6 @@ def _check_auto_repair(p: Mapping[str, Any], task: str) -> None:
                 f" possible with {name}={p[name]!r}; set {name}={served!r}, or probe the report of"
                 " the fit yourself."
             )
-
-
-def _check_class_weight(class_weight: Any, sampler: str) -> None:
-    check_class_weight(class_weight)
-    if isinstance(class_weight, str) and sampler in ("balanced", "sqrt"):
-        raise ArgumentError(
-            f"class_weight={class_weight!r} and sampler={sampler!r} both correct the same"
-            " imbalance, so together they overcorrect it; use one of them."
-        )
 
 
 def check_plain(parameters: Mapping[str, Any]) -> None:

@@ -1,8 +1,6 @@
 """Start: train the end of a run again from a snapshot, with a rate that falls to nearly nothing."""
 
 import copy
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +9,13 @@ from torch import nn
 
 from sensorseq.ops.train_epoch import EpochTrainer
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.optim import OwnOptimizer, OwnRates, Schedule, load_exactly
+from sensorseq.training.optim import (
+    OwnOptimizer,
+    OwnRates,
+    Schedule,
+    cosine_between,
+    load_exactly,
+)
 from sensorseq.training.recorder import Recorder
 from sensorseq.training_record import Snapshot
 
@@ -21,29 +25,19 @@ if TYPE_CHECKING:
 DECAY_END = 0.01  # of the rate, at the end of its decay
 
 
-class FallingRates:
+class FallingRates(Schedule):
     """The learning rates of a run from a snapshot on, times a half cosine that falls to 1 %."""
 
-    def __init__(self, schedule: Schedule, first_step: int, n_steps: int) -> None:
-        self._schedule, self._first_step, self._n_steps = schedule, first_step, n_steps
+    def __init__(
+        self, config: TrainingConfig, steps_per_epoch: int, first_step: int, n_steps: int
+    ) -> None:
+        super().__init__(config, steps_per_epoch)
+        self._first_step, self._n_falling = first_step, n_steps
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of step `step`, counted as the run counts."""
-        done = min(1.0, (step - self._first_step) / self._n_steps)
-        share = DECAY_END + (1 - DECAY_END) * 0.5 * (1 + math.cos(math.pi * done))
-        return share * self._schedule.learning_rate(step)
-
-    def end_epoch(self, *, improved: bool) -> None:
-        """Pass on to the schedule whether the monitored value improved in this epoch."""
-        self._schedule.end_epoch(improved=improved)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the schedule."""
-        return self._schedule.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load the state of the schedule."""
-        self._schedule.load_state_dict(state)
+        done = min(1.0, (step - self._first_step) / self._n_falling)
+        return cosine_between(1.0, DECAY_END, done) * super().learning_rate(step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +68,9 @@ class Start:
         if self.own is not None:
             run.schedule = OwnRates(self.own.table, run.batches.n_batches, n_steps)
         else:
-            schedule = Schedule(self.config, self.steps_per_epoch)
-            schedule.load_state_dict(state["schedule"])
-            run.schedule = FallingRates(schedule, n_steps, self.n_epochs * run.batches.n_batches)
+            n_falling = self.n_epochs * run.batches.n_batches
+            run.schedule = FallingRates(self.config, self.steps_per_epoch, n_steps, n_falling)
+            run.schedule.load_state_dict(state["schedule"])
         run.best.load_reference(state["best"])
         run.first_epoch = self.snapshot.epoch
 

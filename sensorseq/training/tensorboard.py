@@ -8,13 +8,13 @@ from torch import nn
 
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.history import History
-from sensorseq.training.callbacks import Callback, describe_config, find_best_epoch
+from sensorseq.training.callbacks import EpochLog, describe_config
 from sensorseq.training.config import TrainingConfig
 
 _ALONE = ("learning_rate", "grad_norm", "duration_s")  # columns without a twin for validation
 
 
-class TensorBoardLog(Callback):
+class TensorBoardLog(EpochLog):
     """Write every epoch's figures for TensorBoard: ``tensorboard --logdir FOLDER``.
 
     The scalars are `loss/train` and `loss/validation`, the same for the score, `learning_rate`,
@@ -59,19 +59,15 @@ class TensorBoardLog(Callback):
                 'TensorBoardLog needs tensorboard: pip install "sensorseq[tensorboard]"'
             ) from error
         self.path_ = self._make_folder()
-        self._config = config
-        self._n_written = 0
+        self._open(config)
         self._writer = SummaryWriter(str(self.path_))
         table = [f"| {name} | `{value}` |" for name, value in describe_config(config).items()]
         self._writer.add_text("config", "\n".join(["| argument | value |", "|---|---|", *table]))
 
-    def on_epoch_end(self, module: nn.Module, history: History) -> None:
-        """Write the row of the epoch, and any earlier rows of a resumed fit."""
-        for row in history.to_rows()[self._n_written :]:
-            for name, value in row.items():
-                if name != "epoch" and value is not None:
-                    self._writer.add_scalar(tag_of(name), value, int(row["epoch"]))
-        self._n_written = len(history)
+    def _write_row(self, row: dict[str, Any]) -> None:
+        epoch = int(row.pop("epoch"))
+        for name, value in row.items():
+            self._writer.add_scalar(tag_of(name), value, epoch)
         self._writer.flush()
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
@@ -80,9 +76,8 @@ class TensorBoardLog(Callback):
             return
         try:
             self.on_epoch_end(module, history)  # the row of an epoch in which training diverged
-            best = find_best_epoch(history, self._config)
-            row = next((row for row in history if row["epoch"] == best), {})
-            figures = {f"best/{name}": value for name, value in row.items() if name not in _ALONE}
+            best = self._best_row(history)
+            figures = {f"best/{name}": value for name, value in best.items() if name not in _ALONE}
             self._writer.add_hparams(describe_config(self._config), figures, run_name=".")
         finally:
             self._writer.close()
