@@ -1,6 +1,6 @@
 """TrainingRecord: measurements a run takes in addition to its History, for fluctuation reports."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,97 +43,64 @@ class Snapshot:
     state: Mapping[str, Any]
 
 
+def _none(dtype: Any, *shape: int) -> Callable[[], NDArray[Any]]:
+    return lambda: np.zeros(shape or 0, dtype)
+
+
 @dataclass(eq=False)
 class TrainingRecord:
     """Measurements of a run of E epochs and S steps; NaN where nothing was measured.
 
     Both engines use the same names with the same meaning. Recording does not change the training
     by a single bit.
-
-    Attributes
-    ----------
-    epoch_steps : ndarray of shape (E + 1,), int64
-        First step of each epoch, and the end of the last.
-    steps : dict of str to ndarray of shape (S,), float64
-        `STEP_NAMES`. Up to `grad_norm` of every step: windows in the batch, learning rate, loss of
-        the batch (nats, before the step, in training mode), variance of the windows' losses in it,
-        accuracy, global gradient norm before clipping. The others, every `detail_every` steps:
-        |change| / |parameters|; trace of the covariance of one window's gradient; share of each
-        gate's values near its bounds (outside [0.05, 0.95], for the cell |g| > 0.9).
-    class_counts : ndarray of shape (S, K), int32, or None
-        Windows of each class in each batch; None for a regression.
-    detail_steps : ndarray of shape (D,), int64
-        Steps, counted from 0, at which the details below were measured.
-    details : dict of str to ndarray of shape (D,), float64
-        `DETAIL_NAMES`: loss of the batch in evaluation mode right before and right after its own
-        step (nats); cosine of the gradients of this step and the one measured before; variance of
-        the batch's mean loss over 4 dropout masks at fixed weights (NaN without dropout).
-    tensor_grad_norms : dict of str to ndarray of shape (D,)
-        Norm of each parameter's gradient at those steps, by its name in the state dict.
-    time_profile : ndarray of shape (D, 16), float64
-        Share of ``|dL/dx_t|`` in each sixteenth of the sequence at those steps; rows sum to one.
-    hidden_norm : ndarray of shape (D, 16), float64
-        Mean norm of the top layer's hidden vector over each sixteenth of the sequence.
-    fixed_rows : ndarray of shape (m,), int64
-        Training windows in the fixed subset.
-    fixed_loss, fixed_accuracy : ndarray of shape (E,)
-        Mean loss (nats) and accuracy of that subset after each epoch, in evaluation mode and
-        unweighted, so that sampling, dropout and the validation size have no effect.
-    averaged_loss : float
-        Loss of the fixed subset with the average of the weights after each epoch, exponentially
-        weighted with `average_decay`; measured once, at the end.
-    average_decay : float
-        Decay of that average, per epoch.
-    val_rows : ndarray of shape (v,), int64
-        Tracked validation windows: all of them up to `MAX_WATCHED`.
-    val_target : ndarray of shape (v,), int64
-        Their classes, as codes.
-    val_groups : ndarray of shape (v,), int64, or None
-        Codes of the recordings or groups they come from; None if groups were not given.
-    val_predicted : ndarray of shape (E, v), uint16
-        Predicted class of each after each epoch.
-    val_margin : ndarray of shape (E, v), float16
-        Logit of the true class minus the largest other logit.
-    train_rows : ndarray of shape (w,), int64
-        Tracked training windows: all of them up to `MAX_WATCHED`.
-    train_target : ndarray of shape (w,), int64
-        Their classes, as codes.
-    train_margin : ndarray of shape (E, w), float16
-        Margin of each before the step that used it, in training mode; NaN in epochs that did not
-        use it.
-    snapshots : list of Snapshot
-        The first from before training, then up to four at regular intervals of epochs.
-    duration_s : float
-        Time that recording took, as far as it can be separated from training.
-    loss_unit : str
-        ``"nats"`` for cross-entropy; ``""`` in the report of a fit that minimised another loss,
-        whose unit is unknown.
     """
 
-    epoch_steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(1, np.int64))
+    # (E + 1,): first step of each epoch, and the end of the last
+    epoch_steps: NDArray[np.int64] = field(default_factory=_none(np.int64, 1))
+    # `STEP_NAMES`, (S,) each. Up to `grad_norm` of every step: windows in the batch, learning rate,
+    # loss of the batch (nats, before the step, in training mode), variance of the windows' losses
+    # in it, accuracy, global gradient norm before clipping. The others, every `detail_every` steps:
+    # |change| / |parameters|; trace of the covariance of one window's gradient; share of each
+    # gate's values near its bounds (outside [0.05, 0.95], for the cell |g| > 0.9).
     steps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    class_counts: NDArray[np.int32] | None = None
-    detail_steps: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    class_counts: NDArray[np.int32] | None = None  # (S, K), of each batch; None for a regression
+    # (D,): steps, counted from 0, at which the details below were measured
+    detail_steps: NDArray[np.int64] = field(default_factory=_none(np.int64))
+    # `DETAIL_NAMES`, (D,) each: loss of the batch in evaluation mode right before and right after
+    # its own step (nats); cosine of the gradients of this step and the one measured before;
+    # variance of the batch's mean loss over 4 dropout masks at fixed weights
     details: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    # (D,) of each parameter, by its name in the state dict
     tensor_grad_norms: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    time_profile: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 16)))
-    hidden_norm: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 16)))
-    fixed_rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    fixed_loss: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    fixed_accuracy: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    # (D, 16): share of |dL/dx_t| in each sixteenth of the sequence; rows sum to one
+    time_profile: NDArray[np.float64] = field(default_factory=_none(np.float64, 0, 16))
+    # (D, 16): mean norm of the top layer's hidden vector over each sixteenth of the sequence
+    hidden_norm: NDArray[np.float64] = field(default_factory=_none(np.float64, 0, 16))
+    fixed_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))  # of training windows
+    # (E,): mean loss (nats) and accuracy of that fixed subset after each epoch, in evaluation mode
+    # and unweighted, so that sampling, dropout and the validation size have no effect
+    fixed_loss: NDArray[np.float64] = field(default_factory=_none(np.float64))
+    fixed_accuracy: NDArray[np.float64] = field(default_factory=_none(np.float64))
+    # of the fixed subset, with the exponential average of the weights after each epoch
     averaged_loss: float = np.nan
-    average_decay: float = 0.9
-    val_rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    val_target: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    average_decay: float = 0.9  # per epoch
+    # (v,): the validation windows that are tracked, their classes, and their recordings or groups,
+    # as codes; then (E, v): the predicted class, and the logit of the true class minus the largest
+    # other one, after each epoch
+    val_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
+    val_target: NDArray[np.int64] = field(default_factory=_none(np.int64))
     val_groups: NDArray[np.int64] | None = None
-    val_predicted: NDArray[np.uint16] = field(default_factory=lambda: np.zeros((0, 0), np.uint16))
-    val_margin: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
-    train_rows: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    train_target: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    train_margin: NDArray[np.float16] = field(default_factory=lambda: np.zeros((0, 0), np.float16))
+    val_predicted: NDArray[np.uint16] = field(default_factory=_none(np.uint16, 0, 0))
+    val_margin: NDArray[np.float16] = field(default_factory=_none(np.float16, 0, 0))
+    # the training windows that are tracked, (w,); their margins, (E, w), are from before the step
+    # that used each, in training mode; NaN in epochs that did not use it
+    train_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
+    train_target: NDArray[np.int64] = field(default_factory=_none(np.int64))
+    train_margin: NDArray[np.float16] = field(default_factory=_none(np.float16, 0, 0))
+    # the first from before training, then up to four at regular intervals of epochs
     snapshots: list[Snapshot] = field(default_factory=list)
-    duration_s: float = 0.0
-    loss_unit: str = "nats"
+    duration_s: float = 0.0  # of recording, as far as it can be separated from training
+    loss_unit: str = "nats"  # "" if another loss than cross-entropy was minimized
 
     @property
     def n_epochs(self) -> int:

@@ -67,12 +67,8 @@ def sign_flips(n_groups: int, seed: int) -> NDArray[np.bool_]:
     """Return which groups are exchanged in each permutation, (n_permutations, n_groups).
 
     All 2**n_groups choices where they are no more than `N_FLIPS`; otherwise that many, drawn at
-    random. The first exchanges nothing, so a share of the rows is a valid p-value [1]_.
-
-    References
-    ----------
-    .. [1] B. Phipson, G. K. Smyth, "Permutation p-values should never be zero", Statistical
-       Applications in Genetics and Molecular Biology 9, 2010.
+    random. The first exchanges nothing, so a share of the rows is a valid p-value (B. Phipson, G.
+    K. Smyth, *Permutation p-values should never be zero*, 2010).
     """
     if 2**n_groups <= N_FLIPS:
         numbers = np.arange(2**n_groups)[:, None]
@@ -110,10 +106,9 @@ class CalibrationError(NamedTuple):
     """The gap between the probability of the predicted class and how often it is right.
 
     `value` is the root mean square over windows of probability minus accuracy, in bins: 0.1 means
-    about ten points off. `squared` is its unbiased square, which is negative for about half of all
-    samples of a perfectly calibrated classifier; `value` is 0 then. The interval comes from
-    resampling whole groups. The bins, in order of probability, are the points of a reliability
-    diagram.
+    about ten points off. `squared` is its unbiased square, negative for about half of all samples
+    of a perfectly calibrated classifier (`value` is 0 then). The interval comes from resampling
+    whole groups. The bins, in order of probability, are the points of a reliability diagram.
     """
 
     value: float

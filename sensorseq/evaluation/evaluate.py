@@ -170,8 +170,8 @@ class Comparison:
 
     `protocol` describes what the scores were measured on; read the caveats in `notes` before
     trusting them. `fold_accuracy` is empty for a test part. `seen` are the evaluated recordings
-    that were in the training data, `dominant` those with more than half of the evaluated windows of
-    their class; the notes name them.
+    that were in the training data, `dominant` those with more than half of the windows of their
+    class.
     """
 
     model: Evaluation
@@ -234,15 +234,12 @@ def evaluate_test(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Score a model on the test part of windows, next to baselines.
+    """Score a model on the test part of windows (all, without a split), next to baselines.
 
-    The windows are prepared like the training windows; without a split, all are test windows. The
-    baselines are fitted on the windows that the model was trained on: the train part, and the
-    validation part if the model was refitted with it; none are fitted without a train part.
-
-    Neither early stopping nor any statistic of the model uses test windows: `fit` does not read
-    them, and recordings from the training data are rejected here, unless `include_seen`: then a
-    note reports them. `progress` is called with a description of each step.
+    The baselines are fitted on the windows that the model was trained on: the train part, and the
+    validation part if the model was refitted with it; none are fitted without a train part. Neither
+    early stopping nor any statistic of the model uses test windows: `fit` does not read them, and
+    recordings from the training data are rejected here, or with `include_seen` noted.
     """
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
@@ -328,8 +325,7 @@ def evaluate_folds(
     For each fold a clone is fitted on the other groups, some of which it holds out for early
     stopping; the fold itself is only predicted. Every window is predicted once, and the scores are
     computed over all predictions together; `Comparison.fold_mean` is the mean over folds instead.
-    All windows are used, whatever their part: a split only tells which of them overlap. The seed
-    also draws the folds.
+    All windows are used, whatever their part.
 
     In a file prepared with ``train_hop_s``, folds are trained on all windows of the train part, and
     tested only on those that start every ``hop_s``. A fold never shares a recording or a group with

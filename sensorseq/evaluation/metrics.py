@@ -33,9 +33,8 @@ FEW_GROUPS = 10  # below, percentile intervals of so few groups are clearly too 
 class RecordingScore:
     """The predictions for one recording.
 
-    `label` is None when its windows have several. `accuracy` is the share of its windows classified
-    correctly; `vote` their majority, a tie goes to the higher mean probability; `predicted` the
-    class with the highest mean probability, of which `probability` has one for each class.
+    `label` is None when its windows have several. `vote` is the majority of its windows, a tie goes
+    to the higher mean probability; `predicted` is the class with the highest mean `probability`.
     """
 
     recording_id: str
@@ -52,13 +51,12 @@ class RecordingScore:
 class Evaluation:
     """Scores of one classifier on one set of windows.
 
-    `confusion_matrix` (K, K) has true classes in rows, in the order of `classes`; `group_confusion`
-    (n_groups, K, K) is that of each group, for paired comparisons. `scores` are accuracy,
-    balanced_accuracy and macro_f1 over windows; recording_vote and recording_mean, the shares of
-    recordings classified correctly by the majority vote, and by the mean probability, of their
-    windows; and calibration_error, see `sensorseq.evaluation.calibration.calibration_error`, NaN if
-    the scores are not probabilities. `intervals` come from resampling whole groups. `recordings`
-    are sorted by label and id.
+    `confusion_matrix` (K, K) has true classes in rows; `group_confusion` (n_groups, K, K) is that
+    of each group, for paired comparisons. Next to those over windows, `scores` has recording_vote
+    and recording_mean, the shares of recordings classified correctly by the majority vote, and by
+    the mean probability, of their windows; and calibration_error, NaN if the scores are not
+    probabilities. `intervals` come from resampling whole groups. `recordings` are sorted by label
+    and id.
     """
 
     classes: NDArray[Any]
@@ -178,9 +176,8 @@ def score_predictions(
 class Difference(NamedTuple):
     """The score of one classifier minus that of another on the same windows.
 
-    The interval comes from resampling whole groups; `p_value` from the paired sign-flip test over
-    whole groups: how often the difference would be at least this large, in either direction, if the
-    two classifiers were exchangeable in every group.
+    The interval comes from resampling whole groups; `p_value` is how often the difference would be
+    at least this large, in either direction, if the two were exchangeable in every group.
     """
 
     value: float
@@ -194,14 +191,10 @@ def compare(
     """Return the scores of `first` minus those of `second`, with paired intervals and tests.
 
     Both are scored on the same resampled groups, so what makes a resample hard for both cancels.
-    The test is a permutation test that exchanges the predictions of the two in whole groups [1]_:
-    exact for up to 13 groups in which they differ, otherwise with 10,000 random permutations. With
-    n such groups the p-value is at least ``2 / 2**n``.
-
-    References
-    ----------
-    .. [1] P. I. Good, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005, section
-       3.2: matched pairs.
+    The test is a permutation test that exchanges the predictions of the two in whole groups (P. I.
+    Good, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, 2005, section 3.2): exact for
+    up to 13 groups in which they differ, otherwise with 10,000 random permutations. With n such
+    groups the p-value is at least ``2 / 2**n``.
     """
     one, two = first.group_confusion, second.group_confusion
     if one.shape != two.shape or not np.array_equal(one.sum(axis=2), two.sum(axis=2)):

@@ -19,18 +19,15 @@ Rows = NDArray[np.int64]
 class BatchSampler:
     """Draw the batches of each epoch of windows with these classes, (N,).
 
-    ``"shuffle"`` visits every window once in random order. ``"balanced"`` draws as many windows, in
-    equal shares from each class: windows of a large class are skipped alternately, those of a small
-    one come several times. ``"sqrt"`` does the same with shares proportional to the square root of
-    the class's number of windows.
+    ``"shuffle"`` visits every window once. ``"balanced"`` draws as many windows, in equal shares
+    from each class: windows of a large class are skipped alternately, those of a small one come
+    several times. ``"sqrt"`` does the same with shares proportional to the square root of the
+    class's windows.
 
-    A last batch that is not full is kept, merged into the one before, or dropped from this epoch;
-    one of fewer than `minimum_size` windows is always merged, because batch normalization needs
-    two. A single batch is always kept.
-
-    With `windows_per_epoch` and ``"shuffle"``, the next epoch continues where this one ended, so
-    that every window comes once before any comes again. No window comes twice in an epoch unless
-    `windows_per_epoch` is more than there are.
+    A last batch of fewer than `minimum_size` windows is always merged into the one before, because
+    batch normalization needs two; a single batch is always kept. With `windows_per_epoch` and
+    ``"shuffle"``, the next epoch continues where this one ended: every window comes once before any
+    comes again, and none comes twice in an epoch unless more are drawn than there are.
     """
 
     def __init__(
@@ -191,7 +188,7 @@ class TrainingData:
         return self.X.nbytes
 
     def nothing(self) -> "TrainingData":
-        """Return the data of no window: shapes and types, before the first pass is there."""
+        """Return no windows: the shapes and types before the first pass is there."""
         return self.take(torch.arange(0), self.X.device)
 
     def refresh(self, windows: NDArray[Any]) -> None:

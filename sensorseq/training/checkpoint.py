@@ -55,8 +55,8 @@ def make_identity(
 ) -> dict[str, dict[str, Any]]:
     """Return what must be the same for a run to resume, in plain values.
 
-    ``"arguments"`` by name; ``"contents"``: digests of the data and of the first weights, which
-    `module` still holds; ``"surroundings"``, whose change is worth a warning only.
+    The digests of the first weights are of what `module` holds now. A change of ``"surroundings"``
+    is worth a warning only.
     """
     device = next(module.parameters()).device
     named = {field.name: getattr(config, field.name) for field in fields(config)}
@@ -205,12 +205,9 @@ class Checkpoint:
     process leaves the last complete file. A thread writes it during the next epoch and is never
     more than one epoch behind. If a run ends early (Ctrl-C, a callback, an error), its last
     finished epoch is written. A resumed run is bit for bit the same as an uninterrupted one, except
-    for `duration_s`. With `resume`, a run that was complete is returned as it ended; without a file
-    a new run starts, which overwrites a checkpoint of this name, but no other file. `arguments` are
-    further ones that affect the run; a checkpoint with other values is rejected.
-
-    The file has about four times the size of the network, plus the record of the run: some bytes
-    per epoch for each window that is followed.
+    for `duration_s`. A checkpoint with other `arguments` is rejected; a new run overwrites a
+    checkpoint of this name, but no other file. The file has about four times the size of the
+    network, plus some bytes per epoch for each window that is followed.
     """
 
     def __init__(

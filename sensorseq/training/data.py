@@ -159,12 +159,10 @@ def _unchanged(_epoch: int) -> Change:
 
 @dataclass(frozen=True)
 class FitData:
-    """The windows of a fit, read and checked.
+    """The windows of a fit, read and checked; validation windows given separately are `given`.
 
-    `windows` are all that take part, except validation windows given separately (`given`);
-    `stored_split` is the part of each, if a split is stored with them. `source` and `source_val`
-    are what X and X_val came as, None for an array; `scaler` is the scaling stored with the
-    windows.
+    `stored_split` is the part of each of the others, if a split is stored with them. `source` and
+    `source_val` are what X and X_val came as, None for an array.
     """
 
     windows: FitPart
@@ -190,11 +188,7 @@ class FitData:
         groups_val: Any = None,
         lengths_val: Any = None,
     ) -> "FitData":
-        """Read and check what `fit` was given.
-
-        The estimator learns the shape of the input and the targets, and says what it continues
-        from.
-        """
+        """Read and check what `fit` was given; the estimator learns its shape and targets."""
         own = {"y": y, "sample_weight": sample_weight, "groups": groups}
         X, scaler = _open_training(X, estimator.scale, own)
         X_val = open_windows(X_val, estimator.scale, "X_val")
@@ -256,9 +250,7 @@ class FitData:
         """Split training from validation windows: as given, as stored, or by whole groups.
 
         `fraction` is held out, stratified by class, when none are given and there is no stored
-        split. Raises `InputError` if the stored split has no train part, or a validation part is
-        both stored and given; `ArgumentError` if early stopping gets no validation windows though
-        some were asked for.
+        split.
         """
         windows, stored = self.windows, self.stored_split
         if self.given is not None:

@@ -37,8 +37,8 @@ class LayerPass(NamedTuple):
 class Masks(NamedTuple):
     """The factors of dropout of every layer, None where nothing is dropped.
 
-    `recurrent`, (N, D, H): of the hidden state on its way into the gates. `outputs`: of what leaves
-    each layer, (N, T, D * H); of the top one the pooled vector (N, P).
+    `recurrent` (N, D, H) is for the hidden state on its way into the gates; `outputs` for what
+    leaves each layer, (N, T, D * H), or the pooled vector (N, P) of the top one.
     """
 
     recurrent: list[Tensor | None]
@@ -117,15 +117,8 @@ class AutogradDetails:
 
     The definitions are those of `enum Statistic` in csrc/train_epoch.h, with the native engine's
     slots of windows, so that both engines give the same numbers (on a GPU the native engine has
-    other slots, and so another estimate of `gradient_noise`). Around a step::
-
-        details.begin(batch)                     # right before the forward pass
-        outputs = module(batch.X, batch.lengths)
-        losses = ...                             # of each window, weighted
-        details.watch(outputs, losses)           # before the backward pass
-        losses.mean().backward()
-        optimizer.step()
-        numbers = details.finish()               # NAMES, on the device
+    other slots, and so another estimate of `gradient_noise`). Call `begin` right before the forward
+    pass, `watch` before the backward pass, and `finish` after the step.
 
     It costs about three steps more: the layers go forward and backward once more, a slot of windows
     at a time, with the masks of the step, and the gates of all steps are computed again. A module
@@ -155,8 +148,7 @@ class AutogradDetails:
         """Measure the noise of the gradient and the saturation of the gates.
 
         `outputs` (n, K) and `losses` (n,), weighted and without penalties, hold the graph of the
-        step, which stays usable. With one loss for the batch, the noise of modules other than
-        `LSTMLinear` is not known.
+        step, which stays usable. With one loss for the batch, only `LSTMLinear` has a known noise.
         """
         batch, masks, n_windows = self._batch, self._masks, len(outputs)
         assert batch is not None, "watch() follows begin()"
@@ -303,14 +295,13 @@ _AFTER = DETAIL_NAMES.index("same_batch_loss_after")
 
 
 class StepDetails:
-    """Measure steps of a training of any engine without touching it.
+    """Measure steps of a training of any engine without touching it, on a copy of the module.
 
     A measured step costs somewhat less than two training steps more: a forward and a backward pass
     down to the input, and one forward pass after the step; with dropout four forward passes more.
-    Results stay on the module's device until they are asked for. The module is copied once; the
-    copy takes over weights and buffers at each measured step. Losses are those of the step,
-    weighted and without penalties, but in evaluation mode. The norm of the hidden vector is that of
-    `LSTMLinear`, and NaN for other modules.
+    Results stay on the module's device until they are asked for. Losses are those of the step,
+    weighted and without penalties, but in evaluation mode. Only `LSTMLinear` has a norm of the
+    hidden vector.
     """
 
     def __init__(self, module: nn.Module, objective: Objective) -> None:
@@ -339,9 +330,8 @@ class StepDetails:
     ) -> None:
         """Measure at the weights right before a step; `step` counts the steps taken so far.
 
-        `parameters` are the weights, and perhaps running statistics, by their names in the state
-        dict where the module does not hold those of the training: between the steps of a native
-        epoch, or with an average of the weights. Names that are missing are taken from the module.
+        `parameters` replace those of the module by name, where it does not hold the weights of the
+        training: between the steps of a native epoch, or with an average of the weights.
         """
         with self._undisturbed(batch, step):
             self._load(parameters)
@@ -481,8 +471,7 @@ def _cosine(first: Tensor, second: Tensor) -> Tensor:
 def _split(values: Tensor, lengths: Tensor | None) -> Tensor:
     """Return the sums of non-negative values (N, T) over each sixteenth of their valid steps.
 
-    A step that lies in two sixteenths counts for each in proportion, so sequences of any length
-    fill all.
+    A step that lies in two sixteenths counts for each in proportion, so any length fills all.
     """
     n_windows, n_timesteps = values.shape
     valid = valid_steps(values, lengths)[:, None]

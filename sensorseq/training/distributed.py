@@ -23,9 +23,9 @@ TIMEOUT = datetime.timedelta(minutes=10)  # of waiting for a process that says n
 class Ranks:
     """The processes of one training, and this one's place among them.
 
-    A batch is that of one process: row i of it is rank i modulo `world`'s. Every process draws the
-    same batches, crops and dropout masks, and takes its rows of them; gradients are summed before
-    they are clipped, so that all processes hold the same weights, bit for bit.
+    Every process draws the same batches, crops and dropout masks, and takes its rows of them: row i
+    is rank i modulo `world`'s. Gradients are summed before they are clipped, so that all processes
+    hold the same weights, bit for bit.
     """
 
     def __init__(self, rank: int, world: int) -> None:
@@ -147,8 +147,7 @@ class SharedDropout(CounterDropout):
 def current_ranks() -> Ranks | None:
     """Return the processes that train together, None for one alone.
 
-    These are those of `torch.distributed` when it was initialized, or those that ``torchrun``
-    started: then it is initialized here, with gloo.
+    They are those of `torch.distributed`, which is initialized here (gloo) under ``torchrun``.
     """
     if not dist.is_available():
         return None

@@ -188,8 +188,8 @@ def train_network(
 class TrainingJob:
     """A training run that is yet to be carried out: the arguments of `train_network`.
 
-    Runs side by side on the same windows take them once when `train` and `validation` hold the same
-    tensors, and nothing refreshes them. A job with `checkpoint` or `own` is trained alone.
+    Runs side by side whose `train` and `validation` hold the same tensors lay them out once, unless
+    they are refreshed. A job with `checkpoint` or `own` is trained alone.
     """
 
     module: nn.Module
@@ -641,10 +641,7 @@ class TrainingRun:
         return torch.stack([loss.detach() * len(rows), merit.to(loss.dtype), norm])
 
     def _backward(self, batch: TrainingData, noted: "_Noted") -> tuple[Tensor, Tensor]:
-        """Set the gradients of a batch; return its mean loss and summed merits.
-
-        Of several processes each returns its part of both.
-        """
+        """Set the gradients of a batch; return (this process' part of) loss and summed merits."""
         n_windows, l1 = len(batch), self.config.l1
         if self.ranks is not None:
             batch, l1 = self.ranks.share(batch), l1 / self.ranks.world

@@ -121,8 +121,8 @@ _LAID_OUT: WeakKeyDictionary[nn.Module, tuple[Any, list[Tensor]]] = WeakKeyDicti
 def predict_outputs(module: nn.Module, X: Tensor, lengths: Tensor | None) -> Tensor:
     """Return the outputs (N, K) of `X` on the CPU, in evaluation mode and in blocks.
 
-    A network that is one native call on the CPU gets that call alone: what its `forward` does
-    around it takes longer than the kernel does for one window.
+    A network that is one native call on the CPU gets that call alone: `forward` around it takes
+    longer than the kernel for one window.
     """
     if module.training:
         module.eval()

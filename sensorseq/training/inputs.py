@@ -28,8 +28,8 @@ class Sequences:
     """Windows as given, before scaling: finite, padding holds zeros.
 
     `X` is (N, T, C), float32 or float64, or `StoredSamples`, which are checked when they are read.
-    `lengths` are the valid steps, 1 to T. `is_flat`: given as (n, t), so the number of steps is
-    part of the contract. `recording_id` and `groups` come from a WindowSet; None for an array.
+    `lengths` are the valid steps, 1 to T. With `is_flat`, (n, t) was given, and t must stay the
+    same.
     """
 
     X: NDArray[Any]
@@ -73,9 +73,9 @@ def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
     """Bring X and lengths to (N, T, C).
 
     X is an array (n, t, c) or (n, t), a list (or 1-D object array) of arrays (t_i, c), which is
-    padded to its longest sequence, or a WindowSet, which brings its own lengths. What lies beyond
-    the lengths may be anything, even NaN. Raises `InputError` if shapes disagree, or a valid step
-    is not finite: the message, with `name` for X, names the first one.
+    padded to its longest, or a WindowSet, which has its own lengths. Beyond the lengths anything
+    goes, even NaN. Raises `InputError` if shapes disagree, or a valid step is not finite: it names
+    the first.
     """
     lengths_name = "lengths" + name.removeprefix("X")
     if isinstance(X, WindowSet) or _is_list_of_sequences(X):
@@ -137,9 +137,8 @@ def check_channels(
 def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
     """Raise when a 3-D array looks like (n, c, t).
 
-    It does with one step of several channels, and with at most 16 steps of at least 32 channels.
-    Windows that are so (few frames of many features) are accepted with `lengths`, as a list of
-    arrays, or as a WindowSet, where the time axis is known.
+    It does with one step of several channels, or with few steps of many channels. Such windows are
+    accepted with `lengths`, as a list, or as a WindowSet, where the time axis is known.
     """
     if lengths is not None or isinstance(X, WindowSet) or _is_list_of_sequences(X):
         return
@@ -345,10 +344,7 @@ def finite_and_padded(
     name: str = "X",
     rows: NDArray[np.int64] | None = None,
 ) -> NDArray[Any]:
-    """Zero what lies beyond the lengths; raise at the first valid step that is not finite.
-
-    Windows are named by `rows`, where these are some of many.
-    """
+    """Zero what lies beyond the lengths; raise at the first valid step that is not finite."""
     n_timesteps = X.shape[1]
     if (lengths < n_timesteps).any():
         X = np.where((np.arange(n_timesteps) < lengths[:, None])[:, :, None], X, X.dtype.type(0))
@@ -372,10 +368,9 @@ def crop_starts(
     crop: str,
     rng: np.random.Generator | None = None,
 ) -> NDArray[np.int64]:
-    """Return the first step to keep of each window, shape (N,).
+    """Return the first step to keep of each window, shape (N,), 0 where nothing is cropped.
 
-    Windows of at most `max_timesteps` valid steps start at 0. ``"random"`` needs `rng`; without
-    it (prediction, validation) the centre is taken, so that results repeat.
+    ``"random"`` without `rng` (prediction, validation) takes the centre, so that results repeat.
     """
     spare = np.maximum(lengths - max_timesteps, 0)
     if crop == "head":
@@ -463,11 +458,7 @@ def window_weights(
     class_weight: ClassWeight,
     sample_weight: NDArray[np.float64] | None,
 ) -> NDArray[np.float64] | None:
-    """Return the factor on the loss of each window, scaled to mean one; None for no weights.
-
-    The named kinds of `class_weight` are those of `preprocessing.balance.class_weights`, over the
-    classes that are present.
-    """
+    """Return the factor on the loss of each window, scaled to mean one; None for no weights."""
     weight = raw_window_weights(class_index, classes, class_weight, sample_weight)
     if weight is None:
         return None
@@ -547,11 +538,7 @@ def crop_sequences(
 def scale_sequences(
     sequences: Sequences, scaler: Scaler | KeyedScaler | None, dtype: str
 ) -> NDArray[Any]:
-    """Return scaled windows in the network's precision.
-
-    Raises `InputError` if a value leaves the range of `dtype`, or the scaler goes by recording or
-    group, and the windows have none.
-    """
+    """Return scaled windows in the network's precision; raise if a value leaves its range."""
     X = sequences.X
     lengths = None if sequences.are_full else sequences.lengths
     if scaler is not None:

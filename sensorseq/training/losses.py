@@ -24,11 +24,10 @@ def make_loss(
 ) -> LossFunction:
     """Return a function of outputs (N, K) and targets that gives one loss per window.
 
-    For classification ``"cross_entropy"``, ``"focal"`` or ``"mse"`` of class indices (N,), as in
-    `sensorseq.ops.reference.window_losses`. For regression ``"mse"``, ``"mae"`` or ``"huber"``
-    (quadratic up to an error of 1, linear beyond) of targets (N, K), averaged over the K outputs. A
-    callable gets ``(outputs, targets)`` and returns a tensor of shape (N,), or the batch's mean as
-    a scalar; another shape raises `ArgumentError` when it is called.
+    Classes (N,) have the losses of `sensorseq.ops.reference.window_losses`; values (N, K)
+    ``"mse"``, ``"mae"`` or ``"huber"`` (quadratic up to an error of 1, linear beyond), averaged
+    over the K outputs. A callable gets ``(outputs, targets)`` and returns (N,), or the batch's mean
+    as a scalar.
     """
     if callable(loss):
         return _checked(loss)
@@ -40,10 +39,7 @@ def make_loss(
 
 
 def nats_per_unit(loss: str, n_classes: int, label_smoothing: float = 0.0) -> float:
-    """Return what a classification loss is multiplied by, so that a guess costs ln K nats.
-
-    It is 1 for cross-entropy. It makes other losses comparable with margins in nats.
-    """
+    """Return the factor on a classification loss that makes a guess cost ln K nats."""
     if loss == "cross_entropy" or n_classes < 2:
         return 1.0
     guess = torch.zeros(1, n_classes, dtype=torch.float64)
@@ -75,9 +71,9 @@ def _checked(loss: Callable[..., Any]) -> LossFunction:
 class Objective:
     """Loss and score of one part of the windows.
 
-    The score is the accuracy, or for a regression the coefficient of determination (`r2`) as
-    scikit-learn has it: the mean over the outputs of ``1 - mean squared error / variance``, with
-    the variance of this part's targets. An output that does not vary counts as 0.
+    The score is the accuracy, or for a regression `r2` as in scikit-learn: the mean over the
+    outputs of ``1 - mean squared error / variance``, with the variance of this part's targets. An
+    output that does not vary counts as 0.
     """
 
     def __init__(self, config: TrainingConfig, target: Tensor) -> None:

@@ -59,10 +59,7 @@ def gap_of(
 def native_engine_gap(
     config: TrainingConfig, *, num_layers: int, device_type: str, dtype: str
 ) -> str | None:
-    """Return why the native engine cannot run this training, or None if it can.
-
-    On a GPU it supports less: see `sensorseq.ops.choice.training_gap`.
-    """
+    """Return why the native engine cannot run this on either device, or None if it can."""
     if device_type not in ("cpu", "cuda"):
         return f"it runs on CPU and CUDA, not on {device_type}"
     if dtype not in DTYPES:

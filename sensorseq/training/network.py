@@ -42,19 +42,15 @@ def initialise_weights(
     `recurrent_init`: uniform Xavier [1]_, uniform He [2]_, orthogonal [3]_, or ``"uniform"``,
     torch's own ``U(-b, b)`` with ``b = 1 / sqrt(H)`` in the LSTM and ``1 / sqrt(inputs)`` in the
     head. Each of the four gates is a separate matrix with its own fans: an orthogonal recurrent
-    matrix keeps the norm of the state in every gate. A callable gets ``(name, tensor, generator)``
-    for each whole tensor and fills it in place. A positive `forget_bias` makes the cell remember at
-    the start of training [4]_; every other bias is zero; a norm keeps its ones and zeros.
+    matrix keeps the norm of the state in every gate. A callable fills each whole tensor in place. A
+    positive `forget_bias` makes the cell remember at the start of training [4]_; other biases are
+    zero.
 
-    References
-    ----------
-    .. [1] X. Glorot, Y. Bengio, *Understanding the difficulty of training deep feedforward neural
-       networks*, 2010.
+    .. [1] X. Glorot, Y. Bengio, *Understanding the difficulty of training deep ... networks*, 2010.
     .. [2] K. He et al., *Delving Deep into Rectifiers*, 2015.
     .. [3] A. Saxe et al., *Exact solutions to the nonlinear dynamics of learning in deep linear
        neural networks*, 2013.
-    .. [4] R. Jozefowicz et al., *An Empirical Exploration of Recurrent Network Architectures*,
-       2015.
+    .. [4] R. Jozefowicz et al., *An Empirical Exploration of Recurrent Networks*, 2015.
     """
     for name, tensor in module.named_parameters():
         if name.startswith("norm."):

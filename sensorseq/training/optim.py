@@ -30,9 +30,8 @@ _CLASSES = {
 def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torch.optim.Optimizer:
     """Create torch's optimizer with that name.
 
-    `momentum` applies to sgd; for rmsprop, where torch's default is none, set it in
-    `optimizer_params`. `weight_decay` acts on every parameter, as in torch: decoupled in adamw,
-    added to the gradient in the others.
+    `momentum` is for sgd; for rmsprop, where torch's default is none, it is in `optimizer_params`.
+    `weight_decay` acts on every parameter: decoupled in adamw, added to the gradient in the others.
     """
     options: dict[str, Any] = dict(config.optimizer_params or {})
     if config.optimizer == "sgd":
@@ -55,17 +54,14 @@ class Schedule:
     - ``constant``: `learning_rate`.
     - ``cosine``: half a cosine from `learning_rate` down to a hundredth of it at the end of the
       run.
-    - ``plateau``: halved whenever the monitored value has not improved for a quarter of
-      `patience` epochs.
+    - ``plateau``: halved whenever the monitored value has not improved for a quarter of `patience`
+      epochs.
     - ``one_cycle``: up to `learning_rate` over the first 30 % of all steps, then down to far below
-      it at the last step [1]_, with the shape of torch's ``OneCycleLR``.
+      it at the last step (L. Smith, N. Topin, *Super-Convergence*, 2018), as torch's
+      ``OneCycleLR``.
 
-    In the first three, the rate first rises linearly for `warmup_epochs`. The length of the run is
-    that of `sensorseq.training.config.count_epochs`.
-
-    References
-    ----------
-    .. [1] L. Smith, N. Topin, *Super-Convergence*, 2018.
+    In the first three, the rate first rises linearly for `warmup_epochs`. `count_epochs` gives the
+    length of the run.
     """
 
     def __init__(self, config: TrainingConfig, steps_per_epoch: int) -> None:
@@ -186,8 +182,8 @@ class OwnOptimizer:
 def load_exactly(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Load a state dict with the types that its tensors have.
 
-    torch casts every tensor except `step` to the type of its parameter; one that an optimizer keeps
-    in another type (`mu_product` of NAdam) would then continue in another precision.
+    torch would cast what an optimizer keeps in another type (`mu_product` of NAdam) to the
+    parameter's, and so continue in another precision.
     """
     optimizer.load_state_dict(dict(state))
     parameters = [part for group in optimizer.param_groups for part in group["params"]]

@@ -50,9 +50,7 @@ def train_pass(
     """Train `module` in place for one pass over the windows, at the full learning rate.
 
     `state` is what the pass before returned; to begin with ``{"entropy": int}``, the seed of all
-    passes. `max_epochs`, `max_steps`, `windows_per_epoch`, the schedule, and all of early stopping
-    are not used. Raises `ArgumentError` if the optimizer or the engine differs from the pass
-    before.
+    passes. Number of epochs and steps, the schedule, and early stopping are not used.
     """
     config = replace(
         config,

@@ -23,13 +23,10 @@ def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.intege
     with ``b = 1 / T``, a gamma prior whose mode is T = 1. With a few dozen windows the prior has no
     noticeable effect. If all windows are classified correctly (cross entropy alone falls as T goes
     to 0) or are worse than chance (it falls as T goes to infinity), the prior keeps T finite and
-    near 1. The sum is strictly convex in b, so there is one minimum and no bound is needed. Logits
-    of an ensemble are the log of its mean probability.
+    near 1. The sum is strictly convex in b, so there is one minimum and no bound is needed.
 
-    References
-    ----------
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*,
-       ICML 2017.
+    2017.
     """
     z = _below_highest(logits)
     of_class = z[np.arange(len(z)), class_index]
@@ -57,9 +54,8 @@ def probability_spread(
     """Return how much the probability of the likeliest class depends on the windows drawn.
 
     The standard error of log T times the effect of log T on that probability, as a root mean square
-    over the windows. The error is that of independent windows, or if that is larger, the one that
-    sums each group's slope of the loss before squaring it, because the windows of a recording ask
-    for another temperature together.
+    over the windows. The error is that of independent windows, or if larger, of each group's slope
+    of the loss: the windows of a recording ask for another temperature together.
     """
     z = _below_highest(logits) / temperature
     probability = softmax(z)
@@ -137,12 +133,8 @@ def choose_threshold(
     estimated from all windows and shrunk towards 1 (a group is one observation) with the weight of
     one group that has an error, in place of their correction for few groups.
 
-    References
-    ----------
-    .. [1] A. N. Angelopoulos, S. Bates, E. J. Candes, M. I. Jordan, L. Lei, *Learn then Test:
-       Calibrating Predictive Algorithms to Achieve Risk Control*, 2021.
-    .. [2] B. L. Wiens, *A fixed sequence Bonferroni procedure for testing multiple endpoints*,
-       Pharmaceutical Statistics 2, 2003.
+    .. [1] A. N. Angelopoulos et al., *Learn then Test*, 2021.
+    .. [2] B. L. Wiens, *A fixed sequence Bonferroni procedure for testing ... endpoints*, 2003.
     .. [3] E. L. Korn, B. I. Graubard, *Confidence intervals for proportions with small expected
        number of positive counts estimated from survey data*, Survey Methodology 24, 1998.
     """

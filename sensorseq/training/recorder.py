@@ -75,22 +75,17 @@ class Recorder:
     """Measure what `TrainingRecord` describes; one recorder serves one run.
 
     The run calls `begin`, in each epoch the `note_...` that it has something for, and `finish`.
-    Nothing here draws from a generator or writes to the network. `fixed` replaces the fixed subset
-    that is otherwise chosen; `fixed_rows` is empty then.
+    Nothing here draws from a generator or writes to the network. Not everything can be measured in
+    every run; what was not is empty, or NaN:
 
-    Not everything can be measured in every run; what was not is empty, or NaN:
-
-    - Windows that are streamed from their file: no fixed subset, no `averaged_loss` and no
-      `train_margin`.
+    - Windows streamed from their file: no fixed subset, `averaged_loss` or `train_margin`.
     - Several processes: of the steps no loss, variance or accuracy, of which each process has its
       part, and nothing in detail; no `train_margin` and no validation windows.
-    - A custom loss: no fixed subset, nothing in detail.
-    - Regression: no `class_counts`, no margins, no followed windows. `fixed_accuracy` and the
+    - A custom loss: no fixed subset, nothing in detail. A given `fixed` subset has no `fixed_rows`.
+    - Regression: no `class_counts`, no margins, no followed windows; `fixed_accuracy` and the
       `accuracy` of a step are R2.
-    - Runs side by side: no snapshots; of the steps in detail what the native engine measures,
-      `detail_steps` and what goes with them is empty.
-    - A run resumed from a checkpoint: no earlier snapshots. From one that was written without a
-      recorder: no record.
+    - Runs side by side: no snapshots; details only of what the native engine measures.
+    - A run resumed from a checkpoint: no earlier snapshots, or no record if that had none.
     """
 
     def __init__(
@@ -458,9 +453,8 @@ def without_recording() -> Iterator[None]:
 def detail_period(n_steps: int, n_windows: int) -> int:
     """Return how many steps lie between two details of a run of at most `n_steps`.
 
-    The first power of two from `DETAIL_EVERY` on (of `MANY_WINDOWS` from a larger one) that gives
-    at most `MAX_DETAILS`. So runs side by side, which are measured at the same steps, need not be
-    measured more often than one asks.
+    A power of two that gives at most `MAX_DETAILS`, so that runs side by side, which are measured
+    at the same steps, need not be measured more often than one asks.
     """
     period = DETAIL_EVERY if n_windows < MANY_WINDOWS else DETAIL_EVERY_OF_MANY
     while period * MAX_DETAILS < n_steps:

@@ -136,11 +136,10 @@ def train_side_by_side(
     `duration_s` is an equal share of what the epoch took for all that trained in it. What the
     native engine does not serve is trained one after another.
 
-    With `return_errors`, an error that ends one job takes the place of its result. What a callback
-    raised is in the result, as `TrainingJob.run` has it. `on_end` is called with the place of each
-    job that has ended. An interrupt ends all that train at this time, each with its best weights;
-    other groups of jobs go on, unless they `are_one` training to whoever waits: then those that
-    have not begun get None.
+    With `return_errors`, an error that ends one job takes the place of its result. `on_end` is
+    called with the place of each job that has ended. An interrupt ends all that train at this time,
+    each with its best weights; other groups go on, unless the jobs `are_one`: those that have not
+    begun get None.
     """
     results: list[Any] = [None] * len(jobs)
 
@@ -190,10 +189,9 @@ def train_side_by_side(
 def train_jobs(jobs: Sequence[TrainingJob]) -> list[TrainingResult]:
     """Train the jobs of one fit: here, or with those of other fits.
 
-    A joblib backend that has a method `train_jobs`, like that of
-    `sensorseq.model_selection.side_by_side`, trains the networks of all fits that it runs. Jobs
-    that had not begun when an interrupt ended the others get no result. Raises what a callback
-    raised, unless there is one job: then it is in the result.
+    A joblib backend with a method `train_jobs` (`sensorseq.model_selection.side_by_side`) trains
+    the networks of all fits that it runs. Jobs that had not begun at an interrupt get no result.
+    Raises what a callback raised, unless there is one job: then it is in the result.
     """
     backend, _ = get_active_backend()
     if hasattr(backend, "train_jobs"):

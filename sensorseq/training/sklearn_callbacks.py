@@ -50,10 +50,9 @@ def with_callbacks(method: _Method) -> _Method:
 class FitTasks(Callback):
     """Hand a fit and each of its epochs to the callbacks that `set_callbacks` gave an estimator.
 
-    The root task is the fit, its subtasks the epochs. A task brings X and y as `fit` was given
-    them (of windows with a split the training part; of windows with `lengths` a list of arrays)
-    and, at its end, an estimator fitted as if training had stopped there. One that answers True
-    ends the training. Without scikit-learn's callbacks, or with none set, nothing happens.
+    The root task is the fit, its subtasks the epochs. A task brings X and y as `fit` was given them
+    (of windows with a split the training part; of windows with `lengths` a list) and, at its end,
+    an estimator fitted as if training had stopped there. One that answers True ends the training.
     """
 
     def __init__(

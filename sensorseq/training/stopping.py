@@ -12,9 +12,8 @@ from sensorseq.training.config import TrainingConfig
 class WeightAverage:
     """Average the weights of a module over its training steps.
 
-    ``average = d * average + (1 - d) * weights`` after each step, with
-    ``d = min(decay, (1 + step) / (10 + step))``, so that the random start is soon forgotten.
-    Buffers (running statistics of a norm) are averages already and stay the module's own.
+    ``average = d * average + (1 - d) * weights`` after each step, with ``d = min(decay, (1 + step)
+    / (10 + step))``, so that the random start is soon forgotten. Buffers stay the module's own.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -91,10 +90,10 @@ def float_parts(module: nn.Module) -> list[Tensor]:
 class BestEpoch:
     """Follow the monitored column of the history.
 
-    The best epoch is the first with the lowest loss (or the highest score). Patience counts the
-    epochs since a value that was better by more than `tol` than the last one that reset the count,
-    so a slow but steady gain is still a gain. Without the monitored column (a `val_...`
-    without validation windows) and with ``restore_best=False``, the latest epoch counts as best.
+    The best epoch is the first with the best value. Patience counts the epochs since a value that
+    was better by more than `tol` than the last one that reset the count, so a slow but steady gain
+    is still a gain. Without the monitored column and with ``restore_best=False``, the latest epoch
+    is best.
     """
 
     def __init__(self, config: TrainingConfig, *, has_validation: bool) -> None:

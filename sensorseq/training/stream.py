@@ -255,10 +255,9 @@ def read_ahead(
 ) -> Generator[Loaded, None, None]:
     """Yield what each job loads, in order; one thread loads the next meanwhile.
 
-    Two are there at a time: the one in use and the next. A piece is done with when the following
-    one is asked for. Close the iterator when it is left early; that waits for the thread. `load`
-    gets a job, the place 0 or 1 that its piece may fill, and a function to be called now and then,
-    which ends the load when nobody waits for it. What it raises is raised here.
+    A piece is done with when the following one is asked for. Close the iterator when it is left
+    early; that waits for the thread. `load` gets a job, the place 0 or 1 that its piece may fill,
+    and a function to call now and then, which ends the load when nobody waits for it.
     """
     abandoned = threading.Event()
 
@@ -292,8 +291,7 @@ class StreamedSampler(BatchSampler):
     The file is cut into blocks of neighbouring windows. Each epoch puts the blocks in random order,
     cuts the result into buffers, and orders the windows of each buffer at random. So a batch draws
     from all blocks of a buffer, and a buffer from the whole file. Every window comes once in an
-    epoch, as with `BatchSampler`, whose arguments the others are. `places` (N,) is where each
-    window is in the file. Raises `ArgumentError` if a batch is larger than a buffer.
+    epoch. `places` (N,) is where each window is in the file; the sizes are in windows.
     """
 
     def __init__(
@@ -358,8 +356,7 @@ def hold_or_stream(
 class StreamedData:
     """Like `TrainingData`, for windows not held in memory: they are read again in every epoch.
 
-    Targets, lengths and weights are held. Two halves of a buffer hold windows: the one that is
-    used and the one that is read.
+    Two halves of a buffer hold windows: the one that is used and the one that is read.
     """
 
     def __init__(
