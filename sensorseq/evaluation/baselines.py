@@ -47,7 +47,10 @@ def predict_baseline(
     features are `summary_features`; for ``"rocket_ridge"``, random convolutions of the scaled
     windows (MiniRocket), 9,996 of them or, with more than 4,000 training windows, 2,016.
     """
-    describe = _describe_by_convolutions(train) if name == "rocket_ridge" else _summarise
+    if name == "rocket_ridge":
+        describe = _describe_by_convolutions(train)
+    else:
+        describe = lambda windows: summary_features(windows.X, windows.lengths)  # noqa: E731
     fitted = make_baseline(name, seed).fit(describe(train), train.y)
     features = describe(test)
     order = {label: i for i, label in enumerate(classes.tolist())}
@@ -59,10 +62,6 @@ def predict_baseline(
         chosen = [order[label] for label in fitted.predict(features).tolist()]
         scores[np.arange(len(test)), chosen] = 1.0
     return scores
-
-
-def _summarise(windows: WindowSet) -> NDArray[np.floating]:
-    return summary_features(windows.X, windows.lengths)
 
 
 def _describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray[np.floating]]:

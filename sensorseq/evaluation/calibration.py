@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, InputError, nearest_known
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.training.inputs import nearest_label
 
 N_RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -18,13 +19,10 @@ def check_known_labels(labels: NDArray[Any], classes: NDArray[Any]) -> None:
     known = classes.tolist()
     for label in np.unique(labels).tolist():
         if label not in known:
-            by_text = {str(name).lower(): name for name in known}
-            nearest = nearest_known(label, by_text)
-            hint = f" Did you mean {by_text[nearest]!r}?" if nearest else ""
             raise InputError(
-                f"label {label!r} is not one of the classes the model knows: "
-                f"{', '.join(str(name) for name in known)}.{hint} Remove those windows, or train a"
-                " model on them."
+                f"label {label!r} is not one of the classes the model knows:"
+                f" {', '.join(map(str, known))}.{nearest_label(label, known)} Remove those windows,"
+                " or train a model on them."
             )
 
 

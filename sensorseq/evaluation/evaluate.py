@@ -305,8 +305,9 @@ def _refuse_seen(seen: Sequence[str], test: WindowSet) -> None:
         else "Evaluate on the file it was trained on, or on new recordings; use --include-seen"
         " to score them anyway."
     )
+    n_recordings = len(np.unique(np.asarray(test.recording_id)))
     raise InputError(
-        f"the model was trained on {len(seen)} of the {_n_recordings(test)} test recordings"
+        f"the model was trained on {len(seen)} of the {n_recordings} test recordings"
         f" ({some}); its score on them does not show how it does on new ones. {way}"
     )
 
@@ -414,10 +415,6 @@ def _labels(windows: WindowSet) -> NDArray[Any]:
     if windows.y is None:
         raise InputError("the windows have no labels to compare with; use predict for those.")
     return windows.y
-
-
-def _n_recordings(windows: WindowSet) -> int:
-    return len(np.unique(np.asarray(windows.recording_id)))
 
 
 def _balanced(train: WindowSet, seed: int) -> NDArray[np.int64]:

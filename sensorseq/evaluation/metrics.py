@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import confusion_matrix
 
 from sensorseq.errors import ArgumentError
 from sensorseq.evaluation.calibration import (
@@ -144,20 +143,26 @@ def score_predictions(
     group = ids if groups is None else np.asarray(groups)
     true_index = index_of(labels, names)
     predicted_index = scores.argmax(axis=1)
-    group_confusion = _confusion_by_group(true_index, predicted_index, group, len(names))
-    total = confusion_matrix(true_index, predicted_index, labels=np.arange(len(names)))
+    groups_named, group_index = np.unique(group, return_inverse=True)
+    group_confusion = np.zeros((len(groups_named), len(names), len(names)), np.int64)
+    np.add.at(group_confusion, (group_index, true_index, predicted_index), 1)
+    total = group_confusion.sum(axis=0)
     weights = resampling_weights(len(group_confusion), n_resamples, seed)
     recordings = _score_recordings(labels, scores, predicted_index, names, ids, group)
     by_recording = _score_decisions(recordings, group, weights)
-    calibration = _calibration(labels, scores, names, group, n_resamples, seed)
+    calibration, interval = float("nan"), Interval(float("nan"), float("nan"))
+    if are_probabilities(scores):
+        calibration, interval, *_ = calibration_error(
+            labels, scores, names, groups=group, n_resamples=n_resamples, seed=seed
+        )
     point = scores_of(total)
     return Evaluation(
         classes=names,
-        confusion_matrix=np.asarray(total, np.int64),
+        confusion_matrix=total,
         scores={
             **{name: float(value) for name, value in point.items()},
             **{name: value for name, (value, _) in by_recording.items()},
-            "calibration_error": calibration[0],
+            "calibration_error": calibration,
         },
         intervals={
             **{
@@ -165,7 +170,7 @@ def score_predictions(
                 for name, values in scores_of(_resampled(group_confusion, weights)).items()
             },
             **{name: interval for name, (_, interval) in by_recording.items()},
-            "calibration_error": calibration[1],
+            "calibration_error": interval,
         },
         recordings=recordings,
         n_groups=len(group_confusion),
@@ -230,15 +235,6 @@ def scores_of(confusion: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
         "balanced_accuracy": np.nanmean(recall, axis=-1),
         "macro_f1": np.nanmean(f1, axis=-1),
     }
-
-
-def _confusion_by_group(
-    true: NDArray[np.int64], predicted: NDArray[np.int64], group: NDArray[Any], n_classes: int
-) -> NDArray[np.int64]:
-    names, group_index = np.unique(group, return_inverse=True)
-    confusion = np.zeros((len(names), n_classes, n_classes), np.int64)
-    np.add.at(confusion, (group_index, true, predicted), 1)
-    return confusion
 
 
 def _resampled(
@@ -323,22 +319,6 @@ def _score_decisions(
             )
             for name, right in (("recording_vote", vote), ("recording_mean", mean))
         }
-
-
-def _calibration(
-    labels: NDArray[Any],
-    scores: NDArray[np.float64],
-    classes: NDArray[Any],
-    group: NDArray[Any],
-    n_resamples: int,
-    seed: int,
-) -> tuple[float, Interval]:
-    if not are_probabilities(scores):
-        return float("nan"), Interval(float("nan"), float("nan"))
-    found = calibration_error(
-        labels, scores, classes, groups=group, n_resamples=n_resamples, seed=seed
-    )
-    return found.value, found.interval
 
 
 def _number(value: float) -> float | None:

@@ -121,13 +121,16 @@ def predict_recordings(
             replace(reading, time_column=time_column or reading.time_column),
         )
         seen = _is_seen(model, source)
+        if not seen and isinstance(model.scaler_, KeyedScaler):
+            # not to be scaled by the statistics of an old recording of the same name
+            windows = name_anew(windows, np.ones(len(windows), bool))
         predictions.append(
             RecordingPrediction(
                 source.recording_id,
                 source.paths,
                 model.classes_,
                 np.asarray(windows.start_s),
-                model.predict_proba(windows if seen else _renamed(windows, model)),
+                model.predict_proba(windows),
                 seen,
                 tuple(_notes(windows, seen=seen)),
             )
@@ -214,13 +217,6 @@ def _read(
             bare = replace(source, label=None, label_spans=())
             return read_source(bare, label_column=label_column, **said)
     return read_source(source, **said)
-
-
-def _renamed(windows: WindowSet, model: SensorLSTMClassifier) -> WindowSet:
-    """Keep a new recording from being scaled by the statistics of an old one of the same name."""
-    if not isinstance(model.scaler_, KeyedScaler):
-        return windows
-    return name_anew(windows, np.ones(len(windows), bool))
 
 
 def _notes(windows: WindowSet, *, seen: bool) -> list[str]:

@@ -50,10 +50,6 @@ class Given:
     folds: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
     params: dict[str, Any]
 
-    def routed(self) -> AbstractContextManager[Any]:
-        """Let groups and lengths reach the fits in a block."""
-        return routing(self.params)
-
 
 def routing(params: Mapping[str, Any]) -> AbstractContextManager[Any]:
     """Let scikit-learn pass these on to whoever asks for them, in a block."""

@@ -141,7 +141,7 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
         given = read_given(self.estimator, X, y, groups, lengths, self.cv, self.scoring)
         self._folds = given.folds
         try:
-            with given.routed(), side_by_side():
+            with routing(given.params), side_by_side():
                 super().fit(given.X, given.y, **params, **given.params)
         finally:
             del self._folds

@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
 from sensorseq.errors import ArgumentError
-from sensorseq.model_selection.folds import read_given
+from sensorseq.model_selection.folds import read_given, routing
 from sensorseq.model_selection.rounds import side_by_side
 
 
@@ -102,7 +102,7 @@ def cross_validate(
         )
         return found
 
-    with given.routed(), side_by_side():
+    with routing(given.params), side_by_side():
         if seeds is None:
             return evaluate(estimator)
         estimators = [_with_seed(estimator, seed) for seed in seeds]

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from sensorseq.errors import CheckpointError, InputError, warn_caller
 from sensorseq.history import History
@@ -25,10 +25,12 @@ from sensorseq.storage.checkpoint_file import (
     read_checkpoint,
 )
 from sensorseq.storage.model_file import from_jsonable, to_jsonable
-from sensorseq.training.batches import TrainingData, digest_tensors
-from sensorseq.training.config import TrainingConfig, check_checkpoint
+from sensorseq.training.batches import digest_tensors
+from sensorseq.training.config import check_checkpoint
 from sensorseq.training.network import ARCHITECTURE
-from sensorseq.training.stream import StreamedData
+
+if TYPE_CHECKING:
+    from sensorseq.training.engine import TrainingJob
 
 # The estimator's arguments that change nothing in what is learned, or are known by what they lead
 # to: the device and the engine that were chosen, the first weights.
@@ -45,25 +47,20 @@ NOT_SHAPING = (
 _LONGEST_SHOWN = 60  # characters
 
 
-def make_identity(
-    module: nn.Module,
-    train: TrainingData | StreamedData,
-    validation: TrainingData | StreamedData | None,
-    config: TrainingConfig,
-    seed: np.random.SeedSequence,
-    engine: str,
-) -> dict[str, dict[str, Any]]:
+def make_identity(job: "TrainingJob", engine: str) -> dict[str, dict[str, Any]]:
     """Return what must be the same for a run to resume, in plain values.
 
     The digests of the first weights are of what `module` holds now. A change of ``"surroundings"``
     is worth a warning only.
     """
+    module, config, seed = job.module, job.config, job.seed
     device = next(module.parameters()).device
     named = {field.name: getattr(config, field.name) for field in fields(config)}
     named |= {name: getattr(module, name) for name in ARCHITECTURE if hasattr(module, name)}
-    data = {f"training {part}": value for part, value in train.digests().items()}
-    if validation is not None:
-        data |= {f"validation {part}": value for part, value in validation.digests().items()}
+    data = {f"training {part}": value for part, value in job.train.digests().items()}
+    if job.validation is not None:
+        digests = job.validation.digests()
+        data |= {f"validation {part}": value for part, value in digests.items()}
     return {
         "arguments": {**plain_arguments(named), "engine": engine, "device": device.type},
         "contents": {
@@ -93,14 +90,6 @@ def differences(
     if said:  # which lead to these
         contents = [name for name in contents if name not in ("network", "first weights")]
     return said + [f"the {name} differ{'' if name.endswith('s') else 's'}" for name in contents]
-
-
-def changed_surroundings(
-    here: Mapping[str, Mapping[str, Any]], there: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
-    """Say what is not as it was, and may give other last bits."""
-    changed = _changed(here["surroundings"], there["surroundings"], both=False)
-    return [f"{name} is {value}, but was {other}" for name, value, other in changed]
 
 
 def _changed(
@@ -323,10 +312,14 @@ class Checkpoint:
                 " arguments and data, give checkpoint= another name, or set resume=False to"
                 " overwrite it."
             )
-        changed = self._read(lambda: changed_surroundings(here, there))
+        pair = here["surroundings"], there["surroundings"]
+        changed = self._read(lambda: _changed(*pair, both=False))
         if changed:
+            told = "; ".join(
+                f"{name} is {value}, but was {other}" for name, value, other in changed
+            )
             warn_caller(
-                f"the checkpoint {self.path} was made in another environment: {'; '.join(changed)}."
+                f"the checkpoint {self.path} was made in another environment: {told}."
                 " The run resumes, but its result may not be bit for bit the same.",
             )
 

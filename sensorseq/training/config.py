@@ -120,12 +120,6 @@ _CHOICES: dict[str, Iterable[str]] = {  # of the arguments of `TrainingConfig`
 }
 
 
-def monitors_of(task: str) -> tuple[str, ...]:
-    """Return the columns of the history that can decide which epoch is best."""
-    score = SCORES[task]
-    return "val_loss", f"val_{score}", "loss", score
-
-
 class EngineChoice(NamedTuple):
     """The engine that trained, and why it was chosen.
 
@@ -265,7 +259,8 @@ class TrainingConfig:
         check_integer("n_outputs", self.n_outputs, 2 if self.task == CLASSIFICATION else 1)
         if not callable(self.loss):
             check_choice("loss", self.loss, LOSSES[self.task])
-        check_choice("monitor", self.monitor, monitors_of(self.task))
+        score = SCORES[self.task]
+        check_choice("monitor", self.monitor, ("val_loss", f"val_{score}", "loss", score))
         for name in ("label_smoothing", "momentum", "ema_decay"):
             check_real(name, 0.0 if getattr(self, name) is None else getattr(self, name), 0.0, 1.0)
         for name in ("weight_decay", "l1", "tol"):

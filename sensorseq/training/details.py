@@ -226,6 +226,7 @@ class _SlotPasses:
         if lengths is not None:
             steps = torch.arange(X.shape[1], device=X.device)
             is_valid = (steps < n_valid[:, None])[:, :, None]
+        bounds = X.new_tensor([_SIGMOID_BOUND, _SIGMOID_BOUND, _TANH_BOUND, _SIGMOID_BOUND])
         counts, n_units = [], 0
         for layer, (weight_ih, weight_hh, bias) in enumerate(self._weights):
             of_slots = [layers[layer] for layers in self._layers]
@@ -247,9 +248,10 @@ class _SlotPasses:
                 gates.flatten(0, 1).addmm_(before.flatten(0, 1), weight_hh[0, direction].T)
                 if is_valid is not None:
                     gates *= is_valid  # what enters a gate as zero is far from its bounds
-                counts.append(_count_saturated(gates))
-        share: Tensor = torch.stack(counts).sum(dim=0).double() / (n_valid.sum() * n_units)
-        return share
+                is_near = gates.abs_() > bounds.repeat_interleave(hidden_size)
+                counts.append([part.count_nonzero() for part in is_near.split(hidden_size, dim=2)])
+        totals = torch.stack([torch.stack(of_gates) for of_gates in counts]).sum(dim=0)
+        return totals.double() / (n_valid.sum() * n_units)
 
 
 def _gradient(
@@ -279,14 +281,6 @@ def _noise(gradients: Iterable[Tensor], slots: Sequence[slice]) -> Tensor:
     between = (of_slots.square().sum(dim=1) / sizes).sum()
     noise: Tensor = between - of_slots.sum(dim=0).square().sum() / sizes.sum()
     return noise / (len(slots) - 1)
-
-
-def _count_saturated(gates: Tensor) -> Tensor:
-    """Return how many of each gate are near its bounds, of what enters them (N, T, 4H)."""
-    bounds = gates.new_tensor([_SIGMOID_BOUND, _SIGMOID_BOUND, _TANH_BOUND, _SIGMOID_BOUND])
-    width = gates.shape[2] // 4
-    is_saturated = gates.abs_() > bounds.repeat_interleave(width)
-    return torch.stack([part.count_nonzero() for part in is_saturated.split(width, dim=2)])
 
 
 N_PARTS = 16  # of a sequence, in the profiles
@@ -333,7 +327,7 @@ class StepDetails:
         `parameters` replace those of the module by name, where it does not hold the weights of the
         training: between the steps of a native epoch, or with an average of the weights.
         """
-        with self._undisturbed(batch, step):
+        with isolated_torch_rng(step, batch.X.device):
             self._load(parameters)
             self._set_evaluation_mode()
             x = batch.X.detach().clone().requires_grad_()
@@ -345,7 +339,9 @@ class StepDetails:
             gradient = torch.cat([part.reshape(-1) for part in found]).double()
             norms = torch.stack(torch._foreach_norm(found)).double()
             nan = torch.full((), math.nan, dtype=torch.float64, device=x.device)
-            cosine = nan if self._gradient is None else _cosine(gradient, self._gradient)
+            cosine, last = nan, self._gradient
+            if last is not None:
+                cosine = (gradient @ last) / (gradient.norm() * last.norm())
             variance = self._dropout_variance(batch) if self._has_dropout else nan
             of_hidden = nan.expand(N_PARTS)
             if hidden is not None:
@@ -363,7 +359,7 @@ class StepDetails:
         """Measure the batch of the last `before` again, at the weights right after its step."""
         assert self._batch is not None, "after() follows before()"
         batch, self._batch = self._batch, None
-        with self._undisturbed(batch, self._steps[-1]), torch.no_grad():
+        with isolated_torch_rng(self._steps[-1], batch.X.device), torch.no_grad():
             self._load(parameters)
             self._set_evaluation_mode()
             loss = self._mean_loss(self._scratch(batch.X, batch.lengths), batch)
@@ -402,11 +398,6 @@ class StepDetails:
         if not self._rows:
             return np.zeros((0, len(DETAIL_NAMES) + 2 * N_PARTS + len(self._named)))
         return torch.stack(self._rows).cpu().numpy()
-
-    @staticmethod
-    def _undisturbed(batch: TrainingData, step: int) -> Any:
-        """Return a block that draws random numbers only from its own generator."""
-        return isolated_torch_rng(step, batch.X.device)
 
     @torch.no_grad()
     def _load(self, parameters: Mapping[str, Tensor] | None) -> None:
@@ -461,11 +452,6 @@ def _has_dropout(module: nn.Module) -> bool:
             if isinstance(probability, float | int) and probability > 0:
                 return True
     return False
-
-
-def _cosine(first: Tensor, second: Tensor) -> Tensor:
-    cosine: Tensor = (first @ second) / (first.norm() * second.norm())
-    return cosine
 
 
 def _split(values: Tensor, lengths: Tensor | None) -> Tensor:

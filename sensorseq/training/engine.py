@@ -212,18 +212,30 @@ class TrainingJob:
             return self
         return replace(self, train=replace(self.train, X=self.train.X.clone()))
 
+    def choose_engine(self) -> EngineChoice:
+        """Return what takes the steps; raise `ArgumentError` when nothing could."""
+        config, ranks = self.config, current_ranks()
+        needs_validation = config.early_stopping and config.monitor.startswith("val_")
+        if needs_validation and self.validation is None:
+            raise ArgumentError(
+                f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
+                " set validation_fraction above 0, give X_val, or set early_stopping=False."
+            )
+        if ranks is None:
+            return choose_engine(self.engine, gap_of(self.module, config, self.train))
+        return choose_engine(self.engine, f"it trains in one process, but there are {ranks.world}")
+
     def run(self) -> TrainingResult:
         """Train alone; an error that a callback raised is in the result."""
         module, config, checkpoint = self.module, self.config, self.checkpoint
-        choice = engine_for(module, self.train, self.validation, config, self.engine)
+        choice = self.choose_engine()
         ranks = current_ranks()
+        is_first = ranks is None or ranks.is_first
         if ranks is not None:
-            ranks.begin(module, self.train, self.validation, config)
+            ranks.begin(self)
         device = next(module.parameters()).device
         if checkpoint is not None:
-            checkpoint.begin(
-                make_identity(module, self.train, self.validation, config, self.seed, choice.name)
-            )
+            checkpoint.begin(make_identity(self, choice.name))
         order_seed, crop_seed, dropout_seed = self.seed.spawn(3)
         with (
             isolated_torch_rng(integer_seed(dropout_seed), device),
@@ -241,9 +253,8 @@ class TrainingJob:
                 self.recorder.begin(run, is_alone=True)
             if checkpoint is not None:
                 checkpoint.restore(run)
-                if ranks is not None and not ranks.is_first:
-                    checkpoint = None  # all go on from it, the first writes it
-            watchers = Watchers(self.callbacks if ranks is None or ranks.is_first else ())
+                checkpoint = checkpoint if is_first else None  # all resume, the first writes
+            watchers = Watchers(self.callbacks if is_first else ())
             try:
                 watchers.notify("on_fit_begin", module, run.config)
                 ended_by = run.run(watchers, checkpoint)
@@ -261,27 +272,6 @@ class TrainingJob:
         if ended_by == "callback_failed" and result.error is None:
             raise EnvironmentProblemError("a callback failed in rank 0; see its own message.")
         return result
-
-
-def engine_for(
-    module: nn.Module,
-    train: TrainingData | StreamedData,
-    validation: TrainingData | StreamedData | None,
-    config: TrainingConfig,
-    engine: str,
-) -> EngineChoice:
-    """Return what takes the steps of a run; raise `ArgumentError` when nothing could."""
-    if config.early_stopping and config.monitor.startswith("val_") and validation is None:
-        raise ArgumentError(
-            f"early_stopping=True with monitor={config.monitor!r} needs a validation part:"
-            " set validation_fraction above 0, give X_val, or set early_stopping=False."
-        )
-    ranks = current_ranks()
-    if ranks is not None:
-        gap: str | None = f"it trains in one process, but there are {ranks.world}"
-    else:
-        gap = gap_of(module, config, train)
-    return choose_engine(engine, gap)
 
 
 _last_interrupt_s = -math.inf  # on the monotonic clock
@@ -326,7 +316,7 @@ class TrainingRun:
             self.optimizer = make_optimizer(self.parameters, config)
         else:
             self.optimizer = own.make_optimizer(self.parameters)
-        n_drawn = _windows_drawn(train, config)
+        n_drawn = config.windows_per_epoch or len(train)
         self.batches = train.make_sampler(
             train.target.cpu().numpy(),
             config.batch_size,
@@ -358,10 +348,17 @@ class TrainingRun:
 
     def choose_steps(self, choice: EngineChoice, dropout_seed: int) -> None:
         """Let the chosen engine take the steps; on a CPU both drop the same."""
+        if not isinstance(self.module, LSTMLinear):
+            return
         if choice.name == "native":
-            self.take_steps_natively(dropout_seed)
+            self.native = NativeEpochs(self.module, self.train, self.config, seed=dropout_seed)
+            self.average = None  # kept natively, and in the module after each epoch
         elif self.device.type == "cpu":
-            self.draw_masks_as_natively(dropout_seed)
+            # torch's own masks are faster, above all on a GPU, but no other engine can draw them
+            self.masks = CounterDropout(dropout_seed)
+            if self.ranks is not None:
+                self.masks = SharedDropout(dropout_seed, self.ranks)
+            self.module.dropout_source = self.masks
 
     def result(
         self, ended_by: str, choice: EngineChoice, error: Exception | None
@@ -377,21 +374,6 @@ class TrainingRun:
             record = self.recorder.finish(self.module, len(self.history))
         best = self.best
         return TrainingResult(self.history, best.epoch, best.score, ended_by, choice, record, error)
-
-    def take_steps_natively(self, dropout_seed: int) -> None:
-        """Let the native engine take the steps, a whole epoch at a time."""
-        assert isinstance(self.module, LSTMLinear)
-        self.native = NativeEpochs(self.module, self.train, self.config, seed=dropout_seed)
-        self.average = None  # kept natively, and in the module after each epoch
-
-    def draw_masks_as_natively(self, dropout_seed: int) -> None:
-        """Drop what the native engine would, in autograd's steps."""
-        # torch's own masks are faster, above all on a GPU, but no other engine can draw them
-        if isinstance(self.module, LSTMLinear):
-            of_batch = CounterDropout(dropout_seed)
-            if self.ranks is not None:
-                of_batch = SharedDropout(dropout_seed, self.ranks)
-            self.masks = self.module.dropout_source = of_batch
 
     def draw_masks_as_before(self) -> None:
         """Give dropout back to torch."""
@@ -425,8 +407,7 @@ class TrainingRun:
                 if self.recorder is not None and ended_by != "diverged":
                     self.recorder.keep_snapshot(self)
                 # An epoch that a callback did not get through is for a resumed run to repeat.
-                writes = self.ranks is None or self.ranks.is_first
-                if checkpoint is not None and writes and watchers.error is None:
+                if checkpoint is not None and watchers.error is None:
                     checkpoint.keep(self, last=ended_by is not None)
         except KeyboardInterrupt:
             # the other processes may be in another epoch
@@ -520,15 +501,14 @@ class TrainingRun:
         """Return a block in which the module holds the weights to validate."""
         return nullcontext() if self.average is None else self.average
 
-    def refresh_windows(self, X: Tensor) -> None:
-        """Write the training windows of the next epoch into `X`, when they are new in each."""
+    def refresh_windows(self, data: TrainingData | StreamedData) -> None:
+        """Write the training windows of the next epoch into `data`, when they are new in each."""
         if self.refresh is not None:  # in place, so that the native engine has them, too
-            X.copy_(torch.from_numpy(self.refresh(self.first_epoch + len(self.history) + 1)))
+            data.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
 
     def train_epoch(self) -> dict[str, float]:
         """Take the steps of an epoch; return its columns of the training part."""
-        if self.refresh is not None:  # in place, so that the native engine has them, too
-            self.train.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
+        self.refresh_windows(self.train)
         if self.native is not None:
             return self._train_epoch_natively(self.native)
         self.module.train()
@@ -707,13 +687,9 @@ def steps_of_epoch(
     module: nn.Module, train: TrainingData | StreamedData, config: TrainingConfig
 ) -> int:
     """Return the optimizer steps of one epoch."""
-    n_drawn = _windows_drawn(train, config)
+    n_drawn = config.windows_per_epoch or len(train)
     minimum = _minimum_batch(module, n_drawn, config.batch_size)
     return count_batches(n_drawn, config.batch_size, config.last_batch, minimum)
-
-
-def _windows_drawn(train: TrainingData | StreamedData, config: TrainingConfig) -> int:
-    return config.windows_per_epoch or len(train)
 
 
 def _minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> int:

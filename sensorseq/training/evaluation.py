@@ -1,7 +1,7 @@
 """Forward passes of trained networks: mean loss, score and outputs."""
 
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -66,29 +66,23 @@ def evaluate_models(
     share of the batches. `keep` is called with the outputs of each batch evaluated here, in order.
     """
     totals = torch.zeros((1, 2), dtype=torch.float64)
-    with closing(_evaluation_batches(data, device, ranks)) as batches:
-        for batch in batches:
-            outputs = forward(batch)
-            if keep is not None:
-                keep(outputs)
-            target = batch.target.expand(len(outputs), *batch.target.shape)
-            totals = totals + judge(outputs, target, [len(batch)] * len(outputs), objective)
-    if ranks is not None:
-        ranks.sum(totals)
-    return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
-
-
-def _evaluation_batches(
-    data: TrainingData | StreamedData, device: torch.device, ranks: Ranks | None
-) -> Generator[TrainingData, None, None]:
-    number = 0
+    number = -1
     with closing(data.blocks()) as blocks:
         for block in blocks:
             for rows in torch.arange(len(block)).split(EVALUATION_BATCH):
-                is_all_there = len(rows) == len(block) and block.X.device == device
-                if ranks is None or number % ranks.world == ranks.rank:
-                    yield block if is_all_there else block.take(rows, device)
                 number += 1
+                if ranks is not None and number % ranks.world != ranks.rank:
+                    continue
+                is_all_there = len(rows) == len(block) and block.X.device == device
+                batch = block if is_all_there else block.take(rows, device)
+                outputs = forward(batch)
+                if keep is not None:
+                    keep(outputs)
+                target = batch.target.expand(len(outputs), *batch.target.shape)
+                totals = totals + judge(outputs, target, [len(batch)] * len(outputs), objective)
+    if ranks is not None:
+        ranks.sum(totals)
+    return [(mean_loss, score) for mean_loss, score in (totals / len(data)).tolist()]
 
 
 @torch.no_grad()

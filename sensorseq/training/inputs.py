@@ -487,6 +487,13 @@ def mean_one(weight: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(weight / weight.mean())
 
 
+def nearest_label(label: Any, known: Iterable[Any]) -> str:
+    """Return a question whether the nearest known label was meant; empty without one."""
+    by_text = {str(name).lower(): name for name in known}
+    nearest = nearest_known(label, by_text)
+    return "" if nearest is None else f" Did you mean {by_text[nearest]!r}?"
+
+
 def _class_weights(
     class_index: NDArray[np.int64], classes: NDArray[Any], class_weight: str | Mapping[Any, float]
 ) -> NDArray[np.float64]:
@@ -496,11 +503,9 @@ def _class_weights(
     known = classes.tolist()
     for label, factor in class_weight.items():
         if label not in known:
-            by_text = {str(name).lower(): name for name in known}
-            nearest = nearest_known(label, by_text)
-            hint = "" if nearest is None else f" Did you mean {by_text[nearest]!r}?"
             raise ArgumentError(
-                f"class_weight has a factor for {label!r}, which is not a class.{hint}"
+                f"class_weight has a factor for {label!r}, which is not a class."
+                f"{nearest_label(label, known)}"
                 f" The classes of y are {known}."
             )
         weights[known.index(label)] = check_real(f"class_weight[{label!r}]", factor, 0.0)

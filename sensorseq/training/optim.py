@@ -76,7 +76,11 @@ class Schedule:
         """Return the learning rate of step `step`, counted from 0."""
         peak = self._config.learning_rate
         if self._config.lr_schedule == "one_cycle":
-            return peak * _one_cycle(step, self._n_steps)
+            top = ONE_CYCLE_RISE * self._n_steps - 1
+            if step <= top:
+                return peak * cosine_between(ONE_CYCLE_START, 1.0, step / top)
+            done = (step - top) / (self._n_steps - 1 - top or 1.0)
+            return peak * cosine_between(1.0, ONE_CYCLE_END, min(1.0, done))
         if step < self._n_warmup:
             return peak * (step + 1) / self._n_warmup
         if self._config.lr_schedule == "cosine":
@@ -103,13 +107,6 @@ class Schedule:
 def cosine_between(start: float, end: float, done: float) -> float:
     """Return what half a cosine from `start` to `end` is where a share `done` has passed."""
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * done))
-
-
-def _one_cycle(step: int, n_steps: int) -> float:
-    top = ONE_CYCLE_RISE * n_steps - 1
-    if step <= top:
-        return cosine_between(ONE_CYCLE_START, 1.0, step / top)
-    return cosine_between(1.0, ONE_CYCLE_END, min(1.0, (step - top) / (n_steps - 1 - top or 1.0)))
 
 
 def clip_gradients(parameters: Sequence[Tensor], bound: float | None, clip_by: str) -> Tensor:

@@ -14,7 +14,7 @@ from sensorseq.training.batches import TrainingData
 from sensorseq.training.checkpoint import pack_state, unpack_state
 from sensorseq.training.config import EngineChoice, TrainingConfig
 from sensorseq.training.distributed import current_ranks
-from sensorseq.training.engine import TrainingJob, TrainingRun, engine_for
+from sensorseq.training.engine import TrainingJob, TrainingRun
 from sensorseq.training.randomness import (
     deterministic_algorithms,
     integer_seed,
@@ -63,21 +63,26 @@ def train_pass(
         restore_best=False,
         monitor="loss",
     )
-    choice = engine_for(module, train, None, config, engine)
-    _check_goes_on(state, config, choice)
-    ranks = current_ranks()
-    if ranks is not None:
-        ranks.begin(module, train, None, config)
-    device = next(module.parameters()).device
     n_passes = int(state.get("n_passes", 0))
     order_seed, crop_seed = np.random.SeedSequence([state["entropy"], n_passes]).spawn(2)
+    again = None if refresh is None else lambda _: refresh(n_passes + 1)
+    job = TrainingJob(module, train, None, config, order_seed, engine=engine, refresh=again)
+    choice = job.choose_engine()
+    for name, here in (("optimizer", config.optimizer), ("engine", choice.name)):
+        if state.get(name, here) != here:
+            raise ArgumentError(
+                f"earlier passes used {name}={state[name]!r}, and {name}={here!r} cannot continue"
+                f" from its state; use {name}={state[name]!r}, or start over with fit."
+            )
+    ranks = current_ranks()
+    if ranks is not None:
+        ranks.begin(job)
+    device = next(module.parameters()).device
     dropout_seed = integer_seed(np.random.SeedSequence(state["entropy"]))
     with (
         isolated_torch_rng(integer_seed(order_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
-        again = None if refresh is None else lambda _: refresh(n_passes + 1)
-        job = TrainingJob(module, train, None, config, order_seed, refresh=again)
         run = TrainingRun(job.with_own_windows(), order_seed, crop_seed, ranks)
         run.choose_steps(choice, dropout_seed)
         try:
@@ -100,15 +105,6 @@ def train_pass(
         **after,
     }
     return PassResult(row, kept, choice, all(math.isfinite(value) for value in row.values()))
-
-
-def _check_goes_on(state: Mapping[str, Any], config: TrainingConfig, choice: EngineChoice) -> None:
-    for name, here in (("optimizer", config.optimizer), ("engine", choice.name)):
-        if state.get(name, here) != here:
-            raise ArgumentError(
-                f"earlier passes used {name}={state[name]!r}, and {name}={here!r} cannot continue"
-                f" from its state; use {name}={state[name]!r}, or start over with fit."
-            )
 
 
 def _describe(run: TrainingRun, config: TrainingConfig) -> dict[str, Any]:

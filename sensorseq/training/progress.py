@@ -59,8 +59,10 @@ class ProgressReport(Callback):
             self._bar.advance_to(epoch, left, figures)
         elif self._line is not None:
             self._line.update(_plain(line), raw=True)
-        elif self._is_due(epoch):
-            self._write(line)
+        else:
+            step = 1 if self._every_epoch else max(1, self._max_epochs // LINES)
+            if epoch in (1, self._max_epochs) or epoch % step == 0:
+                self._write(line)
 
     def on_fit_end(self, module: Any, history: History) -> None:
         """Close the bar; show the number of epochs and the time they took."""
@@ -75,10 +77,6 @@ class ProgressReport(Callback):
         figures = "  ".join(_figures(history[-1])) if len(history) else ""
         self._line.update(_plain(f"{ending}  {figures}".rstrip()), raw=True)
         self._line = None
-
-    def _is_due(self, epoch: int) -> bool:
-        step = 1 if self._every_epoch else max(1, self._max_epochs // LINES)
-        return epoch == 1 or epoch % step == 0 or epoch == self._max_epochs
 
     def _write(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)

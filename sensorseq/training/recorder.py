@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -38,24 +38,21 @@ N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8  # kept beside the first; one every eighth of
 
 _FIRST_DETAIL = STATISTIC_COLUMNS.index("update_ratio")
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-def _timed(
-    method: Callable[Concatenate["Recorder", _P], _T],
-) -> Callable[Concatenate["Recorder", _P], _T]:
+def _timed(method: _Method) -> _Method:
     """Count the time of a method as that of recording."""
 
     @wraps(method)
-    def timed(self: "Recorder", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def timed(self: "Recorder", *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
         try:
             return method(self, *args, **kwargs)
         finally:
             self.duration_s += time.perf_counter() - started
 
-    return timed
+    return cast(_Method, timed)
 
 
 @dataclass
@@ -320,17 +317,13 @@ class Recorder:
             getattr(done, name).extend(parts)
         self._now = self._new_epoch()
 
+    @_timed
     def keep_snapshot(self, run: "TrainingRun") -> None:
         """Keep the state of a run alone before its first step, and after every so many epochs."""
         n_epochs = len(run.history)
-        if not self._is_alone or not self._keeps_snapshots or n_epochs % self._snapshot_every:
-            return
-        self._keep_snapshot(run, n_epochs)
-
-    @_timed
-    def _keep_snapshot(self, run: "TrainingRun", n_epochs: int) -> None:
-        snapshot = Snapshot(n_epochs, run.n_steps, _copied(run.training_state()))
-        (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
+        if self._is_alone and self._keeps_snapshots and not n_epochs % self._snapshot_every:
+            snapshot = Snapshot(n_epochs, run.n_steps, _copied(run.training_state()))
+            (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
 
     @_timed
     def state_dict(self) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from joblib.parallel import get_active_backend  # type: ignore[import-untyped]
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, pack_batches
@@ -27,7 +28,6 @@ from sensorseq.training.engine import (
     TrainingJob,
     TrainingResult,
     TrainingRun,
-    engine_for,
     is_second_interrupt,
 )
 from sensorseq.training.evaluation import evaluate_models, forward_models, judge, name_weights
@@ -40,7 +40,6 @@ from sensorseq.training.native import (
     summarize_epochs,
 )
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng
-from sensorseq.training.recorder import Recorder
 from sensorseq.training.stream import StreamedData
 
 SHARED_BYTES = 1024**3  # of windows that are laid out for one group
@@ -55,6 +54,8 @@ class _Member:
     place: int  # among the jobs
     job: TrainingJob
     module: LSTMLinear
+    train: TrainingData
+    validation: TrainingData | None
     run: TrainingRun
     choice: EngineChoice
     dropout_seed: int
@@ -71,16 +72,6 @@ class _Member:
     def notify(self, hook: str, argument: Any) -> None:
         """Call one hook of every callback; what one raises is for the end of the run."""
         self.watchers.notify(hook, self.module, argument)
-
-    @property
-    def train(self) -> TrainingData:
-        """Its windows, which are held."""
-        return cast(TrainingData, self.run.train)
-
-    @property
-    def validation(self) -> TrainingData | None:
-        """Those it is validated on, which are held, too."""
-        return cast(TrainingData | None, self.run.validation)
 
     @property
     def kind(self) -> Hashable:
@@ -252,7 +243,7 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
         key = *(id(part) for part in vars(data).values()), device
         return moved.setdefault(key, data.to(device))
 
-    choice = engine_for(module, job.train, job.validation, job.config, job.engine)
+    choice = job.choose_engine()
     if not (
         isinstance(job.train, TrainingData) and isinstance(job.validation, TrainingData | None)
     ):
@@ -278,6 +269,8 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
         place,
         job,
         module,
+        train,
+        validation,
         run,
         choice,
         integer_seed(dropout_seed),
@@ -325,8 +318,9 @@ class _Group:
         self._config = first.job.config
         self._trainer = self._make_trainer()
         fixed: dict[Hashable, TrainingData | None] = {}
-        for recorder, member in self._recorders():  # of the same windows once
-            recorder.fixed = fixed.setdefault(_ids(member.train), recorder.fixed)
+        for member in self._active:  # of the same windows once
+            if (recorder := member.run.recorder) is not None:
+                recorder.fixed = fixed.setdefault(_ids(member.train), recorder.fixed)
         for model, member in enumerate(self._active):
             member.weights = ModelWeights(member.module, self._trainer, model)
             if member.job.start is not None:
@@ -386,12 +380,6 @@ class _Group:
             "detail_every": min(periods, default=0),  # powers of two: one of all others
             "margins": bool(periods),
         }
-
-    def _recorders(self) -> Iterator[tuple[Recorder, _Member]]:
-        """Yield the recorders of runs that have one."""
-        for member in self._active:
-            if member.run.recorder is not None:
-                yield member.run.recorder, member
 
     def _evaluations(self, parts: Sequence[TrainingData | None]) -> list["_Evaluation"]:
         """Return how a part of each model's windows is evaluated; None is no part."""
@@ -468,24 +456,21 @@ class _Group:
 
     def _leave_ended(self) -> None:
         left = [model for model, member in enumerate(self._active) if not member.has_ended]
-        if len(left) < len(self._active):
-            self._go_on_with(left)
-
-    def _go_on_with(self, left: list[int]) -> None:
-        self._active = [self._active[model] for model in left]
-        if not left:
+        if len(left) == len(self._active):
             return
-        self._trainer.keep(left)
-        for model, member in enumerate(self._active):
-            member.weights.move(self._trainer, model)
-        self._arrange()
+        self._active = [self._active[model] for model in left]
+        if left:
+            self._trainer.keep(left)
+            for model, member in enumerate(self._active):
+                member.weights.move(self._trainer, model)
+            self._arrange()
 
     def _take_steps(self) -> list[dict[str, Any]]:
         for member in self._active:
             if member.job.callbacks:  # which may have changed the weights
                 member.weights.read_module()
-            n_windows = len(member.run.train)
-            member.run.refresh_windows(self._x[member.first_row : member.first_row + n_windows])
+            own = self._x[member.first_row : member.first_row + len(member.train)]
+            member.run.refresh_windows(replace(member.train, X=own))
         drawn = [member.run.draw_epoch() for member in self._active]
         batches = [steps for steps, _ in drawn]
         rates = [of_model for _, of_model in drawn]
@@ -559,7 +544,8 @@ class _Evaluation:
         self._data = sets[0]
         self._n_windows = [len(data) for data in sets]
         if any(data.X is not sets[0].X or data.target is not sets[0].target for data in sets):
-            self._stacked = _stack([s.X for s in sets]), _stack([s.target for s in sets])
+            stack = partial(pad_sequence, batch_first=True)  # what is missing is zero
+            self._stacked = stack([s.X for s in sets]), stack([s.target for s in sets])
 
     def measure(self) -> Iterator[tuple[int, tuple[float, float], list[Tensor]]]:
         """Yield each model, its mean loss and score, and its outputs (n, K) batch by batch."""
@@ -593,11 +579,6 @@ class _Evaluation:
             named = name_weights(trainer.network, weights.index_select(0, places))
             running = None if running is None else running.index_select(0, places)
         return forward_models(trainer.network, named, running, x, lengths)
-
-
-def _stack(parts: Sequence[Tensor]) -> Tensor:
-    """Stack tensors that differ in their first size; what is missing is zero."""
-    return torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
 
 
 def _join(parts: Sequence[Any]) -> Tensor:

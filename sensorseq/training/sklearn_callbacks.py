@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import sklearn
-from numpy.typing import NDArray
 from torch import nn
 
 from sensorseq.errors import EnvironmentProblemError
@@ -95,9 +94,12 @@ class FitTasks(Callback):
         task, self._epoch = self._epoch, None
 
         def fitted() -> dict[str, Any]:
+            twin = copy.deepcopy(module)
+            if isinstance(twin, LSTMLinear):
+                twin.dropout_source = None  # that of the training, which is still going on
             best = find_best_epoch(history, self._config)
             return {
-                "module_": _copy_module(module),
+                "module_": twin,
                 "history_": History(history),
                 "n_iter_": len(history),
                 "best_epoch_": best,
@@ -134,17 +136,6 @@ class FitTasks(Callback):
                 rows = np.flatnonzero(X.split == "train")
                 return X.take(rows), None if y is None else np.asarray(y)[rows]
         elif self._lengths is not None:
-            X = _cut(X, self._lengths)
+            sequences = read_sequences(X, self._lengths)
+            X = [window[:n] for window, n in zip(sequences.X, sequences.lengths, strict=True)]
         return X, y
-
-
-def _cut(X: Any, lengths: Any) -> list[NDArray[Any]]:
-    sequences = read_sequences(X, lengths)
-    return [window[:n] for window, n in zip(sequences.X, sequences.lengths, strict=True)]
-
-
-def _copy_module(module: nn.Module) -> nn.Module:
-    twin = copy.deepcopy(module)
-    if isinstance(twin, LSTMLinear):
-        twin.dropout_source = None  # that of the training, which is still going on
-    return twin

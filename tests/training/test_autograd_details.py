@@ -9,7 +9,7 @@ from torch import nn
 
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, slot_bounds
-from sensorseq.training import TrainingConfig, TrainingData
+from sensorseq.training import EngineChoice, TrainingConfig, TrainingData
 from sensorseq.training.details import NAMES, AutogradDetails, draw_masks, pool_top, run_layers
 from sensorseq.training.engine import TrainingJob, TrainingRun
 from sensorseq.training.optim import l1_penalty
@@ -98,10 +98,10 @@ def make_run(kind, network, data, **options):
 
 def assert_same_details(network, data, **options):
     ours = make_run(DetailedRun, network, data, **options)
-    ours.draw_masks_as_natively(11)
+    ours.choose_steps(EngineChoice("autograd", ""), 11)
     ours.take_details()
     theirs = make_run(TrainingRun, network, data, **options)
-    theirs.take_steps_natively(11)
+    theirs.choose_steps(EngineChoice("native", ""), 11)
     columns = [STATISTIC_COLUMNS.index(name) for name in NAMES]
     wanted = []
     for _ in range(3):
