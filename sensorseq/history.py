@@ -125,12 +125,7 @@ class History:
         source : str or path
             The text, or a file name; a str that begins with ``[`` is taken as the text.
 
-        Raises
-        ------
-        InputError
-            If it is not a JSON array of rows.
-        FileNotFoundError
-            If the file does not exist.
+        Raises ------ InputError If it is not a JSON array of rows.
         """
         is_text = isinstance(source, str) and source.lstrip().startswith("[")
         name = "the text" if is_text else str(source)
@@ -146,9 +141,8 @@ class History:
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a header line, then one line for each epoch.
 
-        Numbers are written with full precision, so that `from_csv` reads the same values; a
-        missing entry is empty, and NaN and the infinities are ``nan``, ``inf`` and ``-inf``. The
-        file appears when it is complete; an existing file is replaced.
+        Numbers are written with full precision, so that `from_csv` reads the same values; a missing
+        entry is empty. The file appears when it is complete; an existing file is replaced.
 
         Parameters
         ----------
@@ -170,13 +164,8 @@ class History:
         path : str or path
             Name of the file. Empty entries are missing; entries that are not numbers stay text.
 
-        Raises
-        ------
-        InputError
-            If a line has more or fewer entries than there are columns, or a column name appears
-            twice; the message names it.
-        FileNotFoundError
-            If the file does not exist.
+        Raises ------ InputError If a line has more or fewer entries than there are columns, or a
+        column name comes twice.
         """
         reader = csv.reader(io.StringIO(_read(path), newline=""))
         names = next(reader, [])

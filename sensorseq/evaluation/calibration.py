@@ -128,13 +128,13 @@ def calibration_error(
 ) -> CalibrationError:
     """Measure the gap between the probability of the predicted class and how often it is right.
 
-    Windows are sorted by that probability p into bins of equal count. The plain estimate of a
-    bin's squared error is the square of the mean of ``p - right``. It is too high by the variance
-    of that mean, more so with fewer windows. This estimate averages only products of *two different
+    Windows are sorted by that probability p into bins of equal count. The plain estimate of a bin's
+    squared error is the square of the mean of ``p - right``. It is too high by the variance of that
+    mean, more so with fewer windows. This estimate averages only products of *two different
     windows*, whose expectation is the squared error itself. If p is constant within a bin, this is
     the debiased estimator of Kumar, Liang and Ma [1]_. With `groups` the two windows come from
     different groups: the windows of one recording tend to be right or wrong together, and their
-    products would count that as miscalibration.
+    products would count that as miscalibration. Without two groups in any bin, the result is NaN.
 
     Parameters
     ----------
@@ -156,22 +156,11 @@ def calibration_error(
     seed : int, default=0
         Seed of the resampling.
 
-    Returns
-    -------
-    CalibrationError
-        NaN if no bin has windows of two groups.
+    Raises ------ InputError If shapes disagree, there are no windows, a label is not in `classes`,
+    or a row of `probability` does not sum to 1.
 
-    Raises
-    ------
-    InputError
-        If shapes disagree, there are no windows, a label is not in `classes`, or a row of
-        `probability` does not sum to 1.
-    ArgumentError
-        If `n_bins` is not at least 1.
-
-    References
-    ----------
-    .. [1] A. Kumar, P. Liang, T. Ma, *Verified Uncertainty Calibration*, NeurIPS 2019, section 4.
+    References ---------- .. [1] A. Kumar, P. Liang, T. Ma, *Verified Uncertainty Calibration*,
+    NeurIPS 2019, section 4.
     """
     labels, rows, names = read_predictions(y, probability, classes, "measure the calibration on")
     if not are_probabilities(rows):

@@ -117,22 +117,10 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
             Further arguments for `fit` of the estimator, such as `sample_weight`. With groups or
             lengths the estimator must request them (``set_fit_request``).
 
-        Returns
-        -------
-        self
+        Raises ------ InputError If the windows have a split, or the shapes do not match.
+        ArgumentError If `n_iter` is not a positive integer, or the estimator has a `checkpoint`.
 
-        Raises
-        ------
-        InputError
-            If the windows have a split, or the shapes do not match.
-        ArgumentError
-            If `n_iter` is not a positive integer, or the estimator has a `checkpoint`, which all
-            fits would write to.
-
-        Warns
-        -----
-        LeakWarning
-            If there are no groups and test windows overlap training windows.
+        Warns ----- LeakWarning If there are no groups and test windows overlap training windows.
         """
         if self.n_iter is not None and not (
             isinstance(self.n_iter, int | np.integer) and self.n_iter > 0

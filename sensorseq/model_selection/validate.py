@@ -33,7 +33,8 @@ def cross_validate(
 ) -> dict[str, Any]:
     """Cross-validate an estimator like scikit-learn's `cross_validate`, all fits side by side.
 
-    The scores are bit for bit those of scikit-learn's function for the same folds.
+    The scores are bit for bit those of scikit-learn's function for the same folds. Errors and
+    warnings are those of `SequenceSearchCV.fit`.
 
     Parameters
     ----------
@@ -52,35 +53,14 @@ def cross_validate(
     return_train_score, return_estimator, return_indices, error_score, verbose
         As in scikit-learn.
 
-    Returns
-    -------
-    dict
-        ``fit_time``, ``score_time``, ``test_score`` (or ``test_<name>``) and anything else
-        requested, with one entry for each fold; all folds of the first seed come first.
+    Returns ------- dict ``fit_time``, ``score_time``, ``test_score`` (or ``test_<name>``) and
+    anything else requested, with one entry for each fold; all folds of the first seed come first.
 
-    Raises
-    ------
-    InputError
-        If the windows have a split, or the shapes do not match.
-    ArgumentError
-        If `seeds` is empty, or the estimator has a `checkpoint`, which all fits would write to.
-
-    Warns
-    -----
-    LeakWarning
-        If there are no groups and test windows overlap training windows.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sensorseq import SensorLSTMClassifier
-    >>> from sensorseq.model_selection import cross_validate
-    >>> y = np.arange(60) % 2
-    >>> X = np.sin(np.arange(20) * (0.3 + 0.6 * y[:, None]) + np.arange(60)[:, None])
-    >>> clf = SensorLSTMClassifier(hidden_size=8, max_epochs=5)
-    >>> found = cross_validate(clf, X, y, cv=3, seeds=(0, 1))
-    >>> found["test_score"].shape, found["seed"].tolist()
-    ((6,), [0, 0, 0, 1, 1, 1])
+    Examples -------- >>> import numpy as np >>> from sensorseq import SensorLSTMClassifier >>> from
+    sensorseq.model_selection import cross_validate >>> y = np.arange(60) % 2 >>> X =
+    np.sin(np.arange(20) * (0.3 + 0.6 * y[:, None]) + np.arange(60)[:, None]) >>> clf =
+    SensorLSTMClassifier(hidden_size=8, max_epochs=5) >>> found = cross_validate(clf, X, y, cv=3,
+    seeds=(0, 1)) >>> found["test_score"].shape, found["seed"].tolist() ((6,), [0, 0, 0, 1, 1, 1])
     """
     if seeds is not None and (not isinstance(seeds, Iterable) or not len(seeds := list(seeds))):
         raise ArgumentError(f"seeds={seeds!r} must be a list of integers, such as [0, 1], or None.")

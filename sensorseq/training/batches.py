@@ -197,7 +197,7 @@ class TrainingData:
         Parameters
         ----------
         windows : ndarray of shape (N, T, C)
-            Scaled windows, of the same shape.
+            Scaled.
         """
         self.X.copy_(torch.from_numpy(windows))
 
@@ -240,14 +240,8 @@ class TrainingData:
 
         Parameters
         ----------
-        X : ndarray of shape (N, T, C)
-            Scaled windows.
-        lengths : ndarray of shape (N,), int64
-            Valid steps of each window.
-        target : ndarray of shape (N,) or (N, K)
-            Classes, or the values of a regression.
-        weight : ndarray of shape (N,), optional
-            Factor on the loss of each window.
+        X, lengths, target, weight : ndarray
+            As the fields; `lengths` are always given.
         dtype : torch.dtype, default=torch.float32
             Precision of the tensors.
         """

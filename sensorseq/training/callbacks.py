@@ -56,10 +56,8 @@ class Callback:
 
         Parameters
         ----------
-        module : torch.nn.Module
-            The network.
-        history : History
-            Rows of the epochs so far, this one included.
+        module, history
+            As in `on_epoch_begin`.
         """
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
@@ -67,10 +65,8 @@ class Callback:
 
         Parameters
         ----------
-        module : torch.nn.Module
-            The network.
-        history : History
-            Rows of all epochs.
+        module, history
+            As in `on_epoch_begin`.
         """
 
 

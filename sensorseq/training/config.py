@@ -179,8 +179,7 @@ class TrainingConfig:
     n_outputs : int
         Outputs of the head, K: classes, or values of a regression.
     task : {"classification", "regression"}
-        Kind of targets; it determines the available losses and the score in the history, accuracy
-        or r2.
+        Determines the available losses and the score in the history, accuracy or r2.
     loss : str or callable
         See `sensorseq.training.losses.make_loss`.
     label_smoothing : float
@@ -194,18 +193,16 @@ class TrainingConfig:
         None: the whole training part is one batch.
     sampler, windows_per_epoch, last_batch
         See `sensorseq.training.batches`.
-    max_epochs : int or "auto"
-        Maximum number of epochs; see `count_epochs` for ``"auto"``.
-    max_steps : int or None
-        Bound on the optimizer steps; see `count_epochs`.
+    max_epochs, max_steps
+        Bounds on the run; see `count_epochs`.
     max_grad_norm : float or None
         Bound of the gradient before the optimizer sees it: on its global norm for
         ``clip_by="norm"``, on each of its elements for ``clip_by="value"``. None: no clipping.
     clip_by : {"norm", "value"}
         See `max_grad_norm`.
     max_timesteps : int or None
-        Bound on the steps of a window. Only ``crop="random"`` is carried out by the engine, anew
-        in each epoch; the other crops are fixed and belong before scaling.
+        Bound on the steps of a window. The engine carries out only ``crop="random"``, again in each
+        epoch; the other crops are fixed and belong before scaling.
     crop : {"head", "tail", "centre", "random"}
         Which steps of a longer window are kept.
     early_stopping : bool
@@ -216,11 +213,6 @@ class TrainingConfig:
         Keep the weights of the best epoch instead of the last.
     deterministic : bool
         Only deterministic CUDA kernels.
-
-    Raises
-    ------
-    ArgumentError
-        If a value is invalid, or two arguments contradict each other.
     """
 
     n_outputs: int

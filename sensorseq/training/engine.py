@@ -107,10 +107,10 @@ def train_network(
 ) -> TrainingResult:
     """Train `module` in place.
 
-    Losses and scores of the training part are running values: each batch is measured before its
-    own step, in training mode. Validation is measured after the epoch in evaluation mode, with the
-    same loss but without class or sample weights, so values are comparable across weightings.
-    Neither includes penalties (`l1`, `weight_decay`).
+    Losses and scores of the training part are running values: each batch is measured before its own
+    step, in training mode. Validation is measured after the epoch in evaluation mode, with the same
+    loss but without class or sample weights, so values are comparable across weightings. Neither
+    includes penalties (`l1`, `weight_decay`).
 
     Training stops if a loss or gradient is not finite; the row of that epoch stays in the history.
 
@@ -143,26 +143,15 @@ def train_network(
     own : OwnOptimizer, optional
         Replaces the optimizer and the schedule of `config`; only with autograd.
 
-    Returns
-    -------
-    TrainingResult
-        The module holds the weights of its `best_epoch`, and is in evaluation mode.
+    Returns ------- TrainingResult The module holds the weights of its `best_epoch`, and is in
+    evaluation mode.
 
-    Raises
-    ------
-    ArgumentError
-        If the arguments leave nothing to monitor or no batch to train on, or request an engine that
-        does not support them.
-    CheckpointError
-        If the run in the file has another configuration or other data.
-    KeyboardInterrupt
-        If interrupted before the end of the first epoch, or within two seconds of an interrupt of
-        another run in this process, which ends a search. Otherwise the result reports the
-        interrupt.
-    Exception
-        Any error raised by a callback, with a note that names the callback. The training is not
-        lost: the module holds the weights of the best epoch, and `TrainingJob.run` returns the
-        result with the error in it.
+    Raises ------ ArgumentError If there is nothing to monitor, or the engine does not support the
+    arguments. CheckpointError If the run in the file has another configuration or other data.
+    KeyboardInterrupt If interrupted before the end of the first epoch, or within two seconds of an
+    interrupt of another run in this process. Otherwise the result reports the interrupt. Exception
+    What a callback raised, with a note that names it. The module holds the best weights, and
+    `TrainingJob.run` returns the result with the error in it.
     """
     job = TrainingJob(
         module,

@@ -28,21 +28,9 @@ class MLflowLog(EpochLog):
     run_name : str, optional
         Name of the run; by default MLflow generates one.
 
-    Attributes
-    ----------
-    run_id_ : str
-        Id of the last fit's run.
+    Attributes ---------- run_id_ : str Id of the last fit's run.
 
-    Raises
-    ------
-    EnvironmentProblemError
-        When the fit begins, if mlflow is not installed.
-
-    Examples
-    --------
-    >>> from sensorseq import SensorLSTMClassifier
-    >>> from sensorseq.training.mlflow import MLflowLog
-    >>> clf = SensorLSTMClassifier(callbacks=[MLflowLog("terrain")])
+    Raises ------ EnvironmentProblemError When the fit begins, if mlflow is not installed.
     """
 
     def __init__(self, experiment: str | None = None, *, run_name: str | None = None) -> None:
