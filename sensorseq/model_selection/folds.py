@@ -93,8 +93,7 @@ def read_given(
         if labels.ndim == 1:
             check_labels(labels)  # before a splitter casts them
     folds = _draw_folds(estimator, X, labels, of_folds, cv)
-    if of_folds is None:
-        _warn_of_shared_samples(X, lengths, folds[0])
+    _warn_of_shared_samples(X, lengths, of_folds, folds[0])
     return Given(X, y, folds, params)
 
 
@@ -142,7 +141,7 @@ def _draw_folds(
     return list(splitter.split(X, y, groups))
 
 
-def _warn_of_shared_samples(X: Any, lengths: Any, fold: Any) -> None:
+def _warn_of_shared_samples(X: Any, lengths: Any, groups: NDArray[Any] | None, fold: Any) -> None:
     """Warn when test windows of a fold overlap its training windows."""
     try:
         sequences = read_sequences(X, lengths, "X")
@@ -150,9 +149,16 @@ def _warn_of_shared_samples(X: Any, lengths: Any, fold: Any) -> None:
         return  # every fit will say what is wrong
     train, test = (np.asarray(rows) for rows in fold)
     n_shared, n_looked = count_shared(sequences.take(train), sequences.take(test))
-    if n_shared:
-        warn_caller(
-            f"{n_shared} of {n_looked} test windows of the first fold overlap training windows, so"
-            " every score is inflated. Give groups= with the recording of each window.",
-            LeakWarning,
-        )
+    if not n_shared:
+        return
+    advice = "Give groups= with the recording of each window."
+    if groups is not None:
+        torn = np.intersect1d(groups[train], groups[test]).tolist()
+        advice = "Windows of different groups overlap: give all windows of a recording one group."
+        if torn:
+            advice = f"cv splits group {torn[0]!r}: give a splitter that keeps groups together."
+    warn_caller(
+        f"{n_shared} of {n_looked} test windows of the first fold overlap training windows, so"
+        f" every score is inflated. {advice}",
+        LeakWarning,
+    )

@@ -56,7 +56,7 @@ class BatchSampler:
         self._left: Rows | None = None
         if windows_per_epoch is not None and self._rows_of_class is None:
             self._left = np.zeros(0, np.int64)
-        self._edges = _edges(n_drawn, batch_size, last_batch, minimum_size)
+        self._edges = batch_edges(n_drawn, batch_size, last_batch, minimum_size)
 
     @property
     def n_batches(self) -> int:
@@ -134,14 +134,10 @@ class BatchSampler:
         return self._rng.permutation(order[:n_used])
 
 
-def count_batches(
-    n_windows: int, batch_size: int | None, last_batch: str, minimum_size: int = 1
-) -> int:
-    """Return the batches of an epoch of `n_windows`; the arguments are those of `BatchSampler`."""
-    return len(_edges(n_windows, batch_size, last_batch, minimum_size)) - 1
-
-
-def _edges(n_windows: int, batch_size: int | None, last_batch: str, minimum_size: int) -> list[int]:
+def batch_edges(
+    n_windows: int, batch_size: int | None, last_batch: str, minimum_size: int
+) -> list[int]:
+    """Return where the batches of an epoch begin and end, as `BatchSampler` cuts them."""
     batch_size = min(batch_size or n_windows, n_windows)
     edges = [*range(0, n_windows, batch_size), n_windows]
     tail = edges[-1] - edges[-2]

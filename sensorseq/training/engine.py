@@ -17,7 +17,7 @@ from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
-from sensorseq.training.batches import TrainingData, count_batches, generator_state
+from sensorseq.training.batches import TrainingData, batch_edges, generator_state
 from sensorseq.training.callbacks import Watchers
 from sensorseq.training.checkpoint import Checkpoint, make_identity
 from sensorseq.training.config import (
@@ -273,12 +273,7 @@ def is_second_interrupt() -> bool:
     return _last_interrupt_s - before <= INTERRUPTED_TWICE_S
 
 
-@dataclass
-class _Noted:
-    """What autograd's steps of a pass gave window by window, on the device until it is read."""
-
-    losses: list[Tensor] = field(default_factory=list)
-    outputs: list[Tensor] = field(default_factory=list)
+_Noted = list[tuple[Tensor, Tensor]]  # losses and outputs of the windows of each step by autograd
 
 
 class TrainingRun:
@@ -576,12 +571,10 @@ class TrainingRun:
         if self.recorder is not None:
             rates = [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
             totals = torch.stack(steps).double().cpu().numpy()
-            self.recorder.note_outputs(
-                data, batches, rates, totals, noted.losses, noted.outputs, first
-            )
+            self.recorder.note_outputs(data, batches, rates, totals, noted, first)
         return steps
 
-    def _train_step(self, data: TrainingData, rows: Tensor, noted: "_Noted") -> Tensor:
+    def _train_step(self, data: TrainingData, rows: Tensor, noted: _Noted) -> Tensor:
         """Take one step; return its summed loss and merits, and its gradient norm."""
         batch = data.take(rows, self.device)
         if self.config.max_timesteps is not None and self.config.crop == "random":
@@ -609,7 +602,7 @@ class TrainingRun:
             self.masks.step = self.n_steps
         return torch.stack([loss.detach() * len(rows), merit.to(loss.dtype), norm])
 
-    def _backward(self, batch: TrainingData, noted: "_Noted") -> tuple[Tensor, Tensor]:
+    def _backward(self, batch: TrainingData, noted: _Noted) -> tuple[Tensor, Tensor]:
         """Set the gradients of a batch; return (this process' part of) loss and summed merits."""
         n_windows, l1 = len(batch), self.config.l1
         if self.ranks is not None:
@@ -627,8 +620,7 @@ class TrainingRun:
         # the mean over windows, not over weights, keeps batches unbiased
         loss = losses.mean()
         if self.recorder is not None and self.ranks is None:
-            noted.losses.append(losses.detach())
-            noted.outputs.append(outputs.detach())
+            noted.append((losses.detach(), outputs.detach()))
             if self.recorder.measures(self.n_steps):
                 self.recorder.watch_step(outputs, losses)
         if self.ranks is not None:
@@ -678,7 +670,7 @@ def steps_of_epoch(
     """Return the optimizer steps of one epoch."""
     n_drawn = config.windows_per_epoch or len(train)
     minimum = _minimum_batch(module, n_drawn, config.batch_size)
-    return count_batches(n_drawn, config.batch_size, config.last_batch, minimum)
+    return len(batch_edges(n_drawn, config.batch_size, config.last_batch, minimum)) - 1
 
 
 def _minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> int:

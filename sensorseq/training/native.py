@@ -127,21 +127,12 @@ class ModelWeights:
 
     def move(self, trainer: EpochTrainer, model: int) -> None:
         """Follow the model to another place."""
-        averages = trainer.average is not None
-        shapes = trainer.network.parameter_shapes()
-        self._shapes = shapes.items()
-        self._sizes = [math.prod(shape) for shape in shapes.values()]
+        averages, self._network = trainer.average is not None, trainer.network
         self._flat = (trainer.average if averages else trainer.parameters)[model]  # type: ignore[index]
         self._reads = not averages
         # the module's parameters, in their order, as they lie in the trainer's buffer
-        self._views = list(self._name_parts(self._flat).values())
+        self._views = list(self._network.unflatten(self._flat).values())
         self._running = None if trainer.running is None else trainer.running[model]
-
-    def _name_parts(self, flat: Tensor) -> dict[str, Tensor]:
-        parts = torch.split(flat, self._sizes)
-        return {
-            name: part.view(shape) for (name, shape), part in zip(self._shapes, parts, strict=True)
-        }
 
     def count_steps(self, n_steps: int) -> None:
         """Note that the trainer took steps."""
@@ -150,7 +141,7 @@ class ModelWeights:
 
     def copy_state(self) -> dict[str, Tensor]:
         """Return a copy of what the module's state dict would be."""
-        state = self._name_parts(self._flat.clone())
+        state = self._network.unflatten(self._flat.clone())
         if self._running is not None:
             assert self._n_batches is not None
             mean, variance = self._running.clone()

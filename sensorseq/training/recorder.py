@@ -229,29 +229,29 @@ class Recorder:
         batches: Sequence[NDArray[np.int64]],
         rates: Sequence[float],
         totals: NDArray[np.float64],
-        losses: Sequence[Tensor],
-        outputs: Sequence[Tensor],
+        noted: Sequence[tuple[Tensor, Tensor]],
         first_step: int,
     ) -> None:
         """Take in the steps of autograd; `first_step` were taken before.
 
         `totals` (S, 3): loss and merits of each step, summed over its windows, and its gradient
-        norm. `losses`, (n,) or (), are weighted and `outputs` (n, K), of each step's windows; both
-        are empty when several processes share a batch.
+        norm. `noted` are the losses, (n,) or (), and outputs (n, K) of each step's windows; empty
+        when several processes share a batch.
         """
         sizes = np.array([len(rows) for rows in batches])
         values = np.full((len(batches), len(STATISTIC_COLUMNS)), np.nan)
         column = STATISTIC_COLUMNS.index
         values[:, column("grad_norm")] = totals[:, 2]
         margins = None
-        if outputs:
+        if noted:
+            losses, outputs = zip(*noted, strict=True)
             values[:, column("loss")] = totals[:, 0] / sizes
             values[:, column("accuracy")] = totals[:, 1] / sizes
             if all(of_step.ndim for of_step in losses):
-                each = torch.cat(list(losses)).double().cpu().numpy()
+                each = torch.cat(losses).double().cpu().numpy()
                 values[:, column("loss_variance")] = _variances(each, sizes)
             if self.notes_margins:
-                every = torch.cat(list(outputs)).cpu().numpy()
+                every = torch.cat(outputs).cpu().numpy()
                 margins = margins_of(every, self._classes_of(data)[np.concatenate(batches)])
         if self._step_numbers:
             places, numbers = zip(*self._step_numbers, strict=True)

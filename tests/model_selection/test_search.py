@@ -1,7 +1,6 @@
 """Side by side gives what scikit-learn gives one after another."""
 
 import threading
-import warnings
 
 import numpy as np
 import pytest
@@ -206,16 +205,24 @@ def test_a_window_set_brings_labels_and_groups():
         cross_validate(small(), split)
 
 
-def test_windows_that_overlap_without_groups_are_warned_of():
+@pytest.mark.parametrize(
+    ("groups", "cv", "advice"),
+    [
+        (None, 3, "Give groups= with the recording of each window"),
+        (np.arange(48) // 12, 2, "Windows of different groups overlap"),
+        (np.arange(48) // 24, list(CV.split(X, np.arange(48) % 2)), "cv splits group 0"),
+    ],
+    ids=["no groups", "groups that share samples", "groups that cv ignores"],
+)
+def test_windows_that_overlap_over_folds_are_warned_of(groups, cv, advice):
     signal = np.random.default_rng(0).normal(size=(300, 1))
     windows = np.stack([signal[i : i + 20] for i in range(0, 240, 5)])
-    labels = np.arange(48) % 2
-    with pytest.warns(LeakWarning, match="test windows of the first fold overlap training windows"):
-        cross_validate(small(validation_fraction=0, early_stopping=False), windows, labels, cv=3)
-    blocks = np.arange(48) // 12
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LeakWarning)  # of the split inside, by the same groups
-        cross_validate(small(), windows, labels, groups=blocks, cv=2)
+    clf = small(validation_fraction=0, early_stopping=False, max_epochs=1)
+    with pytest.warns(LeakWarning) as said:
+        cross_validate(clf, windows, np.arange(48) % 2, groups=groups, cv=cv)
+    (found,) = [str(one.message) for one in said if "of the first fold" in str(one.message)]
+    assert "test windows of the first fold overlap training windows" in found
+    assert advice in found
 
 
 @pytest.mark.parametrize("scoring", [None, "accuracy", ["accuracy", "f1_macro"]], ids=str)
