@@ -232,12 +232,10 @@ class History:
 
 
 def _plain(value: Any) -> Any:
-    """Turn numpy and torch scalars into Python scalars, so that rows can be written as JSON."""
     return value.item() if hasattr(value, "item") else value
 
 
 def _number(entry: str) -> Any:
-    """Read an entry as a number or a bool if it is one, else as text."""
     for kind in (int, float):
         with suppress(ValueError):
             return kind(entry)

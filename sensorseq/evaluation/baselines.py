@@ -65,7 +65,6 @@ def predict_baseline(
 
 
 def _describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray[np.floating]]:
-    """Return a function that describes windows by random convolutions, fitted on `train`."""
     scaler = fit_scaler(train.X, train.lengths)
     n_features = _FEATURES if len(train) <= _MANY_WINDOWS else _FEWER_FEATURES
     convolutions = RandomConvolutions(n_features=n_features, random_state=0)

@@ -154,7 +154,6 @@ def _scores(
 
 
 def _validation_caution(model: SensorLSTMClassifier) -> str:
-    """Say how far scores on the validation part can be trusted."""
     ways = []
     if model.early_stopping or model.restore_best:
         ways.append("selected the best epoch")

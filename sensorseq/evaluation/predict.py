@@ -234,7 +234,6 @@ def _notes(windows: WindowSet, *, seen: bool) -> list[str]:
 
 
 def _is_seen(model: SensorLSTMClassifier, source: RecordingSource) -> bool:
-    """Whether a file of the recording has the digest of one the model was trained on."""
     assert model.preparation_ is not None
     seen = {digest for digests in model.preparation_["recordings"].values() for digest in digests}
     return any(digest_file(path)["sha256"] in seen for path in source.paths)

@@ -297,7 +297,6 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 
 
 def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what makes the scores of a prepared file doubtful."""
     for pair in summary["copies"]:
         (one, other), (part, other_part) = pair["recordings"], pair["parts"]
         yield (

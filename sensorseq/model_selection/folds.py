@@ -142,7 +142,6 @@ def _draw_folds(
 
 
 def _warn_of_shared_samples(X: Any, lengths: Any, groups: NDArray[Any] | None, fold: Any) -> None:
-    """Warn when test windows of a fold overlap its training windows."""
     try:
         sequences = read_sequences(X, lengths, "X")
     except (InputError, TypeError, ValueError):

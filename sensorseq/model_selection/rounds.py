@@ -232,7 +232,6 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
     # The caller's thread.
 
     def _advance(self) -> None:
-        """Let one task go on, or train when none can."""
         self._tasks = [task for task in self._tasks if not task.is_done]
         able = next((task for task in self._tasks if task.can_run), None) or self._next_new()
         if able is not None:

@@ -121,7 +121,6 @@ class BatchSampler:
         return shares
 
     def _continued(self, left: Rows) -> Rows:
-        """Return the next windows of one permutation after another."""
         n_used = self._edges[-1]  # windows of a dropped batch come in the next epoch
         taken = [left]
         while sum(map(len, taken)) < n_used:

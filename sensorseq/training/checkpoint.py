@@ -284,7 +284,6 @@ class Checkpoint:
             self._file.close()
 
     def _wait(self) -> None:
-        """Wait until what is being written is there; raise what went wrong with it."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()

@@ -302,7 +302,6 @@ class FitData:
 def _open_training(
     X: Any, scale: str | None, own: dict[str, Any]
 ) -> tuple[Any, Scaler | KeyedScaler | None]:
-    """Read a prepared file for `fit`, and the scaling stored in it; blank what is for test."""
     scaler: Scaler | KeyedScaler | None = None
     if isinstance(X, str | os.PathLike):
         for name, value in own.items():
@@ -325,7 +324,6 @@ def open_windows(X: Any, scale: str | None, name: str) -> Any:
 
 
 def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArray[Any] | None:
-    """Return the group of each training window: given, or those of a WindowSet."""
     if source is not None:
         if source.split is not None and groups is not None:
             raise InputError(
@@ -343,7 +341,6 @@ def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArr
 def _read_validation(
     estimator: Any, X: Any, own: dict[str, Any], train_groups: NDArray[Any] | None
 ) -> FitPart | None:
-    """Read and check validation windows that are given apart, if there are any."""
     if X is None:
         for name, value in own.items():
             if value is not None:

@@ -444,7 +444,6 @@ class StepDetails:
 
 
 def _has_dropout(module: nn.Module) -> bool:
-    """Whether a part of the module says that it drops something."""
     for part in module.modules():
         of_class = "p" if isinstance(part, nn.modules.dropout._DropoutNd) else "dropout"
         for name in (of_class, "recurrent_dropout"):

@@ -110,6 +110,33 @@ def network_of(module: LSTMLinear) -> Network:
     )
 
 
+def make_trainer(
+    modules: Sequence[LSTMLinear],
+    configs: Sequence[TrainingConfig],
+    seeds: Sequence[int],
+    data: TrainingData,
+    n_timesteps: int,
+) -> EpochTrainer:
+    """Return the trainer of modules of one kind; `data` may have a weight for each model."""
+    network, config = network_of(modules[0]), configs[0]
+    assert not callable(config.loss)
+    weights = [network.flatten(dict(module.named_parameters())) for module in modules]
+    return EpochTrainer(
+        network,
+        torch.stack(weights),
+        data.X,
+        data.target,
+        torch.cat([hyper_of(*pair) for pair in zip(configs, modules, strict=True)]),
+        lengths=data.lengths,
+        weight=data.weight,
+        loss=config.loss,
+        optimizer=config.optimizer,
+        seeds=seeds,
+        average=config.ema_decay is not None,
+        n_timesteps=n_timesteps,
+    )
+
+
 class ModelWeights:
     """The weights of one model of a trainer, and the module that holds them outside of it.
 
@@ -188,13 +215,12 @@ class RandomCrops:
         self, batches: Sequence[NDArray[np.int64]], rng: np.random.Generator | None
     ) -> NDArray[np.int64]:
         """Return the first timestep of each window, one step after the other."""
-        return np.concatenate([self._draw_step(rows, rng) for rows in batches])
-
-    def _draw_step(
-        self, rows: NDArray[np.int64], rng: np.random.Generator | None
-    ) -> NDArray[np.int64]:
-        valid = np.full(len(rows), self._full) if self._lengths is None else self._lengths[rows]
-        return crop_starts(valid, self.n_timesteps, "random", rng)
+        starts = []
+        for rows in batches:
+            full = np.full(len(rows), self._full)
+            valid = full if self._lengths is None else self._lengths[rows]
+            starts.append(crop_starts(valid, self.n_timesteps, "random", rng))
+        return np.concatenate(starts)
 
 
 def summarize_epochs(
@@ -234,25 +260,10 @@ class NativeEpochs:
         *,
         seed: int,
     ) -> None:
-        network = network_of(module)
         data = train if isinstance(train, TrainingData) else train.nothing()
         self._config, self._data = config, data
         self._crops = RandomCrops(config, data)
-        assert not callable(config.loss)
-        self.trainer = EpochTrainer(
-            network,
-            network.flatten(dict(module.named_parameters()))[None],
-            data.X,
-            data.target,
-            hyper_of(config, module),
-            lengths=data.lengths,
-            weight=data.weight,
-            loss=config.loss,
-            optimizer=config.optimizer,
-            seeds=[seed],
-            average=config.ema_decay is not None,
-            n_timesteps=self._crops.n_timesteps,
-        )
+        self.trainer = make_trainer([module], [config], [seed], data, self._crops.n_timesteps)
         self._weights = ModelWeights(module, self.trainer, 0)
 
     def replace_data(self, data: TrainingData) -> None:

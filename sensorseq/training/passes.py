@@ -108,7 +108,6 @@ def train_pass(
 
 
 def _describe(run: TrainingRun, config: TrainingConfig) -> dict[str, Any]:
-    """Return the run's state without what each pass redraws."""
     whole = run.state_dict()
     carried = {name: whole[name] for name in _CARRIED if name in whole}
     if config.ema_decay is not None:  # the module will hold the average

@@ -116,7 +116,6 @@ class _Bar(Progress):
 
 
 def _figures(row: Mapping[str, Any]) -> list[str]:
-    """Return what there is of losses, scores and learning rate, in at most 80 columns together."""
     shown = []
     for name in ("loss", "accuracy", "r2", "val_loss", "val_accuracy", "val_r2"):
         value = row.get(name)
@@ -129,7 +128,6 @@ def _figures(row: Mapping[str, Any]) -> list[str]:
 
 
 def _loss(value: float) -> str:
-    """Return a loss in at most seven characters."""
     for limit, n_decimals in ((10, 3), (100, 2), (1000, 1)):
         if abs(value) < limit:
             return f"{value:.{n_decimals}f}"

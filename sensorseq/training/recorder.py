@@ -42,8 +42,6 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _timed(method: _Method) -> _Method:
-    """Count the time of a method as that of recording."""
-
     @wraps(method)
     def timed(self: "Recorder", *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
@@ -57,8 +55,6 @@ def _timed(method: _Method) -> _Method:
 
 @dataclass
 class _Epoch:
-    """What was noted of one epoch, or of several joined."""
-
     n_steps: list[int] = field(default_factory=list)
     steps: list[NDArray[np.float64]] = field(default_factory=list)  # (S, len(STEP_NAMES)) each
     class_counts: list[NDArray[np.int32]] = field(default_factory=list)  # (S, K) each
@@ -359,7 +355,6 @@ class Recorder:
         )
 
     def _joined(self) -> dict[str, NDArray[Any]]:
-        """Return what was noted of all epochs, each as one array."""
         done, n_epochs = self._done, len(self._done.n_steps)
         arrays: dict[str, NDArray[Any]] = {
             "steps": np.concatenate([np.zeros((0, len(STEP_NAMES))), *done.steps]),
@@ -493,7 +488,6 @@ class _Followed:
 
 
 def _cut_details(record: TrainingRecord, n_details: int) -> None:
-    """Leave out the last steps in detail, of an epoch that did not end."""
     record.detail_steps = record.detail_steps[:n_details]
     for series in (record.details, record.tensor_grad_norms):
         series |= {name: values[:n_details] for name, values in series.items()}
@@ -512,7 +506,6 @@ def spread_rows(n_windows: int, n_chosen: int) -> NDArray[np.int64]:
 
 
 def _variances(losses: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the variance of the losses of each step around their mean."""
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     with np.errstate(invalid="ignore"):  # of losses that are not finite: NaN says it
         mean = np.add.reduceat(losses, starts) / sizes
@@ -524,7 +517,6 @@ def _stacked(rows: list[NDArray[Any]], n_epochs: int, dtype: Any) -> NDArray[Any
 
 
 def _copied(state: Any) -> Any:
-    """Return a copy of a nested state, in main memory."""
     if isinstance(state, Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, Mapping):

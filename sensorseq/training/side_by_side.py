@@ -35,7 +35,6 @@ from sensorseq.training.losses import Objective
 from sensorseq.training.native import (
     ModelWeights,
     RandomCrops,
-    hyper_of,
     network_of,
     summarize_epochs,
 )
@@ -49,8 +48,6 @@ STEP_PRODUCTS = 4e9  # multiplications of one step of all models in a group: abo
 
 @dataclass
 class _Member:
-    """One run of a group."""
-
     place: int  # among the jobs
     job: TrainingJob
     module: LSTMLinear
@@ -329,47 +326,33 @@ class _Group:
 
     def _make_trainer(self) -> EpochTrainer:
         """Lay out each set of windows once, one after the other."""
-        parts: dict[Hashable, TrainingData] = {}
+        sets: list[TrainingData] = []
         begin: dict[Hashable, int] = {}
-        n_windows = 0
         for member in self._active:
-            if member.windows not in parts:
-                parts[member.windows] = member.train
-                begin[member.windows] = n_windows
-                n_windows += len(member.train)
+            if member.windows not in begin:
+                begin[member.windows] = sum(map(len, sets))
+                sets.append(member.train)
             member.first_row = begin[member.windows]
-        sets = list(parts.values())
-        x = _join([part.X for part in sets])
-        if any(member.job.refresh is not None for member in self._active):
-            x = x.clone() if len(sets) == 1 else x  # it will be written over
-        self._x = x
+        self._x = _join([part.X for part in sets])
+        if len(sets) == 1 and any(member.job.refresh is not None for member in self._active):
+            self._x = self._x.clone()  # it will be written over
         weight = None
         if any(member.train.weight is not None for member in self._active):
-            weight = sets[0].X.new_ones((len(self._active), n_windows))
+            weight = self._x.new_ones((len(self._active), len(self._x)))
             for of_member, member in zip(weight, self._active, strict=True):
                 train = member.train
                 if train.weight is not None:
                     of_member[member.first_row : member.first_row + len(train)] = train.weight
-        loss = self._config.loss
-        assert not callable(loss)
-        modules = [dict(member.module.named_parameters()) for member in self._active]
-        return EpochTrainer(
-            self._network,
-            torch.stack([self._network.flatten(parameters) for parameters in modules]),
-            x,
-            _join([part.target for part in sets]),
-            torch.cat([hyper_of(member.job.config, member.module) for member in self._active]),
-            lengths=None if sets[0].lengths is None else _join([s.lengths for s in sets]),
-            weight=weight,
-            loss=loss,
-            optimizer=self._config.optimizer,
-            seeds=[member.dropout_seed for member in self._active],
-            average=self._config.ema_decay is not None,
-            n_timesteps=self._active[0].crops.n_timesteps,
+        lengths = None if sets[0].lengths is None else _join([s.lengths for s in sets])
+        return make_trainer(
+            [member.module for member in self._active],
+            [member.job.config for member in self._active],
+            [member.dropout_seed for member in self._active],
+            TrainingData(self._x, lengths, _join([part.target for part in sets]), weight),
+            self._active[0].crops.n_timesteps,
         )
 
     def _arrange(self) -> None:
-        """Note what stays the same until the next run ends."""
         self._first_rows = torch.tensor([[member.first_row] for member in self._active])
         members = self._active
         self._validations = self._evaluations([member.validation for member in members])
@@ -382,7 +365,6 @@ class _Group:
         }
 
     def _evaluations(self, parts: Sequence[TrainingData | None]) -> list["_Evaluation"]:
-        """Return how a part of each model's windows is evaluated; None is no part."""
         alike: dict[Hashable, list[int]] = {}
         for model, (member, data) in enumerate(zip(self._active, parts, strict=True)):
             if data is not None:
@@ -423,14 +405,12 @@ class _Group:
                     member.watchers.explain(sys.exception())
 
     def _end_failed(self) -> None:
-        """End the runs of which a callback has raised before an epoch."""
         for member in self._active:
             if member.watchers.error is not None:
                 self._finish(member, "callback_failed")
         self._leave_ended()
 
     def _train_epoch(self) -> None:
-        """Take every run through one epoch, and leave behind those that end with it."""
         for member in self._active:
             member.notify("on_epoch_begin", member.run.history)
         self._end_failed()

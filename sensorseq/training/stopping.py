@@ -33,7 +33,6 @@ class WeightAverage:
 
     @torch.no_grad()
     def __enter__(self) -> None:
-        """Put the average into the module, until the block ends."""
         self._stored = [parameter.detach().clone() for parameter in self._parameters]
         for parameter, average in zip(self._parameters, self._average, strict=True):
             parameter.copy_(average)
