@@ -232,6 +232,7 @@ class History:
 
 
 def _plain(value: Any) -> Any:
+    """Turn numpy and torch scalars into Python scalars, so that rows can be written as JSON."""
     return value.item() if hasattr(value, "item") else value
 
 

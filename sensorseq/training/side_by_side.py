@@ -35,6 +35,7 @@ from sensorseq.training.losses import Objective
 from sensorseq.training.native import (
     ModelWeights,
     RandomCrops,
+    make_trainer,
     network_of,
     summarize_epochs,
 )
@@ -310,9 +311,6 @@ class _Group:
         self._active = sorted(members, key=lambda member: -member.run.batches.n_batches)
         self._return_errors = return_errors
         self._end = end
-        first = members[0]
-        self._network = first.network
-        self._config = first.job.config
         self._trainer = self._make_trainer()
         fixed: dict[Hashable, TrainingData | None] = {}
         for member in self._active:  # of the same windows once
