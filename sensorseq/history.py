@@ -125,7 +125,10 @@ class History:
         source : str or path
             The text, or a file name; a str that begins with ``[`` is taken as the text.
 
-        Raises ------ InputError If it is not a JSON array of rows.
+        Raises
+        ------
+        InputError
+            If it is not a JSON array of rows.
         """
         is_text = isinstance(source, str) and source.lstrip().startswith("[")
         name = "the text" if is_text else str(source)
@@ -164,8 +167,10 @@ class History:
         path : str or path
             Name of the file. Empty entries are missing; entries that are not numbers stay text.
 
-        Raises ------ InputError If a line has more or fewer entries than there are columns, or a
-        column name comes twice.
+        Raises
+        ------
+        InputError
+            If a line has more or fewer entries than there are columns, or a column name comes twice.
         """
         reader = csv.reader(io.StringIO(_read(path), newline=""))
         names = next(reader, [])
@@ -186,12 +191,7 @@ class History:
         return history
 
     def to_frame(self) -> Any:
-        """Return the history as a pandas DataFrame, one row for each epoch.
-
-        Returns
-        -------
-        pandas.DataFrame
-            A column for each name, NaN where an epoch has no entry.
+        """Return a pandas DataFrame with one row for each epoch, NaN where an entry is missing.
 
         Raises
         ------

@@ -113,11 +113,6 @@ class TrainingRecord:
         return self.loss_unit == "nats"
 
     @property
-    def unit_after(self) -> str:
-        """Text to write after a loss: a space and the unit, or nothing."""
-        return f" {self.loss_unit}" if self.loss_unit else ""
-
-    @property
     def val_correct(self) -> NDArray[np.bool_]:
         """Which validation windows were predicted right after each epoch, of shape (E, v)."""
         return np.asarray(self.val_predicted == self.val_target)

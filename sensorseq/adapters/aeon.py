@@ -61,7 +61,10 @@ class SensorLSTMAeonRegressor(RegressorAdapter, BaseRegressor):  # type: ignore[
     estimator : SensorLSTMRegressor, optional
         The estimator to clone and train, by default one with default arguments.
 
-    Attributes ---------- estimator_ : SensorLSTMRegressor The fitted clone.
+    Attributes
+    ----------
+    estimator_ : SensorLSTMRegressor
+        The fitted clone.
     """
 
     _tags: ClassVar = _TAGS

@@ -156,11 +156,15 @@ def calibration_error(
     seed : int, default=0
         Seed of the resampling.
 
-    Raises ------ InputError If shapes disagree, there are no windows, a label is not in `classes`,
-    or a row of `probability` does not sum to 1.
+    Raises
+    ------
+    InputError
+        If shapes disagree, there are no windows, a label is not in `classes`, or a row of
+        `probability` does not sum to 1.
 
-    References ---------- .. [1] A. Kumar, P. Liang, T. Ma, *Verified Uncertainty Calibration*,
-    NeurIPS 2019, section 4.
+    References
+    ----------
+    .. [1] A. Kumar, P. Liang, T. Ma, *Verified Uncertainty Calibration*, NeurIPS 2019, section 4.
     """
     labels, rows, names = read_predictions(y, probability, classes, "measure the calibration on")
     if not are_probabilities(rows):

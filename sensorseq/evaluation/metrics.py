@@ -124,11 +124,15 @@ def score_predictions(
     seed : int, default=0
         The same seed and groups give the same resamples, which makes comparisons paired.
 
-    Raises ------ InputError If there are no windows, shapes disagree, or a label is not in
-    `classes`.
+    Raises
+    ------
+    InputError
+        If there are no windows, shapes disagree, or a label is not in `classes`.
 
-    References ---------- .. [1] A. C. Davison, D. V. Hinkley, *Bootstrap Methods and their
-    Application*, 1997, section 3.8: resampling whole clusters.
+    References
+    ----------
+    .. [1] A. C. Davison, D. V. Hinkley, *Bootstrap Methods and their Application*, 1997, section
+       3.8: resampling whole clusters.
     """
     labels, scores, names = read_predictions(y, probability, classes, "score")
     ids = np.arange(len(labels)) if recording_id is None else np.asarray(recording_id)

@@ -105,9 +105,12 @@ def predict_recordings(
     progress : callable, optional
         Called with the number of recordings done and their total.
 
-    Raises ------ InputError If the model does not know how its windows were prepared.
-    RecordingError, WindowError If a recording cannot be read, lacks a channel or is shorter than a
-    window.
+    Raises
+    ------
+    InputError
+        If the model does not know how its windows were prepared.
+    RecordingError, WindowError
+        If a recording cannot be read, lacks a channel or is shorter than a window.
     """
     pipeline, reading = _steps(model)
     sources = [source for path in paths for source in _find(Path(path), reading)]

@@ -1,5 +1,6 @@
 """Scores and predictions as text of at most 80 columns."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -89,7 +90,7 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
             ]
             for w in windows
         ]
-        lines.append(_indented(table(["start (s)", "label", "probability"], rows)))
+        lines.append(textwrap.indent(table(["start (s)", "label", "probability"], rows), "  "))
     else:
         rows = []
         for label, group in groupby(windows, key=lambda window: window["label"]):
@@ -98,7 +99,7 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
             when = f"{span[0]['start_s']:.1f} to {span[-1]['start_s']:.1f}"
             rows.append([when, str(len(span)), str(label), percent(sure)])
         heads = ["window starts (s)", "windows", "label", "mean probability"]
-        lines.append(_indented(table(heads, rows, right=(1, 3))))
+        lines.append(textwrap.indent(table(heads, rows, right=(1, 3)), "  "))
     return "\n".join(lines)
 
 
@@ -207,8 +208,6 @@ def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
 
 def wrapped(text: str, indent: str = "") -> str:
     """Return the text in lines of at most 80 columns, all but the first indented."""
-    import textwrap
-
     return textwrap.fill(
         text,
         WIDTH,
@@ -217,10 +216,6 @@ def wrapped(text: str, indent: str = "") -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
 
 
 def format_channels(channels: Sequence[str]) -> str:

@@ -233,18 +233,15 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
 
     def _advance(self) -> None:
         self._tasks = [task for task in self._tasks if not task.is_done]
-        able = next((task for task in self._tasks if task.can_run), None) or self._next_new()
+        able = next((task for task in self._tasks if task.can_run), None)
+        waiting = [task for task in self._tasks if task.jobs is not None]
+        is_full = sum(task.n_bytes for task in waiting) >= WAITING_BYTES
+        if able is None and not (waiting and (is_full or len(waiting) >= WAITING_FITS)):
+            able = next((task for task in self._tasks if task.is_new), None)
         if able is not None:
             self._resume(able)
         else:
-            self._train()
-
-    def _next_new(self) -> _Task | None:
-        waiting = [task for task in self._tasks if task.jobs is not None]
-        is_full = sum(task.n_bytes for task in waiting) >= WAITING_BYTES
-        if waiting and (is_full or len(waiting) >= WAITING_FITS):
-            return None
-        return next((task for task in self._tasks if task.is_new), None)
+            self._train(waiting)
 
     def _resume(self, task: _Task) -> None:
         self._current = task
@@ -258,8 +255,7 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
         finally:
             self._current = None
 
-    def _train(self) -> None:
-        waiting = [task for task in self._tasks if task.jobs is not None]
+    def _train(self, waiting: list[_Task]) -> None:
         if not waiting:
             raise RuntimeError("tasks wait for each other")
         jobs = share_equal([job for task in waiting for job in task.jobs or ()])

@@ -121,10 +121,17 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
             Further arguments for `fit` of the estimator, such as `sample_weight`. With groups or
             lengths the estimator must request them (``set_fit_request``).
 
-        Raises ------ InputError If the windows have a split, or the shapes do not match.
-        ArgumentError If `n_iter` is not a positive integer, or the estimator has a `checkpoint`.
+        Raises
+        ------
+        InputError
+            If the windows have a split, or the shapes do not match.
+        ArgumentError
+            If `n_iter` is not a positive integer, or the estimator has a `checkpoint`.
 
-        Warns ----- LeakWarning If there are no groups and test windows overlap training windows.
+        Warns
+        -----
+        LeakWarning
+            If there are no groups and test windows overlap training windows.
         """
         if self.n_iter is not None and not (
             isinstance(self.n_iter, int | np.integer) and self.n_iter > 0
@@ -201,14 +208,23 @@ def cross_validate(
     return_train_score, return_estimator, return_indices, error_score, verbose
         As in scikit-learn.
 
-    Returns ------- dict ``fit_time``, ``score_time``, ``test_score`` (or ``test_<name>``) and
-    anything else requested, with one entry for each fold; all folds of the first seed come first.
+    Returns
+    -------
+    dict
+        ``fit_time``, ``score_time``, ``test_score`` (or ``test_<name>``) and anything else
+        requested, with one entry for each fold; all folds of the first seed come first.
 
-    Examples -------- >>> import numpy as np >>> from sensorseq import SensorLSTMClassifier >>> from
-    sensorseq.model_selection import cross_validate >>> y = np.arange(60) % 2 >>> X =
-    np.sin(np.arange(20) * (0.3 + 0.6 * y[:, None]) + np.arange(60)[:, None]) >>> clf =
-    SensorLSTMClassifier(hidden_size=8, max_epochs=5) >>> found = cross_validate(clf, X, y, cv=3,
-    seeds=(0, 1)) >>> found["test_score"].shape, found["seed"].tolist() ((6,), [0, 0, 0, 1, 1, 1])
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sensorseq import SensorLSTMClassifier
+    >>> from sensorseq.model_selection import cross_validate
+    >>> y = np.arange(60) % 2
+    >>> X = np.sin(np.arange(20) * (0.3 + 0.6 * y[:, None]) + np.arange(60)[:, None])
+    >>> clf = SensorLSTMClassifier(hidden_size=8, max_epochs=5)
+    >>> found = cross_validate(clf, X, y, cv=3, seeds=(0, 1))
+    >>> found["test_score"].shape, found["seed"].tolist()
+    ((6,), [0, 0, 0, 1, 1, 1])
     """
     if seeds is not None and (not isinstance(seeds, Iterable) or not len(seeds := list(seeds))):
         raise ArgumentError(f"seeds={seeds!r} must be a list of integers, such as [0, 1], or None.")

@@ -50,16 +50,6 @@ def check_flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def check_keys(name: str, given: Iterable[Any], known: Iterable[str]) -> None:
-    """Raise when a key of a dictionary argument is not known, naming the nearest that is."""
-    names = list(known)
-    for key in given:
-        if key not in names:
-            nearest = nearest_known(key, names)
-            hint = f" Did you mean {nearest!r}?" if nearest else ""
-            raise ArgumentError(f"{name} has no key {key!r}.{hint} Known: {', '.join(names)}.")
-
-
 def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
     """Raise unless these name a place for a checkpoint, or none and nothing to resume."""
     check_integer("checkpoint_every", every, 1)
@@ -320,9 +310,15 @@ class TrainingConfig:
                     f"optimizer_params contains {key!r}; use the estimator's argument {argument}="
                     " instead."
                 )
-        check_keys(
-            f"optimizer_params of optimizer={self.optimizer!r}", params, OPTIMIZERS[self.optimizer]
-        )
+        names = OPTIMIZERS[self.optimizer]
+        for key in params:
+            if key not in names:
+                nearest = nearest_known(key, names)
+                hint = f" Did you mean {nearest!r}?" if nearest else ""
+                raise ArgumentError(
+                    f"optimizer_params of optimizer={self.optimizer!r} has no key {key!r}.{hint}"
+                    f" Known: {', '.join(names)}."
+                )
 
 
 def count_epochs(config: TrainingConfig, steps_per_epoch: int) -> int:

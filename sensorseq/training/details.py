@@ -365,11 +365,12 @@ class StepDetails:
             loss = self._mean_loss(self._scratch(batch.X, batch.lengths), batch)
             self._rows[-1][_AFTER] = loss
 
-    def fill(self, record: TrainingRecord) -> None:
-        """Write what was measured into `record`."""
-        rows = self._measured()
+    def fill(self, record: TrainingRecord, n_steps: int) -> None:
+        """Write what was measured in the first `n_steps` into `record`; the rest did not count."""
+        n_details = sum(step < n_steps for step in self._steps)
+        rows = self._measured()[:n_details]
         first, second = len(DETAIL_NAMES), len(DETAIL_NAMES) + N_PARTS
-        record.detail_steps = np.array(self._steps, np.int64)
+        record.detail_steps = np.array(self._steps[:n_details], np.int64)
         record.details = {name: rows[:, i] for i, name in enumerate(DETAIL_NAMES)}
         record.time_profile = rows[:, first:second]
         record.hidden_norm = rows[:, second : second + N_PARTS]

@@ -143,15 +143,23 @@ def train_network(
     own : OwnOptimizer, optional
         Replaces the optimizer and the schedule of `config`; only with autograd.
 
-    Returns ------- TrainingResult The module holds the weights of its `best_epoch`, and is in
-    evaluation mode.
+    Returns
+    -------
+    TrainingResult
+        The module holds the weights of its `best_epoch`, and is in evaluation mode.
 
-    Raises ------ ArgumentError If there is nothing to monitor, or the engine does not support the
-    arguments. CheckpointError If the run in the file has another configuration or other data.
-    KeyboardInterrupt If interrupted before the end of the first epoch, or within two seconds of an
-    interrupt of another run in this process. Otherwise the result reports the interrupt. Exception
-    What a callback raised, with a note that names it. The module holds the best weights, and
-    `TrainingJob.run` returns the result with the error in it.
+    Raises
+    ------
+    ArgumentError
+        If there is nothing to monitor, or the engine does not support the arguments.
+    CheckpointError
+        If the run in the file has another configuration or other data.
+    KeyboardInterrupt
+        If interrupted before the end of the first epoch, or within two seconds of an interrupt of
+        another run in this process. Otherwise the result reports the interrupt.
+    Exception
+        What a callback raised, with a note that names it. The module holds the best weights, and
+        `TrainingJob.run` returns the result with the error in it.
     """
     job = TrainingJob(
         module,
@@ -546,9 +554,14 @@ class TrainingRun:
             if is_detail:
                 batch = native.take_batch(steps[0], crop_starts)
                 recorder.begin_step(batch, step, native.named_parameters())
-            options = recorder.native_options
             taken.append(
-                native.take_steps(steps, rates[first:last], crop_starts=crop_starts, **options)
+                native.take_steps(
+                    steps,
+                    rates[first:last],
+                    crop_starts=crop_starts,
+                    detail_every=recorder.detail_every,
+                    margins=recorder.notes_margins,
+                )
             )
             if is_detail:
                 recorder.end_step(native.named_parameters())

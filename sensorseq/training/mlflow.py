@@ -28,9 +28,15 @@ class MLflowLog(EpochLog):
     run_name : str, optional
         Name of the run; by default MLflow generates one.
 
-    Attributes ---------- run_id_ : str Id of the last fit's run.
+    Attributes
+    ----------
+    run_id_ : str
+        Id of the last fit's run.
 
-    Raises ------ EnvironmentProblemError When the fit begins, if mlflow is not installed.
+    Raises
+    ------
+    EnvironmentProblemError
+        When the fit begins, if mlflow is not installed.
     """
 
     def __init__(self, experiment: str | None = None, *, run_name: str | None = None) -> None:

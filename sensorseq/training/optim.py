@@ -48,7 +48,22 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
     return optimizer
 
 
-class Schedule:
+class Stateful:
+    """Something whose state is the attributes named in `_kept`."""
+
+    _kept: tuple[str, ...] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to continue from here."""
+        return {name.removeprefix("_"): getattr(self, name) for name in self._kept}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from where `state_dict` was called."""
+        for name in self._kept:
+            setattr(self, name, state[name.removeprefix("_")])
+
+
+class Schedule(Stateful):
     """The learning rate of each step.
 
     - ``constant``: `learning_rate`.
@@ -63,6 +78,8 @@ class Schedule:
     In the first three, the rate first rises linearly for `warmup_epochs`. `count_epochs` gives the
     length of the run.
     """
+
+    _kept = ("_plateau_scale", "_n_stale")
 
     def __init__(self, config: TrainingConfig, steps_per_epoch: int) -> None:
         self._config = config
@@ -95,14 +112,6 @@ class Schedule:
             self._plateau_scale *= PLATEAU_FACTOR
             self._n_stale = 0
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to continue from here."""
-        return {"plateau_scale": self._plateau_scale, "n_stale": self._n_stale}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from where `state_dict` was called."""
-        self._plateau_scale, self._n_stale = state["plateau_scale"], state["n_stale"]
-
 
 def cosine_between(start: float, end: float, done: float) -> float:
     """Return what half a cosine from `start` to `end` is where a share `done` has passed."""
@@ -126,7 +135,7 @@ def l1_penalty(module: torch.nn.Module) -> Tensor:
     return torch.stack([weight.abs().sum() for weight in weights]).sum()
 
 
-class OwnRates:
+class OwnRates(Stateful):
     """The learning rate of each parameter group in each step, in place of `Schedule`."""
 
     def __init__(
@@ -147,13 +156,6 @@ class OwnRates:
 
     def end_epoch(self, *, improved: bool) -> None:
         """Ignore it: the rates are known beforehand."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over nothing."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -187,11 +187,6 @@ class Recorder:
             self._details.after(parameters)
 
     @property
-    def native_options(self) -> dict[str, Any]:
-        """What `EpochTrainer.run` is asked for beside the steps."""
-        return {"detail_every": self.detail_every, "margins": self.notes_margins}
-
-    @property
     def follows_validation(self) -> bool:
         """Whether `note_validation` has windows to follow."""
         return len(self._val.rows) > 0
@@ -400,8 +395,7 @@ class Recorder:
             duration_s=self.duration_s,
         )
         if self._details is not None:
-            self._details.fill(record)
-            _cut_details(record, int((record.detail_steps < n_all).sum()))
+            self._details.fill(record, n_all)
         return record
 
     @_timed
@@ -485,14 +479,6 @@ class _Followed:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
         into[rows] = _half(values)
-
-
-def _cut_details(record: TrainingRecord, n_details: int) -> None:
-    record.detail_steps = record.detail_steps[:n_details]
-    for series in (record.details, record.tensor_grad_norms):
-        series |= {name: values[:n_details] for name, values in series.items()}
-    record.time_profile = record.time_profile[:n_details]
-    record.hidden_norm = record.hidden_norm[:n_details]
 
 
 def _half(values: NDArray[Any]) -> NDArray[np.float16]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorseq.training.config import TrainingConfig
+from sensorseq.training.optim import Stateful
 
 
 class WeightAverage:
@@ -86,7 +87,7 @@ def float_parts(module: nn.Module) -> list[Tensor]:
     return [*module.parameters(), *buffers]
 
 
-class BestEpoch:
+class BestEpoch(Stateful):
     """Follow the monitored column of the history.
 
     The best epoch is the first with the best value. Patience counts the epochs since a value that
@@ -94,6 +95,8 @@ class BestEpoch:
     is still a gain. Without the monitored column and with ``restore_best=False``, the latest epoch
     is best.
     """
+
+    _kept = ("epoch", "score", "_reference", "_n_stale", "_weights")
 
     def __init__(self, config: TrainingConfig, *, has_validation: bool) -> None:
         self.monitor = config.monitor
@@ -131,22 +134,6 @@ class BestEpoch:
     def restore(self, module: nn.Module) -> None:
         """Put the weights of the best epoch into the module."""
         module.load_state_dict(self._weights)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to continue from here."""
-        return {
-            "epoch": self.epoch,
-            "score": self.score,
-            "reference": self._reference,
-            "n_stale": self._n_stale,
-            "weights": self._weights,
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from where `state_dict` was called."""
-        self.epoch, self.score = state["epoch"], state["score"]
-        self._reference, self._n_stale = state["reference"], state["n_stale"]
-        self._weights = dict(state["weights"])
 
     def load_reference(self, state: Mapping[str, Any]) -> None:
         """Go on waiting for what is better than there, with no epoch of its own yet."""

@@ -83,11 +83,6 @@ class StoredPart:
         return stored if whole else min(stored, int(self.max_timesteps or stored))
 
     @property
-    def is_cropped(self) -> bool:
-        """Whether steps are left out."""
-        return self.n_timesteps < self.samples.n_timesteps
-
-    @property
     def lengths(self) -> NDArray[np.int64]:
         """Valid steps of each window when it is cropped."""
         return np.minimum(self.sequences.lengths, self.n_timesteps)
@@ -224,7 +219,8 @@ class PartReader:
         """Check, pad and scale in one pass, with the same bits; None where that will not do."""
         part = self._part
         scaler = part.scaler
-        if part.is_cropped or isinstance(scaler, KeyedScaler):
+        is_cropped = part.n_timesteps < part.samples.n_timesteps
+        if is_cropped or isinstance(scaler, KeyedScaler):
             return None
         if scaler is None:
             scaler = Scaler.identity(part.samples.n_channels)

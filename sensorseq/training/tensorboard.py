@@ -29,7 +29,10 @@ class TensorBoardLog(EpochLog):
         Name of the run's subfolder. By default each fit uses the next free name of ``fit_1``,
         ``fit_2``, ..., so the folds and candidates of a search appear next to each other.
 
-    Raises ------ EnvironmentProblemError When the fit begins, if tensorboard is not installed.
+    Raises
+    ------
+    EnvironmentProblemError
+        When the fit begins, if tensorboard is not installed.
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, run: str | None = None) -> None:

@@ -55,7 +55,7 @@ def make_details(module, data, **options):
 
 def recorded(details):
     record = TrainingRecord()
-    details.fill(record)
+    details.fill(record, n_steps=10**6)
     return record
 
 
