@@ -170,7 +170,7 @@ class History:
         Raises
         ------
         InputError
-            If a line has more or fewer entries than there are columns, or a column name comes twice.
+            If a line does not have an entry for each column, or a column name comes twice.
         """
         reader = csv.reader(io.StringIO(_read(path), newline=""))
         names = next(reader, [])

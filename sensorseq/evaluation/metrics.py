@@ -145,29 +145,20 @@ def score_predictions(
     total = group_confusion.sum(axis=0)
     weights = resampling_weights(len(group_confusion), n_resamples, seed)
     recordings = _score_recordings(labels, scores, predicted_index, names, ids, group)
-    by_recording = _score_decisions(recordings, group, weights)
     calibration, interval = float("nan"), Interval(float("nan"), float("nan"))
     if are_probabilities(scores):
         calibration, interval, *_ = calibration_error(
             labels, scores, names, groups=group, n_resamples=n_resamples, seed=seed
         )
-    point = scores_of(total)
+    point, drawn = scores_of(total), scores_of(_resampled(group_confusion, weights))
+    found = {name: (float(point[name]), percentile_interval(drawn[name])) for name in METRICS}
+    found |= _score_decisions(recordings, group, weights)
+    found["calibration_error"] = (calibration, interval)
     return Evaluation(
         classes=names,
         confusion_matrix=total,
-        scores={
-            **{name: float(value) for name, value in point.items()},
-            **{name: value for name, (value, _) in by_recording.items()},
-            "calibration_error": calibration,
-        },
-        intervals={
-            **{
-                name: percentile_interval(values)
-                for name, values in scores_of(_resampled(group_confusion, weights)).items()
-            },
-            **{name: interval for name, (_, interval) in by_recording.items()},
-            "calibration_error": interval,
-        },
+        scores={name: value for name, (value, _) in found.items()},
+        intervals={name: interval for name, (_, interval) in found.items()},
         recordings=recordings,
         n_groups=len(group_confusion),
         group_confusion=group_confusion,

@@ -13,6 +13,7 @@ from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.evaluation.evaluate import Comparison, scorer
 from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
 from sensorseq.evaluation.text import (
+    NAMES,
     P_VALUE,
     describe_folds,
     format_interval,
@@ -31,9 +32,7 @@ _MAX_RECORDINGS = 120
 _MAX_CHANNELS = 6
 _MAX_POINTS = 160
 _NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_f1": "macro-F1",
+    **NAMES,
     "majority": "majority class",
     "ridge": "ridge on summary features",
     "gradient_boosting": "gradient boosting on summary features",
@@ -269,18 +268,12 @@ def _choose(
         sure = part.probability[row].max()
         chosen.append((row, f"predicted {predicted[row]}, {sure:.0%} confident"))
     ids, starts = part.windows.recording_id, part.windows.start_s
-    return [
-        (
-            row,
-            (
-                words + ("" if starts is None or ids is not None else f", {starts[row]:.1f} s"),
-                ""
-                if ids is None
-                else f"{ids[row]}" + ("" if starts is None else f", {starts[row]:.1f} s"),
-            ),
-        )
-        for row, words in chosen
-    ]
+    captions = []
+    for row, words in chosen:
+        when = "" if starts is None else f", {starts[row]:.1f} s"
+        lines = (f"{words}{when}", "") if ids is None else (words, f"{ids[row]}{when}")
+        captions.append((row, lines))
+    return captions
 
 
 def _spark(X: NDArray[np.float64], windows: WindowSet, row: int, label: str) -> Markup:

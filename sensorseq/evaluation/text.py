@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sensorseq.evaluation.predict import RecordingPrediction
 
 WIDTH = 80
-_NAMES = {
+NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro-F1",
@@ -126,7 +126,7 @@ def _baselines(comparison: "Comparison") -> str:
         interval = "" if np.isnan(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
         rows.append(
             [
-                _NAMES.get(name, name),
+                NAMES.get(name, name),
                 percent(baseline.scores["accuracy"]),
                 percent(baseline.scores["balanced_accuracy"]),
                 f"{100 * difference.value:+.1f}{interval}",
@@ -140,7 +140,7 @@ def _baselines(comparison: "Comparison") -> str:
 def _scores(evaluation: "Evaluation") -> str:
     rows = [
         [
-            _NAMES[name],
+            NAMES[name],
             percent(evaluation.scores[name]),
             format_interval(evaluation.intervals[name]),
         ]

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -149,13 +148,12 @@ def find_best_epoch(history: Iterable[Mapping[str, Any]], config: TrainingConfig
 
 def describe_config(config: TrainingConfig) -> dict[str, Any]:
     """Return the arguments as numbers and texts, which any log can hold."""
-    named = ((field.name, getattr(config, field.name)) for field in fields(config))
     return {
         # the address in a function's own text would differ from run to run
         name: value
         if isinstance(value, bool | int | float | str)
         else str(getattr(value, "__qualname__", value) if callable(value) else value)
-        for name, value in named
+        for name, value in vars(config).items()
     }
 
 

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -55,7 +54,7 @@ def make_identity(job: "TrainingJob", engine: str) -> dict[str, dict[str, Any]]:
     """
     module, config, seed = job.module, job.config, job.seed
     device = next(module.parameters()).device
-    named = {field.name: getattr(config, field.name) for field in fields(config)}
+    named = dict(vars(config))
     named |= {name: getattr(module, name) for name in ARCHITECTURE if hasattr(module, name)}
     data = {f"training {part}": value for part, value in job.train.digests().items()}
     if job.validation is not None:

@@ -95,17 +95,14 @@ class _Member:
 
     def evaluated_with(self, data: TrainingData) -> Hashable:
         """Return what models evaluated together agree in: the windows, or that they stack."""
-        stacks = data.lengths is None and len(data) <= EVALUATION_BATCH
-        stacks = stacks and data.X.nbytes <= STACKED_BYTES
-        return data.X.shape[1:] if stacks else _ids(data), self.job.config.label_smoothing
+        is_small = len(data) <= EVALUATION_BATCH and data.X.nbytes <= STACKED_BYTES
+        kind = data.X.shape[1:] if is_small and data.lengths is None else _ids(data)
+        return kind, self.job.config.label_smoothing
 
     @property
     def step_products(self) -> float:
         """Multiplications of one step, forward and backward."""
-        network = self.network
-        width = network.hidden_size * network.n_directions
-        inputs = network.input_size + (network.num_layers - 1) * width
-        products = 4 * width * (inputs + network.num_layers * network.hidden_size)
+        products = sum(p.numel() for p in self.module.lstm.parameters() if p.ndim == 2)
         config = self.job.config
         n_drawn = config.windows_per_epoch or len(self.train)
         batch = min(config.batch_size or math.inf, n_drawn)
