@@ -8,6 +8,7 @@ import pytest
 import torch
 from fits import without_time
 
+import sensorseq.training.native as native
 import sensorseq.training.side_by_side as side_by_side
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
@@ -306,7 +307,7 @@ def test_runs_in_portions_get_the_same_bits(monkeypatch):
 def test_windows_that_runs_share_are_stored_once():
     data, validation = make_data(1), make_data(2, 11)
     stored = []
-    original = side_by_side.EpochTrainer
+    original = native.EpochTrainer
 
     class Watched(original):
         def __init__(self, network, parameters, x, *rest, **options):
@@ -314,7 +315,7 @@ def test_windows_that_runs_share_are_stored_once():
             super().__init__(network, parameters, x, *rest, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(side_by_side, "EpochTrainer", Watched)
+        patch.setattr(native, "EpochTrainer", Watched)
         train_side_by_side([make_job(i, data, validation) for i in range(3)])
         train_side_by_side([make_job(i, [data, make_data(3)][i > 0], validation) for i in (0, 1)])
     (n_first, first), (n_second, second) = stored
