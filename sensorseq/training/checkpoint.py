@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -184,18 +185,19 @@ class _State(NamedTuple):
     arrays: dict[str, NDArray[Any]]
     plain: Any
     rows: list[dict[str, Any]]  # of the history, those since the state written before
+    last: bool
 
 
 class Checkpoint:
     """Write a run to a file, and resume from it.
 
     The file is replaced as a whole after every `every`-th epoch and after the last one, so a killed
-    process leaves the last complete file. A thread writes it during the next epoch and is never
-    more than one epoch behind. If a run ends early (Ctrl-C, a callback, an error), its last
-    finished epoch is written. A resumed run is bit for bit the same as an uninterrupted one, except
-    for `duration_s`. A checkpoint with other `arguments` is rejected; a new run overwrites a
-    checkpoint of this name, but no other file. The file has about four times the size of the
-    network, plus some bytes per epoch for each window that is followed.
+    process leaves the last complete file. A thread writes it while the next epochs are trained; of
+    epochs shorter than a write, the newest is written. If a run ends early (Ctrl-C, a callback, an
+    error), its last finished epoch is written. A resumed run is bit for bit the same as an
+    uninterrupted one, except for `duration_s`. A checkpoint with other `arguments` is rejected; a
+    new run overwrites a checkpoint of this name, but no other file. The file has about four times
+    the size of the network, plus some bytes per epoch for each window that is followed.
     """
 
     def __init__(
@@ -215,6 +217,8 @@ class Checkpoint:
         self._rows = bytearray()  # the history as it is written, a line of JSON for each epoch
         self._n_rows = 0  # that were taken in
         self._pending: _State | None = None
+        self._lock = Lock()
+        self._waiting: _State | None = None  # the newest that is to be written
         self._writing: Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, "checkpoint")  # no thread before there is work
         self._file: CheckpointFile | None = None
@@ -253,19 +257,26 @@ class Checkpoint:
     def keep(self, run: Any, *, last: bool) -> None:
         """Take in the state of a run after an epoch; write it when it is time, or the last.
 
-        It is written during the next epoch; this returns when the write before is complete.
+        A thread writes it. A state that still waits for the write before is replaced by this one.
         """
         arrays, plain = pack_state(run.state_dict())
         n_epochs = len(run.history)
         rows = [] if self._pending is None else self._pending.rows
         rows += [run.history[i] for i in range(self._n_rows, n_epochs)]
         self._n_rows = n_epochs
-        state, self._pending = _State(arrays, plain, rows), None
-        if last or n_epochs % self._every == 0:
-            self._wait()
-            self._writing = self._writer.submit(self._write, state, last)
-        else:
+        state, self._pending = _State(arrays, plain, rows, last), None
+        if not last and n_epochs % self._every:
             self._pending = state
+            return
+        writing = self._writing
+        if writing is not None and writing.done():
+            self._wait()  # it failed: raises
+        with self._lock:
+            if self._waiting is not None:
+                state = state._replace(rows=self._waiting.rows + state.rows)
+            self._waiting = state
+            if self._writing is None:
+                self._writing = self._writer.submit(self._write_newest)
 
     def close(self) -> None:
         """Write what is not written yet, and remove what was only of use on the way."""
@@ -277,24 +288,37 @@ class Checkpoint:
             finally:
                 self._writer.shutdown()
             if self._pending is not None:
-                self._write(self._pending, last=True)
+                self._write(self._pending._replace(last=True))
         finally:
             self._pending = None
             self._file.close()
 
     def _wait(self) -> None:
-        writing, self._writing = self._writing, None
+        """Wait until nothing waits to be written; raise what went wrong with it."""
+        writing = self._writing
         if writing is not None:
-            writing.result()
+            try:
+                writing.result()
+            finally:
+                self._writing = None
 
-    def _write(self, state: "_State", last: bool) -> None:
+    def _write_newest(self) -> None:
+        while True:
+            with self._lock:
+                state, self._waiting = self._waiting, None
+                if state is None:
+                    self._writing = None
+                    return
+            self._write(state)
+
+    def _write(self, state: "_State") -> None:
         assert self._file is not None
         plain = json.dumps(state.plain)
         description = f'{{"identity":{self._identity_text},"state":{plain}}}'
         for row in state.rows:
             self._rows += json.dumps(row).encode() + b"\n"
         history = np.frombuffer(bytes(self._rows), np.uint8)
-        self._file.write(lay_out({**state.arrays, _HISTORY: history}, description), last=last)
+        self._file.write(lay_out({**state.arrays, _HISTORY: history}, description), last=state.last)
 
     @property
     def _description(self) -> Any:

@@ -58,7 +58,8 @@ class _Epoch:
     n_steps: list[int] = field(default_factory=list)
     steps: list[NDArray[np.float64]] = field(default_factory=list)  # (S, len(STEP_NAMES)) each
     class_counts: list[NDArray[np.int32]] = field(default_factory=list)  # (S, K) each
-    fixed: list[tuple[float, float]] = field(default_factory=list)  # loss and score
+    fixed: list[NDArray[np.float64]] = field(default_factory=list)  # loss and score, (1, 2) each
+    # of the windows that are followed, (1, n) each
     val_predicted: list[NDArray[np.uint16]] = field(default_factory=list)
     val_margin: list[NDArray[np.float16]] = field(default_factory=list)
     train_margin: list[NDArray[np.float16]] = field(default_factory=list)
@@ -138,7 +139,7 @@ class Recorder:
     def _new_epoch(self) -> _Epoch:
         epoch = _Epoch()
         if len(self._train.rows):
-            epoch.train_margin = [np.full(len(self._train.rows), np.nan, np.float16)]
+            epoch.train_margin = [np.full((1, len(self._train.rows)), np.nan, np.float16)]
         return epoch
 
     def measures(self, step: int) -> bool:
@@ -267,7 +268,7 @@ class Recorder:
         counts = np.bincount(cells, minlength=len(sizes) * n_classes)
         now.class_counts.append(counts.reshape(-1, n_classes).astype(np.int32))
         if self.notes_margins and margins is not None:
-            self._train.put(now.train_margin[0], rows, margins[: len(rows)])
+            self._train.put(now.train_margin[0][0], rows, margins[: len(rows)])
 
     def _classes_of(self, data: TrainingData) -> NDArray[np.int64]:
         if self.notes_margins:
@@ -279,8 +280,8 @@ class Recorder:
         """Take in the outputs (n, K) for the validation windows, one batch after the other."""
         joined = outputs[0] if len(outputs) == 1 else torch.cat(list(outputs))
         followed = self._val.of(joined.cpu().numpy())
-        self._now.val_predicted = [followed.argmax(axis=1).astype(np.uint16)]
-        self._now.val_margin = [_half(margins_of(followed, self._val.target))]
+        self._now.val_predicted = [followed.argmax(axis=1).astype(np.uint16)[np.newaxis]]
+        self._now.val_margin = [_half(margins_of(followed, self._val.target))[np.newaxis]]
 
     @_timed
     def measure_fixed(self, module: nn.Module) -> None:
@@ -290,7 +291,7 @@ class Recorder:
 
     def note_fixed(self, loss: float, score: float) -> None:
         """Take in loss and score of the fixed subset."""
-        self._now.fixed = [(loss, score)]
+        self._now.fixed = [np.array([[loss, score]])]
 
     @_timed
     def end_epoch(self, weights: Weights) -> None:
@@ -322,7 +323,7 @@ class Recorder:
         arrays = {name: torch.from_numpy(array) for name, array in self._joined().items()}
         details = {} if self._details is None else self._details.state_dict()
         return arrays | {
-            "n_steps": list(self._done.n_steps),
+            "n_steps": torch.tensor(self._done.n_steps),
             "average": self._average,
             "details": {name: torch.from_numpy(part) for name, part in details.items()},
         }
@@ -340,27 +341,31 @@ class Recorder:
             self._details.load_state_dict(details)
         arrays = {name: part.numpy() for name, part in state.items() if isinstance(part, Tensor)}
         self._done = _Epoch(
-            list(state["n_steps"]),
-            [arrays["steps"]],
-            [arrays["class_counts"]] if "class_counts" in arrays else [],
-            [(loss, score) for loss, score in arrays["fixed"].tolist()],
-            list(arrays["val_predicted"]),
-            list(arrays["val_margin"]),
-            list(arrays["train_margin"]),
+            [int(n) for n in state["n_steps"]],
+            **{name: [arrays[name]] for name in self._widths() if name in arrays},
         )
 
-    def _joined(self) -> dict[str, NDArray[Any]]:
-        done, n_epochs = self._done, len(self._done.n_steps)
-        arrays: dict[str, NDArray[Any]] = {
-            "steps": np.concatenate([np.zeros((0, len(STEP_NAMES))), *done.steps]),
-            "fixed": np.array(done.fixed, np.float64).reshape(-1, 2),
-            "val_predicted": _stacked(done.val_predicted, n_epochs, np.uint16),
-            "val_margin": _stacked(done.val_margin, n_epochs, np.float16),
-            "train_margin": _stacked(done.train_margin, n_epochs, np.float16),
+    def _widths(self) -> dict[str, tuple[int, Any]]:
+        """Return how many columns each part of the record has at least, and its dtype."""
+        return {
+            "steps": (len(STEP_NAMES), np.float64),
+            "fixed": (2, np.float64),
+            "val_predicted": (0, np.uint16),
+            "val_margin": (0, np.float16),
+            "train_margin": (0, np.float16),
+            **({"class_counts": (self._n_classes, np.int32)} if self._n_classes else {}),
         }
-        if self._n_classes:
-            none = np.zeros((0, self._n_classes), np.int32)
-            arrays["class_counts"] = np.concatenate([none, *done.class_counts])
+
+    def _joined(self) -> dict[str, NDArray[Any]]:
+        """Join what was noted of all epochs, so that the next call has few parts to join."""
+        arrays = {}
+        for name, (width, dtype) in self._widths().items():
+            parts = getattr(self._done, name)
+            n_rows = 0 if width else len(self._done.n_steps)  # one for each epoch
+            joined = np.concatenate(parts) if parts else np.zeros((n_rows, width), dtype)
+            if parts:
+                parts[:] = [joined]
+            arrays[name] = joined
         return arrays
 
     def finish(self, module: nn.Module, n_epochs: int) -> TrainingRecord | None:
@@ -496,10 +501,6 @@ def _variances(losses: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray
     with np.errstate(invalid="ignore"):  # of losses that are not finite: NaN says it
         mean = np.add.reduceat(losses, starts) / sizes
         return np.asarray(np.add.reduceat((losses - np.repeat(mean, sizes)) ** 2, starts) / sizes)
-
-
-def _stacked(rows: list[NDArray[Any]], n_epochs: int, dtype: Any) -> NDArray[Any]:
-    return np.stack(rows) if rows else np.zeros((n_epochs, 0), dtype)
 
 
 def _copied(state: Any) -> Any:

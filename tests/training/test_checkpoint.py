@@ -3,7 +3,9 @@
 import copy
 import json
 import math
+import threading
 import warnings
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -324,6 +326,29 @@ def epochs_in(path):
     return len(read_checkpoint(path)[0]["history"].tobytes().splitlines())
 
 
+def test_of_states_that_wait_the_newest_is_written(tmp_path, monkeypatch):
+    path, states = tmp_path / "run", []
+    checkpoint, may_write = Checkpoint(path), threading.Event()
+    write = checkpoint._write
+
+    def write_later(state):
+        assert may_write.wait(60)
+        states.append(len(state.rows))
+        write(state)
+
+    class Release:
+        def on_epoch_end(self, module, history):
+            if len(history) == 6:  # the first five were kept while nothing was written
+                may_write.set()
+                checkpoint._wait()
+                assert epochs_in(path) == 5
+
+    monkeypatch.setattr(checkpoint, "_write", write_later)
+    train(checkpoint, callbacks=[Release()])
+    assert states[:2] == [1, 4]
+    assert sum(states) == epochs_in(path) == N_EPOCHS
+
+
 @pytest.mark.parametrize("every", [1, 2, 4, 100])
 def test_a_checkpoint_is_written_after_each_kth_epoch_and_the_last(tmp_path, every):
     checkpoint = Checkpoint(tmp_path / "run", every=every)
@@ -520,6 +545,8 @@ def test_whatever_fails_in_writing_leaves_the_checkpoint_before(tmp_path, monkey
                 checkpoint._wait()
                 states.append(path.read_bytes())
                 monkeypatch.setattr(*where, fail)
+            elif len(history) > 4:
+                futures.wait([checkpoint._writing], timeout=60)  # the next state finds it failed
 
     def fail(*_):
         raise error("no space left")
