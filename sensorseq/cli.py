@@ -26,14 +26,13 @@ from sensorseq.errors import (
     InputError,
     SensorseqError,
     check_choice,
-    nearest_known,
+    did_you_mean,
     writing,
 )
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, split_names
 
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
-    from sensorseq.evaluation.baselines import Alternative
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
@@ -77,9 +76,17 @@ Files = Annotated[list[str] | None, _flag("files")]
 Pair = Annotated[str | None, _flag("pair")]
 Exclude = Annotated[list[str] | None, _flag("exclude")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file written by train.")]
+Prepared = Annotated[Path, typer.Argument(metavar="H5", help="File written by prepare.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any argument of SensorLSTMClassifier, value as in TOML; repeatable.",
+    ),
+]
 Report = Annotated[
-    Path | None,
-    typer.Option("--report", metavar="HTML", help="Also write an HTML report, readable offline."),
+    Path | None, typer.Option(metavar="HTML", help="Also write an HTML report, readable offline.")
 ]
 
 
@@ -128,8 +135,7 @@ def _example(*lines: str) -> str:
 def simulate(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder to create.")],
     surfaces: Annotated[
-        list[str] | None,
-        typer.Option("--surfaces", metavar="NAME,...", help="Surfaces [default: all six]."),
+        list[str] | None, typer.Option(metavar="NAME,...", help="Surfaces [default: all six].")
     ] = None,
     robots: Annotated[int, typer.Option(min=1, help="Number of robots; each is a group.")] = 4,
     recordings: Annotated[int, typer.Option(min=1, help="Per robot and surface.")] = 2,
@@ -167,8 +173,7 @@ def inspect(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH",
-            help="Recording, folder or manifest; with --leakage, a prepared file.",
+            metavar="PATH", help="Recording, folder or manifest; with --leakage, a prepared file."
         ),
     ],
     files: Files = None,
@@ -176,8 +181,7 @@ def inspect(
     time_column: TimeColumn = None,
     exclude: Exclude = None,
     leakage: Annotated[
-        bool,
-        typer.Option("--leakage", help="Check a prepared file for leakage between its parts."),
+        bool, typer.Option("--leakage", help="Check a prepared file for leakage between its parts.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -190,15 +194,16 @@ def inspect(
     overlap. Exit code 10 if they do. Also lists what is wrong with the data of training and
     validation: constant channels, wrong labels of identical windows, padding and others.
     """
+    selected: dict[str, Any] = {"files": files, "pair": pair, "time_column": time_column}
     if leakage:
         from sensorseq.evaluation.inspect import inspect_data, inspect_leakage
         from sensorseq.evaluation.text import wrapped
 
-        unused = {"--files": files, "--pair": pair, "--time-column": time_column}
-        for option, value in {**unused, "--exclude": exclude}.items():
+        for name, value in {**selected, "exclude": exclude}.items():
             if value:
                 raise ArgumentError(
-                    f"{option} selects recordings and has no use with --leakage; remove it."
+                    f"{OPTIONS[name].flag} selects recordings and has no use with --leakage;"
+                    " remove it."
                 )
         report, data = inspect_leakage(path), inspect_data(path)
         shown = "\n".join([str(report), *(wrapped(f"data: {finding}") for finding in data)])
@@ -209,14 +214,8 @@ def inspect(
     from sensorseq.evaluation.inspect import format_recordings, inspect_recordings
 
     with _progress("reading", quiet=quiet) as advance:
-        found = inspect_recordings(
-            path,
-            files=files,
-            pair=pair,
-            time_column=time_column,
-            exclude=split_names(exclude) or (),
-            progress=advance,
-        )
+        left_out = split_names(exclude) or ()
+        found = inspect_recordings(path, **selected, exclude=left_out, progress=advance)
     _say(found, format_recordings(found), as_json)
     if found["n_errors"]:
         raise typer.Exit(BAD_INPUT)
@@ -239,17 +238,12 @@ def prepare(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="H5", help="File to write.")],
     config: Annotated[
         Path | None,
-        typer.Option(
-            "--config", metavar="TOML", help="Configuration file; options here override it."
-        ),
+        typer.Option(metavar="TOML", help="Configuration file; options here override it."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of processes.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     on_error: Annotated[
-        str,
-        typer.Option(
-            "--on-error", metavar="skip|stop", help="What to do with an unusable recording."
-        ),
+        str, typer.Option(metavar="skip|stop", help="What to do with an unusable recording.")
     ] = "stop",
     as_json: Json = False,
     quiet: Quiet = False,
@@ -299,36 +293,20 @@ def prepare(
     )
 )
 def train(
-    windows: Annotated[Path, typer.Argument(metavar="H5", help="File written by prepare.")],
+    windows: Prepared,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="File to write.")],
     kind: Annotated[
         Kind, typer.Option("--model", help="The network, or its blend with boosted trees.")
     ] = Kind.lstm,
-    hidden_size: Annotated[int | None, typer.Option("--hidden-size", help="LSTM units.")] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", help="Peak learning rate.")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Windows per step.")
-    ] = None,
-    max_epochs: Annotated[
-        int | None, typer.Option("--max-epochs", help="Largest number of epochs.")
-    ] = None,
+    hidden_size: Annotated[int | None, typer.Option(help="LSTM units.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows per step.")] = None,
+    max_epochs: Annotated[int | None, typer.Option(help="Largest number of epochs.")] = None,
     patience: Annotated[
-        int | None,
-        typer.Option("--patience", help="Stop after this many epochs without improvement."),
+        int | None, typer.Option(help="Stop after this many epochs without improvement.")
     ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, help="The same seed gives the same model.")
-    ] = 0,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Any argument of SensorLSTMClassifier, value as in TOML; repeatable.",
-        ),
-    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
+    settings: Settings = None,
     compare: Annotated[
         bool,
         typer.Option(
@@ -353,16 +331,13 @@ def train(
         "batch_size": batch_size,
         "max_epochs": max_epochs,
         "patience": patience,
+        "early_stopping": None if patience is None else True,
     }
-    given: dict[str, Any] = {k: value for k, value in arguments.items() if value is not None}
-    if patience is not None:
-        given["early_stopping"] = True
     from sensorseq.estimator import SensorBlendClassifier, SensorLSTMClassifier
 
-    given |= _read_settings(settings or [], SensorLSTMClassifier().get_params())
-    typed = dict(given)
-    if "scale" not in given and (scaling := _prepared_scale(windows)) is not None:
-        given["scale"] = scaling
+    typed = {name: value for name, value in arguments.items() if value is not None}
+    typed |= _read_settings(settings)
+    given = _with_scale(typed, windows)
     if isinstance(checkpoint := given.get("checkpoint"), str):
         for written in (output, *(() if report is None else (report,))):
             if written.absolute() == Path(checkpoint).absolute():
@@ -407,21 +382,22 @@ def train(
     }
     better = None
     if compare and kind is Kind.lstm and given.get("features", "auto") == "auto":
-        better = _try_boosting(model, windows)
+        if model.features_.n_folds > 1:
+            from sensorseq.evaluation.baselines import try_boosting
+            from sensorseq.storage.prepared import read_windows
+
+            better = try_boosting(model, read_windows(windows))
         result["boosting"] = None if better is None else better._asdict()
     page = str(report) if report is not None else _page_command(output)
-    lines = [
-        write_report(verdict, again, page),
-        "",
-        *_describe_fit(model),
-        f"model written to {output}",
-    ]
+    lines = [write_report(verdict, again, page), "", *_describe_fit(model)]
+    lines.append(f"model written to {output}")
     if better is not None and better.is_better:
-        lines += [
-            "",
-            *_describe_better(better),
-            f"  sensorseq train {windows} -o {output} --model blend",
-        ]
+        words = (
+            f"Boosting on summary features is better here: {100 * better.boosting:.1f} % of windows"
+            f" left out, this model {100 * better.model:.1f} %. To use both:"
+        )
+        command = f"  sensorseq train {windows} -o {output} --model blend"
+        lines += ["", *textwrap.wrap(words, 80), command]
     if report is not None:
         lines.append(f"report written to {report}")
     _say(result, "\n".join(lines), as_json)
@@ -435,10 +411,9 @@ def train(
 )
 def evaluate(
     model_file: ModelFile,
-    windows: Annotated[Path, typer.Argument(metavar="H5", help="File written by prepare.")],
+    windows: Prepared,
     folds: Annotated[
-        int | None,
-        typer.Option("--folds", min=2, help="Cross-validate: retrain on folds of whole groups."),
+        int | None, typer.Option(min=2, help="Cross-validate: retrain on folds of whole groups.")
     ] = None,
     baselines: Annotated[
         bool,
@@ -447,7 +422,7 @@ def evaluate(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also score recordings seen in training.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of folds and intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of folds and intervals.")] = 0,
     report: Report = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -471,19 +446,13 @@ def evaluate(
         def say(words: str) -> None:
             advance(0, 0, words)
 
+        given: dict[str, Any] = {"baselines": compared, "seed": seed, "progress": say}
         if folds is None:
             comparison = evaluate_test(
-                model,
-                read_windows(windows),
-                baselines=compared,
-                include_seen=include_seen,
-                seed=seed,
-                progress=say,
+                model, read_windows(windows), include_seen=include_seen, **given
             )
         else:
-            comparison = evaluate_folds(
-                model, read_windows(windows), folds, baselines=compared, seed=seed, progress=say
-            )
+            comparison = evaluate_folds(model, read_windows(windows), folds, **given)
     if report is not None:
         _write_page(
             report,
@@ -512,9 +481,7 @@ def predict(
     time_column: Annotated[
         str | None,
         typer.Option(
-            "--time-column",
-            metavar="NAME",
-            help="Column of time stamps in seconds [default: as in training].",
+            metavar="NAME", help="Column of time stamps in seconds [default: as in training]."
         ),
     ] = None,
     every_window: Annotated[
@@ -558,32 +525,26 @@ def diagnose(
         ),
     ],
     n_val: Annotated[
-        int | None, typer.Option("--n-val", help="Number of independent validation windows.")
+        int | None, typer.Option(help="Number of independent validation windows.")
     ] = None,
-    n_train: Annotated[
-        int | None, typer.Option("--n-train", help="Number of training windows.")
-    ] = None,
-    n_classes: Annotated[int | None, typer.Option("--n-classes", help="Number of classes.")] = None,
+    n_train: Annotated[int | None, typer.Option(help="Number of training windows.")] = None,
+    n_classes: Annotated[int | None, typer.Option(help="Number of classes.")] = None,
     best_epoch: Annotated[
-        int | None,
-        typer.Option("--best-epoch", help="Epoch whose weights were kept, counted from 1."),
+        int | None, typer.Option(help="Epoch whose weights were kept, counted from 1.")
     ] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(
-            "--column",
             metavar="ROLE=NAME",
             help="Which column is loss, val_accuracy, ...; NAME none ignores a role; repeatable.",
         ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="HTML", help="Also write an HTML report.")
+        Path | None, typer.Option(metavar="HTML", help="Also write an HTML report.")
     ] = None,
     fail_on: Annotated[
         str | None,
-        typer.Option(
-            "--fail-on", metavar="mild|strong", help="Exit with code 10 at this severity or worse."
-        ),
+        typer.Option(metavar="mild|strong", help="Exit with code 10 at this severity or worse."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -599,10 +560,16 @@ def diagnose(
         check_choice("--fail-on", fail_on, ("mild", "strong"))
     if html is not None:
         _check_output(html, path)
+    counts: dict[str, Any] = {
+        "n_val": n_val,
+        "n_train": n_train,
+        "n_classes": n_classes,
+        "best_epoch": best_epoch,
+    }
     if _is_model(path):
-        counts = {"--n-val": n_val, "--n-train": n_train, "--n-classes": n_classes}
-        for option, value in {**counts, "--best-epoch": best_epoch, "--column": column}.items():
+        for name, value in {**counts, "column": column}.items():
             if value is not None:
+                option = "--" + name.replace("_", "-")
                 raise ArgumentError(
                     f"{option} is for logs, and {path} is a model that stores it; remove {option}."
                 )
@@ -610,14 +577,8 @@ def diagnose(
     else:
         from sensorseq.fluctuation.report.report import FluctuationReport
 
-        report = FluctuationReport.from_history(
-            path,
-            n_val,
-            n_train=n_train,
-            n_classes=n_classes,
-            best_epoch=best_epoch,
-            columns=_read_columns(column),
-        )
+        columns = _read_columns(column)
+        report = FluctuationReport.from_history(path, **counts, columns=columns)
         if not quiet:
             pairs = ", ".join(f"{ours} <- {own}" for ours, own in report.columns_read.items())
             print(textwrap.fill(f"read: {pairs}", 80, subsequent_indent="  "), file=sys.stderr)
@@ -648,17 +609,8 @@ def doctor(
             metavar="[H5]", help="File written by prepare [default: synthetic signals]."
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Any argument of SensorLSTMClassifier, value as in TOML; repeatable.",
-        ),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, help="The same seed gives the same checks.")
-    ] = 0,
+    settings: Settings = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same checks.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Tell a bug from a hard problem by short test trainings.
@@ -669,17 +621,15 @@ def doctor(
     from sensorseq.doctor import check_training, plant_windows
     from sensorseq.estimator import SensorLSTMClassifier
 
-    given = _read_settings(settings or [], SensorLSTMClassifier().get_params())
+    given = _read_settings(settings)
     if windows is None:
         X, y, groups = plant_windows(seed)
-        diagnosis = check_training(
-            SensorLSTMClassifier(**given), X, y, groups=groups, random_state=seed
-        )
+        model = SensorLSTMClassifier(**given)
+        diagnosis = check_training(model, X, y, groups=groups, random_state=seed)
     else:
-        if "scale" not in given and (scaling := _prepared_scale(windows)) is not None:
-            given["scale"] = scaling
+        model = SensorLSTMClassifier(**_with_scale(given, windows))
         with _naming(windows):
-            diagnosis = check_training(SensorLSTMClassifier(**given), windows, random_state=seed)
+            diagnosis = check_training(model, windows, random_state=seed)
     _say(diagnosis.to_dict(), str(diagnosis), as_json)
     if not diagnosis.passed:
         raise typer.Exit(GATE)
@@ -688,13 +638,10 @@ def doctor(
 @app.command(epilog=_example("sensorseq bench"))
 def bench(
     against: Annotated[
-        str,
-        typer.Option(
-            "--against", metavar="torch|cudnn", help="torch on the CPU, or cuDNN on a GPU."
-        ),
+        str, typer.Option(metavar="torch|cudnn", help="torch on the CPU, or cuDNN on a GPU.")
     ] = "torch",
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads [default: torch's].")
+        int | None, typer.Option(min=1, help="CPU threads [default: torch's].")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -706,20 +653,14 @@ def bench(
     GPU, in the same precision.
     """
     check_choice("--against", against, ("torch", "cudnn"))
-    if against == "cudnn":
-        if threads is not None:
-            raise ArgumentError("--threads is for the CPU; remove it with --against cudnn.")
-        from sensorseq import benchmark_cuda
-
-        with _progress("measuring", quiet=quiet) as advance:
-            result = benchmark_cuda.run_short(progress=advance)
-        _say(result, benchmark_cuda.format_short(result), as_json)
-        return
-    from sensorseq.benchmark import format_short, run_short
-
+    options: dict[str, Any] = {} if against == "cudnn" else {"threads": threads}
+    if against == "cudnn" and threads is not None:
+        raise ArgumentError("--threads is for the CPU; remove it with --against cudnn.")
+    name = "sensorseq.benchmark_cuda" if against == "cudnn" else "sensorseq.benchmark"
+    benchmark = importlib.import_module(name)
     with _progress("measuring", quiet=quiet) as advance:
-        result = run_short(threads=threads, progress=advance)
-    _say(result, format_short(result), as_json)
+        result = benchmark.run_short(progress=advance, **options)
+    _say(result, benchmark.format_short(result), as_json)
 
 
 @app.command(epilog=_example("sensorseq info terrain.safetensors", "sensorseq info"))
@@ -733,19 +674,14 @@ def info(
     as_json: Json = False,
 ) -> None:
     """Describe a model, a prepared file, or this installation."""
-    from sensorseq.evaluation.inspect import (
-        describe_file,
-        describe_installation,
-        format_file,
-        format_installation,
-    )
+    from sensorseq.evaluation import inspect as described
 
     if path is not None:
-        found = describe_file(path)
-        _say(found, format_file(found), as_json)
+        found = described.describe_file(path)
+        _say(found, described.format_file(found), as_json)
         return
-    installed = describe_installation()
-    _say(installed, format_installation(installed), as_json)
+    installed = described.describe_installation()
+    _say(installed, described.format_installation(installed), as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -781,12 +717,10 @@ def run(arguments: Sequence[str]) -> int:
             return _fail(error, USAGE)
         except EnvironmentProblemError as error:
             return _fail(error, ENVIRONMENT)
-        except SensorseqError as error:
-            return _fail(error, BAD_INPUT)
         except BrokenPipeError:  # the reader of stdout has left, as in `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return OK
-        except OSError as error:
+        except (SensorseqError, OSError) as error:
             return _fail(error, BAD_INPUT)
     return code if isinstance(code, int) else OK
 
@@ -844,16 +778,18 @@ def _progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
         yield advance
 
 
-def _read_settings(settings: Sequence[str], known: Mapping[str, Any]) -> dict[str, Any]:
+def _read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
     """Read ``name=value`` with values as in TOML; a bare word is text, none is None."""
+    from sensorseq.estimator import SensorLSTMClassifier
+
+    known = SensorLSTMClassifier().get_params()
     read: dict[str, Any] = {}
-    for setting in settings:
+    for setting in settings or ():
         name, equals, text = (part.strip() for part in setting.partition("="))
         if not equals or not text:
             raise ArgumentError(f"--set {setting}: give NAME=VALUE, such as dropout=0.3.")
         if name not in known:
-            nearest = nearest_known(name, known)
-            hint = f" Did you mean {nearest}?" if nearest else ""
+            hint = did_you_mean(name, known, "{}")
             raise ArgumentError(
                 f"--set {setting}: SensorLSTMClassifier has no argument {name}.{hint}"
             )
@@ -885,12 +821,15 @@ def _is_model(path: Path) -> bool:
     return path.suffix == ".safetensors" or (head[7:8] == b"\0" and head[8:] == b'{"')
 
 
-def _prepared_scale(path: Path) -> str | None:
-    """Return the kind of scaling that a prepared file was made for."""
+def _with_scale(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return arguments with the kind of scaling that a prepared file was made for."""
     from sensorseq.storage.prepared import PreparedFile
 
+    if "scale" in given:
+        return dict(given)
     with PreparedFile(path) as file:
-        return PreparationOptions.recorded(file.columns.provenance).scale
+        scale = PreparationOptions.recorded(file.columns.provenance).scale
+    return {**given, **({} if scale is None else {"scale": scale})}
 
 
 def _load(path: Path) -> "SensorLSTMClassifier":
@@ -941,21 +880,6 @@ def _describe_fit(model: "SensorLSTMClassifier") -> list[str]:
             else "After that, the network was trained again on all windows but those for test."
         )
     return [*textwrap.wrap(" ".join(said), 80), ""] if said else []
-
-
-def _describe_better(found: "Alternative") -> list[str]:
-    return textwrap.wrap(
-        f"Boosting on summary features is better here: {100 * found.boosting:.1f} % of windows"
-        f" left out, this model {100 * found.model:.1f} %. To use both:",
-        80,
-    )
-
-
-def _try_boosting(model: "SensorLSTMClassifier", path: Path) -> "Alternative | None":
-    from sensorseq.evaluation.baselines import try_boosting
-    from sensorseq.storage.prepared import read_windows
-
-    return try_boosting(model, read_windows(path)) if model.features_.n_folds > 1 else None
 
 
 @contextmanager

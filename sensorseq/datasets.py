@@ -5,11 +5,12 @@ import gzip
 import importlib.resources
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.resources.abc import Traversable
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,11 +53,6 @@ def load_surfaces() -> list[Recording]:
         ``current_a`` in A.
         ``attributes["simulated"]`` is True.
 
-    Raises
-    ------
-    EnvironmentProblemError
-        If the installation lacks the files.
-
     Examples
     --------
     >>> recordings = load_surfaces()
@@ -96,36 +92,15 @@ def write_surfaces(folder: str | PathLike[str], *, only: str | None = None) -> l
     -------
     list of Path
         The files written, in the manifest's order.
-
-    Raises
-    ------
-    ArgumentError
-        If `only` is not one of the recordings.
     """
-    root = Path(folder) / "surfaces"
-    plan = [entry for entry in _plan() if only in (None, entry[0])]
+    plan = [
+        entry
+        for entry in _plan(SURFACES, _SEED, _N_ROBOTS, _N_RECORDINGS)
+        if only in (None, entry.recording_id)
+    ]
     if not plan:
         raise ArgumentError(f"only={only!r} is not one of the embedded recordings.")
-    recordings = simulate_recordings(
-        [surface for _, surface, _, _, _ in plan],
-        [robot for _, _, robot, _, _ in plan],
-        _DURATION_S,
-        random_states=[state for _, _, _, state, _ in plan],
-        recording_ids=[recording_id for recording_id, _, _, _, _ in plan],
-    )
-    written = []
-    for recording, (_, surface, _, _, name) in zip(recordings, plan, strict=True):
-        file = root / surface / f"{name}.csv.gz"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(_compressed_csv(recording))
-        written.append(file)
-    if only is None:
-        lines = [
-            f"{surface}/{name}.csv.gz,{surface},{robot.name}" for _, surface, robot, _, name in plan
-        ]
-        manifest = "\n".join(["path,label,group", *lines]) + "\n"
-        (root / "manifest.csv").write_text(manifest, encoding="utf-8", newline="\n")
-    return written
+    return _write(Path(folder) / "surfaces", plan, _DURATION_S, with_manifest=only is None)
 
 
 def write_simulated(
@@ -157,11 +132,6 @@ def write_simulated(
     -------
     list of Path
         The recordings, in the manifest's order.
-
-    Raises
-    ------
-    ArgumentError
-        If a surface is unknown, a count is below 1, or the folder already exists.
     """
     target = Path(folder)
     names = [check_choice("surfaces", name, SURFACES) for name in surfaces or SURFACES]
@@ -170,52 +140,67 @@ def write_simulated(
             raise ArgumentError(f"{argument}={count} must be at least 1.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ArgumentError(f"{target} already exists; give the name of a new folder.")
-    robots = [
-        Robot.drawn(np.random.default_rng([seed, number]), f"robot_{number:02d}")
-        for number in range(n_robots)
-    ]
-    plan = [
-        (surface, robots[robot], [seed, index, robot, number], f"{robots[robot].name}_{number:02d}")
-        for index, surface in enumerate(names)
-        for robot in range(n_robots)
-        for number in range(n_recordings)
-    ]
-    recordings = simulate_recordings(
-        [surface for surface, _, _, _ in plan],
-        [robot for _, robot, _, _ in plan],
-        duration_s,
-        random_states=[state for _, _, state, _ in plan],
-        recording_ids=[_recording_id(surface, name) for surface, _, _, name in plan],
-    )
-    lines = ["path,label,group"]
+    plan = _plan(names, seed, n_robots, n_recordings)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        for recording, (surface, robot, _, name) in zip(recordings, plan, strict=True):
-            file = temporary / surface / f"{name}.csv.gz"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(_compressed_csv(recording))
-            lines.append(f"{surface}/{name}.csv.gz,{surface},{robot.name}")
-        manifest = "\n".join(lines) + "\n"
-        (temporary / "manifest.csv").write_text(manifest, encoding="utf-8", newline="\n")
+        written = _write(temporary, plan, duration_s)
         temporary.replace(target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return [target / surface / f"{name}.csv.gz" for surface, _, _, name in plan]
+    return [target / file.relative_to(temporary) for file in written]
 
 
-def _plan() -> Iterator[tuple[str, str, Robot, list[int], str]]:
-    """Yield recording_id, surface, robot, seed and file stem of every embedded recording."""
+class _Planned(NamedTuple):
+    """A recording to simulate; `name` is the stem of its file."""
+
+    recording_id: str
+    surface: str
+    robot: Robot
+    state: list[int]
+    name: str
+
+
+def _plan(surfaces: Iterable[str], seed: int, n_robots: int, n_recordings: int) -> list[_Planned]:
     robots = [
-        Robot.drawn(np.random.default_rng([_SEED, number]), f"robot_{number:02d}")
-        for number in range(_N_ROBOTS)
+        Robot.drawn(np.random.default_rng([seed, number]), f"robot_{number:02d}")
+        for number in range(n_robots)
     ]
-    for surface_number, surface in enumerate(SURFACES):
-        for robot_number, robot in enumerate(robots):
-            for number in range(_N_RECORDINGS):
-                name = f"{robot.name}_{number:02d}"
-                state = [_SEED, surface_number, robot_number, number]
-                yield _recording_id(surface, name), surface, robot, state, name
+    return [
+        _Planned(
+            _recording_id(surface, name := f"{robot.name}_{number:02d}"),
+            surface,
+            robot,
+            [seed, surface_number, robot_number, number],
+            name,
+        )
+        for surface_number, surface in enumerate(surfaces)
+        for robot_number, robot in enumerate(robots)
+        for number in range(n_recordings)
+    ]
+
+
+def _write(
+    root: Path, plan: list[_Planned], duration_s: float, *, with_manifest: bool = True
+) -> list[Path]:
+    recordings = simulate_recordings(
+        [planned.surface for planned in plan],
+        [planned.robot for planned in plan],
+        duration_s,
+        random_states=[planned.state for planned in plan],
+        recording_ids=[planned.recording_id for planned in plan],
+    )
+    written, lines = [], ["path,label,group"]
+    for recording, planned in zip(recordings, plan, strict=True):
+        file = root / planned.surface / f"{planned.name}.csv.gz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(_compressed_csv(recording))
+        written.append(file)
+        lines.append(f"{planned.surface}/{file.name},{planned.surface},{planned.robot.name}")
+    if with_manifest:
+        manifest = "\n".join(lines) + "\n"
+        (root / "manifest.csv").write_text(manifest, encoding="utf-8", newline="\n")
+    return written
 
 
 def _recording_id(surface: str, name: str) -> str:

@@ -102,6 +102,16 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 @contextmanager
+def noting(note: str, kind: type[SensorseqError] = SensorseqError) -> Iterator[None]:
+    """Add a note to an error of this kind in this block."""
+    try:
+        yield
+    except kind as error:
+        error.add_note(note)
+        raise
+
+
+@contextmanager
 def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[None]:
     """Turn an OSError in this block into an `OutputError` that names the file."""
     path = Path(path)
@@ -125,26 +135,16 @@ def nearest_known(value: object, known: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
+def did_you_mean(value: object, known: Iterable[str], shown: str = "{!r}") -> str:
+    """Return a sentence, after a space, that names the most similar known name; "" if none is."""
+    nearest = nearest_known(value, known)
+    return f" Did you mean {shown.format(nearest)}?" if nearest else ""
+
+
 def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
-    """Return `value` if it is one of `known`, else raise an error that names the nearest.
-
-    Parameters
-    ----------
-    argument : str
-        Name of the argument, for the message.
-    value : object
-        What the user gave.
-    known : iterable of str
-        Accepted values.
-
-    Raises
-    ------
-    ArgumentError
-        If `value` is not one of `known`.
-    """
+    """Return `value` if it is one of `known`, else raise an error that names the nearest."""
     names = list(known)
     if isinstance(value, str) and value in names:
         return value
-    nearest = nearest_known(value, names)
-    hint = f" Did you mean {nearest!r}?" if nearest else ""
+    hint = did_you_mean(value, names)
     raise ArgumentError(f"{argument}={value!r} is not known.{hint} Known: {', '.join(names)}.")

@@ -6,11 +6,11 @@ import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -26,6 +26,7 @@ from sensorseq.errors import (
     WindowError,
     check_choice,
 )
+from sensorseq.preprocessing._checks import check_count
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     naming_file,
@@ -42,13 +43,7 @@ from sensorseq.preprocessing.pipeline import (
     versions,
     with_changes,
 )
-from sensorseq.preprocessing.plan import (
-    CutPlan,
-    WindowTable,
-    check_training_anew,
-    describe_cut,
-    describe_scaler,
-)
+from sensorseq.preprocessing.plan import CutPlan, WindowTable, describe_cut
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,
@@ -81,55 +76,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class PreparedSummary:
-    """What `prepare` did.
-
-    Parameters
-    ----------
-    path : Path
-        The prepared file.
-    counts : dict of str to dict of str to int
-        Windows by part (``"all"`` without a split) and class (``""`` without labels).
-    n_recordings : int
-        Recordings with at least one window.
-    n_windows : int
-        Windows written.
-    window_samples : int
-        Timesteps of a window.
-    channels : tuple of str
-        Channels of a window.
-    sample_rate_hz : float
-        Common rate.
-    sample_rate_from : str
-        ``"given"`` or ``"median of the recordings"``.
-    dropped : list of dict
-        Recordings, or pieces of them, that gave no window: ``recording_id``, ``reason``, and for
-        a piece ``start_s`` and ``n_samples``.
-    dropped_columns : dict of str to int
-        Columns without numbers, with the number of recordings that have them.
-    n_reused : int
-        Recordings reused from an interrupted run.
-    size_bytes : int
-        Size of the file.
-    imbalance : str
-        How far the parts are from the requested shares; empty without a split.
-    constant_channels : list of str
-        Channels that do not vary in the training part; they are kept, and scaled by 1.
-    n_holes_filled : int
-        Gaps between samples that were interpolated across.
-    repaired_stamps : dict of str to int
-        Number of samples sorted and merged, if requested.
-    resampled_to_hz : float
-        Rate before steps that change it, such as spectral frames.
-    copies : list of dict
-        Pairs of recordings in different parts that have bit-identical windows, so that one is a
-        copy of the other: ``recordings``, ``parts``, ``n_windows``.
-    own_rates_hz : tuple of 2 floats
-        Lowest and highest median rate among the recordings.
-    n_fitted : dict of str to int
-        Windows that balancing chose to fit on, by class, copies included; empty without balancing.
-    derived : list of str
-        What ``derive="auto"`` did, a line for each rule; empty without it.
-    """
+    """What `prepare` did: counts, lengths and rates of the windows, and all that was left out."""
 
     path: Path
     counts: dict[str, dict[str, int]]
@@ -218,43 +165,29 @@ def prepare(
         ``balance="none"`` turn them off, whatever `config` says; ``derive="auto"`` replaces its
         steps.
 
-    Returns
-    -------
-    PreparedSummary
-
     Raises
     ------
-    RecordingError
-        If a recording cannot be read or used; the message names file and row.
-    WindowError, SplitError
-        If a class has no window, or too few groups for the parts.
-    ArgumentError, ConfigurationError
-        If an argument or the configuration is invalid.
+    RecordingError, WindowError, SplitError
+        If a recording cannot be used (the message names file and row), or a class has no window or
+        too few groups for the parts.
     PreparedFileError
         If the file cannot be written, or another run is writing it.
     """
     plan = _Plan.of(options, config)
     check_choice("on_error", on_error, ON_ERROR)
-    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
-        raise ArgumentError(f"jobs={jobs!r} is not an integer of at least 1.")
+    check_count("jobs", jobs)
     report = progress or (lambda stage, done, total: None)
     use = plan.options
-    sources = find_recordings(
-        source,
-        files=use.files,
-        pair=use.pair,
-        labels=use.labels,
-        exclude=use.exclude or (),
-        manifest=use.manifest,
-    )
+    wanted = {name: getattr(use, name) for name in ("files", "pair", "labels", "manifest")}
+    sources = find_recordings(source, exclude=use.exclude or (), **wanted)
     if use.split is not None and use.split_by != "time":
         _check_groups(sources, use.split, by_recording=use.split_by == "recording")
-    with PartFolder(Path(output), keep=resume) as folder, _Workers(jobs) as workers:
-        run = _Run(plan, sources, folder, workers, on_error, report)
-        run.choose_rate()
-        run.derive()
-        run.make_parts()
-        summary = run.merge(Path(output))
+    with PartFolder(Path(output), keep=resume) as folder, _processes(jobs) as pool:
+        preparation = _FilePreparation(plan, sources, folder, pool, on_error == "skip", report)
+        preparation.choose_rate()
+        preparation.derive()
+        preparation.make_parts()
+        summary = preparation.merge(Path(output))
         folder.discard()
     return summary
 
@@ -272,14 +205,14 @@ class _Plan:
         cls, given: Mapping[str, Any], config: str | os.PathLike[str] | PrepareConfiguration | None
     ) -> "_Plan":
         configured = PrepareConfiguration()
-        if config is not None:
-            said = isinstance(config, PrepareConfiguration)
-            configured = config if said else read_configuration(config)  # type: ignore[assignment, arg-type]
+        named: AbstractContextManager[None] = nullcontext()
+        if isinstance(config, PrepareConfiguration):
+            configured = config
+        elif config is not None:
+            configured, named = read_configuration(config), naming_file(config)
         use = configured.arguments()
         replaced = given.get("derive") in DERIVE and bool(use.get("steps"))
         use = with_changes(use, {name: v for name, v in given.items() if v is not None})
-        if "window_s" not in use:
-            raise ArgumentError("window_s is not given; give the window length in seconds.")
         seed = use.get("random_state", 0)
         if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
             raise ArgumentError(
@@ -289,8 +222,7 @@ class _Plan:
             if name in use:
                 value = use[name]
                 use[name] = [value] if isinstance(value, str) else [str(item) for item in value]
-        is_file = isinstance(config, str | os.PathLike)
-        with naming_file(config) if is_file else nullcontext():  # type: ignore[arg-type]
+        with named:
             pipeline = PreparePipeline(**pipeline_arguments(use))
         of_files = {name: use[name] for name, o in OPTIONS.items() if o.of_files and name in use}
         if of_files.get("units") is not None:
@@ -310,8 +242,6 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _PartTask:
-    """What a process needs to turn one recording into a part."""
-
     source: RecordingSource
     options: PreparationOptions
     cut: CutPlan
@@ -344,33 +274,24 @@ class _Facts:
     sources: list[dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
         plain = asdict(self)
         if self.repaired_stamps is None:
             del plain["repaired_stamps"]
         return plain
 
 
-class _Run:
-    """One preparation under way."""
+@dataclass
+class _FilePreparation:
+    plan: _Plan
+    sources: list[RecordingSource]
+    folder: PartFolder
+    pool: Executor | None
+    skip: bool
+    progress: Progress
 
-    def __init__(
-        self,
-        plan: _Plan,
-        sources: list[RecordingSource],
-        folder: PartFolder,
-        workers: "_Workers",
-        on_error: str,
-        progress: Progress,
-    ) -> None:
-        self.plan = plan
-        self.sources = sources
-        self.folder = folder
-        self.workers = workers
-        self.skip = on_error == "skip"
-        self.progress = progress
+    def __post_init__(self) -> None:
         self.failed: dict[str, str] = {}  # recording_id: why
-        self.labels = {label for source in sources for label in _labels_of(source)}
+        self.labels = {label for source in self.sources for label in _labels_of(source)}
 
     def choose_rate(self) -> None:
         """Choose the common rate: the given one, or from the time stamps alone."""
@@ -378,10 +299,14 @@ class _Run:
         if given is not None:
             self.rate, self.rate_from = float(given), "given"
             return
-        tasks = [(source, self.plan.options) for source in self.sources]
-        rates = self._run("rates", _read_rate, tasks)
-        self._check_not_all_failed()
-        self.rate, self.rate_from = common_rate(rates.values())
+        options = self.plan.options
+        read = partial(
+            read_source_rate,
+            time_column=options.time_column,
+            repair_stamps=bool(options.repair_stamps),
+            channels=options.channels,
+        )
+        self.rate, self.rate_from = common_rate(self._run("rates", read, self.sources))
 
     def derive(self) -> None:
         """Choose the steps for the first recording that can be read, if steps are derived."""
@@ -414,54 +339,53 @@ class _Run:
             for source in self.sources
         ]
         made = self._run("recordings", _make_part, tasks)
-        self.reused = sum(reused for _, reused in made.values())
-        self.facts = [facts for facts, _ in made.values()]
-        self._check_not_all_failed()
+        self.reused = sum(reused for _, reused in made)
+        self.facts = [facts for facts, _ in made]
 
     def merge(self, output: Path) -> PreparedSummary:
         """Write the prepared file from the parts, in the order of the recordings."""
         pipeline = self.plan.pipeline
         kept = self._agreeing([facts for facts in self.facts if facts.n_windows])
         self._check_classes(kept)
-        channels = tuple(kept[0].channels)
-        parts = [self._part(facts, channels) for facts in kept]
-        rows = _Rows.of(parts, labelled=self._are_labelled(kept))
-        split = pipeline.learn.assign_parts(
-            rows.table, self.plan.options.window_s, self._lookahead_s(kept)
+        bare = [one for one in kept if not one.labels]
+        if bare and len(bare) < len(kept):
+            raise RecordingError(
+                f"{_files_of(bare[0])} has no label, but others do; label every recording or none."
+            )
+        first = kept[0]
+        parts = [
+            _RecordingPart(
+                self.folder.path_of(one.recording_id),
+                one.recording_id,
+                one.group,
+                [one.channels.index(name) for name in first.channels],
+            )
+            for one in kept
+        ]
+        rows = _PartRows.of(parts, tuple(first.channels), labelled=not bare)
+        named = zip(first.input_channels, first.input_units, strict=True)
+        own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
+        lookahead_s = pipeline.cut.lookahead_s(
+            tuple(Channel(*one) for one in named), own_rates, self.rate
         )
-        evenness = pipeline.learn.describe_split(split, rows.table)
-        if split is not None:
-            if pipeline.cut.cuts_training_anew:
-                rows, split = rows.with_training_anew(split)
-                check_training_anew(split, rows.table.y)
-            rows, split = rows.keep(split != ""), split[split != ""]
-        # What is learned is learned from what is written: after windows were left out.
-        scaler = pipeline.learn.fit_scaler(rows.blocks, rows.lengths, split, rows.table, channels)
-        sample_indices = pipeline.learn.choose_rows(split, rows.table)
+        learned = pipeline.learn.apply(rows, pipeline.cut, lookahead_s)
+        rows, table = learned.windows, learned.windows.table
         columns = WindowColumns(
             self.window_samples,
-            rows.lengths,
-            y=rows.table.y,
-            groups=rows.table.groups,
-            recording_id=rows.table.recording_id,
-            start_s=rows.table.start_s,
-            split=split,
-            channels=channels,
+            **vars(table),
+            split=learned.split,
+            channels=rows.channels,
             sample_rate_hz=pipeline.cut.window_rate_hz(self.rate),
-            provenance={
-                **self._provenance(kept),
-                **evenness,
-                **describe_scaler(scaler, channels),
-            },
+            provenance={**self._provenance(kept), **learned.facts},
         )
-        copies = _Copies(rows.table, split)
+        keys = [np.empty(0, np.uint64)]
 
         def reported() -> Iterator[NDArray[np.float32]]:
             n_parts = sum(len(used) > 0 for used in rows.used)
             self.progress("merge", 0, n_parts)
-            every = np.arange(len(rows.lengths))
-            for done, block in enumerate(rows.blocks(every), start=1):
-                copies.add(block)
+            for done, block in enumerate(rows.blocks(np.arange(len(columns))), start=1):
+                moves = (block != block[:, :1]).any(axis=(1, 2))  # constant windows are no copies
+                keys.append(window_keys(block) * moves)
                 yield block
                 self.progress("merge", done, n_parts)
 
@@ -469,48 +393,51 @@ class _Run:
             output,
             columns,
             reported(),
-            scaler=None if scaler is None else scaler.to_dict(),
-            sample_indices=sample_indices,
+            scaler=None if learned.scaler is None else learned.scaler.to_dict(),
+            sample_indices=learned.sample_indices,
         )
         fitted: dict[str, int] = {}
-        y = rows.table.y
-        if self.plan.options.balance is not None and sample_indices is not None and y is not None:
-            fitted = dict(sorted(Counter(map(str, y[sample_indices].tolist())).items()))
-        return self._summary(output, columns, kept, copies.found(), fitted)
-
-    def _lookahead_s(self, kept: list[_Facts]) -> float:
-        """How far filters look ahead, where a split by time has to know it."""
-        pipeline = self.plan.pipeline
-        if self.plan.options.split_by != "time":
-            return 0.0
-        named = zip(kept[0].input_channels, kept[0].input_units, strict=True)
-        rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
-        return pipeline.cut.lookahead_s(tuple(Channel(*one) for one in named), rates, self.rate)
-
-    def _are_labelled(self, kept: list[_Facts]) -> bool:
-        bare = [one for one in kept if not one.labels]
-        if bare and len(bare) < len(kept):
-            raise RecordingError(
-                f"{_files_of(bare[0])} has no label, but others do; label every recording or none."
+        if self.plan.options.balance is not None and table.y is not None:
+            fitted = dict(
+                sorted(Counter(map(str, table.y[learned.sample_indices].tolist())).items())
             )
-        return not bare
-
-    def _part(self, facts: _Facts, channels: tuple[str, ...]) -> "_Part":
-        return _Part(
-            self.folder.path_of(facts.recording_id),
-            facts.recording_id,
-            facts.group,
-            [facts.channels.index(name) for name in channels],
+        dropped = Counter(name for one in self.facts for name in one.dropped_columns)
+        repaired: Counter[str] = Counter()
+        for one in self.facts:
+            repaired.update(one.repaired_stamps or {})
+        provenance = columns.provenance
+        return PreparedSummary(
+            output,
+            columns.counts(),
+            len(kept),
+            len(columns),
+            self.window_samples,
+            columns.channels,
+            float(columns.sample_rate_hz or self.rate),
+            self.rate_from,
+            self._dropped(),
+            dict(dropped),
+            self.reused,
+            output.stat().st_size,
+            provenance.get("split", {}).get("imbalance", ""),
+            list(provenance.get("constant_channels", [])),
+            sum(int(one.n_holes_filled) for one in self.facts),
+            dict(repaired),
+            self.rate,
+            _copies(np.concatenate(keys), table, learned.split),
+            (min(own_rates), max(own_rates)) if own_rates else (0.0, 0.0),
+            fitted,
+            list(provenance.get("derived", [])),
         )
 
     def _run(
         self, stage: str, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
-    ) -> dict[str, _Result]:
-        """Return the results by recording id, in order; a failure stops the run or is skipped."""
+    ) -> list[_Result]:
+        """Return the results in order; a failure stops the run, or its recording is left out."""
         results: dict[int, _Result] = {}
         failed: dict[int, str] = {}
         self.progress(stage, 0, len(tasks))
-        for done, (index, outcome) in enumerate(self.workers.outcomes(function, tasks), start=1):
+        for done, (index, outcome) in enumerate(_outcomes(self.pool, function, tasks), start=1):
             try:
                 results[index] = outcome()
             except _SPOILT as error:
@@ -523,15 +450,20 @@ class _Run:
                     " out; use fewer `jobs`, and resume=True to keep the finished recordings."
                 ) from error
             self.progress(stage, done, len(tasks))
-        ids = [source.recording_id for source in self.sources]
-        self.failed |= {ids[index]: failed[index] for index in sorted(failed)}
+        self.failed |= {self.sources[index].recording_id: failed[index] for index in sorted(failed)}
         self.sources = [source for index, source in enumerate(self.sources) if index in results]
-        return {ids[index]: results[index] for index in sorted(results)}
+        if self.failed and not self.sources:
+            first = next(iter(self.failed.values()))
+            raise RecordingError(
+                f"none of {len(self.failed)} recording(s) can be used. The first: {first}"
+            )
+        return [results[index] for index in sorted(results)]
 
     def _agreeing(self, facts: list[_Facts]) -> list[_Facts]:
         """Keep the recordings with the most common channels; others stop the run or are skipped."""
         if not facts:
-            if any(fate["best_share"] or fate["in_spans"] for fate in self._fates()):
+            fates = [fate for one in self.facts for fate in one.classes]
+            if any(fate["best_share"] or fate["in_spans"] for fate in fates):
                 self._check_fates()  # long enough recordings, whose windows have no label
             longest = max((one.duration_s for one in self.facts), default=0.0)
             raise WindowError(
@@ -570,24 +502,14 @@ class _Run:
                 f" Repair them, or leave the class out with exclude={lost[0]!r}."
             )
 
-    def _fates(self) -> list[Fate]:
-        return [fate for one in self.facts for fate in one.classes]
-
     def _check_fates(self) -> None:
         use = self.plan.options
         check_class_fates(
-            self._fates(),
+            [fate for one in self.facts for fate in one.classes],
             window_s=use.window_s,
             label_rule=use.label_rule,
             min_purity=MIN_PURITY if use.min_purity is None else use.min_purity,
         )
-
-    def _check_not_all_failed(self) -> None:
-        if self.failed and not self.sources:
-            first = next(iter(self.failed.values()))
-            raise RecordingError(
-                f"none of {len(self.failed)} recording(s) can be used. The first: {first}"
-            )
 
     def _dropped(self) -> list[dict[str, Any]]:
         pieces = [
@@ -628,54 +550,9 @@ class _Run:
             **({} if derived is None else {"derived": [*replaced, *derived.lines]}),
         }
 
-    def _summary(
-        self,
-        output: Path,
-        columns: WindowColumns,
-        kept: list[_Facts],
-        copies: list[dict[str, Any]],
-        fitted: dict[str, int],
-    ) -> PreparedSummary:
-        return PreparedSummary(
-            output,
-            columns.counts(),
-            len(kept),
-            len(columns),
-            self.window_samples,
-            columns.channels,
-            float(columns.sample_rate_hz or self.rate),
-            self.rate_from,
-            self._dropped(),
-            dict(Counter(name for one in self.facts for name in one.dropped_columns)),
-            self.reused,
-            output.stat().st_size,
-            columns.provenance.get("split", {}).get("imbalance", ""),
-            list(columns.provenance.get("constant_channels", [])),
-            sum(int(one.n_holes_filled) for one in self.facts),
-            self._repaired(),
-            self.rate,
-            copies,
-            _range_of(one.sample_rate_hz for one in kept),
-            fitted,
-            list(columns.provenance.get("derived", [])),
-        )
-
-    def _repaired(self) -> dict[str, int]:
-        total: Counter[str] = Counter()
-        for one in self.facts:
-            total.update(one.repaired_stamps or {})
-        return dict(total)
-
-
-def _range_of(rates_hz: Iterable[float | None]) -> tuple[float, float]:
-    known = [float(rate) for rate in rates_hz if rate is not None]
-    return (min(known), max(known)) if known else (0.0, 0.0)
-
 
 @dataclass(frozen=True)
-class _Part:
-    """The part file with the windows of one recording."""
-
+class _RecordingPart:
     path: Path
     recording_id: str
     group: str
@@ -688,55 +565,43 @@ class _Part:
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
-    """The windows of many parts as one table; their samples stay in the parts."""
+class _PartRows:
+    """The windows of many parts, as a plan takes them; their samples stay in the parts."""
 
-    parts: list[_Part]
+    parts: list[_RecordingPart]
+    channels: tuple[str, ...]
     used: list[NDArray[np.int64]]  # rows of each part
-    lengths: NDArray[np.int64]
     table: WindowTable
 
     @classmethod
-    def of(cls, parts: list[_Part], *, labelled: bool) -> "_Rows":
+    def of(
+        cls, parts: list[_RecordingPart], channels: tuple[str, ...], *, labelled: bool
+    ) -> "_PartRows":
         starts = [part.read("start_s") for part in parts]
         counts = [len(start) for start in starts]
-        return cls(
-            parts,
-            [np.arange(count) for count in counts],
+        table = WindowTable(
+            np.concatenate([part.read("y") for part in parts]) if labelled else None,
+            np.repeat([part.group for part in parts], counts),
+            np.repeat([part.recording_id for part in parts], counts),
+            np.concatenate(starts),
             np.concatenate([part.read("lengths") for part in parts]),
-            WindowTable(
-                np.concatenate([part.read("y") for part in parts]) if labelled else None,
-                np.repeat([part.group for part in parts], counts),
-                np.repeat([part.recording_id for part in parts], counts),
-                np.concatenate(starts),
-            ),
         )
+        return cls(parts, channels, [np.arange(count) for count in counts], table)
 
-    def with_training_anew(self, split: NDArray[np.str_]) -> tuple["_Rows", NDArray[np.str_]]:
-        """Take the training windows of training recordings for those on the grid."""
+    def with_training_anew(self, split: NDArray[np.str_]) -> tuple["_PartRows", NDArray[np.str_]]:
         part_of = dict(zip(self.table.recording_id.tolist(), split.tolist(), strict=True))
         of_part = [part_of[part.recording_id] for part in self.parts]
         parts = [
             replace(part, prefix="train_") if name == "train" else part
             for part, name in zip(self.parts, of_part, strict=True)
         ]
-        rows = _Rows.of(parts, labelled=self.table.y is not None)
+        rows = _PartRows.of(parts, self.channels, labelled=self.table.y is not None)
         return rows, np.repeat(of_part, [len(used) for used in rows.used])
 
-    def keep(self, mask: NDArray[np.bool_]) -> "_Rows":
-        """Return the windows of a mask."""
-        y, table = self.table.y, self.table
-        return _Rows(
-            self.parts,
-            [used[own] for used, own in zip(self.used, self._by_part(mask), strict=True)],
-            self.lengths[mask],
-            WindowTable(
-                None if y is None else y[mask],
-                table.groups[mask],
-                table.recording_id[mask],
-                table.start_s[mask],
-            ),
-        )
+    def keep(self, mask: NDArray[np.bool_]) -> "_PartRows":
+        by_part = np.split(mask, self._ends[:-1])
+        used = [rows[own] for rows, own in zip(self.used, by_part, strict=True)]
+        return replace(self, used=used, table=self.table.keep(mask))
 
     def blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
         """Yield the samples of the windows at increasing positions, one recording at a time."""
@@ -753,90 +618,56 @@ class _Rows:
     def _ends(self) -> NDArray[np.int64]:
         return np.cumsum([len(used) for used in self.used])
 
-    def _by_part(self, mask: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
-        return np.split(mask, self._ends[:-1])
 
+def _copies(
+    keys: NDArray[np.uint64], table: WindowTable, split: NDArray[np.str_] | None
+) -> list[dict[str, Any]]:
+    """Return pairs of recordings in different parts with windows of equal keys above 0.
 
-class _Copies:
-    """Finds windows that are bit-identical to another recording's in another part."""
-
-    def __init__(self, table: WindowTable, split: NDArray[np.str_] | None) -> None:
-        self._table, self._split = table, split
-        self._first: dict[int, int] = {}
-        self._pairs: list[tuple[int, int]] = []
-        self._row = 0
-
-    def add(self, block: NDArray[np.float32]) -> None:
-        """Look at the next windows."""
-        if self._split is None:
-            return
-        moves = (block != block[:, :1]).any(axis=(1, 2))  # constant windows are no copies
-        for key, moved in zip(window_keys(block).tolist(), moves, strict=True):
-            before = self._first.setdefault(key, self._row) if moved else self._row
-            if self._are_apart(before, self._row):
-                self._pairs.append((before, self._row))
-            self._row += 1
-
-    def _are_apart(self, one: int, other: int) -> bool:
-        assert self._split is not None
-        ids = self._table.recording_id
-        return bool(ids[one] != ids[other] and self._split[one] != self._split[other])
-
-    def found(self) -> list[dict[str, Any]]:
-        """Return the pairs of recordings, those that share the most windows first."""
-        ids, split = self._table.recording_id, np.asarray(self._split)
-        by_pair = Counter(
-            tuple((str(ids[row]), str(split[row])) for row in pair) for pair in self._pairs
-        )
-        return [
-            {
-                "recordings": [name for name, _ in pair],
-                "parts": [part for _, part in pair],
-                "n_windows": count,
-            }
-            for pair, count in by_pair.most_common()
-        ]
-
-
-class _Workers:
-    """Run tasks in this process for one job, in a pool of processes for more."""
-
-    def __init__(self, jobs: int) -> None:
-        self._jobs = jobs
-        self._pool: ProcessPoolExecutor | None = None
-
-    def __enter__(self) -> "_Workers":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def outcomes(
-        self, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
-    ) -> Iterator[tuple[int, Callable[[], _Result]]]:
-        """Yield the index of each task as it is done, and how to get its result or its error."""
-        if self._jobs == 1:
-            for index, task in enumerate(tasks):
-                yield index, lambda task=task: function(task)  # type: ignore[misc]
-            return
-        if self._pool is None:
-            # Fresh processes: forked ones would inherit the threads of whatever runs here.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(min(self._jobs, len(tasks)), mp_context=context)
-        index_of = {self._pool.submit(function, task): index for index, task in enumerate(tasks)}
-        for future in as_completed(index_of):
-            yield index_of[future], future.result
-
-
-def _read_rate(task: tuple[RecordingSource, PreparationOptions]) -> float:
-    source, options = task
-    return read_source_rate(
-        source,
-        time_column=options.time_column,
-        repair_stamps=bool(options.repair_stamps),
-        channels=options.channels,
+    Those that share the most windows come first.
+    """
+    if split is None:
+        return []
+    _, first, index = np.unique(keys, return_index=True, return_inverse=True)
+    ids, before = table.recording_id, first[index]
+    apart = (keys > 0) & (ids != ids[before]) & (split != split[before])
+    by_pair = Counter(
+        tuple((str(ids[row]), str(split[row])) for row in (before[row], row))
+        for row in np.flatnonzero(apart)
     )
+    return [
+        {
+            "recordings": [name for name, _ in pair],
+            "parts": [part for _, part in pair],
+            "n_windows": count,
+        }
+        for pair, count in by_pair.most_common()
+    ]
+
+
+@contextmanager
+def _processes(jobs: int) -> Iterator[Executor | None]:
+    if jobs == 1:
+        yield None
+        return
+    # Fresh processes: forked ones would inherit the threads of whatever runs here.
+    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _outcomes(
+    pool: Executor | None, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
+) -> Iterator[tuple[int, Callable[[], _Result]]]:
+    """Yield the index of each task as it is done, and how to get its result or its error."""
+    if pool is None:
+        yield from ((index, partial(function, task)) for index, task in enumerate(tasks))
+        return
+    index_of = {pool.submit(function, task): index for index, task in enumerate(tasks)}
+    for future in as_completed(index_of):
+        yield index_of[future], future.result
 
 
 def _read(source: RecordingSource, options: PreparationOptions) -> Recording:
@@ -905,11 +736,7 @@ def _cut(
 
 
 def _arrays(windows: WindowSet, prefix: str) -> dict[str, NDArray[Any]]:
-    arrays: dict[str, Any] = {
-        "X": windows.X,
-        "start_s": windows.start_s,
-        "lengths": windows.lengths,
-    }
+    arrays: dict[str, Any] = {n: getattr(windows, n) for n in ("X", "start_s", "lengths")}
     if windows.y is not None:
         arrays["y"] = windows.y.astype(np.str_)
     return {prefix + name: np.asarray(array) for name, array in arrays.items()}
@@ -917,8 +744,7 @@ def _arrays(windows: WindowSet, prefix: str) -> dict[str, NDArray[Any]]:
 
 def _labels_of(source: RecordingSource | Recording) -> list[str | None]:
     """Return the labels a recording is known to have; one None when it has none."""
-    spans = sorted({span.label for span in source.label_spans})
-    return [*spans] if spans else [source.label]
+    return [*sorted(source.labels)] or [None]
 
 
 def _key(task: _PartTask, files: Iterable[Mapping[str, Any]]) -> str:

@@ -39,11 +39,6 @@ class LabelSpan:
         ``start_s <= t < end_s``.
     label : str
         The class; must not be empty.
-
-    Raises
-    ------
-    RecordingError
-        If a time is not finite, the end is not after the start, or the label is missing.
     """
 
     start_s: float
@@ -106,12 +101,6 @@ class Recording:
         has no label. A piece of a recording keeps all its spans, even those outside the piece;
         `spans_within` returns those in an interval, `check_label_spans` raises for spans without
         samples.
-
-    Raises
-    ------
-    RecordingError
-        If shapes disagree, a time stamp repeats or goes back, a name is used twice, a value is
-        infinite, label spans overlap, or both `label` and `label_spans` are given.
     """
 
     values: NDArray[np.floating]
@@ -224,7 +213,6 @@ class Recording:
         Parameters
         ----------
         values : ndarray of shape (n_samples, n_channels)
-            The samples.
         sample_rate_hz : float
             Rate in Hz, above zero.
         channels, recording_id, group, label, label_spans
@@ -309,11 +297,6 @@ class Recording:
         """Raise if a label span contains no sample.
 
         For whole recordings, as readers return them; a piece need not cover every span.
-
-        Raises
-        ------
-        RecordingError
-            Names the first such span and the time the recording covers.
         """
         t = self.timestamps_s
         for span in self.label_spans:
@@ -333,11 +316,6 @@ class Recording:
         ----------
         names : sequence of str
             Channels to keep, or a single name.
-
-        Raises
-        ------
-        RecordingError
-            If a name is not a channel of this recording.
         """
         names = [names] if isinstance(names, str) else list(names)
         missing = [n for n in names if n not in self.channel_names]
@@ -360,7 +338,6 @@ def sample_rate_of(recording: Recording) -> float:
     Parameters
     ----------
     recording : Recording
-        The recording.
     """
     rates = recording.attributes.get("sensor_rates_hz")
     if isinstance(rates, dict) and rates:

@@ -149,7 +149,6 @@ class Surface:
         Parameters
         ----------
         rng : numpy.random.Generator
-            The random generator.
         """
         friction = _spread(rng, 1.0, 0.10)
         return replace(
@@ -278,7 +277,6 @@ class Robot:
         Parameters
         ----------
         rng : numpy.random.Generator
-            The random generator.
         name : str
             Its name, the group of its recordings.
         """
@@ -311,7 +309,6 @@ class Robot:
         Parameters
         ----------
         rng : numpy.random.Generator
-            The random generator.
         """
         return replace(
             self,
@@ -391,7 +388,6 @@ class Drive:
         duration_s : float
             Length of the drive in seconds, including the ramp.
         robot : Robot
-            The robot whose ramp is used.
         yaw_rate_rad_s : float, default=0.0
             The yaw rate to hold.
         """
@@ -409,9 +405,7 @@ class Drive:
         duration_s : float
             Length of the session in seconds.
         robot : Robot
-            The robot whose speeds and ramps are used.
         rng : numpy.random.Generator
-            The random generator.
         """
         n_steps = round(duration_s / STEP_S)
         speed = np.zeros(n_steps)
@@ -486,11 +480,8 @@ class Ground:
         Parameters
         ----------
         surface : Surface
-            The ground's statistics.
         robot : Robot
-            The robot whose contact patch averages the ground.
         rng : numpy.random.Generator
-            The random generator.
         """
         n_points, spacing_m = cls.N_POINTS, cls.SPACING_M
         length_m = n_points * spacing_m
@@ -551,13 +542,9 @@ class Case:
     Parameters
     ----------
     surface : Surface
-        The kind of ground.
     robot : Robot
-        The robot.
     drive : Drive
-        The commands of its driver.
     ground : Ground
-        The stretch of ground.
     """
 
     surface: Surface
@@ -659,12 +646,6 @@ def simulate_motion(cases: Sequence[Case], record: Sequence[str] = tuple(TRACE_U
     cases : sequence of Case
         The cases; all drives must have the same length and step.
     record : sequence of str, default=all of `TRACE_UNITS`
-        Traces to keep.
-
-    Raises
-    ------
-    ArgumentError
-        If `cases` is empty, the drives differ in length or step, or a trace is unknown.
     """
     record = [check_choice("record", name, TRACE_UNITS) for name in record]
     if len({(len(case.drive.speed_m_s), case.drive.step_s) for case in cases}) != 1:
@@ -796,11 +777,6 @@ def simulate_recordings(
         One entry per recording; see `simulate_recording`.
     duration_s, sampling, channels
         See `simulate_recording`.
-
-    Raises
-    ------
-    ArgumentError
-        If the sequences differ in length, or for the reasons given in `simulate_recording`.
     """
     if not (np.isfinite(duration_s) and duration_s >= 1.0):
         raise ArgumentError(f"duration_s={duration_s!r} is too short; at least 1 s is needed.")
@@ -878,11 +854,6 @@ def simulate_recording(
     -------
     Recording
         The label is the surface's name, the group the robot's; attribute ``simulated`` is True.
-
-    Raises
-    ------
-    ArgumentError
-        If the surface or a channel is unknown, or the duration is too short.
     """
     return simulate_recordings(
         [surface],

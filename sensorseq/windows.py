@@ -40,11 +40,6 @@ class WindowSet:
         Neighbouring steps are ``1 / sample_rate_hz`` seconds apart.
     provenance : mapping
         How the windows were made: configuration, digests of sources, dropped recordings.
-
-    Raises
-    ------
-    WindowError
-        If shapes disagree, or a length or a part is invalid.
     """
 
     X: NDArray[np.float32]
@@ -153,12 +148,6 @@ class WindowSet:
         Parameters
         ----------
         name : {"train", "validation", "test"}
-            The part.
-
-        Raises
-        ------
-        WindowError
-            If the windows are not split, or `name` is not a part.
         """
         if name not in PARTS:
             raise WindowError(f"part {name!r} is not known; expected {', '.join(PARTS)}.")
@@ -175,13 +164,6 @@ class WindowSet:
         Parameters
         ----------
         sets : iterable of WindowSet
-            The sets to join.
-
-        Raises
-        ------
-        WindowError
-            If `sets` is empty, or the sets differ in timesteps, channels, rate or in which arrays
-            they have.
         """
         parts: Sequence[WindowSet] = list(sets)
         if not parts:

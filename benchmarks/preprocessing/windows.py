@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from sensorseq.benchmark import alternate, summarize
 from sensorseq.preprocessing.scale import ChannelMoments, Scaler, fit_scaler
-from sensorseq.preprocessing.window import make_windows
 
 WINDOW_SAMPLES, HOP_SAMPLES = 200, 100
 
@@ -95,12 +94,17 @@ def _held(what: str) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(what))
 
 
+def _windows(signal: NDArray[np.floating]) -> NDArray[np.floating]:
+    view = np.lib.stride_tricks.sliding_window_view(signal, WINDOW_SAMPLES, axis=0)
+    return np.moveaxis(view, -1, 1)[::HOP_SAMPLES]
+
+
 def _scaling(n_bytes: int, n_channels: int, dtype: type) -> Sides:
     signal = make_signal(n_bytes, n_channels, dtype)
     scaler = fit_scaler(signal[np.newaxis, :100_000])
 
     def theirs() -> NDArray[np.float32]:
-        windows = np.ascontiguousarray(make_windows(signal, WINDOW_SAMPLES, HOP_SAMPLES))
+        windows = np.ascontiguousarray(_windows(signal))
         return ((windows - scaler.channel_center) / scaler.channel_scale).astype(np.float32)
 
     return Sides(theirs, lambda: _ours(signal, scaler))
@@ -113,7 +117,7 @@ def _single(n_bytes: int, n_channels: int, dtype: type) -> Sides:
     scale = scaler.channel_scale.astype(np.float32)
 
     def theirs() -> NDArray[np.float32]:
-        windows = np.array(make_windows(signal, WINDOW_SAMPLES, HOP_SAMPLES), np.float32, order="C")
+        windows = np.array(_windows(signal), np.float32, order="C")
         windows -= center
         windows /= scale
         return windows
@@ -122,7 +126,7 @@ def _single(n_bytes: int, n_channels: int, dtype: type) -> Sides:
 
 
 def _ours(signal: NDArray[np.floating], scaler: Scaler) -> NDArray[np.float32]:
-    return scaler.transform_to_float32(make_windows(signal, WINDOW_SAMPLES, HOP_SAMPLES))
+    return scaler.transform_to_float32(_windows(signal))
 
 
 def _statistics(n_bytes: int, n_channels: int, dtype: type) -> Sides:

@@ -24,7 +24,6 @@ def check_random_state(random_state: RandomState) -> np.random.Generator:
 
 
 def check_positive(argument: str, value: float) -> float:
-    """Return `value` as a float when it is above zero and finite."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -32,6 +31,12 @@ def check_positive(argument: str, value: float) -> float:
     if not (np.isfinite(number) and number > 0):
         raise ArgumentError(f"{argument}={value!r} is not a number above zero.")
     return number
+
+
+def check_count(argument: str, value: object, least: int = 1) -> int:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise ArgumentError(f"{argument}={value!r} is not an integer of at least {least}.")
+    return int(value)
 
 
 def check_rate(argument: str, rate_hz: float) -> float:
@@ -70,6 +75,13 @@ def check_per_window(
     if array.shape != (n_windows,):
         raise error(f"{name} has shape {array.shape}; {n_windows} windows need ({n_windows},).")
     return array
+
+
+def refuse_beside_windows(**given: object) -> None:
+    """Raise if an argument is given that a WindowSet has itself."""
+    for name, value in given.items():
+        if value is not None:
+            raise ArgumentError(f"{name} is given, but X is a WindowSet with its own; remove it.")
 
 
 def as_windows(X: ArrayLike) -> NDArray[np.floating]:

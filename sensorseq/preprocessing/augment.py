@@ -12,7 +12,15 @@ from scipy.interpolate import CubicSpline
 
 from sensorseq import _signal
 from sensorseq.errors import ArgumentError, SignalError, check_choice
-from sensorseq.preprocessing._checks import RandomState, check_random_state
+from sensorseq.preprocessing._checks import (
+    RandomState,
+    as_windows,
+    check_count,
+    check_finite,
+    check_lengths,
+    check_random_state,
+    valid_steps,
+)
 from sensorseq.windows import WindowSet
 
 _STRENGTHS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset")
@@ -57,12 +65,6 @@ class Augmentation:
         of `mirror`: a left-right mirror image of a vehicle exchanges left and right sensors and
         flips lateral acceleration and yaw rate. Channels are exchanged before signs flip.
 
-    Raises
-    ------
-    ArgumentError
-        If a strength is negative or not finite, `window_shift` is 1 or more, `n_knots` is not an
-        integer of at least 1, or `mirror` or `swap` does not name channels or names one twice.
-
     References
     ----------
     .. [1] T. T. Um et al., *Data Augmentation of Wearable Sensor Data for Parkinson's Disease
@@ -90,9 +92,7 @@ class Augmentation:
                 f"window_shift={self.window_shift!r} would shift out the whole window; give a share"
                 " of its length below 1."
             )
-        knots: Any = self.n_knots
-        if not isinstance(knots, int | np.integer) or isinstance(knots, bool) or knots < 1:
-            raise ArgumentError(f"n_knots={knots!r} is not an integer of at least 1.")
+        check_count("n_knots", self.n_knots)
         mirror = _check_channels("mirror", self.mirror)
         pairs: Any = self.swap
         are_pairs = isinstance(pairs, list | tuple) and all(
@@ -133,11 +133,6 @@ class Augmentation:
             Channels of a window.
         channels : sequence of str, optional
             Their names; None if they have none.
-
-        Raises
-        ------
-        ArgumentError
-            If `mirror` or `swap` names a channel that is not there.
         """
         known = None if channels is None else list(channels)
 
@@ -163,13 +158,7 @@ class Augmentation:
 
 
 def make_augmentation(said: Mapping[str, Any]) -> Augmentation:
-    """Return the augmentation with these fields.
-
-    Raises
-    ------
-    ArgumentError
-        If a field is unknown (the message names the nearest known one), or a value is invalid.
-    """
+    """Return the augmentation with these fields; an error names the nearest known field."""
     for name in said:
         check_choice("augmentation", name, [field.name for field in fields(Augmentation)])
     return Augmentation(**said)
@@ -180,17 +169,8 @@ def augment_copies(
 ) -> WindowSet:
     """Return repeated training windows with all but the first of each randomly changed.
 
-    Parameters
-    ----------
-    windows : WindowSet
-        Training windows, some of them more than once.
-    rows : ndarray of shape (n_windows,), int64
-        Index of each window; equal indices mark copies.
-    augmentation : Augmentation
-        Kinds and strengths; jitter and offset are relative to the standard deviation over these
-        windows.
-    seed : int
-        Equal seeds give equal changes.
+    Equal `rows` mark copies of one window; jitter and offset are relative to the standard deviation
+    over these windows.
     """
     number = copy_numbers(rows)
     first, later = np.flatnonzero(number == 0), np.flatnonzero(number)
@@ -255,22 +235,16 @@ def augment_windows(
     -------
     ndarray of the shape of `X`
         float32 and float16 are kept; other types become float64.
-
-    Raises
-    ------
-    SignalError
-        If shapes disagree or a valid step is NaN or infinite.
-    ArgumentError
-        If an argument is invalid.
     """
     if not isinstance(augmentation, Augmentation):
         raise ArgumentError(f"augmentation={augmentation!r} is not an Augmentation.")
-    windows = _as_windows(X)
+    given = np.asarray(X)
+    windows = as_windows(given)
     n_windows, n_timesteps, n_channels = windows.shape
     augmentation = augmentation.with_indices(n_channels)
-    valid = _check_counts("lengths", lengths, n_windows, n_timesteps, most=n_timesteps)
-    index = _check_counts("indices", indices, n_windows, np.arange(n_windows))
-    copy = _check_counts("copies", copies, n_windows, 0)
+    steps = check_lengths(windows, lengths)
+    index = _check_counts("indices", indices, np.arange(n_windows))
+    copy = _check_counts("copies", copies, np.zeros(n_windows, np.int64))
     sd = None if channel_sd is None else np.asarray(channel_sd, np.float64)
     if sd is not None and (sd.shape != (n_channels,) or not (sd >= 0).all()):
         raise ArgumentError(
@@ -279,15 +253,14 @@ def augment_windows(
         )
     around = (None, None) if neighbours is None else _check_neighbours(neighbours, windows.shape)
     seed = int(check_random_state(random_state).integers(2**63))
-    dtype = windows.dtype if windows.dtype.kind == "f" else np.dtype(np.float64)
-    changed = windows.astype(dtype)  # a copy
+    changed = windows.astype(given.dtype if given.dtype.kind == "f" else np.float64)  # a copy
     if augmentation.is_identity:
-        return changed.reshape(np.shape(X))
-    native = changed if dtype in (np.float32, np.float64) else changed.astype(np.float64)
+        return changed.reshape(given.shape)
+    native = changed if changed.dtype in (np.float32, np.float64) else changed.astype(np.float64)
     order, sign = _mirror_image(augmentation, n_channels)
     bad = _signal.augment(
         native,
-        valid,
+        np.full(n_windows, n_timesteps) if steps is None else steps,
         index,
         copy,
         seed,
@@ -301,29 +274,21 @@ def augment_windows(
         n_threads,
     )
     if bad >= 0:
-        row = bad // (n_timesteps * n_channels)
-        _raise_not_finite(row, changed[row, : valid[row]])
-    return native.astype(dtype, copy=False).reshape(np.shape(X))
+        check_finite(windows, steps)
+    return native.astype(changed.dtype, copy=False).reshape(given.shape)
 
 
 def channel_sd_of(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-    """Return the standard deviation of each channel over the valid steps of all windows.
-
-    Raises
-    ------
-    SignalError
-        If shapes disagree or a valid step is NaN or infinite.
-    """
-    windows = _as_windows(X)
+    """Return the standard deviation of each channel over the valid steps of all windows."""
+    windows = as_windows(X)
+    steps = check_lengths(windows, lengths)
+    check_finite(windows, steps)
     n_windows, n_timesteps, n_channels = windows.shape
-    valid = _check_counts("lengths", lengths, n_windows, n_timesteps, most=n_timesteps)
-    mask = np.arange(n_timesteps) < valid[:, np.newaxis]
+    mask = np.ones((n_windows, n_timesteps), bool)
+    if steps is not None:
+        mask = valid_steps(n_timesteps, steps)
     if not mask.any():
         return np.zeros(n_channels)
-    bad = ~np.isfinite(windows).all(axis=2) & mask
-    if bad.any():
-        row = int(np.argwhere(bad)[0, 0])
-        _raise_not_finite(row, windows[row, : valid[row]])
     return np.array([windows[:, :, c][mask].std(dtype=np.float64) for c in range(n_channels)])
 
 
@@ -334,25 +299,6 @@ def copy_numbers(rows: NDArray[np.int64]) -> NDArray[np.int64]:
     number = np.empty(len(rows), np.int64)
     number[order] = np.arange(len(rows)) - np.repeat(first, counts)
     return number
-
-
-def _as_windows(X: ArrayLike) -> NDArray[Any]:
-    given = np.asarray(X)
-    windows = given[:, :, np.newaxis] if given.ndim == 2 else given
-    if windows.ndim != 3 or windows.dtype.kind not in "fiub":
-        raise SignalError(
-            f"X has shape {given.shape} and dtype {given.dtype}; expected real numbers of shape"
-            " (n_windows, n_timesteps, n_channels), or (n_windows, n_timesteps) for one channel."
-        )
-    return windows
-
-
-def _raise_not_finite(row: int, steps: NDArray[Any]) -> None:
-    step, channel = (int(i) for i in np.argwhere(~np.isfinite(steps))[0])
-    raise SignalError(
-        f"X is not finite in window {row}, step {step}, channel {channel}. Fill missing samples"
-        " before cutting windows, or shorten the window's entry in lengths."
-    )
 
 
 def _mirror_image(
@@ -395,21 +341,20 @@ def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
 
 
 def _check_counts(
-    name: str, values: ArrayLike | None, n_windows: int, default: Any, most: int | None = None
+    name: str, values: ArrayLike | None, default: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     if values is None:
-        return np.broadcast_to(np.asarray(default, np.int64), (n_windows,))
+        return default
     array = np.asarray(values)
-    if array.shape != (n_windows,) or (array.dtype.kind not in "iu" and array.size):
+    if array.shape != default.shape or (array.dtype.kind not in "iu" and array.size):
         raise SignalError(
-            f"{name} has shape {array.shape} and dtype {array.dtype}; {n_windows} windows need"
-            f" integers of shape ({n_windows},)."
+            f"{name} has shape {array.shape} and dtype {array.dtype}; {len(default)} windows need"
+            f" integers of shape {default.shape}."
         )
-    outside = np.flatnonzero((array < 0) | (array > (most if most is not None else array.max())))
-    if outside.size:
-        row = int(outside[0])
-        until = "or more" if most is None else f"to {most}"
-        raise SignalError(f"{name}[{row}] is {array[row]}; expected 0 {until}.")
+    negative = np.flatnonzero(array < 0)
+    if negative.size:
+        row = int(negative[0])
+        raise SignalError(f"{name}[{row}] is {array[row]}; expected 0 or more.")
     return array.astype(np.int64)
 
 

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, WindowError, check_choice
 from sensorseq.preprocessing._checks import RandomState, check_per_window, check_random_state
+from sensorseq.preprocessing.augment import copy_numbers
 
 KINDS = ("balanced", "effective_number")  # of class weights
 BETA = 0.999
@@ -23,50 +24,11 @@ def balance_indices(
     recording_id: ArrayLike | None = None,
     max_per_recording: float | None = None,
 ) -> NDArray[np.int64]:
-    """Choose windows so that every class has equally many.
+    """Return sorted positions (n_chosen,) of windows such that every class has equally many.
 
-    Balance only the training part, after the split: copies on both sides of a split are leakage,
-    and a balanced validation part no longer reflects how the robot performs.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_windows,)
-        Labels.
-    groups : array-like of shape (n_windows,), optional
-        Windows are dropped or copied from the groups of a class in rotation, so that one long
-        recording does not dominate its class. `recording_id` by default.
-    strategy : {"undersample", "oversample"}, default="undersample"
-        undersample: every class gets as many windows as the rarest has, without repeats.
-        oversample: as many as the most frequent has; every window is kept, and the copies are
-        spread evenly over the windows of a class.
-    random_state : int, Generator, RandomState or None
-        Decides which windows; equal seeds give equal choices.
-    recording_id : array-like of shape (n_windows,), optional
-        The recording of each window; for `max_per_recording`.
-    max_per_recording : int or float, optional
-        Most rows that one recording may contribute to a class, copies included: a number (int), or
-        a share of the class's final rows (float above 0, up to 1.0). A recording with more windows
-        loses some, even when oversampling. If a class cannot reach the target count under this
-        limit, every class is reduced to what all can reach, and a warning names that class, so
-        that equal counts and the limit always hold.
-
-    Returns
-    -------
-    ndarray of shape (n_chosen,), int64
-        Sorted positions, for indexing X, y, lengths and groups.
-
-    Raises
-    ------
-    WindowError
-        If there is no window, `groups` or `recording_id` has another length, or a class has too few
-        recordings for the share.
-    ArgumentError
-        If `strategy`, `random_state` or `max_per_recording` is invalid.
-
-    Warns
-    -----
-    UserWarning
-        If the limit makes every class smaller than `strategy` would.
+    Balance only the training part, after the split; `strategy` and `max_per_recording`: see
+    `ClassBalancer`. Windows are dropped or copied from the `groups` of a class in rotation (by
+    default `recording_id`), so that one long recording does not dominate its class.
     """
     check_choice("strategy", strategy, STRATEGIES)
     rng = check_random_state(random_state)
@@ -117,15 +79,11 @@ def check_max_per_recording(value: Any) -> None:
     """Raise unless `value` is a number of rows (int) or a share of rows (float)."""
     if isinstance(value, float | np.floating) and 0 < value <= 1:
         return
-    if not _is_count(value):
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise ArgumentError(
             f"max_per_recording={value!r} is neither a number of rows (an integer of at least 1)"
             " nor a share of rows (a float above 0, up to 1.0)."
         )
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _check_labels(y: ArrayLike) -> NDArray[Any]:
@@ -190,7 +148,7 @@ def _take_capped(
     left = np.full(recording_index.max() + 1, cap)
     taken: list[NDArray[np.int64]] = []
     missing = wanted
-    turn = _turns(recording_index)
+    turn = copy_numbers(recording_index)
     while missing:
         allowed = np.flatnonzero(turn < left[recording_index])[:missing]
         taken.append(in_turns[allowed])
@@ -205,17 +163,8 @@ def _deal_in_turns(
     """Return the members in random order, one of each group before the second of any."""
     members = rng.permutation(np.stack([members, np.unique(group, return_inverse=True)[1]]), axis=1)
     window, group_index = members
-    in_turns: NDArray[np.int64] = window[np.argsort(_turns(group_index), kind="stable")]
+    in_turns: NDArray[np.int64] = window[np.argsort(copy_numbers(group_index), kind="stable")]
     return in_turns
-
-
-def _turns(group_index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count the rows of the same group before each row."""
-    order = np.argsort(group_index, kind="stable")
-    sizes = np.bincount(group_index)
-    turn = np.empty(len(group_index), np.int64)
-    turn[order] = np.arange(len(group_index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return turn
 
 
 def class_weights(
@@ -246,14 +195,6 @@ def class_weights(
     -------
     dict of label to float
         For `class_weight` of an estimator, in the order of the sorted labels.
-
-    Raises
-    ------
-    WindowError
-        If there is no window, or `sample_weight` has the wrong shape, is negative or not finite, or
-        is 0 for a whole class.
-    ArgumentError
-        If `kind` is unknown or `beta` is outside its range.
 
     References
     ----------

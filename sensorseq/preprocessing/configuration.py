@@ -14,22 +14,16 @@ from typing import Any
 
 import pydantic
 
-from sensorseq.errors import ConfigurationError, SensorseqError, nearest_known
+from sensorseq.errors import ConfigurationError, SensorseqError, did_you_mean
 from sensorseq.preprocessing.options import OPTIONS, SECTIONS, Option
 
 
 @dataclass(frozen=True)
 class PrepareConfiguration:
-    """The options of preparation that a configuration file sets.
+    """The options of preparation that a configuration file sets, by name of `PreparationOptions`.
 
-    Parameters
-    ----------
-    given : mapping of str to object
-        The value of each option that is set, by the name of the field of `PreparationOptions`.
-
-        `steps` is an array of tables, ``[[steps]]``, in the order they are applied; the keys of
-        each are ``kind`` and the fields of that step, see `preprocessing.steps`. `derive` writes
-        them for you; a prepared file stores the steps, not `derive`.
+    `steps` is an array of tables, ``[[steps]]``, in order; the keys of each are ``kind`` and the
+    fields of that step. A prepared file stores the steps that `derive` chose, not `derive`.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -41,13 +35,7 @@ class PrepareConfiguration:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> "PrepareConfiguration":
-        """Return the configuration with these arguments; the reverse of `arguments`.
-
-        Raises
-        ------
-        ConfigurationError
-            If an argument is unknown, or its value is invalid.
-        """
+        """Check these arguments and return their configuration; the reverse of `arguments`."""
         for name in arguments:
             if name not in OPTIONS:
                 raise ConfigurationError(
@@ -77,14 +65,7 @@ class PrepareConfiguration:
 
 
 def make_configuration(content: Mapping[str, Any]) -> PrepareConfiguration:
-    """Check the sections of a configuration.
-
-    Raises
-    ------
-    ConfigurationError
-        If a section, key or step is unknown (the message names the nearest known one), or a value
-        has the wrong type.
-    """
+    """Check the sections of a configuration; an error names the nearest known section or key."""
     for section, keys in content.items():
         _check_keys(section, keys)
     given = {}
@@ -98,14 +79,7 @@ def make_configuration(content: Mapping[str, Any]) -> PrepareConfiguration:
 
 
 def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
-    """Read a TOML file: sections input, resample, derive, window, split, scale, balance; steps.
-
-    Raises
-    ------
-    ConfigurationError
-        If the file cannot be read, is not TOML, has an unknown section or key (the message names
-        the nearest known one), or a value has the wrong type.
-    """
+    """Read a TOML file: sections input, resample, derive, window, split, scale, balance; steps."""
     file = Path(path)
     try:
         content = tomllib.loads(file.read_text("utf-8"))
@@ -179,9 +153,7 @@ def _adapter(name: str) -> pydantic.TypeAdapter[Any]:
 
 
 def _known(name: str, names: list[str]) -> str:
-    nearest = nearest_known(name, names)
-    hint = f" Did you mean {nearest!r}?" if nearest else ""
-    return f"{hint} Known: {', '.join(names)}."
+    return f"{did_you_mean(name, names)} Known: {', '.join(names)}."
 
 
 def _key(name: str) -> str:
@@ -189,7 +161,6 @@ def _key(name: str) -> str:
 
 
 def _toml(value: Any) -> str:
-    """Return a plain value in TOML."""
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + " }"
     if isinstance(value, list | tuple):

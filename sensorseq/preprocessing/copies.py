@@ -18,20 +18,8 @@ _KEY_BLOCK = 250_000  # values, 2 MB, which a cache holds
 def window_keys(X: NDArray[Any], lengths: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
     """Return a 64-bit number for the valid samples of each window, the same for identical windows.
 
-    Padding does not count, nor how far it goes. Any two of a million different windows share a
-    number with a probability of about 1 in 10^7.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n, t, c)
-        Windows; compared as float32.
-    lengths : ndarray of shape (n,), optional
-        Valid steps; all by default.
-
-    Returns
-    -------
-    ndarray of shape (n,), uint64
-        None is 0.
+    Samples (n, t, c) are compared as float32; padding does not count. No key is 0. Any two of a
+    million different windows share a number with a probability of about 1 in 10^7.
     """
     n_windows, n_timesteps, n_channels = X.shape
     # one factor for each place, row by row, so that it does not depend on the number of steps
@@ -58,30 +46,11 @@ def shared_stretches(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Find which of `rows` begin or end with a stretch that also occurs in a window of `among`.
 
-    If a recording is a piece of another, under another name and with its own clock, its windows
-    begin at other samples, so none equals a window of the other. But every window of the piece
-    shares its first or last half with a window of the longer recording.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_windows, n_timesteps, n_channels), float32
-        Windows.
-    lengths : ndarray of shape (n_windows,)
-        Valid steps.
-    rows, among : ndarray of int64
-        Positions of the windows to check, and of those they may share samples with.
-    share : float, default=0.5
-        Length of the stretch relative to a window; stretches shorter than four steps are ignored.
-
-    Returns
-    -------
-    found, other : ndarray of int64
-        Rows that share a stretch, and the window they share it with.
-
-    Notes
-    -----
-    Stretches are compared by a 64-bit polynomial rolling hash at all offsets. Stretches in which
-    fewer than half of the steps change are ignored, because a sensor at rest repeats its values.
+    If a recording is a piece of another, with its own clock, none of its windows equals a window of
+    the other, but each shares its first or last half (`share`, at least four steps) with one.
+    Stretches are compared by a 64-bit polynomial rolling hash at all offsets; those in which fewer
+    than half of the steps change are ignored, because a sensor at rest repeats its values. Returns
+    those rows, and the window they share it with.
     """
     nothing = np.empty(0, np.int64)
     n_steps = math.ceil(X.shape[1] * share)
@@ -152,33 +121,13 @@ def near_duplicates(
     rows: NDArray[np.int64],
     among: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find which of `rows` nearly copy a window of `among`.
+    """Find which of `rows` nearly copy a window of `among`; return those rows and their originals.
 
-    A window's offset and gain are ignored. Distances alone are not conclusive: recordings of robots
-    that stand still look alike. So the distance to the nearest neighbour is compared with the
-    distance to the nearest window of any other recording, as in Lowe's ratio test for image
-    features [1]_: only a copy is several times closer.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_windows, n_timesteps, n_channels)
-        Windows.
-    lengths : ndarray of shape (n_windows,)
-        Valid steps.
-    recording : ndarray of shape (n_windows,)
-        The recording of each window; with fewer than three in `among`, nothing is found.
-    rows, among : ndarray of int64
-        Positions of the windows to check, and of the possible originals.
-
-    Returns
-    -------
-    found, original : ndarray of int64
-        Rows that are copies, and their originals.
-
-    References
-    ----------
-    .. [1] D. G. Lowe, *Distinctive Image Features from Scale-Invariant Keypoints*, 2004, section
-       7.1.
+    A window's offset and gain are ignored. Recordings of robots that stand still look alike, so the
+    distance to the nearest neighbour is compared with the distance to the nearest window of any
+    other recording, as in the ratio test of D. G. Lowe, *Distinctive Image Features from
+    Scale-Invariant Keypoints*, 2004, section 7.1: only a copy is several times closer. Nothing is
+    found with fewer than three recordings in `among`.
     """
     nothing = np.empty(0, np.int64)
     index = np.unique(recording[among], return_inverse=True)[1]

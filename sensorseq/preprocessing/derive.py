@@ -1,7 +1,7 @@
 """Default steps for motors and inertial sensors, chosen by names, units and rates of channels."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,15 +38,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 @dataclass(frozen=True)
 class DerivedSteps:
-    """The steps that were derived, and a description of each rule that was used.
-
-    Parameters
-    ----------
-    steps : tuple of dict
-        As in a configuration file; see `make_step`. Empty when no rule applies.
-    lines : tuple of str
-        One line for each rule that made steps or that did not apply, in plain words.
-    """
+    """The steps that were derived, as in a configuration file, and a line about each rule."""
 
     steps: tuple[dict[str, Any], ...]
     lines: tuple[str, ...]
@@ -64,21 +56,7 @@ def derive_steps(
 
     Accelerations and rates of turn (names ``ax``, ``wz``, ``gx``, ``acc*``, ``gyr*``, or unit
     m/s^2) at 40 Hz or more: logarithmic spectra of frames of 0.5 s every 0.1 s; every other channel
-    becomes its mean over the same frames.
-
-    Parameters
-    ----------
-    channels : sequence of Channel
-        Of a recording, before any step.
-    rates_hz : sequence of float
-        Own rate of each channel; NaN if unknown.
-    sample_rate_hz : float
-        Common rate that recordings are resampled to.
-
-    Raises
-    ------
-    ArgumentError
-        If there is not one rate for each channel, or `sample_rate_hz` is not above zero.
+    becomes its mean over the same frames. `rates_hz` are the channels' own rates, NaN if unknown.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     if len(channels) != len(rates_hz):
@@ -96,18 +74,17 @@ def derive_steps(
     if inertial:
         rules.add_spectra(inertial)
     if not motors and not inertial:
-        rules.lines.append(_nothing(channel.name for channel in channels))
+        rules.lines.append(
+            f"nothing derived: none of the channels ({_listed([c.name for c in channels])}) has the"
+            " name or unit of a motor current (cur*, current*, i_*, A), a speed (vel*, speed*,"
+            " rpm*, m/s, rad/s) or an inertial sensor (ax, wz, acc*, gyr*, m/s^2). Set units in"
+            " [input], or write the steps yourself as [[steps]] in a configuration file."
+        )
     return DerivedSteps(tuple(rules.steps), tuple(rules.lines))
 
 
 def channel_rates(recording: Recording) -> list[float]:
-    """Return the median rate of each channel in Hz, from its own samples; NaN if unknown.
-
-    Parameters
-    ----------
-    recording : Recording
-        Perhaps of several sensors, with NaN where a sensor has no sample.
-    """
+    """Return the median rate of each channel in Hz, from its own samples; NaN if unknown."""
     rates = []
     for values in recording.values.T:
         times = recording.timestamps_s[~np.isnan(values)]
@@ -132,33 +109,28 @@ class _Seen:
         is_imu = channel.unit in _ACCELERATION_UNITS or any(_IMU.fullmatch(w) for w in small)
         if is_imu or ("angular" in small and small[-1] in ("x", "y", "z")):
             return cls(channel.name, channel.unit, rate_hz, "imu", ())
-        kinds: dict[str, list[str]] = {"current": [], "speed": []}
+        kinds: set[str] = set()
         rest: list[str] = []
         for at, word in enumerate(small):
             is_short = word == "i" and at == 0 and channel.name[1:2] == "_"
             current, speed = _CURRENT.fullmatch(word), _SPEED.fullmatch(word)
             if current or is_short:
-                kinds["current"].append(word)
+                kinds.add("current")
             elif speed:
-                kinds["speed"].append(word)
+                kinds.add("speed")
             else:
                 rest.append(word)
             where = (current or speed) and (current or speed)["where"]  # type: ignore[index]
             if where:
                 rest.append(where)
         quantity = quantity_of(channel.unit)
-        of_unit = {"current": "current", "speed": "speed", "angular speed": "speed"}
-        kind = of_unit.get(quantity.name, "") if quantity is not None else ""
-        if quantity is None:
-            named = [name for name, found in kinds.items() if found]
-            kind = named[0] if len(named) == 1 else ""
-        return cls(
-            channel.name,
-            channel.unit,
-            rate_hz,
-            kind,
-            tuple(_SIDES.get(word, word) for word in rest),
-        )
+        if quantity is not None:
+            of_unit = {"current": "current", "speed": "speed", "angular speed": "speed"}
+            kind = of_unit.get(quantity.name, "")
+        else:
+            kind = kinds.pop() if len(kinds) == 1 else ""
+        words_left = tuple(_SIDES.get(word, word) for word in rest)
+        return cls(channel.name, channel.unit, rate_hz, kind, words_left)
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -176,22 +148,18 @@ class _Rules:
         self._rate = rate
 
     def add_differences(self, motors: list[_Seen]) -> None:
-        for absolute in (False, True):
-            suffix = "absolute_difference" if absolute else "difference"
+        lags: dict[float | None, list[str]] = {}
+        for one in motors:
+            lag_s = None if self._rate <= one.rate_hz * _SAME_RATE else _round(1 / one.rate_hz)
+            lags.setdefault(lag_s, []).append(one.name)
+        for what, absolute in (("difference", {}), ("absolute difference", {"absolute": True})):
             made: list[str] = []
-            lags: dict[float | None, list[str]] = {}
-            for one in motors:
-                lag_s = None if self._rate <= one.rate_hz * _SAME_RATE else _round(1 / one.rate_hz)
-                lags.setdefault(lag_s, []).append(one.name)
             for lag_s, names in lags.items():
-                new = self._new(names, suffix)
+                new = self._new(names, what.replace(" ", "_"))
                 if new:
-                    step: dict[str, Any] = {"kind": "difference", "channels": new}
-                    if lag_s is not None:
-                        step["lag_s"] = lag_s
-                    self.steps.append(step | ({"absolute": True} if absolute else {}))
+                    lag = {} if lag_s is None else {"lag_s": lag_s}
+                    self.steps.append({"kind": "difference", "channels": new, **lag, **absolute})
                     made += new
-            what = "absolute difference" if absolute else "difference"
             self._say(made, f"{what} to the sample before")
 
     def add_pairs(self, motors: list[_Seen]) -> None:
@@ -240,8 +208,8 @@ class _Rules:
             if new:
                 step = {"kind": "moving", "window_s": _MOVING_S, "statistic": statistic}
                 self.steps.append({**step, "channels": new})
-                made += [name for name in new if name not in made]
-        self._say(made, "mean, standard deviation and range of the last 1 s")
+                made += new
+        self._say(list(dict.fromkeys(made)), "mean, standard deviation and range of the last 1 s")
 
     def add_spectra(self, inertial: list[_Seen]) -> None:
         fast = [one for one in inertial if one.rate_hz >= _IMU_RATE_HZ / _SAME_RATE]
@@ -253,12 +221,12 @@ class _Rules:
             )
         if not fast:
             return
-        step: dict[str, Any] = {"kind": "spectral", "channels": [one.name for one in fast]}
-        frame = round(_FRAME_S * self._rate)
-        frame_s = _FRAME_S
+        frame, frame_s = round(_FRAME_S * self._rate), _FRAME_S
         if abs(frame / (_FRAME_S * self._rate) - 1) > _WITHIN:
             frame_s = round(frame / self._rate, 9)
-        step["frame_s"], step["hop_s"] = frame_s, 0.1
+        names = [one.name for one in fast]
+        step: dict[str, Any] = {"kind": "spectral", "channels": names, "frame_s": frame_s}
+        step["hop_s"] = 0.1
         slowest = min(one.rate_hz for one in fast)
         highest = self._rate / 2
         if slowest * _SAME_RATE < self._rate:  # above, upsampling leaves nothing
@@ -270,7 +238,7 @@ class _Rules:
             bands = f" in {_MOST_BINS} bands"
         self.steps.append(step)
         self._say(
-            [one.name for one in fast],
+            names,
             f"log spectra{bands} of frames of {frame_s:.3g} s every 0.1 s; all channels become"
             " means of these frames",
         )
@@ -292,16 +260,12 @@ class _Rules:
 def _pair(currents: list[_Seen], speeds: list[_Seen]) -> list[tuple[str, str]]:
     """Pair currents and speeds whose names agree but for the quantity, or have one place each."""
     partner: dict[str, str] = {}
-    keys: tuple[Callable[[_Seen], tuple[str, ...]], ...] = (
-        lambda one: one.rest,
-        lambda one: one.place,
-    )
-    for key in keys:
+    for key in ("rest", "place"):
         at: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
         for side, ones in enumerate((currents, speeds)):
             for one in ones:
                 if one.name not in partner and one.name not in partner.values():
-                    at.setdefault(key(one), ([], []))[side].append(one.name)
+                    at.setdefault(getattr(one, key), ([], []))[side].append(one.name)
         for found in at.values():
             if len(found[0]) == len(found[1]) == 1:
                 partner[found[0][0]] = found[1][0]
@@ -316,12 +280,3 @@ def _round(value: float) -> float:
 def _listed(names: Sequence[str]) -> str:
     shown = [*names[:5], "...", names[-1]] if len(names) > 8 else list(names)
     return ", ".join(shown)
-
-
-def _nothing(names: Iterable[str]) -> str:
-    return (
-        f"nothing derived: none of the channels ({_listed(list(names))}) has the name or unit of a"
-        " motor current (cur*, current*, i_*, A), a speed (vel*, speed*, rpm*, m/s, rad/s) or an"
-        " inertial sensor (ax, wz, acc*, gyr*, m/s^2). Set units in [input], or write the steps"
-        " yourself as [[steps]] in a configuration file."
-    )

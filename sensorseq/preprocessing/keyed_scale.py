@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import ArgumentError, SignalError, check_choice
 from sensorseq.preprocessing._checks import as_windows, check_finite, check_lengths
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
+from sensorseq.preprocessing.split import rows_of
 from sensorseq.windows import WindowSet
 
 PER = ("all", "recording", "group")  # the unit that statistics are computed for
@@ -18,29 +19,13 @@ PER = ("all", "recording", "group")  # the unit that statistics are computed for
 
 @dataclass(frozen=True, eq=False)
 class KeyedScaler:
-    """One `Scaler` for each recording or group.
+    """One `Scaler` for each recording or group, by its id.
 
-    This removes what is specific to a recording, such as a sensor offset or the gain of a robot's
-    driver. It also removes the information in the level: a motor that draws twice the current of
-    another on the same ground looks the same afterwards. If the level matters, use statistics of
-    all windows.
-
-    A key that was not fitted is scaled by statistics of its given windows, so no statistic passes
-    from one recording to another. This needs the whole recording: some of its windows alone give
-    other values, and a stream, which has no end, cannot be scaled this way.
-
-    Made by `fit_keyed_scaler`; stored with `to_dict` and restored with `scaler_from_dict`.
-
-    Parameters
-    ----------
-    kind : str
-        One of `KINDS`.
-    per : {"recording", "group"}
-        What the keys stand for.
-    scalers : mapping of str to Scaler
-        By key: a recording id or a group.
-    n_channels : int
-        Number of channels.
+    This removes what is specific to a recording, such as a sensor offset, but also the information
+    in the level: a motor that draws twice the current of another on the same ground looks the same
+    afterwards. A key that was not fitted is scaled by statistics of its given windows, so no
+    statistic passes from one recording to another. This needs the whole recording, so a stream,
+    which has no end, cannot be scaled this way.
     """
 
     kind: str
@@ -57,28 +42,9 @@ class KeyedScaler:
     def transform(
         self, X: ArrayLike, lengths: ArrayLike | None = None, keys: ArrayLike | None = None
     ) -> NDArray[np.floating]:
-        """Return X scaled, computed in float64.
+        """Return X scaled as `Scaler.transform` does; `keys` (n_windows,) are recordings or groups.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-            The second form is one channel.
-        lengths : array-like of shape (n_windows,), optional
-            Valid steps; the others become 0.
-        keys : array-like of shape (n_windows,)
-            The recording or group of each window. For a key that was not fitted, give all its
-            windows.
-
-        Returns
-        -------
-        ndarray of the shape of `X`
-            float32 for float32, else float64.
-
-        Raises
-        ------
-        SignalError
-            If `keys` are not given, `X` has another number of channels, a valid step is NaN or
-            infinite, or `lengths` are invalid.
+        For a key that was not fitted, give all its windows.
         """
         return self._apply(X, lengths, keys, inverse=False)
 
@@ -139,15 +105,7 @@ class KeyedScaler:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "KeyedScaler":
-        """Restore a scaler from `to_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            If `kind` or `per` is unknown.
-        SignalError
-            If the arrays are inconsistent.
-        """
+        """Restore a scaler from `to_dict`; a `SignalError` if the arrays are inconsistent."""
         kind = check_choice("kind", _as_text(fields["kind"]), KINDS)
         per = check_choice("per", _as_text(fields["per"]), PER[1:])
         try:
@@ -189,27 +147,7 @@ def fit_keyed_scaler(
     keys: ArrayLike | None,
     per: str = "recording",
 ) -> KeyedScaler:
-    """Fit a scale for each channel of each recording or group from its own windows.
-
-    Parameters
-    ----------
-    X, lengths
-        Training windows, as in `fit_scaler`.
-    kind : {"standard", "robust", "min_max", "max_abs", "quantile"}
-        See `fit_scaler`.
-    keys : array-like of shape (n_windows,)
-        The recording or group of each window.
-    per : {"recording", "group"}
-        What the keys stand for.
-
-    Raises
-    ------
-    SignalError
-        If `keys` are not given, a valid step is NaN or infinite, a key has no valid step, or shapes
-        disagree.
-    ArgumentError
-        If `kind` or `per` is unknown.
-    """
+    """Fit a scale for each channel of each recording or group from its own training windows."""
     check_choice("kind", kind, KINDS)
     check_choice("per", per, PER[1:])
     windows = as_windows(X)
@@ -237,15 +175,7 @@ def fit_scaler_per(
 ) -> "Scaler | KeyedScaler":
     """Fit one scale for all windows, or one for each recording or group; see `fit_scaler`.
 
-    Parameters
-    ----------
-    per : {"all", "recording", "group"}
-        The unit that statistics are computed for. The kinds physical and None, which are not
-        fitted, need "all".
-    X, lengths, kind, rated, channels
-        As in `fit_scaler`.
-    recording_id, groups : array-like of shape (n_windows,), optional
-        The one that `per` selects is required.
+    The kinds physical and None, which are not fitted, need ``per="all"``.
     """
     check_per(per, kind)
     if per == "all":
@@ -300,13 +230,7 @@ def transform_windows(
 
 
 def rows_by_key(keys: ArrayLike | None, n_windows: int, per: str) -> dict[str, NDArray[np.int64]]:
-    """Return the rows of each key, in order.
-
-    Raises
-    ------
-    SignalError
-        If there are no keys, or not exactly one for each window.
-    """
+    """Return the rows of each key, in order."""
     if keys is None:
         raise SignalError(
             f"scaling per {per} needs the {per} of every window, which a plain array does not have."
@@ -317,12 +241,7 @@ def rows_by_key(keys: ArrayLike | None, n_windows: int, per: str) -> dict[str, N
         raise SignalError(
             f"keys have shape {given.shape}; {n_windows} windows need ({n_windows},)."
         )
-    names, position = np.unique(given, return_inverse=True)
-    if not len(names):
-        return {}
-    order = np.argsort(position, kind="stable")
-    rows = np.split(order, np.cumsum(np.bincount(position, minlength=len(names)))[:-1])
-    return {str(name): own for name, own in zip(names.tolist(), rows, strict=True)}
+    return {str(given[rows[0]]): rows for rows in rows_of(given) if len(rows)}
 
 
 def _stack(arrays: Sequence[NDArray[np.float64]], n_channels: int) -> NDArray[np.float64]:

@@ -41,16 +41,9 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Choice:
-    """The labels that a rule gives to windows.
+    """The labels that a rule gives to windows: positions in the classes, -1 for none; and why none.
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_windows,), int64
-        Positions in the classes; -1 if the rule finds none.
-    reasons : ndarray of shape (n_windows,), object
-        Why it finds none; None if it does.
-    best_share : ndarray of shape (n_classes,)
-        Largest share of a window's samples that each class has.
+    `best_share` (n_classes,) is the largest share of a window's samples that each class has.
     """
 
     codes: NDArray[np.int64]
@@ -90,18 +83,7 @@ def choose_labels(
 ) -> Choice:
     """Return the label of each window by the rule ``"majority"``, ``"centre"`` or ``"last"``.
 
-    Parameters
-    ----------
-    piece : Recording
-        A piece with label spans, or with one label for all its samples.
-    sample_rate_hz : float
-        Its rate.
-    starts, lengths : ndarray of shape (n_windows,)
-        First sample and number of valid samples of each window.
-    classes : list
-        All labels; codes are positions in it.
-    label_rule, min_purity
-        See `window_recordings`.
+    `starts` and `lengths` (n_windows,) are the first sample and the number of valid samples.
     """
     codes = _sample_codes(piece, sample_rate_hz, classes)
     chosen = np.full(len(starts), _NO_LABEL, np.int64)
@@ -203,21 +185,7 @@ def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
 def check_class_fates(
     fates: Iterable[Fate], *, window_s: float, label_rule: str, min_purity: float | None
 ) -> None:
-    """Raise if a class has no windows, with the reason.
-
-    Parameters
-    ----------
-    fates : iterable of dict
-        ``provenance["classes"]`` of `window_recordings`; for recordings cut one by one, those of
-        all of them.
-    window_s, label_rule, min_purity
-        As in `window_recordings`.
-
-    Raises
-    ------
-    WindowError
-        Names the class, the reason, and how close it came.
-    """
+    """Raise if a class has no windows; the error has the reason, and how close it came."""
     lost = [fate for fate in merge_fates(fates) if not fate["n_windows"]]
     if not lost:
         return

@@ -29,24 +29,13 @@ _CLOSE = 1e-4  # of a channel's scale: statistics this close are equal up to flo
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of leak, with all its occurrences.
+    """One kind of leak, of the keys of `KINDS`, with all its occurrences.
 
-    Parameters
-    ----------
-    kind : str
-        One of the keys of `KINDS`.
-    severity : {"leak", "warning"}
-        leak: a score on the held-out windows is inflated or misleading.
-        warning: it may be intended.
-    count : int
-        Number of windows, or of recordings, groups or files, as stated in `what`.
-    what : str
-        What was found.
-    way_out : str
-        What to do.
-    examples : tuple of dict
-        The first few: row, part, recording_id and start_s of a window, and with the prefix
-        ``other_`` those of the window it conflicts with; or ``recording_id``, ``group``, ``parts``.
+    A leak inflates a score on the held-out windows or makes it misleading; a warning may be
+    intended. `count` is the number of windows, or of recordings, groups or files, as stated in
+    `what`. `examples` are the first few: row, part, recording_id and start_s of a window, and with
+    the prefix ``other_`` those of the window it conflicts with; or ``recording_id``, ``group``,
+    ``parts``.
     """
 
     kind: str
@@ -90,16 +79,7 @@ KINDS = {
 class LeakageReport:
     """The result of `find_leakage`; true if there is a leak. ``str`` has at most 80 columns.
 
-    Parameters
-    ----------
-    findings : tuple of Finding
-        Leaks first.
-    n_windows : int
-        Number of windows checked.
-    n_of_part : dict of str to int
-        Windows of each part; for folds, the number of folds under ``"folds"``.
-    checked, not_checked : tuple of str
-        The checks that ran, and those that could not, with the reason.
+    `n_of_part` has the windows of each part, or the number of folds under ``"folds"``.
     """
 
     findings: tuple[Finding, ...]
@@ -160,17 +140,6 @@ def find_leakage(
     folds : iterable of pairs of array-like of int, optional
         Rows to train on and to test on, as a splitter yields them.
 
-    Returns
-    -------
-    LeakageReport
-
-    Raises
-    ------
-    WindowError
-        If `split`, `folds` or `sample_indices` do not match the windows.
-    ArgumentError
-        If `scaler` is not a scaler.
-
     Notes
     -----
     A recording that is a piece of another, under another name, is found by its samples if they are
@@ -216,7 +185,7 @@ class _View:
 
     part: NDArray[np.str_]
     fold: int | None = None
-    in_two: tuple[int, ...] = ()  # rows of a fold that are in both of its parts
+    in_two: NDArray[np.int64] | None = None  # rows of a fold that are in both of its parts
 
     @property
     def train(self) -> NDArray[np.int64]:
@@ -277,10 +246,7 @@ class _Check:
             self._add("balanced_before_split", "leak", len(self.windows), what)
 
     def rows_in_two_parts(self) -> None:
-        pairs: _Pairs = [
-            (view, np.array(view.in_two, np.int64), np.array(view.in_two, np.int64))
-            for view in self.views
-        ]
+        pairs = [(v, v.in_two, v.in_two) for v in self.views if v.in_two is not None]
         self._add_pairs("rows_in_two_parts", pairs, "row(s) are used for training and testing")
 
     def times(self) -> None:
@@ -298,7 +264,7 @@ class _Check:
             )
         overlaps: _Pairs = []
         copies: _Pairs = []
-        shared: dict[Any, dict[str, Any]] = {}
+        shared: dict[Any, tuple[list[str], bool]] = {}
         for at, view in enumerate(self.views):
             if timed:
                 rows, others = self._overlapping(view)
@@ -306,8 +272,8 @@ class _Check:
                 self.known[at][rows] = True
                 copies.append((view, *self._copied(view)))
             for name, parts, close in self._torn(view, timed):
-                entry = shared.setdefault(name, {"parts": parts, "close": False})
-                entry["close"] |= close
+                first_parts, was_close = shared.get(name, (parts, False))
+                shared[name] = first_parts, was_close or close
         self._add_pairs(
             "overlapping_windows", overlaps, "held-out window(s) overlap a window of another part"
         )
@@ -317,21 +283,16 @@ class _Check:
             "held-out window(s) are copies of others in their part (same recording and start);"
             " they were made before the split, and a score counts them twice",
         )
-        self.apart = {name for name, entry in shared.items() if not entry["close"]}
-        for severity, wanted in (("leak", True), ("warning", False)):
-            names = [name for name, entry in shared.items() if entry["close"] == wanted]
-            if names:
-                far = "" if wanted else ", at least a window apart: a score is for known recordings"
-                self._add(
-                    "shared_recordings",
-                    severity,
-                    len(names),
-                    f"{len(names)} recording(s) have windows in more than one part{far}",
-                    [
-                        {"recording_id": _plain(name), "parts": shared[name]["parts"]}
-                        for name in names
-                    ],
-                )
+        self.apart = {name for name, (_, close) in shared.items() if not close}
+        self._add_each(
+            "shared_recordings",
+            [
+                (close, {"recording_id": _plain(name), "parts": parts})
+                for name, (parts, close) in shared.items()
+            ],
+            "recording(s) have windows in more than one part",
+            warning=", at least a window apart: a score is for known recordings",
+        )
 
     def groups(self) -> None:
         group = self.windows.groups
@@ -354,17 +315,15 @@ class _Check:
         }
         if self.is_by_recording:
             meant = set(parts_of)
-        for severity in ("leak", "warning"):
-            names = [name for name in parts_of if (name in meant) == (severity == "warning")]
-            if names:
-                self._add(
-                    "shared_groups",
-                    severity,
-                    len(names),
-                    f"{len(names)} group(s) have windows in more than one part"
-                    + (": a score is for known groups" if severity == "warning" else ""),
-                    [{"group": _plain(name), "parts": parts_of[name]} for name in names],
-                )
+        self._add_each(
+            "shared_groups",
+            [
+                (name not in meant, {"group": _plain(name), "parts": parts})
+                for name, parts in parts_of.items()
+            ],
+            "group(s) have windows in more than one part",
+            warning=": a score is for known groups",
+        )
 
     def identical(self) -> None:
         self.checked.append("identical windows")
@@ -475,21 +434,20 @@ class _Check:
         self.checked.append("one file under two names")
         # If all have one path, it is one table with many recordings.
         twice = [ids for ids in ids_of.values() if len(ids) > 1 and len(set(ids.values())) > 1]
-        crossing, same_side = [], []
+        found: list[tuple[bool, dict[str, Any]]] = []
         for ids in twice:
             names = list(ids)
             parts = [_parts_among(view.part[np.isin(self.recording, names)]) for view in self.views]
-            torn = [found for found in parts if len(found) > 1]
+            torn = [{"parts": among} for among in parts if len(among) > 1][:1]
             example = {"recording_id": names[0], "other_recording_id": names[1]}
-            if torn:
-                crossing.append({**example, "parts": torn[0]})
-            else:
-                same_side.append(example)
-        for severity, found in (("leak", crossing), ("warning", same_side)):
-            if found:
-                side = ", in more than one part" if severity == "leak" else " and count twice"
-                what = f"{len(found)} file(s) appear under two names{side}"
-                self._add("same_source", severity, len(found), what, found)
+            found.append((bool(torn), {**example, **(torn[0] if torn else {})}))
+        self._add_each(
+            "same_source",
+            found,
+            "file(s) appear under two names",
+            leak=", in more than one part",
+            warning=" and count twice",
+        )
 
     def scaling(self, scaler: Scaler | KeyedScaler | None) -> None:
         windows = self.windows
@@ -511,7 +469,10 @@ class _Check:
         if isinstance(scaler, KeyedScaler):
             self._keyed_scaling(scaler)
             return
-        fits = _Fits(windows, scaler, self.is_finite)
+
+        def fits(rows: NDArray[np.int64]) -> bool:
+            return _fits(windows, scaler, rows[self.is_finite[rows]])
+
         if any(fits(view.train) for view in self.views):
             return
         if scaled is not None and any(
@@ -546,13 +507,14 @@ class _Check:
             rows = rows_by_key.get(key)
             if rows is None:
                 continue  # a recording of another set
-            fits = _Fits(self.windows, own, self.is_finite)
-            if any(fits(rows[mask[rows]]) for mask in in_train):
+            finite = rows[self.is_finite[rows]]
+            if any(_fits(self.windows, own, finite[mask[finite]]) for mask in in_train):
                 continue
             if not any(mask[rows].any() for mask in in_train):
                 kind = ("scaler_fit_beyond_train", "warning")
             else:
-                kind = _BEYOND if fits(rows) else ("scaler_unknown", "warning")
+                is_whole = _fits(self.windows, own, finite)
+                kind = _BEYOND if is_whole else ("scaler_unknown", "warning")
             of_kind.setdefault(kind, []).append(key)
         for (name, severity), found in of_kind.items():
             self._add(
@@ -645,6 +607,21 @@ class _Check:
             Finding(kind, severity, count, what, KINDS[kind], tuple(examples[:_N_EXAMPLES]))
         )
 
+    def _add_each(
+        self,
+        kind: str,
+        found: list[tuple[bool, dict[str, Any]]],
+        what: str,
+        *,
+        leak: str = "",
+        warning: str = "",
+    ) -> None:
+        """Report examples, with whether each is a leak, as up to two findings."""
+        for severity, words in (("leak", leak), ("warning", warning)):
+            own = [example for is_leak, example in found if is_leak == (severity == "leak")]
+            if own:
+                self._add(kind, severity, len(own), f"{len(own)} {what}{words}", own)
+
     def _add_pairs(self, kind: str, pairs: _Pairs, what: str, severity: str = "leak") -> None:
         """Report rows and their counterparts as one finding."""
         found = [row for _, rows, _ in pairs for row in rows.tolist()]
@@ -696,28 +673,20 @@ def _chance(search: _Search, origin: NDArray[Any], train: NDArray[np.int64]) -> 
     return len(found) / len(halves[0])
 
 
-class _Fits:
-    """Checks whether a scaler has the statistics of these rows."""
-
-    def __init__(self, windows: WindowSet, scaler: Scaler, is_finite: NDArray[np.bool_]) -> None:
-        self._windows, self._scaler, self._is_finite = windows, scaler, is_finite
-
-    def __call__(self, rows: NDArray[np.int64]) -> bool:
-        rows = rows[self._is_finite[rows]]
-        lengths = np.asarray(self._windows.lengths)[rows]
-        if not lengths.any():
-            return False
-        own, given = fit_scaler(self._windows.X[rows], lengths, self._scaler.kind), self._scaler
-        scale = np.abs(own.channel_scale)
-        close = (np.abs(own.channel_center - given.channel_center) <= _CLOSE * scale).all()
-        close &= (np.abs(own.channel_scale - given.channel_scale) <= _CLOSE * scale).all()
-        if own.channel_quantiles is not None and given.channel_quantiles is not None:
-            spread = np.ptp(own.channel_quantiles, axis=0)
-            same = own.channel_quantiles.shape == given.channel_quantiles.shape
-            close &= same and bool(
-                (np.abs(own.channel_quantiles - given.channel_quantiles) <= _CLOSE * spread).all()
-            )
-        return bool(close)
+def _fits(windows: WindowSet, given: Scaler, rows: NDArray[np.int64]) -> bool:
+    """Return whether a scaler has the statistics of these rows."""
+    lengths = np.asarray(windows.lengths)[rows]
+    if not lengths.any():
+        return False
+    own = fit_scaler(windows.X[rows], lengths, given.kind)
+    scale = np.abs(own.channel_scale)
+    close = (np.abs(own.channel_center - given.channel_center) <= _CLOSE * scale).all()
+    close &= (np.abs(own.channel_scale - given.channel_scale) <= _CLOSE * scale).all()
+    one, other = own.channel_quantiles, given.channel_quantiles
+    if one is not None and other is not None:
+        close &= one.shape == other.shape
+        close = close and (np.abs(one - other) <= _CLOSE * np.ptp(one, axis=0)).all()
+    return bool(close)
 
 
 def _views(windows: WindowSet, split: Any, folds: Any) -> list[_View]:
@@ -731,8 +700,7 @@ def _views(windows: WindowSet, split: Any, folds: Any) -> list[_View]:
             tested = _check_rows(f"the test rows of fold {fold}", test, n_windows)
             part = np.full(n_windows, "", dtype="<U10")
             part[trained], part[tested] = "train", "test"
-            both = tuple(np.intersect1d(trained, tested).tolist())
-            views.append(_View(part, fold, both))
+            views.append(_View(part, fold, np.intersect1d(trained, tested)))
         if not views:
             raise WindowError("folds is empty; there is nothing to check.")
         return views
@@ -794,12 +762,10 @@ def _in_words(example: dict[str, Any]) -> str:
         if "other_row" in example:
             words += f" and {_window_in_words(example, 'other_')}"
         return words + (f", in fold {example['fold']}" if "fold" in example else "")
-    names = [str(example[key]) for key in _NAMES if key in example]
+    keys = ("recording_id", "other_recording_id", "group")
+    names = [str(example[key]) for key in keys if key in example]
     parts = f", in {' and '.join(example['parts'])}" if "parts" in example else ""
     return " and ".join(names) + parts
-
-
-_NAMES: tuple[str, ...] = ("recording_id", "other_recording_id", "group")
 
 
 def _window_in_words(example: dict[str, Any], prefix: str) -> str:

@@ -27,22 +27,9 @@ CAN_BE_OFF = ("split", "scale", "balance", "derive")  # by None, or "none" in a 
 class Option:
     """Where an option of preparation appears outside Python.
 
-    Parameters
-    ----------
-    name : str
-        Of the argument.
-    default : object
-        Of `PreparePipeline`; `dataclasses.MISSING` if the option is required.
-    type : type
-        Of its value in Python.
-    section, key : str
-        Its place in the configuration file; the key is the name by default.
-    toml : type
-        Of its value there; the same by default.
-    flag, metavar, help : str
-        Of the command; without `help` it is only in the configuration file.
-    read : callable, optional
-        Turns the text of the command into the argument.
+    `section`, `key` and `toml` are its place and type in the configuration file (key and type as in
+    Python by default), `flag`, `metavar` and `help` those of the command (without help, only in the
+    file); `read` turns the text of the command into the argument.
     """
 
     name: str
@@ -138,7 +125,7 @@ class PreparationOptions:
     hop_s : float, optional
         Seconds between window starts; `window_s` by default.
     label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        The label of a window if the label changes within it; see `window_recordings`.
+        The label of a window if the label changes within it; see `Windower`.
     min_purity : float, default=0.5
         For ``"majority"``: the share of its samples that must have a window's label.
     short : {"drop", "pad", "error"}, default="drop"
@@ -160,13 +147,13 @@ class PreparationOptions:
     random_state : int, default=0
         Decides the split, the balance and random phases; fixed, so that results are reproducible.
     scale : str or None, default="standard"
-        standard, robust, min_max, max_abs, quantile or physical; see `fit_scaler`.
+        standard, robust, min_max, max_abs, quantile or physical; see `ChannelScaler`.
     scale_per : {"all", "recording", "group"}, default="all"
         Statistics of all training windows, or of each recording or group from its own windows.
     rated : mapping of str to float, optional
         For ``"physical"``: the value of each channel that becomes 1.
     balance : {"undersample", "oversample"} or None, default=None
-        See `balance_indices`.
+        See `ClassBalancer`.
     max_per_recording : int or float, optional
         Most rows that one recording may contribute to its class when balancing.
     augmentation : mapping, optional
@@ -341,12 +328,7 @@ PIPELINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if not option.
 def takes_options(names: Iterable[str], default: Any = MISSING) -> Callable[[_Function], _Function]:
     """Give a function that takes ``**options`` the signature with these options.
 
-    Parameters
-    ----------
-    names : iterable of str
-        Fields of `PreparationOptions`.
-    default : object, optional
-        Of all of them; by default each has its own.
+    Each has its own default, or all have `default`.
     """
 
     def decorate(function: _Function) -> _Function:

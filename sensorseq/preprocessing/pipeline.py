@@ -4,7 +4,7 @@ import importlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,7 @@ from sensorseq.preprocessing.plan import (
     CutPlan,
     LearnPlan,
     WindowTable,
-    check_training_anew,
     describe_cut,
-    describe_scaler,
     make_steps,
 )
 from sensorseq.preprocessing.scale import Scaler
@@ -75,11 +73,6 @@ class PreparePipeline:
         The last result of `prepare`.
     derived_ : DerivedSteps or None
         The steps that ``derive="auto"`` chose for it, which `configuration` then has.
-
-    Raises
-    ------
-    ArgumentError, SignalError
-        If an argument is invalid; raised at once, not after resampling.
     """
 
     @takes_options(PIPELINE_OPTIONS)
@@ -123,11 +116,6 @@ class PreparePipeline:
         ----------
         path : str or path
             The configuration file.
-
-        Raises
-        ------
-        ConfigurationError
-            If the file cannot be read or is invalid.
         """
         with naming_file(path):
             return cls.from_configuration(read_configuration(path))
@@ -147,10 +135,7 @@ class PreparePipeline:
         """
         if not isinstance(configuration, PrepareConfiguration):
             configuration = make_configuration(configuration)
-        use = pipeline_arguments(with_changes(configuration.arguments(), changes))
-        if "window_s" not in use:
-            raise ArgumentError("window_s is not given; give the window length in seconds.")
-        return cls(**use)
+        return cls(**pipeline_arguments(with_changes(configuration.arguments(), changes)))
 
     @classmethod
     def for_prediction(cls, made: Mapping[str, Any]) -> "PreparePipeline":
@@ -160,11 +145,6 @@ class PreparePipeline:
         ----------
         made : mapping
             `provenance` of prepared windows, or `preparation_` of a fitted model.
-
-        Raises
-        ------
-        WindowError
-            If it does not describe how the windows were made.
         """
         try:
             configuration = made["configuration"]
@@ -229,15 +209,6 @@ class PreparePipeline:
             without windows, with the reason; ``split``: windows and groups of each part and class,
             and how even they are; ``constant_channels``: channels that do not vary in the training
             part.
-
-        Raises
-        ------
-        RecordingError
-            If a recording differs from the others; the message names it.
-        WindowError
-            If there is no recording, or no window can be cut.
-        SplitError
-            If a class has too few groups for the parts.
         """
         given = self._select(recordings)
         rate, source = self._choose_rate(given)
@@ -246,14 +217,11 @@ class PreparePipeline:
         pieces = [piece for parts in pieces_of for piece in parts]
         windows = self.cut.windows(pieces, rate, check_classes=True)
         own_rates = [sample_rate_of(recording) for recording in given]
-        lookahead_s = 0.0
-        if self.options.split_by == "time":
-            known = [own_rate for own_rate in own_rates if np.isfinite(own_rate)]
-            lookahead_s = self.cut.lookahead_s(given[0].channels, known, rate)
-        split = self.learn.assign_parts(_table(windows), self.options.window_s, lookahead_s)
-        evenness = self.learn.describe_split(split, _table(windows))
-        if split is not None:
-            windows, split = self._keep(windows, split, pieces, rate)
+        lookahead_s = self.cut.lookahead_s(given[0].channels, own_rates, rate)
+        learned = self.learn.apply(
+            _HeldWindows(windows, self.cut, pieces, rate), self.cut, lookahead_s
+        )
+        windows = learned.windows.windows
         n_windows = Counter(np.asarray(windows.recording_id).tolist())
         provenance = {
             **windows.provenance,
@@ -275,18 +243,10 @@ class PreparePipeline:
         }
         if self.derived_ is not None:
             provenance["derived"] = list(self.derived_.lines)
-        windows = replace(windows, split=split, provenance=provenance)
-        table = _table(windows)
-        self.scaler_: Scaler | KeyedScaler | None = self.learn.fit_scaler(
-            lambda rows: _blocks(windows.X, rows),
-            np.asarray(windows.lengths),
-            split,
-            table,
-            windows.channels,
-        )
-        self.sample_indices_ = self.learn.choose_rows(split, table)
-        constant = describe_scaler(self.scaler_, windows.channels)
-        self.windows_ = replace(windows, provenance={**provenance, **evenness, **constant})
+        self.scaler_: Scaler | KeyedScaler | None = learned.scaler
+        self.sample_indices_ = learned.sample_indices
+        provenance |= learned.facts
+        self.windows_ = replace(windows, split=learned.split, provenance=provenance)
         return self.windows_
 
     @property
@@ -308,35 +268,6 @@ class PreparePipeline:
             self.derived_ = derive_steps(channels, rates_hz, sample_rate_hz)
             self.cut = replace(self.cut, steps=make_steps(self.derived_.steps))
 
-    def _keep(
-        self,
-        windows: WindowSet,
-        split: NDArray[np.str_],
-        pieces: list[Recording],
-        rate: float,
-    ) -> tuple[WindowSet, NDArray[np.str_]]:
-        """Drop windows that the split left out, and recut training windows if requested."""
-        if not self.cut.cuts_training_anew:
-            kept = np.flatnonzero(split != "")
-            return windows.take(kept), split[kept]
-        of_train = set(np.asarray(windows.recording_id)[split == "train"].tolist())
-        train = self.cut.training_windows(
-            [piece for piece in pieces if piece.recording_id in of_train], rate
-        )
-        of_others = np.flatnonzero((split != "") & (split != "train"))
-        others = windows.take(of_others)
-        joined = replace(
-            WindowSet.concatenate([replace(train, provenance={}), replace(others, provenance={})]),
-            provenance=windows.provenance,
-        )
-        parts = np.concatenate([np.full(len(train), "train"), split[of_others]])
-        check_training_anew(parts, joined.y)
-        order = {name: at for at, name in enumerate(dict.fromkeys(p.recording_id for p in pieces))}
-        rank = np.argsort(
-            [order[name] for name in np.asarray(joined.recording_id).tolist()], kind="stable"
-        )
-        return joined.take(rank), parts[rank]
-
     def _select(self, recordings: Iterable[Recording]) -> list[Recording]:
         given = list(recordings)
         if not given:
@@ -356,6 +287,52 @@ class PreparePipeline:
         if self.options.sample_rate_hz is not None:
             return float(self.options.sample_rate_hz), "given"
         return common_rate(map(sample_rate_of, given))
+
+
+@dataclass(frozen=True, eq=False)
+class _HeldWindows:
+    """Windows in memory, as a plan takes them, and what they were cut from."""
+
+    windows: WindowSet
+    cut: CutPlan
+    pieces: list[Recording]
+    rate: float
+
+    @property
+    def table(self) -> WindowTable:
+        windows = self.windows
+        names = ("groups", "recording_id", "start_s", "lengths")
+        return WindowTable(windows.y, *(np.asarray(getattr(windows, name)) for name in names))
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return self.windows.channels
+
+    def blocks(self, rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+        for first in range(0, len(rows), _BLOCK_WINDOWS):
+            yield self.windows.X[rows[first : first + _BLOCK_WINDOWS]]
+
+    def keep(self, mask: NDArray[np.bool_]) -> "_HeldWindows":
+        return replace(self, windows=self.windows.take(mask))
+
+    def with_training_anew(
+        self, split: NDArray[np.str_]
+    ) -> tuple["_HeldWindows", NDArray[np.str_]]:
+        is_train = split == "train"
+        of_train = set(np.asarray(self.windows.recording_id)[is_train].tolist())
+        train = self.cut.training_windows(
+            [piece for piece in self.pieces if piece.recording_id in of_train], self.rate
+        )
+        joined = WindowSet.concatenate([train, self.windows.take(~is_train)])
+        parts = np.concatenate([np.full(len(train), "train"), split[~is_train]])
+        order = {
+            name: at for at, name in enumerate(dict.fromkeys(p.recording_id for p in self.pieces))
+        }
+        rank = np.argsort(
+            [order[name] for name in np.asarray(joined.recording_id).tolist()], kind="stable"
+        )
+        joined = replace(joined.take(rank), provenance=self.windows.provenance)
+        return replace(self, windows=joined), parts[rank]
 
 
 PreparePipeline.__doc__ = document_options(PreparePipeline.__doc__, PIPELINE_OPTIONS)
@@ -391,6 +368,8 @@ def with_changes(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> di
 
 def pipeline_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `prepare` that `PreparePipeline` takes, in its form."""
+    if "window_s" not in arguments:
+        raise ArgumentError("window_s is not given; give the window length in seconds.")
     use = {name: value for name, value in arguments.items() if name in PIPELINE_OPTIONS}
     for name in CAN_BE_OFF:
         if isinstance(use.get(name), str) and use[name].strip().lower() == "none":
@@ -412,17 +391,3 @@ def _lists(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _lists(part) for key, part in value.items()}
     return [_lists(part) for part in value] if isinstance(value, list | tuple) else value
-
-
-def _table(windows: WindowSet) -> WindowTable:
-    return WindowTable(
-        windows.y,
-        np.asarray(windows.groups),
-        np.asarray(windows.recording_id),
-        np.asarray(windows.start_s),
-    )
-
-
-def _blocks(X: NDArray[np.float32], rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
-    for first in range(0, len(rows), _BLOCK_WINDOWS):
-        yield X[rows[first : first + _BLOCK_WINDOWS]]

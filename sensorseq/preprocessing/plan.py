@@ -3,9 +3,9 @@
 Shared by preparation in memory and to files.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from sensorseq.errors import (
     ArgumentError,
     RecordingError,
-    SensorseqError,
     SplitError,
     WindowError,
     check_choice,
+    noting,
 )
 from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.augment import make_augmentation
@@ -49,17 +49,7 @@ SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps 
 class CutPlan:
     """Channels, rate, steps and windows: the processing applied to every recording.
 
-    Parameters
-    ----------
-    options : PreparationOptions
-        Those of input, resample, window and `random_state` are used.
-    steps : tuple of Step
-        The steps of the options, or those derived.
-
-    Raises
-    ------
-    ArgumentError, SignalError
-        If a value is invalid.
+    `steps` are those of the options, or derived ones.
     """
 
     options: PreparationOptions
@@ -118,20 +108,16 @@ class CutPlan:
             return [_emptied(recording, channels)]
         rate = sample_rate_hz
         for index, step in enumerate(self.steps):
-            try:
+            where = f"in steps[{index}] ({step.kind}) of recording {recording.recording_id!r}"
+            with noting(where):
                 pieces = [step.apply(piece, rate) for piece in pieces]
                 rate = step.output_rate_hz(rate)
-            except SensorseqError as error:
-                error.add_note(
-                    f"in steps[{index}] ({step.kind}) of recording {recording.recording_id!r}"
-                )
-                raise
         return pieces
 
     def windows(
         self, pieces: Iterable[Recording], sample_rate_hz: float, *, check_classes: bool
     ) -> WindowSet:
-        """Cut pieces into windows on the grid; see `window_recordings`."""
+        """Cut pieces into windows on the grid; see `Windower`."""
         return self._cut(pieces, sample_rate_hz, self.options.hop_s, "grid", check_classes)
 
     def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
@@ -166,37 +152,31 @@ class CutPlan:
     ) -> float:
         """Return how many seconds a sample of a window may depend on later samples.
 
-        The sum for the resampling filter, if the rate changes, and for steps with
-        ``phase="zero"``; the maximum over recordings with these rates and channels.
+        Only a split by time has to know. The sum for the resampling filter, if the rate changes,
+        and for steps with ``phase="zero"``; the maximum over recordings with these rates (NaN:
+        unknown) and channels.
         """
+        if self.options.split_by != "time":
+            return 0.0
         resampling = [
             StreamResampler(
                 rate, sample_rate_hz, 1, attenuation_db=self.options.attenuation_db
             ).latency_s
             for rate in set(rates_hz)
-            if abs(rate / sample_rate_hz - 1) > SAME_RATE
+            if np.isfinite(rate) and abs(rate / sample_rate_hz - 1) > SAME_RATE
         ]
         steps = StepChain(self.steps).stream(channels, sample_rate_hz)
         return max(resampling, default=0.0) + steps.latency_s
 
 
 def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
-    """Return the steps given as objects or tables.
-
-    Raises
-    ------
-    ArgumentError, ConfigurationError
-        If an entry is neither, or is invalid; a note names it.
-    """
+    """Return the steps given as objects or tables; a note of the error names the entry."""
     if isinstance(steps, dict | str):
         raise ArgumentError(f"steps={steps!r} is a single step; give a list of steps.")
     made = []
     for index, step in enumerate(steps or ()):
-        try:
+        with noting(f"in steps[{index}]"):
             made.append(make_step(step) if isinstance(step, dict) else step)
-        except SensorseqError as error:
-            error.add_note(f"in steps[{index}]")
-            raise
         if not hasattr(made[-1], "apply"):
             raise ArgumentError(
                 f"steps[{index}] is {step!r}; give a step such as Detrend(window_s=1), or a table"
@@ -229,38 +209,59 @@ def _emptied(recording: Recording, channels: tuple[Channel, ...]) -> Recording:
 
 @dataclass(frozen=True, eq=False)
 class WindowTable:
-    """The facts about each window, without its samples.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_windows,) or None
-        Labels.
-    groups, recording_id : ndarray of shape (n_windows,)
-        Origin of each window.
-    start_s : ndarray of shape (n_windows,), float64
-        Time of its first sample on its recording's clock.
-    """
+    """The facts about each window, without its samples; `start_s` is on its recording's clock."""
 
     y: NDArray[Any] | None
     groups: NDArray[Any]
     recording_id: NDArray[Any]
     start_s: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+    def keep(self, mask: NDArray[np.bool_]) -> "WindowTable":
+        """Return the facts about the windows of a mask."""
+        kept: dict[str, Any] = {
+            name: None if values is None else values[mask] for name, values in vars(self).items()
+        }
+        return WindowTable(**kept)
+
+
+class _CutWindows(Protocol):
+    """The windows of all recordings, in memory or in files.
+
+    `blocks` yields the samples of the windows at increasing positions. `with_training_anew` takes
+    separately cut windows for those of the training part, and returns the parts of all.
+    """
+
+    @property
+    def table(self) -> WindowTable: ...
+
+    @property
+    def channels(self) -> tuple[str, ...]: ...
+
+    def blocks(self, rows: NDArray[np.int64]) -> Iterable[NDArray[np.float32]]: ...
+
+    def keep(self, mask: NDArray[np.bool_]) -> Self: ...
+
+    def with_training_anew(self, split: NDArray[np.str_]) -> tuple[Self, NDArray[np.str_]]: ...
+
+
+_Windows = TypeVar("_Windows", bound=_CutWindows)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned(Generic[_Windows]):
+    """The windows that the split keeps, and what was learned from their training part."""
+
+    windows: _Windows
+    split: NDArray[np.str_] | None = None
+    scaler: Scaler | KeyedScaler | None = None
+    sample_indices: NDArray[np.int64] | None = None  # training windows to fit on, perhaps balanced
+    facts: dict[str, Any] = field(default_factory=dict)  # evenness of parts, constant channels
 
 
 @dataclass(frozen=True)
 class LearnPlan:
-    """Split, scale and balance: the processing that depends on all recordings.
-
-    Parameters
-    ----------
-    options : PreparationOptions
-        Those of split, scale and balance are used.
-
-    Raises
-    ------
-    ArgumentError
-        If a value is invalid, or balancing is requested without a split.
-    """
+    """Split, scale and balance: the processing that depends on all recordings."""
 
     options: PreparationOptions
 
@@ -305,33 +306,34 @@ class LearnPlan:
                     f' balance="oversample", but balance is {options.balance!r}.'
                 )
 
-    @property
-    def split(self) -> tuple[float, ...] | None:
-        """Shares of train, validation and test."""
-        split = self.options.split
-        return None if split is None else tuple(float(share) for share in split)
+    def apply(self, windows: _Windows, cut: CutPlan, lookahead_s: float) -> Learned[_Windows]:
+        """Split the windows, then fit scaler and balance to the training part.
 
-    def assign_parts(
-        self, table: WindowTable, window_s: float, lookahead_s: float
-    ) -> NDArray[np.str_] | None:
-        """Return the part of each window, ``""`` to leave it out; None without a split.
-
-        Parameters
-        ----------
-        table : WindowTable
-            The windows.
-        window_s : float
-            Their length in seconds.
-        lookahead_s : float
-            How far filters look beyond the end of a window; the embargo must be at least this long.
-
-        Raises
-        ------
-        SplitError
-            If no split without leakage is possible.
+        `lookahead_s` is how far filters look beyond the end of a window; the embargo must be at
+        least this long.
         """
-        if self.split is None:
-            return None
+        if self.options.split is None:
+            return Learned(windows)
+        shares = tuple(float(share) for share in self.options.split)
+        split = self._assign_parts(windows.table, shares, lookahead_s)
+        table = windows.table
+        together = table.groups if self.options.split_by == "group" else table.recording_id
+        evenness = describe_split(table.y, together, split, shares)
+        if cut.cuts_training_anew:
+            windows, split = windows.with_training_anew(split)
+            _check_training_anew(split, windows.table.y)
+        # What is learned is learned from what is written: after windows were left out.
+        windows, split = windows.keep(split != ""), split[split != ""]
+        train = np.flatnonzero(split == "train")
+        scaler = self._fit_scaler(windows, train)
+        constant = [windows.channels[position] for position in scaler.constant_channels]
+        facts = {"split": evenness, "constant_channels": constant}
+        return Learned(windows, split, scaler, self._choose_rows(train, windows.table), facts)
+
+    def _assign_parts(
+        self, table: WindowTable, shares: tuple[float, ...], lookahead_s: float
+    ) -> NDArray[np.str_]:
+        window_s = self.options.window_s
         if self.options.split_by == "time":
             embargo_s = (
                 window_s + lookahead_s if self.options.embargo_s is None else self.options.embargo_s
@@ -344,48 +346,24 @@ class LearnPlan:
                     " sample rate."
                 )
             return split_by_time(
-                table.recording_id, table.start_s, window_s, self.split, embargo_s, table.y
+                table.recording_id, table.start_s, window_s, shares, embargo_s, table.y
             )
         return split_by_group(
             table.y,
             table.recording_id if self.options.split_by == "recording" else table.groups,
-            self.split,
+            shares,
             self.options.random_state,
         )
 
-    def fit_scaler(
-        self,
-        blocks: Callable[[NDArray[np.int64]], Iterable[NDArray[np.float32]]],
-        lengths: NDArray[np.int64],
-        split: NDArray[np.str_] | None,
-        table: WindowTable,
-        channels: tuple[str, ...],
-    ) -> Scaler | KeyedScaler | None:
-        """Fit the scaler to the training part; None without a split.
-
-        Parameters
-        ----------
-        blocks : callable
-            Returns the samples of the windows at increasing positions, block by block.
-        lengths : ndarray of shape (n_windows,), int64
-            Valid steps.
-        split : ndarray of shape (n_windows,) or None
-            As returned by `assign_parts`, without windows that are left out.
-        table : WindowTable
-            The same windows.
-        channels : tuple of str
-            Their channels.
-        """
-        if split is None:
-            return None
+    def _fit_scaler(self, windows: _CutWindows, train: NDArray[np.int64]) -> Scaler | KeyedScaler:
+        table, channels = windows.table, windows.channels
         if self.options.augmentation is not None:  # its channels are known only now
             make_augmentation(self.options.augmentation).with_indices(len(channels), channels)
-        train = np.flatnonzero(split == "train")
 
         def scaler_of(rows: NDArray[np.int64]) -> Scaler:
             def with_lengths() -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
-                own, at = lengths[rows], 0
-                for block in blocks(rows):
+                own, at = table.lengths[rows], 0
+                for block in windows.blocks(rows):
                     yield block, own[at : at + len(block)]
                     at += len(block)
 
@@ -404,20 +382,14 @@ class LearnPlan:
             len(channels),
         )
 
-    def choose_rows(
-        self, split: NDArray[np.str_] | None, table: WindowTable
-    ) -> NDArray[np.int64] | None:
-        """Return the training windows to fit on, balanced if requested; None without a split."""
-        if split is None:
-            return None
-        train = np.flatnonzero(split == "train")
+    def _choose_rows(self, train: NDArray[np.int64], table: WindowTable) -> NDArray[np.int64]:
         if self.options.balance is None:
             return train
         if table.y is None:
             raise RecordingError(
                 f"balance={self.options.balance!r} needs labels, but the recordings have none."
             )
-        try:
+        with noting("in the training part", WindowError):
             chosen = balance_indices(
                 table.y[train],
                 table.groups[train],
@@ -426,27 +398,11 @@ class LearnPlan:
                 recording_id=table.recording_id[train],
                 max_per_recording=self.options.max_per_recording,
             )
-        except WindowError as error:
-            error.add_note("in the training part")
-            raise
         return train[chosen]
 
-    def describe_split(self, split: NDArray[np.str_] | None, table: WindowTable) -> dict[str, Any]:
-        """Return how even the parts are, as plain values, before training windows are recut."""
-        if split is None:
-            return {}
-        together = table.groups if self.options.split_by == "group" else table.recording_id
-        return {"split": _plain(describe_split(table.y, together, split, self.split).to_dict())}
 
-
-def check_training_anew(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
-    """Raise if separately cut training windows lack a class, or there are none.
-
-    Raises
-    ------
-    WindowError
-        Names the class.
-    """
+def _check_training_anew(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
+    """Raise if separately cut training windows lack a class, or there are none."""
     label = np.zeros(len(split)) if y is None else y
     lacking = np.setdiff1d(label, label[split == "train"])
     if lacking.size:
@@ -455,21 +411,3 @@ def check_training_anew(split: NDArray[np.str_], y: NDArray[Any] | None) -> None
             f"train_hop_s and train_phase leave no training window{of}, although the default grid"
             ' has some. Use a shorter train_hop_s, train_phase="grid", or remove both.'
         )
-
-
-def describe_scaler(
-    scaler: Scaler | KeyedScaler | None, channels: tuple[str, ...]
-) -> dict[str, list[str]]:
-    """Return the channels that do not vary in the training part."""
-    if scaler is None:
-        return {}
-    return {"constant_channels": [channels[position] for position in scaler.constant_channels]}
-
-
-def _plain(value: Any) -> Any:
-    """Return nested values with string keys, as in JSON."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return value

@@ -59,16 +59,8 @@ def make_filter(
 ) -> PolyphaseFilter | TableFilter | None:
     """Make the filter that gives `ratio` output samples per input sample; None for a ratio of 1.
 
-    Parameters
-    ----------
-    ratio : Fraction
-        Above zero.
-    n_channels : int
-        One or more.
-    attenuation_db : float
-        Attenuation above the lower of the two Nyquist frequencies, in dB.
-    tolerance : float
-        Relative deviation up to which a fraction of small terms replaces `ratio`.
+    It attenuates by `attenuation_db` above the lower of the two Nyquist frequencies. A fraction of
+    small terms within `tolerance` (relative) replaces `ratio`.
     """
     simple = simple_ratio(ratio, tolerance)
     if simple == 1:
@@ -82,30 +74,6 @@ def make_filter(
     n_phases = int(np.ceil(density * bandwidth))
     taps = design_lowpass(1, bandwidth / n_phases, attenuation_db)
     return TableFilter(taps, n_phases, float(ratio), n_channels)
-
-
-def resample_by_ratio(
-    x: NDArray[np.floating],
-    ratio: Fraction,
-    attenuation_db: float = ATTENUATION_DB,
-    tolerance: float = SAME_RATIO,
-) -> NDArray[np.floating]:
-    """Resample a whole signal; arguments as in `make_filter`.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n_samples, n_channels), float32 or float64
-        Finite. Computed in float64.
-
-    Returns
-    -------
-    ndarray of shape (ceil(n_samples * ratio), n_channels)
-        In the dtype of `x`; `x` itself (copied) for a ratio of 1.
-    """
-    stream = make_filter(ratio, x.shape[1], attenuation_db, tolerance)
-    if stream is None:
-        return x.copy()
-    return stream.push_last(x)
 
 
 @lru_cache(maxsize=16)
@@ -154,9 +122,13 @@ def change_rate(
     engine: str = "polyphase",
     tolerance: float = SAME_RATIO,
 ) -> NDArray[np.floating]:
-    """Resample a whole, finite signal by `ratio`; see `resample` and `polyphase.make_filter`."""
+    """Resample a finite signal (n_samples, n_channels) to (ceil(n_samples * ratio), n_channels).
+
+    Computed in float64, in the dtype of `x`; see `resample` and `polyphase.make_filter`.
+    """
     if engine == "polyphase":
-        return resample_by_ratio(x, ratio, attenuation_db, tolerance)
+        stream = make_filter(ratio, x.shape[1], attenuation_db, tolerance)
+        return x.copy() if stream is None else stream.push_last(x)
     ratio = simple_ratio(ratio, tolerance) or ratio
     if not len(x) or ratio == 1:
         return x.copy()

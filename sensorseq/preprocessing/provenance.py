@@ -21,20 +21,9 @@ class SourceFile:
 class Provenance:
     """The provenance of a WindowSet or a prepared file of any version.
 
-    Parameters
-    ----------
-    configuration : dict or None
-        The sections of the configuration file they were prepared with; see `options`.
-    scaled : str or None
-        The kind of scaler they were transformed with.
-    input_channels : list of str or None
-        Channels of the recordings before steps.
-    resampled_to_hz : float or None
-        Rate before steps.
-    files : mapping of str to tuple of SourceFile
-        Of each recording whose files are known, by its id.
-    made_before_split : tuple of str
-        Those of `BEFORE_SPLIT` that were done to windows that had no split.
+    `scaled` is the kind of scaler the windows were transformed with, `files` the files of each
+    recording by its id, and `made_before_split` those of `BEFORE_SPLIT` done to windows without a
+    split. `input_channels` and `resampled_to_hz` describe the recordings before the steps.
     """
 
     configuration: dict[str, Any] | None

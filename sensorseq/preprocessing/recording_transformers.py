@@ -7,9 +7,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from sensorseq.errors import ArgumentError, SignalError, WindowError
+from sensorseq.errors import ArgumentError, WindowError
 from sensorseq.preprocessing._checks import (
     RandomState,
     check_positive,
@@ -22,6 +22,7 @@ from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.steps import Step, StepChain
 from sensorseq.preprocessing.steps.base import even_rate_hz
 from sensorseq.preprocessing.window import check_window_choices, window_recordings
+from sensorseq.preprocessing.window_transformers import check_window_array
 from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
@@ -35,10 +36,8 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Target rate in Hz.
     max_gap_s : float, optional
         Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
-    attenuation_db : float, default=90.0
-        Attenuation above the new Nyquist frequency.
-    engine : {"polyphase", "soxr"}, default="polyphase"
-        See `sensorseq.preprocessing.resample.resample`.
+    attenuation_db, engine
+        As in `sensorseq.preprocessing.resample.resample`.
     """
 
     def __init__(
@@ -61,17 +60,8 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : iterable of Recording
+        X, y : object, optional
             Not used.
-        y : object, optional
-            Not used.
-
-        Raises
-        ------
-        SignalError
-            If `sample_rate_hz` is not a positive rate.
-        ArgumentError
-            If another argument is invalid.
         """
         check_rate("sample_rate_hz", self.sample_rate_hz)
         if self.max_gap_s is not None:
@@ -92,23 +82,9 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         list of Recording
             Evenly sampled, free of NaN. Gaps cut a recording into several; a recording without any
             time at which all channels are known gives none.
-
-        Raises
-        ------
-        RecordingError
-            If a channel has no valid sample, or `max_gap_s` is shorter than a sample period.
         """
-        return [
-            piece
-            for recording in X
-            for piece in resample_recording(
-                recording,
-                self.sample_rate_hz,
-                self.max_gap_s,
-                attenuation_db=self.attenuation_db,
-                engine=self.engine,
-            )
-        ]
+        how = self.get_params(deep=False)
+        return [piece for recording in X for piece in resample_recording(recording, **how)]
 
 
 class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -120,9 +96,29 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Length of a window in seconds.
     hop_s : float, optional
         Seconds between window starts; `window_s` by default.
-    label_rule, min_purity, short, phase, random_state, drop_unlabelled
-        The label of a window, the handling of short pieces, and the start of the first window; see
-        `sensorseq.preprocessing.window.window_recordings`.
+    label_rule : {"whole", "majority", "centre", "last"}, default="whole"
+        The label of a window of a recording with label spans. whole: windows are cut inside each
+        span, from its first sample on, so that none has two labels or unlabelled samples. The other
+        rules cut the recording as if it had no spans and choose a label for each window. majority:
+        the most frequent label, see `min_purity`. centre: the label of the middle sample. last: the
+        label of the last sample, which is current when the window is complete. All rules agree for
+        recordings with one label.
+    min_purity : float, default=0.5
+        Only for majority: share of the window's samples that must have its label, above 0 to 1.
+        Windows with less are dropped, and so are windows in which two labels have equal shares.
+    short : {"drop", "pad", "error"}, default="drop"
+        What to do with a piece, or under whole a label span, that is shorter than a window. pad:
+        make one window filled up with zeros, with the number of samples in `lengths`.
+    phase : {"grid", "random"}, default="grid"
+        Start of the first window of a piece or span. grid: its first sample. random: up to a hop
+        later, as far as a window still fits, so that each training can see other cuts of the
+        signal. Use grid for validation and test, so that scores only differ by the model.
+    random_state : int, Generator, RandomState or None
+        For ``phase="random"``. The offset depends only on it, the recording's id and the start of
+        the piece, not on other recordings or their order.
+    drop_unlabelled : bool, default=True
+        False keeps windows for which the rule finds no label, with the label ``""``, for prediction
+        but not for training. If no recording has a label, this has no effect, and `y` is None.
     """
 
     def __init__(
@@ -153,15 +149,8 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : iterable of Recording
+        X, y : object, optional
             Not used.
-        y : object, optional
-            Not used.
-
-        Raises
-        ------
-        ArgumentError
-            If an argument is invalid.
         """
         check_positive("window_s", self.window_s)
         if self.hop_s is not None:
@@ -181,26 +170,9 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         WindowSet
-            Samples of shape (n_windows, n_timesteps, n_channels), float32.
-
-        Raises
-        ------
-        RecordingError
-            If a recording is uneven, has gaps, or differs from the others in channels or rate.
-        WindowError
-            If no recording is as long as a window, or a class loses all its windows.
+            In the order of the recordings, then of time.
         """
-        return window_recordings(
-            X,
-            self.window_s,
-            self.hop_s,
-            label_rule=self.label_rule,
-            min_purity=self.min_purity,
-            short=self.short,
-            phase=self.phase,
-            random_state=self.random_state,
-            drop_unlabelled=self.drop_unlabelled,
-        )
+        return window_recordings(X, **self.get_params(deep=False))
 
 
 class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -251,31 +223,23 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         y : None
             Not used.
 
-        Returns
-        -------
-        self : SignalSteps
-
-        Raises
-        ------
-        ArgumentError, ConfigurationError
-            If an entry is not a step, or is invalid; a note names it.
-        SignalError
-            If `sample_rate_hz` is not a positive rate.
         """
         self.steps_ = make_steps(self.steps)
         if self.sample_rate_hz is not None:
             check_rate("sample_rate_hz", self.sample_rate_hz)
         if isinstance(X, WindowSet):
-            self.n_features_in_, self._ndim = X.n_channels, 3
+            self.n_features_in_, self._window_ndim = X.n_channels, 3
             names = X.channels or [f"channel_{i}" for i in range(X.n_channels)]
             rate = X.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
-            self._check_channels(tuple(map(Channel, names)), rate)
+            if rate is not None:  # `transform` reports that it is missing
+                StepChain(self.steps_).output_channels(tuple(map(Channel, names)), rate)
         elif _are_recordings(X):
             for recording in X:
                 if recording.n_samples > 1:
-                    self._check_channels(recording.channels, even_rate_hz(recording))
+                    rate = even_rate_hz(recording)
+                    StepChain(self.steps_).output_channels(recording.channels, rate)
         else:
-            self._check(X, reset=True)
+            check_window_array(self, X, reset=True)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -294,22 +258,13 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         -------
         list of Recording, WindowSet, or ndarray of shape (n_windows, n_timesteps, n_outputs)
             Spectral frames give fewer timesteps.
-
-        Raises
-        ------
-        ArgumentError
-            If a step names a missing channel, or `sample_rate_hz` is not given for an array.
-        SignalError, RecordingError
-            If samples are missing or uneven, or X does not match the fitted input.
-        WindowError
-            If windows of a WindowSet are padded.
         """
         check_is_fitted(self, "steps_")
         if isinstance(X, WindowSet):
             return self._transform_window_set(X)
         if _are_recordings(X):
-            return [self._apply(recording, None) for recording in X]
-        values = self._check(X, reset=False)
+            return [StepChain(self.steps_).apply(recording) for recording in X]
+        values = check_window_array(self, X, reset=False)
         windows = values[:, :, np.newaxis] if values.ndim == 2 else values
         if not self.steps_:
             return values.copy()
@@ -351,47 +306,11 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ) -> tuple[list[NDArray[np.floating]], Recording]:
         made, out = [], None
         for row, values in enumerate(windows):
-            out = self._apply(Recording.evenly_sampled(values, rate, names, f"window {row}"), rate)
+            recording = Recording.evenly_sampled(values, rate, names, f"window {row}")
+            out = StepChain(self.steps_).apply(recording, rate)
             made.append(out.values)
         assert out is not None
         return made, out
-
-    def _apply(self, recording: Recording, sample_rate_hz: float | None) -> Recording:
-        return StepChain(self.steps_).apply(recording, sample_rate_hz)
-
-    def _check_channels(self, channels: tuple[Channel, ...], rate: float | None) -> None:
-        if rate is None:  # `transform` reports what is missing
-            return
-        for index, step in enumerate(self.steps_):
-            try:
-                channels = step.output_channels(channels, rate)
-                rate = step.output_rate_hz(rate)
-            except ArgumentError as error:
-                error.add_note(f"in steps[{index}] ({step.kind})")
-                raise
-
-    def _check(self, X: Any, *, reset: bool) -> NDArray[np.floating]:
-        ndim = 3 if getattr(X, "ndim", 2) == 3 else 2
-        if not reset and hasattr(self, "_ndim") and ndim != self._ndim:
-            raise SignalError(
-                f"X has {ndim} dimensions, but SignalSteps was fitted on windows with"
-                f" {self._ndim}; for a single channel use X[:, :, np.newaxis]."
-            )
-        self._ndim = ndim
-        dtype = [np.float64, np.float32]
-        values: NDArray[np.floating]
-        if ndim == 2:
-            values = validate_data(self, X, reset=reset, dtype=dtype)
-        else:
-            values = check_array(X, allow_nd=True, dtype=dtype)
-            if reset:
-                self.n_features_in_ = values.shape[2]
-            elif hasattr(self, "n_features_in_") and values.shape[2] != self.n_features_in_:
-                raise SignalError(
-                    f"X has {values.shape[2]} channels, but SignalSteps was fitted on"
-                    f" {self.n_features_in_}."
-                )
-        return values
 
 
 def _are_recordings(X: Any) -> bool:

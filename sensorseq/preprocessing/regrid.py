@@ -18,18 +18,10 @@ DUPLICATES = ("mean", "first", "last")
 
 @dataclass(frozen=True, eq=False)
 class RepairedStamps:
-    """Samples with strictly increasing time stamps, and the number of repairs.
+    """Samples (n_kept, n_channels) with strictly increasing stamps, and the number of repairs.
 
-    Parameters
-    ----------
-    timestamps_s : ndarray of shape (n_kept,), float64
-        Strictly increasing.
-    values : ndarray of shape (n_kept, n_channels)
-        In the given dtype.
-    n_out_of_order : int
-        Rows whose time stamp was below an earlier one.
-    n_duplicates : int
-        Rows that were merged into another with the same time stamp.
+    `n_out_of_order` counts rows whose stamp was below an earlier one, `n_duplicates` rows that were
+    merged into another with the same stamp.
     """
 
     timestamps_s: NDArray[np.float64]
@@ -60,18 +52,6 @@ def repair_stamps(
     duplicates : {"mean", "first", "last"}, default="mean"
         How to merge rows with equal time stamps: the mean of the valid samples of each channel,
         the first row, or the last row.
-
-    Returns
-    -------
-    RepairedStamps
-        The samples and the counts.
-
-    Raises
-    ------
-    SignalError
-        If a stamp is NaN or infinite, or shapes disagree.
-    ArgumentError
-        If `duplicates` is unknown.
 
     Examples
     --------
@@ -147,24 +127,11 @@ MERGE_PERIODS = 0.1  # samples closer than this are merged: their noise must not
 
 @dataclass(frozen=True, eq=False)
 class RegriddedPiece:
-    """The samples between two gaps, on an even grid, with facts about the input.
+    """The samples between two gaps, on an even grid from `start_s` on, with facts about the input.
 
-    Parameters
-    ----------
-    start_s : float
-        Time of the first sample.
-    values : ndarray of shape (n, n_channels)
-        The samples.
-    n_holes_filled : int
-        Number of filled holes, in all channels together.
-    n_samples_filled : int
-        Number of samples missing there, from the channel's median sample period.
-    longest_hole_s : float
-        Longest time in seconds between the two samples around a hole; 0 without holes.
-    is_even_clock : bool
-        Whether the time stamps were treated as even.
-    sample_rate_hz : float
-        Rate of that clock, or one over the median interval of the stamps.
+    Holes and their missing samples (by the channel's median period) are counted over all channels;
+    `longest_hole_s` is the time between the two samples around a hole. `sample_rate_hz` is the rate
+    of the even clock, or one over the median interval of the stamps.
     """
 
     start_s: float
@@ -202,32 +169,12 @@ def regrid(
     samples and f is at most 0.2 of it (0.023 measured; less than half if the rate does not
     increase).
 
-    Parameters
-    ----------
-    timestamps_s : array-like of shape (n_samples,)
-        Seconds, strictly increasing.
-    values : array-like of shape (n_samples, n_channels), float32 or float64
-        NaN marks a missing sample; channels may miss different ones.
-    sample_rate_hz : float
-        Rate of the grid in Hz.
-    max_gap_s : float, optional
-        Neighbouring samples of a channel further apart than this are separated by a gap, which ends
-        the piece for all channels. By default ten of that channel's median sample periods.
-    attenuation_db, engine
-        As in `resample`.
+    NaN marks a missing sample; channels may miss different ones. Neighbouring samples of a channel
+    more than `max_gap_s` apart (by default ten of its median sample periods) are separated by a
+    gap, which ends the piece for all channels.
 
-    Returns
-    -------
-    list of (start_s, ndarray of shape (n, n_channels))
-        One entry for each interval in which every channel is known; sample `k` of a piece is
-        at `start_s + k / sample_rate_hz`, and `start_s` is one of `timestamps_s`. Same dtype as
-        `values`.
-
-    Raises
-    ------
-    SignalError
-        If shapes disagree, time does not increase (see `repair_stamps`), a value is infinite,
-        a channel has no valid sample, or `max_gap_s` is shorter than a sample period.
+    Returns ``(start_s, values)`` for each interval in which every channel is known: sample `k` is
+    at `start_s + k / sample_rate_hz`, and `start_s` is one of `timestamps_s`.
     """
     pieces = regrid_pieces(
         timestamps_s,

@@ -57,15 +57,6 @@ def resample(
     ndarray of shape (ceil(n_samples * target_rate_hz / sample_rate_hz), n_channels)
         Same dtype as `signal` (float64 for integers). Sample 0 keeps its time.
 
-    Raises
-    ------
-    SignalError
-        If `signal` holds NaN or infinity, or a rate is not positive and finite.
-    ArgumentError
-        If `engine` is unknown, or `attenuation_db` is out of range or used with soxr.
-    EnvironmentProblemError
-        If soxr is requested but not installed.
-
     References
     ----------
     .. [1] R. Crochiere, L. Rabiner, *Multirate Digital Signal Processing*, 1983.
@@ -102,13 +93,6 @@ class StreamResampler:
     latency_s : float
         Lookahead of an output: the output for time t is returned with the last sample at or before
         t + `latency_s`. About thirty samples of the lower rate at 90 dB.
-
-    Raises
-    ------
-    SignalError
-        If a rate is not positive and finite.
-    ArgumentError
-        If `n_channels` is below 1 or `attenuation_db` out of range.
 
     Examples
     --------
@@ -191,37 +175,11 @@ def resample_recording(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
 ) -> list[Recording]:
-    """Resample one recording to an even rate; gaps cut it into pieces.
+    """Resample one recording to an even rate; gaps cut it into pieces, in order of time.
 
-    Parameters
-    ----------
-    recording : Recording
-        Its stamps may be uneven and samples may be missing (NaN).
-    sample_rate_hz : float
-        Target rate in Hz. Lower rates are anti-aliased; higher rates add no bandwidth.
-    max_gap_s : float, optional
-        Longest hole, in seconds, to interpolate across; see `regrid`. By default ten sample periods
-        of the recording.
-    attenuation_db, engine
-        As in `resample`.
-
-    Returns
-    -------
-    list of Recording
-        In order of time; each keeps `recording_id`, `group`, `label` and its place on the
-        recording's clock. Empty if all channels are never known at the same time. Facts about each
-        piece are in ``attributes["resampled"]``: ``n_holes_filled`` and ``n_samples_filled`` (over
-        all channels), ``longest_hole_s``, and ``is_even_clock`` and ``sample_rate_hz`` of the
-        input.
-
-    Raises
-    ------
-    RecordingError
-        If a channel has no valid sample or `max_gap_s` is shorter than a sample period.
-
-    See Also
-    --------
-    regrid : The same on arrays, with the method.
+    Each piece keeps id, group, label and its place on the recording's clock; there is none if all
+    channels are never known at the same time. ``attributes["resampled"]`` holds the facts of a
+    `RegriddedPiece`. `regrid` describes the method and `max_gap_s`.
     """
     name = f"recording {recording.recording_id!r}"
     rate = check_rate("sample_rate_hz", sample_rate_hz)

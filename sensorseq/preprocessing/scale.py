@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from sensorseq import _signal
-from sensorseq.errors import ArgumentError, SignalError, check_choice, nearest_known
+from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_mean
 from sensorseq.preprocessing._checks import (
     as_windows,
     check_lengths,
@@ -22,15 +22,7 @@ _TAIL = 1e-7  # quantile: values outside the training range become +-5.2, as in 
 
 @dataclass(frozen=True, eq=False)
 class ChannelStatistics:
-    """Statistics of each channel.
-
-    Parameters
-    ----------
-    n_steps : int
-        Number of valid steps.
-    mean, deviation, low, high : ndarray of shape (n_channels,), float64
-        Mean, population standard deviation, lowest and highest value.
-    """
+    """Mean, population standard deviation, lowest and highest value of each channel, float64."""
 
     n_steps: int
     mean: NDArray[np.float64]
@@ -57,32 +49,15 @@ class ChannelMoments:
 
     Each step is read once. Squares are summed about the mean of 512 steps at a time, after
     subtracting the channel's first value, and groups of steps are merged, so that an offset of 1e8
-    costs no digits.
-
-    References
-    ----------
-    .. [1] T. F. Chan, G. H. Golub, R. J. LeVeque, *Updating Formulae and a Pairwise Algorithm for
-       Computing Sample Variances*, 1979.
+    costs no digits (T. F. Chan, G. H. Golub, R. J. LeVeque, *Updating Formulae and a Pairwise
+    Algorithm for Computing Sample Variances*, 1979).
     """
 
     def __init__(self) -> None:
         self._moments: _signal.Moments | None = None
 
     def add(self, X: ArrayLike, lengths: ArrayLike | None = None) -> None:
-        """Add the valid steps of a block of windows.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-            Channels as in the first block.
-        lengths : array-like of shape (n_windows,), optional
-            Valid steps; later steps are not read.
-
-        Raises
-        ------
-        SignalError
-            If a valid step is NaN or infinite, or shapes disagree.
-        """
+        """Add the valid steps of a block of windows; later steps are not read."""
         windows = as_windows(X)
         steps = check_lengths(windows, lengths)
         if self._moments is None:
@@ -92,13 +67,7 @@ class ChannelMoments:
             raise_not_finite(windows, position)
 
     def statistics(self) -> ChannelStatistics:
-        """Return the statistics of all blocks so far.
-
-        Raises
-        ------
-        SignalError
-            If there was no valid step.
-        """
+        """Return the statistics of all blocks so far."""
         n_steps, mean, m2, low, high = (
             (0, *np.zeros((4, 0))) if self._moments is None else self._moments.summarize()
         )
@@ -116,20 +85,10 @@ N_QUANTILES = 1000
 class Scaler:
     """Statistics of each channel, and the map they define: (x - channel_center) / channel_scale.
 
-    Made by `fit_scaler`; stored with `to_dict` and restored with `from_dict`.
-
-    Parameters
-    ----------
-    kind : str or None
-        One of `KINDS` or `PHYSICAL`; None leaves values unchanged.
-    channel_center, channel_scale : ndarray of shape (n_channels,), float64
-        Scale is 1 for a constant channel.
-    channel_quantiles : ndarray of shape (n_quantiles, n_channels), float64, optional
-        Only for ``"quantile"``: the training data's quantiles, equally spaced from 0 to 1, which
-        are mapped to those of a standard normal distribution.
-    constant_channels : tuple of int
-        Positions of the channels that were constant in the training windows. They are kept in
-        their own unit and carry no information for a network.
+    `kind` is one of `KINDS` or `PHYSICAL`; None leaves values unchanged. For ``"quantile"``,
+    `channel_quantiles` (n_quantiles, n_channels), equally spaced from 0 to 1, are mapped to those
+    of a standard normal distribution. `constant_channels` were constant in the training windows:
+    they keep their unit, with scale 1, and carry no information for a network.
     """
 
     kind: str | None
@@ -149,38 +108,18 @@ class Scaler:
         return len(self.channel_center)
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.floating]:
-        """Return X scaled, computed in float64.
+        """Return X (n_windows, n_timesteps[, n_channels]) scaled, computed in float64.
 
-        Parameters
-        ----------
-        X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-            The second form is one channel.
-        lengths : array-like of shape (n_windows,), optional
-            Valid steps; the others become 0.
-
-        Returns
-        -------
-        ndarray of the shape of `X`
-            float32 for float32, else float64.
-
-        Raises
-        ------
-        SignalError
-            If `X` has another number of channels, a valid step is NaN or infinite, or `lengths` are
-            invalid.
+        Steps at and beyond `lengths` become 0. The result is float32 for float32, else float64.
         """
-        windows, steps = self._check(X, lengths)
-        scaled = np.empty(windows.shape, windows.dtype)
-        self._scale(windows, steps, scaled, inverse=False)
-        return scaled.reshape(np.shape(X))
+        return self._scaled(X, lengths, inverse=False)
 
     def transform_to_float32(
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.float32]:
         """Return X scaled, computed in float64 and rounded once, without an intermediate copy.
 
-        Parameters and errors as in `transform`; a value outside the range of float32 is also an
-        error.
+        A value outside the range of float32 is an error.
         """
         windows, steps = self._check(X, lengths)
         scaled = np.empty(windows.shape, np.float32)
@@ -196,14 +135,8 @@ class Scaler:
     def inverse_transform(
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.floating]:
-        """Undo `transform`; ``"quantile"`` cannot restore values outside the training range.
-
-        Parameters, result and errors as in `transform`.
-        """
-        windows, steps = self._check(X, lengths)
-        unscaled = np.empty(windows.shape, windows.dtype)
-        self._scale(windows, steps, unscaled, inverse=True)
-        return unscaled.reshape(np.shape(X))
+        """Undo `transform`; ``"quantile"`` cannot restore values outside the training range."""
+        return self._scaled(X, lengths, inverse=True)
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
         """Return the fields as numeric arrays (`kind` as UTF-8 bytes)."""
@@ -220,15 +153,7 @@ class Scaler:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Scaler":
-        """Restore a scaler from `to_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            If the kind is unknown.
-        SignalError
-            If the arrays are inconsistent.
-        """
+        """Restore a scaler from `to_dict`; a `SignalError` if the arrays are inconsistent."""
         kind = check_choice(
             "kind", bytes(np.asarray(fields["kind"], np.uint8)).decode(), (*KINDS, PHYSICAL, "none")
         )
@@ -247,6 +172,14 @@ class Scaler:
         ):
             raise SignalError("the stored statistics of a scaler are inconsistent.")
         return cls(None if kind == "none" else kind, center, scale, quantiles, constant)
+
+    def _scaled(
+        self, X: ArrayLike, lengths: ArrayLike | None, *, inverse: bool
+    ) -> NDArray[np.floating]:
+        windows, steps = self._check(X, lengths)
+        scaled = np.empty(windows.shape, windows.dtype)
+        self._scale(windows, steps, scaled, inverse=inverse)
+        return scaled.reshape(np.shape(X))
 
     def _check(
         self, X: ArrayLike, lengths: ArrayLike | None
@@ -268,12 +201,10 @@ class Scaler:
         inverse: bool,
     ) -> int:
         """Write scaled windows; return the first position that overflows `out`, or -1."""
-        center, scale = self.channel_center, self.channel_scale
-        given, overflown = (
-            _signal.scale_windows(windows, lengths, None, None, inverse, out)
-            if self.kind is None
-            else _signal.scale_windows(windows, lengths, center, scale, inverse, out)
-        )
+        by: tuple[Any, Any] = (self.channel_center, self.channel_scale)
+        if self.kind is None:
+            by = (None, None)
+        given, overflown = _signal.scale_windows(windows, lengths, *by, inverse, out)
         if given >= 0:
             raise_not_finite(windows, given)
         apply = self._backward if inverse else self._forward
@@ -318,39 +249,9 @@ def fit_scaler(
 ) -> Scaler:
     """Fit a scale for each channel to the valid steps of training windows.
 
-    Parameters
-    ----------
-    X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
-        Only training windows: statistics of other windows would leak into their score. The second
-        form is one channel.
-    lengths : array-like of shape (n_windows,), optional
-        Valid steps of each window; later steps are not read and may be NaN.
-    kind : {"standard", "robust", "min_max", "max_abs", "quantile", "physical"} or None
-        standard: mean 0, variance 1. robust: median 0, interquartile range 1 (the standard
-        deviation if the quartiles are equal, as for a motor that is mostly at rest). min_max: 0 to
-        1. max_abs: largest magnitude 1, zero stays zero. quantile: up to 1000 quantiles are mapped
-        to the normal distribution. physical: divided by `rated`; nothing is fitted.
-    rated : mapping of str to float, or sequence of float
-        Only for physical, see `rated_scaler`.
-    channels : sequence of str, optional
-        Names of the channels, for a mapping `rated`.
-
-    Returns
-    -------
-    Scaler
-        A constant channel is centred (not for max_abs), scaled by 1 and listed in
-        `constant_channels`.
-
-    Raises
-    ------
-    SignalError
-        If a valid step is NaN or infinite, no step is valid, or shapes disagree.
-    ArgumentError
-        If `kind` is unknown, or `rated` does not match it or the channels.
-
-    Notes
-    -----
-    Statistics are float64; standard, min_max and max_abs need a single pass, see `ChannelMoments`.
+    Only training windows: statistics of other windows would leak into their score. `kind` and
+    `rated`: see `ChannelScaler`. A constant channel is centred (not for max_abs), scaled by 1 and
+    listed in `constant_channels`. Later steps than `lengths` are not read and may be NaN.
     """
     windows = as_windows(X)
     steps = check_lengths(windows, lengths)
@@ -364,24 +265,10 @@ def rated_scaler(
     n_channels: int,
     channels: Sequence[str] | None = None,
 ) -> Scaler:
-    """Return the scaler that divides each channel by its rated value.
+    """Return the scaler that divides each channel by its rated value, in the channel's unit.
 
     A value of 1 is then the rated value on every robot and in every data set, and zero stays zero.
-
-    Parameters
-    ----------
-    rated : mapping of channel name to float, or sequence of n_channels floats
-        Rated value in the channel's unit, above zero. Every channel needs a value; 1.0 keeps its
-        unit.
-    n_channels : int
-        Number of channels.
-    channels : sequence of str, optional
-        Their names; required for a mapping.
-
-    Raises
-    ------
-    ArgumentError
-        If a channel has no rated value, a name is not a channel, or a value is not above zero.
+    Every channel needs a value above zero; 1.0 keeps its unit.
     """
     if rated is None:
         raise ArgumentError(
@@ -397,11 +284,9 @@ def rated_scaler(
         names = [str(name) for name in channels]
         for name in rated:
             if name not in names:
-                nearest = nearest_known(name, names)
                 raise ArgumentError(
-                    f"rated names {name!r}, which is not a channel."
-                    + (f" Did you mean {nearest!r}?" if nearest else "")
-                    + f" Channels: {', '.join(names)}."
+                    f"rated names {name!r}, which is not a channel.{did_you_mean(name, names)}"
+                    f" Channels: {', '.join(names)}."
                 )
         missing = [name for name in names if name not in rated]
         if missing:
@@ -427,24 +312,22 @@ def rated_scaler(
 RANKED = ("robust", "quantile")  # kinds that need all values of a channel at once
 
 
-def scaler_of(statistics: ChannelStatistics, kind: str | None) -> Scaler:
-    """Return the scaler of a kind that only needs statistics, so not of those in `RANKED`."""
+def scaler_of(
+    statistics: ChannelStatistics,
+    kind: str | None,
+    values_of: Callable[[int], NDArray[np.float64]] | None = None,
+) -> Scaler:
+    """Return the scaler of a kind; those in `RANKED` need all valid steps of each channel."""
     n_channels = len(statistics.mean)
     if kind is None:
         return Scaler.identity(n_channels)
-    center, scale = {
-        "standard": (statistics.mean, statistics.deviation),
-        "min_max": (statistics.low, statistics.high - statistics.low),
-        "max_abs": (np.zeros(n_channels), statistics.largest),
-    }[kind]
-    return _without_constants(statistics, kind, center, scale)
-
-
-def ranked_scaler_of(
-    statistics: ChannelStatistics, kind: str, values_of: Callable[[int], NDArray[np.float64]]
-) -> Scaler:
-    """Return the scaler of a kind of `RANKED`; `values_of` gives all valid steps of a channel."""
-    n_channels = len(statistics.mean)
+    if values_of is None:
+        center, scale = {
+            "standard": (statistics.mean, statistics.deviation),
+            "min_max": (statistics.low, statistics.high - statistics.low),
+            "max_abs": (np.zeros(n_channels), statistics.largest),
+        }[kind]
+        return _without_constants(statistics, kind, center, scale)
     center, scale = np.empty(n_channels), np.ones(n_channels)
     quantiles = []
     for channel in range(n_channels):
@@ -483,7 +366,7 @@ def _without_constants(
     return Scaler(kind, center, scale, constant_channels=tuple(np.flatnonzero(constant).tolist()))
 
 
-Block = NDArray[np.floating] | tuple[NDArray[np.floating], NDArray[np.int64] | None]
+Block = tuple[NDArray[np.floating], NDArray[np.int64] | None]  # windows and their lengths
 
 
 def fit_scaler_to_blocks(
@@ -495,29 +378,9 @@ def fit_scaler_to_blocks(
 ) -> Scaler:
     """Fit the same scaler, bit for bit, as `fit_scaler` on all blocks together.
 
+    `blocks` returns windows (n, n_timesteps, n_channels), or pairs of windows and lengths.
     standard, min_max and max_abs read each block once and hold one block at a time; robust and
-    quantile need all samples of a channel, and hold one channel at a time.
-
-    Parameters
-    ----------
-    blocks : callable returning iterables of ndarray of shape (n, n_timesteps, n_channels)
-        Training windows, or pairs of windows and their lengths of shape (n,). Read once; robust and
-        quantile read them once more for each channel.
-    kind : {"standard", "robust", "min_max", "max_abs", "quantile", "physical"} or None
-        See `fit_scaler`.
-    rated, channels
-        See `rated_scaler`. For physical, one block is read to count its channels.
-
-    Returns
-    -------
-    Scaler
-
-    Raises
-    ------
-    SignalError
-        If no block has a valid step, or a valid step is NaN or infinite.
-    ArgumentError
-        If `kind` is unknown, or `rated` does not match it or the channels.
+    quantile read them once more for each channel, and hold one channel at a time.
     """
     if kind is not None:
         check_choice("kind", kind, (*KINDS, PHYSICAL))
@@ -526,8 +389,7 @@ def fit_scaler_to_blocks(
     if kind != PHYSICAL and rated is not None:
         raise ArgumentError(f"rated is only for kind={PHYSICAL!r}, but kind is {kind!r}.")
     moments = ChannelMoments()
-    for block in blocks():
-        windows, lengths = _parted(block)
+    for windows, lengths in blocks():
         if kind == PHYSICAL:
             return rated_scaler(rated, windows.shape[2])
         moments.add(windows, lengths)
@@ -537,15 +399,9 @@ def fit_scaler_to_blocks(
 
     def values_of(channel: int) -> NDArray[np.float64]:
         columns = []
-        for block in blocks():
-            windows, lengths = _parted(block)
-            windows = as_windows(windows)
+        for windows, lengths in blocks():
             valid = valid_steps(windows.shape[1], check_lengths(windows, lengths))
             columns.append(windows[:, :, channel][valid].ravel())
         return np.concatenate(columns).astype(np.float64)
 
-    return ranked_scaler_of(statistics, str(kind), values_of)
-
-
-def _parted(block: Block) -> tuple[Any, Any]:
-    return block if isinstance(block, tuple) else (block, None)
+    return scaler_of(statistics, kind, values_of)

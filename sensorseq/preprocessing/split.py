@@ -1,8 +1,7 @@
 """Split windows into parts by group or by time, and describe how even the parts are."""
 
-import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from sensorseq.preprocessing._checks import (
 )
 from sensorseq.windows import PARTS
 
-_WIDTH = 80
 _KICKS = 30  # random perturbations of the best assignment, each improved again
 _MANY_GROUPS = 64  # above this, single moves balance well enough, and swaps cost too much
 
@@ -31,36 +29,14 @@ def split_by_group(
     """Assign whole groups to train, validation and test, with every class in each part.
 
     A randomised search over assignments of groups brings each part's share of each class, counted
-    in windows, as close to `fractions` as whole groups allow.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_windows,) or None
-        Labels; None when there are none to stratify by.
-    groups : array-like of shape (n_windows,)
-        Units to keep whole: recording, robot, day.
-    fractions : sequence of 3 floats, default=(0.6, 0.2, 0.2)
-        Target shares of train, validation and test, which sum to 1. A part of 0 stays empty.
-    random_state : int, Generator, RandomState or None
-        Equal seeds give equal splits.
-
-    Returns
-    -------
-    ndarray of shape (n_windows,), str
-        ``"train"``, ``"validation"`` or ``"test"``.
-
-    Raises
-    ------
-    SplitError
-        If a class has fewer groups than there are parts, or no assignment was found that gives
-        every part every class.
-    ArgumentError
-        If `fractions` are not three shares that sum to 1, train above 0.
+    in windows, as close to `fractions` as whole groups allow. Returns the part of each window.
+    Raises a `SplitError` if a class has fewer groups than there are parts, or no assignment was
+    found that gives every part every class.
     """
     shares = check_fractions(fractions)
     rng = check_random_state(random_state)
     used = np.flatnonzero(shares)
-    classes, counts, group_index = _count(y, groups)
+    classes, counts, group_index = count_windows(y, groups)
     n_groups = np.count_nonzero(counts, axis=0)
     if (n_groups < len(used)).any():
         rare = int(np.argmin(n_groups))
@@ -71,8 +47,9 @@ def split_by_group(
             " use smaller groups, leave the class out, or set a part's fraction to 0."
         )
     required = np.ones((len(used), len(classes)), bool)
-    part = assign_groups(counts, shares[used] / shares[used].sum(), _weighty(required), rng)
-    missing = np.argwhere(share_out(counts, part, len(used)) == 0)
+    assignment = GroupAssignment(counts, shares[used] / shares[used].sum(), _weighty(required), rng)
+    part = assignment.search()
+    missing = assignment.missing(part)
     if missing.size:
         where, what = missing[0]
         raise SplitError(
@@ -89,35 +66,11 @@ def holdout_by_group(
     fraction: float,
     random_state: RandomState = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hold out about `fraction` of the windows for validation, in whole groups.
+    """Hold out about `fraction` of the windows for validation, in whole groups; return both rows.
 
     Every class stays in the training part; a class with only one group (without groups: one window)
-    is not in the validation part.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_windows,) or None
-        Labels to stratify by; None for numbers that are not classes.
-    groups : array-like of shape (n_windows,) or None
-        Units to keep whole. Without groups, single windows are drawn; windows of one recording can
-        then be on both sides, which inflates the validation score.
-    fraction : float
-        Target share, from 0 (hold out none) to below 1.
-    random_state : int, Generator, RandomState or None
-        Equal seeds give equal parts.
-
-    Returns
-    -------
-    train_indices, validation_indices : ndarray of int64
-        Sorted. The second is empty for a fraction of 0, and without groups when no class has two
-        windows.
-
-    Raises
-    ------
-    SplitError
-        If no group can be held out without taking a class from the training part.
-    ArgumentError
-        If `fraction` is outside its range.
+    is not in the validation part. Without groups, single windows are drawn; windows of one
+    recording can then be on both sides, which inflates the validation score.
     """
     if not 0 <= fraction < 1:
         raise ArgumentError(f"fraction={fraction!r} is not in 0..1 (1 excluded).")
@@ -127,13 +80,16 @@ def holdout_by_group(
             raise ArgumentError("y and groups are both missing; give at least one of them.")
         held_out = _draw_windows(np.asarray(y), fraction, rng)
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    _, counts, group_index = _count(y, groups)
+    _, counts, group_index = count_windows(y, groups)
     if fraction == 0:
         return np.arange(len(group_index)), np.empty(0, np.int64)
     n_groups = np.count_nonzero(counts, axis=0)
     required = np.stack([np.ones(len(n_groups), bool), n_groups > 1])
-    part = assign_groups(counts, np.array([1 - fraction, fraction]), _weighty(required), rng)
-    if not part.any() or (share_out(counts, part, 2)[0] == 0).any():
+    assignment = GroupAssignment(
+        counts, np.array([1 - fraction, fraction]), _weighty(required), rng
+    )
+    part = assignment.search()
+    if not part.any() or (assignment.missing(part)[:, 0] == 0).any():
         if len(counts) == 1:
             raise SplitError(
                 "all windows are in one group, so none can be held out for validation. Give your"
@@ -162,7 +118,7 @@ def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
     return shares
 
 
-def _count(
+def count_windows(
     y: ArrayLike | None, groups: ArrayLike
 ) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
     """Return the classes, windows of each (group, class), and each window's group index."""
@@ -180,160 +136,117 @@ def _count(
     return classes.tolist(), counts, group_index
 
 
-def share_out(
-    counts: NDArray[np.int64], part: NDArray[np.int64], n_parts: int
-) -> NDArray[np.int64]:
-    """Windows of each (part, class)."""
-    shared = np.zeros((n_parts, counts.shape[1]), np.int64)
-    np.add.at(shared, part, counts)
-    return shared
+@dataclass(eq=False)
+class GroupAssignment:
+    """Searches a part for each group that brings every part close to its shares of the classes.
 
-
-class _Cost:
-    """Squared deviation of parts from the target shares, summed over classes.
-
-    `penalty` is added for a class missing in a part, and more for a part without windows.
+    `counts` (n_groups, n_classes) are windows, and no class is empty. The cost of an assignment is
+    the squared deviation from `fractions`, summed over parts and classes, plus `penalty` (n_parts,
+    n_classes) for a class missing in a part, and more for a part without windows.
     """
 
-    def __init__(
-        self,
-        counts: NDArray[np.int64],
-        fractions: NDArray[np.float64],
-        penalty: NDArray[np.float64],
-    ) -> None:
-        self._total = counts.sum(axis=0)
-        self._fractions = fractions
-        self._penalty = penalty
+    counts: NDArray[np.int64]
+    fractions: NDArray[np.float64]
+    penalty: NDArray[np.float64]
+    rng: np.random.Generator
 
-    def __call__(self, shared: NDArray[np.int64], part: NDArray[np.int64]) -> NDArray[np.float64]:
+    def __post_init__(self) -> None:
+        self._total = self.counts.sum(axis=0)
+        self._parts = np.arange(len(self.fractions))
+
+    def search(self, n_kicks: int = _KICKS, swap_up_to: int = _MANY_GROUPS) -> NDArray[np.int64]:
+        """Return a greedy assignment, repeatedly perturbed and improved.
+
+        `n_kicks` perturbations (2 for more than 64 groups); pairs are swapped for up to
+        `swap_up_to` groups.
+        """
+        n_groups = len(self.counts)
+        best = self._assign_greedily()
+        self._improve(best, swap_up_to)
+        best_cost = self._cost_of(best)
+        for _ in range(n_kicks if n_groups <= _MANY_GROUPS else 2):
+            part = best.copy()
+            shaken = self.rng.choice(n_groups, min(n_groups, 2 + n_groups // 8), replace=False)
+            part[shaken] = self.rng.integers(0, len(self._parts), len(shaken))
+            self._improve(part, swap_up_to)
+            if (new_cost := self._cost_of(part)) < best_cost - 1e-12:
+                best, best_cost = part, new_cost
+        return best
+
+    def draw(self) -> NDArray[np.int64]:
+        """Return the best of some random assignments: close to the shares, but each time another.
+
+        `search` finds the same best assignment again and again.
+        """
+        n_trials = 20 if len(self.counts) <= 200 else 2  # each of many groups matters little
+        trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]
+        return trials[int(np.argmin([self._cost_of(part) for part in trials]))]
+
+    def missing(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return (part, class) of each class without windows in a part."""
+        return np.argwhere(self._shared(part) == 0)
+
+    def _shared(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Windows of each (part, class)."""
+        shared = np.zeros((len(self._parts), self.counts.shape[1]), np.int64)
+        np.add.at(shared, part, self.counts)
+        return shared
+
+    def _cost(self, shared: NDArray[np.int64], part: NDArray[np.int64]) -> NDArray[np.float64]:
         """Cost of rows `shared` (..., n_classes) as contents of parts `part` (...)."""
-        off = shared / self._total - self._fractions[part][..., np.newaxis]
+        off = shared / self._total - self.fractions[part][..., np.newaxis]
         absent = shared == 0
-        cost = (off**2 + self._penalty[part] * absent).sum(axis=-1)
+        cost = (off**2 + self.penalty[part] * absent).sum(axis=-1)
         return cost + 1e3 * absent.all(axis=-1)  # type: ignore[no-any-return]
+
+    def _cost_of(self, part: NDArray[np.int64]) -> float:
+        return float(self._cost(self._shared(part), self._parts).sum())
+
+    def _assign_greedily(self, *, large_first: bool = True) -> NDArray[np.int64]:
+        """Assign groups one by one to the part where they lower the cost most."""
+        counts, parts = self.counts, self._parts
+        shared = np.zeros((len(parts), counts.shape[1]), np.int64)
+        part = np.empty(len(counts), np.int64)
+        size = counts.sum(axis=1) if large_first else np.ones(len(counts))
+        size = size * self.rng.uniform(0.7, 1.3, len(counts))
+        for group in np.argsort(-size):
+            change = self._cost(shared + counts[group], parts) - self._cost(shared, parts)
+            change += self.rng.uniform(0, 1e-9, len(parts))  # equal parts in random order
+            part[group] = np.argmin(change)
+            shared[part[group]] += counts[group]
+        return part
+
+    def _improve(self, part: NDArray[np.int64], swap_up_to: int) -> None:
+        """Move single groups, then swap pairs, while that lowers the cost; changes `part`."""
+        counts, parts, groups = self.counts, self._parts, np.arange(len(self.counts))
+        for _ in range(4 * len(counts) + 16):
+            shared = self._shared(part)
+            now = self._cost(shared, parts)
+            left = self._cost(shared[part] - counts, part) - now[part]
+            every = np.broadcast_to(parts, (len(counts), len(parts)))
+            joined = self._cost(shared + counts[:, np.newaxis], every)
+            change = left[:, np.newaxis] + joined - now
+            change[groups, part] = 0
+            group, to = np.unravel_index(np.argmin(change), change.shape)
+            if change[group, to] < -1e-12:
+                part[group] = to
+                continue
+            if len(counts) > swap_up_to:
+                return
+            traded = shared[part][:, np.newaxis] - counts[:, np.newaxis] + counts[np.newaxis]
+            cost = self._cost(traded, np.broadcast_to(part[:, np.newaxis], traded.shape[:2]))
+            change = cost + cost.T - now[part][:, np.newaxis] - now[part]
+            change[part[:, np.newaxis] == part] = 0
+            one, other = np.unravel_index(np.argmin(change), change.shape)
+            if change[one, other] >= -1e-12:
+                return
+            part[one], part[other] = part[other], part[one]
 
 
 def _weighty(required: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return penalties for missing classes that outweigh any share, most in train (part 0)."""
     missing = np.where(np.arange(len(required)) == 0, 1e6, 10.0)[:, np.newaxis]
     return np.where(required, missing, 0.0)
-
-
-def assign_groups(
-    counts: NDArray[np.int64],
-    fractions: NDArray[np.float64],
-    penalty: NDArray[np.float64],
-    rng: np.random.Generator,
-    n_kicks: int = _KICKS,
-    swap_up_to: int = _MANY_GROUPS,
-) -> NDArray[np.int64]:
-    """Return a part for each group: a greedy assignment, repeatedly perturbed and improved.
-
-    Parameters
-    ----------
-    counts : ndarray of shape (n_groups, n_classes)
-        Windows of each group and class; no class is empty.
-    fractions : ndarray of shape (n_parts,)
-        Target share of each part.
-    penalty : ndarray of shape (n_parts, n_classes)
-        Cost of a class missing in a part; a deviation costs its square, at most 1.
-    rng : Generator
-        Decides between equally good assignments.
-    n_kicks : int, default=30
-        Number of perturbations of the best assignment; 2 for more than 64 groups.
-    swap_up_to : int, default=64
-        Largest number of groups for which pairs of groups are swapped.
-    """
-    cost, n_parts, n_groups = _Cost(counts, fractions, penalty), len(fractions), len(counts)
-
-    def total(part: NDArray[np.int64]) -> float:
-        return float(cost(share_out(counts, part, n_parts), np.arange(n_parts)).sum())
-
-    best = _assign_greedily(counts, cost, n_parts, rng)
-    _improve(best, counts, cost, n_parts, swap_up_to)
-    best_cost = total(best)
-    for _ in range(n_kicks if n_groups <= _MANY_GROUPS else 2):
-        part = best.copy()
-        shaken = rng.choice(n_groups, min(n_groups, 2 + n_groups // 8), replace=False)
-        part[shaken] = rng.integers(0, n_parts, len(shaken))
-        _improve(part, counts, cost, n_parts, swap_up_to)
-        if (new_cost := total(part)) < best_cost - 1e-12:
-            best, best_cost = part, new_cost
-    return best
-
-
-def draw_assignment(
-    counts: NDArray[np.int64],
-    fractions: NDArray[np.float64],
-    penalty: NDArray[np.float64],
-    rng: np.random.Generator,
-) -> NDArray[np.int64]:
-    """Return the best of some random assignments: close to the shares, but different each time.
-
-    `assign_groups`, with the same arguments, finds the same best assignment again and again.
-    """
-    cost, n_parts = _Cost(counts, fractions, penalty), len(fractions)
-    n_trials = 20 if len(counts) <= 200 else 2  # each of many groups matters little
-    trials = [
-        _assign_greedily(counts, cost, n_parts, rng, large_first=False) for _ in range(n_trials)
-    ]
-    costs = [cost(share_out(counts, part, n_parts), np.arange(n_parts)).sum() for part in trials]
-    return trials[int(np.argmin(costs))]
-
-
-def _assign_greedily(
-    counts: NDArray[np.int64],
-    cost: _Cost,
-    n_parts: int,
-    rng: np.random.Generator,
-    large_first: bool = True,
-) -> NDArray[np.int64]:
-    """Assign groups one by one to the part where they lower the cost most."""
-    parts = np.arange(n_parts)
-    shared = np.zeros((n_parts, counts.shape[1]), np.int64)
-    part = np.empty(len(counts), np.int64)
-    size = counts.sum(axis=1) if large_first else np.ones(len(counts))
-    size = size * rng.uniform(0.7, 1.3, len(counts))
-    for group in np.argsort(-size):
-        change = cost(shared + counts[group], parts) - cost(shared, parts)
-        change += rng.uniform(0, 1e-9, n_parts)  # equal parts in random order
-        part[group] = np.argmin(change)
-        shared[part[group]] += counts[group]
-    return part
-
-
-def _improve(
-    part: NDArray[np.int64],
-    counts: NDArray[np.int64],
-    cost: _Cost,
-    n_parts: int,
-    swap_up_to: int,
-) -> None:
-    """Move single groups, then swap pairs, while that lowers the cost; changes `part`."""
-    parts, groups = np.arange(n_parts), np.arange(len(counts))
-    for _ in range(4 * len(counts) + 16):
-        shared = share_out(counts, part, n_parts)
-        now = cost(shared, parts)
-        left = cost(shared[part] - counts, part) - now[part]
-        joined = cost(
-            shared + counts[:, np.newaxis], np.broadcast_to(parts, (len(counts), n_parts))
-        )
-        change = left[:, np.newaxis] + joined - now
-        change[groups, part] = 0
-        group, to = np.unravel_index(np.argmin(change), change.shape)
-        if change[group, to] < -1e-12:
-            part[group] = to
-            continue
-        if len(counts) > swap_up_to:
-            return
-        traded = shared[part][:, np.newaxis] - counts[:, np.newaxis] + counts[np.newaxis]
-        traded_cost = cost(traded, np.broadcast_to(part[:, np.newaxis], traded.shape[:2]))
-        change = traded_cost + traded_cost.T - now[part][:, np.newaxis] - now[part]
-        change[part[:, np.newaxis] == part] = 0
-        one, other = np.unravel_index(np.argmin(change), change.shape)
-        if change[one, other] >= -1e-12:
-            return
-        part[one], part[other] = part[other], part[one]
 
 
 def _draw_windows(
@@ -369,37 +282,9 @@ def split_by_time(
 
     Use it if there are too few recordings to hold some out: the score is then for later times of
     known runs, not for new runs. Windows of the earlier part that overlap one of the later part, or
-    are closer to it than the embargo, are left out, so parts before a border are smaller than their
-    share.
-
-    Parameters
-    ----------
-    recording_id : array-like of shape (n_windows,)
-        The recording each window was cut from.
-    start_s : array-like of shape (n_windows,)
-        Time of its first sample in seconds.
-    window_s : float
-        Length of a window in seconds.
-    fractions : sequence of 3 floats, default=(0.6, 0.2, 0.2)
-        Shares of each recording's windows for train, validation and test, which sum to 1. A part
-        of 0 stays empty.
-    embargo_s : float, optional
-        Least time between the end of a window and the start of one in another part, 0 or more; one
-        window by default, because signals stay correlated for a while.
-    y : array-like of shape (n_windows,), optional
-        Labels; if given, every part must have every class.
-
-    Returns
-    -------
-    ndarray of shape (n_windows,), str
-        ``"train"``, ``"validation"``, ``"test"``, or ``""`` for windows to leave out.
-
-    Raises
-    ------
-    SplitError
-        If shapes disagree, a start is not finite, or a part lacks windows or a class.
-    ArgumentError
-        If `fractions`, `window_s` or `embargo_s` are invalid.
+    are closer to it than the embargo (one window by default, because signals stay correlated for a
+    while), get ``""``, so parts before a border are smaller than their share. With `y`, every part
+    must have every class.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
@@ -512,142 +397,51 @@ def _ranks(
     return rank, n_ranks
 
 
-@dataclass(frozen=True)
-class SplitSummary:
-    """Windows and groups of each (part, class); ``str`` is a table of at most 80 columns.
-
-    Parameters
-    ----------
-    n_windows, n_groups : dict of str to dict of label to int
-        By part, then class; without labels the only class is ``""``.
-    n_left_out : int
-        Windows in no part.
-    deviation : float
-        Largest difference, over parts and classes, between a part's share of a class's windows and
-        its target share.
-    where : tuple of (str, label)
-        The part and the class with the largest difference.
-    wanted : dict of str to float
-        Target share of each part.
-    is_given : bool
-        Whether the target shares were given; otherwise they are the parts' shares of all windows.
-    """
-
-    n_windows: dict[str, dict[Any, int]]
-    n_groups: dict[str, dict[Any, int]]
-    n_left_out: int
-    deviation: float
-    where: tuple[str, Any]
-    wanted: dict[str, float]
-    is_given: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values, and the sentence under ``"imbalance"``."""
-        return {**asdict(self), "where": list(self.where), "imbalance": self.imbalance}
-
-    @property
-    def imbalance(self) -> str:
-        """One sentence on the largest deviation."""
-        part, label = self.where
-        by_class = self.n_windows[part]
-        total = sum(counts[label] for counts in self.n_windows.values())
-        of = "the windows" if label == "" else f"class {label}"
-        asked = "requested" if self.is_given else "of all windows"
-        if self.deviation < 0.005:
-            of_what = "the windows" if label == "" else "every class"
-            return f"Every part has its share of {of_what}."
-        return (
-            f"Largest imbalance: {100 * by_class[label] / total:.0f} % of {of} are in {part}"
-            f" ({100 * self.wanted[part]:.0f} % {asked})."
-        )
-
-    def __str__(self) -> str:
-        parts = list(self.n_windows)
-        names = list(self.n_windows[parts[0]])
-        rows = [["class", *parts]]
-        for name in names:
-            cells = [f"{self.n_windows[p][name]} ({self.n_groups[p][name]})" for p in parts]
-            rows.append([str(name) or "windows", *cells])
-        widths = [max(len(row[i]) for row in rows) for i in range(len(parts) + 1)]
-        widths[0] = min(widths[0], _WIDTH - sum(width + 2 for width in widths[1:]))
-        lines = [
-            "  ".join(
-                [row[0][: widths[0]].ljust(widths[0])]
-                + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-            )
-            for row in rows
-        ]
-        lines.append("windows (groups)" + f"; {self.n_left_out} left out" * bool(self.n_left_out))
-        lines.append(textwrap.fill(self.imbalance, _WIDTH, subsequent_indent="  "))
-        return "\n".join(lines)
-
-
 def describe_split(
-    y: ArrayLike | None,
-    groups: ArrayLike | None,
-    split: ArrayLike,
-    fractions: Sequence[float] | None = None,
-) -> SplitSummary:
-    """Count the windows and groups of each part and class, and measure the imbalance.
+    y: NDArray[Any] | None,
+    groups: NDArray[Any],
+    split: NDArray[np.str_],
+    fractions: Sequence[float],
+) -> dict[str, Any]:
+    """Return the windows and groups of each part and class, and their imbalance, for JSON.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_windows,) or None
-        Labels.
-    groups : array-like of shape (n_windows,) or None
-        Groups; None counts every window as one.
-    split : array-like of shape (n_windows,)
-        ``"train"``, ``"validation"`` or ``"test"``; ``""`` for windows that are left out.
-    fractions : sequence of 3 floats, optional
-        Target shares of train, validation and test, as given to `split_by_group`. By default each
-        class should be distributed like all windows.
-
-    Raises
-    ------
-    SplitError
-        If shapes disagree, a part is unknown, or every window is left out.
-    ArgumentError
-        If `fractions` are not three shares that sum to 1.
+    ``deviation`` is the largest difference, over parts and classes, between a part's share of a
+    class's windows and its target share in ``wanted``; ``where`` is that part and class. Without
+    labels the only class is ``""``.
     """
-    part = np.asarray(split, dtype=np.str_)
-    label = np.full(part.shape, "") if y is None else np.asarray(y)
-    group = np.arange(part.size) if groups is None else np.asarray(groups)
-    if part.ndim != 1 or label.shape != part.shape or group.shape != part.shape:
-        raise SplitError(
-            f"split has shape {part.shape}, y has shape {label.shape} and groups has shape"
-            f" {group.shape}; all need (n_windows,)."
-        )
-    unknown = sorted(set(part.tolist()) - {*PARTS, ""})
-    if unknown:
-        raise SplitError(f"split holds {unknown[0]!r}; expected {', '.join(PARTS)}, or ''.")
-    kept = part != ""
-    if not kept.any():
-        raise SplitError("every window is left out; there is no split to describe.")
-    wanted = dict(zip(PARTS, (kept & (part == name) for name in PARTS), strict=True))
-    shares = {name: float(mask.sum() / kept.sum()) for name, mask in wanted.items()}
-    if fractions is not None:
-        shares = dict(zip(PARTS, check_fractions(fractions).tolist(), strict=True))
-    parts = [name for name in PARTS if shares[name] > 0 or (part == name).any()]
+    label = np.full(split.shape, "") if y is None else y
+    kept = split != ""
+    wanted = dict(zip(PARTS, check_fractions(fractions).tolist(), strict=True))
+    parts = [name for name in PARTS if wanted[name] > 0 or (split == name).any()]
     classes = np.unique(label)
-    names = classes.tolist()
-    n_windows, n_groups, off = {}, {}, {}
+    n_windows: dict[str, dict[str, int]] = {}
+    n_groups: dict[str, dict[str, int]] = {}
+    off = {}
     for name in parts:
-        here = [(part == name) & (label == one) for one in classes]
-        n_windows[name] = {one: int(mask.sum()) for one, mask in zip(names, here, strict=True)}
-        n_groups[name] = {
-            one: len(np.unique(group[mask])) for one, mask in zip(names, here, strict=True)
-        }
-        for one, klass in zip(names, classes, strict=True):
-            total = int((kept & (label == klass)).sum())
+        masks = {one: (split == name) & (label == one) for one in classes.tolist()}
+        n_windows[name] = {str(one): int(mask.sum()) for one, mask in masks.items()}
+        n_groups[name] = {str(one): len(np.unique(groups[mask])) for one, mask in masks.items()}
+        for one, mask in masks.items():
+            total = int((kept & (label == one)).sum())
             if total:
-                off[name, one] = abs(n_windows[name][one] / total - shares[name])
-    where = max(off, key=lambda key: off[key])
-    return SplitSummary(
-        n_windows,
-        n_groups,
-        int((~kept).sum()),
-        off[where],
-        where,
-        {name: shares[name] for name in parts},
-        fractions is not None,
+                off[name, one] = abs(int(mask.sum()) / total - wanted[name])
+    part, one = max(off, key=lambda key: off[key])
+    total = sum(counts[str(one)] for counts in n_windows.values())
+    of = "the windows" if one == "" else f"class {one}"
+    imbalance = (
+        f"Largest imbalance: {100 * n_windows[part][str(one)] / total:.0f} % of {of} are in {part}"
+        f" ({100 * wanted[part]:.0f} % requested)."
     )
+    if off[part, one] < 0.005:
+        every = "the windows" if one == "" else "every class"
+        imbalance = f"Every part has its share of {every}."
+    return {
+        "n_windows": n_windows,
+        "n_groups": n_groups,
+        "n_left_out": int((~kept).sum()),
+        "deviation": off[part, one],
+        "where": [part, one],
+        "wanted": {name: wanted[name] for name in parts},
+        "is_given": True,
+        "imbalance": imbalance,
+    }

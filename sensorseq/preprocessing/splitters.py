@@ -8,14 +8,19 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator
 
 from sensorseq.errors import ArgumentError, SplitError, check_choice
-from sensorseq.preprocessing._checks import RandomState, check_per_window, check_random_state
+from sensorseq.preprocessing._checks import (
+    RandomState,
+    check_count,
+    check_per_window,
+    check_random_state,
+    refuse_beside_windows,
+)
 from sensorseq.preprocessing.split import (
-    assign_groups,
+    GroupAssignment,
     check_reach,
     check_times,
-    draw_assignment,
+    count_windows,
     near_in_time,
-    share_out,
     time_blocks,
 )
 from sensorseq.windows import WindowSet
@@ -41,11 +46,6 @@ class _Splitter(BaseCrossValidator):  # type: ignore[misc]
             Not used; present for compatibility with scikit-learn.
         """
         return self.n_splits
-
-    def _check_n_splits(self, least: int) -> None:
-        given: Any = self.n_splits
-        if not isinstance(given, int | np.integer) or isinstance(given, bool) or given < least:
-            raise ArgumentError(f"n_splits={given!r} is not an integer of at least {least}.")
 
 
 class GroupBalancedKFold(_Splitter):
@@ -109,17 +109,16 @@ class GroupBalancedKFold(_Splitter):
         SplitError
             If a class is in fewer groups than there are folds, or no assignment with every class in
             every fold was found.
-        ArgumentError
-            If groups are missing or an argument is invalid.
         """
-        self._check_n_splits(2)
+        check_count("n_splits", self.n_splits, 2)
         problem = _Problem.of(X, y, groups, self.by)
         problem.check_n_groups(self.n_splits, f"n_splits={self.n_splits} folds")
         shares = np.full(self.n_splits, 1 / self.n_splits)
         penalty = np.full((self.n_splits, len(problem.classes)), 10.0)
         rng = check_random_state(self.random_state)
-        part = assign_groups(problem.counts, shares, penalty, rng, _KICKS, _SWAP_UP_TO)
-        missing = np.argwhere(share_out(problem.counts, part, self.n_splits) == 0)
+        assignment = GroupAssignment(problem.counts, shares, penalty, rng)
+        part = assignment.search(_KICKS, _SWAP_UP_TO)
+        missing = assignment.missing(part)
         if missing.size:
             raise SplitError(
                 "found no assignment of whole groups with class"
@@ -179,10 +178,8 @@ class GroupBalancedShuffleSplit(_Splitter):
         ------
         SplitError
             If a class is in one group only, or no holdout with every class on both sides was found.
-        ArgumentError
-            If groups are missing or an argument is invalid.
         """
-        self._check_n_splits(1)
+        check_count("n_splits", self.n_splits, 1)
         size: Any = self.test_size
         if not isinstance(size, float | np.floating) or not 0 < size < 1:
             raise ArgumentError(
@@ -193,10 +190,11 @@ class GroupBalancedShuffleSplit(_Splitter):
         rng = check_random_state(self.random_state)
         shares = np.array([1 - size, size])
         penalty = np.full((2, len(problem.classes)), 10.0)
+        assignment = GroupAssignment(problem.counts, shares, penalty, rng)
         for _ in range(self.n_splits):
-            for search in (draw_assignment, assign_groups):  # search if random draws do not suffice
-                part = search(problem.counts, shares, penalty, rng)
-                missing = np.argwhere(share_out(problem.counts, part, 2) == 0)
+            for search in (assignment.draw, assignment.search):  # if random draws do not suffice
+                part = search()
+                missing = assignment.missing(part)
                 if not missing.size:
                     break
             else:
@@ -272,12 +270,10 @@ class BlockedTimeSplit(_Splitter):
         SplitError
             If no recording has as many windows as there are folds, or a fold has no windows, or
             none of some class, to train on.
-        ArgumentError
-            If starts, recordings or the length are missing, or an argument is invalid.
         """
-        self._check_n_splits(2)
+        check_count("n_splits", self.n_splits, 2)
         if isinstance(X, WindowSet):
-            _refuse_beside_windows(groups=groups, start_s=start_s)
+            refuse_beside_windows(groups=groups, start_s=start_s)
             y = X.y if y is None else y
             groups, start_s = X.recording_id, X.start_s
             if window_s is None and X.sample_rate_hz is not None:
@@ -320,23 +316,18 @@ class _Problem:
     """Groups to assign, with the number of windows of each class in each."""
 
     def __init__(self, label: NDArray[Any], group: NDArray[Any]) -> None:
-        names, first, index = np.unique(group, return_index=True, return_inverse=True)
-        # In order of appearance, so that names have no effect.
-        order = np.argsort(first, kind="stable")
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
+        self.classes, counts, index = count_windows(label, group)
+        names, first = np.unique(group, return_index=True)
+        order = np.argsort(first)  # of appearance, so that names have no effect
         self.names: list[Any] = names[order].tolist()
-        self.group_index: NDArray[np.int64] = place[index]
-        classes, class_index = np.unique(label, return_inverse=True)
-        self.classes: list[Any] = classes.tolist()
-        self.counts = np.zeros((len(names), len(classes)), np.int64)
-        np.add.at(self.counts, (self.group_index, class_index), 1)
+        self.counts = counts[order]
+        self.group_index: NDArray[np.int64] = np.argsort(order)[index]
 
     @classmethod
     def of(cls, X: Any, y: Any, groups: Any, by: str) -> "_Problem":
         check_choice("by", by, BY)
         if isinstance(X, WindowSet):
-            _refuse_beside_windows(groups=groups)
+            refuse_beside_windows(groups=groups)
             y = X.y if y is None else y
             groups = X.groups if by == "group" else X.recording_id
         if groups is None:
@@ -383,9 +374,3 @@ def _labels(y: Any, n_windows: int) -> NDArray[Any]:
         return np.zeros(n_windows, np.int64)
     is_class = label.dtype.kind != "f" or bool((label == np.floor(label)).all())
     return label if is_class else np.zeros(n_windows, np.int64)
-
-
-def _refuse_beside_windows(**given: Any) -> None:
-    for name, value in given.items():
-        if value is not None:
-            raise ArgumentError(f"{name} is given, but X is a WindowSet with its own; remove it.")

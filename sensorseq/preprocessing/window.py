@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from sensorseq import _signal
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
@@ -29,6 +29,7 @@ from sensorseq.preprocessing.label_rules import (
     empty_spans,
     stretches_of,
 )
+from sensorseq.preprocessing.steps.base import own_clock
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
@@ -40,20 +41,7 @@ _BLOCK = 1 << 16  # samples checked at a time, to save memory
 
 
 def window_samples(window_s: float, sample_rate_hz: float) -> int:
-    """Return the number of samples of a window: floor(window_s * sample_rate_hz + 1e-9).
-
-    Parameters
-    ----------
-    window_s : float
-        Length in seconds.
-    sample_rate_hz : float
-        Rate in Hz.
-
-    Raises
-    ------
-    ArgumentError
-        If the result is less than one sample, or an argument is not above zero.
-    """
+    """Return the number of samples of a window: floor(window_s * sample_rate_hz + 1e-9)."""
     seconds, rate = (
         check_positive("window_s", window_s),
         check_rate("sample_rate_hz", sample_rate_hz),
@@ -74,22 +62,6 @@ def window_starts(
 
     Starts follow time, not a rounded hop, so windows do not drift if a hop is not a whole number of
     samples.
-
-    Parameters
-    ----------
-    n_samples : int
-        Number of samples.
-    window_samples : int
-        Samples of a window.
-    hop_s : float
-        Seconds between window starts, at least one sample period.
-    sample_rate_hz : float
-        Rate in Hz.
-
-    Raises
-    ------
-    ArgumentError
-        If `hop_s` is not above zero or shorter than a sample period.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     hop = check_positive("hop_s", hop_s) * rate
@@ -109,46 +81,6 @@ def window_starts(
     return kept
 
 
-def make_windows(
-    signal: ArrayLike, window_samples: int, hop_samples: int | None = None
-) -> NDArray[Any]:
-    """Cut one signal into whole windows.
-
-    Parameters
-    ----------
-    signal : array-like of shape (n_samples, n_channels)
-        Evenly spaced samples.
-    window_samples : int
-        Samples of a window, at least 1.
-    hop_samples : int, optional
-        Samples between window starts, at least 1; `window_samples` by default, so that windows are
-        adjacent.
-
-    Returns
-    -------
-    ndarray of shape (n_windows, window_samples, n_channels)
-        A read-only view of `signal`; samples after the last whole window are left out.
-
-    Raises
-    ------
-    WindowError
-        If `signal` has another shape than (n_samples, n_channels).
-    ArgumentError
-        If a count is not an integer of at least 1.
-    """
-    x = np.asarray(signal)
-    if x.ndim != 2:
-        raise WindowError(
-            f"signal has shape {x.shape}; expected (n_samples, n_channels)."
-            " For a single channel use signal.reshape(-1, 1)."
-        )
-    hop = window_samples if hop_samples is None else hop_samples
-    for argument, count in (("window_samples", window_samples), ("hop_samples", hop)):
-        if not isinstance(count, int | np.integer) or isinstance(count, bool) or count < 1:
-            raise ArgumentError(f"{argument}={count!r} is not an integer of at least 1.")
-    return _all_windows(x, int(window_samples))[:: int(hop)]
-
-
 def window_recordings(
     recordings: Iterable[Recording],
     window_s: float,
@@ -165,66 +97,14 @@ def window_recordings(
 ) -> WindowSet:
     """Cut recordings into windows, and store the origin and label of each.
 
-    No window crosses the end of a recording, or a gap that cut it into pieces.
+    Recordings are as returned by `resample_recording`; pieces of one recording share its id.
+    Arguments: see `Windower`; `sample_rate_hz` is by default computed from the time stamps.
+    `check_classes` False skips the check that every class has windows, for callers that cut
+    recordings one by one; the result may then be empty.
 
-    Parameters
-    ----------
-    recordings : iterable of Recording
-        Evenly sampled at one rate, with the same channels, free of NaN, as returned by
-        `resample_recording`. Pieces of one recording share its id.
-    window_s : float
-        Length of a window in seconds.
-    hop_s : float, optional
-        Seconds between window starts; `window_s` by default.
-    sample_rate_hz : float, optional
-        The recordings' common rate; by default computed from their time stamps.
-    label_rule : {"whole", "majority", "centre", "last"}, default="whole"
-        The label of a window of a recording with label spans. whole: windows are cut inside each
-        span, from its first sample on, so that none has two labels or unlabelled samples. The other
-        rules cut the recording as if it had no spans and choose a label for each window. majority:
-        the most frequent label, see `min_purity`. centre: the label of the middle sample. last: the
-        label of the last sample, which is current when the window is complete. All rules agree for
-        recordings with one label.
-    min_purity : float, default=0.5
-        Only for majority: share of the window's samples that must have its label, above 0 to 1.
-        Windows with less are dropped, and so are windows in which two labels have equal shares.
-    short : {"drop", "pad", "error"}, default="drop"
-        What to do with a piece, or under whole a label span, that is shorter than a window. pad:
-        make one window filled up with zeros, with the number of samples in `lengths`. Pieces
-        without samples are always dropped.
-    phase : {"grid", "random"}, default="grid"
-        Start of the first window of a piece or span. grid: its first sample. random: up to a hop
-        later, as far as a window still fits, so that each training can see other cuts of the
-        signal. Use grid for validation and test, so that scores only differ by the model.
-    random_state : int, Generator, RandomState or None
-        For ``phase="random"``. The offset depends only on it, the recording's id and the start of
-        the piece, not on other recordings or their order.
-    drop_unlabelled : bool, default=True
-        False keeps windows for which the rule finds no label, with the label ``""``, for prediction
-        but not for training. If no recording has a label, this has no effect, and `y` is None.
-    check_classes : bool, default=True
-        False skips the check that every class has windows, for callers that cut recordings one by
-        one; the result may then be empty.
-
-    Returns
-    -------
-    WindowSet
-        In the order of `recordings`, then of time. `provenance["window"]` holds the lengths in
-        seconds and samples and the arguments, `provenance["recordings"]` facts about each piece,
-        `provenance["classes"]` about each class (see `check_class_fates`), and
-        `provenance["dropped"]` what gave no window, why, and the number of samples or windows. `y`
-        is None if no recording has a label.
-
-    Raises
-    ------
-    RecordingError
-        If a recording's samples are uneven, missing or infinite, overlap another piece with the
-        same id, or differ from the others in channels or rate; if only some recordings have a
-        label; or, with ``short="error"``, if a piece is shorter than a window.
-    WindowError
-        If there is no recording, none is as long as a window, or a class loses all its windows.
-    ArgumentError
-        If an argument is invalid.
+    `provenance` holds ``window``: the lengths in seconds and samples and the arguments;
+    ``recordings``: facts about each piece; ``classes``: a `Fate` for each; ``dropped``: what gave
+    no window, why, and the number of samples or windows.
     """
     check_window_choices(label_rule, min_purity, short, phase)
     purity = MIN_PURITY if min_purity is None else float(min_purity)
@@ -473,14 +353,6 @@ def check_window_choices(label_rule: str, min_purity: float | None, short: str, 
         raise ArgumentError(f"min_purity={min_purity!r} is a share of a window; give at most 1.")
 
 
-def _all_windows(x: NDArray[Any], length: int) -> NDArray[Any]:
-    """Return a view of the windows at every sample, (n_samples - length + 1, length, C)."""
-    if len(x) < length:
-        return np.empty((0, length, x.shape[1]), x.dtype)
-    view = np.lib.stride_tricks.sliding_window_view(x, length, axis=0)
-    return np.moveaxis(view, -1, 1)
-
-
 def _check_alike(pieces: list[Recording]) -> None:
     first = pieces[0]
     ends: dict[str, float] = {}
@@ -537,27 +409,11 @@ def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
     else:
         raise WindowError("no recording has two samples, so the sample rate is unknown.")
     for piece in timed:
-        t = piece.timestamps_s
-        own_hz = (piece.n_samples - 1) / piece.duration_s
-        rounding = 4 * np.finfo(np.float64).eps * np.abs(t[[0, -1]]).max()
-        off_clock = max(
-            float(
-                np.abs(
-                    t[at : at + _BLOCK] - t[0] - np.arange(at, min(at + _BLOCK, len(t))) / own_hz
-                ).max()
-            )
-            for at in range(0, len(t), _BLOCK)
-        )
-        name = f"recording {piece.recording_id!r}"
-        if off_clock > UNEVEN_PERIODS / own_hz + rounding:
+        own_hz, is_off = own_clock(piece, UNEVEN_PERIODS)
+        if is_off(rate):
             raise RecordingError(
-                f"{name}: samples are not evenly spaced (a time stamp is {off_clock * own_hz:.2g}"
-                " periods off an even clock); resample it with resample_recording."
-            )
-        if abs(own_hz / rate - 1) > 1e-6 + rounding / piece.duration_s:
-            raise RecordingError(
-                f"{name} has {own_hz:.9g} Hz, but {source}; resample all recordings to one rate"
-                " with resample_recording."
+                f"recording {piece.recording_id!r} has {own_hz:.9g} Hz, but {source}; resample all"
+                " recordings to one rate with resample_recording."
             )
     return rate
 

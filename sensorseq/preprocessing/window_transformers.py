@@ -12,8 +12,10 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from sensorseq.errors import ArgumentError, SignalError, WindowError
 from sensorseq.preprocessing._checks import (
     RandomState,
+    check_count,
     check_per_window,
     check_random_state,
+    refuse_beside_windows,
 )
 from sensorseq.preprocessing.augment import (
     Augmentation,
@@ -41,14 +43,17 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     Parameters
     ----------
     kind : str or None, default="standard"
-        ``"standard"``, ``"robust"``, ``"min_max"``, ``"max_abs"``, ``"quantile"`` or
-        ``"physical"``, see `sensorseq.preprocessing.scale.fit_scaler`.
+        standard: mean 0, variance 1. robust: median 0, interquartile range 1 (the standard
+        deviation if the quartiles are equal, as for a motor that is mostly at rest). min_max: 0 to
+        1. max_abs: largest magnitude 1, zero stays zero. quantile: up to 1000 quantiles are mapped
+        to the normal distribution. physical: divided by `rated`; nothing is fitted.
     per : {"all", "recording", "group"}, default="all"
         The unit that statistics are computed for, see
         `sensorseq.preprocessing.keyed_scale.KeyedScaler`. ``"recording"`` and ``"group"`` need a
         WindowSet.
     rated : mapping of channel name to float, or sequence of float, optional
-        For ``kind="physical"``: the divisor of each channel. Names need a WindowSet.
+        For ``kind="physical"``: the divisor of each channel, in its unit and above zero. Names need
+        a WindowSet.
 
     Attributes
     ----------
@@ -90,17 +95,6 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         lengths : array-like of shape (n_windows,), optional
             Valid steps of each window; a WindowSet has its own.
 
-        Returns
-        -------
-        self : ChannelScaler
-
-        Raises
-        ------
-        SignalError
-            If a valid step is NaN or infinite, there is no valid step, or `per` needs a WindowSet
-            and an array is given.
-        ArgumentError
-            If `kind` or `per` is unknown, or `rated` does not match the channels.
         """
         if isinstance(X, WindowSet):
             _refuse_scaled(X)
@@ -156,14 +150,6 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         ndarray of the shape of X, or WindowSet
             float32 for float32, else float64. With `per`, windows of a recording or group that was
             not fitted are scaled by their own statistics: give all its windows at once.
-
-        Raises
-        ------
-        SignalError
-            If X has another number of dimensions or channels than in `fit`, or a valid step is NaN
-            or infinite.
-        WindowError
-            If a WindowSet is already scaled.
         """
         check_is_fitted(self)
         if isinstance(X, WindowSet):
@@ -179,16 +165,6 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         ----------
         X, lengths
             As in `transform`.
-
-        Returns
-        -------
-        ndarray of the shape of X, or WindowSet
-
-        Raises
-        ------
-        SignalError
-            If X does not match the fitted windows, or is from a recording or group that was not
-            fitted.
         """
         check_is_fitted(self)
         if isinstance(X, WindowSet):
@@ -200,25 +176,33 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 
     def _check(self, X: Any, lengths: Any, *, reset: bool) -> NDArray[np.floating]:
         # Padding may be NaN: with lengths, fit_scaler and transform only use the valid steps.
-        accept: dict[str, Any] = {
-            "dtype": [np.float64, np.float32],
-            "ensure_all_finite": lengths is None,
-        }
-        ndim = 3 if getattr(X, "ndim", 2) == 3 else 2
-        if not reset and ndim != self._window_ndim:
-            raise SignalError(
-                f"X has {ndim} dimensions, but ChannelScaler was fitted on windows with"
-                f" {self._window_ndim}; for a single channel use X[:, :, np.newaxis]."
-            )
-        values: NDArray[np.floating]
-        if ndim == 2:
-            values = validate_data(self, X, reset=reset, **accept)
-        else:
-            values = check_array(X, allow_nd=True, **accept)
-            if reset:
-                self.n_features_in_ = values.shape[2]
-        self._window_ndim = ndim
+        return check_window_array(self, X, reset=reset, ensure_all_finite=lengths is None)
+
+
+def check_window_array(
+    transformer: Any, X: Any, *, reset: bool, **accept: Any
+) -> NDArray[np.floating]:
+    """Return windows (n, t) or (n, t, c) as floats, of the kind the transformer was fitted on."""
+    ndim = 3 if getattr(X, "ndim", 2) == 3 else 2
+    name = type(transformer).__name__
+    if not reset and ndim != getattr(transformer, "_window_ndim", ndim):
+        raise SignalError(
+            f"X has {ndim} dimensions, but {name} was fitted on windows with"
+            f" {transformer._window_ndim}; for a single channel use X[:, :, np.newaxis]."
+        )
+    transformer._window_ndim = ndim
+    accept["dtype"] = [np.float64, np.float32]
+    values: NDArray[np.floating]
+    if ndim == 2:
+        values = validate_data(transformer, X, reset=reset, **accept)
         return values
+    values = check_array(X, allow_nd=True, **accept)
+    if reset:
+        transformer.n_features_in_ = values.shape[2]
+    known = getattr(transformer, "n_features_in_", values.shape[2])
+    if values.shape[2] != known:
+        raise SignalError(f"X has {values.shape[2]} channels, but {name} was fitted on {known}.")
+    return values
 
 
 class ClassBalancer(BaseEstimator):  # type: ignore[misc]
@@ -229,12 +213,18 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     strategy : {"undersample", "oversample"}, default="undersample"
-        See `sensorseq.preprocessing.balance.balance_indices`.
+        undersample: every class gets as many windows as the rarest has, without repeats.
+        oversample: as many as the most frequent has; every window is kept, and the copies are
+        spread evenly over the windows of a class.
     random_state : int, Generator, RandomState or None
         Decides which windows; equal seeds give equal choices.
     max_per_recording : int or float, optional
-        Most rows of one recording in a class; see `balance_indices`. Needs the recording of each
-        window, from a WindowSet or as `recording_id` in `fit_resample`.
+        Most rows that one recording may contribute to a class, copies included: a number (int), or
+        a share of the class's final rows (float above 0, up to 1.0). A recording with more windows
+        loses some, even when oversampling. If a class cannot reach the target count under this
+        limit, every class is reduced to what all can reach, and a warning names that class, so
+        that equal counts and the limit always hold. Needs the recording of each window, from a
+        WindowSet or as `recording_id` in `fit_resample`.
     augmentation : Augmentation, optional
         For ``"oversample"``: how to change repeated windows. The first of each stays unchanged.
         Without it, windows are repeated exactly.
@@ -294,14 +284,6 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         -------
         X_resampled : ndarray of shape (n_chosen, ...) or WindowSet
         y_resampled : ndarray of shape (n_chosen,)
-
-        Raises
-        ------
-        WindowError
-            If there are no labels, shapes disagree, or X is a WindowSet with a split but without
-            training windows: validation and test are never balanced.
-        ArgumentError
-            If an argument is invalid, or duplicates what a WindowSet already has.
         """
         if self.augmentation is not None and self.strategy == "undersample":
             raise ArgumentError(
@@ -345,11 +327,9 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
     ----------
     sample_indices_ : ndarray of shape (n_rows,), int64
         Position in the input of the window that each row is, or is a copy of; sorted.
-    copy_numbers_ : ndarray of shape (n_rows,), int64
-        0 for a window itself, from 1 for its copies.
-    groups_, lengths_ : ndarray of shape (n_rows,) or None
-        `groups` and `lengths` of the rows. A copy has the values of its window, and in a WindowSet
-        also its recording and start, so that a check for leakage recognises it.
+    copy_numbers_, groups_, lengths_
+        As in `ClassBalancer`. A copy has the values of its window, and in a WindowSet also its
+        recording and start, so that a check for leakage recognises it.
     """
 
     __metadata_request__fit_resample: ClassVar = {"groups": True, "lengths": True}
@@ -375,31 +355,15 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like of shape (n_windows, n_timesteps[, n_channels]) or WindowSet
-            A WindowSet has its own labels, groups and lengths. If it has a split, only the training
-            part is copied; the rest stays unchanged.
-        y : array-like of shape (n_windows,), optional
-            Labels.
-        groups, lengths : array-like of shape (n_windows,), optional
-            Groups, copied with the rows; valid steps.
+        X, y, groups, lengths
+            As in `ClassBalancer.fit_resample`; labels are optional.
 
         Returns
         -------
         X_resampled : ndarray or WindowSet
         y_resampled : ndarray of shape (n_rows,) or None
-            None without labels.
-
-        Raises
-        ------
-        WindowError, SignalError
-            If shapes disagree, a valid step is not finite, or X is a WindowSet with a split but
-            without training windows: validation and test are never augmented.
-        ArgumentError
-            If an argument is invalid, or duplicates what a WindowSet already has.
         """
-        n_copies: Any = self.n_copies
-        if not isinstance(n_copies, int | np.integer) or isinstance(n_copies, bool) or n_copies < 1:
-            raise ArgumentError(f"n_copies={n_copies!r} is not an integer of at least 1.")
+        n_copies = check_count("n_copies", self.n_copies)
         given = _Given.of(X, y, groups, lengths, None, "augmented")
         how = Augmentation.standard() if self.augmentation is None else self.augmentation
         times = np.ones(given.n_windows, np.int64)
@@ -426,11 +390,7 @@ class _Given:
     ) -> "_Given":
         named = {"groups": groups, "lengths": lengths, "recording_id": recording_id}
         if isinstance(X, WindowSet):
-            for name, value in named.items():
-                if value is not None:
-                    raise ArgumentError(
-                        f"{name} is given, but X is a WindowSet with its own; remove it."
-                    )
+            refuse_beside_windows(**named)
             named = {name: getattr(X, name) for name in named}
             y = X.y if y is None else y
         else:

@@ -60,34 +60,16 @@ def read_recordings(
     ----------
     path, files, labels, exclude, pair, manifest
         Which recordings to read; see `find_recordings`.
-    time_column : str, optional
-        Column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there, by
-        default.
-    channels : sequence of str, optional
-        Channels to keep, in this order; all by default.
-    repair_stamps : bool, default=False
-        Sort rows by time and merge those with equal time stamps, rather than raise; see
-        `read_csv`.
+    time_column, channels, repair_stamps, label_column, units
+        As in `read_source`.
     on_error : {"stop", "skip"}, default="stop"
         skip: leave out recordings that cannot be read, with a warning that gives the reason.
-    label_column : str, optional
-        Column with the label of each sample, for recordings without another label; see
-        `read_source`.
-    units : mapping of str to str, optional
-        Unit of each channel by name, for files that do not store it.
 
     Returns
     -------
     list of Recording
         With several sensors (`pair`), each has the stamps of all and NaN in between; see
         `join_sensors`.
-
-    Raises
-    ------
-    RecordingError
-        If a recording cannot be read, or none remains.
-    ArgumentError
-        If a pattern, a label or an exclusion matches nothing.
     """
     check_choice("on_error", on_error, ON_ERROR)
     channels = [channels] if isinstance(channels, str) else channels

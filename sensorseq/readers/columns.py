@@ -1,6 +1,7 @@
 """Turn named columns of one file into a Recording, with the checks all table formats share."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -8,22 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import RecordingError, nearest_known
+from sensorseq.errors import RecordingError, did_you_mean
 from sensorseq.preprocessing import regrid
 from sensorseq.recording import Channel, LabelSpan, Recording
+
+Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
 
 TIME_COLUMNS = ("time", "time_s")
 """Names tried for the time column when none is given."""
 
 
 def find_time_column(path: Path, names: Iterable[str], time_column: str | None) -> str:
-    """Return the name of the time column.
-
-    Raises
-    ------
-    RecordingError
-        If it is missing; the message names the most similar column.
-    """
+    """Return the name of the time column; an error names the most similar column."""
     there = list(names)
     if time_column is None:
         usual = [name for name in TIME_COLUMNS if name in there]
@@ -37,11 +34,9 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
         )
     if time_column in there:
         return time_column
-    nearest = nearest_known(time_column, there)
+    hint = did_you_mean(time_column, there, "time_column={!r}")
     raise RecordingError(
-        f"{path}: no column {time_column!r}; it has {_listed(there)}."
-        + (f" Did you mean time_column={nearest!r}?" if nearest else "")
-        + _without_header(there)
+        f"{path}: no column {time_column!r}; it has {_listed(there)}.{hint}{_without_header(there)}"
     )
 
 
@@ -54,12 +49,8 @@ def check_timestamps(
 ) -> NDArray[np.float64]:
     """Return the time stamps if none is missing and they strictly increase.
 
-    With `repair_stamps`, sort them and merge equal ones instead.
-
-    Raises
-    ------
-    RecordingError
-        Otherwise; the message names the row, counted from 1 below the header.
+    With `repair_stamps`, sort them and merge equal ones instead. An error names the row, counted
+    from 1 below the header.
     """
     where = f"in time column {time_column!r}"
     untimed = np.flatnonzero(np.isnan(timestamps_s))
@@ -95,49 +86,33 @@ def check_timestamps(
     return timestamps_s
 
 
-def recording_from_columns(
+@dataclass
+class FileContent:
+    """The content of a file with one recording.
+
+    NaN is a missing sample; `labels`, one for each sample, become label spans.
+    """
+
+    columns: Columns
+    timestamps_s: NDArray[np.float64]
+    time_name: str
+    labels: Sequence[str | None] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+
+
+def make_recording(
     path: Path,
-    columns: Mapping[str, NDArray[np.float64]],
-    timestamps_s: NDArray[np.float64],
-    time_name: str,
+    content: FileContent,
     *,
     recording_id: str,
-    group: str = "",
-    label: str | None = None,
-    units: Mapping[str, str] | None = None,
-    dropped: Iterable[str] = (),
-    repair_stamps: bool = False,
-    labels: Sequence[str | None] | None = None,
+    group: str,
+    label: str | None,
+    units: Mapping[str, str] | None,
+    repair_stamps: bool,
 ) -> Recording:
-    """Make the recording of one file.
-
-    Parameters
-    ----------
-    path : Path
-        The file, for messages.
-    columns : mapping of str to ndarray of shape (n_samples,)
-        The channels; NaN for a missing sample.
-    timestamps_s : ndarray of shape (n_samples,)
-        Time stamps, not yet checked.
-    time_name : str
-        Name of the time column, for messages.
-    recording_id, group, label
-        As in `Recording`.
-    units : mapping of str to str, optional
-        Unit of each channel; unknown for channels not listed.
-    dropped : iterable of str
-        Columns without numbers; stored in ``attributes["dropped_columns"]``.
-    repair_stamps : bool
-        Sort rows by time and merge those with equal time stamps, rather than raise; the counts
-        are stored in ``attributes["repaired_stamps"]``.
-    labels : sequence of str or None, optional
-        The label of each sample, converted to label spans; see `spans_of_labels`.
-
-    Raises
-    ------
-    RecordingError
-        If the data are inconsistent; the message names file and row.
-    """
+    """Make the recording of one file; errors name file and row."""
+    timestamps_s, time_name, labels = content.timestamps_s, content.time_name, content.labels
+    columns = {name: values for name, values in content.columns.items() if values is not None}
     if not columns:
         raise RecordingError(f"{path}: no column of numbers besides {time_name!r}.")
     if not len(timestamps_s):
@@ -155,14 +130,14 @@ def recording_from_columns(
             f"{path}: {len(labels)} labels for {len(timestamps_s)} samples; the label column needs"
             " one entry for each sample, which may be empty."
         )
-    units = dict(units or {})
+    units = {**content.units, **(units or {})}
     for name in units:
         if name not in columns:
             raise RecordingError(
                 f"{path}: a unit is given for {name!r}; the channels are {_listed(columns)}."
             )
-    missing = list(dropped)
-    attributes: dict[str, object] = {"dropped_columns": missing} if missing else {}
+    dropped = [name for name, values in content.columns.items() if values is None]
+    attributes: dict[str, object] = {"dropped_columns": dropped} if dropped else {}
     table: NDArray[np.floating] = np.column_stack(list(columns.values()))
     if repair_stamps:
         if labels is not None:
@@ -232,10 +207,9 @@ def check_label_column(
         return
     there = list(names)
     if label_column not in there:
-        nearest = nearest_known(label_column, there)
+        hint = did_you_mean(label_column, there, "label_column={!r}")
         raise RecordingError(
-            f"{path}: no column {label_column!r} for the labels; it has {_listed(there)}."
-            + (f" Did you mean label_column={nearest!r}?" if nearest else "")
+            f"{path}: no column {label_column!r} for the labels; it has {_listed(there)}.{hint}"
         )
     if label_column == time_name:
         raise RecordingError(f"{path}: {label_column!r} is the time column, not the labels.")
@@ -257,10 +231,7 @@ def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:
 def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[np.float64] | None:
     """Return a column of texts as numbers; None if none of them is a number.
 
-    Raises
-    ------
-    RecordingError
-        If some entries are numbers and others are words; the message names the row.
+    An error names the row if some entries are numbers and others are words.
     """
     numbers = np.full(len(texts), np.nan)
     words: list[int] = []

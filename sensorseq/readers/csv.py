@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import (
+    Columns,
+    FileContent,
     check_label_column,
     check_timestamps,
     find_time_column,
+    make_recording,
     numbers_of_texts,
-    recording_from_columns,
 )
 from sensorseq.recording import Recording
 
@@ -66,12 +68,6 @@ def read_csv(
     -------
     Recording
         Values as float64.
-
-    Raises
-    ------
-    RecordingError
-        If the file is missing, empty, truncated or not such a table, lacks the time column, has a
-        word in a column of numbers, or the time is missing, repeats or goes back in a row.
     """
     path = Path(path)
     text = _read_bytes(path)
@@ -79,24 +75,18 @@ def read_csv(
     time_name = find_time_column(path, names, time_column)
     check_label_column(path, names, label_column, time_name, label)
     labels = None if label_column is None else _labels(path, text, label_column)
-    names = [name for name in names if name != label_column]
-    columns = _numeric_columns(path, text, names)
-    timestamps_s = _as_timestamps(path, time_name, columns.pop(time_name, None))
-    dropped = [name for name in names if name not in columns and name != time_name]
+    columns = _numeric_columns(path, text, [name for name in names if name != label_column])
+    timestamps_s = _as_timestamps(path, time_name, columns.pop(time_name))
     if recording_id is None:
         recording_id = path.name.removesuffix(".gz").removesuffix(".csv")
-    return recording_from_columns(
+    return make_recording(
         path,
-        columns,
-        timestamps_s,
-        time_name,
+        FileContent(columns, timestamps_s, time_name, labels),
         recording_id=recording_id,
         group=group,
         label=label,
         units=units,
-        dropped=dropped,
         repair_stamps=repair_stamps,
-        labels=labels,
     )
 
 
@@ -107,13 +97,8 @@ def read_csv_timestamps(
     text = _read_bytes(path)
     names = _header(path, text)
     time_name = find_time_column(path, names, time_column)
-    columns = _numeric_columns(path, text, [time_name])
-    return check_timestamps(
-        path,
-        _as_timestamps(path, time_name, columns.get(time_name)),
-        time_name,
-        repair_stamps=repair_stamps,
-    )
+    stamps = _as_timestamps(path, time_name, _numeric_columns(path, text, [time_name])[time_name])
+    return check_timestamps(path, stamps, time_name, repair_stamps=repair_stamps)
 
 
 def _as_timestamps(
@@ -163,29 +148,35 @@ _FIRST_LINE = re.compile(rb"\s*([^\r\n]*)")
 _NOT_BLANK = re.compile(rb"\S")
 
 
-def _numeric_columns(path: Path, text: bytes, names: list[str]) -> dict[str, NDArray[np.float64]]:
-    """Read the named columns that hold numbers; a word among numbers is an error."""
+def _numeric_columns(path: Path, text: bytes, names: list[str]) -> Columns:
+    """Read the named columns; a word among numbers is an error."""
     try:
         # Types are given, not inferred: inference uses only the first block, and would reject a
         # column whose first megabyte of whole numbers is followed by a fraction.
         table = _parse(text, names, pa.float64())
     except pa.ArrowInvalid:
-        return _numeric_columns_with_words(path, text, names)
-    _check_not_empty(path, table)
+        words = _parse_words(path, text, names)
+        return {name: numbers_of_texts(path, name, words[name].to_pylist()) for name in names}
+    if table.num_rows == 0:
+        raise RecordingError(f"{path}: has a header but no samples.")
     return {
         name: table[name].to_numpy().astype(np.float64, copy=False)
-        for name in table.column_names
         if table[name].null_count < table.num_rows
+        else None
+        for name in names
     }
 
 
 def _labels(path: Path, text: bytes, label_column: str) -> list[str | None]:
+    labels: list[str | None] = _parse_words(path, text, [label_column])[label_column].to_pylist()
+    return labels
+
+
+def _parse_words(path: Path, text: bytes, names: list[str]) -> pa.Table:
     try:
-        table = _parse(text, [label_column], pa.string())
+        return _parse(text, names, pa.string())
     except pa.ArrowInvalid as error:
         raise RecordingError(f"{path}: not a table of comma-separated values: {error}.") from error
-    labels: list[str | None] = table[label_column].to_pylist()
-    return labels
 
 
 def _parse(text: bytes, names: list[str], type_: pa.DataType) -> pa.Table:
@@ -199,25 +190,3 @@ def _parse(text: bytes, names: list[str], type_: pa.DataType) -> pa.Table:
             strings_can_be_null=True,
         ),
     )
-
-
-def _numeric_columns_with_words(
-    path: Path, text: bytes, names: list[str]
-) -> dict[str, NDArray[np.float64]]:
-    """Parse as text, leave out the columns that hold words only, name the word among numbers."""
-    try:
-        words = _parse(text, names, pa.string())
-    except pa.ArrowInvalid as error:
-        raise RecordingError(f"{path}: not a table of comma-separated values: {error}.") from error
-    _check_not_empty(path, words)
-    columns = {}
-    for name in words.column_names:
-        numbers = numbers_of_texts(path, name, words[name].to_pylist())
-        if numbers is not None:
-            columns[name] = numbers
-    return columns
-
-
-def _check_not_empty(path: Path, table: pa.Table) -> None:
-    if table.num_rows == 0:
-        raise RecordingError(f"{path}: has a header but no samples.")

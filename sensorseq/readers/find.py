@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from sensorseq.errors import ArgumentError, RecordingError, nearest_known
+from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
 from sensorseq.recording import LabelSpan
 
 LOG_SUFFIXES = (".bag", ".mcap", ".db3")
@@ -129,7 +129,7 @@ def find_recordings(
     elif root.is_dir():
         listed = None
     elif root.exists():
-        _check_suffix(root)
+        known_suffix_of(root)
         name = stem_of(root)
         return [RecordingSource(name, (root,), None, name, root=root.parent)]
     else:
@@ -139,7 +139,12 @@ def find_recordings(
     matching = _matching(sources, patterns, root, table)
     sources = exclusion.keep(matching)
     if listed is None:
-        _check_bare_files(sources)
+        bare = next((source for source in sources if source.label is None), None)
+        if bare is not None and any(source.label is not None for source in sources):
+            raise RecordingError(
+                f"{bare.paths[0]}: is not inside a class folder, so it has no label. Move it into"
+                f" one, or leave it out with exclude={bare.recording_id!r} or narrower `files`."
+            )
         _check_empty_classes(root, matching, patterns, excluded, labels)
     if pair is not None:
         sources = exclusion.keep(_paired(sources, pair, patterns))
@@ -153,10 +158,8 @@ def find_recordings(
 
 def stem_of(path: Path) -> str:
     """Return a file's name without the suffixes of a known format."""
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
-        if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem
+    known = suffix_of(path) or ""
+    return path.name[: -len(known)] if 0 < len(known) < len(path.name) else path.stem
 
 
 def suffix_of(path: Path) -> str | None:
@@ -165,11 +168,14 @@ def suffix_of(path: Path) -> str | None:
     return next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), None)
 
 
-def _check_suffix(path: Path) -> None:
-    if suffix_of(path) is None:
+def known_suffix_of(path: Path) -> str:
+    """Return the known suffix a file's name ends in, or raise."""
+    suffix = suffix_of(path)
+    if suffix is None:
         raise RecordingError(
             f"{path}: cannot read this kind of file; known: {', '.join(SUFFIXES)}."
         )
+    return suffix
 
 
 def _find_manifest(root: Path, manifest: str | os.PathLike[str] | bool | None) -> Path | None:
@@ -205,11 +211,9 @@ def _from_manifest(table: Path) -> list[RecordingSource]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordingError(f"{table}: cannot be read as a CSV table ({error}).") from error
     if "path" not in header:
-        nearest = nearest_known("path", header)
         raise RecordingError(
             f"{table}: a manifest needs a column 'path'; this one has"
-            f" {', '.join(header) or 'no columns'}."
-            + (f" Did you mean {nearest!r}?" if nearest else "")
+            f" {', '.join(header) or 'no columns'}.{did_you_mean('path', header)}"
         )
     for name in header:
         meant = nearest_known(name, _MANIFEST_COLUMNS)
@@ -220,23 +224,28 @@ def _from_manifest(table: Path) -> list[RecordingSource]:
             )
     if not rows:
         raise RecordingError(f"{table}: has a header but lists no recordings.")
-    _check_span_columns(table, header)
+    there = {"start_s", "end_s", "label"}.intersection(header)
+    times_there = there - {"label"}
+    if times_there and len(there) < 3:
+        raise RecordingError(
+            f"{table}: has a column {min(times_there)!r} but no"
+            f" {min({'start_s', 'end_s', 'label'} - there)!r}; label spans need start_s, end_s and"
+            " label."
+        )
     spans: dict[str, list[_SpanRow]] = {}
-    sources, seen = [], dict[str, int]()
+    listed: dict[str, RecordingSource] = {}
+    row_of: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
         where = f"{table}, row {number}"
         name = (row["path"] or "").strip()
         if not name:
             raise RecordingError(f"{where}: the path is empty; fill it in or remove the row.")
         times = [(row.get(column) or "").strip() for column in ("start_s", "end_s")]
-        if name in seen and not (all(times) and name in spans):
+        if name in listed and not (all(times) and name in spans):
+            hint = " Several rows with one path need start_s and end_s."
             raise RecordingError(
-                f"{where}: {name!r} is already listed in row {seen[name]}."
-                + (
-                    " Several rows with one path need start_s and end_s."
-                    if "start_s" in header
-                    else ""
-                )
+                f"{where}: {name!r} is already listed in row {row_of[name]}."
+                + hint * ("start_s" in header)
             )
         file = table.parent / name
         if not file.is_file():
@@ -246,17 +255,14 @@ def _from_manifest(table: Path) -> list[RecordingSource]:
         label = (row.get("label") or "").strip() or None
         if "label" in header and label is None:
             raise RecordingError(f"{where}: {name!r} has no label; fill it in or remove the row.")
-        given_id = (row.get("recording_id") or "").strip()
-        recording_id = given_id or _without_suffix(Path(name))
+        recording_id = (row.get("recording_id") or "").strip() or _without_suffix(Path(name))
         group = (row.get("group") or "").strip() or recording_id
         source = RecordingSource(recording_id, (file,), label, group, root=table.parent)
         if any(times):
             spans.setdefault(name, []).append(_SpanRow(number, _span(where, times, label), source))
             source = replace(source, label=None)
-        if name not in seen:
-            seen[name] = number
-            sources.append(source)
-    listed = dict(zip(seen, sources, strict=True))
+        listed.setdefault(name, source)
+        row_of.setdefault(name, number)
     return [
         replace(source, label_spans=_check_spans(table, spans[name])) if name in spans else source
         for name, source in listed.items()
@@ -267,16 +273,6 @@ class _SpanRow(NamedTuple):
     number: int
     span: LabelSpan
     source: RecordingSource
-
-
-def _check_span_columns(table: Path, header: list[str]) -> None:
-    there = {"start_s", "end_s", "label"}.intersection(header)
-    if there & {"start_s", "end_s"} and len(there) < 3:
-        (missing, *_) = sorted({"start_s", "end_s", "label"} - there)
-        raise RecordingError(
-            f"{table}: has a column {min(there & {'start_s', 'end_s'})!r} but no {missing!r};"
-            " label spans need start_s, end_s and label."
-        )
 
 
 def _span(where: str, times: list[str], label: str | None) -> LabelSpan:
@@ -390,17 +386,8 @@ def _matching(
             )
     kept = [s for s in sources if any(_matches(s, pattern) for pattern in patterns)]
     for source in kept:
-        _check_suffix(source.paths[0])
+        known_suffix_of(source.paths[0])
     return kept
-
-
-def _check_bare_files(sources: list[RecordingSource]) -> None:
-    bare = next((source for source in sources if source.label is None), None)
-    if bare is not None and any(source.label is not None for source in sources):
-        raise RecordingError(
-            f"{bare.paths[0]}: is not inside a class folder, so it has no label. Move it into one,"
-            f" or leave it out with exclude={bare.recording_id!r} or narrower `files`."
-        )
 
 
 def _check_empty_classes(
@@ -426,13 +413,15 @@ def _check_empty_classes(
             )
 
 
+@dataclass
 class _Exclusion:
     """Patterns of what to leave out, and which of them matched."""
 
-    def __init__(self, patterns: list[str], root: Path) -> None:
-        self._patterns = patterns
-        self._root = root
-        self._met: set[str] = {pattern for pattern in patterns if (root / pattern).exists()}
+    patterns: list[str]
+    root: Path
+
+    def __post_init__(self) -> None:
+        self._met = {pattern for pattern in self.patterns if (self.root / pattern).exists()}
 
     def keep(self, sources: list[RecordingSource]) -> list[RecordingSource]:
         """Return the sources that are not left out."""
@@ -446,18 +435,17 @@ class _Exclusion:
         return kept
 
     def _meets(self, *names: str | None) -> bool:
-        met = {p for p in self._patterns for name in names if name and _fits(name, [p])}
+        met = {p for p in self.patterns for name in names if name and _fits(name, [p])}
         self._met |= met
         return bool(met)
 
     def check(self, labels: Iterable[str | None]) -> None:
         """Raise for patterns that matched nothing, which are probably typing errors."""
-        for pattern in self._patterns:
+        for pattern in self.patterns:
             if pattern not in self._met:
-                nearest = nearest_known(pattern, [label for label in labels if label])
                 raise ArgumentError(
-                    f"exclude={pattern!r} matches no class or recording in {self._root}."
-                    + (f" Did you mean {nearest!r}?" if nearest else "")
+                    f"exclude={pattern!r} matches no class or recording in {self.root}."
+                    + did_you_mean(pattern, [label for label in labels if label])
                 )
 
 
@@ -473,11 +461,9 @@ def _of_labels(
     known = sorted({label for source in sources for label in source.labels})
     for label in labels:
         if label not in known:
-            nearest = nearest_known(label, known)
             raise ArgumentError(
-                f"labels={label!r} is not a class in {root}."
-                + (f" Did you mean {nearest!r}?" if nearest else "")
-                + f" Known: {', '.join(known) or 'none'}."
+                f"labels={label!r} is not a class in {root}.{did_you_mean(label, known)}"
+                f" Known: {', '.join(known) or 'none'}."
             )
     return [
         replace(source, label_spans=tuple(s for s in source.label_spans if s.label in labels))
@@ -492,7 +478,11 @@ def _paired(
     expression = _pair_expression(pair)
     order: dict[str, int] = {}
     sensors_of: dict[str, list[tuple[str, RecordingSource]]] = {}
-    for source in sorted(sources, key=lambda s: _first_match(s, patterns)):
+
+    def first_match(source: RecordingSource) -> int:
+        return next((i for i, pattern in enumerate(patterns) if _matches(source, pattern)), 0)
+
+    for source in sorted(sources, key=first_match):
         (path,) = source.paths
         # `.*` is the format's suffix, so that a dot may be part of a recording's name.
         found = expression.fullmatch(stem_of(path) if pair.endswith(".*") else path.name)
@@ -523,18 +513,17 @@ def _joined_source(
     first = parts[0][1]
     for sensor, other in parts[1:]:
         if sensors.count(sensor) > 1:
-            one, two = [f for s, f in zip(sensors, files, strict=True) if s == sensor][:2]
+            one, two = [source.paths[0] for name, source in parts if name == sensor][:2]
             raise RecordingError(
                 f"{one} and {two}: pair={pair!r} makes both the sensor {sensor!r} of recording"
                 f" {recording_id!r}; narrow `files` or correct the pattern."
             )
-        own = [part.group for part in (first, other)]
-        grouped = [g for g, part in zip(own, (first, other), strict=True) if g != part.recording_id]
-        if other.label != first.label or len(set(grouped)) > 1:
+        grouped = {part.group for part in (first, other) if part.group != part.recording_id}
+        if other.label != first.label or len(grouped) > 1:
             raise RecordingError(
                 f"{files[0]} and {other.paths[0]}: pair={pair!r} joins them, but they have labels"
-                f" {first.label!r} and {other.label!r} and groups {own[0]!r} and {own[1]!r}; use"
-                " the same label and group for both."
+                f" {first.label!r} and {other.label!r} and groups {first.group!r} and"
+                f" {other.group!r}; use the same label and group for both."
             )
         if other.label_spans != first.label_spans:
             raise RecordingError(
@@ -550,10 +539,6 @@ def _joined_source(
         sensors=tuple(sensors),
         missing_sensors=tuple(sensor for sensor in order if sensor not in sensors),
     )
-
-
-def _first_match(source: RecordingSource, patterns: list[str]) -> int:
-    return next((i for i, pattern in enumerate(patterns) if _matches(source, pattern)), 0)
 
 
 def _pair_expression(pair: str) -> re.Pattern[str]:

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import (
+    Columns,
+    FileContent,
     check_label_column,
     check_timestamps,
     find_time_column,
+    make_recording,
     numbers_of_texts,
-    recording_from_columns,
     texts_of_numbers,
 )
 from sensorseq.recording import Recording
@@ -53,11 +55,6 @@ def read_hdf5(
     time_column : str, optional
         Dataset or column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there,
         by default.
-
-    Raises
-    ------
-    RecordingError
-        If the file is missing, truncated, not HDF5 or has another layout.
     """
     path = Path(path)
     if label_column is not None and label_column == time_column:
@@ -88,18 +85,14 @@ def read_hdf5(
         recording_id = path.name
         for suffix in _SUFFIXES:
             recording_id = recording_id.removesuffix(suffix)
-    return recording_from_columns(
+    return make_recording(
         path,
-        {name: values for name, values in columns.items() if values is not None},
-        timestamps_s,
-        time_name,
+        FileContent(columns, timestamps_s, time_name, labels, stored_units),
         recording_id=recording_id,
         group=group,
         label=label,
-        units={**stored_units, **(units or {})},
-        dropped=[name for name, values in columns.items() if values is None],
+        units=units,
         repair_stamps=repair_stamps,
-        labels=labels,
     )
 
 
@@ -113,24 +106,22 @@ def read_hdf5_timestamps(
 
 def _read_columns(
     path: Path, file: Any, label_column: str | None
-) -> tuple[
-    dict[str, NDArray[np.float64] | None], dict[str, str], float | None, list[str | None] | None
-]:
+) -> tuple[Columns, dict[str, str], float | None, list[str | None] | None]:
     """Return columns by name (None: no numbers), units, a rate and labels if those are stored."""
     holder = file
-    found = dict(_hdf5.iter_datasets(file))
+    found = _hdf5.datasets_of(file)
     if not found:
-        groups = list(_hdf5.iter_groups(file))
+        groups = _hdf5.groups_of(file)
         if len(groups) != 1:
-            names = ", ".join(name for name, _ in groups[:6]) or "nothing"
+            names = ", ".join(list(groups)[:6]) or "nothing"
             raise RecordingError(
                 f"{path}: the root has no dataset; it holds {names}. Store one recording per file,"
                 " with its datasets in the root or in a single group."
             )
-        holder = groups[0][1]
-        found = dict(_hdf5.iter_datasets(holder))
+        (holder,) = groups.values()
+        found = _hdf5.datasets_of(holder)
     rate_hz = _rate(path, file, holder, *found.values())
-    columns: dict[str, NDArray[np.float64] | None] = {}
+    columns: Columns = {}
     units: dict[str, str] = {}
     labels: list[str | None] | None = None
     for name, dataset in found.items():
@@ -143,23 +134,23 @@ def _read_columns(
                 else texts_of_numbers(dataset[()].astype(np.float64))
             )
             continue
-        if dataset.ndim == 2:
-            for column, values in _split_columns(path, name, dataset).items():
-                if column in columns:
-                    raise RecordingError(f"{path}: channel {column!r} appears more than once.")
-                columns[column] = values
-        elif dataset.ndim == 1:
-            if name in columns:
-                raise RecordingError(f"{path}: channel {name!r} appears more than once.")
-            columns[name] = _as_numbers(path, name, dataset)
-            unit = _hdf5.attribute_texts(dataset, "unit")
-            if unit and columns[name] is not None:
-                units[name] = unit[0]
-        else:
+        if dataset.ndim > 2:
             raise RecordingError(
                 f"{path}: dataset {name!r} has {dataset.ndim} dimensions; use 1-D datasets, or one"
                 " of shape (n_samples, n_columns)."
             )
+        new: Columns = {}
+        if dataset.ndim == 2:
+            new = _split_columns(path, name, dataset)
+        else:
+            new[name] = _as_numbers(path, name, dataset)
+            unit = _hdf5.attribute_texts(dataset, "unit")
+            if unit and new[name] is not None:
+                units[name] = unit[0]
+        for column in new:
+            if column in columns:
+                raise RecordingError(f"{path}: channel {column!r} appears more than once.")
+        columns |= new
     lengths = {name: len(values) for name, values in columns.items() if values is not None}
     if len(set(lengths.values())) > 1:
         (one, short), (other, long) = sorted(lengths.items(), key=lambda item: item[1])[
@@ -172,7 +163,7 @@ def _read_columns(
     return columns, units, rate_hz, labels
 
 
-def _split_columns(path: Path, name: str, dataset: Any) -> dict[str, NDArray[np.float64] | None]:
+def _split_columns(path: Path, name: str, dataset: Any) -> Columns:
     names = _hdf5.attribute_texts(dataset, "columns")
     if names is None:
         raise RecordingError(

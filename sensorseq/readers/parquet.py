@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import (
+    FileContent,
     check_label_column,
     check_timestamps,
     find_time_column,
+    make_recording,
     numbers_of_texts,
-    recording_from_columns,
     texts_of_numbers,
 )
 from sensorseq.recording import Recording
@@ -44,40 +45,33 @@ def read_parquet(
         As in `read_csv`; `units` overrides units stored in the file.
     time_column : str, optional
         Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default.
-
-    Raises
-    ------
-    RecordingError
-        If the file is missing, truncated or not Parquet, or does not hold such a table.
     """
     path = Path(path)
     table = _read_table(path, None)
     time_name = find_time_column(path, table.column_names, time_column)
     check_label_column(path, table.column_names, label_column, time_name, label)
-    columns, dropped, stored_units = {}, [], {}
-    for name in table.column_names:
-        if name in (time_name, label_column):
-            continue
-        numbers = _as_numbers(path, name, table[name])
-        if numbers is None:
-            dropped.append(name)
-            continue
-        columns[name] = numbers
-        unit = (table.schema.field(name).metadata or {}).get(b"unit")
-        if unit:
-            stored_units[name] = unit.decode()
-    return recording_from_columns(
-        path,
+    names = [name for name in table.column_names if name not in (time_name, label_column)]
+    columns = {name: _as_numbers(path, name, table[name]) for name in names}
+    stored = {name: (table.schema.field(name).metadata or {}).get(b"unit") for name in names}
+    content = FileContent(
         columns,
         _as_seconds(path, time_name, table[time_name]),
         time_name,
+        None if label_column is None else _as_labels(path, label_column, table),
+        {
+            name: unit.decode()
+            for name, unit in stored.items()
+            if unit and columns[name] is not None
+        },
+    )
+    return make_recording(
+        path,
+        content,
         recording_id=path.name.removesuffix(".parquet") if recording_id is None else recording_id,
         group=group,
         label=label,
-        units={**stored_units, **(units or {})},
-        dropped=dropped,
+        units=units,
         repair_stamps=repair_stamps,
-        labels=None if label_column is None else _as_labels(path, label_column, table),
     )
 
 

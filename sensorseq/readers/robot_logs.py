@@ -16,8 +16,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import EnvironmentProblemError, RecordingError, nearest_known
-from sensorseq.readers.columns import check_timestamps, recording_from_columns, spans_of_labels
+from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
+from sensorseq.readers.columns import (
+    Columns,
+    FileContent,
+    check_timestamps,
+    make_recording,
+    spans_of_labels,
+)
 from sensorseq.readers.join import join_sensors
 from sensorseq.recording import LabelSpan, Recording
 
@@ -125,15 +131,14 @@ def read_robot_log(
             check_timestamps(where, times, name)
             spans = spans_of_labels(one.labels, times)
         if one.getters:
-            columns = {channel: np.array(one.columns[channel]) for channel in one.getters}
-            part = recording_from_columns(
+            columns: Columns = {n: np.array(one.columns[n]) for n in one.getters}
+            part = make_recording(
                 where,
-                columns,
-                times,
-                name,
+                FileContent(columns, times, name),
                 recording_id=where.stem if recording_id is None else recording_id,
                 group=group,
                 label=label,
+                units=None,
                 repair_stamps=repair_stamps,
             )
             parts.append((topic, part))
@@ -269,11 +274,10 @@ def _all_numbers(paths: list[Path]) -> list[str]:
 
 def _no_such(where: Path, name: str, known: Iterable[str]) -> RecordingError:
     known = list(known)
-    nearest = nearest_known(name, known)
     listed = ", ".join(known[:12]) + (f" and {len(known) - 12} more" if len(known) > 12 else "")
     return RecordingError(
         f"{where}: no channel {name!r} in its messages; it has {listed or 'no numbers'}."
-        + (f" Did you mean {nearest!r}?" if nearest else "")
+        + did_you_mean(name, known)
     )
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import RecordingError, nearest_known
+from sensorseq.errors import RecordingError, did_you_mean
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
-from sensorseq.readers.find import LOG_SUFFIXES, RecordingSource, suffix_of
+from sensorseq.readers.find import LOG_SUFFIXES, RecordingSource, known_suffix_of
 from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps
@@ -56,12 +56,6 @@ def read_source(
         field is no label. For recordings of one file whose folder or manifest gives no label.
     units : mapping of str to str, optional
         Unit of each channel by name; overrides units stored in the file.
-
-    Raises
-    ------
-    RecordingError
-        If a file cannot be read, a sensor's file or a channel is missing, or a label span contains
-        no sample.
     """
     _check_complete(source)
     n_files = 1 if source.is_log else len(source.paths)
@@ -85,7 +79,7 @@ def read_source(
     if source.is_log:  # it has many topics: only what is asked for is read
         parts = [read_robot_log(source.paths, channels=channels, **arguments)]
     else:
-        parts = [_readers_of(path)[0](path, **arguments) for path in source.paths]
+        parts = [_READERS[known_suffix_of(path)][0](path, **arguments) for path in source.paths]
     recording = parts[0]
     if len(parts) > 1:
         try:
@@ -122,11 +116,8 @@ def read_source_rate(
     Parameters
     ----------
     source : RecordingSource
-        A recording that `find_recordings` listed.
-    time_column : str, optional
-        Column of time stamps; ``time`` or ``time_s`` by default.
-    repair_stamps : bool, default=False
-        Sort rows by time and merge those with equal time stamps.
+    time_column, repair_stamps
+        As in `read_source`.
     channels : sequence of str, optional
         Of a robot log, whose topics have rates of their own, only those of these channels.
     """
@@ -139,7 +130,9 @@ def read_source_rate(
                 path, time_column, repair_stamps=repair_stamps, channels=channels
             )
         else:
-            stamps = _readers_of(path)[1](path, time_column, repair_stamps=repair_stamps)
+            stamps = _READERS[known_suffix_of(path)][1](
+                path, time_column, repair_stamps=repair_stamps
+            )
         rates.append(float(1.0 / np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan"))
     known = [rate for rate in rates if np.isfinite(rate)]
     return max(known) if known else float("nan")
@@ -166,17 +159,6 @@ def digest_file(path: Path) -> dict[str, Any]:
         raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def _readers_of(
-    path: Path,
-) -> tuple[Callable[..., Recording], Callable[..., NDArray[np.float64]]]:
-    suffix = suffix_of(path)
-    if suffix is None:
-        raise RecordingError(
-            f"{path}: cannot read this kind of file; known: {', '.join(_READERS)}."
-        )
-    return _READERS[suffix]
-
-
 def _check_complete(source: RecordingSource) -> None:
     if source.missing_sensors:
         raise RecordingError(
@@ -187,13 +169,11 @@ def _check_complete(source: RecordingSource) -> None:
 
 
 def _no_such_channel(source: RecordingSource, recording: Recording, name: str) -> RecordingError:
-    nearest = nearest_known(name, recording.channel_names)
     dropped = recording.attributes.get("dropped_columns")
     why = " (the column holds no numbers)" if dropped and name in str(dropped) else ""
     return RecordingError(
         f"{_listed(source)}: no channel {name!r}{why}; it has"
-        f" {', '.join(recording.channel_names)}."
-        + (f" Did you mean {nearest!r}?" if nearest else "")
+        f" {', '.join(recording.channel_names)}.{did_you_mean(name, recording.channel_names)}"
     )
 
 

@@ -4,7 +4,6 @@ import errno
 import io
 import json
 import os
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.atomic import replacing
 from sensorseq.errors import InputError, PreparedFileError
 
 _CHUNK_BYTES = 64 * 1024  # of a chunk: small enough to draw single rows, large enough to stream
@@ -25,14 +25,7 @@ _CHUNKS_AT_ONCE = 16  # read together when only some of their rows are wanted
 def opened(path: Path, error: type[InputError], what: str) -> Iterator[h5py.File]:
     """Open a file for reading; any problem is raised as `error`, with the file's name.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    error : type of InputError
-        Class of the error raised.
-    what : str
-        What the file should be, for the message: ``"a prepared file"``.
+    `what` is what the file should be, for the message: ``"a prepared file"``.
     """
     try:
         size = path.stat().st_size
@@ -74,11 +67,10 @@ class Writer:
         self._guarded = guarded
 
     def attribute(self, name: str, value: str | int | float) -> None:
-        """Store a small fact about the whole file."""
         self._file.attrs[name] = value
 
     def array(self, name: str, values: ArrayLike) -> None:
-        """Store numbers of any shape."""
+        """Store numbers of at least one dimension."""
         array = np.asarray(values)
         self.blocks(name, array.shape, array.dtype, [array] if array.size else [])
 
@@ -114,8 +106,6 @@ class Writer:
         if all(shape):
             row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:]))
             chunks = (min(shape[0], max(1, _CHUNK_BYTES // row_bytes)), *shape[1:])
-        if not shape:
-            chunks = None
         dataset = self._file.create_dataset(
             name,
             shape,
@@ -126,11 +116,8 @@ class Writer:
         )
         row = 0
         for block in blocks:
-            if shape:
-                dataset[row : row + len(block)] = block
-                row += len(block)
-            else:
-                dataset[()] = block
+            dataset[row : row + len(block)] = block
+            row += len(block)
             self._guarded.check()
         self._guarded.check()
 
@@ -140,31 +127,16 @@ def writing(path: Path) -> Iterator[Writer]:
     """Write a file that appears when it is complete; until then an existing one stays.
 
     The same writes give the same bytes: no time of writing is stored.
-
-    Raises
-    ------
-    PreparedFileError
-        If the disk is full, or the folder is missing or not writable.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        raw = temporary.open("x+b", buffering=0)
-    except OSError as problem:
-        raise cannot_write(path, problem) from problem
-    try:
-        with raw:
+        with replacing(path) as temporary, temporary.open("x+b", buffering=0) as raw:
             guarded = _GuardedFile(raw)
             with h5py.File(guarded, "w") as file:
                 yield Writer(file, guarded)
             guarded.check()
             os.fsync(raw.fileno())
-        temporary.replace(path)
     except OSError as problem:
-        temporary.unlink(missing_ok=True)
         raise cannot_write(path, problem) from problem
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def cannot_write(path: Path, problem: OSError) -> PreparedFileError:
@@ -193,7 +165,6 @@ class _GuardedFile(io.RawIOBase):
         self._size = 0
 
     def check(self) -> None:
-        """Raise what went wrong, if anything did."""
         if self._failure is not None:
             raise self._failure
 
@@ -314,35 +285,26 @@ def read_texts(dataset: h5py.Dataset) -> NDArray[np.str_]:
 
 
 def read_choices(dataset: h5py.Dataset) -> NDArray[np.str_]:
-    """Return the words of a named enumeration."""
     names = {code: word for word, code in (h5py.check_enum_dtype(dataset.dtype) or {}).items()}
     return np.array([names[code] for code in dataset[()].tolist()], dtype=np.str_)
 
 
 def read_json(dataset: h5py.Dataset) -> Any:
-    """Return what a JSON text holds."""
     return json.loads(_as_text(dataset[()]))
 
 
 def is_text(dataset: h5py.Dataset) -> bool:
-    """Whether a dataset holds words."""
     return h5py.check_string_dtype(dataset.dtype) is not None
 
 
-def iter_datasets(group: h5py.Group) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield the name and dataset of every dataset directly in a group."""
-    for name in group:
-        item = group.get(name)
-        if isinstance(item, h5py.Dataset):
-            yield name, item
+def datasets_of(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    items = {name: group.get(name) for name in group}
+    return {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
 
 
-def iter_groups(group: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
-    """Yield the name and group of every group directly in a group."""
-    for name in group:
-        item = group.get(name)
-        if isinstance(item, h5py.Group):
-            yield name, item
+def groups_of(group: h5py.Group) -> dict[str, h5py.Group]:
+    items = {name: group.get(name) for name in group}
+    return {name: item for name, item in items.items() if isinstance(item, h5py.Group)}
 
 
 def attribute_texts(holder: h5py.Dataset | h5py.Group, name: str) -> list[str] | None:

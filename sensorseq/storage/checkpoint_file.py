@@ -7,7 +7,6 @@ file is executed.
 
 import json
 import os
-import re
 import time
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from sensorseq.errors import CheckpointError
+from sensorseq.storage.model_file import check_format
 
 FORMAT = "sensorseq.checkpoint"
 VERSION = 1
@@ -36,12 +36,7 @@ Buffer = bytes | memoryview
 def lay_out(arrays: Mapping[str, NDArray[Any]], description: str) -> list[Buffer]:
     """Return the content of a checkpoint file in pieces, without copying the arrays.
 
-    Parameters
-    ----------
-    arrays : mapping of str to ndarray
-        Floats, integers and bools; the name ``"crc32"`` is reserved.
-    description : str
-        JSON text, decoded by `read_checkpoint`.
+    The name ``"crc32"`` is reserved; `description` is JSON text.
     """
     names = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
     fields: dict[str, Any] = {
@@ -91,12 +86,8 @@ class CheckpointFile:
     The file always holds a complete checkpoint, even if the process is killed at any moment. A
     checkpoint written a second or more after the last flushed one is flushed to disk before it
     replaces the file, so it survives a power failure. One written sooner may be damaged by a power
-    failure, which `read_checkpoint` detects.
-
-    Parameters
-    ----------
-    path : Path
-        The file. Two hidden files next to it are used while writing; `close` removes them.
+    failure, which `read_checkpoint` detects. Two hidden files next to it are used while writing;
+    `close` removes them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -127,7 +118,7 @@ class CheckpointFile:
             if isinstance(error, OSError):
                 error.add_note(f"while writing the checkpoint {self._path}")
             raise
-        self._change_parts()
+        self._part, self._spare = self._spare, self._part
         if sync:
             self._synced_s = now_s
 
@@ -157,9 +148,6 @@ class CheckpointFile:
                 " Give each run a different checkpoint=."
             ) from error
 
-    def _change_parts(self) -> None:
-        self._part, self._spare = self._spare, self._part
-
     def _keep_spare(self) -> None:
         """Keep the current checkpoint under a second name before it is replaced."""
         _remove(self._spare)
@@ -185,32 +173,27 @@ def _write_all(descriptor: int, content: Sequence[Buffer]) -> None:
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Read what `CheckpointFile` wrote.
+    """Return the arrays, read-only, and the description that `CheckpointFile` wrote.
 
-    Returns
-    -------
-    arrays : dict of str to ndarray
-        As written; read-only.
-    description : object
-        The decoded JSON.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is empty, truncated, damaged, from another program or from a newer version.
+    A `CheckpointError` if the file is empty, truncated, damaged, from another program or from a
+    newer version.
     """
     content = path.read_bytes()
     if not content:
         raise CheckpointError(f"{path} is empty, so it is not a checkpoint. {_WAY_OUT}")
     try:
         arrays = safetensors.numpy.load(content)
-        metadata = _metadata(content)
+        size = int.from_bytes(content[:8], "little")
+        metadata = dict(json.loads(content[8 : 8 + size]).get("__metadata__") or {})
     except Exception as error:  # whatever bytes make the library raise, they are no checkpoint
         raise CheckpointError(
             f"{path} ({len(content)} bytes) is truncated, damaged or not a checkpoint: {error}."
             f" {_WAY_OUT}"
         ) from error
-    _check_format(path, metadata)
+    give = "give checkpoint= another name."
+    check_format(path, metadata, CheckpointError, FORMAT, VERSION, give.capitalize(), give)
+    if metadata.get("version") != str(VERSION):
+        raise CheckpointError(f"{path} is damaged: it has no valid version. {_WAY_OUT}")
     found = arrays.pop(SUM, None)
     whole = found is not None and found.tobytes() == content[-_SUM_BYTES:]
     if not whole or _sum([memoryview(content)[:-_SUM_BYTES]]) != content[-_SUM_BYTES:]:
@@ -226,35 +209,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, NDArray[Any]], Any]:
 _WAY_OUT = "Delete it to start a new training, or give checkpoint= another name."
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    size = int.from_bytes(content[:8], "little")
-    return dict(json.loads(content[8 : 8 + size]).get("__metadata__") or {})
-
-
-def _check_format(path: Path, metadata: Mapping[str, str]) -> None:
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path} is a safetensors file of another kind (format"
-            f" {metadata.get('format')!r}, expected {FORMAT!r}). Give checkpoint= another name."
-        )
-    version = metadata.get("version", "")
-    if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) > VERSION:
-        raise CheckpointError(
-            f"{path} has format version {version}; this version of sensorseq reads up to"
-            f" {VERSION}. Update sensorseq, or give checkpoint= another name."
-        )
-    if version != str(VERSION):
-        raise CheckpointError(f"{path} is damaged: it has no valid version. {_WAY_OUT}")
-
-
 def check_replaceable(path: Path) -> None:
-    """Raise if `path` is a file that a checkpoint must not replace.
-
-    Raises
-    ------
-    CheckpointError
-        If it is not a checkpoint.
-    """
+    """Raise if `path` is not a checkpoint, so that a checkpoint must not replace it."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
         header = file.read(size) if size <= _MAX_HEADER_BYTES else b""

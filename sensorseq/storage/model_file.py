@@ -43,21 +43,7 @@ def write_model(
 ) -> None:
     """Write a model file; it appears under its name when it is complete.
 
-    Parameters
-    ----------
-    path : str or path
-        Name of the file; an existing file is replaced.
-    arrays : mapping of str to ndarray
-        Weights and statistics.
-    description : mapping
-        JSON values, tuples, and mappings with keys of any of these; see `to_jsonable`.
-
-    Raises
-    ------
-    InputError
-        If the description holds a value that cannot be stored as JSON; the message names its key.
-    OutputError
-        If the file cannot be written.
+    For the values of `description` see `to_jsonable`.
     """
     text = json.dumps(to_jsonable(description))
     # np.ascontiguousarray would turn a scalar into an array of one.
@@ -73,37 +59,18 @@ def write_model(
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Read what `write_model` wrote.
+    """Return the arrays and the description that `write_model` wrote, with defaults of its version.
 
-    Returns
-    -------
-    arrays : dict of str to ndarray
-        As written.
-    description : dict
-        As written; defaults are added to files of an earlier version.
-
-    Raises
-    ------
-    ModelFileError
-        If the file is empty, truncated, damaged, from another program or from a newer version.
-    FileNotFoundError
-        If the file does not exist.
+    A `ModelFileError` if the file is empty, truncated, damaged, from another program or from a
+    newer version.
     """
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"the model file {file} does not exist.")
     metadata, arrays = _open(file)
-    if metadata.get("format") != FORMAT:
-        raise ModelFileError(
-            f"{file} is a safetensors file of another kind (format"
-            f" {metadata.get('format')!r}, expected {FORMAT!r}). {_WAY_OUT}"
-        )
+    update = "save the model again with the older version."
+    check_format(file, metadata, ModelFileError, FORMAT, VERSION, _WAY_OUT, update)
     version = metadata.get("version", "")
-    if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) > VERSION:
-        raise ModelFileError(
-            f"{file} has format version {version}; this version of sensorseq reads up to"
-            f" {VERSION}. Update sensorseq, or save the model again with the older version."
-        )
     text = metadata.get("description", "")
     known = version in map(str, range(1, VERSION + 1))
     whole = known and set(metadata) == _KEYS
@@ -117,6 +84,29 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
         raise ModelFileError(f"{file} has a description that is not a mapping. {_WAY_OUT}")
     defaults = {**(_SINCE_2 if version == "1" else {}), **(_SINCE_3 if version != "3" else {})}
     return arrays, {**defaults, **description}
+
+
+def check_format(
+    file: Path,
+    metadata: Mapping[str, str],
+    error: type[InputError],
+    wanted: str,
+    newest: int,
+    way_out: str,
+    update: str,
+) -> None:
+    """Raise if a safetensors file is of another kind, or newer than this version reads."""
+    given, version = metadata.get("format"), metadata.get("version", "")
+    if given != wanted:
+        raise error(
+            f"{file} is a safetensors file of another kind (format {given!r}, expected"
+            f" {wanted!r}). {way_out}"
+        )
+    if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) > newest:
+        raise error(
+            f"{file} has format version {version}; this version of sensorseq reads up to {newest}."
+            f" Update sensorseq, or {update}"
+        )
 
 
 _WAY_OUT = "Give a file written by save(), or copy it again from its source."
@@ -161,13 +151,7 @@ def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
 
 
 def to_jsonable(value: Any, where: str = "description") -> Any:
-    """Turn a value into JSON values; tuples and keys that are not text are tagged.
-
-    Raises
-    ------
-    InputError
-        If a value is anything else (a function, an object); the message names its place.
-    """
+    """Turn a value into JSON values; tuples and keys that are not text are tagged."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
@@ -206,13 +190,7 @@ def from_jsonable(value: Any) -> Any:
 
 
 def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
-    """Describe class labels so that `read_labels` restores them with their type.
-
-    Raises
-    ------
-    InputError
-        If a label is not a number, a bool or text.
-    """
+    """Describe class labels so that `read_labels` restores them with their type."""
     values = labels.tolist()
     as_object = labels.dtype == object
     if as_object and all(isinstance(value, str | bool | int | float) for value in values):
@@ -226,13 +204,7 @@ def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
 
 
 def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
-    """Rebuild the labels `describe_labels` described.
-
-    Raises
-    ------
-    ValueError
-        If the description is of no known type.
-    """
+    """Rebuild the labels that `describe_labels` described; a ValueError if it cannot."""
     dtype, values = description["dtype"], description["values"]
     if not isinstance(values, list) or not all(
         isinstance(value, str | bool | int | float) for value in values
@@ -253,13 +225,7 @@ def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
 
 
 def take_field(description: Mapping[str, Any], name: str, kind: Any, path: Any) -> Any:
-    """Return one field of a description.
-
-    Raises
-    ------
-    ModelFileError
-        If it is missing or of another type.
-    """
+    """Return one field of a description; a `ModelFileError` if it is missing or of another type."""
     if name not in description:
         nearest = nearest_known(name, [str(key) for key in description])
         hint = f" (it has {nearest!r})" if nearest else ""

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.atomic import replacing
 from sensorseq.errors import PreparedFileError
 from sensorseq.storage._hdf5 import cannot_write
 
@@ -25,19 +25,7 @@ class PartFolder:
     """The folder next to a prepared file that holds its finished parts; one run at a time.
 
     Use as a context manager. On exit, an empty folder is removed; one with parts is kept for
-    resuming, until `discard`.
-
-    Parameters
-    ----------
-    output : Path
-        The prepared file to make.
-    keep : bool
-        Keep the parts of an earlier run; otherwise they are removed.
-
-    Raises
-    ------
-    PreparedFileError
-        If the folder cannot be created, or another run is using it.
+    resuming, until `discard`. Without `keep`, the parts of an earlier run are removed.
     """
 
     def __init__(self, output: Path, keep: bool) -> None:
@@ -93,38 +81,19 @@ def write_part(
 ) -> None:
     """Write a part; the file appears when it is complete.
 
-    Parameters
-    ----------
-    path : Path
-        As `PartFolder.path_of` gives it.
-    key : str
-        Identifies the inputs and arguments; a part with another key is not reused.
-    facts : dict
-        Plain values.
-    arrays : mapping of str to ndarray
-        The windows and their facts; the name ``"facts"`` is reserved.
-
-    Raises
-    ------
-    PreparedFileError
-        If it cannot be written.
+    A part with another `key`, which identifies the inputs and arguments, is not reused. The name
+    ``"facts"`` is reserved.
     """
     text = json.dumps({"key": key, "facts": facts}, allow_nan=False).encode()
     memory = io.BytesIO()
     all_arrays: dict[str, Any] = {"facts": np.frombuffer(text, np.uint8), **arrays}
     np.savez(memory, **all_arrays)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with replacing(path) as temporary, temporary.open("xb") as file:
             # Not flushed to disk: its checksums reveal a part torn by a power failure.
             file.write(memory.getbuffer())
-        temporary.replace(path)
     except OSError as problem:
-        temporary.unlink(missing_ok=True)
         raise cannot_write(path, problem) from problem
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def read_part_facts(path: Path, key: str) -> dict[str, Any] | None:

@@ -1,13 +1,11 @@
 """The prepared file: windows with their split, statistics, indices and provenance, in HDF5."""
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -18,72 +16,25 @@ from sensorseq.storage import _hdf5
 from sensorseq.windows import PARTS, WindowSet
 
 
-class Labels:
-    """A code for each window, and the classes, words or numbers, that the codes stand for."""
-
-    @staticmethod
-    def write(writer: _hdf5.Writer, y: ArrayLike) -> None:
-        """Store `y` of shape (n_windows,) as ``y`` (codes) and ``classes`` (sorted)."""
-        classes, codes = np.unique(_plain(y, "y"), return_inverse=True)
-        writer.array("y", codes.astype(np.int32))
-        Column.write(writer, "classes", classes)
-
-    @staticmethod
-    def read(file: Any) -> NDArray[Any]:
-        """Return `y`."""
-        classes = Column.read(file["classes"])
-        codes = np.asarray(file["y"][()])
-        if codes.size and not 0 <= codes.min() <= codes.max() < len(classes):
-            raise KeyError("y holds a code without a class")
-        labels: NDArray[Any] = classes[codes]
-        return labels
+def _write_column(writer: _hdf5.Writer, name: str, values: ArrayLike) -> None:
+    array = _plain(values, name)
+    if array.dtype.kind == "U":
+        writer.texts(name, array)
+    else:
+        writer.array(name, array)
 
 
-class Column:
-    """One word or number for each window."""
-
-    @staticmethod
-    def write(writer: _hdf5.Writer, name: str, values: ArrayLike) -> None:
-        """Store `values` of shape (n_windows,)."""
-        array = _plain(values, name)
-        if array.dtype.kind == "U":
-            writer.texts(name, array)
-        else:
-            writer.array(name, array)
-
-    @staticmethod
-    def read(dataset: Any) -> NDArray[Any]:
-        """Return the values; words as str."""
-        return _hdf5.read_texts(dataset) if _hdf5.is_text(dataset) else np.asarray(dataset[()])
+def _read_column(dataset: Any) -> NDArray[Any]:
+    return _hdf5.read_texts(dataset) if _hdf5.is_text(dataset) else np.asarray(dataset[()])
 
 
-class Split:
-    """The part of each window, an enumeration that names itself in the file."""
-
-    @staticmethod
-    def write(writer: _hdf5.Writer, split: ArrayLike) -> None:
-        """Store `split` of shape (n_windows,)."""
-        writer.choices("split", split, PARTS)
-
-    @staticmethod
-    def read(dataset: Any) -> NDArray[np.str_]:
-        """Return the parts as words."""
-        return _hdf5.read_choices(dataset)
-
-
-class Statistics:
-    """Named arrays of a fitted step, in a group: a scaler's `to_dict`."""
-
-    @staticmethod
-    def write(writer: _hdf5.Writer, name: str, fields: Mapping[str, NDArray[Any]]) -> None:
-        """Store every array of `fields` under ``name/field``."""
-        for each, array in fields.items():
-            writer.array(f"{name}/{each}", array)
-
-    @staticmethod
-    def read(group: Any) -> dict[str, NDArray[Any]]:
-        """Return the arrays by name."""
-        return {name: np.asarray(data[()]) for name, data in _hdf5.iter_datasets(group)}
+def _read_labels(file: Any) -> NDArray[Any]:
+    classes = _read_column(file["classes"])
+    codes = np.asarray(file["y"][()])
+    if codes.size and not 0 <= codes.min() <= codes.max() < len(classes):
+        raise KeyError("y holds a code without a class")
+    labels: NDArray[Any] = classes[codes]
+    return labels
 
 
 def _plain(values: ArrayLike, name: str) -> NDArray[Any]:
@@ -104,15 +55,7 @@ VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class WindowColumns:
-    """A WindowSet without its samples: the facts about each window, and the samples' shape.
-
-    Parameters
-    ----------
-    n_timesteps : int
-        Padded length of every window.
-    lengths, y, groups, recording_id, start_s, split, channels, sample_rate_hz, provenance
-        As in `WindowSet`.
-    """
+    """A WindowSet without its samples: the facts about each window, and the samples' shape."""
 
     n_timesteps: int
     lengths: NDArray[np.int64]
@@ -150,10 +93,6 @@ class WindowColumns:
         present = [part for part in (*PARTS, "all") if part in set(parts)]
         return {part: {name: counted[part, name] for name in classes} for part in present}
 
-    def with_samples(self, X: NDArray[np.float32], rows: NDArray[np.int64] | None) -> WindowSet:
-        """Return the windows at `rows` (all for None), whose samples are `X`."""
-        return WindowSet(X, **self.known_of(rows))
-
     def known_of(self, rows: NDArray[np.int64] | None) -> dict[str, Any]:
         """Return the facts about the windows at `rows` (all for None), as WindowSet arguments."""
         known = {name: getattr(self, name) for name in _NAMES}
@@ -188,11 +127,6 @@ def write_windows(
         Statistics fitted on the training windows, as returned by `Scaler.to_dict`.
     sample_indices : array-like of int, optional
         Training windows to fit on: sorted positions, balanced if balancing was requested.
-
-    Raises
-    ------
-    PreparedFileError
-        If the file cannot be written, or the windows hold values it cannot store.
     """
     write_window_blocks(
         path,
@@ -211,17 +145,7 @@ def write_window_blocks(
     scaler: Mapping[str, NDArray[Any]] | None = None,
     sample_indices: ArrayLike | None = None,
 ) -> None:
-    """Write a prepared file whose samples arrive in blocks of windows; see `write_windows`.
-
-    Parameters
-    ----------
-    path, scaler, sample_indices
-        As in `write_windows`.
-    columns : WindowColumns
-        The facts about the windows.
-    X_blocks : iterable of ndarray of shape (n, n_timesteps, n_channels)
-        The windows in order; together as many as in `columns`.
-    """
+    """Write a prepared file whose samples arrive in blocks of windows; see `write_windows`."""
     file = Path(path)
     with _hdf5.writing(file) as writer:
         writer.attribute("format", FORMAT)
@@ -231,15 +155,17 @@ def write_window_blocks(
         writer.texts("channels", np.array(columns.channels, dtype=np.str_))
         writer.array("lengths", np.asarray(columns.lengths, np.int64))
         if columns.y is not None:
-            Labels.write(writer, columns.y)
+            classes, codes = np.unique(_plain(columns.y, "y"), return_inverse=True)
+            writer.array("y", codes.astype(np.int32))
+            _write_column(writer, "classes", classes)
         for name in _COLUMNS:
             values = getattr(columns, name)
             if values is not None:
-                Column.write(writer, name, values)
+                _write_column(writer, name, values)
         if columns.split is not None:
-            Split.write(writer, columns.split)
-        if scaler is not None:
-            Statistics.write(writer, "scaler", scaler)
+            writer.choices("split", columns.split, PARTS)
+        for name, array in (scaler or {}).items():
+            writer.array(f"scaler/{name}", array)
         if sample_indices is not None:
             writer.array("sample_indices", np.asarray(sample_indices, np.int64))
         try:
@@ -256,20 +182,7 @@ _COLUMNS = ("groups", "recording_id", "start_s")
 
 
 def read_windows(path: str | os.PathLike[str], part: str | None = None) -> WindowSet:
-    """Read the windows of a prepared file, all of them or one part.
-
-    Parameters
-    ----------
-    path : path-like
-        A file that `prepare` or `write_windows` wrote.
-    part : {"train", "validation", "test"}, optional
-        Read only this part.
-
-    Raises
-    ------
-    PreparedFileError
-        If the file is missing, truncated, damaged, from another program or from a newer version.
-    """
+    """Read the windows of a prepared file, all of them or one part."""
     with PreparedFile(path) as prepared:
         return prepared.windows() if part is None else prepared.part(part)
 
@@ -277,57 +190,31 @@ def read_windows(path: str | os.PathLike[str], part: str | None = None) -> Windo
 class PreparedFile:
     """An open prepared file: windows are read on request, everything else at once.
 
-    Use as a context manager.
-
-    Parameters
-    ----------
-    path : path-like
-        A file that `prepare` or `write_windows` wrote.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    columns : WindowColumns
-        Labels, groups, split, provenance: everything except the samples.
-    scaler : dict of str to ndarray or None
-        Statistics of the training windows, for `Scaler.from_dict`.
-    sample_indices : ndarray of int64 or None
-        Training windows to fit on, as positions among all windows.
-
-    Raises
-    ------
-    PreparedFileError
-        If the file is missing, truncated, damaged, from another program or from a newer version.
+    Use as a context manager. `columns` are the labels, groups, split and provenance, `scaler` the
+    statistics for `Scaler.from_dict`, and `sample_indices` the training windows to fit on, as
+    positions among all windows. A `PreparedFileError` if the file is missing, truncated, damaged,
+    from another program or from a newer version.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self._stack = ExitStack()
-        try:
-            self._file = self._stack.enter_context(
+        with ExitStack() as stack:
+            self._file = stack.enter_context(
                 _hdf5.opened(self.path, PreparedFileError, "a prepared file")
             )
-            self._check_version()
-            self._read_columns()
-        except (KeyError, ValueError, TypeError, json.JSONDecodeError, OSError) as error:
-            self._stack.close()
-            if isinstance(error, PreparedFileError):
+            try:
+                self._check_version()
+                self._read_columns()
+            except PreparedFileError:
                 raise
-            raise self._damaged(error) from error
-        except BaseException:
-            self._stack.close()
-            raise
+            except (KeyError, ValueError, TypeError, OSError) as error:
+                raise self._damaged(error) from error
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> "PreparedFile":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def __len__(self) -> int:
@@ -344,20 +231,14 @@ class PreparedFile:
 
     def windows(self) -> WindowSet:
         """Return all windows."""
-        return self.columns.with_samples(self._samples(np.arange(len(self))), None)
+        return WindowSet(self._samples(np.arange(len(self))), **self.columns.known_of(None))
 
     def part(self, name: str) -> WindowSet:
         """Return the windows of one part, without reading the others."""
         return self.take(self.rows(name))
 
     def rows(self, part: str) -> NDArray[np.int64]:
-        """Return the positions of one part's windows.
-
-        Raises
-        ------
-        WindowError
-            If the windows are not split, or `part` is not a part.
-        """
+        """Return the positions of one part's windows."""
         if part not in PARTS:
             raise WindowError(f"part {part!r} is not known; expected {', '.join(PARTS)}.")
         if self.columns.split is None:
@@ -373,7 +254,7 @@ class PreparedFile:
         X = self._samples(order)
         if not np.array_equal(back, np.arange(len(order))):
             X = X[back]
-        return self.columns.with_samples(X, wanted)
+        return WindowSet(X, **self.columns.known_of(wanted))
 
     def _samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Read windows at increasing positions; neighbours are read at once."""
@@ -407,12 +288,12 @@ class PreparedFile:
         columns = WindowColumns(
             X.shape[1],
             np.asarray(file["lengths"][()]),
-            y=Labels.read(file) if "y" in file else None,
-            split=Split.read(file["split"]) if "split" in file else None,
+            y=_read_labels(file) if "y" in file else None,
+            split=_hdf5.read_choices(file["split"]) if "split" in file else None,
             channels=tuple(_hdf5.read_texts(file["channels"]).tolist()),
             sample_rate_hz=None if rate is None else float(rate),
             provenance=_hdf5.read_json(file["provenance"]),
-            **{name: Column.read(file[name]) for name in _COLUMNS if name in file},
+            **{name: _read_column(file[name]) for name in _COLUMNS if name in file},
         )
         if columns.shape != X.shape:
             raise KeyError(f"X has shape {X.shape}, its columns are for {columns.shape}")
@@ -421,7 +302,10 @@ class PreparedFile:
             if values is not None and values.shape != (len(X),):
                 raise KeyError(f"{name} has shape {values.shape} for {len(X)} windows")
         self.columns = columns
-        self.scaler = Statistics.read(file["scaler"]) if "scaler" in file else None
+        self.scaler: dict[str, NDArray[Any]] | None = None
+        if "scaler" in file:
+            stored = _hdf5.datasets_of(file["scaler"])
+            self.scaler = {name: np.asarray(data[()]) for name, data in stored.items()}
         self.sample_indices: NDArray[np.int64] | None = None
         if "sample_indices" in file:
             self.sample_indices = np.asarray(file["sample_indices"][()], np.int64)

@@ -64,25 +64,10 @@ class CheckedRows:
 class StoredSamples:
     """Samples in a prepared file, with a shape and indexing but without holding them in memory.
 
-    Parameters
-    ----------
-    path : Path
-        The prepared file.
-    rows : ndarray of shape (n_windows,), int64
-        Where each window is in the file.
-    n_timesteps, n_channels : int
-        Shape of a window.
-    chunk_windows : int
-        Number of windows that are stored together and read at once.
-    version : tuple
-        Identifies the file, to detect one that replaced it.
-    checked : CheckedRows
-        Reads the file; shared by all parts of the samples.
-    copy_number : ndarray of shape (n_windows,), int64, optional
-        Copy number of each; 0 is the window itself.
-    change : callable, optional
-        Augments copies: takes samples (n, t, c), the positions of their windows in the file and
-        their copy numbers, and returns the samples to train on.
+    `rows` is where each window is in the file; `chunk_windows` are stored together and read at
+    once. `version` detects a file that replaced this one. `change` augments the windows whose
+    `copy_number` is not 0: it takes samples (n, t, c), the positions of their windows in the file
+    and their copy numbers, and returns the samples to train on.
     """
 
     path: Path
@@ -131,13 +116,7 @@ class StoredSamples:
 
     @contextmanager
     def opened(self) -> Iterator["SampleReader"]:
-        """Open the file for reading, in one thread at a time.
-
-        Raises
-        ------
-        PreparedFileError
-            If the file is gone, damaged, or was replaced.
-        """
+        """Open the file for reading, in one thread at a time."""
         with _hdf5.opened(self.path, PreparedFileError, "a prepared file") as file:
             if _version(self.path) != self.version:
                 raise PreparedFileError(
@@ -147,27 +126,27 @@ class StoredSamples:
             yield SampleReader(self, file["X"])
 
 
+@dataclass(frozen=True)
 class SampleReader:
     """An open file of `StoredSamples`. Made by `StoredSamples.opened`."""
 
-    def __init__(self, samples: StoredSamples, dataset: Any) -> None:
-        self._samples = samples
-        self._dataset = dataset
+    samples: StoredSamples
+    dataset: Any
 
     def read(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the windows at these positions among the samples, (n, t, c), in that order."""
-        wanted = self._samples.rows[which]
+        wanted = self.samples.rows[which]
         rows, back = np.unique(wanted, return_inverse=True)
         try:
-            X: NDArray[np.float32] = self._samples.checked.read(self._dataset, rows)
+            X: NDArray[np.float32] = self.samples.checked.read(self.dataset, rows)
         except (OSError, RuntimeError) as error:
             raise PreparedFileError(
-                f"{self._samples.path}: is truncated or damaged ({error}); copy it again from its"
+                f"{self.samples.path}: is truncated or damaged ({error}); copy it again from its"
                 " source, or prepare it again."
             ) from error
         if not np.array_equal(back, np.arange(len(rows))):
             X = X[back]
-        change, number = self._samples.change, self._samples.copy_number
+        change, number = self.samples.change, self.samples.copy_number
         if change is not None and number is not None:
             copies = np.flatnonzero(number[which])
             if len(copies):

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
+from cut_windows import make_windows
 from fits import plain_classifier
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,6 @@ from sklearn.model_selection import GroupKFold, cross_validate
 
 from sensorseq import Recording, SensorLSTMClassifier, SensorLSTMRegressor, Windower, WindowSet
 from sensorseq.errors import LeakWarning
-from sensorseq.preprocessing.window import make_windows
 
 OVERLAP = r"held out for validation.* overlap training windows, .*enable_metadata_routing"
 IN_A_ROW = r"each window continues the one before it, .*enable_metadata_routing"

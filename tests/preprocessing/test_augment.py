@@ -263,9 +263,9 @@ def test_errors_say_what_is_wrong():
     X = signal()
     with pytest.raises(ArgumentError, match="is not an Augmentation"):
         augment_windows(X, 0.1)
-    with pytest.raises(SignalError, match="expected real numbers"):
+    with pytest.raises(SignalError, match=r"X has shape .* expected"):
         augment_windows(X[0, 0], EVERYTHING)
-    with pytest.raises(SignalError, match=r"lengths\[2\] is 41; expected 0 to 40"):
+    with pytest.raises(SignalError, match=r"lengths\[2\] is 41; it must be in 0..40"):
         augment_windows(X, EVERYTHING, lengths=np.r_[0, 0, 41, np.zeros(27, int)])
     with pytest.raises(SignalError, match=r"indices\[0\] is -1; expected 0 or more"):
         augment_windows(X[:1], EVERYTHING, indices=[-1])
@@ -405,7 +405,7 @@ def test_what_the_transformers_cannot_use_is_refused():
     for wrong in (0, 1.5, True):
         with pytest.raises(ArgumentError, match="n_copies"):
             Augmenter(n_copies=wrong).fit_resample(given)
-    with pytest.raises(SignalError, match="expected real numbers"):
+    with pytest.raises(SignalError, match=r"X has shape .* expected"):
         Augmenter().fit_resample(np.zeros((3, 2, 2, 2)))
 
 

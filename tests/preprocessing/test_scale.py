@@ -2,13 +2,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from cut_windows import make_windows
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import preprocessing
 
 from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler, fit_scaler_to_blocks
-from sensorseq.preprocessing.window import make_windows
 
 PEERS = {
     "standard": preprocessing.StandardScaler(),
@@ -184,7 +184,7 @@ def test_physical_divides_by_the_rated_value_and_learns_nothing():
     again = Scaler.from_dict(scaler.to_dict())
     assert (again.kind, again.constant_channels) == ("physical", ())
     np.testing.assert_array_equal(again.transform(X), scaler.transform(X))
-    blocks = fit_scaler_to_blocks(lambda: [X, X], "physical", rated=[20.0, 1.0, 0.5])
+    blocks = fit_scaler_to_blocks(lambda: [(X, None)] * 2, "physical", rated=[20.0, 1.0, 0.5])
     np.testing.assert_array_equal(blocks.channel_scale, scaler.channel_scale)
 
 
@@ -204,8 +204,8 @@ def test_rated_values_that_do_not_fit_the_channels_are_errors():
         with pytest.raises(ArgumentError, match=message):
             fit_scaler(X, kind="physical", **arguments)
         with pytest.raises(ArgumentError, match=message):
-            fit_scaler_to_blocks(lambda: [X], "physical", **arguments)
-    for fit in (fit_scaler, lambda X, **more: fit_scaler_to_blocks(lambda: [X], **more)):
+            fit_scaler_to_blocks(lambda: [(X, None)], "physical", **arguments)
+    for fit in (fit_scaler, lambda X, **more: fit_scaler_to_blocks(lambda: [(X, None)], **more)):
         with pytest.raises(ArgumentError, match="rated is only for kind='physical'"):
             fit(X, kind="standard", rated=[1, 2, 3])
 

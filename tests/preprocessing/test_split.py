@@ -209,36 +209,23 @@ def test_a_summary_counts_windows_and_groups_of_each_part_and_class(data, seed):
     for part, wanted in zip(PARTS, (0.6, 0.2, 0.2), strict=True):
         for label in np.unique(y).tolist():
             here = (split == part) & (y == label)
-            assert summary.n_windows[part][label] == here.sum()
-            assert summary.n_groups[part][label] == len(np.unique(groups[here]))
+            assert summary["n_windows"][part][str(label)] == here.sum()
+            assert summary["n_groups"][part][str(label)] == len(np.unique(groups[here]))
             off.append(abs(here.sum() / ((split != "") & (y == label)).sum() - wanted))
-    assert summary.n_left_out == (split == "").sum()
-    assert summary.deviation == pytest.approx(max(off))
-    assert max(len(line) for line in str(summary).splitlines()) <= 80
+    assert summary["n_left_out"] == (split == "").sum()
+    assert summary["deviation"] == pytest.approx(max(off))
 
 
 def test_a_summary_says_the_imbalance_in_a_sentence():
     y = np.repeat(["ice", "mud"], [50, 50])
     split = np.r_[np.repeat(PARTS, [30, 10, 10]), np.repeat(PARTS, [30, 4, 16])]
-    text = str(describe_split(y, np.arange(100) // 2, split, (0.6, 0.2, 0.2)))
-    assert "Largest imbalance: 8 % of class mud are in validation (20 % requested)." in text
-    assert "30 (15)" in text
-    assert "(14 % of all windows)" in str(describe_split(y, None, split))
-    assert "share of every class" in str(describe_split(y[:50], None, split[:50], (0.6, 0.2, 0.2)))
-    alone = describe_split(None, None, split[:50], (0.6, 0.2, 0.2))
-    assert "share of the windows" in alone.imbalance
-    assert alone.to_dict()["imbalance"] == alone.imbalance
-    long = describe_split(np.char.add("a very long name of a surface " * 3, y), None, split)
-    assert max(len(line) for line in str(long).splitlines()) <= 80
-
-
-def test_a_summary_of_nothing_is_an_error():
-    with pytest.raises(SplitError, match="every window is left out"):
-        describe_split([0], None, [""])
-    with pytest.raises(SplitError, match="'dev'"):
-        describe_split([0], None, ["dev"])
-    with pytest.raises(SplitError, match="all need"):
-        describe_split([0, 1], None, ["train"])
+    groups, shares = np.arange(100) // 2, (0.6, 0.2, 0.2)
+    said = describe_split(y, groups, split, shares)["imbalance"]
+    assert said == "Largest imbalance: 8 % of class mud are in validation (20 % requested)."
+    even = describe_split(y[:50], groups[:50], split[:50], shares)
+    assert "share of every class" in even["imbalance"]
+    alone = describe_split(None, groups[:50], split[:50], shares)
+    assert "share of the windows" in alone["imbalance"]
 
 
 def held_out_cost(counts, held_out, fraction):

@@ -17,7 +17,8 @@ def test_blocks_teach_the_same_as_all_windows_at_once_to_the_bit(kind, cuts, off
     rng = np.random.default_rng(seed)
     X = (rng.normal(size=(40, 6, 3)) * [1, 100, 0] + offset).astype(np.float32)
     blocks = np.split(X, sorted(cuts))
-    assert_equal(fit_scaler_to_blocks(lambda: iter(blocks), kind), fit_scaler(X, kind=kind))
+    whole = [(block, None) for block in blocks]
+    assert_equal(fit_scaler_to_blocks(lambda: iter(whole), kind), fit_scaler(X, kind=kind))
     lengths = rng.integers(0, 7, 40)
     lengths[7] = 6
     pairs = list(zip(blocks, np.split(lengths, sorted(cuts)), strict=True))
@@ -38,14 +39,14 @@ def assert_equal(one, other):
 @pytest.mark.parametrize("kind", [*KINDS, None])
 def test_nothing_to_learn_from_is_an_error(kind):
     with pytest.raises(SignalError, match="no scaler can be fitted"):
-        fit_scaler_to_blocks(lambda: [np.empty((0, 5, 2), np.float32)], kind)
+        fit_scaler_to_blocks(lambda: [(np.empty((0, 5, 2), np.float32), None)], kind)
 
 
 def test_a_step_that_is_not_finite_is_an_error():
     blocks = [np.zeros((4, 5, 2), np.float32), np.ones((4, 5, 2), np.float32)]
     blocks[1][3, 2, 1] = np.nan
     with pytest.raises(SignalError, match="NaN in window 3, step 2, channel 1"):
-        fit_scaler_to_blocks(lambda: blocks)
+        fit_scaler_to_blocks(lambda: [(block, None) for block in blocks])
 
 
 def test_each_block_is_read_once_unless_quantiles_are_wanted():
@@ -53,7 +54,7 @@ def test_each_block_is_read_once_unless_quantiles_are_wanted():
 
     def blocks():
         reads.append(0)
-        yield np.arange(30.0, dtype=np.float32).reshape(3, 5, 2)
+        yield np.arange(30.0, dtype=np.float32).reshape(3, 5, 2), None
 
     for kind in ("standard", "min_max", "max_abs", None):
         reads.clear()

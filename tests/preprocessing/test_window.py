@@ -3,6 +3,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from cut_windows import make_windows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,7 +11,6 @@ from sensorseq.errors import ArgumentError, RecordingError, SignalError, WindowE
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.preprocessing.window import (
-    make_windows,
     window_recordings,
     window_samples,
     window_starts,
@@ -28,27 +28,6 @@ def counting(n_samples, recording_id="run", rate=10.0, n_channels=2, **more):
     values = np.arange(n_samples * n_channels, dtype=np.float64).reshape(n_samples, n_channels)
     channels = [f"channel {c}" for c in range(n_channels)]
     return Recording.evenly_sampled(values, rate, channels, recording_id, **more)
-
-
-@given(n_samples=st.integers(0, 300), window_samples=st.integers(1, 40))
-def test_back_to_back_windows_rebuild_the_signal(n_samples, window_samples):
-    signal = np.arange(n_samples * 3.0).reshape(n_samples, 3)
-    windows = make_windows(signal, window_samples, hop_samples=window_samples)
-    kept = len(windows) * window_samples
-    np.testing.assert_array_equal(windows.reshape(-1, 3), signal[:kept])
-    assert 0 <= n_samples - kept < window_samples
-
-
-@given(
-    n_samples=st.integers(0, 200), window_samples=st.integers(1, 40), hop_samples=st.integers(1, 60)
-)
-def test_every_window_is_the_slice_it_claims_to_be(n_samples, window_samples, hop_samples):
-    signal = np.arange(n_samples * 2.0).reshape(n_samples, 2)
-    windows = make_windows(signal, window_samples, hop_samples)
-    starts = range(0, n_samples - window_samples + 1, hop_samples)
-    assert windows.shape == (len(starts), window_samples, 2)
-    for window, start in zip(windows, starts, strict=True):
-        np.testing.assert_array_equal(window, signal[start : start + window_samples])
 
 
 @given(
@@ -90,15 +69,6 @@ def test_starts_of_a_whole_hop_are_exact_after_a_million_windows():
     np.testing.assert_array_equal(starts, np.arange(0, 10_000, 100))
 
 
-@pytest.mark.parametrize("count", [0, -1, 1.5, True, None])
-def test_counts_of_samples_are_integers_of_at_least_one(count):
-    with pytest.raises(ArgumentError, match="window_samples"):
-        make_windows(np.zeros((10, 1)), count)
-    if count is not None:
-        with pytest.raises(ArgumentError, match="hop_samples"):
-            make_windows(np.zeros((10, 1)), 2, count)
-
-
 def test_times_without_meaning_are_errors():
     with pytest.raises(ArgumentError, match="window_s"):
         window_samples(0, 10)
@@ -106,8 +76,6 @@ def test_times_without_meaning_are_errors():
         window_samples(1, -3)
     with pytest.raises(ArgumentError, match="windows would repeat"):
         window_starts(100, 5, 0.05, 10.0)
-    with pytest.raises(WindowError, match="reshape"):
-        make_windows(np.zeros(10), 2)
 
 
 @given(
@@ -203,14 +171,6 @@ def test_windows_longer_than_every_recording_are_an_error_with_the_way_out():
 def test_a_class_that_loses_every_recording_is_named():
     with pytest.raises(WindowError, match="class 'mud'"):
         window_recordings([counting(50, "a", label="ice"), counting(5, "b", label="mud")], 1.0)
-
-
-def test_windows_are_a_read_only_view():
-    signal = np.zeros((10, 1))
-    windows = make_windows(signal, 4)
-    assert np.shares_memory(windows, signal)
-    with pytest.raises(ValueError, match="read-only"):
-        windows[0] = 1
 
 
 def test_what_changed_after_a_recording_was_made_is_still_caught():

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.preprocessing._checks import check_rate
+from sensorseq.preprocessing.steps._fields import check_flag, check_names, set_fields
 from sensorseq.preprocessing.steps.base import StepBase, StepStream, StreamBase
 from sensorseq.recording import Channel
 
@@ -20,15 +21,8 @@ Channels = tuple[Channel, ...]
 class Columns:
     """Columns that are read, and the source of each column of the result.
 
-    Parameters
-    ----------
-    picked : tuple of int
-        Columns of the input that the step reads, in the order it needs.
-    sources : tuple of int
-        For each column of the result: the column of the input it copies, or -1 - j for the j-th
-        column that the step computes.
-    channels : tuple of Channel
-        Channels of the result.
+    A source is the column of the input that is copied, or -1 - j for the j-th column that the step
+    computes.
     """
 
     picked: tuple[int, ...]
@@ -98,11 +92,9 @@ class ColumnStep(StepBase):
     """A step that computes columns from others."""
 
     def output_channels(self, channels: Channels, sample_rate_hz: float | None = None) -> Channels:
-        """Return the channels of the result; see `Step`."""
         return self._columns(channels).channels
 
     def stream(self, channels: Channels, sample_rate_hz: float) -> StepStream:
-        """Return a stream; see `Step`."""
         rate = check_rate("sample_rate_hz", sample_rate_hz)
         columns = self._columns(channels)
         return ColumnStream(self._kernel(rate, len(columns.picked)), columns, channels, rate)
@@ -112,6 +104,33 @@ class ColumnStep(StepBase):
 
     @abstractmethod
     def _kernel(self, rate: float, n_channels: int) -> Kernel: ...
+
+
+class ChannelwiseStep(ColumnStep):
+    """A step that derives a channel from each of `channels` (None: all).
+
+    New channels are named ``<name>_<suffix>``; without `keep` they replace the original ones.
+    """
+
+    channels: tuple[str, ...] | None
+    keep: bool
+
+    def _set_fields(self, **values: object) -> None:
+        """Set the fields that all such steps have, and these, during creation."""
+        set_fields(
+            self,
+            channels=None if self.channels is None else check_names("channels", self.channels),
+            keep=check_flag("keep", self.keep),
+            **values,
+        )
+
+    def _columns(self, channels: Channels) -> Columns:
+        picked = find_columns("channels", self.channels, channels)
+        derived = [self._derived(channels[column]) for column in picked]
+        return derived_columns(channels, picked, derived, self.keep)
+
+    @abstractmethod
+    def _derived(self, channel: Channel) -> Channel: ...
 
 
 def _index(columns: Sequence[int]) -> list[int] | slice:

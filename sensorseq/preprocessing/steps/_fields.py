@@ -16,24 +16,20 @@ def set_fields(step: object, **values: object) -> None:
 
 
 def check_phase(phase: object) -> str:
-    """Return the phase if it is known."""
     return check_choice("phase", phase, PHASES)
 
 
 def check_flag(argument: str, value: object) -> bool:
-    """Return the value if it is True or False."""
     if isinstance(value, bool | np.bool_):
         return bool(value)
     raise ArgumentError(f"{argument}={value!r} is neither True nor False.")
 
 
 def check_number(argument: str, value: float | None) -> float | None:
-    """Return a number above zero as a float, or None."""
     return None if value is None else check_positive(argument, value)
 
 
 def check_count(argument: str, value: object, least: int = 1, most: int = MAX_SAMPLES) -> int:
-    """Return a whole number from `least` to `most` as an int."""
     if isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_):
         count = int(value)
         if least <= count <= most:
@@ -42,15 +38,9 @@ def check_count(argument: str, value: object, least: int = 1, most: int = MAX_SA
 
 
 def check_name(argument: str, value: object) -> str:
-    """Return the value if it is a non-empty string."""
     if isinstance(value, str) and value:
         return str(value)
     raise ArgumentError(f"{argument}={value!r} is not a name.")
-
-
-def check_optional_name(argument: str, value: object) -> str | None:
-    """Return the value if it is a non-empty string or None."""
-    return None if value is None else check_name(argument, value)
 
 
 def check_names(argument: str, names: object) -> tuple[str, ...]:
@@ -63,11 +53,6 @@ def check_names(argument: str, names: object) -> tuple[str, ...]:
     if twice:
         raise ArgumentError(f"{argument} has {twice[0]!r} more than once.")
     return found
-
-
-def check_optional_names(argument: str, names: object) -> tuple[str, ...] | None:
-    """Return channel names as a tuple, or None, which means all."""
-    return None if names is None else check_names(argument, names)
 
 
 def samples_of(

@@ -33,18 +33,9 @@ class _FromFirst:
 class Fir:
     """A filter with finite memory.
 
-    Parameters
-    ----------
-    taps : ndarray of shape (n_taps,)
-        Of odd length unless causal; taps[k] weighs the sample k before the newest.
-    n_channels : int
-        Number of channels.
-    gain : float
-        Response to a constant 1: the sum of the taps up to rounding.
-    edge : {"mirror", "hold", "odd"}
-        Extension beyond the first and the last sample.
-    is_causal : bool
-        Whether the output is at the time of the newest sample; otherwise of the middle one.
+    `taps`, of odd length unless causal, weigh the samples from the newest back; `gain` is the
+    response to a constant 1. A causal output is at the time of the newest sample, otherwise of the
+    middle one.
     """
 
     def __init__(
@@ -59,12 +50,10 @@ class Fir:
         self.latency_samples = int(self._filter.latency_samples)  # whole, at one rate
 
     def push(self, samples: Rows) -> Rows:
-        """Take samples; return the rows that are ready."""
         rows = self._filter.push(self._from_first(samples))
         return self._from_first.add_back(rows, self._gain)
 
     def flush(self) -> Rows:
-        """Return the remaining rows."""
         rows = self._filter.flush().astype(np.float64, copy=False)
         return self._from_first.add_back(rows, self._gain)
 
@@ -85,7 +74,6 @@ class Sos:
         self._from_first = _FromFirst()
 
     def push(self, samples: Rows) -> Rows:
-        """Take samples; return as many rows."""
         if not len(samples):
             return samples
         relative = self._from_first(samples)
@@ -94,7 +82,6 @@ class Sos:
         return self._from_first.add_back(rows, self._gain)
 
     def flush(self) -> Rows:
-        """Return no rows."""
         return np.empty((0, self._state.shape[2]))
 
 
@@ -106,28 +93,18 @@ class MovingStatistic:
         self.latency_samples = ahead
 
     def push(self, samples: Rows) -> Rows:
-        """Take samples; return the rows that are ready."""
         return self._window.push(samples)
 
     def flush(self) -> Rows:
-        """Return the remaining rows."""
         return self._window.flush()
 
 
 class LocalFit:
     """A fit to the window around, or up to, each sample, as weights of the window's samples.
 
-    If a window extends beyond the first or the last sample, only the existing samples are fitted.
-
-    Parameters
-    ----------
-    weights : callable
-        Maps the numbers of samples before and after the current one to the weights of all of them,
-        oldest first; they sum to 0.
-    before, ahead : int
-        Those numbers away from the ends; `ahead` is 0 or `before`.
-    n_channels : int
-        Number of channels.
+    `weights` maps the numbers of samples before and after the current one to the weights of all of
+    them, oldest first, which sum to 0. If a window extends beyond the first or the last sample,
+    only the existing samples are fitted. `ahead` is 0 or `before`.
     """
 
     def __init__(
@@ -146,7 +123,6 @@ class LocalFit:
         self._n_seen = self._n_out = 0
 
     def push(self, samples: Rows) -> Rows:
-        """Take samples; return the rows that are ready."""
         rows = self._fir.push(samples)
         if not len(samples):
             return rows
@@ -164,7 +140,6 @@ class LocalFit:
         return rows
 
     def flush(self) -> Rows:
-        """Return the remaining rows."""
         rows = self._fir.flush()
         n_forgotten = self._n_seen - len(self._end)
         for i in range(len(rows)):
@@ -190,7 +165,6 @@ class Lagged:
         self._before = np.empty((0, n_channels))
 
     def push(self, samples: Rows) -> Rows:
-        """Take samples; return as many rows."""
         known = np.concatenate([self._before, samples])
         rows = np.zeros_like(samples)
         n_rows = max(0, len(known) - self._lag)
@@ -200,7 +174,6 @@ class Lagged:
         return np.abs(rows) if self._is_absolute else rows
 
     def flush(self) -> Rows:
-        """Return no rows."""
         return self._before[:0]
 
 
@@ -213,9 +186,7 @@ class Combination:
         self._combine = combine
 
     def push(self, samples: Rows) -> Rows:
-        """Take samples; return as many rows of one column."""
         return self._combine(samples)[:, np.newaxis]
 
     def flush(self) -> Rows:
-        """Return no rows."""
         return np.empty((0, 1))

@@ -1,28 +1,26 @@
 """Step and StepStream: the interface of every step, bit-identical offline and on a stream."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, RecordingError, SignalError
+from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.recording import Channel, Recording
 
 UNEVEN_PERIODS = 0.02  # largest deviation of a time stamp from an even clock
+_BLOCK = 1 << 16  # samples checked at a time, to save memory
 
 
 class StepStream(Protocol):
     """A step that processes samples as they arrive.
 
-    Attributes
-    ----------
-    latency_s : float
-        The output for time t is available once the sample at t + `latency_s` has been pushed.
-    delay_s : float
-        Time of the first output relative to the first sample; above 0 only for frames.
+    The output for time t is available once the sample at t + `latency_s` has been pushed. `delay_s`
+    is the time of the first output relative to the first sample; above 0 only for frames.
     """
 
     latency_s: float
@@ -32,11 +30,6 @@ class StepStream(Protocol):
         """Take the next samples, (n, n_channels); return the (m, n_outputs) that are ready.
 
         The result has the dtype of `values`; it is computed in float64.
-
-        Raises
-        ------
-        SignalError
-            If the shape is wrong, a sample is NaN or infinite, or the stream was flushed.
         """
 
     def flush(self) -> NDArray[np.floating]:
@@ -49,76 +42,39 @@ class Step(Protocol):
 
     kind: ClassVar[str]
 
+    @abstractmethod
     def output_channels(
         self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
     ) -> tuple[Channel, ...]:
         """Return the channels of the result.
 
-        Parameters
-        ----------
-        channels : tuple of Channel
-            Channels of the input.
-        sample_rate_hz : float, optional
-            Rate of the input; only spectral frames without a highest frequency need it.
-
-        Raises
-        ------
-        ArgumentError
-            If a named channel is missing (the message names the nearest known one), a unit is not
-            allowed here, or two channels of the result would have the same name.
+        Only spectral frames without a highest frequency need the rate of the input. An
+        `ArgumentError` if a named channel is missing, a unit is not allowed here, or two channels
+        of the result would have the same name.
         """
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
         """Return the rate of the result for an input of `sample_rate_hz`."""
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
-        """Return the recording after this step, bit-identical to its stream.
+        """Return an even recording, free of NaN, after this step; bit-identical to its stream.
 
-        Parameters
-        ----------
-        recording : Recording
-            Evenly sampled and free of NaN, such as the pieces of `resample_recording`.
-        sample_rate_hz : float, optional
-            Its rate; by default computed from its time stamps, which needs at least two samples.
-
-        Raises
-        ------
-        RecordingError
-            If a sample is missing, or time stamps are not even or disagree with `sample_rate_hz`.
-        ArgumentError
-            As in `output_channels` and `stream`.
+        Its rate is by default computed from the time stamps, which needs at least two samples.
         """
-
-    def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
-        """Return a stream for samples of these channels at this rate.
-
-        Raises
-        ------
-        ArgumentError
-            As in `output_channels`, or if a window, frequency or lag is impossible at this rate.
-        """
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return kind and fields as plain values for TOML or JSON.
-
-        Fields that are None are left out, because TOML has no null. `make_step` restores the step.
-        """
-
-
-class StepBase(ABC):
-    """Base class of the steps; see `Step` for each method."""
-
-    kind: ClassVar[str]
-
-    @abstractmethod
-    def output_channels(
-        self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
-    ) -> tuple[Channel, ...]:
-        """Return the channels of the result."""
 
     @abstractmethod
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
         """Return a stream for samples of these channels at this rate."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return kind and fields as plain values for TOML or JSON; `make_step` restores the step.
+
+        Fields that are None are left out, because TOML has no null.
+        """
+
+
+class StepBase(Step):
+    """Base class of the steps; see `Step` for each method."""
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
         """Return the rate of the result, here equal to the input's."""
@@ -128,12 +84,9 @@ class StepBase(ABC):
         """Return the recording after this step."""
         rate = even_rate_hz(recording, sample_rate_hz)
         _check_complete(recording)
-        try:
+        with noting(f"for recording {recording.recording_id!r}", ArgumentError):
             channels = self.output_channels(recording.channels, rate)
             stream = self.stream(recording.channels, rate)
-        except ArgumentError as error:
-            error.add_note(f"for recording {recording.recording_id!r}")
-            raise
         values, left = stream.push(recording.values), stream.flush()
         if len(left):
             values = np.concatenate([values, left])
@@ -215,14 +168,7 @@ class StreamBase(ABC):
 
 
 def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
-    """Return the rate of an evenly sampled recording, or the given one if its stamps agree.
-
-    Raises
-    ------
-    RecordingError
-        If time stamps are not even, contradict the given rate, or are fewer than two and no rate
-        is given.
-    """
+    """Return the rate of an evenly sampled recording, or the given one if its stamps agree."""
     name = f"recording {recording.recording_id!r}"
     rate = None if given_hz is None else check_rate("sample_rate_hz", given_hz)
     if recording.n_samples < 2:
@@ -232,20 +178,36 @@ def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
                 " sample_rate_hz."
             )
         return rate
-    times = recording.timestamps_s
-    own_hz = (recording.n_samples - 1) / recording.duration_s
-    rounding_s = 4 * np.finfo(np.float64).eps * np.abs(times[[0, -1]]).max()
-    off_s = np.abs(times - times[0] - np.arange(len(times)) / own_hz).max()
-    if off_s > UNEVEN_PERIODS / own_hz + rounding_s:
-        raise RecordingError(
-            f"{name}: samples are not evenly spaced (a time stamp is {off_s * own_hz:.2g} periods"
-            " off an even clock); resample it with resample_recording."
-        )
+    own_hz, is_off = own_clock(recording, UNEVEN_PERIODS)
     if rate is None:
         return float(f"{own_hz:.9g}")  # the quotient of two stamps is 100.00000000000001 for 100
-    if abs(own_hz / rate - 1) > 1e-6 + rounding_s / recording.duration_s:
+    if is_off(rate):
         raise RecordingError(f"{name} has {own_hz:.9g} Hz, but sample_rate_hz is {rate:g}.")
     return rate
+
+
+def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callable[[float], bool]]:
+    """Return the rate of an evenly sampled recording, and a test whether another rate differs.
+
+    A time stamp may be `most_periods` off an even clock. Rates are equal within the precision of
+    the stamps.
+    """
+    t = recording.timestamps_s
+    own_hz = (recording.n_samples - 1) / recording.duration_s
+    rounding_s = 4 * np.finfo(np.float64).eps * np.abs(t[[0, -1]]).max()
+    off_s = max(
+        float(np.abs(part - t[0] - np.arange(at, at + len(part)) / own_hz).max())
+        for at in range(0, len(t), _BLOCK)
+        for part in [t[at : at + _BLOCK]]
+    )
+    if off_s > most_periods / own_hz + rounding_s:
+        raise RecordingError(
+            f"recording {recording.recording_id!r}: samples are not evenly spaced (a time stamp is"
+            f" {off_s * own_hz:.2g} periods off an even clock); resample it with"
+            " resample_recording."
+        )
+    within = 1e-6 + rounding_s / recording.duration_s
+    return own_hz, lambda rate_hz: bool(abs(own_hz / rate_hz - 1) > within)
 
 
 def _check_complete(recording: Recording) -> None:

@@ -1,7 +1,6 @@
 """Several steps in sequence as one step, and the steps by kind, for configurations and files."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
@@ -11,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import (
     ArgumentError,
     ConfigurationError,
-    SensorseqError,
     check_choice,
-    nearest_known,
+    did_you_mean,
+    noting,
 )
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.preprocessing.steps import _fields
@@ -27,17 +26,10 @@ from sensorseq.recording import Channel
 
 @dataclass(frozen=True)
 class StepChain(StepBase):
-    """Steps applied in sequence.
+    """Steps applied in sequence; errors name the step they come from.
 
-    Parameters
-    ----------
-    steps : sequence of Step
-        The steps in order; an empty chain changes nothing.
-
-    Notes
-    -----
-    `apply` is bit-identical to applying the steps one by one, each at its rate. Errors name the
-    step they come from.
+    `apply` is bit-identical to applying the steps one by one, each at its rate. An empty chain
+    changes nothing.
     """
 
     kind: ClassVar[str] = "chain"
@@ -55,8 +47,8 @@ class StepChain(StepBase):
         self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
     ) -> tuple[Channel, ...]:
         """Return the channels of the result; see `Step`."""
-        for number, step in enumerate(self.steps):
-            with _naming(number, step):
+        for index, step in enumerate(self.steps):
+            with noting(f"in steps[{index}] ({step.kind})"):
                 channels = step.output_channels(channels, sample_rate_hz)
                 if sample_rate_hz is not None:
                     sample_rate_hz = step.output_rate_hz(sample_rate_hz)
@@ -73,8 +65,8 @@ class StepChain(StepBase):
         """Return a stream; see `Step`. Its latency is the sum of all latencies."""
         rate = check_rate("sample_rate_hz", sample_rate_hz)
         streams = []
-        for number, step in enumerate(self.steps):
-            with _naming(number, step):
+        for index, step in enumerate(self.steps):
+            with noting(f"in steps[{index}] ({step.kind})"):
                 streams.append(step.stream(channels, rate))
                 channels = step.output_channels(channels, rate)
                 rate = step.output_rate_hz(rate)
@@ -116,15 +108,6 @@ class _ChainStream:
         return left
 
 
-@contextmanager
-def _naming(number: int, step: Step) -> Iterator[None]:
-    try:
-        yield
-    except SensorseqError as error:
-        error.add_note(f"in step {number + 1}, {step.kind}")
-        raise
-
-
 STEPS: dict[str, type[StepBase]] = {
     step.kind: step
     for step in (
@@ -146,23 +129,9 @@ STEPS: dict[str, type[StepBase]] = {
 
 
 def make_step(said: Mapping[str, Any]) -> StepBase:
-    """Make a step from its `to_dict`, or from a TOML table.
+    """Make a step from its `to_dict` or a TOML table, ``{"kind": ..., **fields}``.
 
-    Parameters
-    ----------
-    said : mapping
-        ``{"kind": ..., **fields}``; missing fields get their defaults.
-
-    Returns
-    -------
-    Step
-
-    Raises
-    ------
-    ConfigurationError
-        If `kind` is missing, or a field is missing or unknown (the message names the nearest).
-    ArgumentError
-        If the kind is unknown (the message names the nearest), or a value is invalid.
+    Missing fields get their defaults; an error names the nearest known kind or field.
     """
     if not isinstance(said, Mapping) or "kind" not in said:
         raise ConfigurationError(f"a step must be a table with a kind, not {said!r}.")
@@ -171,21 +140,17 @@ def make_step(said: Mapping[str, Any]) -> StepBase:
     given = {name: value for name, value in said.items() if name != "kind"}
     for name in given:
         if name not in known:
-            nearest = nearest_known(name, known)
-            hint = f" Did you mean {nearest!r}?" if nearest else ""
+            hint = did_you_mean(name, known)
             raise ConfigurationError(
                 f"step {step.kind!r} has no field {name!r}.{hint} Known: {', '.join(known)}."
             )
     for name, field in known.items():
         if field.default is MISSING and name not in given:
             raise ConfigurationError(f"step {step.kind!r} needs {name}.")
-    try:
+    with noting(f"in step {step.kind!r}", ArgumentError):
         if step is StepChain:
             entries = given.get("steps", ())
             if not isinstance(entries, list | tuple):
                 raise ConfigurationError(f"steps={entries!r} is not a list of tables.")
             return StepChain(tuple(make_step(entry) for entry in entries))
         return step(**given)
-    except ArgumentError as error:
-        error.add_note(f"in step {step.kind!r}")
-        raise

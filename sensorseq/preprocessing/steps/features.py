@@ -11,13 +11,7 @@ from scipy.signal import savgol_coeffs
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.steps import _fields
-from sensorseq.preprocessing.steps._columns import (
-    Columns,
-    ColumnStep,
-    Kernel,
-    derived_columns,
-    find_columns,
-)
+from sensorseq.preprocessing.steps._columns import ChannelwiseStep, Kernel
 from sensorseq.preprocessing.steps._kernels import Lagged, LocalFit, MovingStatistic
 from sensorseq.preprocessing.steps.units import per_second
 from sensorseq.recording import Channel
@@ -26,29 +20,18 @@ STATISTICS = ("rms", "mean", "std", "range", "min", "max", "mean_absolute")
 _SLOPE_SAMPLES = 5
 
 
-class _Feature(ColumnStep):
-    """A step that derives a channel with another quantity from each channel it reads."""
+class _Feature(ChannelwiseStep):
+    """A step that derives channels with another quantity."""
 
-    channels: tuple[str, ...] | None
-    keep: bool
     suffix: str | None
 
-    def _check_common(self) -> None:
-        _fields.set_fields(
-            self,
-            channels=_fields.check_optional_names("channels", self.channels),
-            keep=_fields.check_flag("keep", self.keep),
-            suffix=_fields.check_optional_name("suffix", self.suffix),
-        )
+    def _set_fields(self, **values: object) -> None:
+        suffix = None if self.suffix is None else _fields.check_name("suffix", self.suffix)
+        super()._set_fields(suffix=suffix, **values)
 
-    def _columns(self, channels: tuple[Channel, ...]) -> Columns:
-        picked = find_columns("channels", self.channels, channels)
+    def _derived(self, channel: Channel) -> Channel:
         suffix = self.suffix or self._default_suffix()
-        derived = [
-            Channel(f"{channels[column].name}_{suffix}", self._unit(channels[column].unit))
-            for column in picked
-        ]
-        return derived_columns(channels, picked, derived, self.keep)
+        return Channel(f"{channel.name}_{suffix}", self._unit(channel.unit))
 
     @abstractmethod
     def _default_suffix(self) -> str: ...
@@ -59,35 +42,17 @@ class _Feature(ColumnStep):
 
 @dataclass(frozen=True)
 class Derivative(_Feature):
-    """Rate of change per second: the slope of a polynomial through a short window [1]_.
+    """Rate of change per second: the slope of a polynomial through a short window.
 
-    Parameters
-    ----------
-    window_s : float, optional
-        Length of the window in seconds: longer windows reduce noise but respond more slowly. Five
-        samples by default.
-    order : {1, 2}
-        First or second derivative.
-    polynomial : int, default=2
-        Degree of the polynomial, at least `order`. The window must have more samples than this.
-    channels : sequence of str, optional
-        Channels to derive; all by default.
-    phase : {"zero", "causal"}
-        zero: the window is centred on the sample and has an odd number of samples (one is added if
-        necessary). Latency: half the window.
-        causal: the window ends at the sample. No latency, but a noisier slope.
-        At the ends of the signal, the polynomial is fitted to the existing samples, with a lower
-        degree if they are too few; a single sample has slope 0.
-    keep : bool, default=True
-        Keep the original channels; otherwise the new ones replace them.
-    suffix : str, optional
-        New channels are named ``<name>_<suffix>``; by default "rate", or "acceleration" for the
-        second derivative.
+    Longer windows (by default five samples) reduce noise but respond more slowly. With phase zero,
+    the window is centred on the sample, one sample is added to an even number, and the latency is
+    half the window; a causal window ends at the sample, without latency, but with a noisier slope.
+    At the ends of the signal, the polynomial is fitted to the existing samples, with a lower degree
+    if they are too few; a single sample has slope 0. The second derivative has the suffix
+    "acceleration" by default, the first "rate".
 
-    References
-    ----------
-    .. [1] A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by simplified least
-       squares procedures", Analytical Chemistry 36, 1964.
+    A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by simplified least squares
+    procedures", Analytical Chemistry 36, 1964.
     """
 
     kind: ClassVar[str] = "derivative"
@@ -101,13 +66,11 @@ class Derivative(_Feature):
     suffix: str | None = None
 
     def __post_init__(self) -> None:
-        self._check_common()
         order = _fields.check_count("order", self.order, 1, 2)
         polynomial = _fields.check_count("polynomial", self.polynomial, 1, 6)
         if polynomial < order:
             raise ArgumentError(f"polynomial={polynomial} has no derivative of order={order}.")
-        _fields.set_fields(
-            self,
+        self._set_fields(
             window_s=_fields.check_number("window_s", self.window_s),
             order=order,
             polynomial=polynomial,
@@ -146,27 +109,9 @@ class Derivative(_Feature):
 
 @dataclass(frozen=True)
 class Difference(_Feature):
-    """Each sample minus an earlier one; 0 until there is an earlier one.
+    """Each sample minus an earlier one; 0 until there is an earlier one. Causal, without latency.
 
-    Parameters
-    ----------
-    lag_samples : int, optional
-        Number of samples between them; 1 if neither this nor `lag_s` is given.
-    lag_s : float, optional
-        The lag in seconds, rounded to the nearest sample.
-    absolute : bool, default=False
-        Return the absolute value of the difference.
-    channels : sequence of str, optional
-        Channels to take differences of; all by default.
-    keep : bool, default=True
-        Keep the original channels; otherwise the new ones replace them.
-    suffix : str, optional
-        New channels are named ``<name>_<suffix>``; by default "difference" or
-        "absolute_difference".
-
-    Notes
-    -----
-    Causal, without latency.
+    The lag is one sample by default; `lag_s` is rounded to the nearest sample.
     """
 
     kind: ClassVar[str] = "difference"
@@ -179,12 +124,10 @@ class Difference(_Feature):
     suffix: str | None = None
 
     def __post_init__(self) -> None:
-        self._check_common()
         if self.lag_samples is not None and self.lag_s is not None:
             raise ArgumentError("lag_samples and lag_s are both given; give only one of them.")
         lag = self.lag_samples
-        _fields.set_fields(
-            self,
+        self._set_fields(
             lag_samples=None if lag is None else _fields.check_count("lag_samples", lag),
             lag_s=_fields.check_number("lag_s", self.lag_s),
             absolute=_fields.check_flag("absolute", self.absolute),
@@ -210,27 +153,11 @@ class Difference(_Feature):
 class Moving(_Feature):
     """A statistic of the window around, or up to, each sample.
 
-    Parameters
-    ----------
-    window_s : float
-        Length of the window in seconds: floor(window_s * sample_rate_hz) samples.
-    statistic : {"rms", "mean", "std", "range", "min", "max", "mean_absolute"}
-        std is the population standard deviation; range is the largest minus the smallest value.
-    channels : sequence of str, optional
-        Channels to use; all by default.
-    phase : {"causal", "zero"}
-        causal: the window ends at the sample. No latency.
-        zero: the window is centred on the sample and has an odd number of samples (one is added if
-        necessary). Latency: half the window.
-    keep : bool, default=True
-        Keep the original channels; otherwise the new ones replace them.
-    suffix : str, optional
-        New channels are named ``<name>_<suffix>``; by default the statistic's name.
-
-    Notes
-    -----
-    At the ends, a window only has the existing samples. The cost does not depend on the window's
-    length; mean and std keep full precision with an offset of 1e8.
+    The window has floor(window_s * sample_rate_hz) samples. A causal one ends at the sample; with
+    phase zero it is centred, one sample is added to an even number, and the latency is half the
+    window. At the ends it only has the existing samples. std is the population standard deviation,
+    range the largest minus the smallest value. The cost does not depend on the window's length;
+    mean and std keep full precision with an offset of 1e8.
     """
 
     kind: ClassVar[str] = "moving"
@@ -243,9 +170,7 @@ class Moving(_Feature):
     suffix: str | None = None
 
     def __post_init__(self) -> None:
-        self._check_common()
-        _fields.set_fields(
-            self,
+        self._set_fields(
             window_s=check_positive("window_s", self.window_s),
             statistic=check_choice("statistic", self.statistic, STATISTICS),
             phase=_fields.check_phase(self.phase),

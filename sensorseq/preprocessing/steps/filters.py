@@ -11,13 +11,7 @@ from scipy.signal.windows import hann, kaiser
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.steps import _fields
-from sensorseq.preprocessing.steps._columns import (
-    Columns,
-    ColumnStep,
-    Kernel,
-    derived_columns,
-    find_columns,
-)
+from sensorseq.preprocessing.steps._columns import ChannelwiseStep, Kernel
 from sensorseq.preprocessing.steps._kernels import Edge, Fir, LocalFit, MovingStatistic, Sos
 from sensorseq.recording import Channel
 
@@ -29,50 +23,31 @@ _MARGIN_DB = 7.0
 _MAX_TAPS = 10**6
 
 
-class _Filter(ColumnStep):
-    """A step that derives a channel with the same quantity from each channel it reads."""
+class _Filter(ChannelwiseStep):
+    """A step that keeps the quantity of a channel, and with `keep` the channel itself, too."""
 
     suffix: ClassVar[str]
 
-    channels: tuple[str, ...] | None
     phase: str
-    keep: bool
 
-    def _check_common(self) -> None:
-        _fields.set_fields(
-            self,
-            channels=_fields.check_optional_names("channels", self.channels),
-            phase=_fields.check_phase(self.phase),
-            keep=_fields.check_flag("keep", self.keep),
-        )
+    def _set_fields(self, **values: object) -> None:
+        super()._set_fields(phase=_fields.check_phase(self.phase), **values)
 
-    def _columns(self, channels: tuple[Channel, ...]) -> Columns:
-        picked = find_columns("channels", self.channels, channels)
-        derived = [channels[column] for column in picked]
-        if self.keep:
-            derived = [replace(old, name=f"{old.name}_{self.suffix}") for old in derived]
-        return derived_columns(channels, picked, derived, self.keep)
+    def _derived(self, channel: Channel) -> Channel:
+        return replace(channel, name=f"{channel.name}_{self.suffix}") if self.keep else channel
 
 
 @dataclass(frozen=True)
 class Detrend(_Filter):
     """Remove slow drift from channels by subtracting a straight line fitted to a moving window.
 
-    Parameters
-    ----------
-    window_s : float
-        Length in seconds over which drift is assumed to be linear. At least three samples.
-    channels : sequence of str, optional
-        Channels to filter; all by default.
-    phase : {"zero", "causal"}
-        zero: the residual of a line fitted to the window around the sample, weighted by a Hann
-        window; at the ends of the signal, the line is fitted to the existing half. Frequencies
-        above two periods per window pass within 3 %. Latency: half the window.
-        causal: the residual, at the sample, of the least-squares line through the window that ends
-        there; the window grows from the first sample on. Frequencies above ten periods per window
-        pass within 7 %. No latency.
-    keep : bool, default=False
-        Keep the original channels, and add ``<name>_detrended``.
+    Phase zero: the residual of a line fitted to the window around the sample, weighted by a Hann
+    window; at the ends of the signal, the line is fitted to the existing half. Frequencies above
+    two periods per window pass within 3 %. Latency: half the window.
+
+    Causal: the residual, at the sample, of the least-squares line through the window that ends
+    there; the window grows from the first sample on. Frequencies above ten periods per window pass
+    within 7 %. No latency.
     """
 
     kind: ClassVar[str] = "detrend"
@@ -84,8 +59,7 @@ class Detrend(_Filter):
     keep: bool = False
 
     def __post_init__(self) -> None:
-        self._check_common()
-        _fields.set_fields(self, window_s=check_positive("window_s", self.window_s))
+        self._set_fields(window_s=check_positive("window_s", self.window_s))
 
     def _kernel(self, rate: float, n_channels: int) -> Kernel:
         window = _fields.samples_of(self.window_s, rate, 3, "the residual of a line")
@@ -112,33 +86,17 @@ class Detrend(_Filter):
 
 @dataclass(frozen=True)
 class BandPass(_Filter):
-    """Keep a band of frequencies: low-pass, high-pass, or both.
+    """Keep a band of frequencies: low-pass, high-pass, or both; without an edge, it is open there.
 
-    Parameters
-    ----------
-    low_hz, high_hz : float, optional
-        Edges of the band; if one is missing, the band is open at that end.
-    channels : sequence of str, optional
-        Channels to filter; all by default.
-    phase : {"zero", "causal"}
-        zero: a symmetric Kaiser-window filter. The band passes within 0.1 dB and without delay;
-        frequencies `transition_hz` beyond it are attenuated by `attenuation_db`. Latency: half the
-        filter's length, about ``attenuation_db / (30 * transition_hz)`` seconds.
-        causal: a Butterworth filter, 3 dB down at the edges of the band, initially settled on the
-        first sample. No latency, but the result is delayed by the filter's group delay.
-    attenuation_db : float, optional
-        Only for zero phase: 40 to 140, by default 60.
-    transition_hz : float, optional
-        Only for zero phase. By default half of the lower given edge, or less if half the sample
-        rate is closer to `high_hz`.
-    order : int, optional
-        Only for causal phase: order of the underlying Butterworth low-pass, 1 to 20, by default 4
-        (24 dB per octave).
-    keep : bool, default=False
-        Keep the original channels, and add ``<name>_filtered``.
+    Phase zero: a symmetric Kaiser-window filter. The band passes within 0.1 dB and without delay;
+    frequencies `transition_hz` (by default half of the lower given edge, or less if half the sample
+    rate is closer to `high_hz`) beyond it are attenuated by `attenuation_db` (40 to 140, by default
+    60). Latency: half the filter's length, about ``attenuation_db / (30 * transition_hz)`` seconds.
 
-    Notes
-    -----
+    Causal: a Butterworth filter whose low-pass has an `order` of 1 to 20, by default 4 (24 dB per
+    octave), 3 dB down at the edges of the band, initially settled on the first sample. No latency,
+    but the result is delayed by the filter's group delay.
+
     A constant passes a low-pass unchanged and becomes exactly 0 in the others, from the first
     sample on. Beyond its ends a signal is mirrored for a low-pass, and otherwise reflected about
     its last point.
@@ -157,7 +115,7 @@ class BandPass(_Filter):
     keep: bool = False
 
     def __post_init__(self) -> None:
-        self._check_common()
+        self._set_fields()  # an unknown phase is reported first
         low = _fields.check_number("low_hz", self.low_hz)
         high = _fields.check_number("high_hz", self.high_hz)
         if low is None and high is None:
@@ -235,24 +193,13 @@ class BandPass(_Filter):
 
 @dataclass(frozen=True)
 class Notch(_Filter):
-    """Remove one frequency, such as mains hum.
+    """Remove one frequency, such as mains hum; only a band of `width_hz` around it is affected.
 
-    Parameters
-    ----------
-    frequency_hz : float
-        The frequency to remove, for example 50 or 60.
-    width_hz : float, default=4.0
-        Width of the affected band: outside it, a zero-phase filter passes within 0.1 dB, a causal
-        one within 3 dB.
-    channels : sequence of str, optional
-        Channels to filter; all by default.
-    phase : {"zero", "causal"}
-        zero: a symmetric Kaiser-window filter; the middle half of the width is attenuated by 60 dB.
-        Latency: about ``8 / width_hz`` seconds.
-        causal: a second-order recursive filter, zero at that frequency, initially settled on the
-        first sample. No latency.
-    keep : bool, default=False
-        Keep the original channels, and add ``<name>_notched``.
+    Phase zero: a symmetric Kaiser-window filter, within 0.1 dB outside the width; the middle half
+    of the width is attenuated by 60 dB. Latency: about ``8 / width_hz`` seconds.
+
+    Causal: a second-order recursive filter, zero at that frequency, within 3 dB outside the width,
+    initially settled on the first sample. No latency.
     """
 
     kind: ClassVar[str] = "notch"
@@ -265,7 +212,6 @@ class Notch(_Filter):
     keep: bool = False
 
     def __post_init__(self) -> None:
-        self._check_common()
         frequency = check_positive("frequency_hz", self.frequency_hz)
         width = check_positive("width_hz", self.width_hz)
         if width >= 2 * frequency:
@@ -273,7 +219,7 @@ class Notch(_Filter):
                 f"width_hz={width:g} reaches below 0 Hz from frequency_hz={frequency:g}; use less"
                 f" than {2 * frequency:g}."
             )
-        _fields.set_fields(self, frequency_hz=frequency, width_hz=width)
+        self._set_fields(frequency_hz=frequency, width_hz=width)
 
     def _kernel(self, rate: float, n_channels: int) -> Kernel:
         if self.frequency_hz + self.width_hz / 2 >= rate / 2:

@@ -11,7 +11,12 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.preprocessing.steps import _fields
-from sensorseq.preprocessing.steps._columns import ColumnStream, combined_columns, find_column
+from sensorseq.preprocessing.steps._columns import (
+    Columns,
+    ColumnStream,
+    combined_columns,
+    find_column,
+)
 from sensorseq.preprocessing.steps._kernels import Combination
 from sensorseq.preprocessing.steps.base import StepBase, StepStream
 from sensorseq.preprocessing.steps.units import common_unit, product_unit, quantity_of
@@ -21,7 +26,13 @@ Combine = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 class _Combined(StepBase):
-    """A step that computes one channel from several, sample by sample: causal, without latency."""
+    """A step that computes one channel from several, sample by sample: causal, without latency.
+
+    The new channel comes last, under `name`; with `keep` the others stay.
+    """
+
+    inputs: ClassVar[tuple[str, ...]]  # fields that name a channel
+    default_name: ClassVar[str]  # of the new channel, from these fields
 
     name: str | None
     keep: bool
@@ -29,39 +40,35 @@ class _Combined(StepBase):
     def __post_init__(self) -> None:
         _fields.set_fields(
             self,
-            name=_fields.check_optional_name("name", self.name),
+            name=None if self.name is None else _fields.check_name("name", self.name),
             keep=_fields.check_flag("keep", self.keep),
-            **{argument: _fields.check_name(argument, name) for argument, name in self._inputs()},
+            **{field: _fields.check_name(field, getattr(self, field)) for field in self.inputs},
         )
 
     def output_channels(
         self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
     ) -> tuple[Channel, ...]:
         """Return the channels of the result; see `Step`."""
-        picked = self._find(channels)
-        unit, _ = self._combine([channels[column] for column in picked])
-        return combined_columns(channels, picked, self._channel(unit), self.keep).channels
+        return self._columns(channels)[0].channels
 
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
         """Return a stream; see `Step`."""
         rate = check_rate("sample_rate_hz", sample_rate_hz)
-        picked = self._find(channels)
-        unit, combine = self._combine([channels[column] for column in picked])
-        columns = combined_columns(channels, picked, self._channel(unit), self.keep)
+        columns, combine = self._columns(channels)
         return ColumnStream(Combination(combine), columns, channels, rate)
 
-    def _channel(self, unit: str) -> Channel:
-        return Channel(self.name or self._default_name(), unit)
+    def _columns(self, channels: tuple[Channel, ...]) -> tuple[Columns, Combine]:
+        picked = [find_column(argument, name, channels) for argument, name in self._inputs()]
+        unit, combine = self._combine([channels[column] for column in picked])
+        channel = Channel(self.name or self._default_name(), unit)
+        return combined_columns(channels, picked, channel, self.keep), combine
 
-    def _find(self, channels: tuple[Channel, ...]) -> list[int]:
-        return [find_column(argument, name, channels) for argument, name in self._inputs()]
-
-    @abstractmethod
     def _inputs(self) -> list[tuple[str, str]]:
         """Return (argument, channel name) of each input."""
+        return [(name, getattr(self, name)) for name in self.inputs]
 
-    @abstractmethod
-    def _default_name(self) -> str: ...
+    def _default_name(self) -> str:
+        return self.default_name.format(**vars(self))
 
     @abstractmethod
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
@@ -72,29 +79,19 @@ class _Combined(StepBase):
 class Product(_Combined):
     """The product of two channels, in watts if their units give power.
 
-    Parameters
-    ----------
-    left, right : str
-        Two channels. A times V, N m times rad/s (or rpm, deg/s) and N times m/s, with any prefix
-        such as mA or kV, give W; other units are joined, as in ``"A*rad/s"``.
-    name : str, optional
-        Name of the new channel; ``<left>_times_<right>`` by default.
-    keep : bool, default=True
-        Keep the two channels; the new one comes last.
+    A times V, N m times rad/s (or rpm, deg/s) and N times m/s, with any prefix such as mA or kV,
+    give W; other units are joined, as in ``"A*rad/s"``. Its name is ``<left>_times_<right>`` by
+    default.
     """
 
     kind: ClassVar[str] = "product"
+    inputs: ClassVar[tuple[str, ...]] = ("left", "right")
+    default_name: ClassVar[str] = "{left}_times_{right}"
 
     left: str
     right: str
     name: str | None = None
     keep: bool = True
-
-    def _inputs(self) -> list[tuple[str, str]]:
-        return [("left", self.left), ("right", self.right)]
-
-    def _default_name(self) -> str:
-        return f"{self.left}_times_{self.right}"
 
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
         unit, factor = product_unit(inputs[0].unit, inputs[1].unit)
@@ -103,30 +100,19 @@ class Product(_Combined):
 
 @dataclass(frozen=True)
 class Power(_Combined):
-    """Electrical power in watts.
+    """Electrical power in watts of a current in A and a voltage in V, with any prefix.
 
-    Parameters
-    ----------
-    current, voltage : str
-        Two channels, in amperes and in volts, with any prefix such as mA or kV.
-    name : str, optional
-        Name of the new channel; ``<current>_power`` by default.
-    keep : bool, default=True
-        Keep the two channels; the new one comes last.
+    Its name is ``<current>_power`` by default.
     """
 
     kind: ClassVar[str] = "power"
+    inputs: ClassVar[tuple[str, ...]] = ("current", "voltage")
+    default_name: ClassVar[str] = "{current}_power"
 
     current: str
     voltage: str
     name: str | None = None
     keep: bool = True
-
-    def _inputs(self) -> list[tuple[str, str]]:
-        return [("current", self.current), ("voltage", self.voltage)]
-
-    def _default_name(self) -> str:
-        return f"{self.current}_power"
 
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
         for wanted, unit, channel in zip(("current", "voltage"), "AV", inputs, strict=True):
@@ -144,30 +130,19 @@ class Power(_Combined):
 
 @dataclass(frozen=True)
 class Subtract(_Combined):
-    """One channel minus another, such as left minus right.
+    """One channel minus another, such as left minus right; known units must agree.
 
-    Parameters
-    ----------
-    left, right : str
-        Two channels; their units must agree if both are known.
-    name : str, optional
-        Name of the new channel; ``<left>_minus_<right>`` by default.
-    keep : bool, default=True
-        Keep the two channels; the new one comes last.
+    Its name is ``<left>_minus_<right>`` by default.
     """
 
     kind: ClassVar[str] = "subtract"
+    inputs: ClassVar[tuple[str, ...]] = ("left", "right")
+    default_name: ClassVar[str] = "{left}_minus_{right}"
 
     left: str
     right: str
     name: str | None = None
     keep: bool = True
-
-    def _inputs(self) -> list[tuple[str, str]]:
-        return [("left", self.left), ("right", self.right)]
-
-    def _default_name(self) -> str:
-        return f"{self.left}_minus_{self.right}"
 
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
         unit = common_unit(inputs, "a difference of channels")
@@ -176,30 +151,19 @@ class Subtract(_Combined):
 
 @dataclass(frozen=True)
 class SignedBy(_Combined):
-    """A channel multiplied by the sign of another, such as current by the sign of speed.
+    """A channel multiplied by the sign of another (0 for 0), such as current by the sign of speed.
 
-    Parameters
-    ----------
-    value, by : str
-        Two channels; if `by` is 0, the result is 0.
-    name : str, optional
-        Name of the new channel; ``<value>_signed_by_<by>`` by default.
-    keep : bool, default=True
-        Keep the two channels; the new one comes last.
+    Its name is ``<value>_signed_by_<by>`` by default.
     """
 
     kind: ClassVar[str] = "signed_by"
+    inputs: ClassVar[tuple[str, ...]] = ("value", "by")
+    default_name: ClassVar[str] = "{value}_signed_by_{by}"
 
     value: str
     by: str
     name: str | None = None
     keep: bool = True
-
-    def _inputs(self) -> list[tuple[str, str]]:
-        return [("value", self.value), ("by", self.by)]
-
-    def _default_name(self) -> str:
-        return f"{self.value}_signed_by_{self.by}"
 
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
         return inputs[0].unit, lambda samples: samples[:, 0] * np.sign(samples[:, 1])
@@ -207,31 +171,21 @@ class SignedBy(_Combined):
 
 @dataclass(frozen=True)
 class Magnitude(_Combined):
-    """The length of a vector, such as the three axes of an accelerometer.
+    """The length of a vector, such as the three axes of an accelerometer; known units must agree.
 
-    Parameters
-    ----------
-    channels : sequence of str
-        Its components, one or more; their units must agree if they are known.
-    name : str, optional
-        Name of the new channel; ``<first>_<second>_..._magnitude`` by default.
-    keep : bool, default=True
-        Keep the components; the new channel comes last.
+    Its name is ``<first>_<second>_..._magnitude`` by default.
     """
 
     kind: ClassVar[str] = "magnitude"
+    inputs: ClassVar[tuple[str, ...]] = ()
 
     channels: tuple[str, ...]
     name: str | None = None
     keep: bool = True
 
     def __post_init__(self) -> None:
-        _fields.set_fields(
-            self,
-            channels=_fields.check_names("channels", self.channels),
-            name=_fields.check_optional_name("name", self.name),
-            keep=_fields.check_flag("keep", self.keep),
-        )
+        _fields.set_fields(self, channels=_fields.check_names("channels", self.channels))
+        super().__post_init__()
 
     def _inputs(self) -> list[tuple[str, str]]:
         return [("channels", name) for name in self.channels]

@@ -31,37 +31,19 @@ class SpectralFrames(StepBase):
     means over the frames and keep their names, so that the result is aligned. The bins follow,
     channel by channel, as ``<name>_<frequency>Hz``.
 
-    Parameters
-    ----------
-    frame_s : float, default=0.5
-        Length of a frame in seconds; bins are at whole multiples of ``1 / frame_s``. Rounded to the
-        nearest whole number of samples, which must be within 2 % of it, so that the names of the
-        bins are accurate.
-    hop_s : float, default=0.1
-        Seconds from frame to frame: ``1 / hop_s`` is the rate of the result. Frame k starts at
-        sample ``ceil(k * hop_s * sample_rate_hz)``, so frames do not drift.
-    channels : sequence of str, optional
-        Channels to take spectra of; all by default.
-    min_frequency_hz, max_frequency_hz : float, optional
-        Lowest and highest bin, inclusive. By default the first bin above 0 Hz and half the sample
-        rate; without `max_frequency_hz`, the names of the result depend on the rate.
-    n_bands : int, optional
-        Merge the bins into this many bands of nearly equal width. A band's amplitude is the root of
-        the sum of its bins' squares; its name has both ends, ``ax_2.0-8.0Hz``.
-    scale : {"log", "decibel", "amplitude", "power"}
-        log: natural logarithm of amplitude + floor. decibel: 20 times the decimal logarithm.
-        amplitude: in the channel's unit. power: the amplitude squared.
-    floor : float, default=1e-3
-        In the channel's unit: amplitudes well below it are not distinguished. Only for logarithms.
-    phase : {"zero", "causal"}
-        The time assigned to a frame: its centre, or its last sample. The samples are the same.
+    Bins are at whole multiples of ``1 / frame_s``, from `min_frequency_hz` (by default the first
+    above 0 Hz) to `max_frequency_hz` (half the sample rate), inclusive. A frame is rounded to whole
+    samples, which must be within 2 % of it, so that the names are accurate. Frame k starts at
+    sample ``ceil(k * hop_s * sample_rate_hz)``; its time, nominal and ``hop_s`` after the one
+    before, is its centre or, with phase causal, its last sample. A recording shorter than a frame
+    gives none.
 
-    Notes
-    -----
-    The times of frames are nominal, ``hop_s`` apart; a frame may start up to a sample later if a
-    hop is not a whole number of samples. A recording shorter than a frame gives none. At 100 Hz,
-    frames of 0.5 s with a floor of 0.0008 give ``log(|rfft| + 0.01)`` of the 50 samples minus
-    log(12.5); at half the sample rate, ``log(|rfft| / 2 + 0.01)``.
+    `n_bands` merges the bins into bands of nearly equal width: a band's amplitude is the root of
+    the sum of its bins' squares, and its name has both ends, ``ax_2.0-8.0Hz``. Scale log is the
+    natural logarithm of amplitude + `floor`, decibel 20 times the decimal one; amplitudes well
+    below `floor` (in the channel's unit) are not distinguished. At 100 Hz, frames of 0.5 s with a
+    floor of 0.0008 give ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5); at half the
+    sample rate, ``log(|rfft| / 2 + 0.01)``.
     """
 
     kind: ClassVar[str] = "spectral"
@@ -83,7 +65,9 @@ class SpectralFrames(StepBase):
             self,
             frame_s=check_positive("frame_s", self.frame_s),
             hop_s=check_positive("hop_s", self.hop_s),
-            channels=_fields.check_optional_names("channels", self.channels),
+            channels=(
+                None if self.channels is None else _fields.check_names("channels", self.channels)
+            ),
             min_frequency_hz=low,
             max_frequency_hz=high,
             n_bands=None if self.n_bands is None else _fields.check_count("n_bands", self.n_bands),

@@ -73,13 +73,7 @@ def product_unit(left: str, right: str) -> tuple[str, float]:
 
 
 def common_unit(channels: list[Channel], what: str) -> str:
-    """Return the common unit of the channels that have one.
-
-    Raises
-    ------
-    ArgumentError
-        If two of them have different units.
-    """
+    """Return the common unit of the channels that have one."""
     known = [channel for channel in channels if channel.unit]
     for channel in known[1:]:
         if channel.unit != known[0].unit:

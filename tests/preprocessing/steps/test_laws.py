@@ -337,7 +337,7 @@ def test_the_error_of_a_chain_says_which_step_it_comes_from():
     chain = StepChain((Difference(), Moving(0.001)))
     with pytest.raises(ArgumentError, match="less than a sample at 50 Hz") as caught:
         chain.stream(CHANNELS, RATE)
-    assert caught.value.__notes__ == ["in step 2, moving"]
+    assert caught.value.__notes__ == ["in steps[1] (moving)"]
     with pytest.raises(ArgumentError) as caught:
         chain.apply(recording_of(noise(9)))
     assert caught.value.__notes__[-1] == "for recording 'run'"
