@@ -1,6 +1,7 @@
 """checkpoint, checkpoint_every and resume of the estimators."""
 
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -37,6 +38,9 @@ class CopyIn:
 
     def on_epoch_end(self, module, history):
         if len(history) == self.epoch:
+            deadline_s = time.monotonic() + 60
+            while not self.source.exists() and time.monotonic() < deadline_s:
+                time.sleep(0.001)  # the thread that writes it may be an epoch or two behind
             shutil.copy(self.source, self.target)
 
 

@@ -127,7 +127,9 @@ def _cut_initial_descent(run: Run) -> list[Statement]:
     recorded = np.flatnonzero(run.columns[name].recorded)
     n_left = len(series) - n_dropped
     run.add("initial_descent", n_dropped, "epochs")
-    run.add("epochs_judged", n_left, "epochs", limits.MIN_EPOCHS, "needed to measure a noise")
+    run.add(
+        "epochs_judged", n_left, "epochs", float(limits.MIN_EPOCHS), "needed to measure a noise"
+    )
     if n_left < limits.MIN_EPOCHS:
         return [say("too_short", n_epochs=len(series), n_left=n_left, least=limits.MIN_EPOCHS)]
     run.first = int(recorded[n_dropped])
