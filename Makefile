@@ -10,11 +10,6 @@ ifeq ($(origin CXX),default)
 CXX := c++
 endif
 export CXX
-# Waiting threads sleep. By default they spin, and where other work shares the cores, a fit of
-# seconds takes minutes.
-export OMP_WAIT_POLICY ?= PASSIVE
-# in a benchmark it would slow the others more than us
-SPINNING := env -u OMP_WAIT_POLICY
 # tests start many processes; without stored bytecode each would compile every file again
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -64,12 +59,12 @@ format: build ## rewrite the formatting
 	@$(BIN)/clang-format -i $(CXX_FILES)
 
 bench: $(PEERS)/.built ## the benchmarks, each as a ratio with its spread
-	@$(SPINNING) $(PEERS)/bin/python benchmarks/bench_cpu.py
-	@$(SPINNING) KERAS_BACKEND=torch $(PEERS)/bin/python benchmarks/bench_fit.py
-	@$(SPINNING) $(PEERS)/bin/python benchmarks/bench_preprocessing.py
-	@$(SPINNING) $(PEERS)/bin/python benchmarks/bench_features.py
-	@$(SPINNING) $(PEERS)/bin/python benchmarks/bench_estimator.py
-	@$(SPINNING) $(PEERS)/bin/python benchmarks/bench_recording.py
+	@$(PEERS)/bin/python benchmarks/bench_cpu.py
+	@KERAS_BACKEND=torch $(PEERS)/bin/python benchmarks/bench_fit.py
+	@$(PEERS)/bin/python benchmarks/bench_preprocessing.py
+	@$(PEERS)/bin/python benchmarks/bench_features.py
+	@$(PEERS)/bin/python benchmarks/bench_estimator.py
+	@$(PEERS)/bin/python benchmarks/bench_recording.py
 	@$(PEERS)/bin/python benchmarks/readme_table.py
 
 # mkdocs reads one folder: links to what it shows, so that links between pages are as in the tree

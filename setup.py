@@ -51,10 +51,10 @@ OPS = CppExtension(
     find("*.cpp", of_signal=False),
     depends=find("*.h", of_signal=False),
     include_dirs=[str(ROOT / "csrc")],
-    extra_compile_args={"cxx": COMPILE_OPS},
+    extra_compile_args={"cxx": [*COMPILE_OPS, "-pthread"]},
     # libtorch.so by name, though no symbol is taken from it at link time: under a CUDA torch it is
     # what brings the weak symbols of the CUDA shim into reach.
-    extra_link_args=["-Wl,--no-as-needed", "-ltorch"],
+    extra_link_args=["-pthread", "-Wl,--no-as-needed", "-ltorch"],
     py_limited_api=True,
 )
 

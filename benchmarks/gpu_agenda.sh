@@ -25,7 +25,7 @@ LOG=
 STAGE_S=585
 STAGE_END=0
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
-export OMP_WAIT_POLICY=PASSIVE KINETO_LOG_LEVEL=5
+export KINETO_LOG_LEVEL=5
 
 # step SECONDS NAME COMMAND...: what it says goes to the log and its last lines to the screen. No
 # step outlives its stage.

@@ -4,16 +4,15 @@
 #include <atomic>
 #include <cstdlib>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <string>
 #include <tuple>
-#include <vector>
 
 #include "bindings_train.h"
 #include "block_pool.h"
 #include "cpu/dispatch.h"
 #include "lstm_linear_loss.h"
+#include "thread_pool.h"
 #include "train_epoch.h"
 
 namespace sensorseq {
@@ -60,12 +59,10 @@ void* Workspace(size_t bytes) {
   return block.get();
 }
 
-// Tasks go to whichever thread is free: rows of unequal length make unequal slots.
+// On as many threads as torch would use now. They are not torch's own: those spin for milliseconds
+// after each parallel region, and they do not survive a fork.
 void RunParallel(void*, int64_t n_tasks, Parallel::Task task, void* context) {
-  std::atomic<int64_t> next{0};
-  torch::stable::parallel_for(0, n_tasks, 1, [&](int64_t, int64_t) {
-    for (int64_t i; (i = next.fetch_add(1)) < n_tasks;) task(context, i);
-  });
+  ThreadPool::Instance().Run(torch::stable::get_num_threads(), n_tasks, task, context);
 }
 
 Parallel ParallelFor(const LstmShape& s) {
@@ -425,7 +422,7 @@ bool CpuBfloat16() {
   return has;
 }
 
-// Runs chains of multiply-adds, `repeats` turns in each of `n_tasks` tasks on torch's threads.
+// Runs chains of multiply-adds, `repeats` turns in each of `n_tasks` tasks that run in parallel.
 int64_t MultiplyAddFlops(int64_t repeats, int64_t n_tasks) {
   Status status;
   const Kernels* kernels = ActiveKernels(&status);
@@ -434,13 +431,17 @@ int64_t MultiplyAddFlops(int64_t repeats, int64_t n_tasks) {
     Fail("sensorseq: repeats is " + std::to_string(repeats) + " and n_tasks " +
          std::to_string(n_tasks) + "; expected 0 or more and 1 or more.");
   }
-  std::vector<int64_t> flops(static_cast<size_t>(n_tasks));
-  torch::stable::parallel_for(0, n_tasks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      flops[static_cast<size_t>(i)] = kernels->multiply_add_flops(repeats);
-    }
-  });
-  return std::accumulate(flops.begin(), flops.end(), int64_t{0});
+  struct Work {
+    const Kernels* kernels;
+    int64_t repeats;
+    std::atomic<int64_t> flops;
+  } work{kernels, repeats, {0}};
+  const auto task = [](void* context, int64_t) {
+    Work& work = *static_cast<Work*>(context);
+    work.flops += work.kernels->multiply_add_flops(work.repeats);
+  };
+  RunParallel(nullptr, n_tasks, task, &work);
+  return work.flops;
 }
 
 }  // namespace

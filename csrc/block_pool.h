@@ -8,15 +8,14 @@
 #include <mutex>
 #include <vector>
 
+#include "per_process.h"
+
 namespace sensorseq {
 
 class BlockPool {
  public:
-  // Kept for all threads; never destroyed, because a tensor may outlive every static object.
-  static BlockPool& Instance() {
-    static BlockPool* pool = new BlockPool;
-    return *pool;
-  }
+  // For all threads. A block may be given back in a forked child, which has a pool of its own.
+  static BlockPool& Instance() { return PerProcess<BlockPool>::Get(); }
 
   // A block of that many bytes or up to twice as many, aligned to 64; null when there is no memory.
   void* Take(size_t bytes) {

@@ -690,13 +690,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 2: the command line or the configuration is invalid. 3: the data cannot be used.
     4: the installation or the machine lacks something. 10: a requested check failed.
     """
-    # Read when torch is loaded, which comes later. Threads that spin while they wait make a fit of
-    # seconds take minutes on cores that other work shares; sleeping costs little on idle ones. In a
-    # measurement it would slow torch more than sensorseq.
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if "bench" not in arguments:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.exit(run(arguments))
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:

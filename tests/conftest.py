@@ -16,8 +16,6 @@ except ImportError:  # a bare machine with a GPU has none, and tests/gpu needs n
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# waiting threads sleep instead of spinning: machines that run tests are seldom idle
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # How many inputs a test of drawn inputs gets: `dev` while one works, `ci` before a change lands,
 # `fuzz` to look for new failures. The first two draw the same inputs each time.

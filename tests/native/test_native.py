@@ -17,6 +17,7 @@ PROGRAMS = (
     "test_bits",
     "test_lstm_linear_loss",
     "test_train_epoch",
+    "test_thread_pool",
     "test_signal_resample",
 )
 SIGNAL_PROGRAMS = (
@@ -109,6 +110,11 @@ def test_the_loss_and_its_gradients_agree_with_a_double_reference(checked):
 @pytest.mark.native
 def test_the_epoch_engine_goes_down_the_slope_of_its_loss_and_touches_nothing_else(checked):
     run(checked / "test_train_epoch")
+
+
+@pytest.mark.native
+def test_the_thread_pool_runs_every_task_once_and_survives_a_fork(checked):
+    run(checked / "test_thread_pool")
 
 
 @pytest.mark.native

@@ -1,0 +1,124 @@
+"""Two threads against one, on a quiet machine and next to a busy loop on every core.
+
+A training step of 32 windows of 100 timesteps and 6 channels with 64 units, natively and by autograd.
+Each side is a process of its own, and they take turns, so that drift affects all of them equally.
+Times are medians; a ratio is the median of the rounds' ratios, with its 10 % and 90 % quantiles.
+
+`--other FILE` adds the operators of another build, a file named `_ops*.so`, on two threads. Those of
+commit 1d553e1 and before ran on torch's OpenMP threads, which spin while they wait.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from common.waiting import refuse_sleeping_threads
+
+KINDS = ("training, train_epoch", "training, autograd")
+SHAPE = (32, 100, 6, 64)
+THREADS = 2
+PAUSE_S = 0.02  # in which the waiting threads of the last process stop spinning
+AIM_S = 0.05  # of one timing
+
+
+def serve(library: str, threads: int) -> None:
+    """Answer lines of stdin, `KIND STEPS`, with the time and the processor time of so many steps."""
+    import torch
+
+    load = torch.ops.load_library
+    torch.ops.load_library = lambda _: load(library)  # before sensorseq loads its own
+    torch.set_num_threads(threads)
+    from sensorseq.benchmark import Shape, make_case
+
+    steps = [make_case(kind, Shape(*SHAPE)).ours for kind in KINDS]
+    for line in sys.stdin:
+        kind, n_steps = map(int, line.split())
+        begin, cpu = time.perf_counter(), time.process_time()
+        steps[kind](n_steps)
+        print(time.perf_counter() - begin, time.process_time() - cpu, flush=True)
+
+
+class Side:
+    """A process with its number of threads and its operators."""
+
+    def __init__(self, stack: ExitStack, library: Path, threads: int) -> None:
+        command = [sys.executable, __file__, "--serve", str(library), str(threads)]
+        self.process = stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        stack.callback(self.process.kill)
+
+    def take(self, kind: int, n_steps: int) -> tuple[float, float]:
+        """Return seconds and processor seconds of a step."""
+        print(kind, n_steps, file=self.process.stdin, flush=True)
+        seconds, cpu = map(float, self.process.stdout.readline().split())
+        return seconds / n_steps, cpu / n_steps
+
+
+def alternate(sides: list[Side], kind: int, rounds: int) -> np.ndarray:
+    """Time all sides in turns: (rounds, sides, 2)."""
+    for side in sides:
+        side.take(kind, 5)
+    n_steps = max(1, round(AIM_S / min(side.take(kind, 10)[0] for side in sides)))
+    found = np.empty((rounds, len(sides), 2))
+    for i in range(rounds):
+        for j in range(len(sides))[:: 1 if i % 2 else -1]:
+            time.sleep(PAUSE_S)
+            found[i, j] = sides[j].take(kind, n_steps)
+    return found
+
+
+def busy_loops(stack: ExitStack) -> None:
+    """Keep every core busy."""
+    for core in os.sched_getaffinity(0):
+        loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+        stack.callback(loop.kill)
+        os.sched_setaffinity(loop.pid, {core})
+
+
+def ratio(rounds: np.ndarray) -> str:
+    """Format a median with its quantiles."""
+    low, middle, high = np.quantile(rounds, (0.1, 0.5, 0.9))
+    return f"{middle:5.2f} [{low:.2f}, {high:.2f}]"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--other", type=Path, metavar="FILE", help="operators of another build")
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve[0], int(options.serve[1]))
+        return
+    refuse_sleeping_threads()
+    package = Path(__file__).resolve().parents[1] / "sensorseq"
+    ours = next(package.glob("_ops*.so"))
+    with ExitStack() as stack:
+        sides = {"one thread": Side(stack, ours, 1), "two threads": Side(stack, ours, THREADS)}
+        if options.other is not None:
+            sides["the other, two threads"] = Side(stack, options.other, THREADS)
+        for where in ("quiet", "next to busy loops"):
+            if where != "quiet":
+                busy_loops(stack)
+            for kind, what in enumerate(KINDS):
+                found = alternate(list(sides.values()), kind, options.rounds)
+                print(f"{what}, {where}")
+                for (name, _), times in zip(sides.items(), found.swapaxes(0, 1), strict=True):
+                    wall, cpu = 1e3 * np.median(times, axis=0)
+                    print(f"  {name:24} {wall:7.3f} ms, processor {cpu:7.3f} ms", end="")
+                    print("  of one thread's time", ratio(times[:, 0] / found[:, 0, 0]))
+                if options.other is not None:
+                    print(
+                        "  two threads, of the other's time", ratio(found[:, 1, 0] / found[:, 2, 0])
+                    )
+
+
+if __name__ == "__main__":
+    main()

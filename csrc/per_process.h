@@ -1,0 +1,32 @@
+// One object for the whole process, made when first used and never destroyed, because what uses it
+// may outlive every static object. A forked child makes one of its own: there the parent's threads
+// are gone, and they may have held the object's locks.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+
+namespace sensorseq {
+
+template <typename T>
+class PerProcess {
+ public:
+  static T& Get() {
+    (void)kIsRegistered;
+    T* found = object.load(std::memory_order_acquire);
+    if (found != nullptr) return *found;
+    T* made = new T;
+    if (object.compare_exchange_strong(found, made)) return *made;
+    delete made;  // another thread was first
+    return *found;
+  }
+
+ private:
+  static void Forget() { object.store(nullptr); }
+
+  static inline std::atomic<T*> object{nullptr};
+  static inline const bool kIsRegistered = pthread_atfork(nullptr, nullptr, &Forget) == 0;
+};
+
+}  // namespace sensorseq

@@ -1,0 +1,171 @@
+#include "thread_pool.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <system_error>
+#include <thread>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace sensorseq {
+namespace {
+
+// Some ten microseconds lie between two parallel regions of a training step, and waking up takes as
+// long or longer. See benchmarks/bench_threads.py.
+constexpr std::chrono::microseconds kSpin{50};
+
+thread_local bool is_in_task = false;
+
+void Relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+// Waits for ready() until the time for spinning is over; returns whether it came.
+template <typename F>
+bool Spin(F ready) {
+  const auto end = std::chrono::steady_clock::now() + kSpin;
+  do {
+    for (int turn = 0; turn < 16; ++turn) {
+      if (ready()) return true;
+      Relax();
+    }
+  } while (std::chrono::steady_clock::now() < end);
+  return ready();
+}
+
+}  // namespace
+
+// One call of Run: it lies on the stack of the thread that called.
+struct ThreadPool::Job {
+  const Parallel::Task task;
+  void* const context;
+  const int64_t n_tasks;
+  std::atomic<int64_t> next{0};
+  std::atomic<bool> has_thrown{false};
+  std::exception_ptr thrown = nullptr;  // read once all threads have left the job
+
+  void TakeTasks() noexcept {
+    const bool was_in_task = is_in_task;
+    is_in_task = true;
+    try {
+      for (int64_t i; (i = next.fetch_add(1)) < n_tasks;) task(context, i);
+    } catch (...) {
+      next = n_tasks;
+      if (!has_thrown.exchange(true)) thrown = std::current_exception();
+    }
+    is_in_task = was_in_task;
+  }
+};
+
+// A thread and the job it has: none, one offered, or one it has taken. Only the thread that leases
+// the worker offers, and only it waits for the worker; so at most one of the two is ever asleep.
+class ThreadPool::Worker {
+ public:
+  Worker* next = nullptr;  // in a list of the pool or of a lease
+
+  void Start() { std::thread(&Worker::Work, this).detach(); }
+
+  void Offer(Job* job) { Change(job); }
+
+  // Afterwards the worker no longer has the job: a worker that is late never gets it.
+  void Finish(Job* job) {
+    Job* offered = job;
+    if (job_.compare_exchange_strong(offered, nullptr)) return;
+    const auto is_done = [&] { return job_ == nullptr; };
+    if (Spin(is_done)) return;
+    while (!is_done()) Sleep(is_done);
+  }
+
+ private:
+  [[noreturn]] void Work() {
+    const auto is_offered = [&] { return job_ != nullptr; };
+    for (;;) {
+      if (!Spin(is_offered)) Sleep(is_offered);
+      // Gone if the caller has finished before this thread woke up; then its next job is near.
+      Job* job = job_;
+      if (job == nullptr || !job_.compare_exchange_strong(job, &kTaken)) continue;
+      job->TakeTasks();
+      Change(nullptr);
+    }
+  }
+
+  // Until the next change, unless ready() holds.
+  template <typename F>
+  void Sleep(F ready) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    ++n_asleep_;  // before ready() is read, as Change writes the job before it reads this
+    if (!ready()) changed_.wait(lock);
+    --n_asleep_;
+  }
+
+  void Change(Job* to) {
+    job_ = to;
+    if (n_asleep_ == 0) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    changed_.notify_one();
+  }
+
+  static Job kTaken;
+
+  // Where one thread waits and another writes: on lines that no other worker has.
+  alignas(64) std::atomic<Job*> job_{nullptr};
+  std::atomic<int32_t> n_asleep_{0};  // 2 while one falls asleep and the other is not yet awake
+  std::mutex mutex_;
+  std::condition_variable changed_;
+};
+
+ThreadPool::Job ThreadPool::Worker::kTaken{nullptr, nullptr, 0};
+
+// Takes up to n free workers, starting those there are too few of. Returns a list.
+ThreadPool::Worker* ThreadPool::Lease(int64_t n) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  while (n_workers_ < n) {
+    try {
+      auto worker = std::make_unique<Worker>();
+      worker->Start();
+      worker->next = free_;
+      free_ = worker.release();
+      ++n_workers_;
+    } catch (const std::exception&) {
+      break;  // no more threads or no memory: the work is done without
+    }
+  }
+  Worker* const first = free_;
+  Worker** end = &free_;
+  for (int64_t i = 0; i < n && *end != nullptr; ++i) end = &(*end)->next;
+  Worker* const rest = *end;
+  *end = nullptr;
+  free_ = rest;
+  return first == rest ? nullptr : first;
+}
+
+void ThreadPool::GiveBack(Worker* first) {
+  Worker* last = first;
+  while (last->next != nullptr) last = last->next;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  last->next = free_;
+  free_ = first;
+}
+
+void ThreadPool::Run(int64_t n_threads, int64_t n_tasks, Parallel::Task task, void* context) {
+  const int64_t n_others = is_in_task ? 0 : std::min(n_threads, n_tasks) - 1;
+  Worker* const leased = n_others < 1 ? nullptr : Lease(n_others);
+  Job job{task, context, n_tasks};
+  for (Worker* worker = leased; worker != nullptr; worker = worker->next) worker->Offer(&job);
+  job.TakeTasks();
+  for (Worker* worker = leased; worker != nullptr; worker = worker->next) worker->Finish(&job);
+  if (leased != nullptr) GiveBack(leased);
+  if (job.thrown != nullptr) std::rethrow_exception(job.thrown);
+}
+
+}  // namespace sensorseq

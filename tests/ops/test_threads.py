@@ -1,0 +1,200 @@
+"""Threads of the native core: the same bits however many, for several callers, and after a fork."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from sensorseq.nn import LSTMLinear
+from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
+
+N_WINDOWS = 40  # seven tiles: enough tasks for all threads here
+TIMEOUT_S = 120
+
+
+@pytest.fixture(autouse=True)
+def _same_number_afterwards():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def work():
+    """A function without chance in it: what the operators and the epoch engine return."""
+    return make_work()
+
+
+def make_work():
+    torch.manual_seed(0)
+    network, module = Network(3, 16, 4), LSTMLinear(3, 16, 4)
+    weights = 0.1 * torch.randn(2, network.n_parameters)
+    x, y = torch.randn(N_WINDOWS, 20, 3), torch.arange(N_WINDOWS) % 4
+
+    def work():
+        trainer = EpochTrainer(network, weights[:1], x, y, make_hyper(1), optimizer="adam")
+        rows = torch.arange(N_WINDOWS).repeat(2)
+        trainer.run(rows, torch.tensor([0, N_WINDOWS, 2 * N_WINDOWS]), 0.01)
+        gradients = torch.autograd.grad(module.loss(x, y), list(module.parameters()))
+        with torch.no_grad():
+            found = [trainer.parameters, module(x), *gradients]
+            return torch.cat([part.reshape(-1) for part in found])
+
+    return work
+
+
+def one_thread(work):
+    torch.set_num_threads(1)
+    return work()
+
+
+def test_the_number_of_threads_may_change_between_calls_and_changes_no_bit(work):
+    expected = one_thread(work)
+    for n_threads in (2, 4, 1, 3, 8, 1, 2):
+        torch.set_num_threads(n_threads)
+        assert torch.equal(work(), expected)
+
+
+def n_native_threads():
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads in /proc")
+def test_as_many_threads_are_started_as_torch_says():
+    program = """
+import torch
+from test_threads import make_work, n_native_threads, one_thread
+work = make_work()
+one_thread(work)
+before = n_native_threads()
+one_thread(work)
+assert n_native_threads() == before
+for n_threads in (2, 4, 3):
+    torch.set_num_threads(n_threads)
+    for _ in range(3):
+        work()
+    print(n_native_threads() - before)
+"""
+    assert run(program).split() == ["1", "3", "3"]
+
+
+def test_callers_at_once_all_finish_with_the_same_bits(work):
+    expected = one_thread(work)
+    found = []
+
+    def call():
+        torch.set_num_threads(3)
+        found.extend(work() for _ in range(20))
+
+    callers = [threading.Thread(target=call, daemon=True) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(TIMEOUT_S)
+        assert not caller.is_alive()
+    assert len(found) == 80
+    assert all(torch.equal(one, expected) for one in found)
+
+
+def test_an_error_in_a_call_leaves_the_threads_usable(work):
+    expected = one_thread(work)
+    torch.set_num_threads(3)
+    module, x = LSTMLinear(3, 16, 4), torch.randn(N_WINDOWS, 20, 3)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="class_index"):
+            module.loss(x, torch.full((N_WINDOWS,), 4))
+        assert torch.equal(work(), expected)
+
+
+def run(program):
+    """Return what a Python program prints; it must end by itself, with exit code 0."""
+    folders = [str(Path(__file__).parent), *(folder for folder in sys.path if folder)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.long
+def test_a_forked_child_and_its_own_child_work_on_threads_of_their_own():
+    program = """
+import os, signal, torch
+from test_threads import make_work, n_native_threads, one_thread
+work = make_work()
+expected = one_thread(work)
+torch.set_num_threads(2)
+assert torch.equal(work(), expected)
+
+def check(depth):
+    signal.alarm(30)  # ends a child that hangs
+    for _ in range(5):
+        assert torch.equal(work(), expected)
+    assert n_native_threads() == 2
+    fork(depth - 1)
+
+def fork(depth):
+    if depth == 0:
+        return
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            check(depth)
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0, depth
+
+for _ in range(5):
+    fork(2)
+assert torch.equal(work(), expected)
+"""
+    run(program)
+
+
+@pytest.mark.long
+def test_a_fit_in_a_forked_worker_has_the_bits_of_one_in_its_parent():
+    program = """
+import multiprocessing, numpy as np, torch
+from sensorseq import SensorLSTMClassifier
+torch.set_num_threads(2)
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((120, 30, 3)).astype("f4"), np.arange(120) % 3
+
+def fit(_):
+    model = SensorLSTMClassifier(hidden_size=16, max_epochs=3, batch_size=32, random_state=0)
+    return model.fit(X, y).predict_proba(X)
+
+expected = fit(0)
+# as in workers of torch's DataLoader: torch's own threads do not survive a fork
+one_thread = dict(initializer=torch.set_num_threads, initargs=(1,))
+with multiprocessing.get_context("fork").Pool(2, **one_thread) as pool:
+    for found in pool.map_async(fit, range(3)).get(90):
+        assert np.array_equal(found, expected)
+"""
+    run(program)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("before_the_end", ["", "time.sleep(0.1)"], ids=["spin", "sleep"])
+def test_the_interpreter_ends_while_threads_wait(before_the_end):
+    program = f"""
+import time, torch
+from test_threads import make_work
+work = make_work()
+torch.set_num_threads(4)
+work()
+{before_the_end}
+"""
+    run(program)
