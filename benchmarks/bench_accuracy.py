@@ -27,6 +27,7 @@ from accuracy.methods import METHODS, WITHOUT_SEED, AbsentError, Runner
 from accuracy.rows import Key, WorkFile, missing, scores
 from accuracy.table import format_table, incomplete, summarise
 from common.results_file import RESULTS, commit, write_results
+from common.waiting import refuse_sleeping_threads
 
 from sensorseq.benchmark import environment
 from sensorseq.errors import EnvironmentProblemError
@@ -228,6 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.table:
         write_table(options, work)
         return 0
+    refuse_sleeping_threads()
     try:
         chosen_tasks(options.sets, develop=options.develop)
     except ValueError as error:

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import torch
 from common.results_file import RESULTS, commit, write_results
+from common.waiting import refuse_sleeping_threads
 from cuda.kernels import MODES, measure, measure_framework
 from cuda.models_side_by_side import models_side_by_side
 
@@ -170,6 +171,7 @@ def main():
     parser.add_argument("--limit", type=int, help="only the first cases")
     parser.add_argument("--dry-run", action="store_true", help="tiny shapes on the CPU")
     options = parser.parse_args()
+    refuse_sleeping_threads()
     options.started, options.at_least_s = time.perf_counter(), 15e-3
     options.commit = commit()
     device = torch.device("cpu")

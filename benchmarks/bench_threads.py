@@ -1,11 +1,11 @@
 """Two threads against one, on a quiet machine and next to a busy loop on every core.
 
-A training step of 32 windows of 100 timesteps and 6 channels with 64 units, natively and by autograd.
-Each side is a process of its own, and they take turns, so that drift affects all of them equally.
+A training step of 32 windows of 100 timesteps and 6 channels with 64 units, natively and by
+autograd. Each side is a process of its own, and they take turns, so that drift affects all equally.
 Times are medians; a ratio is the median of the rounds' ratios, with its 10 % and 90 % quantiles.
 
-`--other FILE` adds the operators of another build, a file named `_ops*.so`, on two threads. Those of
-commit 1d553e1 and before ran on torch's OpenMP threads, which spin while they wait.
+`--other FILE` adds the operators of another build, a file named `_ops*.so`, on two threads. Those
+of commit 1d553e1 and before ran on torch's OpenMP threads, which spin while they wait.
 """
 
 import argparse
@@ -27,7 +27,7 @@ AIM_S = 0.05  # of one timing
 
 
 def serve(library: str, threads: int) -> None:
-    """Answer lines of stdin, `KIND STEPS`, with the time and the processor time of so many steps."""
+    """Answer lines of stdin, `KIND STEPS`, with time and processor time of so many steps."""
     import torch
 
     load = torch.ops.load_library
@@ -103,21 +103,20 @@ def main() -> None:
     with ExitStack() as stack:
         sides = {"one thread": Side(stack, ours, 1), "two threads": Side(stack, ours, THREADS)}
         if options.other is not None:
-            sides["the other, two threads"] = Side(stack, options.other, THREADS)
+            sides["other, two threads"] = Side(stack, options.other, THREADS)
         for where in ("quiet", "next to busy loops"):
             if where != "quiet":
                 busy_loops(stack)
             for kind, what in enumerate(KINDS):
                 found = alternate(list(sides.values()), kind, options.rounds)
                 print(f"{what}, {where}")
-                for (name, _), times in zip(sides.items(), found.swapaxes(0, 1), strict=True):
-                    wall, cpu = 1e3 * np.median(times, axis=0)
-                    print(f"  {name:24} {wall:7.3f} ms, processor {cpu:7.3f} ms", end="")
-                    print("  of one thread's time", ratio(times[:, 0] / found[:, 0, 0]))
-                if options.other is not None:
-                    print(
-                        "  two threads, of the other's time", ratio(found[:, 1, 0] / found[:, 2, 0])
-                    )
+                for j, name in enumerate(sides):
+                    wall, cpu = 1e3 * np.median(found[:, j], axis=0)
+                    print(f"  {name:22} {wall:7.3f} ms, processor {cpu:7.3f} ms", end="")
+                    for i, other in enumerate(sides):
+                        if i != j:
+                            print(f", of {other}", ratio(found[:, j, 0] / found[:, i, 0]), end="")
+                    print(flush=True)
 
 
 if __name__ == "__main__":

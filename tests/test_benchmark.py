@@ -153,7 +153,9 @@ def test_a_part_of_the_benchmark_runs_and_leaves_the_results_alone(name):
 
 
 @pytest.mark.benchmarks
-@pytest.mark.parametrize("name", ["cpu", "fit", "features", "estimator", "recording"])
+@pytest.mark.parametrize(
+    "name", ["accuracy", "cpu", "cuda", "estimator", "features", "fit", "recording", "threads"]
+)
 def test_a_benchmark_refuses_threads_that_sleep_while_they_wait(name):
     done = subprocess.run(
         [sys.executable, ROOT / "benchmarks" / f"bench_{name}.py"],

@@ -1,6 +1,4 @@
 // The thread pool: every task once, whatever is thrown, nested, called at the same time or forked.
-#include "thread_pool.h"
-
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +8,7 @@
 #include <vector>
 
 #include "harness.h"
+#include "thread_pool.h"
 
 using namespace sensorseq;
 using harness::Check;
