@@ -28,17 +28,13 @@ class Sum(_Combined):
     """The sum of two channels."""
 
     kind: ClassVar[str] = "sum"
+    inputs: ClassVar[tuple[str, ...]] = ("left", "right")
+    default_name: ClassVar[str] = "{left}_plus_{right}"
 
     left: str
     right: str
     name: str | None = None
     keep: bool = True
-
-    def _inputs(self) -> list[tuple[str, str]]:
-        return [("left", self.left), ("right", self.right)]
-
-    def _default_name(self) -> str:
-        return f"{self.left}_plus_{self.right}"
 
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
         return common_unit(inputs, "a sum"), lambda samples: samples.sum(axis=1)
@@ -61,7 +57,7 @@ class Sum(_Combined):
         "training/config.py": [
             ("    weight_decay: float = 0.0\n", "    head_gain: float = 1.0\n"),
             (
-                '        check_real("weight_decay", self.weight_decay, 0.0)\n',
+                '        check_integer("patience", self.patience, 1)\n',
                 '        check_real("head_gain", self.head_gain, 0.0)\n',
             ),
         ],
@@ -72,8 +68,6 @@ class Sum(_Combined):
             """    Entry(
         "window_overlap",
         "data",
-        "",
-        "windows overlap too much",
         "n_steps loss_gap",
         ({"max_timesteps": 50}, {"batch_size": Usual()}),
         "Cut windows with a longer hop.",
