@@ -21,7 +21,6 @@ from sensorseq.doctor.trial import (
 )
 from sensorseq.doctor.windows import CheckedWindows, read_checked_windows, take_in_runs
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.preprocessing.augment import Augmentation
 from sensorseq.training.augment import check_augment
 from sensorseq.training.config import CLASSIFICATION, SCORES
 
@@ -80,7 +79,10 @@ def check_training(
             f"estimator is a {type(estimator).__name__}; give a SensorLSTMClassifier or a"
             " SensorLSTMRegressor. For a pipeline, give its last step and the transformed windows."
         )
-    _refuse_what_fit_refuses(estimator, X, y, groups, lengths)
+    own = {name: getattr(estimator, name) for name in ("early_stopping", "monitor")}
+    with warnings.catch_warnings():  # refuse what fit refuses
+        warnings.simplefilter("ignore")  # the checks say more of it
+        make_twin(estimator, own)._prepare_fit(X, y, groups=groups, lengths=lengths)
     windows = read_checked_windows(X, y, groups, lengths, estimator._task)
     part = take_in_runs(windows, _MOST_WINDOWS).held()
     small = part.head(_MOST_TIMESTEPS)
@@ -101,13 +103,6 @@ def check_training(
     wanted = list(checks) if only is None else [check_choice("only", n, checks) for n in only]
     results = [CheckResult(name, **vars(make())) for name, make in checks.items() if name in wanted]
     return Diagnosis(tuple(results), (*notes, *_what_was_left_out(windows, small)))
-
-
-def _refuse_what_fit_refuses(estimator: Any, X: Any, y: Any, groups: Any, lengths: Any) -> None:
-    own = {name: getattr(estimator, name) for name in ("early_stopping", "monitor")}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the checks say more of it
-        make_twin(estimator, own)._prepare_fit(X, y, groups=groups, lengths=lengths)
 
 
 def _lighten(estimator: Any, n_channels: int) -> tuple[Any, tuple[str, ...]]:
@@ -137,17 +132,19 @@ def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> Out
     """Check that the validation loss repeats when nothing is learned."""
     few = _batch_of(windows, 2 * _BATCH)
     same = (few.X, few.y, few.lengths)
+    how = check_augment(estimator.augment)
     arguments: dict[str, Any] = {
         "learning_rate": _NO_STEP,
         "max_epochs": 3,
         "windows_per_epoch": None,
-        "augment": _with_indices(check_augment(estimator.augment), windows),
+        # for windows whose channels have no names
+        "augment": None if how is None else how.with_indices(few.X.shape[2], few.channels),
     }
     if estimator.head_norm == "batch":  # whose statistics only the autograd engine can hold
         arguments["engine"] = "autograd"
     trial = run_trial(estimator, same, same, arguments, seed=seed, prepare=_hold_running_statistics)
     losses = trial.history["val_loss"].tolist()
-    figures = {"val_loss": losses}
+    figures, in_words = {"val_loss": losses}, ", ".join(f"{loss:.6g}" for loss in losses)
     if len(losses) == 3 and len(set(losses)) == 1:
         return Outcome(
             PASSED,
@@ -157,17 +154,12 @@ def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> Out
         )
     return Outcome(
         FAILED,
-        f"With a learning rate of 0 the validation loss is {_join(losses)} in successive epochs;"
+        f"With a learning rate of 0 the validation loss is {in_words} in successive epochs;"
         " it should not change. The evaluation itself is random, or not finite.",
         "Look for dropout or noise that is still on in evaluation, and for a custom loss that"
         " draws random numbers.",
         figures,
     )
-
-
-def _with_indices(how: Augmentation | None, windows: CheckedWindows) -> Augmentation | None:
-    """Return the augmentation for windows whose channels have no names."""
-    return None if how is None else how.with_indices(windows.X.shape[2], windows.channels)
 
 
 def _hold_running_statistics(module: nn.Module) -> None:
@@ -258,7 +250,3 @@ def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> 
         "If fit learns slowly, raise learning_rate." if slow else "",
         figures,
     )
-
-
-def _join(values: list[float]) -> str:
-    return ", ".join(f"{value:.6g}" for value in values)

@@ -45,6 +45,7 @@ from sensorseq.estimator.whole_data import (
     plan_whole_data,
 )
 from sensorseq.fluctuation.causes.rank import causes_of
+from sensorseq.fluctuation.race.arm import LabPart
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics.statements import say
 from sensorseq.history import History
@@ -113,18 +114,15 @@ class _FitArguments(NamedTuple):
 class PreparedFit:
     """A fit that is checked, split, scaled and ready to train.
 
-    There is one job per member of an ensemble; the report and its `facts` are on the first.
-    `train_rows` and `validation_rows` are places among the windows given to `fit`; None for windows
-    given apart. `whole` says what follows on all windows, or why nothing does; None keeps what an
-    earlier fit learned.
+    There is one job per member of an ensemble; the report and its `facts` are on the first. The
+    data of `train` and `validation` may also be streamed. `whole` says what follows on all windows,
+    or why nothing does; None keeps what an earlier fit learned.
     """
 
     jobs: list[TrainingJob]
     facts: dict[str, Any]
-    train_groups: NDArray[Any] | None
-    train_rows: NDArray[np.int64] | None
-    validation_groups: NDArray[Any] | None
-    validation_rows: NDArray[np.int64] | None
+    train: LabPart
+    validation: LabPart | None
     entropy: int
     whole: WholeData | FeatureChoice | None = None
 
@@ -279,26 +277,16 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
 
     def _check_windows(self, prepared: PreparedFit) -> tuple[Finding, ...]:
         """Check a classifier's windows as it sees them, unless they stay in their file."""
-        if self._task != CLASSIFICATION or not isinstance(prepared.first.train, TrainingData):
+        if self._task != CLASSIFICATION or not isinstance(prepared.train.data, TrainingData):
             return ()
-        names = {
+        names: dict[str, Any] = {
             "channels": None if self.preparation_ is None else self.preparation_["channels"],
             "classes": [str(label) for label in self.classes_],
         }
         parts = [
-            CheckedPart(
-                data.X.cpu().numpy(),
-                None if data.lengths is None else data.lengths.cpu().numpy(),
-                data.target.cpu().numpy(),
-                groups,
-                rows,
-                **names,
-            )
-            for data, groups, rows in (
-                (prepared.first.train, prepared.train_groups, prepared.train_rows),
-                (prepared.first.validation, prepared.validation_groups, prepared.validation_rows),
-            )
-            if isinstance(data, TrainingData)
+            CheckedPart(*part.as_windows(), **names)
+            for part in (prepared.train, prepared.validation)
+            if part is not None and isinstance(part.data, TrainingData)
         ]
         return tuple(check_windows(*parts))
 
@@ -403,20 +391,22 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
             self._make_module(n_channels, weights, member).to(device)
             for member, (weights, _) in enumerate(seeds.members)
         ]
-        windows = self._training_data(train, training=True)
-        of_validation = None
+        windows: Any = self._training_data(train, training=True)
+        held_out = None
         if validation is not None:
-            of_validation = self._training_data(validation, training=False)
+            of_validation: Any = self._training_data(validation, training=False)
+            held_out = LabPart(of_validation, validation.groups, validation.rows)
         config = self._resolved(config, modules[0], windows)
         findings = (*findings, *self._check_shares(train, validation))
+        own_callbacks = check_callbacks(self.callbacks)
         jobs = [
             TrainingJob(
                 module,
                 windows,
-                of_validation,
+                None if held_out is None else held_out.data,
                 config,
                 training,
-                callbacks=check_callbacks(self.callbacks) if member else self._make_callbacks(),
+                callbacks=own_callbacks if member else (*self._progress(), *own_callbacks),
                 engine=self.engine,
                 refresh=self._renewal(train, windows, training),
                 checkpoint=self._open_checkpoint(member) if member else arguments.checkpoint,
@@ -432,10 +422,8 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         return PreparedFit(
             jobs,
             {**self._facts_of(train, validation), "data_facts": findings},
-            train.groups,
-            train.rows,
-            None if validation is None else validation.groups,
-            None if validation is None else validation.rows,
+            LabPart(windows, train.groups, train.rows),
+            held_out,
             seeds.entropy,
         )
 
@@ -484,9 +472,9 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         self._other_histories = [other.history for other in results[1:]]
         findings = (*prepared.facts["data_facts"], *self._check_windows(prepared))
         self._report_facts = {**prepared.facts, "data_facts": findings}
-        record, groups = result.record, prepared.validation_groups
-        if record is not None and groups is not None:
-            record.val_groups = np.unique(groups, return_inverse=True)[1][record.val_rows]
+        record, held_out = result.record, prepared.validation
+        if record is not None and held_out is not None and held_out.groups is not None:
+            record.val_groups = np.unique(held_out.groups, return_inverse=True)[1][record.val_rows]
         self._make_report(record)
         if any(of_member.best_epoch == 0 for of_member in results):
             self.__dict__.pop("module_", None)
@@ -787,9 +775,6 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
                 )
             return continue_network(self.modules_[member], parameters)
         return make_network(parameters, n_channels, self._n_outputs, seed)
-
-    def _make_callbacks(self) -> tuple[Any, ...]:
-        return (*self._progress(), *check_callbacks(self.callbacks))
 
     def _progress(self, title: str = "") -> tuple[Any, ...]:
         """Return what shows the progress of a training, if anything does."""

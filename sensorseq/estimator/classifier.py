@@ -655,16 +655,16 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             assert logits is not None
             assert rows is not None
             class_index = whole.seen.class_index[rows]
-            groups = prepared.validation_groups
+            groups = None if prepared.validation is None else prepared.validation.groups
             if whole.part is not None:
                 groups = None if whole.part.groups is None else whole.part.groups[rows]
             elif groups is not None:
                 groups = groups[rows - whole.n_train]
         else:
-            data = prepared.first.validation
-            assert data is not None  # _check_parts
+            assert prepared.validation is not None  # _check_parts
+            data, groups = prepared.validation.data, prepared.validation.groups
             logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
-            class_index, groups = data.target.cpu().numpy(), prepared.validation_groups
+            class_index = data.target.cpu().numpy()
         self.temperature_ = fit_temperature(logits, class_index)
         spread = probability_spread(logits, class_index, self.temperature_, groups)
         if spread > NOTABLE_SPREAD:

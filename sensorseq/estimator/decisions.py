@@ -117,7 +117,9 @@ class DecisionMixin:
         n_windows = len(probability)
         class_index = read_known_labels(y, n_windows, "y", "X", self.classes_)
         named = check_groups(groups, n_windows, "groups")
-        group_index = np.arange(n_windows) if named is None else _number(named)
+        group_index = np.arange(n_windows)
+        if named is not None:
+            group_index = np.unique(named, return_inverse=True)[1]
         highest, is_right = probability.max(axis=1), probability.argmax(axis=1) == class_index
         chosen = choose_threshold(
             highest, is_right, group_index, error_rate=error_rate, confidence=confidence
@@ -226,7 +228,3 @@ def _decide(
         len(probability),
         tuple(mean.tolist()),
     )
-
-
-def _number(names: NDArray[Any]) -> NDArray[np.int64]:
-    return np.unique(names, return_inverse=True)[1]

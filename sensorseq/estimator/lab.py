@@ -102,7 +102,10 @@ class FitOrigin:
 
         Raises an ArgumentError if it cannot be run again, or the data are not those of the fit.
         """
-        estimator = self._bare()
+        own = self.estimator.get_params(deep=False)
+        plain = {name: value for name, value in _PLAIN.items() if name in own}
+        estimator = copied(self.estimator).set_params(**plain)
+        estimator._replayed = self.entropy
         if estimator._task != CLASSIFICATION:
             raise ArgumentError("probe re-runs fits of classifiers; this is a regression.")
         if callable(estimator.loss):
@@ -133,13 +136,6 @@ class FitOrigin:
         """Return a report as it is read: the same, for arguments are an estimator's words."""
         return report
 
-    def _bare(self) -> Any:
-        own = self.estimator.get_params(deep=False)
-        plain = {name: value for name, value in _PLAIN.items() if name in own}
-        estimator = copied(self.estimator).set_params(**plain)
-        estimator._replayed = self.entropy
-        return estimator
-
 
 class FitLab(Lab):
     """Re-runs of one fit: see `sensorseq.fluctuation.race.arm.Lab`.
@@ -156,15 +152,13 @@ class FitLab(Lab):
         prepared: "PreparedFit",
         data: tuple[Any, Any, Mapping[str, Any]],
     ) -> None:
-        train, validation = prepared.first.train, prepared.first.validation
-        if not isinstance(train, TrainingData):
+        train, shown = prepared.train, prepared.validation
+        if not isinstance(train.data, TrainingData):
             raise ArgumentError("probe cannot re-run a fit on windows that are streamed.")
-        shown = None
-        if isinstance(validation, TrainingData):
-            shown = LabPart(validation, prepared.validation_groups, prepared.validation_rows)
-        parts = LabPart(train, prepared.train_groups, prepared.train_rows), shown
+        if shown is not None and not isinstance(shown.data, TrainingData):
+            shown = None
         classes = [str(label) for label in estimator.classes_]
-        super().__init__(record, origin.module, origin.kept_epoch, parts, classes)
+        super().__init__(record, origin.module, origin.kept_epoch, (train, shown), classes)
         self.origin = origin
         self._estimator, self._prepared, self._data = estimator, prepared, data
         self.out_of_fold = origin.out_of_fold
@@ -174,7 +168,7 @@ class FitLab(Lab):
         if self.arguments.get("features", "auto") is None:
             self.changeable |= {"features"}
         if origin.is_whole:  # a later fit may have kept the scaling of the first
-            self._check_data(train, validation)
+            self._check_data(train.data, prepared.first.validation)
         if not record.is_in_nats:
             scale = self._nats_per_unit({})
             self.record = replace(

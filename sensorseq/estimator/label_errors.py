@@ -111,7 +111,11 @@ def find_label_errors(
     (np.int64(7), np.str_('fast'), np.str_('slow'))
     """
     _check_counts(n_seeds, n_folds)
-    _check_classifier(clf)
+    if isinstance(clf, type) or not is_classifier(clf) or not hasattr(clf, "predict_proba"):
+        raise ArgumentError(
+            f"clf={clf!r} must be a SensorLSTMClassifier, a SensorBlendClassifier or another"
+            " scikit-learn classifier with predict_proba."
+        )
     given = _read(X, y, groups, lengths)
     _check_groups(given, n_folds)
     entropy = draw_entropy(random_state)
@@ -174,14 +178,6 @@ def _check_counts(n_seeds: Any, n_folds: Any) -> None:
             continue
         if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
             raise ArgumentError(f"{name}={value!r} must be an integer of at least {least}.")
-
-
-def _check_classifier(clf: Any) -> None:
-    if isinstance(clf, type) or not is_classifier(clf) or not hasattr(clf, "predict_proba"):
-        raise ArgumentError(
-            f"clf={clf!r} must be a SensorLSTMClassifier, a SensorBlendClassifier or another"
-            " scikit-learn classifier with predict_proba."
-        )
 
 
 def _check_groups(given: _Given, n_folds: int | None) -> None:

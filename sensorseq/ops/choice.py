@@ -114,13 +114,7 @@ def training_gap(
 
 def training_gap_here(device: torch.device, dtype: torch.dtype, **of_training: Any) -> str | None:
     """Return the same for this machine, with torch's current settings."""
-    return training_gap(
-        dtype,
-        capability=_capability(device.index),
-        is_built=_is_built(),
-        allows_tf32=allows_tf32(),
-        **of_training,
-    )
+    return training_gap(dtype, **of_training, **_settings(device))
 
 
 def _gap_of_cuda(
@@ -143,14 +137,16 @@ def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Cho
     dtype = computing_dtype(device.type, dtype)
     if device.type != "cuda":
         return choose(device.type, dtype, **of_call)
-    return choose(
-        "cuda",
-        dtype,
-        capability=_capability(device.index),
-        is_built=_is_built(),
-        allows_tf32=allows_tf32(),
-        **of_call,
-    )
+    return choose("cuda", dtype, **of_call, **_settings(device))
+
+
+def _settings(gpu: torch.device) -> dict[str, Any]:
+    """Return the arguments of `choose` and `training_gap` that no call determines."""
+    return {
+        "capability": _capability(gpu.index),
+        "is_built": _is_built(),
+        "allows_tf32": allows_tf32(),
+    }
 
 
 def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:

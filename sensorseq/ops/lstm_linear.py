@@ -189,7 +189,8 @@ def _compute(
     refuse_forward_mode(arguments)
     save_state, dtype = _needs_state(arguments), None
     if choice.is_in_cuda:
-        dtype, low_precision = _result_dtype(arguments[0]), choice.precision == "fp16"
+        x, low_precision = arguments[0], choice.precision == "fp16"
+        dtype = torch.float32 if torch.is_autocast_enabled(x.device.type) else x.dtype
         arguments = _for_cuda(arguments, is_projected=choice.is_projected)
     first, h_n, c_n, *_ = by_kernel(*arguments, *options, save_state, low_precision)
     return _in_dtype(dtype, first, h_n, c_n)
@@ -250,11 +251,6 @@ def _in_framework(
     arguments = [a.to(dtype) if a is not None and a.is_floating_point() else a for a in arguments]
     with torch.autocast(x.device.type, enabled=False):
         return _in_dtype(torch.float32, *function(*arguments, *options))
-
-
-def _result_dtype(x: Tensor) -> torch.dtype:
-    """Return the dtype of the results for `x` on a GPU, whatever the kernel computes in."""
-    return torch.float32 if torch.is_autocast_enabled(x.device.type) else x.dtype
 
 
 def _for_cuda(arguments: list[Any], *, is_projected: bool) -> list[Any]:
