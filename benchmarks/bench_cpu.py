@@ -5,7 +5,7 @@ the sides are timed in turns in one process. What each row compares:
 
 - inference: a forward pass under no_grad.
 - training: torch's side is forward, cross entropy and backward, without an optimizer step. Ours is
-  that through autograd; with the loss inside the operator, `loss()`, where this version has it; or
+  that through autograd; with the loss inside the operator, `loss()`; or
   a step of the native epoch engine, `train_epoch`, which is what `fit` takes. That one computes
   more than torch's side: it gathers the batch and makes a pass of sgd over the parameters.
 - varlen: the same training with lengths drawn evenly from 1 to T. torch gets a packed sequence

@@ -26,13 +26,8 @@ from sensorseq.ops import _extension
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
 
 N_CLASSES = 8
-# LSTMLinear.loss computes cross entropy inside the operator; it is timed if it exists
-KINDS = (
-    "inference",
-    "training, autograd",
-    *(["training, loss()"] if hasattr(LSTMLinear, "loss") else []),
-    "training, train_epoch",
-)
+# LSTMLinear.loss computes cross entropy inside the operator
+KINDS = ("inference", "training, autograd", "training, loss()", "training, train_epoch")
 _PEAK_TURNS = 20_000  # about a millisecond
 _SGEMM_SIZE = 512
 _TOLERANCE = 1e-3  # relative to the largest value; float32 over 1000 timesteps stays well below
@@ -96,8 +91,8 @@ def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case
         _check_close(problem.our_logits(), problem.their_logits(), "logits", shape)
     if kind == "inference":
         return Case(
-            _repeated(problem.their_logits, grad=False),
-            _repeated(problem.our_logits, grad=False),
+            repeated(problem.their_logits, grad=False),
+            repeated(problem.our_logits, grad=False),
             flops,
         )
     theirs = problem.theirs("training")
@@ -105,9 +100,9 @@ def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case
         found, ours = _epoch_gradient(problem), _epoch_steps(problem)
     else:
         step = problem.fused_step() if kind == "training, loss()" else problem.ours("training")
-        found, ours = _gradient(step), _repeated(step)
+        found, ours = _gradient(step), repeated(step)
     _check_close(found, _gradient(theirs), "gradients", shape)
-    return Case(_repeated(theirs), ours, 3 * flops)
+    return Case(repeated(theirs), ours, 3 * flops)
 
 
 @dataclass(frozen=True)
@@ -262,11 +257,20 @@ def _gradient(step: Call) -> Tensor:
     return torch.cat([gradient.reshape(-1) for gradient in step()[1:]])
 
 
-def _repeated(call: Callable[[], Any], *, grad: bool = True) -> Side:
+def synchronize(device: torch.device) -> None:
+    """Wait for a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def repeated(call: Callable[[], Any], device: torch.device = _CPU, *, grad: bool = True) -> Side:
+    """Return a function that queues the calls and waits for the last."""
+
     def repeat(n: int) -> None:
         with torch.set_grad_enabled(grad):
             for _ in range(n):
                 call()
+        synchronize(device)
 
     return repeat
 
@@ -343,7 +347,7 @@ def measure(case: Case, *, rounds: int = 21) -> dict[str, float]:
         case.theirs,
         case.ours,
         lambda n: multiply_add(n * _PEAK_TURNS, threads),
-        _repeated(lambda: torch.mm(factor, factor, out=product), grad=False),
+        repeated(lambda: torch.mm(factor, factor, out=product), grad=False),
         rounds=rounds,
     )
     row = summarize(theirs, ours)

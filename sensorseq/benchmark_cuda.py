@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 from sensorseq import benchmark
-from sensorseq.benchmark import Call, Precision, Problem, Shape, alternate, summarize
+from sensorseq.benchmark import (
+    Call,
+    Precision,
+    Problem,
+    Shape,
+    alternate,
+    repeated,
+    summarize,
+    synchronize,
+)
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.ops.choice import choose_here
 
@@ -114,23 +123,6 @@ def compare(problem: Problem, kind: str) -> dict[str, Any]:
             " this with the output of `sensorseq info`."
         )
     return {"theirs_error": theirs, "ours_error": ours}
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for a GPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def repeated(call: Callable[[], Any], device: torch.device) -> Callable[[int], None]:
-    """Return a function that queues the calls and waits for the last."""
-
-    def repeat(n: int) -> None:
-        for _ in range(n):
-            call()
-        synchronize(device)
-
-    return repeat
 
 
 def captured(call: Call, device: torch.device) -> Call:
@@ -242,19 +234,13 @@ def _driver_version() -> str | None:
     return said.strip().split("\n")[0] or None
 
 
-def run_short(
-    *,
-    device: torch.device | None = None,
-    rounds: int = 9,
-    progress: Callable[[int, int], Any] | None = None,
-) -> dict[str, Any]:
-    """Measure a few shapes against cuDNN in about half a minute; by default on the current GPU.
+def run_short(*, progress: Callable[[int, int], Any] | None = None) -> dict[str, Any]:
+    """Measure a few shapes against cuDNN on the current GPU in about half a minute.
 
     `progress` is called with the number of finished comparisons and the total.
     """
-    if device is None:
-        check_gpu()
-        device = torch.device("cuda", torch.cuda.current_device())
+    check_gpu()
+    device = torch.device("cuda", torch.cuda.current_device())
     wanted = [
         (kind, precision, shape)
         for kind in KINDS[:3]
@@ -263,8 +249,7 @@ def run_short(
     ]
     rows: list[dict[str, Any]] = []
     for done, (kind, precision, shape) in enumerate(wanted):
-        modes = ("eager", "graph")
-        rows += measure(kind, shape, precision, device, modes=modes, rounds=rounds, budget_s=0.5)
+        rows += measure(kind, shape, precision, device, budget_s=0.5)
         if progress is not None:
             progress(done + 1, len(wanted))
     return {"environment": environment(), "rows": rows}

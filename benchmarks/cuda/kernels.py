@@ -10,7 +10,7 @@ import numpy as np
 from torch.profiler import ProfilerActivity, profile
 
 from sensorseq import benchmark_cuda
-from sensorseq.benchmark_cuda import repeated
+from sensorseq.benchmark import Problem, repeated, synchronize
 from sensorseq.errors import EnvironmentProblemError
 
 MODES = (*benchmark_cuda.MODES, "kernels")
@@ -24,7 +24,7 @@ def busy_time(call, device):
     """
     on_gpu = device.type == "cuda"
     activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
-    benchmark_cuda.synchronize(device)
+    synchronize(device)
     with profile(activities=[activity]) as profiler:
         repeated(call, device)(_PROFILED_STEPS)
     wanted = device.type.upper()
@@ -72,7 +72,7 @@ def measure_framework(shape, precision, device, rounds=3):
     chosen = benchmark_cuda.PRECISIONS[precision]
     row = {"what": "torch alone", "precision": precision, "shape": list(shape)}
     with benchmark_cuda.allowing_tf32(chosen.allows_tf32):
-        problem = benchmark_cuda.Problem(shape, chosen, device)
+        problem = Problem(shape, chosen, device)
         row["seed"] = problem.seed
         for kind in ("inference", "training"):
             call = problem.theirs(kind)

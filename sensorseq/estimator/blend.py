@@ -202,10 +202,9 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         network = SensorLSTMClassifier() if self.network is None else self.network
         if not isinstance(network, SensorLSTMClassifier):
             raise ArgumentError(f"network={network!r} is not a SensorLSTMClassifier.")
-        given = list(MEMBERS) if isinstance(self.estimators, str) else self.estimators
-        if (isinstance(self.estimators, str) and self.estimators != "auto") or not isinstance(
-            given, list | tuple
-        ):
+        is_auto = isinstance(self.estimators, str) and self.estimators == "auto"
+        given = list(MEMBERS) if is_auto else self.estimators
+        if not isinstance(given, list | tuple):
             raise ArgumentError(f"estimators={self.estimators!r} is not 'auto' or a list.")
         features: list[Any] = []
         for member in given:
