@@ -47,8 +47,10 @@ def lstm_linear_loss(
 ) -> list[Tensor | None]:
     """Compute the gradients of the reference's loss by each of `tensors`, to be differentiated."""
     # views: one tensor given for two arguments has a gradient for each
-    inputs = [None if t is None else t.view_as(t) for t in tensors]
-    mean_loss, _ = reference.lstm_linear_loss(*inputs, *options)  # type: ignore[arg-type]
+    inputs: list[Any] = [None if t is None else t.view_as(t) for t in tensors]
+    (x, lengths, class_index, weight, *others), (pooling, *of_loss) = inputs, options
+    logits, _, _ = reference.lstm_linear(x, lengths, *others, pooling)  # type: ignore[call-arg]
+    mean_loss = reference.mean_loss(logits, class_index, weight, *of_loss)
     wanted = [t for t in inputs if t is not None and t.requires_grad]
     found = iter(
         torch.autograd.grad(mean_loss, wanted, grad_loss, create_graph=True, allow_unused=True)

@@ -173,31 +173,6 @@ def window_losses(
     return -(target * distance**FOCAL_GAMMA * log_p).sum(dim=-1)
 
 
-def lstm_linear_loss(
-    x: Tensor,
-    lengths: Tensor | None,
-    class_index: Tensor,
-    sample_weight: Tensor | None,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias: Tensor,
-    weight_out: Tensor,
-    bias_out: Tensor,
-    h_0: Tensor | None = None,
-    c_0: Tensor | None = None,
-    recurrent_mask: Tensor | None = None,
-    pooling: str = "last",
-    loss: str = "cross_entropy",
-    label_smoothing: float = 0.0,
-) -> tuple[Tensor, Tensor]:
-    """Run `lstm_linear` and compute the mean loss; see `sensorseq.ops.lstm_linear_loss`."""
-    logits, _, _ = lstm_linear(
-        *(x, lengths, weight_ih, weight_hh, bias, weight_out, bias_out),
-        *(h_0, c_0, recurrent_mask, pooling),
-    )
-    return mean_loss(logits, class_index, sample_weight, loss, label_smoothing), logits
-
-
 def mean_loss(
     logits: Tensor,
     class_index: Tensor,
