@@ -112,7 +112,10 @@ class Scaler:
 
         Steps at and beyond `lengths` become 0. The result is float32 for float32, else float64.
         """
-        return self._scaled(X, lengths, inverse=False)
+        windows, steps = self._check(X, lengths)
+        scaled = np.empty(windows.shape, windows.dtype)
+        self._scale(windows, steps, scaled, inverse=False)
+        return scaled.reshape(np.shape(X))
 
     def transform_to_float32(
         self, X: ArrayLike, lengths: ArrayLike | None = None
@@ -136,7 +139,10 @@ class Scaler:
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.floating]:
         """Undo `transform`; ``"quantile"`` cannot restore values outside the training range."""
-        return self._scaled(X, lengths, inverse=True)
+        windows, steps = self._check(X, lengths)
+        scaled = np.empty(windows.shape, windows.dtype)
+        self._scale(windows, steps, scaled, inverse=True)
+        return scaled.reshape(np.shape(X))
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
         """Return the fields as numeric arrays (`kind` as UTF-8 bytes)."""
@@ -172,14 +178,6 @@ class Scaler:
         ):
             raise SignalError("the stored statistics of a scaler are inconsistent.")
         return cls(None if kind == "none" else kind, center, scale, quantiles, constant)
-
-    def _scaled(
-        self, X: ArrayLike, lengths: ArrayLike | None, *, inverse: bool
-    ) -> NDArray[np.floating]:
-        windows, steps = self._check(X, lengths)
-        scaled = np.empty(windows.shape, windows.dtype)
-        self._scale(windows, steps, scaled, inverse=inverse)
-        return scaled.reshape(np.shape(X))
 
     def _check(
         self, X: ArrayLike, lengths: ArrayLike | None
