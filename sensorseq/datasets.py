@@ -68,7 +68,7 @@ def load_surfaces() -> list[Recording]:
             file = path / row["path"]
             recording = read_csv(
                 file,
-                recording_id=_recording_id(row["label"], file.name.removesuffix(".csv.gz")),
+                recording_id=f"{row['label']}_{file.name.removesuffix('.csv.gz')}",
                 group=row["group"],
                 label=row["label"],
                 units={"current_a": TRACE_UNITS["current_a"]},
@@ -168,11 +168,11 @@ def _plan(surfaces: Iterable[str], seed: int, n_robots: int, n_recordings: int) 
     ]
     return [
         _Planned(
-            _recording_id(surface, name := f"{robot.name}_{number:02d}"),
+            f"{surface}_{robot.name}_{number:02d}",
             surface,
             robot,
             [seed, surface_number, robot_number, number],
-            name,
+            f"{robot.name}_{number:02d}",
         )
         for surface_number, surface in enumerate(surfaces)
         for robot_number, robot in enumerate(robots)
@@ -201,10 +201,6 @@ def _write(
         manifest = "\n".join(lines) + "\n"
         (root / "manifest.csv").write_text(manifest, encoding="utf-8", newline="\n")
     return written
-
-
-def _recording_id(surface: str, name: str) -> str:
-    return f"{surface}_{name}"
 
 
 def _compressed_csv(recording: Recording) -> bytes:

@@ -443,7 +443,11 @@ class _FilePreparation:
             except _SPOILT as error:
                 if not self.skip:
                     raise
-                failed[index] = _without_root(str(error), self.sources[index])
+                source, message = self.sources[index], str(error)
+                # so that equal data gives equal files
+                for path, relative in zip(source.paths, source.relative_paths, strict=True):
+                    message = message.replace(str(path), relative)
+                failed[index] = message
             except BrokenProcessPool as error:
                 raise EnvironmentProblemError(
                     "a process that was reading recordings was killed, perhaps because memory ran"
@@ -800,13 +804,6 @@ def _check_groups(
                 + ("" if label is None else f", leave the class out with exclude={label!r}")
                 + ", or set a part's share in `split` to 0."
             )
-
-
-def _without_root(message: str, source: RecordingSource) -> str:
-    """Replace full paths by relative ones, so that equal data gives equal files."""
-    for path, relative in zip(source.paths, source.relative_paths, strict=True):
-        message = message.replace(str(path), relative)
-    return message
 
 
 def _files_of(facts: _Facts) -> str:

@@ -60,11 +60,12 @@ class WindowSet:
                 f"X has shape {X.shape}; expected (n_windows, n_timesteps, n_channels)."
             )
         n_windows, n_timesteps, n_channels = X.shape
-        lengths = (
-            np.full(n_windows, n_timesteps, np.int64)
-            if self.lengths is None
-            else _as_int64(self.lengths)
-        )
+        lengths: NDArray[Any] = np.full(n_windows, n_timesteps)
+        if self.lengths is not None:
+            lengths = np.asarray(self.lengths)
+            if lengths.dtype.kind not in "iu" and lengths.size:
+                raise WindowError(f"lengths has dtype {lengths.dtype}; it must hold integers.")
+        lengths = lengths.astype(np.int64)
         object.__setattr__(self, "X", X)
         object.__setattr__(self, "lengths", lengths)
         if self.groups is None:
@@ -207,13 +208,6 @@ def _as_float32(X: ArrayLike) -> NDArray[np.float32]:
         at = tuple(int(i) for i in np.argwhere(overflown)[0])
         raise WindowError(f"X{list(at)} is {given[at]!r}, outside the range of float32.")
     return array
-
-
-def _as_int64(lengths: ArrayLike) -> NDArray[np.int64]:
-    given = np.asarray(lengths)
-    if given.dtype.kind not in "iu" and given.size:
-        raise WindowError(f"lengths has dtype {given.dtype}; it must hold integers.")
-    return given.astype(np.int64)
 
 
 _PER_WINDOW = ("y", "groups", "recording_id", "start_s", "split")

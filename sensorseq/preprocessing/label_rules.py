@@ -40,7 +40,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenLabels:
     """The labels that a rule gives to windows: positions in the classes, -1 for none; and why none.
 
     `best_share` (n_classes,) is the largest share of a window's samples that each class has.
@@ -80,17 +80,20 @@ def choose_labels(
     classes: list[Any],
     label_rule: str,
     min_purity: float,
-) -> Choice:
+) -> ChosenLabels:
     """Return the label of each window by the rule ``"majority"``, ``"centre"`` or ``"last"``.
 
     `starts` and `lengths` (n_windows,) are the first sample and the number of valid samples.
     """
-    codes = _sample_codes(piece, sample_rate_hz, classes)
+    whole = _NO_LABEL if piece.label is None else classes.index(piece.label)
+    codes = np.full(piece.n_samples, whole, np.int64)  # of each sample
+    for span, first, stop in _spans_in_samples(piece, sample_rate_hz):
+        codes[first:stop] = classes.index(span.label)
     chosen = np.full(len(starts), _NO_LABEL, np.int64)
     reasons = np.full(len(starts), None, object)
     best_share = np.zeros(len(classes))
     if not len(starts):
-        return Choice(chosen, reasons, best_share)
+        return ChosenLabels(chosen, reasons, best_share)
     largest, second = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
     majority = chosen.copy()
     for code in range(len(classes)):  # one at a time: counts of all samples by class would be large
@@ -114,7 +117,7 @@ def choose_labels(
         chosen = codes[at]
         where = "middle" if label_rule == "centre" else "last"
         reasons[chosen == _NO_LABEL] = f"no label at the {where} sample"
-    return Choice(chosen, reasons, best_share)
+    return ChosenLabels(chosen, reasons, best_share)
 
 
 def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[str, Any, float]]:
@@ -146,14 +149,6 @@ def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[Lab
     edges_s = np.reshape([[span.start_s, span.end_s] for span in near], (-1, 2))
     at = np.searchsorted(t, edges_s - early_s)
     return [(span, int(first), int(stop)) for span, (first, stop) in zip(near, at, strict=True)]
-
-
-def _sample_codes(piece: Recording, sample_rate_hz: float, classes: list[Any]) -> NDArray[np.int64]:
-    whole = _NO_LABEL if piece.label is None else classes.index(piece.label)
-    codes = np.full(piece.n_samples, whole, np.int64)
-    for span, first, stop in _spans_in_samples(piece, sample_rate_hz):
-        codes[first:stop] = classes.index(span.label)
-    return codes
 
 
 Fate = Mapping[str, Any]

@@ -211,7 +211,9 @@ class PreparePipeline:
             part.
         """
         given = self._select(recordings)
-        rate, source = self._choose_rate(given)
+        rate, source = float(self.options.sample_rate_hz or 0), "given"
+        if not rate:
+            rate, source = common_rate(map(sample_rate_of, given))
         self.use_derived(given[0].channels, channel_rates(given[0]), rate)
         pieces_of = [self.cut.pieces(recording, rate) for recording in given]
         pieces = [piece for parts in pieces_of for piece in parts]
@@ -282,11 +284,6 @@ class PreparePipeline:
                 " unique id."
             )
         return [self.cut.select(recording) for recording in given]
-
-    def _choose_rate(self, given: list[Recording]) -> tuple[float, str]:
-        if self.options.sample_rate_hz is not None:
-            return float(self.options.sample_rate_hz), "given"
-        return common_rate(map(sample_rate_of, given))
 
 
 @dataclass(frozen=True, eq=False)

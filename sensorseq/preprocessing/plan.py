@@ -105,7 +105,8 @@ class CutPlan:
         )
         if not pieces:
             channels = StepChain(self.steps).output_channels(recording.channels, sample_rate_hz)
-            return [_emptied(recording, channels)]
+            none, never = np.empty((0, len(channels))), np.empty(0)
+            return [replace(recording, values=none, timestamps_s=never, channels=channels)]
         rate = sample_rate_hz
         for index, step in enumerate(self.steps):
             where = f"in steps[{index}] ({step.kind}) of recording {recording.recording_id!r}"
@@ -196,15 +197,6 @@ def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str,
     facts["n_pieces"] = len(filled)
     facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
     return facts
-
-
-def _emptied(recording: Recording, channels: tuple[Channel, ...]) -> Recording:
-    return replace(
-        recording,
-        values=np.empty((0, len(channels)), np.float64),
-        timestamps_s=np.empty(0),
-        channels=channels,
-    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,18 +97,6 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
     return t
 
 
-def check_stamps_increase(timestamps_s: NDArray[np.float64]) -> None:
-    """Raise unless each stamp is above the one before."""
-    wrong = np.flatnonzero(np.diff(timestamps_s) <= 0)
-    if wrong.size:
-        row = int(wrong[0]) + 1
-        raise SignalError(
-            f"{wrong.size} timestamp(s) repeat or go back, the first at sample {row}"
-            f" ({timestamps_s[row - 1]:.9g} s, then {timestamps_s[row]:.9g} s); timestamps must be"
-            " strictly increasing. Use `repair_stamps` to sort and merge them."
-        )
-
-
 def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.floating]:
     """Return the mean of the valid samples from each start to the next; NaN if there are none."""
     there = ~np.isnan(x)
@@ -201,7 +189,14 @@ def regrid_pieces(
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    check_stamps_increase(t)
+    wrong = np.flatnonzero(np.diff(t) <= 0)
+    if wrong.size:
+        row = int(wrong[0]) + 1
+        raise SignalError(
+            f"{wrong.size} timestamp(s) repeat or go back, the first at sample {row}"
+            f" ({t[row - 1]:.9g} s, then {t[row]:.9g} s); timestamps must be strictly increasing."
+            " Use `repair_stamps` to sort and merge them."
+        )
     if np.isinf(x).any():
         raise SignalError("values contain infinity; mark missing samples as NaN.")
     if not len(x):
@@ -240,14 +235,9 @@ class _ChannelRuns:
             )
         breaks = np.flatnonzero(distance > max_gap_s * (1 + 1e-9))
         self.period_s = period
-        self._edges = np.concatenate([[0], breaks + 1, [len(self.valid)]])
-        self.starts = self.valid[self._edges[:-1]]
-        self.ends = self.valid[self._edges[1:] - 1]
-
-    def run_with(self, sample: int) -> NDArray[np.int64]:
-        """Return the valid samples of the run that covers `sample`."""
-        run = int(np.searchsorted(self.starts, sample, side="right")) - 1
-        return self.valid[self._edges[run] : self._edges[run + 1]]
+        self.edges = np.concatenate([[0], breaks + 1, [len(self.valid)]])
+        self.starts = self.valid[self.edges[:-1]]
+        self.ends = self.valid[self.edges[1:] - 1]
 
     def holes(
         self, t: NDArray[np.float64], first: int, last: int
@@ -309,7 +299,8 @@ def _regrid_piece(
         ratio, ticks = Fraction(1, factor), None
     even = np.empty((len(times), x.shape[1]))
     for c, channel in enumerate(channels):
-        rows = channel.run_with(first)
+        run = int(np.searchsorted(channel.starts, first, side="right")) - 1
+        rows = channel.valid[channel.edges[run] : channel.edges[run + 1]]
         here = rows[(rows >= first) & (rows <= last)]
         if ticks is None or len(here) < len(times):
             even[:, c] = _interpolate(t[rows], x[rows, c], times)

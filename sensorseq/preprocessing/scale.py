@@ -205,36 +205,27 @@ class Scaler:
         given, overflown = _signal.scale_windows(windows, lengths, *by, inverse, out)
         if given >= 0:
             raise_not_finite(windows, given)
-        apply = self._backward if inverse else self._forward
+        change = _from_normal if inverse else _to_normal
         valid = valid_steps(windows.shape[1], lengths)
-        for channel in range(self.n_channels):
-            if self._is_ranked(channel):
+        for channel in range(self.n_channels if self.channel_quantiles is not None else 0):
+            quantiles = self.channel_quantiles[:, channel]  # type: ignore[index]
+            if quantiles[0] < quantiles[-1]:  # a constant channel is only centred
                 steps = windows[:, :, channel][valid].astype(np.float64)
-                out[:, :, channel][valid] = apply(steps, channel)
+                out[:, :, channel][valid] = change(steps, quantiles)
         return overflown
 
-    def _forward(self, x: NDArray[np.float64], channel: int) -> NDArray[np.float64]:
-        assert self.channel_quantiles is not None
-        quantiles = self.channel_quantiles[:, channel]
-        levels = np.linspace(0, 1, len(quantiles))
-        # Averaged from both sides, so that a value shared by several quantiles maps to the middle.
-        rising = np.interp(x, quantiles, levels)
-        falling = np.interp(-x, -quantiles[::-1], -levels[::-1])
-        normal: NDArray[np.float64] = ndtri(np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL))
-        return normal
 
-    def _backward(self, x: NDArray[np.float64], channel: int) -> NDArray[np.float64]:
-        assert self.channel_quantiles is not None
-        quantiles = self.channel_quantiles[:, channel]
-        values: NDArray[np.float64] = np.interp(
-            ndtr(x), np.linspace(0, 1, len(quantiles)), quantiles
-        )
-        return values
+def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    levels = np.linspace(0, 1, len(quantiles))
+    # Averaged from both sides, so that a value shared by several quantiles maps to the middle.
+    rising = np.interp(x, quantiles, levels)
+    falling = np.interp(-x, -quantiles[::-1], -levels[::-1])
+    normal: NDArray[np.float64] = ndtri(np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL))
+    return normal
 
-    def _is_ranked(self, channel: int) -> bool:
-        """Return whether a channel is mapped by quantiles; a constant one is only centred."""
-        quantiles = self.channel_quantiles
-        return quantiles is not None and bool(quantiles[0, channel] < quantiles[-1, channel])
+
+def _from_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.interp(ndtr(x), np.linspace(0, 1, len(quantiles)), quantiles)
 
 
 def fit_scaler(

@@ -240,7 +240,7 @@ class _Cut:
     dropped: list[dict[str, Any]]
     n_candidates: int  # windows before any was dropped for its label
     longest: dict[Any, int]  # samples of the longest stretch of each class
-    best_share: NDArray[np.float64]  # (n_classes,), see Choice
+    best_share: NDArray[np.float64]  # (n_classes,), see ChosenLabels
 
 
 def _cut(

@@ -79,18 +79,15 @@ def read_parquet_timestamps(
     path: Path, time_column: str | None, *, repair_stamps: bool = False
 ) -> NDArray[np.float64]:
     """Read only the time stamps of a Parquet file; see `read_parquet`."""
-    time_name = find_time_column(path, _read_schema(path).names, time_column)
+    try:
+        names = pyarrow.parquet.read_schema(path).names
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error) from error
+    time_name = find_time_column(path, names, time_column)
     stamps = _read_table(path, [time_name])[time_name]
     return check_timestamps(
         path, _as_seconds(path, time_name, stamps), time_name, repair_stamps=repair_stamps
     )
-
-
-def _read_schema(path: Path) -> pa.Schema:
-    try:
-        return pyarrow.parquet.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
 
 
 def _read_table(path: Path, columns: list[str] | None) -> pa.Table:

@@ -44,10 +44,12 @@ def lay_out(arrays: Mapping[str, NDArray[Any]], description: str) -> list[Buffer
     }
     end, pieces = 0, []
     for name in names:
-        array = arrays[name]
-        pieces.append(_bytes_of(array))
+        array, dtype = arrays[name], arrays[name].dtype
+        is_viewed = array.ndim and array.size and array.flags.c_contiguous
+        pieces.append(array.data.cast("B") if is_viewed else array.tobytes())
+        kind = "BOOL" if dtype.kind == "b" else f"{_DTYPES[dtype.kind]}{8 * dtype.itemsize}"
         fields[name] = {
-            "dtype": _dtype_name(array.dtype),
+            "dtype": kind,
             "shape": array.shape,
             "data_offsets": [end, end + array.nbytes],
         }
@@ -61,16 +63,6 @@ def lay_out(arrays: Mapping[str, NDArray[Any]], description: str) -> list[Buffer
     header += b" " * (-len(header) % 8)
     content: list[Buffer] = [len(header).to_bytes(8, "little") + header, *pieces]
     return [*content, _sum(content)]
-
-
-def _bytes_of(array: NDArray[Any]) -> Buffer:
-    if array.ndim and array.size and array.flags.c_contiguous:
-        return array.data.cast("B")
-    return array.tobytes()
-
-
-def _dtype_name(dtype: np.dtype[Any]) -> str:
-    return "BOOL" if dtype.kind == "b" else f"{_DTYPES[dtype.kind]}{8 * dtype.itemsize}"
 
 
 def _sum(pieces: Iterable[Buffer]) -> bytes:
@@ -111,8 +103,16 @@ class CheckpointFile:
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            self._keep_spare()
-            self._take_name()
+            _remove(self._spare)
+            with suppress(OSError):  # the first checkpoint, or a file system without links
+                os.link(self._path, self._spare)  # the current one, before it is replaced
+            try:
+                os.replace(self._part, self._path)  # noqa: PTH105  a Path takes longer than the act
+            except FileNotFoundError as error:
+                raise CheckpointError(
+                    f"another run also writes to the checkpoint {self._path}, or its folder is"
+                    " gone. Give each run a different checkpoint=."
+                ) from error
         except BaseException as error:
             _remove(self._part)
             if isinstance(error, OSError):
@@ -138,23 +138,6 @@ class CheckpointFile:
             _remove(self._part)
             descriptor = os.open(self._part, flags | os.O_EXCL, 0o666)
         return descriptor
-
-    def _take_name(self) -> None:
-        try:
-            os.replace(self._part, self._path)  # noqa: PTH105  a Path takes longer than the act
-        except FileNotFoundError as error:
-            raise CheckpointError(
-                f"another run also writes to the checkpoint {self._path}, or its folder is gone."
-                " Give each run a different checkpoint=."
-            ) from error
-
-    def _keep_spare(self) -> None:
-        """Keep the current checkpoint under a second name before it is replaced."""
-        _remove(self._spare)
-        try:
-            os.link(self._path, self._spare)
-        except OSError:  # the first checkpoint, or a file system without links
-            return
 
 
 def _remove(name: str) -> None:

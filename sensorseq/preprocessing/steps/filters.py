@@ -132,13 +132,19 @@ class BandPass(_Filter):
         _check_belongs(
             self.phase, "zero", attenuation_db=self.attenuation_db, transition_hz=transition
         )
+        attenuation = _fields.check_number("attenuation_db", self.attenuation_db)
+        if attenuation is not None and not 40 <= attenuation <= 140:
+            raise ArgumentError(
+                f"attenuation_db={attenuation:g} is out of range; use 40 to 140. Below, the band"
+                " would ripple by more than 0.1 dB; above, rounding errors dominate."
+            )
         order = self.order
         _fields.set_fields(
             self,
             low_hz=low,
             high_hz=high,
             transition_hz=transition,
-            attenuation_db=_check_attenuation(self.attenuation_db),
+            attenuation_db=attenuation,
             order=None if order is None else _fields.check_count("order", order, 1, 20),
         )
 
@@ -248,16 +254,6 @@ def _kaiser_length(
             f" {_MAX_TAPS}; widen {argument}, or resample to a lower rate first."
         )
     return n_taps | 1, beta
-
-
-def _check_attenuation(attenuation_db: float | None) -> float | None:
-    attenuation = _fields.check_number("attenuation_db", attenuation_db)
-    if attenuation is not None and not 40 <= attenuation <= 140:
-        raise ArgumentError(
-            f"attenuation_db={attenuation:g} is out of range; use 40 to 140. Below, the band would"
-            " ripple by more than 0.1 dB; above, rounding errors dominate."
-        )
-    return attenuation
 
 
 def _check_belongs(phase: str, home: str, **given: object) -> None:
