@@ -225,7 +225,8 @@ def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArra
 
 
 def _from_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.interp(ndtr(x), np.linspace(0, 1, len(quantiles)), quantiles)
+    values: NDArray[np.float64] = np.interp(ndtr(x), np.linspace(0, 1, len(quantiles)), quantiles)
+    return values
 
 
 def fit_scaler(
