@@ -33,10 +33,12 @@ def check_positive(argument: str, value: float) -> float:
     return number
 
 
-def check_count(argument: str, value: object, least: int = 1) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ArgumentError(f"{argument}={value!r} is not an integer of at least {least}.")
-    return int(value)
+def check_count(argument: str, value: object, least: int = 1, most: int | None = None) -> int:
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if is_whole and least <= value and (most is None or value <= most):  # type: ignore[operator]
+        return int(value)  # type: ignore[call-overload, no-any-return]
+    within = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise ArgumentError(f"{argument}={value!r} is not an integer {within}.")
 
 
 def check_rate(argument: str, rate_hz: float) -> float:

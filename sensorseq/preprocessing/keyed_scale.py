@@ -89,14 +89,10 @@ class KeyedScaler:
             "keys": _as_bytes(json.dumps(list(self.scalers))),
             "channel_center": _stack([s.channel_center for s in scalers], self.n_channels),
             "channel_scale": _stack([s.channel_scale for s in scalers], self.n_channels),
-            "is_constant": np.array(
-                [
-                    [channel in s.constant_channels for channel in range(self.n_channels)]
-                    for s in scalers
-                ],
-                np.uint8,
-            ).reshape(-1, self.n_channels),
+            "is_constant": np.zeros((len(scalers), self.n_channels), np.uint8),
         }
+        for row, scaler in zip(fields["is_constant"], scalers, strict=True):
+            row[list(scaler.constant_channels)] = 1
         quantiles = [s.channel_quantiles for s in scalers if s.channel_quantiles is not None]
         if quantiles:  # a short recording has fewer of them
             fields["n_quantiles"] = np.array([len(q) for q in quantiles], np.uint32)

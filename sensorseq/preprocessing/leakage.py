@@ -262,8 +262,7 @@ class _Check:
             self.not_checked.append(
                 "overlap in time: no start_s, or no sample_rate_hz for the length of a window."
             )
-        overlaps: _Pairs = []
-        copies: _Pairs = []
+        overlaps, copies = [], []
         shared: dict[Any, tuple[list[str], bool]] = {}
         for at, view in enumerate(self.views):
             if timed:
@@ -587,11 +586,9 @@ class _Check:
                 start = np.asarray(self.windows.start_s, np.float64)[rows]
                 own, same = view.part[rows], np.zeros(len(rows), np.int64)
                 reach = 2 * float(self.window_s or 0)
-                for name in parts:
-                    rest = np.isin(own, [other for other in parts if other != name])
-                    close = bool((near_in_time(same, start, own == name, reach) & rest).any())
-                    if close:
-                        break
+                near = (near_in_time(same, start, own == name, reach) for name in parts)
+                rest = ((own != name) & (own != "") for name in parts)
+                close = any((one & other).any() for one, other in zip(near, rest, strict=True))
             torn.append((self.recording[rows[0]], parts, close))
         return torn
 

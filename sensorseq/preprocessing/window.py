@@ -264,8 +264,8 @@ def _cut(
             "recording_id": piece.recording_id,
             "start_s": float(piece.timestamps_s[stretch.first]) if stretch.n_samples else None,
         }
+        samples = {"n_samples": stretch.n_samples, "n_windows": 0}
         if label_rule == "whole" and stretch.n_samples and not (is_labelled or keep_all):
-            samples = {"n_samples": stretch.n_samples, "n_windows": 0}
             dropped.append({**place, **samples, "reason": "no label"})
             continue
         first, valid = grid.windows_of(piece, stretch)
@@ -273,11 +273,9 @@ def _cut(
         for label in (stretch.label,) if is_labelled else labels:
             longest[label] = max(longest.get(label, 0), stretch.n_samples)
         if not len(first):
-            samples = {"n_samples": stretch.n_samples, "n_windows": 0}
             dropped.append({**place, **samples, "reason": "shorter than a window"})
         if label_rule == "whole":
-            code = classes.index(stretch.label) if is_labelled else -1
-            chosen = np.full(len(first), code)
+            chosen = np.full(len(first), classes.index(stretch.label) if is_labelled else -1)
         else:
             choice = choose_labels(piece, grid.rate, first, valid, classes, label_rule, min_purity)
             chosen, best_share = choice.codes, np.maximum(best_share, choice.best_share)

@@ -29,14 +29,6 @@ def check_number(argument: str, value: float | None) -> float | None:
     return None if value is None else check_positive(argument, value)
 
 
-def check_count(argument: str, value: object, least: int = 1, most: int = MAX_SAMPLES) -> int:
-    if isinstance(value, int | np.integer) and not isinstance(value, bool | np.bool_):
-        count = int(value)
-        if least <= count <= most:
-            return count
-    raise ArgumentError(f"{argument}={value!r} is not a whole number from {least} to {most}.")
-
-
 def check_name(argument: str, value: object) -> str:
     if isinstance(value, str) and value:
         return str(value)

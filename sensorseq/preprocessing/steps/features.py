@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.signal import savgol_coeffs
 
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.preprocessing._checks import check_positive
+from sensorseq.preprocessing._checks import check_count, check_positive
 from sensorseq.preprocessing.steps import _fields
 from sensorseq.preprocessing.steps._columns import ChannelwiseStep, Kernel
 from sensorseq.preprocessing.steps._kernels import Lagged, LocalFit, MovingStatistic
@@ -66,8 +66,8 @@ class Derivative(_Feature):
     suffix: str | None = None
 
     def __post_init__(self) -> None:
-        order = _fields.check_count("order", self.order, 1, 2)
-        polynomial = _fields.check_count("polynomial", self.polynomial, 1, 6)
+        order = check_count("order", self.order, 1, 2)
+        polynomial = check_count("polynomial", self.polynomial, 1, 6)
         if polynomial < order:
             raise ArgumentError(f"polynomial={polynomial} has no derivative of order={order}.")
         self._set_fields(
@@ -128,7 +128,9 @@ class Difference(_Feature):
             raise ArgumentError("lag_samples and lag_s are both given; give only one of them.")
         lag = self.lag_samples
         self._set_fields(
-            lag_samples=None if lag is None else _fields.check_count("lag_samples", lag),
+            lag_samples=None
+            if lag is None
+            else check_count("lag_samples", lag, 1, _fields.MAX_SAMPLES),
             lag_s=_fields.check_number("lag_s", self.lag_s),
             absolute=_fields.check_flag("absolute", self.absolute),
         )

@@ -9,7 +9,7 @@ from scipy.signal import butter, firwin, iirnotch, kaiserord, tf2sos
 from scipy.signal.windows import hann, kaiser
 
 from sensorseq.errors import ArgumentError
-from sensorseq.preprocessing._checks import check_positive
+from sensorseq.preprocessing._checks import check_count, check_positive
 from sensorseq.preprocessing.steps import _fields
 from sensorseq.preprocessing.steps._columns import ChannelwiseStep, Kernel
 from sensorseq.preprocessing.steps._kernels import Edge, Fir, LocalFit, MovingStatistic, Sos
@@ -145,7 +145,7 @@ class BandPass(_Filter):
             high_hz=high,
             transition_hz=transition,
             attenuation_db=attenuation,
-            order=None if order is None else _fields.check_count("order", order, 1, 20),
+            order=None if order is None else check_count("order", order, 1, 20),
         )
 
     def _kernel(self, rate: float, n_channels: int) -> Kernel:

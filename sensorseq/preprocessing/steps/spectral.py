@@ -10,7 +10,7 @@ from scipy.fft import rfft
 from scipy.signal.windows import hann
 
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.preprocessing._checks import check_positive, check_rate
+from sensorseq.preprocessing._checks import check_count, check_positive, check_rate
 from sensorseq.preprocessing.steps import _fields
 from sensorseq.preprocessing.steps._columns import check_distinct, find_columns
 from sensorseq.preprocessing.steps.base import StepBase, StepStream, StreamBase
@@ -70,7 +70,7 @@ class SpectralFrames(StepBase):
             ),
             min_frequency_hz=low,
             max_frequency_hz=high,
-            n_bands=None if self.n_bands is None else _fields.check_count("n_bands", self.n_bands),
+            n_bands=None if self.n_bands is None else check_count("n_bands", self.n_bands),
             scale=check_choice("scale", self.scale, SCALES),
             floor=check_positive("floor", self.floor),
             phase=_fields.check_phase(self.phase),
