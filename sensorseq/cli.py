@@ -323,8 +323,7 @@ def train(
     test part is not read.
     """
     _check_output(output, windows)
-    if report is not None:
-        _check_output(report, windows, output)
+    _check_output(report, windows, output)
     arguments = {
         "hidden_size": hidden_size,
         "learning_rate": learning_rate,
@@ -339,12 +338,12 @@ def train(
     typed |= _read_settings(settings)
     given = _with_scale(typed, windows)
     if isinstance(checkpoint := given.get("checkpoint"), str):
-        for written in (output, *(() if report is None else (report,))):
-            if written.absolute() == Path(checkpoint).absolute():
-                raise ArgumentError(
-                    f"checkpoint={checkpoint!r} is also the name of an output; give the checkpoint"
-                    " another name, such as 'run.checkpoint'."
-                )
+        outputs = {written.absolute() for written in (output, report) if written is not None}
+        if Path(checkpoint).absolute() in outputs:
+            raise ArgumentError(
+                f"checkpoint={checkpoint!r} is also the name of an output; give the checkpoint"
+                " another name, such as 'run.checkpoint'."
+            )
     model = SensorLSTMClassifier(**{"random_state": seed, "verbose": 0 if quiet else 1, **given})
     if kind is Kind.blend:
         model = SensorBlendClassifier(network=model).fit(windows).network_
@@ -437,8 +436,7 @@ def evaluate(
     from sensorseq.evaluation.text import format_comparison
     from sensorseq.storage.prepared import read_windows
 
-    if report is not None:
-        _check_output(report, windows, model_file)
+    _check_output(report, windows, model_file)
     model = _load(model_file)
     compared = BASELINES if baselines else ()
     with _naming(windows), _progress("evaluating", quiet=quiet) as advance:
@@ -558,8 +556,7 @@ def diagnose(
     """
     if fail_on is not None:
         check_choice("--fail-on", fail_on, ("mild", "strong"))
-    if html is not None:
-        _check_output(html, path)
+    _check_output(html, path)
     counts: dict[str, Any] = {
         "n_val": n_val,
         "n_train": n_train,
@@ -676,12 +673,9 @@ def info(
     """Describe a model, a prepared file, or this installation."""
     from sensorseq.evaluation import inspect as described
 
-    if path is not None:
-        found = described.describe_file(path)
-        _say(found, described.format_file(found), as_json)
-        return
-    installed = described.describe_installation()
-    _say(installed, described.format_installation(installed), as_json)
+    found = described.describe_installation() if path is None else described.describe_file(path)
+    show = described.format_installation if path is None else described.format_file
+    _say(found, show(found), as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -788,10 +782,9 @@ def _read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
                 f"--set {setting}: SensorLSTMClassifier has no argument {name}.{hint}"
             )
         try:
-            value = tomllib.loads(f"value = {text}")["value"]
+            read[name] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
-            value = None if text.lower() == "none" else text
-        read[name] = value
+            read[name] = None if text.lower() == "none" else text
     return read
 
 
@@ -887,8 +880,10 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
-def _check_output(path: Path, *others: Path) -> None:
-    """Check before an hour of training that the result can be written."""
+def _check_output(path: Path | None, *others: Path) -> None:
+    """Check before an hour of training that the result, if there is one, can be written."""
+    if path is None:
+        return
     for other in others:
         if path == other or (path.exists() and other.exists() and path.samefile(other)):
             raise ArgumentError(

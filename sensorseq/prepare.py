@@ -79,25 +79,25 @@ class PreparedSummary:
     """What `prepare` did: counts, lengths and rates of the windows, and all that was left out."""
 
     path: Path
-    counts: dict[str, dict[str, int]]
+    counts: dict[str, dict[str, int]]  # windows by part and class
     n_recordings: int
     n_windows: int
     window_samples: int
     channels: tuple[str, ...]
     sample_rate_hz: float
-    sample_rate_from: str
-    dropped: list[dict[str, Any]] = field(default_factory=list)
-    dropped_columns: dict[str, int] = field(default_factory=dict)
-    n_reused: int = 0
+    sample_rate_from: str  # given, or median of the recordings
+    dropped: list[dict[str, Any]] = field(default_factory=list)  # recordings, or pieces of them
+    dropped_columns: dict[str, int] = field(default_factory=dict)  # without numbers
+    n_reused: int = 0  # recordings of an interrupted run
     size_bytes: int = 0
     imbalance: str = ""
     constant_channels: list[str] = field(default_factory=list)
     n_holes_filled: int = 0
     repaired_stamps: dict[str, int] = field(default_factory=dict)
-    resampled_to_hz: float = 0.0
-    copies: list[dict[str, Any]] = field(default_factory=list)
-    own_rates_hz: tuple[float, float] = (0.0, 0.0)
-    n_fitted: dict[str, int] = field(default_factory=dict)
+    resampled_to_hz: float = 0.0  # before steps that change the rate
+    copies: list[dict[str, Any]] = field(default_factory=list)  # recordings in different parts
+    own_rates_hz: tuple[float, float] = (0.0, 0.0)  # lowest and highest median rate
+    n_fitted: dict[str, int] = field(default_factory=dict)  # by class, after balancing
     derived: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
