@@ -423,7 +423,7 @@ def _fates(
     grid: _Grid,
     label_rule: str,
 ) -> list[Fate]:
-    """Return the outcome for each class, see `class_fate`."""
+    """Return the fate of each class."""
     is_whole = label_rule == "whole"
     spanned = {span.label for piece in pieces for span in piece.label_spans}
     return [

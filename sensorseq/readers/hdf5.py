@@ -74,13 +74,11 @@ def read_hdf5(
             )
         timestamps_s = stamps
         stored_units.pop(time_name, None)
-    if labels is None:
-        check_label_column(path, [*columns, time_name], label_column, time_name, label)
-        if label_column is not None:  # a column of a 2-D dataset
-            numbers = columns.pop(label_column)
-            labels = [] if numbers is None else texts_of_numbers(numbers)
-    else:
-        check_label_column(path, [str(label_column)], label_column, time_name, label)
+    names = [*columns, time_name, *([] if labels is None else [str(label_column)])]
+    check_label_column(path, names, label_column, time_name, label)
+    if labels is None and label_column is not None:  # a column of a 2-D dataset
+        numbers = columns.pop(label_column)
+        labels = [] if numbers is None else texts_of_numbers(numbers)
     if recording_id is None:
         recording_id = path.name
         for suffix in _SUFFIXES:

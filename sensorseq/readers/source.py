@@ -52,8 +52,7 @@ def read_source(
         Sort rows by time and merge those with equal time stamps, rather than raise; see
         `read_csv`. With several sensors, the counts are totals over all files.
     label_column : str, optional
-        Column with the label of each sample: runs of equal labels become `label_spans`, an empty
-        field is no label. For recordings of one file whose folder or manifest gives no label.
+        As in `read_csv`; for recordings of one file whose folder or manifest gives no label.
     units : mapping of str to str, optional
         Unit of each channel by name; overrides units stored in the file.
     """

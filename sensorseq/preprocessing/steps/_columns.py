@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.preprocessing._checks import check_rate
-from sensorseq.preprocessing.steps._fields import check_flag, check_names, set_fields
+from sensorseq.preprocessing._checks import check_flag, check_names, check_rate, set_fields
 from sensorseq.preprocessing.steps.base import StepBase, StepStream, StreamBase
 from sensorseq.recording import Channel
 

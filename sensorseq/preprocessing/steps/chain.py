@@ -14,8 +14,7 @@ from sensorseq.errors import (
     did_you_mean,
     noting,
 )
-from sensorseq.preprocessing._checks import check_rate
-from sensorseq.preprocessing.steps import _fields
+from sensorseq.preprocessing import _checks
 from sensorseq.preprocessing.steps.base import Step, StepBase, StepStream, StreamBase
 from sensorseq.preprocessing.steps.features import Derivative, Difference, Moving
 from sensorseq.preprocessing.steps.filters import BandPass, Detrend, Notch
@@ -41,7 +40,7 @@ class StepChain(StepBase):
         for step in steps:
             if not isinstance(step, Step):
                 raise ArgumentError(f"steps: {step!r} is not a step; make one with make_step.")
-        _fields.set_fields(self, steps=steps)
+        _checks.set_fields(self, steps=steps)
 
     def output_channels(
         self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
@@ -56,14 +55,14 @@ class StepChain(StepBase):
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
         """Return the rate of the result; see `Step`."""
-        rate = check_rate("sample_rate_hz", sample_rate_hz)
+        rate = _checks.check_rate("sample_rate_hz", sample_rate_hz)
         for step in self.steps:
             rate = step.output_rate_hz(rate)
         return rate
 
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
         """Return a stream; see `Step`. Its latency is the sum of all latencies."""
-        rate = check_rate("sample_rate_hz", sample_rate_hz)
+        rate = _checks.check_rate("sample_rate_hz", sample_rate_hz)
         streams = []
         for index, step in enumerate(self.steps):
             with noting(f"in steps[{index}] ({step.kind})"):

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError
-from sensorseq.preprocessing._checks import check_rate
-from sensorseq.preprocessing.steps import _fields
+from sensorseq.preprocessing import _checks
 from sensorseq.preprocessing.steps._columns import (
     Columns,
     ColumnStream,
@@ -38,11 +37,11 @@ class _Combined(StepBase):
     keep: bool
 
     def __post_init__(self) -> None:
-        _fields.set_fields(
+        _checks.set_fields(
             self,
-            name=None if self.name is None else _fields.check_name("name", self.name),
-            keep=_fields.check_flag("keep", self.keep),
-            **{field: _fields.check_name(field, getattr(self, field)) for field in self.inputs},
+            name=None if self.name is None else _checks.check_name("name", self.name),
+            keep=_checks.check_flag("keep", self.keep),
+            **{field: _checks.check_name(field, getattr(self, field)) for field in self.inputs},
         )
 
     def output_channels(
@@ -53,7 +52,7 @@ class _Combined(StepBase):
 
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
         """Return a stream; see `Step`."""
-        rate = check_rate("sample_rate_hz", sample_rate_hz)
+        rate = _checks.check_rate("sample_rate_hz", sample_rate_hz)
         columns, combine = self._columns(channels)
         return ColumnStream(Combination(combine), columns, channels, rate)
 
@@ -184,7 +183,7 @@ class Magnitude(_Combined):
     keep: bool = True
 
     def __post_init__(self) -> None:
-        _fields.set_fields(self, channels=_fields.check_names("channels", self.channels))
+        _checks.set_fields(self, channels=_checks.check_names("channels", self.channels))
         super().__post_init__()
 
     def _inputs(self) -> list[tuple[str, str]]:
