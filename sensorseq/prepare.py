@@ -713,10 +713,10 @@ def _cut(
 ) -> tuple[_Facts, dict[str, NDArray[Any]]]:
     """Return the facts about a recording and its windows, with separate training windows if set."""
     pieces = cut.pieces(recording, rate)
-    windows = cut.windows(pieces, rate, check_classes=False)
+    windows = cut.windows(pieces, rate)
     arrays = _arrays(windows, "")
     if cut.cuts_training_anew:
-        arrays |= _arrays(cut.training_windows(pieces, rate), "train_")
+        arrays |= _arrays(cut.windows(pieces, rate, training=True), "train_")
     own_rate = sample_rate_of(recording)
     facts = _Facts(
         recording_id=recording.recording_id,

@@ -317,9 +317,8 @@ class _HeldWindows:
     ) -> tuple["_HeldWindows", NDArray[np.str_]]:
         is_train = split == "train"
         of_train = set(np.asarray(self.windows.recording_id)[is_train].tolist())
-        train = self.cut.training_windows(
-            [piece for piece in self.pieces if piece.recording_id in of_train], self.rate
-        )
+        of_train_pieces = [piece for piece in self.pieces if piece.recording_id in of_train]
+        train = self.cut.windows(of_train_pieces, self.rate, training=True)
         joined = WindowSet.concatenate([train, self.windows.take(~is_train)])
         parts = np.concatenate([np.full(len(train), "train"), split[~is_train]])
         order = {

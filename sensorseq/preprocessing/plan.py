@@ -116,35 +116,26 @@ class CutPlan:
         return pieces
 
     def windows(
-        self, pieces: Iterable[Recording], sample_rate_hz: float, *, check_classes: bool
-    ) -> WindowSet:
-        """Cut pieces into windows on the grid; see `Windower`."""
-        return self._cut(pieces, sample_rate_hz, self.options.hop_s, "grid", check_classes)
-
-    def training_windows(self, pieces: Iterable[Recording], sample_rate_hz: float) -> WindowSet:
-        """Cut pieces into training windows; there may be none."""
-        options = self.options
-        hop_s = options.hop_s if options.train_hop_s is None else options.train_hop_s
-        return self._cut(pieces, sample_rate_hz, hop_s, self.options.train_phase, False)
-
-    def _cut(
         self,
         pieces: Iterable[Recording],
         sample_rate_hz: float,
-        hop_s: float | None,
-        phase: str,
-        check_classes: bool,
+        *,
+        check_classes: bool = False,
+        training: bool = False,
     ) -> WindowSet:
+        """Cut pieces into windows on the grid, or into training windows; there may be none."""
+        use = self.options
+        hop_s = use.train_hop_s if training and use.train_hop_s is not None else use.hop_s
         return window_recordings(
             pieces,
-            self.options.window_s,
+            use.window_s,
             hop_s,
             sample_rate_hz=self.window_rate_hz(sample_rate_hz),
-            label_rule=self.options.label_rule,
-            min_purity=self.options.min_purity,
-            short=self.options.short,
-            phase=phase,
-            random_state=self.options.random_state,
+            label_rule=use.label_rule,
+            min_purity=use.min_purity,
+            short=use.short,
+            phase=use.train_phase if training else "grid",
+            random_state=use.random_state,
             check_classes=check_classes,
         )
 
