@@ -368,7 +368,7 @@ def test_a_mistyped_kind_or_field_is_an_error_with_the_nearest_known():
         ({"kind": "detrend", "window_s": 1.0, "keep": "no"}, "keep='no' is neither"),
         ({"kind": "detrend", "window_s": 1.0, "channels": []}, "list of channel names"),
         ({"kind": "detrend", "window_s": 1.0, "channels": ["a", "a"]}, "'a' more than once"),
-        ({"kind": "difference", "lag_samples": 1.5}, "lag_samples=1.5 is not a whole number"),
+        ({"kind": "difference", "lag_samples": 1.5}, "lag_samples=1.5 is not an integer"),
         ({"kind": "difference", "lag_samples": 1, "lag_s": 0.1}, "give only one of them"),
         ({"kind": "derivative", "order": 3}, "order=3 is not an integer from 1 to 2"),
         ({"kind": "derivative", "order": 2, "polynomial": 1}, "polynomial=1 has no derivative"),
