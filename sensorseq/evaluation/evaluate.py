@@ -76,15 +76,12 @@ def check_whole_recordings(windows: WindowSet) -> None:
     """Raise unless every recording lies in one group, so that folds of groups keep it whole."""
     if windows.recording_id is None:
         return
-    ids, code = np.unique(np.asarray(windows.recording_id), return_inverse=True)
-    group = np.unique(np.asarray(windows.groups), return_inverse=True)[1]
-    lowest, highest = np.full(len(ids), len(group)), np.full(len(ids), -1)
-    np.minimum.at(lowest, code, group)
-    np.maximum.at(highest, code, group)
-    divided = np.flatnonzero(lowest != highest)
+    ids, groups = np.asarray(windows.recording_id), np.asarray(windows.groups)
+    _, first, code = np.unique(ids, return_index=True, return_inverse=True)
+    divided = ids[groups != groups[first][code]]
     if divided.size:
         raise InputError(
-            f"recording {ids[divided[0]]} has windows in several groups, so a fold would be tested"
+            f"recording {min(divided.tolist())} has windows in several groups, so a fold would be tested"
             " on a recording it was trained on; give all windows of a recording one group."
         )
 

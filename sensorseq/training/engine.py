@@ -50,7 +50,7 @@ from sensorseq.training.randomness import (
 )
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start
-from sensorseq.training.stopping import BestEpoch, ModuleWeights, WeightAverage, Weights
+from sensorseq.training.stopping import BestEpoch, ModuleWeights, WeightAverage
 from sensorseq.training.stream import StreamedData
 from sensorseq.training_record import TrainingRecord
 
@@ -427,7 +427,7 @@ class TrainingRun:
         self,
         row: dict[str, Any],
         duration_s: float,
-        weights: Weights,
+        weights: ModuleWeights,
         watchers: Watchers,
     ) -> str | None:
         """Take in what an epoch gave, and its weights; say what ends training now, if anything."""

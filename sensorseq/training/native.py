@@ -26,6 +26,7 @@ from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
 from sensorseq.training.config import CLASSIFICATION, DTYPES, TrainingConfig
 from sensorseq.training.inputs import crop_starts, crop_tensor_at
 from sensorseq.training.optim import make_optimizer
+from sensorseq.training.stopping import ModuleWeights
 from sensorseq.training.stream import StreamedData
 
 
@@ -137,14 +138,14 @@ def make_trainer(
     )
 
 
-class ModelWeights:
+class ModelWeights(ModuleWeights):
     """The weights of one model of a trainer, and the module that holds them outside of it.
 
     With a moving average these are the averages.
     """
 
     def __init__(self, module: LSTMLinear, trainer: EpochTrainer, model: int) -> None:
-        self.module = module
+        super().__init__(module)
         self._norm = cast(Any, module.norm)
         self._n_batches: Tensor | None = None
         if trainer.running is not None:

@@ -103,13 +103,8 @@ def make_network(
     parameters: Mapping[str, Any], n_channels: int, n_classes: int, seed: np.random.SeedSequence
 ) -> LSTMLinear:
     """Return a network for the estimator's arguments; first weights come from `seed` alone."""
-    with isolated_torch_rng(0, torch.device("cpu")):  # its own first values are overwritten
-        module = LSTMLinear(
-            n_channels,
-            num_classes=n_classes,
-            dtype=getattr(torch, parameters["dtype"]),
-            **{name: parameters[name] for name in ARCHITECTURE},
-        )
+    architecture = {name: parameters[name] for name in ARCHITECTURE}
+    module = _new_module(n_channels, n_classes, parameters["dtype"], architecture)
     generator = torch.Generator().manual_seed(integer_seed(seed))
     initialise_weights(
         module,
@@ -119,6 +114,14 @@ def make_network(
         generator,
     )
     return module
+
+
+def _new_module(
+    n_channels: int, n_classes: int, dtype: str, architecture: Mapping[str, Any], **options: Any
+) -> LSTMLinear:
+    with isolated_torch_rng(0, torch.device("cpu")):  # its own first values are overwritten
+        options["dtype"] = getattr(torch, dtype)
+        return LSTMLinear(n_channels, num_classes=n_classes, **options, **architecture)
 
 
 def continue_network(module: LSTMLinear, parameters: Mapping[str, Any]) -> LSTMLinear:
@@ -174,14 +177,7 @@ def read_network(
     n_layers = sum(name.startswith("lstm.weight_ih_") for name in weights) / n_directions
     if architecture.get("num_layers") != n_layers:
         raise ValueError(f"num_layers={architecture.get('num_layers')!r}, arrays for {n_layers:g}")
-    with isolated_torch_rng(0, torch.device("cpu")):
-        module = LSTMLinear(
-            n_channels,
-            num_classes=n_classes,
-            device="meta",  # shapes without memory
-            dtype=getattr(torch, dtype),
-            **architecture,
-        )
+    module = _new_module(n_channels, n_classes, dtype, architecture, device="meta")  # no memory
     for name, tensor in module.state_dict().items():
         if name in weights and weights[name].dtype != tensor.dtype:
             raise ValueError(f"{name} has type {weights[name].dtype}, expected {tensor.dtype}")

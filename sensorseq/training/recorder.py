@@ -21,7 +21,7 @@ from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.details import AutogradDetails, StepDetails
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.stopping import Weights, float_parts
+from sensorseq.training.stopping import ModuleWeights, float_parts
 from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
 
 if TYPE_CHECKING:
@@ -294,7 +294,7 @@ class Recorder:
         self._now.fixed = [np.array([[loss, score]])]
 
     @_timed
-    def end_epoch(self, weights: Weights) -> None:
+    def end_epoch(self, weights: ModuleWeights) -> None:
         """Keep what was noted of an epoch, and take in the weights that were validated."""
         epoch, done = self._now, self._done
         if self.fixed is not None:

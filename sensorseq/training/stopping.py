@@ -1,7 +1,7 @@
 """Which weights are kept: their moving average, the best epoch, and when to stop."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,30 +55,20 @@ class WeightAverage:
             average.copy_(value)
 
 
-class Weights(Protocol):
+class ModuleWeights:
     """Weights that can be kept: those of a module, or of one model of several."""
 
-    def copy_state(self) -> dict[str, Tensor]:
-        """Return a copy of them by name."""
-
-    def join(self) -> Tensor:
-        """Return all that are floating-point as one vector, parameters first; for reading only."""
-
-
-class ModuleWeights:
-    """The weights of a module."""
-
     def __init__(self, module: nn.Module) -> None:
-        self._module = module
+        self.module = module
 
     def copy_state(self) -> dict[str, Tensor]:
         """Return a copy of the module's state dict."""
-        state = self._module.state_dict()
+        state = self.module.state_dict()
         return {name: tensor.detach().clone() for name, tensor in state.items()}
 
     def join(self) -> Tensor:
         """Return parameters and floating-point buffers as one vector."""
-        return torch.cat([part.detach().reshape(-1) for part in float_parts(self._module)])
+        return torch.cat([part.detach().reshape(-1) for part in float_parts(self.module)])
 
 
 def float_parts(module: nn.Module) -> list[Tensor]:
@@ -118,7 +108,7 @@ class BestEpoch(Stateful):
         """Whether patience has run out."""
         return self._n_stale >= self._patience
 
-    def update(self, row: Mapping[str, Any], weights: Weights) -> bool:
+    def update(self, row: Mapping[str, Any], weights: ModuleWeights) -> bool:
         """Take in one epoch; say whether it improved by more than `tol`."""
         value = self._sign * row[self.monitor]
         if self.epoch == 0 or self._keep_latest or value < self._sign * self.score:

@@ -146,10 +146,9 @@ class StoredPart:
         if per == "all":
             return self._fitted(kind, None, rated=rated, channels=channels)
         assert kind is not None
-        scalers = {}
-        for key, rows in self._keys(per).items():
-            fitted = self._fitted(kind, rows, f"{per} {key!r}")
-            scalers[key] = fitted
+        scalers = {
+            key: self._fitted(kind, rows, f"{per} {key!r}") for key, rows in self._keys(per).items()
+        }
         return KeyedScaler(kind, per, scalers, self.samples.n_channels)
 
     def _keys(self, per: str) -> dict[str, NDArray[np.int64]]:
