@@ -14,13 +14,7 @@ from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
 from sensorseq.evaluation.calibration import check_known_labels, plain_interval
-from sensorseq.evaluation.metrics import (
-    FEW_GROUPS,
-    METRICS,
-    Evaluation,
-    compare,
-    score_predictions,
-)
+from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compare, score_predictions
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.training.preparation import augment_as_told, seen_recordings
@@ -81,8 +75,8 @@ def check_whole_recordings(windows: WindowSet) -> None:
     divided = ids[groups != groups[first][code]]
     if divided.size:
         raise InputError(
-            f"recording {min(divided.tolist())} has windows in several groups, so a fold would be tested"
-            " on a recording it was trained on; give all windows of a recording one group."
+            f"recording {min(divided.tolist())} has windows in several groups, so a fold would be"
+            " tested on a recording it was trained on; give all windows of a recording one group."
         )
 
 

@@ -10,13 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import (
-    ArgumentError,
-    InputError,
-    RecordingError,
-    SensorseqError,
-    WindowError,
-)
+from sensorseq.errors import ArgumentError, InputError, RecordingError, SensorseqError, WindowError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.preprocessing.keyed_scale import KeyedScaler

@@ -36,13 +36,7 @@ from sensorseq.training.preparation import (
     refuse_scaled,
     without_test,
 )
-from sensorseq.training.stream import (
-    Change,
-    StoredPart,
-    StreamedData,
-    hold_or_stream,
-    is_stored,
-)
+from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
 from sensorseq.windows import WindowSet
 
 

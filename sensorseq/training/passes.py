@@ -15,11 +15,7 @@ from sensorseq.training.checkpoint import pack_state, unpack_state
 from sensorseq.training.config import EngineChoice, TrainingConfig
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import TrainingJob, TrainingRun
-from sensorseq.training.randomness import (
-    deterministic_algorithms,
-    integer_seed,
-    isolated_torch_rng,
-)
+from sensorseq.training.randomness import deterministic_algorithms, integer_seed, isolated_torch_rng
 from sensorseq.training.stream import StreamedData
 
 _CARRIED = ("n_steps", "native", "optimizer", "average")

@@ -9,13 +9,7 @@ from torch import nn
 
 from sensorseq.ops.train_epoch import EpochTrainer
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.optim import (
-    OwnOptimizer,
-    OwnRates,
-    Schedule,
-    cosine_between,
-    load_exactly,
-)
+from sensorseq.training.optim import OwnOptimizer, OwnRates, Schedule, cosine_between, load_exactly
 from sensorseq.training.recorder import Recorder
 from sensorseq.training_record import Snapshot
 

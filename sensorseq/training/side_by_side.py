@@ -24,12 +24,7 @@ from sensorseq.ops.train_epoch import EpochTrainer, Network, pack_batches
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.callbacks import Watchers
 from sensorseq.training.config import EngineChoice
-from sensorseq.training.engine import (
-    TrainingJob,
-    TrainingResult,
-    TrainingRun,
-    is_second_interrupt,
-)
+from sensorseq.training.engine import TrainingJob, TrainingResult, TrainingRun, is_second_interrupt
 from sensorseq.training.evaluation import evaluate_models, forward_models, judge, name_weights
 from sensorseq.training.losses import Objective
 from sensorseq.training.native import (
