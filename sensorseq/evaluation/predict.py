@@ -107,16 +107,13 @@ def predict_recordings(
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
     pipeline, reading = _steps(model)
+    reading = replace(reading, time_column=time_column or reading.time_column)
     sources = [source for path in paths for source in _find(Path(path), reading)]
     predictions = []
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
-        windows = _windows(
-            source,
-            pipeline,
-            replace(reading, time_column=time_column or reading.time_column),
-        )
+        windows = _windows(source, pipeline, reading)
         seen = _is_seen(model, source)
         if not seen and isinstance(model.scaler_, KeyedScaler):
             # not to be scaled by the statistics of an old recording of the same name

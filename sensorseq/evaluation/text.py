@@ -83,11 +83,7 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
     windows = plain["windows"]
     if every_window:
         rows = [
-            [
-                f"{w['start_s']:.2f}",
-                str(w["label"]),
-                percent(w["probability"][str(w["label"])]),
-            ]
+            [f"{w['start_s']:.2f}", str(w["label"]), percent(w["probability"][str(w["label"])])]
             for w in windows
         ]
         lines.append(textwrap.indent(table(["start (s)", "label", "probability"], rows), "  "))
@@ -139,11 +135,7 @@ def _baselines(comparison: "Comparison") -> str:
 
 def _scores(evaluation: "Evaluation") -> str:
     rows = [
-        [
-            NAMES[name],
-            percent(evaluation.scores[name]),
-            format_interval(evaluation.intervals[name]),
-        ]
+        [NAMES[name], percent(evaluation.scores[name]), format_interval(evaluation.intervals[name])]
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
         if np.isfinite(evaluation.scores[name])
     ]

@@ -49,10 +49,14 @@ class MLflowLog(EpochLog):
 
     def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
         """Start the run and write the arguments."""
-        mlflow = _import_mlflow()
+        mlflow, place = _import_mlflow(), None
+        if self.experiment is not None:
+            known = mlflow.get_experiment_by_name(self.experiment)
+            is_new = known is None
+            place = mlflow.create_experiment(self.experiment) if is_new else known.experiment_id
         run = mlflow.start_run(
             run_name=self.run_name,
-            experiment_id=None if self.experiment is None else self._find_experiment(mlflow),
+            experiment_id=place,
             nested=mlflow.active_run() is not None,
         )
         self._is_open = True
@@ -79,10 +83,6 @@ class MLflowLog(EpochLog):
         finally:
             self._is_open = False
             mlflow.end_run("KILLED" if isinstance(error, KeyboardInterrupt) else status)
-
-    def _find_experiment(self, mlflow: Any) -> Any:
-        known = mlflow.get_experiment_by_name(self.experiment)
-        return mlflow.create_experiment(self.experiment) if known is None else known.experiment_id
 
 
 def _import_mlflow() -> Any:

@@ -220,9 +220,7 @@ def _error_correlation(
     return (evidence * estimate + 1.0) / (evidence + 1)
 
 
-def recording_prediction(
-    probability: NDArray[np.float64],
-) -> tuple[int, int, NDArray[np.float64]]:
+def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:
     """Return the vote, the class of highest mean probability, and the mean of one recording."""
     mean = probability.mean(axis=0)
     votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])

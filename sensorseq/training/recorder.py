@@ -82,12 +82,7 @@ class Recorder:
     - A run resumed from a checkpoint: no earlier snapshots, or no record if that had none.
     """
 
-    def __init__(
-        self,
-        *,
-        fixed: TrainingData | None = None,
-        keeps_snapshots: bool = True,
-    ) -> None:
+    def __init__(self, *, fixed: TrainingData | None = None, keeps_snapshots: bool = True) -> None:
         self.duration_s = 0.0
         self.detail_every = 0
         self.fixed: TrainingData | None = None

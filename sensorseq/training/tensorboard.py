@@ -1,6 +1,8 @@
 """TensorBoardLog: write the history of a fit to an event file, epoch by epoch."""
 
+import itertools
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +85,12 @@ class TensorBoardLog(EpochLog):
             (folder / self.run).mkdir(parents=True, exist_ok=True)
             return folder / self.run
         folder.mkdir(parents=True, exist_ok=True)
-        number = 1
-        while True:  # two fits that begin at once each make their own
+        for number in itertools.count(1):  # two fits that begin at once each make their own
             path = folder / f"fit_{number}"
-            try:
+            with suppress(FileExistsError):
                 path.mkdir()
-            except FileExistsError:
-                number += 1
-            else:
-                return path
+                break
+        return path
 
 
 def tag_of(name: str) -> str:
