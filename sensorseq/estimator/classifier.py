@@ -23,7 +23,7 @@ from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.data import FitPart
-from sensorseq.training.inputs import raw_window_weights, window_weights
+from sensorseq.training.inputs import window_weights
 from sensorseq.training.probabilities import (
     NOTABLE_SPREAD,
     check_temperature,
@@ -613,8 +613,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         return part.target
 
     def _weights_of(self, part: FitPart) -> NDArray[np.float64] | None:
-        of_windows = raw_window_weights if self._in_pass else window_weights
-        return of_windows(part.target, self.classes_, self.class_weight, part.weight)
+        return window_weights(
+            part.target, self.classes_, self.class_weight, part.weight, scaled=not self._in_pass
+        )
 
     def _facts_of(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
         counts = None if validation is None else np.bincount(validation.target)

@@ -418,9 +418,6 @@ def crop_tensor_at(
     return cropped, None if lengths is None else lengths.clamp(max=max_timesteps)
 
 
-ClassWeight = str | Mapping[Any, float] | None
-
-
 def check_class_weight(class_weight: Any) -> None:
     """Raise unless `class_weight` is None, one of the kinds of `class_weights`, or a mapping."""
     if isinstance(class_weight, str):
@@ -455,31 +452,22 @@ def check_sample_weight(sample_weight: Any, n_windows: int) -> NDArray[np.float6
 def window_weights(
     class_index: NDArray[np.int64],
     classes: NDArray[Any],
-    class_weight: ClassWeight,
+    class_weight: str | Mapping[Any, float] | None,
     sample_weight: NDArray[np.float64] | None,
+    *,
+    scaled: bool = True,
 ) -> NDArray[np.float64] | None:
-    """Return the factor on the loss of each window, scaled to mean one; None for no weights."""
-    weight = raw_window_weights(class_index, classes, class_weight, sample_weight)
-    if weight is None:
-        return None
-    if not weight.any():
-        raise InputError("class_weight and sample_weight give every window a weight of zero.")
-    return mean_one(weight)
-
-
-def raw_window_weights(
-    class_index: NDArray[np.int64],
-    classes: NDArray[Any],
-    class_weight: ClassWeight,
-    sample_weight: NDArray[np.float64] | None,
-) -> NDArray[np.float64] | None:
-    """Return what `window_weights` does before it is scaled to mean one."""
+    """Return the factor on the loss of each window, None for no weights; mean one if `scaled`."""
     if class_weight is None and sample_weight is None:
         return None
     weight = np.ones(len(class_index)) if sample_weight is None else sample_weight.copy()
     if class_weight is not None:
         weight *= _class_weights(class_index, classes, class_weight)[class_index]
-    return weight
+    if not scaled:
+        return weight
+    if not weight.any():
+        raise InputError("class_weight and sample_weight give every window a weight of zero.")
+    return mean_one(weight)
 
 
 def mean_one(weight: NDArray[np.float64]) -> NDArray[np.float64]:
