@@ -131,7 +131,7 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
         Warns
         -----
         LeakWarning
-            If there are no groups and test windows overlap training windows.
+            If test windows of the first fold overlap training windows.
         """
         if self.n_iter is not None and not (
             isinstance(self.n_iter, int | np.integer) and self.n_iter > 0
