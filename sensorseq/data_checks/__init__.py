@@ -33,10 +33,7 @@ __all__ = [
 def check_windows(train: Part, validation: Part | None = None) -> Iterator[Finding]:
     """Yield what is wrong with the windows as the network sees them, before any training.
 
-    Constant channels and clocks; windows that come twice, with another label or in the other part;
-    labels that fit other rows better; values far from unit scale and outliers; padding without
-    lengths; classes that a part lacks; levels that differ between the parts. A finding is a fact of
-    the data; it need not be what makes a run fluctuate.
+    A finding is a fact of the data; it need not be what makes a run fluctuate.
     """
     if not train.X.size:
         return

@@ -152,8 +152,7 @@ def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
 def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
     """Yield channels whose level differs more between the parts than between their groups.
 
-    Without groups windows are the units. Those of one recording are alike, which makes chance look
-    smaller than it is; the shift must be the larger then: one standard deviation.
+    Windows of one recording are alike, so without groups the shift must be larger.
     """
     if validation is None or validation.n_channels != train.n_channels:
         return
