@@ -45,10 +45,8 @@ _MEANING_OF = {word: role for role, words in _MEANINGS.items() for word in words
 def role_of(name: str) -> str | None:
     """Return what a column is by its name: one of `ROLES`, `STEP`, or None.
 
-    Capitals, and whether words are joined by ``_ - . /`` or a space, make no difference. A word for
-    the part may stand anywhere; without one it is the training part. ``epoch`` beside other words
-    is left out. A name with ``test``, ``step``, ``batch`` or ``iteration`` is no result of an
-    epoch.
+    A word for the part may stand anywhere; without one it is the training part. A name with
+    ``test``, ``step``, ``batch`` or ``iteration`` is no result of an epoch.
 
     >>> [role_of(name) for name in ("train_loss_epoch", "eval/loss", "train_loss_step", "test_acc")]
     ['loss', 'val_loss', None, None]
@@ -80,9 +78,7 @@ def recognise(
 ) -> dict[str, str]:
     """Return what each column is, for those that are something: name to role.
 
-    `columns` is what the user says, role to name or to None for "there is none"; it comes before
-    the rules. `where` is the file, or "history", for the messages: ArgumentError for an unknown
-    role or name, InputError where two names could be one judged column.
+    `columns`, role to name or None for "there is none", comes before the rules.
     """
     names = list(dict.fromkeys(names))
     given = dict(columns)
@@ -239,8 +235,8 @@ def _parse_json(path: Path, text: str) -> Any:
 def read_event_files(path: Path) -> Table:
     """Read an event file, or the folder of one run; folders in it name the part, as train/.
 
-    A tag in a folder is called ``folder/tag``. Files of one folder are read in the order of their
-    names, which hold the time; where a step comes again, the later one and what follows counts.
+    Files are read in the order of their names, which hold the time; where a step comes again, the
+    later one and what follows counts.
     """
     files = {"": [path]}
     if path.is_dir():

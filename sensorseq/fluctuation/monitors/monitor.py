@@ -694,10 +694,7 @@ def _logits(output: Any) -> Tensor:
 
 
 def _first_windows(inputs: Any, n_windows: int, n_wanted: int) -> tuple[Any, int]:
-    """Return a copy of a model's inputs, cut to the windows wanted where that is sure to be right.
-
-    It is where windows lie along the first axis of every tensor.
-    """
+    """Return a copy of a model's inputs, cut if windows are the first axis of every tensor."""
     tensors = [part for part in tree_leaves(inputs) if isinstance(part, Tensor)]
     if not all(part.shape[:1] == (n_windows,) for part in tensors):
         n_wanted = n_windows
