@@ -29,10 +29,7 @@ class Panel:
     _parts: list[str] = field(default_factory=list)
 
     def line(self, x: Floats, y: Floats, style: str) -> None:
-        """Draw a curve; NaN interrupts it, and an isolated point becomes a dot.
-
-        With more points than pixels, the extremes within every pixel are drawn.
-        """
+        """Draw a curve, thinned to the pixels; NaN interrupts it; an isolated point is a dot."""
         keep = extremes(y, self.width)
         style += " dense" * (len(keep) > self.width)
         x, y = x[keep], self._drawable(y[keep])
@@ -152,11 +149,7 @@ class Panel:
 def sparkline(
     channels: Sequence[Floats], limits: tuple[float, float], title: str, *, height: int = 90
 ) -> str:
-    """Return a small picture of one window: a line for each channel (t,), class ``c0``, ``c1``...
-
-    Channels are scaled to be comparable, and `limits` is what the height spans; a value that is not
-    a number is a gap. `title` is for readers who cannot see it.
-    """
+    """Return a small picture of one window: a line for each channel, class ``c0``, ``c1``..."""
     width, (low, high) = 240, limits
     lines = []
     for number, values in enumerate(channels):
@@ -203,10 +196,7 @@ def tick_words(value: float) -> str:
 
 
 def extremes(y: Floats, most: int) -> NDArray[np.int64]:
-    """Return indices of values to draw: of each of `most` stretches the lowest, highest and a gap.
-
-    They are in rising order, with the first and last. Up to twice as many values all are drawn.
-    """
+    """Return indices of values to draw: of `most` stretches the lowest, highest and a gap."""
     if len(y) <= 2 * most:
         return np.arange(len(y))
     finite = np.isfinite(y)

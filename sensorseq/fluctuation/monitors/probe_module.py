@@ -42,11 +42,7 @@ STEP_WINDOWS = 4.0  # a step costs as much as so many windows more
 
 
 class ModuleCall(nn.Module):
-    """A custom module under the call ``module(X, lengths)``.
-
-    It gets the lengths where its `forward` has a second argument that must be given or is called
-    `lengths`.
-    """
+    """A module under the call ``module(X, lengths)``, whether it takes lengths or not."""
 
     PREFIX = "module."  # of the names of its parameters
 
@@ -174,8 +170,7 @@ def _others(optimizer: Optimizer) -> list[dict[str, str]]:
 class ModuleLab(Lab):
     """A training of a custom module, and its re-runs: see `sensorseq.fluctuation.race.arm.Lab`.
 
-    `module` is a new one, which is trained in place; `table` (E, G) holds the learning rate of each
-    epoch and parameter group, `config` the rest. Everything random is drawn from `entropy`.
+    `table` (E, G) holds the learning rate of each epoch and parameter group.
     """
 
     def __init__(

@@ -49,11 +49,7 @@ class Option:
 def list_options(
     lab: Lab, causes: Sequence[Cause], allowed: frozenset[str] | None = None
 ) -> list[Option]:
-    """Return the options of a run: presets first, then single changes, the likeliest cause first.
-
-    An option that the run already has, or that its lab cannot make, is left out. `allowed` are the
-    arguments that may change; by default all that the lab can change.
-    """
+    """Return what the run has not and its lab can make: presets, then likely single changes."""
     may_change = lab.changeable if allowed is None else lab.changeable & allowed
     confidence = {cause.name: cause.confidence for cause in causes}
     singles = sorted(_singles(lab), key=lambda one: -confidence.get(one.cause, 0.0))
@@ -313,10 +309,7 @@ class Judge:
         self.movement = movement(np.asarray(record.fixed_loss, np.float64))
 
     def enter_best_epoch(self) -> Entry | None:
-        """Return what keeping the best epoch gains; other groups pick it than it is scored on.
-
-        Needs no training. None where the run keeps it, or cannot tell.
-        """
+        """Return what keeping the best epoch gains, picked on other groups than it is scored on."""
         of_two, groups = self._of_two, np.unique(self.groups)
         if self.keeps_best or of_two is None or len(groups) < LEAST_GROUPS:
             return None
@@ -389,11 +382,9 @@ def run_race(
 ) -> RaceResult:
     """Train with other settings, from first weights and with the schedule compressed.
 
-    The defaults plus features, where the run has none, are fitted first, with 30 % of the budget;
-    then the defaults, with three quarters of the rest, and single changes, in the order of
-    `causes`. What is adopted is said in `FluctuationReport.probe`; a calmer curve alone counts if
-    `may_calm`. A single change that does as well within a standard error proves its cause.
-    `allowed` are the arguments that may change; `say` gets a line before each stage.
+    First the defaults plus features, where the run has none, with 30 % of the budget; then the
+    defaults, with three quarters of the rest, and single changes, in the order of `causes`.
+    `FluctuationReport.probe` says what is adopted; a calmer curve alone counts if `may_calm`.
     """
     if lab.validation is None:
         return RaceResult(None, (), (), "There are no validation windows to compare settings on.")

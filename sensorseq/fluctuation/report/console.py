@@ -40,11 +40,9 @@ class _Block(NamedTuple):
 def write_report(
     report: FluctuationReport, command: Command | None = None, page: str | None = None
 ) -> str:
-    """Return the text.
+    """Return the text; what to do is told as commands where `command` returns the line of a change.
 
-    `command` maps changed arguments to the command line that makes the fit with them; what to do is
-    then told as commands in place of Python. `page` shows the page, for a reader at a command line:
-    a file or a command.
+    `page` shows the page, for a reader at a command line: a file or a command.
     """
     head = [
         *_wrap("FLUCTUATION REPORT   ", sizes(report), most=2, indent=21),

@@ -23,11 +23,7 @@ def draw_curves(
     loss_unit: str = "nats",
     make_panel: Callable[..., Any] = Panel,
 ) -> "Curves | None":
-    """Draw loss and accuracy (fractions) by epoch; None without a number.
-
-    In the history None is "not recorded"; what is not a number breaks the curve and is marked. The
-    bands and spikes of a report's `evidence` are drawn in; without it and `n_val` there is no band.
-    """
+    """Draw loss and accuracy (fractions) by epoch, with bands and spikes of the evidence."""
     columns = {
         name: floats(history.get(name, ()))
         for name in ("loss", "val_loss", "accuracy", "val_accuracy")

@@ -32,10 +32,7 @@ class Figure:
 
 
 def place_figures(report: FluctuationReport) -> tuple[dict[str, Figure], list[Figure]]:
-    """Return a figure for each cause that quotes one, by name, and those of other statistics.
-
-    A figure whose statistics are not in the report is not drawn, and none is drawn twice.
-    """
+    """Return a figure for each cause that quotes one, by name, and those of other statistics."""
     left = {name: drawn for name in _SERIES if (drawn := _draw(name, report.evidence))}
     of_cause: dict[str, Figure] = {}
     for cause in report.causes:

@@ -85,10 +85,7 @@ _POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
 
 
 def make_page(report: FluctuationReport, command: Command | None = None) -> str:
-    """Return the page: nothing is fetched, and all of it can be read without scripts.
-
-    `command` returns the command line that repeats the fit with changed arguments.
-    """
+    """Return the page: nothing is fetched, and all of it can be read without scripts."""
     file = base64.b64encode(_csv(report.history).encode()).decode()
     return render(
         "report.html",
@@ -114,11 +111,7 @@ def describe(
     copied: bool = True,
     loss_unit: str = "nats",
 ) -> dict[str, Any]:
-    """Return what the template of the findings shows: the verdict, what to do, causes, the curve.
-
-    `copied` is whether blocks of code have names and a button that copies them; `loss_unit` may be
-    empty.
-    """
+    """Return what the template of the findings shows; `copied` is whether code can be copied."""
     answers, still_open = answer(report), limits(report)
     words = doubt = _VERDICTS.get(report.verdict, "")
     if hidden_cause(report.verdict, report.causes) is not None:

@@ -133,11 +133,7 @@ class Step:
 
 
 def list_steps(report: "FluctuationReport", command: Command | None = None) -> list[Step]:
-    """Return what to do, in order; nothing where there is nothing to do.
-
-    Steps have a command, too, where `command` returns the line that repeats the fit with changed
-    arguments.
-    """
+    """Return what to do, in order, with the command of each where `command` returns it."""
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
     if report.generalization is not None:

@@ -59,10 +59,7 @@ def read_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Column], 
 
 
 def read_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
-    """Return every column of rows that holds numbers alone, None where there is no entry.
-
-    Not what an epoch took: equal runs have equal reports.
-    """
+    """Return columns of numbers alone, None where there is no entry, without the duration."""
     names = dict.fromkeys(str(name) for row in rows for name in row if name != "duration_s")
     columns = {name: [row.get(name) for row in rows] for name in names}
     return {
@@ -104,8 +101,7 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
 def plain(value: Any) -> Any:
     """Return dictionaries, lists, text, numbers, True, False and None in place of anything.
 
-    NaN and infinity become None, tuples and arrays lists, keys text. What has no such form, such as
-    a function given for an argument, becomes its name.
+    NaN and infinity become None; what has no such form, such as a function, becomes its name.
     """
     if value is None or isinstance(value, bool | int | str):
         return value

@@ -54,11 +54,7 @@ class SteadyNoise:
         return not self.exceeds() and self.before > self.edge
 
     def passes(self, adjusted_p: float) -> bool:
-        """Close the gates: large enough, surely not small, and not the work of one moment.
-
-        Leaps make no narrow interval, however large; they are sure where the noise is above the
-        edge without the largest of them as well.
-        """
+        """Close the gates: large enough, surely not small, and not the work of one moment."""
         is_sure = adjusted_p < limits.ALPHA or self.without_largest > self.edge
         return self.exceeds() and is_sure and self.comes_back
 
@@ -120,11 +116,7 @@ def _rises(loss: Floats) -> Floats:
 
 
 class Movement:
-    """How much the model moves from epoch to epoch: the training loss.
-
-    Read from the loss of the fixed subset where a record has it, for it holds no sampling and no
-    dropout; otherwise from the running loss of the history.
-    """
+    """How much the model moves: by the loss of the fixed subset, otherwise the running loss."""
 
     def __init__(self, run: Run) -> None:
         self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS
@@ -337,10 +329,7 @@ class Roughness:
 
     @property
     def got_worse(self) -> bool:
-        """Whether the accuracy fell from its best epoch to the last ones, beyond luck.
-
-        The last epoch scatters as well: twice its own noise on top is still luck.
-        """
+        """Whether the accuracy fell from its best epoch to the last ones, beyond luck."""
         if not self.accuracy_known or self.drawdown <= self.lucky_best + 2 * self.sd:
             return False
         accuracy = self.run.settled("val_accuracy")

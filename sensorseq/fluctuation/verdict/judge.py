@@ -138,10 +138,7 @@ _Judged = tuple[str, str | None, list[Statement], list[Statement]]
 
 
 def _compare(run: Run, movement: Movement, roughness: Roughness, flips: Flips) -> _Judged:
-    """Hold what moves against what is seen: the table of four cases, and its edges.
-
-    Returns the verdict, the severity, the line about the loss, and the figures.
-    """
+    """Return the verdict, the severity, the line about the loss, and the figures."""
     moves, seen, costs = movement.statements(), roughness.statements(), movement.cost()
     shares, windows = flips.shares(), flips.statements()
     noise = movement.noise
@@ -302,10 +299,7 @@ def _no_descent(run: Run) -> list[Statement]:
 
 
 def _level(run: Run, name: str) -> float | None:
-    """Return the accuracy of the last third of the epochs judged, or None.
-
-    None as well of one class alone, which a model that predicts nothing else gets right.
-    """
+    """Return the accuracy of the last third of the epochs judged; None of one class alone."""
     if name == "val_accuracy" and run.validates_one_class:
         return None
     series = run.settled(name)
@@ -320,11 +314,7 @@ def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_S
 
 
 def generalization(run: Run, roughness: Roughness) -> list[Statement]:
-    """Say whether validation gets worse while training gets better.
-
-    Counted from the lowest validation loss: a run can overfit from its first epoch on, long before
-    early stopping ends it. The lowest of many noisy values is low by luck too; that does not count.
-    """
+    """Say whether validation gets worse while training gets better, from the lowest loss on."""
     if run.validates_one_class:
         return [say("one_class")]
     worse = _rises_from_lowest(run)
@@ -444,10 +434,7 @@ def kept(run: Run) -> list[Statement]:
 
 
 def _worth(run: Run, index: int) -> list[Statement]:
-    """Return the accuracy of an epoch that is picked on other windows than it is scored on.
-
-    Nothing of a last epoch, which nobody picked, nor of few windows or groups.
-    """
+    """Return the accuracy of an epoch that is picked on other windows than it is scored on."""
     record = run.followed
     if record is None or index == run.n_epochs - 1:
         return []
