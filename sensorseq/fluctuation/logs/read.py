@@ -206,8 +206,7 @@ def _read_json(path: Path, text: str) -> Table:
         if len({len(values) for values in content.values()}) > 1:
             lengths = ", ".join(f"{name} {len(values)}" for name, values in content.items())
             raise InputError(f"{path}: columns differ in length: {lengths}.")
-        columns = zip(*content.values(), strict=True)
-        content = [dict(zip(content, values, strict=True)) for values in columns]
+        content = _rows_of(content)
     if not isinstance(content, list) or not all(isinstance(row, Mapping) for row in content):
         raise InputError(
             f"{path} is no table of results: expected an array of objects, one for each epoch, or"

@@ -171,7 +171,6 @@ class TorchMonitor(Monitor):
         self._before: list[Tensor] | None = None
         self._fixed: list[tuple[tuple[Any, ...], dict[str, Any], Tensor]] = []
         self._n_in_fixed = 0
-        self._fixed_is_given = False
         self._handles = [
             model.register_forward_hook(_Hook(self._on_forward), with_kwargs=True),
             optimizer.register_step_pre_hook(_Hook(self._before_step)),
@@ -204,7 +203,7 @@ class TorchMonitor(Monitor):
             )
         chunks = zip(*(part.split(_EVALUATION_BATCH) for part in (*moved, target)), strict=True)
         self._fixed = [(chunk[:-1], {}, chunk[-1]) for chunk in chunks]
-        self._fixed_is_given, self._n_in_fixed = True, len(target)
+        self._n_fixed = self._n_in_fixed = len(target)
 
     def log_step(
         self,
@@ -511,8 +510,7 @@ class TorchMonitor(Monitor):
     # --- the fixed subset -----------------------------------------------------------------------
 
     def _wants_fixed(self) -> bool:
-        is_full = self._fixed_is_given or self._n_in_fixed >= self._n_fixed
-        return not is_full and not self.history  # in the first epoch alone
+        return self._n_in_fixed < self._n_fixed and not self.history  # in the first epoch alone
 
     def _keep_for_fixed(self, logits: Any, target: Tensor) -> None:
         """Keep the windows of the last forward pass, if what it gave is the logits."""

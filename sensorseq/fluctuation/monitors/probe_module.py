@@ -455,11 +455,8 @@ def probe_module(
     Raises
     ------
     ArgumentError
-        If `make_model` returns no new module each time, its outputs are no logits, the optimizer is
-        not one of the parameters it was given, the rates are not known beforehand, or a value is
-        out of range.
-    InputError
-        If windows, labels, groups or lengths contradict each other.
+        If `make_model` returns no new module each time, its outputs are no logits, or the learning
+        rates are not known beforehand.
     SplitError
         If no whole group can be held out.
 
@@ -467,17 +464,12 @@ def probe_module(
     --------
     >>> import numpy as np
     >>> import torch
-    >>> class Mean(torch.nn.Module):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.linear = torch.nn.Linear(2, 2)
-    ...
-    ...     def forward(self, X):
-    ...         return self.linear(X.mean(dim=1))
     >>> y = np.arange(40) % 2
     >>> X = np.random.default_rng(0).normal(size=(40, 10, 2)) + y[:, None, None]
     >>> report = probe_module(
-    ...     Mean, lambda p: torch.optim.SGD(p, lr=0.1), X, y, budget=0, random_state=0
+    ...     lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(20, 2)),
+    ...     lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+    ...     X, y, budget=0, random_state=0,
     ... )
     >>> report.verdict
     'normal'
@@ -533,6 +525,8 @@ def probe_module(
     started = time.perf_counter()
     lab = ModuleLab(module, make_model, make_optimizer, table, config, parts, classes, entropy)
     fit_s = time.perf_counter() - started
+    held = [windows for windows in (lab.train, lab.validation) if windows is not None]
+    checked = [Part(*windows, classes=lab.classes) for windows in held]
     counts = np.bincount(target[validation_rows], minlength=n_outputs)
     report = FluctuationReport.from_history(
         lab.result.history,
@@ -543,18 +537,13 @@ def probe_module(
         best_epoch=lab.result.best_epoch or None,
         record=lab.record,
         arguments=lab.arguments,
-        data_facts=causes_of(check_windows(*_as_parts(lab)), lab.arguments),
+        data_facts=causes_of(check_windows(*checked), lab.arguments),
     )
     if budget:
         from sensorseq.fluctuation.race.probe import probe_lab
 
         report = probe_lab(lab, report, budget, fit_s)
     return ModuleOrigin(lab, module.module, fit_s).in_words(report)
-
-
-def _as_parts(lab: ModuleLab) -> list[Part]:
-    held = [windows for windows in (lab.train, lab.validation) if windows is not None]
-    return [Part(*windows, classes=lab.classes) for windows in held]
 
 
 def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:

@@ -96,8 +96,8 @@ class Curves:
         known = np.flatnonzero(np.isfinite(val_accuracy))
         bands: list[tuple[str, str, Floats, Floats, Floats]] = []
         if n_val and known.size:
-            low, high = metrics.sampling_band(val_accuracy[known], n_val)
             trend = metrics.local_trend(val_accuracy[known])
+            low, high = metrics.sampling_band(trend, n_val)
             luck = 100 * max(trend[-1] - low[-1], high[-1] - trend[-1])
             words = f"95 % of the luck of {plural(n_val, 'window')}"
             bands.append(("band", words, np.asarray(known + 1.0), low, high))

@@ -33,23 +33,20 @@ class Figure:
 
 def place_figures(report: FluctuationReport) -> tuple[dict[str, Figure], list[Figure]]:
     """Return a figure for each cause that quotes one, by name, and those of other statistics."""
-    left = {name: drawn for name in _SERIES if (drawn := _draw(name, report.evidence))}
+    parts = {name: report.evidence.get(name) for name in _SERIES}
+    drawn = {name: _SERIES[name][1](part) for name, part in parts.items() if part}
+    left = {name: figure for name, figure in drawn.items() if figure is not None}
     of_cause: dict[str, Figure] = {}
     for cause in report.causes:
         if cause.grade != "rejected":
             quoted = [name for name in left if _shows(name, cause.statistics)]
             if quoted:
                 of_cause[cause.name] = left.pop(quoted[0])
-    return of_cause, [drawn for name, drawn in left.items() if _shows(name, report.statistics)]
+    return of_cause, [one for name, one in left.items() if _shows(name, report.statistics)]
 
 
 def _shows(name: str, statistics: Sequence[str] | Mapping[str, Any]) -> bool:
     return any(statistic.startswith(_SERIES[name][0]) for statistic in statistics)
-
-
-def _draw(name: str, evidence: Mapping[str, Any]) -> Figure | None:
-    part = evidence.get(name)
-    return _SERIES[name][1](part) if part else None
 
 
 def _fixed_loss(part: Mapping[str, Any]) -> Figure | None:
@@ -223,11 +220,9 @@ def draw_suspects(suspects: tuple[Suspect, ...]) -> dict[str, Any] | None:
         " were not trained on them. Only a person can decide whether a label is wrong: no window"
         " was deleted and no label was changed."
     )
-    if len(suspects) > MOST_SUSPECTS:
-        words += (
-            f" The worst {MOST_SUSPECTS} of {len(suspects)} are drawn; report.probes.suspects has"
-            " all."
-        )
+    n, most = len(suspects), MOST_SUSPECTS
+    if n > most:
+        words += f" The worst {most} of {n} are drawn; report.probes.suspects has all."
     cut = f"; the first {_CHANNELS} of {n_channels} are drawn" if n_channels > _CHANNELS else ""
     return {
         "words": words,
@@ -248,9 +243,9 @@ def _suspect(suspect: Suspect, spans: list[tuple[float, float]]) -> dict[str, An
     if suspect.recording is not None:
         place += f", of {suspect.recording}"
     share = likely(suspect.probability)
-    title = f"window {suspect.row}"
+    picture = sparkline(drawn, (0.0, 1.0), f"window {suspect.row}")
     return {
-        "picture": Markup(sparkline(drawn, (0.0, 1.0), title)) if drawn else "",
+        "picture": Markup(picture) if drawn else "",
         "label": suspect.label,
         "rival": suspect.rival,
         "chance": f"; {share} for its own label" if share else "",

@@ -86,6 +86,7 @@ _POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
 
 def make_page(report: FluctuationReport, command: Command | None = None) -> str:
     """Return the page: nothing is fetched, and all of it can be read without scripts."""
+    facts = ("n_val", "n_train", "n_classes", "best_epoch")
     file = base64.b64encode(_csv(report.history).encode()).decode()
     return render(
         "report.html",
@@ -94,7 +95,7 @@ def make_page(report: FluctuationReport, command: Command | None = None) -> str:
         title=f"Fluctuation report: {banner_words(report)}",
         heading="Fluctuation report",
         of_module=report.of_module,
-        foreign_code=_foreign_code(report),
+        facts={name: one for name in facts if (one := getattr(report, name)) is not None},
         csv=file if len(file) <= _MAX_DOWNLOAD else "",
     )
 
@@ -152,12 +153,11 @@ def describe(
 
 def describe_evidence(report: FluctuationReport) -> dict[str, Any]:
     """Return what the template of the evidence shows: suspects, figures, statistics, limits."""
-    compared = {
-        name: part
-        for name, part in report.statistics.items()
-        if part.floor is not None or part.p is not None
-    }
-    others = {name: part for name, part in report.statistics.items() if name not in compared}
+    compared: dict[str, Statistic] = {}
+    others: dict[str, Statistic] = {}
+    for name, part in report.statistics.items():
+        is_alone = part.floor is None and part.p is None
+        (others if is_alone else compared)[name] = part
     return {
         "suspects": None if report.probes is None else draw_suspects(report.probes.suspects),
         "figures": place_figures(report)[1],
@@ -178,9 +178,8 @@ def colour_of(report: FluctuationReport) -> str:
 
 
 def _card(cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str]) -> dict[str, Any]:
-    card: dict[str, Any] = {"cause": cause, "rank": "", "chance": "", "instead": ()}
-    card["evidence"] = cause.evidence
-    card |= {"sources": {}, "repair": "", "advice": "", "figure": None, "width": 0}
+    card: dict[str, Any] = dict.fromkeys(("rank", "chance", "repair", "advice", "figure"), "")
+    card |= {"cause": cause, "evidence": cause.evidence, "sources": {}, "instead": (), "width": 0}
     if cause.grade == "rejected":
         return card
     is_open = cause.grade not in ("proved", "repaired")
@@ -217,9 +216,14 @@ def _families(report: FluctuationReport, cards: list[dict[str, Any]]) -> list[di
 
 def _race(probes: Probes) -> dict[str, Any]:
     """Return the settings that were tried, the adopted first, then by what they gain."""
+
+    def gain_of(trial: Trial) -> float:
+        change = trial.raw_change
+        return math.inf if change is None or math.isnan(change) else change
+
     tried = sorted(
         (trial for trial in probes.trials if trial.kind == "race"),
-        key=lambda trial: (trial.outcome != "confirmed", _known(trial.raw_change)),
+        key=lambda trial: (trial.outcome != "confirmed", gain_of(trial)),
     )
     words = f"The network was trained with other settings: {cost_words(probes)}."
     if tried:
@@ -252,22 +256,6 @@ def _row(number: int, trial: Trial) -> dict[str, Any]:
         "accuracy": points,
         "movement": "" if ratio is None or not math.isfinite(ratio) else f"x{ratio:.2g}",
     }
-
-
-def _known(change: float | None) -> float:
-    return math.inf if change is None or math.isnan(change) else change
-
-
-def _foreign_code(report: FluctuationReport) -> str:
-    facts = {
-        name: getattr(report, name) for name in ("n_val", "n_train", "n_classes", "best_epoch")
-    }
-    given = "".join(f",\n    {name}={value}" for name, value in facts.items() if value is not None)
-    return (
-        "from sensorseq import FluctuationReport\n\n"
-        f'report = FluctuationReport.from_history(\n    "history.csv"{given},\n)\n'
-        'report.to_html("report.html")'
-    )
 
 
 def _words_of(name: str) -> str:

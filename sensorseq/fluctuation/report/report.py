@@ -166,16 +166,14 @@ class FluctuationReport:
         Raises
         ------
         ArgumentError
-            If the history has no epochs or none of the columns to judge by, a value is not a
-            number, an accuracy is not a fraction, or a count is out of range.
+            If the history has no epochs, none of the columns to judge by, or a wrong value.
         InputError
             The same of a file, and if it cannot be read or two columns could be the same one.
 
         Warns
         -----
         UserWarning
-            When the log has epochs twice (a resumed run), of which the later are used, or a
-            training loss of single batches, which is not.
+            When epochs are there twice (a resumed run), or a training loss is of single batches.
 
         Examples
         --------

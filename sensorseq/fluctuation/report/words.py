@@ -201,9 +201,8 @@ def _repair(report: "FluctuationReport", command: Command | None) -> Step | None
 def _advise(status: str, note: str) -> Step:
     """Return a step that changes no argument, with how sure it is."""
     mark, _, words = status.partition(": ")
-    if mark in (*GRADES, "not proved"):
-        return Step("change", _joined(words, note), mark)
-    return Step("change", _joined(status, note))
+    is_mark = mark in (*GRADES, "not proved")
+    return Step("change", _joined(words if is_mark else status, note), mark if is_mark else "")
 
 
 def _joined(words: str, note: str) -> str:

@@ -352,12 +352,12 @@ def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
     return min(max(1 - below, 0.0), 1.0)
 
 
-def sampling_band(accuracy: Floats, n_windows: int) -> tuple[Floats, Floats]:
-    """Return the 95 % range of binomial sampling around the local trend of an accuracy."""
-    trend = np.clip(local_trend(accuracy), 0.0, 1.0)
+def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
+    """Return the 95 % range of binomial sampling around the trend of an accuracy."""
+    trend = np.clip(trend, 0.0, 1.0)
     # Half a window at least: even a perfect score says no more than n windows can.
     level = np.clip(trend, 0.5 / n_windows, 1 - 0.5 / n_windows)
-    half_width = 1.96 * np.array([binomial_sd(float(p), n_windows) for p in level])
+    half_width = 1.96 * np.sqrt(level * (1 - level) / n_windows)
     return np.clip(trend - half_width, 0, 1), np.clip(trend + half_width, 0, 1)
 
 

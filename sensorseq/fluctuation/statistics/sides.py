@@ -68,7 +68,8 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
     if len(loss) < limits.MIN_DIFFERENCES + 2:
         return SteadyNoise()
     differences = np.diff(loss, 2)
-    judged = run.judged_triples(name)
+    after = run.after_rise[epochs]
+    judged = ~(after[:-2] | after[1:-1] | after[2:])
     is_steady = epochs[2:] >= min(run.n_epochs // 2 + 2, int(epochs[-limits.MIN_DIFFERENCES]))
     steady, before = differences[judged & is_steady], differences[judged & ~is_steady]
     if len(steady) < limits.MIN_DIFFERENCES:
@@ -312,20 +313,14 @@ class Roughness:
         if self.surely_beyond_sampling:
             return [say("accuracy_beyond_luck", **figures, ratio=ratio)]
         said = [say("accuracy_within_luck", **figures)]
-        train = self._training_accuracy()
+        train, record = self.run.settled("accuracy"), self.run.record
+        if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
+            fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
+            train = fixed if np.isfinite(fixed).all() else train  # which holds no dropout
         if len(train) >= limits.MIN_EPOCHS:
             moves = metrics.detrended_volatility(train)
             said.append(say("training_accuracy_moves", sd=moves))
         return said
-
-    def _training_accuracy(self) -> Floats:
-        """Return the accuracy of the fixed subset, which holds no dropout, or the running one."""
-        record = self.run.record
-        if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
-            fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
-            if np.isfinite(fixed).all():
-                return fixed
-        return self.run.settled("accuracy")
 
     @property
     def got_worse(self) -> bool:
@@ -339,11 +334,10 @@ class Roughness:
     def drawdown_statement(self) -> list[Statement]:
         """Answer whether a last epoch below the best one is a decline."""
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
-        if not self.accuracy_known or self.drawdown < least:
-            return []
-        if self.drawdown > self.lucky_best + 2 * self.sd:
-            return []  # told as part of the generalization, where it lasts
-        return [say("lucky_best", fall=self.drawdown, luck=self.lucky_best)]
+        # a longer fall that lasts is told as part of the generalization
+        if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:
+            return [say("lucky_best", fall=self.drawdown, luck=self.lucky_best)]
+        return []
 
 
 def collect_evidence(

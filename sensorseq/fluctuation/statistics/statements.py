@@ -1,7 +1,7 @@
 """Statement: one thing a report says, as a kind and its values; and the one table of kinds."""
 
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -289,6 +289,16 @@ def _listed(epochs: Any) -> str:
     return f"epoch{'s' * (len(epochs) != 1)} {shown}{more}"
 
 
+_FORMS: Mapping[str, Callable[[Any], str]] = {
+    "points": lambda value: f"{100 * value:.1f}",
+    "worth": lambda value: f"{100 * value:.2g} point{'' if value == 0.01 else 's'}",
+    "percent": lambda value: f"{100 * value:.0f}",
+    "nats": lambda value: f"{value:.3f}",
+    "listed": _listed,
+    "series": lambda value: _SERIES.get(value, str(value)),
+}
+
+
 class _Writer(string.Formatter):
     """Formats values with the specifications that `Kind.text` names."""
 
@@ -297,19 +307,8 @@ class _Writer(string.Formatter):
             return plural(value, format_spec[1:])
         if value is None:  # a number that was not finite, from a file
             return "?"
-        match format_spec:
-            case "points":
-                return f"{100 * value:.1f}"
-            case "worth":
-                return f"{100 * value:.2g} point{'' if value == 0.01 else 's'}"
-            case "percent":
-                return f"{100 * value:.0f}"
-            case "nats":
-                return f"{value:.3f}"
-            case "listed":
-                return _listed(value)
-            case "series":
-                return _SERIES.get(value, str(value))
+        if format_spec in _FORMS:
+            return _FORMS[format_spec](value)
         return str(format(value, format_spec))
 
 

@@ -42,13 +42,18 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         rest = [*recovered, *details, *kept(run), *cannot_tell(run)]
         return "not_learning", None, [*lines, *learns_nothing, *rest]
     generalizes = generalization(run, roughness)
+    more_epochs = []  # whether the noise goes away with them, and whether the loss falls
+    if generalization_of(generalizes) is None:
+        series = run.settled(movement.name if movement.known else "val_loss")
+        more_epochs += _noise_trend(run, series) if verdict == "fluctuating" else []
+        more_epochs += _descent(run, movement) if movement.known else []
     statements = [
         *roughness.accuracy_line(verdict),
         *loss_line,
         *generalizes,
         *recovered,
         *details,
-        *([] if generalization_of(generalizes) else more_epochs(run, movement, verdict)),
+        *more_epochs,
         *roughness.drawdown_statement(),
         *kept(run),
         *cannot_tell(run),
@@ -378,13 +383,6 @@ def _near_guessing(run: Run) -> list[Statement]:
     if run.n_val is None:
         return [say("not_beyond_guessing", **figures)]
     return [say("not_beyond_guessing_sized", **figures, n_val=run.n_val)]
-
-
-def more_epochs(run: Run, movement: Movement, verdict: str) -> list[Statement]:
-    """Answer whether more epochs help: whether the noise goes away, and whether the loss falls."""
-    series = run.settled(movement.name if movement.known else "val_loss")
-    noise = _noise_trend(run, series) if verdict == "fluctuating" else []
-    return [*noise, *(_descent(run, movement) if movement.known else [])]
 
 
 def _noise_trend(run: Run, series: Floats) -> list[Statement]:
