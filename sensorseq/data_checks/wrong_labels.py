@@ -149,7 +149,6 @@ def _weigh(scores: list[Floats], target: Ints) -> Floats:
 
 
 def _mean_of_class(probability: Floats, target: Ints) -> Floats:
-    """Return the mean probability of each label over the windows that have it."""
     own = probability[np.arange(len(target)), target]
     counts = np.bincount(target, minlength=probability.shape[1])
     sums = np.bincount(target, own, minlength=probability.shape[1])

@@ -150,7 +150,6 @@ def _rise(validation: Floats) -> dict[str, float]:
 
 
 def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
-    """Return what the optimizer steps did, those of the second half unless named otherwise."""
     starts = record.epoch_steps
     late = slice(int(starts[max(run.first, run.n_epochs // 2, 0)]), int(starts[-1]))
     if late.start >= late.stop:
@@ -212,7 +211,6 @@ def _of_details(record: TrainingRecord, late: slice, loss: Floats) -> dict[str, 
 
 
 def _of_time(run: Run, record: TrainingRecord) -> dict[str, float]:
-    """Return which part of the sequence the loss depends on, and how the hidden state grows."""
     found: dict[str, float] = {}
     half = len(record.detail_steps) // 2
     profile, hidden = (np.asarray(x, np.float64) for x in (record.time_profile, record.hidden_norm))

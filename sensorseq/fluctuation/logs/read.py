@@ -348,7 +348,6 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
 
 
 def _origin_of(history: Any, rows: list[dict[str, Any]], names: list[str]) -> str | None:
-    """Return what wrote a log, as far as its form tells."""
     if isinstance(history, History) or "duration_s" in names:
         return None
     if isinstance(getattr(history, "history", None), Mapping):
@@ -419,7 +418,6 @@ def _read_mapping(
 def _read_row(
     row: Mapping[str, Any], roles: Mapping[str, str], file: str | None, place: str
 ) -> dict[str, Any]:
-    """Return a row under our names, with numbers for what is judged."""
     read: dict[str, Any] = {}
     for name, value in row.items():
         role = roles.get(name)
@@ -605,7 +603,6 @@ def _fill(gathered: dict[float, Row], where: str) -> list[Row]:
 
 
 def _without_gaps(rows: list[Row], nan_is_empty: bool) -> list[Row]:
-    """Return rows without the NaN that stand for nothing."""
     if not nan_is_empty:
         return rows
     kept: set[tuple[int, str]] = set()

@@ -87,7 +87,6 @@ class KerasMonitor(Monitor):
     params: Mapping[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "KerasMonitor":
-        """Make an instance that is a Keras callback, too."""
         kind: Any = cls
         made: KerasMonitor = object.__new__(_as_callback(kind))
         return made
@@ -239,7 +238,6 @@ class KerasMonitor(Monitor):
 
 
 def _figures(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return loss and accuracy out of the logs of Keras."""
     found = {"loss": logs.get(f"{prefix}loss")}
     accuracies = (logs[prefix + name] for name in _ACCURACIES if prefix + name in logs)
     found["accuracy"] = next(accuracies, None)
@@ -281,7 +279,6 @@ def _parts(X: Any) -> list[Any]:
 
 
 def _take(X: Any, rows: NDArray[np.int64] | slice) -> Any:
-    """Return some windows of the inputs of a model: one array, or several."""
     if isinstance(X, Mapping):
         return {name: np.asarray(part)[rows] for name, part in X.items()}
     if isinstance(X, tuple | list):

@@ -40,8 +40,6 @@ class _Batch:
 
 @dataclass
 class _Step:
-    """One step of the optimizer, and the batches whose gradients it took."""
-
     learning_rate: Tensor | float
     grad_norm: Tensor | float | None = None
     update_ratio: Tensor | None = None
@@ -50,8 +48,6 @@ class _Step:
 
 @dataclass
 class _Forward:
-    """The last forward pass of the model in training mode."""
-
     n_windows: int | None
     inputs: Any = None  # while a fixed subset is filled
     output: Tensor | None = None
@@ -428,7 +424,6 @@ class TorchMonitor(Monitor):
         return args, kwargs | {"closure": listening}
 
     def _take_pending(self, step: _Step) -> None:
-        """Give a step the batches since the last one, and the norm of their gradient."""
         step.batches, self._pending = self._pending, []
         step.grad_norm, self._pending_norm = self._pending_norm, None
         if step.grad_norm is None:
@@ -555,7 +550,6 @@ class TorchMonitor(Monitor):
                     module.training = mode
 
     def _to_model(self, part: Any) -> Tensor:
-        """Return an input of the model where its parameters are, and in their precision."""
         tensor = torch.as_tensor(part)
         like = next((p for p in self._model.parameters() if p.is_floating_point()), None)
         if like is None:

@@ -229,8 +229,6 @@ class ModuleLab(Lab):
     def _own(
         self, table: NDArray[np.float64], options: Mapping[str, Any] | None = None
     ) -> OwnOptimizer:
-        """Return what takes the steps, with rates by epoch."""
-
         def make(parameters: Sequence[Tensor]) -> Optimizer:
             return check_optimizer(self._make_optimizer(list(parameters)), parameters)
 
@@ -246,7 +244,6 @@ class ModuleLab(Lab):
         start: Start | None = None,
         callbacks: Sequence[Any] = (),
     ) -> TrainingResult:
-        """Train a module in place."""
         with isolated_generators(integer_seed(seed), device_of(module)):
             return train_network(
                 module,
@@ -552,7 +549,6 @@ def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:
 
 
 def _read_labels(y: Any, n_windows: int, n_outputs: int) -> tuple[NDArray[np.int64], list[str]]:
-    """Return the code of each window's class, and the names of all."""
     labels = np.asarray(y.numpy(force=True) if isinstance(y, Tensor) else y)
     if labels.ndim == 2 and len(labels) == n_windows:
         labels = from_one_hot(labels)

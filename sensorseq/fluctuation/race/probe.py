@@ -224,7 +224,6 @@ def probe_lab(
 
 
 def _take(findings: Findings, result: RaceResult) -> None:
-    """Note what was raced, and what the adopted settings prove."""
     findings.trials += result.trials()
     findings.not_tested += [
         NotTested(one.cause, "not run: budget used up", "a larger budget")
@@ -404,7 +403,6 @@ def _as_tensors(windows: LabWindows, module: nn.Module) -> TrainingData:
 
 
 def _outputs(module: nn.Module, data: TrainingData, parts: Sequence[Tensor]) -> NDArray[Any]:
-    """Return outputs (n, K) of windows that are evaluated part by part."""
     found = torch.empty(0)
     for part in parts:
         for rows in part.split(EVALUATION_BATCH):

@@ -94,7 +94,6 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
 
 
 def _findings(report: FluctuationReport) -> list[_Block]:
-    """Return what the accuracy, the loss and the generalization did; then the figures."""
     said = [part.statement for part in answer(report)]
     first = of_topic(report.statements, *_FIRST)[:3] or list(report.statements[:1])
     first += of_topic(report.statements, "recovery")
@@ -104,7 +103,6 @@ def _findings(report: FluctuationReport) -> list[_Block]:
 
 
 def _what_to_do(report: FluctuationReport, command: Command | None) -> list[_Block]:
-    """Return the steps, in order, with the code or the command of each."""
     blocks = []
     for number, step in enumerate(list_steps(report, command), 1):
         mark = f" ({step.mark})" if step.mark else ""
@@ -132,7 +130,6 @@ def _code(step: Step) -> list[str]:
 
 
 def _causes(families: Iterable[Family]) -> list[_Block]:
-    """Return each family with its members, and what the first of them rests on."""
     blocks: list[_Block] = []
     rank = 0
     for family in families:

@@ -254,7 +254,6 @@ def _suspect(suspect: Suspect, spans: list[tuple[float, float]]) -> dict[str, An
 
 
 def _span(suspects: tuple[Suspect, ...], channel: int) -> tuple[float, float]:
-    """Return what a channel spans over all windows that are drawn."""
     parts = [drawable(one.values[channel]) for one in suspects if len(one.values) > channel]
     values = np.concatenate(parts)
     values = values[np.isfinite(values)]
@@ -284,7 +283,6 @@ def _panel(
 
 
 def _thinned(steps: Floats) -> str:
-    """Say it where the evidence has not every step."""
     return "; the largest of each stretch is drawn" if len(steps) >= MAX_POINTS else ""
 
 

@@ -199,7 +199,6 @@ def _card(cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str]) -> d
 
 
 def _families(report: FluctuationReport, cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the cards of causes that were not rejected, by family, the likeliest first."""
     told = [card for card in cards if card["cause"].grade != "rejected"]
     for rank, card in enumerate((c for c in told if c["cause"].name != UNKNOWN), 1):
         card["rank"] = f"{rank}. "
@@ -259,7 +258,6 @@ def _row(number: int, trial: Trial) -> dict[str, Any]:
 
 
 def _words_of(name: str) -> str:
-    """Return what a statistic is called in words."""
     for beginning, words in _SERIES.items():
         measure = _MEASURES.get(name.removeprefix(f"{beginning}_"))
         if name.startswith(beginning) and measure is not None:

@@ -164,7 +164,6 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
 
 
 def _keeps_best(report: "FluctuationReport") -> bool:
-    """Whether the weights kept are those of the lowest validation loss."""
     val_loss = np.array(report.history.get("val_loss", ()), np.float64)
     if report.best_epoch is None or not np.isfinite(val_loss).any():
         return False
@@ -172,7 +171,6 @@ def _keeps_best(report: "FluctuationReport") -> bool:
 
 
 def _repair(report: "FluctuationReport", command: Command | None) -> Step | None:
-    """Return the proved repair, else what the first cause recommends; None where there is none."""
     probes = report.probes
     note = "" if probes is None else probes.note
     if probes is not None and probes.repair:

@@ -154,7 +154,6 @@ class Movement:
         run.add("train_loss_spikes", n, "epochs", most, "bad luck", p=p)
 
     def _weigh_cost(self, run: Run) -> None:
-        """Measure how much lower the loss of the averaged weights is."""
         if run.record is None or self.name != "fixed_loss":
             return
         averaged, decay = run.record.averaged_loss, run.record.average_decay

@@ -104,7 +104,6 @@ def _divergence(run: Run) -> list[Statement]:
 
 
 def _collapse(run: Run) -> list[Statement]:
-    """Return a statement when accuracy was clearly above guessing and then fell back to it."""
     for name, n_windows in (("accuracy", run.n_train), ("val_accuracy", run.n_val)):
         series = run.whole(name)
         if name == "val_accuracy" and run.validates_one_class:
@@ -179,7 +178,6 @@ def _compare(run: Run, movement: Movement, roughness: Roughness, flips: Flips) -
 
 
 def _loss_line(movement: Movement, roughness: Roughness) -> list[Statement]:
-    """Return what there is to say of a loss that raises no alarm."""
     noise = movement.noise
     if not movement.known:
         return []
@@ -197,7 +195,6 @@ def _loss_line(movement: Movement, roughness: Roughness) -> list[Statement]:
 
 
 def _grade_alone(noise: SteadyNoise) -> str:
-    """Return how bad the noise of a history with one side only is."""
     return "strong" if noise.exceeds(limits.ONE_SIDE_EDGES * limits.STRONG_EDGES) else "mild"
 
 
@@ -370,7 +367,6 @@ def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
 
 
 def _near_guessing(run: Run) -> list[Statement]:
-    """Say it where accuracy does not beat guessing, though that is not the verdict."""
     if run.chance is None:
         return []
     train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
