@@ -143,7 +143,11 @@ class Panel:
         return np.where(y > 0, y, np.nan) if self.y_log else y
 
     def _points(self, x: Floats, y: Floats) -> list[str]:
-        return [f"{_short(a)},{_short(b)}" for a, b in zip(self._x(x), self._y(y), strict=True)]
+        return _pairs(self._x(x), self._y(y))
+
+
+def _pairs(x: Floats, y: Floats) -> list[str]:
+    return [f"{_short(a)},{_short(b)}" for a, b in zip(x, y, strict=True)]
 
 
 def sparkline(
@@ -157,9 +161,7 @@ def sparkline(
         y = height - (inside - low) / (high - low) * (height - 4) - 2
         x = np.linspace(2, width - 2, len(values)) if len(values) > 1 else np.array([width / 2])
         for run in _finite_runs(y):
-            points = " ".join(
-                f"{_short(a)},{_short(b)}" for a, b in zip(x[run], y[run], strict=True)
-            )
+            points = " ".join(_pairs(x[run], y[run]))
             lines.append(f'<polyline class="c{number}" points="{points}"/>')
     return (
         f'<svg class="spark" viewBox="0 0 {width} {height}" role="img"'

@@ -87,9 +87,7 @@ def transformed(name: str, value: float) -> float:
 
 def probability(weighed: Mapping[str, Any], z: Mapping[str, float]) -> float:
     """Return the probability that a logistic regression gives."""
-    score = weighed["intercept"] + sum(
-        weight * z[name] for name, weight in weighed["weights"].items()
-    )
+    score = weighed["intercept"] + sum(w * z[name] for name, w in weighed["weights"].items())
     return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
 
 

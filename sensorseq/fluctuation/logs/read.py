@@ -68,8 +68,7 @@ def role_of(name: str) -> str | None:
     return f"val_{role}" if role in ("loss", "accuracy") else None
 
 
-def is_of_test(name: str) -> bool:
-    """Return whether a column speaks of a test part, which is never judged."""
+def _is_of_test(name: str) -> bool:
     return bool(_TEST & set(_words(name)))
 
 
@@ -266,11 +265,14 @@ def read_event_files(path: Path) -> Table:
         raise InputError(f"{path} has no scalars.")
     table = Table([rows[step] for step in sorted(rows)], [f"step {step}" for step in sorted(rows)])
     if again:
-        table.notes.append(
-            f"{path}: there more than once, as where a run is resumed, so that the later counts:"
-            f" steps of {listed(sorted(again), most=4)}."
-        )
+        table.notes.append(_resumed(path, f"steps of {listed(sorted(again), most=4)}"))
     return table
+
+
+def _resumed(where: Any, what: str) -> str:
+    return (
+        f"{where}: there more than once, as after a resumed run, so that the later counts: {what}."
+    )
 
 
 # Of skorch, transformers, Lightning and SummaryWriter.
@@ -456,9 +458,11 @@ def gather_epochs(
     steps that grow from row to row, the rows. NaN is "not recorded" if `nan_is_empty`; at the end
     of a loss, for longer than any gap before, it is a loss that is not a number all the same.
     """
-    real = ({name for name, value in row.items() if _is_real(value)} for row in rows)
-    of_test = [any(map(is_of_test, names)) and names.isdisjoint(COLUMNS) for names in real]
-    rows = [row for row, is_alone in zip(rows, of_test, strict=True) if not is_alone]
+    rows = list(rows)
+    real = [{name for name, value in row.items() if _is_real(value)} for row in rows]
+    # what speaks of a test part alone is never judged
+    kept = [any(n in COLUMNS for n in on) or not any(map(_is_of_test, on)) for on in real]
+    rows = [row for row, is_kept in zip(rows, kept, strict=True) if is_kept]
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)
     steps = [row.get(STEP, math.nan) for row in rows]
     known = [step for step in steps if _is_real(step)]
@@ -499,10 +503,7 @@ def gather_epochs(
                 several.add(name)
     if again:
         spelt = listed((f"{key:g}" for key in sorted(again)), most=8)
-        notes.append(
-            f"{where}: there more than once, as where a run is resumed, so that the later counts:"
-            f" {'epoch' if by_epoch else 'step'} {spelt}."
-        )
+        notes.append(_resumed(where, f"{'epoch' if by_epoch else 'step'} {spelt}"))
     notes += [
         f"{where}: {names[name]} was measured several times an epoch; the last is used."
         for name in sorted(several)

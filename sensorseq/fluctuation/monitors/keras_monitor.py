@@ -87,6 +87,7 @@ class KerasMonitor(Monitor):
     params: Mapping[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "KerasMonitor":
+        """Make an instance that is a Keras callback, too."""
         kind: Any = cls
         made: KerasMonitor = object.__new__(_as_callback(kind))
         return made

@@ -77,16 +77,6 @@ def make_module(make_model: Callable[[], Any], seed: int) -> ModuleCall:
     return ModuleCall(module)
 
 
-def check_new(first: ModuleCall, second: ModuleCall) -> None:
-    """Raise an ArgumentError when two modules are one, or share a parameter."""
-    own = {id(parameter) for parameter in first.parameters()}
-    if first.module is second.module or any(id(part) in own for part in second.parameters()):
-        raise ArgumentError(
-            "make_model returned the same module, or the same parameters, twice; every re-run"
-            " needs its own: build the module inside make_model, such as lambda: MyModel()."
-        )
-
-
 def check_outputs(module: ModuleCall, X: Tensor, lengths: Tensor | None, seed: int) -> int:
     """Return K of the floating-point logits (n, K) that a module gives for a few windows."""
     with isolated_generators(seed, X.device), torch.no_grad():
@@ -477,7 +467,13 @@ def probe_module(
     entropy = int(check_random_state(random_state).integers(2**63))
     split_seed, weight_seed, _ = np.random.SeedSequence(entropy).spawn(3)
     module, scratch = (make_module(make_model, integer_seed(weight_seed)) for _ in range(2))
-    check_new(module, scratch)
+    taken = {id(parameter) for parameter in module.parameters()}
+    shares = any(id(parameter) in taken for parameter in scratch.parameters())
+    if shares or module.module is scratch.module:
+        raise ArgumentError(
+            "make_model returned the same module, or the same parameters, twice; every re-run"
+            " needs its own: build the module inside make_model, such as lambda: MyModel()."
+        )
     table = rates_of(_made(make_optimizer, scratch), make_scheduler, max_epochs)
     _made(make_optimizer, module)
 

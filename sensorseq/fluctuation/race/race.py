@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
 from sensorseq.fluctuation.causes.cause import Cause, Trial
-from sensorseq.fluctuation.causes.table import ARGUMENTS_OF, OWNER_OF
+from sensorseq.fluctuation.causes.table import ARGUMENTS_OF, OWNER_OF, is_same
 from sensorseq.fluctuation.race.arm import OUT_OF_TIME, Arm, ArmResult, Floats, Lab, Purse
 from sensorseq.fluctuation.statistics import metrics
 
@@ -58,30 +58,21 @@ def list_options(
         new = {
             name: value
             for name, value in option.change.items()
-            if not _is_same(lab.arguments.get(name), value)
+            if not is_same(lab.arguments.get(name), value)
         }
         change = {name: value for name, value in new.items() if name in may_change}
         is_whole = option.cause == SEVERAL or len(change) == len(new)
         if change and is_whole and all(change != other.change for other in found):
-            found.append(_named(replace(option, change=change), lab.arguments))
+            found.append(replace(option, change=change))
+    for place, option in enumerate(found):
+        owners = {OWNER_OF.get(name, SEVERAL) for name in option.change}
+        if option.is_preset and len(owners) == 1:  # so that it names a cause
+            rate, own = option.change.get("learning_rate"), lab.arguments.get("learning_rate")
+            finding = ""
+            if rate is not None and isinstance(own, int | float):
+                finding = "too high" if rate < own else "too low"
+            found[place] = replace(option, cause=owners.pop(), finding=finding)
     return found
-
-
-def _named(option: Option, own: Mapping[str, Any]) -> Option:
-    """Return an option with its cause, where a preset changes the arguments of one cause only."""
-    if not option.is_preset:
-        return option
-    causes = {OWNER_OF.get(name, SEVERAL) for name in option.change}
-    if len(causes) != 1:
-        return option
-    rate, finding = option.change.get("learning_rate"), ""
-    if rate is not None and isinstance(own.get("learning_rate"), int | float):
-        finding = "too high" if rate < own["learning_rate"] else "too low"
-    return replace(option, cause=causes.pop(), finding=finding)
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    return one is other or (type(one) is type(other) and one == other)
 
 
 def _presets(lab: Lab) -> list[Option]:

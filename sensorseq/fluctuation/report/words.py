@@ -141,16 +141,16 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
         steps.append(Step("generalize", GENERALIZATION[report.generalization].format(keep=keep)))
     if not steps:
         return []
-    if report.probes is not None and report.probes.suspects:
-        n = plural(len(report.probes.suspects), "window")
+    suspects = () if report.probes is None else report.probes.suspects
+    if suspects:
+        n = plural(len(suspects), "window")
         steps.append(Step("labels", f"Check the labels of {n}: report.probes.suspects lists them."))
     if report.origin is not None and report.probes is None:  # the fit is at hand
+        # measured by benchmarks/bench_repair.py
+        better = "; most bad runs do better with the defaults, SensorLSTMClassifier()"
+        is_without = getattr(getattr(report.origin, "estimator", 0), "features", "auto") is None
         words = "Train with other settings, side by side, to find what repairs it"
-        fitted = getattr(report.origin, "estimator", None)
-        if getattr(fitted, "features", "auto") is None:
-            # measured by benchmarks/bench_repair.py
-            words += "; most bad runs do better with the defaults, SensorLSTMClassifier()"
-        words += ":"
+        words += f"{better if is_without else ''}:"
         code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
         again = "" if command is None else command({"auto_repair": True})
         steps.append(Step("probe", words, code=code, command=again))
@@ -171,9 +171,9 @@ def _keeps_best(report: "FluctuationReport") -> bool:
 
 
 def _repair(report: "FluctuationReport", command: Command | None) -> Step | None:
-    probes = report.probes
-    note = "" if probes is None else probes.note
-    if probes is not None and probes.repair:
+    probes = report.probes or Probes(0.0)
+    note = probes.note
+    if probes.repair:
         return _change(report, command, probes.repair, _proof(report), note)
     hidden = hidden_cause(report.verdict, report.causes)
     first = hidden or next(iter(not_rejected(report)), None)
@@ -217,16 +217,16 @@ def _change(
 ) -> Step:
     """Return a step that changes arguments: those that `probe` adopted, or those of a cause."""
     mark, _, words = status.partition(": ")
-    adopted = report.probes is not None and bool(report.probes.repair)
-    if report.probes is not None and report.probes.is_applied:
+    probes = report.probes or Probes(0.0)
+    if probes.is_applied:
         done = f"Done: this model was fitted with {keywords(arguments)}. {note}"
         return Step("repair", done, mark)
     code = call(arguments)
     if len(code) > _LINE:
         code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
-    if adopted:
+    if probes.repair:
         code += "\n# or, from the report that tried it:\nbetter = report.apply()"
-    previous = report.probes.previous if report.probes is not None and adopted else {}
+    previous = probes.previous if probes.repair else {}
     return Step(
         "repair",
         _joined(words, note) or "The likeliest cause asks for this:",
@@ -238,9 +238,9 @@ def _change(
         tuple(
             call(change)
             for cause in not_rejected(report)
-            if not adopted and cause.recommendation and set(cause.recommendation) <= set(arguments)
+            if cause.recommendation and set(cause.recommendation) <= set(arguments)
             for change in cause.alternatives
-            if change
+            if change and not probes.repair
         ),
     )
 

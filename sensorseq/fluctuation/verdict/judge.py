@@ -123,11 +123,9 @@ def _collapse(run: Run) -> list[Statement]:
 def _cut_initial_descent(run: Run) -> list[Statement]:
     """Find where the initial descent ends; return a statement when too little is left after it."""
     name = next(name for name in (*NEEDED, "accuracy") if len(run.whole(name)))
-    series = run.whole(name)
-    if name in ("loss", "val_loss"):
-        n_dropped = metrics.burn_in(metrics.softened_log(series, run.log_classes))
-    else:
-        n_dropped = metrics.burn_in(-series)
+    series, is_loss = run.whole(name), name in ("loss", "val_loss")
+    falling = metrics.softened_log(series, run.log_classes) if is_loss else -series
+    n_dropped = metrics.burn_in(falling)
     recorded = np.flatnonzero(run.columns[name].recorded)
     n_left = len(series) - n_dropped
     run.add("initial_descent", n_dropped, "epochs")
