@@ -108,8 +108,7 @@ class TorchMonitor(Monitor):
     -----
     *Accumulated gradients*: batches between two steps count for the second one, by their windows.
     Log the undivided loss. *Closures* (LBFGS, Lightning): the first evaluation in a step counts.
-    *GradScaler*: norms are those of the unscaled gradients; a step that it skips is none, and its
-    batch counts for the next. *Several optimizers*: a monitor follows one of them.
+    *GradScaler*: a step that it skips is none, and its batch counts for the next.
 
     Examples
     --------
@@ -222,8 +221,7 @@ class TorchMonitor(Monitor):
             cross-entropy of `logits`.
         logits : Tensor of shape (N, K), or (N,) or (N, 1), optional
             Outputs before softmax, or log-probabilities. A single column is the logit of
-            class 1 against class 0. With `y` they give the accuracy, and the loss where it is not
-            given.
+            class 1 against class 0. With `y` they give the accuracy.
         y : Tensor of shape (N,), optional
             Classes as codes; of shape (N, K) as probabilities.
         grad_norm : Tensor or float, optional
@@ -232,8 +230,8 @@ class TorchMonitor(Monitor):
         n_windows : int, optional
             N; without it the length of `y`, or of the model's first input.
         rows : array-like of shape (N,), optional
-            Where each window stands in the training set. With `logits` and `y` it gives the margin
-            of each window in each epoch, which is what wrong labels show in. A criterion's will do.
+            Where each window stands in the training set: with `logits` and `y`, or the criterion's,
+            it gives the margin of each window, which shows wrong labels.
         """
         self._check_open()
         if grad_norm is not None:
