@@ -75,7 +75,6 @@ def _of_constant(train: Part, constant: Ints) -> Finding:
 
 
 def _still_windows(train: Part, moving: Ints) -> Iterator[Finding]:
-    """Yield windows in which nothing moves, of channels that do elsewhere."""
     if not len(moving) or train.n_timesteps < LEAST_STEPS:
         return
     least, largest = train.window_range
@@ -128,7 +127,6 @@ def _lines(values: NDArray[np.floating], steps: Floats) -> tuple[Floats, NDArray
 
 
 def _scale(train: Part, usable: Ints) -> Iterator[Finding]:
-    """Yield channels far from unit scale."""
     sd, mean = train.sd[usable], train.mean[usable]
     if not np.isfinite(sd).all() or (sd <= 0).any():
         return
@@ -159,7 +157,6 @@ def _scale(train: Part, usable: Ints) -> Iterator[Finding]:
 
 
 def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
-    """Yield channels with a few values far beyond all others."""
     said, worst = [], np.zeros(len(train))
     least, largest = train.window_range
     for channel in usable:

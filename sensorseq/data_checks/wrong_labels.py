@@ -67,10 +67,7 @@ class LabelErrors:
         return len(self.row)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON or a DataFrame: ``pd.DataFrame(found.to_dict()["windows"])``.
-
-        `n_estimated`, `windows` (columns, all rows) and `recordings` (a list of dictionaries).
-        """
+        """Return plain data: `n_estimated`, `windows` (columns) and `recordings` (a list)."""
         columns = {
             name: values.tolist()
             for name in ("row", "group", "given", "likelier", "probability", "score")
@@ -107,10 +104,7 @@ class LabelErrors:
 def judge_labels(
     probability: Floats, target: Ints, classes: NDArray[Any], groups: NDArray[Any] | None
 ) -> LabelErrors:
-    """Rank labels by probabilities (n, K) of models that did not see the windows.
-
-    `target` holds the index of each label in `classes`, `groups` the recordings.
-    """
+    """Rank labels by probabilities (n, K) of models that did not see the windows."""
     every, n_classes = np.arange(len(target)), len(classes)
     log_p = np.log(np.maximum(probability, _SMALLEST))
     alone = together = _weigh([log_p], target)
@@ -155,7 +149,6 @@ def _weigh(scores: list[Floats], target: Ints) -> Floats:
 
 
 def _mean_of_class(probability: Floats, target: Ints) -> Floats:
-    """Return the mean probability of each label over the windows that have it."""
     own = probability[np.arange(len(target)), target]
     counts = np.bincount(target, minlength=probability.shape[1])
     sums = np.bincount(target, own, minlength=probability.shape[1])

@@ -29,10 +29,7 @@ class Panel:
     _parts: list[str] = field(default_factory=list)
 
     def line(self, x: Floats, y: Floats, style: str) -> None:
-        """Draw a curve; NaN interrupts it, and an isolated point becomes a dot.
-
-        With more points than pixels, the extremes within every pixel are drawn.
-        """
+        """Draw a curve, thinned to the pixels; NaN interrupts it; an isolated point is a dot."""
         keep = extremes(y, self.width)
         style += " dense" * (len(keep) > self.width)
         x, y = x[keep], self._drawable(y[keep])
@@ -146,17 +143,17 @@ class Panel:
         return np.where(y > 0, y, np.nan) if self.y_log else y
 
     def _points(self, x: Floats, y: Floats) -> list[str]:
-        return [f"{_short(a)},{_short(b)}" for a, b in zip(self._x(x), self._y(y), strict=True)]
+        return _pairs(self._x(x), self._y(y))
+
+
+def _pairs(x: Floats, y: Floats) -> list[str]:
+    return [f"{_short(a)},{_short(b)}" for a, b in zip(x, y, strict=True)]
 
 
 def sparkline(
     channels: Sequence[Floats], limits: tuple[float, float], title: str, *, height: int = 90
 ) -> str:
-    """Return a small picture of one window: a line for each channel (t,), class ``c0``, ``c1``...
-
-    Channels are scaled to be comparable, and `limits` is what the height spans; a value that is not
-    a number is a gap. `title` is for readers who cannot see it.
-    """
+    """Return a small picture of one window: a line for each channel, class ``c0``, ``c1``..."""
     width, (low, high) = 240, limits
     lines = []
     for number, values in enumerate(channels):
@@ -164,9 +161,7 @@ def sparkline(
         y = height - (inside - low) / (high - low) * (height - 4) - 2
         x = np.linspace(2, width - 2, len(values)) if len(values) > 1 else np.array([width / 2])
         for run in _finite_runs(y):
-            points = " ".join(
-                f"{_short(a)},{_short(b)}" for a, b in zip(x[run], y[run], strict=True)
-            )
+            points = " ".join(_pairs(x[run], y[run]))
             lines.append(f'<polyline class="c{number}" points="{points}"/>')
     return (
         f'<svg class="spark" viewBox="0 0 {width} {height}" role="img"'
@@ -203,10 +198,7 @@ def tick_words(value: float) -> str:
 
 
 def extremes(y: Floats, most: int) -> NDArray[np.int64]:
-    """Return indices of values to draw: of each of `most` stretches the lowest, highest and a gap.
-
-    They are in rising order, with the first and last. Up to twice as many values all are drawn.
-    """
+    """Return indices of values to draw: of `most` stretches the lowest, highest and a gap."""
     if len(y) <= 2 * most:
         return np.arange(len(y))
     finite = np.isfinite(y)

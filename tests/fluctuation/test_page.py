@@ -31,8 +31,14 @@ from sample_reports import (
 
 from sensorseq.errors import OutputError
 from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Suspect, Trial
-from sensorseq.fluctuation.report.figures import draw_race, draw_suspects, place_figures
-from sensorseq.fluctuation.report.page import colour_of, make_fragment, make_page
+from sensorseq.fluctuation.report.page import (
+    colour_of,
+    draw_race,
+    draw_suspects,
+    make_fragment,
+    make_page,
+    place_figures,
+)
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.report.words import list_steps, settings_as_options
 from sensorseq.fluctuation.statistics.run import Statistic

@@ -75,10 +75,7 @@ class Family:
 
 
 def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
-    """Group causes by family, in the order in which each family's first cause comes.
-
-    A family is at least as likely as each of its causes, and at most as likely as all together.
-    """
+    """Group causes by family, in order; a family is as likely as its likeliest cause at least."""
     members: dict[str, list[Cause]] = {}
     for cause in causes:
         members.setdefault(cause.family, []).append(cause)
@@ -137,10 +134,7 @@ class Probes:
 
 
 def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
-    """Return what probably costs a calm run accuracy; None for other runs, or if nothing does.
-
-    What only explains a rough curve or describes the data does not count.
-    """
+    """Return what probably costs a calm run accuracy; None for other runs, or if nothing does."""
     if verdict != "normal":
         return None
     for cause in causes:

@@ -114,33 +114,26 @@ def _of_curves(run: Run) -> dict[str, float]:
     }
     if run.chance is not None:
         found["over_chance"] = (best - run.chance) / max(1 - run.chance, 1e-9)
-    found |= {**_movement(train), **_descent(train, scale), **_rise(validation)}
+    found |= {**_of_loss(train, scale), **_rise(validation)}
     if not run.is_in_nats:  # of a loss in other units only what is relative counts
         for name in ("loss_gap", "loss_gap_first", "loss_noise", "val_loss_rise"):
             found[name] = NAN
     return found
 
 
-def _movement(train: Floats) -> dict[str, float]:
-    held = _finite(train)
+def _of_loss(train: Floats, scale: float) -> dict[str, float]:
+    held, found = _finite(train), {}
     half = len(held) // 2
-    if half < 6:
-        return {}
-    return {
-        "loss_noise": metrics.mean_noise(held[half:]),
-        "loss_spike_share": len(metrics.spike_epochs(held, least_rise=0.05)) / len(held),
-    }
-
-
-def _descent(train: Floats, scale: float) -> dict[str, float]:
-    held = _finite(train)
-    if len(held) < 6:
-        return {}
-    start = max(float(held[0]), 1e-12)
-    fall = start - float(held.min())
-    last = held[-max(len(held) // 3, 4) :]
-    falling = -10 * metrics.theil_sen_slope(last) / (float(np.median(last)) + scale)
-    found = {"loss_fall": fall / start, "still_falling": float(np.clip(falling, -0.3, 0.3))}
+    if half >= 6:
+        n_spikes = len(metrics.spike_epochs(held, least_rise=0.05))
+        found["loss_noise"] = metrics.mean_noise(held[half:])
+        found["loss_spike_share"] = n_spikes / len(held)
+    if len(held) >= 6:
+        start = max(float(held[0]), 1e-12)
+        last = held[-max(len(held) // 3, 4) :]
+        falling = -10 * metrics.theil_sen_slope(last) / (float(np.median(last)) + scale)
+        found["loss_fall"] = (start - float(held.min())) / start
+        found["still_falling"] = float(np.clip(falling, -0.3, 0.3))
     return found
 
 
@@ -157,7 +150,6 @@ def _rise(validation: Floats) -> dict[str, float]:
 
 
 def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
-    """Return what the optimizer steps did, those of the second half unless named otherwise."""
     starts = record.epoch_steps
     late = slice(int(starts[max(run.first, run.n_epochs // 2, 0)]), int(starts[-1]))
     if late.start >= late.stop:
@@ -219,7 +211,6 @@ def _of_details(record: TrainingRecord, late: slice, loss: Floats) -> dict[str, 
 
 
 def _of_time(run: Run, record: TrainingRecord) -> dict[str, float]:
-    """Return which part of the sequence the loss depends on, and how the hidden state grows."""
     found: dict[str, float] = {}
     half = len(record.detail_steps) // 2
     profile, hidden = (np.asarray(x, np.float64) for x in (record.time_profile, record.hidden_norm))

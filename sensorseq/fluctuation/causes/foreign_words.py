@@ -28,29 +28,6 @@ _STOP = _of(
     "save model.state_dict() at the lowest validation loss, and load it at the end",
     'EarlyStopping(monitor="val_loss", patience=20, restore_best_weights=True)',
 )
-_SCALE = _of(
-    "X with each channel minus its mean, divided by its standard deviation in the training windows",
-    "a Normalization layer, adapted to the training windows",
-)
-_START = _of(
-    "xavier_uniform_ for weight_ih, orthogonal_ for weight_hh, and a forget bias of 1 in torch.nn"
-    ".init",
-    'kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",'
-    " unit_forget_bias=True in LSTM",
-)
-_LOSS = _of(
-    "torch.nn.CrossEntropyLoss() on the logits, without a softmax before it",
-    'loss="sparse_categorical_crossentropy" after one softmax layer',
-)
-_NO_WEIGHTS = _of(
-    "torch.nn.CrossEntropyLoss() without weight, or with the inverse of each class's frequency",
-    "fit without class_weight, or with the inverse of each class's frequency",
-)
-_MORE_VALIDATION = _of("hold out more windows, or cross-validate; the training is fine")
-_REGULARIZE = _of(
-    "torch.nn.Dropout(0.3) before the last layer, and torch.optim.AdamW(weight_decay=1e-3)",
-    "Dropout(0.3) before the last layer, and optimizer=AdamW(weight_decay=1e-3)",
-)
 _CALM = {name: f"{_COSINE[name]}; {_CLIP[name]}; {_STOP[name]}" for name in (TORCH, KERAS)}
 
 # What to do about a side of a cause; a cause's own words where it has one side, or none is known.
@@ -80,17 +57,37 @@ ADVICE: Mapping[tuple[str, str], _Words] = {
     ("regularization", "too strong"): _of(
         "dropout of at most 0.3, and weight_decay of at most 1e-3 in the optimizer"
     ),
-    ("regularization", "missing"): _REGULARIZE,
-    ("preprocessing", "scale of the inputs"): _SCALE,
+    ("regularization", "missing"): _of(
+        "torch.nn.Dropout(0.3) before the last layer, and torch.optim.AdamW(weight_decay=1e-3)",
+        "Dropout(0.3) before the last layer, and optimizer=AdamW(weight_decay=1e-3)",
+    ),
+    ("preprocessing", "scale of the inputs"): _of(
+        "X with each channel minus its mean, divided by its standard deviation in the training"
+        " windows",
+        "a Normalization layer, adapted to the training windows",
+    ),
     ("label_noise", ""): _of("check the labels of the windows that never fit"),
     ("sequence_length", ""): _of(
         "cut windows of two to four periods of the slowest motion that matters"
     ),
     ("distribution_shift", ""): _of("train on more recordings, or scale each one by itself"),
-    ("small_validation_set", ""): _MORE_VALIDATION,
-    ("weight_init", ""): _START,
-    ("loss", "not cross-entropy"): _LOSS,
-    ("loss", "classes weighed wrongly"): _NO_WEIGHTS,
+    ("small_validation_set", ""): _of(
+        "hold out more windows, or cross-validate; the training is fine"
+    ),
+    ("weight_init", ""): _of(
+        "xavier_uniform_ for weight_ih, orthogonal_ for weight_hh, and a forget bias of 1 in"
+        " torch.nn.init",
+        'kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",'
+        " unit_forget_bias=True in LSTM",
+    ),
+    ("loss", "not cross-entropy"): _of(
+        "torch.nn.CrossEntropyLoss() on the logits, without a softmax before it",
+        'loss="sparse_categorical_crossentropy" after one softmax layer',
+    ),
+    ("loss", "classes weighed wrongly"): _of(
+        "torch.nn.CrossEntropyLoss() without weight, or with the inverse of each class's frequency",
+        "fit without class_weight, or with the inverse of each class's frequency",
+    ),
     ("early_stopping", "too few epochs"): _of(
         "train three times as many epochs", "fit(epochs=3 times as many)"
     ),

@@ -87,9 +87,7 @@ def transformed(name: str, value: float) -> float:
 
 def probability(weighed: Mapping[str, Any], z: Mapping[str, float]) -> float:
     """Return the probability that a logistic regression gives."""
-    score = weighed["intercept"] + sum(
-        weight * z[name] for name, weight in weighed["weights"].items()
-    )
+    score = weighed["intercept"] + sum(w * z[name] for name, w in weighed["weights"].items())
     return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
 
 
@@ -184,10 +182,7 @@ def weigh_causes(
     shown: Mapping[str, float],
     arguments: Mapping[str, Any] | None,
 ) -> tuple[Cause, ...]:
-    """Return the causes of a table that the ranker finds likely, in their order.
-
-    `shown` are the features as evidence quotes them.
-    """
+    """Return the likely causes of a table; `shown` are features as evidence quotes them."""
     chances = weigh(features)
     alone = weigh({**features, **dict.fromkeys(ARGUMENT_FEATURES, math.nan)})
     best: dict[str, tuple[float, Entry]] = {}
@@ -282,10 +277,7 @@ def tell(shows: Iterable[str], features: Mapping[str, float]) -> dict[str, str]:
 
 
 def _explained(table: Sequence[Entry], of: Mapping[str, float]) -> tuple[Cause, ...]:
-    """Return what makes the curve of a calm run look rough, if its own mark is there.
-
-    The confidence is the share of the roughness that it accounts for.
-    """
+    """Return what makes a calm run's curve look rough, with the share of it as confidence."""
     is_calm = of["loss_noise"] < limits.FIXED_LOSS_NOISE_NATS
     shares = {}
     if (

@@ -351,7 +351,7 @@ def resolve(reset: Reset, arguments: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
     for name, wanted in reset.items():
         new = _value(name, wanted, arguments, is_alone=len(reset) == 1)
-        if new is not _KEEP and not (name in arguments and _is_same(arguments[name], new)):
+        if new is not _KEEP and not (name in arguments and is_same(arguments[name], new)):
             found[name] = new
     return {} if "optimizer" in reset and "optimizer" not in found else found
 
@@ -384,7 +384,8 @@ def _value(name: str, wanted: Any, arguments: Mapping[str, Any], *, is_alone: bo
     return usual if is_far else _KEEP
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values of an argument are equal, be a number whole or not."""
     if isinstance(one, int | float) and isinstance(other, int | float):
         return one == other
     return type(one) is type(other) and bool(one == other)

@@ -45,10 +45,8 @@ _MEANING_OF = {word: role for role, words in _MEANINGS.items() for word in words
 def role_of(name: str) -> str | None:
     """Return what a column is by its name: one of `ROLES`, `STEP`, or None.
 
-    Capitals, and whether words are joined by ``_ - . /`` or a space, make no difference. A word for
-    the part may stand anywhere; without one it is the training part. ``epoch`` beside other words
-    is left out. A name with ``test``, ``step``, ``batch`` or ``iteration`` is no result of an
-    epoch.
+    A word for the part may stand anywhere; without one it is the training part. A name with
+    ``test``, ``step``, ``batch`` or ``iteration`` is no result of an epoch.
 
     >>> [role_of(name) for name in ("train_loss_epoch", "eval/loss", "train_loss_step", "test_acc")]
     ['loss', 'val_loss', None, None]
@@ -70,8 +68,7 @@ def role_of(name: str) -> str | None:
     return f"val_{role}" if role in ("loss", "accuracy") else None
 
 
-def is_of_test(name: str) -> bool:
-    """Return whether a column speaks of a test part, which is never judged."""
+def _is_of_test(name: str) -> bool:
     return bool(_TEST & set(_words(name)))
 
 
@@ -80,9 +77,7 @@ def recognise(
 ) -> dict[str, str]:
     """Return what each column is, for those that are something: name to role.
 
-    `columns` is what the user says, role to name or to None for "there is none"; it comes before
-    the rules. `where` is the file, or "history", for the messages: ArgumentError for an unknown
-    role or name, InputError where two names could be one judged column.
+    `columns`, role to name or None for "there is none", comes before the rules.
     """
     names = list(dict.fromkeys(names))
     given = dict(columns)
@@ -210,8 +205,7 @@ def _read_json(path: Path, text: str) -> Table:
         if len({len(values) for values in content.values()}) > 1:
             lengths = ", ".join(f"{name} {len(values)}" for name, values in content.items())
             raise InputError(f"{path}: columns differ in length: {lengths}.")
-        columns = zip(*content.values(), strict=True)
-        content = [dict(zip(content, values, strict=True)) for values in columns]
+        content = _rows_of(content)
     if not isinstance(content, list) or not all(isinstance(row, Mapping) for row in content):
         raise InputError(
             f"{path} is no table of results: expected an array of objects, one for each epoch, or"
@@ -239,8 +233,8 @@ def _parse_json(path: Path, text: str) -> Any:
 def read_event_files(path: Path) -> Table:
     """Read an event file, or the folder of one run; folders in it name the part, as train/.
 
-    A tag in a folder is called ``folder/tag``. Files of one folder are read in the order of their
-    names, which hold the time; where a step comes again, the later one and what follows counts.
+    Files are read in the order of their names, which hold the time; where a step comes again, the
+    later one and what follows counts.
     """
     files = {"": [path]}
     if path.is_dir():
@@ -271,11 +265,14 @@ def read_event_files(path: Path) -> Table:
         raise InputError(f"{path} has no scalars.")
     table = Table([rows[step] for step in sorted(rows)], [f"step {step}" for step in sorted(rows)])
     if again:
-        table.notes.append(
-            f"{path}: there more than once, as where a run is resumed, so that the later counts:"
-            f" steps of {listed(sorted(again), most=4)}."
-        )
+        table.notes.append(_resumed(path, f"steps of {listed(sorted(again), most=4)}"))
     return table
+
+
+def _resumed(where: Any, what: str) -> str:
+    return (
+        f"{where}: there more than once, as after a resumed run, so that the later counts: {what}."
+    )
 
 
 # Of skorch, transformers, Lightning and SummaryWriter.
@@ -353,7 +350,6 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
 
 
 def _origin_of(history: Any, rows: list[dict[str, Any]], names: list[str]) -> str | None:
-    """Return what wrote a log, as far as its form tells."""
     if isinstance(history, History) or "duration_s" in names:
         return None
     if isinstance(getattr(history, "history", None), Mapping):
@@ -424,7 +420,6 @@ def _read_mapping(
 def _read_row(
     row: Mapping[str, Any], roles: Mapping[str, str], file: str | None, place: str
 ) -> dict[str, Any]:
-    """Return a row under our names, with numbers for what is judged."""
     read: dict[str, Any] = {}
     for name, value in row.items():
         role = roles.get(name)
@@ -463,9 +458,11 @@ def gather_epochs(
     steps that grow from row to row, the rows. NaN is "not recorded" if `nan_is_empty`; at the end
     of a loss, for longer than any gap before, it is a loss that is not a number all the same.
     """
-    real = ({name for name, value in row.items() if _is_real(value)} for row in rows)
-    of_test = [any(map(is_of_test, names)) and names.isdisjoint(COLUMNS) for names in real]
-    rows = [row for row, is_alone in zip(rows, of_test, strict=True) if not is_alone]
+    rows = list(rows)
+    real = [{name for name, value in row.items() if _is_real(value)} for row in rows]
+    # what speaks of a test part alone is never judged
+    kept = [any(n in COLUMNS for n in on) or not any(map(_is_of_test, on)) for on in real]
+    rows = [row for row, is_kept in zip(rows, kept, strict=True) if is_kept]
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)
     steps = [row.get(STEP, math.nan) for row in rows]
     known = [step for step in steps if _is_real(step)]
@@ -506,10 +503,7 @@ def gather_epochs(
                 several.add(name)
     if again:
         spelt = listed((f"{key:g}" for key in sorted(again)), most=8)
-        notes.append(
-            f"{where}: there more than once, as where a run is resumed, so that the later counts:"
-            f" {'epoch' if by_epoch else 'step'} {spelt}."
-        )
+        notes.append(_resumed(where, f"{'epoch' if by_epoch else 'step'} {spelt}"))
     notes += [
         f"{where}: {names[name]} was measured several times an epoch; the last is used."
         for name in sorted(several)
@@ -610,7 +604,6 @@ def _fill(gathered: dict[float, Row], where: str) -> list[Row]:
 
 
 def _without_gaps(rows: list[Row], nan_is_empty: bool) -> list[Row]:
-    """Return rows without the NaN that stand for nothing."""
     if not nan_is_empty:
         return rows
     kept: set[tuple[int, str]] = set()

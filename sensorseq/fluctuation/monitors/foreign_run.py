@@ -42,10 +42,7 @@ class TrainMargins(NamedTuple):
 
 
 def judge_logits(logits: ArrayLike, y: Ints, name: str) -> Judged:
-    """Compare logits (N, K) with the classes of their windows.
-
-    A single column is the logit of class 1 against class 0; `name` is for the ArgumentErrors.
-    """
+    """Compare logits (N, K), or (N,) of class 1 against class 0, with the classes."""
     columns = np.asarray(logits, np.float64)
     if columns.ndim == 1 or columns.shape[1:] == (1,):
         z = columns.reshape(-1)
@@ -83,11 +80,7 @@ def class_codes(y: ArrayLike, name: str) -> Ints:
 
 
 class ForeignRun:
-    """The history and the record of a training loop, epoch by epoch.
-
-    What was not given is absent from the history and NaN or empty in the record. `n_train` follows
-    from the steps where it is None.
-    """
+    """The history and the record of a training loop; what was not given is absent, NaN or empty."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -111,10 +104,7 @@ class ForeignRun:
     def judge_validation(
         self, logits: ArrayLike, y: ArrayLike, groups: ArrayLike | None
     ) -> dict[str, float]:
-        """Take what the model gives for the validation windows; return `val_loss`, `val_accuracy`.
-
-        Windows and groups must be those of the epochs before, in the same order.
-        """
+        """Return `val_loss` and `val_accuracy` of the same windows after every epoch."""
         target = class_codes(y, "validation labels")
         judged = judge_logits(logits, target, "validation logits")
         codes = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
@@ -155,10 +145,7 @@ class ForeignRun:
         fixed: tuple[float, float] = (np.nan, np.nan),
         train: TrainMargins | None = None,
     ) -> dict[str, Any]:
-        """Close an epoch of `steps` (some of `STEP_NAMES`), and return its row of the history.
-
-        `fixed` is the loss and the accuracy of the fixed subset.
-        """
+        """Close an epoch, and return its row; `fixed` is loss and accuracy of the fixed subset."""
         n_steps = max((len(values) for values in steps.values()), default=0)
         self._epoch_steps.append(self._epoch_steps[-1] + n_steps)
         for name in STEP_NAMES:

@@ -36,13 +36,11 @@ class KerasMonitor(Monitor):
     Parameters
     ----------
     validation_data : tuple (X_val, y_val), optional
-        Whether or not `fit` has validation data of its own: predictions for these windows after
-        each epoch tell how much of the curve is the size of the validation set, and which windows
-        change sides. `val_loss` and `val_accuracy` are then those of these windows. `y_val` are
-        classes 0 to K - 1, (N,) or (N, 1), or one column for each class, (N, K).
+        Predictions for these windows after each epoch tell how much of the curve is the size of the
+        validation set, and which windows change sides. `val_loss` and `val_accuracy` are then
+        theirs. `y_val` are classes 0 to K - 1, (N,) or (N, 1), or one column for each, (N, K).
     train_data : tuple (X_train, y_train), optional
-        What `fit` trains on. The loss of a fixed subset of it after each epoch is free of sampling
-        and of dropout, and says best whether the model itself moves.
+        What `fit` trains on, for the loss of a fixed subset, as `n_fixed` of `TorchMonitor`.
     groups_val : array-like of shape (N,), optional
         Recordings that the validation windows come from: windows of one recording fail together.
     n_fixed : int, default=256
@@ -239,7 +237,6 @@ class KerasMonitor(Monitor):
 
 
 def _figures(logs: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return loss and accuracy out of the logs of Keras."""
     found = {"loss": logs.get(f"{prefix}loss")}
     accuracies = (logs[prefix + name] for name in _ACCURACIES if prefix + name in logs)
     found["accuracy"] = next(accuracies, None)
@@ -281,7 +278,6 @@ def _parts(X: Any) -> list[Any]:
 
 
 def _take(X: Any, rows: NDArray[np.int64] | slice) -> Any:
-    """Return some windows of the inputs of a model: one array, or several."""
     if isinstance(X, Mapping):
         return {name: np.asarray(part)[rows] for name, part in X.items()}
     if isinstance(X, tuple | list):

@@ -40,8 +40,6 @@ class _Batch:
 
 @dataclass
 class _Step:
-    """One step of the optimizer, and the batches whose gradients it took."""
-
     learning_rate: Tensor | float
     grad_norm: Tensor | float | None = None
     update_ratio: Tensor | None = None
@@ -50,8 +48,6 @@ class _Step:
 
 @dataclass
 class _Forward:
-    """The last forward pass of the model in training mode."""
-
     n_windows: int | None
     inputs: Any = None  # while a fixed subset is filled
     output: Tensor | None = None
@@ -112,8 +108,7 @@ class TorchMonitor(Monitor):
     -----
     *Accumulated gradients*: batches between two steps count for the second one, by their windows.
     Log the undivided loss. *Closures* (LBFGS, Lightning): the first evaluation in a step counts.
-    *GradScaler*: norms are those of the unscaled gradients; a step that it skips is none, and its
-    batch counts for the next. *Several optimizers*: a monitor follows one of them.
+    *GradScaler*: a step that it skips is none, and its batch counts for the next.
 
     Examples
     --------
@@ -171,7 +166,6 @@ class TorchMonitor(Monitor):
         self._before: list[Tensor] | None = None
         self._fixed: list[tuple[tuple[Any, ...], dict[str, Any], Tensor]] = []
         self._n_in_fixed = 0
-        self._fixed_is_given = False
         self._handles = [
             model.register_forward_hook(_Hook(self._on_forward), with_kwargs=True),
             optimizer.register_step_pre_hook(_Hook(self._before_step)),
@@ -204,7 +198,7 @@ class TorchMonitor(Monitor):
             )
         chunks = zip(*(part.split(_EVALUATION_BATCH) for part in (*moved, target)), strict=True)
         self._fixed = [(chunk[:-1], {}, chunk[-1]) for chunk in chunks]
-        self._fixed_is_given, self._n_in_fixed = True, len(target)
+        self._n_fixed = self._n_in_fixed = len(target)
 
     def log_step(
         self,
@@ -227,8 +221,7 @@ class TorchMonitor(Monitor):
             cross-entropy of `logits`.
         logits : Tensor of shape (N, K), or (N,) or (N, 1), optional
             Outputs before softmax, or log-probabilities. A single column is the logit of
-            class 1 against class 0. With `y` they give the accuracy, and the loss where it is not
-            given.
+            class 1 against class 0. With `y` they give the accuracy.
         y : Tensor of shape (N,), optional
             Classes as codes; of shape (N, K) as probabilities.
         grad_norm : Tensor or float, optional
@@ -237,8 +230,8 @@ class TorchMonitor(Monitor):
         n_windows : int, optional
             N; without it the length of `y`, or of the model's first input.
         rows : array-like of shape (N,), optional
-            Where each window stands in the training set. With `logits` and `y` it gives the margin
-            of each window in each epoch, which is what wrong labels show in. A criterion's will do.
+            Where each window stands in the training set: with `logits` and `y`, or the criterion's,
+            it gives the margin of each window, which shows wrong labels.
         """
         self._check_open()
         if grad_norm is not None:
@@ -429,7 +422,6 @@ class TorchMonitor(Monitor):
         return args, kwargs | {"closure": listening}
 
     def _take_pending(self, step: _Step) -> None:
-        """Give a step the batches since the last one, and the norm of their gradient."""
         step.batches, self._pending = self._pending, []
         step.grad_norm, self._pending_norm = self._pending_norm, None
         if step.grad_norm is None:
@@ -511,8 +503,7 @@ class TorchMonitor(Monitor):
     # --- the fixed subset -----------------------------------------------------------------------
 
     def _wants_fixed(self) -> bool:
-        is_full = self._fixed_is_given or self._n_in_fixed >= self._n_fixed
-        return not is_full and not self.history  # in the first epoch alone
+        return self._n_in_fixed < self._n_fixed and not self.history  # in the first epoch alone
 
     def _keep_for_fixed(self, logits: Any, target: Tensor) -> None:
         """Keep the windows of the last forward pass, if what it gave is the logits."""
@@ -557,7 +548,6 @@ class TorchMonitor(Monitor):
                     module.training = mode
 
     def _to_model(self, part: Any) -> Tensor:
-        """Return an input of the model where its parameters are, and in their precision."""
         tensor = torch.as_tensor(part)
         like = next((p for p in self._model.parameters() if p.is_floating_point()), None)
         if like is None:
@@ -694,10 +684,7 @@ def _logits(output: Any) -> Tensor:
 
 
 def _first_windows(inputs: Any, n_windows: int, n_wanted: int) -> tuple[Any, int]:
-    """Return a copy of a model's inputs, cut to the windows wanted where that is sure to be right.
-
-    It is where windows lie along the first axis of every tensor.
-    """
+    """Return a copy of a model's inputs, cut if windows are the first axis of every tensor."""
     tensors = [part for part in tree_leaves(inputs) if isinstance(part, Tensor)]
     if not all(part.shape[:1] == (n_windows,) for part in tensors):
         n_wanted = n_windows

@@ -42,11 +42,7 @@ STEP_WINDOWS = 4.0  # a step costs as much as so many windows more
 
 
 class ModuleCall(nn.Module):
-    """A custom module under the call ``module(X, lengths)``.
-
-    It gets the lengths where its `forward` has a second argument that must be given or is called
-    `lengths`.
-    """
+    """A module under the call ``module(X, lengths)``, whether it takes lengths or not."""
 
     PREFIX = "module."  # of the names of its parameters
 
@@ -79,16 +75,6 @@ def make_module(make_model: Callable[[], Any], seed: int) -> ModuleCall:
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ArgumentError("make_model returned a module without a parameter to train.")
     return ModuleCall(module)
-
-
-def check_new(first: ModuleCall, second: ModuleCall) -> None:
-    """Raise an ArgumentError when two modules are one, or share a parameter."""
-    own = {id(parameter) for parameter in first.parameters()}
-    if first.module is second.module or any(id(part) in own for part in second.parameters()):
-        raise ArgumentError(
-            "make_model returned the same module, or the same parameters, twice; every re-run"
-            " needs its own: build the module inside make_model, such as lambda: MyModel()."
-        )
 
 
 def check_outputs(module: ModuleCall, X: Tensor, lengths: Tensor | None, seed: int) -> int:
@@ -174,8 +160,7 @@ def _others(optimizer: Optimizer) -> list[dict[str, str]]:
 class ModuleLab(Lab):
     """A training of a custom module, and its re-runs: see `sensorseq.fluctuation.race.arm.Lab`.
 
-    `module` is a new one, which is trained in place; `table` (E, G) holds the learning rate of each
-    epoch and parameter group, `config` the rest. Everything random is drawn from `entropy`.
+    `table` (E, G) holds the learning rate of each epoch and parameter group.
     """
 
     def __init__(
@@ -234,8 +219,6 @@ class ModuleLab(Lab):
     def _own(
         self, table: NDArray[np.float64], options: Mapping[str, Any] | None = None
     ) -> OwnOptimizer:
-        """Return what takes the steps, with rates by epoch."""
-
         def make(parameters: Sequence[Tensor]) -> Optimizer:
             return check_optimizer(self._make_optimizer(list(parameters)), parameters)
 
@@ -251,7 +234,6 @@ class ModuleLab(Lab):
         start: Start | None = None,
         callbacks: Sequence[Any] = (),
     ) -> TrainingResult:
-        """Train a module in place."""
         with isolated_generators(integer_seed(seed), device_of(module)):
             return train_network(
                 module,
@@ -460,11 +442,8 @@ def probe_module(
     Raises
     ------
     ArgumentError
-        If `make_model` returns no new module each time, its outputs are no logits, the optimizer is
-        not one of the parameters it was given, the rates are not known beforehand, or a value is
-        out of range.
-    InputError
-        If windows, labels, groups or lengths contradict each other.
+        If `make_model` returns no new module each time, its outputs are no logits, or the learning
+        rates are not known beforehand.
     SplitError
         If no whole group can be held out.
 
@@ -472,17 +451,12 @@ def probe_module(
     --------
     >>> import numpy as np
     >>> import torch
-    >>> class Mean(torch.nn.Module):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.linear = torch.nn.Linear(2, 2)
-    ...
-    ...     def forward(self, X):
-    ...         return self.linear(X.mean(dim=1))
     >>> y = np.arange(40) % 2
     >>> X = np.random.default_rng(0).normal(size=(40, 10, 2)) + y[:, None, None]
     >>> report = probe_module(
-    ...     Mean, lambda p: torch.optim.SGD(p, lr=0.1), X, y, budget=0, random_state=0
+    ...     lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(20, 2)),
+    ...     lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+    ...     X, y, budget=0, random_state=0,
     ... )
     >>> report.verdict
     'normal'
@@ -493,7 +467,13 @@ def probe_module(
     entropy = int(check_random_state(random_state).integers(2**63))
     split_seed, weight_seed, _ = np.random.SeedSequence(entropy).spawn(3)
     module, scratch = (make_module(make_model, integer_seed(weight_seed)) for _ in range(2))
-    check_new(module, scratch)
+    taken = {id(parameter) for parameter in module.parameters()}
+    shares = any(id(parameter) in taken for parameter in scratch.parameters())
+    if shares or module.module is scratch.module:
+        raise ArgumentError(
+            "make_model returned the same module, or the same parameters, twice; every re-run"
+            " needs its own: build the module inside make_model, such as lambda: MyModel()."
+        )
     table = rates_of(_made(make_optimizer, scratch), make_scheduler, max_epochs)
     _made(make_optimizer, module)
 
@@ -538,6 +518,8 @@ def probe_module(
     started = time.perf_counter()
     lab = ModuleLab(module, make_model, make_optimizer, table, config, parts, classes, entropy)
     fit_s = time.perf_counter() - started
+    held = [windows for windows in (lab.train, lab.validation) if windows is not None]
+    checked = [Part(*windows, classes=lab.classes) for windows in held]
     counts = np.bincount(target[validation_rows], minlength=n_outputs)
     report = FluctuationReport.from_history(
         lab.result.history,
@@ -548,7 +530,7 @@ def probe_module(
         best_epoch=lab.result.best_epoch or None,
         record=lab.record,
         arguments=lab.arguments,
-        data_facts=causes_of(check_windows(*_as_parts(lab)), lab.arguments),
+        data_facts=causes_of(check_windows(*checked), lab.arguments),
     )
     if budget:
         from sensorseq.fluctuation.race.probe import probe_lab
@@ -557,18 +539,12 @@ def probe_module(
     return ModuleOrigin(lab, module.module, fit_s).in_words(report)
 
 
-def _as_parts(lab: ModuleLab) -> list[Part]:
-    held = [windows for windows in (lab.train, lab.validation) if windows is not None]
-    return [Part(*windows, classes=lab.classes) for windows in held]
-
-
 def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:
     parameters = list(module.parameters())
     return check_optimizer(make_optimizer(parameters), parameters)
 
 
 def _read_labels(y: Any, n_windows: int, n_outputs: int) -> tuple[NDArray[np.int64], list[str]]:
-    """Return the code of each window's class, and the names of all."""
     labels = np.asarray(y.numpy(force=True) if isinstance(y, Tensor) else y)
     if labels.ndim == 2 and len(labels) == n_windows:
         labels = from_one_hot(labels)

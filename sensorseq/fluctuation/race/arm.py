@@ -27,10 +27,9 @@ Floats = NDArray[np.float64]
 class Arm:
     """One re-run.
 
-    With `start` it continues from that snapshot of the run, 0 the first weights before any step:
-    the windows come in another order, the rate falls to nearly nothing along a half cosine, and
-    nothing else changes. Without, the network is trained from the first weights of the run, as
-    `fit` would with `change`.
+    With `start` it continues from that snapshot of the run: the windows come in another order, the
+    rate falls to nearly nothing along a half cosine, and nothing else changes. Without, the network
+    is trained from the first weights, as `fit` would with `change`.
     """
 
     name: str  # what is different in it
@@ -79,11 +78,7 @@ class LabPart:
 
 
 class Lab(ABC):
-    """A recorded fit that can be trained again.
-
-    `kept` has the weights that the fit kept, of epoch `kept_epoch`; 0 if that is none of the
-    record.
-    """
+    """A recorded fit that can be trained again; `kept` has the weights that it kept."""
 
     arguments: Mapping[str, Any]  # the estimator's; of a custom module what is known
     defaults: Mapping[str, Any]  # of a run that does well on most data, as far as they apply here
@@ -223,9 +218,8 @@ LATEST = 1.5  # times the seconds of a purse, when what trains is stopped
 class Purse:
     """What probes may still spend: epochs of training, counted, and the time beside them.
 
-    The count decides what is tried, so that the same run gives the same proofs; the clock, where
-    there is one, leaves out what would take longer than was announced, on a busy machine more.
-    `epoch_s` is what an epoch of the fit took; that of the arms takes its place.
+    The count decides what is tried, so that the same run gives the same proofs; the clock leaves
+    out what would take longer than was announced. `epoch_s` is what an epoch of the fit took.
     """
 
     def __init__(

@@ -47,11 +47,7 @@ def probe_fit(
     is_clocked: bool = True,
     allowed: frozenset[str] | None = None,
 ) -> "FluctuationReport":
-    """Do what `FluctuationReport.probe` says.
-
-    Without a clock the count of epochs alone ends the probes: the same fit then has the same
-    proofs on a machine that is busy. `allowed` are the arguments that a repair may change.
-    """
+    """Do what `FluctuationReport.probe` says; without a clock the count of epochs alone ends it."""
     began_s = time.perf_counter()
     budget = check_budget(budget)
     if report.origin is None or report.record is None:
@@ -97,9 +93,7 @@ _CAUSE = "label_noise"
 def suspected_labels(lab: Lab) -> Findings:
     """Judge the labels by the out-of-fold predictions on which the features were weighed.
 
-    Where classes are hard to tell apart, right labels look wrong too, so wrong labels are never
-    proved: the trial is undecided and names the suspects, or rejected when hardly any label looks
-    wrong.
+    Where classes are hard to tell apart, right labels look wrong too, so none is ever proved wrong.
     """
     predicted = getattr(lab, "out_of_fold", None)
     train = lab.train
@@ -172,9 +166,8 @@ def probe_lab(
 ) -> "FluctuationReport":
     """Probe a run and return its report with the grades that trials gave its causes, and `probes`.
 
-    They may cost `budget` times the fit, and end when as many times `fit_s` seconds have gone by
-    since `began_s`; 0 for no clock. Unless `is_clocked` only the epochs are counted. `allowed` are
-    the arguments that a repair may change; `say` gets a line before each part.
+    They end when `budget` times `fit_s` seconds have gone by since `began_s`; 0 for no clock.
+    Unless `is_clocked` only the epochs are counted.
     """
     started = clock() if began_s is None else began_s
     clocked = is_clocked and fit_s > 0
@@ -231,7 +224,6 @@ def probe_lab(
 
 
 def _take(findings: Findings, result: RaceResult) -> None:
-    """Note what was raced, and what the adopted settings prove."""
     findings.trials += result.trials()
     findings.not_tested += [
         NotTested(one.cause, "not run: budget used up", "a larger budget")
@@ -270,8 +262,7 @@ def regrade(
 ) -> tuple[Cause, ...]:
     """Return the causes with the grades that trials give them: the proved first, the rejected last.
 
-    A cause whose trials all did worse than the run is rejected. Of a `calm` run, what explains a
-    rough curve comes after what costs accuracy. `proofs` come the best first.
+    Of a `calm` run, what explains a rough curve comes after what costs accuracy.
     """
     proved = {proof.cause: proof for proof in reversed(proofs)}
     known = {cause.name: cause for cause in join(causes) if cause.name != UNKNOWN}
@@ -412,7 +403,6 @@ def _as_tensors(windows: LabWindows, module: nn.Module) -> TrainingData:
 
 
 def _outputs(module: nn.Module, data: TrainingData, parts: Sequence[Tensor]) -> NDArray[Any]:
-    """Return outputs (n, K) of windows that are evaluated part by part."""
     found = torch.empty(0)
     for part in parts:
         for rows in part.split(EVALUATION_BATCH):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
 from sensorseq.fluctuation.causes.cause import Cause, Trial
-from sensorseq.fluctuation.causes.table import ARGUMENTS_OF, OWNER_OF
+from sensorseq.fluctuation.causes.table import ARGUMENTS_OF, OWNER_OF, is_same
 from sensorseq.fluctuation.race.arm import OUT_OF_TIME, Arm, ArmResult, Floats, Lab, Purse
 from sensorseq.fluctuation.statistics import metrics
 
@@ -49,11 +49,7 @@ class Option:
 def list_options(
     lab: Lab, causes: Sequence[Cause], allowed: frozenset[str] | None = None
 ) -> list[Option]:
-    """Return the options of a run: presets first, then single changes, the likeliest cause first.
-
-    An option that the run already has, or that its lab cannot make, is left out. `allowed` are the
-    arguments that may change; by default all that the lab can change.
-    """
+    """Return what the run has not and its lab can make: presets, then likely single changes."""
     may_change = lab.changeable if allowed is None else lab.changeable & allowed
     confidence = {cause.name: cause.confidence for cause in causes}
     singles = sorted(_singles(lab), key=lambda one: -confidence.get(one.cause, 0.0))
@@ -62,30 +58,21 @@ def list_options(
         new = {
             name: value
             for name, value in option.change.items()
-            if not _is_same(lab.arguments.get(name), value)
+            if not is_same(lab.arguments.get(name), value)
         }
         change = {name: value for name, value in new.items() if name in may_change}
         is_whole = option.cause == SEVERAL or len(change) == len(new)
         if change and is_whole and all(change != other.change for other in found):
-            found.append(_named(replace(option, change=change), lab.arguments))
+            found.append(replace(option, change=change))
+    for place, option in enumerate(found):
+        owners = {OWNER_OF.get(name, SEVERAL) for name in option.change}
+        if option.is_preset and len(owners) == 1:  # so that it names a cause
+            rate, own = option.change.get("learning_rate"), lab.arguments.get("learning_rate")
+            finding = ""
+            if rate is not None and isinstance(own, int | float):
+                finding = "too high" if rate < own else "too low"
+            found[place] = replace(option, cause=owners.pop(), finding=finding)
     return found
-
-
-def _named(option: Option, own: Mapping[str, Any]) -> Option:
-    """Return an option with its cause, where a preset changes the arguments of one cause only."""
-    if not option.is_preset:
-        return option
-    causes = {OWNER_OF.get(name, SEVERAL) for name in option.change}
-    if len(causes) != 1:
-        return option
-    rate, finding = option.change.get("learning_rate"), ""
-    if rate is not None and isinstance(own.get("learning_rate"), int | float):
-        finding = "too high" if rate < own["learning_rate"] else "too low"
-    return replace(option, cause=causes.pop(), finding=finding)
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    return one is other or (type(one) is type(other) and one == other)
 
 
 def _presets(lab: Lab) -> list[Option]:
@@ -313,10 +300,7 @@ class Judge:
         self.movement = movement(np.asarray(record.fixed_loss, np.float64))
 
     def enter_best_epoch(self) -> Entry | None:
-        """Return what keeping the best epoch gains; other groups pick it than it is scored on.
-
-        Needs no training. None where the run keeps it, or cannot tell.
-        """
+        """Return what keeping the best epoch gains, picked on other groups than it is scored on."""
         of_two, groups = self._of_two, np.unique(self.groups)
         if self.keeps_best or of_two is None or len(groups) < LEAST_GROUPS:
             return None
@@ -389,11 +373,9 @@ def run_race(
 ) -> RaceResult:
     """Train with other settings, from first weights and with the schedule compressed.
 
-    The defaults plus features, where the run has none, are fitted first, with 30 % of the budget;
-    then the defaults, with three quarters of the rest, and single changes, in the order of
-    `causes`. What is adopted is said in `FluctuationReport.probe`; a calmer curve alone counts if
-    `may_calm`. A single change that does as well within a standard error proves its cause.
-    `allowed` are the arguments that may change; `say` gets a line before each stage.
+    First the defaults plus features, where the run has none, with 30 % of the budget; then the
+    defaults, with three quarters of the rest, and single changes, in the order of `causes`.
+    `FluctuationReport.probe` says what is adopted; a calmer curve alone counts if `may_calm`.
     """
     if lab.validation is None:
         return RaceResult(None, (), (), "There are no validation windows to compare settings on.")

@@ -40,11 +40,9 @@ class _Block(NamedTuple):
 def write_report(
     report: FluctuationReport, command: Command | None = None, page: str | None = None
 ) -> str:
-    """Return the text.
+    """Return the text; what to do is told as commands where `command` returns the line of a change.
 
-    `command` maps changed arguments to the command line that makes the fit with them; what to do is
-    then told as commands in place of Python. `page` shows the page, for a reader at a command line:
-    a file or a command.
+    `page` shows the page, for a reader at a command line: a file or a command.
     """
     head = [
         *_wrap("FLUCTUATION REPORT   ", sizes(report), most=2, indent=21),
@@ -96,7 +94,6 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
 
 
 def _findings(report: FluctuationReport) -> list[_Block]:
-    """Return what the accuracy, the loss and the generalization did; then the figures."""
     said = [part.statement for part in answer(report)]
     first = of_topic(report.statements, *_FIRST)[:3] or list(report.statements[:1])
     first += of_topic(report.statements, "recovery")
@@ -106,7 +103,6 @@ def _findings(report: FluctuationReport) -> list[_Block]:
 
 
 def _what_to_do(report: FluctuationReport, command: Command | None) -> list[_Block]:
-    """Return the steps, in order, with the code or the command of each."""
     blocks = []
     for number, step in enumerate(list_steps(report, command), 1):
         mark = f" ({step.mark})" if step.mark else ""
@@ -134,7 +130,6 @@ def _code(step: Step) -> list[str]:
 
 
 def _causes(families: Iterable[Family]) -> list[_Block]:
-    """Return each family with its members, and what the first of them rests on."""
     blocks: list[_Block] = []
     rank = 0
     for family in families:

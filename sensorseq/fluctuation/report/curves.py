@@ -23,11 +23,7 @@ def draw_curves(
     loss_unit: str = "nats",
     make_panel: Callable[..., Any] = Panel,
 ) -> "Curves | None":
-    """Draw loss and accuracy (fractions) by epoch; None without a number.
-
-    In the history None is "not recorded"; what is not a number breaks the curve and is marked. The
-    bands and spikes of a report's `evidence` are drawn in; without it and `n_val` there is no band.
-    """
+    """Draw loss and accuracy (fractions) by epoch, with bands and spikes of the evidence."""
     columns = {
         name: floats(history.get(name, ()))
         for name in ("loss", "val_loss", "accuracy", "val_accuracy")
@@ -100,8 +96,8 @@ class Curves:
         known = np.flatnonzero(np.isfinite(val_accuracy))
         bands: list[tuple[str, str, Floats, Floats, Floats]] = []
         if n_val and known.size:
-            low, high = metrics.sampling_band(val_accuracy[known], n_val)
             trend = metrics.local_trend(val_accuracy[known])
+            low, high = metrics.sampling_band(trend, n_val)
             luck = 100 * max(trend[-1] - low[-1], high[-1] - trend[-1])
             words = f"95 % of the luck of {plural(n_val, 'window')}"
             bands.append(("band", words, np.asarray(known + 1.0), low, high))

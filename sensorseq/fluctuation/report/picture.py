@@ -45,10 +45,8 @@ def draw_history(
 ) -> "Figure":
     """Draw loss and accuracy of every epoch, unsmoothed, and write the picture to `path` if given.
 
-    The shaded band shows the 95 % range (1.96 binomial standard deviations) in which the accuracy
-    of `n_val` independent windows scatters by sampling alone, around the local trend of the
-    validation accuracy. A curve inside its band is as calm as its validation set allows. The figure
-    is independent of pyplot: nothing to close, no window opens.
+    The band is the 95 % range in which the accuracy of `n_val` independent windows scatters by
+    sampling alone, around its local trend. No window of pyplot opens, and nothing is to be closed.
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

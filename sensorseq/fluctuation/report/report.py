@@ -51,12 +51,10 @@ class FluctuationReport:
     severity : str or None
         ``"mild"`` or ``"strong"`` when fluctuating.
     statements : tuple of Statement
-        What there is to say, as kinds and values, most important first: the accuracy, the loss and
-        the generalization in a line each, the figures behind them, and what this history cannot
-        tell. `explanation` has their texts.
+        What there is to say, as kinds and values, most important first. `explanation` has their
+        texts.
     causes : tuple of Cause
-        What may have made it so, the likeliest first; empty when nothing needs one. Of a normal run
-        what may cost it accuracy first, then what makes its curve look rough.
+        What may have made it so, the likeliest first; of a normal run what may cost it accuracy.
     statistics : dict of str to Statistic
         What was measured, each with the floor it was compared with.
     n_epochs : int
@@ -64,23 +62,19 @@ class FluctuationReport:
     n_val, n_train, n_classes, best_epoch : int or None
         As given to `from_history`.
     history : dict of str to list
-        The columns that were judged and all others that are numbers, None where an epoch has no
-        entry.
+        All columns of numbers, None where an epoch has no entry.
     evidence : dict of str to list
-        Series behind the statistics, by name, for whoever wants to draw them: see
-        `sensorseq.fluctuation.statistics.sides.collect_evidence`.
+        Series to draw, see `sensorseq.fluctuation.statistics.sides.collect_evidence`.
     record : TrainingRecord or None
-        What the run noted beside its history. It stays in this process: neither `to_dict` nor a
-        pickle has it, of this report or of its estimator.
+        What the run noted in addition to its history; neither `to_dict` nor a pickle has it.
     columns_read : dict of str to str
         What was recognised as what: our name to that of the log. Not part of `to_dict`.
     probes : Probes or None
         What controlled re-runs came to, in a report that `probe` made.
     origin : object or None
-        The fit this is the report of, for `probe`. It stays in this process like `record`.
+        The fit this is the report of, for `probe`; it stays in this process like `record`.
     of_module : bool
-        Whether it is of a module of one's own, see `probe_module`: what to change is then told in
-        words, and no argument is recommended.
+        Whether it is of a custom module, see `probe_module`: changes are then described in words.
     """
 
     verdict: str
@@ -134,11 +128,9 @@ class FluctuationReport:
             (fractions), under these or usual other names (`logs.read.role_of` has the rules),
             or the name of a file: a table between commas (Keras, Lightning), JSON (skorch,
             transformers, `History.to_json`), an event file of TensorBoard or the folder of one run.
-            Of others only `learning_rate` is looked at: epochs right after it was raised are not
-            judged. What is of a test part is not used. None is "not recorded"; NaN in a loss is a
-            loss that is not a number.
-            `loss` is the mean over all training windows of the epoch: a mean of batch means counts
-            the windows of a small last batch too often, and is noisy for that alone.
+            Of others only `learning_rate` is used: epochs right after it was raised are not judged.
+            None is "not recorded"; NaN in a loss is a loss that is not a number. `loss` is the mean
+            over all training windows of the epoch: a mean of batch means is noisier.
         n_val : int, optional
             Independent validation windows behind `val_accuracy`. Without it the report cannot say
             how much of the curve is sampling noise.
@@ -152,13 +144,13 @@ class FluctuationReport:
         best_epoch : int, optional
             Epoch, counted from 1, whose weights were kept.
         record : TrainingRecord, optional
-            What the run noted beside its history, as our own fits do.
+            What the run noted in addition to its history, as our own fits do.
         columns : mapping of str to str or None, optional
             Which column is which where their names do not tell, such as
             ``{"accuracy": "my_acc"}``; None for one that is not to be used.
         arguments : mapping of str to object, optional
-            The arguments of the estimator that was fitted. They word the recommendations and choose
-            between equivalent ones, and an unusual value makes its cause likelier.
+            The arguments of the estimator that was fitted: an unusual value makes its cause
+            likelier.
         data_facts : sequence of Cause, optional
             What the checks of the data found.
 
@@ -166,16 +158,14 @@ class FluctuationReport:
         Raises
         ------
         ArgumentError
-            If the history has no epochs or none of the columns to judge by, a value is not a
-            number, an accuracy is not a fraction, or a count is out of range.
+            If the history has no epochs, none of the columns to judge by, or a wrong value.
         InputError
             The same of a file, and if it cannot be read or two columns could be the same one.
 
         Warns
         -----
         UserWarning
-            When the log has epochs twice (a resumed run), of which the later are used, or a
-            training loss of single batches, which is not.
+            When epochs are there twice (a resumed run), or a training loss is of single batches.
 
         Examples
         --------

@@ -133,11 +133,7 @@ class Step:
 
 
 def list_steps(report: "FluctuationReport", command: Command | None = None) -> list[Step]:
-    """Return what to do, in order; nothing where there is nothing to do.
-
-    Steps have a command, too, where `command` returns the line that repeats the fit with changed
-    arguments.
-    """
+    """Return what to do, in order, with the command of each where `command` returns it."""
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
     if report.generalization is not None:
@@ -145,16 +141,16 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
         steps.append(Step("generalize", GENERALIZATION[report.generalization].format(keep=keep)))
     if not steps:
         return []
-    if report.probes is not None and report.probes.suspects:
-        n = plural(len(report.probes.suspects), "window")
+    suspects = () if report.probes is None else report.probes.suspects
+    if suspects:
+        n = plural(len(suspects), "window")
         steps.append(Step("labels", f"Check the labels of {n}: report.probes.suspects lists them."))
     if report.origin is not None and report.probes is None:  # the fit is at hand
+        # measured by benchmarks/bench_repair.py
+        better = "; most bad runs do better with the defaults, SensorLSTMClassifier()"
+        is_without = getattr(getattr(report.origin, "estimator", 0), "features", "auto") is None
         words = "Train with other settings, side by side, to find what repairs it"
-        fitted = getattr(report.origin, "estimator", None)
-        if getattr(fitted, "features", "auto") is None:
-            # measured by benchmarks/bench_repair.py
-            words += "; most bad runs do better with the defaults, SensorLSTMClassifier()"
-        words += ":"
+        words += f"{better if is_without else ''}:"
         code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
         again = "" if command is None else command({"auto_repair": True})
         steps.append(Step("probe", words, code=code, command=again))
@@ -168,7 +164,6 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
 
 
 def _keeps_best(report: "FluctuationReport") -> bool:
-    """Whether the weights kept are those of the lowest validation loss."""
     val_loss = np.array(report.history.get("val_loss", ()), np.float64)
     if report.best_epoch is None or not np.isfinite(val_loss).any():
         return False
@@ -176,10 +171,9 @@ def _keeps_best(report: "FluctuationReport") -> bool:
 
 
 def _repair(report: "FluctuationReport", command: Command | None) -> Step | None:
-    """Return the proved repair, else what the first cause recommends; None where there is none."""
-    probes = report.probes
-    note = "" if probes is None else probes.note
-    if probes is not None and probes.repair:
+    probes = report.probes or Probes(0.0)
+    note = probes.note
+    if probes.repair:
         return _change(report, command, probes.repair, _proof(report), note)
     hidden = hidden_cause(report.verdict, report.causes)
     first = hidden or next(iter(not_rejected(report)), None)
@@ -205,9 +199,8 @@ def _repair(report: "FluctuationReport", command: Command | None) -> Step | None
 def _advise(status: str, note: str) -> Step:
     """Return a step that changes no argument, with how sure it is."""
     mark, _, words = status.partition(": ")
-    if mark in (*GRADES, "not proved"):
-        return Step("change", _joined(words, note), mark)
-    return Step("change", _joined(status, note))
+    is_mark = mark in (*GRADES, "not proved")
+    return Step("change", _joined(words if is_mark else status, note), mark if is_mark else "")
 
 
 def _joined(words: str, note: str) -> str:
@@ -224,16 +217,16 @@ def _change(
 ) -> Step:
     """Return a step that changes arguments: those that `probe` adopted, or those of a cause."""
     mark, _, words = status.partition(": ")
-    adopted = report.probes is not None and bool(report.probes.repair)
-    if report.probes is not None and report.probes.is_applied:
+    probes = report.probes or Probes(0.0)
+    if probes.is_applied:
         done = f"Done: this model was fitted with {keywords(arguments)}. {note}"
         return Step("repair", done, mark)
     code = call(arguments)
     if len(code) > _LINE:
         code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
-    if adopted:
+    if probes.repair:
         code += "\n# or, from the report that tried it:\nbetter = report.apply()"
-    previous = report.probes.previous if report.probes is not None and adopted else {}
+    previous = probes.previous if probes.repair else {}
     return Step(
         "repair",
         _joined(words, note) or "The likeliest cause asks for this:",
@@ -245,9 +238,9 @@ def _change(
         tuple(
             call(change)
             for cause in not_rejected(report)
-            if not adopted and cause.recommendation and set(cause.recommendation) <= set(arguments)
+            if cause.recommendation and set(cause.recommendation) <= set(arguments)
             for change in cause.alternatives
-            if change
+            if change and not probes.repair
         ),
     )
 

@@ -27,10 +27,7 @@ _MAX_MOVED = 20_000_000  # changes moved by all shifts together: about a second
 
 
 class NullTest(NamedTuple):
-    """What was measured, what chance alone gives, and the p value.
-
-    p is 1 where there is nothing to test, and never below ``1 / (n_resamples + 1)``.
-    """
+    """What was measured, what chance alone gives, and p; 1 where there is nothing to test."""
 
     value: float
     null: Floats
@@ -51,10 +48,7 @@ def check_series(values: ArrayLike, minimum: int, name: str = "values") -> Float
 
 
 def softened_log(loss: ArrayLike, log_classes: float) -> Floats:
-    """Return ``log(loss + 0.1 ln K)``: relative at an ordinary loss, flat at a vanishing one.
-
-    The plain logarithm turns ripples of a loss that is practically zero into wild noise.
-    """
+    """Return ``log(loss + 0.1 ln K)``: relative at an ordinary loss, flat at a vanishing one."""
     series = check_series(loss, 0, "loss")
     softened = series + 0.1 * log_classes
     if len(softened) and softened.min() <= 0:
@@ -66,11 +60,7 @@ def softened_log(loss: ArrayLike, log_classes: float) -> Floats:
 
 
 def theil_sen_slope(values: ArrayLike) -> float:
-    """Return the median slope over all pairs of epochs, per epoch (P. K. Sen, 1968).
-
-    Up to 29 % of the epochs may be outliers without moving it far. Of more than 1000 epochs, 1000
-    evenly spread ones are used.
-    """
+    """Return the median slope over pairs of at most 1000 epochs, per epoch (P. K. Sen, 1968)."""
     series = check_series(values, 2)
     epochs = np.arange(len(series), dtype=np.float64)
     if len(series) > _MAX_PAIRWISE_POINTS:
@@ -89,8 +79,7 @@ def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
     """Return the index of the first epoch of the plateau: the longest flat end of the series.
 
     The longest suffix that the Mann-Kendall test (H. B. Mann, 1945) does not tell from trendless
-    noise. Never fewer than the last three epochs, for which no test can tell; noise whose
-    neighbours correlate makes it shorter.
+    noise. Never fewer than the last three epochs, for which no test can tell.
     """
     series = check_series(values, 1)
     start, rising = len(series) - 1, 0.0
@@ -107,11 +96,7 @@ def trend_window(n_epochs: int) -> int:
 
 
 def local_trend(values: ArrayLike, window: int | None = None) -> Floats:
-    """Return a robust local line through each epoch (LOESS, tricube weights, bisquare twice).
-
-    Each line sees `window` epochs, `trend_window` when not given; a series with fewer than three
-    epochs is its own trend (W. S. Cleveland, 1979).
-    """
+    """Return a robust local line through each epoch (LOESS; W. S. Cleveland, 1979)."""
     return loess(check_series(values, 0), window)[0]
 
 
@@ -248,12 +233,11 @@ def noise_change(values: ArrayLike) -> tuple[float, float]:
 def excess_plateau_loss(
     loss: ArrayLike, averaged_loss: float, decay: float
 ) -> tuple[float, tuple[float, float]]:
-    """Return how much loss the noise of the weights costs, and its interval.
+    """Return how much loss the noise of the weights costs, with its interval; NaN if it is short.
 
-    `averaged_loss` is that of the windows of `loss` under an exponential average of the weights (B.
-    T. Polyak, A. B. Juditsky, 1992), of `decay` per epoch. The raw losses are averaged with the
-    same weights, over the plateau alone: along a descent the average lags. NaN where the plateau
-    holds less than half of the average.
+    `averaged_loss` is of the weights' exponential average (B. T. Polyak, A. B. Juditsky, 1992),
+    with `decay` per epoch. The raw losses are averaged with the same weights, over the plateau
+    alone: along a descent the average lags.
     """
     series = check_series(loss, 1, "loss")
     plateau = series[plateau_start(series) :]
@@ -287,9 +271,8 @@ def spike_epochs(
 def divergence_epoch(loss: ArrayLike, *, least: float = 0.0) -> int | None:
     """Return the index of the epoch at which a loss diverges, or None.
 
-    The first whose loss is NaN or infinite, or the first of three neighbours whose loss is above
-    ten times that of the first epoch and above `least`, such as the loss of a guess: a model
-    trained before starts near zero. One bad epoch is a spike.
+    The first that is not finite, or the first of three neighbours above ten times the first loss
+    and above `least`: a model trained before starts near zero. One bad epoch is a spike.
     """
     series = np.asarray(loss, np.float64)
     broken = np.flatnonzero(~np.isfinite(series))
@@ -315,11 +298,7 @@ def binomial_sd(accuracy: float, n_windows: int) -> float:
 
 
 def expected_maximum(n_draws: float) -> float:
-    """Return the mean of the largest of n standard normal draws; n need not be whole.
-
-    1.54 for 10 draws, 2.04 for 30, 2.51 for 100 (H. A. David, H. N. Nagaraja, *Order Statistics*,
-    2003, section 3.1).
-    """
+    """Return the mean of the largest of n standard normal draws, such as 2.04 for 30."""
     if n_draws <= 1:
         return 0.0
     # Integrated by parts, which needs no density: -int_{-inf}^0 F^n + int_0^inf (1 - F^n).
@@ -355,9 +334,7 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
     """Return the probability that a normal sample of n epochs scatters `ratio` times its true sd.
 
-    Or more: the chi-square tail with ``f = n - 1`` degrees of freedom, from the cube root of ``chi2
-    / f``, which is nearly normal with mean ``1 - 2/(9f)`` and variance ``2/(9f)`` (E. B. Wilson, M.
-    M. Hilferty, 1931).
+    The chi-square tail, from the cube root of ``chi2 / f`` (E. B. Wilson, M. M. Hilferty, 1931).
     """
     if n_epochs < 2:
         return 1.0
@@ -375,25 +352,20 @@ def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
     return min(max(1 - below, 0.0), 1.0)
 
 
-def sampling_band(accuracy: Floats, n_windows: int) -> tuple[Floats, Floats]:
-    """Return the 95 % range of binomial sampling around the local trend of an accuracy.
-
-    Of fractions, one for each epoch that has one, each over `n_windows` independent windows.
-    """
-    trend = np.clip(local_trend(accuracy), 0.0, 1.0)
+def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
+    """Return the 95 % range of binomial sampling around the trend of an accuracy."""
+    trend = np.clip(trend, 0.0, 1.0)
     # Half a window at least: even a perfect score says no more than n windows can.
     level = np.clip(trend, 0.5 / n_windows, 1 - 0.5 / n_windows)
-    half_width = 1.96 * np.array([binomial_sd(float(p), n_windows) for p in level])
+    half_width = 1.96 * np.sqrt(level * (1 - level) / n_windows)
     return np.clip(trend - half_width, 0, 1), np.clip(trend + half_width, 0, 1)
 
 
 def guess_count(accuracy: ArrayLike) -> int | None:
     """Return the n of which every accuracy is a multiple of 1/n, or None if that is not clear.
 
-    Rounding to the digits that the fractions have, and to float32, is allowed for. It is the
-    smallest such n, at most `LARGEST`. None where there are fewer than `LEAST_VALUES` different
-    values, another count that is no multiple of it fits as well, or so many would fit by chance
-    (probability above 0.01).
+    The smallest such n, at most `LARGEST`; rounding is allowed for. None where another count that
+    is no multiple of it fits as well, or so many would fit by chance (probability above 0.01).
 
     >>> guess_count([0.1667, 0.3095, 0.5238, 0.4762, 0.6429, 0.7381, 0.6905])
     42
@@ -438,10 +410,9 @@ def block_bootstrap(
 ) -> Floats:
     """Return a statistic of resamples of a series whose neighbours may correlate.
 
-    Stationary bootstrap (D. N. Politis, J. P. Romano, 1994): blocks of random length,
-    ``ceil(n^(1/3))`` epochs on average, glued until the series is as long as before. `statistic`
-    maps resamples, along the first axis, to one value each. The seed is fixed, so that one history
-    gives one report; of very long series fewer are drawn, at least 100.
+    Stationary bootstrap (D. N. Politis, J. P. Romano, 1994) with blocks of ``ceil(n^(1/3))`` epochs
+    on average. `statistic` maps resamples, along the first axis, to one value each. The seed is
+    fixed, so that one history gives one report.
     """
     series = np.asarray(values, np.float64)
     n = len(series)
@@ -464,11 +435,7 @@ def interval_of(resampled: Floats, confidence: float = 0.9) -> tuple[float, floa
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Return p values adjusted for the number of tests: the smallest times m, the next times m - 1.
-
-    Rejecting what is below alpha then errs in any of the tests with probability alpha at most,
-    however the tests depend on each other (S. Holm, 1979).
-    """
+    """Return p values adjusted for the number of tests, even dependent ones (S. Holm, 1979)."""
     adjusted: dict[str, float] = {}
     largest = 0.0
     for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
@@ -481,8 +448,7 @@ def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 
     """Test whether units change together: variance of their sum, against shifted units.
 
     ``mean_t(sum_u(d_ut)^2)`` of changes (n_changes, n_units). Under the null every unit's series is
-    rotated in time by a random offset of its own. p is one-sided, for moving together. Of very many
-    changes fewer rotations are drawn, at least 100.
+    rotated in time by a random offset of its own. p is one-sided, for moving together.
     """
     change = np.asarray(changes, np.float64)
     n_changes, n_units = change.shape

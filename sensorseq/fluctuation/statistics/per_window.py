@@ -164,9 +164,8 @@ def common_mode_test(
 ) -> NullTest:
     """Test whether windows, or groups, flip in the same epochs more than chance lets them.
 
-    `circular_shift_test` with R, or R_g where groups are given, as the value. Recordings that flip
-    as blocks give R far above 1 and R_g near 1; a model that jumps as a whole raises both. With few
-    groups the test sees nothing: see `MIN_GROUPS`.
+    Recordings that flip as blocks give R far above 1 and R_g near 1; a model that jumps as a whole
+    raises both. With few groups the test sees nothing: see `MIN_GROUPS`.
     """
     change = _changes(correct)
     units = change if groups is None else _by_group(change, groups)
@@ -210,8 +209,7 @@ def cross_fit(
     """Return what the best epoch is worth without the luck of picking it.
 
     The epoch with the best mean `score` (`correct` when not given) over a random half of the
-    windows, or of the groups, is evaluated on the other half, and the other way round. Epochs that
-    tie count alike. Choosing on half of the windows errs to the low side.
+    windows, or of the groups, is evaluated on the other half. Epochs that tie count alike.
     """
     right = np.asarray(correct, np.float64)
     judged = right if score is None else np.asarray(score, np.float64)

@@ -59,10 +59,7 @@ def read_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Column], 
 
 
 def read_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
-    """Return every column of rows that holds numbers alone, None where there is no entry.
-
-    Not what an epoch took: equal runs have equal reports.
-    """
+    """Return columns of numbers alone, None where there is no entry, without the duration."""
     names = dict.fromkeys(str(name) for row in rows for name in row if name != "duration_s")
     columns = {name: [row.get(name) for row in rows] for name in names}
     return {
@@ -104,8 +101,7 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
 def plain(value: Any) -> Any:
     """Return dictionaries, lists, text, numbers, True, False and None in place of anything.
 
-    NaN and infinity become None, tuples and arrays lists, keys text. What has no such form, such as
-    a function given for an argument, becomes its name.
+    NaN and infinity become None; what has no such form, such as a function, becomes its name.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -187,8 +183,13 @@ class Run:
         if self.record is not None and self.is_in_nats and len(self.record.fixed_loss) == n_epochs:
             fixed = np.asarray(self.record.fixed_loss, np.float64)
             self.columns["fixed_loss"] = Column(fixed, np.isfinite(fixed))
-        self.after_rise = _epochs_after_rise(learning_rate, n_epochs)
-        self.rate_is_constant = _is_constant(learning_rate)
+        rate = np.array([math.nan if one is None else one for one in learning_rate or ()])
+        self.after_rise = np.zeros(n_epochs, bool)  # a scheduled rise, whose leaps are no fault
+        for epoch in np.flatnonzero(rate[1:] > RATE_RISE * rate[:-1]) + 1:
+            self.after_rise[epoch : epoch + RATE_RISE_EPOCHS] = True
+        late = rate[len(rate) // 2 :]
+        late = late[late > 0]
+        self.rate_is_constant = len(late) > 1 and bool(np.ptp(late) <= 1e-6 * late.max())
         self.statistics: dict[str, Statistic] = {}
         self.evidence: dict[str, Any] = {}  # series to draw, by name, in lists
         labels = () if self.followed is None else np.unique(self.followed.val_target)
@@ -232,11 +233,6 @@ class Run:
         recorded = np.flatnonzero(self.columns.get(name, _NOTHING).recorded)
         return np.asarray(recorded[recorded >= self.first], np.int64)
 
-    def judged_triples(self, name: str) -> NDArray[np.bool_]:
-        """Return which second differences of `settled` hold no epoch right after a rate's rise."""
-        after = self.after_rise[self.settled_epochs(name)]
-        return np.asarray(~(after[:-2] | after[1:-1] | after[2:]))
-
     def add(
         self,
         name: str,
@@ -252,25 +248,6 @@ class Run:
         low, high = (None, None) if interval is None else interval
         self.statistics[name] = Statistic(float(value), unit, floor, floor_is, low, high, p)
         return float(value)
-
-
-def _epochs_after_rise(
-    learning_rate: Sequence[float | None] | None, n_epochs: int
-) -> NDArray[np.bool_]:
-    """Mark epochs right after a scheduled rise of the rate, whose leaps are no fluctuation."""
-    marked = np.zeros(n_epochs, bool)
-    if learning_rate is None:
-        return marked
-    rate = np.array([math.nan if value is None else value for value in learning_rate])
-    for epoch in np.flatnonzero(rate[1:] > RATE_RISE * rate[:-1]) + 1:
-        marked[epoch : epoch + RATE_RISE_EPOCHS] = True
-    return marked
-
-
-def _is_constant(learning_rate: Sequence[float | None] | None) -> bool:
-    """Whether a rate was recorded, and was one and the same over the second half of the run."""
-    late = [rate for rate in (learning_rate or ())[len(learning_rate or ()) // 2 :] if rate]
-    return len(late) > 1 and max(late) - min(late) <= 1e-6 * max(late)
 
 
 def part(name: str) -> str:

@@ -54,11 +54,7 @@ class SteadyNoise:
         return not self.exceeds() and self.before > self.edge
 
     def passes(self, adjusted_p: float) -> bool:
-        """Close the gates: large enough, surely not small, and not the work of one moment.
-
-        Leaps make no narrow interval, however large; they are sure where the noise is above the
-        edge without the largest of them as well.
-        """
+        """Close the gates: large enough, surely not small, and not the work of one moment."""
         is_sure = adjusted_p < limits.ALPHA or self.without_largest > self.edge
         return self.exceeds() and is_sure and self.comes_back
 
@@ -72,7 +68,8 @@ def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> St
     if len(loss) < limits.MIN_DIFFERENCES + 2:
         return SteadyNoise()
     differences = np.diff(loss, 2)
-    judged = run.judged_triples(name)
+    after = run.after_rise[epochs]
+    judged = ~(after[:-2] | after[1:-1] | after[2:])
     is_steady = epochs[2:] >= min(run.n_epochs // 2 + 2, int(epochs[-limits.MIN_DIFFERENCES]))
     steady, before = differences[judged & is_steady], differences[judged & ~is_steady]
     if len(steady) < limits.MIN_DIFFERENCES:
@@ -120,11 +117,7 @@ def _rises(loss: Floats) -> Floats:
 
 
 class Movement:
-    """How much the model moves from epoch to epoch: the training loss.
-
-    Read from the loss of the fixed subset where a record has it, for it holds no sampling and no
-    dropout; otherwise from the running loss of the history.
-    """
+    """How much the model moves: by the loss of the fixed subset, otherwise the running loss."""
 
     def __init__(self, run: Run) -> None:
         self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS
@@ -161,7 +154,6 @@ class Movement:
         run.add("train_loss_spikes", n, "epochs", most, "bad luck", p=p)
 
     def _weigh_cost(self, run: Run) -> None:
-        """Measure how much lower the loss of the averaged weights is."""
         if run.record is None or self.name != "fixed_loss":
             return
         averaged, decay = run.record.averaged_loss, run.record.average_decay
@@ -320,27 +312,18 @@ class Roughness:
         if self.surely_beyond_sampling:
             return [say("accuracy_beyond_luck", **figures, ratio=ratio)]
         said = [say("accuracy_within_luck", **figures)]
-        train = self._training_accuracy()
+        train, record = self.run.settled("accuracy"), self.run.record
+        if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
+            fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
+            train = fixed if np.isfinite(fixed).all() else train  # which holds no dropout
         if len(train) >= limits.MIN_EPOCHS:
             moves = metrics.detrended_volatility(train)
             said.append(say("training_accuracy_moves", sd=moves))
         return said
 
-    def _training_accuracy(self) -> Floats:
-        """Return the accuracy of the fixed subset, which holds no dropout, or the running one."""
-        record = self.run.record
-        if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
-            fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
-            if np.isfinite(fixed).all():
-                return fixed
-        return self.run.settled("accuracy")
-
     @property
     def got_worse(self) -> bool:
-        """Whether the accuracy fell from its best epoch to the last ones, beyond luck.
-
-        The last epoch scatters as well: twice its own noise on top is still luck.
-        """
+        """Whether the accuracy fell from its best epoch to the last ones, beyond luck."""
         if not self.accuracy_known or self.drawdown <= self.lucky_best + 2 * self.sd:
             return False
         accuracy = self.run.settled("val_accuracy")
@@ -350,11 +333,10 @@ class Roughness:
     def drawdown_statement(self) -> list[Statement]:
         """Answer whether a last epoch below the best one is a decline."""
         least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
-        if not self.accuracy_known or self.drawdown < least:
-            return []
-        if self.drawdown > self.lucky_best + 2 * self.sd:
-            return []  # told as part of the generalization, where it lasts
-        return [say("lucky_best", fall=self.drawdown, luck=self.lucky_best)]
+        # a longer fall that lasts is told as part of the generalization
+        if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:
+            return [say("lucky_best", fall=self.drawdown, luck=self.lucky_best)]
+        return []
 
 
 def collect_evidence(

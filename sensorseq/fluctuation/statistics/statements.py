@@ -1,7 +1,7 @@
 """Statement: one thing a report says, as a kind and its values; and the one table of kinds."""
 
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,6 +20,16 @@ class Kind(NamedTuple):
     text: str
 
 
+# What several statements begin with
+_MOVES = "{column:series} moves +-{noise:nats} nats per epoch over the second half"
+_LIKE = "{n:#validation window} move like {like} independent ones (R = {ratio:.1f}, p = {p:.3f})"
+_WHETHER = "Whether recordings flip as blocks or the model moves as a whole cannot be told"
+_OF_GROUPS = "R_g = {group_ratio:.1f}, p = {group_p:.3f}"
+_KEPT = "The weights kept are those of epoch {epoch} of {n_epochs}"
+_PICKED = (
+    "Scored on windows that had no part in picking it, the best epoch gets {accuracy:points} %"
+    " (standard error {error:points})"
+)
 _TEXTS = {
     # The accuracy, the loss and the generalization, a line each
     "accuracy": {
@@ -103,12 +113,9 @@ _TEXTS = {
     },
     # The figures behind it
     "movement": {
-        "movement": "{column:series} moves +-{noise:nats} nats per epoch over the second half; calm"
-        " runs stay below {edge}.",
-        "movement_unsure": "{column:series} moves +-{noise:nats} nats per epoch over the second"
-        " half: above the {edge} of calm runs, but not for sure.",
-        "movement_leap": "{column:series} moves +-{noise:nats} nats per epoch over the second half:"
-        " above the {edge} of calm runs, but by a single leap.",
+        "movement": f"{_MOVES}; calm runs stay below {{edge}}.",
+        "movement_unsure": f"{_MOVES}: above the {{edge}} of calm runs, but not for sure.",
+        "movement_leap": f"{_MOVES}: above the {{edge}} of calm runs, but by a single leap.",
         "movement_calmed": "{column:series} moved +-{before:nats} nats per epoch at first, and"
         " +-{noise:nats} over the second half.",
         "movement_calm": "{column:series} is calm: +-{noise:nats} nats per epoch over the second"
@@ -139,18 +146,13 @@ _TEXTS = {
         " {p:.3f}): so few of them give +-{sd:points} points.",
         "windows_restless": "{top:percent} % of the windows carry {share:percent} % of all flips:"
         " borderline or mislabelled windows make the curve rough.",
-        "windows_ungrouped": "{n:#validation window} move like {like} independent ones (R ="
-        " {ratio:.1f}, p = {p:.3f}). Whether recordings flip as blocks or the model moves as a"
-        " whole cannot be told without groups.",
-        "windows_few_groups": "{n:#validation window} move like {like} independent ones (R ="
-        " {ratio:.1f}, p = {p:.3f}). Whether recordings flip as blocks or the model moves as a"
-        " whole cannot be told from {n_groups:#group}; {least} are needed.",
-        "windows_recordings": "{n:#validation window} move like {like} independent ones (R ="
-        " {ratio:.1f}, p = {p:.3f}): each recording flips as a block, independently of the others"
-        " (R_g = {group_ratio:.1f}, p = {group_p:.3f}).",
-        "windows_model": "{n:#validation window} move like {like} independent ones (R ="
-        " {ratio:.1f}, p = {p:.3f}), and different recordings flip together (R_g ="
-        " {group_ratio:.1f}, p = {group_p:.3f}): the model moves as a whole.",
+        "windows_ungrouped": f"{_LIKE}. {_WHETHER} without groups.",
+        "windows_few_groups": f"{_LIKE}. {_WHETHER} from {{n_groups:#group}};"
+        " {least} are needed.",
+        "windows_recordings": f"{_LIKE}: each recording flips as a block, independently of the"
+        f" others ({_OF_GROUPS}).",
+        "windows_model": f"{_LIKE}, and different recordings flip together ({_OF_GROUPS}): the"
+        " model moves as a whole.",
         "shares": "Of the variance of the accuracy, windows flipping independently explain"
         " {by_windows:percent} %; the rest is windows flipping together.",
         "shares_grouped": "Of the variance of the accuracy, windows flipping independently explain"
@@ -179,20 +181,15 @@ _TEXTS = {
     # Which weights are kept, and what they are worth
     "kept": {
         "kept_unknown": "Which epoch's weights were kept is not recorded here.",
-        "kept": "The weights kept are those of epoch {epoch} of {n_epochs}.",
-        "kept_loss": "The weights kept are those of epoch {epoch} of {n_epochs} (validation loss"
-        " {loss:.3f} nats).",
-        "kept_accuracy": "The weights kept are those of epoch {epoch} of {n_epochs} (accuracy"
-        " {accuracy:points} %).",
-        "kept_both": "The weights kept are those of epoch {epoch} of {n_epochs} (validation loss"
-        " {loss:.3f} nats, accuracy {accuracy:points} %).",
+        "kept": f"{_KEPT}.",
+        "kept_loss": f"{_KEPT} (validation loss {{loss:.3f}} nats).",
+        "kept_accuracy": f"{_KEPT} (accuracy {{accuracy:points}} %).",
+        "kept_both": f"{_KEPT} (validation loss {{loss:.3f}} nats,"
+        " accuracy {accuracy:points} %).",
     },
     "worth": {
-        "picked": "Scored on windows that had no part in picking it, the best epoch gets"
-        " {accuracy:points} % (standard error {error:points}).",
-        "picked_gains": "Scored on windows that had no part in picking it, the best epoch gets"
-        " {accuracy:points} % (standard error {error:points}), {gain:points} points more than the"
-        " last epoch.",
+        "picked": f"{_PICKED}.",
+        "picked_gains": f"{_PICKED}, {{gain:points}} points more than the last epoch.",
     },
     # What cannot be told
     "open": {
@@ -289,6 +286,16 @@ def _listed(epochs: Any) -> str:
     return f"epoch{'s' * (len(epochs) != 1)} {shown}{more}"
 
 
+_FORMS: Mapping[str, Callable[[Any], str]] = {
+    "points": lambda value: f"{100 * value:.1f}",
+    "worth": lambda value: f"{100 * value:.2g} point{'' if value == 0.01 else 's'}",
+    "percent": lambda value: f"{100 * value:.0f}",
+    "nats": lambda value: f"{value:.3f}",
+    "listed": _listed,
+    "series": lambda value: _SERIES.get(value, str(value)),
+}
+
+
 class _Writer(string.Formatter):
     """Formats values with the specifications that `Kind.text` names."""
 
@@ -297,19 +304,8 @@ class _Writer(string.Formatter):
             return plural(value, format_spec[1:])
         if value is None:  # a number that was not finite, from a file
             return "?"
-        match format_spec:
-            case "points":
-                return f"{100 * value:.1f}"
-            case "worth":
-                return f"{100 * value:.2g} point{'' if value == 0.01 else 's'}"
-            case "percent":
-                return f"{100 * value:.0f}"
-            case "nats":
-                return f"{value:.3f}"
-            case "listed":
-                return _listed(value)
-            case "series":
-                return _SERIES.get(value, str(value))
+        if format_spec in _FORMS:
+            return _FORMS[format_spec](value)
         return str(format(value, format_spec))
 
 

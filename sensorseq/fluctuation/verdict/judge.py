@@ -42,13 +42,18 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
         rest = [*recovered, *details, *kept(run), *cannot_tell(run)]
         return "not_learning", None, [*lines, *learns_nothing, *rest]
     generalizes = generalization(run, roughness)
+    more_epochs = []  # whether the noise goes away with them, and whether the loss falls
+    if generalization_of(generalizes) is None:
+        series = run.settled(movement.name if movement.known else "val_loss")
+        more_epochs += _noise_trend(run, series) if verdict == "fluctuating" else []
+        more_epochs += _descent(run, movement) if movement.known else []
     statements = [
         *roughness.accuracy_line(verdict),
         *loss_line,
         *generalizes,
         *recovered,
         *details,
-        *([] if generalization_of(generalizes) else more_epochs(run, movement, verdict)),
+        *more_epochs,
         *roughness.drawdown_statement(),
         *kept(run),
         *cannot_tell(run),
@@ -99,7 +104,6 @@ def _divergence(run: Run) -> list[Statement]:
 
 
 def _collapse(run: Run) -> list[Statement]:
-    """Return a statement when accuracy was clearly above guessing and then fell back to it."""
     for name, n_windows in (("accuracy", run.n_train), ("val_accuracy", run.n_val)):
         series = run.whole(name)
         if name == "val_accuracy" and run.validates_one_class:
@@ -119,11 +123,9 @@ def _collapse(run: Run) -> list[Statement]:
 def _cut_initial_descent(run: Run) -> list[Statement]:
     """Find where the initial descent ends; return a statement when too little is left after it."""
     name = next(name for name in (*NEEDED, "accuracy") if len(run.whole(name)))
-    series = run.whole(name)
-    if name in ("loss", "val_loss"):
-        n_dropped = metrics.burn_in(metrics.softened_log(series, run.log_classes))
-    else:
-        n_dropped = metrics.burn_in(-series)
+    series, is_loss = run.whole(name), name in ("loss", "val_loss")
+    falling = metrics.softened_log(series, run.log_classes) if is_loss else -series
+    n_dropped = metrics.burn_in(falling)
     recorded = np.flatnonzero(run.columns[name].recorded)
     n_left = len(series) - n_dropped
     run.add("initial_descent", n_dropped, "epochs")
@@ -140,10 +142,7 @@ _Judged = tuple[str, str | None, list[Statement], list[Statement]]
 
 
 def _compare(run: Run, movement: Movement, roughness: Roughness, flips: Flips) -> _Judged:
-    """Hold what moves against what is seen: the table of four cases, and its edges.
-
-    Returns the verdict, the severity, the line about the loss, and the figures.
-    """
+    """Return the verdict, the severity, the line about the loss, and the figures."""
     moves, seen, costs = movement.statements(), roughness.statements(), movement.cost()
     shares, windows = flips.shares(), flips.statements()
     noise = movement.noise
@@ -179,7 +178,6 @@ def _compare(run: Run, movement: Movement, roughness: Roughness, flips: Flips) -
 
 
 def _loss_line(movement: Movement, roughness: Roughness) -> list[Statement]:
-    """Return what there is to say of a loss that raises no alarm."""
     noise = movement.noise
     if not movement.known:
         return []
@@ -197,7 +195,6 @@ def _loss_line(movement: Movement, roughness: Roughness) -> list[Statement]:
 
 
 def _grade_alone(noise: SteadyNoise) -> str:
-    """Return how bad the noise of a history with one side only is."""
     return "strong" if noise.exceeds(limits.ONE_SIDE_EDGES * limits.STRONG_EDGES) else "mild"
 
 
@@ -304,10 +301,7 @@ def _no_descent(run: Run) -> list[Statement]:
 
 
 def _level(run: Run, name: str) -> float | None:
-    """Return the accuracy of the last third of the epochs judged, or None.
-
-    None as well of one class alone, which a model that predicts nothing else gets right.
-    """
+    """Return the accuracy of the last third of the epochs judged; None of one class alone."""
     if name == "val_accuracy" and run.validates_one_class:
         return None
     series = run.settled(name)
@@ -322,11 +316,7 @@ def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_S
 
 
 def generalization(run: Run, roughness: Roughness) -> list[Statement]:
-    """Say whether validation gets worse while training gets better.
-
-    Counted from the lowest validation loss: a run can overfit from its first epoch on, long before
-    early stopping ends it. The lowest of many noisy values is low by luck too; that does not count.
-    """
+    """Say whether validation gets worse while training gets better, from the lowest loss on."""
     if run.validates_one_class:
         return [say("one_class")]
     worse = _rises_from_lowest(run)
@@ -377,7 +367,6 @@ def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
 
 
 def _near_guessing(run: Run) -> list[Statement]:
-    """Say it where accuracy does not beat guessing, though that is not the verdict."""
     if run.chance is None:
         return []
     train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
@@ -390,13 +379,6 @@ def _near_guessing(run: Run) -> list[Statement]:
     if run.n_val is None:
         return [say("not_beyond_guessing", **figures)]
     return [say("not_beyond_guessing_sized", **figures, n_val=run.n_val)]
-
-
-def more_epochs(run: Run, movement: Movement, verdict: str) -> list[Statement]:
-    """Answer whether more epochs help: whether the noise goes away, and whether the loss falls."""
-    series = run.settled(movement.name if movement.known else "val_loss")
-    noise = _noise_trend(run, series) if verdict == "fluctuating" else []
-    return [*noise, *(_descent(run, movement) if movement.known else [])]
 
 
 def _noise_trend(run: Run, series: Floats) -> list[Statement]:
@@ -446,10 +428,7 @@ def kept(run: Run) -> list[Statement]:
 
 
 def _worth(run: Run, index: int) -> list[Statement]:
-    """Return the accuracy of an epoch that is picked on other windows than it is scored on.
-
-    Nothing of a last epoch, which nobody picked, nor of few windows or groups.
-    """
+    """Return the accuracy of an epoch that is picked on other windows than it is scored on."""
     record = run.followed
     if record is None or index == run.n_epochs - 1:
         return []
