@@ -485,7 +485,7 @@ def test_a_setting_of_the_command_line_is_read_as_the_value(value, typed):
 
     option = settings_as_options({"betas": value})
     assert option in (f" --set betas={typed}", f" --set {typed}")
-    read = _read_settings(shlex.split(option)[1:], {"betas": None})["betas"]
+    read = _read_settings(shlex.split(option)[1:])["betas"]
     assert read == (list(value) if isinstance(value, tuple) else value)
 
 
