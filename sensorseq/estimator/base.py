@@ -53,12 +53,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.storage.model_file import read_model, write_model
-from sensorseq.training import (
-    EngineChoice,
-    TrainingConfig,
-    TrainingData,
-    TrainingResult,
-)
+from sensorseq.training import EngineChoice, TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION, count_epochs

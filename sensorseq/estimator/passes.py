@@ -13,11 +13,7 @@ from sensorseq.training.callbacks import notify
 from sensorseq.training.distributed import agree_on, current_ranks
 from sensorseq.training.network import continue_network
 from sensorseq.training.passes import PassResult, train_pass
-from sensorseq.training.preparation import (
-    Preparation,
-    check_same_preparation,
-    describe_preparation,
-)
+from sensorseq.training.preparation import Preparation, check_same_preparation, describe_preparation
 from sensorseq.windows import WindowSet
 
 _OF_FIT = {  # argument: what leaves it alone, and what to do instead

@@ -7,12 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import SignalError
-from sensorseq.features._checks import (
-    as_nonempty_windows,
-    check_channels,
-    check_count,
-    check_state,
-)
+from sensorseq.features._checks import as_nonempty_windows, check_channels, check_count, check_state
 from sensorseq.preprocessing._checks import check_finite, check_lengths
 
 N_BANDS = 5

@@ -14,12 +14,7 @@ from torch.autograd import forward_ad
 
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.ops import _extension, double_backward, framework, reference
-from sensorseq.ops.choice import (
-    HALVES,
-    Choice,
-    choose_here,
-    computing_dtype,
-)
+from sensorseq.ops.choice import HALVES, Choice, choose_here, computing_dtype
 from sensorseq.ops.eager import differentiable
 
 POOLINGS = ("last", "mean", "max", "meanmax")
