@@ -37,7 +37,6 @@ from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.estimator.lab import FitOrigin, copied, repair_fit
 from sensorseq.estimator.labels import draw_entropy
 from sensorseq.estimator.model import describe_fit, pack_state, restore_fit, unpack_state
-from sensorseq.estimator.passes import PassesMixin
 from sensorseq.estimator.whole_data import (
     WholeData,
     check_whole_data,
@@ -54,7 +53,7 @@ from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training import EngineChoice, TrainingConfig, TrainingData, TrainingResult
-from sensorseq.training.callbacks import check_callbacks
+from sensorseq.training.callbacks import check_callbacks, notify
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION, count_epochs
 from sensorseq.training.data import FitData, FitPart, WindowFormat, open_windows
@@ -71,6 +70,7 @@ from sensorseq.training.inputs import (
 )
 from sensorseq.training.network import continue_network, make_network, network_arrays
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
+from sensorseq.training.passes import PassResult, train_pass
 from sensorseq.training.preparation import (
     Preparation,
     check_same_preparation,
@@ -85,6 +85,16 @@ from sensorseq.training.stream import StreamedData, is_stored
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
+_OF_FIT = {  # argument: what leaves it alone, and what to do instead
+    "calibrate": (False, "calibrate with fit on validation windows"),
+    "checkpoint": (
+        None,
+        "pickle the estimator between calls instead; it includes the optimizer state",
+    ),
+    "n_models": (1, "train several estimators instead"),
+    "windows_per_epoch": (None, "give it the windows of one pass"),
+    "auto_repair": (False, "set it to False"),
+}
 _JUDGED = ("loss", "val_loss", "val_accuracy")  # what a report needs one of
 
 
@@ -132,7 +142,7 @@ class PreparedFit:
         return cast(LSTMLinear, self.first.module)
 
 
-class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """An LSTM with a linear head on windows of sensor signals; its children say what it predicts.
 
     A child sets `_task`, stores its arguments in `__init__`, and says what targets are:
@@ -154,6 +164,9 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
     best_score_: float
     _flat_timesteps: int | None
     _were_lengths: bool = False
+    _in_pass = False  # during partial_fit: nothing is held out, scaling is not fitted again
+    _passes: list[dict[str, Any]]  # one for each network
+    _other_modules: list[Any]
     # rows of the held-out part and their outputs, from before a refit on them
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
@@ -553,6 +566,91 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         """
         return check_training(self, X, y, groups=groups, lengths=lengths)
 
+    # A pass over windows as they arrive: partial_fit.
+
+    def _learn_pass(self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any) -> None:
+        """Train for one pass over the windows; leave everything as it was when that fails."""
+        for name, (harmless, instead) in _OF_FIT.items():
+            if getattr(self, name, harmless) != harmless:
+                raise ArgumentError(
+                    f"{name}={getattr(self, name)!r} works in fit but not in partial_fit;"
+                    f" {instead}."
+                )
+        begins = not hasattr(self, "module_")
+        before = dict(self.__dict__)
+        self._in_pass = True
+        try:
+            prepared, modules, results = self._run_pass(
+                X, y, sample_weight, groups, lengths, begins=begins
+            )
+            result, is_finite = results[0], all(each.is_finite for each in results)
+            if not is_finite and begins:
+                raise DivergedError(
+                    "training diverged in its first pass: a loss or gradient is not finite. Lower"
+                    f" learning_rate (now {self.learning_rate!r}), or check scale (now"
+                    f" {self.scale!r})."
+                )
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        del self._in_pass
+        history = History([] if begins else self.history_)
+        history.append({"epoch": len(history) + 1} | result.row)
+        self.history_ = history
+        self.n_iter_ = self.best_epoch_ = len(history)
+        self.engine_ = result.engine
+        self._report_facts = prepared.facts
+        if is_finite:
+            self.best_score_ = result.row["loss"]
+            self.module_, *self._other_modules = modules
+            self._passes = [each.state for each in results]
+            if begins:
+                self._head, self.features_ = None, FeatureChoice(reason="partial_fit")
+                self.refitted_ = False
+            self._learn_probabilities(prepared)
+        else:
+            warn_caller(
+                f"training diverged in pass {len(history)}: a loss or gradient is not finite. The"
+                " weights from before this call are kept; see fluctuation_.",
+                ConvergenceWarning,
+            )
+        self._make_report()
+        ranks = current_ranks()
+        if ranks is None or ranks.is_first:
+            notify(prepared.first.callbacks, "on_epoch_end", self.module_, self.history_)
+
+    def _run_pass(
+        self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any, *, begins: bool
+    ) -> tuple[Any, list[LSTMLinear], list[PassResult]]:
+        """Train every network that is kept: one, or after a fit those of its folds."""
+        prepared = self._prepare_pass(
+            X, y, sample_weight=sample_weight, groups=groups, lengths=lengths
+        )
+        modules = [prepared.module]
+        if not begins:
+            device = next(prepared.module.parameters()).device
+            parameters = self.get_params(deep=False)
+            modules += [
+                continue_network(module, parameters).to(device) for module in self.modules_[1:]
+            ]
+        states = [] if begins else getattr(self, "_passes", [])
+        if not states:
+            entropy = int(agree_on(draw_entropy(self.random_state)))
+            states = [{"entropy": entropy + member} for member in range(len(modules))]
+        results = [
+            train_pass(
+                module,
+                prepared.first.train,
+                prepared.first.config,
+                state,
+                engine=self.engine,
+                refresh=prepared.first.refresh,
+            )
+            for module, state in zip(modules, states, strict=True)
+        ]
+        return prepared, modules, results
+
     # After the fit.
 
     @property
@@ -696,10 +794,16 @@ class SensorLSTM(PassesMixin, CallbackSupportMixin, BaseEstimator):  # type: ign
         """Learn how the windows were prepared, and whether they had lengths."""
         self._were_lengths = data.had_lengths
         sets = [part for part in (data.source, data.source_val) if part is not None]
-        if self._continues:
-            self._join_preparation(*sets)
-        else:
+        known: Preparation | None = getattr(self, "preparation_", None)
+        if not self._continues:
             self.preparation_ = None if data.source is None else describe_preparation(*sets)
+        elif sets:  # the recordings of further windows count as seen, too
+            here = describe_preparation(*sets)
+            if known is not None:
+                for windows in sets:
+                    check_same_preparation(known, windows)
+                here = {**known, "recordings": {**known["recordings"], **here["recordings"]}}
+            self.preparation_ = here
         if data.source_val is not None:
             check_same_preparation(self.preparation_, data.source_val, "X_val")
 
