@@ -568,7 +568,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     # A pass over windows as they arrive: partial_fit.
 
-    def _learn_pass(self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any) -> None:
+    def _learn_pass(self, X: Any, y: Any, **given: Any) -> None:
         """Train for one pass over the windows; leave everything as it was when that fails."""
         for name, (harmless, instead) in _OF_FIT.items():
             if getattr(self, name, harmless) != harmless:
@@ -580,9 +580,8 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         before = dict(self.__dict__)
         self._in_pass = True
         try:
-            prepared, modules, results = self._run_pass(
-                X, y, sample_weight, groups, lengths, begins=begins
-            )
+            prepared = self._prepare_pass(X, y, **given)
+            modules, results = self._run_pass(prepared, begins=begins)
             result, is_finite = results[0], all(each.is_finite for each in results)
             if not is_finite and begins:
                 raise DivergedError(
@@ -621,12 +620,9 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             notify(prepared.first.callbacks, "on_epoch_end", self.module_, self.history_)
 
     def _run_pass(
-        self, X: Any, y: Any, sample_weight: Any, groups: Any, lengths: Any, *, begins: bool
-    ) -> tuple[Any, list[LSTMLinear], list[PassResult]]:
+        self, prepared: PreparedFit, *, begins: bool
+    ) -> tuple[list[LSTMLinear], list[PassResult]]:
         """Train every network that is kept: one, or after a fit those of its folds."""
-        prepared = self._prepare_pass(
-            X, y, sample_weight=sample_weight, groups=groups, lengths=lengths
-        )
         modules = [prepared.module]
         if not begins:
             device = next(prepared.module.parameters()).device
@@ -649,7 +645,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             )
             for module, state in zip(modules, states, strict=True)
         ]
-        return prepared, modules, results
+        return modules, results
 
     # After the fit.
 

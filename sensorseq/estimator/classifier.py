@@ -405,7 +405,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         before = getattr(self, "classes_", None) if hasattr(self, "module_") else None
         self.classes_ = check_classes(classes, before)
         try:
-            self._learn_pass(X, y, sample_weight, groups, lengths)
+            self._learn_pass(X, y, sample_weight=sample_weight, groups=groups, lengths=lengths)
         except BaseException:
             if before is None and not hasattr(self, "module_"):
                 self.__dict__.pop("classes_", None)

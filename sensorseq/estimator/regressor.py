@@ -192,7 +192,7 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         X, y, sample_weight, groups, lengths : as in `SensorLSTMClassifier.partial_fit`
             The number of channels and of values stays that of the first call.
         """
-        self._learn_pass(X, y, sample_weight, groups, lengths)
+        self._learn_pass(X, y, sample_weight=sample_weight, groups=groups, lengths=lengths)
         return self
 
     def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
