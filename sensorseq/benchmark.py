@@ -59,10 +59,7 @@ SHORT = (
 
 @dataclass(frozen=True)
 class Case:
-    """Two ways to compute the same result, each run as many times as its argument says.
-
-    `flops` are the floating-point operations of one computation, of the products of the LSTM alone.
-    """
+    """Two ways to compute the same result so many times, and the flops of the LSTM's products."""
 
     theirs: Side
     ours: Side
@@ -72,14 +69,11 @@ class Case:
 def make_case(kind: str, shape: Shape, *, uniform_lengths: bool = False) -> Case:
     """Make one comparison and check that both sides agree.
 
-    ``"inference"`` is a forward pass under ``no_grad``. In training, torch runs forward, cross
-    entropy and backward, without an optimizer step. Our side does the same through autograd
-    (``"training, autograd"``) or with the loss inside the operator (``"training, loss()"``);
-    ``"training, train_epoch"`` is a step of the native epoch engine that `fit` uses: gather,
-    forward, loss, backward *and* an SGD update of the parameters.
-
-    With `uniform_lengths`, lengths are drawn from 1 to T. torch gets a packed sequence, and packing
-    counts in its time; only valid steps count as flops.
+    In training, torch runs forward, cross entropy and backward, without an optimizer step. Our side
+    does the same through autograd or, in ``"training, loss()"``, with the loss inside the operator;
+    ``"training, train_epoch"`` is a step of the native engine that `fit` uses: gather, forward,
+    loss, backward *and* an SGD update. With `uniform_lengths`, lengths are drawn from 1 to T,
+    packing counts in torch's time, and only valid steps count as flops.
     """
     problem = Problem(shape, Precision(), uniform_lengths=uniform_lengths, seed=0)
     steps = shape.n_windows * shape.n_timesteps
@@ -121,10 +115,7 @@ class Precision:
 
 
 class Problem:
-    """The same network and data for both sides, randomly drawn for each instance.
-
-    With `uniform_lengths`, lengths are drawn from 1 to T. Packing counts in torch's time.
-    """
+    """The same random network and data for both sides; packing lengths counts in torch's time."""
 
     def __init__(
         self,
@@ -385,10 +376,7 @@ def run_short(
     rounds: int = 9,
     progress: Callable[[int, int], Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a few shapes in well under half a minute; each row has the entries of `measure`.
-
-    `progress` is called with the number of finished rows and the total.
-    """
+    """Measure a few shapes in well under half a minute; `progress` gets done and total rows."""
     wanted = [(kind, shape) for kind in KINDS for shape in SHORT]
     rows: list[dict[str, Any]] = []
     before = torch.get_num_threads()

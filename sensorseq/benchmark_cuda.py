@@ -102,10 +102,7 @@ def relative_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[fl
 
 
 def compare(problem: Problem, kind: str) -> dict[str, Any]:
-    """Return the errors of both sides' logits, and gradients in training, against IEEE float32.
-
-    Raises an EnvironmentProblemError if our error exceeds what the precision explains.
-    """
+    """Return the errors of both sides against IEEE float32; refuse more than rounding explains."""
     with allowing_tf32(False):  # the reference for both sides is torch in IEEE float32
         reference = copy.copy(problem)
         reference.lstm, reference.linear = problem.their_layers(torch.float32)
@@ -235,10 +232,7 @@ def _driver_version() -> str | None:
 
 
 def run_short(*, progress: Callable[[int, int], Any] | None = None) -> dict[str, Any]:
-    """Measure a few shapes against cuDNN on the current GPU in about half a minute.
-
-    `progress` is called with the number of finished comparisons and the total.
-    """
+    """Measure a few shapes against cuDNN on the current GPU in about half a minute."""
     check_gpu()
     device = torch.device("cuda", torch.cuda.current_device())
     wanted = [

@@ -60,10 +60,7 @@ _REFERENCE_WORK = 4 * 64 * (64 + 1)  # of a step in time of one window: one laye
 
 @dataclass(frozen=True)
 class ShortTraining:
-    """What a short training recorded.
-
-    `outputs` (N, K) are of the validation windows, after the last epoch.
-    """
+    """What a short training recorded; the final outputs (N, K) are of the validation windows."""
 
     history: History
     outputs: NDArray[np.float64]
@@ -98,10 +95,7 @@ def run_trial(
     stop: StopAt | None = None,
     prepare: Callable[[nn.Module], None] | None = None,
 ) -> ShortTraining:
-    """Train a twin of the estimator, with `arguments` in place of its own; leave itself as it is.
-
-    `train` and `validation` are (X, y, lengths). `prepare` gets the module before training.
-    """
+    """Train a twin of the estimator, changed by `arguments`; `prepare` gets its module before."""
     if estimator.scale == PHYSICAL:  # arrays bring no rated values
         arguments = {**arguments, "scale": "standard"}
     twin = make_twin(estimator, {**arguments, "random_state": seed})
@@ -130,10 +124,9 @@ def learn(
     wanted: float,
     seed: int,
 ) -> tuple[float, int, str]:
-    """Train once with each of some arguments until a score is reached.
+    """Train with each of some arguments until a score is reached: slow first weights are no bug.
 
-    First weights that are slow to learn are no bug, hence more than one attempt. Returns the
-    highest score, the epochs of all attempts, and the score in words.
+    Returns the highest score, the epochs of all attempts, and the score in words.
     """
     name = SCORES[estimator._task]
     best, n_epochs = -math.inf, 0

@@ -117,8 +117,7 @@ def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any, task: str) -
 def take_in_runs(windows: CheckedWindows, n_windows: int) -> CheckedWindows:
     """Return about `n_windows` windows, neighbours together, so that what overlaps still does.
 
-    From each group its first windows, equally many of each as far as they go; without groups the
-    windows are taken in four runs.
+    These are the first windows of each group; without groups, four runs.
     """
     if len(windows) <= n_windows:
         return windows

@@ -326,10 +326,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         return failed
 
     def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedFit:
-        """Check the arguments, read and split the data, and prepare the training.
-
-        When this returns, the unscaled windows are no longer held.
-        """
+        """Check the arguments, read and split the data, and prepare the training."""
         arguments = self._check_arguments()
         data = FitData.read(self, X, y, **given)
         parts = data.split(self.validation_fraction, arguments.seeds.split, arguments.config)

@@ -98,10 +98,7 @@ class FitOrigin:
     out_of_fold: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
     def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitLab":
-        """Return what runs the fit again on the data it was given.
-
-        Raises an ArgumentError if it cannot be run again, or the data are not those of the fit.
-        """
+        """Return what runs the fit again on the data it was given; refuse other data."""
         own = self.estimator.get_params(deep=False)
         plain = {name: value for name, value in _PLAIN.items() if name in own}
         estimator = copied(self.estimator).set_params(**plain)
@@ -202,10 +199,7 @@ class FitLab(Lab):
             )
 
     def cost_of(self, arm: Arm) -> float:
-        """Return what an arm costs, in epochs of the fit, from its sizes alone.
-
-        Infinity for one from first weights, where the fit continued another: it has none.
-        """
+        """Return what an arm costs, in epochs of the fit; infinity without first weights."""
         if arm.start is None and not self.origin.is_whole:
             return math.inf
         n_train = len(self._train.data)

@@ -21,10 +21,7 @@ def read_labels(
     *,
     classes: NDArray[Any] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
-    """Return one label per window, and the classes when they were one-hot columns.
-
-    With `classes` their columns stand for these.
-    """
+    """Return a label per window, and the classes of one-hot columns unless they were given."""
     if y is None:
         raise InputError(f"{name} is None; give labels.")
     labels = np.asarray(y.detach().cpu().numpy() if hasattr(y, "detach") else y)

@@ -171,10 +171,7 @@ _PLAIN = "plain_"  # what is packed bears this before its name
 
 
 def pack_state(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the state of a fitted estimator with what this package defines as plain values.
-
-    Other attributes are passed on, modules on the CPU.
-    """
+    """Return the state of a fitted estimator with what this package defines as plain values."""
     packed: dict[str, Any] = {}
     for name, value in state.items():
         if isinstance(value, torch.nn.Module) and type(value) is not LSTMLinear:
@@ -277,10 +274,7 @@ def import_network(
 
 
 def two_logits(module: LSTMLinear) -> LSTMLinear:
-    """Return a network whose two outputs stand for the one: 0, and the logit of the second class.
-
-    Their softmax is the sigmoid of that logit.
-    """
+    """Return a network with the logits 0 and x for one with a single logit x, of a sigmoid."""
     if module.num_classes != 1:
         return module
     weight, bias = module.linear.weight.detach(), module.linear.bias.detach()

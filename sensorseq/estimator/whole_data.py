@@ -121,11 +121,7 @@ def plan_whole_data(
     validation: FitPart | None,
     prepared: "PreparedFit",
 ) -> WholeData | FeatureChoice:
-    """Decide what follows the fit on the training part; a choice says why nothing does.
-
-    Raises an ArgumentError if features or a refit were asked for by name where they are not
-    possible.
-    """
+    """Decide what follows the fit on the training part; a choice says why nothing does."""
     features, refit = estimator.features, estimator.refit
     obstacle = None
     if not isinstance(prepared.first.train, TrainingData) or is_stored(train.sequences):

@@ -48,10 +48,7 @@ class BoostedTrees:
     def of(
         cls, fitted: Any, columns: NDArray[np.int64] | None = None, n_statistics: int = 0
     ) -> "BoostedTrees":
-        """Take the trees of a classifier fitted on numbers without missing values or categories.
-
-        `columns` are the statistics that it was fitted on, if not on all `n_statistics`.
-        """
+        """Take the trees of a classifier of numbers, fitted on some `columns` of `n_statistics`."""
         nodes: list[dict[str, NDArray[Any]]] = []
         root: list[list[int]] = []
         start = 0

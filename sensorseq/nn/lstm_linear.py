@@ -310,10 +310,7 @@ class LSTMLinear(nn.Module):
     def _below_top(
         self, x: Tensor, lengths: Tensor | None, state: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, dict[str, Any], list[Tensor], list[Tensor]]:
-        """Run all layers but the top one.
-
-        Returns the top layer's sequence and its other inputs, and the final states of the others.
-        """
+        """Run all layers but the top one; return its inputs, and the final states of the others."""
         h_0, c_0 = self._split_state(state, x.shape[0])
         mask = self._recurrent_masks(x)
         inputs: list[dict[str, Any]] = [

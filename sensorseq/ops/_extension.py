@@ -33,10 +33,7 @@ def load() -> Path:
 
 
 def cpu_isa() -> str:
-    """Return the instruction set in use: the fastest here, or the one SENSORSEQ_CPU_ISA forces.
-
-    Raises a RuntimeError if it names one that this build or this processor lacks.
-    """
+    """Return the instruction set in use: the fastest here, or the one SENSORSEQ_CPU_ISA forces."""
     load()
     return str(torch.ops.sensorseq.cpu_isa())
 

@@ -92,8 +92,7 @@ def training_gap(
 ) -> str | None:
     """Return why CUDA kernels cannot run the training steps of such a network, or None.
 
-    `n_bytes` are those of the windows, which must all be on the GPU; `memory_bytes` None is no
-    limit.
+    The windows, of `n_bytes`, must all fit into `memory_bytes` on the GPU; None is no limit.
     """
     if dtype != torch.float32:
         return f"on a GPU it supports float32, not {str(dtype).removeprefix('torch.')}"
@@ -207,10 +206,9 @@ class Served(NamedTuple):
 
 
 def served() -> list[Served]:
-    """List what computes which layers on this machine, with torch's current settings.
+    """List what computes which layers without a mask on this machine, with torch's settings.
 
-    One row for each range of hidden sizes with the same answer. For inputs without a mask; with a
-    mask, ``"framework"`` becomes ``"reference"``.
+    There is one row for each range of hidden sizes with the same answer.
     """
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] or ["cuda"]
     rows: list[Served] = []

@@ -29,8 +29,7 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer in each direction; see `sensorseq.ops.reference.lstm`.
 
-    `lengths` are read on the host: on a GPU the call waits for them, and tracing breaks the graph
-    there.
+    On a GPU the call waits for `lengths`, and tracing breaks the graph there.
     """
     if recurrent_mask is not None or not x.numel():
         return reference.lstm(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)

@@ -212,9 +212,8 @@ class StepStatistics:
 def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
     """Lay out the rows of every step of every model for `EpochTrainer.run`: rows and offsets.
 
-    Models may differ in steps and in rows; a model with fewer steps than another rests for the last
-    ones. One sequence serves all models. Step s of model m trains on ``rows[m, offsets[m, s] :
-    offsets[m, s + 1]]``.
+    A model with fewer steps than another rests for the last ones. Step s of model m trains on
+    ``rows[m, offsets[m, s] : offsets[m, s + 1]]``.
     """
     n_steps = max((len(of_model) for of_model in batches), default=0)
     sizes = np.zeros((len(batches), n_steps), dtype=np.int64)
@@ -229,9 +228,9 @@ def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
 
 
 def slot_bounds(n_windows: int) -> list[int]:
-    """Return the first window of each slot of a batch, and its end: see csrc/cpu/dispatch.h.
+    """Return the first window of each slot, which sums gradients on its own, and the end of all.
 
-    A slot is what a step on the CPU adds up gradients over before it adds up the slots.
+    See csrc/cpu/dispatch.h.
     """
     n_tiles = max(1, -(-n_windows // _TILE))
     n_slots = min(n_tiles, _SLOTS)
@@ -240,10 +239,7 @@ def slot_bounds(n_windows: int) -> list[int]:
 
 
 def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
-    """Return how many models train at a time: one, unless that leaves more threads idle.
-
-    One model alone can use as many threads as its batch has slots.
-    """
+    """Return how many models train at a time: one, unless that leaves more threads idle."""
     inside = min(n_threads, _SLOTS, -(-max_batch // _TILE))
     beside = min(n_threads, n_models)
     return beside if beside >= inside else 1
@@ -319,10 +315,7 @@ class EpochTrainer:
         lengths: Tensor | None = None,
         weight: Tensor | None = None,
     ) -> None:
-        """Take the next steps on other windows of the same sizes; models and optimizer go on.
-
-        So the windows of an epoch may come one part after the other.
-        """
+        """Take the next steps on other windows of the same sizes; models and optimizer go on."""
         if x.dim() in (3, 4) and x.shape[-2:] != self._x.shape[-2:]:
             raise ArgumentError(
                 f"x has shape {tuple(x.shape)}; the trainer was made for windows of shape"
@@ -524,11 +517,7 @@ def recurrent_site(layer: int) -> int:
 
 
 def output_site(layer: int) -> int:
-    """Return the site of dropout behind a layer.
-
-    The mask has shape (batch, T, D * H), for the top layer (batch, P): there it is drawn after
-    pooling and norm.
-    """
+    """Return the site of dropout behind a layer; for the top one, it is after pooling and norm."""
     return 2 * layer + 1
 
 
