@@ -109,11 +109,11 @@ def run_trial(
         if prepare is not None:
             prepare(prepared.module)
         result = train_jobs(prepared.jobs)[0]
-        data = prepared.first.validation
+        data = prepared.jobs[0].validation
         outputs = predict_outputs(prepared.module, data.X, data.lengths).double().numpy()
     if hasattr(twin, "target_sd_"):  # a regressor trains on standardized values
         outputs = outputs * twin.target_sd_ + twin.target_mean_
-    return ShortTraining(result.history, outputs, SCORES[prepared.first.config.task])
+    return ShortTraining(result.history, outputs, SCORES[prepared.jobs[0].config.task])
 
 
 def learn(

@@ -132,14 +132,9 @@ class PreparedFit:
     whole: WholeData | FeatureChoice | None = None
 
     @property
-    def first(self) -> TrainingJob:
-        """The job that the report is on."""
-        return self.jobs[0]
-
-    @property
     def module(self) -> LSTMLinear:
-        """Its network."""
-        return cast(LSTMLinear, self.first.module)
+        """The network that the report is on."""
+        return cast(LSTMLinear, self.jobs[0].module)
 
 
 class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
@@ -438,9 +433,9 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         ((weights, training),) = self._make_seeds().members
         module = self._make_module(prepared.module.input_size, weights)
         first = replace(
-            prepared.first,
+            prepared.jobs[0],
             module=module.to(prepared.module.linear.weight.device),
-            config=self._resolved(config, module, prepared.first.train),
+            config=self._resolved(config, module, prepared.jobs[0].train),
             seed=training,
         )
         return replace(prepared, jobs=[first])
@@ -468,7 +463,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _keep(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
         """Store what the runs of all members gave, and say when one did not end as asked."""
-        result, config = results[0], prepared.first.config
+        result, config = results[0], prepared.jobs[0].config
         self.history_ = result.history
         self.best_epoch_ = result.best_epoch
         self.best_score_ = result.best_score
@@ -614,7 +609,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         self._make_report()
         ranks = current_ranks()
         if ranks is None or ranks.is_first:
-            notify(prepared.first.callbacks, "on_epoch_end", self.module_, self.history_)
+            notify(prepared.jobs[0].callbacks, "on_epoch_end", self.module_, self.history_)
 
     def _run_pass(
         self, prepared: PreparedFit, *, begins: bool
@@ -634,11 +629,11 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         results = [
             train_pass(
                 module,
-                prepared.first.train,
-                prepared.first.config,
+                prepared.jobs[0].train,
+                prepared.jobs[0].config,
                 state,
                 engine=self.engine,
-                refresh=prepared.first.refresh,
+                refresh=prepared.jobs[0].refresh,
             )
             for module, state in zip(modules, states, strict=True)
         ]

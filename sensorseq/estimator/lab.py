@@ -165,7 +165,7 @@ class FitLab(Lab):
         if self.arguments.get("features", "auto") is None:
             self.changeable |= {"features"}
         if origin.is_whole:  # a later fit may have kept the scaling of the first
-            self._check_data(train.data, prepared.first.validation)
+            self._check_data(train.data, prepared.jobs[0].validation)
         if not record.is_in_nats:
             scale = self._nats_per_unit({})
             self.record = replace(
@@ -183,8 +183,8 @@ class FitLab(Lab):
         if isinstance(validation, TrainingData):
             differs = differs or _differ(record.val_rows, record.val_target, validation)
         if not differs and epoch and len(record.fixed_loss) >= epoch:
-            fixed = self.fixed_windows(train, self._prepared.first.config)
-            own = Objective(self._prepared.first.config, fixed.target)
+            fixed = self.fixed_windows(train, self._prepared.jobs[0].config)
+            own = Objective(self._prepared.jobs[0].config, fixed.target)
             got, noted = evaluate(self.kept_module(), fixed, own)[0], record.fixed_loss[epoch - 1]
             differs = not np.isclose(got, noted, rtol=SAME_LOSS, atol=0.0, equal_nan=True)
         outputs = self.val_outputs()
@@ -304,26 +304,26 @@ class FitLab(Lab):
             raise ArgumentError(f"an arm cannot change {', '.join(unknown)}.")
         prepared, start = self._prepared, None
         if arm.start is None:
-            own, prepared = prepared.first.seed, self._prepare(arm)
+            own, prepared = prepared.jobs[0].seed, self._prepare(arm)
             module = prepared.module
             seed = np.random.SeedSequence(own.entropy, spawn_key=own.spawn_key)
         else:
             if arm.change:
                 raise ArgumentError("an arm from a snapshot changes nothing but the rate.")
-            snapshot, config = self.record.snapshots[arm.start], prepared.first.config
+            snapshot, config = self.record.snapshots[arm.start], prepared.jobs[0].config
             start = Start(snapshot, config, self.steps_per_epoch, arm.n_epochs)
             seed = np.random.SeedSequence([self.origin.entropy, arm.start, 1])
             module = copy.deepcopy(prepared.module)
-        train, config = prepared.first.train, prepared.first.config
+        train, config = prepared.jobs[0].train, prepared.jobs[0].config
         assert isinstance(train, TrainingData)
         return TrainingJob(
             module,
             train,
-            prepared.first.validation,
+            prepared.jobs[0].validation,
             arm_config(config, arm.n_epochs),
             seed,
             engine=self.arguments["engine"],
-            refresh=prepared.first.refresh,
+            refresh=prepared.jobs[0].refresh,
             recorder=recorder_of_arm(self.fixed_windows(train, config)),
             start=start,
         )

@@ -124,7 +124,7 @@ def plan_whole_data(
     """Decide what follows the fit on the training part; a choice says why nothing does."""
     features, refit = estimator.features, estimator.refit
     obstacle = None
-    if not isinstance(prepared.first.train, TrainingData) or is_stored(train.sequences):
+    if not isinstance(prepared.jobs[0].train, TrainingData) or is_stored(train.sequences):
         obstacle = "the windows are streamed from their file"
     elif current_ranks() is not None:
         obstacle = "several processes train together"
@@ -133,7 +133,7 @@ def plan_whole_data(
             if value is not None and value != "auto":
                 raise ArgumentError(f"{name}={value!r} is not possible: {obstacle}. Use None.")
         return FeatureChoice(reason=obstacle)
-    assert isinstance(prepared.first.train, TrainingData)
+    assert isinstance(prepared.jobs[0].train, TrainingData)
     is_given = fit_data.given is not None
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
@@ -142,10 +142,10 @@ def plan_whole_data(
     refits = has_more and (refit == "all" or (refit == "auto" and serves))
     if features is None and not refits:
         return FeatureChoice()
-    part, data, given = None, prepared.first.train, None
+    part, data, given = None, prepared.jobs[0].train, None
     if is_given:
-        assert isinstance(prepared.first.validation, TrainingData)
-        given = prepared.first.validation
+        assert isinstance(prepared.jobs[0].validation, TrainingData)
+        given = prepared.jobs[0].validation
     else:
         windows = fit_data.windows
         own: list[Any] = [one.rows for one in (train, validation) if one is not None]
@@ -154,7 +154,7 @@ def plan_whole_data(
             data = estimator._training_data(part, training=True)
     n_train, entropy = len(train.target), prepared.entropy
     plan = WholeData(
-        part, data, given, prepared.first.config, n_train, [], features, refits, entropy
+        part, data, given, prepared.jobs[0].config, n_train, [], features, refits, entropy
     )
     if features is None:
         return plan
@@ -223,7 +223,7 @@ def finish_whole_data(
     histories: list[History] = []  # of the jobs
     ends = {result.ended_by for result in results}
     if not ends & {"interrupted", "diverged", "callback_failed"}:
-        n_epochs = first.best_epoch if prepared.first.config.restore_best else len(first.history)
+        n_epochs = first.best_epoch if prepared.jobs[0].config.restore_best else len(first.history)
         fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
         refits = plan.refits and not plan.keeps_folds
         if refits:
@@ -328,12 +328,12 @@ def _make_job(
 ) -> TrainingJob:
     """Return the training of a new network for as many steps as the first one took."""
     weights, training = seed.spawn(2)
-    first, config = prepared.module, prepared.first.config
+    first, config = prepared.module, prepared.jobs[0].config
     # from first weights, also where warm_start=True would have it start at those of the first fit
     module = make_network(
         estimator.get_params(deep=False), first.input_size, first.num_classes, weights
     ).to(first.linear.weight.device)
-    steps = [steps_of_epoch(module, windows, config) for windows in (prepared.first.train, data)]
+    steps = [steps_of_epoch(module, windows, config) for windows in (prepared.jobs[0].train, data)]
     epochs = max(1, round(n_epochs * steps[0] / steps[1]))
     warmup = config.warmup_epochs
     if warmup >= 1:

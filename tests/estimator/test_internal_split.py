@@ -14,7 +14,7 @@ def parts_of(estimator, y, **arguments):
     """Rows that `fit` trains on and validates on; every window holds its own row."""
     X = np.ones((len(y), 4, 1)) * np.arange(len(y))[:, None, None]
     given = estimator.set_params(scale=None, hidden_size=2, random_state=0)
-    first = given._prepare_fit(X, y, **arguments).first
+    first = given._prepare_fit(X, y, **arguments).jobs[0]
     return [part.X[:, 0, 0].numpy().astype(int) for part in (first.train, first.validation)]
 
 
