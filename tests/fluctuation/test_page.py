@@ -473,9 +473,9 @@ def test_advice_without_an_argument_is_said_as_such():
         (None, "none"),
         (True, "true"),
         (np.float64(2.5), "2.5"),
-        ((0.9, 0.999), "'betas=[0.9, 0.999]'"),
-        ({"a": 1}, "'betas={a = 1}'"),
-        ("two words", "'betas=\"two words\"'"),
+        ((0.9, 0.999), "'optimizer_params=[0.9, 0.999]'"),
+        ({"a": 1}, "'optimizer_params={a = 1}'"),
+        ("two words", "'optimizer_params=\"two words\"'"),
     ],
 )
 def test_a_setting_of_the_command_line_is_read_as_the_value(value, typed):
@@ -483,9 +483,9 @@ def test_a_setting_of_the_command_line_is_read_as_the_value(value, typed):
 
     from sensorseq.cli import _read_settings
 
-    option = settings_as_options({"betas": value})
-    assert option in (f" --set betas={typed}", f" --set {typed}")
-    read = _read_settings(shlex.split(option)[1:])["betas"]
+    option = settings_as_options({"optimizer_params": value})
+    assert option in (f" --set optimizer_params={typed}", f" --set {typed}")
+    read = _read_settings(shlex.split(option)[1:])["optimizer_params"]
     assert read == (list(value) if isinstance(value, tuple) else value)
 
 
