@@ -50,8 +50,7 @@ class Cause:
     alternatives: tuple[Mapping[str, Any], ...] = ()
     advice: str = ""  # what to do, in words
     statistics: tuple[str, ...] = ()  # features or statistics that `evidence` quotes
-    # by "curve", "data", "arguments", "race"
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)  # by "curve", "data" and others
     family_confidence: float = 0.0  # that some single change in its family repairs the run
 
     @property
@@ -110,8 +109,7 @@ class Suspect:
     rival: str  # the class that fits better
     probability: float  # of its label, out of fold
     recording: str | None = None  # or group it comes from, where known
-    # a list for each channel, thinned for drawing
-    values: list[list[float]] = field(default_factory=list)
+    values: list[list[float]] = field(default_factory=list)  # of each channel, thinned
 
 
 @dataclass(frozen=True)
@@ -125,10 +123,8 @@ class Probes:
     trials: tuple[Trial, ...] = ()  # in the order in which they were made
     not_tested: tuple[NotTested, ...] = ()  # the other causes
     suspects: tuple[Suspect, ...] = ()  # worst first
-    # the smallest set of changes that repairs the run, for `set_params`
-    repair: Mapping[str, Any] = field(default_factory=dict)
-    # the arguments it replaces, with their values
-    previous: Mapping[str, Any] = field(default_factory=dict)
+    repair: Mapping[str, Any] = field(default_factory=dict)  # smallest, for `set_params`
+    previous: Mapping[str, Any] = field(default_factory=dict)  # what it replaces
     note: str = ""  # how `repair` was found, or why it is empty
     is_applied: bool = False  # whether the report is of a fit with `repair` already
 

@@ -313,8 +313,7 @@ class ModuleOrigin:
     lab: Lab
     module: Any  # as it was trained, with its last weights
     fit_s: float  # seconds it took
-    # the changes that were proved, as arguments that `lab` knows
-    repair: Mapping[str, Any] = field(default_factory=dict)
+    repair: Mapping[str, Any] = field(default_factory=dict)  # proved changes of `lab`
     causes: tuple[Cause, ...] = ()  # of the report, before what they recommend was put in words
 
     def open(self, record: TrainingRecord, X: Any = None, y: Any = None, **keywords: Any) -> Lab:

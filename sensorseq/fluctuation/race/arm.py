@@ -45,8 +45,7 @@ class ArmResult:
     arm: Arm
     fixed_loss: Floats  # (L,): of the run's fixed training windows, without dropout, in nats
     record: TrainingRecord | None = None
-    # (n_val, K): logits with the last weights, in evaluation mode
-    val_outputs: Floats | None = None
+    val_outputs: Floats | None = None  # (n_val, K): logits in evaluation mode
     failed: str = ""  # why it ended early, such as a loss that is not finite
 
 
@@ -57,8 +56,7 @@ class LabWindows(NamedTuple):
     lengths: NDArray[np.int64] | None  # (n,): valid steps; None when all have t
     target: NDArray[np.int64]  # (n,): classes, as codes
     groups: NDArray[Any] | None = None  # as given to `fit`
-    # of the windows given to `fit`; None where they were given separately
-    rows: NDArray[np.int64] | None = None
+    rows: NDArray[np.int64] | None = None  # of X of `fit`; None if given separately
 
 
 @dataclass(frozen=True, eq=False)

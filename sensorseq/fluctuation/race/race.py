@@ -42,8 +42,7 @@ class Option:
     change: Mapping[str, Any]
     finding: str = ""  # which side of the cause it speaks for
     is_preset: bool = False  # the defaults, as far as the run differs from them
-    # tried on the last part of the run, with a rate that falls to nearly nothing
-    ends_run: bool = False
+    ends_run: bool = False  # tried on the last part of the run, with a rate that falls
 
 
 def list_options(
@@ -230,10 +229,8 @@ class RaceResult:
     entries: tuple[Entry, ...]  # all options that were trained, the best first
     untried: tuple[Option, ...]  # options that the budget did not reach
     note: str  # why these settings, or why none
-    # of the fixed training windows in the run, to draw beside theirs
-    run_loss: list[float] = field(default_factory=list)
-    # single changes that do as well as the adopted: they prove causes; best first
-    proofs: tuple[Entry, ...] = ()
+    run_loss: list[float] = field(default_factory=list)  # of the fixed training windows
+    proofs: tuple[Entry, ...] = ()  # single changes as good as the adopted, best first
 
     def trials(self) -> list[Trial]:
         """Return the trainings for the report."""

@@ -511,13 +511,8 @@ def _race(probes: Probes) -> dict[str, Any]:
 
 
 def _row(number: int, trial: Trial) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "name": trial.name,
-        "outcome": trial.outcome,
-        "is_adopted": trial.outcome == "confirmed",
-        "style": f"c{number}" if number < MOST_SETTINGS and trial.curves.get("B") else "",
-        "sentence": "",
-    }
+    style = f"c{number}" if number < MOST_SETTINGS and trial.curves.get("B") else ""
+    row: dict[str, Any] = {"trial": trial, "style": style}
     if trial.raw_change is None or trial.change_error is None:
         sentence = trial.sentence.removeprefix(f"{trial.name}: ")
         return {**row, "sentence": sentence[:1].upper() + sentence[1:]}

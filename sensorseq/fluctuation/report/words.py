@@ -124,8 +124,7 @@ class Step:
     name: str  # identifies its code on a page
     text: str  # what to do
     mark: str = ""  # how sure it is: a grade, "not proved" or nothing
-    # to change, with new values as typed in Python
-    arguments: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)  # new values as typed in Python
     previous: Mapping[str, str] = field(default_factory=dict)  # their old values
     code: str = ""  # Python that does it
     command: str = ""  # the same for a shell

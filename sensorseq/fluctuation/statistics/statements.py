@@ -235,8 +235,7 @@ class Statement:
     """One thing that a report says; `str` gives its text."""
 
     kind: str  # of `KINDS`
-    # what stands in it: numbers, text and lists of numbers
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)  # numbers, text, lists of numbers
 
     @property
     def topic(self) -> str:
