@@ -23,7 +23,7 @@ from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.fluctuation import FluctuationReport, KerasMonitor, TorchMonitor
 from sensorseq.fluctuation.monitors import keras_monitor
 from sensorseq.fluctuation.monitors import monitor as monitor_module
-from sensorseq.fluctuation.monitors.foreign_run import ForeignRun, Monitor
+from sensorseq.fluctuation.monitors.foreign_run import Monitor
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, train_network
 from sensorseq.training.batches import BatchSampler
@@ -720,7 +720,7 @@ def test_what_was_not_given_is_said_not_to_be_known():
 
 @pytest.mark.parametrize("case", ["sizes unknown", "a last epoch without steps", "no figures"])
 def test_a_report_is_made_of_records_with_gaps(case):
-    run = ForeignRun("torch")
+    monitor = Monitor("torch")
     for epoch in range(25):
         n_steps = 0 if case == "a last epoch without steps" and epoch == 24 else 4
         sizes = np.full(n_steps, np.nan if case == "sizes unknown" else 8.0)
@@ -728,9 +728,7 @@ def test_a_report_is_made_of_records_with_gaps(case):
         steps = {"n_windows": sizes, "loss": loss}
         if case == "no figures":
             steps = {"learning_rate": loss}
-        run.end_epoch(steps, {"loss": 0.5 + np.exp(-epoch / 3)})
-    monitor = Monitor()
-    monitor._run = run
+        monitor._close_epoch(steps, {"loss": 0.5 + np.exp(-epoch / 3)})
     report = monitor.report()
     assert report.verdict == "normal"
     assert report.n_train == (32 if case == "a last epoch without steps" else None)

@@ -79,20 +79,24 @@ def class_codes(y: ArrayLike, name: str) -> Ints:
     return values.astype(np.int64)
 
 
-class ForeignRun:
-    """The history and the record of a training loop; what was not given is absent, NaN or empty."""
+class Monitor:
+    """What the monitors of torch and of Keras share: history, record and report of a training loop.
+
+    What was not given is absent from the history and NaN or empty in the record.
+    """
 
     def __init__(self, origin: str) -> None:
-        self.origin = origin
+        super().__init__()
+        self._origin = origin  # "torch" or "keras"
         self.history = History()
-        self.n_classes: int | None = None
-        self.n_val: int | None = None
-        self.n_train: int | None = None
-        self.fixed_rows: Ints = np.zeros(0, np.int64)
+        self._n_classes: int | None = None
+        self._n_val: int | None = None
+        self._n_train: int | None = None  # the steps tell it where it is None
+        self._fixed_rows: Ints = np.zeros(0, np.int64)
         self._started_s = time.perf_counter()
         self._epoch_steps = [0]
-        self._steps: dict[str, list[Floats]] = {name: [] for name in STEP_NAMES}
-        self._fixed: list[tuple[float, float]] = []
+        self._noted: dict[str, list[Floats]] = {name: [] for name in STEP_NAMES}
+        self._fixed_scores: list[tuple[float, float]] = []
         self._val_rows: Ints = np.zeros(0, np.int64)
         self._val_target: Ints | None = None
         self._val_groups: Ints | None = None
@@ -101,7 +105,7 @@ class ForeignRun:
         self._train_target: dict[int, int] = {}  # of the rows that are followed
         self._train_margin: list[dict[int, float]] = []
 
-    def judge_validation(
+    def _judge_validation(
         self, logits: ArrayLike, y: ArrayLike, groups: ArrayLike | None
     ) -> dict[str, float]:
         """Return `val_loss` and `val_accuracy` of the same windows after every epoch."""
@@ -114,7 +118,7 @@ class ForeignRun:
                 " give one for each."
             )
         if self._val_target is None:
-            self._val_target, self.n_val = target, len(target)
+            self._val_target, self._n_val = target, len(target)
             self._val_rows = _spread_evenly(len(target))
         elif not np.array_equal(self._val_target, target):
             raise ArgumentError(
@@ -126,18 +130,18 @@ class ForeignRun:
             if self._val_groups is not None and not np.array_equal(self._val_groups, codes):
                 raise ArgumentError("validation groups are not those of the epoch before.")
             self._val_groups = codes.astype(np.int64)
-        self.n_classes = judged.n_classes
+        self._n_classes = judged.n_classes
         self._val_predicted.append(judged.predicted[self._val_rows].astype(np.uint16))
         self._val_margin.append(_to_half(judged.margin[self._val_rows]))
         return {"val_loss": judged.loss, "val_accuracy": judged.accuracy}
 
-    def judge_fixed(self, logits: ArrayLike, y: Ints) -> tuple[float, float]:
+    def _judge_fixed(self, logits: ArrayLike, y: Ints) -> tuple[float, float]:
         """Return the loss and the accuracy of the fixed subset."""
         judged = judge_logits(logits, y, "outputs of the model")
-        self.n_classes = judged.n_classes
+        self._n_classes = judged.n_classes
         return judged.loss, judged.accuracy
 
-    def end_epoch(
+    def _close_epoch(
         self,
         steps: Mapping[str, Floats],
         row: Mapping[str, Any],
@@ -149,8 +153,8 @@ class ForeignRun:
         n_steps = max((len(values) for values in steps.values()), default=0)
         self._epoch_steps.append(self._epoch_steps[-1] + n_steps)
         for name in STEP_NAMES:
-            self._steps[name].append(steps.get(name, np.full(n_steps, np.nan)))
-        self._fixed.append(fixed)
+            self._noted[name].append(steps.get(name, np.full(n_steps, np.nan)))
+        self._fixed_scores.append(fixed)
         self._train_margin.append({} if train is None else self._follow(train))
         now_s = time.perf_counter()
         whole = {"epoch": len(self.history) + 1, **row, "duration_s": now_s - self._started_s}
@@ -168,21 +172,15 @@ class ForeignRun:
         return {row: value for row, value in met if row in self._train_target}
 
     @property
-    def majority(self) -> float | None:
-        """The share of the most frequent class among the validation windows."""
-        target = self._val_target
-        return None if target is None else float(np.bincount(target).max() / len(target))
-
-    @property
     def record(self) -> TrainingRecord:
-        """Everything up to the end of the last epoch."""
+        """Everything up to the end of the last epoch, as arrays."""
         record = TrainingRecord(
             epoch_steps=np.array(self._epoch_steps, np.int64),
-            steps={name: np.concatenate([[], *parts]) for name, parts in self._steps.items()},
-            fixed_rows=self.fixed_rows,
+            steps={name: np.concatenate([[], *parts]) for name, parts in self._noted.items()},
+            fixed_rows=self._fixed_rows,
         )
-        if len(self.fixed_rows):
-            record.fixed_loss, record.fixed_accuracy = np.array(self._fixed, np.float64).T
+        if len(self._fixed_rows):
+            record.fixed_loss, record.fixed_accuracy = np.array(self._fixed_scores, np.float64).T
         # Epochs without predictions cannot be told apart in the record: all or none.
         if self._val_target is not None and len(self._val_predicted) == len(self.history):
             record.val_rows = self._val_rows
@@ -198,22 +196,6 @@ class ForeignRun:
             margins = [[of.get(row, np.nan) for row in rows] for of in self._train_margin]
             record.train_margin = _to_half(np.array(margins))
         return record
-
-
-class Monitor:
-    """What the monitors of torch and of Keras share: what they recorded, and its report."""
-
-    _run: ForeignRun
-
-    @property
-    def history(self) -> History:
-        """One row for each epoch."""
-        return self._run.history
-
-    @property
-    def record(self) -> TrainingRecord:
-        """Everything up to the end of the last epoch, as arrays."""
-        return self._run.record
 
     def report(
         self,
@@ -233,26 +215,25 @@ class Monitor:
         best_epoch : int, optional
             Epoch, counted from 1, whose weights you keep.
         """
-        run = self._run
-        if not len(run.history):
+        if not len(self.history):
             raise ArgumentError("no epoch has ended yet, so there is nothing to judge.")
         if n_val is not None:
-            run.n_val = check_count("n_val", n_val)
-        record, n_train = run.record, run.n_train
+            self._n_val = check_count("n_val", n_val)
+        record, n_train, target = self.record, self._n_train, self._val_target
         if n_train is None and record.n_epochs:
             of_epochs = np.split(record.steps["n_windows"], record.epoch_steps[1:-1])
             most = max(float(of_epoch.sum()) for of_epoch in of_epochs)
             n_train = int(most) if most > 0 else None  # NaN where a batch's size is not known
         report = FluctuationReport.from_history(
-            run.history,
-            run.n_val,
+            self.history,
+            self._n_val,
             n_train=n_train,
-            n_classes=run.n_classes if n_classes is None else n_classes,
-            majority_fraction=run.majority,
+            n_classes=self._n_classes if n_classes is None else n_classes,
+            majority_fraction=None if target is None else np.bincount(target).max() / len(target),
             best_epoch=best_epoch,
             record=record,
         )
-        return replace(report, causes=in_foreign_words(report.causes, run.origin))
+        return replace(report, causes=in_foreign_words(report.causes, self._origin))
 
 
 def _spread_evenly(n_windows: int) -> Ints:

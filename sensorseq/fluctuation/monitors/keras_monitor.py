@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.fluctuation.monitors.foreign_run import (
-    ForeignRun,
     Monitor,
     class_codes,
 )
@@ -100,21 +99,20 @@ class KerasMonitor(Monitor):
         batch_size: int | None = None,
         from_logits: bool | None = None,
     ) -> None:
-        super().__init__()
-        self._run = ForeignRun("keras")
+        super().__init__("keras")
         self._validation = _windows("validation_data", validation_data)
         if groups_val is not None and self._validation is None:
             raise ArgumentError("groups_val are given without validation_data.")
         self._groups_val = groups_val
         train = _windows("train_data", train_data)
-        self._n_train = self._run.n_train = None if train is None else len(train[1])
+        self._n_train = None if train is None else len(train[1])
         self._fixed: tuple[Any, NDArray[np.int64]] | None = None
         n_fixed = check_count("n_fixed", n_fixed, least=0) or 0
         if train is not None and n_fixed:
             count = min(n_fixed, len(train[1]))
             rows = np.linspace(0, len(train[1]) - 1, count).round().astype(np.int64)
             self._fixed = _take(train[0], rows), train[1][rows]
-            self._run.fixed_rows = rows
+            self._fixed_rows = rows
         self._batch_size = check_count("batch_size", batch_size)
         self._from_logits = from_logits
         self._means: list[tuple[int, float]] = []
@@ -180,10 +178,10 @@ class KerasMonitor(Monitor):
             row["learning_rate"] = self._learning_rate
         if self._validation is not None:
             X, y = self._validation
-            row |= self._run.judge_validation(self._logits(X), y, self._groups_val)
+            row |= self._judge_validation(self._logits(X), y, self._groups_val)
         else:
             row |= _figures(logs, "val_")
-        self._run.end_epoch(self._read_steps(), row, fixed=self._evaluate_fixed())
+        self._close_epoch(self._read_steps(), row, fixed=self._evaluate_fixed())
 
     # --- what they are made of ------------------------------------------------------------------
 
@@ -191,7 +189,7 @@ class KerasMonitor(Monitor):
         if self._fixed is None:
             return np.nan, np.nan
         X, y = self._fixed
-        return self._run.judge_fixed(self._logits(X), y)
+        return self._judge_fixed(self._logits(X), y)
 
     def _logits(self, X: Any) -> Floats:
         """Return what the model says of windows, as logits or log-probabilities (N, K)."""

@@ -17,7 +17,6 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.fluctuation.monitors.foreign_run import (
-    ForeignRun,
     Monitor,
     TrainMargins,
 )
@@ -150,10 +149,10 @@ class TorchMonitor(Monitor):
         ):
             if not isinstance(value, kind):
                 raise ArgumentError(f"{name} is a {type(value).__name__}; expected {expected}.")
+        super().__init__("torch")
         self._model, self._optimizer = model, optimizer
         self._n_fixed = check_count("n_fixed", n_fixed, least=0) or 0
         self._detail_every = check_count("detail_every", detail_every, least=0) or 0
-        self._run = ForeignRun("torch")
         self._steps: list[_Step] = []
         self._n_steps = 0
         self._pending: list[_Batch] = []  # batches whose step is still to come
@@ -297,13 +296,13 @@ class TorchMonitor(Monitor):
             raise ArgumentError("log_epoch needs both val_logits and val_y, or neither.")
         validation: dict[str, float] = {}
         if val_logits is not None:
-            validation = self._run.judge_validation(_array(val_logits), _array(val_y), val_groups)
+            validation = self._judge_validation(_array(val_logits), _array(val_y), val_groups)
         if val_loss is not None:
             validation["val_loss"] = float(val_loss)
         if val_accuracy is not None:
             validation["val_accuracy"] = float(val_accuracy)
         if n_val is not None:
-            self._run.n_val = check_count("n_val", n_val)
+            self._n_val = check_count("n_val", n_val)
         return self._end_epoch(validation)
 
     def validate(self, loader: Iterable[Any], *, groups: ArrayLike | None = None) -> dict[str, Any]:
@@ -477,7 +476,7 @@ class TorchMonitor(Monitor):
             batch.margin = own - columns.where(~is_own, -math.inf).amax(dim=1)
             batch.n_correct = (columns.argmax(dim=1) == target).sum()
             batch.target, batch.n_windows = target, len(target)
-            self._run.n_classes = columns.shape[1]
+            self._n_classes = columns.shape[1]
             if batch.loss is None:
                 batch.loss = cross_entropy(columns, target)
             self._keep_for_fixed(logits, target)
@@ -531,7 +530,7 @@ class TorchMonitor(Monitor):
                 for args, kwargs, y in self._fixed
             ]
         columns, target = (_array(torch.cat(part)) for part in zip(*parts, strict=True))
-        return self._run.judge_fixed(columns, target)
+        return self._judge_fixed(columns, target)
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
@@ -567,11 +566,11 @@ class TorchMonitor(Monitor):
             )
         fixed = self._evaluate_fixed()
         if self._n_in_fixed:
-            self._run.fixed_rows = np.arange(self._n_in_fixed)
+            self._fixed_rows = np.arange(self._n_in_fixed)
         batches = [batch for step in steps for batch in step.batches]
         figures, row = _read(steps, batches)
         margins = _margins(batches)
-        return self._run.end_epoch(figures, row | dict(validation), fixed=fixed, train=margins)
+        return self._close_epoch(figures, row | dict(validation), fixed=fixed, train=margins)
 
 
 def _read(
