@@ -66,10 +66,6 @@ ADVICE: Mapping[tuple[str, str], _Words] = {
         " windows",
         "a Normalization layer, adapted to the training windows",
     ),
-    ("label_noise", ""): _of("check the labels of the windows that never fit"),
-    ("sequence_length", ""): _of(
-        "cut windows of two to four periods of the slowest motion that matters"
-    ),
     ("distribution_shift", ""): _of("train on more recordings, or scale each one by itself"),
     ("small_validation_set", ""): _of(
         "hold out more windows, or cross-validate; the training is fine"
