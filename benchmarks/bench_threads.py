@@ -103,7 +103,7 @@ def main() -> None:
     with ExitStack() as stack:
         sides = {"one thread": Side(stack, ours, 1), "two threads": Side(stack, ours, THREADS)}
         if options.other is not None:
-            sides["other, two threads"] = Side(stack, options.other, THREADS)
+            sides["other build"] = Side(stack, options.other, THREADS)
         for where in ("quiet", "next to busy loops"):
             if where != "quiet":
                 busy_loops(stack)
