@@ -108,7 +108,6 @@ def train_side_by_side(
     jobs: Sequence[TrainingJob],
     *,
     return_errors: bool = False,
-    on_end: Callable[[int], Any] | None = None,
     are_one: bool = False,
 ) -> list[Any]:
     """Train every job's module in place, many at a time; return results in the order of jobs.
@@ -117,17 +116,11 @@ def train_side_by_side(
     `duration_s` is an equal share of what the epoch took for all that trained in it. What the
     native engine does not serve is trained one after another.
 
-    With `return_errors`, an error that ends one job takes the place of its result. `on_end` is
-    called with the place of each job that has ended. An interrupt ends all that train at this time,
-    each with its best weights; other groups go on, unless the jobs `are_one`: those that have not
-    begun get None.
+    With `return_errors`, an error that ends one job takes the place of its result. An interrupt
+    ends all that train at this time, each with its best weights; other groups go on, unless the
+    jobs `are_one`: those that have not begun get None.
     """
     results: list[Any] = [None] * len(jobs)
-
-    def end(place: int, result: Any) -> None:
-        results[place] = result
-        if on_end is not None:
-            on_end(place)
 
     def attempt(place: int, work: Callable[[], Any]) -> Any:
         try:
@@ -135,7 +128,7 @@ def train_side_by_side(
         except Exception as error:
             if not return_errors:
                 raise
-            end(place, error)
+            results[place] = error
             return None
 
     moved: dict[Hashable, TrainingData] = {}
@@ -155,7 +148,7 @@ def train_side_by_side(
     for group in groups.values():
         for members in _in_portions(group):
             if not is_over():
-                _Group(members, return_errors, end).train()
+                _Group(members, return_errors, results).train()
     for place in alone:
         if is_over():
             break
@@ -163,7 +156,7 @@ def train_side_by_side(
         if result is not None:
             if result.error is not None and not return_errors:
                 raise result.error
-            end(place, result)
+            results[place] = result
     return results
 
 
@@ -296,13 +289,11 @@ def _in_portions(group: list[_Member]) -> Iterator[list[_Member]]:
 class _Group:
     """Runs that are the models of one trainer."""
 
-    def __init__(
-        self, members: list[_Member], return_errors: bool, end: Callable[[int, Any], None]
-    ) -> None:
+    def __init__(self, members: list[_Member], return_errors: bool, results: list[Any]) -> None:
         # a lane takes the next model when it is done with one: the longest first
         self._active = sorted(members, key=lambda member: -member.run.batches.n_batches)
         self._return_errors = return_errors
-        self._end = end
+        self._results = results
         self._trainer = self._make_trainer()
         fixed: dict[Hashable, TrainingData | None] = {}
         for member in self._active:  # of the same windows once
@@ -479,7 +470,7 @@ class _Group:
             if not self._return_errors:
                 raise
             member.has_ended = True
-            self._end(member.place, error)
+            self._results[member.place] = error
             return
         if ended_by is not None:
             self._finish(member, ended_by)
@@ -494,7 +485,7 @@ class _Group:
         result = run.result(ended_by, member.choice, member.watchers.error)
         if result.error is not None and not self._return_errors:
             raise result.error
-        self._end(member.place, result)
+        self._results[member.place] = result
 
 
 class _Evaluation:
