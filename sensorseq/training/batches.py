@@ -75,7 +75,7 @@ class BatchSampler:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to draw the epochs that follow."""
-        state: dict[str, Any] = {"rng": generator_state(self._rng)}
+        state: dict[str, Any] = {"rng": self._rng.bit_generator.state}
         if self._left is not None:
             state |= {"left": self._left.tolist(), "n_windows": self._n_windows}
         return state
@@ -278,11 +278,8 @@ class TrainingData:
 
     def digests(self) -> dict[str, str]:
         """Return by what these windows are known again, part by part."""
-        return {"windows": digest_tensors({"windows": self.X}), **self.digests_beside()}
-
-    def digests_beside(self) -> dict[str, str]:
-        """Return `digests` of everything except the windows."""
-        parts = {"lengths": self.lengths, "targets": self.target, "weights": self.weight}
+        parts = {"windows": self.X, "lengths": self.lengths, "targets": self.target}
+        parts["weights"] = self.weight
         return {
             name: digest_tensors({name: part}) for name, part in parts.items() if part is not None
         }
@@ -304,11 +301,6 @@ def update_digest(
     for block in blocks:
         flat = block.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().data)
-
-
-def generator_state(rng: np.random.Generator) -> dict[str, Any]:
-    """Return the state of a numpy generator in plain values."""
-    return dict(rng.bit_generator.state)
 
 
 def centre_windows(data: TrainingData, config: Any) -> TrainingData:

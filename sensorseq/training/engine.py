@@ -17,7 +17,7 @@ from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
-from sensorseq.training.batches import TrainingData, batch_edges, generator_state
+from sensorseq.training.batches import TrainingData, batch_edges
 from sensorseq.training.callbacks import Watchers
 from sensorseq.training.checkpoint import Checkpoint, make_identity
 from sensorseq.training.config import (
@@ -459,7 +459,7 @@ class TrainingRun:
             "module": self.module.state_dict(),
             "n_steps": self.n_steps,
             "batches": self.batches.state_dict(),
-            "crop_rng": generator_state(self.crop_rng),
+            "crop_rng": self.crop_rng.bit_generator.state,
             "torch_rng": rng_state(self.device),
             "schedule": self.schedule.state_dict(),
             "best": self.best.state_dict(),

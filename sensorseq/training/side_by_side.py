@@ -497,9 +497,7 @@ class _Evaluation:
         self._trainer = trainer
         self._models = list(parts)
         self._objective = objective
-        weights = trainer.parameters if trainer.average is None else trainer.average
         self._is_all = len(parts) == trainer.n_models
-        self._weights = name_weights(trainer.network, weights) if self._is_all else {}
         self._stacked: tuple[Tensor, Tensor] | None = None
         sets = list(parts.values())
         self._data = sets[0]
@@ -533,12 +531,12 @@ class _Evaluation:
 
     def _forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         trainer, running = self._trainer, self._trainer.running
-        named = self._weights
+        weights = trainer.parameters if trainer.average is None else trainer.average
         if not self._is_all:
-            weights = trainer.parameters if trainer.average is None else trainer.average
             places = torch.tensor(self._models, device=weights.device)
-            named = name_weights(trainer.network, weights.index_select(0, places))
+            weights = weights.index_select(0, places)
             running = None if running is None else running.index_select(0, places)
+        named = name_weights(trainer.network, weights)
         return forward_models(trainer.network, named, running, x, lengths)
 
 

@@ -400,7 +400,7 @@ class StreamedData:
         digest = hashlib.sha256()
         with closing(self.blocks()) as blocks:
             update_digest(digest, "windows", self._dtype, shape, (block.X for block in blocks))
-        return {"windows": digest.hexdigest(), **self._beside.digests_beside()}
+        return self._beside.digests() | {"windows": digest.hexdigest()}
 
     def refresh(self, change: Change) -> None:
         """Change windows so from now on in `passes`."""
