@@ -49,13 +49,10 @@ def derive_steps(
 ) -> DerivedSteps:
     """Choose steps for the motors and inertial sensors among channels; labels play no part.
 
-    Motor currents (names ``cur*``, ``current*``, ``i_*``, or unit A) and speeds (names ``vel*``,
-    ``speed*``, ``rpm*``, or a unit of speed): difference and absolute difference to the sample
-    before; of a current and a speed at the same place, their product and the current times the sign
-    of the speed; left minus right; moving mean, standard deviation and range over 1 s.
-
-    Accelerations and rates of turn (names ``ax``, ``wz``, ``gx``, ``acc*``, ``gyr*``, or unit
-    m/s^2) at 40 Hz or more: logarithmic spectra of frames of 0.5 s every 0.1 s; every other channel
+    Motor currents and speeds: difference and absolute difference to the sample before; of a current
+    and a speed at the same place, their product and the current times the sign of the speed; left
+    minus right; moving mean, standard deviation and range over 1 s. Accelerations and rates of turn
+    at 40 Hz or more: logarithmic spectra of frames of 0.5 s every 0.1 s; every other channel
     becomes its mean over the same frames. `rates_hz` are the channels' own rates, NaN if unknown.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)

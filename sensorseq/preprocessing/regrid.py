@@ -145,24 +145,19 @@ def regrid(
     attenuation_db: float = ATTENUATION_DB,
     engine: str = "polyphase",
 ) -> list[tuple[float, NDArray[np.floating]]]:
-    """Resample samples with uneven stamps or missing values to an even grid, between gaps.
+    """Resample samples with uneven stamps or missing values (NaN) to an even grid, between gaps.
 
     Stamps within 0.02 periods of an even clock (rows may be missing) are treated as even and
     filtered as in `resample`. Otherwise a cubic spline interpolates the samples at the grid. If the
     rate decreases, it interpolates at a grid at least twice as dense as the samples, and the same
-    filter reduces the rate. Holes of more than three periods are bridged by a straight line.
+    filter reduces the rate. Holes of more than three periods are bridged by a straight line. With
+    stamps up to a tenth of a period off an even clock, the error for a sine of amplitude 1 and
+    frequency f up to 0.2 of the samples' rate is at most ``0.03 * (f / (0.2 * rate)) ** 4`` (0.023
+    measured).
 
-    With stamps up to a tenth of a period off an even clock, the error for a sine of amplitude 1 and
-    frequency f is at most ``0.03 * (f / (0.2 * rate)) ** 4``, where `rate` is the rate of the
-    samples and f is at most 0.2 of it (0.023 measured; less than half if the rate does not
-    increase).
-
-    NaN marks a missing sample; channels may miss different ones. Neighbouring samples of a channel
-    more than `max_gap_s` apart (by default ten of its median sample periods) are separated by a
-    gap, which ends the piece for all channels.
-
-    Returns ``(start_s, values)`` for each interval in which every channel is known: sample `k` is
-    at `start_s + k / sample_rate_hz`, and `start_s` is one of `timestamps_s`.
+    Samples of a channel more than `max_gap_s` apart (by default ten of its median periods) are
+    separated by a gap, which ends the piece for all channels. Returns ``(start_s, values)`` for
+    each interval in which every channel is known; `start_s` is one of `timestamps_s`.
     """
     pieces = regrid_pieces(
         timestamps_s,

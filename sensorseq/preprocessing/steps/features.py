@@ -43,15 +43,11 @@ class _Feature(ChannelwiseStep):
 class Derivative(_Feature):
     """Rate of change per second: the slope of a polynomial through a short window.
 
-    Longer windows (by default five samples) reduce noise but respond more slowly. With phase zero,
-    the window is centred on the sample, one sample is added to an even number, and the latency is
-    half the window; a causal window ends at the sample, without latency, but with a noisier slope.
-    At the ends of the signal, the polynomial is fitted to the existing samples, with a lower degree
-    if they are too few; a single sample has slope 0. The second derivative has the suffix
-    "acceleration" by default, the first "rate".
-
-    A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by simplified least squares
-    procedures", Analytical Chemistry 36, 1964.
+    With phase zero, the window (by default five samples) is centred on the sample, with one sample
+    added to an even number; a causal window ends at the sample. At the ends of the signal, the
+    polynomial is fitted to the existing samples, with a lower degree if they are too few; a single
+    sample has slope 0. A. Savitzky, M. J. E. Golay, "Smoothing and differentiation of data by
+    simplified least squares procedures", Analytical Chemistry 36, 1964.
     """
 
     kind: ClassVar[str] = "derivative"
@@ -154,11 +150,10 @@ class Difference(_Feature):
 class Moving(_Feature):
     """A statistic of the window around, or up to, each sample.
 
-    The window has floor(window_s * sample_rate_hz) samples. A causal one ends at the sample; with
-    phase zero it is centred, one sample is added to an even number, and the latency is half the
-    window. At the ends it only has the existing samples. std is the population standard deviation,
-    range the largest minus the smallest value. The cost does not depend on the window's length;
-    mean and std keep full precision with an offset of 1e8.
+    A causal window, of floor(window_s * sample_rate_hz) samples, ends at the sample; with phase
+    zero it is centred, with one sample added to an even number. At the ends it only has the
+    existing samples. The cost does not depend on its length; mean and std (of the population) keep
+    full precision with an offset of 1e8.
     """
 
     kind: ClassVar[str] = "moving"

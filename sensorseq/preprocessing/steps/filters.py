@@ -40,13 +40,10 @@ class _Filter(ChannelwiseStep):
 class Detrend(_Filter):
     """Remove slow drift from channels by subtracting a straight line fitted to a moving window.
 
-    Phase zero: the residual of a line fitted to the window around the sample, weighted by a Hann
-    window; at the ends of the signal, the line is fitted to the existing half. Frequencies above
-    two periods per window pass within 3 %. Latency: half the window.
-
-    Causal: the residual, at the sample, of the least-squares line through the window that ends
-    there; the window grows from the first sample on. Frequencies above ten periods per window pass
-    within 7 %. No latency.
+    Phase zero: the line is fitted to the window around the sample, weighted by a Hann window, and
+    at the ends of the signal to the existing half. Frequencies above two periods per window pass
+    within 3 %. Causal: the line is the least-squares one through the window that ends at the
+    sample. Frequencies above ten periods per window pass within 7 %.
     """
 
     kind: ClassVar[str] = "detrend"
@@ -87,14 +84,11 @@ class Detrend(_Filter):
 class BandPass(_Filter):
     """Keep a band of frequencies: low-pass, high-pass, or both; without an edge, it is open there.
 
-    Phase zero: a symmetric Kaiser-window filter. The band passes within 0.1 dB and without delay;
-    frequencies `transition_hz` (by default half of the lower given edge, or less if half the sample
-    rate is closer to `high_hz`) beyond it are attenuated by `attenuation_db` (40 to 140, by default
-    60). Latency: half the filter's length, about ``attenuation_db / (30 * transition_hz)`` seconds.
-
-    Causal: a Butterworth filter whose low-pass has an `order` of 1 to 20, by default 4 (24 dB per
-    octave), 3 dB down at the edges of the band, initially settled on the first sample. No latency,
-    but the result is delayed by the filter's group delay.
+    Phase zero: a symmetric Kaiser-window filter without delay. The band passes within 0.1 dB;
+    frequencies `transition_hz` beyond it (by default half of the lower given edge, or less if half
+    the sample rate is closer) are attenuated by `attenuation_db`, by default 60. Latency: about
+    ``attenuation_db / (30 * transition_hz)`` seconds. Causal: a Butterworth filter whose low-pass
+    has `order` 4 by default (24 dB per octave), 3 dB down at the edges, without latency.
 
     A constant passes a low-pass unchanged and becomes exactly 0 in the others, from the first
     sample on. Beyond its ends a signal is mirrored for a low-pass, and otherwise reflected about

@@ -24,25 +24,18 @@ _NAMED_WITHIN = 0.02  # how far a bin's frequency may lie from the one in its na
 class SpectralFrames(StepBase):
     """Spectra of short overlapping frames, and the means of all channels over the same frames.
 
-    Each frame is Fourier transformed after subtracting its mean and applying a Hann window; a sine
-    of amplitude a at the frequency of a bin has amplitude a in that bin, for any rate and frame
-    length. All channels, including those with spectra, are also reduced to their Hann-weighted
-    means over the frames and keep their names, so that the result is aligned. The bins follow,
-    channel by channel, as ``<name>_<frequency>Hz``.
+    Each frame, less its mean, is Fourier transformed under a Hann window; a sine of amplitude a at
+    the frequency of a bin has amplitude a in that bin, for any rate and frame length. All channels
+    are reduced to their Hann-weighted means and keep their names; the bins follow as
+    ``<name>_<frequency>Hz``. They are at whole multiples of ``1 / frame_s``, from
+    `min_frequency_hz` (by default the first above 0 Hz) to `max_frequency_hz` (half the sample
+    rate). `n_bands` merges them: a band's amplitude is the root of the sum of its bins' squares.
 
-    Bins are at whole multiples of ``1 / frame_s``, from `min_frequency_hz` (by default the first
-    above 0 Hz) to `max_frequency_hz` (half the sample rate), inclusive. A frame is rounded to whole
-    samples, which must be within 2 % of it, so that the names are accurate. Frame k starts at
-    sample ``ceil(k * hop_s * sample_rate_hz)``; its time, nominal and ``hop_s`` after the one
-    before, is its centre or, with phase causal, its last sample. A recording shorter than a frame
-    gives none.
-
-    `n_bands` merges the bins into bands of nearly equal width: a band's amplitude is the root of
-    the sum of its bins' squares, and its name has both ends, ``ax_2.0-8.0Hz``. Scale log is the
-    natural logarithm of amplitude + `floor`, decibel 20 times the decimal one; amplitudes well
-    below `floor` (in the channel's unit) are not distinguished. At 100 Hz, frames of 0.5 s with a
-    floor of 0.0008 give ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5); at half the
-    sample rate, ``log(|rfft| / 2 + 0.01)``.
+    A frame must be within 2 % of whole samples, so that the names are accurate. Frame k starts at
+    sample ``ceil(k * hop_s * sample_rate_hz)``; its time, nominal, is its centre or, with phase
+    causal, its last sample. Scale log is the natural logarithm of amplitude + `floor` (in the
+    channel's unit), decibel 20 times the decimal one. At 100 Hz, frames of 0.5 s with a floor of
+    0.0008 give ``log(|rfft| + 0.01)`` of the 50 samples minus log(12.5).
     """
 
     kind: ClassVar[str] = "spectral"
