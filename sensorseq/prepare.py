@@ -43,7 +43,7 @@ from sensorseq.preprocessing.pipeline import (
     versions,
     with_changes,
 )
-from sensorseq.preprocessing.plan import CutPlan, WindowTable, describe_cut
+from sensorseq.preprocessing.plan import PreparationPlan, WindowTable, describe_cut
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,
@@ -173,17 +173,17 @@ def prepare(
     PreparedFileError
         If the file cannot be written, or another run is writing it.
     """
-    plan = _Plan.of(options, config)
+    request = _Request.of(options, config)
     check_choice("on_error", on_error, ON_ERROR)
     check_count("jobs", jobs)
     report = progress or (lambda stage, done, total: None)
-    use = plan.options
+    use = request.options
     wanted = {name: getattr(use, name) for name in ("files", "pair", "labels", "manifest")}
     sources = find_recordings(source, exclude=use.exclude or (), **wanted)
     if use.split is not None and use.split_by != "time":
         _check_groups(sources, use.split, by_recording=use.split_by == "recording")
     with PartFolder(Path(output), keep=resume) as folder, _processes(jobs) as pool:
-        preparation = _FilePreparation(plan, sources, folder, pool, on_error == "skip", report)
+        preparation = _FilePreparation(request, sources, folder, pool, on_error == "skip", report)
         preparation.choose_rate()
         preparation.derive()
         preparation.make_parts()
@@ -193,7 +193,7 @@ def prepare(
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Request:
     """The checked options, and the pipeline made of them."""
 
     options: PreparationOptions
@@ -203,7 +203,7 @@ class _Plan:
     @classmethod
     def of(
         cls, given: Mapping[str, Any], config: str | os.PathLike[str] | PrepareConfiguration | None
-    ) -> "_Plan":
+    ) -> "_Request":
         configured = PrepareConfiguration()
         named: AbstractContextManager[None] = nullcontext()
         if isinstance(config, PrepareConfiguration):
@@ -244,7 +244,7 @@ class _Plan:
 class _PartTask:
     source: RecordingSource
     options: PreparationOptions
-    cut: CutPlan
+    cut: PreparationPlan
     sample_rate_hz: float
     path: Path
 
@@ -282,7 +282,7 @@ class _Facts:
 
 @dataclass
 class _FilePreparation:
-    plan: _Plan
+    request: _Request
     sources: list[RecordingSource]
     folder: PartFolder
     pool: Executor | None
@@ -295,11 +295,11 @@ class _FilePreparation:
 
     def choose_rate(self) -> None:
         """Choose the common rate: the given one, or from the time stamps alone."""
-        given = self.plan.options.sample_rate_hz
+        given = self.request.options.sample_rate_hz
         if given is not None:
             self.rate, self.rate_from = float(given), "given"
             return
-        options = self.plan.options
+        options = self.request.options
         read = partial(
             read_source_rate,
             time_column=options.time_column,
@@ -310,28 +310,28 @@ class _FilePreparation:
 
     def derive(self) -> None:
         """Choose the steps for the first recording that can be read, if steps are derived."""
-        pipeline = self.plan.pipeline
+        pipeline = self.request.pipeline
         if not pipeline.derives:
             return
         for source in self.sources:
             try:
-                recording = _read(source, self.plan.options)
+                recording = _read(source, self.request.options)
             except _SPOILT:
                 if not self.skip:
                     raise
             else:
-                recording = pipeline.cut.select(recording)
+                recording = pipeline.plan.select(recording)
                 pipeline.use_derived(recording.channels, channel_rates(recording), self.rate)
                 return
 
     def make_parts(self) -> None:
         """Write a part file for every recording; `facts` describes each, in order."""
-        cut = self.plan.pipeline.cut
+        cut = self.request.pipeline.plan
         self.window_samples = cut.window_samples(self.rate)
         tasks = [
             _PartTask(
                 source,
-                self.plan.options,
+                self.request.options,
                 cut,
                 self.rate,
                 self.folder.path_of(source.recording_id),
@@ -344,7 +344,7 @@ class _FilePreparation:
 
     def merge(self, output: Path) -> PreparedSummary:
         """Write the prepared file from the parts, in the order of the recordings."""
-        pipeline = self.plan.pipeline
+        pipeline = self.request.pipeline
         kept = self._agreeing([facts for facts in self.facts if facts.n_windows])
         self._check_classes(kept)
         bare = [one for one in kept if not one.labels]
@@ -365,17 +365,17 @@ class _FilePreparation:
         rows = _PartRows.of(parts, tuple(first.channels), labelled=not bare)
         named = zip(first.input_channels, first.input_units, strict=True)
         own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
-        lookahead_s = pipeline.cut.lookahead_s(
+        lookahead_s = pipeline.plan.lookahead_s(
             tuple(Channel(*one) for one in named), own_rates, self.rate
         )
-        learned = pipeline.learn.apply(rows, pipeline.cut, lookahead_s)
+        learned = pipeline.plan.learn(rows, lookahead_s)
         rows, table = learned.windows, learned.windows.table
         columns = WindowColumns(
             self.window_samples,
             **vars(table),
             split=learned.split,
             channels=rows.channels,
-            sample_rate_hz=pipeline.cut.window_rate_hz(self.rate),
+            sample_rate_hz=pipeline.plan.window_rate_hz(self.rate),
             provenance={**self._provenance(kept), **learned.facts},
         )
         keys = [np.empty(0, np.uint64)]
@@ -397,7 +397,7 @@ class _FilePreparation:
             sample_indices=learned.sample_indices,
         )
         fitted: dict[str, int] = {}
-        if self.plan.options.balance is not None and table.y is not None:
+        if self.request.options.balance is not None and table.y is not None:
             fitted = dict(
                 sorted(Counter(map(str, table.y[learned.sample_indices].tolist())).items())
             )
@@ -472,7 +472,7 @@ class _FilePreparation:
             longest = max((one.duration_s for one in self.facts), default=0.0)
             raise WindowError(
                 f"none of {len(self.facts)} recordings has a gap-free stretch of"
-                f" window_s={self.plan.options.window_s:g} s; the longest recording lasts"
+                f" window_s={self.request.options.window_s:g} s; the longest recording lasts"
                 f" {longest:g} s. Use a shorter window_s, or a longer max_gap_s."
             )
         usual = Counter(tuple(sorted(one.channels)) for one in facts).most_common(1)[0][0]
@@ -507,7 +507,7 @@ class _FilePreparation:
             )
 
     def _check_fates(self) -> None:
-        use = self.plan.options
+        use = self.request.options
         check_class_fates(
             [fate for one in self.facts for fate in one.classes],
             window_s=use.window_s,
@@ -526,11 +526,11 @@ class _FilePreparation:
         return pieces + whole
 
     def _provenance(self, kept: list[_Facts]) -> dict[str, Any]:
-        use, derived = self.plan.options, self.plan.pipeline.derived_
-        replaced = [_REPLACED] if self.plan.replaces_steps else []
-        rate = self.plan.pipeline.cut.window_rate_hz(self.rate)
+        use, derived = self.request.options, self.request.pipeline.derived_
+        replaced = [_REPLACED] if self.request.replaces_steps else []
+        rate = self.request.pipeline.plan.window_rate_hz(self.rate)
         return {
-            "configuration": self.plan.configuration,
+            "configuration": self.request.configuration,
             "versions": versions(),
             "sample_rate_hz": rate,
             "sample_rate_from": self.rate_from,
@@ -709,7 +709,7 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
 
 
 def _cut(
-    recording: Recording, cut: CutPlan, rate: float, sources: list[dict[str, Any]]
+    recording: Recording, cut: PreparationPlan, rate: float, sources: list[dict[str, Any]]
 ) -> tuple[_Facts, dict[str, NDArray[Any]]]:
     """Return the facts about a recording and its windows, with separate training windows if set."""
     pieces = cut.pieces(recording, rate)

@@ -34,8 +34,7 @@ from sensorseq.preprocessing.options import (
     takes_options,
 )
 from sensorseq.preprocessing.plan import (
-    CutPlan,
-    LearnPlan,
+    PreparationPlan,
     WindowTable,
     describe_cut,
     make_steps,
@@ -92,14 +91,13 @@ class PreparePipeline:
                     " steps; remove one of them."
                 )
         self.derived_: DerivedSteps | None = None
-        self.cut = CutPlan.of(use)
-        self.learn = LearnPlan(use)
-        if self.cut.cuts_training_anew and use.split_by == "time":
+        self.plan = PreparationPlan.of(use)
+        if self.plan.cuts_training_anew and use.split_by == "time":
             raise ArgumentError(
                 'train_hop_s and train_phase cannot be combined with split_by="time": training'
                 ' windows would reach into the embargo. Use split_by="group", or remove them.'
             )
-        if self.cut.cuts_training_anew and use.split is None:
+        if self.plan.cuts_training_anew and use.split is None:
             raise ArgumentError(
                 f"train_hop_s={use.train_hop_s!r} and train_phase={use.train_phase!r} apply to"
                 " training windows, and without a split there are none; remove them."
@@ -181,7 +179,7 @@ class PreparePipeline:
     def arguments(self) -> dict[str, Any]:
         """The arguments in plain types; derived steps in place of `derive`."""
         use = {name: _plain(getattr(self.options, name)) for name in PIPELINE_OPTIONS}
-        use["steps"] = [step.to_dict() for step in self.cut.steps]
+        use["steps"] = [step.to_dict() for step in self.plan.steps]
         if self.derived_ is not None:
             use["derive"] = None
         for name in ("split", "scale", "balance"):
@@ -215,14 +213,12 @@ class PreparePipeline:
         if not rate:
             rate, source = common_rate(map(sample_rate_of, given))
         self.use_derived(given[0].channels, channel_rates(given[0]), rate)
-        pieces_of = [self.cut.pieces(recording, rate) for recording in given]
+        pieces_of = [self.plan.pieces(recording, rate) for recording in given]
         pieces = [piece for parts in pieces_of for piece in parts]
-        windows = self.cut.windows(pieces, rate, check_classes=True)
+        windows = self.plan.windows(pieces, rate, check_classes=True)
         own_rates = [sample_rate_of(recording) for recording in given]
-        lookahead_s = self.cut.lookahead_s(given[0].channels, own_rates, rate)
-        learned = self.learn.apply(
-            _HeldWindows(windows, self.cut, pieces, rate), self.cut, lookahead_s
-        )
+        lookahead_s = self.plan.lookahead_s(given[0].channels, own_rates, rate)
+        learned = self.plan.learn(_HeldWindows(windows, self.plan, pieces, rate), lookahead_s)
         windows = learned.windows.windows
         n_windows = Counter(np.asarray(windows.recording_id).tolist())
         provenance = {
@@ -268,7 +264,7 @@ class PreparePipeline:
         """
         if self.derives:
             self.derived_ = derive_steps(channels, rates_hz, sample_rate_hz)
-            self.cut = replace(self.cut, steps=make_steps(self.derived_.steps))
+            self.plan = replace(self.plan, steps=make_steps(self.derived_.steps))
 
     def _select(self, recordings: Iterable[Recording]) -> list[Recording]:
         given = list(recordings)
@@ -283,7 +279,7 @@ class PreparePipeline:
                 f"recording id {twice[0]!r} is used {times[twice[0]]} times; give each recording a"
                 " unique id."
             )
-        return [self.cut.select(recording) for recording in given]
+        return [self.plan.select(recording) for recording in given]
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,7 +287,7 @@ class _HeldWindows:
     """Windows in memory, as a plan takes them, and what they were cut from."""
 
     windows: WindowSet
-    cut: CutPlan
+    plan: PreparationPlan
     pieces: list[Recording]
     rate: float
 
@@ -318,7 +314,7 @@ class _HeldWindows:
         is_train = split == "train"
         of_train = set(np.asarray(self.windows.recording_id)[is_train].tolist())
         of_train_pieces = [piece for piece in self.pieces if piece.recording_id in of_train]
-        train = self.cut.windows(of_train_pieces, self.rate, training=True)
+        train = self.plan.windows(of_train_pieces, self.rate, training=True)
         joined = WindowSet.concatenate([train, self.windows.take(~is_train)])
         parts = np.concatenate([np.full(len(train), "train"), split[~is_train]])
         order = {

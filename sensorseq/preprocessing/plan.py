@@ -45,9 +45,61 @@ SPLIT_BY = ("group", "recording", "time")
 SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps are rounded
 
 
+@dataclass(frozen=True, eq=False)
+class WindowTable:
+    """The facts about each window, without its samples; `start_s` is on its recording's clock."""
+
+    y: NDArray[Any] | None
+    groups: NDArray[Any]
+    recording_id: NDArray[Any]
+    start_s: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+
+    def keep(self, mask: NDArray[np.bool_]) -> "WindowTable":
+        """Return the facts about the windows of a mask."""
+        kept: dict[str, Any] = {
+            name: None if values is None else values[mask] for name, values in vars(self).items()
+        }
+        return WindowTable(**kept)
+
+
+class _CutWindows(Protocol):
+    """The windows of all recordings, in memory or in files.
+
+    `blocks` yields the samples of the windows at increasing positions. `with_training_anew` takes
+    separately cut windows for those of the training part, and returns the parts of all.
+    """
+
+    @property
+    def table(self) -> WindowTable: ...
+
+    @property
+    def channels(self) -> tuple[str, ...]: ...
+
+    def blocks(self, rows: NDArray[np.int64]) -> Iterable[NDArray[np.float32]]: ...
+
+    def keep(self, mask: NDArray[np.bool_]) -> Self: ...
+
+    def with_training_anew(self, split: NDArray[np.str_]) -> tuple[Self, NDArray[np.str_]]: ...
+
+
+_Windows = TypeVar("_Windows", bound=_CutWindows)
+
+
+@dataclass(frozen=True, eq=False)
+class Learned(Generic[_Windows]):
+    """The windows that the split keeps, and what was learned from their training part."""
+
+    windows: _Windows
+    split: NDArray[np.str_] | None = None
+    scaler: Scaler | KeyedScaler | None = None
+    sample_indices: NDArray[np.int64] | None = None  # training windows to fit on, perhaps balanced
+    facts: dict[str, Any] = field(default_factory=dict)  # evenness of parts, constant channels
+
+
 @dataclass(frozen=True)
-class CutPlan:
-    """Channels, rate, steps and windows: the processing applied to every recording.
+class PreparationPlan:
+    """The processing of every recording, and that which depends on all of them.
 
     `steps` are those of the options, or derived ones.
     """
@@ -56,7 +108,7 @@ class CutPlan:
     steps: tuple[Step, ...]
 
     @classmethod
-    def of(cls, options: PreparationOptions) -> "CutPlan":
+    def of(cls, options: PreparationOptions) -> "PreparationPlan":
         """Return the plan for checked options."""
         check_positive("window_s", options.window_s)
         if options.sample_rate_hz is not None:
@@ -70,6 +122,7 @@ class CutPlan:
         )
         if isinstance(options.channels, str):
             raise ArgumentError(f"channels={options.channels!r} is a string; give a list of names.")
+        _check_learning(options)
         return cls(options, make_steps(options.steps))
 
     @property
@@ -160,136 +213,7 @@ class CutPlan:
         steps = StepChain(self.steps).stream(channels, sample_rate_hz)
         return max(resampling, default=0.0) + steps.latency_s
 
-
-def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
-    """Return the steps given as objects or tables; a note of the error names the entry."""
-    if isinstance(steps, dict | str):
-        raise ArgumentError(f"steps={steps!r} is a single step; give a list of steps.")
-    made = []
-    for index, step in enumerate(steps or ()):
-        with noting(f"in steps[{index}]"):
-            made.append(make_step(step) if isinstance(step, dict) else step)
-        if not hasattr(made[-1], "apply"):
-            raise ArgumentError(
-                f"steps[{index}] is {step!r}; give a step such as Detrend(window_s=1), or a table"
-                ' such as {"kind": "detrend", "window_s": 1}.'
-            )
-    return tuple(made)
-
-
-def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
-    """Return facts about a recording's processing before windows were cut, as plain values."""
-    facts: dict[str, Any] = {"n_samples": recording.n_samples}
-    if "repaired_stamps" in recording.attributes:
-        facts["repaired_stamps"] = recording.attributes["repaired_stamps"]
-    filled: list[Any] = [
-        piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes
-    ]
-    facts["n_pieces"] = len(filled)
-    facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
-    return facts
-
-
-@dataclass(frozen=True, eq=False)
-class WindowTable:
-    """The facts about each window, without its samples; `start_s` is on its recording's clock."""
-
-    y: NDArray[Any] | None
-    groups: NDArray[Any]
-    recording_id: NDArray[Any]
-    start_s: NDArray[np.float64]
-    lengths: NDArray[np.int64]
-
-    def keep(self, mask: NDArray[np.bool_]) -> "WindowTable":
-        """Return the facts about the windows of a mask."""
-        kept: dict[str, Any] = {
-            name: None if values is None else values[mask] for name, values in vars(self).items()
-        }
-        return WindowTable(**kept)
-
-
-class _CutWindows(Protocol):
-    """The windows of all recordings, in memory or in files.
-
-    `blocks` yields the samples of the windows at increasing positions. `with_training_anew` takes
-    separately cut windows for those of the training part, and returns the parts of all.
-    """
-
-    @property
-    def table(self) -> WindowTable: ...
-
-    @property
-    def channels(self) -> tuple[str, ...]: ...
-
-    def blocks(self, rows: NDArray[np.int64]) -> Iterable[NDArray[np.float32]]: ...
-
-    def keep(self, mask: NDArray[np.bool_]) -> Self: ...
-
-    def with_training_anew(self, split: NDArray[np.str_]) -> tuple[Self, NDArray[np.str_]]: ...
-
-
-_Windows = TypeVar("_Windows", bound=_CutWindows)
-
-
-@dataclass(frozen=True, eq=False)
-class Learned(Generic[_Windows]):
-    """The windows that the split keeps, and what was learned from their training part."""
-
-    windows: _Windows
-    split: NDArray[np.str_] | None = None
-    scaler: Scaler | KeyedScaler | None = None
-    sample_indices: NDArray[np.int64] | None = None  # training windows to fit on, perhaps balanced
-    facts: dict[str, Any] = field(default_factory=dict)  # evenness of parts, constant channels
-
-
-@dataclass(frozen=True)
-class LearnPlan:
-    """Split, scale and balance: the processing that depends on all recordings."""
-
-    options: PreparationOptions
-
-    def __post_init__(self) -> None:
-        options = self.options
-        if options.split is not None:
-            check_fractions(options.split)
-        check_choice("split_by", options.split_by, SPLIT_BY)
-        if options.embargo_s is not None:
-            if options.split_by != "time":
-                raise ArgumentError(
-                    f"embargo_s={options.embargo_s!r} only applies to a split by time; use"
-                    ' split_by="time", or remove embargo_s.'
-                )
-            if options.embargo_s != 0:
-                check_positive("embargo_s", options.embargo_s)
-        if options.scale is not None:
-            check_choice("scale", options.scale, (*KINDS, PHYSICAL))
-        check_per(options.scale_per, options.scale)
-        if (options.rated is None) == (options.scale == PHYSICAL):
-            raise ArgumentError(
-                'scale="physical" and rated={"curL": 20.0, ...} must be given together. In a'
-                " configuration file, rated is a key of section [scale]."
-            )
-        if options.balance is not None:
-            check_choice("balance", options.balance, STRATEGIES)
-            if options.split is None:
-                raise ArgumentError(
-                    f"balance={options.balance!r} needs a split: only training windows may be"
-                    " balanced."
-                )
-        elif options.max_per_recording is not None:
-            raise ArgumentError(
-                f"max_per_recording={options.max_per_recording!r} needs `balance`, which is not"
-                " given."
-            )
-        if options.augmentation is not None:
-            make_augmentation(options.augmentation)
-            if options.balance != "oversample":
-                raise ArgumentError(
-                    "augmentation changes the copies made by oversampling; it needs"
-                    f' balance="oversample", but balance is {options.balance!r}.'
-                )
-
-    def apply(self, windows: _Windows, cut: CutPlan, lookahead_s: float) -> Learned[_Windows]:
+    def learn(self, windows: _Windows, lookahead_s: float) -> Learned[_Windows]:
         """Split the windows, then fit scaler and balance to the training part.
 
         `lookahead_s` is how far filters look beyond the end of a window; the embargo must be at
@@ -302,7 +226,7 @@ class LearnPlan:
         table = windows.table
         together = table.groups if self.options.split_by == "group" else table.recording_id
         evenness = describe_split(table.y, together, split, shares)
-        if cut.cuts_training_anew:
+        if self.cuts_training_anew:
             windows, split = windows.with_training_anew(split)
             _check_training_anew(split, windows.table.y)
         # What is learned is learned from what is written: after windows were left out.
@@ -382,6 +306,74 @@ class LearnPlan:
                 max_per_recording=self.options.max_per_recording,
             )
         return train[chosen]
+
+
+def _check_learning(options: PreparationOptions) -> None:
+    if options.split is not None:
+        check_fractions(options.split)
+    check_choice("split_by", options.split_by, SPLIT_BY)
+    if options.embargo_s is not None:
+        if options.split_by != "time":
+            raise ArgumentError(
+                f"embargo_s={options.embargo_s!r} only applies to a split by time; use"
+                ' split_by="time", or remove embargo_s.'
+            )
+        if options.embargo_s != 0:
+            check_positive("embargo_s", options.embargo_s)
+    if options.scale is not None:
+        check_choice("scale", options.scale, (*KINDS, PHYSICAL))
+    check_per(options.scale_per, options.scale)
+    if (options.rated is None) == (options.scale == PHYSICAL):
+        raise ArgumentError(
+            'scale="physical" and rated={"curL": 20.0, ...} must be given together. In a'
+            " configuration file, rated is a key of section [scale]."
+        )
+    if options.balance is not None:
+        check_choice("balance", options.balance, STRATEGIES)
+        if options.split is None:
+            raise ArgumentError(
+                f"balance={options.balance!r} needs a split: only training windows may be balanced."
+            )
+    elif options.max_per_recording is not None:
+        raise ArgumentError(
+            f"max_per_recording={options.max_per_recording!r} needs `balance`, which is not given."
+        )
+    if options.augmentation is not None:
+        make_augmentation(options.augmentation)
+        if options.balance != "oversample":
+            raise ArgumentError(
+                "augmentation changes the copies made by oversampling; it needs"
+                f' balance="oversample", but balance is {options.balance!r}.'
+            )
+
+
+def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
+    """Return the steps given as objects or tables; a note of the error names the entry."""
+    if isinstance(steps, dict | str):
+        raise ArgumentError(f"steps={steps!r} is a single step; give a list of steps.")
+    made = []
+    for index, step in enumerate(steps or ()):
+        with noting(f"in steps[{index}]"):
+            made.append(make_step(step) if isinstance(step, dict) else step)
+        if not hasattr(made[-1], "apply"):
+            raise ArgumentError(
+                f"steps[{index}] is {step!r}; give a step such as Detrend(window_s=1), or a table"
+                ' such as {"kind": "detrend", "window_s": 1}.'
+            )
+    return tuple(made)
+
+
+def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:
+    """Return facts about a recording's processing before windows were cut, as plain values."""
+    facts: dict[str, Any] = {"n_samples": recording.n_samples}
+    if "repaired_stamps" in recording.attributes:
+        facts["repaired_stamps"] = recording.attributes["repaired_stamps"]
+    filled: list[Any] = [
+        piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes
+    ]
+    facts["n_pieces"] = len(filled)
+    facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
+    return facts
 
 
 def _check_training_anew(split: NDArray[np.str_], y: NDArray[Any] | None) -> None:
