@@ -244,7 +244,7 @@ class _Request:
 class _PartTask:
     source: RecordingSource
     options: PreparationOptions
-    cut: PreparationPlan
+    plan: PreparationPlan
     sample_rate_hz: float
     path: Path
 
@@ -326,13 +326,13 @@ class _FilePreparation:
 
     def make_parts(self) -> None:
         """Write a part file for every recording; `facts` describes each, in order."""
-        cut = self.request.pipeline.plan
-        self.window_samples = cut.window_samples(self.rate)
+        plan = self.request.pipeline.plan
+        self.window_samples = plan.window_samples(self.rate)
         tasks = [
             _PartTask(
                 source,
                 self.request.options,
-                cut,
+                plan,
                 self.rate,
                 self.folder.path_of(source.recording_id),
             )
@@ -698,7 +698,7 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
     try:
         recording = _read(source, task.options)
         _check_fits_float32(recording)
-        facts, arrays = _cut(task.cut.select(recording), task.cut, task.sample_rate_hz, files)
+        facts, arrays = _cut(task.plan.select(recording), task.plan, task.sample_rate_hz, files)
     except _SPOILT as error:
         where = " + ".join(str(path) for path in source.paths)
         if any(str(path) in str(error) for path in source.paths):
@@ -709,14 +709,14 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
 
 
 def _cut(
-    recording: Recording, cut: PreparationPlan, rate: float, sources: list[dict[str, Any]]
+    recording: Recording, plan: PreparationPlan, rate: float, sources: list[dict[str, Any]]
 ) -> tuple[_Facts, dict[str, NDArray[Any]]]:
     """Return the facts about a recording and its windows, with separate training windows if set."""
-    pieces = cut.pieces(recording, rate)
-    windows = cut.windows(pieces, rate)
+    pieces = plan.pieces(recording, rate)
+    windows = plan.windows(pieces, rate)
     arrays = _arrays(windows, "")
-    if cut.cuts_training_anew:
-        arrays |= _arrays(cut.windows(pieces, rate, training=True), "train_")
+    if plan.cuts_training_anew:
+        arrays |= _arrays(plan.windows(pieces, rate, training=True), "train_")
     own_rate = sample_rate_of(recording)
     facts = _Facts(
         recording_id=recording.recording_id,
@@ -765,7 +765,7 @@ def _key(task: _PartTask, files: Iterable[Mapping[str, Any]]) -> str:
         ],
         "arguments": [
             {name: getattr(task.options, name) for name in _PART_OPTIONS},
-            [step.to_dict() for step in task.cut.steps],
+            [step.to_dict() for step in task.plan.steps],
             task.sample_rate_hz,
         ],
     }
