@@ -43,7 +43,13 @@ def balance_indices(
     wanted = int(counts.max() if repeat else counts.min())
     cap: int | None = None
     if max_per_recording is not None:
-        check_max_per_recording(max_per_recording)
+        is_share = isinstance(max_per_recording, float | np.floating) and 0 < max_per_recording <= 1
+        is_count = isinstance(max_per_recording, int | np.integer) and max_per_recording >= 1
+        if not (is_share or is_count) or isinstance(max_per_recording, bool):
+            raise ArgumentError(
+                f"max_per_recording={max_per_recording!r} is neither a number of rows (an integer"
+                " of at least 1) nor a share of rows (a float above 0, up to 1.0)."
+            )
         if recording is None:
             raise ArgumentError(
                 f"max_per_recording={max_per_recording!r} needs recording_id, the recording of"
@@ -73,17 +79,6 @@ def draw_in_rounds(
     """Draw rows without replacement in as many rounds as needed."""
     rounds = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
     return np.concatenate(rounds or [rows[:0]])[:count]
-
-
-def check_max_per_recording(value: Any) -> None:
-    """Raise unless `value` is a number of rows (int) or a share of rows (float)."""
-    if isinstance(value, float | np.floating) and 0 < value <= 1:
-        return
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise ArgumentError(
-            f"max_per_recording={value!r} is neither a number of rows (an integer of at least 1)"
-            " nor a share of rows (a float above 0, up to 1.0)."
-        )
 
 
 def _check_labels(y: ArrayLike) -> NDArray[Any]:

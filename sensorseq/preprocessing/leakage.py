@@ -326,8 +326,11 @@ class _Check:
 
     def identical(self) -> None:
         self.checked.append("identical windows")
-        content = _digests(self.windows)
-        has_shape = (content >= 0) & self.is_finite
+        X, lengths = self.windows.X, np.asarray(self.windows.lengths)
+        content = np.unique(window_keys(X, lengths), return_inverse=True)[1]
+        inside = np.arange(X.shape[1]) < lengths[:, np.newaxis]
+        moves = ((X[:, :1] != X).any(axis=2) & inside).any(axis=1)  # some channel
+        has_shape = moves & self.is_finite
         pairs: _Pairs = []
         for at, view in enumerate(self.views):
             first_in = {}  # the first window of each content in each part
@@ -733,15 +736,6 @@ def _as_scaler(scaler: Any) -> Scaler | KeyedScaler | None:
     raise ArgumentError(
         f"scaler={scaler!r} is not a Scaler, its to_dict(), or a fitted object with scaler_."
     )
-
-
-def _digests(windows: WindowSet) -> NDArray[np.int64]:
-    """Return a number for each distinct content; -1 for windows with only constant channels."""
-    lengths = np.asarray(windows.lengths)
-    _, numbers = np.unique(window_keys(windows.X, lengths), return_inverse=True)
-    moves = (windows.X[:, :1] != windows.X).any(axis=2)
-    inside = np.arange(windows.n_timesteps) < lengths[:, np.newaxis]
-    return np.where((moves & inside).any(axis=1), numbers, -1)
 
 
 def _parts_among(part: NDArray[np.str_]) -> list[str]:

@@ -367,9 +367,12 @@ def _check_alike(pieces: list[Recording]) -> None:
                 f"recording {bare.recording_id!r} has no label, but {other.recording_id!r} has"
                 f" {other.labels[0]!r}; label every recording or none."
             )
-        missing = _first_missing(piece.values)
-        if missing is not None:
-            row, column = missing
+        for at in range(0, len(piece.values), _BLOCK):
+            missing = np.isnan(piece.values[at : at + _BLOCK])
+            if not missing.any():
+                continue
+            row, column = (int(i) for i in np.argwhere(missing)[0])
+            row += at
             raise RecordingError(
                 f"{name}: channel {piece.channel_names[column]!r} has no value at sample {row}"
                 f" ({piece.timestamps_s[row]:.6f} s). Use resample_recording, which fills short"
@@ -382,15 +385,6 @@ def _check_alike(pieces: list[Recording]) -> None:
                     " give each recording a unique id."
                 )
             ends[piece.recording_id] = float(piece.timestamps_s[-1])
-
-
-def _first_missing(values: NDArray[np.floating]) -> tuple[int, int] | None:
-    for at in range(0, len(values), _BLOCK):
-        missing = np.isnan(values[at : at + _BLOCK])
-        if missing.any():
-            row, column = (int(i) for i in np.argwhere(missing)[0])
-            return at + row, column
-    return None
 
 
 def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:

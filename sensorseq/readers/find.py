@@ -152,7 +152,14 @@ def find_recordings(
     sources = _of_labels(sources, labels, root)
     if not sources:
         raise RecordingError(f"{root}: every recording is excluded.")
-    _check_ids(sources)
+    seen: dict[str, RecordingSource] = {}
+    for source in sources:
+        other = seen.setdefault(source.recording_id, source)
+        if other is not source:
+            raise RecordingError(
+                f"{other.paths[0]} and {source.paths[0]}: both have the recording id"
+                f" {source.recording_id!r}; rename one or narrow `files`."
+            )
     return sources if listed is not None else sorted(sources, key=lambda s: s.recording_id)
 
 
@@ -557,14 +564,3 @@ def _pair_expression(pair: str) -> re.Pattern[str]:
     ):
         pattern = pattern.replace(placeholder, expression)
     return re.compile(pattern)
-
-
-def _check_ids(sources: list[RecordingSource]) -> None:
-    seen: dict[str, RecordingSource] = {}
-    for source in sources:
-        other = seen.setdefault(source.recording_id, source)
-        if other is not source:
-            raise RecordingError(
-                f"{other.paths[0]} and {source.paths[0]}: both have the recording id"
-                f" {source.recording_id!r}; rename one or narrow `files`."
-            )

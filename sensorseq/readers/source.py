@@ -93,7 +93,13 @@ def read_source(
         raise RecordingError(f"{_listed(source)}: {error}") from error
     for name in (*(channels or ()), *(units or ())):
         if name not in recording.channel_names:
-            raise _no_such_channel(source, recording, name)
+            dropped = str(recording.attributes.get("dropped_columns", ""))
+            why = " (the column holds no numbers)" if name in dropped else ""
+            there = recording.channel_names
+            raise RecordingError(
+                f"{_listed(source)}: no channel {name!r}{why}; it has {', '.join(there)}."
+                + did_you_mean(name, there)
+            )
     if units:
         named = [Channel(c.name, units.get(c.name, c.unit)) for c in recording.channels]
         recording = replace(recording, channels=tuple(named))
@@ -165,15 +171,6 @@ def _check_complete(source: RecordingSource) -> None:
             f" {' and '.join(source.missing_sensors)}, unlike other recordings. Leave it out with"
             f" exclude={source.recording_id!r} or on_error='skip'."
         )
-
-
-def _no_such_channel(source: RecordingSource, recording: Recording, name: str) -> RecordingError:
-    dropped = recording.attributes.get("dropped_columns")
-    why = " (the column holds no numbers)" if dropped and name in str(dropped) else ""
-    return RecordingError(
-        f"{_listed(source)}: no channel {name!r}{why}; it has"
-        f" {', '.join(recording.channel_names)}.{did_you_mean(name, recording.channel_names)}"
-    )
 
 
 def _listed(source: RecordingSource) -> str:

@@ -193,12 +193,8 @@ class Magnitude(_Combined):
         return "_".join([*self.channels, "magnitude"])
 
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
-        return common_unit(inputs, "a magnitude"), _length
+        def length(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+            squares = (column**2 for column in samples.T)  # always summed in this order
+            return np.sqrt(sum(squares, np.zeros(len(samples))))
 
-
-def _length(samples: NDArray[np.float64]) -> NDArray[np.float64]:
-    total = np.zeros(len(samples))
-    for column in range(samples.shape[1]):  # always summed in this order
-        total += samples[:, column] ** 2
-    root: NDArray[np.float64] = np.sqrt(total)
-    return root
+        return common_unit(inputs, "a magnitude"), length
