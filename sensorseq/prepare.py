@@ -697,7 +697,15 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
         return _Facts(**known), True
     try:
         recording = _read(source, task.options)
-        _check_fits_float32(recording)
+        beyond = np.argwhere(np.abs(recording.values) > np.finfo(np.float32).max)
+        if beyond.size:
+            row, column = (int(i) for i in beyond[0])
+            raise RecordingError(
+                f"recording {recording.recording_id!r}: channel"
+                f" {recording.channel_names[column]!r} is {recording.values[row, column]:g} at"
+                f" sample {row + 1}, outside the range of float32; leave the field empty if the"
+                " sample is missing."
+            )
         facts, arrays = _cut(task.plan.select(recording), task.plan, task.sample_rate_hz, files)
     except _SPOILT as error:
         where = " + ".join(str(path) for path in source.paths)
@@ -770,17 +778,6 @@ def _key(task: _PartTask, files: Iterable[Mapping[str, Any]]) -> str:
         ],
     }
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-
-
-def _check_fits_float32(recording: Recording) -> None:
-    beyond = np.argwhere(np.abs(recording.values) > np.finfo(np.float32).max)
-    if beyond.size:
-        row, column = (int(i) for i in beyond[0])
-        raise RecordingError(
-            f"recording {recording.recording_id!r}: channel {recording.channel_names[column]!r} is"
-            f" {recording.values[row, column]:g} at sample {row + 1}, outside the range of float32;"
-            " leave the field empty if the sample is missing."
-        )
 
 
 def _check_groups(

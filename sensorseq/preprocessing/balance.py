@@ -63,7 +63,10 @@ def balance_indices(
     chosen: list[NDArray[np.int64]] = []
     for index in range(len(classes)):
         members = np.flatnonzero(class_index == index)
-        in_turns = _deal_in_turns(members, group[members], rng)
+        # In random order, one of each group before the second of any.
+        group_index = np.unique(group[members], return_inverse=True)[1]
+        window, group_index = rng.permutation(np.stack([members, group_index]), axis=1)
+        in_turns: NDArray[np.int64] = window[np.argsort(copy_numbers(group_index), kind="stable")]
         if cap is not None:
             assert recording is not None
             chosen.append(_take_capped(in_turns, recording[in_turns], wanted, cap))
@@ -150,16 +153,6 @@ def _take_capped(
         missing -= len(allowed)
         left -= np.bincount(recording_index[allowed], minlength=len(left))
     return np.concatenate(taken)
-
-
-def _deal_in_turns(
-    members: NDArray[np.int64], group: NDArray[Any], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return the members in random order, one of each group before the second of any."""
-    members = rng.permutation(np.stack([members, np.unique(group, return_inverse=True)[1]]), axis=1)
-    window, group_index = members
-    in_turns: NDArray[np.int64] = window[np.argsort(copy_numbers(group_index), kind="stable")]
-    return in_turns
 
 
 def class_weights(

@@ -168,7 +168,13 @@ def find_leakage(
             " split or folds."
         )
     run.sources()
-    run.scaling(_as_scaler(scaler))
+    inner = getattr(scaler, "scaler_", scaler)
+    inner = scaler_from_dict(inner) if isinstance(inner, Mapping) else inner
+    if not isinstance(inner, Scaler | KeyedScaler | None):
+        raise ArgumentError(
+            f"scaler={scaler!r} is not a Scaler, its to_dict(), or a fitted object with scaler_."
+        )
+    run.scaling(inner)
     found = sorted(run.findings, key=lambda finding: finding.severity != "leak")
     counts = {"folds": len(views)} if folds is not None else {}
     for view in views if folds is None else ():
@@ -725,17 +731,6 @@ def _check_rows(name: str, rows: ArrayLike, n_windows: int) -> NDArray[np.int64]
     if outside.size:
         raise WindowError(f"{name} contain {outside[0]}, but there are {n_windows} windows.")
     return given.astype(np.int64)
-
-
-def _as_scaler(scaler: Any) -> Scaler | KeyedScaler | None:
-    inner = getattr(scaler, "scaler_", scaler)
-    if inner is None or isinstance(inner, Scaler | KeyedScaler):
-        return inner
-    if isinstance(inner, Mapping):
-        return scaler_from_dict(inner)
-    raise ArgumentError(
-        f"scaler={scaler!r} is not a Scaler, its to_dict(), or a fitted object with scaler_."
-    )
 
 
 def _parts_among(part: NDArray[np.str_]) -> list[str]:
