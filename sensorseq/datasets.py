@@ -53,6 +53,11 @@ def load_surfaces() -> list[Recording]:
         ``current_a`` in A.
         ``attributes["simulated"]`` is True.
 
+    Raises
+    ------
+    EnvironmentProblemError
+        If the installation lacks the files.
+
     Examples
     --------
     >>> recordings = load_surfaces()
@@ -92,6 +97,11 @@ def write_surfaces(folder: str | PathLike[str], *, only: str | None = None) -> l
     -------
     list of Path
         The files written, in the manifest's order.
+
+    Raises
+    ------
+    ArgumentError
+        If `only` is not one of the recordings.
     """
     plan = [
         entry
@@ -132,6 +142,11 @@ def write_simulated(
     -------
     list of Path
         The recordings, in the manifest's order.
+
+    Raises
+    ------
+    ArgumentError
+        If a surface is unknown, a count is below 1, or the folder already exists.
     """
     target = Path(folder)
     names = [check_choice("surfaces", name, SURFACES) for name in surfaces or SURFACES]

@@ -39,6 +39,11 @@ class LabelSpan:
         ``start_s <= t < end_s``.
     label : str
         The class; must not be empty.
+
+    Raises
+    ------
+    RecordingError
+        If a time is not finite, the end is not after the start, or the label is missing.
     """
 
     start_s: float
@@ -316,6 +321,11 @@ class Recording:
         ----------
         names : sequence of str
             Channels to keep, or a single name.
+
+        Raises
+        ------
+        RecordingError
+            If a name is not a channel of this recording.
         """
         names = [names] if isinstance(names, str) else list(names)
         missing = [n for n in names if n not in self.channel_names]

@@ -646,6 +646,11 @@ def simulate_motion(cases: Sequence[Case], record: Sequence[str] = tuple(TRACE_U
     cases : sequence of Case
         The cases; all drives must have the same length and step.
     record : sequence of str, default=all of `TRACE_UNITS`
+
+    Raises
+    ------
+    ArgumentError
+        If `cases` is empty, the drives differ in length or step, or a trace is unknown.
     """
     record = [check_choice("record", name, TRACE_UNITS) for name in record]
     if len({(len(case.drive.speed_m_s), case.drive.step_s) for case in cases}) != 1:
@@ -777,6 +782,11 @@ def simulate_recordings(
         One entry per recording; see `simulate_recording`.
     duration_s, sampling, channels
         See `simulate_recording`.
+
+    Raises
+    ------
+    ArgumentError
+        If the sequences differ in length, or for the reasons given in `simulate_recording`.
     """
     if not (np.isfinite(duration_s) and duration_s >= 1.0):
         raise ArgumentError(f"duration_s={duration_s!r} is too short; at least 1 s is needed.")
@@ -854,6 +864,11 @@ def simulate_recording(
     -------
     Recording
         The label is the surface's name, the group the robot's; attribute ``simulated`` is True.
+
+    Raises
+    ------
+    ArgumentError
+        If the surface or a channel is unknown, or the duration is too short.
     """
     return simulate_recordings(
         [surface],

@@ -40,6 +40,11 @@ class WindowSet:
         Neighbouring steps are ``1 / sample_rate_hz`` seconds apart.
     provenance : mapping
         How the windows were made: configuration, digests of sources, dropped recordings.
+
+    Raises
+    ------
+    WindowError
+        If shapes disagree, or a length or a part is invalid.
     """
 
     X: NDArray[np.float32]
@@ -149,6 +154,11 @@ class WindowSet:
         Parameters
         ----------
         name : {"train", "validation", "test"}
+
+        Raises
+        ------
+        WindowError
+            If the windows are not split, or `name` is not a part.
         """
         if name not in PARTS:
             raise WindowError(f"part {name!r} is not known; expected {', '.join(PARTS)}.")
@@ -165,6 +175,12 @@ class WindowSet:
         Parameters
         ----------
         sets : iterable of WindowSet
+
+        Raises
+        ------
+        WindowError
+            If `sets` is empty, or the sets differ in timesteps, channels, rate or in which arrays
+            they have.
         """
         parts: Sequence[WindowSet] = list(sets)
         if not parts:

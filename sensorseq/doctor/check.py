@@ -69,6 +69,13 @@ def check_training(
     Diagnosis
         Print it to read it. `passed` is False when a check failed.
 
+    Raises
+    ------
+    InputError
+        If `fit` would reject the data; the message is the same.
+    ArgumentError
+        If `only` names an unknown check, or `estimator` is not one of ours.
+
     Notes
     -----
     The work is bounded for any data: the checks use a few windows, at most 128 steps of each, and

@@ -98,6 +98,13 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         ----------
         X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
             As in `SensorLSTMClassifier.fit`.
+
+        Raises
+        ------
+        ArgumentError
+            If `estimators` or `network` is not as described.
+        InputError
+            If the data cannot be used.
         """
         network = self._make_network()
         network.fit(
@@ -182,6 +189,11 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Parameters
         ----------
         path, device : as in `SensorLSTMClassifier.load`
+
+        Raises
+        ------
+        ModelFileError
+            If the file is no model.
         """
         network = SensorLSTMClassifier.load(path, device=device)
         kinds = network.features if isinstance(network.features, list) else []

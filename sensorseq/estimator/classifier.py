@@ -533,6 +533,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         **arguments
             Further constructor arguments, such as ``warm_start=True`` to continue training with
             `fit`.
+
+        Raises
+        ------
+        ArgumentError
+            If a layer has no bias or has a projection, or the sizes do not match.
         """
         module = two_logits(LSTMLinear.from_torch(lstm, linear, pooling))
         estimator: Self = import_network(cls, module, arguments, classes, "torch.nn.LSTM")

@@ -191,6 +191,17 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         ----------
         X, y, sample_weight, groups, lengths : as in `SensorLSTMClassifier.partial_fit`
             The number of channels and of values stays that of the first call.
+
+        Raises
+        ------
+        InputError
+            If the channels or the number of values differ from the first call.
+        ArgumentError
+            If an argument works only in `fit` (checkpoint, n_models), or if the optimizer or the
+            engine differs from the previous call.
+        DivergedError
+            If the loss is not finite in the first call. In a later call a ConvergenceWarning is
+            issued, and the weights from before the call are kept.
         """
         self._learn_pass(X, y, sample_weight=sample_weight, groups=groups, lengths=lengths)
         return self

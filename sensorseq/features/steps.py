@@ -66,6 +66,11 @@ class SummarySteps:
         ----------
         X, lengths : as in `RandomConvolutions.fit`
             Training windows, at least one.
+
+        Raises
+        ------
+        SignalError
+            If there are no windows, shapes disagree, or a valid step is NaN or infinite.
         """
         summary = SummaryFeatures().fit(X, lengths)
         statistics = summary.transform(X, lengths)
@@ -99,6 +104,12 @@ class SummarySteps:
         Parameters
         ----------
         X, lengths : as in `RandomConvolutions.transform`
+
+        Raises
+        ------
+        SignalError
+            If `fit` was not called, `X` has another number of channels, or a valid step is NaN or
+            infinite.
         """
         statistics = self._fitted().transform(X, lengths)[:, self._columns]
         exceeds = statistics[:, :, None] > self._thresholds[None]

@@ -71,6 +71,11 @@ class SummaryFeatures:
         Parameters
         ----------
         X, lengths : as in `RandomConvolutions.fit`
+
+        Raises
+        ------
+        SignalError
+            If shapes disagree, or there are no timesteps or no channels.
         """
         windows = as_nonempty_windows(X)
         check_lengths(windows, lengths)
@@ -85,6 +90,12 @@ class SummaryFeatures:
         Parameters
         ----------
         X, lengths : as in `RandomConvolutions.transform`
+
+        Raises
+        ------
+        SignalError
+            If `fit` was not called, `X` has another number of channels or no timesteps, or a valid
+            step is NaN or infinite.
         """
         n_channels = self.n_channels_
         windows = as_nonempty_windows(X)

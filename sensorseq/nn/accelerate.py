@@ -39,6 +39,11 @@ def accelerate(module: nn.Module) -> nn.Module:
     module : torch.nn.Module
         Any model, or an LSTM. It is returned, too.
 
+    Raises
+    ------
+    ArgumentError
+        If `module` is not a torch module.
+
     Warns
     -----
     UserWarning

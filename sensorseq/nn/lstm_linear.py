@@ -260,6 +260,15 @@ class LSTMLinear(nn.Module):
             ``sum(sample_weight * loss) / N``; without weights the same as
             `torch.nn.functional.cross_entropy` of the logits. With `return_logits`, the pair
             ``(loss, logits)``.
+
+        Raises
+        ------
+        InputError
+            If the shape of `x`, `y` or `sample_weight` is wrong, or `y` is not int64.
+        ArgumentError
+            If `loss` is unknown or `label_smoothing` is outside [0, 1).
+        RuntimeError
+            If a class or a length is out of range.
         """
         check_loss(loss, label_smoothing)
         self._check_input(x)
@@ -335,6 +344,11 @@ class LSTMLinear(nn.Module):
         ----------
         n_windows : int, default=1
             Number of sequences that advance together.
+
+        Raises
+        ------
+        ArgumentError
+            If the module is bidirectional, or not float32 or float64 on the CPU.
         """
         return Stream(self, n_windows)
 

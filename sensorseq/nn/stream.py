@@ -180,6 +180,11 @@ class Stream:
         ----------
         rows : int, slice, sequence of int or Tensor, optional
             The sequences to reset, as an index of (N,) or a mask; all by default.
+
+        Raises
+        ------
+        InputError
+            If `rows` does not index N sequences.
         """
         every = torch.arange(self.n_windows)
         try:

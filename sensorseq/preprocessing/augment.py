@@ -65,6 +65,12 @@ class Augmentation:
         of `mirror`: a left-right mirror image of a vehicle exchanges left and right sensors and
         flips lateral acceleration and yaw rate. Channels are exchanged before signs flip.
 
+    Raises
+    ------
+    ArgumentError
+        If a strength is negative or not finite, `window_shift` is 1 or more, `n_knots` is not an
+        integer of at least 1, or `mirror` or `swap` does not name channels or names one twice.
+
     References
     ----------
     .. [1] T. T. Um et al., *Data Augmentation of Wearable Sensor Data for Parkinson's Disease
@@ -133,6 +139,11 @@ class Augmentation:
             Channels of a window.
         channels : sequence of str, optional
             Their names; None if they have none.
+
+        Raises
+        ------
+        ArgumentError
+            If `mirror` or `swap` names a channel that is not there.
         """
         known = None if channels is None else list(channels)
 

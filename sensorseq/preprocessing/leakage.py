@@ -140,6 +140,13 @@ def find_leakage(
     folds : iterable of pairs of array-like of int, optional
         Rows to train on and to test on, as a splitter yields them.
 
+    Raises
+    ------
+    WindowError
+        If `split`, `folds` or `sample_indices` do not match the windows.
+    ArgumentError
+        If `scaler` is not a scaler.
+
     Notes
     -----
     A recording that is a piece of another, under another name, is found by its samples if they are

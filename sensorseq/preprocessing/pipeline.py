@@ -72,6 +72,11 @@ class PreparePipeline:
         The last result of `prepare`.
     derived_ : DerivedSteps or None
         The steps that ``derive="auto"`` chose for it, which `configuration` then has.
+
+    Raises
+    ------
+    ArgumentError, SignalError
+        If an argument is invalid; raised at once, not after resampling.
     """
 
     @takes_options(PIPELINE_OPTIONS)
@@ -114,6 +119,11 @@ class PreparePipeline:
         ----------
         path : str or path
             The configuration file.
+
+        Raises
+        ------
+        ConfigurationError
+            If the file cannot be read or is invalid.
         """
         with naming_file(path):
             return cls.from_configuration(read_configuration(path))
@@ -143,6 +153,11 @@ class PreparePipeline:
         ----------
         made : mapping
             `provenance` of prepared windows, or `preparation_` of a fitted model.
+
+        Raises
+        ------
+        WindowError
+            If it does not describe how the windows were made.
         """
         try:
             configuration = made["configuration"]
@@ -207,6 +222,15 @@ class PreparePipeline:
             without windows, with the reason; ``split``: windows and groups of each part and class,
             and how even they are; ``constant_channels``: channels that do not vary in the training
             part.
+
+        Raises
+        ------
+        RecordingError
+            If a recording differs from the others; the message names it.
+        WindowError
+            If there is no recording, or no window can be cut.
+        SplitError
+            If a class has too few groups for the parts.
         """
         given = self._select(recordings)
         rate, source = float(self.options.sample_rate_hz or 0), "given"

@@ -62,6 +62,13 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         X, y : object, optional
             Not used.
+
+        Raises
+        ------
+        SignalError
+            If `sample_rate_hz` is not a positive rate.
+        ArgumentError
+            If another argument is invalid.
         """
         check_rate("sample_rate_hz", self.sample_rate_hz)
         if self.max_gap_s is not None:
@@ -82,6 +89,11 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         list of Recording
             Evenly sampled, free of NaN. Gaps cut a recording into several; a recording without any
             time at which all channels are known gives none.
+
+        Raises
+        ------
+        RecordingError
+            If a channel has no valid sample, or `max_gap_s` is shorter than a sample period.
         """
         how = self.get_params(deep=False)
         return [piece for recording in X for piece in resample_recording(recording, **how)]
@@ -151,6 +163,11 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ----------
         X, y : object, optional
             Not used.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is invalid.
         """
         check_positive("window_s", self.window_s)
         if self.hop_s is not None:
@@ -171,6 +188,13 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         -------
         WindowSet
             In the order of the recordings, then of time.
+
+        Raises
+        ------
+        RecordingError
+            If a recording is uneven, has gaps, or differs from the others in channels or rate.
+        WindowError
+            If no recording is as long as a window, or a class loses all its windows.
         """
         return window_recordings(X, **self.get_params(deep=False))
 
@@ -223,6 +247,12 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         y : None
             Not used.
 
+        Raises
+        ------
+        ArgumentError, ConfigurationError
+            If an entry is not a step, or is invalid; a note names it.
+        SignalError
+            If `sample_rate_hz` is not a positive rate.
         """
         self.steps_ = make_steps(self.steps)
         if self.sample_rate_hz is not None:
@@ -258,6 +288,15 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         -------
         list of Recording, WindowSet, or ndarray of shape (n_windows, n_timesteps, n_outputs)
             Spectral frames give fewer timesteps.
+
+        Raises
+        ------
+        ArgumentError
+            If a step names a missing channel, or `sample_rate_hz` is not given for an array.
+        SignalError, RecordingError
+            If samples are missing or uneven, or X does not match the fitted input.
+        WindowError
+            If windows of a WindowSet are padded.
         """
         check_is_fitted(self, "steps_")
         if isinstance(X, WindowSet):

@@ -94,6 +94,13 @@ class StreamResampler:
         Lookahead of an output: the output for time t is returned with the last sample at or before
         t + `latency_s`. About thirty samples of the lower rate at 90 dB.
 
+    Raises
+    ------
+    SignalError
+        If a rate is not positive and finite.
+    ArgumentError
+        If `n_channels` is below 1 or `attenuation_db` out of range.
+
     Examples
     --------
     >>> import numpy as np

@@ -95,6 +95,13 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         lengths : array-like of shape (n_windows,), optional
             Valid steps of each window; a WindowSet has its own.
 
+        Raises
+        ------
+        SignalError
+            If a valid step is NaN or infinite, there is no valid step, or `per` needs a WindowSet
+            and an array is given.
+        ArgumentError
+            If `kind` or `per` is unknown, or `rated` does not match the channels.
         """
         if isinstance(X, WindowSet):
             _refuse_scaled(X)
@@ -150,6 +157,14 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         ndarray of the shape of X, or WindowSet
             float32 for float32, else float64. With `per`, windows of a recording or group that was
             not fitted are scaled by their own statistics: give all its windows at once.
+
+        Raises
+        ------
+        SignalError
+            If X has another number of dimensions or channels than in `fit`, or a valid step is NaN
+            or infinite.
+        WindowError
+            If a WindowSet is already scaled.
         """
         check_is_fitted(self)
         if isinstance(X, WindowSet):
@@ -165,6 +180,12 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         ----------
         X, lengths
             As in `transform`.
+
+        Raises
+        ------
+        SignalError
+            If X does not match the fitted windows, or is from a recording or group that was not
+            fitted.
         """
         check_is_fitted(self)
         if isinstance(X, WindowSet):
@@ -284,6 +305,14 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         -------
         X_resampled : ndarray of shape (n_chosen, ...) or WindowSet
         y_resampled : ndarray of shape (n_chosen,)
+
+        Raises
+        ------
+        WindowError
+            If there are no labels, shapes disagree, or X is a WindowSet with a split but without
+            training windows: validation and test are never balanced.
+        ArgumentError
+            If an argument is invalid, or duplicates what a WindowSet already has.
         """
         if self.augmentation is not None and self.strategy == "undersample":
             raise ArgumentError(
@@ -362,6 +391,14 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
         -------
         X_resampled : ndarray or WindowSet
         y_resampled : ndarray of shape (n_rows,) or None
+
+        Raises
+        ------
+        WindowError, SignalError
+            If shapes disagree, a valid step is not finite, or X is a WindowSet with a split but
+            without training windows: validation and test are never augmented.
+        ArgumentError
+            If an argument is invalid, or duplicates what a WindowSet already has.
         """
         n_copies = check_count("n_copies", self.n_copies)
         given = _Given.of(X, y, groups, lengths, None, "augmented")

@@ -70,6 +70,13 @@ def read_recordings(
     list of Recording
         With several sensors (`pair`), each has the stamps of all and NaN in between; see
         `join_sensors`.
+
+    Raises
+    ------
+    RecordingError
+        If a recording cannot be read, or none remains.
+    ArgumentError
+        If a pattern, a label or an exclusion matches nothing.
     """
     check_choice("on_error", on_error, ON_ERROR)
     channels = [channels] if isinstance(channels, str) else channels

@@ -55,6 +55,11 @@ def read_hdf5(
     time_column : str, optional
         Dataset or column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there,
         by default.
+
+    Raises
+    ------
+    RecordingError
+        If the file is missing, truncated, not HDF5 or has another layout.
     """
     path = Path(path)
     if label_column is not None and label_column == time_column:

@@ -45,6 +45,11 @@ def read_parquet(
         As in `read_csv`; `units` overrides units stored in the file.
     time_column : str, optional
         Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default.
+
+    Raises
+    ------
+    RecordingError
+        If the file is missing, truncated or not Parquet, or does not hold such a table.
     """
     path = Path(path)
     table = _read_table(path, None)

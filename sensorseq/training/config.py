@@ -203,6 +203,11 @@ class TrainingConfig:
         Keep the weights of the best epoch instead of the last.
     deterministic : bool
         Only deterministic CUDA kernels.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is invalid, or two arguments contradict each other.
     """
 
     n_outputs: int

@@ -103,6 +103,11 @@ class TorchMonitor(Monitor):
     record : TrainingRecord
         Every step up to the end of the last epoch, the fixed subset, and each validation window.
 
+    Raises
+    ------
+    ArgumentError
+        If an argument is not what it should be.
+
     Notes
     -----
     *Accumulated gradients*: batches between two steps count for the second one, by their windows.
@@ -187,6 +192,11 @@ class TorchMonitor(Monitor):
             classes in about their usual shares.
         y : array-like of shape (m,)
             Their classes, 0 to K - 1.
+
+        Raises
+        ------
+        ArgumentError
+            If inputs and classes differ in number.
         """
         inputs = X if isinstance(X, tuple) else (X,)
         moved = tuple(self._to_model(part) for part in inputs)
@@ -231,6 +241,11 @@ class TorchMonitor(Monitor):
         rows : array-like of shape (N,), optional
             Where each window stands in the training set: with `logits` and `y`, or the criterion's,
             it gives the margin of each window, which shows wrong labels.
+
+        Raises
+        ------
+        ArgumentError
+            If the monitor is closed or shapes do not fit.
         """
         self._check_open()
         if grad_norm is not None:
@@ -323,6 +338,11 @@ class TorchMonitor(Monitor):
         -------
         dict
             As of `log_epoch`; `val_loss` is the unweighted cross-entropy.
+
+        Raises
+        ------
+        ArgumentError
+            As `log_epoch`; or if batches or what the model gives are of another kind.
         """
         self._check_open()
         logits: list[Tensor] = []
