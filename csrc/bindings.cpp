@@ -65,10 +65,21 @@ void RunParallel(void*, int64_t n_tasks, Parallel::Task task, void* context) {
   ThreadPool::Instance().Run(torch::stable::get_num_threads(), n_tasks, task, context);
 }
 
-Parallel ParallelFor(const LstmShape& s) {
+// For calls that autograd makes: torch's operators come between them, and after each of those
+// torch's threads spin for milliseconds. Ours would have to share the cores with them.
+void RunOnTorch(void*, int64_t n_tasks, Parallel::Task task, void* context) {
+  if (is_forked_child) return RunParallel(nullptr, n_tasks, task, context);
+  std::atomic<int64_t> next{0};
+  torch::stable::parallel_for(0, n_tasks, 1, [&](int64_t, int64_t) {
+    for (int64_t i; (i = next.fetch_add(1)) < n_tasks;) task(context, i);
+  });
+}
+
+Parallel ParallelFor(const LstmShape& s, bool is_autograd = false) {
   const int64_t work = s.n_models * s.n_directions * s.n_windows * s.n_timesteps * s.hidden_size *
                        (s.hidden_size + s.n_channels);
-  return work < kSerialWork ? Parallel{} : Parallel{&RunParallel, nullptr};
+  if (work < kSerialWork) return Parallel{};
+  return Parallel{is_autograd ? &RunOnTorch : &RunParallel, nullptr};
 }
 
 void Raise(Status status) {
@@ -103,7 +114,7 @@ struct Cpu {
       using Real = std::remove_pointer_t<decltype(type)>;
       LstmForward<Real> args = ForwardCall<Real>(a, s, out, save_state);
       args.workspace = Workspace(lstm_forward_workspace_bytes(s, sizeof(Real)));
-      args.parallel = ParallelFor(s);
+      args.parallel = ParallelFor(s, save_state);
       args.bfloat16 = low_precision;
       Raise(lstm_forward(args));
     });
@@ -120,7 +131,7 @@ struct Cpu {
       using Real = std::remove_pointer_t<decltype(type)>;
       LstmBackward<Real> args = BackwardCall<Real>(a, s, in, grad, needs_grad_x);
       args.workspace = Workspace(lstm_backward_workspace_bytes(s, sizeof(Real)));
-      args.parallel = ParallelFor(s);
+      args.parallel = ParallelFor(s, true);
       Raise(lstm_backward(args));
     });
     return grad;
@@ -293,7 +304,7 @@ LossResult LstmLinearLossOp(Tensor x, MaybeTensor lengths, Tensor class_index,
       args.grad_c_0 = a.c_0 ? MutableData<Real>(grad.c_0) : nullptr;
     }
     args.workspace = Workspace(lstm_linear_loss_workspace_bytes(s, needs_grad, sizeof(Real)));
-    args.parallel = ParallelFor(s);
+    args.parallel = ParallelFor(s, needs_grad);
     Raise(lstm_linear_loss(args));
   });
   return {mean_loss, logits,          grad.x,        grad.weight_ih, grad.weight_hh,

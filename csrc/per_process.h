@@ -9,6 +9,9 @@
 
 namespace sensorseq {
 
+// Whether this process was forked from one that had loaded this library.
+inline std::atomic<bool> is_forked_child{false};
+
 template <typename T>
 class PerProcess {
  public:
@@ -23,7 +26,10 @@ class PerProcess {
   }
 
  private:
-  static void Forget() { object.store(nullptr); }
+  static void Forget() {
+    is_forked_child = true;
+    object.store(nullptr);
+  }
 
   static inline std::atomic<T*> object{nullptr};
   static inline const bool kIsRegistered = pthread_atfork(nullptr, nullptr, &Forget) == 0;
