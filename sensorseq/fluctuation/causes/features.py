@@ -6,6 +6,7 @@ Every one may be missing (NaN). Losses are in nats, accuracies and shares are fr
 import math
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -280,28 +281,52 @@ def _of_validation_windows(run: Run, record: TrainingRecord) -> dict[str, float]
 
 def _of_arguments(run: Run, arguments: Mapping[str, Any]) -> dict[str, float]:
     """Return how far the arguments are from what is usual; NaN for those that are not known."""
-
-    def known(name: str, value: Any) -> float:
-        return float(value) if name in arguments else NAN
-
-    def number(name: str) -> float:
-        value = arguments.get(name)
-        return float(value) if isinstance(value, int | float) else NAN
-
-    def above(value: float, other: float) -> float:
-        return max(math.log10(value / other), 0.0) if value > 0 and other > 0 else NAN
-
-    get = arguments.get
-    rate, usual = number("learning_rate"), usual_rate(arguments)
-    batch, width = number("batch_size"), number("hidden_size")
+    get, batch = arguments.get, _number(arguments, "batch_size")
     if "batch_size" in arguments and batch != batch and run.n_train:
         batch = float(run.n_train)
+    deviations = _deviations(arguments, batch, run.n_epochs)
+    found = {name: value for own in deviations.values() for name, value in own.items()}
+    largest = {family: _top(list(own.values())) for family, own in deviations.items()}
+    for family, own in largest.items():
+        others = [value for name, value in largest.items() if name != family]
+        found[f"lead_{family}"] = own - _top([0.0, *others])
+    found["batch_of_all"] = min(batch / run.n_train, 1.0) if run.n_train else NAN
+    found["keeps_last"] = _known(
+        arguments, "early_stopping", not (get("early_stopping") or get("restore_best"))
+    )
+    clip, record = get("max_grad_norm"), run.record
+    if isinstance(clip, int | float) and record is not None and "grad_norm" in record.steps:
+        norms = _finite(record.steps["grad_norm"])
+        found["clipped_share"] = float((norms > clip).mean()) if len(norms) else NAN
+    return found
+
+
+def _known(arguments: Mapping[str, Any], name: str, value: Any) -> float:
+    return float(value) if name in arguments else NAN
+
+
+def _number(arguments: Mapping[str, Any], name: str) -> float:
+    value = arguments.get(name)
+    return float(value) if isinstance(value, int | float) else NAN
+
+
+def _above(value: float, other: float) -> float:
+    return max(math.log10(value / other), 0.0) if value > 0 and other > 0 else NAN
+
+
+def _deviations(
+    arguments: Mapping[str, Any], batch: float, n_epochs: int
+) -> dict[str, dict[str, float]]:
+    """Return by how much each argument deviates, by the family of causes that it speaks for."""
+    get, above = arguments.get, _above
+    known, number = partial(_known, arguments), partial(_number, arguments)
+    rate, usual, width = number("learning_rate"), usual_rate(arguments), number("hidden_size")
     masks = _top([number(name) for name in ("dropout", "recurrent_dropout", "input_dropout")])
     decay, l1, clip = number("weight_decay"), number("l1"), get("max_grad_norm")
     optimizer, momentum, ratios = get("optimizer"), number("momentum"), get("class_weight")
     shares = [float(v) for v in ratios.values()] if isinstance(ratios, Mapping) else [1.0]
     is_weighed = isinstance(ratios, Mapping) or ratios in (None, "balanced")
-    deviations = {
+    return {
         "step": {
             "rate_above": above(rate, usual),
             "rate_below": above(usual, rate),
@@ -343,23 +368,9 @@ def _of_arguments(run: Run, arguments: Mapping[str, Any]) -> dict[str, float]:
             ),
         },
         "stopping": {
-            "epochs_off": known("max_epochs", abs(math.log10(max(run.n_epochs, 1) / 50))),
+            "epochs_off": known("max_epochs", abs(math.log10(max(n_epochs, 1) / 50))),
         },
     }
-    found = {name: value for own in deviations.values() for name, value in own.items()}
-    largest = {family: _top(list(own.values())) for family, own in deviations.items()}
-    for family, own in largest.items():
-        others = [value for name, value in largest.items() if name != family]
-        found[f"lead_{family}"] = own - _top([0.0, *others])
-    found["batch_of_all"] = min(batch / run.n_train, 1.0) if run.n_train else NAN
-    found["keeps_last"] = known(
-        "early_stopping", not (get("early_stopping") or get("restore_best"))
-    )
-    record = run.record
-    if isinstance(clip, int | float) and record is not None and "grad_norm" in record.steps:
-        norms = _finite(record.steps["grad_norm"])
-        found["clipped_share"] = float((norms > clip).mean()) if len(norms) else NAN
-    return found
 
 
 def _oddity(first_weights: Any) -> float:
