@@ -381,35 +381,9 @@ class EpochTrainer:
             if not self._has_dropout():
                 seeds = None  # so no masks are drawn
         lanes = 1 if is_on_gpu else n_lanes(self.n_models, torch.get_num_threads(), max_batch)
-        network = self.network
-        sizes = (network.hidden_size, network.num_layers, network.n_directions, network.num_classes)
-        arguments = (
-            self._x,
-            self._lengths,
-            self._class_index,
-            self._weight,
-            rows.to(device),
-            offsets.to(device),
-            _maybe_to(device, starts),
-            _of_models(rates).to(device),
-            self.hyper.to(device),
-            _maybe_to(device, seeds),
-            self.parameters,
-            self.state,
-            self.step_count,
-            self.average,
-            self.running,
-            statistics,
-            of_rows,
-            statistics.new_empty(0) if is_on_gpu else self._reserve(sizes, max_batch, lanes),
-            self._n_timesteps,
-            *sizes,
-            network.pooling,
-            network.head_norm,
-            self.loss,
-            self.optimizer,
-            max_batch,
-        )
+        batches = rows.to(device), offsets.to(device), _maybe_to(device, starts)
+        recorded = statistics, of_rows
+        arguments = self._native_arguments(batches, rates, seeds, recorded, max_batch, lanes)
         # windows of all steps up to each, of the model that has most
         done = np.zeros(n_steps + 1, np.int64)
         n_windows.numpy().max(axis=0).cumsum(out=done[1:])
@@ -429,6 +403,43 @@ class EpochTrainer:
             if on_call is not None:
                 on_call(taken)
         return StepStatistics(statistics.cpu(), n_windows, _maybe_to(torch.device("cpu"), of_rows))
+
+    def _native_arguments(
+        self,
+        batches: tuple[Tensor, Tensor, Tensor | None],
+        rates: Tensor,
+        seeds: Tensor | None,
+        recorded: tuple[Tensor, Tensor | None],
+        max_batch: int,
+        lanes: int,
+    ) -> tuple[Any, ...]:
+        """Return what all native calls of a run get."""
+        device, network = self._device, self.network
+        sizes = (network.hidden_size, network.num_layers, network.n_directions, network.num_classes)
+        return (
+            self._x,
+            self._lengths,
+            self._class_index,
+            self._weight,
+            *batches,
+            _of_models(rates).to(device),
+            self.hyper.to(device),
+            _maybe_to(device, seeds),
+            self.parameters,
+            self.state,
+            self.step_count,
+            self.average,
+            self.running,
+            *recorded,
+            recorded[0].new_empty(0) if _is_gpu(device) else self._reserve(sizes, max_batch, lanes),
+            self._n_timesteps,
+            *sizes,
+            network.pooling,
+            network.head_norm,
+            self.loss,
+            self.optimizer,
+            max_batch,
+        )
 
     def keep(self, models: Sequence[int]) -> None:
         """Go on with the models at these places, in this order; drop the others."""
