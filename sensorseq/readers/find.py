@@ -209,7 +209,8 @@ def _find_manifest(root: Path, manifest: str | os.PathLike[str] | bool | None) -
     return None
 
 
-def _from_manifest(table: Path) -> list[RecordingSource]:
+def _read_manifest(table: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the header of a manifest and its rows; columns that cannot be used are refused."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as text:
             reader = csv.DictReader(text)
@@ -239,6 +240,11 @@ def _from_manifest(table: Path) -> list[RecordingSource]:
             f" {min({'start_s', 'end_s', 'label'} - there)!r}; label spans need start_s, end_s and"
             " label."
         )
+    return header, rows
+
+
+def _from_manifest(table: Path) -> list[RecordingSource]:
+    header, rows = _read_manifest(table)
     spans: dict[str, list[_SpanRow]] = {}
     listed: dict[str, RecordingSource] = {}
     row_of: dict[str, int] = {}
