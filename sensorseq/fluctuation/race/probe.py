@@ -170,16 +170,7 @@ def probe_lab(
     Unless `is_clocked` only the epochs are counted.
     """
     started = clock() if began_s is None else began_s
-    clocked = is_clocked and fit_s > 0
-    longer = max(1.0, LEAST_FIT_S / fit_s) if clocked else 1.0
-    purse = Purse(
-        lab,
-        (CLOCKED_SHARE if clocked else PURSE_SHARE) * budget * longer * lab.n_epochs,
-        CLOCK_SHARE * budget * longer * fit_s if clocked else math.inf,
-        PACE * fit_s / max(1, lab.n_epochs),
-        clock=clock,
-        began_s=started,
-    )
+    purse = _fill_purse(lab, budget, fit_s, clock, started, clocked=is_clocked and fit_s > 0)
     findings, note = Findings(), NOTHING
     repair: dict[str, Any] = {}
     try:
@@ -221,6 +212,20 @@ def probe_lab(
         note=note,
     )
     return replace(report, causes=causes, probes=probes)
+
+
+def _fill_purse(
+    lab: Lab, budget: float, fit_s: float, clock: Callable[[], float], began_s: float, clocked: bool
+) -> Purse:
+    longer = max(1.0, LEAST_FIT_S / fit_s) if clocked else 1.0
+    return Purse(
+        lab,
+        (CLOCKED_SHARE if clocked else PURSE_SHARE) * budget * longer * lab.n_epochs,
+        CLOCK_SHARE * budget * longer * fit_s if clocked else math.inf,
+        PACE * fit_s / max(1, lab.n_epochs),
+        clock=clock,
+        began_s=began_s,
+    )
 
 
 def _take(findings: Findings, result: RaceResult) -> None:
