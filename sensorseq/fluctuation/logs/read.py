@@ -485,7 +485,28 @@ def gather_epochs(
             )
             for group in groups.values():
                 group.pop(name, None)
+    gathered, repeated, several = _settle(groups, means)
+    again |= repeated
+    if again:
+        spelt = listed((f"{key:g}" for key in sorted(again)), most=8)
+        notes.append(_resumed(where, f"{'epoch' if by_epoch else 'step'} {spelt}"))
+    notes += [
+        f"{where}: {names[name]} was measured several times an epoch; the last is used."
+        for name in sorted(several)
+    ]
+    if by_epoch:
+        ordered = _fill(gathered, where)
+    else:  # what else was noted at steps of its own is no epoch
+        ordered = [row for row in gathered.values() if not row.keys().isdisjoint(COLUMNS)]
+    return _without_gaps(ordered, nan_is_empty), notes
+
+
+def _settle(
+    groups: Mapping[float, _Group], means: Collection[str]
+) -> tuple[dict[float, Row], set[float], set[str]]:
+    """Return a row for each epoch, the epochs that repeat, and what was measured several times."""
     gathered: dict[float, Row] = {}
+    again: set[float] = set()
     several: set[str] = set()
     for key, group in sorted(groups.items()):
         row = gathered[key] = {}
@@ -501,18 +522,7 @@ def gather_epochs(
                 row[name] = sum(value for _, value in entries) / len(entries)
             elif name in COLUMNS:
                 several.add(name)
-    if again:
-        spelt = listed((f"{key:g}" for key in sorted(again)), most=8)
-        notes.append(_resumed(where, f"{'epoch' if by_epoch else 'step'} {spelt}"))
-    notes += [
-        f"{where}: {names[name]} was measured several times an epoch; the last is used."
-        for name in sorted(several)
-    ]
-    if by_epoch:
-        ordered = _fill(gathered, where)
-    else:  # what else was noted at steps of its own is no epoch
-        ordered = [row for row in gathered.values() if not row.keys().isdisjoint(COLUMNS)]
-    return _without_gaps(ordered, nan_is_empty), notes
+    return gathered, again, several
 
 
 def _read_epochs(rows: list[Row], where: str) -> list[float]:
