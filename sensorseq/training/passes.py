@@ -64,12 +64,7 @@ def train_pass(
     again = None if refresh is None else lambda _: refresh(n_passes + 1)
     job = TrainingJob(module, train, None, config, order_seed, engine=engine, refresh=again)
     choice = job.choose_engine()
-    for name, here in (("optimizer", config.optimizer), ("engine", choice.name)):
-        if state.get(name, here) != here:
-            raise ArgumentError(
-                f"earlier passes used {name}={state[name]!r}, and {name}={here!r} cannot continue"
-                f" from its state; use {name}={state[name]!r}, or start over with fit."
-            )
+    _check_continues(state, optimizer=config.optimizer, engine=choice.name)
     ranks = current_ranks()
     if ranks is not None:
         ranks.begin(job)
@@ -101,6 +96,15 @@ def train_pass(
         **after,
     }
     return PassResult(row, kept, choice, all(math.isfinite(value) for value in row.values()))
+
+
+def _check_continues(state: Mapping[str, Any], **used: str) -> None:
+    for name, here in used.items():
+        if state.get(name, here) != here:
+            raise ArgumentError(
+                f"earlier passes used {name}={state[name]!r}, and {name}={here!r} cannot continue"
+                f" from its state; use {name}={state[name]!r}, or start over with fit."
+            )
 
 
 def _describe(run: TrainingRun, config: TrainingConfig) -> dict[str, Any]:
