@@ -41,7 +41,7 @@ References
        Accidents*, 1994.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -633,6 +633,17 @@ def _columns(items: Sequence[Any]) -> SimpleNamespace:
     return SimpleNamespace(**{n: np.array([getattr(item, n) for item in items]) for n in names})
 
 
+def _robots_of(cases: Sequence[Case]) -> SimpleNamespace:
+    """Return the robots as columns, with the resistance of the warm winding."""
+    robot = _columns([case.robot for case in cases])
+    robot.resistance_ohm = robot.resistance_ohm * (
+        1.0 + COPPER_PER_K * (robot.winding_temperature_c - 20.0)
+    )
+    robot.voltage_room_v = robot.resistance_ohm * robot.current_limit_a
+    robot.load_loss = 1.0 / robot.gear_efficiency - 1.0
+    return robot
+
+
 def simulate_motion(cases: Sequence[Case], record: Sequence[str] = tuple(TRACE_UNITS)) -> Motion:
     """Integrate one drive side for several independent cases at once.
 
@@ -657,53 +668,38 @@ def simulate_motion(cases: Sequence[Case], record: Sequence[str] = tuple(TRACE_U
         raise ArgumentError(
             "cases must not be empty, and their drives must have the same length and step_s."
         )
-    step_s = cases[0].drive.step_s
+    n_steps, step_s = len(cases[0].drive.speed_m_s), cases[0].drive.step_s
+    traces = {name: np.empty((n_steps, len(cases))) for name in record}
+    for step, now in enumerate(_integrate(cases, step_s)):
+        for name, trace in traces.items():
+            trace[step] = now[name]
+    time_s: Array = np.arange(1, n_steps + 1, dtype=np.float64) * step_s
+    return Motion(time_s, traces)
+
+
+def _integrate(cases: Sequence[Case], step_s: float) -> Iterator[dict[str, Array]]:
+    """Yield all traces of each step."""
     surface = _columns([case.surface for case in cases])
-    robot = _columns([case.robot for case in cases])
-    robot.resistance_ohm = robot.resistance_ohm * (
-        1.0 + COPPER_PER_K * (robot.winding_temperature_c - 20.0)
-    )
+    robot = _robots_of(cases)
     mass = robot.mass_kg / 2
     weight = mass * GRAVITY_M_S2
     lever = robot.wheel_radius_m / robot.gear_ratio  # metres per radian of the motor
     ke = robot.torque_constant_n_m_a
-    load_loss = 1.0 / robot.gear_efficiency - 1.0
-    voltage_room = robot.resistance_ohm * robot.current_limit_a
     slope = np.stack([case.ground.slope for case in cases])
     drag = np.stack([case.ground.drag for case in cases])
-    row = np.arange(len(cases))
     wanted = np.stack([case.drive.speed_m_s for case in cases], axis=1) / lever
     yaw_rate = np.stack([case.drive.yaw_rate_rad_s for case in cases], axis=1)
     sideways = yaw_rate * robot.half_wheelbase_m
-    n_steps = len(wanted)
-    traces = {name: np.empty((n_steps, len(cases))) for name in record}
 
     current = motor = vehicle = distance = integral = charge = np.zeros(len(cases))
-    bristle = side_bristle = side_slip = carcass = sinkage = np.zeros(len(cases))
+    bristle = sinkage = np.zeros(len(cases))
+    side = bristle, bristle, bristle
     supply = robot.idle_current_a
-    for step in range(n_steps):
+    for step in range(len(wanted)):
         # Controller, PWM stage, battery, winding.
-        error = wanted[step] - motor
-        asked = (
-            robot.feed_forward * ke * wanted[step] + robot.proportional_v_s * error + integral
-        ) / robot.nominal_v
-        duty = np.minimum(np.maximum(asked, -1.0), 1.0)
-        # Anti-windup: no integration while saturated. Released at standstill: no humming motor.
-        standing = (wanted[step] == 0.0) & (np.abs(motor) < 2.0)
-        integral = np.where(
-            standing,
-            integral - 20.0 * step_s * integral,
-            integral + np.where(asked == duty, robot.integral_v * error * step_s, 0.0),
-        )
-        battery = (
-            robot.battery_v
-            - robot.battery_v_per_a_s * charge
-            - robot.battery_resistance_ohm * supply
-        )
-        back_emf = ke * motor
-        voltage = np.minimum(
-            np.maximum(duty * battery, back_emf - voltage_room), back_emf + voltage_room
-        )
+        duty, integral = _control(wanted[step], motor, integral, robot, step_s)
+        battery = _battery_voltage(charge, supply, robot)
+        voltage = _limit_current(duty * battery, motor, robot)
         current, mean_current = advance_current(current, voltage, motor, robot, step_s)
         supply = robot.idle_current_a + 2.0 * voltage * mean_current / battery  # two motors
         charge = charge + supply * step_s
@@ -714,35 +710,20 @@ def simulate_motion(cases: Sequence[Case], record: Sequence[str] = tuple(TRACE_U
         slip = wheel - vehicle
         bristle, friction = _grip(bristle, slip, rolled, surface, robot, step_s)
         traction = weight * friction
-        side_bristle, friction = _grip(side_bristle, side_slip, rolled, surface, robot, step_s)
-        scrub = weight * friction
-        pull = robot.carcass_stiffness_n_m * carcass + robot.carcass_damping_n_s_m * (
-            sideways[step] - side_slip
-        )
-        side_slip = side_slip + step_s * (pull - scrub) / robot.carcass_mass_kg
-        carcass = carcass + step_s * (sideways[step] - side_slip)
+        side, scrub = _scrub(side, sideways[step], rolled, weight, surface, robot, step_s)
 
         # The ground's resistance where the side now is.
-        place = distance / Ground.SPACING_M
-        left = np.floor(place)
-        part = place - left
-        here = left.astype(np.int64) % Ground.N_POINTS
-        there = (here + 1) % Ground.N_POINTS
-        grade = slope[row, here] * (1.0 - part) + slope[row, there] * part
-        tufts = drag[row, here] * (1.0 - part) + drag[row, there] * part
+        grade, tufts = _interpolate(distance, slope, drag)
         rolling = (surface.rolling_resistance + tufts + sinkage) * _smooth_sign(vehicle, 0.01)
         turning = 2.0 * robot.half_wheelbase_m / robot.track_m * scrub
         resistance = weight * (rolling + grade) + turning
-        slip_share = np.minimum(np.abs(slip) / (rolled + 0.05), 1.0)
-        sinkage = sinkage + step_s * rolled / surface.sinkage_length_m * (
-            surface.slip_sinkage * slip_share - sinkage
-        )
+        sinkage = _sink(sinkage, slip, rolled, surface, step_s)
 
         # Speeds, then distance.
         load = traction * lever
-        friction_torque = robot.gear_friction_n_m + load_loss * np.abs(load)
+        friction_torque = robot.gear_friction_n_m + robot.load_loss * np.abs(load)
         gear_loss = friction_torque * _smooth_sign(motor, 2.0) + robot.gear_viscous_n_m_s * motor
-        now = {
+        yield {
             "current_a": current,
             "voltage_v": voltage,
             "battery_v": battery,
@@ -754,14 +735,79 @@ def simulate_motion(cases: Sequence[Case], record: Sequence[str] = tuple(TRACE_U
             "resistance_n": resistance,
             "gear_loss_n_m": gear_loss,
         }
-        for name, trace in traces.items():
-            trace[step] = now[name]
-        torque = ke * mean_current
-        motor = motor + step_s * (torque - gear_loss - load) / robot.rotor_inertia_kg_m2
+        motor = motor + step_s * (ke * mean_current - gear_loss - load) / robot.rotor_inertia_kg_m2
         vehicle = vehicle + step_s * (traction - resistance) / mass
         distance = distance + step_s * vehicle
-    time_s: Array = np.arange(1, n_steps + 1, dtype=np.float64) * step_s
-    return Motion(time_s, traces)
+
+
+def _control(
+    wanted: Array, motor: Array, integral: Array, robot: Any, step_s: float
+) -> tuple[Array, Array]:
+    """Return the controller's duty and its integral part after the step."""
+    error = wanted - motor
+    asked = (
+        robot.feed_forward * robot.torque_constant_n_m_a * wanted
+        + robot.proportional_v_s * error
+        + integral
+    ) / robot.nominal_v
+    duty = np.minimum(np.maximum(asked, -1.0), 1.0)
+    # Anti-windup: no integration while saturated. Released at standstill: no humming motor.
+    standing = (wanted == 0.0) & (np.abs(motor) < 2.0)
+    integral = np.where(
+        standing,
+        integral - 20.0 * step_s * integral,
+        integral + np.where(asked == duty, robot.integral_v * error * step_s, 0.0),
+    )
+    return duty, integral
+
+
+def _battery_voltage(charge: Array, supply: Array, robot: Any) -> Any:
+    return (
+        robot.battery_v - robot.battery_v_per_a_s * charge - robot.battery_resistance_ohm * supply
+    )
+
+
+def _limit_current(voltage: Array, motor: Array, robot: Any) -> Any:
+    back_emf = robot.torque_constant_n_m_a * motor
+    room = robot.voltage_room_v
+    return np.minimum(np.maximum(voltage, back_emf - room), back_emf + room)
+
+
+def _scrub(
+    side: tuple[Array, Array, Array],
+    sideways: Array,
+    rolled: Array,
+    weight: Array,
+    surface: Any,
+    robot: Any,
+    step_s: float,
+) -> tuple[tuple[Array, Array, Array], Array]:
+    """Advance bristles, slip and carcass of a tyre across the track: the three, and the force."""
+    bristle, slip, carcass = side
+    bristle, friction = _grip(bristle, slip, rolled, surface, robot, step_s)
+    scrub = weight * friction
+    pull = robot.carcass_stiffness_n_m * carcass + robot.carcass_damping_n_s_m * (sideways - slip)
+    slip = slip + step_s * (pull - scrub) / robot.carcass_mass_kg
+    carcass = carcass + step_s * (sideways - slip)
+    return (bristle, slip, carcass), scrub
+
+
+def _sink(sinkage: Array, slip: Array, rolled: Array, surface: Any, step_s: float) -> Any:
+    slip_share = np.minimum(np.abs(slip) / (rolled + 0.05), 1.0)
+    return sinkage + step_s * rolled / surface.sinkage_length_m * (
+        surface.slip_sinkage * slip_share - sinkage
+    )
+
+
+def _interpolate(distance: Array, *grounds: Array) -> list[Array]:
+    """Return what each of `grounds` (n_cases, n_points) is at the distance of each case."""
+    place = distance / Ground.SPACING_M
+    left = np.floor(place)
+    part = place - left
+    here = left.astype(np.int64) % Ground.N_POINTS
+    there = (here + 1) % Ground.N_POINTS
+    row = np.arange(len(distance))
+    return [of[row, here] * (1.0 - part) + of[row, there] * part for of in grounds]
 
 
 def simulate_recordings(
