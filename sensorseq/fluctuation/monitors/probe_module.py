@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import TrainingConfig, check_integer, check_real
 from sensorseq.training.engine import TrainingResult, train_network
-from sensorseq.training.inputs import check_groups, from_one_hot, read_sequences
+from sensorseq.training.inputs import Sequences, check_groups, from_one_hot, read_sequences
 from sensorseq.training.optim import OwnOptimizer
 from sensorseq.training.randomness import integer_seed, isolated_generators
 from sensorseq.training.recorder import Recorder
@@ -465,44 +466,21 @@ def probe_module(
     check_real("validation_fraction", validation_fraction, 0.0, 1.0)
     entropy = int(check_random_state(random_state).integers(2**63))
     split_seed, weight_seed, _ = np.random.SeedSequence(entropy).spawn(3)
-    module, scratch = (make_module(make_model, integer_seed(weight_seed)) for _ in range(2))
-    taken = {id(parameter) for parameter in module.parameters()}
-    shares = any(id(parameter) in taken for parameter in scratch.parameters())
-    if shares or module.module is scratch.module:
-        raise ArgumentError(
-            "make_model returned the same module, or the same parameters, twice; every re-run"
-            " needs its own: build the module inside make_model, such as lambda: MyModel()."
-        )
+    module, scratch = _make_two(make_model, integer_seed(weight_seed))
     table = rates_of(_made(make_optimizer, scratch), make_scheduler, max_epochs)
     _made(make_optimizer, module)
 
     sequences = read_sequences(X, lengths)
-    n_windows = len(sequences)
-    of_windows = check_groups(groups, n_windows, "groups")
-    if of_windows is None:
-        of_windows = sequences.groups
-    own = list(module.parameters())
-    dtype = next(part.dtype for part in own if part.is_floating_point())
-    tried = TrainingData.from_arrays(
-        sequences.X[:_TRIED], sequences.lengths[:_TRIED], np.zeros(0, np.int64), dtype=dtype
-    )
-    device = own[0].device
-    valid = None if tried.lengths is None else tried.lengths.to(device)
-    n_outputs = check_outputs(module, tried.X.to(device), valid, integer_seed(weight_seed))
-    target, classes = _read_labels(y, n_windows, n_outputs)
-    train_rows, validation_rows = holdout_by_group(
-        target, of_windows, validation_fraction, int(split_seed.generate_state(1)[0])
-    )
-
-    def part(rows: NDArray[np.int64]) -> LabPart:
-        held = sequences.take(rows)
-        data = TrainingData.from_arrays(held.X, held.lengths, target[rows], dtype=dtype)
-        return LabPart(data, None if of_windows is None else of_windows[rows], rows)
-
-    smoothing = _read_loss(loss)
+    given = check_groups(groups, len(sequences), "groups")
+    of_windows = sequences.groups if given is None else given
+    dtype = next(part.dtype for part in module.parameters() if part.is_floating_point())
+    n_outputs = _count_outputs(module, sequences, dtype, integer_seed(weight_seed))
+    target, classes = _read_labels(y, len(sequences), n_outputs)
+    seed = int(split_seed.generate_state(1)[0])
+    train_rows, validation_rows = holdout_by_group(target, of_windows, validation_fraction, seed)
     config = TrainingConfig(
         n_outputs=n_outputs,
-        label_smoothing=smoothing,
+        label_smoothing=_read_loss(loss),
         learning_rate=max(float(table[0, 0]), np.finfo(float).tiny),
         lr_schedule="constant",
         batch_size=batch_size,
@@ -513,29 +491,71 @@ def probe_module(
         early_stopping=False,
         restore_best=False,
     )
+    part = partial(_part_of, sequences, target, of_windows, dtype)
     parts = part(train_rows), part(validation_rows) if len(validation_rows) else None
     started = time.perf_counter()
     lab = ModuleLab(module, make_model, make_optimizer, table, config, parts, classes, entropy)
     fit_s = time.perf_counter() - started
-    held = [windows for windows in (lab.train, lab.validation) if windows is not None]
-    checked = [Part(*windows, classes=lab.classes) for windows in held]
-    counts = np.bincount(target[validation_rows], minlength=n_outputs)
-    report = FluctuationReport.from_history(
-        lab.result.history,
-        len(validation_rows) or None,
-        n_train=len(train_rows),
-        n_classes=n_outputs,
-        majority_fraction=counts.max() / counts.sum() if len(validation_rows) else None,
-        best_epoch=lab.result.best_epoch or None,
-        record=lab.record,
-        arguments=lab.arguments,
-        data_facts=causes_of(check_windows(*checked), lab.arguments),
-    )
+    report = _judge(lab, n_outputs, len(train_rows), target[validation_rows])
     if budget:
         from sensorseq.fluctuation.race.probe import probe_lab
 
         report = probe_lab(lab, report, budget, fit_s)
     return ModuleOrigin(lab, module.module, fit_s).in_words(report)
+
+
+def _make_two(make_model: Callable[[], Any], seed: int) -> tuple[ModuleCall, ModuleCall]:
+    """Make two modules, and check that they share nothing."""
+    module, scratch = (make_module(make_model, seed) for _ in range(2))
+    taken = {id(parameter) for parameter in module.parameters()}
+    shares = any(id(parameter) in taken for parameter in scratch.parameters())
+    if shares or module.module is scratch.module:
+        raise ArgumentError(
+            "make_model returned the same module, or the same parameters, twice; every re-run"
+            " needs its own: build the module inside make_model, such as lambda: MyModel()."
+        )
+    return module, scratch
+
+
+def _count_outputs(module: ModuleCall, sequences: Sequences, dtype: torch.dtype, seed: int) -> int:
+    tried = TrainingData.from_arrays(
+        sequences.X[:_TRIED], sequences.lengths[:_TRIED], np.zeros(0, np.int64), dtype=dtype
+    )
+    device = device_of(module)
+    valid = None if tried.lengths is None else tried.lengths.to(device)
+    return check_outputs(module, tried.X.to(device), valid, seed)
+
+
+def _part_of(
+    sequences: Sequences,
+    target: NDArray[np.int64],
+    groups: NDArray[Any] | None,
+    dtype: torch.dtype,
+    rows: NDArray[np.int64],
+) -> LabPart:
+    held = sequences.take(rows)
+    data = TrainingData.from_arrays(held.X, held.lengths, target[rows], dtype=dtype)
+    return LabPart(data, None if groups is None else groups[rows], rows)
+
+
+def _judge(
+    lab: ModuleLab, n_classes: int, n_train: int, held_out: NDArray[np.int64]
+) -> FluctuationReport:
+    """Judge the run of a module; `held_out` are the classes of its validation windows."""
+    held = [windows for windows in (lab.train, lab.validation) if windows is not None]
+    checked = [Part(*windows, classes=lab.classes) for windows in held]
+    counts = np.bincount(held_out, minlength=n_classes)
+    return FluctuationReport.from_history(
+        lab.result.history,
+        len(held_out) or None,
+        n_train=n_train,
+        n_classes=n_classes,
+        majority_fraction=counts.max() / counts.sum() if len(held_out) else None,
+        best_epoch=lab.result.best_epoch or None,
+        record=lab.record,
+        arguments=lab.arguments,
+        data_facts=causes_of(check_windows(*checked), lab.arguments),
+    )
 
 
 def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:
