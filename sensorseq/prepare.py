@@ -401,11 +401,23 @@ class _FilePreparation:
             fitted = dict(
                 sorted(Counter(map(str, table.y[learned.sample_indices].tolist())).items())
             )
+        copies = _copies(np.concatenate(keys), table, learned.split)
+        return self._summarize(output, columns, kept, fitted, copies)
+
+    def _summarize(
+        self,
+        output: Path,
+        columns: WindowColumns,
+        kept: list[_Facts],
+        fitted: dict[str, int],
+        copies: list[dict[str, Any]],
+    ) -> PreparedSummary:
         dropped = Counter(name for one in self.facts for name in one.dropped_columns)
         repaired: Counter[str] = Counter()
         for one in self.facts:
             repaired.update(one.repaired_stamps or {})
         provenance = columns.provenance
+        own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
         return PreparedSummary(
             output,
             columns.counts(),
@@ -424,7 +436,7 @@ class _FilePreparation:
             sum(int(one.n_holes_filled) for one in self.facts),
             dict(repaired),
             self.rate,
-            _copies(np.concatenate(keys), table, learned.split),
+            copies,
             (min(own_rates), max(own_rates)) if own_rates else (0.0, 0.0),
             fitted,
             list(provenance.get("derived", [])),
