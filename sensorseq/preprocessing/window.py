@@ -139,15 +139,6 @@ def window_recordings(
     ends = np.cumsum(counts)
     for piece, cut, end in zip(pieces, cuts, ends, strict=True):
         _gather(piece, cut, X[end - len(cut.starts) : end])
-    outcome = [
-        {
-            "recording_id": piece.recording_id,
-            "start_s": float(piece.timestamps_s[0]) if piece.n_samples else None,
-            "n_samples": piece.n_samples,
-            "n_windows": int(count),
-        }
-        for piece, count in zip(pieces, counts, strict=True)
-    ]
     return WindowSet(
         X,
         lengths=lengths,
@@ -159,31 +150,7 @@ def window_recordings(
         ),
         channels=pieces[0].channel_names,
         sample_rate_hz=rate,
-        provenance={
-            "window": {
-                "window_s": grid.window_s,
-                "hop_s": grid.hop_s,
-                "window_samples": grid.length,
-                "sample_rate_hz": rate,
-                "label_rule": label_rule,
-                "min_purity": purity if label_rule == "majority" else None,
-                "short": short,
-                "phase": phase,
-            },
-            "classes": fates,
-            "recordings": outcome,
-            "dropped": [row for cut in cuts for row in cut.dropped]
-            + [
-                {
-                    "recording_id": recording_id,
-                    "start_s": start_s,
-                    "n_samples": 0,
-                    "n_windows": 0,
-                    "reason": f"no sample in the label span of {label!r}",
-                }
-                for recording_id, label, start_s in empty_spans(pieces, rate)
-            ],
-        },
+        provenance=_provenance(pieces, cuts, fates, grid, label_rule, purity),
     )
 
 
@@ -349,6 +316,50 @@ def check_window_choices(label_rule: str, min_purity: float | None, short: str, 
         )
     if check_positive("min_purity", min_purity) > 1:
         raise ArgumentError(f"min_purity={min_purity!r} is a share of a window; give at most 1.")
+
+
+def _provenance(
+    pieces: list[Recording],
+    cuts: list[_Cut],
+    fates: list[Fate],
+    grid: _Grid,
+    label_rule: str,
+    purity: float,
+) -> dict[str, Any]:
+    """Return how windows were cut, what each piece gave, and what gave none."""
+    return {
+        "window": {
+            "window_s": grid.window_s,
+            "hop_s": grid.hop_s,
+            "window_samples": grid.length,
+            "sample_rate_hz": grid.rate,
+            "label_rule": label_rule,
+            "min_purity": purity if label_rule == "majority" else None,
+            "short": grid.short,
+            "phase": "grid" if grid.seed is None else "random",
+        },
+        "classes": fates,
+        "recordings": [
+            {
+                "recording_id": piece.recording_id,
+                "start_s": float(piece.timestamps_s[0]) if piece.n_samples else None,
+                "n_samples": piece.n_samples,
+                "n_windows": len(cut.starts),
+            }
+            for piece, cut in zip(pieces, cuts, strict=True)
+        ],
+        "dropped": [row for cut in cuts for row in cut.dropped]
+        + [
+            {
+                "recording_id": recording_id,
+                "start_s": start_s,
+                "n_samples": 0,
+                "n_windows": 0,
+                "reason": f"no sample in the label span of {label!r}",
+            }
+            for recording_id, label, start_s in empty_spans(pieces, grid.rate)
+        ],
+    }
 
 
 def _check_alike(pieces: list[Recording]) -> None:
