@@ -103,22 +103,14 @@ class CheckpointFile:
                     os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            _remove(self._spare)
-            with suppress(OSError):  # the first checkpoint, or a file system without links
-                os.link(self._path, self._spare)  # the current one, before it is replaced
-            try:
-                os.replace(self._part, self._path)  # noqa: PTH105  a Path takes longer than the act
-            except FileNotFoundError as error:
-                raise CheckpointError(
-                    f"another run also writes to the checkpoint {self._path}, or its folder is"
-                    " gone. Give each run a different checkpoint=."
-                ) from error
+            self._keep_spare()
+            self._take_name()
         except BaseException as error:
             _remove(self._part)
             if isinstance(error, OSError):
                 error.add_note(f"while writing the checkpoint {self._path}")
             raise
-        self._part, self._spare = self._spare, self._part
+        self._change_parts()
         if sync:
             self._synced_s = now_s
 
@@ -138,6 +130,26 @@ class CheckpointFile:
             _remove(self._part)
             descriptor = os.open(self._part, flags | os.O_EXCL, 0o666)
         return descriptor
+
+    # Steps of their own, at each of which the tests kill the process.
+
+    def _keep_spare(self) -> None:
+        """Keep the current checkpoint under a second name before it is replaced."""
+        _remove(self._spare)
+        with suppress(OSError):  # the first checkpoint, or a file system without links
+            os.link(self._path, self._spare)
+
+    def _take_name(self) -> None:
+        try:
+            os.replace(self._part, self._path)  # noqa: PTH105  a Path takes longer than the act
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"another run also writes to the checkpoint {self._path}, or its folder is gone."
+                " Give each run a different checkpoint=."
+            ) from error
+
+    def _change_parts(self) -> None:
+        self._part, self._spare = self._spare, self._part
 
 
 def _remove(name: str) -> None:

@@ -14,6 +14,7 @@ from killable_runs import MAX_EPOCHS
 
 from sensorseq.storage.checkpoint_file import CheckpointFile, read_checkpoint
 
+LONGEST_WRITE_S = 0.25  # of a small checkpoint, on a busy machine
 PROGRAM = Path(__file__).parents[1] / "support" / "killable_runs.py"
 
 
@@ -124,8 +125,11 @@ def test_runs_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(
         assert code == -signal.SIGKILL  # it was alive
         epoch = max([epoch, *later])
         assert 0 < epoch < MAX_EPOCHS  # and in the middle of its training
-        # nothing is lost but the epoch it was in, and one whose checkpoint was being written
-        assert epoch - 2 <= epochs_in(path) <= epoch
+        # nothing is lost but the epoch it was in, and those, shorter than a write, that were
+        # trained while a checkpoint was being written
+        n_lost = epoch - epochs_in(path)
+        assert n_lost >= 0
+        assert n_lost <= 2 or n_lost * epoch_s < LONGEST_WRITE_S
         n_kills += 1
     assert n_kills >= 3
     runs.begin(checkpoint=str(path), engine=engine, resume=True)
@@ -148,7 +152,8 @@ def test_runs_killed_while_a_checkpoint_is_written_end_with_the_same_bytes(
         runs.begin(die_at=[step, at_write], **where)
         _, code = runs.hear_end()
         assert code == -signal.SIGKILL
-    assert epochs_in(path) == (10 if step == "_change_parts" else 6)
+    # one, two and three writes came before; of epochs that waited for one, the newest was written
+    assert (10 if step == "_change_parts" else 6) <= epochs_in(path) < MAX_EPOCHS
     runs.begin(**where)
     assert runs.hear_end()[1] == 0
     assert_same_bytes(path, uninterrupted / "native")

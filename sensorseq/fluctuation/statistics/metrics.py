@@ -345,10 +345,16 @@ def sd_ratio_p(ratio: float, n_epochs: int) -> float:
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
     """Return the probability of at least `n_hits` hits in `n_trials` of probability `share`."""
-    below, term = 0.0, (1 - share) ** n_trials
-    for hits in range(n_hits):
-        below += term
-        term *= (n_trials - hits) / (hits + 1) * share / (1 - share)
+    below = sum(  # by logarithms: the first term is below the least float for many trials
+        math.exp(
+            math.lgamma(n_trials + 1)
+            - math.lgamma(hits + 1)
+            - math.lgamma(n_trials - hits + 1)
+            + hits * math.log(share)
+            + (n_trials - hits) * math.log1p(-share)
+        )
+        for hits in range(n_hits)
+    )
     return min(max(1 - below, 0.0), 1.0)
 
 
