@@ -14,7 +14,7 @@ from killable_runs import MAX_EPOCHS
 
 from sensorseq.storage.checkpoint_file import CheckpointFile, read_checkpoint
 
-LONGEST_WRITE_S = 0.25  # of a small checkpoint, on a busy machine
+LONGEST_WRITE_S = 0.5  # of a small checkpoint, on a busy machine
 PROGRAM = Path(__file__).parents[1] / "support" / "killable_runs.py"
 
 
@@ -111,7 +111,13 @@ def test_runs_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(
     while epoch < MAX_EPOCHS - 10:
         before = epochs_in(path) if n_kills else 0
         until = before + int(rng.integers(2, 6))
-        pid = runs.begin(checkpoint=str(path), engine=engine, resume=True, at_most=until + 4)
+        pid = runs.begin(
+            checkpoint=str(path),
+            engine=engine,
+            resume=True,
+            at_most=until + 4,
+            least_epoch_s=0.02,  # longer than a write
+        )
         heard_s = []
         for epoch in range(before + 1, until + 1):
             assert int(runs.hear("epoch")) == epoch
@@ -125,8 +131,8 @@ def test_runs_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(
         assert code == -signal.SIGKILL  # it was alive
         epoch = max([epoch, *later])
         assert 0 < epoch < MAX_EPOCHS  # and in the middle of its training
-        # nothing is lost but the epoch it was in, and those, shorter than a write, that were
-        # trained while a checkpoint was being written
+        # nothing is lost but the epoch it was in, and those that were trained while a checkpoint
+        # was being written: one, unless the machine keeps the thread that writes from its work
         n_lost = epoch - epochs_in(path)
         assert n_lost >= 0
         assert n_lost <= 2 or n_lost * epoch_s < LONGEST_WRITE_S

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 import numpy as np
 import torch
@@ -26,10 +27,11 @@ def say(text):
 
 
 class Progress:
-    def __init__(self, at_most):
-        self.at_most = at_most
+    def __init__(self, at_most, least_epoch_s):
+        self.at_most, self.least_epoch_s = at_most, least_epoch_s
 
     def on_epoch_end(self, module, history):
+        time.sleep(self.least_epoch_s)
         say(f"epoch {len(history)}")
         if len(history) == self.at_most:  # whoever is to kill this process is late
             signal.pause()
@@ -42,7 +44,7 @@ def make_part(n_windows, seed):
     return TrainingData(X + target[:, None, None], None, target)
 
 
-def train(checkpoint, *, engine, resume, at_most=None):
+def train(checkpoint, *, engine, resume, at_most=None, least_epoch_s=0.0):
     """Train, with something of everything that a checkpoint must hold."""
     torch.manual_seed(0)
     module = LSTMLinear(2, 8, 3, pooling="meanmax", dropout=0.2, head_norm="batch")
@@ -63,7 +65,7 @@ def train(checkpoint, *, engine, resume, at_most=None):
         make_part(12, 2),
         config,
         seed=np.random.SeedSequence(5),
-        callbacks=[Progress(at_most)],
+        callbacks=[Progress(at_most, least_epoch_s)],
         engine=engine,
         checkpoint=Checkpoint(checkpoint, resume=resume),
     )
