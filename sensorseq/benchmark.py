@@ -29,6 +29,7 @@ N_CLASSES = 8
 # LSTMLinear.loss computes cross entropy inside the operator
 KINDS = ("inference", "training, autograd", "training, loss()", "training, train_epoch")
 _PEAK_TURNS = 20_000  # about a millisecond
+_PAUSE_S = 0.02
 _SGEMM_SIZE = 512
 _TOLERANCE = 1e-3  # relative to the largest value; float32 over 1000 timesteps stays well below
 
@@ -287,8 +288,11 @@ def alternate(
 
     Returns the seconds of one computation, (len(sides), rounds taken); the order is reversed in
     every second round. One timing takes `at_least_s`, so faster functions are repeated. If all
-    rounds would take longer than `budget_s`, fewer are run, but at least three if requested.
+    rounds would take longer than `budget_s`, fewer are run, but at least three if requested. With
+    several threads a pause comes before each side: torch's threads spin for milliseconds after its
+    turn, and would take a core from the next.
     """
+    pause_s = _PAUSE_S if torch.get_num_threads() > 1 else 0.0
     repeats: list[int] = []
     one_round_s = 0.0
     for side in sides:
@@ -304,6 +308,7 @@ def alternate(
     order = range(len(sides))
     for i in range(rounds):
         for side_index in order if i % 2 == 0 else reversed(order):
+            time.sleep(pause_s)
             started = time.perf_counter()
             sides[side_index](repeats[side_index])
             times[side_index, i] = (time.perf_counter() - started) / repeats[side_index]
