@@ -33,7 +33,6 @@ MOST_ELEMENTS = 64
 """Longest array that becomes channels; longer ones are images, point clouds and maps."""
 
 _PART = re.compile(r"(?:^|\.)(\w+)|\[(\d+)\]")
-_NAN = math.nan
 _DAY_NS = 24 * 3600 * 10**9
 
 
@@ -142,8 +141,6 @@ def read_robot_log(
                 repair_stamps=repair_stamps,
             )
             parts.append((topic, part))
-    if not parts:
-        raise RecordingError(f"{where}: no topic has messages with numbers.")
     recording = parts[0][1]
     if len(parts) > 1:
         try:
@@ -164,7 +161,8 @@ def read_robot_log_timestamps(
     """Return the time stamps of the topic with most messages among those of the channels."""
     paths = [path] if isinstance(path, Path) else list(path)
     series = _read_series(paths, channels, None, time_column)
-    topic, fastest = max(series.items(), key=lambda item: len(item[1].times_s))
+    numeric = {topic: one for topic, one in series.items() if one.getters}
+    topic, fastest = max(numeric.items(), key=lambda item: len(item[1].times_s))
     return check_timestamps(paths[0], np.array(fastest.times_s), topic, repair_stamps=repair_stamps)
 
 
@@ -194,7 +192,7 @@ def list_topics(path: Path | Sequence[Path]) -> list[Topic]:
             topic,
             types[topic],
             len(stamps),
-            1e9 / float(np.median(np.diff(stamps))) if len(stamps) > 1 else _NAN,
+            1e9 / float(np.median(np.diff(stamps))) if len(stamps) > 1 else math.nan,
             tuple(f"{topic}.{name}" for name in _numbers_in(first[topic])),
         )
         for topic, stamps in sorted(times.items())
@@ -238,6 +236,8 @@ def _read_series(
                 raise _no_such(where, name, known)
         if one.texts_of is not None and label_column and not any(one.labels):
             raise _no_such(where, label_column, known)
+    if not any(one.getters for one in series.values()):
+        raise RecordingError(f"{where}: no topic has messages with numbers.")
     return series
 
 
@@ -344,7 +344,7 @@ def _getter(path: str) -> Callable[[Any], Any]:
 def _number(value: Any) -> float:
     if isinstance(value, bool | int | float | np.number | np.bool_):
         return float(value)
-    return _NAN
+    return math.nan
 
 
 def _text(value: Any) -> str | None:

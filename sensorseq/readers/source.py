@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
-from sensorseq.readers.find import LOG_SUFFIXES, RecordingSource, known_suffix_of
+from sensorseq.readers.find import RecordingSource, known_suffix_of
 from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps
@@ -25,7 +25,6 @@ _READERS: Mapping[str, tuple[Callable[..., Recording], Callable[..., NDArray[np.
     ".parquet": (read_parquet, read_parquet_timestamps),
     ".h5": (read_hdf5, read_hdf5_timestamps),
     ".hdf5": (read_hdf5, read_hdf5_timestamps),
-    **dict.fromkeys(LOG_SUFFIXES, (read_robot_log, read_robot_log_timestamps)),
 }
 
 
@@ -127,18 +126,21 @@ def read_source_rate(
         Of a robot log, whose topics have rates of their own, only those of these channels.
     """
     _check_complete(source)
-    rates = []
-    paths: Sequence[Any] = [source.paths] if source.is_log else source.paths
-    for path in paths:
-        if source.is_log:
-            stamps = read_robot_log_timestamps(
-                path, time_column, repair_stamps=repair_stamps, channels=channels
+    if source.is_log:
+        stamps_of_files = [
+            read_robot_log_timestamps(
+                source.paths, time_column, repair_stamps=repair_stamps, channels=channels
             )
-        else:
-            stamps = _READERS[known_suffix_of(path)][1](
-                path, time_column, repair_stamps=repair_stamps
-            )
-        rates.append(float(1.0 / np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan"))
+        ]
+    else:
+        stamps_of_files = [
+            _READERS[known_suffix_of(path)][1](path, time_column, repair_stamps=repair_stamps)
+            for path in source.paths
+        ]
+    rates = [
+        float(1.0 / np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan")
+        for stamps in stamps_of_files
+    ]
     known = [rate for rate in rates if np.isfinite(rate)]
     return max(known) if known else float("nan")
 

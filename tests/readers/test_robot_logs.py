@@ -206,6 +206,16 @@ def test_json_messages_are_read_and_other_encodings_named(tmp_path):
         read_robot_log(file)
 
 
+def test_a_log_without_numbers_is_refused_by_every_reader(tmp_path):
+    file = tmp_path / "log.mcap"
+    for messages in ([], [(START_NS, {"a": "text"})]):
+        write_json_mcap(file, messages)
+        (source,) = find_recordings(file)
+        for read in (read_robot_log, lambda _: read_source_rate(source)):  # noqa: B023
+            with pytest.raises(RecordingError, match="no topic has messages with numbers"):
+                read(file)
+
+
 def test_what_later_messages_lack_is_a_missing_sample(tmp_path):
     file = tmp_path / "log.mcap"
     contents = [{"a": [1, 2]}, {"a": [3]}, {"a": [4, 5], "b": 6}]
