@@ -668,9 +668,23 @@ def info(
             metavar="[FILE]", help="Model or prepared file [default: this installation]."
         ),
     ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print a model card in Markdown.")
+    ] = False,
+    windows: Annotated[
+        Path | None,
+        typer.Option(metavar="H5", help="Prepared file whose test part the card is measured on."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Describe a model, a prepared file, or this installation."""
+    if markdown:
+        if path is None or as_json:
+            raise ArgumentError("--markdown needs a model file, and excludes --json.")
+        print(_model_card(path, windows), end="")
+        return
+    if windows is not None:
+        raise ArgumentError("--windows is for --markdown.")
     from sensorseq.evaluation import inspect as described
 
     found = described.describe_installation() if path is None else described.describe_file(path)
@@ -817,6 +831,21 @@ def _with_scale(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
     with PreparedFile(path) as file:
         scale = PreparationOptions.recorded(file.columns.provenance).scale
     return {**given, **({} if scale is None else {"scale": scale})}
+
+
+def _model_card(path: Path, windows: Path | None) -> str:
+    """Return the model card, measured on the test part of a prepared file if one is given."""
+    from sensorseq.evaluation.card import model_card
+    from sensorseq.evaluation.evaluate import evaluate_test
+    from sensorseq.storage.prepared import PreparedFile, read_windows
+
+    model = _load(path)
+    if windows is None:
+        return model_card(model, path)
+    with _naming(windows):
+        comparison = evaluate_test(model, read_windows(windows))
+    with PreparedFile(windows) as prepared:
+        return model_card(model, path, comparison, prepared.columns.counts())
 
 
 def _load(path: Path) -> "SensorLSTMClassifier":
