@@ -1,6 +1,6 @@
 """Scale each channel by statistics of the training windows, or by its rated value."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,9 @@ from sensorseq.preprocessing._checks import (
     raise_not_finite,
     valid_steps,
 )
+from sensorseq.preprocessing.order_statistics import quantiles
 
+_VALUES = 1 << 20  # copied together when steps are picked from windows
 _TAIL = 1e-7  # quantile: values outside the training range become +-5.2, as in scikit-learn
 
 
@@ -299,38 +301,38 @@ def rated_scaler(
     return Scaler(PHYSICAL, np.zeros(n_channels), np.array(values, np.float64))
 
 
-RANKED = ("robust", "quantile")  # kinds that need all values of a channel at once
+RANKED = ("robust", "quantile")  # kinds that need order statistics
 
 
 def scaler_of(
     statistics: ChannelStatistics,
     kind: str | None,
-    values_of: Callable[[int], NDArray[np.float64]] | None = None,
+    quantiles_at: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
 ) -> Scaler:
-    """Return the scaler of a kind; those in `RANKED` need all valid steps of each channel."""
+    """Return the scaler of a kind; those in `RANKED` need the quantiles at levels of each channel.
+
+    `quantiles_at` returns them in shape (n_levels, n_channels).
+    """
     n_channels = len(statistics.mean)
     if kind is None:
         return Scaler.identity(n_channels)
-    if values_of is None:
+    if quantiles_at is None:
         center, scale = {
             "standard": (statistics.mean, statistics.deviation),
             "min_max": (statistics.low, statistics.high - statistics.low),
             "max_abs": (np.zeros(n_channels), statistics.largest),
         }[kind]
         return _without_constants(statistics, kind, center, scale)
-    center, scale = np.empty(n_channels), np.ones(n_channels)
-    quantiles = []
-    for channel in range(n_channels):
-        x = values_of(channel)
-        lower, center[channel], upper = np.quantile(x, [0.25, 0.5, 0.75])
-        if kind == "robust":
-            scale[channel] = (upper - lower) or statistics.deviation[channel]
-        else:
-            levels = np.linspace(0, 1, max(2, min(N_QUANTILES, statistics.n_steps)))
-            # Rounding in the interpolation can break the order.
-            quantiles.append(np.maximum.accumulate(np.quantile(x, levels)))
-    scaler = _without_constants(statistics, kind, center, scale)
-    return replace(scaler, channel_quantiles=np.stack(quantiles, axis=1)) if quantiles else scaler
+    quartiles = np.array([0.25, 0.5, 0.75])
+    if kind == "robust":
+        lower, center, upper = quantiles_at(quartiles)
+        scale = np.where(upper - lower == 0, statistics.deviation, upper - lower)
+        return _without_constants(statistics, kind, center, scale)
+    levels = np.linspace(0, 1, max(2, min(N_QUANTILES, statistics.n_steps)))
+    found = quantiles_at(np.append(levels, 0.5))
+    scaler = _without_constants(statistics, kind, found[-1], np.ones(n_channels))
+    # Rounding in the interpolation can break the order.
+    return replace(scaler, channel_quantiles=np.maximum.accumulate(found[:-1]))
 
 
 def _without_constants(
@@ -369,8 +371,9 @@ def fit_scaler_to_blocks(
     """Fit the same scaler, bit for bit, as `fit_scaler` on all blocks together.
 
     `blocks` returns windows (n, n_timesteps, n_channels), or pairs of windows and lengths.
-    standard, min_max and max_abs read each block once and hold one block at a time; robust and
-    quantile read them once more for each channel, and hold one channel at a time.
+    Every kind holds one block at a time. standard, min_max and max_abs read each block once; robust
+    and quantile read it once more if there are few values, else up to three more times for float32
+    and seven more times for float64, for every 16 channels.
     """
     if kind is not None:
         check_choice("kind", kind, (*KINDS, PHYSICAL))
@@ -379,19 +382,29 @@ def fit_scaler_to_blocks(
     if kind != PHYSICAL and rated is not None:
         raise ArgumentError(f"rated is only for kind={PHYSICAL!r}, but kind is {kind!r}.")
     moments = ChannelMoments()
+    dtype = np.dtype(np.float32)
     for windows, lengths in blocks():
         if kind == PHYSICAL:
             return rated_scaler(rated, windows.shape[2])
         moments.add(windows, lengths)
+        dtype = np.result_type(dtype, windows.dtype)
     statistics = moments.statistics()
     if kind not in RANKED:
         return scaler_of(statistics, kind)
 
-    def values_of(channel: int) -> NDArray[np.float64]:
-        columns = []
+    def rows() -> Iterator[NDArray[np.floating]]:
         for windows, lengths in blocks():
-            valid = valid_steps(windows.shape[1], check_lengths(windows, lengths))
-            columns.append(windows[:, :, channel][valid].ravel())
-        return np.concatenate(columns).astype(np.float64)
+            n_timesteps, n_channels = windows.shape[1:]
+            steps = check_lengths(windows, lengths)
+            at_once = max(1, _VALUES // max(1, n_timesteps * n_channels))
+            for at in range(0, len(windows), at_once):
+                some = windows[at : at + at_once]
+                if steps is None:
+                    yield some.reshape(-1, n_channels)
+                else:
+                    yield some[valid_steps(n_timesteps, steps[at : at + at_once])]
 
-    return scaler_of(statistics, kind, values_of)
+    n_steps, n_channels = statistics.n_steps, len(statistics.mean)
+    return scaler_of(
+        statistics, kind, lambda levels: quantiles(rows, n_steps, n_channels, levels, dtype)
+    )

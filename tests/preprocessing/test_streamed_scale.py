@@ -63,4 +63,4 @@ def test_each_block_is_read_once_unless_quantiles_are_wanted():
     for kind in ("robust", "quantile"):
         reads.clear()
         fit_scaler_to_blocks(blocks, kind)
-        assert len(reads) == 3
+        assert len(reads) == 2
