@@ -72,6 +72,7 @@ def _flag(name: str) -> Any:
 
 
 TimeColumn = Annotated[str | None, _flag("time_column")]
+TimeUnit = Annotated[str | None, _flag("time_unit")]
 Files = Annotated[list[str] | None, _flag("files")]
 Pair = Annotated[str | None, _flag("pair")]
 Exclude = Annotated[list[str] | None, _flag("exclude")]
@@ -179,6 +180,7 @@ def inspect(
     files: Files = None,
     pair: Pair = None,
     time_column: TimeColumn = None,
+    time_unit: TimeUnit = None,
     exclude: Exclude = None,
     leakage: Annotated[
         bool, typer.Option("--leakage", help="Check a prepared file for leakage between its parts.")
@@ -194,7 +196,12 @@ def inspect(
     overlap. Exit code 10 if they do. Also lists what is wrong with the data of training and
     validation: constant channels, wrong labels of identical windows, padding and others.
     """
-    selected: dict[str, Any] = {"files": files, "pair": pair, "time_column": time_column}
+    selected: dict[str, Any] = {
+        "files": files,
+        "pair": pair,
+        "time_column": time_column,
+        "time_unit": time_unit,
+    }
     if leakage:
         from sensorseq.evaluation.inspect import inspect_data, inspect_leakage
         from sensorseq.evaluation.text import wrapped
@@ -478,9 +485,11 @@ def predict(
     ],
     time_column: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME", help="Column of time stamps in seconds [default: as in training]."
-        ),
+        typer.Option(metavar="NAME", help="Column of time stamps [default: as in training]."),
+    ] = None,
+    time_unit: Annotated[
+        str | None,
+        typer.Option(metavar="UNIT", help="Unit of time stamps [default: as in training]."),
     ] = None,
     every_window: Annotated[
         bool, typer.Option("--windows", help="Print one line per window instead of per span.")
@@ -498,7 +507,9 @@ def predict(
 
     model = _load(model_file)
     with _progress("predicting", quiet=quiet) as advance:
-        found = predict_recordings(model, recordings, time_column=time_column, progress=advance)
+        found = predict_recordings(
+            model, recordings, time_column=time_column, time_unit=time_unit, progress=advance
+        )
     result = {
         "model": str(model_file),
         "classes": model.classes_.tolist(),

@@ -52,6 +52,7 @@ from sensorseq.readers import (
     read_source,
     read_source_rate,
 )
+from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.storage.parts import PartFolder, read_part, read_part_facts, write_part
 from sensorseq.storage.prepared import WindowColumns, write_window_blocks
@@ -99,6 +100,8 @@ class PreparedSummary:
     own_rates_hz: tuple[float, float] = (0.0, 0.0)  # lowest and highest median rate
     n_fitted: dict[str, int] = field(default_factory=dict)  # by class, after balancing
     derived: list[str] = field(default_factory=list)
+    clocks: dict[str, int] = field(default_factory=dict)  # how units of time were found
+    odd_rates_hz: dict[str, float] = field(default_factory=dict)  # of recordings
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
@@ -116,6 +119,7 @@ class PreparedSummary:
         reasons = Counter(entry["reason"] for entry in self.dropped)
         lines += [f"  dropped {count}: {reason}" for reason, count in reasons.items()]
         lines += [f"  {line}" for line in self.derived]
+        lines += [f"  {clock} in {count} recording(s)" for clock, count in self.clocks.items()]
         lines += [
             f"  column {name!r} holds no numbers (in {count} recording(s)), so it was ignored"
             for name, count in self.dropped_columns.items()
@@ -266,6 +270,7 @@ class _Facts:
     duration_s: float
     n_samples: int
     repaired_stamps: dict[str, int] | None = None
+    clock: dict[str, Any] | None = None  # the facts of `Stamps`
     n_pieces: int
     n_holes_filled: int
     n_windows: int
@@ -275,8 +280,9 @@ class _Facts:
 
     def to_dict(self) -> dict[str, Any]:
         plain = asdict(self)
-        if self.repaired_stamps is None:
-            del plain["repaired_stamps"]
+        for name in ("repaired_stamps", "clock"):
+            if plain[name] is None:
+                del plain[name]
         return plain
 
 
@@ -303,6 +309,7 @@ class _FilePreparation:
         read = partial(
             read_source_rate,
             time_column=options.time_column,
+            time_unit=options.time_unit,
             repair_stamps=bool(options.repair_stamps),
             channels=options.channels,
         )
@@ -440,6 +447,8 @@ class _FilePreparation:
             (min(own_rates), max(own_rates)) if own_rates else (0.0, 0.0),
             fitted,
             list(provenance.get("derived", [])),
+            dict(Counter(describe_clock(one.clock) for one in self.facts if one.clock)),
+            odd_rates({one.recording_id: one.sample_rate_hz for one in kept}),
         )
 
     def _run(
@@ -691,6 +700,7 @@ def _read(source: RecordingSource, options: PreparationOptions) -> Recording:
         source,
         channels=options.channels,
         time_column=options.time_column,
+        time_unit=options.time_unit,
         label_column=options.label_column,
         units=options.units,
         repair_stamps=bool(options.repair_stamps),

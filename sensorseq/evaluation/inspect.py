@@ -3,6 +3,7 @@
 import importlib
 import os
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,10 +13,17 @@ import numpy as np
 
 from sensorseq.data_checks import Finding, Part, check_shares, check_windows
 from sensorseq.errors import InputError, ModelFileError, PreparedFileError, RecordingError
-from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
+from sensorseq.evaluation.text import (
+    format_channels,
+    format_counts,
+    format_odd_rates,
+    table,
+    wrapped,
+)
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
 from sensorseq.readers import find_recordings, read_source
 from sensorseq.readers.robot_logs import Topic, list_topics
+from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Recording, sample_rate_of
 from sensorseq.storage.model_file import read_model
 from sensorseq.storage.prepared import PreparedFile
@@ -31,6 +39,7 @@ def inspect_recordings(
     files: Sequence[str] | None = None,
     pair: str | None = None,
     time_column: str | None = None,
+    time_unit: str | None = None,
     exclude: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -58,7 +67,9 @@ def inspect_recordings(
             if source.is_log:
                 described = _describe_log(list_topics(source.paths))
             else:
-                described = _describe(read_source(source, time_column=time_column))
+                described = _describe(
+                    read_source(source, time_column=time_column, time_unit=time_unit)
+                )
         except RecordingError as error:
             described = {"error": str(error)}
         rows.append({**known, **described})
@@ -90,7 +101,9 @@ def _describe(recording: Recording) -> dict[str, Any]:
             }
         )
     rate = sample_rate_of(recording)
+    clock: Any = recording.attributes.get("clock")
     return {
+        "clock": describe_clock(clock) if clock else None,
         "n_samples": recording.n_samples,
         "duration_s": recording.duration_s,
         "sample_rate_hz": rate if np.isfinite(rate) else None,
@@ -123,6 +136,10 @@ def format_recordings(found: dict[str, Any]) -> str:
         others = {tuple(c["name"] for c in row["channels"]) for row in readable}
         if len(others) > 1:
             lines.append("the channels differ between recordings; choose some with --channels")
+        clocks = Counter(row["clock"] for row in readable if row.get("clock"))
+        lines += [wrapped(f"{clock} in {count} recording(s)") for clock, count in clocks.items()]
+        odd = odd_rates({row["recording_id"]: row["sample_rate_hz"] for row in readable})
+        lines += [wrapped(line) for line in format_odd_rates(odd)]
         rows = [
             [
                 row["recording_id"][-34:],

@@ -83,6 +83,7 @@ def predict_recordings(
     paths: Sequence[str | os.PathLike[str]],
     *,
     time_column: str | None = None,
+    time_unit: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[RecordingPrediction]:
     """Resample, cut and predict recordings in the same way as the training windows.
@@ -94,8 +95,8 @@ def predict_recordings(
     paths : sequence of path-like
         Files or folders. If the model uses several sensors, one file of a recording brings in the
         files of its other sensors.
-    time_column : str, optional
-        By default the one used to prepare the training windows.
+    time_column, time_unit : str, optional
+        By default those used to prepare the training windows.
     progress : callable, optional
         Called with the number of recordings done and their total.
 
@@ -107,7 +108,11 @@ def predict_recordings(
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
     pipeline, reading = _steps(model)
-    reading = replace(reading, time_column=time_column or reading.time_column)
+    reading = replace(
+        reading,
+        time_column=time_column or reading.time_column,
+        time_unit=time_unit or reading.time_unit,
+    )
     sources = [source for path in paths for source in _find(Path(path), reading)]
     predictions = []
     for done, source in enumerate(sources):
@@ -201,6 +206,7 @@ def _read(
     said: dict[str, Any] = {
         "units": units,
         "time_column": reading.time_column,
+        "time_unit": reading.time_unit,
         "channels": pipeline.options.channels,
         "repair_stamps": bool(reading.repair_stamps),
     }

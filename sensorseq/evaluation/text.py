@@ -264,6 +264,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         if count:
             words = name.removeprefix("n_").replace("_", " ")
             lines.append(wrapped(f"repaired {count} timestamps: {words}"))
+    for clock, count in summary.get("clocks", {}).items():
+        lines.append(wrapped(f"{clock} in {count} recording(s)"))
     if summary["n_holes_filled"]:
         lines.append(wrapped(f"interpolated {summary['n_holes_filled']} short gaps"))
     for name in summary["constant_channels"]:
@@ -291,6 +293,7 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
             f" windows of {one} ({part}). Leave one of the recordings out with --exclude, or"
             " put both in one group in a manifest."
         )
+    yield from format_odd_rates(summary.get("odd_rates_hz", {}))
     lowest, highest = summary.get("own_rates_hz", (0.0, 0.0))
     resampled = summary["resampled_to_hz"]
     if lowest < _SLOWER * min(highest, resampled):
@@ -298,6 +301,16 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
             f"The recordings are sampled at {lowest:.4g} to {highest:.4g} Hz. Upsampling those"
             f" below {resampled:g} Hz adds no high frequencies, and the network may classify"
             f" by that: use --sample-rate-hz {lowest:.4g}, or leave them out."
+        )
+
+
+def format_odd_rates(rates_hz: Mapping[str, float]) -> Iterator[str]:
+    """Yield a warning if recordings have rates that a wrong unit of time would explain."""
+    if rates_hz:
+        name, rate = next(iter(rates_hz.items()))
+        yield (
+            f"{len(rates_hz)} recording(s) have an unusual sample rate, such as {name} with"
+            f" {rate:.4g} Hz. Check the unit of their time stamps; set it with --time-unit."
         )
 
 

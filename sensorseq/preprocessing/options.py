@@ -93,8 +93,11 @@ class PreparationOptions:
     files, pair, labels, exclude, manifest
         Which recordings to use; see `readers.find_recordings`.
     time_column : str, optional
-        Column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there, by
-        default.
+        Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default, else the
+        only one with a name such as ``t``, ``timestamp`` or ``time_ms``.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default that of the column's name (``stamp_ns``); else seconds,
+        or for whole numbers the unit that the rate or the date shows; see `readers.read_csv`.
     label_column : str, optional
         Column with the label of each sample, for recordings whose label changes.
     channels : sequence of str, optional
@@ -173,7 +176,10 @@ class PreparationOptions:
         help="Join the files of one recording by name, such as '{sensor}_{recording}.*'.",
     )
     time_column: str | None = _option(
-        "input", metavar="NAME", help="Column of time stamps in seconds [default: time or time_s]."
+        "input", metavar="NAME", help="Column of time stamps [default: time or time_s]."
+    )
+    time_unit: str | None = _option(
+        "input", metavar="UNIT", help="Unit of time stamps: s, ms, us, ns [default: found]."
     )
     label_column: str | None = _option(
         "input", metavar="NAME", help="Column with a label per sample."

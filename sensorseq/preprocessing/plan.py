@@ -368,6 +368,8 @@ def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str,
     facts: dict[str, Any] = {"n_samples": recording.n_samples}
     if "repaired_stamps" in recording.attributes:
         facts["repaired_stamps"] = recording.attributes["repaired_stamps"]
+    if "clock" in recording.attributes:
+        facts["clock"] = recording.attributes["clock"]
     filled: list[Any] = [
         piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes
     ]

@@ -49,6 +49,7 @@ def read_recordings(
     on_error: str = "stop",
     label_column: str | None = None,
     units: Mapping[str, str] | None = None,
+    time_unit: str | None = None,
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
@@ -60,7 +61,7 @@ def read_recordings(
     ----------
     path, files, labels, exclude, pair, manifest
         Which recordings to read; see `find_recordings`.
-    time_column, channels, repair_stamps, label_column, units
+    time_column, channels, repair_stamps, label_column, units, time_unit
         As in `read_source`.
     on_error : {"stop", "skip"}, default="stop"
         skip: leave out recordings that cannot be read, with a warning that gives the reason.
@@ -94,6 +95,7 @@ def read_recordings(
                     repair_stamps=repair_stamps,
                     label_column=label_column,
                     units=units,
+                    time_unit=time_unit,
                 )
             )
         except RecordingError as error:

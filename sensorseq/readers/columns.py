@@ -1,5 +1,6 @@
 """Turn named columns of one file into a Recording, with the checks all table formats share."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,7 +17,8 @@ from sensorseq.recording import Channel, LabelSpan, Recording
 Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
 
 TIME_COLUMNS = ("time", "time_s")
-"""Names tried for the time column when none is given."""
+"""Names tried first for the time column when none is given."""
+_TIME_NAME = re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
 
 
 def find_time_column(path: Path, names: Iterable[str], time_column: str | None) -> str:
@@ -24,10 +26,11 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
     there = list(names)
     if time_column is None:
         usual = [name for name in TIME_COLUMNS if name in there]
+        usual = usual or [name for name in there if _TIME_NAME.fullmatch(name)]
         if len(usual) == 1:
             return usual[0]
         found = "has no column" if not usual else "has both columns"
-        joined = (" or " if not usual else " and ").join(TIME_COLUMNS)
+        joined = " or ".join(TIME_COLUMNS) if not usual else " and ".join(usual)
         raise RecordingError(
             f"{path}: {found} {joined} (columns: {_listed(there)}). Give the time column with"
             " time_column." + _without_header(there)
@@ -98,6 +101,7 @@ class FileContent:
     time_name: str
     labels: Sequence[str | None] | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    clock: dict[str, Any] = field(default_factory=dict)  # the facts of `Stamps`
 
 
 def make_recording(
@@ -138,6 +142,8 @@ def make_recording(
             )
     dropped = [name for name, values in content.columns.items() if values is None]
     attributes: dict[str, object] = {"dropped_columns": dropped} if dropped else {}
+    if content.clock:
+        attributes["clock"] = content.clock
     table: NDArray[np.floating] = np.column_stack(list(columns.values()))
     if repair_stamps:
         if labels is not None:

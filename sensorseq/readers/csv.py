@@ -6,6 +6,7 @@ import io
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from sensorseq.readers.columns import (
     make_recording,
     numbers_of_texts,
 )
+from sensorseq.readers.stamps import EXACT, Stamps, seconds_of
 from sensorseq.recording import Recording
 
 
@@ -37,6 +39,7 @@ def read_csv(
     units: Mapping[str, str] | None = None,
     repair_stamps: bool = False,
     label_column: str | None = None,
+    time_unit: str | None = None,
 ) -> Recording:
     """Read one recording from a CSV file with a header line.
 
@@ -49,7 +52,9 @@ def read_csv(
     path : path-like
         The file; a name ending in ``.gz`` is decompressed.
     time_column : str or None, default="time_s"
-        Column of the time stamps, in seconds. None: ``time`` or ``time_s``, whichever is there.
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        None: ``time`` or ``time_s``, whichever is there, else the only one with a name such as
+        ``t``, ``timestamp`` or ``time_ms``.
     recording_id : str, optional
         The file's name without suffixes by default.
     group, label : str, optional
@@ -63,11 +68,22 @@ def read_csv(
     label_column : str, optional
         Column with the label of each sample, words or numbers. Runs of equal labels become
         `label_spans`; an empty field is no label. Cannot be combined with `label`.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the one that the column's name ends in
+        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100.
 
     Returns
     -------
     Recording
-        Values as float64.
+        Values as float64. ``attributes["clock"]`` has the unit of the time stamps and how it is
+        known, if it is not plain seconds. Stamps that a float cannot hold (nanoseconds since
+        1970) count from the first one, whose time is ``attributes["clock"]["origin_ns"]``.
+
+    Raises
+    ------
+    RecordingError
+        If the file cannot be read as such a table, or its time stamps can be of several units.
     """
     path = Path(path)
     text = _read_bytes(path)
@@ -76,12 +92,12 @@ def read_csv(
     check_label_column(path, names, label_column, time_name, label)
     labels = None if label_column is None else _labels(path, text, label_column)
     columns = _numeric_columns(path, text, [name for name in names if name != label_column])
-    timestamps_s = _as_timestamps(path, time_name, columns.pop(time_name))
+    stamps = _as_stamps(path, text, time_name, columns.pop(time_name), time_unit)
     if recording_id is None:
         recording_id = path.name.removesuffix(".gz").removesuffix(".csv")
     return make_recording(
         path,
-        FileContent(columns, timestamps_s, time_name, labels),
+        FileContent(columns, stamps.seconds, time_name, labels, clock=stamps.facts),
         recording_id=recording_id,
         group=group,
         label=label,
@@ -91,25 +107,36 @@ def read_csv(
 
 
 def read_csv_timestamps(
-    path: Path, time_column: str | None, *, repair_stamps: bool = False
+    path: Path,
+    time_column: str | None,
+    *,
+    repair_stamps: bool = False,
+    time_unit: str | None = None,
 ) -> NDArray[np.float64]:
     """Read only the time stamps of a CSV file; see `read_csv`."""
     text = _read_bytes(path)
     names = _header(path, text)
     time_name = find_time_column(path, names, time_column)
-    stamps = _as_timestamps(path, time_name, _numeric_columns(path, text, [time_name])[time_name])
+    numbers = _numeric_columns(path, text, [time_name])[time_name]
+    stamps = _as_stamps(path, text, time_name, numbers, time_unit).seconds
     return check_timestamps(path, stamps, time_name, repair_stamps=repair_stamps)
 
 
-def _as_timestamps(
-    path: Path, time_name: str, stamps: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    if stamps is None:
-        raise RecordingError(
-            f"{path}: column {time_name!r} holds no numbers; time stamps in seconds are needed."
-            " Write dates and clock times as seconds since the start."
-        )
-    return stamps
+def _as_stamps(
+    path: Path,
+    text: bytes,
+    time_name: str,
+    numbers: NDArray[np.float64] | None,
+    time_unit: str | None,
+) -> Stamps:
+    if numbers is None:
+        words = _parse_words(path, text, [time_name])[time_name].to_pylist()
+        return seconds_of(path, time_name, words, time_unit)
+    if len(numbers) and abs(numbers[0]) >= EXACT:  # it has lost digits as a float
+        with suppress(pa.ArrowInvalid):
+            whole = _parse(text, [time_name], pa.int64())[time_name]
+            return seconds_of(path, time_name, whole.to_numpy(), time_unit)
+    return seconds_of(path, time_name, numbers, time_unit)
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -156,7 +183,7 @@ def _numeric_columns(path: Path, text: bytes, names: list[str]) -> Columns:
         table = _parse(text, names, pa.float64())
     except pa.ArrowInvalid:
         words = _parse_words(path, text, names)
-        return {name: numbers_of_texts(path, name, words[name].to_pylist()) for name in names}
+        return {name: _numbers_of(path, name, words[name]) for name in names}
     if table.num_rows == 0:
         raise RecordingError(f"{path}: has a header but no samples.")
     return {
@@ -165,6 +192,14 @@ def _numeric_columns(path: Path, text: bytes, names: list[str]) -> Columns:
         else None
         for name in names
     }
+
+
+def _numbers_of(path: Path, name: str, words: pa.ChunkedArray) -> NDArray[np.float64] | None:
+    try:
+        numbers: NDArray[np.float64] = words.cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        return numbers_of_texts(path, name, words.to_pylist())
+    return numbers if words.null_count < len(words) else None
 
 
 def _labels(path: Path, text: bytes, label_column: str) -> list[str | None]:

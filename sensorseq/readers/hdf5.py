@@ -19,6 +19,7 @@ from sensorseq.readers.columns import (
     numbers_of_texts,
     texts_of_numbers,
 )
+from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.recording import Recording
 from sensorseq.storage import _hdf5
 
@@ -35,6 +36,7 @@ def read_hdf5(
     units: Mapping[str, str] | None = None,
     repair_stamps: bool = False,
     label_column: str | None = None,
+    time_unit: str | None = None,
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
@@ -50,11 +52,10 @@ def read_hdf5(
 
     Parameters
     ----------
-    path, recording_id, group, label, units, label_column, repair_stamps
+    path, recording_id, group, label, units, label_column, repair_stamps, time_unit
         As in `read_csv`; `units` overrides units stored in the file.
     time_column : str, optional
-        Dataset or column of the time stamps in seconds; ``time`` or ``time_s``, whichever is there,
-        by default.
+        Dataset or column of the time stamps; as in `read_csv` by default.
 
     Raises
     ------
@@ -65,20 +66,17 @@ def read_hdf5(
     if label_column is not None and label_column == time_column:
         check_label_column(path, [label_column], label_column, label_column, label)
     with _hdf5.opened(path, RecordingError, "an HDF5 recording") as file:
-        columns, stored_units, rate_hz, labels = _read_columns(path, file, label_column)
-    if rate_hz is not None and time_column is None and not {"time", "time_s"} & set(columns):
-        time_name = "sample_rate_hz"
-        n_samples = max((len(v) for v in columns.values() if v is not None), default=0)
-        timestamps_s: NDArray[np.float64] = np.arange(n_samples) / rate_hz
-    else:
-        time_name = find_time_column(path, columns, time_column)
-        stamps = columns.pop(time_name)
-        if stamps is None:
-            raise RecordingError(
-                f"{path}: dataset {time_name!r} holds no numbers; seconds are needed."
-            )
-        timestamps_s = stamps
-        stored_units.pop(time_name, None)
+        holder = _holder(path, file)
+        columns, stored_units, rate_hz, labels = _read_columns(path, file, holder, label_column)
+        if rate_hz is not None and time_column is None and not {"time", "time_s"} & set(columns):
+            time_name = "sample_rate_hz"
+            n_samples = max((len(v) for v in columns.values() if v is not None), default=0)
+            stamps = Stamps(np.arange(n_samples) / rate_hz, {})
+        else:
+            time_name = find_time_column(path, columns, time_column)
+            numbers = columns.pop(time_name)
+            stamps = _as_stamps(path, time_name, numbers, holder.get(time_name), time_unit)
+            stored_units.pop(time_name, None)
     names = [*columns, time_name, *([] if labels is None else [str(label_column)])]
     check_label_column(path, names, label_column, time_name, label)
     if labels is None and label_column is not None:  # a column of a 2-D dataset
@@ -90,7 +88,7 @@ def read_hdf5(
             recording_id = recording_id.removesuffix(suffix)
     return make_recording(
         path,
-        FileContent(columns, timestamps_s, time_name, labels, stored_units),
+        FileContent(columns, stamps.seconds, time_name, labels, stored_units, stamps.facts),
         recording_id=recording_id,
         group=group,
         label=label,
@@ -100,29 +98,52 @@ def read_hdf5(
 
 
 def read_hdf5_timestamps(
-    path: Path, time_column: str | None, *, repair_stamps: bool = False
+    path: Path,
+    time_column: str | None,
+    *,
+    repair_stamps: bool = False,
+    time_unit: str | None = None,
 ) -> NDArray[np.float64]:
     """Read the time stamps of an HDF5 recording; see `read_hdf5`."""
-    recording = read_hdf5(path, time_column=time_column, repair_stamps=repair_stamps)
+    recording = read_hdf5(
+        path, time_column=time_column, repair_stamps=repair_stamps, time_unit=time_unit
+    )
     return check_timestamps(path, recording.timestamps_s, time_column or "time")
 
 
+def _as_stamps(
+    path: Path, name: str, numbers: NDArray[np.float64] | None, dataset: Any, time_unit: str | None
+) -> Stamps:
+    """Return the stamps of a dataset, or of a column (of no dataset) of a 2-D one."""
+    if dataset is not None and dataset.ndim == 1:
+        if dataset.dtype.kind in "iu":  # not as floats: nanoseconds since 1970 do not fit
+            return seconds_of(path, name, dataset[()], time_unit)
+        if numbers is None and _hdf5.is_text(dataset):
+            return seconds_of(path, name, _hdf5.read_texts(dataset).tolist(), time_unit)
+    if numbers is None:
+        raise RecordingError(f"{path}: dataset {name!r} holds no numbers; seconds are needed.")
+    return seconds_of(path, name, numbers, time_unit)
+
+
+def _holder(path: Path, file: Any) -> Any:
+    """Return what contains the datasets: the file, or its only group."""
+    if _hdf5.datasets_of(file):
+        return file
+    groups = _hdf5.groups_of(file)
+    if len(groups) != 1:
+        names = ", ".join(list(groups)[:6]) or "nothing"
+        raise RecordingError(
+            f"{path}: the root has no dataset; it holds {names}. Store one recording per file,"
+            " with its datasets in the root or in a single group."
+        )
+    return next(iter(groups.values()))
+
+
 def _read_columns(
-    path: Path, file: Any, label_column: str | None
+    path: Path, file: Any, holder: Any, label_column: str | None
 ) -> tuple[Columns, dict[str, str], float | None, list[str | None] | None]:
     """Return columns by name (None: no numbers), units, a rate and labels if those are stored."""
-    holder = file
-    found = _hdf5.datasets_of(file)
-    if not found:
-        groups = _hdf5.groups_of(file)
-        if len(groups) != 1:
-            names = ", ".join(list(groups)[:6]) or "nothing"
-            raise RecordingError(
-                f"{path}: the root has no dataset; it holds {names}. Store one recording per file,"
-                " with its datasets in the root or in a single group."
-            )
-        (holder,) = groups.values()
-        found = _hdf5.datasets_of(holder)
+    found = _hdf5.datasets_of(holder)
     rate_hz = _rate(path, file, holder, *found.values())
     columns: Columns = {}
     units: dict[str, str] = {}

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -36,6 +37,7 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
     RecordingError
         If the sensors do not overlap in time.
     """
+    recordings = _on_one_clock(recordings)
     first = recordings[0]
     start_s = max(float(r.timestamps_s[0]) for r in recordings)
     end_s = min(float(r.timestamps_s[-1]) for r in recordings)
@@ -72,6 +74,9 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
     }
     if dropped:
         attributes["dropped_columns"] = dropped
+    clocks = [r.attributes["clock"] for r in recordings if "clock" in r.attributes]
+    if clocks:
+        attributes["clock"] = clocks[0]
     repaired = [
         r.attributes["repaired_stamps"] for r in recordings if "repaired_stamps" in r.attributes
     ]
@@ -87,3 +92,20 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
         channels=tuple(channels),
         attributes=attributes,
     )
+
+
+def _on_one_clock(recordings: Sequence[Recording]) -> list[Recording]:
+    """Let recordings whose stamps count from their own first one count from the same time."""
+    clocks = [cast(dict[str, Any], r.attributes.get("clock", {})) for r in recordings]
+    origins = [clock.get("origin_ns", 0) for clock in clocks]
+    if len(set(origins)) == 1:
+        return list(recordings)
+    start = min(origins)
+    return [
+        replace(
+            recording,
+            timestamps_s=recording.timestamps_s + (origin - start) / 1e9,
+            attributes={**recording.attributes, "clock": {**clock, "origin_ns": start}},
+        )
+        for recording, clock, origin in zip(recordings, clocks, origins, strict=True)
+    ]

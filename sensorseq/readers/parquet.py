@@ -19,6 +19,7 @@ from sensorseq.readers.columns import (
     numbers_of_texts,
     texts_of_numbers,
 )
+from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.recording import Recording
 
 
@@ -32,19 +33,21 @@ def read_parquet(
     units: Mapping[str, str] | None = None,
     repair_stamps: bool = False,
     label_column: str | None = None,
+    time_unit: str | None = None,
 ) -> Recording:
     """Read one recording from a Parquet file with a column for time and one for each channel.
 
     Columns without numbers are left out and listed in ``attributes["dropped_columns"]``; a null is
-    a missing sample. A time column of a timestamp type becomes seconds since 1970, one of a
-    duration type seconds. A field's metadata ``unit`` is the channel's unit.
+    a missing sample. A time column of a timestamp type becomes seconds since 1970, or since the
+    first one where nanoseconds need more digits than a float has; one of a duration type seconds. A
+    field's metadata ``unit`` is the channel's unit.
 
     Parameters
     ----------
-    path, recording_id, group, label, units, label_column, repair_stamps
+    path, recording_id, group, label, units, label_column, repair_stamps, time_unit
         As in `read_csv`; `units` overrides units stored in the file.
     time_column : str, optional
-        Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default.
+        Column of the time stamps; as in `read_csv` by default.
 
     Raises
     ------
@@ -58,9 +61,10 @@ def read_parquet(
     names = [name for name in table.column_names if name not in (time_name, label_column)]
     columns = {name: _as_numbers(path, name, table[name]) for name in names}
     stored = {name: (table.schema.field(name).metadata or {}).get(b"unit") for name in names}
+    stamps = _as_stamps(path, time_name, table[time_name], time_unit)
     content = FileContent(
         columns,
-        _as_seconds(path, time_name, table[time_name]),
+        stamps.seconds,
         time_name,
         None if label_column is None else _as_labels(path, label_column, table),
         {
@@ -68,6 +72,7 @@ def read_parquet(
             for name, unit in stored.items()
             if unit and columns[name] is not None
         },
+        stamps.facts,
     )
     return make_recording(
         path,
@@ -81,7 +86,11 @@ def read_parquet(
 
 
 def read_parquet_timestamps(
-    path: Path, time_column: str | None, *, repair_stamps: bool = False
+    path: Path,
+    time_column: str | None,
+    *,
+    repair_stamps: bool = False,
+    time_unit: str | None = None,
 ) -> NDArray[np.float64]:
     """Read only the time stamps of a Parquet file; see `read_parquet`."""
     try:
@@ -89,10 +98,9 @@ def read_parquet_timestamps(
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
     time_name = find_time_column(path, names, time_column)
-    stamps = _read_table(path, [time_name])[time_name]
-    return check_timestamps(
-        path, _as_seconds(path, time_name, stamps), time_name, repair_stamps=repair_stamps
-    )
+    column = _read_table(path, [time_name])[time_name]
+    stamps = _as_stamps(path, time_name, column, time_unit).seconds
+    return check_timestamps(path, stamps, time_name, repair_stamps=repair_stamps)
 
 
 def _read_table(path: Path, columns: list[str] | None) -> pa.Table:
@@ -149,20 +157,20 @@ def _as_labels(path: Path, name: str, table: pa.Table) -> list[str | None]:
     return [None] * len(column) if numbers is None else texts_of_numbers(numbers)
 
 
-def _as_seconds(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64]:
+def _as_stamps(path: Path, name: str, column: pa.ChunkedArray, time_unit: str | None) -> Stamps:
     type_ = column.type
     if pa.types.is_timestamp(type_) or pa.types.is_duration(type_):
-        ticks_hz = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[type_.unit]
-        ticks = column.cast(pa.int64())
-        missing = np.asarray(ticks.is_null())
-        whole = ticks.fill_null(0).to_numpy()
-        # Apart, so that nanoseconds since 1970 keep what a float of seconds can hold.
-        seconds = whole // ticks_hz + (whole % ticks_hz) / ticks_hz
-        return np.where(missing, np.nan, seconds)
+        kind = "M" if pa.types.is_timestamp(type_) else "m"
+        ticks = column.cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
+        return seconds_of(path, name, ticks.view(f"{kind}8[{type_.unit}]"), time_unit)
+    if pa.types.is_integer(type_) and not column.null_count:
+        return seconds_of(path, name, column.to_numpy(), time_unit)
     numbers = _as_numbers(path, name, column)
-    if numbers is None:
-        raise RecordingError(
-            f"{path}: column {name!r} of type {type_} holds no numbers; time stamps in seconds are"
-            " needed, or a timestamp type."
-        )
-    return numbers
+    if numbers is not None:
+        return seconds_of(path, name, numbers, time_unit)
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        return seconds_of(path, name, column.to_pylist(), time_unit)
+    raise RecordingError(
+        f"{path}: column {name!r} of type {type_} holds no numbers; time stamps in seconds are"
+        " needed, or a timestamp type."
+    )

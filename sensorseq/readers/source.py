@@ -36,6 +36,7 @@ def read_source(
     repair_stamps: bool = False,
     label_column: str | None = None,
     units: Mapping[str, str] | None = None,
+    time_unit: str | None = None,
 ) -> Recording:
     """Read one listed recording.
 
@@ -44,7 +45,7 @@ def read_source(
     source : RecordingSource
         As `find_recordings` lists them.
     time_column : str, optional
-        Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default.
+        Column of the time stamps; as in `read_csv` by default.
     channels : sequence of str, optional
         Channels to keep, in this order; all by default.
     repair_stamps : bool, default=False
@@ -54,6 +55,8 @@ def read_source(
         As in `read_csv`; for recordings of one file whose folder or manifest gives no label.
     units : mapping of str to str, optional
         Unit of each channel by name; overrides units stored in the file.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps; as in `read_csv` by default. Robot logs need none.
     """
     _check_complete(source)
     n_files = 1 if source.is_log else len(source.paths)
@@ -77,6 +80,7 @@ def read_source(
     if source.is_log:  # it has many topics: only what is asked for is read
         parts = [read_robot_log(source.paths, channels=channels, **arguments)]
     else:
+        arguments["time_unit"] = time_unit
         parts = [_READERS[known_suffix_of(path)][0](path, **arguments) for path in source.paths]
     recording = parts[0]
     if len(parts) > 1:
@@ -111,6 +115,7 @@ def read_source_rate(
     time_column: str | None = None,
     repair_stamps: bool = False,
     channels: Sequence[str] | None = None,
+    time_unit: str | None = None,
 ) -> float:
     """Return the median sample rate of a listed recording in Hz, from its time stamps alone.
 
@@ -120,7 +125,7 @@ def read_source_rate(
     Parameters
     ----------
     source : RecordingSource
-    time_column, repair_stamps
+    time_column, repair_stamps, time_unit
         As in `read_source`.
     channels : sequence of str, optional
         Of a robot log, whose topics have rates of their own, only those of these channels.
@@ -134,7 +139,9 @@ def read_source_rate(
         ]
     else:
         stamps_of_files = [
-            _READERS[known_suffix_of(path)][1](path, time_column, repair_stamps=repair_stamps)
+            _READERS[known_suffix_of(path)][1](
+                path, time_column, repair_stamps=repair_stamps, time_unit=time_unit
+            )
             for path in source.paths
         ]
     rates = [
