@@ -10,7 +10,7 @@ import textwrap
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from inspect import Parameter, signature
 from pathlib import Path
@@ -517,6 +517,81 @@ def predict(
     }
     text = "\n\n".join(format_prediction(one, every_window=every_window) for one in found)
     _say(result, text, as_json)
+
+
+@app.command(
+    epilog=_example(
+        "read_sensor | sensorseq stream terrain.safetensors --sample-rate-hz 100",
+        "sensorseq stream terrain.safetensors --udp 5005 --format float32",
+        "sensorseq stream terrain.safetensors --replay logs/ICE/pro_01.csv",
+    )
+)
+def stream(
+    model_file: ModelFile,
+    source: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="PATH", help="Pipe or serial line [default: stdin]."),
+    ] = None,
+    udp: Annotated[
+        str | None, typer.Option(metavar="[HOST:]PORT", help="Listen for datagrams of samples.")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Replay a recording or log.")
+    ] = None,
+    speed: Annotated[
+        float, typer.Option(min=0, help="Speed of the replay; 0: without waiting.")
+    ] = 0.0,
+    sample_format: Annotated[
+        str, typer.Option("--format", metavar="KIND", help="csv, float32 or float64.")
+    ] = "csv",
+    sample_rate_hz: Annotated[
+        float | None, typer.Option(metavar="HZ", help="Rate of the samples [default: the model's].")
+    ] = None,
+    time_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of time stamps in seconds [default: time]."),
+    ] = None,
+    max_gap_s: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Longest gap to bridge [default: as in training]."),
+    ] = None,
+    max_delay_s: Annotated[
+        float, typer.Option(metavar="S", help="How long to wait for samples out of order.")
+    ] = 0.0,
+    quiet: Quiet = False,
+) -> None:
+    """Classify samples as they arrive: one line of JSON for each window.
+
+    Samples are lines of CSV with a header, or the model's channels in order, perhaps after the
+    time; or little-endian floats. Ctrl-C, the end of the input or an empty datagram ends the
+    stream; then the rest is decided.
+    """
+    from sensorseq.evaluation import live
+
+    check_choice("--format", sample_format, live.FORMATS)
+    if sum(given is not None for given in (source, udp, replay)) > 1:
+        raise ArgumentError("--input, --udp and --replay exclude each other.")
+    model = _load(model_file)
+    decisions = model.stream(sample_rate_hz, max_gap_s=max_gap_s, max_delay_s=max_delay_s)
+    parser = live.SampleParser(sample_format, decisions.channels, time_column)
+    if not quiet:
+        channels = ", ".join(decisions.channels)
+        print(f"expects {channels} at {decisions.sample_rate_hz:g} Hz", file=sys.stderr)
+    with ExitStack() as stack:
+        if udp is not None:
+            samples = live.samples_of_udp(udp, parser)
+        elif replay is not None:
+            samples = live.samples_of_recording(model, replay, time_column, speed)
+        elif source is not None:
+            opened = stack.enter_context(source.open("rb", buffering=0))
+            samples = live.samples_of_pipe(opened.fileno(), parser)
+        else:
+            samples = live.samples_of_pipe(sys.stdin.fileno(), parser)
+        n_samples = live.write_decisions(decisions, samples, sys.stdout)
+    if not quiet:
+        counts = {"n_samples": n_samples, "n_unreadable": parser.n_unreadable, **decisions.counts}
+        said = ", ".join(f"{name.removeprefix('n_')} {n}" for name, n in counts.items() if n)
+        print(said or "no samples", file=sys.stderr)
 
 
 @app.command(

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.errors import InputError, check_choice
 from sensorseq.estimator.labels import read_known_labels
+from sensorseq.estimator.stream import DecisionStream
 from sensorseq.training.config import check_real
 from sensorseq.training.inputs import check_groups
 from sensorseq.training.preparation import Preparation, seen_recordings
@@ -161,6 +162,49 @@ class DecisionMixin:
         answered = probability >= threshold
         label = np.ma.MaskedArray(self.classes_[rows.argmax(axis=1)], mask=~answered)
         return Decisions(label, probability, answered)
+
+    def stream(
+        self,
+        sample_rate_hz: float | None = None,
+        *,
+        max_gap_s: float | None = None,
+        max_delay_s: float = 0.0,
+    ) -> DecisionStream:
+        """Return a stream that classifies samples as they arrive, prepared as in training.
+
+        Its decisions are those of `sensorseq predict` on the whole recording, bit for bit, if the
+        samples are complete and evenly spaced at `sample_rate_hz`. The sensor's clock may drift
+        and its stamps jitter by less than half a period. Missing samples are bridged by a straight
+        line, up to `max_gap_s`; after a longer gap windows start again.
+
+        Parameters
+        ----------
+        sample_rate_hz : float, optional
+            Rate of the samples in Hz; by default the rate to which the recordings were resampled.
+        max_gap_s : float, optional
+            Longest gap to bridge; by default as in training: ten periods, unless set there.
+        max_delay_s : float, default=0
+            How long to wait for samples that arrive out of order, by their stamps. All decisions
+            come later by this time. Samples that are later still are ignored and counted.
+
+        Returns
+        -------
+        DecisionStream
+            With the methods `push` and `flush`.
+
+        Raises
+        ------
+        InputError
+            If the model does not know how its windows were prepared, or its preparation needs
+            whole recordings.
+        """
+        check_is_fitted(self)
+        return DecisionStream(
+            self,  # type: ignore[arg-type]  # of the classifier
+            sample_rate_hz,
+            max_gap_s=max_gap_s,
+            max_delay_s=max_delay_s,
+        )
 
     def predict_recordings(
         self,

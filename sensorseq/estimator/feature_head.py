@@ -128,9 +128,10 @@ class _LinearBlock:
                 f"features gave {features.shape[1]} columns, but the model was fitted on"
                 f" {len(self.weight)}."
             )
-        # in float64, a window's logits do not depend on the windows predicted with it
-        products = features.astype(np.float64) @ self.weight.astype(np.float64)
-        return np.asarray(products + self.bias)
+        # One window at a time: a product of matrices would round it by how many there are.
+        weight = self.weight.astype(np.float64)
+        products = [row @ weight for row in features.astype(np.float64)]
+        return np.reshape(products, (len(features), len(self.bias))) + self.bias
 
     def multiply(self, factor: float) -> None:
         self.weight = self.weight * np.float32(factor)

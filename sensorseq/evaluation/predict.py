@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, InputError, RecordingError, SensorseqError, WindowError
+from sensorseq.errors import ArgumentError, RecordingError, SensorseqError, WindowError
 from sensorseq.estimator import SensorLSTMClassifier
+from sensorseq.estimator.stream import prediction_pipeline
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
@@ -107,7 +108,8 @@ def predict_recordings(
     RecordingError, WindowError
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
-    pipeline, reading = _steps(model)
+    pipeline = prediction_pipeline(model)
+    reading = PreparationOptions.recorded(model.preparation_ or {})
     reading = replace(
         reading,
         time_column=time_column or reading.time_column,
@@ -139,21 +141,6 @@ def predict_recordings(
     return predictions
 
 
-def _steps(model: SensorLSTMClassifier) -> tuple[PreparePipeline, PreparationOptions]:
-    preparation = model.preparation_
-    if preparation is None or not preparation["configuration"]:
-        raise InputError(
-            "the model was trained on arrays and does not know how to cut recordings into windows;"
-            " train it on a prepared file, or cut windows yourself and use model.predict."
-        )
-    if preparation.get("scaled") is not None:
-        raise InputError(
-            "the model was trained on windows that were already scaled, so it cannot scale"
-            " recordings in the same way; train it on the unscaled prepared file."
-        )
-    return PreparePipeline.for_prediction(preparation), PreparationOptions.recorded(preparation)
-
-
 def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
     """List what a path stands for; a file of several sensors brings its siblings."""
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
@@ -183,7 +170,7 @@ def _windows(
 ) -> WindowSet:
     listed = " + ".join(str(path) for path in source.paths)
     try:
-        recording = _read(source, pipeline, reading)
+        recording = read_recording(source, pipeline, reading)
         # A robot does not know where labels change: its windows follow time alone.
         return pipeline.prepare([replace(recording, label_spans=())])
     except WindowError as error:
@@ -198,9 +185,10 @@ def _windows(
         raise
 
 
-def _read(
+def read_recording(
     source: RecordingSource, pipeline: PreparePipeline, reading: PreparationOptions
 ) -> Recording:
+    """Read the channels of a recording that the model's preparation uses."""
     used = pipeline.options.channels or ()
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
     said: dict[str, Any] = {

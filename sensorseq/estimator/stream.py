@@ -1,0 +1,256 @@
+"""DecisionStream: decisions about samples as they arrive, as `sensorseq predict` makes them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.preprocessing._checks import check_rate
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.live_clock import EvenSamples, LiveClock
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.pipeline import PreparePipeline
+from sensorseq.preprocessing.resample import StreamResampler
+from sensorseq.preprocessing.steps import StepChain
+from sensorseq.preprocessing.window import window_start
+from sensorseq.recording import Channel
+
+if TYPE_CHECKING:
+    from sensorseq.estimator.classifier import SensorLSTMClassifier
+
+_SAME_RATE = 1e-3  # relative: a sensor this close to the model's rate is not resampled
+
+
+@dataclass(frozen=True)
+class StreamDecision:
+    """The decision about one window of a stream.
+
+    `start_s` and `end_s` are on the clock of the samples. `probabilities` are those of all classes
+    in the order of `classes_`; `probability` is that of `label`. `answered` tells whether it
+    reaches the threshold of `fit_abstention`; None without one. `delay_s` is how much newer the
+    newest sample was than the window's end.
+    """
+
+    start_s: float
+    end_s: float
+    label: Any
+    probability: float
+    probabilities: tuple[float, ...]
+    answered: bool | None
+    delay_s: float
+
+    def to_dict(self, classes: list[Any]) -> dict[str, Any]:
+        """Return plain values, with the probabilities by class."""
+        named = zip(map(str, classes), self.probabilities, strict=True)
+        return {**vars(self), "probabilities": dict(named)}
+
+
+def prediction_pipeline(model: "SensorLSTMClassifier") -> PreparePipeline:
+    """Return how recordings become windows for this model; an InputError if that is not known."""
+    preparation = model.preparation_
+    if preparation is None or not preparation["configuration"]:
+        raise InputError(
+            "the model was trained on arrays and does not know how to cut recordings into windows;"
+            " train it on a prepared file, or cut windows yourself and use model.predict."
+        )
+    if preparation.get("scaled") is not None:
+        raise InputError(
+            "the model was trained on windows that were already scaled, so it cannot scale"
+            " recordings in the same way; train it on the unscaled prepared file."
+        )
+    return PreparePipeline.for_prediction(preparation)
+
+
+class DecisionStream:
+    """Classify samples as they arrive; see `SensorLSTMClassifier.stream`.
+
+    Attributes
+    ----------
+    channels : tuple of str
+        Columns of the samples, in this order.
+    sample_rate_hz : float
+        Rate of the samples.
+    latency_s : float
+        How long after the end of a window its decision is due: what filters look ahead.
+    classes : list
+        Labels in the order of the probabilities.
+    """
+
+    def __init__(
+        self,
+        model: "SensorLSTMClassifier",
+        sample_rate_hz: float | None = None,
+        *,
+        max_gap_s: float | None = None,
+        max_delay_s: float = 0.0,
+    ) -> None:
+        pipeline = prediction_pipeline(model)
+        if isinstance(model.scaler_, KeyedScaler):
+            raise InputError(
+                "the model scales each recording by its own statistics, which a stream does not"
+                ' have; prepare with scale_per="all".'
+            )
+        use = pipeline.options
+        if use.resample_engine == "soxr":
+            raise InputError(
+                'engine="soxr" needs whole recordings; prepare with engine="polyphase".'
+            )
+        self._model, self._use, self._plan = model, use, pipeline.plan
+        self._rate = float(use.sample_rate_hz or 0)
+        rate = (
+            self._rate if sample_rate_hz is None else check_rate("sample_rate_hz", sample_rate_hz)
+        )
+        self.sample_rate_hz = rate
+        self.channels = tuple(use.channels or ())
+        self.classes: list[Any] = model.classes_.tolist()
+        units = PreparationOptions.recorded(model.preparation_ or {}).units or {}
+        self._channels = tuple(Channel(name, units.get(name, "")) for name in self.channels)
+        gap = use.max_gap_s if max_gap_s is None else max_gap_s
+        self._clock = LiveClock(rate, len(self.channels), gap, max_delay_s)
+        self._window_rate = self._plan.window_rate_hz(self._rate)
+        self._n_window = self._plan.window_samples(self._rate)
+        hop_s = use.window_s if use.hop_s is None else use.hop_s
+        self._hop = hop_s * self._window_rate
+        if self._hop < 1 - 1e-9:
+            raise ArgumentError(f"hop_s={hop_s:g} is less than one sample of the windows.")
+        self.n_decisions = 0
+        self._begin(0.0)
+        self.latency_s: float = self._resampler.latency_s + self._steps.latency_s
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples that came too late or twice, ticks that were filled, gaps, and decisions."""
+        clock = self._clock
+        return {
+            "n_late": clock.n_late,
+            "n_duplicates": clock.n_duplicates,
+            "n_filled": clock.n_filled,
+            "n_gaps": clock.n_gaps,
+            "n_decisions": self.n_decisions,
+        }
+
+    def push(
+        self, samples: ArrayLike, timestamps_s: ArrayLike | None = None
+    ) -> list[StreamDecision]:
+        """Take the next samples and return the decisions that are due.
+
+        Parameters
+        ----------
+        samples : array-like of shape (n, n_channels)
+            Any number of samples, with the columns of `channels`, in the units of training. NaN is
+            a missing value.
+        timestamps_s : array-like of shape (n,), optional
+            Their times in seconds. Without them, no sample is missing: sample i is at i /
+            `sample_rate_hz`.
+
+        Returns
+        -------
+        list of StreamDecision
+            In order of time, often empty.
+
+        Raises
+        ------
+        SignalError
+            If the samples have another number of channels, or are infinite, or a stamp is not
+            finite. They are then ignored.
+        """
+        return self._decide(self._clock.push(samples, timestamps_s))
+
+    def flush(self) -> list[StreamDecision]:
+        """End the signal, and return the decisions about what is left; another may begin."""
+        newest_s = self._clock.newest_s
+        decisions = [*self._decide(self._clock.flush()), *self._end(newest_s)]
+        self._begin(0.0)
+        return decisions
+
+    def _decide(self, parts: list[EvenSamples]) -> list[StreamDecision]:
+        decisions: list[StreamDecision] = []
+        for part in parts:
+            if part.start_s is not None:
+                decisions += self._end(self._clock.newest_s)
+                self._begin(part.start_s)
+            self._drift_s = part.drift_s
+            self._hold(self._steps.push(self._resampler.push(part.values)))
+            decisions += self._windows()
+        return decisions
+
+    def _begin(self, start_s: float) -> None:
+        """Begin a piece: filters and windows start anew."""
+        close = abs(self.sample_rate_hz / self._rate - 1) < _SAME_RATE
+        self._resampler = StreamResampler(
+            self._rate if close else self.sample_rate_hz,
+            self._rate,
+            len(self._channels),
+            attenuation_db=self._use.attenuation_db,
+        )
+        self._steps = StepChain(self._plan.steps).stream(self._channels, self._rate)
+        self._start_s, self._drift_s = start_s + self._steps.delay_s, 0.0
+        self._held: NDArray[np.float32] | None = None  # samples from `_first` on
+        self._first = self._n_cut = self._n_samples = 0
+
+    def _end(self, newest_s: float | None) -> list[StreamDecision]:
+        """Return the decisions about the rest of the piece."""
+        if not self._n_samples and self._held is None:
+            return []
+        left = self._resampler.flush()
+        rows = [self._steps.push(left)] if len(left) else []
+        self._hold(np.concatenate([*rows, self._steps.flush()]))
+        decisions = self._windows()
+        if not self._n_cut and self._use.short == "pad" and self._n_samples:
+            assert self._held is not None
+            padded = np.zeros((1, self._n_window, self._held.shape[1]), np.float32)
+            padded[0, : self._n_samples] = self._held
+            decisions = self._predict(padded, [0], np.array([self._n_samples]))
+        return decisions
+
+    def _hold(self, values: NDArray[np.floating]) -> None:
+        new = values.astype(np.float32)
+        self._held = new if self._held is None else np.concatenate([self._held, new])
+        self._n_samples += len(new)
+
+    def _windows(self) -> list[StreamDecision]:
+        """Cut the windows that are complete, and predict them together."""
+        assert self._held is not None
+        starts = []
+        while (start := window_start(self._n_cut, self._hop)) + self._n_window <= self._n_samples:
+            starts.append(start)
+            self._n_cut += 1
+        if not starts:
+            return []
+        windows = [self._held[at - self._first :][: self._n_window] for at in starts]
+        keep = min(window_start(self._n_cut, self._hop), self._n_samples)
+        decisions = self._predict(np.stack(windows), starts)
+        self._held, self._first = self._held[keep - self._first :], keep
+        return decisions
+
+    def _predict(
+        self,
+        windows: NDArray[np.float32],
+        starts: list[int],
+        lengths: NDArray[np.int64] | None = None,
+    ) -> list[StreamDecision]:
+        rows = self._model.predict_proba(windows, lengths)
+        least = getattr(self._model, "abstention_", None)
+        origin_s = self._start_s + self._drift_s
+        newest_s = self._clock.newest_s
+        decisions = []
+        for start, row in zip(starts, rows, strict=True):
+            start_s = origin_s + start / self._window_rate
+            end_s = start_s + self._n_window / self._window_rate
+            best = int(np.argmax(row))
+            probability = float(row[best])
+            decisions.append(
+                StreamDecision(
+                    start_s,
+                    end_s,
+                    self.classes[best],
+                    probability,
+                    tuple(row.tolist()),
+                    None if least is None else probability >= least.threshold,
+                    0.0 if newest_s is None else newest_s - end_s,
+                )
+            )
+        self.n_decisions += len(decisions)
+        return decisions

@@ -1,0 +1,209 @@
+"""Samples from a pipe, a socket or a recording, and a line of JSON for each decision."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import ArgumentError, InputError, RecordingError, did_you_mean
+from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
+from sensorseq.evaluation.predict import read_recording
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.readers import find_recordings
+from sensorseq.readers.columns import TIME_COLUMNS
+
+FORMATS = ("csv", "float32", "float64")
+_BLOCK = 1 << 16  # bytes read at once, if so many are there
+_DATAGRAM = 1 << 16
+_FEWEST_LINES = 20  # unreadable lines at the beginning, after which it is no CSV
+_JUDGED = 50  # samples whose stamps are compared with the sample rate
+_FACTOR = 1.5  # by which they may differ
+
+
+class Samples(NamedTuple):
+    """Samples (n, n_channels) and their time stamps (n,), if they have any."""
+
+    values: NDArray[np.float64]
+    timestamps_s: NDArray[np.float64] | None
+
+
+class SampleParser:
+    """Turns bytes into samples of some channels: lines of CSV, or little-endian floats.
+
+    CSV has a header with the channels' names, in any order among others, or its columns are the
+    channels, perhaps after the time. An empty field is a missing value. Lines that cannot be read,
+    as a serial line begins with, are counted in `n_unreadable` and left out.
+    """
+
+    def __init__(self, kind: str, channels: tuple[str, ...], time_column: str | None = None):
+        self._kind, self._channels, self._time_column = kind, channels, time_column
+        self._rest = b""
+        self._columns: list[int] | None = None  # of the channels
+        self._time: int | None = None
+        self._n_lines = self.n_unreadable = 0
+
+    def feed(self, data: bytes, *, whole: bool = False) -> Samples:
+        """Return the samples that are complete; with `whole`, the last line needs no end."""
+        data = self._rest + data
+        if self._kind != "csv":
+            width = np.dtype(self._kind).itemsize * len(self._channels)
+            n_rows = len(data) // width
+            self._rest = data[n_rows * width :]
+            if whole and self._rest:
+                raise InputError(
+                    f"the data end within a sample: {len(self._rest)} of {width} bytes. Is it"
+                    f" {self._kind} with {len(self._channels)} channels?"
+                )
+            flat = np.frombuffer(data[: n_rows * width], np.dtype(self._kind).newbyteorder("<"))
+            return Samples(flat.reshape(n_rows, -1).astype(np.float64), None)
+        *lines, self._rest = data.split(b"\n")
+        if whole:
+            lines, self._rest = [*lines, self._rest], b""
+        rows = [row for line in lines if line.strip() and (row := self._row(line)) is not None]
+        n_channels = len(self._channels)
+        table = np.array(rows, np.float64).reshape(len(rows), n_channels + (self._time is not None))
+        stamps = table[:, n_channels] if self._time is not None else None
+        return Samples(table[:, :n_channels], stamps)
+
+    def _row(self, line: bytes) -> list[float] | None:
+        """Return the channels of a line, and its time last; None for a header or what is none."""
+        self._n_lines += 1
+        fields = [field.strip() for field in line.split(b",")]
+        if self._columns is None and not self._find_columns(fields):
+            return None
+        assert self._columns is not None
+        wanted = self._columns if self._time is None else [*self._columns, self._time]
+        try:
+            return [float(fields[at]) if fields[at] else np.nan for at in wanted]
+        except (ValueError, IndexError):
+            self._count_unreadable(line)
+            return None
+
+    def _find_columns(self, fields: list[bytes]) -> bool:
+        """Find the columns in the first line; return whether that line is a sample."""
+        n = len(self._channels)
+        if all(_is_number(field) for field in fields):
+            if len(fields) not in (n, n + 1):
+                self._count_unreadable(b",".join(fields))
+                return False
+            self._time = None if len(fields) == n else 0
+            self._columns = list(range(len(fields) - n, len(fields)))
+            return True
+        names = [field.decode("utf-8-sig", "replace").strip('"') for field in fields]
+        missing = [name for name in self._channels if name not in names]
+        if len(missing) == n:  # no header of ours: perhaps the torn end of a line
+            self._count_unreadable(b",".join(fields))
+            return False
+        if missing:
+            hint = did_you_mean(missing[0], names)
+            raise InputError(f"the header has no channel {missing[0]!r}.{hint}")
+        self._columns = [names.index(name) for name in self._channels]
+        usual = [name for name in TIME_COLUMNS if name in names]
+        if self._time_column is not None and self._time_column not in names:
+            raise InputError(f"the header has no time column {self._time_column!r}.")
+        time_name = self._time_column or (usual[0] if usual else None)
+        self._time = None if time_name is None else names.index(time_name)
+        return False
+
+    def _count_unreadable(self, line: bytes) -> None:
+        self.n_unreadable += 1
+        if self.n_unreadable == self._n_lines and self._n_lines >= _FEWEST_LINES:
+            raise InputError(
+                f"the first {self._n_lines} lines are no samples of {len(self._channels)} channels"
+                f" ({', '.join(self._channels)}). The last: {line[:60]!r}. Send a header with the"
+                " channels' names, or these columns in this order; or use --format."
+            )
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        float(field or b"nan")
+    except ValueError:
+        return False
+    return True
+
+
+def samples_of_pipe(descriptor: int, parser: SampleParser) -> Iterator[Samples]:
+    """Yield samples of a file, pipe or serial line as they come, until its end."""
+    while data := os.read(descriptor, _BLOCK):
+        yield parser.feed(data)
+    yield parser.feed(b"", whole=True)
+
+
+def samples_of_udp(address: str, parser: SampleParser) -> Iterator[Samples]:
+    """Yield the samples of datagrams to ``[HOST:]PORT`` until an empty one comes."""
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or int(port) > 65535:
+        raise ArgumentError(f"--udp {address} is not a port, such as 5005 or 127.0.0.1:5005.")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        try:
+            opened.bind((host or "127.0.0.1", int(port)))
+        except OSError as error:
+            raise InputError(f"cannot listen on UDP port {address}: {error.strerror}.") from error
+        while data := opened.recv(_DATAGRAM):
+            yield parser.feed(data, whole=True)
+
+
+def samples_of_recording(
+    model: Any, path: Path, time_column: str | None, speed: float
+) -> Iterator[Samples]:
+    """Yield a recording in steps of 0.1 s, `speed` times as fast as it was; 0: without waiting."""
+    reading = PreparationOptions.recorded(model.preparation_ or {})
+    reading = replace(reading, time_column=time_column or reading.time_column)
+    sources = find_recordings(path)
+    if len(sources) != 1:
+        raise InputError(f"{path} holds {len(sources)} recordings; give one of them to --replay.")
+    recording = read_recording(sources[0], prediction_pipeline(model), reading)
+    stamps, values = recording.timestamps_s, recording.values.astype(np.float64, copy=False)
+    began_s = time.monotonic()
+    for end_s in np.arange(stamps[0] + 0.1, stamps[-1] + 0.2, 0.1):
+        rows = slice(*np.searchsorted(stamps, [end_s - 0.1, end_s]))
+        if speed > 0:
+            time.sleep(max(0.0, (end_s - stamps[0]) / speed - (time.monotonic() - began_s)))
+        if rows.stop > rows.start:
+            yield Samples(values[rows], stamps[rows])
+
+
+def write_decisions(stream: DecisionStream, samples: Iterator[Samples], out: TextIO) -> int:
+    """Write a line of JSON for each decision as soon as it is due; return the number of samples."""
+    n_samples, checked = 0, np.empty(0)
+    try:
+        for part in samples:
+            if part.timestamps_s is not None and len(checked) < _JUDGED:
+                checked = np.concatenate([checked, part.timestamps_s])
+                _check_rate(checked, stream.sample_rate_hz)
+            n_samples += len(part.values)
+            began_s = time.perf_counter()
+            decisions = stream.push(*part)
+            _write(decisions, stream, began_s, out)
+    except KeyboardInterrupt:
+        pass  # the usual end of a stream: what is left is still decided
+    began_s = time.perf_counter()
+    _write(stream.flush(), stream, began_s, out)
+    return n_samples
+
+
+def _write(decisions: list[Any], stream: DecisionStream, began_s: float, out: TextIO) -> None:
+    took_s = time.perf_counter() - began_s
+    for decision in decisions:
+        out.write(json.dumps({**decision.to_dict(stream.classes), "compute_s": took_s}) + "\n")
+    if decisions:
+        out.flush()
+
+
+def _check_rate(stamps: NDArray[np.float64], sample_rate_hz: float) -> None:
+    if len(stamps) < _JUDGED:
+        return
+    period_s = float(np.median(np.diff(np.sort(stamps))))
+    if not 1 / _FACTOR < period_s * sample_rate_hz < _FACTOR:
+        raise RecordingError(
+            f"the time stamps are {period_s:.4g} s apart, which does not fit {sample_rate_hz:g} Hz."
+            " Give the sensor's rate with --sample-rate-hz; stamps must be in seconds."
+        )
