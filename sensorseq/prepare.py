@@ -279,7 +279,7 @@ class _Facts:
     sources: list[dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
-        plain = asdict(self)
+        plain = dict(vars(self))
         for name in ("repaired_stamps", "clock"):
             if plain[name] is None:
                 del plain[name]
@@ -719,9 +719,9 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
         return _Facts(**known), True
     try:
         recording = _read(source, task.options)
-        beyond = np.argwhere(np.abs(recording.values) > np.finfo(np.float32).max)
-        if beyond.size:
-            row, column = (int(i) for i in beyond[0])
+        if not _fits_float32(recording.values):
+            beyond = np.abs(recording.values) > np.finfo(np.float32).max
+            row, column = (int(i) for i in np.argwhere(beyond)[0])
             raise RecordingError(
                 f"recording {recording.recording_id!r}: channel"
                 f" {recording.channel_names[column]!r} is {recording.values[row, column]:g} at"
@@ -736,6 +736,13 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
         raise type(error)(f"{where}: {error}") from error
     write_part(task.path, key, facts.to_dict(), arrays)
     return facts, False
+
+
+def _fits_float32(values: NDArray[np.floating]) -> bool:
+    largest = np.finfo(np.float32).max
+    if -largest <= values.min(initial=0) and values.max(initial=0) <= largest:  # not with NaN
+        return True
+    return not (np.abs(values) > largest).any()
 
 
 def _cut(

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq._signal import all_finite
 from sensorseq.errors import RecordingError
 
 __all__ = ["Channel", "LabelSpan", "Recording", "sample_rate_of"]
@@ -143,11 +144,11 @@ class Recording:
         if len(set(names)) != len(names):
             twice = next(n for n in names if names.count(n) > 1)
             raise RecordingError(f"{name}: channel name {twice!r} is used more than once.")
-        if not np.isfinite(timestamps_s).all():
+        if not all_finite(timestamps_s):
             row = int(np.flatnonzero(~np.isfinite(timestamps_s))[0])
             raise RecordingError(f"{name}: timestamp of sample {row} is {timestamps_s[row]}.")
-        backwards = np.flatnonzero(np.diff(timestamps_s) <= 0)
-        if backwards.size:
+        if not (timestamps_s[1:] > timestamps_s[:-1]).all():
+            backwards = np.flatnonzero(np.diff(timestamps_s) <= 0)
             row = int(backwards[0]) + 1
             before, now = timestamps_s[row - 1], timestamps_s[row]
             what = "repeats" if now == before else "goes back"
@@ -156,9 +157,8 @@ class Recording:
                 f" {backwards.size} such sample(s)). Use preprocessing.regrid.repair_stamps to sort"
                 " and merge them."
             )
-        infinite = np.argwhere(np.isinf(values))
-        if infinite.size:
-            row, column = (int(i) for i in infinite[0])
+        if not all_finite(values) and (infinite := np.isinf(values)).any():
+            row, column = (int(i) for i in np.argwhere(infinite)[0])
             raise RecordingError(
                 f"{name}: channel {names[column]!r} is infinite at sample {row};"
                 " mark missing samples as NaN."

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
+from sensorseq._signal import all_finite
 from sensorseq.errors import SignalError, check_choice
 from sensorseq.preprocessing._checks import check_rate, check_signal
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, SAME_RATIO, change_rate, check_engine
@@ -88,8 +89,8 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
         raise SignalError(
             f"timestamps have shape {t.shape} for {n_samples} samples; give one for each sample."
         )
-    wrong = np.flatnonzero(~np.isfinite(t))
-    if wrong.size:
+    if not all_finite(t):
+        wrong = np.flatnonzero(~np.isfinite(t))
         raise SignalError(
             f"{wrong.size} timestamp(s) are not finite, the first at sample {wrong[0]}"
             f" ({t[wrong[0]]}); fill them in, or remove those samples."
@@ -184,20 +185,26 @@ def regrid_pieces(
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    wrong = np.flatnonzero(np.diff(t) <= 0)
-    if wrong.size:
+    if not (t[1:] > t[:-1]).all():
+        wrong = np.flatnonzero(np.diff(t) <= 0)
         row = int(wrong[0]) + 1
         raise SignalError(
             f"{wrong.size} timestamp(s) repeat or go back, the first at sample {row}"
             f" ({t[row - 1]:.9g} s, then {t[row]:.9g} s); timestamps must be strictly increasing."
             " Use `repair_stamps` to sort and merge them."
         )
-    if np.isinf(x).any():
-        raise SignalError("values contain infinity; mark missing samples as NaN.")
     if not len(x):
         return []
-    channels = [_ChannelRuns(t, x[:, c], c, max_gap_s) for c in range(x.shape[1])]
-    period = float(np.median(np.diff(t))) if len(t) > 1 else 1 / rate
+    if all_finite(x):  # every channel has the same runs
+        channels = [_ChannelRuns(t, np.arange(len(t)), 0, max_gap_s)] * x.shape[1]
+        period = channels[0].period_s
+    else:
+        if np.isinf(x).any():
+            raise SignalError("values contain infinity; mark missing samples as NaN.")
+        valid = [np.flatnonzero(~np.isnan(column)) for column in x.T]
+        channels = [_ChannelRuns(t, rows, c, max_gap_s) for c, rows in enumerate(valid)]
+        period = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
+    period = period or 1 / rate  # of a single sample
     filtered = partial(change_rate, attenuation_db=attenuation_db, engine=engine)
     return [
         _regrid_piece(t, x, channels, first, last, rate, period, filtered)
@@ -211,14 +218,14 @@ class _ChannelRuns:
     def __init__(
         self,
         t: NDArray[np.float64],
-        x: NDArray[np.floating],
+        valid: NDArray[np.int64],
         column: int,
         max_gap_s: float | None,
     ) -> None:
-        self.valid = np.flatnonzero(~np.isnan(x))
+        self.valid = valid
         if not self.valid.size:
             raise SignalError(f"channel {column} has no valid sample; remove the channel.")
-        distance = np.diff(t[self.valid])
+        self.distance = distance = np.diff(t if len(valid) == len(t) else t[valid])
         period = float(np.median(distance)) if distance.size else 0.0
         if max_gap_s is None:
             max_gap_s = GAP_PERIODS * period
@@ -230,25 +237,27 @@ class _ChannelRuns:
             )
         breaks = np.flatnonzero(distance > max_gap_s * (1 + 1e-9))
         self.period_s = period
+        self.is_complete = len(valid) == len(t)
         self.edges = np.concatenate([[0], breaks + 1, [len(self.valid)]])
         self.starts = self.valid[self.edges[:-1]]
         self.ends = self.valid[self.edges[1:] - 1]
 
-    def holes(
-        self, t: NDArray[np.float64], first: int, last: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Return the length of each hole in samples first..last, and how many samples it lacks."""
+    def holes(self, first: int, last: int) -> tuple[int, int, float]:
+        """Return the holes in samples first..last, the samples they lack, and the longest."""
         begin, end = np.searchsorted(self.valid, [first, last])
         # from the sample before to the one after: this channel may have none at first and last
         begin -= int(self.valid[begin] > first)
-        around = self.valid[begin : end + 1]
-        distance = np.diff(t[around])
+        distance = self.distance[begin:end]
         distance = distance[distance > FILLED_PERIODS * self.period_s]
-        return distance, np.rint(distance / self.period_s).astype(np.int64) - 1
+        n_missing = np.rint(distance / self.period_s).astype(np.int64) - 1
+        return len(distance), int(n_missing.sum()), float(distance.max(initial=0.0))
 
 
 def _common_stretches(channels: list[_ChannelRuns], n_samples: int) -> list[tuple[int, int]]:
     """Return (first, last) sample of every stretch in which each channel has a run."""
+    if len(set(channels)) == 1:
+        edges = zip(channels[0].starts.tolist(), channels[0].ends.tolist(), strict=True)
+        return list(edges)
     at_sample = np.zeros(n_samples + 1, np.int64)  # runs that begin here, less runs that ended
     after_sample = np.zeros(n_samples + 1, np.int64)  # the same for the time up to the next sample
     for channel in channels:
@@ -278,9 +287,10 @@ def _regrid_piece(
 ) -> RegriddedPiece:
     """Regrid the samples first..last, which every channel covers."""
     stamps = t[first : last + 1]
+    ticks: NDArray[np.int64] | None = None
     if first == last:
         times, ratio, ticks = stamps, Fraction(1), np.zeros(1, np.int64)
-    elif (clock := _even_clock(stamps, period)) is not None:
+    elif (clock := _even_clock(stamps, period, is_whole=len(stamps) == len(t))) is not None:
         ticks, period = clock
         times = stamps[0] + np.arange(ticks[-1] + 1) * period
         ratio = Fraction(rate) * Fraction(period)
@@ -291,7 +301,37 @@ def _regrid_piece(
         goes_down = rate < (1 - EVEN_PERIODS) * input_rate
         factor = int(np.ceil(2 * input_rate / rate)) if goes_down else 1
         times = stamps[0] + np.arange(int(duration * factor * rate + 1e-9) + 1) / (factor * rate)
-        ratio, ticks = Fraction(1, factor), None
+        ratio = Fraction(1, factor)
+    is_complete = all(channel.is_complete for channel in channels)
+    if is_complete and ticks is not None and len(times) == len(stamps):
+        even = x[first : last + 1].astype(np.float64, copy=False)
+    else:
+        even = _fill(t, x, channels, first, last, times, ticks)
+    holes_of = {channel: channel.holes(first, last) for channel in set(channels)}
+    n_holes, n_missing, longest = zip(*(holes_of[channel] for channel in channels), strict=True)
+    return RegriddedPiece(
+        start_s=float(stamps[0]),
+        values=filtered(even, ratio, tolerance=max(SAME_RATIO, DRIFT_PERIODS / len(even))).astype(
+            x.dtype, copy=False
+        ),
+        n_holes_filled=sum(n_holes),
+        n_samples_filled=sum(n_missing),
+        longest_hole_s=max(longest),
+        is_even_clock=ticks is not None,
+        sample_rate_hz=1 / (period if ticks is not None else float(np.median(np.diff(stamps)))),
+    )
+
+
+def _fill(
+    t: NDArray[np.float64],
+    x: NDArray[np.floating],
+    channels: list[_ChannelRuns],
+    first: int,
+    last: int,
+    times: NDArray[np.float64],
+    ticks: NDArray[np.int64] | None,
+) -> NDArray[np.float64]:
+    """Return the channels at `times`, interpolated except for the samples at `ticks` of a clock."""
     even = np.empty((len(times), x.shape[1]))
     for c, channel in enumerate(channels):
         run = int(np.searchsorted(channel.starts, first, side="right")) - 1
@@ -301,30 +341,19 @@ def _regrid_piece(
             even[:, c] = _interpolate(t[rows], x[rows, c], times)
         if ticks is not None:  # on an even clock, present samples stay unchanged
             even[ticks[here - first], c] = x[here, c]
-    holes, n_missing = (
-        np.concatenate(parts)
-        for parts in zip(*(channel.holes(t, first, last) for channel in channels), strict=True)
-    )
-    return RegriddedPiece(
-        start_s=float(stamps[0]),
-        values=filtered(even, ratio, tolerance=max(SAME_RATIO, DRIFT_PERIODS / len(even))).astype(
-            x.dtype, copy=False
-        ),
-        n_holes_filled=len(holes),
-        n_samples_filled=int(n_missing.sum()),
-        longest_hole_s=float(holes.max()) if holes.size else 0.0,
-        is_even_clock=ticks is not None,
-        sample_rate_hz=1 / (period if ticks is not None else float(np.median(np.diff(stamps)))),
-    )
+    return even
 
 
 def _even_clock(
-    t: NDArray[np.float64], usual_period: float
+    t: NDArray[np.float64], usual_period: float, *, is_whole: bool
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Return each stamp's tick and the period when all lie on one even clock, else None."""
+    """Return each stamp's tick and the period when all lie on one even clock, else None.
+
+    `usual_period` is the median period of the recording, of which `t` may be the whole.
+    """
     distance = np.diff(t)
     # The usual period, so that two stamps around a missing row are not mistaken for a slower clock.
-    period = min(usual_period, float(np.median(distance)))
+    period = usual_period if is_whole else min(usual_period, float(np.median(distance)))
     steps = np.rint(distance / period)
     if steps.min() < 1:
         return None
@@ -332,8 +361,10 @@ def _even_clock(
     # A median of rounded stamps is itself rounded (33 ms at 30 Hz): fit the period instead.
     offset, since = ticks - ticks.mean(), t - t[0]
     period = float(offset @ since / (offset @ offset))
-    residual = offset * period - (since - since.mean())
-    if np.ptp(residual) > 2 * EVEN_PERIODS * period:
+    since -= since.mean()
+    offset *= period
+    offset -= since
+    if np.ptp(offset) > 2 * EVEN_PERIODS * period:
         return None
     return ticks.astype(np.int64), period
 

@@ -190,8 +190,8 @@ def resample_recording(
     """
     name = f"recording {recording.recording_id!r}"
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    empty = np.flatnonzero(np.isnan(recording.values).all(axis=0))
-    if recording.n_samples and empty.size:
+    has_holes = recording.n_samples and not all_finite(recording.values)
+    if has_holes and (empty := np.flatnonzero(np.isnan(recording.values).all(axis=0))).size:
         channel = recording.channel_names[int(empty[0])]
         raise RecordingError(
             f"{name}: channel {channel!r} has no valid sample; leave out the channel or the"

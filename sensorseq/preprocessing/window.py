@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq import _signal
+from sensorseq._signal import all_finite
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
 from sensorseq.preprocessing._checks import (
     RandomState,
@@ -36,8 +37,6 @@ from sensorseq.windows import WindowSet
 SHORT = ("drop", "pad", "error")
 PHASES = ("grid", "random")
 UNEVEN_PERIODS = 0.05  # largest deviation of a time stamp from an even clock
-
-_BLOCK = 1 << 16  # samples checked at a time, to save memory
 
 
 def window_samples(window_s: float, sample_rate_hz: float) -> int:
@@ -388,12 +387,8 @@ def _check_alike(pieces: list[Recording]) -> None:
                 f"recording {bare.recording_id!r} has no label, but {other.recording_id!r} has"
                 f" {other.labels[0]!r}; label every recording or none."
             )
-        for at in range(0, len(piece.values), _BLOCK):
-            missing = np.isnan(piece.values[at : at + _BLOCK])
-            if not missing.any():
-                continue
+        if not all_finite(piece.values) and (missing := np.isnan(piece.values)).any():
             row, column = (int(i) for i in np.argwhere(missing)[0])
-            row += at
             raise RecordingError(
                 f"{name}: channel {piece.channel_names[column]!r} has no value at sample {row}"
                 f" ({piece.timestamps_s[row]:.6f} s). Use resample_recording, which fills short"

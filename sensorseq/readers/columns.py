@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq._signal import all_finite
 from sensorseq.errors import RecordingError, did_you_mean
 from sensorseq.preprocessing import regrid
 from sensorseq.recording import Channel, LabelSpan, Recording
@@ -56,23 +57,22 @@ def check_timestamps(
     from 1 below the header.
     """
     where = f"in time column {time_column!r}"
-    untimed = np.flatnonzero(np.isnan(timestamps_s))
-    if untimed.size:
+    is_finite = all_finite(timestamps_s)
+    if not is_finite and (untimed := np.flatnonzero(np.isnan(timestamps_s))).size:
         raise RecordingError(
             f"{path}, row {untimed[0] + 1}: no time stamp {where}; fill it in, or remove the"
             f" {untimed.size} row(s) without one."
         )
-    infinite = np.flatnonzero(np.isinf(timestamps_s))
-    if infinite.size:
+    if not is_finite:
+        infinite = np.flatnonzero(np.isinf(timestamps_s))
         raise RecordingError(
             f"{path}, row {infinite[0] + 1}: {timestamps_s[infinite[0]]} {where}; time stamps must"
             " be finite seconds."
         )
     if repair_stamps:
         return np.unique(timestamps_s)
-    distance = np.diff(timestamps_s)
-    wrong = np.flatnonzero(distance <= 0)
-    if wrong.size:
+    if not (timestamps_s[1:] > timestamps_s[:-1]).all():
+        wrong = np.flatnonzero(np.diff(timestamps_s) <= 0)
         row = int(wrong[0]) + 2
         before, now = timestamps_s[row - 2], timestamps_s[row - 1]
         same = now == before
@@ -123,8 +123,7 @@ def make_recording(
         raise RecordingError(f"{path}: has a header but no samples.")
     check_timestamps(path, timestamps_s, time_name, repair_stamps=repair_stamps)
     for name, values in columns.items():
-        infinite = np.flatnonzero(np.isinf(values))
-        if infinite.size:
+        if not all_finite(values) and (infinite := np.flatnonzero(np.isinf(values))).size:
             raise RecordingError(
                 f"{path}, row {infinite[0] + 1}, column {name!r}: {values[infinite[0]]} is not a"
                 " measurement; leave the field empty if the sample is missing."
@@ -224,6 +223,11 @@ def check_label_column(
             f"{path}: its folder or manifest gives the label {label!r}, and"
             f" label_column={label_column!r} labels its samples; use only one of them."
         )
+
+
+def is_missing(values: NDArray[np.float64]) -> bool:
+    """Return whether a column has rows, but no number in any of them."""
+    return bool(len(values) and np.isnan(values[0]) and np.isnan(values).all())
 
 
 def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:

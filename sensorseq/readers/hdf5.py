@@ -15,6 +15,7 @@ from sensorseq.readers.columns import (
     check_label_column,
     check_timestamps,
     find_time_column,
+    is_missing,
     make_recording,
     numbers_of_texts,
     texts_of_numbers,
@@ -203,7 +204,7 @@ def _split_columns(path: Path, name: str, dataset: Any) -> Columns:
         return dict.fromkeys(names)
     table = dataset[()].astype(np.float64)
     return {
-        column: None if len(table) and np.isnan(table[:, at]).all() else table[:, at]
+        column: None if is_missing(table[:, at]) else table[:, at]
         for at, column in enumerate(names)
     }
 
@@ -214,7 +215,7 @@ def _as_numbers(path: Path, name: str, dataset: Any) -> NDArray[np.float64] | No
     if dataset.dtype.kind not in "fiub":
         return None
     values: NDArray[np.float64] = dataset[()].astype(np.float64)
-    return None if len(values) and np.isnan(values).all() else values
+    return None if is_missing(values) else values
 
 
 def _rate(path: Path, *holders: Any) -> float | None:

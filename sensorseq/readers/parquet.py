@@ -15,6 +15,7 @@ from sensorseq.readers.columns import (
     check_label_column,
     check_timestamps,
     find_time_column,
+    is_missing,
     make_recording,
     numbers_of_texts,
     texts_of_numbers,
@@ -143,7 +144,7 @@ def _as_numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.fl
     numbers: NDArray[np.float64] = (
         column.cast(pa.float64(), safe=False).to_numpy().astype(np.float64, copy=False)
     )
-    return None if len(numbers) and np.isnan(numbers).all() else numbers
+    return None if is_missing(numbers) else numbers
 
 
 def _as_labels(path: Path, name: str, table: pa.Table) -> list[str | None]:
