@@ -49,6 +49,19 @@ def test_a_column_without_numbers_is_no_channel(tmp_path):
     np.testing.assert_array_equal(recording.values[:, 0], [1, 2, 3])
 
 
+@pytest.mark.parametrize("word", ["NA", "nan", "NaN", "-nan", "null", "#N/A", " ", "  nan"])
+def test_words_for_a_missing_sample_are_missing_samples(tmp_path, word):
+    path = write(tmp_path, f"time_s,a,b\n0,1,{word}\n1,{word},{word}\n2,3,{word}\n")
+    recording = read_csv(path)
+    assert recording.channel_names == ("a",)
+    np.testing.assert_array_equal(recording.values, [[1], [np.nan], [3]])
+
+
+def test_blank_lines_before_the_header_are_ignored(tmp_path):
+    recording = read_csv(write(tmp_path, "\n  \n\r\ntime_s,a\n0,1\n1,2\n"))
+    np.testing.assert_array_equal(recording.values, [[1], [2]])
+
+
 def test_a_fraction_after_a_megabyte_of_whole_numbers_is_read(tmp_path):
     n_rows = 200_000
     lines = ["time_s,a", *(f"{row},7" for row in range(n_rows)), f"{n_rows},7.5"]
