@@ -73,6 +73,9 @@ def _flag(name: str) -> Any:
 
 TimeColumn = Annotated[str | None, _flag("time_column")]
 TimeUnit = Annotated[str | None, _flag("time_unit")]
+RecordingColumn = Annotated[str | None, _flag("recording_column")]
+GroupColumn = Annotated[str | None, _flag("group_column")]
+LabelColumn = Annotated[str | None, _flag("label_column")]
 Files = Annotated[list[str] | None, _flag("files")]
 Pair = Annotated[str | None, _flag("pair")]
 Exclude = Annotated[list[str] | None, _flag("exclude")]
@@ -181,6 +184,9 @@ def inspect(
     pair: Pair = None,
     time_column: TimeColumn = None,
     time_unit: TimeUnit = None,
+    recording_column: RecordingColumn = None,
+    group_column: GroupColumn = None,
+    label_column: LabelColumn = None,
     exclude: Exclude = None,
     leakage: Annotated[
         bool, typer.Option("--leakage", help="Check a prepared file for leakage between its parts.")
@@ -201,6 +207,9 @@ def inspect(
         "pair": pair,
         "time_column": time_column,
         "time_unit": time_unit,
+        "recording_column": recording_column,
+        "group_column": group_column,
+        "label_column": label_column,
     }
     if leakage:
         from sensorseq.evaluation.inspect import inspect_data, inspect_leakage

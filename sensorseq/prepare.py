@@ -47,7 +47,7 @@ from sensorseq.preprocessing.plan import PreparationPlan, WindowTable, describe_
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,
-    digest_file,
+    digest_source,
     find_recordings,
     read_source,
     read_source_rate,
@@ -182,7 +182,10 @@ def prepare(
     check_count("jobs", jobs)
     report = progress or (lambda stage, done, total: None)
     use = request.options
-    wanted = {name: getattr(use, name) for name in ("files", "pair", "labels", "manifest")}
+    which = ("files", "pair", "labels", "manifest", "recording_column", "group_column")
+    wanted = {name: getattr(use, name) for name in which}
+    if use.recording_column is not None:
+        wanted["label_column"] = use.label_column
     sources = find_recordings(source, exclude=use.exclude or (), **wanted)
     if use.split is not None and use.split_by != "time":
         _check_groups(sources, use.split, by_recording=use.split_by == "recording")
@@ -711,8 +714,8 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
     """Make the part of one recording or reuse it; return its facts, and whether it was reused."""
     source = task.source
     files = [
-        {"path": relative, **digest_file(path)}
-        for relative, path in zip(source.relative_paths, source.paths, strict=True)
+        {"path": relative, **digest}
+        for relative, digest in zip(source.relative_paths, digest_source(source), strict=True)
     ]
     key = _key(task, files)
     if (known := read_part_facts(task.path, key)) is not None:

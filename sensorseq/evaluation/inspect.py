@@ -40,6 +40,9 @@ def inspect_recordings(
     pair: str | None = None,
     time_column: str | None = None,
     time_unit: str | None = None,
+    recording_column: str | None = None,
+    group_column: str | None = None,
+    label_column: str | None = None,
     exclude: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -52,7 +55,15 @@ def inspect_recordings(
     refuse_prepared(
         Path(path), "use `sensorseq info` to describe it, or --leakage to check its split."
     )
-    sources = find_recordings(path, files=files, pair=pair, exclude=exclude)
+    sources = find_recordings(
+        path,
+        files=files,
+        pair=pair,
+        exclude=exclude,
+        recording_column=recording_column,
+        group_column=group_column,
+        label_column=label_column,
+    )
     rows: list[dict[str, Any]] = []
     for done, source in enumerate(sources):
         if progress is not None:
@@ -68,7 +79,12 @@ def inspect_recordings(
                 described = _describe_log(list_topics(source.paths))
             else:
                 described = _describe(
-                    read_source(source, time_column=time_column, time_unit=time_unit)
+                    read_source(
+                        source,
+                        time_column=time_column,
+                        time_unit=time_unit,
+                        label_column=label_column,
+                    )
                 )
         except RecordingError as error:
             described = {"error": str(error)}

@@ -17,7 +17,7 @@ from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.readers import RecordingSource, digest_file, find_recordings, read_source
+from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
 from sensorseq.recording import Recording
 from sensorseq.training.preparation import name_anew
 from sensorseq.training.probabilities import recording_prediction
@@ -153,6 +153,9 @@ def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
                 f"{path}: contains no recordings named like the training data ({error}) If the"
                 " files have other names, give the files instead of the folder."
             ) from error
+    if reading.recording_column is not None:
+        with suppress(RecordingError):  # a file of one recording has no such column
+            return find_recordings(path, recording_column=reading.recording_column)
     if pair is None or not path.exists():
         return find_recordings(path)
     siblings = find_recordings(path.parent, files=files, pair=pair, manifest=False)
@@ -224,4 +227,4 @@ def _notes(windows: WindowSet, *, seen: bool) -> list[str]:
 def _is_seen(model: SensorLSTMClassifier, source: RecordingSource) -> bool:
     assert model.preparation_ is not None
     seen = {digest for digests in model.preparation_["recordings"].values() for digest in digests}
-    return any(digest_file(path)["sha256"] in seen for path in source.paths)
+    return any(one["sha256"] in seen for one in digest_source(source))

@@ -99,7 +99,11 @@ class PreparationOptions:
         Unit of the time stamps. By default that of the column's name (``stamp_ns``); else seconds,
         or for whole numbers the unit that the rate or the date shows; see `readers.read_csv`.
     label_column : str, optional
-        Column with the label of each sample, for recordings whose label changes.
+        Column with the label of each sample, for recordings whose label changes, or of a long
+        table.
+    recording_column, group_column : str, optional
+        Columns of a long table, one file with all recordings: the id of each row's recording, and
+        its group; see `readers.find_recordings`.
     channels : sequence of str, optional
         Channels to keep, in this order; all by default.
     units : mapping of str to str, optional
@@ -183,6 +187,12 @@ class PreparationOptions:
     )
     label_column: str | None = _option(
         "input", metavar="NAME", help="Column with a label per sample."
+    )
+    recording_column: str | None = _option(
+        "input", metavar="NAME", help="Column with recording ids, if the file has many recordings."
+    )
+    group_column: str | None = _option(
+        "input", metavar="NAME", help="Column with the group of each such recording."
     )
     labels: Sequence[str] | None = _option(
         "input", toml=list[str], metavar="NAME,...", help="Classes to keep.", read=split_names

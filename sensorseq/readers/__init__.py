@@ -11,7 +11,7 @@ from sensorseq.readers.hdf5 import read_hdf5
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.parquet import read_parquet
 from sensorseq.readers.robot_logs import Topic, list_topics, read_robot_log
-from sensorseq.readers.source import digest_file, read_source, read_source_rate
+from sensorseq.readers.source import digest_file, digest_source, read_source, read_source_rate
 from sensorseq.recording import Recording
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "RecordingSource",
     "Topic",
     "digest_file",
+    "digest_source",
     "find_recordings",
     "join_sensors",
     "list_topics",
@@ -50,6 +51,8 @@ def read_recordings(
     label_column: str | None = None,
     units: Mapping[str, str] | None = None,
     time_unit: str | None = None,
+    recording_column: str | None = None,
+    group_column: str | None = None,
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
@@ -59,7 +62,7 @@ def read_recordings(
 
     Parameters
     ----------
-    path, files, labels, exclude, pair, manifest
+    path, files, labels, exclude, pair, manifest, recording_column, group_column
         Which recordings to read; see `find_recordings`.
     time_column, channels, repair_stamps, label_column, units, time_unit
         As in `read_source`.
@@ -82,7 +85,15 @@ def read_recordings(
     check_choice("on_error", on_error, ON_ERROR)
     channels = [channels] if isinstance(channels, str) else channels
     sources = find_recordings(
-        path, files=files, pair=pair, labels=labels, exclude=exclude, manifest=manifest
+        path,
+        files=files,
+        pair=pair,
+        labels=labels,
+        exclude=exclude,
+        manifest=manifest,
+        recording_column=recording_column,
+        group_column=group_column,
+        label_column=None if recording_column is None else label_column,
     )
     recordings = []
     for source in sources:

@@ -204,6 +204,14 @@ def _labels_in_order(
     return kept
 
 
+def check_names(path: Path, names: Iterable[str], there: list[str]) -> None:
+    """Raise for a column that a table lacks, and name the most similar one."""
+    for name in names:
+        if name not in there:
+            hint = did_you_mean(name, there)
+            raise RecordingError(f"{path}: no column {name!r}; it has {_listed(there)}.{hint}")
+
+
 def check_label_column(
     path: Path, names: Iterable[str], label_column: str | None, time_name: str, label: str | None
 ) -> None:

@@ -19,6 +19,7 @@ from sensorseq.readers.columns import (
     Columns,
     FileContent,
     check_label_column,
+    check_names,
     check_timestamps,
     find_time_column,
     is_missing,
@@ -120,6 +121,34 @@ def read_csv_timestamps(
     numbers = _numeric_columns(path, text, [time_name])[time_name]
     stamps = _as_stamps(path, text, time_name, numbers, time_unit).seconds
     return check_timestamps(path, stamps, time_name, repair_stamps=repair_stamps)
+
+
+def read_csv_words(path: Path, names: list[str]) -> pa.Table:
+    """Read columns as texts."""
+    text = _read_bytes(path)
+    check_names(path, names, _header(path, text))
+    return _parse_words(path, text, names)
+
+
+def read_csv_table(path: Path, words: str) -> pa.Table:
+    """Read all columns: one as texts, the others as numbers where all their fields are."""
+    text = _read_bytes(path)
+    names = _header(path, text)
+    check_names(path, [words], names)
+    table = _parse_words(path, text, [words])
+    for name in names:
+        if name == words:
+            continue
+        try:
+            column = _parse(text, [name], pa.float64())[name]
+        except pa.ArrowInvalid:
+            column = _parse_words(path, text, [name])[name]
+        else:
+            if (first := column[0].as_py()) is not None and abs(first) >= EXACT:
+                with suppress(pa.ArrowInvalid):
+                    column = _parse(text, [name], pa.int64())[name]
+        table = table.append_column(name, column.combine_chunks())
+    return table
 
 
 def _as_stamps(

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
+from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.recording import LabelSpan
 
 LOG_SUFFIXES = (".bag", ".mcap", ".db3")
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *LOG_SUFFIXES)
 MANIFEST = "manifest.csv"
 _MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", "start_s", "end_s")
@@ -41,6 +43,8 @@ class RecordingSource:
         Folder that `relative_paths` start from.
     label_spans : tuple of LabelSpan
         Classes of parts of the recording, in order of time, instead of `label`.
+    rows : TableRows or None
+        Which rows are its own, if the file is one table of many recordings.
     """
 
     recording_id: str
@@ -51,6 +55,7 @@ class RecordingSource:
     missing_sensors: tuple[str, ...] = ()
     root: Path = Path()
     label_spans: tuple[LabelSpan, ...] = ()
+    rows: TableRows | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -77,15 +82,19 @@ def find_recordings(
     labels: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     manifest: str | os.PathLike[str] | bool | None = None,
+    recording_column: str | None = None,
+    group_column: str | None = None,
+    label_column: str | None = None,
 ) -> list[RecordingSource]:
-    """List the recordings below a folder, in a manifest or in a single file, without reading them.
+    """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
     Folder per label: every folder in `path` is a class, and every matching file below it a
     recording (``ICE/pro_01.csv``) with its own group. A folder that contains only files holds
     recordings without a label. Manifest: a CSV table with columns ``path`` (relative to the
     manifest's folder), ``label`` and, optionally, ``group``, ``recording_id``, ``start_s`` and
     ``end_s``. A row with times labels that part of the recording; a path may have several such
-    rows. Hidden files and folders are ignored.
+    rows. Hidden files and folders are ignored. Long table: one CSV or Parquet file whose
+    `recording_column` names the recording of each row; rows may be in any order.
 
     Parameters
     ----------
@@ -104,6 +113,11 @@ def find_recordings(
         Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
     manifest : path-like or bool, optional
         By default ``manifest.csv`` in the folder, if it exists; False ignores it.
+    recording_column : str, optional
+        Column of a long table with the id of the recording of each row.
+    group_column, label_column : str, optional
+        Columns of a long table with the group and the class of each row. A recording has one
+        group. If it has several classes, `read_source` makes label spans of them.
 
     Returns
     -------
@@ -119,11 +133,21 @@ def find_recordings(
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
     root = Path(path)
+    if recording_column is not None or group_column is not None:
+        of_folder = {"files": files, "pair": pair, "manifest": manifest or None}
+        for name, value in of_folder.items():
+            if value is not None:
+                raise ArgumentError(f"{name} is for folders; remove it for one table.")
     patterns = [files] if isinstance(files, str) else list(files or ())
     labels = [labels] if isinstance(labels, str) else labels
     excluded = [exclude] if isinstance(exclude, str) else list(exclude)
-    table = _find_manifest(root, manifest)
-    if table is not None:
+    table = None if recording_column is not None else _find_manifest(root, manifest)
+    listed: list[RecordingSource] | None
+    if recording_column is not None:
+        listed = _from_long_table(root, recording_column, group_column, label_column)
+    elif group_column is not None:
+        raise ArgumentError("group_column needs recording_column, the column with recording ids.")
+    elif table is not None:
         root = table.parent
         listed = _from_manifest(table)
     elif root.is_dir():
@@ -360,6 +384,23 @@ def _from_folders(root: Path, excluded: Iterable[str]) -> list[RecordingSource]:
             recording_id = _without_suffix(relative)
             sources.append(RecordingSource(recording_id, (file,), label, recording_id, root=root))
     return sources
+
+
+def _from_long_table(
+    path: Path, recording_column: str, group_column: str | None, label_column: str | None
+) -> list[RecordingSource]:
+    if not path.exists():
+        raise RecordingError(f"{path}: no such file.")
+    if suffix_of(path) not in TABLE_SUFFIXES or path.is_dir():
+        raise RecordingError(
+            f"{path}: recording_column needs one table in a file of {', '.join(TABLE_SUFFIXES)}."
+        )
+    return [
+        RecordingSource(
+            one.rows.recording, (path,), one.label, one.group, root=path.parent, rows=one.rows
+        )
+        for one in list_table(path, recording_column, group_column, label_column)
+    ]
 
 
 def _files_of_bag(names: Iterable[str]) -> list[str]:

@@ -56,18 +56,45 @@ def read_parquet(
         If the file is missing, truncated or not Parquet, or does not hold such a table.
     """
     path = Path(path)
-    table = _read_table(path, None)
+    return recording_of_table(
+        path,
+        _read_table(path, None),
+        time_column=time_column,
+        recording_id=path.name.removesuffix(".parquet") if recording_id is None else recording_id,
+        group=group,
+        label=label,
+        units=units,
+        repair_stamps=repair_stamps,
+        label_column=label_column,
+        time_unit=time_unit,
+    )
+
+
+def recording_of_table(
+    path: Path,
+    table: pa.Table,
+    *,
+    recording_id: str,
+    time_column: str | None = None,
+    group: str = "",
+    label: str | None = None,
+    units: Mapping[str, str] | None = None,
+    repair_stamps: bool = False,
+    label_column: str | None = None,
+    time_unit: str | None = None,
+) -> Recording:
+    """Make a recording of a table with a column for time and one for each channel."""
     time_name = find_time_column(path, table.column_names, time_column)
     check_label_column(path, table.column_names, label_column, time_name, label)
     names = [name for name in table.column_names if name not in (time_name, label_column)]
     columns = {name: _as_numbers(path, name, table[name]) for name in names}
     stored = {name: (table.schema.field(name).metadata or {}).get(b"unit") for name in names}
-    stamps = _as_stamps(path, time_name, table[time_name], time_unit)
+    stamps = as_stamps(path, time_name, table[time_name], time_unit)
     content = FileContent(
         columns,
         stamps.seconds,
         time_name,
-        None if label_column is None else _as_labels(path, label_column, table),
+        None if label_column is None else as_labels(path, label_column, table),
         {
             name: unit.decode()
             for name, unit in stored.items()
@@ -78,7 +105,7 @@ def read_parquet(
     return make_recording(
         path,
         content,
-        recording_id=path.name.removesuffix(".parquet") if recording_id is None else recording_id,
+        recording_id=recording_id,
         group=group,
         label=label,
         units=units,
@@ -97,10 +124,10 @@ def read_parquet_timestamps(
     try:
         names = pyarrow.parquet.read_schema(path).names
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     time_name = find_time_column(path, names, time_column)
     column = _read_table(path, [time_name])[time_name]
-    stamps = _as_stamps(path, time_name, column, time_unit).seconds
+    stamps = as_stamps(path, time_name, column, time_unit).seconds
     return check_timestamps(path, stamps, time_name, repair_stamps=repair_stamps)
 
 
@@ -109,14 +136,15 @@ def _read_table(path: Path, columns: list[str] | None) -> pa.Table:
         with path.open("rb") as file:  # not the name: a folder would be read as a data set
             table = pyarrow.parquet.read_table(file, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     twice = [name for name in table.column_names if table.column_names.count(name) > 1]
     if twice:
         raise RecordingError(f"{path}: column {twice[0]!r} appears more than once.")
     return table
 
 
-def _unreadable(path: Path, error: Exception) -> RecordingError:
+def unreadable(path: Path, error: Exception) -> RecordingError:
+    """Return the error for a file that is no Parquet file, or a damaged one."""
     if isinstance(error, OSError) and error.errno is not None:
         return RecordingError(f"{path}: cannot be read ({error.strerror or error}).")
     if path.is_file() and path.stat().st_size == 0:
@@ -147,7 +175,8 @@ def _as_numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.fl
     return None if is_missing(numbers) else numbers
 
 
-def _as_labels(path: Path, name: str, table: pa.Table) -> list[str | None]:
+def as_labels(path: Path, name: str, table: pa.Table) -> list[str | None]:
+    """Return a column of words or numbers as texts."""
     column = table[name]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -158,7 +187,8 @@ def _as_labels(path: Path, name: str, table: pa.Table) -> list[str | None]:
     return [None] * len(column) if numbers is None else texts_of_numbers(numbers)
 
 
-def _as_stamps(path: Path, name: str, column: pa.ChunkedArray, time_unit: str | None) -> Stamps:
+def as_stamps(path: Path, name: str, column: pa.ChunkedArray, time_unit: str | None) -> Stamps:
+    """Return a column as time stamps in seconds."""
     type_ = column.type
     if pa.types.is_timestamp(type_) or pa.types.is_duration(type_):
         kind = "M" if pa.types.is_timestamp(type_) else "m"

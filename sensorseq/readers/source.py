@@ -15,6 +15,11 @@ from sensorseq.readers.csv import read_csv, read_csv_timestamps
 from sensorseq.readers.find import RecordingSource, known_suffix_of
 from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
 from sensorseq.readers.join import join_sensors
+from sensorseq.readers.long_table import (
+    digest_rows,
+    read_table_recording,
+    read_table_timestamps,
+)
 from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps
 from sensorseq.readers.robot_logs import read_robot_log, read_robot_log_timestamps
 from sensorseq.recording import Channel, Recording
@@ -59,6 +64,8 @@ def read_source(
         Unit of the time stamps; as in `read_csv` by default. Robot logs need none.
     """
     _check_complete(source)
+    if source.rows is not None and source.label is not None:
+        label_column = None  # it gave the label of the recording
     n_files = 1 if source.is_log else len(source.paths)
     if label_column is not None and (n_files > 1 or source.label_spans):
         raise RecordingError(
@@ -81,6 +88,9 @@ def read_source(
         parts = [read_robot_log(source.paths, channels=channels, **arguments)]
     else:
         arguments["time_unit"] = time_unit
+    if source.rows is not None:
+        parts = [read_table_recording(source.paths[0], source.rows, **arguments)]
+    elif not source.is_log:
         parts = [_READERS[known_suffix_of(path)][0](path, **arguments) for path in source.paths]
     recording = parts[0]
     if len(parts) > 1:
@@ -131,7 +141,17 @@ def read_source_rate(
         Of a robot log, whose topics have rates of their own, only those of these channels.
     """
     _check_complete(source)
-    if source.is_log:
+    if source.rows is not None:
+        stamps_of_files = [
+            read_table_timestamps(
+                source.paths[0],
+                source.rows,
+                time_column,
+                repair_stamps=repair_stamps,
+                time_unit=time_unit,
+            )
+        ]
+    elif source.is_log:
         stamps_of_files = [
             read_robot_log_timestamps(
                 source.paths, time_column, repair_stamps=repair_stamps, channels=channels
@@ -150,6 +170,23 @@ def read_source_rate(
     ]
     known = [rate for rate in rates if np.isfinite(rate)]
     return max(known) if known else float("nan")
+
+
+def digest_source(source: RecordingSource) -> list[dict[str, Any]]:
+    """Return ``sha256`` and ``size_bytes`` of each file of a recording, or of its rows in a table.
+
+    Parameters
+    ----------
+    source : RecordingSource
+
+    Raises
+    ------
+    RecordingError
+        If a file cannot be read.
+    """
+    if source.rows is not None:
+        return [digest_rows(source.paths[0], source.rows)]
+    return [digest_file(path) for path in source.paths]
 
 
 def digest_file(path: Path) -> dict[str, Any]:
