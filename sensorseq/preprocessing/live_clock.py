@@ -109,8 +109,9 @@ class LiveClock:
             if not self._is_in_order(stamp):
                 continue
             self._last_s = self.newest_s = stamp
-            start_s = self._add(stamp, row)
+            self._add(stamp, row)
             if self._next is not None and (ready := int(self._known.min())) >= self._next:
+                start_s = self._origin[0] if self._next == self._origin[1] else None
                 found.append(EvenSamples(start_s, self._release(ready), self._drift_s()))
         return _joined(found)
 
@@ -129,8 +130,8 @@ class LiveClock:
         self._begin(stamp)
         return True
 
-    def _add(self, stamp: float, row: NDArray[np.float64]) -> float | None:
-        """Hold a row; return the time of its tick if all channels are known from it on."""
+    def _add(self, stamp: float, row: NDArray[np.float64]) -> None:
+        """Hold a row; it begins a piece if all channels are known from it on."""
         steps = max(1, round((stamp - self._clock_s) / self._period))
         if steps > self._most_ticks:
             self._end_piece()
@@ -147,12 +148,9 @@ class LiveClock:
         self._known[~np.isnan(row)] = self._tick
         if self._next is None:
             del self._held[: -self._most_ticks - 1]
-            if self._known.min() < 0:
-                return None
-            self._next = self._tick
-            self._origin = (self._clock_s, self._tick)
-            return self._clock_s
-        return None
+            if self._known.min() >= 0:
+                self._next = self._tick
+                self._origin = (self._clock_s, self._tick)
 
     def _drift_s(self) -> float:
         start_s, tick = self._origin
