@@ -4,11 +4,14 @@ from sensorseq.estimator.blend import SensorBlendClassifier
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.decisions import Decisions, RecordingDecision
 from sensorseq.estimator.regressor import SensorLSTMRegressor
+from sensorseq.estimator.stream import DecisionStream, StreamDecision
 
 __all__ = [
+    "DecisionStream",
     "Decisions",
     "RecordingDecision",
     "SensorBlendClassifier",
     "SensorLSTMClassifier",
     "SensorLSTMRegressor",
+    "StreamDecision",
 ]

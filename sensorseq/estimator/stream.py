@@ -20,6 +20,7 @@ from sensorseq.recording import Channel
 if TYPE_CHECKING:
     from sensorseq.estimator.classifier import SensorLSTMClassifier
 
+_CLOCK_DIGITS = 9  # of seconds; below are rounding errors
 _SAME_RATE = 1e-3  # relative: a sensor this close to the model's rate is not resampled
 
 
@@ -237,8 +238,8 @@ class DecisionStream:
         newest_s = self._clock.newest_s
         decisions = []
         for start, row in zip(starts, rows, strict=True):
-            start_s = origin_s + start / self._window_rate
-            end_s = start_s + self._n_window / self._window_rate
+            start_s = round(origin_s + start / self._window_rate, _CLOCK_DIGITS)
+            end_s = round(start_s + self._n_window / self._window_rate, _CLOCK_DIGITS)
             best = int(np.argmax(row))
             probability = float(row[best])
             decisions.append(
@@ -249,7 +250,7 @@ class DecisionStream:
                     probability,
                     tuple(row.tolist()),
                     None if least is None else probability >= least.threshold,
-                    0.0 if newest_s is None else newest_s - end_s,
+                    0.0 if newest_s is None else round(newest_s - end_s, _CLOCK_DIGITS),
                 )
             )
         self.n_decisions += len(decisions)

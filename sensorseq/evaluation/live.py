@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
@@ -23,6 +24,7 @@ FORMATS = ("csv", "float32", "float64")
 _BLOCK = 1 << 16  # bytes read at once, if so many are there
 _DATAGRAM = 1 << 16
 _FEWEST_LINES = 20  # unreadable lines at the beginning, after which it is no CSV
+_REPLAY_S = 0.1  # samples of a recording that are pushed together
 _JUDGED = 50  # samples whose stamps are compared with the sample rate
 _FACTOR = 1.5  # by which they may differ
 
@@ -62,7 +64,7 @@ class SampleParser:
                     f" {self._kind} with {len(self._channels)} channels?"
                 )
             flat = np.frombuffer(data[: n_rows * width], np.dtype(self._kind).newbyteorder("<"))
-            return Samples(flat.reshape(n_rows, -1).astype(np.float64), None)
+            return Samples(flat.reshape(n_rows, len(self._channels)).astype(np.float64), None)
         *lines, self._rest = data.split(b"\n")
         if whole:
             lines, self._rest = [*lines, self._rest], b""
@@ -154,7 +156,7 @@ def samples_of_udp(address: str, parser: SampleParser) -> Iterator[Samples]:
 def samples_of_recording(
     model: Any, path: Path, time_column: str | None, speed: float
 ) -> Iterator[Samples]:
-    """Yield a recording in steps of 0.1 s, `speed` times as fast as it was; 0: without waiting."""
+    """Yield a recording in small steps, `speed` times as fast as it was; 0: without waiting."""
     reading = PreparationOptions.recorded(model.preparation_ or {})
     reading = replace(reading, time_column=time_column or reading.time_column)
     sources = find_recordings(path)
@@ -163,12 +165,14 @@ def samples_of_recording(
     recording = read_recording(sources[0], prediction_pipeline(model), reading)
     stamps, values = recording.timestamps_s, recording.values.astype(np.float64, copy=False)
     began_s = time.monotonic()
-    for end_s in np.arange(stamps[0] + 0.1, stamps[-1] + 0.2, 0.1):
-        rows = slice(*np.searchsorted(stamps, [end_s - 0.1, end_s]))
-        if speed > 0:
-            time.sleep(max(0.0, (end_s - stamps[0]) / speed - (time.monotonic() - began_s)))
-        if rows.stop > rows.start:
-            yield Samples(values[rows], stamps[rows])
+    ends_s = np.append(np.arange(stamps[0], stamps[-1], _REPLAY_S) + _REPLAY_S, np.inf)
+    edges = [0, *np.searchsorted(stamps, ends_s).tolist()]
+    for (first, stop), end_s in zip(pairwise(edges), ends_s, strict=True):
+        if speed > 0 and stop > first:
+            due_s = (min(end_s, stamps[-1]) - stamps[0]) / speed
+            time.sleep(max(0.0, due_s - (time.monotonic() - began_s)))
+        if stop > first:
+            yield Samples(values[first:stop], stamps[first:stop])
 
 
 def write_decisions(stream: DecisionStream, samples: Iterator[Samples], out: TextIO) -> int:

@@ -27,6 +27,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "predict",
+    "stream",
     "diagnose",
     "doctor",
     "bench",

@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+from fits import plain_classifier
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq import PreparePipeline, Recording
+from sensorseq.errors import InputError
+from sensorseq.recording import Channel
+from sensorseq.training.probabilities import Abstention
+
+CHANNELS = (Channel("cur", "A"), Channel("vel", "rad/s"))
+STEPS = [
+    {"kind": "band_pass", "high_hz": 8.0, "phase": "causal"},
+    {"kind": "moving", "window_s": 0.5, "statistic": "rms"},
+]
+
+
+def recording(name, label, n=600, rate=50.0, seed=0, t=None):
+    rng = np.random.default_rng(seed)
+    t = np.arange(n) / rate if t is None else t
+    x = np.sin(2 * np.pi * (3 if label == "rough" else 1) * t)[:, None] + 0.5 * rng.normal(
+        size=(len(t), 2)
+    )
+    return Recording(x, t, CHANNELS, name, name, label)
+
+
+def fitted(features=None, **options):
+    recordings = [
+        recording(f"{label}{i}", label, seed=i) for label in ("calm", "rough") for i in range(6)
+    ]
+    pipeline = PreparePipeline(**{"window_s": 1.0, "hop_s": 0.25, "split": None, **options})
+    model = plain_classifier(hidden_size=6, max_epochs=2, random_state=0, features=features)
+    return model.fit(pipeline.prepare(recordings))
+
+
+VARIANTS = {
+    "plain": fitted,
+    "resampled, steps": lambda: fitted(sample_rate_hz=20.0, steps=STEPS, hop_s=0.33),
+    "zero phase": lambda: fitted(steps=[{"kind": "detrend", "window_s": 1.0}]),
+    "features": lambda: fitted(["rocket", "summary"]),
+    "frames": lambda: fitted(
+        steps=[{"kind": "spectral", "frame_s": 0.5, "hop_s": 0.1, "n_bands": 3}],
+        window_s=2.0,
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def model(request):
+    return VARIANTS[request.param]()
+
+
+def offline(model, given):
+    windows = PreparePipeline.for_prediction(model.preparation_).prepare([given])
+    return model.predict_proba(windows), np.asarray(windows.start_s)
+
+
+def stream_in(stream, given, sizes=(13,), stamped=True):
+    decisions, at, i = [], 0, 0
+    while at < given.n_samples:
+        rows = slice(at, at + sizes[i % len(sizes)])
+        stamps = given.timestamps_s[rows] if stamped else None
+        decisions += stream.push(given.values[rows], stamps)
+        at, i = rows.stop, i + 1
+    return decisions + stream.flush()
+
+
+def assert_same(model, decisions, given):
+    probability, start_s = offline(model, given)
+    np.testing.assert_array_equal([one.probabilities for one in decisions], probability)
+    np.testing.assert_allclose([one.start_s for one in decisions], start_s, atol=1e-9)
+    labels = model.classes_[probability.argmax(axis=1)].tolist()
+    assert [one.label for one in decisions] == labels
+
+
+@settings(max_examples=8)
+@given(sizes=st.lists(st.integers(1, 200), min_size=1, max_size=4))
+def test_decisions_are_those_of_the_whole_recording(model, sizes):
+    given = recording("new", "rough", n=417, seed=9)
+    assert_same(model, stream_in(model.stream(50.0), given, sizes), given)
+
+
+def test_pieces_between_gaps_are_those_of_the_whole_recording(model):
+    t = np.arange(900) / 50.0 + np.where(np.arange(900) >= 420, 3.0, 0.0)
+    given = recording("new", "calm", seed=3, t=t)
+    stream = model.stream(50.0)
+    assert_same(model, stream_in(stream, given), given)
+    assert stream.counts["n_gaps"] == 1
+
+
+def test_a_decision_is_due_no_later_than_its_latency(model):
+    given = recording("new", "rough", seed=4)
+    stream = model.stream(50.0)
+    due = [one for row in range(600) for one in stream.push(given.values[row : row + 1])]
+    period = 1 / stream._window_rate
+    assert due
+    assert max(one.delay_s for one in due) <= stream.latency_s + period + 1e-9
+
+
+def test_a_stream_begins_again_after_flush():
+    model = fitted()
+    stream, given = model.stream(), recording("new", "calm", seed=5)
+    first = stream_in(stream, given, stamped=False)
+    assert stream_in(stream, given, stamped=False) == first
+    assert stream.counts["n_decisions"] == 2 * len(first)
+    assert stream.flush() == []
+
+
+def test_short_pieces_are_padded_where_training_padded_them():
+    model = fitted(short="pad")
+    given = recording("new", "calm", n=30)
+    assert_same(model, stream_in(model.stream(), given), given)
+    assert stream_in(fitted().stream(), given) == []
+
+
+def test_a_decision_says_whether_it_reaches_the_threshold():
+    model = fitted()
+    given = recording("new", "calm", seed=6)
+    stream = model.stream()
+    assert {one.answered for one in stream_in(stream, given)} == {None}
+    probability, _ = offline(model, given)
+    threshold = float(np.median(probability.max(axis=1)))
+    model.abstention_ = Abstention(threshold, *[0.0] * (len(Abstention._fields) - 1))
+    answered = [one.answered for one in stream_in(stream, given)]
+    assert answered == (probability.max(axis=1) >= threshold).tolist()
+    plain = stream_in(stream, given)[0].to_dict(stream.classes)
+    assert list(plain["probabilities"]) == ["calm", "rough"]
+
+
+def test_a_model_that_cannot_be_streamed_is_refused():
+    X = np.random.default_rng(0).normal(size=(20, 30, 2))
+    arrays = plain_classifier(hidden_size=2, max_epochs=1).fit(X, np.arange(20) % 2)
+    with pytest.raises(InputError, match="trained on arrays"):
+        arrays.stream()
+    with pytest.raises(InputError, match="its own statistics"):
+        fitted(split=(0.6, 0.4, 0.0), scale_per="recording").stream()

@@ -1,0 +1,226 @@
+import contextlib
+import io
+import itertools
+import json
+import os
+import pty
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fits import plain_classifier
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq import PreparePipeline, Recording, cli
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.evaluation import live
+from sensorseq.evaluation.predict import predict_recordings
+from sensorseq.recording import Channel
+
+NAMES = ("cur", "vel")
+
+
+def write_csv(path, x, t, names=("time_s", *NAMES)):
+    rows = [
+        ",".join(names),
+        *(",".join(map(repr, row)) for row in np.column_stack([t, x]).tolist()),
+    ]
+    path.write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A model, its file, and a recording it has not seen."""
+    folder = tmp_path_factory.mktemp("live")
+    rng = np.random.default_rng(0)
+    recordings = []
+    for i in range(8):
+        t = np.arange(200) / 20.0
+        x = np.sin(t * (2 + 4 * (i % 2)))[:, None] + 0.3 * rng.normal(size=(200, 2))
+        channels = tuple(Channel(name) for name in NAMES)
+        recordings.append(Recording(x, t, channels, f"r{i}", f"r{i}", ["calm", "rough"][i % 2]))
+    windows = PreparePipeline(window_s=1.0, hop_s=0.5, split=None).prepare(recordings[:-1])
+    model = plain_classifier(hidden_size=4, max_epochs=2, random_state=0).fit(windows)
+    model.save(folder / "m.safetensors")
+    write_csv(folder / "new.csv", recordings[-1].values, recordings[-1].timestamps_s)
+    return model, folder / "m.safetensors", folder / "new.csv", recordings[-1]
+
+
+def expected(model, path):
+    (prediction,) = predict_recordings(model, [path])
+    return prediction.probability.tolist()
+
+
+def decided(text):
+    return [list(json.loads(line)["probabilities"].values()) for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("option", ["--replay", "--input"])
+def test_a_recording_gives_the_decisions_of_predict(files, option, capsys):
+    model, path, csv, _ = files
+    assert cli.run(["stream", str(path), option, str(csv)]) == 0
+    said = capsys.readouterr()
+    assert decided(said.out) == expected(model, csv)
+    assert "expects cur, vel at 20 Hz" in said.err
+    assert "samples 200, decisions 19" in said.err
+    first = json.loads(said.out.splitlines()[0])
+    assert {"start_s", "end_s", "label", "probability", "answered", "delay_s"} <= set(first)
+
+
+def test_samples_from_another_program(files):
+    model, path, csv, _ = files
+    command = [sys.executable, "-m", "sensorseq", "stream", str(path)]
+    done = subprocess.run(command, input=csv.read_bytes(), capture_output=True, check=True)
+    assert decided(done.stdout.decode()) == expected(model, csv)
+
+
+def test_floats_over_udp(files, capsys):
+    model, path, csv, recording = files
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def send():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            time.sleep(0.5)
+            for row in np.array_split(recording.values.astype("<f8"), 25):
+                out.sendto(row.tobytes(), ("127.0.0.1", port))
+                time.sleep(0.005)
+            out.sendto(b"", ("127.0.0.1", port))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        code = cli.run(["stream", str(path), "--udp", str(port), "--format", "float64", "-q"])
+    finally:
+        sender.join()
+    assert code == 0
+    assert decided(capsys.readouterr().out) == expected(model, csv)
+
+
+def test_a_serial_line_that_begins_within_a_line(files):
+    model, _, csv, _ = files
+    ours, theirs = pty.openpty()
+    stream, parser, out = model.stream(), live.SampleParser("csv", NAMES), io.StringIO()
+
+    def send():
+        os.write(theirs, b"37\n" + csv.read_bytes().partition(b"\n")[2])
+        time.sleep(0.2)
+        os.close(theirs)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+
+    def samples():  # a terminal that hangs up is an error of reading
+        with contextlib.suppress(OSError):
+            yield from live.samples_of_pipe(ours, parser)
+
+    live.write_decisions(stream, samples(), out)
+    sender.join()
+    os.close(ours)
+    assert decided(out.getvalue()) == expected(model, csv)
+    assert parser.n_unreadable == 1
+
+
+TEXT = b"vel,note,time,cur\n2.0,a,0.1,1.0\n,b,0.2,3.0\n\nx,c,0.3,4.0\n5.0,d,0.4,6.0"
+FLOATS = np.arange(14, dtype="<f4").tobytes()
+
+
+@given(st.lists(st.integers(0, 80), max_size=6), st.booleans())
+def test_bytes_may_be_split_anywhere(cuts, is_text):
+    data = TEXT if is_text else FLOATS
+    parser = live.SampleParser("csv" if is_text else "float32", NAMES)
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    parts = [parser.feed(data[a:b]) for a, b in itertools.pairwise(edges)]
+    parts.append(parser.feed(b"", whole=True))
+    values = np.concatenate([part.values for part in parts])
+    if not is_text:
+        np.testing.assert_array_equal(values, np.arange(14).reshape(7, 2))
+        return
+    np.testing.assert_array_equal(values, [[1, 2], [3, np.nan], [6, 5]])
+    stamps = [part.timestamps_s for part in parts if part.timestamps_s is not None]
+    np.testing.assert_array_equal(np.concatenate(stamps), [0.1, 0.2, 0.4])
+    assert parser.n_unreadable == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "values", "stamps"),
+    [
+        (b"1,2\n3,4\n", [[1, 2], [3, 4]], None),
+        (b"0.5,1,2\n0.6,3,4\n", [[1, 2], [3, 4]], [0.5, 0.6]),
+        (b"\xef\xbb\xbfcur,vel\n1,2\n", [[1, 2]], None),
+    ],
+)
+def test_columns_are_found(lines, values, stamps):
+    found = live.SampleParser("csv", NAMES).feed(lines)
+    np.testing.assert_array_equal(found.values, values)
+    assert (found.timestamps_s is None) == (stamps is None)
+    if stamps is not None:
+        np.testing.assert_array_equal(found.timestamps_s, stamps)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "said"),
+    [
+        (b"cur,velo\n1,2\n", "csv", "no channel 'vel'. Did you mean 'velo'"),
+        (b"1;2\n" * 25, "csv", "the first 20 lines are no samples"),
+        (b"\0" * 9, "float32", "end within a sample: 1 of 8 bytes"),
+    ],
+)
+def test_data_that_are_no_samples_are_refused(data, kind, said):
+    parser = live.SampleParser(kind, NAMES)
+    with pytest.raises(InputError, match=said):
+        parser.feed(data, whole=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--replay", "NEW", "--sample-rate-hz", "200"], 3, "Give the sensor's rate"),
+        (["--replay", "NEW", "--udp", "5005"], 2, "exclude each other"),
+        (["--udp", "here"], 2, "--udp here is not a port"),
+        (["--format", "binary"], 2, "--format='binary' is not known"),
+        (["--input", "absent.csv"], 3, "absent.csv"),
+    ],
+)
+def test_mistakes_are_said(files, options, code, said, capsys):
+    _, path, csv, _ = files
+    given_options = [str(csv) if option == "NEW" else option for option in options]
+    assert cli.run(["stream", str(path), *given_options]) == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_taken_port_is_said(files):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"cannot listen on UDP port {port}"):
+            next(live.samples_of_udp(str(port), live.SampleParser("csv", NAMES)))
+    with pytest.raises(ArgumentError, match="not a port"):
+        next(live.samples_of_udp("127.0.0.1:99999", live.SampleParser("csv", NAMES)))
+
+
+def test_ctrl_c_decides_what_is_left(files):
+    model, _, csv, recording = files
+
+    def interrupted():
+        yield live.Samples(recording.values, recording.timestamps_s)
+        raise KeyboardInterrupt
+
+    out = io.StringIO()
+    assert live.write_decisions(model.stream(), interrupted(), out) == 200
+    assert decided(out.getvalue()) == expected(model, Path(csv))
+
+
+def test_a_replay_takes_its_time(files):
+    model, _, csv, _ = files
+    began_s = time.monotonic()
+    n_samples = sum(len(part.values) for part in live.samples_of_recording(model, csv, None, 10.0))
+    assert n_samples == 200
+    assert 0.99 < time.monotonic() - began_s < 5  # a recording of 9.95 s
