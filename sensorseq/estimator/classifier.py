@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
+from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.data_checks import Finding, check_shares
 from sensorseq.errors import ArgumentError, InputError, warn_caller
@@ -17,6 +18,7 @@ from sensorseq.estimator.decisions import DecisionMixin, check_abstention
 from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
 from sensorseq.estimator.model import import_network, reorder_outputs, two_logits
 from sensorseq.estimator.whole_data import WholeData
+from sensorseq.export.c_source import CExport, write_c
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.storage.model_file import describe_labels
@@ -505,6 +507,75 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         y = X.y if y is None and isinstance(X, WindowSet) else y
         labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
         return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
+
+    def to_c(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        n_timesteps: int | None = None,
+        hop: int | None = None,
+        sample_rate_hz: float | None = None,
+        units: Mapping[str, str] | None = None,
+        weights: str = "float32",
+        check: Any = None,
+        prefix: str = "sensorseq",
+    ) -> CExport:
+        """Write the classifier as C99: one header and one source, without malloc.
+
+        ``sensorseq_push(&state, sample, probabilities)`` takes one raw sample and returns 1 when a
+        window is complete. Resampling, causal steps, scaling, networks, features and
+        `temperature_` are inside. The probabilities are those of `predict_proba` within 1e-5 for
+        float32 weights.
+
+        Parameters
+        ----------
+        folder : str or path
+            Where ``sensorseq_model.h`` and ``sensorseq_model.c`` are written; made if missing.
+        n_timesteps : int, optional
+            Samples of a window. Those of training by default; needed after a fit on 3-D arrays.
+        hop : int, optional
+            Samples from the start of a window to that of the next, at the rate of the windows. By
+            default that of the preparation; without one, windows do not overlap.
+        sample_rate_hz : float, optional
+            Rate of the samples pushed, in Hz, if the C code is to resample them. By default they
+            already have the rate to which training resampled.
+        units : mapping of str to str, optional
+            Units of input channels, such as ``{"current": "mA"}``; needed by steps that multiply
+            channels.
+        weights : {"float32", "int8"}, default="float32"
+            Type of the weights. int8 has one scale for each row and a quarter of the size;
+            activations stay float32.
+        check : WindowSet, or path of a prepared file, optional
+            Labelled windows to compute the accuracy with these weights, which the header then
+            states: their validation part, or all without a split.
+        prefix : str, default="sensorseq"
+            First part of all names in C and of the file names.
+
+        Returns
+        -------
+        CExport
+            The paths, RAM, flash and multiply-adds; print it for a table.
+
+        Raises
+        ------
+        InputError
+            If part of the model cannot be written in C: boosted trees, a function of your own as
+            features, scaling per recording, a step with ``phase="zero"``, spectral frames.
+        ArgumentError
+            If an argument does not fit the model.
+        """
+        check_is_fitted(self)
+        return write_c(
+            self,
+            folder,
+            n_timesteps=n_timesteps,
+            hop=hop,
+            sample_rate_hz=sample_rate_hz,
+            units=units,
+            weights=weights,
+            check=None if check is None else self._open(check, "check"),
+            prefix=prefix,
+        )
 
     @classmethod
     def from_torch(

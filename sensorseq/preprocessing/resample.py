@@ -65,7 +65,7 @@ def resample(
     """
     values = check_signal(signal)
     check_engine(engine, attenuation_db)
-    ratio = _ratio(sample_rate_hz, target_rate_hz)
+    ratio = rate_ratio(sample_rate_hz, target_rate_hz)
     resampled = change_rate(values, ratio, attenuation_db=attenuation_db, engine=engine)
     # Every sample contributes to some output: if all outputs are finite, so are the samples.
     if not all_finite(resampled):
@@ -120,7 +120,7 @@ class StreamResampler:
         *,
         attenuation_db: float = ATTENUATION_DB,
     ) -> None:
-        ratio = _ratio(sample_rate_hz, target_rate_hz)
+        ratio = rate_ratio(sample_rate_hz, target_rate_hz)
         if not isinstance(n_channels, int | np.integer) or n_channels < 1:
             raise ArgumentError(f"n_channels={n_channels!r} is not an integer of 1 or more.")
         self.sample_rate_hz = float(sample_rate_hz)
@@ -219,7 +219,8 @@ def resample_recording(
     ]
 
 
-def _ratio(sample_rate_hz: float, target_rate_hz: float) -> Fraction:
+def rate_ratio(sample_rate_hz: float, target_rate_hz: float) -> Fraction:
+    """Return outputs for each input sample."""
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     target = check_rate("target_rate_hz", target_rate_hz)
     return Fraction(target) / Fraction(rate)

@@ -68,9 +68,9 @@ class Sos:
     latency_samples = 0
 
     def __init__(self, sections: Rows, n_channels: int, gain: float) -> None:
-        self._sections = sections
+        self.sections = sections
         self._state = np.zeros((len(sections), 2, n_channels))
-        self._gain = gain
+        self.gain = gain
         self._from_first = _FromFirst()
 
     def push(self, samples: Rows) -> Rows:
@@ -78,8 +78,8 @@ class Sos:
             return samples
         relative = self._from_first(samples)
         rows: Rows
-        rows, self._state = sosfilt(self._sections, relative, axis=0, zi=self._state)
-        return self._from_first.add_back(rows, self._gain)
+        rows, self._state = sosfilt(self.sections, relative, axis=0, zi=self._state)
+        return self._from_first.add_back(rows, self.gain)
 
     def flush(self) -> Rows:
         return np.empty((0, self._state.shape[2]))
@@ -89,6 +89,7 @@ class MovingStatistic:
     """A statistic of the window around, or up to, each sample."""
 
     def __init__(self, statistic: str, window: int, ahead: int, n_channels: int) -> None:
+        self.statistic, self.window = statistic, window
         self._window = _signal.MovingWindow(statistic, window, n_channels, ahead)
         self.latency_samples = ahead
 
@@ -111,8 +112,8 @@ class LocalFit:
         self, weights: Callable[[int, int], Rows], before: int, ahead: int, n_channels: int
     ) -> None:
         self.latency_samples = ahead
-        self._weights = weights
-        self._before = before
+        self.weights = weights
+        self.before = before
         self._ahead = ahead
         taps = weights(before, ahead)[::-1]
         self._fir = Fir(taps, n_channels, 0.0, "hold", is_causal=not ahead)
@@ -133,7 +134,7 @@ class LocalFit:
             self._start = np.concatenate([self._start, relative[:room]])
         newest = np.concatenate([self._end, relative[-self._n_held :]])
         self._end = newest[max(0, len(newest) - self._n_held) :]
-        for i in range(min(self._before - self._n_out, len(rows))):
+        for i in range(min(self.before - self._n_out, len(rows))):
             t = self._n_out + i
             rows[i] = self._fit(self._start[: t + self._ahead + 1], t)
         self._n_out += len(rows)
@@ -144,12 +145,12 @@ class LocalFit:
         n_forgotten = self._n_seen - len(self._end)
         for i in range(len(rows)):
             t = self._n_out + i
-            first = max(0, t - self._before)
+            first = max(0, t - self.before)
             rows[i] = self._fit(self._end[first - n_forgotten :], t - first)
         return rows
 
     def _fit(self, window: Rows, before: int) -> Rows:
-        weights = self._weights(before, len(window) - 1 - before)
+        weights = self.weights(before, len(window) - 1 - before)
         fitted: Rows = (weights[:, np.newaxis] * window).sum(axis=0)
         return fitted
 
@@ -160,18 +161,18 @@ class Lagged:
     latency_samples = 0
 
     def __init__(self, lag: int, n_channels: int, is_absolute: bool) -> None:
-        self._lag = lag
-        self._is_absolute = is_absolute
+        self.lag = lag
+        self.is_absolute = is_absolute
         self._before = np.empty((0, n_channels))
 
     def push(self, samples: Rows) -> Rows:
         known = np.concatenate([self._before, samples])
         rows = np.zeros_like(samples)
-        n_rows = max(0, len(known) - self._lag)
+        n_rows = max(0, len(known) - self.lag)
         if n_rows:
-            rows[len(rows) - n_rows :] = known[self._lag :] - known[:n_rows]
-        self._before = known[-self._lag :]
-        return np.abs(rows) if self._is_absolute else rows
+            rows[len(rows) - n_rows :] = known[self.lag :] - known[:n_rows]
+        self._before = known[-self.lag :]
+        return np.abs(rows) if self.is_absolute else rows
 
     def flush(self) -> Rows:
         return self._before[:0]

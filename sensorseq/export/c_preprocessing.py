@@ -1,0 +1,177 @@
+"""What comes before the network in C: resampling and causal steps, as their streams do them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sensorseq.errors import ArgumentError, InputError, noting
+from sensorseq.export.c_tables import Tables
+from sensorseq.preprocessing.polyphase import design_lowpass, simple_ratio
+from sensorseq.preprocessing.resample import rate_ratio
+from sensorseq.preprocessing.steps import StepChain
+from sensorseq.preprocessing.steps._kernels import Lagged, LocalFit, MovingStatistic, Sos
+from sensorseq.preprocessing.steps.products import (
+    _Combined,
+    Magnitude,
+    Power,
+    Product,
+    SignedBy,
+    Subtract,
+)
+from sensorseq.preprocessing.steps.units import product_unit
+from sensorseq.recording import Channel
+
+
+@dataclass(frozen=True)
+class Resampler:
+    """A polyphase filter: `n_taps` samples of history for each output, `up` phases."""
+
+    up: int
+    down: int
+    n_taps: int
+    wait: int  # samples until the first output
+    phase: int  # of the first output
+    latency_s: float
+
+    @classmethod
+    def make(
+        cls, input_rate_hz: float, rate_hz: float, attenuation_db: float, tables: Tables
+    ) -> "Resampler | None":
+        """Return the filter of `StreamResampler`, its taps in the tables; None for equal rates."""
+        ratio = simple_ratio(rate_ratio(input_rate_hz, rate_hz))
+        if ratio == 1:
+            return None
+        if ratio is None:
+            raise InputError(
+                f"resampling from {input_rate_hz:g} to {rate_hz:g} Hz cannot be exported to C: the"
+                " ratio is no fraction of small numbers. Sample at a rate that is, such as"
+                f" {rate_hz:g} or {2 * rate_hz:g} Hz."
+            )
+        up, down = ratio.numerator, ratio.denominator
+        taps = design_lowpass(up, 1 / max(up, down), attenuation_db)
+        n_taps = -(-len(taps) // up)
+        by_phase = np.zeros((n_taps, up))
+        by_phase.flat[: len(taps)] = taps
+        tables.add("resample_taps", by_phase.T, "f8")
+        delay = len(taps) // 2
+        return cls(up, down, n_taps, delay // up + 1, delay % up, delay / up / input_rate_hz)
+
+
+@dataclass
+class CStep:
+    """One step: the columns it reads, where each of its outputs comes from, and its numbers."""
+
+    kind: str
+    picked: tuple[int, ...]
+    sources: tuple[int, ...]
+    window: int = 0  # samples it remembers
+    gain: float = 0.0
+    n_sections: int = 0
+    expression: str = ""  # of a combination
+    statistic: str = ""
+    absolute: bool = False
+    fields: list[tuple[str, str, int]] = field(default_factory=list)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for each sample."""
+        each = {"sos": 5 * self.n_sections, "fit": self.window, "moving": 2 * self.window}
+        return len(self.picked) * each.get(self.kind, 1)
+
+
+def make_steps(
+    chain: StepChain, channels: Sequence[str], rate: float, units: Mapping[str, str], tables: Tables
+) -> list[CStep]:
+    """Return the steps in C for input channels of these names, or an InputError that names one."""
+    now = tuple(Channel(name, units.get(name, "")) for name in channels)
+    made = []
+    for index, step in enumerate(_flat(chain)):
+        with noting(f"in steps[{index}] ({step.kind})", ArgumentError):
+            made.append(_make_step(step, f"step_{index}", now, rate, units, tables))
+            now = step.output_channels(now, rate)
+    return made
+
+
+def _flat(chain: StepChain) -> list[Any]:
+    return [
+        inner
+        for step in chain.steps
+        for inner in (_flat(step) if isinstance(step, StepChain) else [step])
+    ]
+
+
+def _make_step(
+    step: Any, name: str, channels: tuple[Channel, ...], rate: float, units: Mapping[str, str], tables: Tables
+) -> CStep:
+    if isinstance(step, _Combined):
+        _check_units(step, channels, units)
+        columns, _ = step._columns(channels)
+        made = CStep("combine", columns.picked, columns.sources)
+        made.expression = _combination(step, [channels[column] for column in columns.picked])
+    elif getattr(step, "phase", "causal") != "causal":
+        raise InputError(
+            f"the step {step.kind!r} has phase='zero', which needs later samples, and cannot be"
+            " exported to C; prepare and train with phase='causal'."
+        )
+    elif not hasattr(step, "_kernel"):
+        raise InputError(f"the step {step.kind!r} cannot be exported to C.")
+    else:
+        columns = step._columns(channels)
+        made = _of_kernel(step._kernel(rate, len(columns.picked)), columns, name, tables)
+    tables.add(f"{name}_picked", columns.picked, "i4")
+    tables.add(f"{name}_source", columns.sources, "i4")
+    return made
+
+
+def _of_kernel(kernel: Any, columns: Any, name: str, tables: Tables) -> CStep:
+    n = len(columns.picked)
+    made = CStep("", columns.picked, columns.sources)
+    remembered = [("double", f"{name}_x", 0), ("int", f"{name}_n", 1), ("int", f"{name}_at", 1)]
+    if isinstance(kernel, Sos):
+        made.kind, made.gain, made.n_sections = "sos", kernel.gain, len(kernel.sections)
+        tables.add(f"{name}_sections", kernel.sections, "f8")
+        made.fields = [
+            ("double", f"{name}_first", n),
+            ("double", f"{name}_state", n * made.n_sections * 2),
+            ("int", f"{name}_n", 1),
+        ]
+        return made
+    if isinstance(kernel, LocalFit):
+        made.kind, made.window = "fit", kernel.before + 1
+        weights = [kernel.weights(before, 0) for before in range(made.window)]
+        tables.add(f"{name}_weights", np.concatenate(weights), "f8")
+    elif isinstance(kernel, MovingStatistic):
+        made.kind, made.statistic, made.window = "moving", kernel.statistic, kernel.window
+    elif isinstance(kernel, Lagged):
+        made.kind, made.window, made.absolute = "lag", kernel.lag + 1, kernel.is_absolute
+    else:
+        raise InputError("this step cannot be exported to C.")
+    made.fields = [("double", f"{name}_x", made.window * n), *remembered[1:]]
+    return made
+
+
+def _check_units(step: Any, channels: tuple[Channel, ...], units: Mapping[str, str]) -> None:
+    """Raise if a product's factor depends on a unit that nobody knows."""
+    if not isinstance(step, Product | Power):
+        return
+    known = {channel.name for channel in channels if channel.unit} | set(units)
+    for _, name in step._inputs():
+        if name not in known:
+            raise InputError(
+                f"the step {step.kind!r} multiplies {name!r}, whose unit the model does not hold,"
+                f" so its factor is unknown; give units={{{name!r}: ...}}, as in the recordings"
+                ' ("" where they had none).'
+            )
+
+
+def _combination(step: Any, inputs: list[Channel]) -> str:
+    """Return the C expression of a combination of the columns x[0], x[1], ..."""
+    if isinstance(step, Subtract):
+        return "x[0] - x[1]"
+    if isinstance(step, SignedBy):
+        return "x[0] * (double)((x[1] > 0.0) - (x[1] < 0.0))"
+    if isinstance(step, Magnitude):
+        return f"sqrt({' + '.join(f'x[{i}] * x[{i}]' for i in range(len(inputs)))})"
+    return f"x[0] * x[1] * {product_unit(inputs[0].unit, inputs[1].unit)[1]!r}"

@@ -1,0 +1,532 @@
+"""A classifier as one C99 header and one source: no malloc, libc math only."""
+
+import copy
+import importlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from sensorseq.atomic import write_whole
+from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
+from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
+from sensorseq.export.c_tables import Tables, comment, rounded, state_bytes, text
+from sensorseq.features import RandomConvolutions, SummarySteps
+from sensorseq.features.summary import FEATURES
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.plan import make_steps as read_steps
+from sensorseq.preprocessing.steps import StepChain
+
+WEIGHTS = ("float32", "int8")
+_LARGEST_LOSS = 0.005  # of accuracy by int8 weights, before a warning
+_MOST_TERMS = 10_000  # of a hop that is no whole number of samples
+# Bytes of code for a Cortex-M4, gcc -Os: the network, and what each part adds. libm not counted.
+_CODE_BYTES = {"network": 1800, "rocket": 900, "summary": 1700, "resampler": 400, "step": 250}
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Accuracy of a model as trained and with rounded weights, on the same windows."""
+
+    n_windows: int
+    part: str
+    trained: float
+    rounded: float
+
+
+@dataclass(frozen=True)
+class CExport:
+    """The two files of an export, and what they need on a microcontroller.
+
+    Printing it shows a table.
+
+    Attributes
+    ----------
+    header, source : Path
+        The files, ``sensorseq_model.h`` and ``sensorseq_model.c``.
+    ram_bytes : int
+        Size of one state, exact for 8-byte doubles and 4-byte ints. The stack needs a few hundred
+        bytes more.
+    flash_bytes : int
+        Bytes of the constants, exact, and of the code, estimated for a Cortex-M4 with ``-Os``; the
+        C library's own functions are not counted.
+    multiply_adds : int
+        Of one window, with the preprocessing of the samples of a hop.
+    accuracy : Accuracy or None
+        With the weights as trained and as written, if windows were given to check them.
+    """
+
+    header: Path
+    source: Path
+    weights: str
+    ram_bytes: int
+    flash_bytes: int
+    multiply_adds: int
+    accuracy: Accuracy | None
+
+    def __str__(self) -> str:
+        rows = [
+            ("weights", self.weights),
+            ("RAM", f"{self.ram_bytes:,} bytes (one {self.header.stem.removesuffix('_model')}_state)"),
+            ("flash", f"{self.flash_bytes:,} bytes (constants, and about 2-5 KB of code)"),
+            ("multiply-adds", f"{self.multiply_adds:,} a window"),
+        ]
+        if self.accuracy is not None:
+            rows.append(("accuracy", _describe(self.accuracy)))
+        table = "\n".join(f"{name:<14} {value}" for name, value in rows)
+        return f"wrote {self.header} and {self.source.name}\n{table}"
+
+
+def _describe(accuracy: Accuracy) -> str:
+    return (
+        f"{100 * accuracy.rounded:.2f} % on {accuracy.n_windows} {accuracy.part} windows, as"
+        f" trained {100 * accuracy.trained:.2f} %"
+    )
+
+
+class _Timing(NamedTuple):
+    """Samples of a window and from one to the next, and the rates."""
+
+    n_timesteps: int
+    hop: Fraction
+    input_rate_hz: float | None
+    model_rate_hz: float | None
+
+    @property
+    def n_overlapping(self) -> int:
+        """Windows that a sample can be part of."""
+        return -(-self.n_timesteps // max(1, int(self.hop)))
+
+
+def write_c(
+    estimator: Any,
+    folder: str | os.PathLike[str],
+    *,
+    n_timesteps: int | None,
+    hop: int | None,
+    sample_rate_hz: float | None,
+    units: Mapping[str, str] | None,
+    weights: str,
+    check: Any,
+    prefix: str,
+) -> CExport:
+    """Write a fitted classifier as C; see `SensorLSTMClassifier.to_c`."""
+    check_choice("weights", weights, WEIGHTS)
+    if not (prefix.isascii() and prefix.isidentifier()):
+        raise ArgumentError(f"prefix={prefix!r} is not a C identifier.")
+    _refuse(estimator)
+    source = _Source(estimator, Tables(weights == "int8"))
+    timing, steps = source.preprocessing(n_timesteps, hop, sample_rate_hz, units or {})
+    source.scaling()
+    source.network()
+    source.features()
+    accuracy = _compare(estimator, check, weights) if check is not None else None
+    values = source.layout(timing, steps)
+    values |= {"p": prefix, "P": prefix.upper()}
+    values["facts"] = _facts(estimator, timing, values, weights, accuracy)
+    at = Path(folder)
+    at.mkdir(parents=True, exist_ok=True)
+    paths = [at / f"{prefix}_model.h", at / f"{prefix}_model.c"]
+    for path in paths:
+        made = _environment().get_template(f"model{path.suffix}.in").render(values)
+        write_whole(path, made.encode(), force=True)
+    code = _CODE_BYTES["network"] + _CODE_BYTES["step"] * len(steps)
+    code += sum(_CODE_BYTES[part] for part in ("rocket", "summary", "resampler") if values[part])
+    return CExport(
+        *paths,
+        weights,
+        values["state_bytes"],
+        source.tables.n_bytes + code,
+        source.multiply_adds(timing, steps),
+        accuracy,
+    )
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("sensorseq.export", "c"),
+        undefined=StrictUndefined,
+        line_statement_prefix="//%",
+        variable_start_string="${",
+        variable_end_string="}",
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+def _refuse(estimator: Any) -> None:
+    """Raise an InputError that names what cannot be written as C."""
+    for block in [] if estimator._head is None else estimator._head.blocks:
+        if not hasattr(block, "weight"):
+            raise InputError(
+                f"the model is a blend with {block.name!r}, whose trees cannot be exported to C;"
+                " train the network alone (`sensorseq train --model lstm`), or export ONNX."
+            )
+        if not isinstance(block.describe, RandomConvolutions | SummarySteps):
+            raise InputError(
+                f"features={block.name!r} is a function of your own, which cannot be exported to C."
+            )
+    if isinstance(estimator.scaler_, KeyedScaler):
+        raise InputError(
+            f"the model scales each {estimator.scaler_.per} by its own statistics, which needs the"
+            ' whole recording; prepare with --scale-per all (scale_per="all") and train again.'
+        )
+
+
+class _Source:
+    """What the templates are filled with, collected part by part."""
+
+    def __init__(self, estimator: Any, tables: Tables) -> None:
+        self.estimator = estimator
+        self.tables = tables
+        self.modules = estimator.modules_
+        self.blocks = {
+            "rocket" if isinstance(block.describe, RandomConvolutions) else "summary": block
+            for block in ([] if estimator._head is None else estimator._head.blocks)
+        }
+        self.resampler: Resampler | None = None
+        self.inputs: list[str] = []
+
+    def preprocessing(
+        self,
+        n_timesteps: int | None,
+        hop: int | None,
+        sample_rate_hz: float | None,
+        units: Mapping[str, str],
+    ) -> tuple[_Timing, list[CStep]]:
+        """Read how windows were made from recordings; arguments come first."""
+        made = self.estimator.preparation_ or {}
+        options = PreparationOptions.recorded(made)
+        model_rate, configured = made.get("sample_rate_hz"), bool(made.get("configuration"))
+        n = n_timesteps or made.get("n_timesteps") or self.estimator._flat_timesteps
+        if n is None:
+            raise ArgumentError(
+                "the model was trained on arrays and does not know the length of its windows; give"
+                " n_timesteps."
+            )
+        most = self.estimator.max_timesteps
+        if most is not None and most < n:
+            raise InputError(
+                f"max_timesteps={most} crops windows of {n} steps, which cannot be exported to C;"
+                f" give n_timesteps={most}, or train on windows of that length."
+            )
+        length = Fraction(n)
+        if hop is not None:
+            length = Fraction(hop)
+        elif configured and model_rate and options.hop_s is not None:
+            length = Fraction(options.hop_s * model_rate).limit_denominator(_MOST_TERMS)
+        if length < 1:
+            raise ArgumentError(f"hop={hop!r} must be at least one sample.")
+        n_channels = self.modules[0].input_size
+        names = made.get("channels") or [f"channel_{i}" for i in range(n_channels)]
+        steps: list[CStep] = []
+        before = made.get("resampled_to_hz") or model_rate
+        if configured and options.steps:
+            names = made.get("input_channels") or names
+            chain = StepChain(read_steps(options.steps))
+            known = {**(options.units or {}), **units}
+            steps = make_steps(chain, names, float(before or 0), known, self.tables)
+        self.inputs = [str(name) for name in names]
+        if sample_rate_hz is not None:
+            if before is None:
+                raise ArgumentError(
+                    f"sample_rate_hz={sample_rate_hz!r} needs the rate of training, which the model"
+                    " does not know; resample yourself, or train on a prepared file."
+                )
+            attenuation = options.attenuation_db
+            self.resampler = Resampler.make(sample_rate_hz, before, attenuation, self.tables)
+        if self.resampler is not None and self.resampler.up > self.resampler.down * length:
+            raise ArgumentError("hop is shorter than one sample of sample_rate_hz; use a longer one.")
+        return _Timing(n, length, sample_rate_hz or before, model_rate), steps
+
+    def scaling(self) -> None:
+        """Add the statistics of each channel."""
+        scaler = self.estimator.scaler_
+        if self.scale is None:
+            return
+        self.tables.add("scale_center", scaler.channel_center, "f8")
+        self.tables.add("scale_factor", scaler.channel_scale, "f8")
+        if self.scale == "quantile":
+            quantiles = scaler.channel_quantiles
+            self.tables.add("quantile_is_used", quantiles[0] < quantiles[-1], "i4")
+            self.tables.add("quantiles", quantiles.T, "f8")
+
+    @property
+    def scale(self) -> str | None:
+        """The kind of scaling, None for none."""
+        return None if self.estimator.scaler_ is None else self.estimator.scaler_.kind
+
+    def network(self) -> None:
+        """Add the weights of all networks."""
+        scales, shifts = [], []
+        for m, module in enumerate(self.modules):
+            for layer in range(module.num_layers):
+                for d, suffix in enumerate(("", "_reverse")[: self._n_directions]):
+                    at = f"_{m}_{layer}_{d}"
+                    own = {
+                        name: _array(getattr(module.lstm, f"{name}_l{layer}{suffix}"))
+                        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                    }
+                    self.tables.add_weight(f"input{at}", own["weight_ih"])
+                    self.tables.add_weight(f"recurrent{at}", own["weight_hh"])
+                    self.tables.add(f"bias{at}", own["bias_ih"] + own["bias_hh"], "f4")
+            self.tables.add_weight(f"head_{m}", _array(module.linear.weight))
+            self.tables.add(f"head_bias_{m}", _array(module.linear.bias), "f4")
+            if module.head_norm != "none":
+                norm = module.norm
+                scale, shift = (_array(part).astype(np.float64) for part in (norm.weight, norm.bias))
+                if module.head_norm == "batch":
+                    scale = scale / np.sqrt(_array(norm.running_var) + norm.eps)
+                    shift = shift - scale * _array(norm.running_mean)
+                scales.append(scale)
+                shifts.append(shift)
+        if scales:
+            self.tables.add("norm_scale", np.stack(scales), "f4")
+            self.tables.add("norm_shift", np.stack(shifts), "f4")
+
+    def features(self) -> None:
+        """Add what describes a window, and the weights of these features."""
+        for name, block in self.blocks.items():
+            arrays = block.describe.state()["arrays"]
+            if name == "rocket":
+                for own, kind in (
+                    ("dilations", "i4"),
+                    ("features_per_dilation", "i4"),
+                    ("channel_counts", "i4"),
+                    ("channel_indices", "i4"),
+                    ("biases", "f4"),
+                ):
+                    self.tables.add(_ROCKET_TABLES[own], arrays[own], kind)
+            else:
+                columns = arrays.get("columns", np.arange(len(arrays["thresholds"])))
+                self.tables.add("summary_column", columns, "i4")
+                self.tables.add("summary_threshold", arrays["thresholds"], "f8")
+            self.tables.add_columns(name, block.weight)
+            self.tables.add(f"{name}_intercept", block.bias, "f8")
+
+    @property
+    def _n_directions(self) -> int:
+        return 2 if self.modules[0].bidirectional else 1
+
+    def layout(self, timing: _Timing, steps: list[CStep]) -> dict[str, Any]:
+        """Return the values of the templates, with the fields of the state."""
+        first, n = self.modules[0], timing.n_timesteps
+        n_directions, n_models = self._n_directions, len(self.modules)
+        width = first.hidden_size * n_directions
+        rocket, summary = self._feature_values(n)
+        has_features = rocket is not None or summary is not None
+        streamed, buffered = (
+            self._recurrent_fields(timing, width, streams=streams) for streams in (True, False)
+        )
+        own = state_bytes(streamed) <= state_bytes(buffered) + 4 * n * first.input_size
+        streams = n_directions == 1 and not has_features and own
+        fields = list(streamed if streams else buffered)
+        if not streams:
+            n_rows = max(n, rocket["n_rows"] if rocket else 0)
+            fields += [("float", "window", n_rows * first.input_size)]
+            fields += [("int", "filled", 1), ("int", "skip", 1)]
+        if rocket:
+            fields += [("float", "rocket_minus", rocket["n_rows"] * first.input_size)]
+            fields += [("float", "rocket_outputs", rocket["n_rows"])]
+        if summary:
+            fields += [("float", "sorted", n)]
+        fields += [("int", "hop_rest", 1)] if timing.hop.denominator > 1 else []
+        fields += [own for step in steps for own in step.fields]
+        if self.resampler is not None:
+            fields += [("float", "resample_x", self.resampler.n_taps * len(self.inputs))]
+            fields += [("int", f"resample_{name}", 1) for name in ("n", "at", "wait", "phase")]
+        order = ("double", "float", "int")
+        fields.sort(key=lambda one: order.index(one[0]))
+        head = self.estimator._head
+        abstention = getattr(self.estimator, "abstention_", None)
+        quantiles = None if self.scale is None else self.estimator.scaler_.channel_quantiles
+        names = [str(label) for label in self.estimator.classes_.tolist()]
+        return {
+            "version": importlib.import_module("sensorseq").__version__,
+            "n_inputs": len(self.inputs),
+            "n_channels": first.input_size,
+            "n_classes": len(names),
+            "class_names": ", ".join(map(text, names)),
+            "channel_names": ", ".join(map(text, self.inputs)),
+            "n_timesteps": n,
+            "hop_p": timing.hop.numerator,
+            "hop_q": timing.hop.denominator,
+            "input_rate_hz": timing.input_rate_hz,
+            "model_rate_hz": timing.model_rate_hz,
+            "abstain_below": None if abstention is None else float(abstention.threshold),
+            "fields": fields,
+            "state_bytes": state_bytes(fields),
+            "tables": self.tables.entries,
+            "int8": self.tables.int8,
+            "n_models": n_models,
+            "n_layers": first.num_layers,
+            "n_directions": n_directions,
+            "hidden": first.hidden_size,
+            "pooled": width * (2 if first.pooling == "meanmax" else 1),
+            "pooling": first.pooling,
+            "head_norm": first.head_norm,
+            "norm_eps": None if first.norm is None else float(first.norm.eps),
+            "layer_list": [
+                (m, layer, d, first.input_size if layer == 0 else width)
+                for m in range(n_models)
+                for layer in range(first.num_layers)
+                for d in range(n_directions)
+            ],
+            "layers_kept": first.num_layers if n_directions == 1 else 1,
+            "streams": streams,
+            "n_slots": timing.n_overlapping,
+            "window_kept": has_features,
+            "rocket": rocket,
+            "summary": summary,
+            "lstm_weight": 1.0 if head is None else float(head.lstm_weight),
+            "temperature": float(self.estimator.temperature_),
+            "scale": self.scale,
+            "n_quantiles": 0 if quantiles is None else len(quantiles),
+            "steps": steps,
+            "kinds": {step.kind for step in steps},
+            "statistics": sorted({step.statistic for step in steps} - {""}),
+            "resampler": self.resampler,
+        }
+
+    def _recurrent_fields(
+        self, timing: _Timing, width: int, *, streams: bool
+    ) -> list[tuple[str, str, int]]:
+        """Return the fields of the networks: for each overlapping window, or for one at a time."""
+        first = self.modules[0]
+        units = timing.n_overlapping * len(self.modules) if streams else 1
+        n_kept = units * first.hidden_size * (first.num_layers if self._n_directions == 1 else 1)
+        fields = [("float", "h", n_kept), ("float", "c", n_kept)]
+        fields += [("float", "total", units * width)] if first.pooling != "max" else []
+        fields += [("float", "top", units * width)] if first.pooling in ("max", "meanmax") else []
+        fields += [("float", "next", first.hidden_size)]
+        fields += [("float", "pooled", width * (2 if first.pooling == "meanmax" else 1))]
+        if self._n_directions == 2 and first.num_layers > 1:
+            n_between = min(2, first.num_layers - 1) * timing.n_timesteps * width
+            fields += [("float", "between", n_between)]
+        if streams:
+            fields += [("int", "remaining", timing.n_overlapping)]
+            fields += [("int", "next_slot", 1), ("int", "until_start", 1)]
+        return fields
+
+    def _feature_values(self, n: int) -> tuple[Any, Any]:
+        rocket = summary = None
+        if "rocket" in self.blocks:
+            state = self.blocks["rocket"].describe.state()
+            padded = state["settings"]["padded_steps"]
+            n_dilations = len(state["arrays"]["dilations"])
+            rocket = {"padded": padded, "n_rows": max(n, padded), "n_dilations": n_dilations}
+        if "summary" in self.blocks:
+            n_columns, n_thresholds = self.blocks["summary"].describe.state()["arrays"][
+                "thresholds"
+            ].shape
+            summary = {
+                "n_statistics": len(FEATURES),
+                "n_columns": n_columns,
+                "n_thresholds": n_thresholds,
+            }
+        return rocket, summary
+
+    def multiply_adds(self, timing: _Timing, steps: list[CStep]) -> int:
+        """Return the multiply-adds of a window and of the preprocessing of a hop."""
+        first, n, k = self.modules[0], timing.n_timesteps, len(self.estimator.classes_)
+        hidden, c = first.hidden_size, first.input_size
+        width = hidden * self._n_directions
+        inputs = [c] + [width] * (first.num_layers - 1)
+        each = sum(4 * hidden * (own + hidden) + 3 * hidden for own in inputs)
+        pooled = width * (2 if first.pooling == "meanmax" else 1)
+        total = len(self.modules) * (n * self._n_directions * each + k * pooled)
+        if "rocket" in self.blocks:
+            arrays = self.blocks["rocket"].describe.state()["arrays"]
+            n_sums = 8 * c * len(arrays["dilations"]) + 4 * int(arrays["channel_counts"].sum())
+            total += n * n_sums + (n + k) * len(arrays["biases"])  # a comparison counts as one
+        if "summary" in self.blocks:
+            total += c * n * (3 * n + 10) + k * self.blocks["summary"].weight.shape[0]
+        per_sample = c + sum(step.multiply_adds for step in steps)
+        if self.resampler is not None:
+            per_sample += self.resampler.n_taps * len(self.inputs)
+        return total + int(timing.hop * per_sample)
+
+
+_ROCKET_TABLES = {
+    "dilations": "rocket_dilations",
+    "features_per_dilation": "rocket_n_biases",
+    "channel_counts": "rocket_counts",
+    "channel_indices": "rocket_channels",
+    "biases": "rocket_bias",
+}
+
+
+def _array(tensor: Any) -> NDArray[Any]:
+    values: NDArray[Any] = tensor.detach().cpu().numpy()
+    return values
+
+
+def with_rounded_weights(estimator: Any) -> Any:
+    """Return a copy of a classifier whose weights are those that int8 restores."""
+    copied = copy.deepcopy(estimator)
+    for module in copied.modules_:
+        module.cpu()
+        for name, tensor in module.named_parameters():
+            if "weight" in name and not name.startswith("norm."):
+                values = _array(tensor)
+                values[...] = rounded(values)
+    if copied._head is not None:
+        for block in copied._head.blocks:
+            block.weight = np.ascontiguousarray(rounded(block.weight.T).T)
+    return copied
+
+
+def _compare(estimator: Any, check: Any, weights: str) -> Accuracy:
+    """Compare accuracies on the validation part of labelled windows, or on all without a split."""
+    part = "given"
+    if check.y is None:
+        raise InputError("check has no labels, so no accuracy can be computed.")
+    if check.split is not None:
+        part = "validation"
+        rows = np.flatnonzero(np.asarray(check.split) == part)
+        if not len(rows):
+            raise InputError("check has a split without a validation part.")
+        check = check.take(rows)
+    trained = estimator.score(check)
+    written = with_rounded_weights(estimator).score(check) if weights == "int8" else trained
+    if trained - written > _LARGEST_LOSS:
+        warn_caller(
+            f"int8 weights lower the accuracy from {100 * trained:.2f} to {100 * written:.2f} %;"
+            ' use weights="float32".'
+        )
+    return Accuracy(len(check), part, trained, written)
+
+
+def _facts(
+    estimator: Any,
+    timing: _Timing,
+    values: Mapping[str, Any],
+    weights: str,
+    accuracy: Accuracy | None,
+) -> list[str]:
+    """Return the lines of the header's comment."""
+    rate = "" if timing.model_rate_hz is None else f" at {timing.model_rate_hz:g} Hz"
+    facts = [
+        f"Classes   {', '.join(map(str, estimator.classes_.tolist()))}",
+        f"Windows   {timing.n_timesteps} samples{rate}, one each {float(timing.hop):g} samples",
+        f"Weights   {weights}, activations float32",
+        f"RAM       {values['state_bytes']} bytes for each state",
+    ]
+    resampler = values["resampler"]
+    if resampler is not None:
+        facts.append(
+            f"Resampled from {timing.input_rate_hz:g} Hz, {1000 * resampler.latency_s:.0f} ms late"
+        )
+    steps = [step.kind for step in values["steps"]]
+    facts += [f"Steps     {', '.join(steps)}"] if steps else []
+    features = [name for name in ("rocket", "summary") if values[name]]
+    facts += [f"Features  {', '.join(features)}"] if features else []
+    facts += [f"Accuracy  {_describe(accuracy)}"] if accuracy is not None else []
+    return [comment(line) for line in facts]

@@ -1,0 +1,100 @@
+"""Constants of the C source: arrays as text, int8 weights, bytes of the state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+C_TYPES = {"f4": "float", "f8": "double", "i4": "int", "i1": "signed char"}
+_BYTES = {"double": 8, "float": 4, "int": 4, "signed char": 1}
+_LARGEST = 127
+
+
+def quantize(weight: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Return rows (n, m) as int8, and the factor of each row that restores them."""
+    scale = np.abs(weight).max(axis=1, initial=0.0) / _LARGEST
+    scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
+    return np.rint(weight / scale[:, None]).clip(-_LARGEST, _LARGEST).astype(np.int8), scale
+
+
+def rounded(weight: NDArray[Any]) -> NDArray[Any]:
+    """Return rows (n, m) as their int8 weights restore them, in their own type."""
+    whole, scale = quantize(weight)
+    return (whole * scale[:, None]).astype(weight.dtype)
+
+
+@dataclass
+class Tables:
+    """The constant arrays of a source file, in order; weights perhaps as int8."""
+
+    int8: bool
+    entries: list[tuple[str, str, int, str]] = field(default_factory=list)
+    n_bytes: int = 0
+
+    def add(self, name: str, values: Any, kind: str) -> None:
+        """Add an array of a kind of `C_TYPES`; an empty one gets one unused element."""
+        flat = np.ravel(np.asarray(values)).astype(kind)
+        flat = flat if flat.size else np.zeros(1, kind)
+        self.entries.append((C_TYPES[kind], name, flat.size, _lines(flat)))
+        self.n_bytes += flat.nbytes
+
+    def add_weight(self, name: str, rows: NDArray[Any]) -> None:
+        """Add a weight (n, m): float32, or int8 and a factor for each row under name_scale."""
+        if not self.int8:
+            self.add(name, rows, "f4")
+            return
+        whole, scale = quantize(rows)
+        at = name.index("_") if "_" in name else len(name)
+        self.add(name, whole, "i1")
+        self.add(f"{name[:at]}_scale{name[at:]}", scale, "f4")
+
+    def add_columns(self, name: str, columns: NDArray[Any]) -> None:
+        """Add the weights (n_features, n_classes) of a linear layer, int8 by class."""
+        if not self.int8:
+            self.add(f"{name}_weight", columns, "f4")
+            return
+        whole, scale = quantize(columns.T)
+        self.add(f"{name}_weight", whole.T, "i1")
+        self.add(f"{name}_scale", scale, "f4")
+
+
+def _lines(values: NDArray[Any]) -> str:
+    """Return the elements of an initializer, in lines of about 100 characters."""
+    if values.dtype.kind == "f":
+        suffix = "f" if values.dtype == np.float32 else ""
+        texts = [f"{_decimal(v)}{suffix}" for v in values]
+    else:
+        texts = [str(v) for v in values.tolist()]
+    per_line = max(1, 96 // (max(map(len, texts)) + 2))
+    rows = [texts[at : at + per_line] for at in range(0, len(texts), per_line)]
+    return "\n".join("    " + ", ".join(row) + "," for row in rows)
+
+
+def _decimal(value: np.floating) -> str:
+    """Return the shortest decimal number that reads as this one, with a point or an exponent."""
+    text = np.format_float_scientific(value, trim="0") if value else "0.0"
+    return text if abs(float(value)) < 1e-3 or abs(float(value)) >= 1e6 else repr(value.item())[:24]
+
+
+def state_bytes(fields: Sequence[tuple[str, str, int]]) -> int:
+    """Return the size of a struct whose fields are (type, name, number), largest types first."""
+    n_bytes = sum(_BYTES[kind] * size for kind, _, size in fields)
+    unit = max(_BYTES[kind] for kind, _, _ in fields)
+    return -(-n_bytes // unit) * unit
+
+
+def text(value: str) -> str:
+    """Return a C string literal of any text, in plain ASCII."""
+    plain = "".join(
+        chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
+        for byte in value.encode()
+    )
+    return f'"{plain}"'
+
+
+def comment(value: str) -> str:
+    """Return text that cannot end a comment, in one line."""
+    plain = "".join(char if char.isprintable() else " " for char in value)
+    return plain.replace("*/", "* /").replace("/*", "/ *").rstrip("\\ ")

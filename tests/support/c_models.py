@@ -1,0 +1,71 @@
+"""Compile an exported model, and call it through ctypes."""
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+SIZE = """
+#include <stddef.h>
+#include "sensorseq_model.h"
+size_t size_of_state(void);
+size_t size_of_state(void) { return sizeof(sensorseq_state); }
+"""
+
+
+def need(compiler):
+    """Return the path of a program, or skip the test."""
+    found = shutil.which(compiler)
+    if found is None:
+        pytest.skip(f"needs {compiler}")
+    return found
+
+
+class CModel:
+    """The functions of an exported model, compiled by gcc."""
+
+    def __init__(self, export, n_channels, n_classes, compiler="gcc", options=("-O1",)):
+        folder = Path(export.source).parent
+        (folder / "size.c").write_text(SIZE)
+        library = folder / "model.so"
+        command = [need(compiler), *STRICT, *options, "-shared", "-fPIC", "-o", str(library)]
+        command += [str(export.source), str(folder / "size.c"), "-lm"]
+        built = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stderr
+        self._c = ctypes.CDLL(str(library))
+        self._c.size_of_state.restype = ctypes.c_size_t
+        self.size = self._c.size_of_state()
+        self._state = (ctypes.c_double * (self.size // 8 + 1))()
+        self.n_channels, self.n_classes = n_channels, n_classes
+        self.reset()
+
+    def reset(self):
+        self._c.sensorseq_reset(self._state)
+
+    def push(self, sample):
+        """Return the probabilities of a window that is complete, else the code."""
+        sample = np.ascontiguousarray(sample, np.float32)
+        out = np.zeros(self.n_classes, np.float32)
+        code = self._c.sensorseq_push(self._state, _pointer(sample), _pointer(out))
+        return out if code > 0 else code
+
+    def stream(self, samples):
+        """Return the probabilities of all windows of a signal."""
+        made = [p for p in map(self.push, samples) if isinstance(p, np.ndarray)]
+        return np.array(made).reshape(-1, self.n_classes)
+
+    def predict(self, window):
+        window = np.ascontiguousarray(window, np.float32)
+        out = np.zeros(self.n_classes, np.float32)
+        code = self._c.sensorseq_predict(
+            self._state, _pointer(window), ctypes.c_int(len(window)), _pointer(out)
+        )
+        return out if code == 0 else code
+
+
+def _pointer(array):
+    return array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
