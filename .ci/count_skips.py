@@ -6,7 +6,16 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 # Skips that no set-up can cure: what the machine lacks. They are printed, not counted.
-OF_THE_MACHINE = ("AVX512_BF16", "no nvcc", "needs a GPU", "needs two GPUs", "needs Chromium")
+OF_THE_MACHINE = (
+    "AVX512_BF16",
+    "no nvcc",
+    "needs a GPU",
+    "needs two GPUs",
+    "needs Chromium",
+    "needs clang",
+    "needs arm-",
+    "needs qemu-arm",
+)
 
 
 def main(report: str, allowed_file: str) -> int:

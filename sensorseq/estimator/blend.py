@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from sensorseq.errors import ArgumentError
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.feature_head import BOOSTING, LINEAR, is_classifier
+from sensorseq.export.c_source import CExport
 
 MEMBERS = {"ridge": LINEAR, BOOSTING: (BOOSTING,)}
 
@@ -181,6 +182,26 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         """
         check_is_fitted(self)
         self.network_.save(path)
+
+    def to_c(self, folder: str | os.PathLike[str], **options: Any) -> CExport:
+        """Write the blend as C99, if it has no boosted trees and no classifier of your own.
+
+        Parameters
+        ----------
+        folder, **options : as in `SensorLSTMClassifier.to_c`
+
+        Returns
+        -------
+        CExport
+            As from `SensorLSTMClassifier.to_c`.
+
+        Raises
+        ------
+        InputError
+            If it has trees.
+        """
+        check_is_fitted(self)
+        return self.network_.to_c(folder, **options)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:

@@ -1,1 +1,1 @@
-"""Models written for other programs: ONNX, C."""
+"""Fitted models for programs without Python: ONNX."""

@@ -13,12 +13,12 @@ from sensorseq.preprocessing.resample import rate_ratio
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps._kernels import Lagged, LocalFit, MovingStatistic, Sos
 from sensorseq.preprocessing.steps.products import (
-    _Combined,
     Magnitude,
     Power,
     Product,
     SignedBy,
     Subtract,
+    _Combined,
 )
 from sensorseq.preprocessing.steps.units import product_unit
 from sensorseq.recording import Channel
@@ -103,7 +103,12 @@ def _flat(chain: StepChain) -> list[Any]:
 
 
 def _make_step(
-    step: Any, name: str, channels: tuple[Channel, ...], rate: float, units: Mapping[str, str], tables: Tables
+    step: Any,
+    name: str,
+    channels: tuple[Channel, ...],
+    rate: float,
+    units: Mapping[str, str],
+    tables: Tables,
 ) -> CStep:
     if isinstance(step, _Combined):
         _check_units(step, channels, units)

@@ -74,7 +74,10 @@ class CExport:
     def __str__(self) -> str:
         rows = [
             ("weights", self.weights),
-            ("RAM", f"{self.ram_bytes:,} bytes (one {self.header.stem.removesuffix('_model')}_state)"),
+            (
+                "RAM",
+                f"{self.ram_bytes:,} bytes (one {self.header.stem.removesuffix('_model')}_state)",
+            ),
             ("flash", f"{self.flash_bytes:,} bytes (constants, and about 2-5 KB of code)"),
             ("multiply-adds", f"{self.multiply_adds:,} a window"),
         ]
@@ -140,7 +143,8 @@ def write_c(
     code = _CODE_BYTES["network"] + _CODE_BYTES["step"] * len(steps)
     code += sum(_CODE_BYTES[part] for part in ("rocket", "summary", "resampler") if values[part])
     return CExport(
-        *paths,
+        paths[0],
+        paths[1],
         weights,
         values["state_bytes"],
         source.tables.n_bytes + code,
@@ -173,6 +177,11 @@ def _refuse(estimator: Any) -> None:
             raise InputError(
                 f"features={block.name!r} is a function of your own, which cannot be exported to C."
             )
+    precision = estimator.module_.inference_precision
+    if precision != "float32":
+        raise InputError(
+            f"inference_precision={precision!r} cannot be exported to C; set it to 'float32'."
+        )
     if isinstance(estimator.scaler_, KeyedScaler):
         raise InputError(
             f"the model scales each {estimator.scaler_.per} by its own statistics, which needs the"
@@ -243,7 +252,9 @@ class _Source:
             attenuation = options.attenuation_db
             self.resampler = Resampler.make(sample_rate_hz, before, attenuation, self.tables)
         if self.resampler is not None and self.resampler.up > self.resampler.down * length:
-            raise ArgumentError("hop is shorter than one sample of sample_rate_hz; use a longer one.")
+            raise ArgumentError(
+                "hop is shorter than one sample of sample_rate_hz; use a longer one."
+            )
         return _Timing(n, length, sample_rate_hz or before, model_rate), steps
 
     def scaling(self) -> None:
@@ -281,7 +292,9 @@ class _Source:
             self.tables.add(f"head_bias_{m}", _array(module.linear.bias), "f4")
             if module.head_norm != "none":
                 norm = module.norm
-                scale, shift = (_array(part).astype(np.float64) for part in (norm.weight, norm.bias))
+                scale, shift = (
+                    _array(part).astype(np.float64) for part in (norm.weight, norm.bias)
+                )
                 if module.head_norm == "batch":
                     scale = scale / np.sqrt(_array(norm.running_var) + norm.eps)
                     shift = shift - scale * _array(norm.running_mean)
@@ -423,9 +436,9 @@ class _Source:
             n_dilations = len(state["arrays"]["dilations"])
             rocket = {"padded": padded, "n_rows": max(n, padded), "n_dilations": n_dilations}
         if "summary" in self.blocks:
-            n_columns, n_thresholds = self.blocks["summary"].describe.state()["arrays"][
-                "thresholds"
-            ].shape
+            n_columns, n_thresholds = (
+                self.blocks["summary"].describe.state()["arrays"]["thresholds"].shape
+            )
             summary = {
                 "n_statistics": len(FEATURES),
                 "n_columns": n_columns,
@@ -441,7 +454,7 @@ class _Source:
         inputs = [c] + [width] * (first.num_layers - 1)
         each = sum(4 * hidden * (own + hidden) + 3 * hidden for own in inputs)
         pooled = width * (2 if first.pooling == "meanmax" else 1)
-        total = len(self.modules) * (n * self._n_directions * each + k * pooled)
+        total: int = len(self.modules) * (n * self._n_directions * each + k * pooled)
         if "rocket" in self.blocks:
             arrays = self.blocks["rocket"].describe.state()["arrays"]
             n_sums = 8 * c * len(arrays["dilations"]) + 4 * int(arrays["channel_counts"].sum())

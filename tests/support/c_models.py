@@ -66,6 +66,10 @@ class CModel:
         )
         return out if code == 0 else code
 
+    def class_names(self):
+        kind = ctypes.c_char_p * self.n_classes
+        return [name.decode() for name in kind.in_dll(self._c, "sensorseq_class_names")]
+
 
 def _pointer(array):
     return array.ctypes.data_as(ctypes.POINTER(ctypes.c_float))

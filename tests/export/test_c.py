@@ -1,0 +1,490 @@
+"""A model in C gives the probabilities of Python, on every compiler at hand."""
+
+import subprocess
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from c_models import STRICT, CModel, need
+from fits import plain_classifier
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq import PreparePipeline, Recording, SensorBlendClassifier
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.estimator.feature_head import (
+    FeatureChoice,
+    FeatureHead,
+    _LinearBlock,
+    _ProbabilityBlock,
+)
+from sensorseq.export.c_source import with_rounded_weights
+from sensorseq.features import SummaryFeatures
+from sensorseq.features.trees import BoostedTrees, make_boosting
+from sensorseq.preprocessing.steps import (
+    BandPass,
+    Derivative,
+    Detrend,
+    Difference,
+    Magnitude,
+    Moving,
+    Notch,
+    Power,
+    Product,
+    SignedBy,
+    SpectralFrames,
+    StepChain,
+    Subtract,
+)
+from sensorseq.recording import Channel
+
+ROOT = Path(__file__).resolve().parents[2]
+N_STEPS, N_CHANNELS, N_CLASSES = 23, 3, 3
+TOLERANCE = 1e-5
+
+
+def make_windows(n=30, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % N_CLASSES
+    angle = np.arange(N_STEPS)[None, :, None] * (0.3 + 0.3 * y[:, None, None]) + np.arange(
+        N_CHANNELS
+    )
+    X = np.sin(angle) + 5.0 * np.arange(N_CHANNELS) + 0.3 * rng.normal(size=angle.shape)
+    return X.astype(np.float32), y
+
+
+def fitted(**arguments):
+    X, y = make_windows()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of windows this few
+        own = {"max_epochs": 1, "hidden_size": 5, "random_state": 0, "early_stopping": False}
+        return plain_classifier(**{**own, **arguments}).fit(X, y)
+
+
+def shaken(classifier, seed):
+    """Give all weights random values, so that nothing is near its first value."""
+    rng = np.random.default_rng(seed)
+    for module in classifier.modules_:
+        for tensor in module.state_dict().values():
+            if tensor.is_floating_point():
+                values = rng.normal(size=tuple(tensor.shape))
+                # of a batch norm, one is a variance
+                tensor.numpy()[...] = np.abs(values) + 0.1 if tensor.ndim == 1 else values
+    return classifier
+
+
+def check_same(classifier, model, hop):
+    """Compare whole windows, shorter ones, and windows cut from a stream."""
+    X, _ = make_windows(seed=1)
+    for n_steps in (N_STEPS, 11, 1):
+        expected = classifier.predict_proba(X, lengths=np.full(len(X), n_steps))
+        found = [model.predict(window[:n_steps]) for window in X]
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+    signal = X.reshape(-1, N_CHANNELS)[:300]
+    starts = range(0, len(signal) - N_STEPS + 1, hop)
+    expected = classifier.predict_proba(np.stack([signal[at : at + N_STEPS] for at in starts]))
+    model.reset()
+    np.testing.assert_allclose(model.stream(signal), expected, atol=TOLERANCE, rtol=0)
+
+
+networks = st.fixed_dictionaries(
+    {
+        "num_layers": st.integers(1, 3),
+        "bidirectional": st.booleans(),
+        "pooling": st.sampled_from(["last", "mean", "max", "meanmax"]),
+        "head_norm": st.sampled_from(["none", "batch", "layer"]),
+        "scale": st.sampled_from([None, "standard", "robust", "min_max", "max_abs", "quantile"]),
+        "n_models": st.sampled_from([1, 1, 2]),
+        "hidden_size": st.integers(1, 9),
+        "dtype": st.sampled_from(["float32", "float64"]),
+    }
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(networks, st.sampled_from(["float32", "int8"]), st.integers(1, 40), st.integers(0, 9))
+def test_every_network_in_c_is_that_of_python(tmp_path_factory, arguments, weights, hop, seed):
+    classifier = shaken(fitted(**arguments), seed)
+    classifier.temperature_ = 1.7
+    folder = tmp_path_factory.mktemp("c")
+    export = classifier.to_c(folder, n_timesteps=N_STEPS, hop=hop, weights=weights)
+    model = CModel(export, N_CHANNELS, N_CLASSES)
+    assert model.size == export.ram_bytes
+    check_same(with_rounded_weights(classifier) if weights == "int8" else classifier, model, hop)
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_features_in_c_are_those_of_python(tmp_path, weights):
+    classifier = fitted(features=["rocket", "summary"], max_epochs=2)
+    classifier._head.lstm_weight = 0.5  # whatever the fit chose, all three count
+    for block in classifier._head.blocks:
+        assert np.abs(block.weight).sum() > 0
+    export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9, weights=weights)
+    model = CModel(export, N_CHANNELS, N_CLASSES)
+    assert model.size == export.ram_bytes
+    check_same(with_rounded_weights(classifier) if weights == "int8" else classifier, model, 9)
+
+
+def test_windows_of_several_lengths_are_padded_for_features_as_in_python(tmp_path):
+    X, y = make_windows()
+    lengths = np.where(np.arange(len(X)) % 2, N_STEPS, 15)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = plain_classifier(features="rocket", max_epochs=1).fit(X, y, lengths=lengths)
+    model = CModel(classifier.to_c(tmp_path, n_timesteps=N_STEPS), N_CHANNELS, N_CLASSES)
+    check_same(classifier, model, N_STEPS)
+
+
+def record(number, rate_hz=100.0, n_samples=500):
+    rng = np.random.default_rng(number)
+    times = np.arange(n_samples) / rate_hz
+    slow = 1.0 + 2.0 * (number % 2)
+    values = np.stack(
+        [
+            2.0 * np.sin(2 * np.pi * slow * times + number) + 20.0,
+            np.cos(2 * np.pi * 1.5 * times) + 3.0,
+            0.1 * np.cumsum(rng.normal(size=n_samples)),
+        ],
+        axis=1,
+    )
+    values += 0.2 * rng.normal(size=values.shape)
+    return Recording(
+        recording_id=f"r{number}",
+        timestamps_s=times,
+        values=values.astype(np.float32).astype(np.float64),
+        channels=(Channel("current", "mA"), Channel("voltage", "V"), Channel("gyro", "rad/s")),
+        label=str(number % 2),
+        group=f"g{number}",
+    )
+
+
+def trained_on_recordings(steps, rate_hz=100.0, resampled_hz=100.0, hop_s=0.37):
+    pipeline = PreparePipeline(
+        sample_rate_hz=resampled_hz, window_s=0.9, hop_s=hop_s, steps=steps, split=None, scale=None
+    )
+    windows = pipeline.prepare([record(number, rate_hz) for number in range(6)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return shaken(plain_classifier(max_epochs=1, hidden_size=4).fit(windows), 0)
+
+
+def check_stream(classifier, tmp_path, rate_hz, **arguments):
+    export = classifier.to_c(tmp_path, **arguments)
+    model = CModel(export, N_CHANNELS, len(classifier.classes_))
+    assert model.size == export.ram_bytes
+    new = record(100, rate_hz)
+    offline = PreparePipeline.for_prediction(classifier.preparation_).prepare([new])
+    expected = classifier.predict_proba(offline)
+    found = model.stream(new.values)
+    assert len(expected) - 4 <= len(found) <= len(expected)  # resampling needs later samples
+    assert len(found) > 3
+    np.testing.assert_allclose(found, expected[: len(found)], atol=TOLERANCE, rtol=0)
+
+
+UNITS = {"current": "mA", "voltage": "V", "gyro": "rad/s"}
+STEP_LISTS = {
+    "filters": [
+        BandPass(low_hz=0.5, high_hz=20, phase="causal"),
+        Notch(frequency_hz=30, phase="causal", channels=("gyro",)),
+        BandPass(high_hz=25, phase="causal", keep=True, channels=("voltage", "current")),
+    ],
+    "slopes": [
+        Detrend(window_s=0.3, phase="causal"),
+        Derivative(phase="causal", channels=("current",)),
+        Derivative(phase="causal", window_s=0.2, order=2, polynomial=3, keep=False),
+    ],
+    "statistics": [
+        Moving(window_s=0.2, statistic=statistic, channels=("current", "gyro"))
+        for statistic in ("rms", "mean", "std", "range", "min", "max", "mean_absolute")
+    ],
+    "combinations": [
+        StepChain((Power("current", "voltage"), Product("current", "gyro"))),
+        SignedBy("current", "gyro"),
+        Difference(lag_samples=3),
+        Difference(channels=("gyro",), absolute=True, suffix="change"),
+        Subtract("current_power", "current_power", name="zero"),
+        Magnitude(("gyro", "gyro_change"), name="length"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", STEP_LISTS)
+def test_causal_steps_in_c_are_those_of_python(tmp_path, name):
+    classifier = trained_on_recordings(STEP_LISTS[name])
+    check_stream(classifier, tmp_path, 100.0, units=UNITS)
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "resampled_hz", "steps"),
+    [(100.0, 40.0, []), (40.0, 100.0, []), (100.0, 30.0, [Moving(window_s=0.2)])],
+)
+def test_samples_at_another_rate_are_resampled_as_in_python(tmp_path, rate_hz, resampled_hz, steps):
+    classifier = trained_on_recordings(steps, rate_hz, resampled_hz)
+    check_stream(classifier, tmp_path, rate_hz, sample_rate_hz=rate_hz)
+
+
+def test_a_sample_that_is_not_finite_is_ignored_and_reported(tmp_path):
+    classifier = fitted()
+    model = CModel(classifier.to_c(tmp_path, n_timesteps=N_STEPS), N_CHANNELS, N_CLASSES)
+    X, _ = make_windows()
+    for sample in X[0][:-1]:
+        assert model.push(sample) == 0
+    for bad in (np.nan, np.inf):
+        assert model.push(np.array([0.0, bad, 0.0])) == -1
+    expected = classifier.predict_proba(X[:1])[0]
+    np.testing.assert_allclose(model.push(X[0][-1]), expected, atol=TOLERANCE)
+    assert model.predict(np.zeros((N_STEPS + 1, N_CHANNELS))) == -1
+    assert model.predict(np.zeros((0, N_CHANNELS))) == -1
+    assert model.predict(np.full((2, N_CHANNELS), np.nan)) == -1
+
+
+def test_the_header_and_the_table_say_what_the_model_needs(tmp_path):
+    X, y = make_windows()
+    classifier = fitted()
+    windows = PreparePipeline(window_s=0.23, sample_rate_hz=100.0, split=None, scale=None)
+    checked = windows.prepare(
+        [
+            Recording(
+                recording_id=str(i),
+                timestamps_s=np.arange(N_STEPS) / 100.0,
+                values=window.astype(float),
+                channels=tuple(Channel(f"channel_{c}") for c in range(N_CHANNELS)),
+                label=str(label),
+            )
+            for i, (window, label) in enumerate(zip(X, y, strict=True))
+        ]
+    )
+    labels = classifier.classes_
+    classifier.classes_ = np.array(['a"\\b??/', "c*/d", "ä"])
+    checked = type(checked)(**{**vars(checked), "y": classifier.classes_[y]})
+    export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, weights="int8", check=checked)
+    header = export.header.read_text()
+    accuracy = f"{100 * with_rounded_weights(classifier).score(checked):.2f} % on 30 given windows"
+    assert accuracy in header
+    assert accuracy in str(export)
+    for stated in (
+        f"RAM       {export.ram_bytes} bytes",
+        f"SENSORSEQ_STATE_BYTES {export.ram_bytes}",
+        "Weights   int8",
+        "Windows   23 samples, one each 23 samples",
+    ):
+        assert stated in header
+    for row in ("RAM", "flash", "multiply-adds"):
+        assert row in str(export)
+    library = CModel(export, N_CHANNELS, len(labels))
+    names = library.class_names()
+    assert names == classifier.classes_.tolist()
+
+
+def test_int8_weights_take_a_quarter_of_the_flash(tmp_path):
+    classifier = fitted(hidden_size=64)
+    sizes = [
+        classifier.to_c(tmp_path, n_timesteps=N_STEPS, weights=weights).flash_bytes
+        for weights in ("float32", "int8")
+    ]
+    assert sizes[1] < 0.4 * sizes[0]
+
+
+def test_two_models_live_in_one_program(tmp_path):
+    classifier = fitted()
+    paths = [
+        classifier.to_c(tmp_path, n_timesteps=N_STEPS, prefix=prefix).source
+        for prefix in ("left", "right")
+    ]
+    assert [path.name for path in paths] == ["left_model.c", "right_model.c"]
+    main = tmp_path / "main.c"
+    main.write_text(
+        '#include "left_model.h"\n#include "right_model.h"\nstatic left_state a;\n'
+        "static right_state b;\nint main(void) { left_reset(&a); right_reset(&b); return 0; }\n"
+    )
+    program = tmp_path / "main"
+    command = [need("gcc"), *STRICT, str(main), *map(str, paths), "-lm", "-o", str(program)]
+    subprocess.run(command, check=True)
+    subprocess.run([program], check=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_convolutions():
+    """Fit few features: compilers take seconds for the weights of ten thousand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sensorseq.estimator.feature_head.ROCKET_FEATURES", 504)
+        yield
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Models that cover the source: streams with steps, and windows with features."""
+    folder = tmp_path_factory.mktemp("exported")
+    with_steps = trained_on_recordings(
+        [Detrend(window_s=0.3, phase="causal"), Moving(window_s=0.2)], 100.0, 40.0
+    )
+    with_features = fitted(
+        features=["rocket", "summary"], bidirectional=True, num_layers=3, n_models=2, max_epochs=1
+    )
+    signal = record(100).values
+    X, _ = make_windows(seed=1)
+    return [
+        (with_steps.to_c(folder / "steps", sample_rate_hz=100.0), signal),
+        (
+            with_features.to_c(folder / "features", n_timesteps=N_STEPS, hop=7, weights="int8"),
+            X.reshape(-1, N_CHANNELS)[:200],
+        ),
+    ]
+
+
+def run_example(export, signal, folder, c_compiler, options=(), runner=()):
+    """Compile the C++ example with a model, and return the probabilities it prints."""
+    folder.mkdir(exist_ok=True)
+    cpp = {"gcc": "g++", "clang": "clang++", "arm-linux-gnueabihf-gcc": "arm-linux-gnueabihf-g++"}
+    c_path, cpp_path = need(c_compiler), need(cpp[c_compiler])
+    model, program = folder / "model.o", folder / "classify"
+    source = ROOT / "examples" / "cpp" / "classify.cpp"
+    header = f"-I{export.header.parent}"
+    for command in (
+        [c_path, *STRICT, *options, "-c", str(export.source), "-o", str(model)],
+        [cpp_path, *STRICT[1:], *options, header, str(source), str(model), "-lm", "-o", program],
+    ):
+        built = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stderr
+    lines = ["a,b,c", *(",".join(f"{value:.9g}" for value in row) for row in signal)]
+    finished = subprocess.run(
+        [*runner, program], input="\n".join(lines), capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""
+    rows = [line.split(",") for line in finished.stdout.splitlines()]
+    return np.array([[float(value) for value in row[1:]] for row in rows])
+
+
+def expected_rows(export, signal):
+    n_classes = 2 if "steps" in str(export.source) else N_CLASSES
+    return CModel(export, N_CHANNELS, n_classes).stream(signal)
+
+
+SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("compiler", ["gcc", pytest.param("clang", marks=pytest.mark.slow)])
+def test_the_c_code_has_no_undefined_behaviour(exported, tmp_path, compiler):
+    for export, signal in exported:
+        expected = expected_rows(export, signal)
+        found = run_example(export, signal, tmp_path, compiler, SANITIZERS)
+        assert len(found) > 3
+        np.testing.assert_allclose(found, expected, atol=2e-7, rtol=0)
+
+
+@pytest.mark.native
+@pytest.mark.slow
+def test_on_arm_the_probabilities_are_the_same(exported, tmp_path):
+    runner = need("qemu-arm")
+    for export, signal in exported:
+        expected = expected_rows(export, signal)
+        options = ("-O2", "-static")
+        found = run_example(export, signal, tmp_path, "arm-linux-gnueabihf-gcc", options, [runner])
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.native
+@pytest.mark.slow
+def test_the_code_for_a_microcontroller_is_as_large_as_stated(exported, tmp_path):
+    compiler, size = need("arm-none-eabi-gcc"), need("arm-none-eabi-size")
+    for export, _ in exported:
+        target = tmp_path / "model.o"
+        flags = ["-Os", "-mthumb", "-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
+        command = [compiler, *STRICT, *flags, "-c", str(export.source), "-o", str(target)]
+        subprocess.run(command, check=True)
+        table = subprocess.run([size, str(target)], capture_output=True, text=True, check=True)
+        text_bytes, data_bytes, bss_bytes = map(int, table.stdout.splitlines()[1].split()[:3])
+        assert bss_bytes == 0
+        assert text_bytes + data_bytes == pytest.approx(export.flash_bytes, abs=2000)
+
+
+@pytest.mark.native
+def test_the_arduino_sketch_prints_a_label_for_each_window(exported, tmp_path):
+    for export, _ in exported:
+        folder = export.header.parent
+        model, program = tmp_path / "model.o", tmp_path / "sketch"
+        compiled = [need("gcc"), *STRICT, "-c", str(export.source), "-o", str(model)]
+        subprocess.run(compiled, check=True)
+        here = Path(__file__).parent / "arduino"
+        sketch = ROOT / "examples" / "arduino" / "classify"
+        command = [need("g++"), "-Wall", "-Wextra", "-Werror", f"-I{folder}", f"-I{sketch}"]
+        command += [f"-I{here}", str(here / "run.cpp"), str(model), "-lm", "-o", str(program)]
+        subprocess.run(command, check=True)
+        printed = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+        assert len(printed.splitlines()) > 3
+
+
+def prepared_with(**options):
+    pipeline = PreparePipeline(
+        **{"sample_rate_hz": 100.0, "window_s": 0.9, "split": None, "scale": None, **options}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        windows = pipeline.prepare([record(number) for number in range(6)])
+        scale = {"scale": "standard"}
+        return plain_classifier(max_epochs=1, hidden_size=2, **scale).fit(windows)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([BandPass(low_hz=1.0)], "step 'band_pass' has phase='zero'"),
+        ([SpectralFrames(frame_s=0.2)], "step 'spectral"),
+        ([Product("current", "gyro")], "multiplies 'current', whose unit the model does not hold"),
+    ],
+)
+def test_a_step_that_c_cannot_do_is_refused_by_name(tmp_path, steps, message):
+    with pytest.raises(InputError, match=message):
+        prepared_with(steps=steps).to_c(tmp_path)
+
+
+def test_what_c_cannot_do_is_refused_by_name(tmp_path):
+    X, y = make_windows()
+    summary = SummaryFeatures().fit(X)
+    boosting = make_boosting().fit(summary.transform(X), y)
+    trees = _ProbabilityBlock("boosting", summary, BoostedTrees.of(boosting), N_CLASSES)
+    own = _LinearBlock("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
+    blend = SensorBlendClassifier()
+    for block, message in (
+        (trees, "blend with 'boosting', whose trees cannot be exported to C"),
+        (own, "features='first_step' is a function of your own"),
+    ):
+        network = fitted()
+        network._head = FeatureHead(1.0, [block], FeatureChoice())
+        blend._keep(network)
+        for refused in (network, blend):
+            with pytest.raises(InputError, match=message):
+                refused.to_c(tmp_path, n_timesteps=N_STEPS)
+    per = PreparePipeline(
+        window_s=0.9, sample_rate_hz=100.0, scale_per="recording", split_by="recording"
+    )
+    windows = per.prepare([record(number) for number in range(10)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scaled = plain_classifier(max_epochs=1, hidden_size=2).fit(windows)
+    with pytest.raises(InputError, match="scales each recording by its own statistics"):
+        scaled.to_c(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "does not know the length of its windows; give n_timesteps"),
+        ({"n_timesteps": 5, "sample_rate_hz": 50.0}, "needs the rate of training"),
+        ({"n_timesteps": 5, "hop": 0}, "hop=0 must be at least one sample"),
+        ({"n_timesteps": 5, "prefix": "my model"}, "not a C identifier"),
+        ({"n_timesteps": 5, "weights": "int4"}, "int4"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_errors(tmp_path, arguments, message):
+    with pytest.raises(ArgumentError, match=message):
+        fitted().to_c(tmp_path, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_rates_without_a_small_ratio_are_refused(tmp_path):
+    with pytest.raises(InputError, match="no fraction of small numbers"):
+        prepared_with().to_c(tmp_path, sample_rate_hz=100.0 * np.pi)
