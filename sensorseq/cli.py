@@ -79,6 +79,7 @@ LabelColumn = Annotated[str | None, _flag("label_column")]
 Files = Annotated[list[str] | None, _flag("files")]
 Pair = Annotated[str | None, _flag("pair")]
 Exclude = Annotated[list[str] | None, _flag("exclude")]
+Channels = Annotated[list[str] | None, _flag("channels")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file written by train.")]
 Prepared = Annotated[Path, typer.Argument(metavar="H5", help="File written by prepare.")]
 Settings = Annotated[
@@ -170,6 +171,7 @@ def simulate(
 @app.command(
     epilog=_example(
         "sensorseq inspect logs --files 'pro_*.csv' --time-column time",
+        "sensorseq inspect logs --html look.html",
         "sensorseq inspect terrain.h5 --leakage",
     )
 )
@@ -177,7 +179,8 @@ def inspect(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="Recording, folder or manifest; with --leakage, a prepared file."
+            metavar="PATH",
+            help="Recording, folder or manifest; with --html or --leakage, also a prepared file.",
         ),
     ],
     files: Files = None,
@@ -188,20 +191,28 @@ def inspect(
     group_column: GroupColumn = None,
     label_column: LabelColumn = None,
     exclude: Exclude = None,
+    channels: Channels = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="HTML", help="Write a page with a picture of each channel."),
+    ] = None,
     leakage: Annotated[
         bool, typer.Option("--leakage", help="Check a prepared file for leakage between its parts.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what recordings contain, and which cannot be read.
+    """Show what recordings contain, what is odd in them, and which cannot be read.
 
     Lists rate, channels, missing samples and gaps of each. Exit code 3 if one cannot be read.
+    With --html, also writes a page, readable offline: pictures of each channel, class by class.
 
     With --leakage, checks whether training, validation and test windows of a prepared file
     overlap. Exit code 10 if they do. Also lists what is wrong with the data of training and
     validation: constant channels, wrong labels of identical windows, padding and others.
     """
+    from sensorseq.evaluation import inspect as described
+
     selected: dict[str, Any] = {
         "files": files,
         "pair": pair,
@@ -210,31 +221,48 @@ def inspect(
         "recording_column": recording_column,
         "group_column": group_column,
         "label_column": label_column,
+        "exclude": split_names(exclude) or (),
+        "channels": split_names(channels),
     }
+    is_prepared = leakage or (html is not None and described.is_prepared(path))
+    for name, value in selected.items() if is_prepared else ():
+        if value:
+            raise ArgumentError(
+                f"{OPTIONS[name].flag} selects recordings and has no use with a prepared file;"
+                " remove it."
+            )
     if leakage:
-        from sensorseq.evaluation.inspect import inspect_data, inspect_leakage
-        from sensorseq.evaluation.text import wrapped
-
-        for name, value in {**selected, "exclude": exclude}.items():
-            if value:
-                raise ArgumentError(
-                    f"{OPTIONS[name].flag} selects recordings and has no use with --leakage;"
-                    " remove it."
-                )
-        report, data = inspect_leakage(path), inspect_data(path)
-        shown = "\n".join([str(report), *(wrapped(f"data: {finding}") for finding in data)])
-        _say({**report.to_dict(), "data": [vars(finding) for finding in data]}, shown, as_json)
-        if report:
-            raise typer.Exit(GATE)
+        if html is not None:
+            raise ArgumentError("--html shows no leakage; run the command once for each.")
+        _inspect_leakage(path, as_json)
         return
-    from sensorseq.evaluation.inspect import format_recordings, inspect_recordings
-
+    _check_output(html, path)
     with _progress("reading", quiet=quiet) as advance:
-        left_out = split_names(exclude) or ()
-        found = inspect_recordings(path, **selected, exclude=left_out, progress=advance)
-    _say(found, format_recordings(found), as_json)
+        if is_prepared:
+            found, facts = described.inspect_windows(path, progress=advance)
+        else:
+            found, facts = described.inspect_recordings(
+                path, **selected, read_logs=html is not None, progress=advance
+            )
+    if html is not None:
+        from sensorseq.evaluation.look import make_look
+
+        with writing(html):
+            write_whole(html, make_look(found, facts, title=path.resolve().name).encode())
+    _say(found, described.format_recordings(found), as_json)
     if found["n_errors"]:
         raise typer.Exit(BAD_INPUT)
+
+
+def _inspect_leakage(path: Path, as_json: bool) -> None:
+    from sensorseq.evaluation.inspect import inspect_data, inspect_leakage
+    from sensorseq.evaluation.text import wrapped
+
+    report, data = inspect_leakage(path), inspect_data(path)
+    shown = "\n".join([str(report), *(wrapped(f"data: {finding}") for finding in data)])
+    _say({**report.to_dict(), "data": [vars(finding) for finding in data]}, shown, as_json)
+    if report:
+        raise typer.Exit(GATE)
 
 
 @app.command(

@@ -4,7 +4,8 @@ import importlib
 import os
 import platform
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,19 @@ from typing import Any
 import numpy as np
 
 from sensorseq.data_checks import Finding, Part, check_shares, check_windows
+from sensorseq.data_checks.facts import LONG_GAP_PERIODS, RecordingFacts, measure
+from sensorseq.data_checks.recordings import check_recordings
 from sensorseq.errors import InputError, ModelFileError, PreparedFileError, RecordingError
-from sensorseq.evaluation.text import (
-    format_channels,
-    format_counts,
-    format_odd_rates,
-    table,
-    wrapped,
-)
+from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
 from sensorseq.readers import find_recordings, read_source
 from sensorseq.readers.robot_logs import Topic, list_topics
-from sensorseq.readers.stamps import describe_clock, odd_rates
-from sensorseq.recording import Recording, sample_rate_of
+from sensorseq.readers.stamps import describe_clock
+from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.storage.model_file import read_model
 from sensorseq.storage.prepared import PreparedFile
 from sensorseq.windows import PARTS
 
-_LONG_GAP_PERIODS = 10  # what resampling does not bridge by default
 _MANY_RECORDINGS = 60
 
 
@@ -44,16 +40,21 @@ def inspect_recordings(
     group_column: str | None = None,
     label_column: str | None = None,
     exclude: Sequence[str] = (),
+    channels: Sequence[str] | None = None,
+    read_logs: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Read recordings and describe them; one that cannot be read is listed with its error.
+) -> tuple[dict[str, Any], list[RecordingFacts]]:
+    """Read recordings, one at a time, and describe them; an error is listed and the others go on.
 
     Returns ``recordings``, for each its id, files, label, group, duration, rate, channels with
     range and missing samples, longest gap; of a robot log its topics with type, messages, rate and
-    channels; or ``error``. ``n_errors``: how many have one.
+    channels; or ``error``. ``n_errors``: how many have one. ``odd``: what is odd, most important
+    first. And the facts of each, of logs only with `read_logs`; each label span has its own.
     """
     refuse_prepared(
-        Path(path), "use `sensorseq info` to describe it, or --leakage to check its split."
+        Path(path),
+        "use `sensorseq info` to describe it, --html to look at it, or --leakage to check its"
+        " split.",
     )
     sources = find_recordings(
         path,
@@ -65,6 +66,7 @@ def inspect_recordings(
         label_column=label_column,
     )
     rows: list[dict[str, Any]] = []
+    facts: list[RecordingFacts] = []
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
@@ -75,21 +77,82 @@ def inspect_recordings(
             "group": source.group,
         }
         try:
-            if source.is_log:
-                described = _describe_log(list_topics(source.paths))
-            else:
-                described = _describe(
-                    read_source(
-                        source,
-                        time_column=time_column,
-                        time_unit=time_unit,
-                        label_column=label_column,
-                    )
+            described = _describe_log(list_topics(source.paths)) if source.is_log else {}
+            if read_logs or not source.is_log:
+                recording = read_source(
+                    source,
+                    time_column=time_column,
+                    time_unit=time_unit,
+                    label_column=label_column,
+                    channels=channels,
                 )
+                whole = measure(recording)
+                described |= _describe(recording, whole)
+                facts += [measure(span) for span in _spans(recording)] or [whole]
         except RecordingError as error:
             described = {"error": str(error)}
         rows.append({**known, **described})
-    return {"recordings": rows, "n_errors": sum("error" in row for row in rows)}
+    n_errors = sum("error" in row for row in rows)
+    return {"recordings": rows, "n_errors": n_errors, "odd": _odd(facts)}, facts
+
+
+def _spans(recording: Recording) -> Iterator[Recording]:
+    """Yield each label span as a recording of its own."""
+    for span in recording.label_spans:
+        first, last = np.searchsorted(recording.timestamps_s, [span.start_s, span.end_s])
+        yield replace(
+            recording,
+            values=recording.values[first:last],
+            timestamps_s=recording.timestamps_s[first:last],
+            recording_id=f"{recording.recording_id} from {span.start_s:.6g} s",
+            label=span.label,
+            label_spans=(),
+        )
+
+
+def inspect_windows(
+    path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
+) -> tuple[dict[str, Any], list[RecordingFacts]]:
+    """Do as `inspect_recordings` of a prepared file, from windows that do not overlap."""
+    rows, facts = [], []
+    with PreparedFile(path) as file:
+        columns, n = file.columns, len(file)
+        ids = np.full(n, "windows") if columns.recording_id is None else columns.recording_id
+        labels = np.full(n, "") if columns.y is None else np.asarray(columns.y)
+        rate = columns.sample_rate_hz or 1.0
+        steps = np.arange(columns.n_timesteps)
+        start = np.arange(n) * columns.n_timesteps / rate
+        start = start if columns.start_s is None else np.asarray(columns.start_s)
+        keys, key = np.unique(np.stack([ids, labels.astype(str)]), axis=1, return_inverse=True)
+        order = np.lexsort((start, key.ravel()))
+        several = Counter(keys[0].tolist())
+        for number, own in enumerate(np.split(order, np.cumsum(np.bincount(key.ravel()))[:-1])):
+            if progress is not None:
+                progress(number, keys.shape[1])
+            kept: list[int] = []
+            end = -np.inf
+            for row in own.tolist():
+                if start[row] >= end - 0.5 / rate and columns.lengths[row]:
+                    kept.append(row)
+                    end = start[row] + columns.lengths[row] / rate
+            name, label = keys[:, number].tolist()
+            inside = steps < columns.lengths[kept, None]
+            recording = Recording(
+                file.take(kept).X[inside],
+                (start[kept, None] + steps / rate)[inside],
+                tuple(map(Channel, columns.channels)),
+                f"{name} ({label})" if several[name] > 1 else name,
+                "" if columns.groups is None else str(columns.groups[own[0]]),
+                label or None,
+            )
+            facts.append(measure(recording))
+            known = {"recording_id": name, "label": label, "group": recording.group}
+            rows.append({**known, **_describe(recording, facts[-1])})
+    return {"recordings": rows, "n_errors": 0, "odd": _odd(facts)}, facts
+
+
+def _odd(facts: Sequence[RecordingFacts]) -> list[dict[str, Any]]:
+    return [vars(finding) for finding in check_recordings(facts)]
 
 
 def _describe_log(topics: Sequence[Topic]) -> dict[str, Any]:
@@ -100,22 +163,24 @@ def _describe_log(topics: Sequence[Topic]) -> dict[str, Any]:
     return {"topics": [{**row, "channels": list(row["channels"])} for row in rows]}
 
 
-def _describe(recording: Recording) -> dict[str, Any]:
+def _describe(recording: Recording, facts: RecordingFacts) -> dict[str, Any]:
     steps = np.diff(recording.timestamps_s)
-    channels = []
-    for column, channel in enumerate(recording.channels):
-        values = recording.values[:, column]
-        known = values[np.isfinite(values)]
-        channels.append(
-            {
-                "name": channel.name,
-                "unit": channel.unit,
-                "min": float(known.min()) if known.size else None,
-                "max": float(known.max()) if known.size else None,
-                "mean": float(known.mean()) if known.size else None,
-                "n_missing": int(len(values) - len(known)),
-            }
-        )
+    channels = [
+        {
+            "name": one.name,
+            "unit": one.unit,
+            "min": one.low.value,
+            "max": one.high.value,
+            "mean": one.mean,
+            "p1": float(one.quantiles[0]),
+            "p99": float(one.quantiles[-1]),
+            "sample_rate_hz": one.rate_hz,
+            "n_missing": recording.n_samples - one.n_known,
+            "n_lost": one.n_lost,
+            "gap_share": one.gap_share,
+        }
+        for one in facts.channels.values()
+    ]
     rate = sample_rate_of(recording)
     clock: Any = recording.attributes.get("clock")
     return {
@@ -124,7 +189,7 @@ def _describe(recording: Recording) -> dict[str, Any]:
         "duration_s": recording.duration_s,
         "sample_rate_hz": rate if np.isfinite(rate) else None,
         "longest_gap_s": float(steps.max()) if steps.size else None,
-        "n_long_gaps": int((steps > _LONG_GAP_PERIODS * np.median(steps)).sum())
+        "n_long_gaps": int((steps > LONG_GAP_PERIODS * np.median(steps)).sum())
         if steps.size
         else 0,
         "channels": channels,
@@ -154,8 +219,6 @@ def format_recordings(found: dict[str, Any]) -> str:
             lines.append("the channels differ between recordings; choose some with --channels")
         clocks = Counter(row["clock"] for row in readable if row.get("clock"))
         lines += [wrapped(f"{clock} in {count} recording(s)") for clock, count in clocks.items()]
-        odd = odd_rates({row["recording_id"]: row["sample_rate_hz"] for row in readable})
-        lines += [wrapped(line) for line in format_odd_rates(odd)]
         rows = [
             [
                 row["recording_id"][-34:],
@@ -172,6 +235,9 @@ def format_recordings(found: dict[str, Any]) -> str:
         if len(readable) > _MANY_RECORDINGS:
             lines.append(f"... {len(readable) - _MANY_RECORDINGS} more; --json lists all")
     lines += _format_logs([row for row in found["recordings"] if "topics" in row])
+    if found["odd"]:
+        lines += ["", "What is odd:"]
+        lines += [wrapped(f"- {odd['text']} {odd['advice']}", "  ") for odd in found["odd"]]
     lines += [f"cannot be read: {row['error']}" for row in found["recordings"] if "error" in row]
     return "\n".join(lines)
 
@@ -334,15 +400,21 @@ def _looks_like_hdf5(file: Path) -> bool:
         raise PreparedFileError(f"{file}: cannot be read ({error.strerror}).") from error
 
 
-def refuse_prepared(path: Path, way_out: str) -> None:
-    """Raise, ending in `way_out`, when the file holds prepared windows."""
+def is_prepared(path: Path) -> bool:
+    """Whether the file holds prepared windows."""
     if not (path.is_file() and _looks_like_hdf5(path)):
-        return
+        return False
     try:
         PreparedFile(path).close()
     except PreparedFileError:
-        return
-    raise InputError(f"{path} holds prepared windows; {way_out}")
+        return False
+    return True
+
+
+def refuse_prepared(path: Path, way_out: str) -> None:
+    """Raise, ending in `way_out`, when the file holds prepared windows."""
+    if is_prepared(path):
+        raise InputError(f"{path} holds prepared windows; {way_out}")
 
 
 def describe_installation() -> dict[str, Any]:

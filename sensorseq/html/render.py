@@ -23,6 +23,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_printable,
     )
     environment.filters["signs"] = _signs
     script = _read("script.js")
@@ -40,6 +41,14 @@ def _environment() -> Environment:
 
 def _read(name: str) -> str:
     return resources.files("sensorseq.html").joinpath(name).read_text("utf-8").strip()
+
+
+def _printable(value: Any) -> Any:
+    """Show control characters, such as those of a file name, as escapes."""
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    shown = (c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in value)
+    return type(value)("".join(shown))
 
 
 def _signs(text: Any) -> str:

@@ -169,6 +169,44 @@ def sparkline(
     )
 
 
+def over_time(
+    envelope: Floats,
+    limits: tuple[float, float],
+    gaps: Floats,
+    cut: Sequence[Sequence[int]],
+    title: str,
+) -> str:
+    """Return a small picture of a long signal: (2, n) least and largest of each stretch of time.
+
+    `gaps` are shares of the width, from and to; `cut` are stretches cut off below, and above.
+    """
+    n, (low, high) = envelope.shape[1], limits
+    y = np.rint(100 * (1 - (np.clip(envelope, low, high) - low) / (high - low)))
+    parts = [
+        f'<rect class="gap" x="{_short(n * start)}" width="{_short(max(n * (end - start), 0.5))}"'
+        ' height="100"/>'
+        for start, end in gaps
+    ]
+    known = np.flatnonzero(np.isfinite(y[0]))
+    middle = (gaps.mean(axis=1) * n).astype(np.int64)  # a line is not drawn across a gap
+    for run in np.split(known, np.searchsorted(known, np.unique(middle))):
+        if len(run):
+            path = [
+                *zip(run, y[1, run], strict=True),
+                *zip(run[::-1], y[0, run[::-1]], strict=True),
+            ]
+            steps = np.diff(np.array(path), axis=0).astype(np.int64)
+            moved = "".join(f"{dx} {dy} ".replace(" -", "-") for dx, dy in steps.tolist())
+            parts.append(f'<path d="M{run[0] + 0.5:g} {path[0][1]:g}l{moved.strip()}z"/>')
+    for top, stretches in zip((94, 0), cut, strict=True):
+        ends = "".join(f"M{at} {top}h1v6h-1z" for at in stretches)
+        parts += [f'<path class="cut" d="{ends}"/>'] * bool(ends)
+    return (
+        f'<svg class="time" viewBox="0 0 {n} 100" preserveAspectRatio="none" role="img"'
+        f' aria-label="{escape(title)}">{"".join(parts)}</svg>'
+    )
+
+
 def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     """Return about five round numbers between two limits."""
     if not high > low:

@@ -13,6 +13,8 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
 _STRETCH_VALUES = 4_000_000  # hashed at once
 _KEY_BLOCK = 250_000  # values, 2 MB, which a cache holds
+_BLOCK_ROWS = 65_536  # of a recording, hashed at once
+_MOST_HASHES = 2048  # kept of a recording: 16 kB
 
 
 def window_keys(X: NDArray[Any], lengths: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
@@ -71,6 +73,19 @@ def shared_stretches(
         holder[at[row, offset]] = part[row]
     other = np.where(known, holder[back.reshape(ends.shape)], -1).max(axis=1)
     return rows[other >= 0], other[other >= 0]
+
+
+def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> NDArray[np.uint64]:
+    """Return the lowest `_MOST_HASHES` hashes of all stretches of a recording that vary.
+
+    Two recordings that share samples share the hashes below the highest of both.
+    """
+    lowest = np.empty(0, np.uint64)
+    for start in range(0, len(values) - n_steps + 1, _BLOCK_ROWS):
+        block = values[np.newaxis, start : start + _BLOCK_ROWS + n_steps - 1]
+        hashes, usable = _rolling(block, np.array([block.shape[1]]), n_steps)
+        lowest = np.unique(np.concatenate([lowest, _mixed(hashes[usable])]))[:_MOST_HASHES]
+    return lowest
 
 
 def _rolling(

@@ -1,0 +1,265 @@
+"""What recordings are like, channel by channel: measured one recording at a time, small to keep."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.data_checks.part import Floats
+from sensorseq.preprocessing.copies import stretch_hashes
+from sensorseq.recording import Channel, Recording
+
+QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
+N_BINS = 80  # of a picture over time
+N_SEGMENT, MOST_SEGMENTS = 128, 200  # samples and number of the segments of a spectrum
+N_BANDS = N_SEGMENT // 2 + 1
+LONG_GAP_PERIODS = 10  # what resampling does not bridge by default
+MOST_GAPS, MOST_FAR = 200, 20
+MOST_PAIRED_ROWS = 200_000  # for correlations
+EDGE_BAND = 0.02  # of the range: the values next to an extreme, to compare its count with
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """How often a channel has exactly its lowest or highest value."""
+
+    value: float
+    n_samples: int
+    n_runs: int  # stretches at that value
+    n_next: int  # samples close to it
+    bins: NDArray[np.int64]  # of the picture, that hold it
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelFacts:
+    """What one channel of one recording is like; NaN where it has too few values."""
+
+    name: str
+    unit: str
+    n_known: int
+    n_lost: int  # samples that are missing one by one, by the channel's own period
+    rate_hz: float
+    quantiles: Floats  # at QUANTILES
+    mean: float
+    low: Edge
+    high: Edge
+    gaps_s: Floats  # (k, 2) longest gaps, on the recording's clock
+    gap_share: float  # of the recording's duration
+    n_stretches: int  # of equal values
+    still_s: float  # the longest of them
+    still_value: float
+    others_move: bool  # while it lasts; True if there are none
+    far: Floats  # largest distances from the median, descending
+    spectrum: Floats  # log10 of the power density, evenly from 0 to half the rate
+    envelope: NDArray[np.float32]  # (2, N_BINS) least and largest over time
+
+    @property
+    def spread(self) -> float:
+        """The 5th to the 95th percentile."""
+        return float(self.quantiles[3] - self.quantiles[1])
+
+    @property
+    def still_samples(self) -> float:
+        """How many samples the longest time at one value lasts."""
+        return self.still_s * self.rate_hz if self.n_known > 1 else 0.0
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all its values are the same."""
+        return self.low.value == self.high.value
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingFacts:
+    """What one recording, or one label span of it, is like."""
+
+    recording_id: str
+    label: str | None
+    group: str
+    start_s: float
+    duration_s: float
+    rate_hz: float
+    channels: dict[str, ChannelFacts]
+    correlation: Floats  # (c, c)
+    hashes: NDArray[np.uint64] = field(repr=False)  # the lowest of its stretches
+
+
+def measure(recording: Recording) -> RecordingFacts:
+    """Return the facts of a recording."""
+    columns = [_Column.of(recording, number) for number in range(recording.n_channels)]
+    # joined sensors need not begin and end together
+    is_whole = "sensor_rates_hz" not in recording.attributes
+    facts = {
+        channel.name: _measure_channel(channel, column, columns, is_whole)
+        for channel, column in zip(recording.channels, columns, strict=True)
+    }
+    rates = [one.rate_hz for one in facts.values() if np.isfinite(one.rate_hz)]
+    return RecordingFacts(
+        recording.recording_id,
+        recording.label,
+        recording.group,
+        float(recording.timestamps_s[0]) if recording.n_samples else np.nan,
+        recording.duration_s,
+        max(rates, default=np.nan),
+        facts,
+        _correlation(recording.values),
+        stretch_hashes(recording.values),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """The known values of a channel, in stretches of equal ones."""
+
+    times: Floats
+    values: Floats
+    span: tuple[float, float]  # of the recording
+    first: NDArray[np.int64]  # sample of each stretch
+    length: NDArray[np.int64]  # in samples
+
+    @classmethod
+    def of(cls, recording: Recording, number: int) -> "_Column":
+        values = recording.values[:, number]
+        known = np.isfinite(values)
+        values, times = values[known].astype(np.float64), recording.timestamps_s[known]
+        first = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
+        t = recording.timestamps_s
+        span = (float(t[0]), float(t[-1])) if len(t) else (0.0, 0.0)
+        return cls(times, values, span, first, np.diff(first, append=len(values)))
+
+    @property
+    def stretch_s(self) -> Floats:
+        """Seconds from the first to the last sample of each stretch."""
+        return np.asarray(self.times[self.first + self.length - 1] - self.times[self.first])
+
+    def moves_within(self, start_s: float, end_s: float) -> bool:
+        """Whether it changes as much as usual between two times."""
+        first, last = np.searchsorted(self.times, (start_s, end_s))
+        if last - first < 3:
+            return False
+        low, high = np.quantile(self.values, (0.05, 0.95))
+        return bool(np.ptp(self.values[first:last]) > 0.3 * (high - low) > 0)
+
+    def bins(self, rows: NDArray[np.int64] | slice) -> NDArray[np.int64]:
+        """Return where in the picture samples are."""
+        low, high = self.span
+        place = (self.times[rows] - low) / ((high - low) or 1.0) * N_BINS
+        return np.minimum(place.astype(np.int64), N_BINS - 1)
+
+
+def _measure_channel(
+    channel: Channel, column: _Column, columns: list[_Column], is_whole: bool
+) -> ChannelFacts:
+    values, times = column.values, column.times
+    n = len(values)
+    quantiles = np.quantile(values, QUANTILES) if n else np.full(len(QUANTILES), np.nan)
+    steps = np.diff(times)
+    period = float(np.median(steps)) if n > 1 else np.nan
+    gaps = _gaps(column, period, is_whole)
+    apart = np.sort(np.abs(values - quantiles[2]))[::-1][:MOST_FAR] if n else values
+    still, value, others_move = 0.0, np.nan, False
+    if n:
+        of_stretch = column.stretch_s
+        longest = int(of_stretch.argmax())
+        start, still = float(times[column.first[longest]]), float(of_stretch[longest])
+        value = float(values[column.first[longest]])
+        others = [other for other in columns if other is not column]
+        others_move = not others or any(one.moves_within(start, start + still) for one in others)
+    duration = column.span[1] - column.span[0]
+    short = steps[steps <= LONG_GAP_PERIODS * period]
+    return ChannelFacts(
+        channel.name,
+        channel.unit,
+        n,
+        int(np.maximum(np.rint(short / period) - 1, 0).sum()) if n > 1 else 0,
+        1 / period,
+        quantiles,
+        float(values.mean()) if n else np.nan,
+        _edge(column, -1, quantiles),
+        _edge(column, 1, quantiles),
+        gaps[:MOST_GAPS],
+        float((np.diff(gaps).sum() - period * len(gaps)) / duration) if len(gaps) else 0.0,
+        len(column.first),
+        still,
+        value,
+        others_move,
+        apart,
+        _spectrum(values, steps, period),
+        _envelope(column),
+    )
+
+
+def _gaps(column: _Column, period: float, is_whole: bool) -> Floats:
+    """Return start and end of gaps, longest first; a late start and an early end are gaps too."""
+    if not np.isfinite(period):
+        return np.empty((0, 2))
+    around = column.times
+    if is_whole:
+        around = np.concatenate([column.span[:1], around, column.span[1:]])
+    at = np.flatnonzero(np.diff(around) > LONG_GAP_PERIODS * period)
+    gaps = np.stack([around[at], around[at + 1]], axis=1)
+    return gaps[np.argsort(gaps[:, 0] - gaps[:, 1], kind="stable")]
+
+
+def _edge(column: _Column, sign: int, quantiles: Floats) -> Edge:
+    values = column.values * sign
+    if not len(values):
+        return Edge(np.nan, 0, 0, 0, np.empty(0, np.int64))
+    extreme = values.max()
+    runs = values[column.first] == extreme
+    band = EDGE_BAND * (quantiles[-1] - quantiles[0])
+    n = int(column.length[runs].sum())
+    return Edge(
+        float(extreme * sign),
+        n,
+        int(runs.sum()),
+        int((values >= extreme - band).sum()) - n,
+        np.unique(column.bins(np.flatnonzero(values == extreme))),
+    )
+
+
+def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
+    """Return the log of the mean spectrum of segments without lost samples."""
+    size = min(N_SEGMENT, 1 << max(len(values).bit_length() - 1, 0))
+    if size < 16:
+        return np.full(N_BANDS, np.nan)
+    breaks = np.concatenate([[0], np.cumsum(steps > 1.5 * period)])
+    starts = np.arange(0, len(values) - size + 1, size // 2)
+    starts = starts[breaks[starts + size - 1] == breaks[starts]]
+    if not len(starts):
+        return np.full(N_BANDS, np.nan)
+    starts = starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_SEGMENTS)).astype(int)]
+    segments = values[starts[:, None] + np.arange(size)]
+    window = np.hanning(size + 1)[:-1]
+    power = np.abs(np.fft.rfft((segments - segments.mean(axis=1, keepdims=True)) * window)) ** 2
+    density = power.mean(axis=0) * 2 * period / (window**2).sum()
+    if not density.max() > 0:
+        return np.full(N_BANDS, np.nan)
+    own = np.log10(np.maximum(density, density.max() * 1e-12))
+    own = np.interp(np.linspace(0, 1, N_BANDS), np.linspace(0, 1, len(own)), own)
+    return np.asarray(own)
+
+
+def _envelope(column: _Column) -> NDArray[np.float32]:
+    """Return least and largest value of each bin of time; NaN in bins without a sample."""
+    envelope = np.full((2, N_BINS), np.nan, np.float32)
+    if len(column.values):
+        bins = column.bins(slice(None))
+        first = np.flatnonzero(np.diff(bins, prepend=-1))
+        envelope[0, bins[first]] = np.minimum.reduceat(column.values, first)
+        envelope[1, bins[first]] = np.maximum.reduceat(column.values, first)
+    return envelope
+
+
+def _correlation(values: NDArray[np.floating]) -> Floats:
+    """Return correlations of channels over the samples that both have; NaN below 50."""
+    some = np.asarray(values[:: max(1, len(values) // MOST_PAIRED_ROWS)], np.float64)
+    known = np.isfinite(some)
+    count = np.maximum(known.sum(axis=0), 1)
+    filled = np.where(known, some, 0.0)
+    filled = np.where(known, some - filled.sum(axis=0) / count, 0.0)
+    both = known.astype(np.float64).T @ known
+    square = (filled**2).T @ known  # of the row's channel over samples that both have
+    product = np.sqrt(square * square.T)
+    usable = (both >= 50) & (product > 0)
+    return np.where(usable, filled.T @ filled / np.where(usable, product, 1.0), np.nan)

@@ -1,0 +1,191 @@
+"""Each fault planted into healthy recordings is found and named, and healthy ones pass."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from borealtc import BOREALTC, needs_borealtc
+
+from sensorseq.data_checks.facts import N_BINS, QUANTILES, measure
+from sensorseq.data_checks.recordings import check_recordings
+from sensorseq.readers import find_recordings, read_source
+from sensorseq.recording import Recording
+
+RATE = 100.0
+
+
+def make_recording(seed, label, seconds=20.0):
+    """Two sensors whose noise is coloured, one of them with an offset, and a slow third."""
+    rng = np.random.default_rng(seed)
+    n = int(seconds * RATE)
+    t = np.arange(n) / RATE
+    smooth = np.convolve(rng.normal(size=n + 9), np.ones(10) / 10, "valid")
+    pitch = {"ice": 3.0, "gravel": 9.0}[label]
+    first = smooth + 0.5 * np.sin(2 * np.pi * pitch * t + rng.uniform(0, 6))
+    second = 9.81 + 0.4 * rng.normal(size=n) + 0.3 * first
+    third = -0.8 * first + 0.1 * rng.normal(size=n)
+    values = np.stack([first, second, third], axis=1)
+    return Recording(values, t, ("wx", "az", "wy"), f"{label}/r{seed}", label=label)
+
+
+@pytest.fixture(scope="module")
+def healthy():
+    lengths = np.random.default_rng(0).uniform(15, 25, 20)
+    return [make_recording(i, ("ice", "gravel")[i % 2], s) for i, s in enumerate(lengths)]
+
+
+@pytest.fixture(scope="module")
+def facts(healthy):
+    return [measure(recording) for recording in healthy]
+
+
+def changed(recording, name, change):
+    values = recording.values.copy()
+    column = recording.channel_names.index(name)
+    values[:, column] = change(values[:, column].copy())
+    return replace(recording, values=values)
+
+
+def held(x, first=500, last=900):
+    x[first:last] = x[first]
+    return x
+
+
+def spiked(x):
+    x[[100, 700]] = 300.0, -9999.0
+    return x
+
+
+def kept(recording, rows):
+    return replace(
+        recording, values=recording.values[rows], timestamps_s=recording.timestamps_s[rows]
+    )
+
+
+PLANTED = {
+    "time_unit": (None, lambda r: replace(r, timestamps_s=1000 * r.timestamps_s)),
+    "rates": (None, lambda r: kept(r, slice(None, None, 2))),
+    "unit": ("wx", lambda r: changed(r, "wx", lambda x: x * 1000)),
+    "constant": ("wx", lambda r: changed(r, "wx", lambda x: 0 * x)),
+    "empty": ("wx", lambda r: changed(r, "wx", lambda x: x * np.nan)),
+    "flipped": ("az", lambda r: changed(r, "az", lambda x: -x)),
+    "stuck": ("wx", lambda r: changed(r, "wx", held)),
+    "saturated": ("wx", lambda r: changed(r, "wx", lambda x: np.minimum(x, 0.6))),
+    "gaps": (None, lambda r: kept(r, np.r_[0:500, 600 : r.n_samples])),
+    "outliers": ("wy", lambda r: changed(r, "wy", spiked)),
+    "missing_channel": ("wy", lambda r: r.select(["wx", "az"])),
+    "copies": (None, None),
+}
+
+
+def test_healthy_recordings_pass(facts):
+    assert check_recordings(facts) == []
+    assert check_recordings([]) == []
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_planted_fault_is_found_and_named(kind, healthy, facts):
+    channel, plant = PLANTED[kind]
+    faulty = healthy[7]
+    if kind == "copies":
+        piece = kept(healthy[3], slice(300, 900))
+        planted = replace(piece, recording_id=faulty.recording_id, label="ice")
+    else:
+        planted = plant(faulty)
+    (found,) = check_recordings([*facts[:7], measure(planted), *facts[8:]])
+    assert found.kind == kind
+    assert faulty.recording_id in found.values["recordings"]
+    assert len(found.values["recordings"]) == 1 + (kind == "copies")
+    assert found.values["channel"] == channel
+    assert faulty.recording_id in found.text
+    assert found.advice
+    assert ("label is wrong" in found.text) == (kind == "copies")
+
+
+def test_a_reversed_axis_without_an_offset_shows_in_the_correlations(healthy, facts):
+    planted = changed(healthy[7], "wx", lambda x: -x)
+    found = check_recordings([*facts[:7], measure(planted), *facts[8:]])
+    assert {(one.kind, one.values["channel"]) for one in found} == {
+        ("flipped", "wx"),
+        ("flipped", "wy"),  # which of two channels is reversed cannot be told
+    }
+
+
+def test_classes_that_the_clock_or_the_length_gives_away_are_named(healthy):
+    n = len(healthy)
+    blocks = sorted(healthy, key=lambda r: r.label)
+    late = [replace(r, timestamps_s=r.timestamps_s + 100 * i) for i, r in enumerate(blocks)]
+    (found,) = check_recordings([measure(r) for r in late])
+    assert found.kind == "class_order"
+    short = [kept(r, slice(0, 900 if r.label == "ice" else None)) for r in healthy]
+    (found,) = check_recordings([measure(r) for r in short])
+    assert found.kind == "class_by_length"
+    days = [replace(r, group=f"{r.label} day {i % 3}") for i, r in enumerate(healthy)]
+    assert [one.kind for one in check_recordings([measure(r) for r in days])] == ["class_is_group"]
+    few = [r for r in healthy if r.label == "ice"][:2] + [r for r in healthy if r.label != "ice"]
+    (found,) = check_recordings([measure(r) for r in few])
+    assert found.kind == "few_groups"
+    assert len(few) < n
+
+
+def test_sensors_that_were_not_joined_are_named(healthy):
+    parts = [healthy[0].select(["wx"]), *[r.select(["az", "wy"]) for r in healthy[1:]]]
+    kinds = [one.kind for one in check_recordings([measure(r) for r in parts])]
+    assert kinds[0] == "channel_sets"
+
+
+def test_the_facts_are_those_of_numpy(healthy):
+    recording = healthy[0]
+    x = recording.values[:, 0].copy()
+    x[100:150] = np.nan
+    x[300] = np.nan
+    found = measure(changed(recording, "wx", lambda _: x)).channels["wx"]
+    known = x[np.isfinite(x)]
+    np.testing.assert_array_equal(found.quantiles, np.quantile(known, QUANTILES))
+    assert (found.low.value, found.high.value) == (known.min(), known.max())
+    assert found.rate_hz == pytest.approx(RATE)
+    assert found.n_lost == 1
+    np.testing.assert_allclose(found.gaps_s, [[0.99, 1.5]])
+    assert found.gap_share == pytest.approx(0.5 / recording.duration_s)
+    assert found.envelope.shape == (2, N_BINS)
+    assert np.nanmin(found.envelope) == np.float32(known.min())
+    assert np.nanmax(found.envelope) == np.float32(known.max())
+
+
+@pytest.mark.parametrize("gain", [1.0, 50.0])
+def test_the_spectrum_is_a_power_density(gain):
+    rng = np.random.default_rng(0)
+    noise = gain * rng.normal(size=(60_000, 1))
+    recording = Recording.evenly_sampled(noise, RATE, ["x"], "r")
+    spectrum = measure(recording).channels["x"].spectrum
+    # white noise of variance v has the one-sided density v / (rate / 2)
+    np.testing.assert_allclose(spectrum[2:-2], np.log10(gain**2 / (RATE / 2)), atol=0.15)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5])
+def test_a_recording_of_few_samples_has_facts(n, facts):
+    recording = Recording.evenly_sampled(np.ones((n, 3)), RATE, ["wx", "az", "wy"], "short")
+    check_recordings([*facts, measure(recording)])
+    check_recordings([measure(recording)])
+
+
+@needs_borealtc
+def test_what_is_odd_in_real_recordings_is_true():
+    facts = [measure(read_source(source)) for source in find_recordings(BOREALTC)]
+    found = check_recordings(facts)
+    assert Counter(one.kind for one in found) == {
+        "copies": 1,
+        "channel_sets": 1,
+        "stuck": 1,
+        "saturated": 2,
+        "outliers": 1,
+        "few_groups": 1,
+    }
+    (copies,) = [one for one in found if one.kind == "copies"]
+    assert set(copies.values["recordings"]) == {
+        "SNOW/imu_12",
+        "SNOW/imu_13",
+        "SNOW/pro_12",
+        "SNOW/pro_13",
+    }
