@@ -1,6 +1,7 @@
 """What recordings are like, channel by channel: measured one recording at a time, small to keep."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,11 @@ N_SEGMENT, MOST_SEGMENTS = 128, 200  # samples and number of the segments of a s
 N_BANDS = N_SEGMENT // 2 + 1
 LONG_GAP_PERIODS = 10  # what resampling does not bridge by default
 MOST_GAPS, MOST_FAR = 200, 20
+LEAST_STILL_SAMPLES = 20  # at one value, before it is asked whether other channels move
 MOST_PAIRED_ROWS = 200_000  # for correlations
 EDGE_BAND = 0.02  # of the range: the values next to an extreme, to compare its count with
+
+_NONE = np.full(len(QUANTILES), np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,7 @@ class ChannelFacts:
     n_stretches: int  # of equal values
     still_s: float  # the longest of them
     still_value: float
-    others_move: bool  # while it lasts; True if there are none
+    others_move: bool  # while it lasts, or there are none
     far: Floats  # largest distances from the median, descending
     spectrum: Floats  # log10 of the power density, evenly from 0 to half the rate
     envelope: NDArray[np.float32]  # (2, N_BINS) least and largest over time
@@ -109,36 +113,30 @@ def measure(recording: Recording) -> RecordingFacts:
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """The known values of a channel, in stretches of equal ones."""
+    """The known values of a channel."""
 
     times: Floats
     values: Floats
     span: tuple[float, float]  # of the recording
-    first: NDArray[np.int64]  # sample of each stretch
-    length: NDArray[np.int64]  # in samples
 
     @classmethod
     def of(cls, recording: Recording, number: int) -> "_Column":
-        values = recording.values[:, number]
+        t, values = recording.timestamps_s, recording.values[:, number]
         known = np.isfinite(values)
-        values, times = values[known].astype(np.float64), recording.timestamps_s[known]
-        first = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
-        t = recording.timestamps_s
         span = (float(t[0]), float(t[-1])) if len(t) else (0.0, 0.0)
-        return cls(times, values, span, first, np.diff(first, append=len(values)))
+        if not known.all():
+            t, values = t[known], values[known]
+        return cls(t, values.astype(np.float64, copy=False), span)
 
-    @property
-    def stretch_s(self) -> Floats:
-        """Seconds from the first to the last sample of each stretch."""
-        return np.asarray(self.times[self.first + self.length - 1] - self.times[self.first])
+    @cached_property
+    def spread(self) -> float:
+        """The 5th to the 95th percentile."""
+        return float(np.subtract(*np.quantile(self.values, (0.95, 0.05))))
 
     def moves_within(self, start_s: float, end_s: float) -> bool:
         """Whether it changes as much as usual between two times."""
         first, last = np.searchsorted(self.times, (start_s, end_s))
-        if last - first < 3:
-            return False
-        low, high = np.quantile(self.values, (0.05, 0.95))
-        return bool(np.ptp(self.values[first:last]) > 0.3 * (high - low) > 0)
+        return bool(last - first > 2 and np.ptp(self.values[first:last]) > 0.3 * self.spread > 0)
 
     def bins(self, rows: NDArray[np.int64] | slice) -> NDArray[np.int64]:
         """Return where in the picture samples are."""
@@ -152,21 +150,28 @@ def _measure_channel(
 ) -> ChannelFacts:
     values, times = column.values, column.times
     n = len(values)
-    quantiles = np.quantile(values, QUANTILES) if n else np.full(len(QUANTILES), np.nan)
     steps = np.diff(times)
     period = float(np.median(steps)) if n > 1 else np.nan
     gaps = _gaps(column, period, is_whole)
-    apart = np.sort(np.abs(values - quantiles[2]))[::-1][:MOST_FAR] if n else values
-    still, value, others_move = 0.0, np.nan, False
-    if n:
-        of_stretch = column.stretch_s
-        longest = int(of_stretch.argmax())
-        start, still = float(times[column.first[longest]]), float(of_stretch[longest])
-        value = float(values[column.first[longest]])
-        others = [other for other in columns if other is not column]
-        others_move = not others or any(one.moves_within(start, start + still) for one in others)
     duration = column.span[1] - column.span[0]
     short = steps[steps <= LONG_GAP_PERIODS * period]
+    ordered = np.sort(values)
+    quantiles = ordered[np.rint(np.array(QUANTILES) * (n - 1)).astype(np.int64)] if n else _NONE
+    ends = np.abs(np.concatenate([ordered[:MOST_FAR], ordered[-MOST_FAR:]]) - quantiles[2])
+    first = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)  # of each stretch of equal values
+    length = np.diff(first, append=n)
+    still, value, others_move = 0.0, np.nan, False
+    if n:
+        of_stretch = times[first + length - 1] - times[first]
+        longest = int(of_stretch.argmax())
+        start, still = float(times[first[longest]]), float(of_stretch[longest])
+        value = float(values[first[longest]])
+        if still >= LEAST_STILL_SAMPLES * period:
+            others = [other for other in columns if other is not column]
+            others_move = not others or any(
+                one.moves_within(start, start + still) for one in others
+            )
+    stretches = values[first]
     return ChannelFacts(
         channel.name,
         channel.unit,
@@ -175,15 +180,15 @@ def _measure_channel(
         1 / period,
         quantiles,
         float(values.mean()) if n else np.nan,
-        _edge(column, -1, quantiles),
-        _edge(column, 1, quantiles),
+        _edge(column, stretches, length, ordered, quantiles, -1),
+        _edge(column, stretches, length, ordered, quantiles, 1),
         gaps[:MOST_GAPS],
         float((np.diff(gaps).sum() - period * len(gaps)) / duration) if len(gaps) else 0.0,
-        len(column.first),
+        len(first),
         still,
         value,
         others_move,
-        apart,
+        np.sort(ends)[::-1][: min(n, MOST_FAR)],
         _spectrum(values, steps, period),
         _envelope(column),
     )
@@ -201,21 +206,24 @@ def _gaps(column: _Column, period: float, is_whole: bool) -> Floats:
     return gaps[np.argsort(gaps[:, 0] - gaps[:, 1], kind="stable")]
 
 
-def _edge(column: _Column, sign: int, quantiles: Floats) -> Edge:
-    values = column.values * sign
-    if not len(values):
+def _edge(
+    column: _Column,
+    stretches: Floats,
+    length: NDArray[np.int64],
+    ordered: Floats,
+    quantiles: Floats,
+    sign: int,
+) -> Edge:
+    """Return the edge of a channel's stretches of equal values: the lowest, or the highest."""
+    if not len(ordered):
         return Edge(np.nan, 0, 0, 0, np.empty(0, np.int64))
-    extreme = values.max()
-    runs = values[column.first] == extreme
+    value = ordered[0 if sign < 0 else -1]
+    is_there = stretches == value
     band = EDGE_BAND * (quantiles[-1] - quantiles[0])
-    n = int(column.length[runs].sum())
-    return Edge(
-        float(extreme * sign),
-        n,
-        int(runs.sum()),
-        int((values >= extreme - band).sum()) - n,
-        np.unique(column.bins(np.flatnonzero(values == extreme))),
-    )
+    n_samples = int(length[is_there].sum())
+    n_near = int((np.abs(ordered - value) <= band).sum())
+    bins = np.unique(column.bins(np.flatnonzero(column.values == value)))
+    return Edge(float(value), n_samples, int(is_there.sum()), n_near - n_samples, bins)
 
 
 def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:

@@ -19,7 +19,7 @@ TIME_UNIT_RATIO = 30.0
 UNIT_RATIO = 30.0  # of the spreads of recordings of a class ...
 SAME_SHAPE = 0.6  # ... whose log10 spectra differ less, root mean square
 GAP_SHARE, LOST_SHARE = 0.01, 0.01
-STILL_SHARE, LEAST_STILL_SAMPLES, STILL_RATIO = 0.05, 20, 5.0
+STILL_SHARE, STILL_RATIO = 0.05, 5.0
 LONG_STRETCH = 2.0  # mean samples in stretches of equal values: then it moves in steps
 LEAST_CLIPPED, CLIPPED_SHARE, LEAST_CLIPPED_RUNS, CLIPPED_RATIO = 10, 0.001, 5, 2.0
 FAR_SPREADS = 10.0
@@ -274,13 +274,14 @@ def _signs(name: str, facts: Sequence[RecordingFacts]) -> Floats:
 def _still(by_channel: Channels) -> Iterator[Finding]:
     """Find channels that stay at one value far longer than usual, while others move."""
     for name, rows in by_channel.items():
+        usual = _usual_still(rows)
         odd = [
             (one.recording_id, c)
             for one, c in rows
             if not c.is_constant
             and c.others_move
             and c.still_s > STILL_SHARE * one.duration_s
-            and c.still_samples > max(LEAST_STILL_SAMPLES, STILL_RATIO * _usual_still(rows))
+            and c.still_samples > STILL_RATIO * usual
         ]
         if odd:
             words = [f"{i} ({c.still_s:.3g} s at {c.still_value:.4g})" for i, c in odd]
@@ -332,9 +333,9 @@ def limits_of(rows: Sequence[tuple[RecordingFacts, ChannelFacts]]) -> tuple[floa
 def _clipped(by_channel: Channels) -> Iterator[Finding]:
     """Find channels cut off at the limits of the sensor."""
     for name, rows in by_channel.items():
-        odd = []
+        odd, limits = [], limits_of(rows)
         for one, c in rows:
-            edges = clipped_edges(c, limits_of(rows))
+            edges = clipped_edges(c, limits)
             if edges:
                 share = sum(e.n_samples for e in edges) / c.n_known
                 at = " and ".join(f"{e.value:.4g}" for e in edges)

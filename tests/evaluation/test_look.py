@@ -1,0 +1,165 @@
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from page_reader import Reader
+
+from sensorseq.cli import run
+from sensorseq.data_checks.facts import measure
+from sensorseq.data_checks.recordings import check_recordings
+from sensorseq.evaluation.look import MOST_ROWS, make_look
+from sensorseq.prepare import prepare
+from sensorseq.recording import Channel, Recording
+
+HOSTILE = "<script>alert(1)</script>&\"'\x1b[31m"
+
+
+def make_recordings(n_classes=2, n=4, n_channels=2, seconds=10.0, prefix=""):
+    rng = np.random.default_rng(0)
+    t = np.arange(0, seconds, 0.02)
+    for label in range(n_classes):
+        for number in range(n):
+            x = np.sin(2 * np.pi * (1 + 3 * label) * t[:, None] + rng.uniform(0, 6, n_channels))
+            yield Recording(
+                x + 0.3 * rng.normal(size=x.shape),
+                t,
+                tuple(Channel(f"{prefix}channel {i}", "A") for i in range(n_channels)),
+                f"{prefix}class {label}/run {number}",
+                label=f"{prefix}class {label}",
+            )
+
+
+def page_of(recordings, errors=()):
+    facts = [measure(one) for one in recordings]
+    odd = [vars(finding) for finding in check_recordings(facts)]
+    found = {"recordings": [{"error": error} for error in errors], "odd": odd}
+    return make_look(found, facts, title="a folder")
+
+
+def write(root, recordings):
+    for one in recordings:
+        file = root / f"{one.recording_id}.csv"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table = np.column_stack([one.timestamps_s, one.values])
+        names = ",".join(["time", *one.channel_names])
+        np.savetxt(file, table, "%.6g", ",", header=names, comments="")
+    return root
+
+
+def test_the_page_needs_nothing_but_itself():
+    page = page_of(make_recordings())
+    read = Reader(page)
+    assert not {"link", "img", "iframe", "object"} & set(read.tags)
+    assert read.tags.count("script") == 1
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+    assert not re.search(r"https?://|url\(|@import|nan", page)
+    assert "Nothing: rates, gaps" in read.text
+
+
+def test_the_page_says_what_there_is_and_shows_each_recording():
+    recordings = list(make_recordings())
+    text = Reader(page := page_of(recordings)).text
+    assert "8 recordings, 2 classes, 8 groups, 2 channels, 79.8 s in total, at 50 Hz." in text
+    assert all(one.recording_id in text for one in recordings)
+    assert page.count('class="time"') == 16
+    assert page.count('class="spark"') == 4
+    assert "0 to 25 Hz" in text
+
+
+def test_what_is_odd_is_at_the_recording_too():
+    recordings = list(make_recordings())
+    keep = np.r_[0:100, 200:500]
+    values = recordings[3].values.copy()
+    values[:, 1] = np.minimum(values[:, 1], 0.9)
+    recordings[3] = replace(
+        recordings[3], values=values[keep], timestamps_s=recordings[3].timestamps_s[keep]
+    )
+    page = page_of(recordings, errors=["run 9: broken"])
+    assert re.search(r"1 cannot be read:.*run 9: broken", Reader(page).text)
+    row = page[page.index('<th scope="row">class 0/run 3') :].split("</tr>")[0]
+    assert row.count('class="gap"') == 2
+    assert row.count("▲ gaps") == 2
+    assert row.count('class="cut"') == row.count("▲ cut off") == 1
+    assert page.count('class="cut"') == 1
+
+
+def test_names_are_text_whatever_they_hold():
+    page = page_of(make_recordings(prefix=HOSTILE), errors=[HOSTILE])
+    read = Reader(page)
+    assert read.tags.count("script") == 1
+    assert "\x1b" not in page
+    assert r"\x1b[31mchannel 1" in read.text
+
+
+def test_many_recordings_stay_readable():
+    recordings = list(make_recordings(n_classes=3, n=120, n_channels=8, seconds=6.0))
+    odd = replace(recordings[119], timestamps_s=1000 * recordings[119].timestamps_s)
+    page = page_of([*recordings[:119], odd, *recordings[120:]])
+    assert len(page.encode()) < 3_000_000
+    assert page.count('class="time"') == 3 * 8 * MOST_ROWS
+    assert "70 more recordings, none of them odd" in page
+    assert "▲ time unit" in page
+    many = page_of(make_recordings(n_classes=2, n=2, n_channels=200, seconds=6.0))
+    assert "184 more channels are not drawn" in many
+    assert len(many.encode()) < 300_000
+
+
+def test_inspect_writes_the_page_and_says_what_is_odd(tmp_path, capsys):
+    recordings = list(make_recordings())
+    recordings[2] = replace(recordings[2], timestamps_s=1000 * recordings[2].timestamps_s)
+    root = write(tmp_path / "logs", recordings)
+    page = tmp_path / "look.html"
+    assert run(["inspect", str(root), "--html", str(page), "-q"]) == 0
+    shown = capsys.readouterr().out
+    assert "points to a wrong time unit" in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
+    text = Reader(page.read_text("utf-8")).text
+    assert "class 0/run 2 (0.05 Hz)" in text
+    assert run(["inspect", str(root), "--json", "-q", "--channels", "channel 1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (odd,) = found["odd"]
+    assert odd["kind"] == "time_unit"
+    assert odd["values"]["recordings"] == ["class 0/run 2"]
+    assert {"p1", "p99", "gap_share"} <= set(found["recordings"][0]["channels"][0])
+    assert [c["name"] for c in found["recordings"][0]["channels"]] == ["channel 1"]
+    assert page.exists()
+    assert run(["inspect", str(root), "--html", str(tmp_path / "no" / "x.html"), "-q"]) == 3
+
+
+def test_a_recording_that_cannot_be_read_is_on_the_page_and_the_others_go_on(tmp_path, capsys):
+    root = write(tmp_path / "logs", make_recordings())
+    (root / "class 0" / "run 9.csv").write_text("time,channel 0\n0,1\n0.1,x\n")
+    page = tmp_path / "look.html"
+    assert run(["inspect", str(root), "--html", str(page), "-q"]) == 3
+    text = Reader(page.read_text("utf-8")).text
+    assert "8 recordings" in text
+    assert "1 more cannot be read" in text
+    assert "run 9.csv" in text
+
+
+@pytest.mark.parametrize("hop_s", [1.0, 0.25])
+def test_a_prepared_file_has_a_page_too(hop_s, tmp_path, capsys):
+    root = write(tmp_path / "logs", make_recordings())
+    file, page = tmp_path / "w.h5", tmp_path / "look.html"
+    prepare(root, file, window_s=1.0, hop_s=hop_s)
+    assert run(["inspect", str(file), "--html", str(page), "--json", "-q"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["odd"] == []
+    assert [row["n_samples"] for row in found["recordings"]] == [500] * 8
+    assert [row["n_long_gaps"] for row in found["recordings"]] == [0] * 8
+    assert "8 recordings, 2 classes" in Reader(page.read_text("utf-8")).text
+    arguments = ["inspect", str(file), "--html", str(page), "--files", "x"]
+    assert run(arguments) == 2
+
+
+def test_label_spans_are_looked_at_one_by_one(tmp_path, capsys):
+    root = write(tmp_path / "logs", make_recordings(n_classes=1, n=2))
+    rows = [f"class 0/run {i}.csv,{s},{s + 4},{k}" for i in (0, 1) for s, k in ((0, "a"), (5, "b"))]
+    (root / "manifest.csv").write_text("\n".join(["path,start_s,end_s,label", *rows]) + "\n")
+    page = tmp_path / "look.html"
+    assert run(["inspect", str(root), "--html", str(page), "-q"]) == 0
+    text = Reader(page.read_text("utf-8")).text
+    assert "4 recordings, 2 classes, 2 groups" in text
+    assert "class 0/run 0 from 5 s" in text
