@@ -13,6 +13,7 @@ from common.results_file import write_results
 from common.waiting import refuse_sleeping_threads
 from estimator import augmented as estimator_augmented
 from estimator import checkpoint as estimator_checkpoint
+from estimator import live as estimator_live
 from estimator import predict as estimator_predict
 from estimator import search as estimator_search
 from estimator import streamed as estimator_streamed
@@ -25,6 +26,7 @@ SECTIONS = {
     "checkpoint": estimator_checkpoint,
     "predict": estimator_predict,
     "augmented": estimator_augmented,
+    "live": estimator_live,
 }
 HEADER = f"{'':38} {'against':30} {'shape':>16} {'theirs ms':>10} {'ours ms':>10}  ratio  [spread]"
 
@@ -32,6 +34,8 @@ HEADER = f"{'':38} {'against':30} {'shape':>16} {'theirs ms':>10} {'ours ms':>10
 def format_row(row):
     """Say one row in a line."""
     overhead = f"  +{row['overhead_us']:.0f} us" if "overhead_us" in row else ""
+    if "load_percent" in row:
+        overhead = f"  {row['load_percent']:.1f} % of a core"
     return (
         f"{row['what']:38} {row['against']:30} {'x'.join(map(str, row['shape'])):>16}"
         f" {row['theirs_ms']:10.2f} {row['ours_ms']:10.2f}"

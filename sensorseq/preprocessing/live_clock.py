@@ -105,41 +105,62 @@ class LiveClock:
 
     def _take(self, rows: list[tuple[float, NDArray[np.float64]]]) -> list[EvenSamples]:
         found: list[EvenSamples] = []
-        for stamp, row in rows:
-            if not self._is_in_order(stamp):
-                continue
+        if not rows:
+            return found
+        plain: list[NDArray[np.float64]] = []  # rows that need no work: the rule, so it is fast
+
+        def end_plain() -> None:
+            if plain:
+                found.append(EvenSamples(None, np.array(plain), self._drift_s()))
+                self._held = [plain[-1]]
+                self._known[:] = self._tick
+                plain.clear()
+
+        complete = ~np.isnan(np.array([row for _, row in rows])).any(axis=1)
+        for (stamp, row), is_complete in zip(rows, complete.tolist(), strict=True):
+            if self._last_s is not None and stamp <= self._last_s:
+                if not self._is_set_back(stamp):
+                    continue
+                end_plain()
+                self._end_piece()
+                self._begin(stamp)
+            self._n_late_in_a_row = 0
             self._last_s = self.newest_s = stamp
-            self._add(stamp, row)
+            steps = max(1, round((stamp - self._clock_s) / self._period))
+            if steps == 1 and is_complete and self._next == self._tick + 1:
+                self._advance(1, stamp)
+                self._next += 1
+                plain.append(row)
+                continue
+            end_plain()
+            self._add(steps, stamp, row)
             if self._next is not None and (ready := int(self._known.min())) >= self._next:
                 start_s = self._origin[0] if self._next == self._origin[1] else None
                 found.append(EvenSamples(start_s, self._release(ready), self._drift_s()))
+        end_plain()
         return _joined(found)
 
-    def _is_in_order(self, stamp: float) -> bool:
-        if self._last_s is None or stamp > self._last_s:
-            self._n_late_in_a_row = 0
-            return True
+    def _is_set_back(self, stamp: float) -> bool:
+        """Count a sample that is not newer; return whether so many show that the clock is."""
         if stamp == self._last_s:
             self.n_duplicates += 1
             return False
         self.n_late += 1
         self._n_late_in_a_row += 1
-        if self._n_late_in_a_row <= self._most_ticks:
-            return False
-        self._end_piece()
-        self._begin(stamp)
-        return True
+        return self._n_late_in_a_row > self._most_ticks
 
-    def _add(self, stamp: float, row: NDArray[np.float64]) -> None:
+    def _advance(self, steps: int, stamp: float) -> None:
+        self._tick += steps
+        predicted = self._clock_s + steps * self._period
+        self._clock_s = predicted + _FOLLOWED * (stamp - predicted)
+
+    def _add(self, steps: int, stamp: float, row: NDArray[np.float64]) -> None:
         """Hold a row; it begins a piece if all channels are known from it on."""
-        steps = max(1, round((stamp - self._clock_s) / self._period))
         if steps > self._most_ticks:
             self._end_piece()
             self._begin(stamp)
             steps = 1
-        self._tick += steps
-        predicted = self._clock_s + steps * self._period
-        self._clock_s = predicted + _FOLLOWED * (stamp - predicted)
+        self._advance(steps, stamp)
         self._held += [np.full(self._n_channels, np.nan)] * (steps - 1) + [row]
         lost = (self._known >= 0) & (self._tick - self._known > self._most_ticks)
         if lost.any():
