@@ -900,23 +900,30 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
         """Return the network's outputs, (n, outputs), those of an ensemble joined."""
+        sequences = self._read_windows(X, lengths)
+        if is_stored(sequences):
+            part = self._format.stored(sequences, training=False).with_scaler(self.scaler_)
+            data: Any = StreamedData(part, np.zeros(len(part), np.int64))
+            return np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
+        return self._join(*self._scaled(sequences))
+
+    def _read_windows(self, X: Any, lengths: Any) -> Sequences:
+        """Read windows to predict: prepared as those of the fit, with their own names."""
         check_is_fitted(self)
         X = self._open(X, "X")
         if isinstance(X, WindowSet):
             check_same_preparation(self.preparation_, X)
             X = tell_apart(X, self.scaler_, self.preparation_)
-        sequences = self._read_sequences(X, lengths, "X", reset=False)
-        if is_stored(sequences):
-            part = self._format.stored(sequences, training=False).with_scaler(self.scaler_)
-            data: Any = StreamedData(part, np.zeros(len(part), np.int64))
-            return np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
+        return self._read_sequences(X, lengths, "X", reset=False)
+
+    def _scaled(self, sequences: Sequences) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return what the networks see of windows in memory, with their lengths if they differ."""
         padded = check_zero_ends(sequences.X, sequences.lengths) if self._were_lengths else None
         if padded is not None:
             warn_caller(str(padded))
         sequences = self._format.cropped(sequences, training=False)
         scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
-        valid = None if sequences.are_full else torch.from_numpy(sequences.lengths)
-        return self._join(scaled, valid)
+        return scaled, None if sequences.are_full else torch.from_numpy(sequences.lengths)
 
     def _join(self, X: torch.Tensor, lengths: torch.Tensor | None) -> NDArray[np.float64]:
         """Return the outputs for scaled windows, of all members and features as one."""

@@ -15,6 +15,7 @@ from sensorseq.data_checks import Finding, check_shares
 from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
+from sensorseq.estimator.explain import Explanation, explain
 from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
 from sensorseq.estimator.model import import_network, reorder_outputs, two_logits
 from sensorseq.estimator.whole_data import WholeData
@@ -507,6 +508,51 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         y = X.y if y is None and isinstance(X, WindowSet) else y
         labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
         return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
+
+    def explain(
+        self,
+        X: Any,
+        lengths: ArrayLike | None = None,
+        *,
+        label: ArrayLike | None = None,
+        method: str = "auto",
+        n_regions: int = 10,
+    ) -> Explanation:
+        """Return which channel and which stretch of time each decision rests on.
+
+        ``"gradients"`` are integrated gradients [1]_ of the logarithm of the probability, along the
+        line from a window of zeros after scaling: the mean of each channel in training for
+        ``scale="standard"``. Their sum is the difference of that logarithm between the two windows.
+        ``"occlusion"`` replaces one region of one channel by that zero, and takes what the
+        logarithm loses; it works with features and trees, and its sum means nothing.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+        label : label or array of shape (n_windows,), optional
+            Class to explain; the predicted one by default.
+        method : {"auto", "gradients", "occlusion"}, default="auto"
+            auto: gradients for the network alone, occlusion where features are used.
+        n_regions : int, default=10
+            Equal stretches of time.
+
+        Returns
+        -------
+        Explanation
+            With `contributions` and `shares` of shape (n_windows, n_regions, n_channels).
+
+        Raises
+        ------
+        ArgumentError
+            If an argument is not known, or gradients are asked of a model with features.
+        InputError
+            If the windows cannot be used, or are a file larger than memory.
+
+        References
+        ----------
+        .. [1] M. Sundararajan, A. Taly, Q. Yan, *Axiomatic Attribution for Deep Networks*, 2017.
+        """
+        return explain(self, X, lengths, label=label, method=method, n_regions=n_regions)
 
     def to_c(
         self,

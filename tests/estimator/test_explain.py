@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+from fits import plain_classifier
+from scipy.special import log_softmax
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import ArgumentError
+from sensorseq.estimator.explain import integrated_gradients
+
+N, T, C = 90, 40, 3
+
+
+def planted(seed=0):
+    """Windows whose class is a bump in channel 1 between steps 16 and 24; the rest is noise."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(N) % 3
+    X = 0.3 * rng.normal(size=(N, T, C))
+    X[:, 16:24, 1] += np.array([-1.5, 0.0, 1.5])[y][:, None]
+    return X, np.array(["down", "flat", "up"])[y]
+
+
+@pytest.fixture(scope="module")
+def model():
+    X, y = planted()
+    settings = {"hidden_size": 12, "max_epochs": 60, "learning_rate": 0.01, "early_stopping": False}
+    return plain_classifier(**settings, random_state=0).fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def with_features():
+    X, y = planted()
+    settings = {"hidden_size": 6, "max_epochs": 5, "features": ["summary", "rocket"]}
+    return SensorLSTMClassifier(**settings, random_state=0).fit(X, y)
+
+
+@pytest.mark.parametrize("method", ["gradients", "occlusion"])
+def test_the_planted_place_has_the_largest_share(model, method):
+    X, y = planted(1)
+    bumps = y != "flat"
+    found = model.explain(X[bumps], method=method, n_regions=5)
+    assert found.contributions.shape == (bumps.sum(), 5, C)
+    np.testing.assert_array_equal(found.edges, [0, 8, 16, 24, 32, 40])
+    mean = found.shares.mean(axis=0)
+    assert np.unravel_index(mean.argmax(), mean.shape) == (2, 1)
+    assert mean[2, 1] > 0.4
+    np.testing.assert_allclose(found.shares.sum(axis=(1, 2)), 1)
+
+
+def test_features_are_explained_by_occlusion(with_features):
+    X, y = planted(1)
+    found = with_features.explain(X[y != "flat"], n_regions=5)
+    assert found.method == "occlusion"
+    mean = found.shares.mean(axis=0)
+    assert np.unravel_index(mean.argmax(), mean.shape) == (2, 1)
+    with pytest.raises(ArgumentError, match='use method="occlusion"'):
+        with_features.explain(X, method="gradients")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "within"),
+    [
+        ({"pooling": "mean"}, 1e-9),
+        ({"pooling": "last", "n_models": 2, "num_layers": 2}, 1e-9),
+        ({"pooling": "meanmax"}, 5e-3),  # the largest step changes along the way
+    ],
+)
+def test_contributions_add_up_to_the_change_of_the_logarithm(arguments, within):
+    X, y = planted()
+    lengths = np.random.default_rng(0).integers(10, T + 1, N)
+    X[np.arange(T)[None] >= lengths[:, None]] = 0
+    settings = {"hidden_size": 5, "max_epochs": 3, "random_state": 0, "dtype": "float64"}
+    model = plain_classifier(**settings, **arguments).fit(X, y, lengths=lengths)
+    model.temperature_ = 1.7
+    found = model.explain(X[:7], lengths[:7], label="up")
+    center = np.broadcast_to(model.scaler_.channel_center, X[:7].shape)
+    at = model.classes_.tolist().index("up")
+    logs = [np.log(model.predict_proba(x, lengths[:7])[:, at]) for x in (X[:7], center)]
+    np.testing.assert_allclose(found.contributions.sum(axis=(1, 2)), logs[0] - logs[1], atol=within)
+    np.testing.assert_allclose(found.probability, np.exp(logs[0]))
+    assert found.label.tolist() == ["up"] * 7
+
+
+def test_gradients_are_those_of_torchs_own_network_and_a_fine_sum():
+    X, y = planted()
+    settings = {"hidden_size": 6, "max_epochs": 20, "learning_rate": 0.01, "pooling": "last"}
+    model = plain_classifier(**settings, random_state=0).fit(X, y)
+    scaled, _ = model._scaled(model._read_windows(X[:4], None))
+    target = np.array([0, 1, 2, 0])
+    ours = integrated_gradients(model, scaled, None, target)
+    lstm, linear = (part.double() for part in model.module_.to_torch())
+
+    def value(x):
+        logits = linear(lstm(x)[0][:, -1]) / model.temperature_
+        return torch.log_softmax(logits, 1)[torch.arange(4), torch.from_numpy(target)].sum()
+
+    x, total, n = scaled.double(), 0.0, 400
+    for i in range(n):
+        point = (x * (i + 0.5) / n).requires_grad_(True)
+        total = total + torch.autograd.grad(value(point), point)[0] / n
+    np.testing.assert_allclose(ours, (total * x).numpy(), atol=1e-4 * np.abs(ours).max())
+
+
+def test_other_weights_give_other_shares(model):
+    X, _ = planted(1)
+    before = model.explain(X).shares
+    module, state = model.module_, {k: v.clone() for k, v in model.module_.state_dict().items()}
+    try:
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for part in module.parameters():
+                part.copy_(0.3 * torch.randn_like(part))
+        after = model.explain(X).shares
+    finally:
+        module.load_state_dict(state)
+    alike = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(before, after, strict=True)]
+    assert np.median(alike) < 0.5
+
+
+def test_occlusion_is_what_the_probability_loses(with_features):
+    X, _ = planted(3)
+    found = with_features.explain(X[:5], n_regions=4)
+    hidden = X[:5].copy()
+    hidden[:, 10:20, 2] = with_features.scaler_.channel_center[2]
+    outputs = with_features._outputs(X[:5], None), with_features._outputs(hidden, None)
+    whole, without = (log_softmax(one / with_features.temperature_, axis=1) for one in outputs)
+    rows, at = np.arange(5), whole.argmax(axis=1)
+    np.testing.assert_allclose(found.contributions[:, 1, 2], (whole - without)[rows, at], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"method": "shap"}, "method='shap' is not known"),
+        ({"label": "sideways"}, "'sideways' is none"),
+        ({"label": ["up"]}, "for each of 3"),
+        ({"n_regions": 0}, "n_regions"),
+    ],
+)
+def test_mistakes_are_said(model, arguments, said):
+    with pytest.raises(ArgumentError, match=said):
+        model.explain(planted()[0][:3], **arguments)
