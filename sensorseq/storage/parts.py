@@ -3,13 +3,12 @@
 import errno
 import fcntl
 import hashlib
-import io
 import json
 import os
-import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,8 @@ from sensorseq.atomic import replacing
 from sensorseq.errors import PreparedFileError
 from sensorseq.storage._hdf5 import cannot_write
 
-_SUFFIX = ".part.npz"
+_SUFFIX = ".part"
+_BLOCK_BYTES = 1 << 20  # read at once to check a part
 
 
 class PartFolder:
@@ -81,17 +81,25 @@ def write_part(
 ) -> None:
     """Write a part; the file appears when it is complete.
 
-    A part with another `key`, which identifies the inputs and arguments, is not reused. The name
-    ``"facts"`` is reserved.
+    A part with another `key`, which identifies the inputs and arguments, is not reused. The file
+    holds its checksum, the length of a JSON text, that text, and the bytes of the arrays.
     """
-    text = json.dumps({"key": key, "facts": facts}, allow_nan=False).encode()
-    memory = io.BytesIO()
-    all_arrays: dict[str, Any] = {"facts": np.frombuffer(text, np.uint8), **arrays}
-    np.savez(memory, **all_arrays)
+    content, places, at = [], {}, 0
+    for name, array in arrays.items():
+        content.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        places[name] = [array.dtype.str, array.shape, at]
+        at += array.nbytes
+    header = {"key": key, "facts": facts, "arrays": places}
+    text = json.dumps(header, allow_nan=False).encode()
+    start = len(text).to_bytes(8, "little") + text
+    checksum = zlib.crc32(start)
+    for piece in content:
+        checksum = zlib.crc32(piece, checksum)
     try:
         with replacing(path) as temporary, temporary.open("xb") as file:
-            # Not flushed to disk: its checksums reveal a part torn by a power failure.
-            file.write(memory.getbuffer())
+            # Not flushed to disk: the checksum reveals a part torn by a power failure.
+            for piece in (checksum.to_bytes(4, "little"), start, *content):
+                file.write(piece)
     except OSError as problem:
         raise cannot_write(path, problem) from problem
 
@@ -99,19 +107,31 @@ def write_part(
 def read_part_facts(path: Path, key: str) -> dict[str, Any] | None:
     """Return the facts of a complete part with this key, else None."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
-            stored = json.loads(bytes(part["facts"]))
-            for name in part.files:  # reading all of it checks the sums in the file
-                part[name]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
+        with path.open("rb") as file:
+            given, checksum = file.read(4), 0
+            while block := file.read(_BLOCK_BYTES):
+                checksum = zlib.crc32(block, checksum)
+            if given != checksum.to_bytes(4, "little"):
+                return None
+            stored = _read_header(file)
+    except (OSError, ValueError):
         return None
-    if not isinstance(stored, dict) or stored.get("key") != key:
-        return None
-    facts: dict[str, Any] = stored["facts"]
+    facts: dict[str, Any] | None = stored["facts"] if stored["key"] == key else None
     return facts
 
 
-def read_part(path: Path, name: str) -> NDArray[Any]:
-    """Return one array of a part."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
-        return np.asarray(part[name])
+def read_part(path: Path, name: str, begin: int = 0, stop: int | None = None) -> NDArray[Any]:
+    """Return one array of a part, or its rows begin to stop - 1."""
+    with path.open("rb") as file:
+        dtype, shape, at = _read_header(file)["arrays"][name]
+        begin, stop, _ = slice(begin, stop).indices(shape[0])
+        row_bytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
+        file.seek(at + begin * row_bytes, os.SEEK_CUR)
+        rows = file.read((stop - begin) * row_bytes)
+    return np.frombuffer(rows, dtype).reshape(stop - begin, *shape[1:])
+
+
+def _read_header(file: BinaryIO) -> Any:
+    """Return what the JSON text of a part holds; the arrays begin where the file then is."""
+    file.seek(4)
+    return json.loads(file.read(int.from_bytes(file.read(8), "little")))
