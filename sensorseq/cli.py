@@ -633,6 +633,51 @@ def stream(
 
 @app.command(
     epilog=_example(
+        "sensorseq export terrain.safetensors -o terrain.onnx --check terrain.h5",
+    )
+)
+def export(
+    model_file: ModelFile,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="ONNX", help="File to write.")],
+    timesteps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of every window [default: any number].")
+    ] = None,
+    lengths: Annotated[
+        bool, typer.Option("--lengths", help="Add an input with the valid steps of each window.")
+    ] = False,
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="H5", help="Compare probabilities on windows in onnxruntime."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model as an ONNX graph, for programs without Python.
+
+    The graph takes windows prepared as in training, and gives probabilities: scaling, networks,
+    features and trees are in it. Exit code 10 if --check finds a difference above 1e-5.
+    """
+    _check_output(output, model_file, *([] if check is None else [check]))
+    model = _load(model_file)
+    model.to_onnx(output, n_timesteps=timesteps, lengths=lengths)
+    result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
+    lines = [f"{output}: probabilities of {', '.join(map(str, model.classes_.tolist()))}"]
+    difference = None
+    if check is not None:
+        from sensorseq.export.check import TOLERANCE, onnx_difference
+        from sensorseq.storage.prepared import read_windows
+
+        with _naming(check):
+            windows = read_windows(check)
+            difference = onnx_difference(model, output, windows.X, windows.lengths)
+        result |= {"n_windows": len(windows), "largest_difference": difference}
+        lines.append(f"onnxruntime differs by at most {difference:.1e} on {len(windows)} windows")
+    _say(result, "\n".join(lines), as_json)
+    if difference is not None and not difference <= TOLERANCE:
+        raise typer.Exit(GATE)
+
+
+@app.command(
+    epilog=_example(
         "sensorseq diagnose lightning_logs/version_0/metrics.csv --n-val 42",
         "sensorseq diagnose runs/today --column loss=Loss/fit --html fit.html",
         "sensorseq diagnose terrain.safetensors --fail-on strong",

@@ -34,6 +34,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "fluctuation/monitors/",
         "doctor/",
         "estimator/",
+        "export/",
         "model_selection/",
         "adapters/",
         "benchmark.py",
@@ -50,6 +51,8 @@ HOME = {  # library: where it may be imported, as path prefixes
     "mcap": ("readers/robot_logs.py",),
     "rosbags": ("readers/robot_logs.py",),
     "tensorboard": ("training/tensorboard.py",),
+    "onnx": ("export/",),
+    "onnxruntime": ("export/check.py",),
     "mlflow": ("training/mlflow.py",),
 }
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')

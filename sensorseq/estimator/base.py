@@ -43,6 +43,7 @@ from sensorseq.estimator.whole_data import (
     finish_whole_data,
     plan_whole_data,
 )
+from sensorseq.export.to_onnx import write_onnx
 from sensorseq.fluctuation.causes.rank import causes_of
 from sensorseq.fluctuation.race.arm import LabPart
 from sensorseq.fluctuation.report.report import FluctuationReport
@@ -688,11 +689,56 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             code when it is read.
         """
         check_is_fitted(self)
-        description = describe_fit(self)
+        write_model(path, *self._stored())
+
+    def to_onnx(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        n_timesteps: int | None = None,
+        lengths: bool = False,
+        dtype: str = "float32",
+    ) -> None:
+        """Write what `predict_proba` or, for a regressor, `predict` computes as an ONNX model.
+
+        The graph takes windows as they are given to `fit`, and contains cropping, scaling, all
+        networks, `features` with boosted trees, and the temperature. It has opset 17 and runs in
+        onnxruntime 1.14 or later. The steps of a preparation are not part of it: windows have to be
+        prepared as in training. Metadata say how, and have classes, channels, units, sample rate
+        and the SHA-256 of the model file. Needs the extra ``onnx``.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file; an existing file is replaced.
+        n_timesteps : int, optional
+            Number of steps of every window, which lets onnxruntime prepare more in advance. By
+            default the graph takes windows of any number of steps.
+        lengths : bool, default=False
+            Add the input ``lengths`` (n,), int64, the valid steps of each window, 1 to t.
+        dtype : {"float32", "float64"}, default="float32"
+            Type of the input ``X``, of shape (n, t, c), or (n, t) after a fit on a table. The
+            output, ``probabilities`` (n, n_classes) or ``values`` (n, n_outputs), is float32.
+
+        Raises
+        ------
+        InputError
+            If the model has something that the graph cannot compute: scaling per recording or
+            group, ``scale="quantile"``, ``inference_precision="bfloat16"``, a function or
+            classifier of your own as `features`.
+        EnvironmentProblemError
+            If the library onnx is missing.
+        """
+        check_is_fitted(self)
+        options: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths, "dtype": dtype}
+        write_onnx(self, path, **options, stored=self._stored)
+
+    def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the arrays and the description of a model file."""
         arrays = network_arrays(self.modules_, self.scaler_)
         if self._head is not None:
             arrays |= self._head.arrays()
-        write_model(path, arrays, description)
+        return arrays, describe_fit(self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:

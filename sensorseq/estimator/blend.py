@@ -203,6 +203,17 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         check_is_fitted(self)
         return self.network_.to_c(folder, **options)
 
+    def to_onnx(self, path: str | os.PathLike[str], **options: Any) -> None:
+        """Write what `predict_proba` computes as an ONNX model.
+
+        Parameters
+        ----------
+        path, **options : as in `SensorLSTMClassifier.to_onnx`
+            The trees become a TreeEnsembleRegressor of ``ai.onnx.ml``.
+        """
+        check_is_fitted(self)
+        self.network_.to_onnx(path, **options)
+
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
         """Load a blend written by `save`. Nothing in the file is executed.

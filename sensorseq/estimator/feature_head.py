@@ -14,7 +14,12 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.features import RandomConvolutions, SummaryFeatures, SummarySteps
 from sensorseq.features.ridge import Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
-from sensorseq.features.trees import BoostedTrees, important_statistics, make_boosting
+from sensorseq.features.trees import (
+    SMALLEST_LOG,
+    BoostedTrees,
+    important_statistics,
+    make_boosting,
+)
 
 LINEAR = ("rocket", "summary")
 BOOSTING = "boosting"
@@ -27,7 +32,6 @@ MOST_WINDOWS = 6_000  # the linear layer is fitted on so many at most: n^3
 # derived channels, more were slower and no better.
 BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400
 _SMALLEST_WEIGHT = 1e-3  # of the LSTM where nothing predicts anything: its order of classes stays
-_SMALLEST_LOG = -12.0  # of a probability: no single classifier is surer than that
 _BLOCK = 512  # windows described at a time in prediction
 
 
@@ -236,7 +240,7 @@ def log_probabilities(
         known[:, classifier.classes_] = classifier.predict_proba(statistics)
         with np.errstate(divide="ignore"):
             logs = np.log(known)
-    return np.maximum(logs, _SMALLEST_LOG)
+    return np.maximum(logs, SMALLEST_LOG)
 
 
 @dataclass

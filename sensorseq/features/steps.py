@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sensorseq.errors import SignalError
 from sensorseq.features._checks import check_count, check_state
-from sensorseq.features.summary import SummaryFeatures
+from sensorseq.features.summary import SummaryFeatures, above_ties
 
 
 class SummarySteps:
@@ -112,8 +112,13 @@ class SummarySteps:
             infinite.
         """
         statistics = self._fitted().transform(X, lengths)[:, self._columns]
-        exceeds = statistics[:, :, None] > self._thresholds[None]
+        exceeds = statistics[:, :, None] > self.edges()
         return exceeds.reshape(len(statistics), self.n_features_).astype(np.float32)
+
+    def edges(self) -> NDArray[np.float64]:
+        """Return what statistics are compared with, (statistics, thresholds), see `above_ties`."""
+        spread = np.abs(self._thresholds).max(axis=1, keepdims=True)
+        return above_ties(self._thresholds, spread)
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return what `from_state` needs: settings of plain types, for JSON, and arrays."""

@@ -11,8 +11,9 @@ from sensorseq.features._checks import as_nonempty_windows, check_channels, chec
 from sensorseq.preprocessing._checks import check_finite, check_lengths
 
 N_BANDS = 5
-_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_SMALLEST_POWER = 1e-12  # of a band without power, whose logarithm would be infinite
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_SLACK = 1e-11  # far above rounding errors of float64, far below noise of sensors
+SMALLEST_POWER = 1e-12  # of a band without power, whose logarithm would be infinite
 FEATURES = (
     "mean",
     "sd",
@@ -22,7 +23,7 @@ FEATURES = (
     "kurtosis",
     "mean_difference",
     "sd_difference",
-    *(f"quantile_{q:g}" for q in _QUANTILES),
+    *(f"quantile_{q:g}" for q in QUANTILES),
     *(f"log_power_{band}" for band in range(N_BANDS)),
 )
 
@@ -138,6 +139,18 @@ def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[
     return features.reshape(n, c * len(FEATURES))
 
 
+def above_ties(
+    thresholds: NDArray[np.float64], spread: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return thresholds of statistics moved up by more than rounding errors.
+
+    A statistic often equals a threshold, which was learned from such values; then the order of a
+    sum, which differs between machines and programs, must not decide. `spread` is the size of the
+    statistic's values.
+    """
+    return np.asarray(thresholds + _SLACK * np.maximum(np.abs(thresholds), spread))
+
+
 def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     """Yield each of `FEATURES` for windows (n, t, c) of equal length, as (n, c)."""
     n, t, c = x.shape
@@ -154,11 +167,11 @@ def _statistics(x: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
     steps = np.diff(x, axis=1) if t > 1 else np.zeros((n, 1, c))
     yield steps.mean(axis=1)
     yield steps.std(axis=1)
-    yield from np.quantile(x, _QUANTILES, axis=1)
+    yield from np.quantile(x, QUANTILES, axis=1)
     power = np.abs(np.fft.rfft(x - mean[:, None], axis=1)) ** 2 / t
     frequency = np.fft.rfftfreq(t) / 0.5  # 1 is half the sample rate
     band = np.minimum((frequency * N_BANDS).astype(np.int64), N_BANDS - 1)
     for number in range(N_BANDS):
         inside = (band == number) & (frequency > 0)
         total = power[:, inside].sum(axis=1) / t
-        yield np.log(total + _SMALLEST_POWER)
+        yield np.log(total + SMALLEST_POWER)

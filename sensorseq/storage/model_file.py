@@ -58,6 +58,11 @@ def write_model(
     write_whole(path, content, force=True)
 
 
+def model_digest(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> str:
+    """Return the SHA-256 that `write_model` stores for a model."""
+    return _digest(arrays, json.dumps(to_jsonable(description)))
+
+
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the arrays and the description that `write_model` wrote, with defaults of its version.
 

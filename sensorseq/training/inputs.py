@@ -543,7 +543,7 @@ def scale_sequences(
             groups=sequences.groups,
         )
     with np.errstate(over="ignore"):  # reported below
-        X = X.astype(dtype, copy=False)
+        X = np.ascontiguousarray(X, dtype)
     if not np.isfinite(X).all():
         finite = np.isfinite(X).all(axis=(0, 1))
         raise InputError(

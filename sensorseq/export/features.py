@@ -1,0 +1,249 @@
+"""The features of a window as operators: random convolutions, statistics, steps, trees.
+
+Where a value is compared with a threshold that was learned from data, a last digit decides. The
+convolutions therefore add in the order of the C++ loop, in float32: their shares have the same
+bits. Statistics are computed in float64, whose rounding errors `above_ties` allows for.
+"""
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError
+from sensorseq.export.graph import Graph
+from sensorseq.export.windows import GraphWindows
+from sensorseq.features import RandomConvolutions, SummarySteps
+from sensorseq.features.random_convolutions import N_KERNELS
+from sensorseq.features.summary import N_BANDS, QUANTILES, SMALLEST_POWER
+from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
+
+_TAPS = 9
+_HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # taps of weight 2 of each kernel
+
+
+def block_logits(g: Graph, block: Any, windows: GraphWindows, known: dict[str, str]) -> str:
+    """Return what a block of a feature head adds to the logits, (n, K) float64.
+
+    `known` keeps the statistics, which several blocks read.
+    """
+    how = getattr(block, "describe", None)
+    if isinstance(how, RandomConvolutions):
+        features = g.cast(_convolution_shares(g, how, windows), np.float64)
+    elif isinstance(how, SummarySteps):
+        features = g.cast(_steps(g, how, _statistics(g, windows, known)), np.float64)
+    elif isinstance(getattr(block, "classifier", None), BoostedTrees):
+        statistics = _statistics(g, windows, known)
+        logs = _tree_logs(g, block.classifier, statistics)
+        return g("Mul", logs, np.float64(block.factor))
+    else:
+        what = "a function given as features" if how else type(block.classifier).__name__
+        raise InputError(
+            f"{what} cannot be exported, only features='rocket', 'summary' and 'boosting'."
+        )
+    weight = g.cast(g.constant(block.weight), np.float64)
+    return g("Add", g("MatMul", features, weight), block.bias)
+
+
+def _convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:
+    """Return the shares of `RandomConvolutions.transform`, (n, F) float32, with the same bits."""
+    state = how.state()
+    arrays, longest = state["arrays"], state["settings"]["padded_steps"]
+    x, lengths, n_steps = windows.x, windows.lengths, windows.n_steps
+    if longest:  # zeros after the valid steps count as steps
+        missing = g("Sub", g("Max", n_steps, [longest]), n_steps)
+        x = g("Pad", x, g("Concat", [0, 0, 0, 0], missing, [0], axis=0))
+        lengths, n_steps = g("Max", lengths, [longest]), g("Max", n_steps, [longest])
+    # (n, c + 1, t): a channel of zeros stands where a kernel adds fewer channels than others
+    x = g("Pad", g("Transpose", x, perm=[0, 2, 1]), [0, 0, 0, 0, 1, 0])
+    steps = g("Range", 0, g("Squeeze", n_steps, [0]), 1)
+    ends = np.cumsum(arrays["channel_counts"])
+    places = np.split(arrays["channel_indices"], ends[:-1])
+    shares, done = [], 0
+    for j, dilation in enumerate(arrays["dilations"].tolist()):
+        n_biases = int(arrays["features_per_dilation"][j])
+        biases = arrays["biases"][done : done + N_KERNELS * n_biases].reshape(-1, n_biases)
+        done += N_KERNELS * n_biases
+        here = places[j * N_KERNELS : (j + 1) * N_KERNELS]
+        outputs = _kernel_outputs(g, x, dilation, here, how.n_channels_)
+        inner = (j + np.arange(N_KERNELS)) % 2 != 0
+        fits = g("Greater", g("Unsqueeze", lengths, [1]), 8 * dilation)
+        first = g("Where", g("And", fits, inner[None]), 4 * dilation, 0)  # (n or 1, kernels)
+        end = g("Sub", g("Unsqueeze", lengths, [1]), first)
+        valid = g(
+            "And",
+            g("GreaterOrEqual", steps, g("Unsqueeze", first, [2])),
+            g("Less", steps, g("Unsqueeze", end, [2])),
+        )
+        outputs = g("Where", valid, outputs, np.float32(-np.inf))
+        above = g("Greater", g("Unsqueeze", outputs, [2]), biases[:, :, None])
+        count = g("ReduceSum", g.cast(above, np.float32), [3], keepdims=0)
+        n_used = g("Unsqueeze", g.cast(g("Sub", end, first), np.float32), [2])
+        shares.append(g("Reshape", g("Div", count, n_used), [0, N_KERNELS * n_biases]))
+    return g("Concat", *shares, axis=1)
+
+
+def _kernel_outputs(
+    g: Graph, x: str, dilation: int, channels: list[NDArray[np.int32]], n_channels: int
+) -> str:
+    """Return the outputs of all kernels at all steps, (n, kernels, t), added up as in C++."""
+    reach = 4 * dilation
+    padded = g("Pad", x, [0, 0, reach, 0, 0, reach])
+    taps = [
+        g("Slice", padded, [i * dilation], [2**62 if i == 8 else (i - 8) * dilation], [2])
+        for i in range(_TAPS)
+    ]
+    minus = g("Neg", taps[4])
+    for i in (0, 1, 2, 3, 5, 6, 7, 8):
+        minus = g("Sub", minus, taps[i])
+    tripled = g("Mul", g("Concat", *taps, axis=1), np.float32(3))
+    total = ""
+    for place in range(max(map(len, channels))):
+        chosen = np.array(
+            [own[place] if place < len(own) else n_channels for own in channels], np.int64
+        )
+        one = g("Gather", minus, chosen, axis=1)
+        for heavy in _HEAVY.T:
+            one = g("Add", one, g("Gather", tripled, heavy * (n_channels + 1) + chosen, axis=1))
+        total = g("Add", total, one) if total else one
+    return total
+
+
+def _statistics(g: Graph, windows: GraphWindows, known: dict[str, str]) -> str:
+    """Return `summary_features` of all channels, (n, c * len(FEATURES)) float64."""
+    if "statistics" in known:
+        return known["statistics"]
+    x = g("Transpose", g.cast(windows.x, np.float64), perm=[0, 2, 1])  # (n, c, t)
+    valid = g("Unsqueeze", windows.is_valid(g), [1])
+    count = g("Reshape", g.cast(windows.lengths, np.float64), [-1, 1, 1])
+    zero, one = np.float64(0), np.float64(1)
+    mean = g("Div", g("ReduceSum", x, [2]), count)
+    centred = g("Where", valid, g("Sub", x, mean), zero)
+    sd = _root_mean_square(g, centred, count)
+    largest_mean = g("Max", g("Abs", mean), np.float64(1e-300))
+    varies = g("Greater", sd, g("Mul", largest_mean, np.float64(1e-9)))
+    standard = g("Div", centred, g("Where", varies, sd, one))
+    squared = g("Mul", standard, standard)
+    third = g("Div", g("ReduceSum", g("Mul", squared, standard), [2]), count)
+    fourth = g("Div", g("ReduceSum", g("Mul", squared, squared), [2]), count)
+    below, above = np.float64(-np.inf), np.float64(np.inf)
+    parts = [
+        mean,
+        sd,
+        g("ReduceMin", g("Where", valid, x, above), axes=[2]),
+        g("ReduceMax", g("Where", valid, x, below), axes=[2]),
+        g("Where", varies, third, zero),
+        g("Where", varies, g("Sub", fourth, np.float64(3)), zero),
+        *_difference_statistics(g, windows, x, count),
+        _quantiles(g, windows, g("Where", valid, x, above)),
+        _band_powers(g, windows, centred),
+    ]
+    joined = g("Concat", *parts, axis=2)
+    known["statistics"] = g("Flatten", joined, axis=1)
+    return known["statistics"]
+
+
+def _root_mean_square(g: Graph, centred: str, count: str) -> str:
+    return g("Sqrt", g("Div", g("ReduceSum", g("Mul", centred, centred), [2]), count))
+
+
+def _difference_statistics(g: Graph, windows: GraphWindows, x: str, count: str) -> list[str]:
+    """Return mean and deviation of the differences of neighbouring steps, 0 of a single step."""
+    later = g("Slice", x, [1], [2**62], [2])
+    steps = g("Sub", later, g("Slice", x, [0], [-1], [2]))
+    fewer = g("Sub", windows.lengths, 1)
+    valid = g("Slice", g("Unsqueeze", windows.is_valid(g, fewer), [1]), [0], [-1], [2])
+    count = g("Max", g("Sub", count, np.float64(1)), np.float64(1))
+    steps = g("Where", valid, steps, np.float64(0))
+    mean = g("Div", g("ReduceSum", steps, [2]), count)
+    centred = g("Where", valid, g("Sub", steps, mean), np.float64(0))
+    return [mean, _root_mean_square(g, centred, count)]
+
+
+def _quantiles(g: Graph, windows: GraphWindows, x: str) -> str:
+    """Return quantiles on straight lines between neighbours, (n, c, quantiles)."""
+    rising, _ = g.several(2, "TopK", x, windows.n_steps, axis=2, largest=0)
+    last = g("Reshape", g("Sub", windows.lengths, 1), [-1, 1, 1])
+    at = g("Mul", g.cast(last, np.float64), np.array(QUANTILES))
+    below = g.cast(at, np.int64)
+    after = g("Min", g("Add", below, 1), last)
+    weight = g("Sub", at, g.cast(below, np.float64))
+    sizes = g("Concat", g("Shape", x, end=2), [len(QUANTILES)], axis=0)
+    low, high = (
+        g("GatherElements", rising, g("Expand", place, sizes), axis=2) for place in (below, after)
+    )
+    return g("Add", low, g("Mul", g("Sub", high, low), weight))
+
+
+def _band_powers(g: Graph, windows: GraphWindows, centred: str) -> str:
+    """Return the logarithm of the power in each band, (n, c, bands), by tables of sines."""
+    lengths = g("Reshape", windows.lengths, [-1, 1, 1])
+    steps = g("Range", 0, g("Squeeze", windows.n_steps, [0]), 1)
+    n_frequencies = g("Add", g("Div", windows.n_steps, 2), 1)
+    number = g("Range", 0, g("Squeeze", n_frequencies, [0]), 1)
+    turns = g("Mod", g("Mul", g("Unsqueeze", steps, [1]), number), lengths)  # (n or 1, t, k)
+    exact = g.cast(lengths, np.float64)
+    angle = g("Mul", g("Div", g.cast(turns, np.float64), exact), np.float64(2 * np.pi))
+    power = ""
+    for shift in (0.0, np.pi / 2):
+        part = g("MatMul", centred, g("Sin", g("Add", angle, np.float64(shift))))
+        squared = g("Mul", part, part)
+        power = g("Add", power, squared) if power else squared
+    # as in numpy.fft.rfftfreq, so that a frequency on the edge of a band falls on its side
+    share = g("Mul", g.cast(number, np.float64), g("Div", np.float64(1), exact))  # (n or 1, 1, k)
+    band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))
+    band = g("Min", g.cast(band, np.int64), N_BANDS - 1)
+    known = g("LessOrEqual", g("Mul", number, 2), lengths)
+    used = g("And", known, g("Greater", number, 0))
+    inside = g("And", g("Equal", band, np.arange(N_BANDS)[None, :, None]), used)
+    member = g("Transpose", g.cast(inside, np.float64), perm=[0, 2, 1])  # (n or 1, k, bands)
+    total = g("Div", g("MatMul", power, member), g("Mul", exact, exact))
+    return g("Log", g("Add", total, np.float64(SMALLEST_POWER)))
+
+
+def _steps(g: Graph, how: SummarySteps, statistics: str) -> str:
+    """Return which thresholds the statistics exceed, (n, F)."""
+    arrays, edges = how.state()["arrays"], how.edges()
+    if "columns" in arrays:
+        statistics = g("Gather", statistics, arrays["columns"], axis=1)
+    exceeds = g("Greater", g("Unsqueeze", statistics, [2]), edges)
+    return g("Reshape", exceeds, [0, edges.size])
+
+
+def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
+    """Return bounded log-probabilities of boosted trees, (n, K) float64."""
+    a = trees.state()["arrays"]
+    n_trees = a["root"].shape[1]
+    starts = np.sort(a["root"], axis=None)
+    n_nodes = np.diff(np.append(starts, a["feature"].size))
+    tree = np.repeat(np.arange(starts.size), n_nodes)
+    own = np.repeat(starts, n_nodes)  # the first node of the tree of each node
+    inner = a["feature"] >= 0
+    leaf = np.flatnonzero(~inner)
+    target = np.empty(starts.size, np.int64)
+    target[np.searchsorted(starts, a["root"])] = np.arange(n_trees)[None]
+    place = np.arange(own.size) - own
+    tensor = g.onnx.numpy_helper.from_array
+    scores = g(
+        "TreeEnsembleRegressor",
+        statistics,
+        domain="ai.onnx.ml",
+        n_targets=n_trees,
+        base_values_as_tensor=tensor(a["baseline"], "baseline"),
+        nodes_treeids=tree.tolist(),
+        nodes_nodeids=place.tolist(),
+        nodes_featureids=np.where(inner, a["feature"], 0).tolist(),
+        nodes_modes=np.where(inner, "BRANCH_LEQ", "LEAF").tolist(),
+        nodes_values_as_tensor=tensor(np.where(inner, trees.edges(), 0.0), "thresholds"),
+        nodes_truenodeids=np.where(inner, a["left"] - own, 0).tolist(),
+        nodes_falsenodeids=np.where(inner, a["right"] - own, 0).tolist(),
+        target_treeids=tree[leaf].tolist(),
+        target_nodeids=place[leaf].tolist(),
+        target_ids=target[tree[leaf]].tolist(),
+        target_weights_as_tensor=tensor(a["value"][leaf], "values"),
+    )
+    scores = g.cast(scores, np.float64)
+    if n_trees == 1:  # one score, of the second class
+        scores = g("Concat", g("Mul", scores, np.float64(0)), scores, axis=1)
+    return g("Max", g("LogSoftmax", scores, axis=1), np.float64(SMALLEST_LOG))

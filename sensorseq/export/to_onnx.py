@@ -1,0 +1,111 @@
+"""A fitted estimator as one ONNX model: scaling, networks, features, probabilities."""
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+
+from sensorseq.atomic import write_whole
+from sensorseq.errors import InputError, check_choice
+from sensorseq.export.features import block_logits
+from sensorseq.export.graph import Graph
+from sensorseq.export.network import network_outputs
+from sensorseq.export.windows import GraphWindows, read_windows
+from sensorseq.preprocessing.provenance import Provenance
+from sensorseq.storage.model_file import model_digest
+from sensorseq.training.config import CLASSIFICATION
+
+METADATA_VERSION = 1
+INPUT_TYPES = ("float32", "float64")
+
+
+def write_onnx(
+    estimator: Any,
+    path: str | os.PathLike[str],
+    *,
+    n_timesteps: int | None,
+    lengths: bool,
+    dtype: str,
+    stored: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
+) -> None:
+    """Write a fitted estimator's graph; the file appears under its name when it is complete.
+
+    `stored` returns the arrays and the description of its model file.
+    """
+    check_choice("dtype", dtype, INPUT_TYPES)
+    g = Graph()
+    windows = read_windows(g, estimator, n_timesteps=n_timesteps, lengths=lengths, dtype=dtype)
+    outputs = _outputs(g, estimator, windows)
+    if estimator._task == CLASSIFICATION:
+        logits = g("Div", outputs, np.float64(estimator.temperature_))
+        name, values = "probabilities", g("Softmax", logits, axis=1)
+    else:
+        scaled = g("Mul", outputs, estimator.target_sd_)
+        name, values = "values", g("Add", scaled, estimator.target_mean_)
+    n_outputs = estimator.module_.num_classes
+    g.add_output(g.cast(values, np.float32), name, np.float32, ["n", n_outputs])
+    digest = None
+    with suppress(InputError):  # a function as an argument, which no model file can hold
+        digest = model_digest(*stored())
+    metadata = _metadata(estimator, digest, n_timesteps, lengths)
+    model = g.model("sensorseq", metadata, metadata["sensorseq_version"])
+    write_whole(path, model.SerializeToString())
+
+
+def _outputs(g: Graph, estimator: Any, windows: GraphWindows) -> str:
+    """Return what `_join` of the estimator returns, (n, outputs) float64."""
+    modules = estimator.modules_
+    outputs = [g.cast(network_outputs(g, module, windows), np.float64) for module in modules]
+    joined = outputs[0]
+    if len(outputs) > 1 and estimator._task == CLASSIFICATION:
+        logs = [g("Unsqueeze", g("LogSoftmax", each, axis=1), [0]) for each in outputs]
+        of_all = g("ReduceLogSumExp", g("Concat", *logs, axis=0), axes=[0], keepdims=0)
+        joined = g("Sub", of_all, np.float64(np.log(len(outputs))))
+    elif len(outputs) > 1:
+        joined = g("Div", g("Sum", *outputs), np.float64(len(outputs)))
+    head = estimator._head
+    if head is None:
+        return joined
+    logits = g("Mul", joined, np.float64(head.lstm_weight))
+    known: dict[str, str] = {}
+    for block in head.blocks:
+        logits = g("Add", logits, block_logits(g, block, windows, known))
+    return logits
+
+
+def _metadata(
+    estimator: Any, digest: str | None, n_timesteps: int | None, lengths: bool
+) -> dict[str, str]:
+    """Return what a program needs to know of the model: texts, and JSON where a list is."""
+    made: Mapping[str, Any] = estimator.preparation_ or {}
+    rate, steps = made.get("sample_rate_hz"), n_timesteps or made.get("n_timesteps")
+    facts: dict[str, Any] = {
+        "sensorseq_version": importlib.import_module("sensorseq").__version__,
+        "metadata_version": METADATA_VERSION,
+        "task": estimator._task,
+        "sha256": digest,
+        "channels": made.get("channels"),
+        "units": None,
+        "sample_rate_hz": rate,
+        "n_timesteps": steps,
+        "window_s": steps / rate if rate and steps else None,
+        "lengths": lengths,
+        "preparation": made.get("configuration"),
+    }
+    if made:
+        units = Provenance.of(made).options.units or {}
+        facts["units"] = {name: units.get(name) for name in made["channels"]}
+    if estimator._task == CLASSIFICATION:
+        facts["classes"] = estimator.classes_.tolist()
+        facts["temperature"] = estimator.temperature_
+        if hasattr(estimator, "abstention_"):
+            facts["abstain_threshold"] = estimator.abstention_.threshold
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in facts.items()
+        if value is not None
+    }

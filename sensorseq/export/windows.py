@@ -1,0 +1,90 @@
+"""Windows as they enter a graph: cropped, scaled, with their lengths."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sensorseq.errors import InputError
+from sensorseq.export.graph import Graph
+from sensorseq.preprocessing.scale import Scaler
+
+
+@dataclass(frozen=True)
+class GraphWindows:
+    """Names of the scaled windows (n, t, c) float32, and of what is known of their steps.
+
+    `lengths` int64 is of shape (n,), or (1,) where all windows are full; `n_steps` is t, (1,).
+    """
+
+    x: str
+    lengths: str
+    n_steps: str
+    n_channels: int
+    are_full: bool
+
+    def is_valid(self, g: Graph, lengths: str | None = None) -> str:
+        """Return which steps lie below the lengths, (n or 1, t)."""
+        steps = g("Range", 0, g("Squeeze", self.n_steps, [0]), 1)
+        return g("Less", steps, g("Unsqueeze", lengths or self.lengths, [1]))
+
+
+def read_windows(
+    g: Graph, estimator: Any, *, n_timesteps: int | None, lengths: bool, dtype: str
+) -> GraphWindows:
+    """Declare the inputs of an estimator's graph; crop and scale them."""
+    n_channels, flat = estimator.module_.input_size, estimator._flat_timesteps
+    n_timesteps = flat or n_timesteps
+    steps: int | str = "timesteps" if n_timesteps is None else n_timesteps
+    shape: list[int | str] = ["n", steps] if flat else ["n", steps, n_channels]
+    x = g.add_input("X", dtype, shape)
+    if flat:
+        x = g("Unsqueeze", x, [2])
+    n_steps = g("Shape", x, start=1, end=2)
+    if n_timesteps is not None:
+        n_steps = g.constant([n_timesteps])
+    valid = g.add_input("lengths", np.int64, ["n"]) if lengths else n_steps
+    windows = GraphWindows(x, valid, n_steps, n_channels, not lengths)
+    longest = estimator.max_timesteps
+    if longest is not None and (n_timesteps is None or n_timesteps > longest):
+        windows = _cropped(g, windows, longest, estimator.crop)
+    return _scaled(g, windows, estimator.scaler_)
+
+
+def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphWindows:
+    """Keep at most `longest` steps of each window, as `crop_windows` does."""
+    n_steps = g("Min", windows.n_steps, [longest])
+    lengths = g("Min", windows.lengths, [longest])
+    x = windows.x
+    if crop == "head":
+        x = g("Slice", x, [0], n_steps, [1])
+    else:
+        spare = g("Sub", windows.lengths, lengths)
+        start = spare if crop == "tail" else g("Div", spare, 2)
+        steps = g("Range", 0, g("Squeeze", n_steps, [0]), 1)
+        index = g("Unsqueeze", g("Add", g("Unsqueeze", start, [1]), steps), [2])
+        sizes = g("Concat", g("Shape", x, end=1), n_steps, [windows.n_channels], axis=0)
+        x = g("GatherElements", x, g("Expand", index, sizes), axis=1)
+    return GraphWindows(x, lengths, n_steps, windows.n_channels, windows.are_full)
+
+
+def _scaled(g: Graph, windows: GraphWindows, scaler: Any) -> GraphWindows:
+    """Scale in float64 and round to float32 once, as `Scaler` does; zero what is not valid."""
+    x = windows.x
+    if scaler is not None and not isinstance(scaler, Scaler):
+        raise InputError(
+            f"scaling per {scaler.per} cannot be exported: it needs the statistics of a whole"
+            f" {scaler.per}, and the graph sees single windows. Fit with scale_per='all'."
+        )
+    if scaler is not None and scaler.kind == "quantile":
+        raise InputError(
+            "scale='quantile' cannot be exported: ONNX has no inverse of the normal distribution."
+            " Fit with scale='robust', which outliers do not disturb either."
+        )
+    if scaler is not None and scaler.kind is not None:
+        x = g("Sub", g.cast(x, np.float64), scaler.channel_center)
+        x = g("Div", x, scaler.channel_scale)
+    x = g.cast(x, np.float32)
+    if not windows.are_full:
+        x = g("Where", g("Unsqueeze", windows.is_valid(g), [2]), x, np.float32(0))
+    return GraphWindows(x, windows.lengths, windows.n_steps, windows.n_channels, windows.are_full)

@@ -1,0 +1,110 @@
+"""An exported graph computes the probabilities of the model that it came from."""
+
+import json
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq import SensorBlendClassifier, SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.cli import run
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.export.check import onnx_difference
+from sensorseq.storage.model_file import read_model
+from tests.support.fits import plain_classifier
+
+LABELS = np.array(["ice", "mud", "sand"])
+UNITS = np.float32([1.0, 40.0, 0.01])  # of the channels, far apart
+
+
+def windows(n, n_timesteps=24, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, n_timesteps, 3)).astype(np.float32)
+    y = np.arange(n) % 3
+    X[:, :, 0] += 0.5 * y[:, None]
+    X = np.cumsum(X, axis=1) * UNITS + 5 * UNITS
+    return X.astype(np.float32), LABELS[y]
+
+
+def fitted(seed=0, kind=plain_classifier, n_timesteps=24, lengths=None, **arguments):
+    """Return an estimator after one epoch, with weights that are large enough to matter."""
+    X, y = windows(30, n_timesteps)
+    arguments = {"max_epochs": 1, "early_stopping": False, "device": "cpu"} | arguments
+    clf = kind(random_state=seed, hidden_size=5, **arguments)
+    clf.fit(X, y if kind is plain_classifier else np.arange(60.0).reshape(30, 2), lengths=lengths)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in clf.modules_:
+            for tensor in module.state_dict().values():
+                if tensor.is_floating_point():
+                    tensor += 0.5 * torch.rand(tensor.shape, generator=generator)
+    return clf
+
+
+OPTIONS = st.fixed_dictionaries(
+    {
+        "pooling": st.sampled_from(["last", "mean", "max", "meanmax"]),
+        "bidirectional": st.booleans(),
+        "num_layers": st.integers(1, 3),
+        "head_norm": st.sampled_from(["none", "batch", "layer"]),
+        "scale": st.sampled_from([None, "standard", "robust", "min_max", "max_abs"]),
+        "n_models": st.integers(1, 2),
+        "dtype": st.sampled_from(["float32", "float64"]),
+        "max_timesteps": st.sampled_from([None, 10]),
+        "crop": st.sampled_from(["head", "tail", "centre", "random"]),
+    }
+)
+LENGTHS = np.array([24, 1, 2, 9, 11, 17, 24])
+
+
+@settings(deadline=None)
+@given(
+    OPTIONS,
+    st.floats(0.3, 3.0),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from(["float32", "float64"]),
+)
+def test_probabilities_are_those_of_the_model(
+    tmp_path_factory, options, temperature, has_lengths, is_fixed, dtype
+):
+    clf = fitted(**options)
+    clf.temperature_ = temperature
+    path = tmp_path_factory.mktemp("export") / "model.onnx"
+    clf.to_onnx(path, n_timesteps=24 if is_fixed else None, lengths=has_lengths, dtype=dtype)
+    X, _ = windows(7, seed=1)
+    assert onnx_difference(clf, path, X, LENGTHS if has_lengths else None) <= 1e-5
+    if not is_fixed:
+        assert onnx_difference(clf, path, X[:, :9], None) <= 1e-5
+
+
+def blend(X, y, lengths=None, **arguments):
+    given = {"max_epochs": 1, "early_stopping": False, "device": "cpu", "hidden_size": 4}
+    clf = SensorLSTMClassifier(**given | {"random_state": 0} | arguments)
+    clf.fit(X, y, lengths=lengths)
+    head = clf._head
+    if head is not None:  # as if every kind had helped
+        head.lstm_weight = 1.0
+    return clf
+
+
+@pytest.mark.parametrize("features", ["rocket", "summary", ["rocket", "summary", "boosting"]])
+@pytest.mark.parametrize("has_lengths", [False, True])
+def test_features_are_in_the_graph(tmp_path, features, has_lengths):
+    X, y = windows(60)
+    lengths = None
+    if has_lengths:
+        lengths = np.random.default_rng(0).integers(2, 25, 60)
+        lengths[0] = 24
+    clf = blend(X, y, lengths, features=features)
+    assert clf._head is not None
+    assert clf._head.blocks
+    clf.to_onnx(tmp_path / "model.onnx", lengths=has_lengths)
+    other, _ = windows(7, seed=1)
+    for windows_, valid in ((X, lengths), (other, LENGTHS if has_lengths else None)):
+        assert onnx_difference(clf, tmp_path / "model.onnx", windows_, valid) <= 1e-5
+    longer, _ = windows(4, 40, seed=2)
+    assert onnx_difference(clf, tmp_path / "model.onnx", longer) <= 1e-5
