@@ -16,7 +16,7 @@ from sensorseq.export.graph import Graph
 from sensorseq.export.windows import GraphWindows
 from sensorseq.features import RandomConvolutions, SummarySteps
 from sensorseq.features.random_convolutions import N_KERNELS
-from sensorseq.features.summary import N_BANDS, QUANTILES, SMALLEST_POWER
+from sensorseq.features.summary import N_BANDS, QUANTILES, SMALLEST_POWER, above_ties
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 
 _TAPS = 9
@@ -224,6 +224,10 @@ def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
     target = np.empty(starts.size, np.int64)
     target[np.searchsorted(starts, a["root"])] = np.arange(n_trees)[None]
     place = np.arange(own.size) - own
+    spread = np.zeros(trees.n_statistics)  # of the thresholds of each statistic
+    split = inner & np.isfinite(a["threshold"])
+    np.maximum.at(spread, a["feature"][split], np.abs(a["threshold"][split]))
+    edges = above_ties(a["threshold"], spread[np.maximum(a["feature"], 0)])
     tensor = g.onnx.numpy_helper.from_array
     scores = g(
         "TreeEnsembleRegressor",
@@ -235,7 +239,7 @@ def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
         nodes_nodeids=place.tolist(),
         nodes_featureids=np.where(inner, a["feature"], 0).tolist(),
         nodes_modes=np.where(inner, "BRANCH_LEQ", "LEAF").tolist(),
-        nodes_values_as_tensor=tensor(np.where(inner, trees.edges(), 0.0), "thresholds"),
+        nodes_values_as_tensor=tensor(np.where(inner, edges, 0.0), "thresholds"),
         nodes_truenodeids=np.where(inner, a["left"] - own, 0).tolist(),
         nodes_falsenodeids=np.where(inner, a["right"] - own, 0).tolist(),
         target_treeids=tree[leaf].tolist(),

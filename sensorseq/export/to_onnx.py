@@ -15,7 +15,7 @@ from sensorseq.export.features import block_logits
 from sensorseq.export.graph import Graph
 from sensorseq.export.network import network_outputs
 from sensorseq.export.windows import GraphWindows, read_windows
-from sensorseq.preprocessing.provenance import Provenance
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.storage.model_file import model_digest
 from sensorseq.training.config import CLASSIFICATION
 
@@ -97,7 +97,7 @@ def _metadata(
         "preparation": made.get("configuration"),
     }
     if made:
-        units = Provenance.of(made).options.units or {}
+        units = PreparationOptions.recorded(made).units or {}
         facts["units"] = {name: units.get(name) for name in made["channels"]}
     if estimator._task == CLASSIFICATION:
         facts["classes"] = estimator.classes_.tolist()

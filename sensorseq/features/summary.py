@@ -139,9 +139,7 @@ def summary_features(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[
     return features.reshape(n, c * len(FEATURES))
 
 
-def above_ties(
-    thresholds: NDArray[np.float64], spread: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def above_ties(thresholds: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return thresholds of statistics moved up by more than rounding errors.
 
     A statistic often equals a threshold, which was learned from such values; then the order of a

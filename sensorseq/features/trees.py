@@ -10,7 +10,6 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 
 from sensorseq.errors import SignalError
 from sensorseq.features._checks import check_count, check_state
-from sensorseq.features.summary import above_ties
 
 _ITERATIONS, _LEARNING_RATE = 150, 0.08  # untuned, as the baseline of `evaluate`
 _RANKING_TREES, _SMALLEST_LEAF = 100, 3  # of the forest that ranks them
@@ -71,7 +70,7 @@ class BoostedTrees:
 
     def log_probabilities(self, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the logarithm of each class's probability for statistics (n, n_statistics)."""
-        a, edges = self._arrays, self.edges()
+        a = self._arrays
         n_iterations, n_trees = a["root"].shape
         rows = np.arange(len(statistics))
         scores = np.tile(a["baseline"], (len(statistics), 1))
@@ -81,20 +80,12 @@ class BoostedTrees:
                 while (inner := a["feature"][node] >= 0).any():
                     at = node[inner]
                     value = statistics[rows[inner], a["feature"][at]]
-                    goes_left = value <= edges[at]
+                    goes_left = value <= a["threshold"][at]
                     node[inner] = np.where(goes_left, a["left"][at], a["right"][at])
                 scores[:, tree] += a["value"][node]
         if n_trees == 1:  # one score, of the second class
             scores = np.hstack([np.zeros_like(scores), scores])
         return np.asarray(log_softmax(scores, axis=1))
-
-    def edges(self) -> NDArray[np.float64]:
-        """Return up to which value a statistic goes left at each node, see `above_ties`."""
-        feature, threshold = self._arrays["feature"], self._arrays["threshold"]
-        split = (feature >= 0) & np.isfinite(threshold)
-        spread = np.zeros(self.n_statistics)
-        np.maximum.at(spread, feature[split], np.abs(threshold[split]))
-        return above_ties(threshold, spread[np.maximum(feature, 0)])
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return what `from_state` needs."""

@@ -831,3 +831,16 @@ def test_boosting_is_tried_unless_that_is_not_wanted(prepared, tmp_path, capsys,
     assert ("boosting" in said) == compares
     if compares:
         assert 0.5 < said["boosting"]["boosting"] <= 1.0
+
+
+def test_export_writes_a_graph_of_the_same_probabilities(prepared, model, tmp_path, capsys):
+    output = tmp_path / "model.onnx"
+    capsys.readouterr()
+    arguments = ["export", model, "-o", output, "--check", prepared, "--json"]
+    assert run([str(argument) for argument in arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["n_windows"] == len(read_windows(prepared))
+    assert found["largest_difference"] <= 1e-5
+    assert run(["export", str(model), "-o", str(output), "--timesteps", "20"]) == 0
+    assert capsys.readouterr().out == f"{output}: probabilities of calm, rough\n"
+    assert "would be overwritten" in refused(["export", model, "-o", model], 2, capsys)

@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq import SensorBlendClassifier, SensorLSTMClassifier, SensorLSTMRegressor
-from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.check import onnx_difference
-from sensorseq.storage.model_file import read_model
 from tests.support.fits import plain_classifier
 
 LABELS = np.array(["ice", "mud", "sand"])
@@ -108,3 +106,87 @@ def test_features_are_in_the_graph(tmp_path, features, has_lengths):
         assert onnx_difference(clf, tmp_path / "model.onnx", windows_, valid) <= 1e-5
     longer, _ = windows(4, 40, seed=2)
     assert onnx_difference(clf, tmp_path / "model.onnx", longer) <= 1e-5
+
+
+def test_a_constant_channel_and_coarse_values_stay_on_their_side_of_thresholds(tmp_path):
+    X, y = windows(60)
+    X = np.round(2 * X / UNITS) / 2
+    X[:, :, 1] = 0.3
+    clf = blend(X, y, features=["rocket", "summary"], scale=None)
+    clf.to_onnx(tmp_path / "model.onnx")
+    assert onnx_difference(clf, tmp_path / "model.onnx", X) <= 1e-5
+    assert onnx_difference(clf, tmp_path / "model.onnx", X[:, ::-1]) <= 1e-5
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_a_blend_has_its_trees(tmp_path, n_classes):
+    X, y = windows(90)
+    known = np.isin(y, LABELS[:n_classes])
+    own = SensorLSTMClassifier(max_epochs=1, device="cpu", hidden_size=4, scale="robust")
+    clf = SensorBlendClassifier(["boosting"], network=own, random_state=0).fit(X[known], y[known])
+    assert [block.name for block in clf.network_._head.blocks] == ["boosting"]
+    clf.to_onnx(tmp_path / "model.onnx")
+    kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert "TreeEnsembleRegressor" in kinds
+    for seed in (0, 3):  # also the windows that the thresholds were learned from
+        X, _ = windows(90, seed=seed)
+        assert onnx_difference(clf.network_, tmp_path / "model.onnx", X) <= 1e-5
+
+
+@pytest.mark.parametrize("n_models", [1, 3])
+def test_a_regressor_gives_its_values(tmp_path, n_models):
+    reg = fitted(kind=SensorLSTMRegressor, n_models=n_models)
+    reg.to_onnx(tmp_path / "model.onnx", lengths=True)
+    assert onnx_difference(reg, tmp_path / "model.onnx", windows(7, seed=1)[0], LENGTHS) <= 1e-4
+
+
+def test_a_table_of_one_channel_stays_one(tmp_path):
+    X, y = windows(30)
+    clf = plain_classifier(max_epochs=1, device="cpu").fit(X[:, :, 0], y)
+    clf.to_onnx(tmp_path / "model.onnx")
+    assert onnx_difference(clf, tmp_path / "model.onnx", X[:, :, 0]) <= 1e-5
+
+
+def test_metadata_say_what_the_input_is(tmp_path):
+    clf = fitted(scale="standard")
+    clf.save(tmp_path / "model.safetensors")
+    clf.preparation_ = {
+        "channels": ["current", "gyro_x", "gyro_y"],
+        "sample_rate_hz": 20.0,
+        "n_timesteps": 24,
+        "configuration": {"input": {"units": {"gyro_x": "rad/s"}}},
+        "recordings": {"run_1": ["0" * 64]},
+    }
+    clf.save(tmp_path / "model.safetensors")
+    again = SensorLSTMClassifier.load(tmp_path / "model.safetensors", device="cpu")
+    again.to_onnx(tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(said["classes"]) == LABELS.tolist()
+    assert json.loads(said["channels"]) == ["current", "gyro_x", "gyro_y"]
+    assert json.loads(said["units"])["gyro_x"] == "rad/s"
+    assert float(said["sample_rate_hz"]) == 20
+    assert float(said["window_s"]) == 1.2
+    assert "input" in json.loads(said["preparation"])
+    stored = (tmp_path / "model.safetensors").read_bytes()
+    assert said["sha256"].encode() in stored
+    assert model.ir_version == 8
+    assert {each.domain: each.version for each in model.opset_import} == {"": 17, "ai.onnx.ml": 3}
+
+
+def test_what_a_graph_cannot_compute_is_refused_by_name(tmp_path):
+    X, y = windows(60)
+    path = tmp_path / "model.onnx"
+    with pytest.raises(InputError, match="scale='quantile' cannot be exported"):
+        fitted(scale="quantile").to_onnx(path)
+    clf = fitted()
+    clf.module_.inference_precision = "bfloat16"
+    with pytest.raises(InputError, match="inference_precision='bfloat16' cannot be exported"):
+        clf.to_onnx(path)
+    own = blend(X, y, features=lambda X, lengths: X[:, 0])
+    assert own._head.blocks
+    with pytest.raises(InputError, match="a function given as features cannot be exported"):
+        own.to_onnx(path)
+    with pytest.raises(ArgumentError, match="dtype='float16' is not known"):
+        fitted().to_onnx(path, dtype="float16")
+    assert not path.exists()

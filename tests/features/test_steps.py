@@ -155,3 +155,14 @@ def test_wrong_windows_are_refused_and_change_nothing():
     with pytest.raises(SignalError, match="X has 3 channels, but the features were fitted on 2"):
         steps.transform(windows(c=3))
     np.testing.assert_array_equal(steps.transform(windows()), before)
+
+
+def test_steps_do_not_depend_on_the_order_of_sums():
+    X = np.round(windows(60, 30, 2))  # of few values: many windows have equal means
+    same = [i for i, name in enumerate(FEATURES) if "difference" not in name]
+    steps = SummarySteps(16).fit(X)
+    forward, backward = (
+        steps.transform(each).reshape(60, 2, len(FEATURES), -1)[:, :, same]
+        for each in (X, X[:, ::-1])
+    )
+    np.testing.assert_array_equal(forward, backward)
