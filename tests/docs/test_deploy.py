@@ -1,0 +1,24 @@
+"""The example of docs/deploy.md runs, and its tables name what the code writes."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "deploy.md").read_text("utf-8")
+
+
+def test_the_example_runs_and_the_metadata_are_on_the_page(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    y = np.array(["ice", "mud"])[np.arange(40) % 2]
+    X = rng.normal(size=(40, 10, 1)) + (y == "ice")[:, None, None]
+    code = re.search(r"```python\n(.*?)```", PAGE, re.S)[1]
+    exec(code, {"X": X, "y": y})
+    difference, classes = capsys.readouterr().out.splitlines()
+    assert float(difference) < 1e-6
+    assert classes == '["ice", "mud"]'
+    written = {entry.key for entry in onnx.load("terrain.onnx").metadata_props}
+    keys = set(re.findall(r"`(\w+)`", PAGE.split("key of the metadata")[1].split("\n\n")[0]))
+    assert written <= keys
