@@ -143,6 +143,12 @@ def test_probabilities_sum_to_one_and_agree_with_logits_and_labels():
     np.testing.assert_array_equal(classifier.predict(X), classifier.classes_[logits.argmax(1)])
 
 
+def test_a_slice_of_an_array_is_predicted_like_its_copy():
+    clf = small(scale=None, max_epochs=1).fit(X.astype(np.float32), Y)
+    part = X.astype(np.float32)[:, 3:12]
+    np.testing.assert_array_equal(clf.predict_proba(part), clf.predict_proba(part.copy()))
+
+
 def test_two_classes_have_one_decision_value():
     classifier = small().fit(X, Y == 0)
     decision = classifier.decision_function(X)
