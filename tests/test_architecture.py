@@ -51,7 +51,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "mcap": ("readers/robot_logs.py",),
     "rosbags": ("readers/robot_logs.py",),
     "tensorboard": ("training/tensorboard.py",),
-    "onnx": ("export/",),
+    "onnx": ("nn/from_onnx.py",),
     "onnxruntime": ("export/check.py",),
     "mlflow": ("training/mlflow.py",),
 }

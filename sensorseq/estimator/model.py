@@ -273,6 +273,15 @@ def import_network(
     return estimator
 
 
+def refuse_sigmoids(module: LSTMLinear, activation: str, source: str) -> None:
+    """Raise when a network predicts several classes at once."""
+    if activation == "sigmoid" and module.num_classes > 1:
+        raise ArgumentError(
+            f"the {source} model ends in {module.num_classes} sigmoid units, which can predict"
+            " several classes at once; this classifier predicts one class per window."
+        )
+
+
 def two_logits(module: LSTMLinear) -> LSTMLinear:
     """Return a network with the logits 0 and x for one with a single logit x, of a sigmoid."""
     if module.num_classes != 1:

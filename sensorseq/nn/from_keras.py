@@ -21,19 +21,24 @@ _SERVED = (
 
 
 @dataclass(frozen=True)
-class _Direction:
+class Direction:
+    """The weights of one direction of a layer."""
+
     kernel: NDArray[Any]  # (inputs, 4U), gates i, f, c, o as torch has them
     recurrent: NDArray[Any]  # (U, 4U)
     bias: NDArray[Any]  # (4U)
 
     @property
     def n_units(self) -> int:
+        """Hidden units."""
         return len(self.recurrent)
 
 
 @dataclass
-class _Parts:
-    stack: list[list[_Direction]] = field(default_factory=list)
+class Parts:
+    """What is known of a network while its layers are read."""
+
+    stack: list[list[Direction]] = field(default_factory=list)
     returns_sequences: bool = True
     pooling: str | None = None
     head: tuple[NDArray[Any], NDArray[Any]] | None = None
@@ -48,13 +53,13 @@ def lstm_linear_from_keras(model: Any) -> tuple[LSTMLinear, str]:
     those of the dense layer before the activation: ``"linear"``, ``"softmax"`` or ``"sigmoid"``. An
     ArgumentError names a layer of another kind.
     """
-    parts = _Parts()
+    parts = Parts()
     for layer in _layers(model):
         _read_layer(layer, parts)
     if not parts.stack or parts.head is None:
         what = "LSTM layer" if not parts.stack else "Dense layer at its end"
         raise ArgumentError(f"the Keras model has no {what}; supported layers: {_SERVED}.")
-    return _assemble(parts), parts.activation
+    return assemble(parts), parts.activation
 
 
 def _layers(model: Any) -> list[Any]:
@@ -70,7 +75,7 @@ def _layers(model: Any) -> list[Any]:
     return layers
 
 
-def _read_layer(layer: Any, parts: _Parts) -> None:
+def _read_layer(layer: Any, parts: Parts) -> None:
     kind, config = type(layer).__name__, layer.get_config()
     if kind in _ONLY_IN_TRAINING:
         return
@@ -105,7 +110,7 @@ def _read_layer(layer: Any, parts: _Parts) -> None:
         raise _not_served(layer, f"is not supported{hint}. Supported layers: {_SERVED}")
 
 
-def _read_lstm(layer: Any, config: dict[str, Any], parts: _Parts) -> None:
+def _read_lstm(layer: Any, config: dict[str, Any], parts: Parts) -> None:
     inner = [config]
     if type(layer).__name__ == "Bidirectional":
         _refuse(layer, config, merge_mode="concat")
@@ -132,7 +137,7 @@ def _read_lstm(layer: Any, config: dict[str, Any], parts: _Parts) -> None:
     for start in range(0, len(weights), each):
         kernel, recurrent, *bias = weights[start : start + each]
         no_bias = np.zeros(kernel.shape[1], kernel.dtype)
-        directions.append(_Direction(kernel, recurrent, bias[0] if bias else no_bias))
+        directions.append(Direction(kernel, recurrent, bias[0] if bias else no_bias))
     if parts.stack and len(parts.stack[0]) != len(directions):
         raise _not_served(
             layer, "mixes unidirectional and bidirectional layers; all must be of one kind"
@@ -165,7 +170,8 @@ def _not_served(layer: Any, what: str) -> ArgumentError:
     return ArgumentError(f"layer {name!r} ({type(layer).__name__}) of the Keras model {what}.")
 
 
-def _assemble(parts: _Parts) -> LSTMLinear:
+def assemble(parts: Parts) -> LSTMLinear:
+    """Return a module of all layers; smaller ones are padded with units that stay zero."""
     assert parts.head is not None
     kernel, bias = parts.head
     hidden_size = max(part.n_units for layer in parts.stack for part in layer)
@@ -191,6 +197,8 @@ def _assemble(parts: _Parts) -> LSTMLinear:
             own_bias = torch.from_numpy(part.bias)
             state[f"lstm.bias_ih{end}"][rows] = own_bias.to(module.linear.bias.dtype)
         columns = _places(layer[0].n_units, hidden_size, n_directions)
+    if parts.pooling == "meanmax":
+        columns = np.concatenate([columns, columns + n_directions * hidden_size])
     _fill(state["linear.weight"], np.arange(kernel.shape[1]), columns, kernel.T)
     state["linear.bias"] = torch.from_numpy(bias)
     module.load_state_dict(state)
