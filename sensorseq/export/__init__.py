@@ -1,1 +1,1 @@
-"""Fitted models for programs without Python: ONNX."""
+"""Models written for other programs: ONNX, C."""
