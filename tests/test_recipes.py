@@ -104,7 +104,7 @@ def read_tsv_timestamps(path, **_):
     return read_tsv(path).timestamps_s
 ''',
         "readers/find.py": (
-            'SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *LOG_SUFFIXES)\n',
+            '".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)\n',
             'SUFFIXES += (".tsv",)\n',
         ),
         "readers/source.py": [

@@ -5,6 +5,7 @@ import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +19,8 @@ from sensorseq.data_checks.recordings import check_recordings
 from sensorseq.errors import InputError, ModelFileError, PreparedFileError, RecordingError
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
-from sensorseq.readers import find_recordings, read_source
+from sensorseq.readers import find_recordings, list_arrays, read_source
+from sensorseq.readers.find import ARRAY_SUFFIXES, suffix_of
 from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
 from sensorseq.recording import Channel, Recording, sample_rate_of
@@ -48,8 +50,9 @@ def inspect_recordings(
 
     Returns ``recordings``, for each its id, files, label, group, duration, rate, channels with
     range and missing samples, longest gap; of a robot log its topics with type, messages, rate and
-    channels; or ``error``. ``n_errors``: how many have one. ``odd``: what is odd, most important
-    first. And the facts of each, of logs only with `read_logs`; each label span has its own.
+    channels, and so the arrays of a file if they do not fit together; or ``error``. ``n_errors``:
+    how many have one. ``odd``: what is odd, most important first. And the facts of each, of logs
+    only with `read_logs`; each label span has its own.
     """
     refuse_prepared(
         Path(path),
@@ -91,6 +94,9 @@ def inspect_recordings(
                 facts += [measure(span) for span in _spans(recording)] or [whole]
         except RecordingError as error:
             described = {"error": str(error)}
+            if source.has_arrays:  # which do not fit together: list them to choose from
+                with suppress(RecordingError):
+                    described = _describe_log(list_arrays(source.paths[0]))
         rows.append({**known, **described})
     n_errors = sum("error" in row for row in rows)
     return {"recordings": rows, "n_errors": n_errors, "odd": _odd(facts)}, facts
@@ -262,6 +268,8 @@ def _format_logs(logs: Sequence[Mapping[str, Any]]) -> list[str]:
             for one in alike[0]["topics"]
         ]
         heads = ["topic", "type", "messages", "Hz", "numbers"]
+        if suffix_of(Path(alike[0]["paths"][0])) in ARRAY_SUFFIXES:
+            heads = ["array", "type", "samples", "Hz", "numbers"]
         lines += ["", f"{alike[0]['recording_id']}{more}", table(heads, rows, right=range(2, 5))]
         examples = [one["channels"] for one in alike[0]["topics"] if one["channels"]]
         for channels in examples:

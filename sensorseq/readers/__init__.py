@@ -1,10 +1,11 @@
-"""Read recordings from CSV, Parquet and HDF5 files, and from robot logs."""
+"""Read recordings from CSV, Parquet, HDF5, NumPy and MATLAB files, and from robot logs."""
 
 import os
 import warnings
 from collections.abc import Mapping, Sequence
 
 from sensorseq.errors import RecordingError, check_choice
+from sensorseq.readers.arrays import list_arrays, read_arrays
 from sensorseq.readers.csv import read_csv
 from sensorseq.readers.find import RecordingSource, find_recordings
 from sensorseq.readers.hdf5 import read_hdf5
@@ -22,7 +23,9 @@ __all__ = [
     "digest_source",
     "find_recordings",
     "join_sensors",
+    "list_arrays",
     "list_topics",
+    "read_arrays",
     "read_csv",
     "read_hdf5",
     "read_parquet",
@@ -56,9 +59,9 @@ def read_recordings(
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
-    CSV (also ``.csv.gz``), Parquet, HDF5 and robot logs, by suffix; see `read_csv`,
-    `read_parquet`, `read_hdf5`, `read_robot_log`. Use `prepare` for recordings that do not fit in
-    memory.
+    CSV (also ``.csv.gz``), Parquet, HDF5, NumPy, MATLAB and robot logs, by suffix; see `read_csv`,
+    `read_parquet`, `read_hdf5`, `read_arrays`, `read_robot_log`. Use `prepare` for recordings that
+    do not fit in memory.
 
     Parameters
     ----------

@@ -27,7 +27,7 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
     there = list(names)
     if time_column is None:
         usual = [name for name in TIME_COLUMNS if name in there]
-        usual = usual or [name for name in there if _TIME_NAME.fullmatch(name)]
+        usual = usual or [name for name in there if is_time_name(name)]
         if len(usual) == 1:
             return usual[0]
         found = "has no column" if not usual else "has both columns"
@@ -42,6 +42,11 @@ def find_time_column(path: Path, names: Iterable[str], time_column: str | None) 
     raise RecordingError(
         f"{path}: no column {time_column!r}; it has {_listed(there)}.{hint}{_without_header(there)}"
     )
+
+
+def is_time_name(name: str) -> bool:
+    """Return whether a column is named like time stamps, with or without a unit."""
+    return _TIME_NAME.fullmatch(name) is not None
 
 
 def check_timestamps(

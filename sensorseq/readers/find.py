@@ -16,7 +16,8 @@ from sensorseq.recording import LabelSpan
 
 LOG_SUFFIXES = (".bag", ".mcap", ".db3")
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *LOG_SUFFIXES)
+ARRAY_SUFFIXES = (".npz", ".npy", ".mat")
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)
 MANIFEST = "manifest.csv"
 _MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", "start_s", "end_s")
 
@@ -67,6 +68,11 @@ class RecordingSource:
     def is_log(self) -> bool:
         """Whether it is a robot log; one with several files was split while it was recorded."""
         return suffix_of(self.paths[0]) in LOG_SUFFIXES
+
+    @property
+    def has_arrays(self) -> bool:
+        """Whether it is one file of named arrays, of which only those of channels are read."""
+        return len(self.paths) == 1 and suffix_of(self.paths[0]) in ARRAY_SUFFIXES
 
     @property
     def relative_paths(self) -> tuple[str, ...]:

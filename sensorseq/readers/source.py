@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.readers.arrays import read_arrays, read_arrays_timestamps
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
-from sensorseq.readers.find import RecordingSource, known_suffix_of
+from sensorseq.readers.find import ARRAY_SUFFIXES, RecordingSource, known_suffix_of
 from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.long_table import (
@@ -30,6 +31,7 @@ _READERS: Mapping[str, tuple[Callable[..., Recording], Callable[..., NDArray[np.
     ".parquet": (read_parquet, read_parquet_timestamps),
     ".h5": (read_hdf5, read_hdf5_timestamps),
     ".hdf5": (read_hdf5, read_hdf5_timestamps),
+    **dict.fromkeys(ARRAY_SUFFIXES, (read_arrays, read_arrays_timestamps)),
 }
 
 
@@ -86,11 +88,14 @@ def read_source(
     }
     if source.is_log:  # it has many topics: only what is asked for is read
         parts = [read_robot_log(source.paths, channels=channels, **arguments)]
+    elif source.rows is not None:
+        parts = [
+            read_table_recording(source.paths[0], source.rows, time_unit=time_unit, **arguments)
+        ]
     else:
         arguments["time_unit"] = time_unit
-    if source.rows is not None:
-        parts = [read_table_recording(source.paths[0], source.rows, **arguments)]
-    elif not source.is_log:
+        if source.has_arrays:
+            arguments["channels"] = channels
         parts = [_READERS[known_suffix_of(path)][0](path, **arguments) for path in source.paths]
     recording = parts[0]
     if len(parts) > 1:
@@ -141,27 +146,20 @@ def read_source_rate(
         Of a robot log, whose topics have rates of their own, only those of these channels.
     """
     _check_complete(source)
+    arguments: dict[str, Any] = {"repair_stamps": repair_stamps}
+    if source.is_log or source.has_arrays:
+        arguments["channels"] = channels
+    if not source.is_log:
+        arguments["time_unit"] = time_unit
     if source.rows is not None:
         stamps_of_files = [
-            read_table_timestamps(
-                source.paths[0],
-                source.rows,
-                time_column,
-                repair_stamps=repair_stamps,
-                time_unit=time_unit,
-            )
+            read_table_timestamps(source.paths[0], source.rows, time_column, **arguments)
         ]
     elif source.is_log:
-        stamps_of_files = [
-            read_robot_log_timestamps(
-                source.paths, time_column, repair_stamps=repair_stamps, channels=channels
-            )
-        ]
+        stamps_of_files = [read_robot_log_timestamps(source.paths, time_column, **arguments)]
     else:
         stamps_of_files = [
-            _READERS[known_suffix_of(path)][1](
-                path, time_column, repair_stamps=repair_stamps, time_unit=time_unit
-            )
+            _READERS[known_suffix_of(path)][1](path, time_column, **arguments)
             for path in source.paths
         ]
     rates = [

@@ -1,0 +1,269 @@
+"""Read recordings from files of named arrays: NumPy's ``.npz`` and ``.npy``, MATLAB's ``.mat``."""
+
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.readers.columns import (
+    TIME_COLUMNS,
+    Columns,
+    FileContent,
+    check_label_column,
+    check_names,
+    check_timestamps,
+    is_time_name,
+    make_recording,
+    texts_of_numbers,
+)
+from sensorseq.readers.mat5 import read_mat5
+from sensorseq.readers.robot_logs import Topic
+from sensorseq.readers.stamps import Stamps, seconds_of
+from sensorseq.recording import Recording
+from sensorseq.storage import _hdf5
+
+_Arrays = dict[str, NDArray[Any]]
+_NUMBERS = "fiub"
+_ELEMENT = re.compile(r"(.+)\[\d+\]")
+_DEEPEST = 16  # groups within groups
+
+
+def read_arrays(
+    path: Path,
+    *,
+    channels: Sequence[str] | None = None,
+    time_column: str | None = None,
+    recording_id: str | None = None,
+    group: str = "",
+    label: str | None = None,
+    units: Mapping[str, str] | None = None,
+    repair_stamps: bool = False,
+    label_column: str | None = None,
+    time_unit: str | None = None,
+) -> Recording:
+    """Read one recording from a ``.npz``, ``.npy`` or ``.mat`` file.
+
+    A vector is a channel; each column of a 2-D array is one, named ``name[0]``, with time along
+    either axis. Fields of MATLAB structs and of structured arrays are named ``struct.field``. Time
+    is an array, or a number ``sample_rate_hz``. Single numbers are no channels. Nothing is
+    unpickled.
+
+    Parameters
+    ----------
+    path, recording_id, group, label, units, repair_stamps, label_column, time_unit
+        As in `read_csv`.
+    channels : sequence of str, optional
+        Channels to read; other arrays may then have other lengths. By default all.
+    time_column : str, optional
+        By default the array that is named as time columns are in `read_csv`; of several the one in
+        the struct of the `channels`.
+
+    Raises
+    ------
+    RecordingError
+        If the file is damaged or its arrays do not fit together.
+    """
+    arrays = _load(path)
+    time_name, stamps = _time(path, arrays, time_column, channels, time_unit)
+    names = [name for name, array in arrays.items() if array.size > 1]
+    check_label_column(path, names, label_column, time_name, label)
+    labels = None
+    if label_column is not None:
+        given = arrays[label_column].ravel()
+        numeric = given.dtype.kind in _NUMBERS
+        labels = texts_of_numbers(given.astype(np.float64)) if numeric else given.tolist()
+    columns: Columns = {}
+    for name in names:
+        if name not in (time_name, label_column) and _is_wanted(name, channels):
+            columns |= _split(path, name, arrays[name], len(stamps.seconds), time_name)
+    for name in channels or ():
+        if name not in columns:
+            known = [column for one in list_arrays(path) for column in one.channels]
+            raise RecordingError(
+                f"{path}: no channel {name!r}; it has {', '.join(known[:12])}."
+                + did_you_mean(name, known)
+            )
+    columns.pop(time_name, None)  # a column of a 2-D array
+    recording = make_recording(
+        path,
+        FileContent(columns, stamps.seconds, time_name, labels, clock=stamps.facts),
+        recording_id=path.stem if recording_id is None else recording_id,
+        group=group,
+        label=label,
+        units=units,
+        repair_stamps=repair_stamps,
+    )
+    return recording if channels is None else recording.select(channels)
+
+
+def read_arrays_timestamps(
+    path: Path,
+    time_column: str | None,
+    *,
+    channels: Sequence[str] | None = None,
+    repair_stamps: bool = False,
+    time_unit: str | None = None,
+) -> NDArray[np.float64]:
+    """Return the time stamps of a file of arrays; see `read_arrays`."""
+    name, stamps = _time(path, _load(path), time_column, channels, time_unit)
+    return check_timestamps(path, stamps.seconds, name, repair_stamps=repair_stamps)
+
+
+def list_arrays(path: Path) -> list[Topic]:
+    """Return the arrays of numbers in a file: name, type and shape, samples, rate, channels.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    RecordingError
+        If the file is damaged.
+    """
+    arrays = _load(path)
+    found = []
+    for name, array in sorted(arrays.items()):
+        if array.size < 2 or array.dtype.kind not in _NUMBERS or array.ndim > 2:
+            continue
+        n_samples, rate_hz = max(array.shape), math.nan
+        channels = [name] if array.ndim == 1 else [f"{name}[{i}]" for i in range(min(array.shape))]
+        with suppress(RecordingError):
+            stamps = _time(path, arrays, None, [name], None)[1].seconds
+            if len(stamps) in array.shape:
+                n_samples, rate_hz = len(stamps), 1 / float(np.median(np.diff(stamps)))
+        shape = " x ".join(map(str, array.shape))
+        found.append(Topic(name, f"{array.dtype} {shape}", n_samples, rate_hz, tuple(channels)))
+    return found
+
+
+def _is_wanted(name: str, channels: Sequence[str] | None) -> bool:
+    return channels is None or any(one == name or one.startswith(f"{name}[") for one in channels)
+
+
+def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name: str) -> Columns:
+    """Return the columns of an array by name; None for one without numbers."""
+    if array.ndim > 2 or n_samples not in array.shape:
+        raise RecordingError(
+            f"{path}: {name!r} has shape {array.shape}, but {time_name!r} gives {n_samples}"
+            " samples. Choose what belongs together with channels, and its time with time_column."
+        )
+    if array.dtype.kind not in _NUMBERS:
+        return {name: None}
+    table = array.reshape(len(array), -1).T if len(array) == n_samples else array
+    columns = np.ascontiguousarray(table, np.float64)
+    names = [name] if array.ndim == 1 else [f"{name}[{i}]" for i in range(len(columns))]
+    return {
+        column: None if np.isnan(values).all() else values
+        for column, values in zip(names, columns, strict=True)
+    }
+
+
+def _time(
+    path: Path,
+    arrays: _Arrays,
+    time_column: str | None,
+    channels: Sequence[str] | None,
+    time_unit: str | None,
+) -> tuple[str, Stamps]:
+    """Return the name of the time and the stamps."""
+    vectors = {name: array for name, array in arrays.items() if array.ndim == 1 and array.size > 1}
+    if time_column is not None:
+        if (column := _ELEMENT.fullmatch(time_column)) and column[1] in arrays:
+            table = np.atleast_2d(arrays[column[1]])
+            table = table if len(table) < table.shape[1] else table.T
+            vectors |= {f"{column[1]}[{i}]": values for i, values in enumerate(table)}
+        check_names(path, [time_column], list(vectors))
+        usual = [time_column]
+    else:
+        usual = [name for name in TIME_COLUMNS if name in vectors]
+        usual = usual or [name for name in vectors if is_time_name(name.rpartition(".")[2])]
+        if len(usual) > 1 and channels is not None:
+            within = [name.rpartition(".")[:2] for name in usual]
+            usual = [
+                name
+                for name, holder in zip(usual, within, strict=True)
+                if all(one.startswith("".join(holder)) for one in channels)
+            ]
+    rate = next((a for n, a in arrays.items() if n.rpartition(".")[2] == "sample_rate_hz"), None)
+    if not usual and rate is not None and rate.size == 1:
+        rate_hz = float(rate.item())
+        if not (np.isfinite(rate_hz) and rate_hz > 0):
+            raise RecordingError(f"{path}: sample_rate_hz={rate_hz!r} is not a positive rate.")
+        shapes = [a.shape for n, a in arrays.items() if a.size > 1 and _is_wanted(n, channels)]
+        n_samples = max((max(shape) for shape in shapes), default=0)
+        return "sample_rate_hz", Stamps(np.arange(n_samples) / rate_hz, {})
+    if len(usual) != 1:
+        found = f"several times ({', '.join(usual)})" if usual else "no array time or time_s"
+        raise RecordingError(
+            f"{path}: has {found}; its vectors are {', '.join(list(vectors)[:12]) or 'none'}. Give"
+            " the time with time_column, choose channels of one time, or store sample_rate_hz."
+        )
+    stamps = vectors[usual[0]]
+    texts = stamps.dtype.kind not in _NUMBERS + "mM"
+    return usual[0], seconds_of(path, usual[0], stamps.tolist() if texts else stamps, time_unit)
+
+
+def _load(path: Path) -> _Arrays:
+    """Return the arrays of a file by name; vectors have one dimension."""
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about headers of damaged files
+            if path.suffix.lower() != ".mat":
+                loaded = np.load(file, allow_pickle=False)
+                if isinstance(loaded, np.ndarray):
+                    return dict(_fields("values", loaded))
+                arrays = {name: loaded[name] for name in loaded}
+            elif file.read(10) == b"MATLAB 7.3":
+                with _hdf5.opened(path, RecordingError, "a MATLAB file") as holder:
+                    arrays = dict(_in_hdf5(holder, "", 0))
+            else:
+                file.seek(0)
+                arrays = read_mat5(file.read())
+    except RecordingError:
+        raise
+    except OSError as error:
+        if error.errno is not None:
+            raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise _damaged(path, error) from error
+    except Exception as error:  # whatever the parsers of others make of damaged bytes
+        raise _damaged(path, error) from error
+    return dict(item for name, array in arrays.items() for item in _fields(name, array))
+
+
+def _damaged(path: Path, error: Exception) -> RecordingError:
+    if path.stat().st_size == 0:
+        return RecordingError(f"{path}: the file is empty.")
+    return RecordingError(
+        f"{path}: is truncated, damaged or no {path.suffix} file ({error or type(error).__name__})."
+    )
+
+
+def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield an array, or each field of a structured one; a row or a column is a vector."""
+    for field in array.dtype.names or ():
+        yield from _fields(f"{name}.{field}", array[field])
+    if array.dtype.names is None:
+        yield name, array.ravel() if array.size == max(array.shape, default=1) else array
+
+
+def _in_hdf5(group: Any, prefix: str, depth: int) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the numeric arrays of a MATLAB 7.3 file, whose axes are transposed."""
+    for name, dataset in _hdf5.datasets_of(group).items():
+        kind = (_hdf5.attribute_texts(dataset, "MATLAB_class") or ["double"])[0]
+        if dataset.dtype.kind not in _NUMBERS or kind in ("char", "cell", "function_handle"):
+            continue
+        # no compression shrinks more: the size is not that of a damaged header
+        if dataset.nbytes > 2000 * dataset.id.get_storage_size() + 4096:
+            raise RecordingError(f"{dataset.file.filename}: the size of {name!r} is damaged.")
+        yield prefix + name, dataset[()].T
+    for name, inner in _hdf5.groups_of(group).items():
+        if not name.startswith("#") and depth < _DEEPEST:
+            yield from _in_hdf5(inner, f"{prefix}{name}.", depth + 1)

@@ -1,0 +1,257 @@
+"""Arrays of NumPy and MATLAB files are the recording they hold, whatever their axes."""
+
+import random
+import subprocess
+import sys
+from contextlib import suppress
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as of_numpy
+
+from sensorseq.cli import run
+from sensorseq.errors import RecordingError
+from sensorseq.prepare import prepare
+from sensorseq.readers import list_arrays, read_arrays, read_recordings
+from sensorseq.readers.mat5 import read_mat5
+
+T = np.arange(300) / 100
+RNG = np.random.default_rng(0)
+ACC, CURRENT = RNG.normal(size=(300, 3)), RNG.normal(size=300)
+
+
+def write_npz(path, arrays):
+    np.savez_compressed(path, **{name.replace(".", "_"): a for name, a in arrays.items()})
+
+
+def write_mat5(path, arrays):
+    scipy.io.savemat(path, nested(arrays), do_compression=False)
+
+
+def write_mat7(path, arrays):
+    scipy.io.savemat(path, nested(arrays), do_compression=True)
+
+
+def write_mat73(path, arrays):
+    """Write what MATLAB writes: a user block of 512 bytes, axes transposed, classes named."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, array in arrays.items():
+            dataset = file.create_dataset(
+                name.replace(".", "/"), data=np.atleast_2d(array).T, compression="gzip"
+            )
+            dataset.attrs["MATLAB_class"] = np.bytes_("double")
+        text = file.create_dataset("note", data=np.frombuffer(b"hello", np.uint8).reshape(5, 1))
+        text.attrs["MATLAB_class"] = np.bytes_("char")
+    with path.open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512))
+
+
+def nested(arrays):
+    tree = {}
+    for name, array in arrays.items():
+        holder, _, field = name.rpartition(".")
+        (tree.setdefault(holder, {}) if holder else tree)[field] = array
+    return tree
+
+
+FORMATS = {
+    "npz": (write_npz, "one.npz"),
+    "mat5": (write_mat5, "one.mat"),
+    "mat7": (write_mat7, "one.mat"),
+    "mat7.3": (write_mat73, "one.mat"),
+}
+
+
+@pytest.fixture(params=FORMATS)
+def write(request, tmp_path):
+    function, name = FORMATS[request.param]
+
+    def written(arrays):
+        function(tmp_path / name, arrays)
+        return tmp_path / name
+
+    return written
+
+
+@pytest.mark.parametrize("along", [0, 1])
+def test_vectors_and_columns_of_matrices_are_channels(write, along):
+    acc = ACC if along == 0 else ACC.T
+    path = write({"time": T, "current": CURRENT, "acc": acc, "mass_kg": 12.5})
+    recording = read_arrays(path, group="robot", label="ice", units={"current": "A"})
+    assert sorted(recording.channel_names) == ["acc[0]", "acc[1]", "acc[2]", "current"]
+    kept = recording.select(["current", "acc[0]", "acc[1]", "acc[2]"])
+    np.testing.assert_array_equal(kept.values, np.column_stack([CURRENT, ACC]))
+    np.testing.assert_array_equal(recording.timestamps_s, T)
+    assert (recording.recording_id, recording.group, recording.label) == ("one", "robot", "ice")
+
+
+def test_a_rate_replaces_the_time(write):
+    recording = read_arrays(write({"sample_rate_hz": 50.0, "acc": ACC}))
+    np.testing.assert_array_equal(recording.timestamps_s, np.arange(300) / 50)
+    with pytest.raises(RecordingError, match=r"sample_rate_hz=-1\.0 is not a positive rate"):
+        read_arrays(write({"sample_rate_hz": -1.0, "acc": ACC}))
+
+
+def test_whole_stamps_have_their_unit(write):
+    path = write({"t_us": np.arange(300, dtype=np.int64) * 10_000, "a": CURRENT})
+    recording = read_arrays(path)
+    np.testing.assert_array_equal(recording.timestamps_s, T)
+    assert recording.attributes["clock"]["unit"] == "us"
+
+
+@pytest.mark.parametrize("kind", ["mat5", "mat7", "mat7.3"])
+def test_each_struct_has_its_own_time(tmp_path, kind):
+    function, name = FORMATS[kind]
+    path = tmp_path / name
+    arrays = {
+        "imu.t": T,
+        "imu.acc": ACC,
+        "motor.t": T[::2] + 0.5,
+        "motor.current": CURRENT[::2],
+        "gain": np.eye(3),
+    }
+    function(path, arrays)
+    imu = read_arrays(path, channels=["imu.acc[2]", "imu.acc[0]"])
+    assert imu.channel_names == ("imu.acc[2]", "imu.acc[0]")
+    np.testing.assert_array_equal(imu.values, ACC[:, [2, 0]])
+    motor = read_arrays(path, channels=["motor.current"])
+    np.testing.assert_array_equal(motor.timestamps_s, T[::2] + 0.5)
+    with pytest.raises(RecordingError, match=r"several times \(imu.t, motor.t\).*time_column"):
+        read_arrays(path)
+    with pytest.raises(RecordingError, match=r"has shape \(.*\), but 'imu.t' gives 300 samples"):
+        read_arrays(path, time_column="imu.t")
+    with pytest.raises(RecordingError, match=r"no channel 'imu.ac\[0\]'.*'imu.acc\[0\]'"):
+        read_arrays(path, channels=["imu.ac[0]"], time_column="imu.t")
+    topics = {one.name: one for one in list_arrays(path)}
+    assert topics["imu.acc"].rate_hz == pytest.approx(100)
+    assert topics["motor.current"].rate_hz == pytest.approx(50)
+    assert topics["imu.acc"].channels == ("imu.acc[0]", "imu.acc[1]", "imu.acc[2]")
+
+
+def test_structured_arrays_and_plain_ones_of_numpy(tmp_path):
+    table = np.zeros(300, [("time", "<i8"), ("x", "<f4")])
+    table["time"], table["x"] = np.arange(300) * 10, CURRENT
+    np.save(tmp_path / "table.npy", table)
+    recording = read_arrays(tmp_path / "table.npy")
+    assert recording.channel_names == ("values.x",)
+    assert recording.median_sample_rate_hz == pytest.approx(100)
+    np.save(tmp_path / "plain.npy", np.column_stack([T, ACC]))
+    recording = read_arrays(tmp_path / "plain.npy", time_column="values[0]")
+    np.testing.assert_array_equal(recording.values, ACC)
+    with pytest.raises(RecordingError, match="no array time or time_s"):
+        read_arrays(tmp_path / "plain.npy")
+
+
+def test_labels_and_dates_of_numpy(tmp_path):
+    path = tmp_path / "one.npz"
+    start = np.datetime64("2026-03-01T12:00:00", "us")
+    np.savez(
+        path,
+        time=start + np.arange(300) * 10_000,
+        a=CURRENT,
+        ground=np.repeat(["ice", "mud", ""], 100),
+        words=np.repeat("x", 300),
+    )
+    recording = read_arrays(path, label_column="ground")
+    assert [span.label for span in recording.label_spans] == ["ice", "mud"]
+    assert recording.timestamps_s[1] - recording.timestamps_s[0] == pytest.approx(0.01, abs=1e-6)
+    assert recording.attributes["dropped_columns"] == ["words"]
+
+
+def test_an_error_names_the_file(write):
+    path = write({"time": T, "acc": ACC})
+    path.write_bytes(path.read_bytes()[:-700])
+    with pytest.raises(RecordingError, match=rf"{path.name}: is truncated"):
+        read_arrays(path)
+    path.write_bytes(b"")
+    with pytest.raises(RecordingError, match=rf"{path.name}: the file is empty"):
+        read_arrays(path)
+    path.unlink()
+    with pytest.raises(RecordingError, match=rf"{path.name}: cannot be read \(No such file"):
+        read_arrays(path)
+
+
+def test_nothing_is_unpickled(tmp_path):
+    np.savez(tmp_path / "bad.npz", time=T, a=np.array([{}] * 300, object))
+    np.save(tmp_path / "bad.npy", np.array([{}] * 300, object))
+    for path in tmp_path.iterdir():
+        with pytest.raises(RecordingError, match="allow_pickle=False"):
+            read_arrays(path)
+
+
+@given(
+    array=of_numpy.arrays(
+        st.sampled_from([np.float64, np.float32, np.int8, np.uint16, np.int64, np.uint8]),
+        of_numpy.array_shapes(min_dims=2, max_dims=3, max_side=5),
+    ),
+    compress=st.booleans(),
+)
+def test_our_reader_of_matlab_files_agrees_with_scipy(tmp_path_factory, array, compress):
+    path = tmp_path_factory.mktemp("mat") / "one.mat"
+    content = {"a": array, "s": {"b": array, "c": {"d": array[:1]}}, "word": "x", "z": 1j}
+    scipy.io.savemat(path, content, do_compression=compress)
+    ours = read_mat5(path.read_bytes())
+    theirs = scipy.io.loadmat(path)
+    assert set(ours) == {"a", "s.b", "s.c.d"}
+    np.testing.assert_array_equal(ours["a"], theirs["a"])
+    np.testing.assert_array_equal(ours["s.b"], theirs["s"]["b"][0, 0])
+
+
+def damaged(whole, number):
+    """Cut a file, or change some of its bytes, most of them where sizes and names are."""
+    rng = random.Random(number)
+    if number % 3 == 0:
+        return whole[: rng.randrange(len(whole))]
+    spoilt = bytearray(whole)
+    for _ in range(rng.choice([1, 1, 4])):
+        spoilt[rng.randrange(min(len(spoilt), rng.choice([200, 900, 10**9])))] = rng.randrange(256)
+    return bytes(spoilt)
+
+
+def read_all_damaged(path, first, last):
+    whole, other = path.read_bytes(), path.with_name("spoilt" + path.suffix)
+    for number in range(first, last):
+        other.write_bytes(damaged(whole, number))
+        for read in (read_arrays, list_arrays):
+            with suppress(RecordingError):
+                read(other)
+
+
+@pytest.mark.parametrize("kind", ["npz", "mat5", "mat7"])
+def test_a_damaged_file_is_read_or_refused(tmp_path, kind):
+    function, name = FORMATS[kind]
+    function(tmp_path / name, {"time": T, "acc": ACC, "imu.a": CURRENT})
+    read_all_damaged(tmp_path / name, 0, 300)
+
+
+@pytest.mark.long
+def test_a_damaged_matlab_7_3_file_is_read_or_refused(tmp_path):
+    write_mat73(tmp_path / "one.mat", {"time": T, "acc": ACC, "imu.a": CURRENT})
+    code = "import sys, pathlib; from tests.readers.test_arrays import read_all_damaged as read;"
+    code += "read(pathlib.Path(sys.argv[1]), 0, 300)"
+    command = [sys.executable, "-c", code, str(tmp_path / "one.mat")]
+    # in a process of its own: the HDF5 library may crash it
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_commands_take_files_of_arrays(tmp_path, capsys):
+    for label in ("ice", "mud"):
+        for i in range(3):
+            (tmp_path / "in" / label).mkdir(parents=True, exist_ok=True)
+            write_mat5(
+                tmp_path / "in" / label / f"{i}.mat",
+                {"imu.t": T, "imu.acc": RNG.normal(size=(300, 3)), "motor.t": T[:9], "k": T[:3]},
+            )
+    assert run(["inspect", str(tmp_path / "in"), "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "imu.acc" in said
+    assert "--channels 'imu.acc[0]'" in said
+    summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, channels=["imu.acc[1]"])
+    assert (summary.n_recordings, summary.channels) == (6, ("imu.acc[1]",))
+    (one,) = read_recordings(tmp_path / "in" / "ice" / "0.mat", channels=["imu.acc[1]"])
+    assert one.n_samples == 300
