@@ -160,7 +160,8 @@ def prepare(
         Reuse the recordings that an interrupted run finished, unless the file or the arguments
         changed since.
     on_error : {"stop", "skip"}, default="stop"
-        skip: leave out recordings that cannot be used, and list the reasons in `dropped`.
+        skip: leave out recordings that cannot be used, and list the reasons in `dropped`. Of a
+        damaged robot log, what is before the damage is used; the entry has the seconds kept.
     progress : callable, optional
         See `Progress`.
     **options
@@ -254,6 +255,7 @@ class _PartTask:
     plan: PreparationPlan
     sample_rate_hz: float
     path: Path
+    salvage: bool  # of damaged logs, what is before the damage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,6 +317,7 @@ class _FilePreparation:
             time_unit=options.time_unit,
             repair_stamps=bool(options.repair_stamps),
             channels=options.channels,
+            salvage=self.skip,
         )
         self.rate, self.rate_from = common_rate(self._run("rates", read, self.sources))
 
@@ -325,7 +328,7 @@ class _FilePreparation:
             return
         for source in self.sources:
             try:
-                recording = _read(source, self.request.options)
+                recording = _read(source, self.request.options, salvage=self.skip)
             except _SPOILT:
                 if not self.skip:
                     raise
@@ -345,6 +348,7 @@ class _FilePreparation:
                 plan,
                 self.rate,
                 self.folder.path_of(source.recording_id),
+                self.skip and source.is_log,
             )
             for source in self.sources
         ]
@@ -698,7 +702,7 @@ def _outcomes(
         yield index_of[future], future.result
 
 
-def _read(source: RecordingSource, options: PreparationOptions) -> Recording:
+def _read(source: RecordingSource, options: PreparationOptions, *, salvage: bool) -> Recording:
     return read_source(
         source,
         channels=options.channels,
@@ -707,6 +711,7 @@ def _read(source: RecordingSource, options: PreparationOptions) -> Recording:
         label_column=options.label_column,
         units=options.units,
         repair_stamps=bool(options.repair_stamps),
+        salvage=salvage,
     )
 
 
@@ -721,7 +726,7 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
     if (known := read_part_facts(task.path, key)) is not None:
         return _Facts(**known), True
     try:
-        recording = _read(source, task.options)
+        recording = _read(source, task.options, salvage=task.salvage)
         if not _fits_float32(recording.values):
             beyond = np.abs(recording.values) > np.finfo(np.float32).max
             row, column = (int(i) for i in np.argwhere(beyond)[0])
@@ -737,6 +742,9 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
         if any(str(path) in str(error) for path in source.paths):
             raise
         raise type(error)(f"{where}: {error}") from error
+    if salvaged := cast(dict[str, Any], recording.attributes.get("salvaged", {})):
+        reason = salvaged["reason"].replace(str(source.paths[0].parent) + os.sep, "")
+        facts.dropped.append({**salvaged, "reason": reason})
     write_part(task.path, key, facts.to_dict(), arrays)
     return facts, False
 
@@ -808,6 +816,7 @@ def _key(task: _PartTask, files: Iterable[Mapping[str, Any]]) -> str:
             [step.to_dict() for step in task.plan.steps],
             task.sample_rate_hz,
         ],
+        **({"salvage": True} if task.salvage else {}),
     }
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 

@@ -228,15 +228,20 @@ def format_channels(channels: Sequence[str]) -> str:
 
 def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a line for each reason: the number of pieces of recordings, or of windows."""
+    salvaged: list[str] = []
     pieces: Counter[str] = Counter()
     windows: Counter[str] = Counter()
     for entry in dropped:
-        if entry.get("n_windows"):
+        if "kept_s" in entry:
+            salvaged.append(f"salvaged: {entry['reason']}")
+        elif entry.get("n_windows"):
             windows[entry["reason"]] += entry["n_windows"]
         else:
             pieces[entry["reason"]] += 1
-    return [f"left out {count}: {reason}" for reason, count in pieces.items()] + [
-        f"left out {count} windows: {reason}" for reason, count in windows.items()
+    return [
+        *salvaged,
+        *(f"left out {count}: {reason}" for reason, count in pieces.items()),
+        *(f"left out {count} windows: {reason}" for reason, count in windows.items()),
     ]
 
 

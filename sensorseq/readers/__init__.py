@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from sensorseq.errors import RecordingError, check_choice
 from sensorseq.readers.arrays import list_arrays, read_arrays
@@ -70,7 +71,8 @@ def read_recordings(
     time_column, channels, repair_stamps, label_column, units, time_unit
         As in `read_source`.
     on_error : {"stop", "skip"}, default="stop"
-        skip: leave out recordings that cannot be read, with a warning that gives the reason.
+        skip: leave out recordings that cannot be read, with a warning that gives the reason; of a
+        damaged robot log, what is before the damage is used.
 
     Returns
     -------
@@ -101,17 +103,20 @@ def read_recordings(
     recordings = []
     for source in sources:
         try:
-            recordings.append(
-                read_source(
-                    source,
-                    time_column=time_column,
-                    channels=channels,
-                    repair_stamps=repair_stamps,
-                    label_column=label_column,
-                    units=units,
-                    time_unit=time_unit,
-                )
+            recording = read_source(
+                source,
+                time_column=time_column,
+                channels=channels,
+                repair_stamps=repair_stamps,
+                label_column=label_column,
+                units=units,
+                time_unit=time_unit,
+                salvage=on_error == "skip",
             )
+            recordings.append(recording)
+            salvaged = cast(dict[str, Any], recording.attributes.get("salvaged", {}))
+            if salvaged:
+                warnings.warn(f"salvaged: {salvaged['reason']}", stacklevel=2)
         except RecordingError as error:
             if on_error == "stop":
                 raise

@@ -1,17 +1,21 @@
 """Read recordings from robot logs: ROS 1 bags, ROS 2 bags and MCAP files."""
 
+import bz2
 import dataclasses
+import io
 import json
 import math
 import re
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +37,8 @@ MOST_ELEMENTS = 64
 """Longest array that becomes channels; longer ones are images, point clouds and maps."""
 
 _PART = re.compile(r"(?:^|\.)(\w+)|\[(\d+)\]")
+_BAG_MAGIC = b"#ROSBAG V2.0\n"
+_MESSAGE, _CHUNK, _CONNECTION = 2, 5, 7  # records of a bag
 _DAY_NS = 24 * 3600 * 10**9
 
 
@@ -80,6 +86,7 @@ def read_robot_log(
     label: str | None = None,
     repair_stamps: bool = False,
     label_column: str | None = None,
+    salvage: bool = False,
 ) -> Recording:
     """Read one recording from a ROS 1 bag, a ROS 2 bag (``.db3``, ``.mcap``) or an MCAP file.
 
@@ -105,6 +112,9 @@ def read_robot_log(
     label_column : str, optional
         A text or number in the messages of a topic, such as ``/terrain.data``. Each holds until
         the next message of that topic, and becomes `label_spans`.
+    salvage : bool, default=False
+        Of a damaged ``.bag`` or ``.mcap`` file, use the messages before the damage rather than
+        raise. ``attributes["salvaged"]`` has the reason, with the offset, and the seconds kept.
 
     Raises
     ------
@@ -120,7 +130,7 @@ def read_robot_log(
             f"{where}: its folder or manifest gives the label {label!r}, and"
             f" label_column={label_column!r} labels parts of it; use only one of them."
         )
-    series = _read_series(paths, channels, label_column, time_column)
+    series, damage = _read_or_salvage(paths, channels, label_column, time_column, salvage)
     spans = None
     parts = []
     for topic, one in series.items():
@@ -148,6 +158,11 @@ def read_robot_log(
         except RecordingError as error:
             raise RecordingError(f"{where}: {error}") from error
     recording = recording if channels is None else recording.select(channels)
+    if damage is not None:
+        kept_s = recording.duration_s
+        reason = f"{damage} Only its first {kept_s:.1f} s are used."
+        salvaged = {"salvaged": {"reason": reason, "kept_s": kept_s}}
+        recording = replace(recording, attributes={**recording.attributes, **salvaged})
     return recording if spans is None else _labelled(recording, spans)
 
 
@@ -157,10 +172,11 @@ def read_robot_log_timestamps(
     *,
     repair_stamps: bool = False,
     channels: Sequence[str] | None = None,
+    salvage: bool = False,
 ) -> NDArray[np.float64]:
     """Return the time stamps of the topic with most messages among those of the channels."""
     paths = [path] if isinstance(path, Path) else list(path)
-    series = _read_series(paths, channels, None, time_column)
+    series, _ = _read_or_salvage(paths, channels, None, time_column, salvage)
     numeric = {topic: one for topic, one in series.items() if one.getters}
     topic, fastest = max(numeric.items(), key=lambda item: len(item[1].times_s))
     return check_timestamps(paths[0], np.array(fastest.times_s), topic, repair_stamps=repair_stamps)
@@ -199,11 +215,31 @@ def list_topics(path: Path | Sequence[Path]) -> list[Topic]:
     ]
 
 
+def _read_or_salvage(
+    paths: list[Path],
+    channels: Sequence[str] | None,
+    label_column: str | None,
+    time_column: str | None,
+    salvage: bool,
+) -> tuple[dict[str, _Series], str | None]:
+    """Return the series, and what is wrong if they end before the damage of a file."""
+    try:
+        return _read_series(paths, channels, label_column, time_column), None
+    except RecordingError as error:
+        if not salvage:
+            raise
+        with suppress(RecordingError):
+            series = _read_series(paths, channels, label_column, time_column, salvage=True)
+            return series, str(error)
+        raise
+
+
 def _read_series(
     paths: list[Path],
     channels: Sequence[str] | None,
     label_column: str | None,
     time_column: str | None,
+    salvage: bool = False,
 ) -> dict[str, _Series]:
     where = paths[0]
     if time_column not in (None, *TIMES):
@@ -213,7 +249,7 @@ def _read_series(
     asked = None if channels is None else [*channels, *([label_column] if label_column else [])]
     series: dict[str, _Series] = {}
     known: list[str] = []  # every number of the topics that were met
-    for message in _messages(paths, asked):
+    for message in _messages(paths, asked, salvage=salvage):
         content = message.content
         one = series.get(message.topic)
         if one is None:
@@ -392,18 +428,31 @@ def _messages(
     paths: list[Path],
     channels: Sequence[str] | None,
     wants_content: Callable[[str], bool] = lambda topic: True,
+    *,
+    salvage: bool = False,
 ) -> Iterator[_Message]:
-    """Yield the messages of the topics that channels may be of; of all topics for None."""
+    """Yield the messages of the topics that channels may be of; of all topics for None.
+
+    To salvage, files are read from the start, without their index, up to the first damage.
+    """
     start_ns = None
     for path in paths:
         if not path.is_file():
             raise RecordingError(f"{path}: no such file.")
-        read = _mcap_messages if path.suffix.lower() == ".mcap" else _ros_messages
-        with _naming(path):
-            for decode, topic, type_, log_time_ns, file_start_ns in read(path, channels):
-                start_ns = file_start_ns if start_ns is None else start_ns
-                content = decode() if wants_content(topic) else None
-                yield _Message(topic, type_, log_time_ns, start_ns, content)
+        suffix = path.suffix.lower()
+        read = partial(_mcap_messages, salvage=salvage) if suffix == ".mcap" else _ros_messages
+        if salvage and suffix == ".bag":
+            read = _bag_messages
+        try:
+            with _naming(path):
+                for decode, topic, type_, log_time_ns, file_start_ns in read(path, channels):
+                    start_ns = file_start_ns if start_ns is None else start_ns
+                    content = decode() if wants_content(topic) else None
+                    yield _Message(topic, type_, log_time_ns, start_ns, content)
+        except RecordingError:
+            if salvage:
+                return
+            raise
 
 
 @contextmanager
@@ -452,20 +501,76 @@ def _ros_messages(path: Path, channels: Sequence[str] | None) -> Iterator[_Raw]:
             yield decode, connection.topic, connection.msgtype, time_ns, reader.start_time
 
 
-def _mcap_messages(path: Path, channels: Sequence[str] | None) -> Iterator[_Raw]:
-    from mcap.reader import SeekingReader
+def _bag_messages(path: Path, channels: Sequence[str] | None) -> Iterator[_Raw]:
+    """Yield the messages of a ROS 1 bag from the start, without its index."""
+    topics: dict[int, tuple[str, str, Callable[[bytes], Any]]] = {}
+    start_ns = None
+    with path.open("rb") as file:
+        file.seek(len(_BAG_MAGIC))
+        for fields, data in _bag_records(file):
+            kind = fields[b"op"][0]
+            if kind == _CONNECTION:
+                inner = _bag_fields(data)
+                topic, type_ = fields[b"topic"].decode(), inner[b"type"].decode()
+                schema = SimpleNamespace(
+                    data=inner[b"message_definition"], name=type_, encoding="ros1msg"
+                )
+                channel = SimpleNamespace(message_encoding="ros1", topic=topic)
+                number = int.from_bytes(fields[b"conn"], "little")
+                topics[number] = topic, type_, _decoder(path, channel, schema)
+            elif kind == _MESSAGE:
+                topic, type_, read = topics[int.from_bytes(fields[b"conn"], "little")]
+                seconds, rest = struct.unpack("<II", fields[b"time"])
+                time_ns = seconds * 10**9 + rest
+                start_ns = time_ns if start_ns is None else start_ns
+                if _wanted(topic, channels):
+                    yield partial(read, data), topic, type_, time_ns, start_ns
+
+
+def _bag_records(file: IO[bytes]) -> Iterator[tuple[dict[bytes, bytes], bytes]]:
+    """Yield header and data of each record, those within chunks, too."""
+    while length := file.read(4):
+        fields = _bag_fields(file.read(struct.unpack("<I", length)[0]))
+        size = struct.unpack("<I", file.read(4))[0]
+        data = file.read(size)
+        if len(data) < size:
+            raise EOFError("a record is cut short")
+        if fields[b"op"][0] == _CHUNK:
+            if fields[b"compression"] == b"bz2":
+                data = bz2.decompress(data)
+            elif fields[b"compression"] == b"lz4":
+                data = import_module("lz4.frame").decompress(data)
+            yield from _bag_records(io.BytesIO(data))
+        else:
+            yield fields, data
+
+
+def _bag_fields(header: bytes) -> dict[bytes, bytes]:
+    fields, at = {}, 0
+    while at < len(header):
+        end = at + 4 + struct.unpack_from("<I", header, at)[0]
+        name, _, value = header[at + 4 : end].partition(b"=")
+        fields[name], at = value, end
+    return fields
+
+
+def _mcap_messages(
+    path: Path, channels: Sequence[str] | None, *, salvage: bool = False
+) -> Iterator[_Raw]:
+    from mcap.reader import NonSeekingReader, SeekingReader
 
     decoders: dict[int, Callable[[bytes], Any]] = {}
     with path.open("rb") as file:
-        reader = SeekingReader(file, validate_crcs=True, record_size_limit=path.stat().st_size)
-        summary = reader.get_summary()
+        kind = NonSeekingReader if salvage else SeekingReader
+        reader = kind(file, validate_crcs=True, record_size_limit=path.stat().st_size)
+        summary = None if salvage else reader.get_summary()
         topics = start_ns = None
         if summary is not None and summary.statistics is not None:
             start_ns = summary.statistics.message_start_time
         if summary is not None and channels is not None:
             names = {one.topic for one in summary.channels.values()}
             topics = [name for name in names if _wanted(name, channels)]
-        for schema, channel, message in reader.iter_messages(topics):
+        for schema, channel, message in reader.iter_messages(topics, log_time_order=not salvage):
             start_ns = message.log_time if start_ns is None else start_ns
             if not _wanted(channel.topic, channels):
                 continue
@@ -501,7 +606,7 @@ def _decoder(path: Path, channel: Any, schema: Any) -> Callable[[bytes], Any]:
 def _intact_bytes(path: Path) -> int | None:
     """Return where the first record that is not whole begins; None if that cannot be told."""
     if path.suffix.lower() == ".bag":
-        start, sizes = len(b"#ROSBAG V2.0\n"), "<I"
+        start, sizes = len(_BAG_MAGIC), "<I"
     elif path.suffix.lower() == ".mcap":
         start, sizes = 8, "<Q"
     else:

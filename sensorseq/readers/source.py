@@ -44,6 +44,7 @@ def read_source(
     label_column: str | None = None,
     units: Mapping[str, str] | None = None,
     time_unit: str | None = None,
+    salvage: bool = False,
 ) -> Recording:
     """Read one listed recording.
 
@@ -64,6 +65,8 @@ def read_source(
         Unit of each channel by name; overrides units stored in the file.
     time_unit : {"s", "ms", "us", "ns"}, optional
         Unit of the time stamps; as in `read_csv` by default. Robot logs need none.
+    salvage : bool, default=False
+        Use what is before the damage of a robot log; see `read_robot_log`.
     """
     _check_complete(source)
     if source.rows is not None and source.label is not None:
@@ -87,7 +90,7 @@ def read_source(
         "label_column": label_column,
     }
     if source.is_log:  # it has many topics: only what is asked for is read
-        parts = [read_robot_log(source.paths, channels=channels, **arguments)]
+        parts = [read_robot_log(source.paths, channels=channels, salvage=salvage, **arguments)]
     elif source.rows is not None:
         parts = [
             read_table_recording(source.paths[0], source.rows, time_unit=time_unit, **arguments)
@@ -131,6 +134,7 @@ def read_source_rate(
     repair_stamps: bool = False,
     channels: Sequence[str] | None = None,
     time_unit: str | None = None,
+    salvage: bool = False,
 ) -> float:
     """Return the median sample rate of a listed recording in Hz, from its time stamps alone.
 
@@ -140,7 +144,7 @@ def read_source_rate(
     Parameters
     ----------
     source : RecordingSource
-    time_column, repair_stamps, time_unit
+    time_column, repair_stamps, time_unit, salvage
         As in `read_source`.
     channels : sequence of str, optional
         Of a robot log, whose topics have rates of their own, only those of these channels.
@@ -149,8 +153,7 @@ def read_source_rate(
     arguments: dict[str, Any] = {"repair_stamps": repair_stamps}
     if source.is_log or source.has_arrays:
         arguments["channels"] = channels
-    if not source.is_log:
-        arguments["time_unit"] = time_unit
+    arguments |= {"salvage": salvage} if source.is_log else {"time_unit": time_unit}
     if source.rows is not None:
         stamps_of_files = [
             read_table_timestamps(source.paths[0], source.rows, time_column, **arguments)

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq.errors import RecordingError
+from sensorseq.evaluation.text import format_summary
+from sensorseq.prepare import prepare
 from sensorseq.readers import find_recordings, read_recordings, read_source_rate
 from sensorseq.readers.robot_logs import list_topics, read_robot_log
 
 pytest.importorskip("rosbags")
 pytest.importorskip("mcap")
 
+from mcap.reader import make_reader
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
@@ -293,6 +296,108 @@ def test_changed_bytes_never_leave_the_errors_of_others(logs, tmp_path_factory, 
     file.write_bytes(content)
     with suppress(RecordingError):
         read_robot_log(file)
+
+
+@pytest.fixture(scope="module")
+def long_logs(tmp_path_factory):
+    """Logs with many small chunks, as a recorder writes them over minutes."""
+    folder = tmp_path_factory.mktemp("long")
+    with pytest.MonkeyPatch.context() as patch:
+        begin = Writer1.__init__
+
+        def small_chunks(self, *args, **kwargs):
+            begin(self, *args, **kwargs)
+            self.chunk_threshold = 5000
+            self.set_compression(Writer1.CompressionFormat.LZ4)
+
+        patch.setattr(Writer1, "__init__", small_chunks)
+        files = {kind: write_log(folder, kind, n=200, name=kind) for kind in ("bag", "mcap")}
+    with files["mcap"].open("rb") as one, (folder / "chunks.mcap").open("wb") as other:
+        writer = McapWriter(other, chunk_size=5000)
+        writer.start()
+        channels = {}
+        for schema, channel, message in make_reader(one).iter_messages():
+            if channel.id not in channels:
+                known = writer.register_schema(schema.name, schema.encoding, schema.data)
+                channels[channel.id] = writer.register_channel(
+                    channel.topic, channel.message_encoding, known
+                )
+            number = channels[channel.id]
+            writer.add_message(number, message.log_time, message.data, message.publish_time)
+        writer.finish()
+    return {**files, "mcap": folder / "chunks.mcap"}
+
+
+@settings(max_examples=20)
+@given(data=st.data(), kind=st.sampled_from(("bag", "mcap")))
+def test_what_is_before_the_damage_can_be_salvaged(long_logs, tmp_path_factory, data, kind):
+    content = bytearray(long_logs[kind].read_bytes())
+    at = data.draw(st.integers(len(content) // 4, len(content) - 1))
+    file = tmp_path_factory.mktemp("cut") / f"cut.{kind}"
+    file.write_bytes(content[:at])
+    channels = ["/joint_states.effort[0]"]
+    whole = read_robot_log(long_logs[kind], channels=channels)
+    with pytest.raises(RecordingError, match="cannot be read"):
+        read_robot_log(file, channels=channels)
+    kept = read_robot_log(file, channels=channels, salvage=True)
+    assert kept.n_samples >= 30
+    np.testing.assert_array_equal(kept.values, whole.values[: kept.n_samples])
+    np.testing.assert_array_equal(kept.timestamps_s, whole.timestamps_s[: kept.n_samples])
+    assert kept.attributes["salvaged"]["kept_s"] == kept.duration_s
+    assert re.search(r"whole up to byte \d+ of", kept.attributes["salvaged"]["reason"])
+
+
+@pytest.mark.parametrize("kind", ["bag", "mcap"])
+def test_a_changed_byte_ends_what_is_salvaged(long_logs, tmp_path, kind):
+    rng = np.random.default_rng(0)
+    whole = read_robot_log(long_logs[kind], channels=["/wheel.current"])
+    n_kept = []
+    for _ in range(40):
+        content = bytearray(long_logs[kind].read_bytes())
+        content[rng.integers(len(content) // 2, len(content))] ^= 0xFF
+        file = tmp_path / f"changed.{kind}"
+        file.write_bytes(content)
+        with suppress(RecordingError):
+            kept = read_robot_log(file, channels=["/wheel.current"], salvage=True)
+            n_kept.append(kept.n_samples)
+            if "salvaged" in kept.attributes:
+                wrong = (kept.values != whole.values[: kept.n_samples]).sum()
+                assert wrong <= 1  # rosbags checks no sums of bags
+    assert len(n_kept) >= 20
+
+
+def test_nothing_is_salvaged_unasked_or_from_nothing(logs, tmp_path):
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(logs["mcap"].read_bytes()[:60])
+    with pytest.raises(RecordingError, match=r"cut\.mcap: cannot be read"):
+        read_robot_log(cut, salvage=True)
+    whole = read_robot_log(logs["mcap"], channels=["/wheel.current"], salvage=True)
+    assert "salvaged" not in whole.attributes
+    with pytest.raises(RecordingError, match=r"no channel '/wheel\.volts'"):
+        read_robot_log(logs["mcap"], channels=["/wheel.volts"], salvage=True)
+
+
+def test_prepare_uses_what_is_before_the_damage_if_errors_are_skipped(tmp_path):
+    for i in range(4):
+        (tmp_path / "in" / "grass").mkdir(parents=True, exist_ok=True)
+        write_log(tmp_path / "in" / "grass", "bag", n=200, name=f"run{i}")
+    cut = tmp_path / "in" / "grass" / "cut.bag"
+    # cut within the index behind the messages, as a recorder leaves it that is killed late
+    whole = (tmp_path / "in" / "grass" / "run0.bag").read_bytes()
+    cut.write_bytes(whole[:-200])
+    options = {"channels": ["/joint_states.effort[0]"], "window_s": 0.5}
+    with pytest.raises(RecordingError, match=r"cut\.bag: cannot be read; it is whole up to byte"):
+        prepare(tmp_path / "in", tmp_path / "out.h5", **options)
+    summary = prepare(tmp_path / "in", tmp_path / "out.h5", on_error="skip", **options)
+    (entry,) = summary.dropped
+    assert entry["recording_id"] == "grass/cut"
+    assert entry["kept_s"] == pytest.approx(1.99)
+    assert entry["reason"].startswith("cut.bag: cannot be read; it is whole up to byte")
+    assert entry["reason"].endswith("Only its first 2.0 s are used.")
+    assert summary.n_recordings == 5
+    assert "salvaged: cut.bag" in " ".join(format_summary(summary.to_dict()).split())
+    with pytest.warns(UserWarning, match="salvaged: .*first 2.0 s are used"):
+        read_recordings(tmp_path / "in", channels=options["channels"], on_error="skip")
 
 
 def test_missing_packages_are_named_with_their_extra(logs, monkeypatch):
