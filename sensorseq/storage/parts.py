@@ -86,15 +86,15 @@ def write_part(
     """
     content, places, at = [], {}, 0
     for name, array in arrays.items():
-        content.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        content.append(array.tobytes())
         places[name] = [array.dtype.str, array.shape, at]
         at += array.nbytes
     header = {"key": key, "facts": facts, "arrays": places}
     text = json.dumps(header, allow_nan=False).encode()
     start = len(text).to_bytes(8, "little") + text
     checksum = zlib.crc32(start)
-    for piece in content:
-        checksum = zlib.crc32(piece, checksum)
+    for part in content:
+        checksum = zlib.crc32(part, checksum)
     try:
         with replacing(path) as temporary, temporary.open("xb") as file:
             # Not flushed to disk: the checksum reveals a part torn by a power failure.
