@@ -31,6 +31,7 @@ _MAX_CLASSES = 20  # of the matrix and the examples; a page is for reading
 _MAX_RECORDINGS = 120
 _MAX_CHANNELS = 6
 _MAX_POINTS = 160
+_REGIONS = 8  # of time, in which a window is explained
 _NAMES = {
     **NAMES,
     "majority": "majority class",
@@ -222,11 +223,23 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
     X = np.asarray(X[:, :, : len(names)], np.float64)
     labels = np.asarray(windows.y)
     predicted = model.classes_[part.probability.argmax(axis=1)]
+    chosen = {
+        label: _choose(labels, predicted, part, label, index)
+        for index, label in enumerate(model.classes_.tolist()[:_MAX_CLASSES])
+    }
+    rows = [row for captions in chosen.values() for row, _ in captions]
+    shares = dict(
+        zip(rows, model.explain(windows.take(rows), n_regions=_REGIONS).shares, strict=True)
+    )
     classes = []
-    for index, label in enumerate(model.classes_.tolist()[:_MAX_CLASSES]):
+    for label, captions in chosen.items():
         cells = [
-            (_spark(X, windows, row, str(label)), *words)
-            for row, words in _choose(labels, predicted, part, label, index)
+            (
+                _spark(X, windows, row, str(label), shares[row].sum(axis=1)),
+                f"{words}, {_main_channel(shares[row], windows.channels)}",
+                place,
+            )
+            for row, (words, place) in captions
         ]
         if cells:
             classes.append((label, cells))
@@ -237,7 +250,8 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
     return {
         "words": f"For each class, three {part.name} windows{seconds}: the most confident correct"
         " one, the least confident correct one, and one the network got wrong. Channels are scaled"
-        " and share one axis."
+        " and share one axis. The darker a stretch of time, the more the decision rests on it; the"
+        " channel it rests on most is named with its share."
         + (
             f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
             if cut
@@ -276,14 +290,29 @@ def _choose(
     return captions
 
 
-def _spark(X: NDArray[np.float64], windows: WindowSet, row: int, label: str) -> Markup:
+def _main_channel(shares: NDArray[np.float64], channels: Sequence[str]) -> str:
+    of_channel = shares.sum(axis=0)
+    best = int(of_channel.argmax())
+    return f"{channels[best]} {of_channel[best]:.0%}"
+
+
+def _spark(
+    X: NDArray[np.float64],
+    windows: WindowSet,
+    row: int,
+    label: str,
+    shares: NDArray[np.float64],
+) -> Markup:
     length = max(int(np.asarray(windows.lengths)[row]), 1)
+    if length < windows.n_timesteps:  # the picture ends before the regions do
+        shares = shares[:0]
     keep = np.unique(np.linspace(0, length - 1, min(length, _MAX_POINTS)).astype(np.int64))
     low, high = (float(v) for v in np.percentile(X, [0.5, 99.5]))
     if not high > low:
         low, high = low - 1, high + 1
     channels: Sequence[NDArray[np.float64]] = [X[row, keep, c] for c in range(X.shape[2])]
-    return Markup(sparkline(channels, (low, high), f"window of class {label}"))
+    title = f"window of class {label}"
+    return Markup(sparkline(channels, (low, high), title, shares=shares.tolist()))
 
 
 def _facts(model: SensorLSTMClassifier) -> dict[str, str]:

@@ -151,11 +151,25 @@ def _pairs(x: Floats, y: Floats) -> list[str]:
 
 
 def sparkline(
-    channels: Sequence[Floats], limits: tuple[float, float], title: str, *, height: int = 90
+    channels: Sequence[Floats],
+    limits: tuple[float, float],
+    title: str,
+    *,
+    shares: Sequence[float] = (),
+    height: int = 90,
 ) -> str:
-    """Return a small picture of one window: a line for each channel, class ``c0``, ``c1``..."""
+    """Return a small picture of one window: a line for each channel, class ``c0``, ``c1``...
+
+    `shares` shade equal stretches of time, the largest share the darkest.
+    """
     width, (low, high) = 240, limits
-    lines = []
+    step = width / max(1, len(shares))
+    lines = [
+        f'<rect class="share" x="{_short(i * step)}" width="{_short(step)}" height="{height}"'
+        f' opacity="{share / max(shares):.2f}"/>'
+        for i, share in enumerate(shares)
+        if share > 0
+    ]
     for number, values in enumerate(channels):
         inside = np.where(np.isfinite(values), np.clip(values, low, high), np.nan)
         y = height - (inside - low) / (high - low) * (height - 4) - 2
