@@ -293,7 +293,7 @@ def _choose(
 def _main_channel(shares: NDArray[np.float64], channels: Sequence[str]) -> str:
     of_channel = shares.sum(axis=0)
     best = int(of_channel.argmax())
-    return f"{channels[best]} {of_channel[best]:.0%}"
+    return f"{channels[best]} counts most ({of_channel[best]:.0%})"
 
 
 def _spark(
