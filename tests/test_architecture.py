@@ -48,6 +48,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "aeon": ("adapters/aeon.py",),
     "sktime": ("adapters/sktime.py",),
     "keras": ("fluctuation/monitors/keras_monitor.py",),
+    "google": ("readers/robot_logs.py",),
     "mcap": ("readers/robot_logs.py",),
     "rosbags": ("readers/robot_logs.py",),
     "tensorboard": ("training/tensorboard.py",),

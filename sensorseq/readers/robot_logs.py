@@ -91,10 +91,10 @@ def read_robot_log(
     """Read one recording from a ROS 1 bag, a ROS 2 bag (``.db3``, ``.mcap``) or an MCAP file.
 
     A channel is a number in the messages of a topic: ``/joint_states.effort[0]``,
-    ``/imu.angular_velocity.x``. Messages are ROS 1, ROS 2 (CDR) or JSON. Types come from the
-    definitions in the file; a ``.db3`` without any is read with those of the latest ROS 2. Topics
-    keep their own rates; see `join_sensors`. Time is in seconds from the first message of the log;
-    header stamps on another clock (simulated time) stay as they are.
+    ``/imu.angular_velocity.x``. Messages are ROS 1, ROS 2 (CDR), protobuf or JSON. Types come from
+    the definitions in the file; a ``.db3`` without any is read with those of the latest ROS 2.
+    Topics keep their own rates; see `join_sensors`. Time is in seconds from the first message of
+    the log; header stamps on another clock (simulated time) stay as they are.
 
     Parameters
     ----------
@@ -104,7 +104,8 @@ def read_robot_log(
         Channels to read. By default all numbers that the first message of each topic has, with
         the elements of arrays of up to 64 numbers.
     time_column : {"header.stamp", "log_time"}, optional
-        By default ``header.stamp`` where the first message of a topic has one, else ``log_time``.
+        By default ``header.stamp`` (or a ``timestamp`` of seconds and nanoseconds) where the first
+        message of a topic has one, else ``log_time``.
     recording_id, group, label
         As in `Recording`.
     repair_stamps : bool, default=False
@@ -341,9 +342,9 @@ def _items(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _numbers_in(content: Any) -> Iterator[str]:
-    """Yield the paths to the numbers in a message, but for those of its header."""
+    """Yield the paths to the numbers in a message, but for those of its header or stamp."""
     for name, value in _items(content):
-        if name != "header":
+        if name != "header" and not (name == "timestamp" and isinstance(value, Mapping)):
             yield from (name + rest for rest in _numbers_below(value))
 
 
@@ -391,11 +392,11 @@ def _text(value: Any) -> str | None:
 
 
 def _stamp_ns(content: Any) -> int | None:
-    """Return the stamp of a message's header; None if it has none, or one of 0."""
-    stamp = _getter("header.stamp")(content)
+    """Return the stamp of a message's header, or its time stamp; None if there is none, or 0."""
+    stamp = _getter("header.stamp")(content) or _getter("timestamp")(content)
     parts = dict(_items(stamp))
-    seconds = parts.get("sec", parts.get("secs"))
-    rest = parts.get("nanosec", parts.get("nsec", parts.get("nsecs", 0)))
+    seconds = next((parts[name] for name in ("sec", "secs", "seconds") if name in parts), None)
+    rest = next((parts[name] for name in ("nanosec", "nsec", "nsecs", "nanos") if name in parts), 0)
     if not isinstance(seconds, int) or not isinstance(rest, int):
         return None
     return seconds * 10**9 + rest or None
@@ -585,11 +586,14 @@ def _decoder(path: Path, channel: Any, schema: Any) -> Callable[[bytes], Any]:
     encoding = channel.message_encoding
     if encoding == "json":
         return json.loads
-    if encoding not in ("cdr", "ros1") or schema is None:
+    if encoding not in ("cdr", "ros1", "protobuf") or schema is None:
         raise RecordingError(
             f"{path}: messages of {channel.topic!r} are encoded as {encoding!r}; known: cdr, json,"
-            " ros1."
+            " protobuf, ros1."
         )
+    if encoding == "protobuf":
+        parse = _protobuf_parser(schema.data, schema.name)
+        return lambda data: _plain(parse(data))
     from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
     text = schema.data.decode()
@@ -601,6 +605,42 @@ def _decoder(path: Path, channel: Any, schema: Any) -> Callable[[bytes], Any]:
     name = schema.name if schema.name.count("/") == 2 else schema.name.replace("/", "/msg/")
     read = store.deserialize_cdr if encoding == "cdr" else store.deserialize_ros1
     return lambda data: read(data, name)
+
+
+def _protobuf_parser(definitions: bytes, name: str) -> Callable[[bytes], Any]:
+    """Return what parses messages of a type that a set of file descriptors defines."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    pool = descriptor_pool.DescriptorPool()
+    files = {one.name: one for one in descriptor_pb2.FileDescriptorSet.FromString(definitions).file}
+
+    def add(file_name: str) -> None:
+        if (file := files.pop(file_name, None)) is not None:
+            for needed in file.dependency:
+                add(needed)
+            pool.Add(file)
+
+    for file_name in list(files):
+        add(file_name)
+    parse: Callable[[bytes], Any] = message_factory.GetMessageClass(
+        pool.FindMessageTypeByName(name)
+    ).FromString
+    return parse
+
+
+def _plain(value: Any) -> Any:
+    """Return a protobuf message as mappings, lists and values; what is not set is left out."""
+    if hasattr(value, "DESCRIPTOR"):
+        return {
+            field.name: _plain(getattr(value, field.name))
+            for field in value.DESCRIPTOR.fields
+            if not field.has_presence or value.HasField(field.name)
+        }
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, str | bytes | int | float):
+        return value
+    return [_plain(part) for part in value]
 
 
 def _intact_bytes(path: Path) -> int | None:

@@ -21,6 +21,9 @@ from sensorseq.readers.robot_logs import list_topics, read_robot_log
 pytest.importorskip("rosbags")
 pytest.importorskip("mcap")
 
+pytest.importorskip("google.protobuf")
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 from mcap.reader import make_reader
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag1 import Writer as Writer1
@@ -204,8 +207,74 @@ def test_json_messages_are_read_and_other_encodings_named(tmp_path):
     recording = read_robot_log(file)
     assert recording.channel_names == ("/motor.a.b[0]", "/motor.a.b[1]")
     np.testing.assert_array_equal(recording.values[:, 1], 2 * np.arange(5))
-    write_json_mcap(file, [(START_NS, {})], encoding="protobuf")
-    with pytest.raises(RecordingError, match="'/motor' are encoded as 'protobuf'; known: cdr, js"):
+    write_json_mcap(file, [(START_NS, {})], encoding="cbor")
+    with pytest.raises(RecordingError, match="'/motor' are encoded as 'cbor'; known: cdr, json, p"):
+        read_robot_log(file)
+
+
+def protobuf_types():
+    """Return a set of files that need one another, the one that is needed last."""
+    Field = descriptor_pb2.FieldDescriptorProto
+    vectors = descriptor_pb2.FileDescriptorProto(name="vec.proto", package="my", syntax="proto3")
+    vector = vectors.message_type.add(name="Vec")
+    for number, name in enumerate("xy", 1):
+        vector.field.add(name=name, number=number, type=Field.TYPE_DOUBLE, label=1)
+    motors = descriptor_pb2.FileDescriptorProto(name="motor.proto", package="my", syntax="proto3")
+    motors.dependency.extend(["vec.proto", "google/protobuf/timestamp.proto"])
+    motor = motors.message_type.add(name="Motor")
+    for number, (name, type_, label, of) in enumerate(
+        [
+            ("timestamp", Field.TYPE_MESSAGE, 1, ".google.protobuf.Timestamp"),
+            ("force", Field.TYPE_MESSAGE, 1, ".my.Vec"),
+            ("phases", Field.TYPE_FLOAT, 3, ""),
+            ("joints", Field.TYPE_MESSAGE, 3, ".my.Vec"),
+            ("name", Field.TYPE_STRING, 1, ""),
+            ("count", Field.TYPE_INT64, 1, ""),
+            ("child", Field.TYPE_MESSAGE, 1, ".my.Motor"),
+        ],
+        1,
+    ):
+        named = {"type_name": of} if of else {}
+        motor.field.add(name=name, number=number, type=type_, label=label, **named)
+    stamps = descriptor_pb2.FileDescriptorProto()
+    timestamp_pb2.DESCRIPTOR.CopyToProto(stamps)
+    return descriptor_pb2.FileDescriptorSet(file=[motors, vectors, stamps])
+
+
+def test_protobuf_messages_are_read_by_the_definitions_in_the_file(tmp_path):
+    types = protobuf_types()
+    pool = descriptor_pool.DescriptorPool()
+    for one in reversed(types.file):
+        pool.Add(one)
+    Motor = message_factory.GetMessageClass(pool.FindMessageTypeByName("my.Motor"))
+    file = tmp_path / "motor.mcap"
+    with file.open("wb") as stream:
+        writer = McapWriter(stream)
+        writer.start()
+        schema = writer.register_schema("my.Motor", "protobuf", types.SerializeToString())
+        channel = writer.register_channel("/motor", "protobuf", schema)
+        for i in range(20):
+            message = Motor(phases=[i, -i], name="left", count=2**40 + i, joints=[{"x": i}])
+            message.timestamp.FromNanoseconds(START_NS + i * 10**7)
+            if i % 2:
+                message.force.y = 0.5 * i
+            log_time = START_NS + i * 10**7 + 10**9
+            writer.add_message(channel, log_time, message.SerializeToString(), log_time)
+        writer.finish()
+    (topic,) = list_topics(file)
+    assert topic.message_type == "my.Motor"
+    names = ["phases[0]", "phases[1]", "joints[0].x", "joints[0].y", "count"]
+    assert topic.channels == tuple(f"/motor.{name}" for name in names)
+    channels = [*topic.channels, "/motor.force.y"]
+    recording = read_robot_log(file, channels=channels)
+    i = np.arange(20.0)
+    force = np.where(i % 2, 0.5 * i, np.nan)
+    expected = np.column_stack([i, -i, i, 0 * i, 2.0**40 + i, force])
+    np.testing.assert_array_equal(recording.values, expected)
+    # the stamps of the sender, a second before the log's
+    np.testing.assert_allclose(recording.timestamps_s, i / 100 - 1, atol=1e-12)
+    file.write_bytes(file.read_bytes().replace(b"vec.proto", b"vex.proto", 1))
+    with pytest.raises(RecordingError, match=r"motor\.mcap: cannot be read"):
         read_robot_log(file)
 
 
