@@ -285,7 +285,12 @@ def prepare(
         typer.Option(metavar="TOML", help="Configuration file; options here override it."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of processes.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Resume an interrupted run, or extend the file by what is new."
+        ),
+    ] = False,
     on_error: Annotated[
         str, typer.Option(metavar="skip|stop", help="What to do with an unusable recording.")
     ] = "stop",
@@ -299,6 +304,9 @@ def prepare(
     group. Whole groups go to train, validation or test, so no test recording is ever trained on.
     Filters, features and all other steps are set in a configuration file, --config, or chosen by
     --derive auto.
+
+    If the file is there and nothing changed, nothing is done. --resume adds new and changed
+    recordings to it and leaves the others in their part; without --resume, the file is replaced.
 
     Exit code 2: an option or the configuration is invalid; 3: a recording cannot be used.
     """
@@ -880,8 +888,9 @@ def run(arguments: Sequence[str]) -> int:
         except _UsageError as error:
             error.show()  # type: ignore[attr-defined]  # in click's words, with the usage line
             return USAGE
-        except (typer.Abort, KeyboardInterrupt):
-            print("interrupted.", file=sys.stderr)
+        except (typer.Abort, KeyboardInterrupt) as error:
+            notes = getattr(error.__cause__ or error, "__notes__", ())
+            print("interrupted.", *(f"({note})" for note in notes), file=sys.stderr)
             return 130
         except (ArgumentError, ConfigurationError) as error:
             return _fail(error, USAGE)

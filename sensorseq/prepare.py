@@ -6,10 +6,10 @@ import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -17,14 +17,17 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.earlier import SELECTING, EarlierFile, StoredPart
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,
+    PreparedFileError,
     RecordingError,
     SignalError,
     SplitError,
     WindowError,
     check_choice,
+    noting,
 )
 from sensorseq.preprocessing._checks import check_count
 from sensorseq.preprocessing.configuration import (
@@ -33,7 +36,7 @@ from sensorseq.preprocessing.configuration import (
     read_configuration,
 )
 from sensorseq.preprocessing.copies import window_keys
-from sensorseq.preprocessing.derive import DERIVE, channel_rates
+from sensorseq.preprocessing.derive import DERIVE, DerivedSteps, channel_rates
 from sensorseq.preprocessing.label_rules import MIN_PURITY, Fate, check_class_fates
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, takes_options
 from sensorseq.preprocessing.pipeline import (
@@ -43,7 +46,13 @@ from sensorseq.preprocessing.pipeline import (
     versions,
     with_changes,
 )
-from sensorseq.preprocessing.plan import PreparationPlan, WindowTable, describe_cut
+from sensorseq.preprocessing.plan import (
+    Learned,
+    PreparationPlan,
+    WindowTable,
+    describe_cut,
+    make_steps,
+)
 from sensorseq.readers import (
     ON_ERROR,
     RecordingSource,
@@ -56,75 +65,24 @@ from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.storage.parts import PartFolder, read_part, read_part_facts, write_part
 from sensorseq.storage.prepared import WindowColumns, write_window_blocks
+from sensorseq.summary import PreparedSummary
 from sensorseq.windows import PARTS, WindowSet
 
 Progress = Callable[[str, int, int], None]
-"""Called with the stage (``"rates"``, ``"recordings"``, ``"merge"``), how many items are done and
-how many there are. An exception it raises ends the run."""
+"""Called with the stage (``"digests"``, ``"rates"``, ``"recordings"``, ``"merge"``), how many items
+are done and how many there are. An exception it raises ends the run."""
 
 _PART_VERSION = 4  # raised when equal arguments no longer give equal windows
 _PART_OPTIONS = [  # that decide the windows of a recording; derived steps are kept apart
     name
     for name, option in OPTIONS.items()
     if option.section in ("input", "resample", "window") or name == "random_state"
-    if name not in ("files", "pair", "labels", "exclude", "manifest")
+    if name not in SELECTING
 ]
 _REPLACED = "the steps of the configuration are not used: derive replaces them"
 _SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class PreparedSummary:
-    """What `prepare` did: counts, lengths and rates of the windows, and all that was left out."""
-
-    path: Path
-    counts: dict[str, dict[str, int]]  # windows by part and class
-    n_recordings: int
-    n_windows: int
-    window_samples: int
-    channels: tuple[str, ...]
-    sample_rate_hz: float
-    sample_rate_from: str  # given, or median of the recordings
-    dropped: list[dict[str, Any]] = field(default_factory=list)  # recordings, or pieces of them
-    dropped_columns: dict[str, int] = field(default_factory=dict)  # without numbers
-    n_reused: int = 0  # recordings of an interrupted run
-    size_bytes: int = 0
-    imbalance: str = ""
-    constant_channels: list[str] = field(default_factory=list)
-    n_holes_filled: int = 0
-    repaired_stamps: dict[str, int] = field(default_factory=dict)
-    resampled_to_hz: float = 0.0  # before steps that change the rate
-    copies: list[dict[str, Any]] = field(default_factory=list)  # recordings in different parts
-    own_rates_hz: tuple[float, float] = (0.0, 0.0)  # lowest and highest median rate
-    n_fitted: dict[str, int] = field(default_factory=dict)  # by class, after balancing
-    derived: list[str] = field(default_factory=list)
-    clocks: dict[str, int] = field(default_factory=dict)  # how units of time were found
-    odd_rates_hz: dict[str, float] = field(default_factory=dict)  # of recordings
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return {**asdict(self), "path": str(self.path), "channels": list(self.channels)}
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.n_windows} windows of {self.window_samples} samples at {self.sample_rate_hz:g}"
-            f" Hz ({self.sample_rate_from}), {len(self.channels)} channel(s)"
-            f" ({', '.join(self.channels)}), from {self.n_recordings} recordings"
-        ]
-        for part, by_class in self.counts.items():
-            each = ", ".join(f"{name or 'unlabelled'} {n}" for name, n in by_class.items())
-            lines.append(f"  {part}: {sum(by_class.values())} ({each})")
-        reasons = Counter(entry["reason"] for entry in self.dropped)
-        lines += [f"  dropped {count}: {reason}" for reason, count in reasons.items()]
-        lines += [f"  {line}" for line in self.derived]
-        lines += [f"  {clock} in {count} recording(s)" for clock, count in self.clocks.items()]
-        lines += [
-            f"  column {name!r} holds no numbers (in {count} recording(s)), so it was ignored"
-            for name, count in self.dropped_columns.items()
-        ]
-        return "\n".join(lines)
 
 
 @takes_options(OPTIONS, default=None)
@@ -142,23 +100,26 @@ def prepare(
     """Read, resample, cut and split recordings, and write them as one file.
 
     The result equals the one of `PreparePipeline`, but memory never holds more than one recording
-    per job. Preparing twice gives the same bytes, regardless of `jobs` and interruptions.
+    per job. Preparing twice gives the same bytes, regardless of `jobs` and interruptions; if
+    `output` was made from the same files by the same options, nothing is done.
 
     Parameters
     ----------
     source : path-like
         Folder of folders per label, folder with a manifest, manifest, or one recording.
     output : path-like
-        The prepared file. An existing file is replaced once the new one is complete. Finished
-        recordings are kept in ``<output>.parts/`` until the end, so the run needs disk space for
-        twice the file's size.
+        The prepared file. An existing prepared file is replaced once the new one is complete;
+        other files are refused. Finished recordings are kept in ``<output>.parts/`` until the end,
+        so the run needs disk space for twice the file's size.
     config : path-like or PrepareConfiguration, optional
         Sets every option that is None; see `read_configuration`.
     jobs : int, default=1
         Number of processes that read and cut recordings.
     resume : bool, default=False
         Reuse the recordings that an interrupted run finished, unless the file or the arguments
-        changed since.
+        changed since. If `output` exists, extend it: only new and changed recordings are read, and
+        the others keep their windows and parts. New groups are assigned to parts so that the
+        shares are approached.
     on_error : {"stop", "skip"}, default="stop"
         skip: leave out recordings that cannot be used, and list the reasons in `dropped`. Of a
         damaged robot log, what is before the damage is used; the entry has the seconds kept.
@@ -175,8 +136,11 @@ def prepare(
     RecordingError, WindowError, SplitError
         If a recording cannot be used (the message names file and row), or a class has no window or
         too few groups for the parts.
+    ArgumentError
+        If `output` is to be extended, but was made with other options.
     PreparedFileError
-        If the file cannot be written, or another run is writing it.
+        If the file cannot be written, another run is writing it, or `output` is another kind of
+        file.
     """
     request = _Request.of(options, config)
     check_choice("on_error", on_error, ON_ERROR)
@@ -190,8 +154,17 @@ def prepare(
     sources = find_recordings(source, exclude=use.exclude or (), **wanted)
     if use.split is not None and use.split_by != "time":
         _check_groups(sources, use.split, by_recording=use.split_by == "recording")
-    with PartFolder(Path(output), keep=resume) as folder, _processes(jobs) as pool:
-        preparation = _FilePreparation(request, sources, folder, pool, on_error == "skip", report)
+    with (
+        PartFolder(Path(output), keep=resume) as folder,
+        EarlierFile.at(Path(output)) as earlier,
+        _processes(jobs) as pool,
+    ):
+        skip = on_error == "skip"
+        preparation = _FilePreparation(request, sources, folder, pool, skip, report, earlier)
+        done = preparation.compare(resume, jobs)
+        if done is not None:
+            folder.discard()
+            return done
         preparation.choose_rate()
         preparation.derive()
         preparation.make_parts()
@@ -256,6 +229,8 @@ class _PartTask:
     sample_rate_hz: float
     path: Path
     salvage: bool  # of damaged logs, what is before the damage
+    files: list[dict[str, Any]] | None = None  # their digests, if they are known
+    facts: "_Facts | None" = None  # of a recording that an earlier file holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,13 +274,67 @@ class _FilePreparation:
     pool: Executor | None
     skip: bool
     progress: Progress
+    earlier: EarlierFile | None
 
     def __post_init__(self) -> None:
         self.failed: dict[str, str] = {}  # recording_id: why
         self.labels = {label for source in self.sources for label in _labels_of(source)}
+        self.every = list(self.sources)
+        self.digests: dict[str, list[dict[str, Any]]] = {}  # of the files of each recording
+        self.extended: EarlierFile | None = None
+        self.changes: list[str] = []  # since the earlier file
+        self.channels: tuple[str, ...] = ()  # of an extended file, in order
+        self.input_channels: list[str] = []
+        self.unread: set[str] = set()  # the recordings that it holds
+        self.facts: list[_Facts] = []
+
+    def compare(self, resume: bool, jobs: int) -> PreparedSummary | None:
+        """Find out what changed since the earlier file; return its summary if nothing did.
+
+        To resume is to extend it, unless an interrupted run was to replace it.
+        """
+        earlier = self.earlier
+        if earlier is None:
+            return None
+        options = earlier.changed_options(self.request.configuration)
+        if not self.skip and earlier.left_out:
+            options["on_error"] = "on_error was skip, now stop"
+        if earlier.record.get("version") != _PART_VERSION:
+            options["version"] = "it was prepared by another version of sensorseq"
+        self.changes = list(options.values())
+        decisive = [v for name, v in options.items() if name not in (*SELECTING, "on_error")]
+        if resume and decisive:
+            if self.folder.has_parts:
+                return None
+            raise ArgumentError(
+                f"{earlier.path} cannot be extended: {'; '.join(decisive)}. Use the options it was"
+                " made with, or leave out resume to prepare all recordings again."
+            )
+        same = {source.recording_id for source in self.every} == set(earlier.inputs)
+        if not resume and (options or not same):
+            return None
+        with _threads(jobs) as threads:
+            found = self._run("digests", _digest, self.sources, threads)
+        ids = [source.recording_id for source in self.sources]
+        self.digests = dict(zip(ids, found, strict=True))
+        if not options and list(self._inputs().items()) == list(earlier.inputs.items()):
+            try:
+                earlier.verify()
+            except PreparedFileError as error:
+                self.changes = [str(error).removeprefix(f"{earlier.path}: it ")]
+            else:
+                return PreparedSummary.of_record(
+                    earlier.path, earlier.record["summary"], n_reused=len(ids)
+                )
+        self.extended = earlier if resume else None
+        return None
 
     def choose_rate(self) -> None:
         """Choose the common rate: the given one, or from the time stamps alone."""
+        if self.extended is not None:
+            made = self.extended.provenance
+            self.rate, self.rate_from = made["resampled_to_hz"], made["sample_rate_from"]
+            return
         given = self.request.options.sample_rate_hz
         if given is not None:
             self.rate, self.rate_from = float(given), "given"
@@ -319,12 +348,19 @@ class _FilePreparation:
             channels=options.channels,
             salvage=self.skip,
         )
-        self.rate, self.rate_from = common_rate(self._run("rates", read, self.sources))
+        self.rate, self.rate_from = common_rate(self._run("rates", read, self.sources, self.pool))
 
     def derive(self) -> None:
         """Choose the steps for the first recording that can be read, if steps are derived."""
         pipeline = self.request.pipeline
         if not pipeline.derives:
+            return
+        if self.extended is not None:
+            made = self.extended.provenance
+            steps = tuple(made["configuration"]["steps"])
+            lines = tuple(line for line in made["derived"] if line != _REPLACED)
+            pipeline.derived_ = DerivedSteps(steps, lines)
+            pipeline.plan = replace(pipeline.plan, steps=make_steps(steps))
             return
         for source in self.sources:
             try:
@@ -349,11 +385,17 @@ class _FilePreparation:
                 self.rate,
                 self.folder.path_of(source.recording_id),
                 self.skip and source.is_log,
+                self.digests.get(source.recording_id),
+                self._known_facts(source),
             )
             for source in self.sources
         ]
-        made = self._run("recordings", _make_part, tasks)
-        self.reused = sum(reused for _, reused in made)
+        made = self._run("recordings", _make_part, tasks, self.pool)
+        self.unread = {task.source.recording_id for task in tasks if task.facts is not None}
+        if self.extended is not None and self.unread:
+            self.channels = self.extended.channels
+            self.input_channels = self.extended.provenance["input_channels"]
+        self.n_reused = sum(reused for _, reused in made)
         self.facts = [facts for facts, _ in made]
 
     def merge(self, output: Path) -> PreparedSummary:
@@ -366,24 +408,23 @@ class _FilePreparation:
             raise RecordingError(
                 f"{_files_of(bare[0])} has no label, but others do; label every recording or none."
             )
-        first = kept[0]
-        parts = [
-            _RecordingPart(
-                self.folder.path_of(one.recording_id),
-                one.recording_id,
-                one.group,
-                [one.channels.index(name) for name in first.channels],
-            )
-            for one in kept
-        ]
-        rows = _PartRows.of(parts, tuple(first.channels), labelled=not bare)
+        first, channels = kept[0], self.channels or (*kept[0].channels,)
+        parts = [self._part(one, channels) for one in kept]
+        rows = _PartRows.of(parts, channels, labelled=not bare)
         named = zip(first.input_channels, first.input_units, strict=True)
         own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
         lookahead_s = pipeline.plan.lookahead_s(
             tuple(Channel(*one) for one in named), own_rates, self.rate
         )
-        learned = pipeline.plan.learn(rows, lookahead_s)
+        known = self._known_parts(kept, rows)
+        note = "known groups stay in their part of the file; without resume, all are split again"
+        with nullcontext() if known is None else noting(note, SplitError):
+            learned = pipeline.plan.learn(rows, lookahead_s, known)
         rows, table = learned.windows, learned.windows.table
+        if self.request.options.split_by == "time" and learned.facts:
+            # The windows that an extended file left out before are not in it.
+            n_left_out = sum(one.n_windows for one in kept) - len(table.start_s)
+            learned.facts["split"]["n_left_out"] = n_left_out
         columns = WindowColumns(
             self.window_samples,
             **vars(table),
@@ -392,7 +433,18 @@ class _FilePreparation:
             sample_rate_hz=pipeline.plan.window_rate_hz(self.rate),
             provenance={**self._provenance(kept), **learned.facts},
         )
-        keys = [np.empty(0, np.uint64)]
+        return self._write(output, columns, learned, kept)
+
+    def _write(
+        self,
+        output: Path,
+        columns: WindowColumns,
+        learned: "Learned[_PartRows]",
+        kept: list[_Facts],
+    ) -> PreparedSummary:
+        rows, keys = learned.windows, [np.empty(0, np.uint64)]
+        inputs = self._inputs()
+        summary = self._summarize(output, columns, kept, learned.sample_indices)
 
         def reported() -> Iterator[NDArray[np.float32]]:
             n_parts = sum(len(used) > 0 for used in rows.used)
@@ -403,29 +455,48 @@ class _FilePreparation:
                 yield block
                 self.progress("merge", done, n_parts)
 
+        def record() -> dict[str, Any]:
+            nonlocal summary
+            copies = _copies(np.concatenate(keys), rows.table, learned.split)
+            summary = replace(summary, copies=copies)
+            return {
+                "version": _PART_VERSION,
+                "inputs": inputs,
+                "facts": [one.to_dict() for one in self.facts],
+                "failed": self.failed,
+                "summary": summary.to_record(),
+            }
+
         write_window_blocks(
             output,
             columns,
             reported(),
             scaler=None if learned.scaler is None else learned.scaler.to_dict(),
             sample_indices=learned.sample_indices,
+            record=record,
         )
-        fitted: dict[str, int] = {}
-        if self.request.options.balance is not None and table.y is not None:
-            fitted = dict(
-                sorted(Counter(map(str, table.y[learned.sample_indices].tolist())).items())
-            )
-        copies = _copies(np.concatenate(keys), table, learned.split)
-        return self._summarize(output, columns, kept, fitted, copies)
+        action = "written"
+        if self.earlier is not None:
+            action = "replaced" if self.extended is None else "extended"
+            self.changes += self.earlier.changed_inputs(inputs)
+        return replace(
+            summary,
+            action=action,
+            changes=self.changes,
+            n_reused=self.n_reused,
+            size_bytes=output.stat().st_size,
+        )
 
     def _summarize(
         self,
         output: Path,
         columns: WindowColumns,
         kept: list[_Facts],
-        fitted: dict[str, int],
-        copies: list[dict[str, Any]],
+        sample_indices: NDArray[np.int64] | None,
     ) -> PreparedSummary:
+        fitted: Counter[str] = Counter()
+        if self.request.options.balance is not None and columns.y is not None:
+            fitted.update(map(str, columns.y[sample_indices].tolist()))
         dropped = Counter(name for one in self.facts for name in one.dropped_columns)
         repaired: Counter[str] = Counter()
         for one in self.facts:
@@ -443,29 +514,83 @@ class _FilePreparation:
             self.rate_from,
             self._dropped(),
             dict(dropped),
-            self.reused,
-            output.stat().st_size,
-            provenance.get("split", {}).get("imbalance", ""),
-            list(provenance.get("constant_channels", [])),
-            sum(int(one.n_holes_filled) for one in self.facts),
-            dict(repaired),
-            self.rate,
-            copies,
-            (min(own_rates), max(own_rates)) if own_rates else (0.0, 0.0),
-            fitted,
-            list(provenance.get("derived", [])),
-            dict(Counter(describe_clock(one.clock) for one in self.facts if one.clock)),
-            odd_rates({one.recording_id: one.sample_rate_hz for one in kept}),
+            imbalance=provenance.get("split", {}).get("imbalance", ""),
+            constant_channels=list(provenance.get("constant_channels", [])),
+            n_holes_filled=sum(int(one.n_holes_filled) for one in self.facts),
+            repaired_stamps=dict(repaired),
+            resampled_to_hz=self.rate,
+            own_rates_hz=(min(own_rates), max(own_rates)) if own_rates else (0.0, 0.0),
+            n_fitted=dict(sorted(fitted.items())),
+            derived=list(provenance.get("derived", [])),
+            clocks=dict(Counter(describe_clock(one.clock) for one in self.facts if one.clock)),
+            odd_rates_hz=odd_rates({one.recording_id: one.sample_rate_hz for one in kept}),
+        )
+
+    def _inputs(self) -> dict[str, str]:
+        """Return a digest of what each recording is made of, also of those left out."""
+        known = {one.recording_id: one.sources for one in self.facts} | self.digests
+        keys = {}
+        for source in self.every:
+            try:
+                files = known.get(source.recording_id) or _digest(source)
+                keys[source.recording_id] = _input_key(source, files)
+            except RecordingError:  # a file that cannot be read, which was left out
+                keys[source.recording_id] = ""
+        return keys
+
+    def _known_facts(self, source: RecordingSource) -> _Facts | None:
+        """Return the facts of a recording that the extended file holds, if it did not change."""
+        name, earlier = source.recording_id, self.extended
+        if earlier is None or name not in earlier.facts:
+            return None
+        if name in earlier.left_out and not self.skip:  # in part
+            return None
+        if earlier.inputs[name] != _input_key(source, self.digests[name]):
+            return None
+        return _Facts(**earlier.facts[name])
+
+    def _part(self, facts: _Facts, channels: Sequence[str]) -> "_RecordingPart | StoredPart":
+        if self.extended is not None and facts.recording_id in self.unread:
+            cut_anew = self.request.pipeline.plan.cuts_training_anew
+            return self.extended.part(facts.recording_id, channels, cut_anew=cut_anew)
+        return _RecordingPart(
+            self.folder.path_of(facts.recording_id),
+            facts.recording_id,
+            facts.group,
+            [facts.channels.index(name) for name in channels],
+        )
+
+    def _known_parts(self, kept: list[_Facts], rows: "_PartRows") -> NDArray[np.str_] | None:
+        """Return the part of each window that an extended file decides, "" for the others."""
+        if self.extended is None or self.request.options.split is None:
+            return None
+        by = self.request.options.split_by
+        return np.concatenate(
+            [
+                part.split
+                if isinstance(part, StoredPart)
+                else np.full(
+                    len(used),
+                    self.extended.part_of(
+                        one.recording_id, one.group, [file["sha256"] for file in one.sources], by
+                    ),
+                )
+                for one, part, used in zip(kept, rows.parts, rows.used, strict=True)
+            ]
         )
 
     def _run(
-        self, stage: str, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
+        self,
+        stage: str,
+        function: Callable[[_Task], _Result],
+        tasks: Sequence[_Task],
+        pool: Executor | None,
     ) -> list[_Result]:
         """Return the results in order; a failure stops the run, or its recording is left out."""
         results: dict[int, _Result] = {}
         failed: dict[int, str] = {}
         self.progress(stage, 0, len(tasks))
-        for done, (index, outcome) in enumerate(_outcomes(self.pool, function, tasks), start=1):
+        for done, (index, outcome) in enumerate(_outcomes(pool, function, tasks), start=1):
             try:
                 results[index] = outcome()
             except _SPOILT as error:
@@ -504,6 +629,7 @@ class _FilePreparation:
                 f" {longest:g} s. Use a shorter window_s, or a longer max_gap_s."
             )
         usual = Counter(tuple(sorted(one.channels)) for one in facts).most_common(1)[0][0]
+        usual = tuple(sorted(self.channels)) or usual
         model = next(one for one in facts if tuple(sorted(one.channels)) == usual)
         kept = []
         for one in facts:
@@ -563,7 +689,7 @@ class _FilePreparation:
             "sample_rate_hz": rate,
             "sample_rate_from": self.rate_from,
             "resampled_to_hz": self.rate,
-            "input_channels": kept[0].input_channels,
+            "input_channels": self.input_channels or kept[0].input_channels,
             "window": {
                 "window_s": float(use.window_s),
                 "hop_s": float(use.window_s if use.hop_s is None else use.hop_s),
@@ -600,14 +726,18 @@ class _RecordingPart:
 class _PartRows:
     """The windows of many parts, as a plan takes them; their samples stay in the parts."""
 
-    parts: list[_RecordingPart]
+    parts: Sequence[_RecordingPart | StoredPart]
     channels: tuple[str, ...]
     used: list[NDArray[np.int64]]  # rows of each part
     table: WindowTable
 
     @classmethod
     def of(
-        cls, parts: list[_RecordingPart], channels: tuple[str, ...], *, labelled: bool
+        cls,
+        parts: Sequence[_RecordingPart | StoredPart],
+        channels: tuple[str, ...],
+        *,
+        labelled: bool,
     ) -> "_PartRows":
         starts = [part.read("start_s") for part in parts]
         counts = [len(start) for start in starts]
@@ -677,6 +807,11 @@ def _copies(
     ]
 
 
+def _threads(jobs: int) -> AbstractContextManager[Executor | None]:
+    """Threads to compute digests, which need no processes."""
+    return nullcontext() if jobs == 1 else ThreadPoolExecutor(jobs)
+
+
 @contextmanager
 def _processes(jobs: int) -> Iterator[Executor | None]:
     if jobs == 1:
@@ -715,13 +850,19 @@ def _read(source: RecordingSource, options: PreparationOptions, *, salvage: bool
     )
 
 
-def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
-    """Make the part of one recording or reuse it; return its facts, and whether it was reused."""
-    source = task.source
-    files = [
+def _digest(source: RecordingSource) -> list[dict[str, Any]]:
+    return [
         {"path": relative, **digest}
         for relative, digest in zip(source.relative_paths, digest_source(source), strict=True)
     ]
+
+
+def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
+    """Make the part of one recording or reuse it; return its facts, and whether it was reused."""
+    if task.facts is not None:
+        return task.facts, True
+    source = task.source
+    files = task.files or _digest(source)
     key = _key(task, files)
     if (known := read_part_facts(task.path, key)) is not None:
         return _Facts(**known), True
@@ -800,25 +941,27 @@ def _labels_of(source: RecordingSource | Recording) -> list[str | None]:
 
 
 def _key(task: _PartTask, files: Iterable[Mapping[str, Any]]) -> str:
-    source = task.source
-    made_of = {
-        "version": _PART_VERSION,
-        "files": list(files),
-        "recording": [
-            source.recording_id,
-            source.label,
-            source.group,
-            list(source.sensors),
-            [[span.start_s, span.end_s, span.label] for span in source.label_spans],
-        ],
-        "arguments": [
-            {name: getattr(task.options, name) for name in _PART_OPTIONS},
-            [step.to_dict() for step in task.plan.steps],
-            task.sample_rate_hz,
-        ],
-        **({"salvage": True} if task.salvage else {}),
-    }
-    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+    return _hashed(
+        _PART_VERSION,
+        _input_key(task.source, files),
+        {name: getattr(task.options, name) for name in _PART_OPTIONS},
+        [step.to_dict() for step in task.plan.steps],
+        task.sample_rate_hz,
+        task.salvage,
+    )
+
+
+def _input_key(source: RecordingSource, files: Iterable[Mapping[str, Any]]) -> str:
+    """Return a digest of what a recording is made of, apart from the options."""
+    return _hashed(
+        list(files),
+        [source.recording_id, source.label, source.group, source.sensors, source.missing_sensors],
+        [[span.start_s, span.end_s, span.label] for span in source.label_spans],
+    )
+
+
+def _hashed(*values: Any) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def _check_groups(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """_lazy errors _signal < atomic < recording windows history
-           training_record html ops
-           < simulate storage preprocessing nn < readers features < datasets training
-           < data_checks < fluctuation doctor export < estimator
+           training_record html ops summary
+           < simulate storage preprocessing nn < readers features earlier
+           < datasets training < data_checks < fluctuation doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda < cli < __main__"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}

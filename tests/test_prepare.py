@@ -1,11 +1,8 @@
-import gzip
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -16,6 +13,17 @@ import pytest
 from borealtc import BOREALTC, needs_borealtc
 from fits import plain_classifier
 from full_disk import files_limited_to
+from terrains import (
+    LABELLED_WAYS,
+    LOGS,
+    WAYS,
+    digest,
+    make_terrains,
+    names_in,
+    signals,
+    write_csv,
+    write_spans,
+)
 
 import sensorseq
 from sensorseq import prepare as prepare_module
@@ -41,116 +49,13 @@ from sensorseq.windows import WindowSet
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def write_csv(path, columns):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
-    text = "\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]) + "\n"
-    data = text.encode()
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
-
-
-def signals(seed, n_samples=400, rate_hz=20.0):
-    rng = np.random.default_rng(seed)
-    t = np.arange(n_samples) / rate_hz
-    return {
-        "time": t,
-        "current": np.sin(t * (1 + seed % 3)) + rng.normal(size=n_samples),
-        "speed": t,
-    }
-
-
-def make_terrains(folder, per_class=4, classes=("Eis", "great snow", "sand")):
-    for number, label in enumerate(classes):
-        for recording in range(per_class):
-            suffix = ".csv.gz" if recording % 2 else ".csv"
-            columns = signals(10 * number + recording, 300 + 40 * recording)
-            write_csv(folder / label / f"pro_{recording:02d}{suffix}", columns)
-    return folder
-
-
 @pytest.fixture
 def terrains(tmp_path):
     return make_terrains(tmp_path / "müde Räder")
 
 
-def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def prepare_plainly(terrains, output, **arguments):
     return prepare(terrains, output, **{"window_s": 2, "hop_s": 1, **arguments})
-
-
-STEPS = [
-    {"kind": "difference", "channels": ["current"], "keep": True},
-    {"kind": "moving", "window_s": 0.5, "statistic": "rms", "channels": ["current"]},
-]
-WAYS = [
-    {"window_s": 2.0, "hop_s": 0.7},
-    {"window_s": 1.5, "sample_rate_hz": 13.0, "channels": ["speed", "current"]},
-    {"window_s": 3, "scale": "robust", "balance": "undersample", "random_state": 5},
-    {"window_s": 3, "scale": "quantile", "split": [0.5, 0.5, 0.0], "balance": "oversample"},
-    {"window_s": 2, "steps": STEPS},
-    {"window_s": 2, "train_hop_s": 0.5, "train_phase": "random", "random_state": 3},
-    {"window_s": 1, "split_by": "time", "embargo_s": 2.0, "scale": "min_max"},
-    {"window_s": 17, "short": "pad", "scale": "standard"},
-    {"window_s": 2, "scale_per": "recording"},
-    {"window_s": 2, "scale_per": "group", "scale": "robust"},
-    {"window_s": 2, "scale": "physical", "rated": {"current": 20.0, "speed": 3.0}},
-    {"window_s": 1, "balance": "oversample", "max_per_recording": 0.6},
-    {"window_s": 1, "balance": "oversample", "augmentation": {"time_warp": 0.2, "n_knots": 3}},
-    {
-        "window_s": 1,
-        "balance": "oversample",
-        "augmentation": {"offset": 0.2, "mirror": ["speed"], "swap": [["current", "speed"]]},
-    },
-]
-
-
-def write_spans(folder):
-    """Six logs whose manifest labels stretches, some of them shorter than a window."""
-    rows = ["path,label,start_s,end_s"]
-    edges = [0.0, 3.3, 4.1, 8.0, 11.05, 17.7, 20.0]
-    for number in range(6):
-        write_csv(folder / f"run_{number}.csv", signals(number))
-        for place, (start_s, end_s) in enumerate(pairwise(edges)):
-            if place != 3:
-                label = ("ice", "mud", "tar")[(place + number) % 3]
-                rows.append(f"run_{number}.csv,{label},{start_s},{end_s}")
-    (folder / "manifest.csv").write_text("\n".join(rows))
-    return folder, {}
-
-
-def write_label_columns(folder):
-    for number in range(6):
-        columns = signals(number)
-        place = (columns["time"] // 2.7).astype(int) + number
-        columns["surface"] = np.array(["ice", "mud", "", "tar"])[place % 4]
-        write_csv(folder / f"run_{number}.csv", columns)
-    return folder, {"label_column": "surface"}
-
-
-def write_sensors(folder):
-    """Two sensors of one rate, their samples between each other's."""
-    for number in range(6):
-        columns = signals(number)
-        for sensor, channel, late_s in (("imu", "speed", 0.0), ("pro", "current", 0.023)):
-            path = folder / ("ice", "mud")[number % 2] / f"{sensor}_{number}.csv"
-            write_csv(path, {"time": columns["time"] + late_s, channel: columns[channel]})
-    return folder, {"files": ["imu_*", "pro_*"], "pair": "{sensor}_{recording}.*"}
-
-
-LOGS = [write_spans, write_label_columns, write_sensors]
-LABELLED_WAYS = [
-    {"window_s": 1.0, "hop_s": 0.7},
-    {"window_s": 1.0, "label_rule": "majority", "min_purity": 0.8, "train_hop_s": 0.3},
-    {"window_s": 1.0, "label_rule": "centre", "short": "pad", "train_phase": "random"},
-    {"window_s": 1.0, "label_rule": "last", "balance": "oversample", "scale_per": "recording"},
-]
 
 
 class TestLaws:

@@ -247,11 +247,15 @@ def left_out(dropped: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def format_summary(summary: Mapping[str, Any]) -> str:
     """Return `PreparedSummary.to_dict` as text: what was cut, and what was left out and why."""
+    headline = summary.get("headline", "")
+    if summary.get("action") == "none":
+        return "\n\n".join(map(wrapped, (headline, *_warnings(summary))))
     rate, resampled = summary["sample_rate_hz"], summary["resampled_to_hz"]
     source = summary["sample_rate_from"]
     if resampled and resampled != rate:
         source = f"after steps at {resampled:g} Hz, {source}"
     lines = [
+        *([wrapped(headline)] if headline else []),
         wrapped(
             f"{summary['path']}: {summary['n_windows']} windows of {summary['window_samples']}"
             f" samples at {rate:g} Hz ({source}), from {summary['n_recordings']} recordings;"

@@ -213,16 +213,18 @@ class PreparationPlan:
         steps = StepChain(self.steps).stream(channels, sample_rate_hz)
         return max(resampling, default=0.0) + steps.latency_s
 
-    def learn(self, windows: _Windows, lookahead_s: float) -> Learned[_Windows]:
+    def learn(
+        self, windows: _Windows, lookahead_s: float, known: NDArray[np.str_] | None = None
+    ) -> Learned[_Windows]:
         """Split the windows, then fit scaler and balance to the training part.
 
         `lookahead_s` is how far filters look beyond the end of a window; the embargo must be at
-        least this long.
+        least this long. `known` has the parts that are already decided, ``""`` where open.
         """
         if self.options.split is None:
             return Learned(windows)
         shares = tuple(float(share) for share in self.options.split)
-        split = self._assign_parts(windows.table, shares, lookahead_s)
+        split = self._assign_parts(windows.table, shares, lookahead_s, known)
         table = windows.table
         together = table.groups if self.options.split_by == "group" else table.recording_id
         evenness = describe_split(table.y, together, split, shares)
@@ -238,7 +240,11 @@ class PreparationPlan:
         return Learned(windows, split, scaler, self._choose_rows(train, windows.table), facts)
 
     def _assign_parts(
-        self, table: WindowTable, shares: tuple[float, ...], lookahead_s: float
+        self,
+        table: WindowTable,
+        shares: tuple[float, ...],
+        lookahead_s: float,
+        known: NDArray[np.str_] | None,
     ) -> NDArray[np.str_]:
         window_s = self.options.window_s
         if self.options.split_by == "time":
@@ -253,13 +259,14 @@ class PreparationPlan:
                     " sample rate."
                 )
             return split_by_time(
-                table.recording_id, table.start_s, window_s, shares, embargo_s, table.y
+                table.recording_id, table.start_s, window_s, shares, embargo_s, table.y, known
             )
         return split_by_group(
             table.y,
             table.recording_id if self.options.split_by == "recording" else table.groups,
             shares,
             self.options.random_state,
+            known,
         )
 
     def _fit_scaler(self, windows: _CutWindows, train: NDArray[np.int64]) -> Scaler | KeyedScaler:

@@ -25,13 +25,16 @@ def split_by_group(
     groups: ArrayLike,
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     random_state: RandomState = None,
+    known: ArrayLike | None = None,
 ) -> NDArray[np.str_]:
     """Assign whole groups to train, validation and test, with every class in each part.
 
     A randomised search over assignments of groups brings each part's share of each class, counted
     in windows, as close to `fractions` as whole groups allow. Returns the part of each window.
-    Raises a `SplitError` if a class has fewer groups than there are parts, or no assignment was
-    found that gives every part every class.
+    `known` has parts that are already decided, by window, ``""`` where open: a group stays in the
+    part of its first decided window, and only the other groups are assigned. Raises a `SplitError`
+    if a class has fewer groups than there are parts, or no assignment was found that gives every
+    part every class.
     """
     shares = check_fractions(fractions)
     rng = check_random_state(random_state)
@@ -46,10 +49,16 @@ def split_by_group(
             f" ({', '.join(PARTS[part] for part in used)}), which need whole groups. Record more,"
             " use smaller groups, leave the class out, or set a part's fraction to 0."
         )
-    required = np.ones((len(used), len(classes)), bool)
-    assignment = GroupAssignment(counts, shares[used] / shares[used].sum(), _weighty(required), rng)
-    part = assignment.search()
-    missing = assignment.missing(part)
+    part = _known_part(known, group_index, len(counts), used)
+    is_open = part < 0
+    held = np.zeros((len(used), len(classes)), np.int64)
+    np.add.at(held, part[~is_open], counts[~is_open])
+    penalty = _weighty(np.ones((len(used), len(classes)), bool))
+    shares = shares[used] / shares[used].sum()
+    assignment = GroupAssignment(counts[is_open], shares, penalty, rng, held)
+    if is_open.any():
+        part[is_open] = assignment.search()
+    missing = assignment.missing(part[is_open])
     if missing.size:
         where, what = missing[0]
         raise SplitError(
@@ -58,6 +67,19 @@ def split_by_group(
             " these classes, or set a part's fraction to 0."
         )
     return np.array(PARTS)[used[part[group_index]]]
+
+
+def _known_part(
+    known: ArrayLike | None, group_index: NDArray[np.int64], n_groups: int, used: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the place among `used` of each group's decided part, -1 for groups without one."""
+    part = np.full(n_groups, -1)
+    if known is not None:
+        names = np.array(PARTS)[used]
+        place = np.argmax(np.asarray(known)[:, np.newaxis] == names, axis=1)
+        rows = np.flatnonzero(np.isin(known, names))[::-1]  # the first row is written last
+        part[group_index[rows]] = place[rows]
+    return part
 
 
 def holdout_by_group(
@@ -142,16 +164,20 @@ class GroupAssignment:
 
     `counts` (n_groups, n_classes) are windows, and no class is empty. The cost of an assignment is
     the squared deviation from `fractions`, summed over parts and classes, plus `penalty` (n_parts,
-    n_classes) for a class missing in a part, and more for a part without windows.
+    n_classes) for a class missing in a part, and more for a part without windows. `held` (n_parts,
+    n_classes) are windows that the parts have already.
     """
 
     counts: NDArray[np.int64]
     fractions: NDArray[np.float64]
     penalty: NDArray[np.float64]
     rng: np.random.Generator
+    held: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        self._total = self.counts.sum(axis=0)
+        if self.held is None:
+            self.held = np.zeros((len(self.fractions), self.counts.shape[1]), np.int64)
+        self._total = self.counts.sum(axis=0) + self.held.sum(axis=0)
         self._parts = np.arange(len(self.fractions))
 
     def search(self, n_kicks: int = _KICKS, swap_up_to: int = _MANY_GROUPS) -> NDArray[np.int64]:
@@ -188,7 +214,7 @@ class GroupAssignment:
 
     def _shared(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
         """Windows of each (part, class)."""
-        shared = np.zeros((len(self._parts), self.counts.shape[1]), np.int64)
+        shared = np.array(self.held)
         np.add.at(shared, part, self.counts)
         return shared
 
@@ -205,7 +231,7 @@ class GroupAssignment:
     def _assign_greedily(self, *, large_first: bool = True) -> NDArray[np.int64]:
         """Assign groups one by one to the part where they lower the cost most."""
         counts, parts = self.counts, self._parts
-        shared = np.zeros((len(parts), counts.shape[1]), np.int64)
+        shared = np.array(self.held)
         part = np.empty(len(counts), np.int64)
         size = counts.sum(axis=1) if large_first else np.ones(len(counts))
         size = size * self.rng.uniform(0.7, 1.3, len(counts))
@@ -277,6 +303,7 @@ def split_by_time(
     fractions: Sequence[float] = (0.6, 0.2, 0.2),
     embargo_s: float | None = None,
     y: ArrayLike | None = None,
+    known: ArrayLike | None = None,
 ) -> NDArray[np.str_]:
     """Assign the windows of every recording to train, validation and test in order of time.
 
@@ -284,7 +311,8 @@ def split_by_time(
     known runs, not for new runs. Windows of the earlier part that overlap one of the later part, or
     are closer to it than the embargo (one window by default, because signals stay correlated for a
     while), get ``""``, so parts before a border are smaller than their share. With `y`, every part
-    must have every class.
+    must have every class. Windows whose part is already decided, in `known` (``""`` where open),
+    stay in it; a recording is decided as a whole.
     """
     shares = check_fractions(fractions)
     recording, starts = check_times(recording_id, start_s)
@@ -300,6 +328,8 @@ def split_by_time(
     for index in (1, 0):
         later = np.isin(part, PARTS[index + 1 :])
         part[(part == PARTS[index]) & near_in_time(recording, starts, later, reach)] = ""
+    if known is not None:
+        part = np.where(np.asarray(known) == "", part, known)
     for name in np.array(PARTS)[shares > 0]:
         lacking = np.setdiff1d(label, label[part == name])
         if lacking.size or not (part == name).any():

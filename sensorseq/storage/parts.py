@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,8 @@ class PartFolder:
     """The folder next to a prepared file that holds its finished parts; one run at a time.
 
     Use as a context manager. On exit, an empty folder is removed; one with parts is kept for
-    resuming, until `discard`. Without `keep`, the parts of an earlier run are removed.
+    resuming, until `discard`, and an error says so. Without `keep`, the parts of an earlier run are
+    removed, and in any case the unfinished files of one that was killed.
     """
 
     def __init__(self, output: Path, keep: bool) -> None:
@@ -51,15 +53,29 @@ class PartFolder:
                 f"{self._output}: another run is preparing this file; wait for it, or choose"
                 " another name."
             ) from problem
-        for file in self.path.iterdir():
-            if file.name.endswith(".tmp") or (file.name.endswith(_SUFFIX) and not self._keep):
+        unfinished = re.compile(rf"\.{re.escape(self._output.name)}\.[0-9a-f]{{32}}\.tmp")
+        for file in (*self.path.iterdir(), *self._output.parent.glob(".*.tmp")):
+            # No other run writes them: this one holds the lock.
+            is_old = file.name.endswith(".tmp" if self._keep else (".tmp", _SUFFIX))
+            if is_old if file.parent == self.path else unfinished.fullmatch(file.name):
                 file.unlink()
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        n_parts = sum(file.name.endswith(_SUFFIX) for file in self.path.glob("*"))
+        if error is not None and n_parts:
+            error.add_note(
+                f"{n_parts} finished recording(s) are kept in {self.path}; resume (--resume)"
+                " continues with them"
+            )
         if self.path.exists() and not any(self.path.iterdir()):
             self.path.rmdir()
         os.close(self._descriptor)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether an earlier run left parts to resume with."""
+        return any(file.name.endswith(_SUFFIX) for file in self.path.iterdir())
 
     def path_of(self, recording_id: str) -> Path:
         """Return the name of a recording's part."""

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,8 +144,12 @@ def write_window_blocks(
     *,
     scaler: Mapping[str, NDArray[Any]] | None = None,
     sample_indices: ArrayLike | None = None,
+    record: Callable[[], Mapping[str, Any]] | None = None,
 ) -> None:
-    """Write a prepared file whose samples arrive in blocks of windows; see `write_windows`."""
+    """Write a prepared file whose samples arrive in blocks of windows; see `write_windows`.
+
+    `record` is called after the last block; its plain values are stored for `PreparedFile.record`.
+    """
     file = Path(path)
     with _hdf5.writing(file) as writer:
         writer.attribute("format", FORMAT)
@@ -176,6 +180,8 @@ def write_window_blocks(
                 " values."
             ) from error
         writer.blocks("X", columns.shape, np.dtype(np.float32), X_blocks)
+        if record is not None:
+            writer.json("record", record())
 
 
 _COLUMNS = ("groups", "recording_id", "start_s")
@@ -225,13 +231,20 @@ class PreparedFile:
         """Number of windows that are stored together and read at once."""
         return int((self._file["X"].chunks or (1,))[0])
 
+    def record(self) -> dict[str, Any]:
+        """Return what `prepare` stored about its inputs; empty if it stored nothing."""
+        try:
+            return dict(_hdf5.read_json(self._file["record"])) if "record" in self._file else {}
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            raise self._damaged(error) from error
+
     def close(self) -> None:
         """Close the file; data already read stays valid."""
         self._stack.close()
 
     def windows(self) -> WindowSet:
         """Return all windows."""
-        return WindowSet(self._samples(np.arange(len(self))), **self.columns.known_of(None))
+        return WindowSet(self.samples(np.arange(len(self))), **self.columns.known_of(None))
 
     def part(self, name: str) -> WindowSet:
         """Return the windows of one part, without reading the others."""
@@ -251,13 +264,13 @@ class PreparedFile:
         """Return the windows at these positions (or of this mask), in the order given."""
         wanted = np.arange(len(self))[np.asarray(rows)]
         order, back = np.unique(wanted, return_inverse=True)
-        X = self._samples(order)
+        X = self.samples(order)
         if not np.array_equal(back, np.arange(len(order))):
             X = X[back]
         return WindowSet(X, **self.columns.known_of(wanted))
 
-    def _samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Read windows at increasing positions; neighbours are read at once."""
+    def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the samples of windows at increasing positions; neighbours are read at once."""
         try:
             return np.asarray(_hdf5.read_rows(self._file["X"], rows), np.float32)
         except (OSError, RuntimeError) as error:

@@ -1,0 +1,208 @@
+"""The prepared file that is already there: what it was made of, and its windows to use again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import PreparedFileError
+from sensorseq.preprocessing.options import OPTIONS
+from sensorseq.storage.prepared import PreparedFile
+
+SELECTING = ("files", "pair", "labels", "exclude", "manifest")
+"""Options that choose recordings; the windows of a recording do not depend on them."""
+
+_N_NAMED = 3
+_READ_WINDOWS = 1024  # at once, to verify a file
+
+
+class EarlierFile:
+    """An open prepared file that a new preparation would replace or extend.
+
+    `record` is what `prepare` stored about its inputs, empty for a file of an older version:
+    ``version`` of the windows, ``inputs`` (a digest of the files and labels of each recording),
+    ``facts`` of those that could be cut, ``failed`` with the reasons, and ``summary``.
+    """
+
+    def __init__(self, prepared: PreparedFile) -> None:
+        self.prepared = prepared
+        self.path = prepared.path
+        self.record = prepared.record()
+        self.provenance = prepared.columns.provenance
+        self.channels = prepared.columns.channels
+        self.inputs: dict[str, str] = self.record.get("inputs", {})
+        self.failed: dict[str, str] = self.record.get("failed", {})
+        every = {one["recording_id"]: one for one in self.record.get("facts", ())}
+        self.facts = {name: one for name, one in every.items() if name not in self.failed}
+        damaged = {n for n, one in every.items() if any("kept_s" in row for row in one["dropped"])}
+        self.left_out = damaged.union(self.failed)  # in part or as a whole
+
+    @classmethod
+    @contextmanager
+    def at(cls, path: Path) -> "Iterator[EarlierFile | None]":
+        """Open the file at `path`, None if there is none; another kind of file is refused."""
+        if not path.exists() or (path.is_file() and not path.stat().st_size):
+            yield None
+            return
+        try:
+            prepared = PreparedFile(path)
+            earlier = cls(prepared)
+        except PreparedFileError as error:
+            reason = str(error).removeprefix(f"{path}: ").partition(";")[0].rstrip(".")
+            raise PreparedFileError(
+                f"{path}: is there already and is not replaced, because it is no prepared file that"
+                f" can be read ({reason}). Remove it, or choose another output."
+            ) from error
+        with prepared:
+            yield earlier
+
+    def changed_options(self, configuration: Mapping[str, Any]) -> dict[str, str]:
+        """Return the options that differ in this configuration, with both values in words."""
+        stored = self.provenance.get("configuration") or {}
+        changed = {}
+        for name, option in OPTIONS.items():
+            was, now = (one.get(option.section) or {} for one in (stored, configuration))
+            if name != "steps":
+                was, now = was.get(option.key), now.get(option.key)
+            if was != now:
+                is_short = not isinstance(was or now, dict) and name != "steps"
+                values = f"was {_in_words(was)}, now {_in_words(now)}" if is_short else "changed"
+                changed[name] = f"{name} {values}"
+        if (
+            changed.get("derive")
+            and configuration["derive"]["mode"]
+            and "derived" in self.provenance
+        ):
+            del changed["derive"]  # the file has the steps in its place
+            changed.pop("steps", None)
+        return changed
+
+    def changed_inputs(self, inputs: Mapping[str, str]) -> list[str]:
+        """Return in words which recordings differ from those of the file."""
+        old = self.inputs
+        kinds = {
+            "new": [name for name in inputs if name not in old],
+            "changed": [name for name in inputs if old.get(name, inputs[name]) != inputs[name]],
+            "removed": [name for name in old if name not in inputs],
+        }
+        words = [
+            f"{len(names)} {kind} recording(s): {_listed(names)}"
+            for kind, names in kinds.items()
+            if names
+        ]
+        if not words and list(old) != list(inputs):
+            words.append("the recordings are in another order")
+        return words
+
+    def verify(self) -> None:
+        """Read all samples, so that their checksums are verified; an error if they are damaged."""
+        for first in range(0, len(self.prepared), _READ_WINDOWS):
+            rows = np.arange(first, min(first + _READ_WINDOWS, len(self.prepared)))
+            self.prepared.samples(rows)
+
+    def part(self, recording_id: str, channels: Sequence[str], *, cut_anew: bool) -> "StoredPart":
+        """Return the windows of one recording, with the channels in this order.
+
+        `cut_anew`: the training windows were cut separately.
+        """
+        facts = self.facts[recording_id]
+        return StoredPart(
+            recording_id,
+            facts["group"],
+            self.prepared,
+            self._rows.get(recording_id, np.empty(0, np.int64)),
+            [self.channels.index(name) for name in channels],
+            [(one["label"], one["n_windows"]) for one in facts["classes"]]
+            or [("", facts["n_windows"])],
+            cut_anew,
+        )
+
+    def part_of(self, recording_id: str, group: str, digests: Sequence[str], by: str) -> str:
+        """Return the part of the file that a new or changed recording belongs to, "" if it is open.
+
+        That of its group or, for a copy or a file with a new name, of the recording with the same
+        files.
+        """
+        if by == "time":
+            return ""
+        key = recording_id if by == "recording" else group
+        return self._part_of.get((by, key)) or self._part_of.get(("files", *digests), "")
+
+    @cached_property
+    def _rows(self) -> dict[str, NDArray[np.int64]]:
+        ids = np.asarray(self.prepared.columns.recording_id)
+        order = np.argsort(ids, kind="stable")
+        borders = np.flatnonzero(ids[order][1:] != ids[order][:-1]) + 1
+        return {str(ids[rows[0]]): rows for rows in np.split(order, borders) if len(rows)}
+
+    @cached_property
+    def _part_of(self) -> dict[tuple[str, ...], str]:
+        split = np.asarray(self.prepared.columns.split)
+        known: dict[tuple[str, ...], str] = {}
+        for name, facts in self.facts.items():
+            if facts["n_windows"]:
+                rows = self._rows.get(name)
+                # Only training windows that are cut separately can leave a recording without rows.
+                part = "train" if rows is None else str(split[rows[0]])
+                digests = (source["sha256"] for source in facts["sources"])
+                keys = (("group", facts["group"]), ("recording", name), ("files", *digests))
+                for key in keys:
+                    known.setdefault(key, part)
+        return known
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPart:
+    """The windows of one recording in a prepared file, read as if they were in a part file.
+
+    If the training windows were cut separately, `prefix` ``"train_"`` reads them. Those on the grid
+    are then not in the file; only their number for each label is known, in `n_of_label`.
+    """
+
+    recording_id: str
+    group: str
+    prepared: PreparedFile
+    rows: NDArray[np.int64]
+    order: list[int]  # of its channels
+    n_of_label: list[tuple[str, int]]
+    cut_anew: bool
+    prefix: str = ""
+
+    @property
+    def split(self) -> NDArray[np.str_]:
+        """The part of each window, as `read` gives them."""
+        split = np.asarray(self.prepared.columns.split)[self.rows]
+        return np.full(len(self.read("start_s")), "train") if self._has_no_grid else split
+
+    def read(self, name: str) -> NDArray[Any]:
+        """Return one array of the windows, as `read_part` does."""
+        if name == "X":
+            return self.prepared.samples(self.rows)[:, :, self.order]
+        if self._has_no_grid and not self.prefix:
+            labels, counts = zip(*self.n_of_label, strict=True)
+            y = np.repeat(labels, counts)
+            return y if name == "y" else np.zeros(len(y), int if name == "lengths" else float)
+        return np.asarray(getattr(self.prepared.columns, name))[self.rows]
+
+    @property
+    def _has_no_grid(self) -> bool:
+        split = self.prepared.columns.split
+        return self.cut_anew and split is not None and set(split[self.rows]) <= {"train"}
+
+
+def _in_words(value: Any) -> str:
+    if value is None:
+        return "not given"
+    if isinstance(value, list | tuple):
+        return _listed(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _listed(names: Sequence[Any]) -> str:
+    shown = ", ".join(str(name) for name in names[:_N_NAMED])
+    return f"{shown}, ..." if len(names) > _N_NAMED else shown
