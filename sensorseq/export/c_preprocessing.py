@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from sensorseq.preprocessing.steps.products import (
     Subtract,
     _Combined,
 )
+from sensorseq.preprocessing.steps.spectral import SpectralFrames
 from sensorseq.preprocessing.steps.units import product_unit
 from sensorseq.recording import Channel
 
@@ -72,11 +74,18 @@ class CStep:
     expression: str = ""  # of a combination
     statistic: str = ""
     absolute: bool = False
+    n_outputs: int = 0
+    rate_hz: float = 0.0  # of its input
+    spectrum: Any = None  # the stream of spectral frames
+    hop: Fraction = Fraction(1)  # samples between frames
     fields: list[tuple[str, str, int]] = field(default_factory=list)
 
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds for each sample."""
+        if self.kind == "spectral":
+            bins = len(self.picked) * (self.spectrum.bands[-1][1] - self.spectrum.bands[0][0] + 1)
+            return int(self.window * (6 * bins + 4 * self.n_outputs) / self.hop)
         each = {"sos": 5 * self.n_sections, "fit": self.window, "moving": 2 * self.window}
         return len(self.picked) * each.get(self.kind, 1)
 
@@ -91,6 +100,8 @@ def make_steps(
         with noting(f"in steps[{index}] ({step.kind})", ArgumentError):
             made.append(_make_step(step, f"step_{index}", now, rate, units, tables))
             now = step.output_channels(now, rate)
+            made[-1].n_outputs, made[-1].rate_hz = len(now), rate
+            rate = step.output_rate_hz(rate)
     return made
 
 
@@ -115,13 +126,13 @@ def _make_step(
         columns, _ = step._columns(channels)
         made = CStep("combine", columns.picked, columns.sources)
         made.expression = _combination(step, [channels[column] for column in columns.picked])
+    elif isinstance(step, SpectralFrames):
+        return _of_frames(step.stream(channels, rate), step, len(channels), name, tables)
     elif getattr(step, "phase", "causal") != "causal":
         raise InputError(
             f"the step {step.kind!r} has phase='zero', which needs later samples, and cannot be"
             " exported to C; prepare and train with phase='causal'."
         )
-    elif not hasattr(step, "_kernel"):
-        raise InputError(f"the step {step.kind!r} cannot be exported to C.")
     else:
         columns = step._columns(channels)
         made = _of_kernel(step._kernel(rate, len(columns.picked)), columns, name, tables)
@@ -154,6 +165,22 @@ def _of_kernel(kernel: Any, columns: Any, name: str, tables: Tables) -> CStep:
     else:
         raise InputError("this step cannot be exported to C.")
     made.fields = [("double", f"{name}_x", made.window * n), *remembered[1:]]
+    return made
+
+
+def _of_frames(stream: Any, step: SpectralFrames, n: int, name: str, tables: Tables) -> CStep:
+    """Return spectral frames, whose phase only changes the time that is given to them."""
+    made = CStep("spectral", tuple(stream.picked), (), stream.frame)
+    made.statistic, made.gain, made.spectrum = step.scale, step.floor, stream
+    made.hop = Fraction(stream.hop).limit_denominator(10_000)
+    tables.add(f"{name}_picked", stream.picked, "i4")
+    tables.add(f"{name}_bands", stream.bands, "i4")
+    tables.add(f"{name}_window", stream.window, "f8")
+    made.fields = [
+        ("double", f"{name}_x", made.window * n),
+        ("double", f"{name}_centred", made.window),
+    ]
+    made.fields += [("int", f"{name}_{own}", 1) for own in ("at", "wait", "rest")]
     return made
 
 

@@ -133,7 +133,7 @@ def write_c(
     accuracy = _compare(estimator, check, weights) if check is not None else None
     values = source.layout(timing, steps)
     values |= {"p": prefix, "P": prefix.upper()}
-    values["facts"] = _facts(estimator, timing, values, weights, accuracy)
+    values["accuracy"] = None if accuracy is None else _describe(accuracy)
     at = Path(folder)
     at.mkdir(parents=True, exist_ok=True)
     paths = [at / f"{prefix}_model.h", at / f"{prefix}_model.c"]
@@ -154,7 +154,7 @@ def write_c(
 
 
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("sensorseq.export", "c"),
         undefined=StrictUndefined,
         line_statement_prefix="//%",
@@ -163,6 +163,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
+    environment.filters |= {"text": text, "comment": comment}
+    return environment
 
 
 def _refuse(estimator: Any) -> None:
@@ -331,15 +333,14 @@ class _Source:
     def layout(self, timing: _Timing, steps: list[CStep]) -> dict[str, Any]:
         """Return the values of the templates, with the fields of the state."""
         first, n = self.modules[0], timing.n_timesteps
-        n_directions, n_models = self._n_directions, len(self.modules)
-        width = first.hidden_size * n_directions
+        width = first.hidden_size * self._n_directions
         rocket, summary = self._feature_values(n)
         has_features = rocket is not None or summary is not None
         streamed, buffered = (
             self._recurrent_fields(timing, width, streams=streams) for streams in (True, False)
         )
         own = state_bytes(streamed) <= state_bytes(buffered) + 4 * n * first.input_size
-        streams = n_directions == 1 and not has_features and own
+        streams = self._n_directions == 1 and not has_features and own
         fields = list(streamed if streams else buffered)
         if not streams:
             n_rows = max(n, rocket["n_rows"] if rocket else 0)
@@ -357,54 +358,23 @@ class _Source:
             fields += [("int", f"resample_{name}", 1) for name in ("n", "at", "wait", "phase")]
         order = ("double", "float", "int")
         fields.sort(key=lambda one: order.index(one[0]))
-        head = self.estimator._head
-        abstention = getattr(self.estimator, "abstention_", None)
-        quantiles = None if self.scale is None else self.estimator.scaler_.channel_quantiles
-        names = [str(label) for label in self.estimator.classes_.tolist()]
         return {
             "version": importlib.import_module("sensorseq").__version__,
-            "n_inputs": len(self.inputs),
-            "n_channels": first.input_size,
-            "n_classes": len(names),
-            "class_names": ", ".join(map(text, names)),
-            "channel_names": ", ".join(map(text, self.inputs)),
-            "n_timesteps": n,
-            "hop_p": timing.hop.numerator,
-            "hop_q": timing.hop.denominator,
-            "input_rate_hz": timing.input_rate_hz,
-            "model_rate_hz": timing.model_rate_hz,
-            "abstain_below": None if abstention is None else float(abstention.threshold),
+            "model": self.estimator,
+            "net": first,
+            "n_models": len(self.modules),
+            "n_directions": self._n_directions,
+            "width": width,
+            "timing": timing,
+            "channels": self.inputs,
             "fields": fields,
             "state_bytes": state_bytes(fields),
-            "tables": self.tables.entries,
-            "int8": self.tables.int8,
-            "n_models": n_models,
-            "n_layers": first.num_layers,
-            "n_directions": n_directions,
-            "hidden": first.hidden_size,
-            "pooled": width * (2 if first.pooling == "meanmax" else 1),
-            "pooling": first.pooling,
-            "head_norm": first.head_norm,
-            "norm_eps": None if first.norm is None else float(first.norm.eps),
-            "layer_list": [
-                (m, layer, d, first.input_size if layer == 0 else width)
-                for m in range(n_models)
-                for layer in range(first.num_layers)
-                for d in range(n_directions)
-            ],
-            "layers_kept": first.num_layers if n_directions == 1 else 1,
+            "tables": self.tables,
             "streams": streams,
-            "n_slots": timing.n_overlapping,
-            "window_kept": has_features,
             "rocket": rocket,
             "summary": summary,
-            "lstm_weight": 1.0 if head is None else float(head.lstm_weight),
-            "temperature": float(self.estimator.temperature_),
             "scale": self.scale,
-            "n_quantiles": 0 if quantiles is None else len(quantiles),
             "steps": steps,
-            "kinds": {step.kind for step in steps},
-            "statistics": sorted({step.statistic for step in steps} - {""}),
             "resampler": self.resampler,
         }
 
@@ -461,10 +431,12 @@ class _Source:
             total += n * n_sums + (n + k) * len(arrays["biases"])  # a comparison counts as one
         if "summary" in self.blocks:
             total += c * n * (3 * n + 10) + k * self.blocks["summary"].weight.shape[0]
-        per_sample = c + sum(step.multiply_adds for step in steps)
+        rate = timing.model_rate_hz or 1.0
+        own = sum(step.multiply_adds * step.rate_hz / rate for step in steps)
         if self.resampler is not None:
-            per_sample += self.resampler.n_taps * len(self.inputs)
-        return total + int(timing.hop * per_sample)
+            rates = (timing.input_rate_hz or 1.0) * self.resampler.up / self.resampler.down / rate
+            own += self.resampler.n_taps * len(self.inputs) * rates
+        return total + int(timing.hop * (c + own))
 
 
 _ROCKET_TABLES = {
@@ -515,31 +487,3 @@ def _compare(estimator: Any, check: Any, weights: str) -> Accuracy:
             ' use weights="float32".'
         )
     return Accuracy(len(check), part, trained, written)
-
-
-def _facts(
-    estimator: Any,
-    timing: _Timing,
-    values: Mapping[str, Any],
-    weights: str,
-    accuracy: Accuracy | None,
-) -> list[str]:
-    """Return the lines of the header's comment."""
-    rate = "" if timing.model_rate_hz is None else f" at {timing.model_rate_hz:g} Hz"
-    facts = [
-        f"Classes   {', '.join(map(str, estimator.classes_.tolist()))}",
-        f"Windows   {timing.n_timesteps} samples{rate}, one each {float(timing.hop):g} samples",
-        f"Weights   {weights}, activations float32",
-        f"RAM       {values['state_bytes']} bytes for each state",
-    ]
-    resampler = values["resampler"]
-    if resampler is not None:
-        facts.append(
-            f"Resampled from {timing.input_rate_hz:g} Hz, {1000 * resampler.latency_s:.0f} ms late"
-        )
-    steps = [step.kind for step in values["steps"]]
-    facts += [f"Steps     {', '.join(steps)}"] if steps else []
-    features = [name for name in ("rocket", "summary") if values[name]]
-    facts += [f"Features  {', '.join(features)}"] if features else []
-    facts += [f"Accuracy  {_describe(accuracy)}"] if accuracy is not None else []
-    return [comment(line) for line in facts]

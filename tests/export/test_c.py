@@ -216,6 +216,25 @@ def test_causal_steps_in_c_are_those_of_python(tmp_path, name):
 
 
 @pytest.mark.parametrize(
+    ("own", "resampled_hz"),
+    [
+        ({}, 100.0),
+        ({"channels": ("gyro",), "n_bands": 3, "scale": "decibel", "hop_s": 0.07}, 100.0),
+        ({"frame_s": 0.25, "scale": "power", "max_frequency_hz": 8.0, "hop_s": 0.03}, 40.0),
+        ({"frame_s": 0.2, "scale": "amplitude", "hop_s": 0.025}, 100.0),
+    ],
+)
+def test_spectral_frames_in_c_are_those_of_python(tmp_path, own, resampled_hz):
+    steps = [
+        Moving(window_s=0.1, channels=("gyro",)),
+        SpectralFrames(**own),
+        Difference(keep=False),
+    ]
+    classifier = trained_on_recordings(steps, 100.0, resampled_hz)
+    check_stream(classifier, tmp_path, 100.0, sample_rate_hz=100.0)
+
+
+@pytest.mark.parametrize(
     ("rate_hz", "resampled_hz", "steps"),
     [(100.0, 40.0, []), (40.0, 100.0, []), (100.0, 30.0, [Moving(window_s=0.2)])],
 )
@@ -432,7 +451,7 @@ def prepared_with(**options):
     ("steps", "message"),
     [
         ([BandPass(low_hz=1.0)], "step 'band_pass' has phase='zero'"),
-        ([SpectralFrames(frame_s=0.2)], "step 'spectral"),
+        ([Detrend(window_s=0.5)], "step 'detrend' has phase='zero'"),
         ([Product("current", "gyro")], "multiplies 'current', whose unit the model does not hold"),
     ],
 )

@@ -180,14 +180,15 @@ class _FrameStream(StreamBase):
     ) -> None:
         super().__init__(channels)
         self._step = step
-        self._picked = picked
-        self._frame = frame_samples
-        self._hop = step.hop_s * rate
+        self.picked = picked
+        self.bands = bands
+        self.frame = frame_samples
+        self.hop = step.hop_s * rate
         self._held = np.empty((0, len(channels)))  # from sample `_n_dropped` on
         self._n_dropped = 0
         self._n_frames = 0
-        self._window = hann(frame_samples, sym=False)[:, np.newaxis]
-        self._weight = float(self._window.sum())
+        self.window = hann(frame_samples, sym=False)[:, np.newaxis]
+        self._weight = float(self.window.sum())
         self._bins = slice(bands[0][0], bands[-1][1] + 1)
         self._band_starts = [first - bands[0][0] for first, _ in bands]
         self._is_single = all(first == last for first, last in bands)
@@ -195,7 +196,7 @@ class _FrameStream(StreamBase):
         if 2 * bands[-1][1] == frame_samples:  # half the sample rate is its own mirror image
             self._to_amplitude[-1] /= 2
         last_s, middle_s = (frame_samples - 1) / rate, (frame_samples - 1) / 2 / rate
-        late_s = 0.0 if abs(self._hop - round(self._hop)) < 1e-9 else 1 / rate
+        late_s = 0.0 if abs(self.hop - round(self.hop)) < 1e-9 else 1 / rate
         self.delay_s = middle_s if step.phase == "zero" else last_s
         self.latency_s = last_s - self.delay_s + late_s
 
@@ -203,9 +204,9 @@ class _FrameStream(StreamBase):
         known = np.concatenate([self._held, samples])
         n_known = self._n_dropped + len(known)
         rows = []
-        while (start := self._start()) + self._frame <= n_known:
+        while (start := self._start()) + self.frame <= n_known:
             begin = start - self._n_dropped
-            rows.append(self._row(known[begin : begin + self._frame]))
+            rows.append(self._row(known[begin : begin + self.frame]))
             self._n_frames += 1
         n_drop = min(start - self._n_dropped, len(known))
         self._n_dropped += n_drop
@@ -213,20 +214,20 @@ class _FrameStream(StreamBase):
         return np.stack(rows) if rows else self._flush()
 
     def _flush(self) -> NDArray[np.float64]:
-        n_columns = self._held.shape[1] + len(self._picked) * len(self._band_starts)
+        n_columns = self._held.shape[1] + len(self.picked) * len(self._band_starts)
         return np.empty((0, n_columns))
 
     def _start(self) -> int:
-        exact = self._n_frames * self._hop
+        exact = self._n_frames * self.hop
         # values above a whole number only because of rounding count as that number
         return int(np.ceil(exact - max(1e-9, 4 * np.finfo(np.float64).eps * exact)))
 
     def _row(self, frame: NDArray[np.float64]) -> NDArray[np.float64]:
         # One frame at a time, so that its bits do not depend on other frames.
         relative = frame - frame[0]  # a constant is 0 exactly
-        means = frame[0] + (self._window * relative).sum(axis=0) / self._weight
-        centred = relative[:, self._picked] - relative[:, self._picked].mean(axis=0)
-        spectrum = rfft(self._window * centred, axis=0)[self._bins]
+        means = frame[0] + (self.window * relative).sum(axis=0) / self._weight
+        centred = relative[:, self.picked] - relative[:, self.picked].mean(axis=0)
+        spectrum = rfft(self.window * centred, axis=0)[self._bins]
         values = np.abs(spectrum) * self._to_amplitude
         if not self._is_single:
             values = np.sqrt(np.add.reduceat(values**2, self._band_starts, axis=0))
