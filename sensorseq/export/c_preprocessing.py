@@ -63,31 +63,34 @@ class Resampler:
 
 @dataclass
 class CStep:
-    """One step: the columns it reads, where each of its outputs comes from, and its numbers."""
+    """One step: what it computes with, the columns it reads, and the sources of its outputs."""
 
     kind: str
-    picked: tuple[int, ...]
-    sources: tuple[int, ...]
-    window: int = 0  # samples it remembers
-    gain: float = 0.0
-    n_sections: int = 0
+    kernel: Any  # None for a combination
+    picked: Sequence[int]
+    sources: Sequence[int] = ()
+    window: int = 1  # samples it remembers
+    fields: list[tuple[str, str, int]] = field(default_factory=list)
     expression: str = ""  # of a combination
-    statistic: str = ""
-    absolute: bool = False
     n_outputs: int = 0
     rate_hz: float = 0.0  # of its input
-    spectrum: Any = None  # the stream of spectral frames
-    hop: Fraction = Fraction(1)  # samples between frames
-    fields: list[tuple[str, str, int]] = field(default_factory=list)
+
+    @property
+    def hop(self) -> Fraction:
+        """Samples between spectral frames."""
+        return Fraction(self.kernel.hop).limit_denominator(10_000)
 
     @property
     def multiply_adds(self) -> int:
         """Multiply-adds for each sample."""
+        n = len(self.picked)
         if self.kind == "spectral":
-            bins = len(self.picked) * (self.spectrum.bands[-1][1] - self.spectrum.bands[0][0] + 1)
-            return int(self.window * (6 * bins + 4 * self.n_outputs) / self.hop)
-        each = {"sos": 5 * self.n_sections, "fit": self.window, "moving": 2 * self.window}
-        return len(self.picked) * each.get(self.kind, 1)
+            bands = self.kernel.bands
+            n_bins = n * (bands[-1][1] - bands[0][0] + 1)
+            return int(self.window * (6 * n_bins + 4 * self.n_outputs) / self.hop)
+        if self.kind == "sos":
+            return n * 5 * len(self.kernel.sections)
+        return n * {"fit": 1, "moving": 2}.get(self.kind, 0) * self.window + n
 
 
 def make_steps(
@@ -114,20 +117,21 @@ def _flat(chain: StepChain) -> list[Any]:
 
 
 def _make_step(
-    step: Any,
-    name: str,
-    channels: tuple[Channel, ...],
-    rate: float,
-    units: Mapping[str, str],
-    tables: Tables,
+    step: Any, name: str, channels: tuple[Channel, ...], rate: float, units: Any, tables: Tables
 ) -> CStep:
-    if isinstance(step, _Combined):
+    if isinstance(step, SpectralFrames):  # their phase only changes the time given to a frame
+        stream: Any = step.stream(channels, rate)
+        made = CStep("spectral", stream, stream.picked, window=stream.frame)
+        tables.add(f"{name}_bands", stream.bands, "i4")
+        tables.add(f"{name}_window", stream.window, "f8")
+        sizes = {"x": made.window * len(channels), "centred": made.window}
+        counters: tuple[str, ...] = ("at", "wait", "rest")
+    elif isinstance(step, _Combined):
         _check_units(step, channels, units)
         columns, _ = step._columns(channels)
-        made = CStep("combine", columns.picked, columns.sources)
+        made = CStep("combine", None, columns.picked, columns.sources)
         made.expression = _combination(step, [channels[column] for column in columns.picked])
-    elif isinstance(step, SpectralFrames):
-        return _of_frames(step.stream(channels, rate), step, len(channels), name, tables)
+        sizes, counters = {}, ()
     elif getattr(step, "phase", "causal") != "causal":
         raise InputError(
             f"the step {step.kind!r} has phase='zero', which needs later samples, and cannot be"
@@ -135,53 +139,32 @@ def _make_step(
         )
     else:
         columns = step._columns(channels)
-        made = _of_kernel(step._kernel(rate, len(columns.picked)), columns, name, tables)
-    tables.add(f"{name}_picked", columns.picked, "i4")
-    tables.add(f"{name}_source", columns.sources, "i4")
+        kernel = step._kernel(rate, len(columns.picked))
+        made = CStep(_KINDS[type(kernel)], kernel, columns.picked, columns.sources)
+        sizes, counters = _add_kernel(made, name, tables), ("n", "at")
+    tables.add(f"{name}_picked", made.picked, "i4")
+    tables.add(f"{name}_source", made.sources, "i4") if made.sources else None
+    made.fields = [("double", f"{name}_{own}", size) for own, size in sizes.items()]
+    made.fields += [("int", f"{name}_{own}", 1) for own in counters]
     return made
 
 
-def _of_kernel(kernel: Any, columns: Any, name: str, tables: Tables) -> CStep:
-    n = len(columns.picked)
-    made = CStep("", columns.picked, columns.sources)
-    remembered = [("double", f"{name}_x", 0), ("int", f"{name}_n", 1), ("int", f"{name}_at", 1)]
-    if isinstance(kernel, Sos):
-        made.kind, made.gain, made.n_sections = "sos", kernel.gain, len(kernel.sections)
+_KINDS: dict[type, str] = {Sos: "sos", LocalFit: "fit", MovingStatistic: "moving", Lagged: "lag"}
+
+
+def _add_kernel(made: CStep, name: str, tables: Tables) -> dict[str, int]:
+    """Add the tables of a kernel; return the numbers it remembers."""
+    kernel, n = made.kernel, len(made.picked)
+    if made.kind == "sos":
         tables.add(f"{name}_sections", kernel.sections, "f8")
-        made.fields = [
-            ("double", f"{name}_first", n),
-            ("double", f"{name}_state", n * made.n_sections * 2),
-            ("int", f"{name}_n", 1),
-        ]
-        return made
-    if isinstance(kernel, LocalFit):
-        made.kind, made.window = "fit", kernel.before + 1
+        return {"first": n, "state": n * len(kernel.sections) * 2}
+    if made.kind == "fit":
+        made.window = kernel.before + 1
         weights = [kernel.weights(before, 0) for before in range(made.window)]
         tables.add(f"{name}_weights", np.concatenate(weights), "f8")
-    elif isinstance(kernel, MovingStatistic):
-        made.kind, made.statistic, made.window = "moving", kernel.statistic, kernel.window
-    elif isinstance(kernel, Lagged):
-        made.kind, made.window, made.absolute = "lag", kernel.lag + 1, kernel.is_absolute
     else:
-        raise InputError("this step cannot be exported to C.")
-    made.fields = [("double", f"{name}_x", made.window * n), *remembered[1:]]
-    return made
-
-
-def _of_frames(stream: Any, step: SpectralFrames, n: int, name: str, tables: Tables) -> CStep:
-    """Return spectral frames, whose phase only changes the time that is given to them."""
-    made = CStep("spectral", tuple(stream.picked), (), stream.frame)
-    made.statistic, made.gain, made.spectrum = step.scale, step.floor, stream
-    made.hop = Fraction(stream.hop).limit_denominator(10_000)
-    tables.add(f"{name}_picked", stream.picked, "i4")
-    tables.add(f"{name}_bands", stream.bands, "i4")
-    tables.add(f"{name}_window", stream.window, "f8")
-    made.fields = [
-        ("double", f"{name}_x", made.window * n),
-        ("double", f"{name}_centred", made.window),
-    ]
-    made.fields += [("int", f"{name}_{own}", 1) for own in ("at", "wait", "rest")]
-    return made
+        made.window = kernel.lag + 1 if made.kind == "lag" else kernel.window
+    return {"x": made.window * n}
 
 
 def _check_units(step: Any, channels: tuple[Channel, ...], units: Mapping[str, str]) -> None:

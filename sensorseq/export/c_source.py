@@ -18,7 +18,6 @@ from sensorseq.errors import ArgumentError, InputError, check_choice, warn_calle
 from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
 from sensorseq.export.c_tables import Tables, comment, rounded, state_bytes, text
 from sensorseq.features import RandomConvolutions, SummarySteps
-from sensorseq.features.summary import FEATURES
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps
@@ -28,7 +27,15 @@ WEIGHTS = ("float32", "int8")
 _LARGEST_LOSS = 0.005  # of accuracy by int8 weights, before a warning
 _MOST_TERMS = 10_000  # of a hop that is no whole number of samples
 # Bytes of code for a Cortex-M4, gcc -Os: the network, and what each part adds. libm not counted.
-_CODE_BYTES = {"network": 1800, "rocket": 900, "summary": 1700, "resampler": 400, "step": 250}
+_CODE_BYTES = {
+    "network": 1500,
+    "rocket": 900,
+    "summary": 1900,
+    "quantile": 1200,
+    "resampler": 400,
+    "step": 350,
+    "spectral": 1000,
+}
 
 
 @dataclass(frozen=True)
@@ -43,31 +50,14 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class CExport:
-    """The two files of an export, and what they need on a microcontroller.
-
-    Printing it shows a table.
-
-    Attributes
-    ----------
-    header, source : Path
-        The files, ``sensorseq_model.h`` and ``sensorseq_model.c``.
-    ram_bytes : int
-        Size of one state, exact for 8-byte doubles and 4-byte ints. The stack needs a few hundred
-        bytes more.
-    flash_bytes : int
-        Bytes of the constants, exact, and of the code, estimated for a Cortex-M4 with ``-Os``; the
-        C library's own functions are not counted.
-    multiply_adds : int
-        Of one window, with the preprocessing of the samples of a hop.
-    accuracy : Accuracy or None
-        With the weights as trained and as written, if windows were given to check them.
-    """
+    """The two files, and what they need on a microcontroller; printing it shows a table."""
 
     header: Path
     source: Path
     weights: str
     ram_bytes: int
     flash_bytes: int
+    code_bytes: int
     multiply_adds: int
     accuracy: Accuracy | None
 
@@ -78,7 +68,10 @@ class CExport:
                 "RAM",
                 f"{self.ram_bytes:,} bytes (one {self.header.stem.removesuffix('_model')}_state)",
             ),
-            ("flash", f"{self.flash_bytes:,} bytes (constants, and about 2-5 KB of code)"),
+            (
+                "flash",
+                f"{self.flash_bytes:,} bytes (constants, and about {self.code_bytes:,} of code)",
+            ),
             ("multiply-adds", f"{self.multiply_adds:,} a window"),
         ]
         if self.accuracy is not None:
@@ -140,14 +133,17 @@ def write_c(
     for path in paths:
         made = _environment().get_template(f"model{path.suffix}.in").render(values)
         write_whole(path, made.encode(), force=True)
-    code = _CODE_BYTES["network"] + _CODE_BYTES["step"] * len(steps)
-    code += sum(_CODE_BYTES[part] for part in ("rocket", "summary", "resampler") if values[part])
+    parts = ["network", *("spectral" if step.kind == "spectral" else "step" for step in steps)]
+    parts += [part for part in ("rocket", "summary", "resampler") if values[part] is not None]
+    parts += ["quantile"] if values["scale"] == "quantile" else []
+    code = sum(_CODE_BYTES[part] for part in parts)
     return CExport(
         paths[0],
         paths[1],
         weights,
         values["state_bytes"],
         source.tables.n_bytes + code,
+        code,
         source.multiply_adds(timing, steps),
         accuracy,
     )
@@ -311,19 +307,13 @@ class _Source:
         for name, block in self.blocks.items():
             arrays = block.describe.state()["arrays"]
             if name == "rocket":
-                for own, kind in (
-                    ("dilations", "i4"),
-                    ("features_per_dilation", "i4"),
-                    ("channel_counts", "i4"),
-                    ("channel_indices", "i4"),
-                    ("biases", "f4"),
-                ):
-                    self.tables.add(_ROCKET_TABLES[own], arrays[own], kind)
+                for own, values in arrays.items():
+                    self.tables.add(f"rocket_{own}", values, values.dtype.str[1:])
             else:
                 columns = arrays.get("columns", np.arange(len(arrays["thresholds"])))
                 self.tables.add("summary_column", columns, "i4")
                 self.tables.add("summary_threshold", arrays["thresholds"], "f8")
-            self.tables.add_columns(name, block.weight)
+            self.tables.add_features(name, block.weight)
             self.tables.add(f"{name}_intercept", block.bias, "f8")
 
     @property
@@ -334,23 +324,22 @@ class _Source:
         """Return the values of the templates, with the fields of the state."""
         first, n = self.modules[0], timing.n_timesteps
         width = first.hidden_size * self._n_directions
-        rocket, summary = self._feature_values(n)
-        has_features = rocket is not None or summary is not None
+        rocket, summary = self.blocks.get("rocket"), self.blocks.get("summary")
         streamed, buffered = (
             self._recurrent_fields(timing, width, streams=streams) for streams in (True, False)
         )
         own = state_bytes(streamed) <= state_bytes(buffered) + 4 * n * first.input_size
-        streams = self._n_directions == 1 and not has_features and own
+        streams = self._n_directions == 1 and not self.blocks and own
         fields = list(streamed if streams else buffered)
+        n_rows = n
+        if rocket is not None:
+            n_rows = max(n, rocket.describe.state()["settings"]["padded_steps"])
+            fields += [("float", "rocket_minus", n_rows * first.input_size)]
+            fields += [("float", "rocket_outputs", n_rows)]
         if not streams:
-            n_rows = max(n, rocket["n_rows"] if rocket else 0)
             fields += [("float", "window", n_rows * first.input_size)]
             fields += [("int", "filled", 1), ("int", "skip", 1)]
-        if rocket:
-            fields += [("float", "rocket_minus", rocket["n_rows"] * first.input_size)]
-            fields += [("float", "rocket_outputs", rocket["n_rows"])]
-        if summary:
-            fields += [("float", "sorted", n)]
+        fields += [("float", "sorted", n)] if summary is not None else []
         fields += [("int", "hop_rest", 1)] if timing.hop.denominator > 1 else []
         fields += [own for step in steps for own in step.fields]
         if self.resampler is not None:
@@ -371,6 +360,7 @@ class _Source:
             "state_bytes": state_bytes(fields),
             "tables": self.tables,
             "streams": streams,
+            "n_rows": n_rows,
             "rocket": rocket,
             "summary": summary,
             "scale": self.scale,
@@ -398,24 +388,6 @@ class _Source:
             fields += [("int", "next_slot", 1), ("int", "until_start", 1)]
         return fields
 
-    def _feature_values(self, n: int) -> tuple[Any, Any]:
-        rocket = summary = None
-        if "rocket" in self.blocks:
-            state = self.blocks["rocket"].describe.state()
-            padded = state["settings"]["padded_steps"]
-            n_dilations = len(state["arrays"]["dilations"])
-            rocket = {"padded": padded, "n_rows": max(n, padded), "n_dilations": n_dilations}
-        if "summary" in self.blocks:
-            n_columns, n_thresholds = (
-                self.blocks["summary"].describe.state()["arrays"]["thresholds"].shape
-            )
-            summary = {
-                "n_statistics": len(FEATURES),
-                "n_columns": n_columns,
-                "n_thresholds": n_thresholds,
-            }
-        return rocket, summary
-
     def multiply_adds(self, timing: _Timing, steps: list[CStep]) -> int:
         """Return the multiply-adds of a window and of the preprocessing of a hop."""
         first, n, k = self.modules[0], timing.n_timesteps, len(self.estimator.classes_)
@@ -439,15 +411,6 @@ class _Source:
         return total + int(timing.hop * (c + own))
 
 
-_ROCKET_TABLES = {
-    "dilations": "rocket_dilations",
-    "features_per_dilation": "rocket_n_biases",
-    "channel_counts": "rocket_counts",
-    "channel_indices": "rocket_channels",
-    "biases": "rocket_bias",
-}
-
-
 def _array(tensor: Any) -> NDArray[Any]:
     values: NDArray[Any] = tensor.detach().cpu().numpy()
     return values
@@ -464,7 +427,7 @@ def with_rounded_weights(estimator: Any) -> Any:
                 values[...] = rounded(values)
     if copied._head is not None:
         for block in copied._head.blocks:
-            block.weight = np.ascontiguousarray(rounded(block.weight.T).T)
+            block.weight = rounded(block.weight, exponents=True)
     return copied
 
 

@@ -12,17 +12,25 @@ _BYTES = {"double": 8, "float": 4, "int": 4, "signed char": 1}
 _LARGEST = 127
 
 
-def quantize(weight: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Return rows (n, m) as int8, and the factor of each row that restores them."""
-    scale = np.abs(weight).max(axis=1, initial=0.0) / _LARGEST
-    scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
-    return np.rint(weight / scale[:, None]).clip(-_LARGEST, _LARGEST).astype(np.int8), scale
+def quantize(weight: NDArray[Any], *, exponents: bool = False) -> tuple[NDArray[Any], Any]:
+    """Return rows (n, m) as int8, and the factor of each row that restores them.
+
+    With `exponents` it is a power of two, of which the exponent is returned.
+    """
+    scale = np.abs(weight).max(axis=1, initial=0.0).astype(np.float64) / _LARGEST
+    scale = np.where(scale > 0, scale, 1.0)
+    exponent = np.ceil(np.log2(scale)).clip(-126, 127)
+    scale = np.exp2(exponent) if exponents else scale.astype(np.float32)
+    whole = np.rint(weight / scale[:, None]).clip(-_LARGEST, _LARGEST).astype(np.int8)
+    return whole, exponent.astype(np.int8) if exponents else scale
 
 
-def rounded(weight: NDArray[Any]) -> NDArray[Any]:
+def rounded(weight: NDArray[Any], *, exponents: bool = False) -> NDArray[Any]:
     """Return rows (n, m) as their int8 weights restore them, in their own type."""
-    whole, scale = quantize(weight)
-    return (whole * scale[:, None]).astype(weight.dtype)
+    whole, scale = quantize(weight, exponents=exponents)
+    scale = np.exp2(scale.astype(np.float64)) if exponents else scale
+    restored: NDArray[Any] = (whole * scale[:, None]).astype(weight.dtype)
+    return restored
 
 
 @dataclass
@@ -50,14 +58,17 @@ class Tables:
         self.add(name, whole, "i1")
         self.add(f"{name[:at]}_scale{name[at:]}", scale, "f4")
 
-    def add_columns(self, name: str, columns: NDArray[Any]) -> None:
-        """Add the weights (n_features, n_classes) of a linear layer, int8 by class."""
+    def add_features(self, name: str, weight: NDArray[Any]) -> None:
+        """Add weights (n_features, n_classes): float32, or int8 and an exponent for each feature.
+
+        The weights of a rare feature are thousands of times those of a frequent one.
+        """
         if not self.int8:
-            self.add(f"{name}_weight", columns, "f4")
+            self.add(f"{name}_weight", weight, "f4")
             return
-        whole, scale = quantize(columns.T)
-        self.add(f"{name}_weight", whole.T, "i1")
-        self.add(f"{name}_scale", scale, "f4")
+        whole, exponent = quantize(weight, exponents=True)
+        self.add(f"{name}_weight", whole, "i1")
+        self.add(f"{name}_exponent", exponent, "i1")
 
 
 def _lines(values: NDArray[Any]) -> str:

@@ -20,6 +20,7 @@ from sensorseq.estimator.feature_head import (
     _ProbabilityBlock,
 )
 from sensorseq.export.c_source import with_rounded_weights
+from sensorseq.export.c_tables import rounded
 from sensorseq.features import SummaryFeatures
 from sensorseq.features.trees import BoostedTrees, make_boosting
 from sensorseq.preprocessing.steps import (
@@ -114,12 +115,20 @@ def test_every_network_in_c_is_that_of_python(tmp_path_factory, arguments, weigh
     check_same(with_rounded_weights(classifier) if weights == "int8" else classifier, model, hop)
 
 
+def fitted_with_features(**arguments):
+    """Fit with both kinds of features, of which a fit may choose one alone."""
+    classifier = fitted(features="rocket", **arguments)
+    blocks = [*classifier._head.blocks, *fitted(features="summary")._head.blocks]
+    assert [block.name for block in blocks] == ["rocket", "summary"]
+    for block in blocks:
+        assert np.abs(block.weight).sum() > 0
+    classifier._head = FeatureHead(0.5, blocks, FeatureChoice())
+    return classifier
+
+
 @pytest.mark.parametrize("weights", ["float32", "int8"])
 def test_features_in_c_are_those_of_python(tmp_path, weights):
-    classifier = fitted(features=["rocket", "summary"], max_epochs=2)
-    classifier._head.lstm_weight = 0.5  # whatever the fit chose, all three count
-    for block in classifier._head.blocks:
-        assert np.abs(block.weight).sum() > 0
+    classifier = fitted_with_features()
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9, weights=weights)
     model = CModel(export, N_CHANNELS, N_CLASSES)
     assert model.size == export.ram_bytes
@@ -305,6 +314,16 @@ def test_int8_weights_take_a_quarter_of_the_flash(tmp_path):
     assert sizes[1] < 0.4 * sizes[0]
 
 
+def test_rows_of_any_size_keep_their_digits_in_int8():
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(200, 6)) * 10.0 ** rng.uniform(-8, 8, size=(200, 1))
+    weight[7] = 0.0
+    largest = np.abs(weight).max(axis=1, keepdims=True)
+    for exponents, bound in ((False, 0.501 / 127), (True, 1.001 / 127)):
+        error = np.abs(rounded(weight, exponents=exponents) - weight)
+        assert (error <= bound * largest).all()
+
+
 def test_two_models_live_in_one_program(tmp_path):
     classifier = fitted()
     paths = [
@@ -338,9 +357,7 @@ def exported(tmp_path_factory):
     with_steps = trained_on_recordings(
         [Detrend(window_s=0.3, phase="causal"), Moving(window_s=0.2)], 100.0, 40.0
     )
-    with_features = fitted(
-        features=["rocket", "summary"], bidirectional=True, num_layers=3, n_models=2, max_epochs=1
-    )
+    with_features = fitted_with_features(bidirectional=True, num_layers=3, n_models=2)
     signal = record(100).values
     X, _ = make_windows(seed=1)
     return [
@@ -417,7 +434,7 @@ def test_the_code_for_a_microcontroller_is_as_large_as_stated(exported, tmp_path
         table = subprocess.run([size, str(target)], capture_output=True, text=True, check=True)
         text_bytes, data_bytes, bss_bytes = map(int, table.stdout.splitlines()[1].split()[:3])
         assert bss_bytes == 0
-        assert text_bytes + data_bytes == pytest.approx(export.flash_bytes, abs=2000)
+        assert text_bytes + data_bytes == pytest.approx(export.flash_bytes, abs=800)
 
 
 @pytest.mark.native
@@ -493,6 +510,7 @@ def test_what_c_cannot_do_is_refused_by_name(tmp_path):
     [
         ({}, "does not know the length of its windows; give n_timesteps"),
         ({"n_timesteps": 5, "sample_rate_hz": 50.0}, "needs the rate of training"),
+        ({"n_timesteps": 5, "hop": -1}, "hop=-1 must be at least one sample"),
         ({"n_timesteps": 5, "hop": 0}, "hop=0 must be at least one sample"),
         ({"n_timesteps": 5, "prefix": "my model"}, "not a C identifier"),
         ({"n_timesteps": 5, "weights": "int4"}, "int4"),
@@ -502,6 +520,11 @@ def test_arguments_that_do_not_fit_are_errors(tmp_path, arguments, message):
     with pytest.raises(ArgumentError, match=message):
         fitted().to_c(tmp_path, **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_classifier_that_crops_its_windows_is_refused(tmp_path):
+    with pytest.raises(InputError, match="max_timesteps=10 crops windows of 23 steps"):
+        fitted(max_timesteps=10).to_c(tmp_path, n_timesteps=N_STEPS)
 
 
 def test_rates_without_a_small_ratio_are_refused(tmp_path):

@@ -179,7 +179,7 @@ class _FrameStream(StreamBase):
         rate: float,
     ) -> None:
         super().__init__(channels)
-        self._step = step
+        self.step = step
         self.picked = picked
         self.bands = bands
         self.frame = frame_samples
@@ -231,10 +231,10 @@ class _FrameStream(StreamBase):
         values = np.abs(spectrum) * self._to_amplitude
         if not self._is_single:
             values = np.sqrt(np.add.reduceat(values**2, self._band_starts, axis=0))
-        if self._step.scale == "power":
+        if self.step.scale == "power":
             values = values**2
-        elif self._step.scale == "log":
-            values = np.log(values + self._step.floor)
-        elif self._step.scale == "decibel":
-            values = 20 * np.log10(values + self._step.floor)
+        elif self.step.scale == "log":
+            values = np.log(values + self.step.floor)
+        elif self.step.scale == "decibel":
+            values = 20 * np.log10(values + self.step.floor)
         return np.concatenate([means, values.T.ravel()])
