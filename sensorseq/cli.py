@@ -61,6 +61,13 @@ class Kind(StrEnum):
     blend = "blend"
 
 
+class Format(StrEnum):
+    """What `export` writes."""
+
+    onnx = "onnx"
+    c = "c"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on stderr.")]
 
@@ -642,28 +649,61 @@ def stream(
 @app.command(
     epilog=_example(
         "sensorseq export terrain.safetensors -o terrain.onnx --check terrain.h5",
+        "sensorseq export terrain.safetensors --format c --weights int8 -o model",
     )
 )
 def export(
     model_file: ModelFile,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="ONNX", help="File to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="ONNX file, or folder for C.")
+    ],
+    to: Annotated[
+        Format, typer.Option("--format", help="An ONNX graph, or one header and one source in C99.")
+    ] = Format.onnx,
     timesteps: Annotated[
-        int | None, typer.Option(min=1, help="Steps of every window [default: any number].")
+        int | None,
+        typer.Option(min=1, help="Steps of every window [default: any number; C: as in training]."),
     ] = None,
     lengths: Annotated[
-        bool, typer.Option("--lengths", help="Add an input with the valid steps of each window.")
+        bool,
+        typer.Option("--lengths", help="ONNX: add an input with the valid steps of each window."),
     ] = False,
     check: Annotated[
         Path | None,
-        typer.Option(metavar="H5", help="Compare probabilities on windows in onnxruntime."),
+        typer.Option(
+            metavar="H5",
+            help="ONNX: compare probabilities in onnxruntime. C: state the accuracy in the header.",
+        ),
+    ] = None,
+    hop: Annotated[
+        int | None,
+        typer.Option(min=1, help="C: samples between window starts [default: as in training]."),
+    ] = None,
+    sample_rate: Annotated[
+        float | None, typer.Option(metavar="HZ", help="C: rate of the samples, to resample them.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a model as an ONNX graph, for programs without Python.
+    """Write a model as an ONNX graph or as C, for programs without Python.
 
     The graph takes windows prepared as in training, and gives probabilities: scaling, networks,
-    features and trees are in it. Exit code 10 if --check finds a difference above 1e-5.
+    features and trees are in it. Exit code 10 if --check finds a difference above 1e-5. The C code
+    takes raw samples one by one: resampling and causal steps are in it, trees are not.
     """
+    if to is Format.c:
+        _refuse_options(to, lengths=lengths)
+        given: dict[str, Any] = {
+            "n_timesteps": timesteps,
+            "hop": hop,
+            "sample_rate_hz": sample_rate,
+        }
+        written = _load(model_file).to_c(output, check=check, weights=weights or "float32", **given)
+        _say({"model": str(model_file), **written.to_dict()}, str(written), as_json)
+        return
+    _refuse_options(to, hop=hop, sample_rate=sample_rate, weights=weights)
     _check_output(output, model_file, *([] if check is None else [check]))
     model = _load(model_file)
     model.to_onnx(output, n_timesteps=timesteps, lengths=lengths)
@@ -1023,6 +1063,13 @@ def _model_card(path: Path, windows: Path | None) -> str:
         comparison = evaluate_test(model, read_windows(windows))
     with PreparedFile(windows) as prepared:
         return model_card(model, path, comparison, prepared.columns.counts())
+
+
+def _refuse_options(to: Format, **given: Any) -> None:
+    """Raise for options of the other format, which would be ignored."""
+    for name, value in given.items():
+        if value:
+            raise ArgumentError(f"--{name.replace('_', '-')} does not apply to --format {to}.")
 
 
 def _load(path: Path) -> "SensorLSTMClassifier":

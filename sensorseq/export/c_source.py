@@ -61,6 +61,12 @@ class CExport:
     multiply_adds: int
     accuracy: Accuracy | None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        own = {"header": str(self.header), "source": str(self.source)}
+        accuracy = None if self.accuracy is None else vars(self.accuracy)
+        return {**vars(self), **own, "accuracy": accuracy}
+
     def __str__(self) -> str:
         rows = [
             ("weights", self.weights),
@@ -312,7 +318,7 @@ class _Source:
             else:
                 columns = arrays.get("columns", np.arange(len(arrays["thresholds"])))
                 self.tables.add("summary_column", columns, "i4")
-                self.tables.add("summary_threshold", arrays["thresholds"], "f8")
+                self.tables.add("summary_threshold", block.describe.edges(), "f8")
             self.tables.add_features(name, block.weight)
             self.tables.add(f"{name}_intercept", block.bias, "f8")
 

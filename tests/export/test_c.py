@@ -1,5 +1,6 @@
 """A model in C gives the probabilities of Python, on every compiler at hand."""
 
+import json
 import subprocess
 import warnings
 from pathlib import Path
@@ -11,7 +12,8 @@ from fits import plain_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensorseq import PreparePipeline, Recording, SensorBlendClassifier
+from sensorseq import PreparePipeline, Recording, SensorBlendClassifier, SensorLSTMClassifier
+from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.feature_head import (
     FeatureChoice,
@@ -312,6 +314,64 @@ def test_int8_weights_take_a_quarter_of_the_flash(tmp_path):
         for weights in ("float32", "int8")
     ]
     assert sizes[1] < 0.4 * sizes[0]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A prepared file of raw recordings, and a model trained on it."""
+    folder = tmp_path_factory.mktemp("files")
+    for number in range(10):
+        one = record(number)
+        lines = ["time,current,voltage,gyro"]
+        rows = np.column_stack([one.timestamps_s, one.values])
+        lines += [",".join(f"{value:.6f}" for value in row) for row in rows]
+        path = folder / "raw" / one.label / f"run_{number}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines))
+    prepared, model = folder / "windows.h5", folder / "model.safetensors"
+    prepare = ["prepare", str(folder / "raw"), "-o", str(prepared), "--window-s", "0.5", "-q"]
+    assert run([*prepare, "--sample-rate-hz", "50", "--hop-s", "0.25"]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        plain_classifier(max_epochs=1, hidden_size=4).fit(prepared).save(model)
+    return prepared, model
+
+
+def test_the_command_writes_c_with_its_accuracy(files, tmp_path, capsys):
+    prepared, path = files
+    command = ["export", str(path), "--format", "c", "-o", str(tmp_path / "new"), "--json"]
+    command += ["--weights", "int8", "--sample-rate", "100", "--check", str(prepared)]
+    assert run(command) == 0
+    told = json.loads(capsys.readouterr().out)
+    header = Path(told["header"]).read_text()
+    accuracy = told["accuracy"]
+    assert accuracy["part"] == "validation"
+    assert f"{100 * accuracy['rounded']:.2f} % on {accuracy['n_windows']} validation" in header
+    for stated in ("SAMPLE_RATE_HZ 100.0", "MODEL_RATE_HZ 50.0", "HOP 12.5", "WINDOW 25"):
+        assert stated in header.replace("(25.0 / 2)", "12.5")
+    assert run([*command[:-7], "--hop", "5"]) == 0
+    assert "sensorseq_model.c" in capsys.readouterr().out
+    classifier = SensorLSTMClassifier.load(path)
+    export = classifier.to_c(tmp_path / "new", sample_rate_hz=100.0)
+    new = record(100)
+    offline = PreparePipeline.for_prediction(classifier.preparation_).prepare([new])
+    found = CModel(export, N_CHANNELS, 2).stream(new.values)
+    expected = classifier.predict_proba(offline)[: len(found)]
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--format", "c", "--lengths"], "--lengths does not apply to --format c"),
+        (["--weights", "int8"], "--weights does not apply to --format onnx"),
+        (["--sample-rate", "5"], "--sample-rate does not apply to --format onnx"),
+        (["--format", "c", "--weights", "int4"], "int4"),
+    ],
+)
+def test_options_of_the_other_format_are_errors(files, tmp_path, capsys, options, message):
+    assert run(["export", str(files[1]), "-o", str(tmp_path / "out"), *options]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_rows_of_any_size_keep_their_digits_in_int8():
