@@ -668,6 +668,9 @@ def export(
         bool,
         typer.Option("--lengths", help="ONNX: add an input with the valid steps of each window."),
     ] = False,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Put the steps of the preparation into the graph.")
+    ] = False,
     check: Annotated[
         Path | None,
         typer.Option(
@@ -705,10 +708,19 @@ def export(
         return
     _refuse_options(to, hop=hop, sample_rate=sample_rate, weights=weights)
     _check_output(output, model_file, *([] if check is None else [check]))
+    if steps and check is not None:
+        raise ArgumentError(
+            "--check compares windows after the steps, which a graph with --steps does not take;"
+            " check one without --steps."
+        )
     model = _load(model_file)
-    model.to_onnx(output, n_timesteps=timesteps, lengths=lengths)
+    model.to_onnx(output, n_timesteps=timesteps, lengths=lengths, steps=steps)
+    from sensorseq.export.steps import stored_steps
+
     result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
     lines = [f"{output}: probabilities of {', '.join(map(str, model.classes_.tolist()))}"]
+    if not steps and (outside := [step.kind for step in stored_steps(model.preparation_)]):
+        lines.append(f"The graph takes windows after these steps: {', '.join(outside)}.")
     difference = None
     if check is not None:
         from sensorseq.export.check import TOLERANCE, onnx_difference

@@ -697,15 +697,16 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         *,
         n_timesteps: int | None = None,
         lengths: bool = False,
+        steps: bool = False,
         dtype: str = "float32",
     ) -> None:
         """Write what `predict_proba` or, for a regressor, `predict` computes as an ONNX model.
 
         The graph takes windows as they are given to `fit`, and contains cropping, scaling, all
         networks, `features` with boosted trees, and the temperature. It has opset 17 and runs in
-        onnxruntime 1.14 or later. The steps of a preparation are not part of it: windows have to be
-        prepared as in training. Metadata say how, and have classes, channels, units, sample rate
-        and the SHA-256 of the model file. Needs the extra ``onnx``.
+        onnxruntime 1.15 or later. Windows have to be prepared as in training; see `steps`. Metadata
+        say how, and have classes, channels, units, sample rate and the SHA-256 of the model file.
+        Needs the extra ``onnx``.
 
         Parameters
         ----------
@@ -716,6 +717,11 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             default the graph takes windows of any number of steps.
         lengths : bool, default=False
             Add the input ``lengths`` (n,), int64, the valid steps of each window, 1 to t.
+        steps : bool, default=False
+            Let the graph take windows of samples before the steps of the preparation, at the
+            model's rate, and contain these steps. Products, power, differences of channels, signed
+            channels and magnitudes can be exported. Steps that depend on earlier samples, such as
+            filters, are refused by name.
         dtype : {"float32", "float64"}, default="float32"
             Type of the input ``X``, of shape (n, t, c), or (n, t) after a fit on a table. The
             output, ``probabilities`` (n, n_classes) or ``values`` (n, n_outputs), is float32.
@@ -731,7 +737,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         """
         check_is_fitted(self)
         options: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths, "dtype": dtype}
-        write_onnx(self, path, **options, stored=self._stored)
+        write_onnx(self, path, **options, steps=steps, stored=self._stored)
 
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and the description of a model file."""

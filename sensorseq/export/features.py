@@ -191,13 +191,13 @@ def _band_powers(g: Graph, windows: GraphWindows, centred: str) -> str:
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
     # as in numpy.fft.rfftfreq, so that a frequency on the edge of a band falls on its side
-    share = g("Mul", g.cast(number, np.float64), g("Div", np.float64(1), exact))  # (n or 1, 1, k)
+    number = g("Unsqueeze", number, [1])
+    share = g("Mul", g.cast(number, np.float64), g("Div", np.float64(1), exact))  # (n or 1, k, 1)
     band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))
     band = g("Min", g.cast(band, np.int64), N_BANDS - 1)
     known = g("LessOrEqual", g("Mul", number, 2), lengths)
     used = g("And", known, g("Greater", number, 0))
-    inside = g("And", g("Equal", band, np.arange(N_BANDS)[None, :, None]), used)
-    member = g("Transpose", g.cast(inside, np.float64), perm=[0, 2, 1])  # (n or 1, k, bands)
+    member = g.cast(g("And", g("Equal", band, np.arange(N_BANDS)), used), np.float64)
     total = g("Div", g("MatMul", power, member), g("Mul", exact, exact))
     return g("Log", g("Add", total, np.float64(SMALLEST_POWER)))
 

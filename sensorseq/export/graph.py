@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from sensorseq.nn.from_onnx import import_onnx
 
-OPSET, ML_OPSET, IR_VERSION = 17, 3, 8  # read by onnxruntime 1.13 (2022) and later
+OPSET, ML_OPSET, IR_VERSION = 17, 3, 8  # read by onnxruntime 1.15 (2023) and later
 
 
 class Graph:

@@ -14,6 +14,7 @@ from sensorseq.errors import InputError, check_choice
 from sensorseq.export.features import block_logits
 from sensorseq.export.graph import Graph
 from sensorseq.export.network import network_outputs
+from sensorseq.export.steps import input_channels
 from sensorseq.export.windows import GraphWindows, read_windows
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.storage.model_file import model_digest
@@ -30,6 +31,7 @@ def write_onnx(
     n_timesteps: int | None,
     lengths: bool,
     dtype: str,
+    steps: bool,
     stored: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
 ) -> None:
     """Write a fitted estimator's graph; the file appears under its name when it is complete.
@@ -38,7 +40,9 @@ def write_onnx(
     """
     check_choice("dtype", dtype, INPUT_TYPES)
     g = Graph()
-    windows = read_windows(g, estimator, n_timesteps=n_timesteps, lengths=lengths, dtype=dtype)
+    windows = read_windows(
+        g, estimator, n_timesteps=n_timesteps, lengths=lengths, dtype=dtype, steps=steps
+    )
     outputs = _outputs(g, estimator, windows)
     if estimator._task == CLASSIFICATION:
         logits = g("Div", outputs, np.float64(estimator.temperature_))
@@ -51,7 +55,7 @@ def write_onnx(
     digest = None
     with suppress(InputError):  # a function as an argument, which no model file can hold
         digest = model_digest(*stored())
-    metadata = _metadata(estimator, digest, n_timesteps, lengths)
+    metadata = _metadata(estimator, digest, n_timesteps, lengths, steps)
     model = g.model("sensorseq", metadata, metadata["sensorseq_version"])
     write_whole(path, model.SerializeToString())
 
@@ -78,27 +82,28 @@ def _outputs(g: Graph, estimator: Any, windows: GraphWindows) -> str:
 
 
 def _metadata(
-    estimator: Any, digest: str | None, n_timesteps: int | None, lengths: bool
+    estimator: Any, digest: str | None, n_timesteps: int | None, lengths: bool, steps: bool
 ) -> dict[str, str]:
     """Return what a program needs to know of the model: texts, and JSON where a list is."""
     made: Mapping[str, Any] = estimator.preparation_ or {}
-    rate, steps = made.get("sample_rate_hz"), n_timesteps or made.get("n_timesteps")
+    rate, n_steps = made.get("sample_rate_hz"), n_timesteps or made.get("n_timesteps")
     facts: dict[str, Any] = {
         "sensorseq_version": importlib.import_module("sensorseq").__version__,
         "metadata_version": METADATA_VERSION,
         "task": estimator._task,
         "sha256": digest,
-        "channels": made.get("channels"),
+        "channels": input_channels(made) if steps else made.get("channels"),
         "units": None,
         "sample_rate_hz": rate,
-        "n_timesteps": steps,
-        "window_s": steps / rate if rate and steps else None,
+        "n_timesteps": n_steps,
+        "window_s": n_steps / rate if rate and n_steps else None,
         "lengths": lengths,
+        "steps_in_graph": steps,
         "preparation": made.get("configuration"),
     }
     if made:
         units = PreparationOptions.recorded(made).units or {}
-        facts["units"] = {name: units.get(name) for name in made["channels"]}
+        facts["units"] = {name: units.get(name) for name in facts["channels"]}
     if estimator._task == CLASSIFICATION:
         facts["classes"] = estimator.classes_.tolist()
         facts["temperature"] = estimator.temperature_

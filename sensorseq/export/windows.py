@@ -7,6 +7,7 @@ import numpy as np
 
 from sensorseq.errors import InputError
 from sensorseq.export.graph import Graph
+from sensorseq.export.steps import apply_steps, input_channels
 from sensorseq.preprocessing.scale import Scaler
 
 
@@ -30,14 +31,23 @@ class GraphWindows:
 
 
 def read_windows(
-    g: Graph, estimator: Any, *, n_timesteps: int | None, lengths: bool, dtype: str
+    g: Graph, estimator: Any, *, n_timesteps: int | None, lengths: bool, dtype: str, steps: bool
 ) -> GraphWindows:
     """Declare the inputs of an estimator's graph; crop and scale them."""
     n_channels, flat = estimator.module_.input_size, estimator._flat_timesteps
+    preparation = estimator.preparation_
+    if steps and preparation is None:
+        raise InputError(
+            "steps=True needs to know how the windows were prepared, but the model was trained on"
+            " arrays; train it on a prepared file."
+        )
+    n_given = len(input_channels(preparation)) if steps else n_channels
     n_timesteps = flat or n_timesteps
-    steps: int | str = "timesteps" if n_timesteps is None else n_timesteps
-    shape: list[int | str] = ["n", steps] if flat else ["n", steps, n_channels]
+    n_of_axis: int | str = "timesteps" if n_timesteps is None else n_timesteps
+    shape: list[int | str] = ["n", n_of_axis] if flat else ["n", n_of_axis, n_given]
     x = g.add_input("X", dtype, shape)
+    if steps:
+        x = apply_steps(g, x, preparation, dtype)
     if flat:
         x = g("Unsqueeze", x, [2])
     n_steps = g("Shape", x, start=1, end=2)

@@ -4,14 +4,22 @@ import json
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sensorseq import SensorBlendClassifier, SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import (
+    PreparePipeline,
+    Recording,
+    SensorBlendClassifier,
+    SensorLSTMClassifier,
+    SensorLSTMRegressor,
+)
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.check import onnx_difference
+from sensorseq.recording import Channel
 from tests.support.fits import plain_classifier
 
 LABELS = np.array(["ice", "mud", "sand"])
@@ -190,3 +198,56 @@ def test_what_a_graph_cannot_compute_is_refused_by_name(tmp_path):
     with pytest.raises(ArgumentError, match="dtype='float16' is not known"):
         fitted().to_onnx(path, dtype="float16")
     assert not path.exists()
+
+
+STEPS = [
+    {"kind": "subtract", "left": "left", "right": "right"},
+    {"kind": "power", "current": "left", "voltage": "volts", "keep": False},
+    {
+        "kind": "chain",
+        "steps": [
+            {"kind": "magnitude", "channels": ["right", "left_minus_right"], "name": "size"},
+            {"kind": "signed_by", "value": "size", "by": "left_minus_right", "keep": False},
+        ],
+    },
+]
+CHANNELS = (Channel("left", "mA"), Channel("right", "mA"), Channel("volts", "V"))
+
+
+def prepared(steps):
+    recordings = [
+        Recording(
+            values=windows(1, 200, seed=number)[0][0],
+            timestamps_s=np.arange(200) / 20,
+            channels=CHANNELS,
+            recording_id=f"{label}_{number}",
+            label=label,
+        )
+        for number, label in enumerate(np.tile(LABELS, 4).tolist())
+    ]
+    return PreparePipeline(window_s=1, steps=steps, split=None).prepare(recordings)
+
+
+def test_steps_of_one_sample_are_in_the_graph(tmp_path):
+    after, before = prepared(STEPS), prepared(None)
+    clf = plain_classifier(max_epochs=1, device="cpu").fit(after)
+    path = tmp_path / "model.onnx"
+    with pytest.raises(InputError, match=r"the step 'power' cannot be exported: .* the units"):
+        clf.to_onnx(path, steps=True)
+    clf.preparation_["configuration"]["input"] = {"units": {"left": "mA", "volts": "V"}}
+    clf.to_onnx(path, steps=True)
+    said = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert json.loads(said["channels"]) == ["left", "right", "volts"]
+    session = onnxruntime.InferenceSession(path)
+    (found,) = session.run(None, {"X": before.X})
+    np.testing.assert_allclose(found, clf.predict_proba(after), atol=1e-5)
+
+
+def test_steps_with_a_memory_are_refused_by_name(tmp_path):
+    filtered = prepared([{"kind": "band_pass", "low_hz": 1.0}])
+    clf = plain_classifier(max_epochs=1, device="cpu").fit(filtered)
+    with pytest.raises(InputError, match="the step 'band_pass' cannot be exported: it depends on"):
+        clf.to_onnx(tmp_path / "model.onnx", steps=True)
+    clf.to_onnx(tmp_path / "model.onnx")
+    with pytest.raises(InputError, match="steps=True needs to know how the windows were prepared"):
+        fitted().to_onnx(tmp_path / "model.onnx", steps=True)
