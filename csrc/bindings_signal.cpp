@@ -18,6 +18,7 @@ PYBIND11_MODULE(_signal, m) {
   m.doc() = "The preprocessing loops; see the stubs beside it.";
   sensorseq::BindAugment(m);
   sensorseq::BindConvolutions(m);
+  sensorseq::BindCsv(m);
   sensorseq::BindMoving(m);
   sensorseq::BindResample(m);
   sensorseq::BindWindow(m);

@@ -174,6 +174,14 @@ class Moments:
 def all_finite(x: NDArray[np.float32] | NDArray[np.float64]) -> bool:
     """Whether no entry is NaN or infinite; one pass, no array in between."""
 
+def read_numbers(
+    text: bytes | memoryview, start: int, wanted: list[bool]
+) -> NDArray[np.float64] | None:
+    """Return the wanted columns (n_wanted, n_rows) of CSV text from `start` on, or None.
+
+    None unless all is plain numbers or empty; see csrc/signal/csv_numbers.h.
+    """
+
 def share_above_biases(
     x: NDArray[np.float32],
     lengths: NDArray[np.int64] | None,

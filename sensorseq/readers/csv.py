@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from sensorseq._signal import read_numbers
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import (
     Columns,
@@ -211,6 +212,8 @@ def _header_line(text: bytes) -> re.Match[bytes]:
 
 def _numeric_columns(path: Path, text: bytes, names: list[str]) -> Columns:
     """Read the named columns; a word among numbers is an error."""
+    if (plain := _plain_numbers(path, text, names)) is not None:
+        return plain
     # Types are given, not inferred: inference uses only the first block, and would reject a column
     # whose first megabyte of whole numbers is followed by a fraction.
     for missing in ([""], None):  # arrow's own list of words such as NA takes a sixth of the time
@@ -224,6 +227,16 @@ def _numeric_columns(path: Path, text: bytes, names: list[str]) -> Columns:
         raise RecordingError(f"{path}: has a header but no samples.")
     columns = {name: table[name].to_numpy().astype(np.float64, copy=False) for name in names}
     return {name: None if is_missing(values) else values for name, values in columns.items()}
+
+
+def _plain_numbers(path: Path, text: bytes, names: list[str]) -> Columns | None:
+    """Read the named columns if the text is plain numbers, which takes a third of the time."""
+    there = _header(path, text)
+    values = read_numbers(text, _header_line(text).end(), [name in names for name in there])
+    if values is None or not values.shape[1]:
+        return None
+    columns = dict(zip((name for name in there if name in names), values, strict=True))
+    return {name: None if is_missing(columns[name]) else columns[name] for name in names}
 
 
 def _numbers_of(path: Path, name: str, words: pa.ChunkedArray) -> NDArray[np.float64] | None:

@@ -1,10 +1,13 @@
 import gzip
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sensorseq._signal import read_numbers
 from sensorseq.errors import RecordingError
 from sensorseq.readers.csv import read_csv
 
@@ -197,3 +200,48 @@ def test_repairing_stamps_takes_the_labels_along(tmp_path):
         RecordingError, match=r"row 3: has label 'mud', but row 2 has label 'ice' at the same time"
     ):
         read_csv(path, time_column="time", repair_stamps=True, label_column="ground")
+
+
+SPELLINGS = st.one_of(
+    st.floats().map(repr),
+    st.floats(-1000, 1000).map(lambda number: f"{number:.6f}"),
+    st.from_regex(r"-?[0-9]{0,22}(\.[0-9]{0,22})?([eE][+-]?[0-9]{1,3})?", fullmatch=True),
+    st.sampled_from(
+        ["", "nan", "NaN", "-nan", "NA", "+1", " 1", "1\t", "1_0", "0x1", '"1"', "1 2"]
+    ),
+)
+
+
+@settings(max_examples=120)
+@given(
+    rows=st.lists(st.tuples(SPELLINGS, SPELLINGS), min_size=1, max_size=5),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_plain_numbers_are_read_as_arrow_reads_them_to_the_bit(rows, end):
+    text = ("a,b\n" + end.join(",".join(row) for row in rows)).encode()
+    convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys("ab", pa.float64()))
+    read = read_numbers(text, 4, [True, True])
+    if read is None:  # left to arrow
+        return
+    table = pyarrow.csv.read_csv(pa.py_buffer(text), convert_options=convert)
+    for name, values in zip("ab", read, strict=True):
+        expected = table[name].to_numpy().astype(np.float64)
+        known = ~np.isnan(expected)
+        np.testing.assert_array_equal(np.isnan(values), ~known)
+        assert values[known].tobytes() == expected[known].tobytes()
+    np.testing.assert_array_equal(read_numbers(text, 4, [False, True]), read[1:])
+    np.testing.assert_array_equal(read_numbers(text, 4, [True, False]), read[:1])
+
+
+def test_usual_spellings_are_not_left_to_arrow():
+    text = b"1,-2.5,3e-05\r\n,nan,0.2755905511811024\n\n 7 ,1e22,-0\n"
+    expected = [[1, np.nan, 7], [-2.5, np.nan, 1e22], [3e-05, 0.2755905511811024, -0.0]]
+    np.testing.assert_array_equal(read_numbers(text, 0, [True] * 3), expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1,2\n3\n", "1,2\n3,4,5\n", "1,2\n3,x\n", '1,"2"\n', "1,2\r3,4\n", "1,2\n\0,1\n", "1, \n"],
+)
+def test_a_text_that_is_no_table_of_plain_numbers_is_not_read_as_one(text):
+    assert read_numbers(text.encode(), 0, [True, True]) is None

@@ -1,0 +1,101 @@
+#include "signal/csv_numbers.h"
+
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace sensorseq::signal {
+namespace {
+
+bool IsEnd(char c) { return c == ',' || c == '\n' || c == '\r'; }
+
+// Reads the field at *at, which moves to the comma or line end after it.
+bool ReadField(const char** at, const char* end, double* number) {
+  const char* p = *at;
+  if (p == end || IsEnd(*p)) {
+    *number = std::numeric_limits<double>::quiet_NaN();
+    return true;
+  }
+  while (p < end && (*p == ' ' || *p == '\t')) ++p;
+  const auto [stop, problem] = std::from_chars(p, end, *number);
+  if (problem != std::errc()) return false;
+  if (std::isinf(*number)) return false;
+  if (std::isnan(*number)) {  // not -nan or nan(1)
+    if (stop - p != 3 || *p == '-') return false;
+    *number = std::numeric_limits<double>::quiet_NaN();
+  }
+  p = stop;
+  while (p < end && (*p == ' ' || *p == '\t')) ++p;
+  *at = p;
+  return p == end || IsEnd(*p);
+}
+
+bool PassOver(const char** at, const char* end) {
+  const char* p = *at;
+  while (p < end && !IsEnd(*p)) {
+    if (*p++ == '"') return false;
+  }
+  *at = p;
+  return true;
+}
+
+// Moves *at to the end of its line if that has so many commas, and no quotes.
+bool PassOverLine(const char** at, const char* end, int64_t n_commas) {
+  const char* p = *at;
+  const char* stop = static_cast<const char*>(std::memchr(p, '\n', end - p));
+  if (stop == nullptr) stop = end;
+  if (stop > p && stop[-1] == '\r') --stop;
+  int64_t commas = 0, others = 0;
+  for (const char* q = p; q < stop; ++q) {
+    commas += *q == ',';
+    others += (*q == '"') | (*q == '\r');
+  }
+  *at = stop;
+  return commas == n_commas && others == 0;
+}
+
+}  // namespace
+
+int64_t CountLines(const char* text, int64_t n) {
+  int64_t count = 1;
+  const char *p = text, *end = text + n;
+  while ((p = static_cast<const char*>(std::memchr(p, '\n', end - p))) != nullptr) ++count, ++p;
+  return count;
+}
+
+int64_t ReadNumbers(const char* text, int64_t n, const std::vector<bool>& wanted, int64_t max_rows,
+                    double* out) {
+  const char *p = text, *end = text + n;
+  const int64_t n_columns = static_cast<int64_t>(wanted.size());
+  int64_t row = 0, n_read = n_columns;  // columns up to the last that is wanted
+  while (n_read > 0 && !wanted[n_read - 1]) --n_read;
+  while (p < end) {
+    const bool has_return = *p == '\r';
+    if (has_return && end - p > 1 && p[1] != '\n') return -1;
+    if (has_return || *p == '\n') {
+      p += has_return && end - p > 1 ? 2 : 1;
+      continue;
+    }
+    if (row == max_rows) return -1;
+    double* to = out + row;
+    for (int64_t c = 0; c < n_read; ++c) {
+      if (!wanted[c]) {
+        if (!PassOver(&p, end)) return -1;
+      } else {
+        if (!ReadField(&p, end, to)) return -1;
+        to += max_rows;
+      }
+      const bool is_last = c + 1 == n_columns;
+      if (is_last != (p == end || *p != ',')) return -1;
+      p += !is_last;
+    }
+    if (n_read < n_columns && !PassOverLine(&p, end, n_columns - 1 - n_read)) return -1;
+    if (p < end && *p == '\r') ++p;
+    if (p < end && *p++ != '\n') return -1;
+    ++row;
+  }
+  return row;
+}
+
+}  // namespace sensorseq::signal
