@@ -42,9 +42,12 @@ def parsed(monkeypatch):
     """The recordings that were parsed."""
     names = []
     read = prepare_module._read
-    monkeypatch.setattr(
-        prepare_module, "_read", lambda one, use: names.append(one.recording_id) or read(one, use)
-    )
+
+    def noting(source, *given, **how):
+        names.append(source.recording_id)
+        return read(source, *given, **how)
+
+    monkeypatch.setattr(prepare_module, "_read", noting)
     return names
 
 
@@ -408,7 +411,7 @@ class TestKilled:
         assert subprocess.run(words, cwd=ROOT).returncode == -signal.SIGKILL
         assert digest(path) == before
         assert len(list(tmp_path.glob(".w.h5.*.tmp"))) == (stage == "merge")
-        assert len(list((tmp_path / "w.h5.parts").glob("*.npz"))) == n_parts
+        assert len(list((tmp_path / "w.h5.parts").glob("*.part"))) == n_parts
         summary = prepare(terrains, path, **PLAIN, resume=True)
         assert summary.n_reused == 10 + n_parts
         assert digest(path) == digest(once)

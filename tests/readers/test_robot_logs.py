@@ -467,6 +467,11 @@ def test_prepare_uses_what_is_before_the_damage_if_errors_are_skipped(tmp_path):
     assert "salvaged: cut.bag" in " ".join(format_summary(summary.to_dict()).split())
     with pytest.warns(UserWarning, match="salvaged: .*first 2.0 s are used"):
         read_recordings(tmp_path / "in", channels=options["channels"], on_error="skip")
+    again = prepare(tmp_path / "in", tmp_path / "out.h5", on_error="skip", **options)
+    assert (again.action, again.dropped) == ("none", summary.dropped)
+    for resume in (False, True):
+        with pytest.raises(RecordingError, match=r"cut\.bag: cannot be read"):
+            prepare(tmp_path / "in", tmp_path / "out.h5", resume=resume, **options)
 
 
 def test_missing_packages_are_named_with_their_extra(logs, monkeypatch):
