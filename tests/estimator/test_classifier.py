@@ -647,6 +647,9 @@ def test_a_saved_classifier_is_the_same_after_loading(arguments, tmp_path):
     for name in ("best_epoch_", "best_score_", "n_iter_", "n_features_in_", "engine_"):
         assert getattr(again, name) == getattr(classifier, name)
     np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+    again.save(tmp_path / "again.safetensors")
+    first, second = (tmp_path / f"{name}.safetensors" for name in ("model", "again"))
+    assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -355,7 +355,7 @@ def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
         )
         for hits in range(n_hits)
     )
-    return min(max(1 - below, 0.0), 1.0)
+    return min(max(1.0 - below, 0.0), 1.0)
 
 
 def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
