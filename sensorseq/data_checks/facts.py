@@ -17,7 +17,6 @@ N_BANDS = N_SEGMENT // 2 + 1
 LONG_GAP_PERIODS = 10  # what resampling does not bridge by default
 MOST_GAPS, MOST_FAR = 200, 20
 LEAST_STILL_SAMPLES = 20  # at one value, before it is asked whether other channels move
-MOST_PAIRED_ROWS = 200_000  # for correlations
 EDGE_BAND = 0.02  # of the range: the values next to an extreme, to compare its count with
 
 _NONE = np.full(len(QUANTILES), np.nan)
@@ -31,7 +30,6 @@ class Edge:
     n_samples: int
     n_runs: int  # stretches at that value
     n_next: int  # samples close to it
-    bins: NDArray[np.int64]  # of the picture, that hold it
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +61,16 @@ class ChannelFacts:
         return float(self.quantiles[3] - self.quantiles[1])
 
     @property
+    def has_offset(self) -> bool:
+        """Whether its median is so far from zero that it has a sign."""
+        return self.n_known > 0 and abs(float(self.quantiles[2])) > self.spread > 0
+
+    @property
+    def lost_share(self) -> float:
+        """The share of samples that are missing one by one."""
+        return self.n_lost / max(self.n_known + self.n_lost, 1)
+
+    @property
     def still_samples(self) -> float:
         """How many samples the longest time at one value lasts."""
         return self.still_s * self.rate_hz if self.n_known > 1 else 0.0
@@ -84,7 +92,6 @@ class RecordingFacts:
     duration_s: float
     rate_hz: float
     channels: dict[str, ChannelFacts]
-    correlation: Floats  # (c, c)
     hashes: NDArray[np.uint64] = field(repr=False)  # the lowest of its stretches
 
 
@@ -106,7 +113,6 @@ def measure(recording: Recording) -> RecordingFacts:
         recording.duration_s,
         max(rates, default=np.nan),
         facts,
-        _correlation(recording.values),
         stretch_hashes(recording.values),
     )
 
@@ -137,12 +143,6 @@ class _Column:
         """Whether it changes as much as usual between two times."""
         first, last = np.searchsorted(self.times, (start_s, end_s))
         return bool(last - first > 2 and np.ptp(self.values[first:last]) > 0.3 * self.spread > 0)
-
-    def bins(self, rows: NDArray[np.int64] | slice) -> NDArray[np.int64]:
-        """Return where in the picture samples are."""
-        low, high = self.span
-        place = (self.times[rows] - low) / ((high - low) or 1.0) * N_BINS
-        return np.minimum(place.astype(np.int64), N_BINS - 1)
 
 
 def _measure_channel(
@@ -180,8 +180,8 @@ def _measure_channel(
         1 / period,
         quantiles,
         float(values.mean()) if n else np.nan,
-        _edge(column, stretches, length, ordered, quantiles, -1),
-        _edge(column, stretches, length, ordered, quantiles, 1),
+        _edge(stretches, length, ordered, quantiles, -1),
+        _edge(stretches, length, ordered, quantiles, 1),
         gaps[:MOST_GAPS],
         float((np.diff(gaps).sum() - period * len(gaps)) / duration) if len(gaps) else 0.0,
         len(first),
@@ -207,7 +207,6 @@ def _gaps(column: _Column, period: float, is_whole: bool) -> Floats:
 
 
 def _edge(
-    column: _Column,
     stretches: Floats,
     length: NDArray[np.int64],
     ordered: Floats,
@@ -216,14 +215,13 @@ def _edge(
 ) -> Edge:
     """Return the edge of a channel's stretches of equal values: the lowest, or the highest."""
     if not len(ordered):
-        return Edge(np.nan, 0, 0, 0, np.empty(0, np.int64))
+        return Edge(np.nan, 0, 0, 0)
     value = ordered[0 if sign < 0 else -1]
     is_there = stretches == value
     band = EDGE_BAND * (quantiles[-1] - quantiles[0])
     n_samples = int(length[is_there].sum())
     n_near = int((np.abs(ordered - value) <= band).sum())
-    bins = np.unique(column.bins(np.flatnonzero(column.values == value)))
-    return Edge(float(value), n_samples, int(is_there.sum()), n_near - n_samples, bins)
+    return Edge(float(value), n_samples, int(is_there.sum()), n_near - n_samples)
 
 
 def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
@@ -252,22 +250,10 @@ def _envelope(column: _Column) -> NDArray[np.float32]:
     """Return least and largest value of each bin of time; NaN in bins without a sample."""
     envelope = np.full((2, N_BINS), np.nan, np.float32)
     if len(column.values):
-        bins = column.bins(slice(None))
+        low, high = column.span
+        place = (column.times - low) / ((high - low) or 1.0) * N_BINS
+        bins = np.minimum(place.astype(np.int64), N_BINS - 1)
         first = np.flatnonzero(np.diff(bins, prepend=-1))
         envelope[0, bins[first]] = np.minimum.reduceat(column.values, first)
         envelope[1, bins[first]] = np.maximum.reduceat(column.values, first)
     return envelope
-
-
-def _correlation(values: NDArray[np.floating]) -> Floats:
-    """Return correlations of channels over the samples that both have; NaN below 50."""
-    some = np.asarray(values[:: max(1, len(values) // MOST_PAIRED_ROWS)], np.float64)
-    known = np.isfinite(some)
-    count = np.maximum(known.sum(axis=0), 1)
-    filled = np.where(known, some, 0.0)
-    filled = np.where(known, some - filled.sum(axis=0) / count, 0.0)
-    both = known.astype(np.float64).T @ known
-    square = (filled**2).T @ known  # of the row's channel over samples that both have
-    product = np.sqrt(square * square.T)
-    usable = (both >= 50) & (product > 0)
-    return np.where(usable, filled.T @ filled / np.where(usable, product, 1.0), np.nan)

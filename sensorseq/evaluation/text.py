@@ -185,13 +185,6 @@ def _recordings(evaluation: "Evaluation") -> str:
     return f"{head}\n{table(heads, rows, right=(1, 2))}" if rows else head
 
 
-def format_hours(seconds: float) -> str:
-    """Return a length of time in hours, minutes or seconds."""
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
-
-
 def percent(value: float) -> str:
     """Return a share in percent."""
     return f"{100 * value:.1f} %"

@@ -3,11 +3,12 @@
 import base64
 import functools
 import hashlib
+import re
 from importlib import resources
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 
 def render(template: str, **values: Any) -> str:
@@ -25,7 +26,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.filters["signs"] = _signs
+    environment.filters |= {"signs": _signs, "options": _options}
     script = _read("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {
@@ -41,6 +42,11 @@ def _environment() -> Environment:
 
 def _read(name: str) -> str:
     return resources.files("sensorseq.html").joinpath(name).read_text("utf-8").strip()
+
+
+def _options(text: str) -> Markup:
+    """Set options of the command line as code."""
+    return Markup(re.sub(r"(--[a-z][a-z-]*)", r"<code>\1</code>", str(escape(text))))
 
 
 def _printable(value: Any) -> Any:
