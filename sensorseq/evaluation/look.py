@@ -32,9 +32,11 @@ def make_look(found: Mapping[str, Any], facts: Sequence[RecordingFacts], *, titl
     `found` and `facts` are what `inspect_recordings` and `inspect_windows` return.
     """
     notes: dict[str, dict[str | None, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
+    channels_of = {one.recording_id: one.channels for one in facts}
     for odd in found["odd"]:
         for name in odd["values"]["recordings"]:
-            for channel in odd["values"]["channels"] or [None]:
+            own = odd["values"]["channels"]
+            for channel in own if set(channels_of[name]) - set(own) else [None]:
                 notes[name][channel][odd["kind"]] = None
     noted = {channel for channels in notes.values() for channel in channels}
     room = MOST_CELLS / max(1, len({one.label for one in facts}))
@@ -104,8 +106,9 @@ class _Scale:
         highs = [min(e[1], q[1] + r) for (q, e), r in zip(ends, reach, strict=True)]
         usual = float(np.median(np.subtract(highs, lows)))
         centre = float(np.median(np.add(highs, lows)) / 2)
-        low = min(v for v in lows if v >= min(centre - 10 * usual, float(np.median(lows))))
-        high = max(v for v in highs if v <= max(centre + 10 * usual, float(np.median(highs))))
+        lows = [v for v in lows if v >= min(centre - 10 * usual, float(np.median(lows)))]
+        highs = [v for v in highs if v <= max(centre + 10 * usual, float(np.median(highs)))]
+        low, high = sorted(lows)[len(lows) // 10], sorted(highs)[-1 - len(highs) // 10]
         limits = (low, high) if high > low else (low - 1.0, high + 1.0)
         unit = next((c.unit for _, c in rows if c.unit), "")
         return cls(name, unit, limits, limits_of(rows), median_known([c.rate_hz for c in known]))

@@ -11,9 +11,13 @@ import pytest
 from fits import plain_classifier
 from sample_reports import restless
 
+from sensorseq.data_checks.facts import measure
+from sensorseq.data_checks.recordings import check_recordings
+from sensorseq.evaluation.look import make_look
 from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.report.words import settings_as_options
+from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -257,6 +261,32 @@ def test_the_page_of_a_fit_fits_a_phone(browser, tmp_path):
     browser.get(page.as_uri())
     assert_no_wider(browser, 360)
     assert browser.execute_script(OVERLAPS) == []
+
+
+@pytest.mark.browser
+def test_the_page_of_recordings_can_be_read_and_fits_a_phone(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    names = ("current_of_the_left_motor", "speed", "yaw")
+    recordings = [
+        Recording.evenly_sampled(
+            np.minimum(rng.normal(size=(600, 3)), 1.5),
+            50.0,
+            names,
+            f"class_{i % 2}/drive_{'of_the_robot_' * 5}{i}",
+            label=f"a_class_with_a_long_name_{i % 2}",
+        )
+        for i in range(6)
+    ]
+    facts = [measure(one) for one in recordings]
+    odd = [vars(finding) for finding in check_recordings(facts)]
+    assert {one["kind"] for one in odd} == {"saturated"}
+    page = tmp_path / "look.html"
+    page.write_text(make_look({"recordings": [{"error": "x" * 200}], "odd": odd}, facts, title="x"))
+    browser.get(page.as_uri())
+    assert_readable(browser)
+    emulate(browser, "dark")
+    assert_readable(browser)
+    assert_no_wider(browser, 360)
 
 
 OVERLAPS = """
