@@ -4,10 +4,12 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.data_checks.channels import SD_PER_MAD
 from sensorseq.data_checks.facts import ChannelFacts, Edge, RecordingFacts
 from sensorseq.data_checks.part import Finding, Floats, listed
 from sensorseq.readers.stamps import odd_rates
@@ -24,6 +26,8 @@ LEAST_CLIPPED, CLIPPED_SHARE, LEAST_CLIPPED_RUNS, CLIPPED_RATIO = 10, 0.001, 5, 
 FAR_SPREADS = 10.0
 LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
+LEAST_ALIKE, MOST_COMPARED = 5, 64  # recordings of a class; channels
+SWAP_GAIN = 1.0  # log of how much nearer two channels are to each other's usual look
 TELLING_Z = 3.5  # of a class's ranks against all others
 TELLING_AREA = 0.98
 
@@ -82,7 +86,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
         for check in (_check_each, _check_units, _check_signs):
             for kind, i, words, weight in check(rows):
                 of_kind[kind].setdefault(name, []).append((i, words, weight))
-    found = [*_copies(facts), *_channel_sets(facts)]
+    found = [*_copies(facts), *_channel_sets(facts), *_swapped(facts)]
     for kind, odd_of in of_kind.items():
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
         for name, odd in odd_of.items():  # channels with the same figures are named together
@@ -181,6 +185,40 @@ def _check_signs(rows: Rows) -> Odd:
     odd = [i for i, offset in offsets if np.sign(offset) == -usual]
     if len(offsets) >= max(5, 0.5 * len(rows)) and len(odd) <= 0.1 * len(offsets) + 0.5:
         yield from (("flipped", i, "", 0.0) for i in odd)
+
+
+def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
+    """Find recordings in which each of two channels is like the other in the rest of the class."""
+    alike: dict[tuple[Any, ...], list[tuple[str, Floats]]] = defaultdict(list)
+    for one in facts:
+        looks = np.array([_look_of(c) for c in one.channels.values()])
+        if np.isfinite(looks).all() and 1 < len(looks) <= MOST_COMPARED:
+            alike[one.label, *one.channels].append((one.recording_id, looks))
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for (_, *names), own in alike.items():
+        looks = np.array([look for _, look in own])
+        usual = np.median(looks, axis=0)
+        sd = SD_PER_MAD * np.median(np.abs(looks - usual), axis=0) + 0.1
+        for i, look in own if len(own) >= LEAST_ALIKE else ():
+            apart = np.mean(((look[:, None] - usual) / sd) ** 2, axis=2)  # of channel and role
+            kept = np.add.outer(np.diag(apart), np.diag(apart))
+            gain = np.log(kept / (apart + apart.T))
+            a, b = sorted(divmod(int(gain.argmax()), len(names)))
+            if gain[a, b] > SWAP_GAIN:
+                found[names[a], names[b]].append(i)
+    for (one_name, other), ids in found.items():
+        text = f"{one_name} and {other} look exchanged in {listed(ids)}: each is like the other."
+        advice = f"Check the wiring or the column names, or {_leave_out(ids)}."
+        yield _finding("swapped", text, advice, ids, [one_name, other])
+
+
+def _look_of(channel: ChannelFacts) -> list[float]:
+    """Return what tells a channel from others: its spread, its level and its spectrum."""
+    if not channel.spread > 0:
+        return [np.nan] * 10
+    shape = [float(band.mean()) for band in np.array_split(channel.spectrum[1:-1], 8)]
+    level = min(abs(channel.quantiles[2]) / channel.spread, 5.0)  # a sign is another matter
+    return [np.log10(channel.spread), level, *(np.array(shape) - np.mean(shape))]
 
 
 def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:

@@ -64,18 +64,19 @@ def kept(recording, rows):
 
 
 PLANTED = {
-    "time_unit": ("all", lambda r: replace(r, timestamps_s=1000 * r.timestamps_s)),
-    "rates": ("all", lambda r: kept(r, slice(None, None, 2))),
-    "unit": ("wx", lambda r: changed(r, "wx", lambda x: x * 1000)),
-    "constant": ("wx", lambda r: changed(r, "wx", lambda x: 0 * x)),
-    "empty": ("wx", lambda r: changed(r, "wx", lambda x: x * np.nan)),
-    "flipped": ("az", lambda r: changed(r, "az", lambda x: -x)),
-    "stuck": ("wx", lambda r: changed(r, "wx", held)),
-    "saturated": ("wx", lambda r: changed(r, "wx", lambda x: np.minimum(x, 0.6))),
-    "gaps": ("all", lambda r: kept(r, np.r_[0:500, 600 : r.n_samples])),
-    "outliers": ("wy", lambda r: changed(r, "wy", spiked)),
-    "missing_channel": ("wy", lambda r: r.select(["wx", "az"])),
-    "copies": (None, None),
+    "time_unit": (["wx", "az", "wy"], lambda r: replace(r, timestamps_s=1000 * r.timestamps_s)),
+    "rates": (["wx", "az", "wy"], lambda r: kept(r, slice(None, None, 2))),
+    "unit": (["wx"], lambda r: changed(r, "wx", lambda x: x * 1000)),
+    "constant": (["wx"], lambda r: changed(r, "wx", lambda x: 0 * x)),
+    "empty": (["wx"], lambda r: changed(r, "wx", lambda x: x * np.nan)),
+    "flipped": (["az"], lambda r: changed(r, "az", lambda x: -x)),
+    "stuck": (["wx"], lambda r: changed(r, "wx", held)),
+    "saturated": (["wx"], lambda r: changed(r, "wx", lambda x: np.minimum(x, 0.6))),
+    "gaps": (["wx", "az", "wy"], lambda r: kept(r, np.r_[0:500, 600 : r.n_samples])),
+    "outliers": (["wy"], lambda r: changed(r, "wy", spiked)),
+    "missing_channel": (["wy"], lambda r: r.select(["wx", "az"])),
+    "swapped": (["wx", "az"], lambda r: replace(r, values=r.values[:, [1, 0, 2]])),
+    "copies": ([], None),
 }
 
 
@@ -86,7 +87,7 @@ def test_healthy_recordings_pass(facts):
 
 @pytest.mark.parametrize("kind", PLANTED)
 def test_a_planted_fault_is_found_and_named(kind, healthy, facts):
-    channel, plant = PLANTED[kind]
+    channels, plant = PLANTED[kind]
     faulty = healthy[7]
     if kind == "copies":
         piece = kept(healthy[3], slice(300, 900))
@@ -97,9 +98,7 @@ def test_a_planted_fault_is_found_and_named(kind, healthy, facts):
     assert found.kind == kind
     assert faulty.recording_id in found.values["recordings"]
     assert len(found.values["recordings"]) == 1 + (kind == "copies")
-    assert found.values["channels"] == (
-        ["wx", "az", "wy"] if channel == "all" else [channel] * bool(channel)
-    )
+    assert found.values["channels"] == channels
     assert faulty.recording_id in found.text
     assert found.advice
     assert ("label is wrong" in found.text) == (kind == "copies")
