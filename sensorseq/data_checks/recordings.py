@@ -202,7 +202,7 @@ def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         for i, look in own if len(own) >= LEAST_ALIKE else ():
             apart = np.mean(((look[:, None] - usual) / sd) ** 2, axis=2)  # of channel and role
             kept = np.add.outer(np.diag(apart), np.diag(apart))
-            gain = np.log(kept / (apart + apart.T))
+            gain = np.log((kept + 0.1) / (apart + apart.T + 0.1))
             a, b = sorted(divmod(int(gain.argmax()), len(names)))
             if gain[a, b] > SWAP_GAIN:
                 found[names[a], names[b]].append(i)
