@@ -151,7 +151,7 @@ def prepare(
     wanted = {name: getattr(use, name) for name in which}
     if use.recording_column is not None:
         wanted["label_column"] = use.label_column
-    sources = find_recordings(source, exclude=use.exclude or (), **wanted)
+    sources = find_recordings(source, exclude=use.exclude or (), ignore=output, **wanted)
     if use.split is not None and use.split_by != "time":
         _check_groups(sources, use.split, by_recording=use.split_by == "recording")
     with (

@@ -113,6 +113,12 @@ class TestUpToDate:
             f"replaced {tmp_path / 'w.h5'}: 1 changed recording(s): sand/pro_00."
         )
 
+    def test_the_file_may_lie_in_the_folder_it_is_made_from(self, terrains, tmp_path):
+        assert prepare(terrains, terrains / "w.h5", **PLAIN).action == "written"
+        assert prepare(terrains, terrains / "sand" / ".." / "w.h5", **PLAIN).action == "none"
+        write_csv(terrains / "sand" / "new.csv", signals(7))
+        assert prepare(terrains, terrains / "w.h5", **PLAIN, resume=True).n_recordings == 13
+
     def test_a_leak_is_said_again(self, terrains, tmp_path):
         for number in range(9):
             shutil.copy(terrains / "Eis/pro_00.csv", terrains / "Eis" / f"copy_{number}.csv")
@@ -475,3 +481,35 @@ class TestOtherFiles:
             prepare(terrains, tmp_path / "w.h5", **PLAIN, resume=True)
         summary = prepare(terrains, tmp_path / "w.h5", **PLAIN)
         assert "prepared by another version of sensorseq" in summary.headline
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_extensions_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(
+    terrains, tmp_path, seed
+):
+    path, once = tmp_path / "w.h5", tmp_path / "once" / "w.h5"
+    prepare(terrains, path, **PLAIN)
+    once.parent.mkdir()
+    shutil.copy(path, once)
+    before = digest(path)
+    change(terrains)
+    prepare(terrains, once, **PLAIN, resume=True)
+    rng = np.random.default_rng(seed)
+    program = INTERRUPTED.replace("progress=kill", "")
+    n_kills = 0
+    for _ in range(8):
+        words = [sys.executable, "-c", program, terrains, path, "", "0"]
+        with subprocess.Popen(words, cwd=ROOT) as process:
+            try:
+                process.wait(rng.uniform(0.5, 2.5))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                n_kills += 1
+        if process.returncode == 0:
+            break
+        assert digest(path) in (before, digest(once))
+    prepare(terrains, path, **PLAIN, resume=True)
+    assert digest(path) == digest(once)
+    assert names_in(tmp_path) == ["logs", "once", "w.h5"]
+    assert n_kills

@@ -91,6 +91,7 @@ def find_recordings(
     recording_column: str | None = None,
     group_column: str | None = None,
     label_column: str | None = None,
+    ignore: str | os.PathLike[str] | None = None,
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
@@ -124,6 +125,8 @@ def find_recordings(
     group_column, label_column : str, optional
         Columns of a long table with the group and the class of each row. A recording has one
         group. If it has several classes, `read_source` makes label spans of them.
+    ignore : path-like, optional
+        A file in the folder that is no recording, such as the file that is prepared from them.
 
     Returns
     -------
@@ -164,7 +167,7 @@ def find_recordings(
         return [RecordingSource(name, (root,), None, name, root=root.parent)]
     else:
         raise RecordingError(f"{root}: no such folder or file.")
-    sources = listed if listed is not None else _from_folders(root, excluded)
+    sources = listed if listed is not None else _from_folders(root, excluded, ignore)
     exclusion = _Exclusion(excluded, root)
     matching = _matching(sources, patterns, root, table)
     sources = exclusion.keep(matching)
@@ -357,8 +360,10 @@ def _check_spans(table: Path, rows: list[_SpanRow]) -> tuple[LabelSpan, ...]:
     return tuple(row.span for row in rows)
 
 
-def _from_folders(root: Path, excluded: Iterable[str]) -> list[RecordingSource]:
-    sources = []
+def _from_folders(
+    root: Path, excluded: Iterable[str], ignore: str | os.PathLike[str] | None
+) -> list[RecordingSource]:
+    sources, ignored = [], None if ignore is None else os.path.realpath(ignore)
     for folder, folders, names in os.walk(root):
         here = Path(folder)
         folders[:] = sorted(
@@ -377,7 +382,7 @@ def _from_folders(root: Path, excluded: Iterable[str]) -> list[RecordingSource]:
             sources.append(RecordingSource(bag_id, paths, label, bag_id, root=root))
         for name in sorted(set(names).difference(bag)):
             file = here / name
-            if name.startswith("."):
+            if name.startswith(".") or (ignored and os.path.realpath(file) == ignored):
                 continue
             relative = file.relative_to(root)
             try:
