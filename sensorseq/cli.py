@@ -283,15 +283,22 @@ def _inspect_leakage(path: Path, as_json: bool) -> None:
 @_with_options
 def prepare(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(metavar="PATH", help="Folder with one folder per class, or a manifest."),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="H5", help="File to write.")],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="H5", help="File to write.")],
     config: Annotated[
         Path | None,
         typer.Option(metavar="TOML", help="Configuration file; options here override it."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of processes.")] = 1,
+    engine: Annotated[
+        str, typer.Option(metavar="process|dask", help="What runs the jobs.")
+    ] = "process",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Use the workers of this dask scheduler."),
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option(
@@ -321,7 +328,7 @@ def prepare(
     from sensorseq.evaluation.text import format_summary
     from sensorseq.prepare import prepare as make_file
 
-    refuse_prepared(source, "give the recordings it was made from, or use `sensorseq train`.")
+    refuse_prepared(Path(source), "give the recordings it was made from, or use `sensorseq train`.")
 
     given = {
         name: value if (read := OPTIONS[name].read) is None else read(value)
@@ -335,6 +342,8 @@ def prepare(
             **given,
             config=config,
             jobs=jobs,
+            engine=engine,
+            scheduler=scheduler,
             resume=resume,
             on_error=on_error,
             progress=lambda stage, done, total: advance(done, total, stage),

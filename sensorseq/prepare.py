@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,7 +18,6 @@ from numpy.typing import NDArray
 from sensorseq.earlier import SELECTING, EarlierFile, StoredPart
 from sensorseq.errors import (
     ArgumentError,
-    EnvironmentProblemError,
     PreparedFileError,
     RecordingError,
     SignalError,
@@ -61,12 +58,15 @@ from sensorseq.readers import (
     read_source,
     read_source_rate,
 )
+from sensorseq.readers.source import at_hand
 from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Channel, Recording, sample_rate_of
+from sensorseq.remote import here, is_url, upload
 from sensorseq.storage.parts import PartFolder, read_part, read_part_facts, write_part
 from sensorseq.storage.prepared import WindowColumns, write_window_blocks
 from sensorseq.summary import PreparedSummary
 from sensorseq.windows import PARTS, WindowSet
+from sensorseq.workers import ENGINES, outcomes, worker_pool
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (``"digests"``, ``"rates"``, ``"recordings"``, ``"merge"``), how many items
@@ -92,6 +92,8 @@ def prepare(
     *,
     config: str | os.PathLike[str] | PrepareConfiguration | None = None,
     jobs: int = 1,
+    engine: str = "process",
+    scheduler: str | None = None,
     resume: bool = False,
     on_error: str = "stop",
     progress: Progress | None = None,
@@ -106,15 +108,24 @@ def prepare(
     Parameters
     ----------
     source : path-like
-        Folder of folders per label, folder with a manifest, manifest, or one recording.
+        Folder of folders per label, folder with a manifest, manifest, or one recording; or the URL
+        of one (``s3://bucket/folder``), from which each recording is downloaded to be read.
     output : path-like
         The prepared file. An existing prepared file is replaced once the new one is complete;
         other files are refused. Finished recordings are kept in ``<output>.parts/`` until the end,
-        so the run needs disk space for twice the file's size.
+        so the run needs disk space for twice the file's size. A URL is written when the file is
+        complete; its parts are at ``<output>.parts/``, too.
     config : path-like or PrepareConfiguration, optional
         Sets every option that is None; see `read_configuration`.
     jobs : int, default=1
         Number of processes that read and cut recordings.
+    engine : {"process", "dask"}, default="process"
+        What runs them: processes of this machine, or workers of dask, which replaces those that are
+        killed.
+    scheduler : str, optional
+        Address of a dask scheduler, such as ``"tcp://10.0.0.5:8786"``, whose workers are used
+        instead of `jobs` local ones. All must see `source` and the folder of `output`, or these
+        must be URLs.
     resume : bool, default=False
         Reuse the recordings that an interrupted run finished, unless the file or the arguments
         changed since. If `output` exists, extend it: only new and changed recordings are read, and
@@ -144,6 +155,7 @@ def prepare(
     """
     request = _Request.of(options, config)
     check_choice("on_error", on_error, ON_ERROR)
+    check_choice("engine", engine, ENGINES)
     check_count("jobs", jobs)
     report = progress or (lambda stage, done, total: None)
     use = request.options
@@ -154,23 +166,27 @@ def prepare(
     sources = find_recordings(source, exclude=use.exclude or (), ignore=output, **wanted)
     if use.split is not None and use.split_by != "time":
         _check_groups(sources, use.split, by_recording=use.split_by == "recording")
+    if scheduler is not None or engine == "dask":  # whose workers run in folders of their own
+        sources = [_absolute(source) for source in sources]
+    parts_url = f"{os.fspath(output)}.parts" if is_url(output) else ""
+    reads = None if sources[0].url else sources[0].root
     with (
-        PartFolder(Path(output), keep=resume) as folder,
-        EarlierFile.at(Path(output)) as earlier,
-        _processes(jobs) as pool,
+        here(output) as file,
+        PartFolder(file, keep=resume, url=parts_url) as folder,
+        EarlierFile.at(file) as earlier,
+        worker_pool(engine, jobs, scheduler, reads, None if parts_url else folder.path) as pool,
     ):
         skip = on_error == "skip"
         preparation = _FilePreparation(request, sources, folder, pool, skip, report, earlier)
-        done = preparation.compare(resume, jobs)
-        if done is not None:
-            folder.discard()
-            return done
-        preparation.choose_rate()
-        preparation.derive()
-        preparation.make_parts()
-        summary = preparation.merge(Path(output))
+        summary = preparation.compare(resume, jobs)
+        if summary is None:
+            preparation.choose_rate()
+            preparation.derive()
+            preparation.make_parts()
+            summary = preparation.merge(file)
+            upload(file, output)
         folder.discard()
-    return summary
+    return replace(summary, path=os.fspath(output)) if parts_url else summary
 
 
 @dataclass(frozen=True)
@@ -227,7 +243,7 @@ class _PartTask:
     options: PreparationOptions
     plan: PreparationPlan
     sample_rate_hz: float
-    path: Path
+    path: Path | str  # str: a URL
     salvage: bool  # of damaged logs, what is before the damage
     files: list[dict[str, Any]] | None = None  # their digests, if they are known
     facts: "_Facts | None" = None  # of a recording that an earlier file holds
@@ -383,7 +399,7 @@ class _FilePreparation:
                 self.request.options,
                 plan,
                 self.rate,
-                self.folder.path_of(source.recording_id),
+                self.folder.place_of(source.recording_id),
                 self.skip and source.is_log,
                 self.digests.get(source.recording_id),
                 self._known_facts(source),
@@ -554,7 +570,7 @@ class _FilePreparation:
             cut_anew = self.request.pipeline.plan.cuts_training_anew
             return self.extended.part(facts.recording_id, channels, cut_anew=cut_anew)
         return _RecordingPart(
-            self.folder.path_of(facts.recording_id),
+            self.folder.bring(facts.recording_id),
             facts.recording_id,
             facts.group,
             [facts.channels.index(name) for name in channels],
@@ -590,7 +606,7 @@ class _FilePreparation:
         results: dict[int, _Result] = {}
         failed: dict[int, str] = {}
         self.progress(stage, 0, len(tasks))
-        for done, (index, outcome) in enumerate(_outcomes(pool, function, tasks), start=1):
+        for done, (index, outcome) in enumerate(outcomes(pool, function, tasks), start=1):
             try:
                 results[index] = outcome()
             except _SPOILT as error:
@@ -598,14 +614,9 @@ class _FilePreparation:
                     raise
                 source, message = self.sources[index], str(error)
                 # so that equal data gives equal files
-                for path, relative in zip(source.paths, source.relative_paths, strict=True):
-                    message = message.replace(str(path), relative)
+                for path, relative in zip(source.names, source.relative_paths, strict=True):
+                    message = message.replace(path, relative)
                 failed[index] = message
-            except BrokenProcessPool as error:
-                raise EnvironmentProblemError(
-                    "a process that was reading recordings was killed, perhaps because memory ran"
-                    " out; use fewer `jobs`, and resume=True to keep the finished recordings."
-                ) from error
             self.progress(stage, done, len(tasks))
         self.failed |= {self.sources[index].recording_id: failed[index] for index in sorted(failed)}
         self.sources = [source for index, source in enumerate(self.sources) if index in results]
@@ -812,29 +823,9 @@ def _threads(jobs: int) -> AbstractContextManager[Executor | None]:
     return nullcontext() if jobs == 1 else ThreadPoolExecutor(jobs)
 
 
-@contextmanager
-def _processes(jobs: int) -> Iterator[Executor | None]:
-    if jobs == 1:
-        yield None
-        return
-    # Fresh processes: forked ones would inherit the threads of whatever runs here.
-    pool = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _outcomes(
-    pool: Executor | None, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
-) -> Iterator[tuple[int, Callable[[], _Result]]]:
-    """Yield the index of each task as it is done, and how to get its result or its error."""
-    if pool is None:
-        yield from ((index, partial(function, task)) for index, task in enumerate(tasks))
-        return
-    index_of = {pool.submit(function, task): index for index, task in enumerate(tasks)}
-    for future in as_completed(index_of):
-        yield index_of[future], future.result
+def _absolute(source: RecordingSource) -> RecordingSource:
+    paths = tuple(path.absolute() for path in source.paths)
+    return replace(source, paths=paths, root=source.root.absolute())
 
 
 def _read(source: RecordingSource, options: PreparationOptions, *, salvage: bool) -> Recording:
@@ -851,9 +842,11 @@ def _read(source: RecordingSource, options: PreparationOptions, *, salvage: bool
 
 
 def _digest(source: RecordingSource) -> list[dict[str, Any]]:
+    with at_hand(source) as near:
+        digests = digest_source(near)
     return [
         {"path": relative, **digest}
-        for relative, digest in zip(source.relative_paths, digest_source(source), strict=True)
+        for relative, digest in zip(source.relative_paths, digests, strict=True)
     ]
 
 
@@ -861,10 +854,18 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
     """Make the part of one recording or reuse it; return its facts, and whether it was reused."""
     if task.facts is not None:
         return task.facts, True
+    with at_hand(task.source) as source, here(task.path) as path:
+        facts, reused = _make_part_at(path, replace(task, source=source))
+        if not reused:
+            upload(path, task.path)
+    return facts, reused
+
+
+def _make_part_at(path: Path, task: _PartTask) -> tuple[_Facts, bool]:
     source = task.source
     files = task.files or _digest(source)
     key = _key(task, files)
-    if (known := read_part_facts(task.path, key)) is not None:
+    if (known := read_part_facts(path, key)) is not None:
         return _Facts(**known), True
     try:
         recording = _read(source, task.options, salvage=task.salvage)
@@ -886,7 +887,7 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
     if salvaged := cast(dict[str, Any], recording.attributes.get("salvaged", {})):
         reason = salvaged["reason"].replace(str(source.paths[0].parent) + os.sep, "")
         facts.dropped.append({**salvaged, "reason": reason})
-    write_part(task.path, key, facts.to_dict(), arrays)
+    write_part(path, key, facts.to_dict(), arrays)
     return facts, False
 
 

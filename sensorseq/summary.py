@@ -13,7 +13,7 @@ _OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")  # not of th
 class PreparedSummary:
     """What `prepare` did: counts, lengths and rates of the windows, and all that was left out."""
 
-    path: Path
+    path: Path | str  # str: a URL
     counts: dict[str, dict[str, int]]  # windows by part and class
     n_recordings: int
     n_windows: int

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """_lazy errors _signal < atomic < recording windows history
+ORDER = """_lazy errors _signal < atomic remote < recording windows history
            training_record html ops summary
-           < simulate storage preprocessing nn < readers features earlier
+           < simulate storage preprocessing nn < readers features earlier workers
            < datasets training < data_checks < fluctuation doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda < cli < __main__"""
@@ -44,7 +44,9 @@ HOME = {  # library: where it may be imported, as path prefixes
     "rich": ("cli.py", "training/progress.py"),
     "jinja2": ("html/", "export/"),
     "soxr": ("preprocessing/polyphase.py",),
-    "dask": ("prepare.py",),
+    "dask": ("workers.py",),
+    "distributed": ("workers.py",),
+    "fsspec": ("remote.py",),
     "aeon": ("adapters/aeon.py",),
     "sktime": ("adapters/sktime.py",),
     "keras": ("fluctuation/monitors/keras_monitor.py",),

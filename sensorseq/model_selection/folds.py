@@ -36,6 +36,9 @@ class WindowRows(WindowSet):
         """Shape of the windows."""
         return self.X.shape
 
+    def __sizeof__(self) -> int:  # by which dask sends it to each worker once, not with each fit
+        return self.X.nbytes
+
     def __getitem__(self, key: Any) -> WindowSet:
         rows = key[0] if isinstance(key, tuple) else key
         return self.take(rows)

@@ -15,7 +15,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from joblib import parallel_config  # type: ignore[import-untyped]
-from joblib.parallel import ParallelBackendBase  # type: ignore[import-untyped]
+from joblib.parallel import (  # type: ignore[import-untyped]
+    ParallelBackendBase,
+    get_active_backend,
+)
 
 from sensorseq.training.engine import TrainingJob, TrainingResult
 from sensorseq.training.side_by_side import share_equal, train_side_by_side
@@ -37,6 +40,9 @@ def side_by_side() -> Iterator[None]:
 
     `fit_time` in the results is the fit's own time plus its share of the joint training.
 
+    Inside ``joblib.parallel_config("dask")`` each fit is a task of a dask worker instead, with the
+    same results.
+
     Examples
     --------
     >>> import numpy as np
@@ -51,6 +57,9 @@ def side_by_side() -> Iterator[None]:
     >>> len(scores)
     3
     """
+    if is_distributed():
+        yield
+        return
     backend = SideBySideBackend()
     # threads enter and leave their own blocks of filters in turns; this puts things right after
     with warnings.catch_warnings(), parallel_config(backend=backend, n_jobs=_MANY):
@@ -58,6 +67,12 @@ def side_by_side() -> Iterator[None]:
             yield
         finally:
             backend.cancel(None)
+
+
+def is_distributed() -> bool:
+    """Return whether joblib was given a backend of other machines, such as dask."""
+    backend, _ = get_active_backend()
+    return type(backend).__name__ == "DaskDistributedBackend"
 
 
 class _Cancelled(BaseException):

@@ -13,7 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from sensorseq.errors import ArgumentError
 from sensorseq.model_selection.folds import read_given, routing
-from sensorseq.model_selection.rounds import side_by_side
+from sensorseq.model_selection.rounds import is_distributed, side_by_side
 from sensorseq.windows import WindowSet
 
 
@@ -23,6 +23,7 @@ class SequenceSearchCV(BaseSearchCV):  # type: ignore[misc]  # sklearn is untype
     This is scikit-learn's `GridSearchCV`, or `RandomizedSearchCV` with `n_iter`, in one process. It
     has the same `cv_results_`, with bit for bit the same scores for the same folds and an integer
     `random_state`. Candidates with the same architecture train as the models of one native call.
+    Inside ``joblib.parallel_config("dask")`` the workers of dask train one fit at a time each.
 
     Parameters
     ----------
@@ -250,7 +251,10 @@ def cross_validate(
         if seeds is None:
             return evaluate(estimator)
         estimators = [_with_seed(estimator, seed) for seed in seeds]
-        parts = Parallel()(delayed(evaluate)(of_seed) for of_seed in estimators)
+        if is_distributed():  # the folds of each seed are
+            parts = [evaluate(of_seed) for of_seed in estimators]
+        else:
+            parts = Parallel()(delayed(evaluate)(of_seed) for of_seed in estimators)
     return {
         **{name: _join([part[name] for part in parts]) for name in parts[0]},
         "seed": np.repeat(list(seeds), len(given.folds)),

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.recording import LabelSpan
+from sensorseq.remote import is_url, listing
 
 LOG_SUFFIXES = (".bag", ".mcap", ".db3")
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -46,6 +47,8 @@ class RecordingSource:
         Classes of parts of the recording, in order of time, instead of `label`.
     rows : TableRows or None
         Which rows are its own, if the file is one table of many recordings.
+    url : str
+        Where `root` is, if not on this machine; the paths are then those of its downloaded files.
     """
 
     recording_id: str
@@ -57,6 +60,7 @@ class RecordingSource:
     root: Path = Path()
     label_spans: tuple[LabelSpan, ...] = ()
     rows: TableRows | None = None
+    url: str = ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -78,6 +82,13 @@ class RecordingSource:
     def relative_paths(self) -> tuple[str, ...]:
         """The paths below `root`, with slashes, the same on every machine."""
         return tuple(Path(os.path.relpath(path, self.root)).as_posix() for path in self.paths)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The paths or URLs, as messages name them."""
+        if self.url:
+            return tuple(f"{self.url}/{path}" for path in self.relative_paths)
+        return tuple(map(str, self.paths))
 
 
 def find_recordings(
@@ -106,7 +117,7 @@ def find_recordings(
     Parameters
     ----------
     path : path-like
-        Folder, manifest or recording.
+        Folder, manifest or recording; or the URL of one, which fsspec lists.
     files : str or sequence of str, optional
         Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
         all files that can be read. Every pattern must match something.
@@ -141,6 +152,18 @@ def find_recordings(
     ArgumentError
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
+    if is_url(path):
+        if recording_column is not None:
+            raise ArgumentError(
+                f"{path}: a table of many recordings cannot be at a URL; download it first."
+            )
+        with listing(os.fspath(path), (MANIFEST, str(manifest))) as (there, url):
+            if isinstance(manifest, str | os.PathLike):
+                manifest = there / manifest
+            chosen: Any = {"labels": labels, "exclude": exclude, "manifest": manifest}
+            chosen |= {"group_column": group_column}
+            found = find_recordings(there, files=files, pair=pair, **chosen)
+        return [replace(source, url=url) for source in found]
     root = Path(path)
     if recording_column is not None or group_column is not None:
         of_folder = {"files": files, "pair": pair, "manifest": manifest or None}

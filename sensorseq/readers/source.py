@@ -2,10 +2,12 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ from sensorseq.readers.long_table import (
 from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps
 from sensorseq.readers.robot_logs import read_robot_log, read_robot_log_timestamps
 from sensorseq.recording import Channel, Recording
+from sensorseq.remote import fetched
 
 _READERS: Mapping[str, tuple[Callable[..., Recording], Callable[..., NDArray[np.float64]]]] = {
     ".csv": (read_csv, read_csv_timestamps),
@@ -33,8 +36,35 @@ _READERS: Mapping[str, tuple[Callable[..., Recording], Callable[..., NDArray[np.
     ".hdf5": (read_hdf5, read_hdf5_timestamps),
     **dict.fromkeys(ARRAY_SUFFIXES, (read_arrays, read_arrays_timestamps)),
 }
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
+@contextmanager
+def at_hand(source: RecordingSource) -> Iterator[RecordingSource]:
+    """Give a recording whose files are on this machine, downloaded if they are at a URL."""
+    if not source.url:
+        yield source
+        return
+    names = source.relative_paths
+    with fetched(source.url, names) as root:
+        yield replace(source, paths=tuple(root / name for name in names), root=root, url="")
+
+
+def _at_hand_first(
+    read: Callable[Concatenate[RecordingSource, _Arguments], _Result],
+) -> Callable[Concatenate[RecordingSource, _Arguments], _Result]:
+    @wraps(read)
+    def read_near(
+        source: RecordingSource, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> _Result:
+        with at_hand(source) as near:
+            return read(near, *args, **kwargs)
+
+    return read_near
+
+
+@_at_hand_first
 def read_source(
     source: RecordingSource,
     *,
@@ -127,6 +157,7 @@ def read_source(
     return recording if channels is None else recording.select(channels)
 
 
+@_at_hand_first
 def read_source_rate(
     source: RecordingSource,
     *,

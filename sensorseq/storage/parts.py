@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sensorseq.atomic import replacing
 from sensorseq.errors import PreparedFileError
+from sensorseq.remote import here, list_folder, make_folder, remove
 from sensorseq.storage._hdf5 import cannot_write
 
 _SUFFIX = ".part"
@@ -27,13 +28,15 @@ class PartFolder:
 
     Use as a context manager. On exit, an empty folder is removed; one with parts is kept for
     resuming, until `discard`, and an error says so. Without `keep`, the parts of an earlier run are
-    removed, and in any case the unfinished files of one that was killed.
+    removed, and in any case the unfinished files of one that was killed. With a URL,
+    the parts are kept there instead; the folder holds copies of them for merging.
     """
 
-    def __init__(self, output: Path, keep: bool) -> None:
-        self.path = output.with_name(output.name + ".parts")
+    def __init__(self, output: Path, keep: bool, url: str = "") -> None:
+        self.path = output.with_name(output.name + ".parts").absolute()
         self._output = output
         self._keep = keep
+        self._url = url
 
     def __enter__(self) -> "PartFolder":
         if self._output.is_dir():
@@ -59,14 +62,18 @@ class PartFolder:
             is_old = file.name.endswith(".tmp" if self._keep else (".tmp", _SUFFIX))
             if is_old if file.parent == self.path else unfinished.fullmatch(file.name):
                 file.unlink()
+        if self._url:
+            if not self._keep:
+                remove(self._url)
+            make_folder(self._url)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        n_parts = sum(file.name.endswith(_SUFFIX) for file in self.path.glob("*"))
+        n_parts = 0 if error is None else self._count_parts()
         if error is not None and n_parts:
             error.add_note(
-                f"{n_parts} finished recording(s) are kept in {self.path}; resume (--resume)"
-                " continues with them"
+                f"{n_parts} finished recording(s) are kept in {self._url or self.path}; resume"
+                " (--resume) continues with them"
             )
         if self.path.exists() and not any(self.path.iterdir()):
             self.path.rmdir()
@@ -75,18 +82,35 @@ class PartFolder:
     @property
     def has_parts(self) -> bool:
         """Whether an earlier run left parts to resume with."""
-        return any(file.name.endswith(_SUFFIX) for file in self.path.iterdir())
+        return self._count_parts() > 0
+
+    def _count_parts(self) -> int:
+        names = list_folder(self._url) if self._url else map(str, self.path.glob("*"))
+        return sum(name.endswith(_SUFFIX) for name in names)
 
     def path_of(self, recording_id: str) -> Path:
         """Return the name of a recording's part."""
         digest = hashlib.sha256(recording_id.encode()).hexdigest()[:32]
         return self.path / f"{digest}{_SUFFIX}"
 
+    def place_of(self, recording_id: str) -> str | Path:
+        """Return where a recording's part is kept: its path or its URL."""
+        path = self.path_of(recording_id)
+        return f"{self._url}/{path.name}" if self._url else path
+
+    def bring(self, recording_id: str) -> Path:
+        """Return the path of a recording's part, downloaded if it is kept at a URL."""
+        path = self.path_of(recording_id)
+        with here(self.place_of(recording_id)) as file:
+            return path if file == path else file.replace(path)
+
     def discard(self) -> None:
         """Remove all parts, whose content the prepared file now holds."""
         for file in self.path.iterdir():
             if file.name.endswith(_SUFFIX):
                 file.unlink()
+        if self._url:
+            remove(self._url)
 
 
 def write_part(

@@ -272,13 +272,15 @@ def test_every_option_of_prepare_reaches_it(logs, tmp_path, monkeypatch, capsys)
         " --config file.toml --pair {sensor}_{recording}.* --scale robust --balance undersample"
         " --seed 7 --train-hop-s 0.5 --short pad --repair-stamps --label-column ground"
         " --label-rule majority --min-purity 0.8 --split-by recording --scale-per group"
-        " --derive auto -o out.h5"
+        " --derive auto -o out.h5 --engine dask --scheduler tcp://host:8786"
     )
     assert "that was all" in refused(["prepare", logs, *line.split()], 3, capsys)
     assert callable(given.pop("progress"))
     assert given == {
-        "source": logs,
-        "output": Path("out.h5"),
+        "source": str(logs),
+        "output": "out.h5",
+        "engine": "dask",
+        "scheduler": "tcp://host:8786",
         "time_column": "clock",
         "files": ["pro_*.csv", "imu_*.csv"],
         "labels": ["A", "B", "C"],

@@ -1,0 +1,185 @@
+"""Where recordings are read: in this process, in other processes, or by the workers of dask."""
+
+import asyncio
+import logging
+import multiprocessing
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.preprocessing.pipeline import versions
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from distributed import Client
+
+ENGINES = ("process", "dask")
+"""What can read recordings in parallel."""
+
+_TIMEOUT_S = 30
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+
+@contextmanager
+def worker_pool(
+    engine: str, jobs: int, scheduler: str | None, reads: Path | None, writes: Path | None
+) -> Iterator[Executor | None]:
+    """Give what runs tasks, None for this process.
+
+    All workers of dask must see the paths they read from and write to.
+    """
+    if scheduler is not None or engine == "dask":
+        with _dask_pool(jobs, scheduler, reads, writes) as pool:
+            yield pool
+        return
+    if jobs == 1:
+        yield None
+        return
+    # Fresh processes: forked ones would inherit the threads of whatever runs here.
+    processes = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield processes
+    finally:
+        processes.shutdown(wait=True, cancel_futures=True)
+
+
+def outcomes(
+    pool: Executor | None, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
+) -> Iterator[tuple[int, Callable[[], _Result]]]:
+    """Yield the index of each task as it is done, and how to get its result or its error."""
+    if pool is None:
+        yield from ((index, partial(function, task)) for index, task in enumerate(tasks))
+        return
+    index_of = {pool.submit(function, task): index for index, task in enumerate(tasks)}
+    for future in as_completed(index_of):
+        # Forgotten here, a result that was lost with its worker is not computed again.
+        yield index_of.pop(future), partial(_result_of, future)
+
+
+def _result_of(future: "Future[_Result]") -> _Result:
+    way_out = "Use resume=True to keep the finished recordings."
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise EnvironmentProblemError(
+            "a process that was reading recordings was killed, perhaps because memory ran out; use"
+            " fewer `jobs`, and resume=True to keep the finished recordings."
+        ) from error
+    except CancelledError as error:
+        raise EnvironmentProblemError(
+            f"the connection to the dask scheduler was lost. {way_out}"
+        ) from error
+    except Exception as error:
+        if type(error).__name__ != "KilledWorker":
+            raise
+        raise EnvironmentProblemError(
+            "every dask worker that read one of the recordings was killed, perhaps because memory"
+            f" ran out; give the workers more memory. {way_out}"
+        ) from error
+
+
+@contextmanager
+def _dask_pool(
+    jobs: int, scheduler: str | None, reads: Path | None, writes: Path | None
+) -> Iterator[Executor]:
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise EnvironmentProblemError(
+            f'engine="dask" needs packages: pip install "sensorseq[dask]" ({error}).'
+        ) from error
+    with ExitStack() as stack:
+        where: Any = scheduler
+        if scheduler is None:
+            where = stack.enter_context(
+                LocalCluster(
+                    n_workers=jobs,
+                    threads_per_worker=1,
+                    dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.CRITICAL,  # a killed worker is replaced
+                )
+            )
+        try:
+            client = stack.enter_context(Client(where, timeout=_TIMEOUT_S, set_as_default=False))
+        except (OSError, ValueError) as error:
+            raise EnvironmentProblemError(
+                f"scheduler={scheduler!r}: no dask scheduler can be reached there ({error})."
+            ) from error
+        with tempfile.NamedTemporaryFile(dir=writes, suffix=".tmp") as probe:
+            needed = {} if reads is None else {str(reads): reads}
+            if writes is not None:  # the same path on another machine may be another folder
+                needed[probe.name] = writes
+            _check_workers(client, str(scheduler), needed)
+        pool = _DaskPool(client)
+        try:
+            yield pool
+        finally:
+            pool.shutdown()
+
+
+def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> None:
+    """Raise if there is no worker, or one that would not do what this process does."""
+    try:
+        found = client.run(_look_around, list(paths))
+    except ImportError as error:
+        raise EnvironmentProblemError(
+            f"a dask worker cannot import sensorseq ({error}); install it on every worker."
+        ) from error
+    if not found:
+        raise EnvironmentProblemError(
+            f"the dask scheduler at {scheduler} has no workers; start some with"
+            f" `dask worker {scheduler}`."
+        )
+    own = versions()
+    for worker, (its_own, missing) in found.items():
+        for name in own:
+            if its_own[name] != own[name]:
+                raise EnvironmentProblemError(
+                    f"dask worker {worker} has {name} {its_own[name]}, but this process"
+                    f" {own[name]}; install the same version on every worker."
+                )
+        if missing:
+            raise EnvironmentProblemError(
+                f"dask worker {worker} does not see {paths[missing[0]]}; use paths that every"
+                " worker shares, or URLs such as s3://bucket/folder."
+            )
+
+
+def _look_around(needed: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the versions that samples depend on, and which of these paths do not exist."""
+    return versions(), [path for path in needed if not Path(path).exists()]
+
+
+class _DaskPool(Executor):
+    """The workers of a dask scheduler as an executor."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+        self._executor = client.get_executor()
+        self._run = f"prepare-{uuid.uuid4().hex}"
+        self._number = count()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        key = f"{self._run}-{next(self._number)}"
+        future: Future[Any] = self._executor.submit(fn, *args, key=key, **kwargs)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
+        """Drop what has not begun; what has ends before this returns, as with processes."""
+        self._executor.shutdown(wait=False)
+        self._client.run(_await_end, self._run, on_error="ignore")
+
+
+async def _await_end(run: str, dask_worker: Any) -> None:
+    while any(str(key).startswith(run) for key in dask_worker.active_keys):
+        await asyncio.sleep(0.02)

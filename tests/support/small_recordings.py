@@ -1,0 +1,33 @@
+"""Twelve short recordings of three classes, and what prepares them."""
+
+import hashlib
+
+import numpy as np
+
+from sensorseq.prepare import prepare
+
+CLASSES = ("Eis", "great snow", "sand")
+
+
+def write_recordings(folder, per_class=4, n_samples=300):
+    for number, label in enumerate(CLASSES):
+        (folder / label).mkdir(parents=True)
+        for recording in range(per_class):
+            rng = np.random.default_rng(10 * number + recording)
+            t = np.arange(n_samples + 20 * recording) / 20
+            columns = [t, np.sin(t * (1 + number)) + 0.1 * rng.normal(size=len(t))]
+            path = folder / label / f"run_{recording:02d}.csv"
+            np.savetxt(path, np.stack(columns, 1), "%.4f", ",", header="time,current", comments="")
+    return folder
+
+
+def prepare_plainly(source, output, **arguments):
+    return prepare(source, output, **{"window_s": 2, "hop_s": 1, **arguments})
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())

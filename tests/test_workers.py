@@ -1,0 +1,271 @@
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from small_recordings import digest, names_in, prepare_plainly, write_recordings
+
+from sensorseq import SensorLSTMClassifier, WindowSet, workers
+from sensorseq.errors import ArgumentError, EnvironmentProblemError, RecordingError
+from sensorseq.model_selection import SequenceSearchCV, cross_validate
+from sensorseq.workers import outcomes, worker_pool
+
+distributed = pytest.importorskip("distributed", reason="the extra [dask] is not installed")
+
+
+def start_cluster(n_workers):
+    return distributed.LocalCluster(
+        n_workers=n_workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes; one that is killed is replaced."""
+    with start_cluster(2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def terrains(tmp_path):
+    return write_recordings(tmp_path / "terrains")
+
+
+def worker_pids(cluster):
+    with distributed.Client(cluster, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=60)
+        return list(client.run(os.getpid).values())
+
+
+class TestDask:
+    @pytest.mark.long
+    def test_a_killed_worker_costs_its_own_parts_alone(self, cluster, terrains, tmp_path):
+        prepare_plainly(terrains, tmp_path / "whole.h5")
+        pids = worker_pids(cluster)
+        parts, seen, finished = tmp_path / "w.h5.parts", [], {}
+
+        def kill(at, done, total):
+            seen.append((at, done))
+            if (at, done) == ("recordings", 1):
+                os.kill(pids[0], signal.SIGKILL)
+                finished.update({p.name: p.stat().st_ino for p in parts.glob("*.npz")})
+            if (at, done) == ("merge", 0):
+                assert finished
+                for name, inode in finished.items():
+                    assert (parts / name).stat().st_ino == inode  # not made again
+
+        prepare_plainly(
+            terrains, tmp_path / "w.h5", scheduler=cluster.scheduler_address, progress=kill
+        )
+        assert digest(tmp_path / "w.h5") == digest(tmp_path / "whole.h5")
+        assert names_in(tmp_path) == ["terrains", "w.h5", "whole.h5"]
+        assert [step for step in seen if step[0] == "recordings"] == [
+            ("recordings", done) for done in range(13)
+        ]
+        assert pids[0] not in worker_pids(cluster)
+
+    @pytest.mark.long
+    def test_the_command_starts_workers_of_its_own(self, terrains, tmp_path, monkeypatch):
+        from sensorseq.cli import run
+
+        prepare_plainly(terrains, tmp_path / "whole.h5")
+        monkeypatch.chdir(tmp_path)  # where the workers do not run
+        command = ["prepare", "terrains", "--window-s", "2", "--hop-s", "1", "-o", "w.h5", "-q"]
+        assert run([*command, "--engine", "dask", "-j", "2"]) == 0
+        assert digest(tmp_path / "w.h5") == digest(tmp_path / "whole.h5")
+
+    @pytest.mark.long
+    def test_interrupted_it_ends_what_runs_and_resumes(self, cluster, terrains, tmp_path):
+        def interrupt(at, done, total):
+            if (at, done) == ("recordings", 3):
+                raise KeyboardInterrupt
+
+        where = {"scheduler": cluster.scheduler_address}
+        with pytest.raises(KeyboardInterrupt):
+            prepare_plainly(terrains, tmp_path / "w.h5", progress=interrupt, **where)
+        left = names_in(tmp_path / "w.h5.parts")
+        assert all(name.endswith(".part.npz") for name in left)
+        summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True, **where)
+        assert summary.n_reused == len(left) >= 3
+        prepare_plainly(terrains, tmp_path / "whole.h5")
+        assert digest(tmp_path / "w.h5") == digest(tmp_path / "whole.h5")
+
+    def test_a_spoilt_recording_is_named_from_a_worker_too(self, cluster, terrains, tmp_path):
+        (terrains / "sand" / "run_02.csv").write_text("time,current\n0,a\n")
+        where = {"scheduler": cluster.scheduler_address}
+        with pytest.raises(RecordingError, match=r"sand/run_02\.csv"):
+            prepare_plainly(terrains, tmp_path / "w.h5", **where)
+        prepare_plainly(terrains, tmp_path / "w.h5", on_error="skip", **where)
+        prepare_plainly(terrains, tmp_path / "one.h5", on_error="skip")
+        assert digest(tmp_path / "w.h5") == digest(tmp_path / "one.h5")
+
+    def test_a_folder_that_a_worker_does_not_see_is_named_before_anything_is_read(
+        self, cluster, tmp_path
+    ):
+        with (
+            pytest.raises(EnvironmentProblemError, match=r"does not see .*elsewhere; use paths"),
+            worker_pool("dask", 1, cluster.scheduler_address, tmp_path / "elsewhere", tmp_path),
+        ):
+            pass
+        assert names_in(tmp_path) == []
+
+
+class Killable:
+    """Runs `prepare` in processes of its own, and kills them."""
+
+    def __init__(self):
+        program = Path(__file__).parent / "support" / "killable_preparations.py"
+        self.program = subprocess.Popen(
+            [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *raised):
+        self.program.stdin.close()
+        self.program.wait()
+        self.program.stdout.close()
+
+    def run(self, kill_after_s=None, **arguments):
+        """Return how it ended and how long it ran."""
+        self.program.stdin.write(json.dumps(arguments) + "\n")
+        self.program.stdin.flush()
+        pid = int(self.program.stdout.readline().removeprefix("pid "))
+        began = time.perf_counter()
+        if kill_after_s is not None:
+            ended, _, _ = select.select([self.program.stdout], [], [], kill_after_s)
+            if not ended:
+                with contextlib.suppress(ProcessLookupError):  # ended just now
+                    os.kill(pid, signal.SIGKILL)
+        code = int(self.program.stdout.readline().removeprefix("ended "))
+        return code, time.perf_counter() - began
+
+
+@pytest.mark.parametrize("engine", ["process", "dask"])
+@pytest.mark.parametrize(
+    "n_kills",
+    [pytest.param(3, marks=pytest.mark.long), pytest.param(100, marks=pytest.mark.slow)],
+)
+def test_a_run_killed_at_random_moments_resumes_to_the_same_bytes(
+    cluster, terrains, tmp_path, engine, n_kills
+):
+    prepare_plainly(terrains, tmp_path / "whole.h5")
+    output, rng = tmp_path / "w.h5", np.random.default_rng(n_kills)
+    arguments = {"source": str(terrains), "output": str(output), "window_s": 2, "hop_s": 1}
+    if engine == "dask":
+        arguments["scheduler"] = cluster.scheduler_address
+    with Killable() as killable:
+        code, whole_s = killable.run(**arguments)
+        assert code == 0
+        n_killed = 0
+        while n_killed < n_kills:
+            output.unlink(missing_ok=True)
+            code, _ = killable.run(rng.uniform(0, whole_s), **arguments)
+            if code == 0:  # it was faster this time
+                continue
+            assert code == -signal.SIGKILL
+            n_killed += 1
+            if output.exists():  # killed when all was done but for removing the parts
+                assert digest(output) == digest(tmp_path / "whole.h5")
+            assert killable.run(**arguments, resume=True)[0] == 0
+            assert digest(output) == digest(tmp_path / "whole.h5")
+            assert names_in(tmp_path) == ["terrains", "w.h5", "whole.h5"]
+
+
+class TestSearch:
+    """Fits on two workers have the bits of fits side by side in one process."""
+
+    @pytest.fixture
+    def windows(self):
+        rng = np.random.default_rng(0)
+        y = np.arange(40) % 2
+        X = np.sin(np.arange(20) * (0.3 + 0.6 * y[:, None])) + 0.1 * rng.normal(size=(40, 20))
+        return WindowSet(
+            X=X[:, :, None].astype(np.float32),
+            lengths=np.full(40, 20),
+            y=y,
+            groups=np.char.add("run", (np.arange(40) // 5).astype(str)),
+            channels=("current",),
+        )
+
+    @pytest.mark.long
+    def test_a_search_and_a_cross_validation(self, cluster, windows):
+        clf = SensorLSTMClassifier(hidden_size=4, max_epochs=3, random_state=0, features=None)
+
+        def look():
+            search = SequenceSearchCV(clf, {"learning_rate": [1e-3, 1e-2]}, cv=2).fit(windows)
+            found = cross_validate(clf, windows, cv=2, seeds=(0, 1))
+            return search, found
+
+        one, scores = look()
+        with distributed.Client(cluster), joblib.parallel_config("dask"):
+            two, far_scores = look()
+        for name in ("mean_test_score", "split0_test_score", "split1_test_score"):
+            np.testing.assert_array_equal(one.cv_results_[name], two.cv_results_[name])
+        np.testing.assert_array_equal(scores["test_score"], far_scores["test_score"])
+        np.testing.assert_array_equal(
+            one.best_estimator_.predict_proba(windows), two.best_estimator_.predict_proba(windows)
+        )
+
+
+class TestProblems:
+    @pytest.mark.long
+    @pytest.mark.parametrize("engine", ["process", "dask"])
+    def test_a_recording_that_kills_its_process_ends_the_run_with_the_way_out(
+        self, engine, tmp_path
+    ):
+        import dask
+
+        allowed = {"distributed.scheduler.allowed-failures": 0}
+        with (
+            dask.config.set(allowed),
+            worker_pool(engine, 2, None, tmp_path, tmp_path) as pool,
+        ):
+            ((_, outcome),) = outcomes(pool, os._exit, [9])
+            with pytest.raises(EnvironmentProblemError, match="killed, perhaps because memory ran"):
+                outcome()
+
+    def test_a_scheduler_without_workers_is_an_error(self, tmp_path):
+        with start_cluster(0) as cluster:
+            address = cluster.scheduler_address
+            with (
+                pytest.raises(EnvironmentProblemError, match=f"has no workers.*worker {address}"),
+                worker_pool("dask", 1, address, tmp_path, tmp_path),
+            ):
+                pass
+
+    @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "?"])
+    def test_a_scheduler_that_cannot_be_reached_is_an_error(self, address, tmp_path, monkeypatch):
+        monkeypatch.setattr(workers, "_TIMEOUT_S", 0.5)
+        with (
+            pytest.raises(EnvironmentProblemError, match="no dask scheduler can be reached there"),
+            worker_pool("process", 1, address, tmp_path, tmp_path),
+        ):
+            pass
+
+    def test_another_version_on_a_worker_is_an_error(self, cluster, tmp_path, monkeypatch):
+        monkeypatch.setattr(workers, "versions", lambda: {"sensorseq": "9.9"})
+        with (
+            pytest.raises(EnvironmentProblemError, match=r"but this process 9\.9; install the sam"),
+            worker_pool("dask", 1, cluster.scheduler_address, tmp_path, tmp_path),
+        ):
+            pass
+
+    def test_a_missing_package_names_the_extra(self, terrains, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "distributed", None)
+        with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[dask\]"'):
+            prepare_plainly(terrains, tmp_path / "w.h5", engine="dask")
+        assert names_in(tmp_path) == ["terrains"]
+
+    def test_an_unknown_engine_is_an_error(self, terrains, tmp_path):
+        with pytest.raises(ArgumentError, match="Known: process, dask"):
+            prepare_plainly(terrains, tmp_path / "w.h5", engine="ray")
