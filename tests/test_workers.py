@@ -92,7 +92,7 @@ class TestDask:
         with pytest.raises(KeyboardInterrupt):
             prepare_plainly(terrains, tmp_path / "w.h5", progress=interrupt, **where)
         left = names_in(tmp_path / "w.h5.parts")
-        assert all(name.endswith(".part.npz") for name in left)
+        assert all(name.endswith(".part") for name in left)
         summary = prepare_plainly(terrains, tmp_path / "w.h5", resume=True, **where)
         assert summary.n_reused == len(left) >= 3
         prepare_plainly(terrains, tmp_path / "whole.h5")
