@@ -430,10 +430,8 @@ def _from_long_table(
             f"{path}: recording_column needs one table in a file of {', '.join(TABLE_SUFFIXES)}."
         )
     return [
-        RecordingSource(
-            one.rows.recording, (path,), one.label, one.group, root=path.parent, rows=one.rows
-        )
-        for one in list_table(path, recording_column, group_column, label_column)
+        RecordingSource(rows.recording, (path,), label, group, root=path.parent, rows=rows)
+        for rows, group, label in list_table(path, recording_column, group_column, label_column)
     ]
 
 

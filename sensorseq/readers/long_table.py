@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,9 @@ from sensorseq.readers.csv import read_csv_table, read_csv_words
 from sensorseq.readers.parquet import as_labels, as_stamps, recording_of_table, unreadable
 from sensorseq.recording import Recording
 
+_FEW_ROW_GROUPS = 4  # with rows of one recording: they are read alone
+_MOST_BYTES = 2**28  # of a Parquet table that is sorted in memory, its recordings being scattered
+
 
 class TableRows(NamedTuple):
     """The rows of one recording in a table of many."""
@@ -33,71 +36,57 @@ class TableRows(NamedTuple):
         return path.with_name(f"{path.name} ({self.column} {self.recording!r})")
 
 
-class TableRecording(NamedTuple):
-    """A recording of a table, as `list_table` finds it."""
-
-    rows: TableRows
-    group: str
-    label: str | None  # None when it has none, or several
-
-
 def list_table(
     path: Path, recording_column: str, group_column: str | None, label_column: str | None
-) -> list[TableRecording]:
-    """Return the recordings of a table in one pass, holding only what names them."""
-    names = [name for name in (recording_column, group_column, label_column) if name is not None]
-    seen: dict[str, dict[tuple[str | None, ...], None]] = {}
-    row_groups: dict[str, list[int]] = {}
+) -> Iterator[tuple[TableRows, str, str | None]]:
+    """Yield the rows, the group and the label of each recording, in one pass over those columns.
+
+    The label is None for a recording that has none, or several.
+    """
+    names = [recording_column, group_column or recording_column, label_column or recording_column]
+    seen: dict[str, tuple[set[str | None], set[str | None], set[int]]] = {}
     first_row = 1
     for row_group, batch in _batches(path, list(dict.fromkeys(names))):
-        texts = pa.table({str(i): pa.array(as_labels(path, n, batch)) for i, n in enumerate(names)})
-        ids = texts["0"]
-        if ids.null_count or pc.any(pc.equal(ids, "")).as_py():
-            row = next(i for i, text in enumerate(ids.to_pylist()) if not text)
+        texts = pa.table([_texts(path, name, batch) for name in names], ["id", "group", "label"])
+        if texts["id"].null_count or pc.any(pc.equal(texts["id"], "")).as_py():
+            row = first_row + [bool(text) for text in texts["id"].to_pylist()].index(False)
             raise RecordingError(
-                f"{path}, row {first_row + row}: column {recording_column!r} is empty; name the"
-                " recording of every row."
+                f"{path}, row {row}: column {recording_column!r} is empty; name the recording of"
+                " every row."
             )
         for one in texts.group_by(texts.column_names, use_threads=False).aggregate([]).to_pylist():
-            recording, *rest = one.values()
-            seen.setdefault(recording, {})[tuple(rest)] = None
-            if row_group not in (found := row_groups.setdefault(recording, [])):
-                found.append(row_group)
+            found = seen.setdefault(one["id"], (set(), set(), set()))
+            found[0].add(one["group"] or None)
+            found[1].add(one["label"] or None)
+            found[2].add(row_group)
         first_row += len(batch)
     if not seen:
         raise RecordingError(f"{path}: has a header but no samples.")
-    return [
-        _recording(
-            path,
-            TableRows(recording_column, recording, (), tuple(row_groups[recording])),
-            list(rest),
-            group_column,
-            label_column,
-        )
-        for recording, rest in sorted(seen.items())
-    ]
+    for recording, (groups, labels, row_groups) in sorted(seen.items()):
+        label = next(iter(labels)) if len(labels) == 1 and label_column is not None else None
+        aside = (group_column, label_column if label is not None else None)
+        not_channels = tuple(name for name in aside if name is not None)
+        rows = TableRows(recording_column, recording, not_channels, tuple(sorted(row_groups)))
+        if len(groups) > 1 or None in groups:
+            listed = ", ".join(sorted(repr(name) for name in groups if name)[:3])
+            raise RecordingError(
+                f"{rows.where(path)}: needs one group in all its rows of column {group_column!r};"
+                f" it has {listed or 'none'}."
+            )
+        yield rows, str(groups.pop()), label
 
 
-def _recording(
-    path: Path,
-    rows: TableRows,
-    found: list[tuple[str | None, ...]],
-    group_column: str | None,
-    label_column: str | None,
-) -> TableRecording:
-    groups = {one[0] for one in found} if group_column is not None else {rows.recording}
-    labels = {one[-1] or None for one in found} if label_column is not None else {None}
-    group = groups.pop() if len(groups) == 1 else None
-    if not group:
-        listed = ", ".join(sorted(repr(name) for name in groups if name)[:3])
-        raise RecordingError(
-            f"{rows.where(path)}: needs one group in all its rows of column {group_column!r}; it"
-            f" has {listed or 'none'}."
-        )
-    label = labels.pop() if len(labels) == 1 else None
-    aside = (group_column, None if label is None else label_column)
-    not_channels = tuple(name for name in aside if name is not None)
-    return TableRecording(rows._replace(not_channels=not_channels), group, label)
+def _texts(path: Path, name: str, table: pa.Table) -> pa.ChunkedArray | pa.Array:
+    """Return a column as texts; whole numbers keep all their digits."""
+    column = table[name]
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type):
+        with suppress(pa.ArrowInvalid):  # unless it has fractions
+            column = column.cast(pa.int64())
+    if pa.types.is_integer(column.type) or pa.types.is_large_string(column.type):
+        column = column.cast(pa.string())
+    return column if pa.types.is_string(column.type) else pa.array(as_labels(path, name, table))
 
 
 def read_table_recording(path: Path, rows: TableRows, **arguments: Any) -> Recording:
@@ -140,31 +129,38 @@ def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
 @lru_cache(maxsize=1)  # the digest and the recording are made of the same rows
 def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     """Return the rows of a recording without the column that names it."""
-    if path.suffix != ".parquet":
-        table, places = _csv_by_recording(path, version, rows.column)
-        return table.slice(*places[rows.recording])
-    parts = []
-    with _parquet(path) as file:
-        for row_group in rows.row_groups:
-            part = file.read_row_group(row_group, use_threads=False)
-            ids = pa.array(as_labels(path, rows.column, part))
-            parts.append(part.filter(pc.equal(ids, rows.recording)).drop_columns([rows.column]))
-    return pa.concat_tables(parts).combine_chunks()
+    if path.suffix == ".parquet":
+        with _parquet(path) as file:
+            facts = file.metadata
+            n_bytes = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
+            if len(rows.row_groups) <= _FEW_ROW_GROUPS or n_bytes > _MOST_BYTES:
+                parts = []
+                for row_group in rows.row_groups:
+                    part = file.read_row_group(row_group, use_threads=False)
+                    own = pc.equal(_texts(path, rows.column, part), rows.recording)
+                    parts.append(part.filter(own).drop_columns([rows.column]))
+                return pa.concat_tables(parts).combine_chunks()
+    table, places = _by_recording(path, version, rows.column)
+    return table.slice(*places[rows.recording])
 
 
 @lru_cache(maxsize=1)
-def _csv_by_recording(
+def _by_recording(
     path: Path, version: tuple[int, int], recording_column: str
 ) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
-    """Return a CSV table sorted by recording, and where the rows of each begin and how many."""
-    table = read_csv_table(path, recording_column)
-    ids = table[recording_column].combine_chunks().dictionary_encode()
+    """Return a whole table sorted by recording, and where the rows of each begin and how many."""
+    if path.suffix == ".parquet":
+        with _parquet(path) as file:
+            table = file.read(use_threads=False)
+    else:
+        table = read_csv_table(path, recording_column)
+    texts = _texts(path, recording_column, table)
+    ids = (texts if isinstance(texts, pa.Array) else texts.combine_chunks()).dictionary_encode()
     codes = ids.indices.to_numpy()
     order = np.argsort(codes, kind="stable")
     counts = np.bincount(codes, minlength=len(ids.dictionary))
-    starts = np.cumsum(counts) - counts
-    places = zip(starts.tolist(), counts.tolist(), strict=True)
-    table = table.drop_columns([recording_column]).take(order)
+    places = zip((np.cumsum(counts) - counts).tolist(), counts.tolist(), strict=True)
+    table = table.drop_columns([recording_column]).take(order).combine_chunks()
     return table, dict(zip(ids.dictionary.to_pylist(), places, strict=True))
 
 

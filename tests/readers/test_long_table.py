@@ -8,7 +8,13 @@ import pytest
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, RecordingError
 from sensorseq.prepare import prepare
-from sensorseq.readers import digest_source, find_recordings, read_recordings, read_source_rate
+from sensorseq.readers import (
+    digest_source,
+    find_recordings,
+    long_table,
+    read_recordings,
+    read_source_rate,
+)
 from sensorseq.storage.prepared import PreparedFile
 
 COLUMNS = {"recording_column": "run", "group_column": "robot", "label_column": "ground"}
@@ -107,6 +113,24 @@ def test_a_recording_with_several_labels_has_spans(tmp_path):
         assert spans == [(0, "ice"), (5, "mud")]
         assert [(s.start_s, s.label) for s in second.label_spans] == [(5, "mud")]
         assert first.channel_names == second.channel_names == ("a",)
+
+
+@pytest.mark.parametrize("name", ["all.parquet", "all.csv"])
+@pytest.mark.parametrize("ids", [[1_000_000, 1_000_001], [3.0, 1e6], [0.5, 1e-7], ["007", "7"]])
+def test_ids_keep_all_their_digits(tmp_path, name, ids):
+    frame = pd.DataFrame({"run": np.repeat(ids, 5), "time": np.arange(10) / 10, "a": np.arange(10)})
+    recordings = read_recordings(write(frame, tmp_path / name), recording_column="run")
+    assert [recording.n_samples for recording in recordings] == [5, 5]
+
+
+def test_scattered_recordings_of_a_large_table_are_read_by_row_groups(tmp_path, monkeypatch):
+    path = write(make_frame().sort_values("time", kind="stable"), tmp_path / "all.parquet")
+    expected = read_recordings(path, **COLUMNS)
+    monkeypatch.setattr(long_table, "_MOST_BYTES", 0)
+    long_table._rows_of.cache_clear()
+    for one, other in zip(read_recordings(path, **COLUMNS), expected, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+        np.testing.assert_array_equal(one.timestamps_s, other.timestamps_s)
 
 
 def test_stamps_of_any_unit_and_words_among_numbers(tmp_path):
