@@ -133,15 +133,21 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
         with _parquet(path) as file:
             facts = file.metadata
             n_bytes = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
-            if len(rows.row_groups) <= _FEW_ROW_GROUPS or n_bytes > _MOST_BYTES:
-                parts = []
-                for row_group in rows.row_groups:
-                    part = file.read_row_group(row_group, use_threads=False)
-                    own = pc.equal(_texts(path, rows.column, part), rows.recording)
-                    parts.append(part.filter(own).drop_columns([rows.column]))
-                return pa.concat_tables(parts).combine_chunks()
+        if len(rows.row_groups) <= _FEW_ROW_GROUPS or n_bytes > _MOST_BYTES:
+            parts = []
+            for row_group in rows.row_groups:
+                part = _row_group(path, version, row_group)
+                own = pc.equal(_texts(path, rows.column, part), rows.recording)
+                parts.append(part.filter(own).drop_columns([rows.column]))
+            return pa.concat_tables(parts).combine_chunks()
     table, places = _by_recording(path, version, rows.column)
     return table.slice(*places[rows.recording])
+
+
+@lru_cache(maxsize=2)  # recordings one after another share them
+def _row_group(path: Path, version: tuple[int, int], row_group: int) -> pa.Table:
+    with _parquet(path) as file:
+        return file.read_row_group(row_group, use_threads=False)
 
 
 @lru_cache(maxsize=1)
