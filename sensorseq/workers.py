@@ -131,9 +131,9 @@ def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> 
     """Raise if there is no worker, or one that would not do what this process does."""
     try:
         found = client.run(_look_around, list(paths))
-    except ImportError as error:
+    except Exception as error:  # dask passes an ImportError of a worker on as text
         raise EnvironmentProblemError(
-            f"a dask worker cannot import sensorseq ({error}); install it on every worker."
+            f"a dask worker cannot run sensorseq ({error}); install it on every worker."
         ) from error
     if not found:
         raise EnvironmentProblemError(
