@@ -1,7 +1,7 @@
 """What comes before the network in C: resampling and causal steps, as their streams do them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -70,7 +70,6 @@ class CStep:
     picked: Sequence[int]
     sources: Sequence[int] = ()
     window: int = 1  # samples it remembers
-    fields: list[tuple[str, str, int]] = field(default_factory=list)
     expression: str = ""  # of a combination
     n_outputs: int = 0
     rate_hz: float = 0.0  # of its input
@@ -124,14 +123,11 @@ def _make_step(
         made = CStep("spectral", stream, stream.picked, window=stream.frame)
         tables.add(f"{name}_bands", stream.bands, "i4")
         tables.add(f"{name}_window", stream.window, "f8")
-        sizes = {"x": made.window * len(channels), "centred": made.window}
-        counters: tuple[str, ...] = ("at", "wait", "rest")
     elif isinstance(step, _Combined):
         _check_units(step, channels, units)
         columns, _ = step._columns(channels)
         made = CStep("combine", None, columns.picked, columns.sources)
         made.expression = _combination(step, [channels[column] for column in columns.picked])
-        sizes, counters = {}, ()
     elif getattr(step, "phase", "causal") != "causal":
         raise InputError(
             f"the step {step.kind!r} has phase='zero', which needs later samples, and cannot be"
@@ -141,30 +137,25 @@ def _make_step(
         columns = step._columns(channels)
         kernel = step._kernel(rate, len(columns.picked))
         made = CStep(_KINDS[type(kernel)], kernel, columns.picked, columns.sources)
-        sizes, counters = _add_kernel(made, name, tables), ("n", "at")
+        _add_kernel(made, name, tables)
     tables.add(f"{name}_picked", made.picked, "i4")
     tables.add(f"{name}_source", made.sources, "i4") if made.sources else None
-    made.fields = [("double", f"{name}_{own}", size) for own, size in sizes.items()]
-    made.fields += [("int", f"{name}_{own}", 1) for own in counters]
     return made
 
 
 _KINDS: dict[type, str] = {Sos: "sos", LocalFit: "fit", MovingStatistic: "moving", Lagged: "lag"}
 
 
-def _add_kernel(made: CStep, name: str, tables: Tables) -> dict[str, int]:
-    """Add the tables of a kernel; return the numbers it remembers."""
-    kernel, n = made.kernel, len(made.picked)
+def _add_kernel(made: CStep, name: str, tables: Tables) -> None:
+    kernel = made.kernel
     if made.kind == "sos":
         tables.add(f"{name}_sections", kernel.sections, "f8")
-        return {"first": n, "state": n * len(kernel.sections) * 2}
-    if made.kind == "fit":
+    elif made.kind == "fit":
         made.window = kernel.before + 1
         weights = [kernel.weights(before, 0) for before in range(made.window)]
         tables.add(f"{name}_weights", np.concatenate(weights), "f8")
     else:
         made.window = kernel.lag + 1 if made.kind == "lag" else kernel.window
-    return {"x": made.window * n}
 
 
 def _check_units(step: Any, channels: tuple[Channel, ...], units: Mapping[str, str]) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sensorseq.atomic import write_whole
 from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
 from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
-from sensorseq.export.c_tables import Tables, comment, rounded, state_bytes, text
+from sensorseq.export.c_tables import Tables, comment, rounded, struct_bytes, text
 from sensorseq.features import RandomConvolutions, SummarySteps
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
@@ -26,16 +26,8 @@ from sensorseq.preprocessing.steps import StepChain
 WEIGHTS = ("float32", "int8")
 _LARGEST_LOSS = 0.005  # of accuracy by int8 weights, before a warning
 _MOST_TERMS = 10_000  # of a hop that is no whole number of samples
-# Bytes of code for a Cortex-M4, gcc -Os: the network, and what each part adds. libm not counted.
-_CODE_BYTES = {
-    "network": 1500,
-    "rocket": 900,
-    "summary": 1900,
-    "quantile": 1200,
-    "resampler": 400,
-    "step": 350,
-    "spectral": 1000,
-}
+# Bytes of code for a Cortex-M4, gcc -Os, without libm: of the network, a step and a larger part.
+_NETWORK_BYTES, _STEP_BYTES, _PART_BYTES = 1500, 350, 1500
 
 
 @dataclass(frozen=True)
@@ -133,19 +125,20 @@ def write_c(
     values = source.layout(timing, steps)
     values |= {"p": prefix, "P": prefix.upper()}
     values["accuracy"] = None if accuracy is None else _describe(accuracy)
+    header, code_of = map(_environment().get_template, ("model.h.in", "model.c.in"))
+    values["state_bytes"] = struct_bytes(header.render(values))
     at = Path(folder)
     at.mkdir(parents=True, exist_ok=True)
-    paths = [at / f"{prefix}_model.h", at / f"{prefix}_model.c"]
-    for path in paths:
-        made = _environment().get_template(f"model{path.suffix}.in").render(values)
-        write_whole(path, made.encode(), force=True)
-    parts = ["network", *("spectral" if step.kind == "spectral" else "step" for step in steps)]
-    parts += [part for part in ("rocket", "summary", "resampler") if values[part] is not None]
-    parts += ["quantile"] if values["scale"] == "quantile" else []
-    code = sum(_CODE_BYTES[part] for part in parts)
+    paths = at / f"{prefix}_model.h", at / f"{prefix}_model.c"
+    for path, template in zip(paths, (header, code_of), strict=True):
+        write_whole(path, template.render(values).encode(), force=True)
+    n_parts = (
+        len(source.blocks) + (source.scale == "quantile") + 0.3 * (source.resampler is not None)
+    )
+    n_parts += sum(step.kind == "spectral" for step in steps)
+    code = round(_NETWORK_BYTES + _STEP_BYTES * len(steps) + _PART_BYTES * n_parts)
     return CExport(
-        paths[0],
-        paths[1],
+        *paths,
         weights,
         values["state_bytes"],
         source.tables.n_bytes + code,
@@ -186,6 +179,11 @@ def _refuse(estimator: Any) -> None:
         raise InputError(
             f"inference_precision={precision!r} cannot be exported to C; set it to 'float32'."
         )
+    if (estimator.preparation_ or {}).get("scaled") is not None:
+        raise InputError(
+            "the model was trained on windows that were already scaled, so it does not hold the"
+            " scaling; train it on the unscaled prepared file."
+        )
     if isinstance(estimator.scaler_, KeyedScaler):
         raise InputError(
             f"the model scales each {estimator.scaler_.per} by its own statistics, which needs the"
@@ -218,7 +216,12 @@ class _Source:
         made = self.estimator.preparation_ or {}
         options = PreparationOptions.recorded(made)
         model_rate, configured = made.get("sample_rate_hz"), bool(made.get("configuration"))
-        n = n_timesteps or made.get("n_timesteps") or self.estimator._flat_timesteps
+        n = (
+            self.estimator._flat_timesteps
+            if made.get("n_timesteps") is None
+            else made["n_timesteps"]
+        )
+        n = n if n_timesteps is None else n_timesteps
         if n is None:
             raise ArgumentError(
                 "the model was trained on arrays and does not know the length of its windows; give"
@@ -235,8 +238,8 @@ class _Source:
             length = Fraction(hop)
         elif configured and model_rate and options.hop_s is not None:
             length = Fraction(options.hop_s * model_rate).limit_denominator(_MOST_TERMS)
-        if length < 1:
-            raise ArgumentError(f"hop={hop!r} must be at least one sample.")
+        if min(length, n) < 1:
+            raise ArgumentError(f"n_timesteps={n} and hop={hop} must be at least one sample.")
         n_channels = self.modules[0].input_size
         names = made.get("channels") or [f"channel_{i}" for i in range(n_channels)]
         steps: list[CStep] = []
@@ -252,6 +255,11 @@ class _Source:
                 raise ArgumentError(
                     f"sample_rate_hz={sample_rate_hz!r} needs the rate of training, which the model"
                     " does not know; resample yourself, or train on a prepared file."
+                )
+            if options.resample_engine != "polyphase":
+                raise InputError(
+                    f"resample_engine={options.resample_engine!r} cannot be exported to C; prepare"
+                    " with 'polyphase', or resample yourself."
                 )
             attenuation = options.attenuation_db
             self.resampler = Resampler.make(sample_rate_hz, before, attenuation, self.tables)
@@ -331,28 +339,13 @@ class _Source:
         first, n = self.modules[0], timing.n_timesteps
         width = first.hidden_size * self._n_directions
         rocket, summary = self.blocks.get("rocket"), self.blocks.get("summary")
-        streamed, buffered = (
-            self._recurrent_fields(timing, width, streams=streams) for streams in (True, False)
-        )
-        own = state_bytes(streamed) <= state_bytes(buffered) + 4 * n * first.input_size
-        streams = self._n_directions == 1 and not self.blocks and own
-        fields = list(streamed if streams else buffered)
         n_rows = n
         if rocket is not None:
             n_rows = max(n, rocket.describe.state()["settings"]["padded_steps"])
-            fields += [("float", "rocket_minus", n_rows * first.input_size)]
-            fields += [("float", "rocket_outputs", n_rows)]
-        if not streams:
-            fields += [("float", "window", n_rows * first.input_size)]
-            fields += [("int", "filled", 1), ("int", "skip", 1)]
-        fields += [("float", "sorted", n)] if summary is not None else []
-        fields += [("int", "hop_rest", 1)] if timing.hop.denominator > 1 else []
-        fields += [own for step in steps for own in step.fields]
-        if self.resampler is not None:
-            fields += [("float", "resample_x", self.resampler.n_taps * len(self.inputs))]
-            fields += [("int", f"resample_{name}", 1) for name in ("n", "at", "wait", "phase")]
-        order = ("double", "float", "int")
-        fields.sort(key=lambda one: order.index(one[0]))
+        # overlapping windows keep states of their own while these take no more than the samples
+        kept = 2 * width * first.num_layers + width * (2 if first.pooling == "meanmax" else 1)
+        n_more = timing.n_overlapping * len(self.modules) - 1
+        streams = self._n_directions == 1 and n_more * kept <= n * first.input_size
         return {
             "version": importlib.import_module("sensorseq").__version__,
             "model": self.estimator,
@@ -362,10 +355,9 @@ class _Source:
             "width": width,
             "timing": timing,
             "channels": self.inputs,
-            "fields": fields,
-            "state_bytes": state_bytes(fields),
+            "state_bytes": 0,
             "tables": self.tables,
-            "streams": streams,
+            "streams": streams and not self.blocks,
             "n_rows": n_rows,
             "rocket": rocket,
             "summary": summary,
@@ -373,26 +365,6 @@ class _Source:
             "steps": steps,
             "resampler": self.resampler,
         }
-
-    def _recurrent_fields(
-        self, timing: _Timing, width: int, *, streams: bool
-    ) -> list[tuple[str, str, int]]:
-        """Return the fields of the networks: for each overlapping window, or for one at a time."""
-        first = self.modules[0]
-        units = timing.n_overlapping * len(self.modules) if streams else 1
-        n_kept = units * first.hidden_size * (first.num_layers if self._n_directions == 1 else 1)
-        fields = [("float", "h", n_kept), ("float", "c", n_kept)]
-        fields += [("float", "total", units * width)] if first.pooling != "max" else []
-        fields += [("float", "top", units * width)] if first.pooling in ("max", "meanmax") else []
-        fields += [("float", "next", first.hidden_size)]
-        fields += [("float", "pooled", width * (2 if first.pooling == "meanmax" else 1))]
-        if self._n_directions == 2 and first.num_layers > 1:
-            n_between = min(2, first.num_layers - 1) * timing.n_timesteps * width
-            fields += [("float", "between", n_between)]
-        if streams:
-            fields += [("int", "remaining", timing.n_overlapping)]
-            fields += [("int", "next_slot", 1), ("int", "until_start", 1)]
-        return fields
 
     def multiply_adds(self, timing: _Timing, steps: list[CStep]) -> int:
         """Return the multiply-adds of a window and of the preprocessing of a hop."""

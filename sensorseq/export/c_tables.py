@@ -1,6 +1,6 @@
 """Constants of the C source: arrays as text, int8 weights, bytes of the state."""
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 C_TYPES = {"f4": "float", "f8": "double", "i4": "int", "i1": "signed char"}
-_BYTES = {"double": 8, "float": 4, "int": 4, "signed char": 1}
+_BYTES = {"double": 8, "float": 4, "int": 4}
 _LARGEST = 127
 
 
@@ -89,11 +89,11 @@ def _decimal(value: np.floating) -> str:
     return text if abs(float(value)) < 1e-3 or abs(float(value)) >= 1e6 else repr(value.item())[:24]
 
 
-def state_bytes(fields: Sequence[tuple[str, str, int]]) -> int:
-    """Return the size of a struct whose fields are (type, name, number), largest types first."""
-    n_bytes = sum(_BYTES[kind] * size for kind, _, size in fields)
-    unit = max(_BYTES[kind] for kind, _, _ in fields)
-    return -(-n_bytes // unit) * unit
+def struct_bytes(header: str) -> int:
+    """Return the size of the struct in a header, whose fields are arrays, largest types first."""
+    fields = re.findall(r"^  (double|float|int) \w+\[(\d+)\];$", header, re.M)
+    n_bytes = sum(_BYTES[kind] * int(size) for kind, size in fields)
+    return -(-n_bytes // _BYTES[fields[0][0]]) * _BYTES[fields[0][0]]
 
 
 def text(value: str) -> str:

@@ -571,6 +571,7 @@ def test_what_c_cannot_do_is_refused_by_name(tmp_path):
         ({}, "does not know the length of its windows; give n_timesteps"),
         ({"n_timesteps": 5, "sample_rate_hz": 50.0}, "needs the rate of training"),
         ({"n_timesteps": 5, "hop": -1}, "hop=-1 must be at least one sample"),
+        ({"n_timesteps": 0}, "n_timesteps=0 and hop=None must be at least one sample"),
         ({"n_timesteps": 5, "hop": 0}, "hop=0 must be at least one sample"),
         ({"n_timesteps": 5, "prefix": "my model"}, "not a C identifier"),
         ({"n_timesteps": 5, "weights": "int4"}, "int4"),
