@@ -576,8 +576,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
 
         ``sensorseq_push(&state, sample, probabilities)`` takes one raw sample and returns 1 when a
         window is complete. Resampling, causal steps, scaling, networks, features and
-        `temperature_` are inside. The probabilities are those of `predict_proba` within 1e-5 for
-        float32 weights.
+        `temperature_` are inside. The probabilities of a window are those of `predict_proba` within
+        1e-5 for float32 weights.
 
         Parameters
         ----------

@@ -38,6 +38,7 @@ class Accuracy:
     part: str
     trained: float
     rounded: float
+    is_seen: bool  # whether the model learned from these windows, too
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,10 @@ class CExport:
 
 
 def _describe(accuracy: Accuracy) -> str:
+    seen = ", which the final model learned from" if accuracy.is_seen else ""
     return (
-        f"{100 * accuracy.rounded:.2f} % on {accuracy.n_windows} {accuracy.part} windows, as"
-        f" trained {100 * accuracy.trained:.2f} %"
+        f"{100 * accuracy.rounded:.2f} % (as trained {100 * accuracy.trained:.2f} %) on"
+        f" {accuracy.n_windows} {accuracy.part} windows{seen}"
     )
 
 
@@ -427,4 +429,5 @@ def _compare(estimator: Any, check: Any, weights: str) -> Accuracy:
             f"int8 weights lower the accuracy from {100 * trained:.2f} to {100 * written:.2f} %;"
             ' use weights="float32".'
         )
-    return Accuracy(len(check), part, trained, written)
+    seen = bool(part == "validation" and getattr(estimator, "refitted_", False))
+    return Accuracy(len(check), part, trained, written, seen)

@@ -290,7 +290,10 @@ def test_the_header_and_the_table_say_what_the_model_needs(tmp_path):
     checked = type(checked)(**{**vars(checked), "y": classifier.classes_[y]})
     export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, weights="int8", check=checked)
     header = export.header.read_text()
-    accuracy = f"{100 * with_rounded_weights(classifier).score(checked):.2f} % on 30 given windows"
+    scores = [model.score(checked) for model in (with_rounded_weights(classifier), classifier)]
+    accuracy = "{:.2f} % (as trained {:.2f} %) on 30 given windows".format(
+        *np.multiply(scores, 100)
+    )
     assert accuracy in header
     assert accuracy in str(export)
     for stated in (
@@ -346,12 +349,17 @@ def test_the_command_writes_c_with_its_accuracy(files, tmp_path, capsys):
     header = Path(told["header"]).read_text()
     accuracy = told["accuracy"]
     assert accuracy["part"] == "validation"
-    assert f"{100 * accuracy['rounded']:.2f} % on {accuracy['n_windows']} validation" in header
+    shares = [f"{100 * accuracy[name]:.2f} %" for name in ("rounded", "trained")]
+    stated = f"{shares[0]} (as trained {shares[1]}) on {accuracy['n_windows']} validation windows"
+    assert f"{stated}\n" in header
     for stated in ("SAMPLE_RATE_HZ 100.0", "MODEL_RATE_HZ 50.0", "HOP 12.5", "WINDOW 25"):
         assert stated in header.replace("(25.0 / 2)", "12.5")
     assert run([*command[:-7], "--hop", "5"]) == 0
     assert "sensorseq_model.c" in capsys.readouterr().out
     classifier = SensorLSTMClassifier.load(path)
+    classifier.refitted_ = True
+    export = classifier.to_c(tmp_path / "new", check=prepared)
+    assert "validation windows, which the final model learned from" in str(export)
     export = classifier.to_c(tmp_path / "new", sample_rate_hz=100.0)
     new = record(100)
     offline = PreparePipeline.for_prediction(classifier.preparation_).prepare([new])
