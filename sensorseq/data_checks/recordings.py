@@ -40,24 +40,24 @@ _WORDS = {  # of what is odd in channels, the most important first: what it is, 
         "Set the unit of the time stamps with --time-unit, or {leave}.",
     ),
     "unit": (
-        "{channels} has another scale but the same shape in {where}: another unit.",
+        "{channels}: another scale but the same shape in {where}, so probably another unit.",
         "Convert the values, or {leave}.",
     ),
-    "empty": ("{channels} has no value in {where}.", "Choose others with --channels, or {leave}."),
+    "empty": ("{channels}: no value in {where}.", "Choose others with --channels, or {leave}."),
     "constant": (
-        "{channels} never changes in {where}: the sensor may not have been connected.",
+        "{channels}: constant in {where}; the sensor may not have been connected.",
         "Choose others with --channels, or {leave}.",
     ),
     "flipped": (
-        "{channels} has the opposite sign in {where}: the axis may be reversed.",
+        "{channels}: opposite sign in {where}; the axis may be reversed.",
         "Check how the sensor was mounted, or {leave}.",
     ),
     "stuck": (
-        "{channels} stays at one value while other channels move, in {where}.",
+        "{channels}: one value for long while other channels move, in {where}.",
         "The sensor or its driver may have hung: cut that part out, or {leave}.",
     ),
     "saturated": (
-        "{channels} is cut off at its limits in {where}.",
+        "{channels}: cut off at the limits in {where}.",
         "What the sensor or the controller cut off is lost; choose a larger range if you can.",
     ),
     "gaps": (
@@ -65,7 +65,7 @@ _WORDS = {  # of what is odd in channels, the most important first: what it is, 
         "Preparing cuts at gaps longer than --max-gap-s and fills shorter ones.",
     ),
     "outliers": (
-        f"{{channels}} has values more than {FAR_SPREADS:.0f} times its range away in {{where}}.",
+        f"{{channels}}: values more than {FAR_SPREADS:.0f} times the range away in {{where}}.",
         "Repair them, or mark them as missing; a mark such as -9999 is one too.",
     ),
     "rates": (
@@ -94,11 +94,12 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
             together.setdefault(tuple((i, words) for i, words, _ in odd), []).append(name)
         for figures, names in together.items():
             where = listed([f"{i} ({said})" if said else i for i, said in figures])
+            text, advice = _WORDS[kind]
             if len(figures) == len(by_channel[names[0]]) > 1:
-                where = "every recording"
+                where, advice = "every recording", advice.replace(", or {leave}", "")
             ids = [i for i, _ in figures]
             known = {"channels": listed(names), "where": where, "leave": _leave_out(ids)}
-            text, advice = (part.format(**known) for part in _WORDS[kind])
+            text, advice = text.format(**known), advice.format(**known)
             found.append(_finding(kind, text, advice, ids, names))
     return [*found, *_classes(facts)]
 
@@ -142,7 +143,7 @@ def _check_each(rows: Rows) -> Odd:
         elif ratio > RATE_RATIO:
             yield "rates", i, f"{c.rate_hz:.4g} Hz", ratio
         if c.is_constant and c.still_samples > longer:
-            yield "constant", i, f"{c.low.value:.4g}", 0.0
+            yield "constant", i, "", 0.0
         is_long = c.still_samples > long and c.still_s > STILL_SHARE * one.duration_s
         if is_long and c.others_move and not c.is_constant:
             yield "stuck", i, f"{c.still_s:.3g} s at {c.still_value:.4g}", c.still_s

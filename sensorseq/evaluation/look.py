@@ -42,7 +42,9 @@ def make_look(found: Mapping[str, Any], facts: Sequence[RecordingFacts], *, titl
     room = MOST_CELLS / max(1, len({one.label for one in facts}))
     sets = []
     for names, own in sets_of_channels(facts):
-        shown = sorted(sorted(names, key=lambda n: n not in noted)[:MOST_CHANNELS], key=names.index)
+        moving = {c.name for one in own for c in one.channels.values() if c.spread > 0}
+        first = sorted(names, key=lambda name: (name not in moving, name not in noted))
+        shown = sorted(first[:MOST_CHANNELS], key=names.index)
         scales = [_Scale.of(name, own) for name in shown]
         classes: dict[str, list[RecordingFacts]] = defaultdict(list)
         for one in sorted(own, key=lambda one: (one.label or "", one.recording_id)):

@@ -121,6 +121,13 @@ def test_classes_that_the_clock_or_the_length_gives_away_are_named(healthy):
     assert len(few) < n
 
 
+def test_a_fault_of_all_recordings_is_said_once(healthy):
+    faulty = [changed(changed(r, "wx", lambda x: 0 * x), "wy", lambda x: 0 * x) for r in healthy]
+    (found,) = check_recordings([measure(r) for r in faulty])
+    assert found.text.startswith("wx, wy: constant in every recording")
+    assert "--exclude" not in found.advice
+
+
 def test_sensors_that_were_not_joined_are_named(healthy):
     parts = [healthy[0].select(["wx"]), *[r.select(["az", "wy"]) for r in healthy[1:]]]
     kinds = [one.kind for one in check_recordings([measure(r) for r in parts])]
