@@ -680,6 +680,9 @@ def export(
     steps: Annotated[
         bool, typer.Option("--steps", help="Put the steps of the preparation into the graph.")
     ] = False,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Put the steps of the preparation into the graph.")
+    ] = False,
     check: Annotated[
         Path | None,
         typer.Option(
