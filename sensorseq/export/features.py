@@ -190,9 +190,10 @@ def _band_powers(g: Graph, windows: GraphWindows, centred: str) -> str:
         part = g("MatMul", centred, g("Sin", g("Add", angle, np.float64(shift))))
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
-    # as in numpy.fft.rfftfreq, so that a frequency on the edge of a band falls on its side
+    # As in numpy.fft.rfftfreq, so that a frequency on the edge of a band falls on its side. No Div,
+    # which onnxruntime would fuse with the Mul, and round once instead of twice.
     number = g("Unsqueeze", number, [1])
-    share = g("Mul", g.cast(number, np.float64), g("Div", np.float64(1), exact))  # (n or 1, k, 1)
+    share = g("Mul", g.cast(number, np.float64), g("Reciprocal", exact))  # (n or 1, k, 1)
     band = g("Mul", g("Div", share, np.float64(0.5)), np.float64(N_BANDS))
     band = g("Min", g.cast(band, np.int64), N_BANDS - 1)
     known = g("LessOrEqual", g("Mul", number, 2), lengths)

@@ -1,0 +1,45 @@
+"""Features in a graph are those of sensorseq.features, for windows of every length."""
+
+import numpy as np
+import onnxruntime
+
+from sensorseq.export.features import _convolution_shares, _statistics
+from sensorseq.export.graph import Graph
+from sensorseq.export.windows import GraphWindows
+from sensorseq.features import RandomConvolutions
+from sensorseq.features.summary import summary_features
+
+N, T = 118, 120
+LENGTHS = np.arange(2, T)  # 35, 55, 70 ... have frequencies on the edge of a band
+
+
+def drawn():
+    X = np.random.default_rng(0).normal(size=(N, T, 3))
+    X[:, :, 1] = np.round(2 * X[:, :, 1]) / 2
+    X[:, :, 2] = 0.3
+    return np.where((np.arange(T) < LENGTHS[:, None])[:, :, None], X, 0).astype(np.float32)
+
+
+def computed(make, dtype, width):
+    g = Graph()
+    g.add_input("X", np.float32, ["n", "t", 3])
+    g.add_input("lengths", np.int64, ["n"])
+    windows = GraphWindows("X", "lengths", g("Shape", "X", start=1, end=2), 3, False)
+    g.add_output(make(g, windows), "found", dtype, ["n", width])
+    session = onnxruntime.InferenceSession(g.model("features", {}, "1").SerializeToString())
+    return session.run(None, {"X": drawn(), "lengths": LENGTHS})[0]
+
+
+def test_statistics_are_equal_but_for_rounding():
+    expected = summary_features(drawn(), LENGTHS)
+    found = computed(lambda g, windows: _statistics(g, windows, {}), np.float64, 54)
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_shares_of_convolutions_have_the_same_bits():
+    how = RandomConvolutions(1000, random_state=0).fit(drawn()[-20:])
+    expected = how.transform(drawn(), LENGTHS)
+    found = computed(
+        lambda g, windows: _convolution_shares(g, how, windows), np.float32, how.n_features_
+    )
+    np.testing.assert_array_equal(found, expected)
