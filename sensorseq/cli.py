@@ -678,10 +678,7 @@ def export(
         typer.Option("--lengths", help="ONNX: add an input with the valid steps of each window."),
     ] = False,
     steps: Annotated[
-        bool, typer.Option("--steps", help="Put the steps of the preparation into the graph.")
-    ] = False,
-    steps: Annotated[
-        bool, typer.Option("--steps", help="Put the steps of the preparation into the graph.")
+        bool, typer.Option("--steps", help="ONNX: put the steps of the preparation into the graph.")
     ] = False,
     check: Annotated[
         Path | None,
@@ -709,7 +706,7 @@ def export(
     takes raw samples one by one: resampling and causal steps are in it, trees are not.
     """
     if to is Format.c:
-        _refuse_options(to, lengths=lengths)
+        _refuse_options(to, lengths=lengths, steps=steps)
         given: dict[str, Any] = {
             "n_timesteps": timesteps,
             "hop": hop,

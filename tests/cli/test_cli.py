@@ -846,3 +846,7 @@ def test_export_writes_a_graph_of_the_same_probabilities(prepared, model, tmp_pa
     assert run(["export", str(model), "-o", str(output), "--timesteps", "20"]) == 0
     assert capsys.readouterr().out == f"{output}: probabilities of calm, rough\n"
     assert "would be overwritten" in refused(["export", model, "-o", model], 2, capsys)
+    both = ["export", model, "-o", output, "--steps", "--check", prepared]
+    assert "--check compares windows after the steps" in refused(both, 2, capsys)
+    of_c = ["export", model, "-o", tmp_path / "c", "--format", "c", "--steps"]
+    assert "--steps does not apply to --format c" in refused(of_c, 2, capsys)
