@@ -17,7 +17,9 @@ from sensorseq.preprocessing.polyphase import (
     make_filter,
 )
 from sensorseq.preprocessing.regrid import regrid, regrid_pieces
+from sensorseq.preprocessing.steps.base import even_stamps
 from sensorseq.recording import Recording
+from sensorseq.scratch import blocks
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 
@@ -190,8 +192,13 @@ def resample_recording(
     """
     name = f"recording {recording.recording_id!r}"
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    has_holes = recording.n_samples and not all_finite(recording.values)
-    if has_holes and (empty := np.flatnonzero(np.isnan(recording.values).all(axis=0))).size:
+    x, is_empty = recording.values, np.ones(recording.n_channels, bool)
+    for at, stop in blocks(len(x), x, n_columns=x.shape[1]):
+        is_empty &= np.isnan(x[at:stop]).all(axis=0)
+        if not is_empty.any():
+            break
+    empty = np.flatnonzero(is_empty)
+    if recording.n_samples and empty.size:
         channel = recording.channel_names[int(empty[0])]
         raise RecordingError(
             f"{name}: channel {channel!r} has no valid sample; leave out the channel or the"
@@ -212,7 +219,7 @@ def resample_recording(
         replace(
             recording,
             values=piece.values,
-            timestamps_s=piece.start_s + np.arange(len(piece.values)) / rate,
+            timestamps_s=even_stamps(piece.start_s, rate, piece.values),
             attributes={**recording.attributes, "resampled": piece.facts},
         )
         for piece in pieces

@@ -1,0 +1,131 @@
+"""Arrays of recordings that are larger than memory: kept on disk, worked through in blocks."""
+
+import mmap
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+_VALUES = 1 << 20  # of a block, over all columns
+_MOST_ROWS = 1 << 17
+
+
+class _Stored(np.memmap[Any, Any]):
+    """An array in a file without a name, which is gone when the array is."""
+
+    folder: Path
+    _mmap: mmap.mmap
+
+
+def _stored(array: Any) -> _Stored | None:
+    """Return the array on disk that this one is a view of, if it is one."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, _Stored):
+            return array
+        array = array.base
+    return None
+
+
+def is_stored(array: NDArray[Any]) -> bool:
+    """Whether the array is on disk."""
+    return _stored(array) is not None
+
+
+def release(*arrays: NDArray[Any]) -> None:
+    """Give back the memory that pages of stored arrays take; they are read again when needed."""
+    for array in arrays:
+        stored = _stored(array)
+        if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on every system
+            stored._mmap.madvise(mmap.MADV_DONTNEED)
+
+
+def blocks(
+    n_rows: int, *arrays: NDArray[Any], n_columns: int = 1, step: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Yield first and end of each block of rows; the pages of `arrays` are given back after each.
+
+    Results must not depend on where blocks end, unless `step`, their length, is given.
+    """
+    step = step or max(1, min(_MOST_ROWS, _VALUES // max(1, n_columns)))
+    for at in range(0, n_rows, step):
+        yield at, min(at + step, n_rows)
+        release(*arrays)
+
+
+Test = Callable[[int, int], NDArray[np.bool_]]
+"""Says which rows of a block, from the first to before the end, are wanted."""
+
+
+def count_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, int]:
+    """Return how many entries are wanted, and the row of the first; -1 for none."""
+    count, first = 0, -1
+    for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
+        mask = test(at, stop)
+        if mask.any():
+            count += int(mask.sum())
+            first = at + int(np.argwhere(mask)[0, 0]) if first < 0 else first
+    return count, first
+
+
+def rows_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the rows that are wanted, which must be few."""
+    found = [np.empty(0, np.int64)]
+    for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
+        found.append(np.flatnonzero(test(at, stop)) + at)
+    return np.concatenate(found)
+
+
+def take(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the entries at some rows, in memory."""
+    parts = [array[rows[at:stop]] for at, stop in blocks(len(rows), array)]
+    return np.concatenate([array[:0], *parts])
+
+
+def _n_columns(arrays: tuple[NDArray[Any], ...]) -> int:
+    return max((array.shape[1] for array in arrays if array.ndim > 1), default=1)
+
+
+class Rows:
+    """Rows that arrive in blocks and become one array: in memory, or in a file in `folder`."""
+
+    def __init__(self, folder: Path | None, dtype: DTypeLike, *shape: int) -> None:
+        self._dtype, self._shape = np.dtype(dtype), shape  # of one row
+        self._blocks: list[NDArray[Any]] = []
+        self._n_rows = 0
+        self._folder = folder
+        self._file = None if folder is None else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+
+    @classmethod
+    def like(cls, array: NDArray[Any], dtype: DTypeLike, *shape: int) -> "Rows":
+        """Return rows that are stored where `array` is."""
+        stored = _stored(array)
+        return cls(None if stored is None else stored.folder, dtype, *shape)
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Add rows at the end."""
+        rows = np.ascontiguousarray(rows, self._dtype)
+        self._n_rows += len(rows)
+        if self._file is None:
+            self._blocks.append(rows)
+        else:
+            self._file.write(rows.data.cast("B") if rows.size else b"")
+
+    def as_array(self) -> NDArray[Any]:
+        """Return all rows; a stored array is read-only."""
+        if self._file is None or not self._n_rows:
+            if len(self._blocks) == 1:
+                return self._blocks[0]
+            return np.concatenate([np.empty((0, *self._shape), self._dtype), *self._blocks])
+        self._file.flush()
+        shape = (self._n_rows, *self._shape)
+        stored = _Stored(self._file, self._dtype, "r", shape=shape)
+        assert self._folder is not None
+        stored.folder = self._folder
+        self._file.close()  # the mapping keeps what is in it
+        return np.asarray(stored)
