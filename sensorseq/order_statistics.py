@@ -31,6 +31,8 @@ def quantiles(
 
 def median(blocks: Blocks, n_rows: int) -> float:
     """Return ``np.median`` of one column of float64, bit for bit; see `at_ranks`."""
+    if n_rows <= _COLLECTED:
+        return float(np.median(np.concatenate([rows[:, 0] for rows in blocks()])))
     middle = np.unique([(n_rows - 1) // 2, n_rows // 2])
     return float(np.mean(at_ranks(blocks, n_rows, 1, middle, np.float64)))
 

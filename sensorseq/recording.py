@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.order_statistics import median_interval
-from sensorseq.scratch import count_where
+from sensorseq.scratch import count_where, is_finite
 
 __all__ = ["Channel", "LabelSpan", "Recording", "sample_rate_of"]
 
@@ -146,8 +146,8 @@ class Recording:
             twice = next(n for n in names if names.count(n) > 1)
             raise RecordingError(f"{name}: channel name {twice!r} is used more than once.")
         t, n = timestamps_s, len(timestamps_s)
-        _, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), n, t)
-        if row >= 0:
+        if not is_finite(t):
+            _, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), n, t)
             raise RecordingError(f"{name}: timestamp of sample {row} is {t[row]}.")
         n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, n - 1, t)
         if n_wrong:
@@ -158,7 +158,9 @@ class Recording:
                 f" {n_wrong} such sample(s)). Use preprocessing.regrid.repair_stamps to sort"
                 " and merge them."
             )
-        _, row = count_where(lambda at, stop: np.isinf(values[at:stop]), n, values)
+        row = -1
+        if not is_finite(values):
+            _, row = count_where(lambda at, stop: np.isinf(values[at:stop]), n, values)
         if row >= 0:
             column = int(np.flatnonzero(np.isinf(values[row]))[0])
             raise RecordingError(

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from sensorseq._signal import all_finite
+
 _VALUES = 1 << 20  # of a block, over all columns
 _MOST_ROWS = 1 << 17
 
@@ -57,6 +59,14 @@ def blocks(
 
 Test = Callable[[int, int], NDArray[np.bool_]]
 """Says which rows of a block, from the first to before the end, are wanted."""
+
+
+def is_finite(array: NDArray[np.floating]) -> bool:
+    """Whether no entry of rows of floats is NaN or infinite."""
+    return all(
+        all_finite(array[at:stop])
+        for at, stop in blocks(len(array), array, n_columns=_n_columns((array,)))
+    )
 
 
 def count_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from sensorseq.preprocessing.polyphase import (
     change_rate_in_blocks,
     check_engine,
 )
-from sensorseq.scratch import Rows, blocks, count_where, rows_where
+from sensorseq.scratch import Rows, blocks, count_where, is_finite, rows_where
 
 DUPLICATES = ("mean", "first", "last")
 
@@ -97,8 +97,8 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
         raise SignalError(
             f"timestamps have shape {t.shape} for {n_samples} samples; give one for each sample."
         )
-    n_wrong, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), len(t), t)
-    if n_wrong:
+    if not is_finite(t):
+        n_wrong, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), len(t), t)
         raise SignalError(
             f"{n_wrong} timestamp(s) are not finite, the first at sample {row}"
             f" ({t[row]}); fill them in, or remove those samples."
@@ -202,17 +202,31 @@ def regrid_pieces(
             f" ({t[row]:.9g} s, then {t[row + 1]:.9g} s); timestamps must be strictly increasing."
             " Use `repair_stamps` to sort and merge them."
         )
-    if count_where(lambda at, stop: np.isinf(x[at:stop]), len(x), x)[0]:
+    is_complete = is_finite(x)
+    if not is_complete and count_where(lambda at, stop: np.isinf(x[at:stop]), len(x), x)[0]:
         raise SignalError("values contain infinity; mark missing samples as NaN.")
     if not len(x):
         return []
     period = median_interval(t) if len(t) > 1 else 1 / rate
-    channels = [_ChannelRuns(t, x, c, max_gap_s, period) for c in range(x.shape[1])]
+    if is_complete:  # every channel has the same runs
+        channels = [_ChannelRuns(t, None, 0, max_gap_s, period)] * x.shape[1]
+    else:
+        channels = [
+            _ChannelRuns(t, _valid_rows(x, c), c, max_gap_s, period) for c in range(x.shape[1])
+        ]
     filtered = partial(change_rate_in_blocks, attenuation_db=attenuation_db, engine=engine)
     return [
         _regrid_piece(t, x, channels, first, last, rate, period, filtered)
         for first, last in _common_stretches(channels)
     ]
+
+
+def _valid_rows(x: NDArray[np.floating], column: int) -> NDArray[np.int64] | None:
+    """Return the rows of the valid samples of a channel; None if all are."""
+    rows = Rows.like(x, np.int64)
+    for at, stop in blocks(len(x), x):
+        rows.append(np.flatnonzero(~np.isnan(x[at:stop, column])) + at)
+    return None if len(rows) == len(x) else rows.as_array()
 
 
 class _ChannelRuns:
@@ -221,14 +235,13 @@ class _ChannelRuns:
     def __init__(
         self,
         t: NDArray[np.float64],
-        x: NDArray[np.floating],
+        valid: NDArray[np.int64] | None,  # rows; None: all
         column: int,
         max_gap_s: float | None,
         usual_period: float,
     ) -> None:
-        self._t, self._x, self._column = t, x, column
-        self.valid = self._valid_rows()
-        n = len(t) if self.valid is None else len(self.valid)
+        self.t, self.valid = t, valid
+        n = len(t) if valid is None else len(valid)
         if not n:
             raise SignalError(f"channel {column} has no valid sample; remove the channel.")
         if n == 1:
@@ -249,14 +262,6 @@ class _ChannelRuns:
         self.edges = np.concatenate([[0], breaks + 1, [n]])
         self.starts, self.ends = self._rows_at(self.edges[:-1]), self._rows_at(self.edges[1:] - 1)
 
-    def _valid_rows(self) -> NDArray[np.int64] | None:
-        """Return the rows of the valid samples; None if all are."""
-        x, column = self._x, self._column
-        rows = Rows.like(x, np.int64)
-        for at, stop in blocks(len(x), x):
-            rows.append(np.flatnonzero(~np.isnan(x[at:stop, column])) + at)
-        return None if len(rows) == len(x) else rows.as_array()
-
     def _rows_at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         return positions if self.valid is None else self.valid[positions]
 
@@ -266,7 +271,7 @@ class _ChannelRuns:
 
     def stamps(self, begin: int, end: int) -> NDArray[np.float64]:
         """Return the stamps of the valid samples begin to end - 1."""
-        stamps: NDArray[np.float64] = self._t[self.rows(begin, end)]
+        stamps: NDArray[np.float64] = self.t[self.rows(begin, end)]
         return stamps
 
     def n_before(self, row: int) -> int:
@@ -279,7 +284,7 @@ class _ChannelRuns:
         # from the sample before to the one after: this channel may have none at first and last
         begin -= int(self._rows_at(np.array([begin]))[0] > first)
         n_holes, n_missing, longest = 0, 0, 0.0
-        for at, stop in blocks(end - begin, self._t):
+        for at, stop in blocks(end - begin, self.t):
             distance = np.diff(self.stamps(begin + at, begin + stop + 1))
             distance = distance[distance > FILLED_PERIODS * self.period_s]
             n_holes += len(distance)
@@ -287,19 +292,9 @@ class _ChannelRuns:
             longest = max(longest, float(distance.max(initial=0.0)))
         return n_holes, n_missing, longest
 
-    def run_at(self, row: int) -> "_Run":
-        """Return the run that contains or surrounds a row."""
-        run = int(np.searchsorted(self.starts, row, side="right")) - 1
-        return _Run(self, int(self.edges[run]), int(self.edges[run + 1]))
-
-    def knots(self, begin: int, end: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return stamps and values of the valid samples begin to end - 1."""
-        rows = self.rows(begin, end)
-        return self._t[rows], self._x[rows, self._column].astype(np.float64)
-
     def n_until(self, time_s: float) -> int:
         """Return the number of valid samples before a time."""
-        return self.n_before(int(np.searchsorted(self._t, time_s)))
+        return self.n_before(int(np.searchsorted(self.t, time_s)))
 
 
 class _Run:
@@ -309,8 +304,11 @@ class _Run:
     that `_REACH` knots around some times give the same bits there as all of them.
     """
 
-    def __init__(self, channel: _ChannelRuns, begin: int, end: int) -> None:
-        self._channel, self._begin, self._end = channel, begin, end
+    def __init__(self, channel: _ChannelRuns, x: NDArray[np.floating], row: int) -> None:
+        """Take the run that contains or surrounds a row, with `x`, the values of its channel."""
+        run = int(np.searchsorted(channel.starts, row, side="right")) - 1
+        self._channel, self._x = channel, x
+        self._begin, self._end = int(channel.edges[run]), int(channel.edges[run + 1])
 
     @cached_property
     def _period_s(self) -> float:
@@ -318,8 +316,8 @@ class _Run:
         if end - begin < 2:
             return 0.0
         if channel.valid is None:
-            return median_interval(channel._t[begin:end])
-        return median_interval(channel._t, channel.valid[begin:end])
+            return median_interval(channel.t[begin:end])
+        return median_interval(channel.t, channel.valid[begin:end])
 
     def at(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the values at increasing times."""
@@ -327,7 +325,9 @@ class _Run:
         while True:
             begin = max(self._begin, channel.n_until(times[0]) - margin)
             end = min(self._end, channel.n_until(times[-1]) + margin)
-            knots, heights = _merge_near(*channel.knots(begin, end), self._period_s)
+            rows = channel.rows(begin, end)
+            heights = self._x[rows].astype(np.float64)
+            knots, heights = _merge_near(channel.t[rows], heights, self._period_s)
             left, right = np.searchsorted(knots, times[[0, -1]])
             is_left = begin == self._begin or left >= _REACH // 2
             if is_left and (end == self._end or len(knots) - right >= _REACH // 2):
@@ -338,7 +338,7 @@ class _Run:
 def _common_stretches(channels: list[_ChannelRuns]) -> list[tuple[int, int]]:
     """Return (first, last) sample of every stretch in which each channel has a run."""
     common = list(zip(channels[0].starts.tolist(), channels[0].ends.tolist(), strict=True))
-    for channel in channels[1:]:
+    for channel in set(channels[1:]) - {channels[0]}:
         starts, ends = channel.starts.tolist(), channel.ends.tolist()
         met = []
         for first, last in common:
@@ -361,7 +361,7 @@ def _regrid_piece(
     """Regrid the samples first..last, which every channel covers."""
     stamps = t[first : last + 1]
     start_s, duration = float(stamps[0]), float(stamps[-1] - stamps[0])
-    clock = _even_clock(stamps, period)
+    clock = _even_clock(stamps, period, is_whole=len(stamps) == len(t))
     if clock is not None:
         ticks, period = clock
         n_times = int(ticks[-1]) + 1
@@ -373,16 +373,16 @@ def _regrid_piece(
         goes_down = rate < (1 - EVEN_PERIODS) * input_rate
         factor = int(np.ceil(2 * input_rate / rate)) if goes_down else 1
         n_times, ratio = int(duration * factor * rate + 1e-9) + 1, Fraction(1, factor)
-        even = partial(
-            _uneven_block, [one.run_at(first) for one in channels], start_s, factor * rate
-        )
+        runs = [_Run(one, x[:, c], first) for c, one in enumerate(channels)]
+        even = partial(_uneven_block, runs, start_s, factor * rate)
     values = Rows.like(x, x.dtype, x.shape[1])
     read = [t, x, *(one.valid for one in channels if one.valid is not None)]
     grid = blocks(n_times, *read, *(() if clock is None else clock[:1]), n_columns=x.shape[1])
     tolerance = max(SAME_RATIO, DRIFT_PERIODS / n_times)
     for block in filtered((even(*ends) for ends in grid), ratio, x.shape[1], tolerance=tolerance):
         values.append(block)
-    holes = [channel.holes(first, last) for channel in channels]
+    holes_of = {channel: channel.holes(first, last) for channel in set(channels)}
+    holes = [holes_of[channel] for channel in channels]
     return RegriddedPiece(
         start_s=start_s,
         values=values.as_array(),
@@ -405,14 +405,16 @@ def _even_block(
     end: int,
 ) -> NDArray[np.float64]:
     """Return the values at ticks begin to end - 1: present samples unchanged, others filled."""
-    even = np.empty((end - begin, x.shape[1]))
     place, stop = np.searchsorted(ticks, [begin, end])
+    if stop - place == end - begin and all(channel.valid is None for channel in channels):
+        return x[first + place : first + stop].astype(np.float64, copy=False)
+    even = np.empty((end - begin, x.shape[1]))
     for c, channel in enumerate(channels):
         here = channel.rows(channel.n_before(first + place), channel.n_before(first + stop))
         ticks_here = ticks[place:stop] if channel.valid is None else ticks[here - first]
         if len(ticks_here) < end - begin:
-            times = start_s + np.arange(begin, end) * period
-            even[:, c] = channel.run_at(first).at(times)
+            times: Any = start_s + np.arange(begin, end) * period
+            even[:, c] = _Run(channel, x[:, c], first).at(times)
         even[ticks_here - begin, c] = x[here, c]
     return even
 
@@ -426,15 +428,19 @@ def _uneven_block(
 
 
 def _even_clock(
-    t: NDArray[np.float64], usual_period: float
+    t: NDArray[np.float64], usual_period: float, *, is_whole: bool
 ) -> tuple[NDArray[np.int64], float] | None:
-    """Return each stamp's tick and the period when all lie on one even clock, else None."""
+    """Return each stamp's tick and the period when all lie on one even clock, else None.
+
+    `usual_period` is the median period of the recording, of which `t` may be the whole.
+    """
     rows = Rows.like(t, np.int64)
     rows.append(np.zeros(1, np.int64))
     if len(t) == 1:
         return rows.as_array(), usual_period
     # The usual period, so that two stamps around a missing row are not mistaken for a slower clock.
-    period, last = min(usual_period, median_interval(t)), np.int64(0)
+    period = usual_period if is_whole else min(usual_period, median_interval(t))
+    last = np.int64(0)
     for at, stop in blocks(len(t) - 1, t):
         steps = np.rint(np.diff(t[at : stop + 1]) / period)
         if steps.min() < 1:

@@ -19,7 +19,7 @@ from sensorseq.preprocessing.polyphase import (
 from sensorseq.preprocessing.regrid import regrid, regrid_pieces
 from sensorseq.preprocessing.steps.base import even_stamps
 from sensorseq.recording import Recording
-from sensorseq.scratch import blocks
+from sensorseq.scratch import blocks, is_finite
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 
@@ -192,12 +192,13 @@ def resample_recording(
     """
     name = f"recording {recording.recording_id!r}"
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    x, is_empty = recording.values, np.ones(recording.n_channels, bool)
-    for at, stop in blocks(len(x), x, n_columns=x.shape[1]):
-        is_empty &= np.isnan(x[at:stop]).all(axis=0)
-        if not is_empty.any():
-            break
-    empty = np.flatnonzero(is_empty)
+    x = recording.values
+    empty = np.empty(0, np.int64)
+    if not is_finite(x):
+        there = np.zeros(recording.n_channels, bool)
+        for at, stop in blocks(len(x), x, n_columns=x.shape[1]):
+            there |= ~np.isnan(x[at:stop]).all(axis=0)
+        empty = np.flatnonzero(~there)
     if recording.n_samples and empty.size:
         channel = recording.channel_names[int(empty[0])]
         raise RecordingError(

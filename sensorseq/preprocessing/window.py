@@ -31,7 +31,7 @@ from sensorseq.preprocessing.label_rules import (
 )
 from sensorseq.preprocessing.steps.base import own_clock
 from sensorseq.recording import Recording
-from sensorseq.scratch import Rows, blocks, count_where, is_stored, take
+from sensorseq.scratch import Rows, blocks, count_where, is_finite, is_stored, take
 from sensorseq.windows import WindowSet
 
 SHORT = ("drop", "pad", "error")
@@ -393,8 +393,9 @@ def _check_alike(pieces: list[Recording]) -> None:
                 f"recording {bare.recording_id!r} has no label, but {other.recording_id!r} has"
                 f" {other.labels[0]!r}; label every recording or none."
             )
-        x = piece.values
-        _, row = count_where(lambda at, stop: np.isnan(x[at:stop]), len(x), x)  # noqa: B023
+        x, row = piece.values, -1
+        if not is_finite(x):
+            _, row = count_where(lambda at, stop: np.isnan(x[at:stop]), len(x), x)  # noqa: B023
         if row >= 0:
             column = int(np.flatnonzero(np.isnan(x[row]))[0])
             raise RecordingError(

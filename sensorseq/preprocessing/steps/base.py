@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.recording import Channel, Recording
-from sensorseq.scratch import Rows, blocks, count_where
+from sensorseq.scratch import Rows, blocks, count_where, is_finite
 
 UNEVEN_PERIODS = 0.02  # largest deviation of a time stamp from an even clock
 
@@ -224,6 +224,8 @@ def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callabl
 
 def _check_complete(recording: Recording) -> None:
     x = recording.values
+    if is_finite(x):
+        return
     _, row = count_where(lambda at, stop: np.isnan(x[at:stop]), len(x), x)
     if row >= 0:
         column = int(np.flatnonzero(np.isnan(x[row]))[0])
