@@ -63,6 +63,7 @@ from sensorseq.readers import (
 )
 from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Channel, Recording, sample_rate_of
+from sensorseq.scratch import count_where
 from sensorseq.storage.parts import PartFolder, read_part, read_part_facts, write_part
 from sensorseq.storage.prepared import WindowColumns, write_window_blocks
 from sensorseq.summary import PreparedSummary
@@ -72,7 +73,7 @@ Progress = Callable[[str, int, int], None]
 """Called with the stage (``"digests"``, ``"rates"``, ``"recordings"``, ``"merge"``), how many items
 are done and how many there are. An exception it raises ends the run."""
 
-_PART_VERSION = 4  # raised when equal arguments no longer give equal windows
+_PART_VERSION = 5  # raised when equal arguments no longer give equal windows
 _PART_OPTIONS = [  # that decide the windows of a recording; derived steps are kept apart
     name
     for name, option in OPTIONS.items()
@@ -347,6 +348,7 @@ class _FilePreparation:
             repair_stamps=bool(options.repair_stamps),
             channels=options.channels,
             salvage=self.skip,
+            scratch=self.folder.path,
         )
         self.rate, self.rate_from = common_rate(self._run("rates", read, self.sources, self.pool))
 
@@ -364,7 +366,9 @@ class _FilePreparation:
             return
         for source in self.sources:
             try:
-                recording = _read(source, self.request.options, salvage=self.skip)
+                recording = _read(
+                    source, self.request.options, self.folder.path, salvage=self.skip
+                )
             except _SPOILT:
                 if not self.skip:
                     raise
@@ -837,7 +841,9 @@ def _outcomes(
         yield index_of[future], future.result
 
 
-def _read(source: RecordingSource, options: PreparationOptions, *, salvage: bool) -> Recording:
+def _read(
+    source: RecordingSource, options: PreparationOptions, scratch: Path, *, salvage: bool
+) -> Recording:
     return read_source(
         source,
         channels=options.channels,
@@ -847,6 +853,7 @@ def _read(source: RecordingSource, options: PreparationOptions, *, salvage: bool
         units=options.units,
         repair_stamps=bool(options.repair_stamps),
         salvage=salvage,
+        scratch=scratch,
     )
 
 
@@ -867,15 +874,15 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
     if (known := read_part_facts(task.path, key)) is not None:
         return _Facts(**known), True
     try:
-        recording = _read(source, task.options, salvage=task.salvage)
-        if not _fits_float32(recording.values):
-            beyond = np.abs(recording.values) > np.finfo(np.float32).max
-            row, column = (int(i) for i in np.argwhere(beyond)[0])
+        recording = _read(source, task.options, task.path.parent, salvage=task.salvage)
+        x = recording.values
+        _, row = count_where(partial(_are_beyond_float32, x), len(x), x)
+        if row >= 0:
+            column = int(np.flatnonzero(_are_beyond_float32(x, row, row + 1)[0])[0])
             raise RecordingError(
                 f"recording {recording.recording_id!r}: channel"
-                f" {recording.channel_names[column]!r} is {recording.values[row, column]:g} at"
-                f" sample {row + 1}, outside the range of float32; leave the field empty if the"
-                " sample is missing."
+                f" {recording.channel_names[column]!r} is {x[row, column]:g} at sample {row + 1},"
+                " outside the range of float32; leave the field empty if the sample is missing."
             )
         facts, arrays = _cut(task.plan.select(recording), task.plan, task.sample_rate_hz, files)
     except _SPOILT as error:
@@ -890,11 +897,11 @@ def _make_part(task: _PartTask) -> tuple[_Facts, bool]:
     return facts, False
 
 
-def _fits_float32(values: NDArray[np.floating]) -> bool:
-    largest = np.finfo(np.float32).max
-    if -largest <= values.min(initial=0) and values.max(initial=0) <= largest:  # not with NaN
-        return True
-    return not (np.abs(values) > largest).any()
+def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDArray[np.bool_]:
+    some, largest = values[at:stop], np.finfo(np.float32).max
+    if -largest <= some.min(initial=0) and some.max(initial=0) <= largest:  # not with NaN
+        return np.zeros(0, bool)
+    return np.abs(some) > largest
 
 
 def _cut(

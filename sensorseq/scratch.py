@@ -11,8 +11,16 @@ from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import all_finite
 
+LARGE_BYTES = 1 << 25
+"""Recordings that would take more memory than this are kept on disk."""
+
 _VALUES = 1 << 20  # of a block, over all columns
 _MOST_ROWS = 1 << 17
+
+
+def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
+    """Return the folder for arrays of this size; None if they belong in memory."""
+    return scratch if n_bytes > LARGE_BYTES else None
 
 
 class _Stored(np.memmap[Any, Any]):
@@ -40,8 +48,14 @@ def release(*arrays: NDArray[Any]) -> None:
     """Give back the memory that pages of stored arrays take; they are read again when needed."""
     for array in arrays:
         stored = _stored(array)
-        if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on every system
-            stored._mmap.madvise(mmap.MADV_DONTNEED)
+        if stored is not None:
+            release_mapped(stored._mmap)
+
+
+def release_mapped(mapped: mmap.mmap) -> None:
+    """Give back the memory that pages of a mapped file take, where the system can."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def blocks(

@@ -73,6 +73,8 @@ def repair_stamps(
     check_choice("duplicates", duplicates, DUPLICATES)
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
+    if not count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], len(t) - 1, t)[0]:
+        return RepairedStamps(t, x, 0, 0)
     n_out_of_order = int((t[1:] < np.maximum.accumulate(t)[:-1]).sum()) if len(t) else 0
     order = np.argsort(t, kind="stable")
     t, x = t[order], x[order]

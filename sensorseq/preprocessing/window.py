@@ -72,12 +72,22 @@ def window_starts(
     last = n_samples - window_samples
     if last < 0:
         return np.empty(0, np.int64)
-    exact = np.arange(int(last / hop) + 2) * hop
+    starts = _starts(np.arange(int(last / hop) + 2), hop)
+    kept: NDArray[np.int64] = starts[starts <= last]
+    return kept
+
+
+def window_start(index: int, hop: float) -> int:
+    """Return the first sample of window `index`, ceil(index * hop), with `hop` in samples."""
+    return int(_starts(np.array(index), hop))
+
+
+def _starts(index: NDArray[np.int64], hop: float) -> NDArray[np.int64]:
+    exact = index * hop
     # Values above a whole number only because of rounding count as that number.
     rounding = np.maximum(1e-9, 4 * np.finfo(np.float64).eps * exact)
     starts: NDArray[np.int64] = np.ceil(exact - rounding).astype(np.int64)
-    kept: NDArray[np.int64] = starts[starts <= last]
-    return kept
+    return starts
 
 
 def window_recordings(

@@ -38,6 +38,7 @@ def read_hdf5(
     repair_stamps: bool = False,
     label_column: str | None = None,
     time_unit: str | None = None,
+    scratch: str | PathLike[str] | None = None,
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
@@ -53,7 +54,7 @@ def read_hdf5(
 
     Parameters
     ----------
-    path, recording_id, group, label, units, label_column, repair_stamps, time_unit
+    path, recording_id, group, label, units, label_column, repair_stamps, time_unit, scratch
         As in `read_csv`; `units` overrides units stored in the file.
     time_column : str, optional
         Dataset or column of the time stamps; as in `read_csv` by default.
@@ -104,6 +105,7 @@ def read_hdf5_timestamps(
     *,
     repair_stamps: bool = False,
     time_unit: str | None = None,
+    scratch: str | PathLike[str] | None = None,
 ) -> NDArray[np.float64]:
     """Read the time stamps of an HDF5 recording; see `read_hdf5`."""
     recording = read_hdf5(

@@ -35,6 +35,7 @@ def read_parquet(
     repair_stamps: bool = False,
     label_column: str | None = None,
     time_unit: str | None = None,
+    scratch: str | PathLike[str] | None = None,
 ) -> Recording:
     """Read one recording from a Parquet file with a column for time and one for each channel.
 
@@ -45,7 +46,7 @@ def read_parquet(
 
     Parameters
     ----------
-    path, recording_id, group, label, units, label_column, repair_stamps, time_unit
+    path, recording_id, group, label, units, label_column, repair_stamps, time_unit, scratch
         As in `read_csv`; `units` overrides units stored in the file.
     time_column : str, optional
         Column of the time stamps; as in `read_csv` by default.
@@ -119,6 +120,7 @@ def read_parquet_timestamps(
     *,
     repair_stamps: bool = False,
     time_unit: str | None = None,
+    scratch: str | PathLike[str] | None = None,
 ) -> NDArray[np.float64]:
     """Read only the time stamps of a Parquet file; see `read_parquet`."""
     try:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
 from sensorseq.readers.arrays import read_arrays, read_arrays_timestamps
+from sensorseq.order_statistics import median_interval
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
 from sensorseq.readers.find import ARRAY_SUFFIXES, RecordingSource, known_suffix_of
 from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
@@ -45,6 +46,7 @@ def read_source(
     units: Mapping[str, str] | None = None,
     time_unit: str | None = None,
     salvage: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
 ) -> Recording:
     """Read one listed recording.
 
@@ -67,6 +69,8 @@ def read_source(
         Unit of the time stamps; as in `read_csv` by default. Robot logs need none.
     salvage : bool, default=False
         Use what is before the damage of a robot log; see `read_robot_log`.
+    scratch : path-like, optional
+        As in `read_csv`; robot logs and what is joined from several files are held in memory.
     """
     _check_complete(source)
     if source.rows is not None and source.label is not None:
@@ -99,6 +103,8 @@ def read_source(
         arguments["time_unit"] = time_unit
         if source.has_arrays:
             arguments["channels"] = channels
+        else:
+            arguments["scratch"] = scratch
         parts = [_READERS[known_suffix_of(path)][0](path, **arguments) for path in source.paths]
     recording = parts[0]
     if len(parts) > 1:
@@ -135,6 +141,7 @@ def read_source_rate(
     channels: Sequence[str] | None = None,
     time_unit: str | None = None,
     salvage: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
 ) -> float:
     """Return the median sample rate of a listed recording in Hz, from its time stamps alone.
 
@@ -144,7 +151,7 @@ def read_source_rate(
     Parameters
     ----------
     source : RecordingSource
-    time_column, repair_stamps, time_unit, salvage
+    time_column, repair_stamps, time_unit, salvage, scratch
         As in `read_source`.
     channels : sequence of str, optional
         Of a robot log, whose topics have rates of their own, only those of these channels.
@@ -154,6 +161,8 @@ def read_source_rate(
     if source.is_log or source.has_arrays:
         arguments["channels"] = channels
     arguments |= {"salvage": salvage} if source.is_log else {"time_unit": time_unit}
+    if source.rows is None and not (source.is_log or source.has_arrays):
+        arguments["scratch"] = scratch
     if source.rows is not None:
         stamps_of_files = [
             read_table_timestamps(source.paths[0], source.rows, time_column, **arguments)
@@ -166,7 +175,7 @@ def read_source_rate(
             for path in source.paths
         ]
     rates = [
-        float(1.0 / np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan")
+        1.0 / median_interval(stamps) if len(stamps) > 1 else float("nan")
         for stamps in stamps_of_files
     ]
     known = [rate for rate in rates if np.isfinite(rate)]
