@@ -901,7 +901,8 @@ def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDA
     some, largest = values[at:stop], np.finfo(np.float32).max
     if -largest <= some.min(initial=0) and some.max(initial=0) <= largest:  # not with NaN
         return np.zeros(0, bool)
-    return np.abs(some) > largest
+    beyond: NDArray[np.bool_] = np.abs(some) > largest
+    return beyond
 
 
 def _cut(

@@ -1,10 +1,13 @@
 """Arrays of recordings that are larger than memory: kept on disk, worked through in blocks."""
 
+import ctypes
 import mmap
+import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -23,11 +26,11 @@ def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
     return scratch if n_bytes > LARGE_BYTES else None
 
 
-class _Stored(np.memmap[Any, Any]):
-    """An array in a file without a name, which is gone when the array is."""
+class _Stored(np.ndarray[Any, Any]):
+    """An array in a mapped file without a name, which is gone when the array is."""
 
     folder: Path
-    _mmap: mmap.mmap
+    address: int
 
 
 def _stored(array: Any) -> _Stored | None:
@@ -48,8 +51,29 @@ def release(*arrays: NDArray[Any]) -> None:
     """Give back the memory that pages of stored arrays take; they are read again when needed."""
     for array in arrays:
         stored = _stored(array)
-        if stored is not None:
-            release_mapped(stored._mmap)
+        if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on every system
+            _LIBC.madvise(stored.address, stored.nbytes, mmap.MADV_DONTNEED)
+
+
+def _map(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
+    """Return a file's bytes as a buffer, and its address; unlike `mmap`, the file may be closed.
+
+    A recording may have more pieces than a process may have open files.
+    """
+    address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
+    if address == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    buffer = (ctypes.c_ubyte * n_bytes).from_address(address)
+    weakref.finalize(buffer, _LIBC.munmap, address, n_bytes)
+    return buffer, address
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_SIZE, _POINTER = ctypes.c_size_t, ctypes.c_void_p
+_LIBC.mmap.restype = _POINTER
+_LIBC.mmap.argtypes = (_POINTER, _SIZE, *[ctypes.c_int] * 3, ctypes.c_long)
+_LIBC.madvise.argtypes = (_POINTER, _SIZE, ctypes.c_int)
+_LIBC.munmap.argtypes = (_POINTER, _SIZE)
 
 
 def release_mapped(mapped: mmap.mmap) -> None:
@@ -142,14 +166,21 @@ class Rows:
 
     def as_array(self) -> NDArray[Any]:
         """Return all rows; a stored array is read-only."""
-        if self._file is None or not self._n_rows:
+        if self._file is None or self._folder is None or not self._n_rows:
             if len(self._blocks) == 1:
                 return self._blocks[0]
             return np.concatenate([np.empty((0, *self._shape), self._dtype), *self._blocks])
         self._file.flush()
-        shape = (self._n_rows, *self._shape)
-        stored = _Stored(self._file, self._dtype, "r", shape=shape)
-        assert self._folder is not None
-        stored.folder = self._folder
-        self._file.close()  # the mapping keeps what is in it
+        n_bytes = self._n_rows * int(np.prod(self._shape)) * self._dtype.itemsize
+        if not n_bytes:
+            return np.empty((self._n_rows, *self._shape), self._dtype)
+        buffer, address = _map(self._file, n_bytes)
+        self._file.close()
+        stored = _Stored((self._n_rows, *self._shape), self._dtype, buffer)
+        stored.flags.writeable = False
+        stored.folder, stored.address = self._folder, address
         return np.asarray(stored)
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()

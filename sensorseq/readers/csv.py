@@ -264,7 +264,8 @@ class _Text:
             known = [
                 position.setdefault(text, len(position)) for text in coded.dictionary.to_pylist()
             ]
-            return np.array(known, np.int32)[coded.indices.to_numpy()]
+            codes: NDArray[np.int32] = np.array(known, np.int32)[coded.indices.to_numpy()]
+            return codes
 
         (codes,) = self._arrays([name], self._words([name]), np.int32, codes_of)
         return CodedLabels(codes, list(position))
