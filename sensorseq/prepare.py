@@ -80,6 +80,7 @@ _PART_OPTIONS = [  # that decide the windows of a recording; derived steps are k
     if option.section in ("input", "resample", "window") or name == "random_state"
     if name not in SELECTING
 ]
+_READ_BYTES = 1 << 23  # of a part, read together
 _REPLACED = "the steps of the configuration are not used: derive replaces them"
 _SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
 _Task = TypeVar("_Task")
@@ -414,7 +415,8 @@ class _FilePreparation:
             )
         first, channels = kept[0], self.channels or (*kept[0].channels,)
         parts = [self._part(one, channels) for one in kept]
-        rows = _PartRows.of(parts, channels, labelled=not bare)
+        at_once = max(1, _READ_BYTES // (4 * self.window_samples * len(channels)))
+        rows = _PartRows.of(parts, channels, labelled=not bare, at_once=at_once)
         named = zip(first.input_channels, first.input_units, strict=True)
         own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
         lookahead_s = pipeline.plan.lookahead_s(
@@ -451,13 +453,16 @@ class _FilePreparation:
         summary = self._summarize(output, columns, kept, learned.sample_indices)
 
         def reported() -> Iterator[NDArray[np.float32]]:
-            n_parts = sum(len(used) > 0 for used in rows.used)
-            self.progress("merge", 0, n_parts)
-            for done, block in enumerate(rows.blocks(np.arange(len(columns))), start=1):
+            ends = np.cumsum([len(used) for used in rows.used if len(used)])
+            self.progress("merge", 0, len(ends))
+            done = n_written = 0
+            for block in rows.blocks(np.arange(len(columns))):
                 moves = (block != block[:, :1]).any(axis=(1, 2))  # constant windows are no copies
                 keys.append(window_keys(block) * moves)
                 yield block
-                self.progress("merge", done, n_parts)
+                n_written += len(block)
+                if done < (done := int(np.searchsorted(ends, n_written, side="right"))):
+                    self.progress("merge", done, len(ends))
 
         def record() -> dict[str, Any]:
             nonlocal summary
@@ -722,8 +727,16 @@ class _RecordingPart:
     prefix: str = ""  # of its arrays: those on the grid, or "train_"
 
     def read(self, name: str) -> NDArray[Any]:
-        array = read_part(self.path, self.prefix + name)
-        return array[:, :, self.order] if name == "X" else array
+        return read_part(self.path, self.prefix + name)
+
+    def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the windows at increasing rows."""
+        begin, stop = int(rows[0]), int(rows[-1]) + 1
+        X: NDArray[np.float32] = read_part(self.path, self.prefix + "X", begin, stop)
+        if len(rows) < len(X):
+            X = X[rows - begin]
+        is_ordered = self.order == list(range(X.shape[2]))
+        return X if is_ordered else X[:, :, self.order]
 
 
 @dataclass(frozen=True, eq=False)
@@ -734,6 +747,7 @@ class _PartRows:
     channels: tuple[str, ...]
     used: list[NDArray[np.int64]]  # rows of each part
     table: WindowTable
+    at_once: int  # windows that are read together
 
     @classmethod
     def of(
@@ -742,6 +756,7 @@ class _PartRows:
         channels: tuple[str, ...],
         *,
         labelled: bool,
+        at_once: int,
     ) -> "_PartRows":
         starts = [part.read("start_s") for part in parts]
         counts = [len(start) for start in starts]
@@ -752,7 +767,7 @@ class _PartRows:
             np.concatenate(starts),
             np.concatenate([part.read("lengths") for part in parts]),
         )
-        return cls(parts, channels, [np.arange(count) for count in counts], table)
+        return cls(parts, channels, [np.arange(count) for count in counts], table, at_once)
 
     def with_training_anew(self, split: NDArray[np.str_]) -> tuple["_PartRows", NDArray[np.str_]]:
         part_of = dict(zip(self.table.recording_id.tolist(), split.tolist(), strict=True))
@@ -761,7 +776,8 @@ class _PartRows:
             replace(part, prefix="train_") if name == "train" else part
             for part, name in zip(self.parts, of_part, strict=True)
         ]
-        rows = _PartRows.of(parts, self.channels, labelled=self.table.y is not None)
+        labelled = self.table.y is not None
+        rows = _PartRows.of(parts, self.channels, labelled=labelled, at_once=self.at_once)
         return rows, np.repeat(of_part, [len(used) for used in rows.used])
 
     def keep(self, mask: NDArray[np.bool_]) -> "_PartRows":
@@ -778,7 +794,9 @@ class _PartRows:
             if own.size:
                 at = int(np.searchsorted(ends, own[0], side="right"))
                 used = self.used[at]
-                yield self.parts[at].read("X")[used[own - (ends[at] - len(used))]]
+                wanted = used[own - (ends[at] - len(used))]
+                for some in np.split(wanted, np.flatnonzero(np.diff(wanted // self.at_once)) + 1):
+                    yield self.parts[at].samples(some)
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:

@@ -162,7 +162,7 @@ class Rows:
         if self._file is None:
             self._blocks.append(rows)
         else:
-            self._file.write(rows.data.cast("B") if rows.size else b"")
+            self._file.write(rows.reshape(-1).view(np.uint8).data)
 
     def as_array(self) -> NDArray[Any]:
         """Return all rows; a stored array is read-only."""

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq import scratch
+from sensorseq.prepare import prepare
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.steps import BandPass, Derivative, Detrend, Moving, SpectralFrames
 from sensorseq.preprocessing.window import window_recordings
@@ -103,3 +104,70 @@ def test_windows_of_a_stored_recording_are_those_of_memory(
     for name in ("X", "y", "lengths", "start_s"):
         np.testing.assert_array_equal(getattr(windows, name), getattr(same, name))
     assert windows.provenance == same.provenance
+
+
+N = 4000
+T = np.round(np.arange(N) * 0.01, 2)
+VALUES = np.random.default_rng(0).normal(size=(N, 2)).round(4)
+
+
+def lines(time=T, header="time_s,a,b", extra=None, values=VALUES):
+    rows = [f"{t},{a},{b}" for t, (a, b) in zip(time, values.tolist(), strict=True)]
+    if extra is not None:
+        rows = [f"{row},{text}" for row, text in zip(rows, extra, strict=True)]
+    return "\n".join([header, *rows]) + "\n"
+
+
+def with_holes():
+    text = lines().splitlines()
+    for row in (1, 50, 51, 52, 2000, N):
+        text[row] = text[row].rsplit(",", 1)[0] + ","
+    return "\n".join(text[:900] + text[950:3000] + text[3800:]) + "\n"
+
+
+ORIGIN_NS = 1_772_366_400_123_456_789
+FILES = {
+    "even": (lines(), {}),
+    "holes and gaps": (with_holes(), {}),
+    "words for missing": (lines().replace(f"0.01,{VALUES[1, 0]},", "0.01,NA,"), {}),
+    "a column of words": (lines(header="time_s,a,b,note", extra=["ok"] * N), {}),
+    "words in the end": (lines(header="time_s,a,b,note", extra=[""] * (N - 1) + ["end"]), {}),
+    "labels": (
+        lines(header="time_s,a,b,state", extra=["up"] * 1500 + [""] * 10 + ["down"] * (N - 1510)),
+        {"label_column": "state", "label_rule": "majority"},
+    ),
+    "nanoseconds": (lines([ORIGIN_NS + i * 10**7 for i in range(N)], "time_ns,a,b"), {}),
+    "dates": (
+        lines([f"2026-03-01T12:{i // 6000:02d}:{i / 100 % 60:05.2f}" for i in range(N)]),
+        {},
+    ),
+    "rows out of order": (
+        lines(np.r_[T[:100], T[101], T[100], T[102:104], T[103], T[105:]]),
+        {"repair_stamps": True},
+    ),
+    "training windows anew": (lines(), {"train_hop_s": 0.3}),
+}
+
+
+def prepared(folder, name, text, **options):
+    source = folder / "one.csv"
+    source.write_text(text, "utf-8")
+    output = folder / f"{name}.h5"
+    prepare(source, output, window_s=1.0, split=(1.0, 0.0, 0.0), **options)
+    return output.read_bytes()
+
+
+def low_limits(patch):
+    patch.setattr(scratch, "LARGE_BYTES", 1000)
+    patch.setattr("sensorseq.readers.csv._BLOCK_BYTES", 1 << 14)
+    patch.setattr("sensorseq.prepare._READ_BYTES", 4000)
+    in_blocks_of(333, patch)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("rate", [100.0, None])
+def test_a_large_csv_file_becomes_the_bytes_of_one_read_at_once(name, rate, tmp_path, monkeypatch):
+    text, options = FILES[name]
+    whole = prepared(tmp_path, "whole", text, sample_rate_hz=rate, **options)
+    low_limits(monkeypatch)
+    assert prepared(tmp_path, "streamed", text, sample_rate_hz=rate, **options) == whole

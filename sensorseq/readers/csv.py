@@ -301,7 +301,7 @@ class _Text:
             # A field of a text column stays as it is; only nothing at all is missing there.
             strings_can_be_null=True,
         )
-        read = pyarrow.csv.ReadOptions(use_threads=False)
+        read = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
         if isinstance(self._text, bytes):
             table = pyarrow.csv.read_csv(source, read, convert_options=convert)
             yield from table.combine_chunks().to_batches()
@@ -351,4 +351,5 @@ def _numbers_of_texts(text: TextColumn, column: pa.Array) -> NDArray[np.float64]
 
 _FIRST_LINE = re.compile(rb"\s*([^\r\n]*)")
 _NOT_BLANK = re.compile(rb"\S")
+_BLOCK_BYTES = 1 << 20  # of text, parsed together
 _GZIP_RATIO = 8  # at most, of tables of numbers
