@@ -367,9 +367,7 @@ class _FilePreparation:
             return
         for source in self.sources:
             try:
-                recording = _read(
-                    source, self.request.options, self.folder.path, salvage=self.skip
-                )
+                recording = _read(source, self.request.options, self.folder.path, salvage=self.skip)
             except _SPOILT:
                 if not self.skip:
                     raise

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """_lazy errors _signal < atomic < recording windows history
+ORDER = """_lazy errors _signal < scratch < atomic order_statistics < recording windows history
            training_record html ops summary
            < simulate storage preprocessing nn < readers features earlier
            < datasets training < data_checks < fluctuation doctor export < estimator

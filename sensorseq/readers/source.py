@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
-from sensorseq.readers.arrays import read_arrays, read_arrays_timestamps
 from sensorseq.order_statistics import median_interval
+from sensorseq.readers.arrays import read_arrays, read_arrays_timestamps
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
 from sensorseq.readers.find import ARRAY_SUFFIXES, RecordingSource, known_suffix_of
 from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps

@@ -103,7 +103,7 @@ def write_part(
     """
     content, places, at = [], {}, 0
     for name, array in arrays.items():
-        content.append(array.tobytes())
+        content.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
         places[name] = [array.dtype.str, array.shape, at]
         at += array.nbytes
     header = {"key": key, "facts": facts, "arrays": places}
