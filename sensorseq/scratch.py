@@ -42,6 +42,12 @@ def _stored(array: Any) -> _Stored | None:
     return None
 
 
+def folder_of(array: NDArray[Any]) -> Path | None:
+    """Return the folder of an array on disk; None for one in memory."""
+    stored = _stored(array)
+    return None if stored is None else stored.folder
+
+
 def is_stored(array: NDArray[Any]) -> bool:
     """Whether the array is on disk."""
     return _stored(array) is not None
@@ -149,8 +155,7 @@ class Rows:
     @classmethod
     def like(cls, array: NDArray[Any], dtype: DTypeLike, *shape: int) -> "Rows":
         """Return rows that are stored where `array` is."""
-        stored = _stored(array)
-        return cls(None if stored is None else stored.folder, dtype, *shape)
+        return cls(folder_of(array), dtype, *shape)
 
     def __len__(self) -> int:
         return self._n_rows
@@ -184,3 +189,13 @@ class Rows:
     def __del__(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def even_stamps(
+    start_s: float, sample_rate_hz: float, n_samples: int, folder: Path | None
+) -> NDArray[np.float64]:
+    """Return the time stamps of evenly spaced samples, on disk if there is a folder."""
+    stamps = Rows(folder, np.float64)
+    for at, stop in blocks(n_samples):
+        stamps.append(start_s + np.arange(at, stop) / sample_rate_hz)
+    return stamps.as_array()

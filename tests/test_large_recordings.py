@@ -2,7 +2,10 @@
 
 from itertools import pairwise
 
+import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,9 +155,7 @@ FILES = {
 def prepared(folder, name, text, **options):
     source = folder / "one.csv"
     source.write_text(text, "utf-8")
-    output = folder / f"{name}.h5"
-    prepare(source, output, window_s=1.0, split=(1.0, 0.0, 0.0), **options)
-    return output.read_bytes()
+    return prepared_from(source, folder / f"{name}.h5", **options)
 
 
 def low_limits(patch):
@@ -162,6 +163,9 @@ def low_limits(patch):
     patch.setattr("sensorseq.readers.csv._BLOCK_BYTES", 1 << 14)
     patch.setattr("sensorseq.prepare._READ_BYTES", 4000)
     in_blocks_of(333, patch)
+    made = []
+    patch.setattr(scratch, "_map", lambda *file, map=scratch._map: made.append(1) or map(*file))
+    return made
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -169,5 +173,57 @@ def low_limits(patch):
 def test_a_large_csv_file_becomes_the_bytes_of_one_read_at_once(name, rate, tmp_path, monkeypatch):
     text, options = FILES[name]
     whole = prepared(tmp_path, "whole", text, sample_rate_hz=rate, **options)
-    low_limits(monkeypatch)
+    made = low_limits(monkeypatch)
     assert prepared(tmp_path, "streamed", text, sample_rate_hz=rate, **options) == whole
+    assert made
+
+
+NANOSECONDS = np.array([ORIGIN_NS + i * 10**7 for i in range(N)])
+HOLES = np.where(np.arange(N)[:, None] % [97, 1001] == 5, np.nan, VALUES)
+COLUMNS = {"time_s": T, "a": HOLES[:, 0], "b": HOLES[:, 1].astype(np.float32)}
+TABLES = {
+    "numbers": COLUMNS,
+    "whole nanoseconds": {"stamp": NANOSECONDS, "a": VALUES[:, 0]},
+    "dates": {"time": NANOSECONDS.view("M8[ns]"), "a": VALUES[:, 0]},
+    "texts": {
+        "time": [str(stamp) for stamp in NANOSECONDS.view("M8[ns]")],
+        "a": [str(value) for value in VALUES[:, 0]],
+        "note": ["ok"] * N,
+    },
+    "labels": {**COLUMNS, "state": [*["up"] * 1500, *[None] * 10, *["down"] * (N - 1510)]},
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_large_parquet_file_becomes_the_bytes_of_one_read_at_once(name, tmp_path, monkeypatch):
+    source = tmp_path / "one.parquet"
+    pq.write_table(pa.table(TABLES[name]), source, row_group_size=700)
+    options = {"label_column": "state"} if name == "labels" else {}
+    whole = prepared_from(source, tmp_path / "whole.h5", **options)
+    made = low_limits(monkeypatch)
+    assert prepared_from(source, tmp_path / "streamed.h5", **options) == whole
+    assert made
+
+
+def prepared_from(source, output, **options):
+    prepare(source, output, window_s=1.0, split=(1.0, 0.0, 0.0), **options)
+    return output.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["columns", "table", "rate", "whole stamps"])
+def test_a_large_hdf5_file_becomes_the_bytes_of_one_read_at_once(kind, tmp_path, monkeypatch):
+    source = tmp_path / "one.h5"
+    with h5py.File(source, "w") as file:
+        if kind == "table":
+            file["data"] = np.column_stack([T, HOLES])
+            file["data"].attrs["columns"] = ["time_s", "a", "b"]
+        else:
+            file["a"], file["b"] = HOLES.T
+            if kind == "rate":
+                file.attrs["sample_rate_hz"] = 100.0
+            else:
+                file["time"] = NANOSECONDS if kind == "whole stamps" else T
+    whole = prepared_from(source, tmp_path / "whole.h5")
+    made = low_limits(monkeypatch)
+    assert prepared_from(source, tmp_path / "streamed.h5") == whole
+    assert made

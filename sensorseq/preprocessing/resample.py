@@ -17,9 +17,8 @@ from sensorseq.preprocessing.polyphase import (
     make_filter,
 )
 from sensorseq.preprocessing.regrid import regrid, regrid_pieces
-from sensorseq.preprocessing.steps.base import even_stamps
 from sensorseq.recording import Recording
-from sensorseq.scratch import blocks, is_finite
+from sensorseq.scratch import blocks, even_stamps, folder_of, is_finite
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 
@@ -220,7 +219,9 @@ def resample_recording(
         replace(
             recording,
             values=piece.values,
-            timestamps_s=even_stamps(piece.start_s, rate, piece.values),
+            timestamps_s=even_stamps(
+                piece.start_s, rate, len(piece.values), folder_of(piece.values)
+            ),
             attributes={**recording.attributes, "resampled": piece.facts},
         )
         for piece in pieces

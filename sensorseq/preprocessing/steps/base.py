@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.recording import Channel, Recording
-from sensorseq.scratch import Rows, blocks, count_where, is_finite
+from sensorseq.scratch import Rows, blocks, count_where, even_stamps, folder_of, is_finite
 
 UNEVEN_PERIODS = 0.02  # largest deviation of a time stamp from an even clock
 
@@ -97,7 +97,7 @@ class StepBase(Step):
         rate_out = self.output_rate_hz(rate)
         if stream.delay_s or rate_out != rate:
             start = times[0] + stream.delay_s if len(values) else 0.0
-            times = even_stamps(start, rate_out, values)
+            times = even_stamps(start, rate_out, len(values), folder_of(values))
         return replace(recording, values=values, timestamps_s=times, channels=channels)
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,16 +167,6 @@ class StreamBase(ABC):
     def _in_dtype(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
         with np.errstate(over="ignore"):  # the consumer reports infinity
             return values.astype(self._dtype, copy=False)
-
-
-def even_stamps(
-    start_s: float, sample_rate_hz: float, values: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """Return a time stamp for each row of `values`, stored where they are."""
-    stamps = Rows.like(values, np.float64)
-    for at, stop in blocks(len(values)):
-        stamps.append(start_s + np.arange(at, stop) / sample_rate_hz)
-    return stamps.as_array()
 
 
 def even_rate_hz(recording: Recording, given_hz: float | None = None) -> float:
