@@ -227,3 +227,18 @@ def test_a_large_hdf5_file_becomes_the_bytes_of_one_read_at_once(kind, tmp_path,
     made = low_limits(monkeypatch)
     assert prepared_from(source, tmp_path / "streamed.h5") == whole
     assert made
+
+
+def test_large_files_of_two_sensors_are_joined_on_disk(tmp_path, monkeypatch):
+    folder = tmp_path / "A"
+    folder.mkdir()
+    (folder / "fast_1.csv").write_text(lines(), "utf-8")
+    slow = lines(np.round(T[::4] + 0.003, 3), values=VALUES[::4])
+    (folder / "slow_1.csv").write_text(slow, "utf-8")
+    options = {"files": ["fast_*.csv", "slow_*.csv"], "pair": "{sensor}_{recording}.*"}
+    whole = prepared_from(tmp_path, tmp_path / "whole.h5", sample_rate_hz=50.0, **options)
+    made = low_limits(monkeypatch)
+    monkeypatch.setattr("sensorseq.readers.join._ROWS", 77)
+    other = prepared_from(tmp_path, tmp_path / "streamed.h5", sample_rate_hz=50.0, **options)
+    assert other == whole
+    assert made

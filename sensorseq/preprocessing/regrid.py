@@ -214,7 +214,7 @@ def regrid_pieces(
         channels = [_ChannelRuns(t, None, 0, max_gap_s, period)] * x.shape[1]
     else:
         channels = [
-            _ChannelRuns(t, _valid_rows(x, c), c, max_gap_s, period) for c in range(x.shape[1])
+            _ChannelRuns(t, valid_rows(x, c), c, max_gap_s, period) for c in range(x.shape[1])
         ]
     filtered = partial(change_rate_in_blocks, attenuation_db=attenuation_db, engine=engine)
     return [
@@ -223,7 +223,7 @@ def regrid_pieces(
     ]
 
 
-def _valid_rows(x: NDArray[np.floating], column: int) -> NDArray[np.int64] | None:
+def valid_rows(x: NDArray[np.floating], column: int) -> NDArray[np.int64] | None:
     """Return the rows of the valid samples of a channel; None if all are."""
     rows = Rows.like(x, np.int64)
     for at, stop in blocks(len(x), x):

@@ -70,7 +70,7 @@ def read_source(
     salvage : bool, default=False
         Use what is before the damage of a robot log; see `read_robot_log`.
     scratch : path-like, optional
-        As in `read_csv`; robot logs and what is joined from several files are held in memory.
+        As in `read_csv`; robot logs and files of arrays are held in memory.
     """
     _check_complete(source)
     if source.rows is not None and source.label is not None:
