@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
+from sensorseq._signal import read_numbers
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import (
     CodedLabels,
@@ -206,6 +207,8 @@ class _Text:
 
     def numbers(self, names: list[str]) -> Columns:
         """Read the named columns; a word among numbers is an error."""
+        if (plain := self._plain_numbers(names)) is not None:
+            return plain
         # Types are given, not inferred: inference uses only the first block, and would reject a
         # column whose first megabyte of whole numbers is followed by a fraction.
         for missing in (
@@ -224,6 +227,17 @@ class _Text:
             name: None if is_missing(values) else values
             for name, values in zip(names, columns, strict=True)
         }
+
+    def _plain_numbers(self, names: list[str]) -> Columns | None:
+        """Read columns if the text is plain numbers in memory, which takes a third of the time."""
+        if not isinstance(self._text, bytes):
+            return None
+        there, wanted = self.header(), set(names)
+        values = read_numbers(self._text, self._first_line.end(), [one in wanted for one in there])
+        if values is None or not values.shape[1]:
+            return None
+        columns = dict(zip((name for name in there if name in wanted), values, strict=True))
+        return {name: None if is_missing(columns[name]) else columns[name] for name in names}
 
     def _numbers_of_words(self, names: list[str]) -> Columns:
         """Read columns some of which hold words; one without any number becomes None."""
