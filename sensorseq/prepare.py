@@ -102,8 +102,9 @@ def prepare(
     """Read, resample, cut and split recordings, and write them as one file.
 
     The result equals the one of `PreparePipeline`, but memory never holds more than one recording
-    per job, nor all of a CSV, Parquet or HDF5 recording of more than 32 MB. Preparing twice gives the same bytes, regardless of `jobs` and interruptions; if
-    `output` was made from the same files by the same options, nothing is done.
+    per job, nor all of a CSV, Parquet or HDF5 recording of more than 32 MB. Preparing twice gives
+    the same bytes, regardless of `jobs` and interruptions; if `output` was made from the same files
+    by the same options, nothing is done.
 
     Parameters
     ----------
