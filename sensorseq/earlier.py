@@ -181,13 +181,15 @@ class StoredPart:
 
     def read(self, name: str) -> NDArray[Any]:
         """Return one array of the windows, as `read_part` does."""
-        if name == "X":
-            return self.prepared.samples(self.rows)[:, :, self.order]
         if self._has_no_grid and not self.prefix:
             labels, counts = zip(*self.n_of_label, strict=True)
             y = np.repeat(labels, counts)
             return y if name == "y" else np.zeros(len(y), int if name == "lengths" else float)
         return np.asarray(getattr(self.prepared.columns, name))[self.rows]
+
+    def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the samples of the windows at increasing rows."""
+        return self.prepared.samples(self.rows[rows])[:, :, self.order]
 
     @property
     def _has_no_grid(self) -> bool:

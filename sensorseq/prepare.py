@@ -62,6 +62,7 @@ from sensorseq.readers.source import at_hand
 from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.remote import here, is_url, upload
+from sensorseq.scratch import count_where
 from sensorseq.storage.parts import PartFolder, read_part, read_part_facts, write_part
 from sensorseq.storage.prepared import WindowColumns, write_window_blocks
 from sensorseq.summary import PreparedSummary
@@ -72,13 +73,14 @@ Progress = Callable[[str, int, int], None]
 """Called with the stage (``"digests"``, ``"rates"``, ``"recordings"``, ``"merge"``), how many items
 are done and how many there are. An exception it raises ends the run."""
 
-_PART_VERSION = 4  # raised when equal arguments no longer give equal windows
+_PART_VERSION = 5  # raised when equal arguments no longer give equal windows
 _PART_OPTIONS = [  # that decide the windows of a recording; derived steps are kept apart
     name
     for name, option in OPTIONS.items()
     if option.section in ("input", "resample", "window") or name == "random_state"
     if name not in SELECTING
 ]
+_READ_BYTES = 1 << 23  # of a part, read together
 _REPLACED = "the steps of the configuration are not used: derive replaces them"
 _SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
 _Task = TypeVar("_Task")
@@ -102,8 +104,9 @@ def prepare(
     """Read, resample, cut and split recordings, and write them as one file.
 
     The result equals the one of `PreparePipeline`, but memory never holds more than one recording
-    per job. Preparing twice gives the same bytes, regardless of `jobs` and interruptions; if
-    `output` was made from the same files by the same options, nothing is done.
+    per job, nor all of a CSV, Parquet or HDF5 recording of more than 32 MB. Preparing twice gives
+    the same bytes, regardless of `jobs` and interruptions; if `output` was made from the same files
+    by the same options, nothing is done.
 
     Parameters
     ----------
@@ -363,6 +366,7 @@ class _FilePreparation:
             repair_stamps=bool(options.repair_stamps),
             channels=options.channels,
             salvage=self.skip,
+            scratch=self.folder.path,
         )
         self.rate, self.rate_from = common_rate(self._run("rates", read, self.sources, self.pool))
 
@@ -380,7 +384,7 @@ class _FilePreparation:
             return
         for source in self.sources:
             try:
-                recording = _read(source, self.request.options, salvage=self.skip)
+                recording = _read(source, self.request.options, self.folder.path, salvage=self.skip)
             except _SPOILT:
                 if not self.skip:
                     raise
@@ -426,7 +430,8 @@ class _FilePreparation:
             )
         first, channels = kept[0], self.channels or (*kept[0].channels,)
         parts = [self._part(one, channels) for one in kept]
-        rows = _PartRows.of(parts, channels, labelled=not bare)
+        at_once = max(1, _READ_BYTES // (4 * self.window_samples * len(channels)))
+        rows = _PartRows.of(parts, channels, labelled=not bare, at_once=at_once)
         named = zip(first.input_channels, first.input_units, strict=True)
         own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
         lookahead_s = pipeline.plan.lookahead_s(
@@ -463,13 +468,16 @@ class _FilePreparation:
         summary = self._summarize(output, columns, kept, learned.sample_indices)
 
         def reported() -> Iterator[NDArray[np.float32]]:
-            n_parts = sum(len(used) > 0 for used in rows.used)
-            self.progress("merge", 0, n_parts)
-            for done, block in enumerate(rows.blocks(np.arange(len(columns))), start=1):
+            ends = np.cumsum([len(used) for used in rows.used if len(used)])
+            self.progress("merge", 0, len(ends))
+            done = n_written = 0
+            for block in rows.blocks(np.arange(len(columns))):
                 moves = (block != block[:, :1]).any(axis=(1, 2))  # constant windows are no copies
                 keys.append(window_keys(block) * moves)
                 yield block
-                self.progress("merge", done, n_parts)
+                n_written += len(block)
+                if done < (done := int(np.searchsorted(ends, n_written, side="right"))):
+                    self.progress("merge", done, len(ends))
 
         def record() -> dict[str, Any]:
             nonlocal summary
@@ -729,8 +737,16 @@ class _RecordingPart:
     prefix: str = ""  # of its arrays: those on the grid, or "train_"
 
     def read(self, name: str) -> NDArray[Any]:
-        array = read_part(self.path, self.prefix + name)
-        return array[:, :, self.order] if name == "X" else array
+        return read_part(self.path, self.prefix + name)
+
+    def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the windows at increasing rows."""
+        begin, stop = int(rows[0]), int(rows[-1]) + 1
+        X: NDArray[np.float32] = read_part(self.path, self.prefix + "X", begin, stop)
+        if len(rows) < len(X):
+            X = X[rows - begin]
+        is_ordered = self.order == list(range(X.shape[2]))
+        return X if is_ordered else X[:, :, self.order]
 
 
 @dataclass(frozen=True, eq=False)
@@ -741,6 +757,7 @@ class _PartRows:
     channels: tuple[str, ...]
     used: list[NDArray[np.int64]]  # rows of each part
     table: WindowTable
+    at_once: int  # windows that are read together
 
     @classmethod
     def of(
@@ -749,6 +766,7 @@ class _PartRows:
         channels: tuple[str, ...],
         *,
         labelled: bool,
+        at_once: int,
     ) -> "_PartRows":
         starts = [part.read("start_s") for part in parts]
         counts = [len(start) for start in starts]
@@ -759,7 +777,7 @@ class _PartRows:
             np.concatenate(starts),
             np.concatenate([part.read("lengths") for part in parts]),
         )
-        return cls(parts, channels, [np.arange(count) for count in counts], table)
+        return cls(parts, channels, [np.arange(count) for count in counts], table, at_once)
 
     def with_training_anew(self, split: NDArray[np.str_]) -> tuple["_PartRows", NDArray[np.str_]]:
         part_of = dict(zip(self.table.recording_id.tolist(), split.tolist(), strict=True))
@@ -768,7 +786,8 @@ class _PartRows:
             replace(part, prefix="train_") if name == "train" else part
             for part, name in zip(self.parts, of_part, strict=True)
         ]
-        rows = _PartRows.of(parts, self.channels, labelled=self.table.y is not None)
+        labelled = self.table.y is not None
+        rows = _PartRows.of(parts, self.channels, labelled=labelled, at_once=self.at_once)
         return rows, np.repeat(of_part, [len(used) for used in rows.used])
 
     def keep(self, mask: NDArray[np.bool_]) -> "_PartRows":
@@ -785,7 +804,9 @@ class _PartRows:
             if own.size:
                 at = int(np.searchsorted(ends, own[0], side="right"))
                 used = self.used[at]
-                yield self.parts[at].read("X")[used[own - (ends[at] - len(used))]]
+                wanted = used[own - (ends[at] - len(used))]
+                for some in np.split(wanted, np.flatnonzero(np.diff(wanted // self.at_once)) + 1):
+                    yield self.parts[at].samples(some)
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
@@ -828,7 +849,9 @@ def _absolute(source: RecordingSource) -> RecordingSource:
     return replace(source, paths=paths, root=source.root.absolute())
 
 
-def _read(source: RecordingSource, options: PreparationOptions, *, salvage: bool) -> Recording:
+def _read(
+    source: RecordingSource, options: PreparationOptions, scratch: Path, *, salvage: bool
+) -> Recording:
     return read_source(
         source,
         channels=options.channels,
@@ -838,6 +861,7 @@ def _read(source: RecordingSource, options: PreparationOptions, *, salvage: bool
         units=options.units,
         repair_stamps=bool(options.repair_stamps),
         salvage=salvage,
+        scratch=scratch,
     )
 
 
@@ -868,15 +892,15 @@ def _make_part_at(path: Path, task: _PartTask) -> tuple[_Facts, bool]:
     if (known := read_part_facts(path, key)) is not None:
         return _Facts(**known), True
     try:
-        recording = _read(source, task.options, salvage=task.salvage)
-        if not _fits_float32(recording.values):
-            beyond = np.abs(recording.values) > np.finfo(np.float32).max
-            row, column = (int(i) for i in np.argwhere(beyond)[0])
+        recording = _read(source, task.options, path.parent, salvage=task.salvage)
+        x = recording.values
+        _, row = count_where(partial(_are_beyond_float32, x), len(x), x)
+        if row >= 0:
+            column = int(np.flatnonzero(_are_beyond_float32(x, row, row + 1)[0])[0])
             raise RecordingError(
                 f"recording {recording.recording_id!r}: channel"
-                f" {recording.channel_names[column]!r} is {recording.values[row, column]:g} at"
-                f" sample {row + 1}, outside the range of float32; leave the field empty if the"
-                " sample is missing."
+                f" {recording.channel_names[column]!r} is {x[row, column]:g} at sample {row + 1},"
+                " outside the range of float32; leave the field empty if the sample is missing."
             )
         facts, arrays = _cut(task.plan.select(recording), task.plan, task.sample_rate_hz, files)
     except _SPOILT as error:
@@ -891,11 +915,12 @@ def _make_part_at(path: Path, task: _PartTask) -> tuple[_Facts, bool]:
     return facts, False
 
 
-def _fits_float32(values: NDArray[np.floating]) -> bool:
-    largest = np.finfo(np.float32).max
-    if -largest <= values.min(initial=0) and values.max(initial=0) <= largest:  # not with NaN
-        return True
-    return not (np.abs(values) > largest).any()
+def _are_beyond_float32(values: NDArray[np.floating], at: int, stop: int) -> NDArray[np.bool_]:
+    some, largest = values[at:stop], np.finfo(np.float32).max
+    if -largest <= some.min(initial=0) and some.max(initial=0) <= largest:  # not with NaN
+        return np.zeros(0, bool)
+    beyond: NDArray[np.bool_] = np.abs(some) > largest
+    return beyond
 
 
 def _cut(

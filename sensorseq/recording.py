@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq._signal import all_finite
 from sensorseq.errors import RecordingError
+from sensorseq.order_statistics import median_interval
+from sensorseq.scratch import count_where, is_finite
 
 __all__ = ["Channel", "LabelSpan", "Recording", "sample_rate_of"]
 
@@ -144,21 +145,24 @@ class Recording:
         if len(set(names)) != len(names):
             twice = next(n for n in names if names.count(n) > 1)
             raise RecordingError(f"{name}: channel name {twice!r} is used more than once.")
-        if not all_finite(timestamps_s):
-            row = int(np.flatnonzero(~np.isfinite(timestamps_s))[0])
-            raise RecordingError(f"{name}: timestamp of sample {row} is {timestamps_s[row]}.")
-        if not (timestamps_s[1:] > timestamps_s[:-1]).all():
-            backwards = np.flatnonzero(np.diff(timestamps_s) <= 0)
-            row = int(backwards[0]) + 1
-            before, now = timestamps_s[row - 1], timestamps_s[row]
+        t, n = timestamps_s, len(timestamps_s)
+        if not is_finite(t):
+            _, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), n, t)
+            raise RecordingError(f"{name}: timestamp of sample {row} is {t[row]}.")
+        n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, n - 1, t)
+        if n_wrong:
+            before, now = t[row], t[row + 1]
             what = "repeats" if now == before else "goes back"
             raise RecordingError(
-                f"{name}: time {what} at sample {row} ({before:.6f} s, then {now:.6f} s;"
-                f" {backwards.size} such sample(s)). Use preprocessing.regrid.repair_stamps to sort"
+                f"{name}: time {what} at sample {row + 1} ({before:.6f} s, then {now:.6f} s;"
+                f" {n_wrong} such sample(s)). Use preprocessing.regrid.repair_stamps to sort"
                 " and merge them."
             )
-        if not all_finite(values) and (infinite := np.isinf(values)).any():
-            row, column = (int(i) for i in np.argwhere(infinite)[0])
+        row = -1
+        if not is_finite(values):
+            _, row = count_where(lambda at, stop: np.isinf(values[at:stop]), n, values)
+        if row >= 0:
+            column = int(np.flatnonzero(np.isinf(values[row]))[0])
             raise RecordingError(
                 f"{name}: channel {names[column]!r} is infinite at sample {row};"
                 " mark missing samples as NaN."
@@ -270,7 +274,7 @@ class Recording:
         """One over the median interval between time stamps; NaN for fewer than two samples."""
         if self.n_samples < 2:
             return float("nan")
-        return float(1.0 / np.median(np.diff(self.timestamps_s)))
+        return float(1.0 / median_interval(self.timestamps_s))
 
     @property
     def is_labelled(self) -> bool:
@@ -335,6 +339,8 @@ class Recording:
                 f" it has {', '.join(self.channel_names)}."
             )
         columns = [self.channel_names.index(n) for n in names]
+        if columns == list(range(self.n_channels)):
+            return self
         return replace(
             self,
             values=self.values[:, columns],

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """_lazy errors _signal < atomic remote < recording windows history
-           training_record html ops summary
+ORDER = """_lazy errors _signal < scratch < atomic order_statistics remote
+           < recording windows history training_record html ops summary
            < simulate storage preprocessing nn < readers features earlier workers
            < datasets training < data_checks < fluctuation doctor export < estimator
            < model_selection evaluation prepare adapters benchmark

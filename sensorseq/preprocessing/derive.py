@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from sensorseq.errors import ArgumentError
+from sensorseq.order_statistics import median_interval
 from sensorseq.preprocessing._checks import check_rate
+from sensorseq.preprocessing.regrid import valid_rows
 from sensorseq.preprocessing.steps.units import quantity_of
 from sensorseq.recording import Channel, Recording
 
@@ -83,9 +85,11 @@ def derive_steps(
 def channel_rates(recording: Recording) -> list[float]:
     """Return the median rate of each channel in Hz, from its own samples; NaN if unknown."""
     rates = []
-    for values in recording.values.T:
-        times = recording.timestamps_s[~np.isnan(values)]
-        rates.append(float(1 / np.median(np.diff(times))) if len(times) > 1 else float("nan"))
+    for channel in range(recording.n_channels):
+        rows = valid_rows(recording.values, channel)
+        n_valid = recording.n_samples if rows is None else len(rows)
+        period_s = median_interval(recording.timestamps_s, rows) if n_valid > 1 else np.nan
+        rates.append(1 / period_s)
     return rates
 
 

@@ -85,10 +85,11 @@ def choose_labels(
 
     `starts` and `lengths` (n_windows,) are the first sample and the number of valid samples.
     """
-    whole = _NO_LABEL if piece.label is None else classes.index(piece.label)
-    codes = np.full(piece.n_samples, whole, np.int64)  # of each sample
-    for span, first, stop in _spans_in_samples(piece, sample_rate_hz):
-        codes[first:stop] = classes.index(span.label)
+    spans = _spans_in_samples(piece, sample_rate_hz)
+    if piece.label is not None:
+        spans = [(LabelSpan(0.0, 1.0, piece.label), 0, piece.n_samples)]
+    span_codes = np.array([classes.index(span.label) for span, _, _ in spans], np.int64)
+    firsts, stops = (np.array([ends[i] for ends in spans], np.int64) for i in (1, 2))
     chosen = np.full(len(starts), _NO_LABEL, np.int64)
     reasons = np.full(len(starts), None, object)
     best_share = np.zeros(len(classes))
@@ -97,8 +98,10 @@ def choose_labels(
     largest, second = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
     majority = chosen.copy()
     for code in range(len(classes)):  # one at a time: counts of all samples by class would be large
-        running = np.concatenate([[0], np.cumsum(codes == code)])
-        counts = running[starts + lengths] - running[starts]
+        own = span_codes == code
+        counts = _n_within(starts + lengths, firsts[own], stops[own]) - _n_within(
+            starts, firsts[own], stops[own]
+        )
         best_share[code] = (counts / lengths).max()
         is_larger = counts > largest
         second = np.where(is_larger, largest, np.maximum(second, counts))
@@ -114,10 +117,23 @@ def choose_labels(
         chosen[impure | tied] = _NO_LABEL
     else:
         at = starts + (lengths // 2 if label_rule == "centre" else lengths - 1)
-        chosen = codes[at]
+        span_at = np.searchsorted(stops, at, side="right")  # spans are in order
+        inside = np.append(firsts, piece.n_samples + 1)[span_at] <= at
+        chosen = np.where(inside, np.append(span_codes, _NO_LABEL)[span_at], _NO_LABEL)
         where = "middle" if label_rule == "centre" else "last"
         reasons[chosen == _NO_LABEL] = f"no label at the {where} sample"
     return ChosenLabels(chosen, reasons, best_share)
+
+
+def _n_within(
+    rows: NDArray[np.int64], firsts: NDArray[np.int64], stops: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return how many samples before each row lie in stretches, which are in order."""
+    before = np.concatenate([[0], np.cumsum(stops - firsts)])
+    begun = np.searchsorted(firsts, rows)
+    last = np.maximum(begun - 1, 0)
+    inside = np.minimum(rows, stops[last]) - firsts[last] if len(firsts) else 0
+    return np.where(begun > 0, before[last] + inside, 0)
 
 
 def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[str, Any, float]]:

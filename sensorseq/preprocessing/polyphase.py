@@ -1,6 +1,7 @@
 """Resample an evenly sampled signal: the anti-aliasing filter at the output rate, or soxr."""
 
 import math
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -140,6 +141,27 @@ def change_rate(
     resampled = _import_soxr().resample(held, 1.0, float(ratio), quality="HQ")
     y: NDArray[np.floating] = resampled[:n_out] + x[0]
     return y
+
+
+def change_rate_in_blocks(
+    blocks: Iterable[NDArray[Any]],
+    ratio: Fraction,
+    n_channels: int,
+    *,
+    attenuation_db: float = ATTENUATION_DB,
+    engine: str = "polyphase",
+    tolerance: float = SAME_RATIO,
+) -> Iterator[NDArray[np.floating]]:
+    """Yield blocks that together are `change_rate` of all; soxr needs them in memory."""
+    if engine != "polyphase":
+        whole = np.concatenate(list(blocks))
+        yield change_rate(whole, ratio, engine=engine, tolerance=tolerance)
+        return
+    stream = make_filter(ratio, n_channels, attenuation_db, tolerance)
+    for block in blocks:
+        yield block if stream is None else stream.push(block)
+    if stream is not None:
+        yield stream.flush()
 
 
 def _import_soxr() -> Any:

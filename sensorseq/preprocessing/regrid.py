@@ -1,18 +1,26 @@
 """Repair time stamps, and resample uneven signals to an even grid, in pieces between gaps."""
 
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import CubicSpline
 
-from sensorseq._signal import all_finite
 from sensorseq.errors import SignalError, check_choice
+from sensorseq.order_statistics import median_interval
 from sensorseq.preprocessing._checks import check_rate, check_signal
-from sensorseq.preprocessing.polyphase import ATTENUATION_DB, SAME_RATIO, change_rate, check_engine
+from sensorseq.preprocessing.polyphase import (
+    ATTENUATION_DB,
+    SAME_RATIO,
+    change_rate_in_blocks,
+    check_engine,
+)
+from sensorseq.scratch import Rows, blocks, count_where, is_finite, rows_where
 
 DUPLICATES = ("mean", "first", "last")
 
@@ -65,6 +73,8 @@ def repair_stamps(
     check_choice("duplicates", duplicates, DUPLICATES)
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
+    if not count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], len(t) - 1, t)[0]:
+        return RepairedStamps(t, x, 0, 0)
     n_out_of_order = int((t[1:] < np.maximum.accumulate(t)[:-1]).sum()) if len(t) else 0
     order = np.argsort(t, kind="stable")
     t, x = t[order], x[order]
@@ -89,11 +99,11 @@ def check_stamps_are_finite(timestamps_s: ArrayLike, n_samples: int) -> NDArray[
         raise SignalError(
             f"timestamps have shape {t.shape} for {n_samples} samples; give one for each sample."
         )
-    if not all_finite(t):
-        wrong = np.flatnonzero(~np.isfinite(t))
+    if not is_finite(t):
+        n_wrong, row = count_where(lambda at, stop: ~np.isfinite(t[at:stop]), len(t), t)
         raise SignalError(
-            f"{wrong.size} timestamp(s) are not finite, the first at sample {wrong[0]}"
-            f" ({t[wrong[0]]}); fill them in, or remove those samples."
+            f"{n_wrong} timestamp(s) are not finite, the first at sample {row}"
+            f" ({t[row]}); fill them in, or remove those samples."
         )
     return t
 
@@ -111,6 +121,8 @@ FILLED_PERIODS = 1.75  # samples further apart than this have one missing; jitte
 HOLE_PERIODS = 3.0  # longer holes are bridged by a line: a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # stamps this close to an even clock are treated as even
 DRIFT_PERIODS = 0.01  # how far a simpler ratio of rates may drift over one piece
+_REACH = 256  # knots beyond which a spline no longer depends on a sample
+_SUMMED = 1 << 16  # stamps whose sum is taken by itself when the period of a clock is fitted
 MERGE_PERIODS = 0.1  # samples closer than this are merged: their noise must not become a slope
 
 
@@ -185,31 +197,38 @@ def regrid_pieces(
     x = check_signal(values)
     t = check_stamps_are_finite(timestamps_s, len(x))
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    if not (t[1:] > t[:-1]).all():
-        wrong = np.flatnonzero(np.diff(t) <= 0)
-        row = int(wrong[0]) + 1
+    n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, len(t) - 1, t)
+    if n_wrong:
         raise SignalError(
-            f"{wrong.size} timestamp(s) repeat or go back, the first at sample {row}"
-            f" ({t[row - 1]:.9g} s, then {t[row]:.9g} s); timestamps must be strictly increasing."
+            f"{n_wrong} timestamp(s) repeat or go back, the first at sample {row + 1}"
+            f" ({t[row]:.9g} s, then {t[row + 1]:.9g} s); timestamps must be strictly increasing."
             " Use `repair_stamps` to sort and merge them."
         )
+    is_complete = is_finite(x)
+    if not is_complete and count_where(lambda at, stop: np.isinf(x[at:stop]), len(x), x)[0]:
+        raise SignalError("values contain infinity; mark missing samples as NaN.")
     if not len(x):
         return []
-    if all_finite(x):  # every channel has the same runs
-        channels = [_ChannelRuns(t, np.arange(len(t)), 0, max_gap_s)] * x.shape[1]
-        period = channels[0].period_s
+    period = median_interval(t) if len(t) > 1 else 1 / rate
+    if is_complete:  # every channel has the same runs
+        channels = [_ChannelRuns(t, None, 0, max_gap_s, period)] * x.shape[1]
     else:
-        if np.isinf(x).any():
-            raise SignalError("values contain infinity; mark missing samples as NaN.")
-        valid = [np.flatnonzero(~np.isnan(column)) for column in x.T]
-        channels = [_ChannelRuns(t, rows, c, max_gap_s) for c, rows in enumerate(valid)]
-        period = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
-    period = period or 1 / rate  # of a single sample
-    filtered = partial(change_rate, attenuation_db=attenuation_db, engine=engine)
+        channels = [
+            _ChannelRuns(t, valid_rows(x, c), c, max_gap_s, period) for c in range(x.shape[1])
+        ]
+    filtered = partial(change_rate_in_blocks, attenuation_db=attenuation_db, engine=engine)
     return [
         _regrid_piece(t, x, channels, first, last, rate, period, filtered)
-        for first, last in _common_stretches(channels, len(t))
+        for first, last in _common_stretches(channels)
     ]
+
+
+def valid_rows(x: NDArray[np.floating], column: int) -> NDArray[np.int64] | None:
+    """Return the rows of the valid samples of a channel; None if all are."""
+    rows = Rows.like(x, np.int64)
+    for at, stop in blocks(len(x), x):
+        rows.append(np.flatnonzero(~np.isnan(x[at:stop, column])) + at)
+    return None if len(rows) == len(x) else rows.as_array()
 
 
 class _ChannelRuns:
@@ -218,15 +237,19 @@ class _ChannelRuns:
     def __init__(
         self,
         t: NDArray[np.float64],
-        valid: NDArray[np.int64],
+        valid: NDArray[np.int64] | None,  # rows; None: all
         column: int,
         max_gap_s: float | None,
+        usual_period: float,
     ) -> None:
-        self.valid = valid
-        if not self.valid.size:
+        self.t, self.valid = t, valid
+        n = len(t) if valid is None else len(valid)
+        if not n:
             raise SignalError(f"channel {column} has no valid sample; remove the channel.")
-        self.distance = distance = np.diff(t if len(valid) == len(t) else t[valid])
-        period = float(np.median(distance)) if distance.size else 0.0
+        if n == 1:
+            period = 0.0
+        else:
+            period = usual_period if self.valid is None else median_interval(t, self.valid)
         if max_gap_s is None:
             max_gap_s = GAP_PERIODS * period
         elif not max_gap_s >= period:
@@ -235,44 +258,96 @@ class _ChannelRuns:
                 f" {period:.6g} s, so every sample would be a separate piece. The default is ten"
                 f" periods, {GAP_PERIODS * period:.6g} s."
             )
-        breaks = np.flatnonzero(distance > max_gap_s * (1 + 1e-9))
+        longest = max_gap_s * (1 + 1e-9)
+        breaks = rows_where(lambda at, stop: np.diff(self.stamps(at, stop + 1)) > longest, n - 1, t)
         self.period_s = period
-        self.is_complete = len(valid) == len(t)
-        self.edges = np.concatenate([[0], breaks + 1, [len(self.valid)]])
-        self.starts = self.valid[self.edges[:-1]]
-        self.ends = self.valid[self.edges[1:] - 1]
+        self.edges = np.concatenate([[0], breaks + 1, [n]])
+        self.starts, self.ends = self._rows_at(self.edges[:-1]), self._rows_at(self.edges[1:] - 1)
+
+    def _rows_at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        return positions if self.valid is None else self.valid[positions]
+
+    def rows(self, begin: int, end: int) -> Any:
+        """Return the rows of the valid samples begin to end - 1, as an index."""
+        return slice(begin, end) if self.valid is None else self.valid[begin:end]
+
+    def stamps(self, begin: int, end: int) -> NDArray[np.float64]:
+        """Return the stamps of the valid samples begin to end - 1."""
+        stamps: NDArray[np.float64] = self.t[self.rows(begin, end)]
+        return stamps
+
+    def n_before(self, row: int) -> int:
+        """Return the number of valid samples before a row."""
+        return row if self.valid is None else int(np.searchsorted(self.valid, row))
 
     def holes(self, first: int, last: int) -> tuple[int, int, float]:
-        """Return the holes in samples first..last, the samples they lack, and the longest."""
-        begin, end = np.searchsorted(self.valid, [first, last])
+        """Return the number of holes in samples first..last, of samples they lack, the longest."""
+        begin, end = self.n_before(first), self.n_before(last)
         # from the sample before to the one after: this channel may have none at first and last
-        begin -= int(self.valid[begin] > first)
-        distance = self.distance[begin:end]
-        distance = distance[distance > FILLED_PERIODS * self.period_s]
-        n_missing = np.rint(distance / self.period_s).astype(np.int64) - 1
-        return len(distance), int(n_missing.sum()), float(distance.max(initial=0.0))
+        begin -= int(self._rows_at(np.array([begin]))[0] > first)
+        n_holes, n_missing, longest = 0, 0, 0.0
+        for at, stop in blocks(end - begin, self.t):
+            distance = np.diff(self.stamps(begin + at, begin + stop + 1))
+            distance = distance[distance > FILLED_PERIODS * self.period_s]
+            n_holes += len(distance)
+            n_missing += int((np.rint(distance / self.period_s).astype(np.int64) - 1).sum())
+            longest = max(longest, float(distance.max(initial=0.0)))
+        return n_holes, n_missing, longest
+
+    def n_until(self, time_s: float) -> int:
+        """Return the number of valid samples before a time."""
+        return self.n_before(int(np.searchsorted(self.t, time_s)))
 
 
-def _common_stretches(channels: list[_ChannelRuns], n_samples: int) -> list[tuple[int, int]]:
+class _Run:
+    """The valid samples begin to end - 1 of a channel, interpolated by a cubic spline.
+
+    A sample moves the spline elsewhere by less than half as much with each knot in between, so
+    that `_REACH` knots around some times give the same bits there as all of them.
+    """
+
+    def __init__(self, channel: _ChannelRuns, x: NDArray[np.floating], row: int) -> None:
+        """Take the run that contains or surrounds a row, with `x`, the values of its channel."""
+        run = int(np.searchsorted(channel.starts, row, side="right")) - 1
+        self._channel, self._x = channel, x
+        self._begin, self._end = int(channel.edges[run]), int(channel.edges[run + 1])
+
+    @cached_property
+    def _period_s(self) -> float:
+        channel, begin, end = self._channel, self._begin, self._end
+        if end - begin < 2:
+            return 0.0
+        if channel.valid is None:
+            return median_interval(channel.t[begin:end])
+        return median_interval(channel.t, channel.valid[begin:end])
+
+    def at(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the values at increasing times."""
+        channel, margin = self._channel, _REACH
+        while True:
+            begin = max(self._begin, channel.n_until(times[0]) - margin)
+            end = min(self._end, channel.n_until(times[-1]) + margin)
+            rows = channel.rows(begin, end)
+            heights = self._x[rows].astype(np.float64)
+            knots, heights = _merge_near(channel.t[rows], heights, self._period_s)
+            left, right = np.searchsorted(knots, times[[0, -1]])
+            is_left = begin == self._begin or left >= _REACH // 2
+            if is_left and (end == self._end or len(knots) - right >= _REACH // 2):
+                return _interpolate(knots, heights, times, self._period_s)
+            margin *= 4
+
+
+def _common_stretches(channels: list[_ChannelRuns]) -> list[tuple[int, int]]:
     """Return (first, last) sample of every stretch in which each channel has a run."""
-    if len(set(channels)) == 1:
-        edges = zip(channels[0].starts.tolist(), channels[0].ends.tolist(), strict=True)
-        return list(edges)
-    at_sample = np.zeros(n_samples + 1, np.int64)  # runs that begin here, less runs that ended
-    after_sample = np.zeros(n_samples + 1, np.int64)  # the same for the time up to the next sample
-    for channel in channels:
-        at_sample[channel.starts] += 1
-        at_sample[channel.ends + 1] -= 1
-        after_sample[channel.starts] += 1
-        after_sample[channel.ends] -= 1
-    covered = np.flatnonzero(np.cumsum(at_sample[:-1]) == len(channels))
-    if not covered.size:
-        return []
-    goes_on = np.cumsum(after_sample[:-1]) == len(channels)
-    cuts = np.flatnonzero((np.diff(covered) > 1) | ~goes_on[covered[:-1]])
-    firsts = covered[np.concatenate([[0], cuts + 1])]
-    lasts = covered[np.concatenate([cuts, [len(covered) - 1]])]
-    return [(int(first), int(last)) for first, last in zip(firsts, lasts, strict=True)]
+    common = list(zip(channels[0].starts.tolist(), channels[0].ends.tolist(), strict=True))
+    for channel in set(channels[1:]) - {channels[0]}:
+        starts, ends = channel.starts.tolist(), channel.ends.tolist()
+        met = []
+        for first, last in common:
+            for run in range(bisect_left(ends, first), bisect_right(starts, last)):
+                met.append((max(first, starts[run]), min(last, ends[run])))
+        common = met
+    return common
 
 
 def _regrid_piece(
@@ -283,65 +358,75 @@ def _regrid_piece(
     last: int,
     rate: float,
     period: float,
-    filtered: Callable[..., NDArray[np.floating]],
+    filtered: Callable[..., Iterator[NDArray[np.floating]]],
 ) -> RegriddedPiece:
     """Regrid the samples first..last, which every channel covers."""
     stamps = t[first : last + 1]
-    ticks: NDArray[np.int64] | None = None
-    if first == last:
-        times, ratio, ticks = stamps, Fraction(1), np.zeros(1, np.int64)
-    elif (clock := _even_clock(stamps, period, is_whole=len(stamps) == len(t))) is not None:
+    start_s, duration = float(stamps[0]), float(stamps[-1] - stamps[0])
+    clock = _even_clock(stamps, period, is_whole=len(stamps) == len(t))
+    if clock is not None:
         ticks, period = clock
-        times = stamps[0] + np.arange(ticks[-1] + 1) * period
-        ratio = Fraction(rate) * Fraction(period)
+        n_times = int(ticks[-1]) + 1
+        ratio = Fraction(rate) * Fraction(period) if n_times > 1 else Fraction(1)
+        even = partial(_even_block, x, channels, first, ticks, period, start_s)
     else:
-        duration = float(stamps[-1] - stamps[0])
-        ends = [np.searchsorted(channel.valid, [first, last + 1]) for channel in channels]
-        input_rate = (max(int(stop - start) for start, stop in ends) - 1) / duration
+        ends = [(channel.n_before(first), channel.n_before(last + 1)) for channel in channels]
+        input_rate = (max(stop - start for start, stop in ends) - 1) / duration
         goes_down = rate < (1 - EVEN_PERIODS) * input_rate
         factor = int(np.ceil(2 * input_rate / rate)) if goes_down else 1
-        times = stamps[0] + np.arange(int(duration * factor * rate + 1e-9) + 1) / (factor * rate)
-        ratio = Fraction(1, factor)
-    is_complete = all(channel.is_complete for channel in channels)
-    if is_complete and ticks is not None and len(times) == len(stamps):
-        even = x[first : last + 1].astype(np.float64, copy=False)
-    else:
-        even = _fill(t, x, channels, first, last, times, ticks)
+        n_times, ratio = int(duration * factor * rate + 1e-9) + 1, Fraction(1, factor)
+        runs = [_Run(one, x[:, c], first) for c, one in enumerate(channels)]
+        even = partial(_uneven_block, runs, start_s, factor * rate)
+    values = Rows.like(x, x.dtype, x.shape[1])
+    read = [t, x, *(one.valid for one in channels if one.valid is not None)]
+    grid = blocks(n_times, *read, *(() if clock is None else clock[:1]), n_columns=x.shape[1])
+    tolerance = max(SAME_RATIO, DRIFT_PERIODS / n_times)
+    for block in filtered((even(*ends) for ends in grid), ratio, x.shape[1], tolerance=tolerance):
+        values.append(block)
     holes_of = {channel: channel.holes(first, last) for channel in set(channels)}
-    n_holes, n_missing, longest = zip(*(holes_of[channel] for channel in channels), strict=True)
+    holes = [holes_of[channel] for channel in channels]
     return RegriddedPiece(
-        start_s=float(stamps[0]),
-        values=filtered(even, ratio, tolerance=max(SAME_RATIO, DRIFT_PERIODS / len(even))).astype(
-            x.dtype, copy=False
-        ),
-        n_holes_filled=sum(n_holes),
-        n_samples_filled=sum(n_missing),
-        longest_hole_s=max(longest),
-        is_even_clock=ticks is not None,
-        sample_rate_hz=1 / (period if ticks is not None else float(np.median(np.diff(stamps)))),
+        start_s=start_s,
+        values=values.as_array(),
+        n_holes_filled=sum(n for n, _, _ in holes),
+        n_samples_filled=sum(n for _, n, _ in holes),
+        longest_hole_s=max(longest for _, _, longest in holes),
+        is_even_clock=clock is not None,
+        sample_rate_hz=1 / (period if clock is not None else median_interval(stamps)),
     )
 
 
-def _fill(
-    t: NDArray[np.float64],
+def _even_block(
     x: NDArray[np.floating],
     channels: list[_ChannelRuns],
     first: int,
-    last: int,
-    times: NDArray[np.float64],
-    ticks: NDArray[np.int64] | None,
+    ticks: NDArray[np.int64],
+    period: float,
+    start_s: float,
+    begin: int,
+    end: int,
 ) -> NDArray[np.float64]:
-    """Return the channels at `times`, interpolated except for the samples at `ticks` of a clock."""
-    even = np.empty((len(times), x.shape[1]))
+    """Return the values at ticks begin to end - 1: present samples unchanged, others filled."""
+    place, stop = np.searchsorted(ticks, [begin, end])
+    if stop - place == end - begin and all(channel.valid is None for channel in channels):
+        return x[first + place : first + stop].astype(np.float64, copy=False)
+    even = np.empty((end - begin, x.shape[1]))
     for c, channel in enumerate(channels):
-        run = int(np.searchsorted(channel.starts, first, side="right")) - 1
-        rows = channel.valid[channel.edges[run] : channel.edges[run + 1]]
-        here = rows[(rows >= first) & (rows <= last)]
-        if ticks is None or len(here) < len(times):
-            even[:, c] = _interpolate(t[rows], x[rows, c], times)
-        if ticks is not None:  # on an even clock, present samples stay unchanged
-            even[ticks[here - first], c] = x[here, c]
+        here = channel.rows(channel.n_before(first + place), channel.n_before(first + stop))
+        ticks_here = ticks[place:stop] if channel.valid is None else ticks[here - first]
+        if len(ticks_here) < end - begin:
+            times: Any = start_s + np.arange(begin, end) * period
+            even[:, c] = _Run(channel, x[:, c], first).at(times)
+        even[ticks_here - begin, c] = x[here, c]
     return even
+
+
+def _uneven_block(
+    runs: list[_Run], start_s: float, rate: float, begin: int, end: int
+) -> NDArray[np.float64]:
+    """Return the values at times begin to end - 1 of a grid."""
+    times: Any = start_s + np.arange(begin, end) / rate
+    return np.stack([run.at(times) for run in runs], axis=1)
 
 
 def _even_clock(
@@ -351,36 +436,61 @@ def _even_clock(
 
     `usual_period` is the median period of the recording, of which `t` may be the whole.
     """
-    distance = np.diff(t)
+    rows = Rows.like(t, np.int64)
+    rows.append(np.zeros(1, np.int64))
+    if len(t) == 1:
+        return rows.as_array(), usual_period
     # The usual period, so that two stamps around a missing row are not mistaken for a slower clock.
-    period = usual_period if is_whole else min(usual_period, float(np.median(distance)))
-    steps = np.rint(distance / period)
-    if steps.min() < 1:
-        return None
-    ticks = np.concatenate([[0.0], np.cumsum(steps)])
-    # A median of rounded stamps is itself rounded (33 ms at 30 Hz): fit the period instead.
-    offset, since = ticks - ticks.mean(), t - t[0]
-    period = float(offset @ since / (offset @ offset))
-    since -= since.mean()
-    offset *= period
-    offset -= since
-    if np.ptp(offset) > 2 * EVEN_PERIODS * period:
-        return None
-    return ticks.astype(np.int64), period
+    period = usual_period if is_whole else min(usual_period, median_interval(t))
+    last = np.int64(0)
+    for at, stop in blocks(len(t) - 1, t):
+        steps = np.rint(np.diff(t[at : stop + 1]) / period)
+        if steps.min() < 1:
+            return None
+        rows.append(last + np.cumsum(steps).astype(np.int64))
+        last += np.int64(steps.sum())
+    ticks = rows.as_array()
+    # A median of rounded stamps is itself rounded (33 ms at 30 Hz): fit the period instead. Sums
+    # have the same terms whatever the blocks that are read.
+    n = len(t)
+
+    def parts() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        for at, stop in blocks(n, t, ticks, step=_SUMMED):
+            yield ticks[at:stop].astype(np.float64), t[at:stop] - t[0]
+
+    mean_tick = sum(float(tick.sum()) for tick, _ in parts()) / n
+    mean = sum(float(since.sum()) for _, since in parts()) / n
+    products = [
+        (float(offset @ since), float(offset @ offset))
+        for offset, since in ((tick - mean_tick, since) for tick, since in parts())
+    ]
+    period = sum(one for one, _ in products) / sum(other for _, other in products)
+    low, high = np.inf, -np.inf
+    for tick, since in parts():
+        residual = (tick - mean_tick) * period - (since - mean)
+        low, high = min(low, float(residual.min())), max(high, float(residual.max()))
+    return None if high - low > 2 * EVEN_PERIODS * period else (ticks, period)
+
+
+def _merge_near(
+    knots: NDArray[np.float64], heights: NDArray[np.float64], period: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Merge knots that are much closer than a period into their mean."""
+    near = np.diff(knots) < MERGE_PERIODS * period
+    if not near.any():
+        return knots, heights
+    cluster = np.concatenate([[0], np.cumsum(~near)])
+    size = np.bincount(cluster)
+    return np.bincount(cluster, knots) / size, np.bincount(cluster, heights) / size
 
 
 def _interpolate(
-    t: NDArray[np.float64], x: NDArray[np.floating], times: NDArray[np.float64]
+    knots: NDArray[np.float64],
+    heights: NDArray[np.float64],
+    times: NDArray[np.float64],
+    period: float,
 ) -> NDArray[np.float64]:
-    """Cubic spline through (t, x) at `times`; straight across holes, flat beyond the ends."""
-    knots, heights = t, x.astype(np.float64)
-    period = float(np.median(np.diff(knots))) if len(knots) > 1 else 0.0
-    near = np.diff(knots) < MERGE_PERIODS * period
-    if near.any():
-        cluster = np.concatenate([[0], np.cumsum(~near)])
-        size = np.bincount(cluster)
-        knots = np.bincount(cluster, knots) / size
-        heights = np.bincount(cluster, heights) / size
+    """Cubic spline through the knots at `times`; straight across holes, flat beyond the ends."""
     if len(knots) == 1:
         return np.full(len(times), heights[0])
     at = np.clip(times, knots[0], knots[-1])

@@ -18,6 +18,7 @@ from sensorseq.preprocessing.polyphase import (
 )
 from sensorseq.preprocessing.regrid import regrid, regrid_pieces
 from sensorseq.recording import Recording
+from sensorseq.scratch import blocks, even_stamps, folder_of, is_finite
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 
@@ -190,8 +191,14 @@ def resample_recording(
     """
     name = f"recording {recording.recording_id!r}"
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    has_holes = recording.n_samples and not all_finite(recording.values)
-    if has_holes and (empty := np.flatnonzero(np.isnan(recording.values).all(axis=0))).size:
+    x = recording.values
+    empty = np.empty(0, np.int64)
+    if not is_finite(x):
+        there = np.zeros(recording.n_channels, bool)
+        for at, stop in blocks(len(x), x, n_columns=x.shape[1]):
+            there |= ~np.isnan(x[at:stop]).all(axis=0)
+        empty = np.flatnonzero(~there)
+    if recording.n_samples and empty.size:
         channel = recording.channel_names[int(empty[0])]
         raise RecordingError(
             f"{name}: channel {channel!r} has no valid sample; leave out the channel or the"
@@ -212,7 +219,9 @@ def resample_recording(
         replace(
             recording,
             values=piece.values,
-            timestamps_s=piece.start_s + np.arange(len(piece.values)) / rate,
+            timestamps_s=even_stamps(
+                piece.start_s, rate, len(piece.values), folder_of(piece.values)
+            ),
             attributes={**recording.attributes, "resampled": piece.facts},
         )
         for piece in pieces

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq import _signal
-from sensorseq._signal import all_finite
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
 from sensorseq.preprocessing._checks import (
     RandomState,
@@ -32,6 +31,7 @@ from sensorseq.preprocessing.label_rules import (
 )
 from sensorseq.preprocessing.steps.base import own_clock
 from sensorseq.recording import Recording
+from sensorseq.scratch import Rows, blocks, count_where, is_finite, is_stored, take
 from sensorseq.windows import WindowSet
 
 SHORT = ("drop", "pad", "error")
@@ -143,19 +143,15 @@ def window_recordings(
         check_class_fates(fates, window_s=grid.window_s, label_rule=label_rule, min_purity=purity)
 
     counts = np.array([len(cut.starts) for cut in cuts])
-    X = np.empty((counts.sum(), grid.length, pieces[0].n_channels), np.float32)
     lengths = np.concatenate([cut.lengths for cut in cuts])
-    ends = np.cumsum(counts)
-    for piece, cut, end in zip(pieces, cuts, ends, strict=True):
-        _gather(piece, cut, X[end - len(cut.starts) : end])
     return WindowSet(
-        X,
+        _gather_all(pieces, cuts, grid),
         lengths=lengths,
         y=_labels_of(cuts, classes) if labelled else None,
         groups=np.repeat([piece.group for piece in pieces], counts),
         recording_id=np.repeat([piece.recording_id for piece in pieces], counts),
         start_s=np.concatenate(
-            [piece.timestamps_s[cut.starts] for piece, cut in zip(pieces, cuts, strict=True)]
+            [take(piece.timestamps_s, cut.starts) for piece, cut in zip(pieces, cuts, strict=True)]
         ),
         channels=pieces[0].channel_names,
         sample_rate_hz=rate,
@@ -282,16 +278,36 @@ def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
     return labels
 
 
-def _gather(piece: Recording, cut: _Cut, out: NDArray[np.float32]) -> None:
-    padded = (cut.lengths < out.shape[1]).any()
+def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArray[np.float32]:
+    """Return the samples of all windows, stored where those of the pieces are."""
+    n_channels = pieces[0].n_channels
+    stored = [piece.values for piece in pieces if is_stored(piece.values)]
+    if not stored:
+        ends = np.cumsum([len(cut.starts) for cut in cuts])
+        X = np.empty((ends[-1], grid.length, n_channels), np.float32)
+        for piece, cut, end in zip(pieces, cuts, ends, strict=True):
+            _gather(piece, cut, slice(None), X[end - len(cut.starts) : end])
+        return X
+    rows = Rows.like(stored[0], np.float32, grid.length, n_channels)
+    for piece, cut in zip(pieces, cuts, strict=True):
+        for at, stop in blocks(len(cut.starts), piece.values, n_columns=grid.length * n_channels):
+            block = np.empty((stop - at, grid.length, n_channels), np.float32)
+            _gather(piece, cut, slice(at, stop), block)
+            rows.append(block)
+    return rows.as_array()
+
+
+def _gather(piece: Recording, cut: _Cut, some: slice, out: NDArray[np.float32]) -> None:
+    starts, lengths = cut.starts[some], cut.lengths[some]
+    padded = (lengths < out.shape[1]).any()
     given, overflown = _signal.gather_windows(
-        piece.values, cut.starts, cut.lengths if padded else None, None, None, out
+        piece.values, starts, lengths if padded else None, None, None, out
     )
     bad = given if given >= 0 else overflown
     if bad < 0:
         return
     window, step, channel = (int(i) for i in np.unravel_index(bad, out.shape))
-    row = int(cut.starts[window]) + step
+    row = int(starts[window]) + step
     value = float(piece.values[row, channel])
     raise RecordingError(
         f"recording {piece.recording_id!r}: channel {piece.channel_names[channel]!r} is {value!r}"
@@ -387,8 +403,11 @@ def _check_alike(pieces: list[Recording]) -> None:
                 f"recording {bare.recording_id!r} has no label, but {other.recording_id!r} has"
                 f" {other.labels[0]!r}; label every recording or none."
             )
-        if not all_finite(piece.values) and (missing := np.isnan(piece.values)).any():
-            row, column = (int(i) for i in np.argwhere(missing)[0])
+        x, row = piece.values, -1
+        if not is_finite(x):
+            _, row = count_where(lambda at, stop: np.isnan(x[at:stop]), len(x), x)  # noqa: B023
+        if row >= 0:
+            column = int(np.flatnonzero(np.isnan(x[row]))[0])
             raise RecordingError(
                 f"{name}: channel {piece.channel_names[column]!r} has no value at sample {row}"
                 f" ({piece.timestamps_s[row]:.6f} s). Use resample_recording, which fills short"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq._signal import all_finite
 from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.order_statistics import median_interval
 from sensorseq.preprocessing import regrid
 from sensorseq.recording import Channel, LabelSpan, Recording
+from sensorseq.scratch import Rows, blocks, count_where, is_finite, is_stored, rows_where
 
 Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
 
@@ -62,28 +64,27 @@ def check_timestamps(
     from 1 below the header.
     """
     where = f"in time column {time_column!r}"
-    is_finite = all_finite(timestamps_s)
-    if not is_finite and (untimed := np.flatnonzero(np.isnan(timestamps_s))).size:
+    t, n = timestamps_s, len(timestamps_s)
+    if not is_finite(t):
+        n_untimed, row = count_where(lambda at, stop: np.isnan(t[at:stop]), n, t)
+        if n_untimed:
+            raise RecordingError(
+                f"{path}, row {row + 1}: no time stamp {where}; fill it in, or remove the"
+                f" {n_untimed} row(s) without one."
+            )
+        _, row = count_where(lambda at, stop: np.isinf(t[at:stop]), n, t)
         raise RecordingError(
-            f"{path}, row {untimed[0] + 1}: no time stamp {where}; fill it in, or remove the"
-            f" {untimed.size} row(s) without one."
+            f"{path}, row {row + 1}: {t[row]} {where}; time stamps must be finite seconds."
         )
-    if not is_finite:
-        infinite = np.flatnonzero(np.isinf(timestamps_s))
-        raise RecordingError(
-            f"{path}, row {infinite[0] + 1}: {timestamps_s[infinite[0]]} {where}; time stamps must"
-            " be finite seconds."
-        )
-    if repair_stamps:
-        return np.unique(timestamps_s)
-    if not (timestamps_s[1:] > timestamps_s[:-1]).all():
-        wrong = np.flatnonzero(np.diff(timestamps_s) <= 0)
-        row = int(wrong[0]) + 2
-        before, now = timestamps_s[row - 2], timestamps_s[row - 1]
+    n_wrong, row = count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], n - 1, t)
+    if n_wrong and repair_stamps:
+        return np.unique(t)
+    if n_wrong:
+        before, now = t[row], t[row + 1]
         same = now == before
         raise RecordingError(
-            f"{path}, row {row}: time {'repeats' if same else 'goes back'} {where}"
-            f" ({before:.9g} s, then {now:.9g} s; {wrong.size} such row(s)). "
+            f"{path}, row {row + 2}: time {'repeats' if same else 'goes back'} {where}"
+            f" ({before:.9g} s, then {now:.9g} s; {n_wrong} such row(s)). "
             + (
                 "Keep one row for each time stamp."
                 if same
@@ -92,6 +93,26 @@ def check_timestamps(
             + " Or use repair_stamps, which sorts rows and merges equal time stamps."
         )
     return timestamps_s
+
+
+@dataclass(frozen=True)
+class CodedLabels:
+    """The label of each sample as its position in `names`."""
+
+    codes: NDArray[np.int32]
+    names: list[str | None]
+
+    @classmethod
+    def of(cls, labels: "Sequence[str | None] | CodedLabels") -> "CodedLabels":
+        """Return labels coded, if they are not yet."""
+        if isinstance(labels, CodedLabels):
+            return labels
+        position = {name: at for at, name in enumerate(dict.fromkeys(labels))}
+        codes = np.fromiter((position[label] for label in labels), np.int32, len(labels))
+        return cls(codes, list(position))
+
+    def __len__(self) -> int:
+        return len(self.codes)
 
 
 @dataclass
@@ -104,7 +125,7 @@ class FileContent:
     columns: Columns
     timestamps_s: NDArray[np.float64]
     time_name: str
-    labels: Sequence[str | None] | None = None
+    labels: Sequence[str | None] | CodedLabels | None = None
     units: Mapping[str, str] = field(default_factory=dict)
     clock: dict[str, Any] = field(default_factory=dict)  # the facts of `Stamps`
 
@@ -120,7 +141,8 @@ def make_recording(
     repair_stamps: bool,
 ) -> Recording:
     """Make the recording of one file; errors name file and row."""
-    timestamps_s, time_name, labels = content.timestamps_s, content.time_name, content.labels
+    timestamps_s, time_name = content.timestamps_s, content.time_name
+    labels = None if content.labels is None else CodedLabels.of(content.labels)
     columns = {name: values for name, values in content.columns.items() if values is not None}
     if not columns:
         raise RecordingError(f"{path}: no column of numbers besides {time_name!r}.")
@@ -128,9 +150,12 @@ def make_recording(
         raise RecordingError(f"{path}: has a header but no samples.")
     check_timestamps(path, timestamps_s, time_name, repair_stamps=repair_stamps)
     for name, values in columns.items():
-        if not all_finite(values) and (infinite := np.flatnonzero(np.isinf(values))).size:
+        row = -1
+        if not is_finite(values):
+            _, row = count_where(partial(_are_infinite, values), len(values), values)
+        if row >= 0:
             raise RecordingError(
-                f"{path}, row {infinite[0] + 1}, column {name!r}: {values[infinite[0]]} is not a"
+                f"{path}, row {row + 1}, column {name!r}: {values[row]} is not a"
                 " measurement; leave the field empty if the sample is missing."
             )
     if labels is not None and len(labels) != len(timestamps_s):
@@ -148,7 +173,7 @@ def make_recording(
     attributes: dict[str, object] = {"dropped_columns": dropped} if dropped else {}
     if content.clock:
         attributes["clock"] = content.clock
-    table: NDArray[np.floating] = np.column_stack(list(columns.values()))
+    table: NDArray[np.floating] = _table(list(columns.values()))
     if repair_stamps:
         if labels is not None:
             labels = _labels_in_order(path, labels, timestamps_s)
@@ -170,8 +195,22 @@ def make_recording(
         raise RecordingError(f"{path}: {error}") from error
 
 
+def _are_infinite(values: NDArray[np.float64], at: int, stop: int) -> NDArray[np.bool_]:
+    return np.isinf(values[at:stop])
+
+
+def _table(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return the columns as one array, stored where the first is."""
+    if not is_stored(columns[0]):
+        return np.column_stack(columns)
+    rows = Rows.like(columns[0], np.float64, len(columns))
+    for at, stop in blocks(len(columns[0]), *columns, n_columns=len(columns)):
+        rows.append(np.column_stack([column[at:stop] for column in columns]))
+    return rows.as_array()
+
+
 def spans_of_labels(
-    labels: Sequence[str | None], timestamps_s: NDArray[np.float64]
+    labels: Sequence[str | None] | CodedLabels, timestamps_s: NDArray[np.float64]
 ) -> tuple[LabelSpan, ...]:
     """Return a span for each run of equal labels; None and blanks are no label.
 
@@ -180,21 +219,31 @@ def spans_of_labels(
     """
     if not len(labels):
         return ()
-    names = np.array([(label or "").strip() for label in labels], object)
-    period_s = float(np.median(np.diff(timestamps_s))) if len(labels) > 1 else 1.0
-    ends_s = np.append(timestamps_s, timestamps_s[-1] + period_s)
-    edges = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist(), len(names)]
+    coded, t = CodedLabels.of(labels), timestamps_s
+    names = [(name or "").strip() for name in coded.names]
+    same = np.array([names.index(name) for name in names])  # blanks differ only in the file
+    codes = coded.codes
+    edges = rows_where(
+        lambda at, stop: np.diff(same[codes[at : stop + 1]]) != 0, len(codes) - 1, codes
+    )
+    period_s = median_interval(t) if len(t) > 1 else 1.0
+    firsts = [0, *(edges + 1).tolist()]
+    starts_s = [*t[firsts].tolist(), float(t[-1] + period_s)]
     return tuple(
-        LabelSpan(float(ends_s[first]), float(ends_s[stop]), names[first])
-        for first, stop in pairwise(edges)
-        if names[first]
+        LabelSpan(start_s, end_s, names[codes[first]])
+        for first, (start_s, end_s) in zip(firsts, pairwise(starts_s), strict=True)
+        if names[codes[first]]
     )
 
 
 def _labels_in_order(
-    path: Path, labels: Sequence[str | None], timestamps_s: NDArray[np.float64]
-) -> list[str | None]:
+    path: Path, given: CodedLabels, timestamps_s: NDArray[np.float64]
+) -> CodedLabels:
     """Return the labels that remain when rows are sorted and equal time stamps merged."""
+    t = timestamps_s
+    if not count_where(lambda at, stop: t[at + 1 : stop + 1] <= t[at:stop], len(t) - 1, t)[0]:
+        return given
+    labels = [given.names[code] for code in given.codes.tolist()]
     order = np.argsort(timestamps_s, kind="stable").tolist()
     kept: list[str | None] = []
     for at, row in enumerate(order):
@@ -206,7 +255,7 @@ def _labels_in_order(
                 f"{path}, row {row + 1}: has label {labels[row]!r}, but row {before + 1} has label"
                 f" {kept[-1]!r} at the same time; correct one of them."
             )
-    return kept
+    return CodedLabels.of(kept)
 
 
 def check_names(path: Path, names: Iterable[str], there: list[str]) -> None:
@@ -240,7 +289,9 @@ def check_label_column(
 
 def is_missing(values: NDArray[np.float64]) -> bool:
     """Return whether a column has rows, but no number in any of them."""
-    return bool(len(values) and np.isnan(values[0]) and np.isnan(values).all())
+    if not len(values) or not np.isnan(values[0]):
+        return False
+    return not count_where(lambda at, stop: ~np.isnan(values[at:stop]), len(values), values)[0]
 
 
 def texts_of_numbers(values: NDArray[Any]) -> list[str | None]:
@@ -256,26 +307,48 @@ def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[
 
     An error names the row if some entries are numbers and others are words.
     """
-    numbers = np.full(len(texts), np.nan)
-    words: list[int] = []
-    n_numbers = 0
-    for row, text in enumerate(texts):
-        if text is None or not text.strip():
-            continue
-        number = _as_float(text)
-        if number is None:
-            words.append(row)
-        else:
-            numbers[row] = number
-            n_numbers += 1
-    if not n_numbers:
-        return None
-    if words:
-        raise RecordingError(
-            f"{path}, row {words[0] + 1}, column {name!r}: {texts[words[0]]!r} is not a number;"
-            " leave the field empty if the sample is missing."
-        )
-    return numbers
+    column = TextColumn(path, name)
+    numbers = column.numbers_of(texts)
+    return numbers if column.has_numbers() else None
+
+
+class TextColumn:
+    """A column of texts that arrive in blocks; see `numbers_of_texts`."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        self._n_rows = self._n_numbers = 0
+        self._word: tuple[int, str] | None = None  # the first one, with its row
+
+    def numbers_of(self, texts: list[str | None]) -> NDArray[np.float64]:
+        """Return the numbers of the next texts, NaN for others."""
+        numbers = np.full(len(texts), np.nan)
+        for row, text in enumerate(texts):
+            if text is None or not text.strip():
+                continue
+            number = _as_float(text)
+            if number is None:
+                self._word = self._word or (self._n_rows + row, text)
+            else:
+                numbers[row] = number
+                self._n_numbers += 1
+        self._n_rows += len(texts)
+        return numbers
+
+    def pass_over(self, numbers: NDArray[np.float64]) -> None:
+        """Take note of the next rows, which are no texts."""
+        self._n_rows += len(numbers)
+        self._n_numbers += int((~np.isnan(numbers)).sum())
+
+    def has_numbers(self) -> bool:
+        """Return whether a text was a number; an error names the row of a word among numbers."""
+        if self._word is not None and self._n_numbers:
+            row, text = self._word
+            raise RecordingError(
+                f"{self._path}, row {row + 1}, column {self._name!r}: {text!r} is not a number;"
+                " leave the field empty if the sample is missing."
+            )
+        return self._n_numbers > 0
 
 
 def _as_float(text: str) -> float | None:

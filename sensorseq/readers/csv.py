@@ -2,33 +2,39 @@
 
 import csv
 import gzip
+import mmap
 import re
+import shutil
+import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import (
+    CodedLabels,
     Columns,
     FileContent,
+    TextColumn,
     check_label_column,
     check_names,
     check_timestamps,
     find_time_column,
     is_missing,
     make_recording,
-    numbers_of_texts,
 )
-from sensorseq.readers.stamps import EXACT, Stamps, seconds_of
+from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, seconds_of
 from sensorseq.recording import Recording
+from sensorseq.scratch import Rows, folder_for, release_mapped
 
 
 def read_csv(
@@ -42,6 +48,7 @@ def read_csv(
     repair_stamps: bool = False,
     label_column: str | None = None,
     time_unit: str | None = None,
+    scratch: str | PathLike[str] | None = None,
 ) -> Recording:
     """Read one recording from a CSV file with a header line.
 
@@ -74,6 +81,9 @@ def read_csv(
         Unit of the time stamps. By default the one that the column's name ends in
         (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
         between 0.5 Hz and 20 kHz, or the date between 2000 and 2100.
+    scratch : path-like, optional
+        Folder for the samples of a file of more than 32 MB: they stay on disk, in files without a
+        name that vanish with the recording. By default they are held in memory.
 
     Returns
     -------
@@ -88,13 +98,13 @@ def read_csv(
         If the file cannot be read as such a table, or its time stamps can be of several units.
     """
     path = Path(path)
-    text = _read_bytes(path)
-    names = _header(path, text)
+    file = _Text(path, scratch)
+    names = file.header()
     time_name = find_time_column(path, names, time_column)
     check_label_column(path, names, label_column, time_name, label)
-    labels = None if label_column is None else _labels(path, text, label_column)
-    columns = _numeric_columns(path, text, [name for name in names if name != label_column])
-    stamps = _as_stamps(path, text, time_name, columns.pop(time_name), time_unit)
+    labels = None if label_column is None else file.labels(label_column)
+    columns = file.numbers([name for name in names if name != label_column])
+    stamps = file.stamps(time_name, columns.pop(time_name), time_unit)
     if recording_id is None:
         recording_id = path.name.removesuffix(".gz").removesuffix(".csv")
     return make_recording(
@@ -114,162 +124,246 @@ def read_csv_timestamps(
     *,
     repair_stamps: bool = False,
     time_unit: str | None = None,
+    scratch: str | PathLike[str] | None = None,
 ) -> NDArray[np.float64]:
     """Read only the time stamps of a CSV file; see `read_csv`."""
-    text = _read_bytes(path)
-    names = _header(path, text)
-    time_name = find_time_column(path, names, time_column)
-    numbers = _numeric_columns(path, text, [time_name])[time_name]
-    stamps = _as_stamps(path, text, time_name, numbers, time_unit).seconds
+    file = _Text(path, scratch)
+    time_name = find_time_column(path, file.header(), time_column)
+    numbers = file.numbers([time_name])[time_name]
+    stamps = file.stamps(time_name, numbers, time_unit).seconds
     return check_timestamps(path, stamps, time_name, repair_stamps=repair_stamps)
 
 
 def read_csv_words(path: Path, names: list[str]) -> pa.Table:
     """Read columns as texts."""
-    text = _read_bytes(path)
-    check_names(path, names, _header(path, text))
-    return _parse_words(path, text, names)
+    file = _Text(path, None)
+    check_names(path, names, file.header())
+    return file.words(names)
 
 
 def read_csv_table(path: Path, words: str) -> pa.Table:
     """Read all columns: one as texts, the others as numbers where all their fields are."""
-    text = _read_bytes(path)
-    names = _header(path, text)
+    file = _Text(path, None)
+    names = file.header()
     check_names(path, [words], names)
-    table = _parse_words(path, text, [words])
+    table = file.words([words])
     for name in names:
         if name == words:
             continue
         try:
-            column = _parse(text, [name], pa.float64())[name]
+            column = file.table([name], pa.float64())[name]
         except pa.ArrowInvalid:
-            column = _parse_words(path, text, [name])[name]
+            column = file.words([name])[name]
         else:
             if (first := column[0].as_py()) is not None and abs(first) >= EXACT:
                 with suppress(pa.ArrowInvalid):
-                    column = _parse(text, [name], pa.int64())[name]
+                    column = file.table([name], pa.int64())[name]
         table = table.append_column(name, column.combine_chunks())
     return table
 
 
-def _as_stamps(
-    path: Path,
-    text: bytes,
-    time_name: str,
-    numbers: NDArray[np.float64] | None,
-    time_unit: str | None,
-) -> Stamps:
-    if numbers is None:
-        words = _parse_words(path, text, [time_name])[time_name].to_pylist()
-        return seconds_of(path, time_name, words, time_unit)
-    if len(numbers) and abs(numbers[0]) >= EXACT:  # it has lost digits as a float
-        with suppress(pa.ArrowInvalid):
-            whole = _parse(text, [time_name], pa.int64())[time_name]
-            return seconds_of(path, time_name, whole.to_numpy(), time_unit)
-    return seconds_of(path, time_name, numbers, time_unit)
+class _Text:
+    """The text of a file: in memory, or if it is large and there is a scratch folder, on disk."""
 
+    def __init__(self, path: Path, scratch: str | PathLike[str] | None) -> None:
+        self._path = path
+        self._folder: Path | None = None
+        try:
+            zipped = path.suffix == ".gz"
+            size = path.stat().st_size * (_GZIP_RATIO if zipped else 1)
+            self._folder = None if scratch is None else folder_for(size, Path(scratch))
+            self._text = _mapped(path, self._folder) if self._folder else path.read_bytes()
+            if zipped and isinstance(self._text, bytes) and self._text:
+                self._text = gzip.decompress(self._text)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise RecordingError(
+                f"{path}: not a complete gzip file ({error}); it is truncated or another kind of"
+                " file."
+            ) from error
+        except OSError as error:
+            raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
+        if _NOT_BLANK.search(self._text) is None:
+            raise RecordingError(f"{path}: the file is empty.")
+        line = _FIRST_LINE.match(self._text)
+        assert line is not None  # whatever the text, it has a first line
+        self._first_line = line
 
-def _read_bytes(path: Path) -> bytes:
-    try:
-        text = path.read_bytes()
-        if path.suffix == ".gz" and text:
-            text = gzip.decompress(text)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise RecordingError(
-            f"{path}: not a complete gzip file ({error}); it is truncated or another kind of file."
-        ) from error
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
-    if _NOT_BLANK.search(text) is None:
-        raise RecordingError(f"{path}: the file is empty.")
-    return text
+    def header(self) -> list[str]:
+        """Return the column names."""
+        path, line = self._path, self._first_line
+        try:
+            header = line[1].decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise RecordingError(f"{path}: the header is not UTF-8 text ({error}).") from error
+        names = next(csv.reader([header]), [])
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise RecordingError(
+                f"{path}: column {twice[0]!r} appears more than once in the header."
+            )
+        if _NOT_BLANK.search(self._text, line.end()) is None:
+            raise RecordingError(f"{path}: has a header but no samples.")
+        return names
 
+    def numbers(self, names: list[str]) -> Columns:
+        """Read the named columns; a word among numbers is an error."""
+        if (plain := self._plain_numbers(names)) is not None:
+            return plain
+        # Types are given, not inferred: inference uses only the first block, and would reject a
+        # column whose first megabyte of whole numbers is followed by a fraction.
+        for missing in (
+            [""],
+            None,
+        ):  # arrow's own list of words such as NA takes a sixth of the time
+            with suppress(pa.ArrowInvalid):
+                read = self._read(names, pa.float64(), missing)
+                columns = self._arrays(names, read, np.float64, _numbers_of_block)
+                break
+        else:
+            return self._numbers_of_words(names)
+        if not len(columns[0]):
+            raise RecordingError(f"{self._path}: has a header but no samples.")
+        return {
+            name: None if is_missing(values) else values
+            for name, values in zip(names, columns, strict=True)
+        }
 
-def _header(path: Path, text: bytes) -> list[str]:
-    line = _header_line(text)
-    try:
-        header = line[1].decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RecordingError(f"{path}: the header is not UTF-8 text ({error}).") from error
-    names = next(csv.reader([header]), [])
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise RecordingError(f"{path}: column {twice[0]!r} appears more than once in the header.")
-    if _NOT_BLANK.search(text, line.end()) is None:
-        raise RecordingError(f"{path}: has a header but no samples.")
-    return names
+    def _plain_numbers(self, names: list[str]) -> Columns | None:
+        """Read columns if the text is plain numbers in memory, which takes a third of the time."""
+        if not isinstance(self._text, bytes):
+            return None
+        there, wanted = self.header(), set(names)
+        values = read_numbers(self._text, self._first_line.end(), [one in wanted for one in there])
+        if values is None or not values.shape[1]:
+            return None
+        columns = dict(zip((name for name in there if name in wanted), values, strict=True))
+        return {name: None if is_missing(columns[name]) else columns[name] for name in names}
 
+    def _numbers_of_words(self, names: list[str]) -> Columns:
+        """Read columns some of which hold words; one without any number becomes None."""
+        texts = [TextColumn(self._path, name) for name in names]
+        read = self._words(names)
+        columns = self._arrays(
+            names, read, np.float64, lambda at, column: _numbers_of_texts(texts[at], column)
+        )
+        return {
+            name: values if text.has_numbers() else None
+            for name, values, text in zip(names, columns, texts, strict=True)
+        }
 
-_FIRST_LINE = re.compile(rb"\s*([^\r\n]*)")
-_NOT_BLANK = re.compile(rb"\S")
+    def stamps(
+        self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
+    ) -> Stamps:
+        """Return the time stamps of a column, whose numbers are given (None: it holds words)."""
+        path = self._path
+        if numbers is None:
+            dates = DateTexts(path, name)
+            (ticks,) = self._arrays(
+                [name], self._words([name]), "M8[ns]", lambda _, texts: dates.ticks(texts)
+            )
+            return seconds_of(path, name, ticks, time_unit)
+        if len(numbers) and abs(numbers[0]) >= EXACT:  # it has lost digits as a float
+            with suppress(pa.ArrowInvalid):
+                read = self._read([name], pa.int64(), None)
+                (ticks,) = self._arrays([name], read, np.int64, _numbers_of_block)
+                return seconds_of(path, name, ticks, time_unit)
+        return seconds_of(path, name, numbers, time_unit)
 
+    def labels(self, name: str) -> CodedLabels:
+        """Return the label of each row; an empty field is None."""
+        position: dict[str | None, int] = {}
 
-def _header_line(text: bytes) -> re.Match[bytes]:
-    line = _FIRST_LINE.match(text)
-    assert line is not None  # whatever the text, it has a first line
-    return line
+        def codes_of(_: int, texts: pa.Array) -> NDArray[np.int32]:
+            coded = texts.dictionary_encode("encode")
+            known = [
+                position.setdefault(text, len(position)) for text in coded.dictionary.to_pylist()
+            ]
+            codes: NDArray[np.int32] = np.array(known, np.int32)[coded.indices.to_numpy()]
+            return codes
 
+        (codes,) = self._arrays([name], self._words([name]), np.int32, codes_of)
+        return CodedLabels(codes, list(position))
 
-def _numeric_columns(path: Path, text: bytes, names: list[str]) -> Columns:
-    """Read the named columns; a word among numbers is an error."""
-    if (plain := _plain_numbers(path, text, names)) is not None:
-        return plain
-    # Types are given, not inferred: inference uses only the first block, and would reject a column
-    # whose first megabyte of whole numbers is followed by a fraction.
-    for missing in ([""], None):  # arrow's own list of words such as NA takes a sixth of the time
-        with suppress(pa.ArrowInvalid):
-            table = _parse(text, names, pa.float64(), null_values=missing)
-            break
-    else:
-        words = _parse_words(path, text, names)
-        return {name: _numbers_of(path, name, words[name]) for name in names}
-    if table.num_rows == 0:
-        raise RecordingError(f"{path}: has a header but no samples.")
-    columns = {name: table[name].to_numpy().astype(np.float64, copy=False) for name in names}
-    return {name: None if is_missing(values) else values for name, values in columns.items()}
+    def table(self, names: list[str], type_: pa.DataType) -> pa.Table:
+        """Read columns of one type."""
+        schema = pa.schema([(name, type_) for name in names])
+        return pa.Table.from_batches(self._read(names, type_, None), schema)
 
+    def words(self, names: list[str]) -> pa.Table:
+        """Read columns as texts."""
+        return pa.Table.from_batches(
+            self._words(names), pa.schema([(name, pa.string()) for name in names])
+        )
 
-def _plain_numbers(path: Path, text: bytes, names: list[str]) -> Columns | None:
-    """Read the named columns if the text is plain numbers, which takes a third of the time."""
-    there = _header(path, text)
-    values = read_numbers(text, _header_line(text).end(), [name in names for name in there])
-    if values is None or not values.shape[1]:
-        return None
-    columns = dict(zip((name for name in there if name in names), values, strict=True))
-    return {name: None if is_missing(columns[name]) else columns[name] for name in names}
+    def _words(self, names: list[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            yield from self._read(names, pa.string(), None)
+        except pa.ArrowInvalid as error:
+            raise RecordingError(
+                f"{self._path}: not a table of comma-separated values: {error}."
+            ) from error
 
-
-def _numbers_of(path: Path, name: str, words: pa.ChunkedArray) -> NDArray[np.float64] | None:
-    try:
-        numbers: NDArray[np.float64] = words.cast(pa.float64()).to_numpy()
-    except pa.ArrowInvalid:
-        return numbers_of_texts(path, name, words.to_pylist())
-    return numbers if words.null_count < len(words) else None
-
-
-def _labels(path: Path, text: bytes, label_column: str) -> list[str | None]:
-    labels: list[str | None] = _parse_words(path, text, [label_column])[label_column].to_pylist()
-    return labels
-
-
-def _parse_words(path: Path, text: bytes, names: list[str]) -> pa.Table:
-    try:
-        return _parse(text, names, pa.string())
-    except pa.ArrowInvalid as error:
-        raise RecordingError(f"{path}: not a table of comma-separated values: {error}.") from error
-
-
-def _parse(
-    text: bytes, names: list[str], type_: pa.DataType, null_values: list[str] | None = None
-) -> pa.Table:
-    return pyarrow.csv.read_csv(
-        pa.BufferReader(pa.py_buffer(text).slice(_header_line(text).start(1))),
-        read_options=pyarrow.csv.ReadOptions(use_threads=False),
-        convert_options=pyarrow.csv.ConvertOptions(
+    def _read(
+        self, names: list[str], type_: pa.DataType, null_values: list[str] | None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of some columns, all at once if the text is in memory."""
+        source = pa.BufferReader(pa.py_buffer(self._text).slice(self._first_line.start(1)))
+        convert = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, type_),
             include_columns=names,
             null_values=null_values,
             # A field of a text column stays as it is; only nothing at all is missing there.
             strings_can_be_null=True,
-        ),
-    )
+        )
+        read = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
+        if isinstance(self._text, bytes):
+            table = pyarrow.csv.read_csv(source, read, convert_options=convert)
+            yield from table.combine_chunks().to_batches()
+            return
+        for batch in pyarrow.csv.open_csv(source, read, convert_options=convert):
+            yield batch
+            release_mapped(self._text)
+
+    def _arrays(
+        self,
+        names: list[str],
+        read: Iterable[pa.RecordBatch],
+        dtype: DTypeLike,
+        values_of: Callable[[int, pa.Array], NDArray[Any]],
+    ) -> list[NDArray[Any]]:
+        """Return each column as an array."""
+        columns = [Rows(self._folder, dtype) for _ in names]
+        for batch in read:
+            for at, rows in enumerate(columns):
+                rows.append(values_of(at, batch.column(at)))
+        return [rows.as_array() for rows in columns]
+
+
+def _mapped(path: Path, folder: Path) -> mmap.mmap:
+    """Return the text of a file without reading it; a compressed one is unpacked in a folder."""
+    with path.open("rb") as file, tempfile.TemporaryFile(dir=folder) as unpacked:
+        if path.suffix != ".gz":
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with gzip.open(file) as text:
+            shutil.copyfileobj(text, unpacked, 1 << 20)
+        unpacked.flush()
+        return mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _numbers_of_block(_: int, column: pa.Array) -> NDArray[Any]:
+    return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def _numbers_of_texts(text: TextColumn, column: pa.Array) -> NDArray[np.float64]:
+    try:
+        numbers = np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+    except pa.ArrowInvalid:
+        return text.numbers_of(column.to_pylist())
+    text.pass_over(numbers)
+    return numbers
+
+
+_FIRST_LINE = re.compile(rb"\s*([^\r\n]*)")
+_NOT_BLANK = re.compile(rb"\S")
+_BLOCK_BYTES = 1 << 20  # of text, parsed together
+_GZIP_RATIO = 8  # at most, of tables of numbers

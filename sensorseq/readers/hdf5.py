@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import (
@@ -22,6 +22,7 @@ from sensorseq.readers.columns import (
 )
 from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.recording import Recording
+from sensorseq.scratch import Rows, blocks, even_stamps, folder_for
 from sensorseq.storage import _hdf5
 
 _SUFFIXES = (".h5", ".hdf5")
@@ -38,6 +39,7 @@ def read_hdf5(
     repair_stamps: bool = False,
     label_column: str | None = None,
     time_unit: str | None = None,
+    scratch: str | PathLike[str] | None = None,
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
@@ -53,7 +55,7 @@ def read_hdf5(
 
     Parameters
     ----------
-    path, recording_id, group, label, units, label_column, repair_stamps, time_unit
+    path, recording_id, group, label, units, label_column, repair_stamps, time_unit, scratch
         As in `read_csv`; `units` overrides units stored in the file.
     time_column : str, optional
         Dataset or column of the time stamps; as in `read_csv` by default.
@@ -68,15 +70,21 @@ def read_hdf5(
         check_label_column(path, [label_column], label_column, label_column, label)
     with _hdf5.opened(path, RecordingError, "an HDF5 recording") as file:
         holder = _holder(path, file)
-        columns, stored_units, rate_hz, labels = _read_columns(path, file, holder, label_column)
+        folder = None if scratch is None else Path(scratch)
+        columns, stored_units, rate_hz, labels = _read_columns(
+            path, file, holder, label_column, folder
+        )
         if rate_hz is not None and time_column is None and not {"time", "time_s"} & set(columns):
             time_name = "sample_rate_hz"
             n_samples = max((len(v) for v in columns.values() if v is not None), default=0)
-            stamps = Stamps(np.arange(n_samples) / rate_hz, {})
+            stamps = Stamps(
+                even_stamps(0.0, rate_hz, n_samples, folder_for(8 * n_samples, folder)), {}
+            )
         else:
             time_name = find_time_column(path, columns, time_column)
             numbers = columns.pop(time_name)
-            stamps = _as_stamps(path, time_name, numbers, holder.get(time_name), time_unit)
+            dataset = holder.get(time_name)
+            stamps = _as_stamps(path, time_name, numbers, dataset, time_unit, folder)
             stored_units.pop(time_name, None)
     names = [*columns, time_name, *([] if labels is None else [str(label_column)])]
     check_label_column(path, names, label_column, time_name, label)
@@ -104,21 +112,31 @@ def read_hdf5_timestamps(
     *,
     repair_stamps: bool = False,
     time_unit: str | None = None,
+    scratch: str | PathLike[str] | None = None,
 ) -> NDArray[np.float64]:
     """Read the time stamps of an HDF5 recording; see `read_hdf5`."""
     recording = read_hdf5(
-        path, time_column=time_column, repair_stamps=repair_stamps, time_unit=time_unit
+        path,
+        time_column=time_column,
+        repair_stamps=repair_stamps,
+        time_unit=time_unit,
+        scratch=scratch,
     )
     return check_timestamps(path, recording.timestamps_s, time_column or "time")
 
 
 def _as_stamps(
-    path: Path, name: str, numbers: NDArray[np.float64] | None, dataset: Any, time_unit: str | None
+    path: Path,
+    name: str,
+    numbers: NDArray[np.float64] | None,
+    dataset: Any,
+    time_unit: str | None,
+    scratch: Path | None,
 ) -> Stamps:
     """Return the stamps of a dataset, or of a column (of no dataset) of a 2-D one."""
     if dataset is not None and dataset.ndim == 1:
         if dataset.dtype.kind in "iu":  # not as floats: nanoseconds since 1970 do not fit
-            return seconds_of(path, name, dataset[()], time_unit)
+            return seconds_of(path, name, _values(dataset, dataset.dtype, scratch), time_unit)
         if numbers is None and _hdf5.is_text(dataset):
             return seconds_of(path, name, _hdf5.read_texts(dataset).tolist(), time_unit)
     if numbers is None:
@@ -141,7 +159,7 @@ def _holder(path: Path, file: Any) -> Any:
 
 
 def _read_columns(
-    path: Path, file: Any, holder: Any, label_column: str | None
+    path: Path, file: Any, holder: Any, label_column: str | None, scratch: Path | None
 ) -> tuple[Columns, dict[str, str], float | None, list[str | None] | None]:
     """Return columns by name (None: no numbers), units, a rate and labels if those are stored."""
     found = _hdf5.datasets_of(holder)
@@ -166,9 +184,9 @@ def _read_columns(
             )
         new: Columns = {}
         if dataset.ndim == 2:
-            new = _split_columns(path, name, dataset)
+            new = _split_columns(path, name, dataset, scratch)
         else:
-            new[name] = _as_numbers(path, name, dataset)
+            new[name] = _as_numbers(path, name, dataset, scratch)
             unit = _hdf5.attribute_texts(dataset, "unit")
             if unit and new[name] is not None:
                 units[name] = unit[0]
@@ -188,7 +206,7 @@ def _read_columns(
     return columns, units, rate_hz, labels
 
 
-def _split_columns(path: Path, name: str, dataset: Any) -> Columns:
+def _split_columns(path: Path, name: str, dataset: Any, scratch: Path | None) -> Columns:
     names = _hdf5.attribute_texts(dataset, "columns")
     if names is None:
         raise RecordingError(
@@ -202,20 +220,33 @@ def _split_columns(path: Path, name: str, dataset: Any) -> Columns:
         )
     if dataset.dtype.kind not in "fiub":
         return dict.fromkeys(names)
-    table = dataset[()].astype(np.float64)
+    table = _values(dataset, np.float64, scratch)
     return {
         column: None if is_missing(table[:, at]) else table[:, at]
         for at, column in enumerate(names)
     }
 
 
-def _as_numbers(path: Path, name: str, dataset: Any) -> NDArray[np.float64] | None:
+def _as_numbers(
+    path: Path, name: str, dataset: Any, scratch: Path | None
+) -> NDArray[np.float64] | None:
     if _hdf5.is_text(dataset):
         return numbers_of_texts(path, name, _hdf5.read_texts(dataset).tolist())
     if dataset.dtype.kind not in "fiub":
         return None
-    values: NDArray[np.float64] = dataset[()].astype(np.float64)
+    values = _values(dataset, np.float64, scratch)
     return None if is_missing(values) else values
+
+
+def _values(dataset: Any, dtype: DTypeLike, scratch: Path | None) -> NDArray[Any]:
+    """Return the numbers of a dataset: in memory, or if they are many, on disk."""
+    folder = folder_for(8 * dataset.size, scratch)
+    if folder is None:
+        return np.asarray(dataset[()], dtype)
+    rows = Rows(folder, dtype, *dataset.shape[1:])
+    for at, stop in blocks(len(dataset), n_columns=dataset.size // len(dataset)):
+        rows.append(dataset[at:stop])
+    return rows.as_array()
 
 
 def _rate(path: Path, *holders: Any) -> float | None:

@@ -6,9 +6,14 @@ from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.recording import Channel, Recording
+from sensorseq.scratch import Rows, blocks, folder_of, release
+
+_SAMPLES = ("timestamps_s", "values")
+_ROWS = 1 << 16  # of a recording, joined at a time
 
 
 def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Recording:
@@ -51,14 +56,10 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
             " their time stamps on one clock."
         )
     shared = Counter(name for recording in recordings for name in recording.channel_names)
-    timestamps_s = np.unique(np.concatenate([r.timestamps_s for r in recordings]))
-    values = np.full((len(timestamps_s), sum(r.n_channels for r in recordings)), np.nan)
+    timestamps_s, values = _side_by_side(recordings)
     channels: list[Channel] = []
     dropped: list[str] = []
     for sensor, recording in zip(sensors, recordings, strict=True):
-        rows = np.searchsorted(timestamps_s, recording.timestamps_s)
-        columns = slice(len(channels), len(channels) + recording.n_channels)
-        values[rows, columns] = recording.values
         channels += [
             replace(channel, name=f"{sensor}.{channel.name}")
             if shared[channel.name] > 1
@@ -94,6 +95,36 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
     )
 
 
+def _side_by_side(
+    recordings: Sequence[Recording],
+) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
+    """Return all time stamps, and the values of all recordings at them, NaN where there is none."""
+    stamps_of, values_of = ([getattr(r, name) for r in recordings] for name in _SAMPLES)
+    ends = np.cumsum([r.n_channels for r in recordings])
+    folder = next((found for x in values_of if (found := folder_of(x)) is not None), None)
+    stamps, values = Rows(folder, np.float64), Rows(folder, np.float64, ends[-1])
+    at = [0] * len(recordings)
+    # Each block has the rows of all recordings up to the time that the shortest reaches.
+    while any(first < len(t) for first, t in zip(at, stamps_of, strict=True)):
+        until = min(
+            float(t[min(first + _ROWS, len(t)) - 1])
+            for first, t in zip(at, stamps_of, strict=True)
+            if first < len(t)
+        )
+        stop = [int(np.searchsorted(t, until, side="right")) for t in stamps_of]
+        parts = [t[a:b] for a, b, t in zip(at, stop, stamps_of, strict=True)]
+        times = np.unique(np.concatenate(parts))
+        block = np.full((len(times), ends[-1]), np.nan)
+        for x, first, part, end in zip(values_of, at, parts, ends, strict=True):
+            columns = slice(end - x.shape[1], end)
+            block[np.searchsorted(times, part), columns] = x[first : first + len(part)]
+        stamps.append(times)
+        values.append(block)
+        release(*stamps_of, *values_of)
+        at = stop
+    return stamps.as_array(), values.as_array()
+
+
 def _on_one_clock(recordings: Sequence[Recording]) -> list[Recording]:
     """Let recordings whose stamps count from their own first one count from the same time."""
     clocks = [cast(dict[str, Any], r.attributes.get("clock", {})) for r in recordings]
@@ -104,8 +135,15 @@ def _on_one_clock(recordings: Sequence[Recording]) -> list[Recording]:
     return [
         replace(
             recording,
-            timestamps_s=recording.timestamps_s + (origin - start) / 1e9,
+            timestamps_s=_later(recording.timestamps_s, (origin - start) / 1e9),
             attributes={**recording.attributes, "clock": {**clock, "origin_ns": start}},
         )
         for recording, clock, origin in zip(recordings, clocks, origins, strict=True)
     ]
+
+
+def _later(stamps: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
+    rows = Rows.like(stamps, np.float64)
+    for at, stop in blocks(len(stamps), stamps):
+        rows.append(stamps[at:stop] + seconds)
+    return rows.as_array()

@@ -1,27 +1,31 @@
 """Read recordings from Apache Parquet tables."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import (
+    CodedLabels,
     FileContent,
+    TextColumn,
     check_label_column,
     check_timestamps,
     find_time_column,
     is_missing,
     make_recording,
-    numbers_of_texts,
     texts_of_numbers,
 )
-from sensorseq.readers.stamps import Stamps, seconds_of
+from sensorseq.readers.stamps import DateTexts, Stamps, seconds_of
 from sensorseq.recording import Recording
+from sensorseq.scratch import Rows, folder_for
 
 
 def read_parquet(
@@ -35,6 +39,7 @@ def read_parquet(
     repair_stamps: bool = False,
     label_column: str | None = None,
     time_unit: str | None = None,
+    scratch: str | PathLike[str] | None = None,
 ) -> Recording:
     """Read one recording from a Parquet file with a column for time and one for each channel.
 
@@ -45,7 +50,7 @@ def read_parquet(
 
     Parameters
     ----------
-    path, recording_id, group, label, units, label_column, repair_stamps, time_unit
+    path, recording_id, group, label, units, label_column, repair_stamps, time_unit, scratch
         As in `read_csv`; `units` overrides units stored in the file.
     time_column : str, optional
         Column of the time stamps; as in `read_csv` by default.
@@ -58,7 +63,7 @@ def read_parquet(
     path = Path(path)
     return recording_of_table(
         path,
-        _read_table(path, None),
+        _read_table(path, None, scratch),
         time_column=time_column,
         recording_id=path.name.removesuffix(".parquet") if recording_id is None else recording_id,
         group=group,
@@ -72,7 +77,7 @@ def read_parquet(
 
 def recording_of_table(
     path: Path,
-    table: pa.Table,
+    table: "pa.Table | _StoredTable",
     *,
     recording_id: str,
     time_column: str | None = None,
@@ -94,7 +99,7 @@ def recording_of_table(
         columns,
         stamps.seconds,
         time_name,
-        None if label_column is None else as_labels(path, label_column, table),
+        None if label_column is None else _coded_labels(path, label_column, table[label_column]),
         {
             name: unit.decode()
             for name, unit in stored.items()
@@ -119,6 +124,7 @@ def read_parquet_timestamps(
     *,
     repair_stamps: bool = False,
     time_unit: str | None = None,
+    scratch: str | PathLike[str] | None = None,
 ) -> NDArray[np.float64]:
     """Read only the time stamps of a Parquet file; see `read_parquet`."""
     try:
@@ -126,21 +132,78 @@ def read_parquet_timestamps(
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
     time_name = find_time_column(path, names, time_column)
-    column = _read_table(path, [time_name])[time_name]
+    column = _read_table(path, [time_name], scratch)[time_name]
     stamps = as_stamps(path, time_name, column, time_unit).seconds
     return check_timestamps(path, stamps, time_name, repair_stamps=repair_stamps)
 
 
-def _read_table(path: Path, columns: list[str] | None) -> pa.Table:
+def _read_table(
+    path: Path, columns: list[str] | None, scratch: str | PathLike[str] | None
+) -> "pa.Table | _StoredTable":
     try:
         with path.open("rb") as file:  # not the name: a folder would be read as a data set
-            table = pyarrow.parquet.read_table(file, columns=columns, use_threads=False)
+            parquet = pyarrow.parquet.ParquetFile(file)
+            names = columns or parquet.schema_arrow.names
+            n_bytes = 8 * parquet.metadata.num_rows * len(names)
+            folder = None if scratch is None else folder_for(n_bytes, Path(scratch))
+            if folder is not None and len(set(names)) == len(names):
+                return _StoredTable(path, names, parquet.schema_arrow, folder)
+            table = parquet.read(columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
     twice = [name for name in table.column_names if table.column_names.count(name) > 1]
     if twice:
         raise RecordingError(f"{path}: column {twice[0]!r} appears more than once.")
     return table
+
+
+@dataclass(frozen=True)
+class _StoredColumn:
+    """A column of a large file, of which a part is read at a time."""
+
+    path: Path
+    name: str
+    type: pa.DataType
+    folder: Path  # for what becomes of it
+
+    def iterchunks(self) -> Iterator[pa.Array]:
+        try:
+            with self.path.open("rb") as file:
+                for batch in pyarrow.parquet.ParquetFile(file).iter_batches(
+                    columns=[self.name], use_threads=False
+                ):
+                    yield batch.column(0)
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(self.path, error) from error
+
+    @property
+    def null_count(self) -> int:
+        return sum(chunk.null_count for chunk in self.iterchunks())
+
+
+@dataclass(frozen=True)
+class _StoredTable:
+    path: Path
+    column_names: list[str]
+    schema: pa.Schema
+    folder: Path
+
+    def __getitem__(self, name: str) -> _StoredColumn:
+        return _StoredColumn(self.path, name, self.schema.field(name).type, self.folder)
+
+
+def _array(
+    column: "pa.ChunkedArray | _StoredColumn",
+    dtype: DTypeLike,
+    values_of: Callable[[pa.Array], ArrayLike],
+) -> NDArray[Any]:
+    """Return the values of all chunks, on disk if the column is."""
+    rows = Rows(getattr(column, "folder", None), dtype)
+    for chunk in column.iterchunks():
+        if pa.types.is_dictionary(chunk.type):
+            chunk = chunk.cast(chunk.type.value_type)
+        rows.append(np.asarray(values_of(chunk)))
+    return rows.as_array()
 
 
 def unreadable(path: Path, error: Exception) -> RecordingError:
@@ -154,25 +217,39 @@ def unreadable(path: Path, error: Exception) -> RecordingError:
     )
 
 
-def _as_numbers(path: Path, name: str, column: pa.ChunkedArray) -> NDArray[np.float64] | None:
-    type_ = column.type
-    if column.null_count == len(column):
-        return None if len(column) else np.empty(0)
-    if pa.types.is_dictionary(type_):
-        column, type_ = column.cast(type_.value_type), type_.value_type
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
-        return numbers_of_texts(path, name, column.to_pylist())
-    if pa.types.is_boolean(type_):
-        column = column.cast(pa.uint8())
-    elif not (
-        pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
-    ):
+def _as_numbers(
+    path: Path, name: str, column: "pa.ChunkedArray | _StoredColumn"
+) -> NDArray[np.float64] | None:
+    type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if _is_text(type_):
+        text = TextColumn(path, name)
+        numbers = _array(column, np.float64, lambda chunk: text.numbers_of(chunk.to_pylist()))
+        return numbers if text.has_numbers() or not len(numbers) else None
+    if not any(is_kind(type_) for is_kind in _NUMBERS):
         return None
     # Whole numbers above 2**53 lose digits as any measurement read as a float does.
-    numbers: NDArray[np.float64] = (
-        column.cast(pa.float64(), safe=False).to_numpy().astype(np.float64, copy=False)
+    numbers = _array(
+        column,
+        np.float64,
+        lambda chunk: (
+            (chunk.cast(pa.uint8()) if pa.types.is_boolean(type_) else chunk)
+            .cast(pa.float64(), safe=False)
+            .to_numpy(zero_copy_only=False)
+        ),
     )
     return None if is_missing(numbers) else numbers
+
+
+_NUMBERS = (
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+)
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
 
 
 def as_labels(path: Path, name: str, table: pa.Table) -> list[str | None]:
@@ -187,20 +264,36 @@ def as_labels(path: Path, name: str, table: pa.Table) -> list[str | None]:
     return [None] * len(column) if numbers is None else texts_of_numbers(numbers)
 
 
-def as_stamps(path: Path, name: str, column: pa.ChunkedArray, time_unit: str | None) -> Stamps:
+def _coded_labels(path: Path, name: str, column: "pa.ChunkedArray | _StoredColumn") -> CodedLabels:
+    position: dict[str | None, int] = {}
+
+    def codes_of(chunk: pa.Array) -> list[int]:
+        labels = as_labels(path, name, pa.table({name: chunk}))
+        return [position.setdefault(label, len(position)) for label in labels]
+
+    codes = _array(column, np.int32, codes_of)
+    return CodedLabels(codes, list(position))
+
+
+def as_stamps(
+    path: Path, name: str, column: "pa.ChunkedArray | _StoredColumn", time_unit: str | None
+) -> Stamps:
     """Return a column as time stamps in seconds."""
     type_ = column.type
     if pa.types.is_timestamp(type_) or pa.types.is_duration(type_):
         kind = "M" if pa.types.is_timestamp(type_) else "m"
-        ticks = column.cast(pa.int64()).fill_null(np.iinfo(np.int64).min).to_numpy()
+        missing = np.iinfo(np.int64).min
+        ticks = _array(column, np.int64, lambda c: c.cast(pa.int64()).fill_null(missing).to_numpy())
         return seconds_of(path, name, ticks.view(f"{kind}8[{type_.unit}]"), time_unit)
     if pa.types.is_integer(type_) and not column.null_count:
-        return seconds_of(path, name, column.to_numpy(), time_unit)
+        whole = _array(column, type_.to_pandas_dtype(), lambda chunk: chunk.to_numpy())
+        return seconds_of(path, name, whole, time_unit)
     numbers = _as_numbers(path, name, column)
     if numbers is not None:
         return seconds_of(path, name, numbers, time_unit)
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
-        return seconds_of(path, name, column.to_pylist(), time_unit)
+    if _is_text(type_):
+        dates = DateTexts(path, name)
+        return seconds_of(path, name, _array(column, "M8[ns]", dates.ticks), time_unit)
     raise RecordingError(
         f"{path}: column {name!r} of type {type_} holds no numbers; time stamps in seconds are"
         " needed, or a timestamp type."

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.order_statistics import median_interval
 from sensorseq.readers.arrays import read_arrays, read_arrays_timestamps
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
 from sensorseq.readers.find import ARRAY_SUFFIXES, RecordingSource, known_suffix_of
@@ -75,6 +76,7 @@ def read_source(
     units: Mapping[str, str] | None = None,
     time_unit: str | None = None,
     salvage: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
 ) -> Recording:
     """Read one listed recording.
 
@@ -97,6 +99,8 @@ def read_source(
         Unit of the time stamps; as in `read_csv` by default. Robot logs need none.
     salvage : bool, default=False
         Use what is before the damage of a robot log; see `read_robot_log`.
+    scratch : path-like, optional
+        As in `read_csv`; robot logs and files of arrays are held in memory.
     """
     _check_complete(source)
     if source.rows is not None and source.label is not None:
@@ -129,6 +133,8 @@ def read_source(
         arguments["time_unit"] = time_unit
         if source.has_arrays:
             arguments["channels"] = channels
+        else:
+            arguments["scratch"] = scratch
         parts = [_READERS[known_suffix_of(path)][0](path, **arguments) for path in source.paths]
     recording = parts[0]
     if len(parts) > 1:
@@ -166,6 +172,7 @@ def read_source_rate(
     channels: Sequence[str] | None = None,
     time_unit: str | None = None,
     salvage: bool = False,
+    scratch: str | os.PathLike[str] | None = None,
 ) -> float:
     """Return the median sample rate of a listed recording in Hz, from its time stamps alone.
 
@@ -175,7 +182,7 @@ def read_source_rate(
     Parameters
     ----------
     source : RecordingSource
-    time_column, repair_stamps, time_unit, salvage
+    time_column, repair_stamps, time_unit, salvage, scratch
         As in `read_source`.
     channels : sequence of str, optional
         Of a robot log, whose topics have rates of their own, only those of these channels.
@@ -185,6 +192,8 @@ def read_source_rate(
     if source.is_log or source.has_arrays:
         arguments["channels"] = channels
     arguments |= {"salvage": salvage} if source.is_log else {"time_unit": time_unit}
+    if source.rows is None and not (source.is_log or source.has_arrays):
+        arguments["scratch"] = scratch
     if source.rows is not None:
         stamps_of_files = [
             read_table_timestamps(source.paths[0], source.rows, time_column, **arguments)
@@ -197,7 +206,7 @@ def read_source_rate(
             for path in source.paths
         ]
     rates = [
-        float(1.0 / np.median(np.diff(stamps))) if len(stamps) > 1 else float("nan")
+        1.0 / median_interval(stamps) if len(stamps) > 1 else float("nan")
         for stamps in stamps_of_files
     ]
     known = [rate for rate in rates if np.isfinite(rate)]

@@ -1,15 +1,17 @@
 """Turn time stamps of any unit into seconds: whole numbers of ticks, dates, floats."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
+from sensorseq.order_statistics import median
+from sensorseq.scratch import Rows, blocks, count_where
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of time stamps, with their ticks per second."""
@@ -21,6 +23,7 @@ EXACT = 2**53
 _CALENDAR_S = (946_684_800, 4_102_444_800)  # 2000 to 2100
 _FEWEST = 30  # steps that a rate can be judged by; fewer whole numbers are seconds
 _LARGEST = 2**62
+_MISSING = np.iinfo(np.int64).min
 _OF_NAME = re.compile(r"[_ .(\[](s|ms|us|µs|ns|sec|msec|usec|nsec)[)\]]?$", re.I)
 _DATE = re.compile(r"\s*\d{4}-\d\d-\d\d")
 
@@ -49,13 +52,13 @@ def seconds_of(
         check_choice("time_unit", time_unit, UNITS)
     unit = time_unit
     if not isinstance(stamps, np.ndarray):
-        return _of_ticks(*_ticks_of_texts(path, name, stamps), _facts(name, "date", "type"))
+        stamps = DateTexts(path, name).ticks(pa.array(stamps, pa.string()))
     if stamps.dtype.kind in "mM":
         unit = np.datetime_data(stamps.dtype)[0]
         if unit not in UNITS:
             stamps, unit = stamps.astype(f"{stamps.dtype.kind}8[s]"), "s"
         facts = _facts(name, "date" if stamps.dtype.kind == "M" else unit, "type")
-        return _of_ticks(stamps.astype(np.int64), np.isnat(stamps), unit, facts)
+        return _of_ticks(stamps.view(np.int64), unit, facts)
     known_by = "time_unit"
     if unit is None and (named := _OF_NAME.search(name)):
         unit, known_by = named[1].lower().replace("µ", "u").removesuffix("ec"), "name"
@@ -66,13 +69,11 @@ def seconds_of(
         return Stamps(seconds / UNITS[str(unit)], _facts(name, str(unit), known_by))
     if stamps.size and (abs(float(stamps.max())) >= _LARGEST or float(stamps.min()) <= -_LARGEST):
         raise RecordingError(f"{path}: numbers in time column {name!r} are too large to be times.")
-    ticks = stamps.astype(np.int64)
     if unit is None:
-        unit, known_by = _find_unit(path, name, ticks), "data"
+        unit, known_by = _find_unit(path, name, stamps), "data"
     if unit == "s":
-        return Stamps(stamps.astype(np.float64, copy=False), {})
-    missing = np.zeros(len(ticks), bool)
-    return _of_ticks(ticks, missing, unit, _facts(name, unit, known_by))
+        return Stamps(_converted(stamps, np.float64), {})
+    return _of_ticks(_converted(stamps, np.int64), unit, _facts(name, unit, known_by))
 
 
 def describe_clock(facts: dict[str, Any]) -> str:
@@ -96,22 +97,37 @@ def odd_rates(rates_hz: Mapping[str, float | None]) -> dict[str, float]:
     }
 
 
+def _converted(stamps: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    if stamps.dtype == dtype:
+        return stamps
+    rows = Rows.like(stamps, dtype)
+    for at, stop in blocks(len(stamps), stamps):
+        rows.append(stamps[at:stop].astype(dtype))
+    return rows.as_array()
+
+
 def _are_whole(stamps: NDArray[Any]) -> bool:
     """Whether all are finite whole numbers."""
-    return all(
+    return all(  # most files end with the first ones
         bool(np.isfinite(some).all() and (some == np.floor(some)).all())
-        for some in (stamps[:1000], stamps[1000:])  # most files end with the first ones
+        for some in (stamps[at:stop] for at, stop in blocks(len(stamps), stamps, step=1 << 12))
     )
 
 
-def _find_unit(path: Path, name: str, ticks: NDArray[np.int64]) -> str:
+def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
     """Return the one unit that gives a plausible rate, and if several do, a plausible date."""
-    steps = np.abs(np.diff(ticks))
-    steps = steps[steps > 0]
+
+    def steps() -> Iterator[NDArray[np.float64]]:
+        for at, stop in blocks(len(ticks) - 1, ticks):
+            step = np.abs(np.diff(ticks[at : stop + 1].astype(np.int64)))
+            yield step[step > 0].astype(np.float64)[:, np.newaxis]
+
+    n_steps = sum(len(some) for some in steps())
+    step = median(steps, n_steps) if n_steps >= _FEWEST else 0.0
     lowest, highest = PLAUSIBLE_HZ
     rates = {}
-    if len(steps) >= _FEWEST:
-        rates = {unit: per_s / float(np.median(steps)) for unit, per_s in UNITS.items()}
+    if step:
+        rates = {unit: per_s / step for unit, per_s in UNITS.items()}
     likely = [unit for unit, rate in rates.items() if lowest <= rate <= highest]
     if len(likely) == 1 or (rates and not likely):
         return likely[0] if likely else "s"
@@ -127,28 +143,43 @@ def _find_unit(path: Path, name: str, ticks: NDArray[np.int64]) -> str:
     )
 
 
-def _ticks_of_texts(
-    path: Path, name: str, texts: Sequence[str | None]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], str]:
-    """Return ISO 8601 dates as nanoseconds since 1970, and which of them are missing."""
-    first = next((text for text in texts if text and text.strip()), None)
-    if first is None or not _DATE.match(first):
-        raise RecordingError(
-            f"{path}: column {name!r} holds no numbers; time stamps are numbers, such as seconds"
-            " since the start, or dates such as 2026-03-01T12:00:00.5Z."
-        )
-    zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", first[10:].strip())
-    type_ = pa.timestamp("ns", "UTC" if zoned else None)
-    try:
-        dates = pa.array(texts, pa.string()).cast(type_)
-    except pa.ArrowInvalid as error:
-        row = next(i for i, text in enumerate(texts) if not _is_date(text, type_))
-        raise RecordingError(
-            f"{path}, row {row + 1}, time column {name!r}: {texts[row]!r} is not a date like"
-            f" {first!r}; use ISO 8601 for all, with a time zone for all or for none."
-        ) from error
-    missing = np.asarray(dates.is_null())
-    return dates.cast(pa.int64()).fill_null(0).to_numpy(), missing, "ns"
+class DateTexts:
+    """A column of ISO 8601 dates that arrive in blocks; all are like the first."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        self._n_rows = 0
+        self._first: str | None = None
+        self._type = pa.timestamp("ns")
+
+    def ticks(self, texts: pa.Array) -> NDArray[np.datetime64]:
+        """Return the next dates as nanoseconds since 1970; missing ones are not a time."""
+        if self._first is None:
+            self._begin(texts)
+        try:
+            dates = texts.cast(self._type)
+        except pa.ArrowInvalid as error:
+            row, text = next(
+                (i, one) for i, one in enumerate(texts.to_pylist()) if not _is_date(one, self._type)
+            )
+            raise RecordingError(
+                f"{self._path}, row {self._n_rows + row + 1}, time column {self._name!r}: {text!r}"
+                f" is not a date like {self._first!r}; use ISO 8601 for all, with a time zone for"
+                " all or for none."
+            ) from error
+        self._n_rows += len(texts)
+        missing = np.iinfo(np.int64).min
+        return np.asarray(dates.cast(pa.int64()).fill_null(missing)).view("M8[ns]")
+
+    def _begin(self, texts: pa.Array) -> None:
+        self._first = next((text for text in texts.to_pylist() if text and text.strip()), None)
+        if self._first is None or not _DATE.match(self._first):
+            raise RecordingError(
+                f"{self._path}: column {self._name!r} holds no numbers; time stamps are numbers,"
+                " such as seconds since the start, or dates such as 2026-03-01T12:00:00.5Z."
+            )
+        zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", self._first[10:].strip())
+        self._type = pa.timestamp("ns", "UTC" if zoned else None)
 
 
 def _is_date(text: str | None, type_: pa.DataType) -> bool:
@@ -159,18 +190,36 @@ def _is_date(text: str | None, type_: pa.DataType) -> bool:
     return True
 
 
-def _of_ticks(
-    ticks: NDArray[np.int64], missing: NDArray[np.bool_], unit: str, facts: dict[str, Any]
-) -> Stamps:
-    per_s, known, origin = UNITS[unit], ticks[~missing], 0
-    while per_s > 1 and not (known % 1000).any():
-        known, per_s = known // 1000, per_s // 1000
-    if known.size and max(abs(int(known.max())), abs(int(known.min()))) >= EXACT:
-        origin = int(known.min())
+def _of_ticks(ticks: NDArray[np.int64], unit: str, facts: dict[str, Any]) -> Stamps:
+    """Return the seconds of ticks, of which the lowest number is none."""
+    n, per_s, origin, divisor = len(ticks), UNITS[unit], 0, 1
+    while (
+        per_s > 1
+        and not count_where(
+            lambda at, stop: (_known(ticks[at:stop]) % (1000 * divisor)) != 0,  # noqa: B023
+            n,
+            ticks,
+        )[0]
+    ):
+        divisor, per_s = divisor * 1000, per_s // 1000
+    ends = [(np.iinfo(np.int64).max, np.iinfo(np.int64).min)]
+    for at, stop in blocks(n, ticks):
+        if (known := _known(ticks[at:stop]) // divisor).size:
+            ends.append((int(known.min()), int(known.max())))
+    low, high = min(one for one, _ in ends), max(one for _, one in ends)
+    if low <= high and max(abs(low), abs(high)) >= EXACT:
+        origin = low
         facts = {**facts, "origin_ns": origin * (UNITS["ns"] // per_s)}
-    seconds = np.full(len(ticks), np.nan)
-    seconds[~missing] = (known - origin) / per_s
-    return Stamps(seconds, facts)
+    seconds = Rows.like(ticks, np.float64)
+    for at, stop in blocks(n, ticks):
+        is_missing = ticks[at:stop] == _MISSING
+        seconds.append(np.where(is_missing, np.nan, (ticks[at:stop] // divisor - origin) / per_s))
+    return Stamps(seconds.as_array(), facts)
+
+
+def _known(ticks: NDArray[np.int64]) -> NDArray[np.int64]:
+    known: NDArray[np.int64] = ticks[ticks != _MISSING]
+    return known
 
 
 def _facts(name: str, unit: str, known_by: str) -> dict[str, Any]:

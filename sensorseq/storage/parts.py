@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sensorseq.atomic import replacing
 from sensorseq.errors import PreparedFileError
 from sensorseq.remote import here, list_folder, make_folder, remove
+from sensorseq.scratch import blocks
 from sensorseq.storage._hdf5 import cannot_write
 
 _SUFFIX = ".part"
@@ -126,20 +127,23 @@ def write_part(
     """
     content, places, at = [], {}, 0
     for name, array in arrays.items():
-        content.append(array.tobytes())
+        content.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
         places[name] = [array.dtype.str, array.shape, at]
         at += array.nbytes
     header = {"key": key, "facts": facts, "arrays": places}
     text = json.dumps(header, allow_nan=False).encode()
     start = len(text).to_bytes(8, "little") + text
     checksum = zlib.crc32(start)
-    for part in content:
-        checksum = zlib.crc32(part, checksum)
+    for piece in content:
+        for begin, stop in blocks(len(piece), piece, step=_BLOCK_BYTES):
+            checksum = zlib.crc32(piece[begin:stop].data, checksum)
     try:
         with replacing(path) as temporary, temporary.open("xb") as file:
             # Not flushed to disk: the checksum reveals a part torn by a power failure.
-            for piece in (checksum.to_bytes(4, "little"), start, *content):
-                file.write(piece)
+            file.write(checksum.to_bytes(4, "little") + start)
+            for piece in content:
+                for begin, stop in blocks(len(piece), piece, step=_BLOCK_BYTES):
+                    file.write(piece[begin:stop].data)
     except OSError as problem:
         raise cannot_write(path, problem) from problem
 

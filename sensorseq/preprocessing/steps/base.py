@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.recording import Channel, Recording
+from sensorseq.scratch import Rows, blocks, count_where, even_stamps, folder_of, is_finite
 
 UNEVEN_PERIODS = 0.02  # largest deviation of a time stamp from an even clock
-_BLOCK = 1 << 16  # samples checked at a time, to save memory
 
 
 class StepStream(Protocol):
@@ -87,15 +87,17 @@ class StepBase(Step):
         with noting(f"for recording {recording.recording_id!r}", ArgumentError):
             channels = self.output_channels(recording.channels, rate)
             stream = self.stream(recording.channels, rate)
-        values, left = stream.push(recording.values), stream.flush()
-        if len(left):
-            values = np.concatenate([values, left])
-        values = values.astype(recording.values.dtype, copy=False)
-        times = recording.timestamps_s
+        given, times = recording.values, recording.timestamps_s
+        rows = Rows.like(given, given.dtype, len(channels))
+        for at, stop in blocks(len(given), given, n_columns=max(given.shape[1], len(channels))):
+            rows.append(stream.push(given[at:stop]))
+        if len(left := stream.flush()):
+            rows.append(left)
+        values = rows.as_array()
         rate_out = self.output_rate_hz(rate)
         if stream.delay_s or rate_out != rate:
             start = times[0] + stream.delay_s if len(values) else 0.0
-            times = start + np.arange(len(values)) / rate_out
+            times = even_stamps(start, rate_out, len(values), folder_of(values))
         return replace(recording, values=values, timestamps_s=times, channels=channels)
 
     def to_dict(self) -> dict[str, Any]:
@@ -196,9 +198,9 @@ def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callabl
     own_hz = (recording.n_samples - 1) / recording.duration_s
     rounding_s = 4 * np.finfo(np.float64).eps * np.abs(t[[0, -1]]).max()
     off_s = max(
-        float(np.abs(part - t[0] - np.arange(at, at + len(part)) / own_hz).max())
-        for at in range(0, len(t), _BLOCK)
-        for part in [t[at : at + _BLOCK]]
+        float(np.abs(part - t[0] - np.arange(at, stop) / own_hz).max())
+        for at, stop in blocks(len(t), t)
+        for part in [t[at:stop]]
     )
     if off_s > most_periods / own_hz + rounding_s:
         raise RecordingError(
@@ -211,9 +213,12 @@ def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callabl
 
 
 def _check_complete(recording: Recording) -> None:
-    missing = np.isnan(recording.values)
-    if missing.any():
-        row, column = (int(i) for i in np.argwhere(missing)[0])
+    x = recording.values
+    if is_finite(x):
+        return
+    _, row = count_where(lambda at, stop: np.isnan(x[at:stop]), len(x), x)
+    if row >= 0:
+        column = int(np.flatnonzero(np.isnan(x[row]))[0])
         raise RecordingError(
             f"recording {recording.recording_id!r}: channel"
             f" {recording.channel_names[column]!r} is NaN at sample {row}; use resample_recording"

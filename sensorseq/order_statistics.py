@@ -1,10 +1,12 @@
 """Exact order statistics and quantiles of values that arrive in blocks, in bounded memory."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from sensorseq import scratch
 
 _COLLECTED = 1 << 22  # values that are held and sorted, of all columns
 _COLUMNS = 16  # columns that are counted in one pass: each has its own counters
@@ -29,8 +31,22 @@ def quantiles(
 
 def median(blocks: Blocks, n_rows: int) -> float:
     """Return ``np.median`` of one column of float64, bit for bit; see `at_ranks`."""
+    if n_rows <= _COLLECTED:
+        return float(np.median(np.concatenate([rows[:, 0] for rows in blocks()])))
     middle = np.unique([(n_rows - 1) // 2, n_rows // 2])
     return float(np.mean(at_ranks(blocks, n_rows, 1, middle, np.float64)))
+
+
+def median_interval(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
+    """Return the median difference of two or more stamps, or of those at increasing rows."""
+    n_stamps = len(stamps) if rows is None else len(rows)
+
+    def intervals() -> Iterator[NDArray[np.float64]]:
+        for at, stop in scratch.blocks(n_stamps - 1, stamps):
+            some = stamps[at : stop + 1] if rows is None else stamps[rows[at : stop + 1]]
+            yield np.diff(some)[:, np.newaxis]
+
+    return median(intervals, n_stamps - 1)
 
 
 def at_ranks(
@@ -74,6 +90,7 @@ class _RankSearch:
         self._sizes = np.array([count])  # of the buckets
         self._bucket = np.zeros(len(ranks), np.int64)  # of each rank, which is counted within it
         self._ranks = ranks
+        self._found: NDArray[Any] | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -87,7 +104,7 @@ class _RankSearch:
     @property
     def is_done(self) -> bool:
         """Whether every rank has its value."""
-        return not self._unknown
+        return self._found is not None
 
     def add(self, values: NDArray[np.floating]) -> None:
         """Take values of this pass."""
@@ -115,8 +132,10 @@ class _RankSearch:
         """End a pass: find the values, or the buckets of the next pass."""
         ranks = self._ranks + (np.cumsum(self._sizes) - self._sizes)[self._bucket]
         if self._collects:
-            self._prefixes = np.sort(np.concatenate(self._collected))
-            self._bucket, self._unknown = ranks, 0
+            values = self._as_values(np.concatenate(self._collected))
+            self._found = (np.partition(values, ranks) if len(ranks) <= _FEW else np.sort(values))[
+                ranks
+            ]
             return
         ends = np.cumsum(self._counters)
         at = np.searchsorted(ends, ranks, side="right")
@@ -130,10 +149,16 @@ class _RankSearch:
         digits = (buckets & ((1 << self._width) - 1)).astype(self._unsigned)
         known = self._prefixes[buckets >> self._width]
         self._prefixes = known << self._unsigned.type(self._width) | digits
-        self._begin()
+        if self._unknown:
+            self._begin()
+        else:
+            self._found = self._as_values(self._prefixes)[self._bucket]
+
+    def _as_values(self, keys: NDArray[Any]) -> NDArray[Any]:
+        bits = np.where(keys >= self._top, keys & ~self._top, ~keys)
+        return bits.view(self._dtype)
 
     def values(self) -> NDArray[np.float64]:
         """Return the value at each rank."""
-        keys = self._prefixes[self._bucket]
-        bits = np.where(keys >= self._top, keys & ~self._top, ~keys)
-        return bits.view(self._dtype).astype(np.float64)
+        assert self._found is not None
+        return self._found.astype(np.float64)

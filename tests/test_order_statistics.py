@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sensorseq.preprocessing import order_statistics
+from sensorseq import order_statistics
 
 TYPES = st.sampled_from([np.float32, np.float64])
 

@@ -1,0 +1,201 @@
+"""Arrays of recordings that are larger than memory: kept on disk, worked through in blocks."""
+
+import ctypes
+import mmap
+import os
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from sensorseq._signal import all_finite
+
+LARGE_BYTES = 1 << 25
+"""Recordings that would take more memory than this are kept on disk."""
+
+_VALUES = 1 << 20  # of a block, over all columns
+_MOST_ROWS = 1 << 17
+
+
+def folder_for(n_bytes: int, scratch: Path | None) -> Path | None:
+    """Return the folder for arrays of this size; None if they belong in memory."""
+    return scratch if n_bytes > LARGE_BYTES else None
+
+
+class _Stored(np.ndarray[Any, Any]):
+    """An array in a mapped file without a name, which is gone when the array is."""
+
+    folder: Path
+    address: int
+
+
+def _stored(array: Any) -> _Stored | None:
+    """Return the array on disk that this one is a view of, if it is one."""
+    while isinstance(array, np.ndarray):
+        if isinstance(array, _Stored):
+            return array
+        array = array.base
+    return None
+
+
+def folder_of(array: NDArray[Any]) -> Path | None:
+    """Return the folder of an array on disk; None for one in memory."""
+    stored = _stored(array)
+    return None if stored is None else stored.folder
+
+
+def is_stored(array: NDArray[Any]) -> bool:
+    """Whether the array is on disk."""
+    return _stored(array) is not None
+
+
+def release(*arrays: NDArray[Any]) -> None:
+    """Give back the memory that pages of stored arrays take; they are read again when needed."""
+    for array in arrays:
+        stored = _stored(array)
+        if stored is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on every system
+            _LIBC.madvise(stored.address, stored.nbytes, mmap.MADV_DONTNEED)
+
+
+def _map(file: IO[bytes], n_bytes: int) -> tuple[Any, int]:
+    """Return a file's bytes as a buffer, and its address; unlike `mmap`, the file may be closed.
+
+    A recording may have more pieces than a process may have open files.
+    """
+    address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
+    if address == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    buffer = (ctypes.c_ubyte * n_bytes).from_address(address)
+    weakref.finalize(buffer, _LIBC.munmap, address, n_bytes)
+    return buffer, address
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_SIZE, _POINTER = ctypes.c_size_t, ctypes.c_void_p
+_LIBC.mmap.restype = _POINTER
+_LIBC.mmap.argtypes = (_POINTER, _SIZE, *[ctypes.c_int] * 3, ctypes.c_long)
+_LIBC.madvise.argtypes = (_POINTER, _SIZE, ctypes.c_int)
+_LIBC.munmap.argtypes = (_POINTER, _SIZE)
+
+
+def release_mapped(mapped: mmap.mmap) -> None:
+    """Give back the memory that pages of a mapped file take, where the system can."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def blocks(
+    n_rows: int, *arrays: NDArray[Any], n_columns: int = 1, step: int | None = None
+) -> Iterator[tuple[int, int]]:
+    """Yield first and end of each block of rows; the pages of `arrays` are given back after each.
+
+    Results must not depend on where blocks end, unless `step`, their length, is given.
+    """
+    step = step or max(1, min(_MOST_ROWS, _VALUES // max(1, n_columns)))
+    for at in range(0, n_rows, step):
+        yield at, min(at + step, n_rows)
+        release(*arrays)
+
+
+Test = Callable[[int, int], NDArray[np.bool_]]
+"""Says which rows of a block, from the first to before the end, are wanted."""
+
+
+def is_finite(array: NDArray[np.floating]) -> bool:
+    """Whether no entry of rows of floats is NaN or infinite."""
+    return all(
+        all_finite(array[at:stop])
+        for at, stop in blocks(len(array), array, n_columns=_n_columns((array,)))
+    )
+
+
+def count_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, int]:
+    """Return how many entries are wanted, and the row of the first; -1 for none."""
+    count, first = 0, -1
+    for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
+        mask = test(at, stop)
+        if mask.any():
+            count += int(mask.sum())
+            first = at + int(np.argwhere(mask)[0, 0]) if first < 0 else first
+    return count, first
+
+
+def rows_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the rows that are wanted, which must be few."""
+    found = [np.empty(0, np.int64)]
+    for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
+        found.append(np.flatnonzero(test(at, stop)) + at)
+    return np.concatenate(found)
+
+
+def take(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the entries at some rows, in memory."""
+    parts = [array[rows[at:stop]] for at, stop in blocks(len(rows), array)]
+    return np.concatenate([array[:0], *parts])
+
+
+def _n_columns(arrays: tuple[NDArray[Any], ...]) -> int:
+    return max((array.shape[1] for array in arrays if array.ndim > 1), default=1)
+
+
+class Rows:
+    """Rows that arrive in blocks and become one array: in memory, or in a file in `folder`."""
+
+    def __init__(self, folder: Path | None, dtype: DTypeLike, *shape: int) -> None:
+        self._dtype, self._shape = np.dtype(dtype), shape  # of one row
+        self._blocks: list[NDArray[Any]] = []
+        self._n_rows = 0
+        self._folder = folder
+        self._file = None if folder is None else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+
+    @classmethod
+    def like(cls, array: NDArray[Any], dtype: DTypeLike, *shape: int) -> "Rows":
+        """Return rows that are stored where `array` is."""
+        return cls(folder_of(array), dtype, *shape)
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Add rows at the end."""
+        rows = np.ascontiguousarray(rows, self._dtype)
+        self._n_rows += len(rows)
+        if self._file is None:
+            self._blocks.append(rows)
+        else:
+            self._file.write(rows.reshape(-1).view(np.uint8).data)
+
+    def as_array(self) -> NDArray[Any]:
+        """Return all rows; a stored array is read-only."""
+        if self._file is None or self._folder is None or not self._n_rows:
+            if len(self._blocks) == 1:
+                return self._blocks[0]
+            return np.concatenate([np.empty((0, *self._shape), self._dtype), *self._blocks])
+        self._file.flush()
+        n_bytes = self._n_rows * int(np.prod(self._shape)) * self._dtype.itemsize
+        if not n_bytes:
+            return np.empty((self._n_rows, *self._shape), self._dtype)
+        buffer, address = _map(self._file, n_bytes)
+        self._file.close()
+        stored = _Stored((self._n_rows, *self._shape), self._dtype, buffer)
+        stored.flags.writeable = False
+        stored.folder, stored.address = self._folder, address
+        return np.asarray(stored)
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def even_stamps(
+    start_s: float, sample_rate_hz: float, n_samples: int, folder: Path | None
+) -> NDArray[np.float64]:
+    """Return the time stamps of evenly spaced samples, on disk if there is a folder."""
+    stamps = Rows(folder, np.float64)
+    for at, stop in blocks(n_samples):
+        stamps.append(start_s + np.arange(at, stop) / sample_rate_hz)
+    return stamps.as_array()

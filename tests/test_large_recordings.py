@@ -1,0 +1,244 @@
+"""A recording kept on disk and worked through in blocks becomes the file that memory gives."""
+
+from itertools import pairwise
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq import scratch
+from sensorseq.prepare import prepare
+from sensorseq.preprocessing.resample import resample_recording
+from sensorseq.preprocessing.steps import BandPass, Derivative, Detrend, Moving, SpectralFrames
+from sensorseq.preprocessing.window import window_recordings
+from sensorseq.recording import LabelSpan, Recording
+
+
+def stored(array, folder):
+    rows = scratch.Rows(folder, array.dtype, *array.shape[1:])
+    for part in np.array_split(array, 3):
+        rows.append(part)
+    return rows.as_array()
+
+
+def in_blocks_of(rows, patch):
+    patch.setattr(scratch, "_MOST_ROWS", rows)
+
+
+@st.composite
+def recordings(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 1000)))
+    n = draw(st.integers(50, 600))
+    t = np.arange(n) * 0.01 + draw(st.sampled_from([0.0, 1e9]))
+    if draw(st.booleans()):
+        t = t + rng.normal(size=n) * draw(st.sampled_from([1e-5, 3e-3, 2e-2]))
+    keep = rng.random(n) < draw(st.sampled_from([1.0, 0.9, 0.5]))
+    keep[:4] = True
+    t = t + np.cumsum(rng.random(n) < draw(st.sampled_from([0.0, 0.01]))) * 2.0  # gaps
+    t = np.unique(t[keep])
+    x = rng.normal(size=(len(t), 2))
+    x[4:][rng.random((len(t) - 4, 2)) < draw(st.sampled_from([0.0, 0.1, 0.7]))] = np.nan
+    if draw(st.booleans()):
+        x = x.astype(np.float32)
+    spans = ()
+    if draw(st.booleans()):
+        ends = np.linspace(t[0] - 1, t[-1] + 1, draw(st.integers(2, 9)))
+        spans = tuple(
+            LabelSpan(a, b - rng.random() * 0.1 * (b - a), "AB"[i % 2])
+            for i, (a, b) in enumerate(pairwise(ends))
+        )
+    return Recording(x, t, ("a", "b"), "r", label=None if spans else "A", label_spans=spans)
+
+
+STEPS = (
+    [],
+    [Detrend(window_s=0.5), BandPass(low_hz=2.0, high_hz=8.0, phase="zero")],
+    [BandPass(low_hz=2.0, high_hz=8.0, phase="causal"), Derivative()],
+    [Moving(0.2, "mean"), SpectralFrames(frame_s=0.4, hop_s=0.1)],
+)
+
+
+def windows_of(recording, rate, steps, rule):
+    pieces = resample_recording(recording, rate)
+    for step in steps:
+        pieces = [step.apply(piece, rate) for piece in pieces]
+        rate = step.output_rate_hz(rate)
+    return pieces, window_recordings(
+        pieces, 0.3, 0.1, sample_rate_hz=rate, label_rule=rule, check_classes=False
+    )
+
+
+@given(
+    recording=recordings(),
+    rows=st.integers(1, 700),
+    rate=st.sampled_from([100.0, 37.3, 20.0, 130.0]),
+    steps=st.sampled_from(STEPS),
+    rule=st.sampled_from(["whole", "majority", "centre", "last"]),
+)
+def test_windows_of_a_stored_recording_are_those_of_memory(
+    recording, rows, rate, steps, rule, tmp_path_factory
+):
+    folder = tmp_path_factory.getbasetemp()
+    on_disk = Recording(
+        stored(recording.values, folder),
+        stored(recording.timestamps_s, folder),
+        recording.channels,
+        "r",
+        label=recording.label,
+        label_spans=recording.label_spans,
+    )
+    assert scratch.is_stored(on_disk.values)
+    assert scratch.is_stored(on_disk.timestamps_s)
+    pieces, windows = windows_of(recording, rate, steps, rule)
+    with pytest.MonkeyPatch.context() as patch:
+        in_blocks_of(rows, patch)
+        others, same = windows_of(on_disk, rate, steps, rule)
+    assert len(pieces) == len(others)
+    for one, other in zip(pieces, others, strict=True):
+        np.testing.assert_array_equal(one.values, other.values)
+        np.testing.assert_array_equal(one.timestamps_s, other.timestamps_s)
+        assert one.attributes == other.attributes
+        assert one.values.dtype == other.values.dtype
+        assert not one.n_samples or scratch.is_stored(other.values)
+    for name in ("X", "y", "lengths", "start_s"):
+        np.testing.assert_array_equal(getattr(windows, name), getattr(same, name))
+    assert windows.provenance == same.provenance
+
+
+N = 4000
+T = np.round(np.arange(N) * 0.01, 2)
+VALUES = np.random.default_rng(0).normal(size=(N, 2)).round(4)
+
+
+def lines(time=T, header="time_s,a,b", extra=None, values=VALUES):
+    rows = [f"{t},{a},{b}" for t, (a, b) in zip(time, values.tolist(), strict=True)]
+    if extra is not None:
+        rows = [f"{row},{text}" for row, text in zip(rows, extra, strict=True)]
+    return "\n".join([header, *rows]) + "\n"
+
+
+def with_holes():
+    text = lines().splitlines()
+    for row in (1, 50, 51, 52, 2000, N):
+        text[row] = text[row].rsplit(",", 1)[0] + ","
+    return "\n".join(text[:900] + text[950:3000] + text[3800:]) + "\n"
+
+
+ORIGIN_NS = 1_772_366_400_123_456_789
+FILES = {
+    "even": (lines(), {}),
+    "holes and gaps": (with_holes(), {}),
+    "words for missing": (lines().replace(f"0.01,{VALUES[1, 0]},", "0.01,NA,"), {}),
+    "a column of words": (lines(header="time_s,a,b,note", extra=["ok"] * N), {}),
+    "words in the end": (lines(header="time_s,a,b,note", extra=[""] * (N - 1) + ["end"]), {}),
+    "labels": (
+        lines(header="time_s,a,b,state", extra=["up"] * 1500 + [""] * 10 + ["down"] * (N - 1510)),
+        {"label_column": "state", "label_rule": "majority"},
+    ),
+    "nanoseconds": (lines([ORIGIN_NS + i * 10**7 for i in range(N)], "time_ns,a,b"), {}),
+    "dates": (
+        lines([f"2026-03-01T12:{i // 6000:02d}:{i / 100 % 60:05.2f}" for i in range(N)]),
+        {},
+    ),
+    "rows out of order": (
+        lines(np.r_[T[:100], T[101], T[100], T[102:104], T[103], T[105:]]),
+        {"repair_stamps": True},
+    ),
+    "training windows anew": (lines(), {"train_hop_s": 0.3}),
+}
+
+
+def prepared(folder, name, text, **options):
+    source = folder / "one.csv"
+    source.write_text(text, "utf-8")
+    return prepared_from(source, folder / f"{name}.h5", **options)
+
+
+def low_limits(patch):
+    patch.setattr(scratch, "LARGE_BYTES", 1000)
+    patch.setattr("sensorseq.readers.csv._BLOCK_BYTES", 1 << 14)
+    patch.setattr("sensorseq.prepare._READ_BYTES", 4000)
+    in_blocks_of(333, patch)
+    made = []
+    patch.setattr(scratch, "_map", lambda *file, map=scratch._map: made.append(1) or map(*file))
+    return made
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("rate", [100.0, None])
+def test_a_large_csv_file_becomes_the_bytes_of_one_read_at_once(name, rate, tmp_path, monkeypatch):
+    text, options = FILES[name]
+    whole = prepared(tmp_path, "whole", text, sample_rate_hz=rate, **options)
+    made = low_limits(monkeypatch)
+    assert prepared(tmp_path, "streamed", text, sample_rate_hz=rate, **options) == whole
+    assert made
+
+
+NANOSECONDS = np.array([ORIGIN_NS + i * 10**7 for i in range(N)])
+HOLES = np.where(np.arange(N)[:, None] % [97, 1001] == 5, np.nan, VALUES)
+COLUMNS = {"time_s": T, "a": HOLES[:, 0], "b": HOLES[:, 1].astype(np.float32)}
+TABLES = {
+    "numbers": COLUMNS,
+    "whole nanoseconds": {"stamp": NANOSECONDS, "a": VALUES[:, 0]},
+    "dates": {"time": NANOSECONDS.view("M8[ns]"), "a": VALUES[:, 0]},
+    "texts": {
+        "time": [str(stamp) for stamp in NANOSECONDS.view("M8[ns]")],
+        "a": [str(value) for value in VALUES[:, 0]],
+        "note": ["ok"] * N,
+    },
+    "labels": {**COLUMNS, "state": [*["up"] * 1500, *[None] * 10, *["down"] * (N - 1510)]},
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_large_parquet_file_becomes_the_bytes_of_one_read_at_once(name, tmp_path, monkeypatch):
+    source = tmp_path / "one.parquet"
+    pq.write_table(pa.table(TABLES[name]), source, row_group_size=700)
+    options = {"label_column": "state"} if name == "labels" else {}
+    whole = prepared_from(source, tmp_path / "whole.h5", **options)
+    made = low_limits(monkeypatch)
+    assert prepared_from(source, tmp_path / "streamed.h5", **options) == whole
+    assert made
+
+
+def prepared_from(source, output, **options):
+    prepare(source, output, window_s=1.0, split=(1.0, 0.0, 0.0), **options)
+    return output.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["columns", "table", "rate", "whole stamps"])
+def test_a_large_hdf5_file_becomes_the_bytes_of_one_read_at_once(kind, tmp_path, monkeypatch):
+    source = tmp_path / "one.h5"
+    with h5py.File(source, "w") as file:
+        if kind == "table":
+            file["data"] = np.column_stack([T, HOLES])
+            file["data"].attrs["columns"] = ["time_s", "a", "b"]
+        else:
+            file["a"], file["b"] = HOLES.T
+            if kind == "rate":
+                file.attrs["sample_rate_hz"] = 100.0
+            else:
+                file["time"] = NANOSECONDS if kind == "whole stamps" else T
+    whole = prepared_from(source, tmp_path / "whole.h5")
+    made = low_limits(monkeypatch)
+    assert prepared_from(source, tmp_path / "streamed.h5") == whole
+    assert made
+
+
+def test_large_files_of_two_sensors_are_joined_on_disk(tmp_path, monkeypatch):
+    folder = tmp_path / "A"
+    folder.mkdir()
+    (folder / "fast_1.csv").write_text(lines(), "utf-8")
+    slow = lines(np.round(T[::4] + 0.003, 3), values=VALUES[::4])
+    (folder / "slow_1.csv").write_text(slow, "utf-8")
+    options = {"files": ["fast_*.csv", "slow_*.csv"], "pair": "{sensor}_{recording}.*"}
+    whole = prepared_from(tmp_path, tmp_path / "whole.h5", sample_rate_hz=50.0, **options)
+    made = low_limits(monkeypatch)
+    monkeypatch.setattr("sensorseq.readers.join._ROWS", 77)
+    other = prepared_from(tmp_path, tmp_path / "streamed.h5", sample_rate_hz=50.0, **options)
+    assert other == whole
+    assert made
