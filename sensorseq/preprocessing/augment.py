@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import CubicSpline
 
 from sensorseq import _signal
 from sensorseq.errors import ArgumentError, SignalError, check_choice
@@ -331,7 +331,9 @@ def _mirror_image(
 def _spline(n_knots: int) -> NDArray[np.float64]:
     """Coefficients (4, K - 1, K) of the cubic splines that are 1 at one of K knots, 0 elsewhere."""
     n_knots += 2
-    coefficients: NDArray[np.float64] = CubicSpline(np.linspace(0, 1, n_knots), np.eye(n_knots)).c
+    coefficients: NDArray[np.float64] = scipy.interpolate.CubicSpline(
+        np.linspace(0, 1, n_knots), np.eye(n_knots)
+    ).c
     return np.ascontiguousarray(coefficients)
 
 

@@ -8,8 +8,8 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import CubicSpline
 
 from sensorseq.errors import SignalError, check_choice
 from sensorseq.order_statistics import median_interval
@@ -65,6 +65,7 @@ def repair_stamps(
     Examples
     --------
     >>> import numpy as np
+    import scipy
     >>> from sensorseq.preprocessing.regrid import repair_stamps
     >>> repaired = repair_stamps([0.0, 0.2, 0.1, 0.2], [[1.0], [3.0], [2.0], [5.0]])
     >>> repaired.values[:, 0].tolist(), repaired.counts
@@ -494,7 +495,7 @@ def _interpolate(
     if len(knots) == 1:
         return np.full(len(times), heights[0])
     at = np.clip(times, knots[0], knots[-1])
-    y: NDArray[np.float64] = CubicSpline(knots, heights)(at)
+    y: NDArray[np.float64] = scipy.interpolate.CubicSpline(knots, heights)(at)
     left = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 2)
     hole = np.diff(knots)[left] > HOLE_PERIODS * period
     if hole.any():

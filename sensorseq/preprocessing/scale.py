@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
 
 from sensorseq import _signal
 from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_mean
@@ -222,12 +222,16 @@ def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArra
     # Averaged from both sides, so that a value shared by several quantiles maps to the middle.
     rising = np.interp(x, quantiles, levels)
     falling = np.interp(-x, -quantiles[::-1], -levels[::-1])
-    normal: NDArray[np.float64] = ndtri(np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL))
+    normal: NDArray[np.float64] = scipy.special.ndtri(
+        np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL)
+    )
     return normal
 
 
 def _from_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = np.interp(ndtr(x), np.linspace(0, 1, len(quantiles)), quantiles)
+    values: NDArray[np.float64] = np.interp(
+        scipy.special.ndtr(x), np.linspace(0, 1, len(quantiles)), quantiles
+    )
     return values
 
 

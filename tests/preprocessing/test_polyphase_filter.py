@@ -1,15 +1,18 @@
 """The native filters against scipy's on explicitly padded signals, and against themselves."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.signal import upfirdn
+from scipy.signal import firwin, kaiserord, upfirdn
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
 from sensorseq.errors import EnvironmentProblemError
+from sensorseq.preprocessing.polyphase import design_lowpass
 
 EDGES = ("mirror", "hold", "odd")
 ISAS = ("baseline", "avx2", "avx512", "neon")
@@ -265,3 +268,17 @@ def test_a_chunk_of_another_shape_or_type_is_named():
         filter_.push(np.zeros((3, 1)))
     with pytest.raises(ValueError, match="int64; expected float32 or float64"):
         filter_.push(np.zeros((3, 2), np.int64))
+
+
+@pytest.mark.parametrize("attenuation_db", [20.0, 35.0, 90.0, 150.0])
+@pytest.mark.parametrize("ratio", [1, 2, 7.3, 160, 3000])
+def test_the_low_pass_has_the_bits_of_scipys(attenuation_db, ratio):
+    n_taps, beta = kaiserord(attenuation_db, (1 - 0.8) * (1 / ratio))
+    expected = firwin(n_taps | 1, 0.9 * (1 / ratio), window=("kaiser", beta))
+    taps = design_lowpass(1, 1 / ratio, attenuation_db)
+    np.testing.assert_array_equal(taps, expected / expected.sum())
+
+
+def test_preparing_imports_no_scipy_signal():
+    code = "import sys, sensorseq.prepare; sys.exit('scipy.signal' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

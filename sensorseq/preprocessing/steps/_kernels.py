@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.signal import sosfilt
 
 from sensorseq import _signal
 
@@ -78,7 +78,7 @@ class Sos:
             return samples
         relative = self._from_first(samples)
         rows: Rows
-        rows, self._state = sosfilt(self.sections, relative, axis=0, zi=self._state)
+        rows, self._state = scipy.signal.sosfilt(self.sections, relative, axis=0, zi=self._state)
         return self._from_first.add_back(rows, self.gain)
 
     def flush(self) -> Rows:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.signal import savgol_coeffs
 
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.preprocessing import _checks
@@ -92,7 +92,7 @@ class Derivative(_Feature):
             degree = min(self.polynomial, n - 1)
             if degree < self.order:
                 return np.zeros(n)
-            fit: NDArray[np.float64] = savgol_coeffs(
+            fit: NDArray[np.float64] = scipy.signal.savgol_coeffs(
                 n, degree, self.order, 1 / rate, pos=before, use="dot"
             )
             return fit

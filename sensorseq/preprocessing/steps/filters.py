@@ -4,9 +4,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.signal import butter, firwin, iirnotch, kaiserord, tf2sos
-from scipy.signal.windows import hann, kaiser
 
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing import _checks
@@ -62,7 +61,7 @@ class Detrend(_Filter):
         if self.phase == "causal":
             return MovingStatistic("line_residual", window, 0, n_channels)
         half = window // 2
-        whole = hann(2 * half + 3)[1:-1]  # the ends of a Hann window are 0
+        whole = scipy.signal.windows.hann(2 * half + 3)[1:-1]  # the ends of a Hann window are 0
 
         def weights(before: int, ahead: int) -> NDArray[np.float64]:
             weight = whole[half - before : half + ahead + 1]
@@ -154,7 +153,7 @@ class BandPass(_Filter):
             edges = [edge for edge in (self.low_hz, self.high_hz) if edge is not None]
             kind = "bandpass" if len(edges) == 2 else "lowpass" if gain else "highpass"
             order = self.order or BUTTERWORTH_ORDER
-            sections = butter(order, np.squeeze(edges), kind, fs=rate, output="sos")
+            sections = scipy.signal.butter(order, np.squeeze(edges), kind, fs=rate, output="sos")
             return Sos(sections, n_channels, gain)
         beyond: Edge = "mirror" if gain else "odd"
         return Fir(self._design(rate), n_channels, gain, beyond, is_causal=False)
@@ -168,11 +167,11 @@ class BandPass(_Filter):
             cutoffs.append(self.low_hz - width / 2)
         if self.high_hz is not None:
             cutoffs.append(self.high_hz + width / 2)
-        taps: NDArray[np.float64] = firwin(
+        taps: NDArray[np.float64] = scipy.signal.firwin(
             n_taps, cutoffs, window=("kaiser", beta), fs=rate, pass_zero=self.low_hz is None
         )
         if self.low_hz is not None:  # remove the rest at 0 Hz, which only affects the stopband
-            window = kaiser(n_taps, beta)
+            window = scipy.signal.windows.kaiser(n_taps, beta)
             taps -= window * (taps.sum() / window.sum())
         return taps
 
@@ -227,12 +226,16 @@ class Notch(_Filter):
                 f" the sample rate, {rate / 2:g} Hz at {rate:g} Hz; lower one of them."
             )
         if self.phase == "causal":
-            sections = tf2sos(*iirnotch(self.frequency_hz, self.frequency_hz / self.width_hz, rate))
+            sections = scipy.signal.tf2sos(
+                *scipy.signal.iirnotch(self.frequency_hz, self.frequency_hz / self.width_hz, rate)
+            )
             return Sos(sections, n_channels, 1.0)
         n_taps, beta = _kaiser_length(self.width_hz / 4, rate, ATTENUATION_DB, "width_hz")
         half = 3 / 8 * self.width_hz
         cutoffs = [self.frequency_hz - half, self.frequency_hz + half]
-        taps = firwin(n_taps, cutoffs, window=("kaiser", beta), fs=rate, pass_zero=True)
+        taps = scipy.signal.firwin(
+            n_taps, cutoffs, window=("kaiser", beta), fs=rate, pass_zero=True
+        )
         return Fir(taps, n_channels, 1.0, "mirror", is_causal=False)
 
 
@@ -240,7 +243,7 @@ def _kaiser_length(
     width_hz: float, rate: float, attenuation_db: float, argument: str
 ) -> tuple[int, float]:
     """Return an odd number of taps, and the window's beta."""
-    n_taps, beta = kaiserord(attenuation_db + _MARGIN_DB, 2 * width_hz / rate)
+    n_taps, beta = scipy.signal.kaiserord(attenuation_db + _MARGIN_DB, 2 * width_hz / rate)
     if n_taps > _MAX_TAPS:
         raise ArgumentError(
             f"a transition of {width_hz:g} Hz needs {n_taps} taps at {rate:g} Hz, more than"

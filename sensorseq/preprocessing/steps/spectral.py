@@ -5,9 +5,8 @@ from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.fft import rfft
-from scipy.signal.windows import hann
 
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.preprocessing import _checks
@@ -187,7 +186,7 @@ class _FrameStream(StreamBase):
         self._held = np.empty((0, len(channels)))  # from sample `_n_dropped` on
         self._n_dropped = 0
         self._n_frames = 0
-        self.window = hann(frame_samples, sym=False)[:, np.newaxis]
+        self.window = scipy.signal.windows.hann(frame_samples, sym=False)[:, np.newaxis]
         self._weight = float(self.window.sum())
         self._bins = slice(bands[0][0], bands[-1][1] + 1)
         self._band_starts = [first - bands[0][0] for first, _ in bands]
@@ -227,7 +226,7 @@ class _FrameStream(StreamBase):
         relative = frame - frame[0]  # a constant is 0 exactly
         means = frame[0] + (self.window * relative).sum(axis=0) / self._weight
         centred = relative[:, self.picked] - relative[:, self.picked].mean(axis=0)
-        spectrum = rfft(self.window * centred, axis=0)[self._bins]
+        spectrum = scipy.fft.rfft(self.window * centred, axis=0)[self._bins]
         values = np.abs(spectrum) * self._to_amplitude
         if not self._is_single:
             values = np.sqrt(np.add.reduceat(values**2, self._band_starts, axis=0))
