@@ -62,6 +62,7 @@ bench: $(PEERS)/.built ## the benchmarks, each as a ratio with its spread
 	@$(PEERS)/bin/python benchmarks/bench_cpu.py
 	@KERAS_BACKEND=torch $(PEERS)/bin/python benchmarks/bench_fit.py
 	@$(PEERS)/bin/python benchmarks/bench_preprocessing.py
+	@$(PEERS)/bin/python benchmarks/bench_prepare.py
 	@$(PEERS)/bin/python benchmarks/bench_features.py
 	@$(PEERS)/bin/python benchmarks/bench_estimator.py
 	@$(PEERS)/bin/python benchmarks/bench_recording.py

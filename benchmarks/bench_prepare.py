@@ -1,0 +1,218 @@
+"""`prepare` against only reading the same files: what a preparation adds, on one core.
+
+Recordings are made here: four channels of noise and walks at 1000 Hz, resampled to 100 Hz and cut
+into windows of 2 s. Both sides are timed in turns in one process, by the processor time they take,
+so that others on the machine change little. What each row compares:
+
+- CSV: theirs is `pyarrow.csv.read_csv` without threads.
+- CSV, rate unknown: the same without a sample rate, which is then found from all time stamps first.
+- Parquet, HDF5, gzipped HDF5: theirs is reading all columns with pyarrow or h5py. SHA-256 of every
+  file, which says what windows were made of, takes twice as long as reading HDF5 that is not
+  compressed.
+- small recordings: 30 s at 100 Hz in CSV; `per_second` are recordings per second of one core.
+- two processes: the command on the small recordings with one process and with two, by the clock
+  on the wall.
+- start: theirs is importing pyarrow and h5py; ours `sensorseq prepare` of one small recording.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from common.results_file import write_results
+
+from sensorseq.benchmark import environment, summarize
+from sensorseq.prepare import prepare
+
+OPTIONS = {"window_s": 2.0, "sample_rate_hz": 100.0}
+HEADER = f"{'':26} {'MB':>7} {'against':8} {'theirs ms':>10} {'ours ms':>10}  ratio  [spread]"
+
+
+def make_table(seed, rate_hz, duration_s):
+    """Return a recording as an Arrow table: a time column and four channels."""
+    rng = np.random.default_rng(seed)
+    n = int(duration_s * rate_hz)
+    noise = rng.normal(size=(4, n))
+    values = np.round(noise + 0.01 * np.cumsum(noise, axis=1), 6)
+    return pa.table({"time": np.arange(n) / rate_hz, **{f"ch{i}": values[i] for i in range(4)}})
+
+
+def write_table(table, path):
+    """Write a table by the suffix of its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".csv":
+        pyarrow.csv.write_csv(table, path)
+    elif path.suffix == ".parquet":
+        pyarrow.parquet.write_table(table, path)
+    else:
+        packed = {"compression": "gzip"} if "gzipped" in str(path.parent.parent) else {}
+        with h5py.File(path, "w") as file:
+            for name in table.column_names:
+                file.create_dataset(name, data=table[name].to_numpy(), **packed)
+
+
+def read_only(paths):
+    """Read all columns of all files, and do nothing with them."""
+    for path in paths:
+        if path.suffix == ".csv":
+            options = pyarrow.csv.ReadOptions(use_threads=False)
+            pyarrow.csv.read_csv(path, read_options=options)
+        elif path.suffix == ".parquet":
+            pyarrow.parquet.read_table(path, use_threads=False)
+        else:
+            with h5py.File(path) as file:
+                for name in file:
+                    file[name][()]
+
+
+def prepare_anew(folder, output, **options):
+    """Prepare a folder of recordings, though it may have been prepared before."""
+    output.unlink(missing_ok=True)
+    prepare(folder, output, **OPTIONS | options)
+
+
+def in_turns(theirs, ours, rounds, clock=time.process_time):
+    """Return the seconds of both sides in each round, after one that is not counted."""
+    times = np.empty((2, rounds))
+    for at in range(-1, rounds):
+        for side, call in enumerate((theirs, ours)):
+            began = clock()
+            call()
+            if at >= 0:
+                times[side, at] = clock() - began
+    return times
+
+
+def file_rows(work, n_files, duration_s, rounds):
+    """Yield the rows of long recordings in each format."""
+    tables = [make_table(seed, 1000.0, duration_s) for seed in range(n_files)]
+    formats = {"CSV": "csv", "Parquet": "parquet", "HDF5": "h5", "gzipped HDF5": "h5"}
+    for what, suffix in formats.items():
+        folder = work / what
+        paths = [folder / "ab"[at % 2] / f"run_{at}.{suffix}" for at in range(n_files)]
+        for table, path in zip(tables, paths, strict=True):
+            write_table(table, path)
+        size = sum(path.stat().st_size for path in paths)
+        for options in ({}, {"sample_rate_hz": None}) if what == "CSV" else ({},):
+            times = in_turns(
+                lambda paths=paths: read_only(paths),
+                lambda folder=folder, options=options: prepare_anew(
+                    folder, work / "out.h5", **options
+                ),
+                rounds,
+            )
+            name = what + (", rate unknown" if options else "")
+            against = "h5py" if suffix == "h5" else "pyarrow"
+            yield {"what": name, "against": against, "bytes": size} | summarize(*times)
+
+
+def small_row(work, n_files, rounds):
+    """Return the row of many small recordings."""
+    folder = work / "small"
+    paths = [folder / "abcd"[at % 4] / f"run_{at:05d}.csv" for at in range(n_files)]
+    for seed, path in enumerate(paths):
+        write_table(make_table(seed, 100.0, 30.0), path)
+    times = in_turns(
+        lambda: read_only(paths), lambda: prepare_anew(folder, work / "out.h5"), rounds
+    )
+    size = sum(path.stat().st_size for path in paths)
+    row = {"what": f"{n_files} small recordings", "against": "pyarrow", "bytes": size}
+    return row | summarize(*times) | {"per_second": n_files / float(np.median(times[1]))}
+
+
+def run_command(folder, output, *options):
+    """Run `sensorseq prepare` in a process of its own."""
+    output.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "sensorseq", "prepare", folder, "-o", output]
+    command += ["--window-s", "2", "--sample-rate-hz", "100", "--split", "none", *options]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def processes_row(work, rounds):
+    """Return the row of one process against two, on the files that `small_row` wrote."""
+    folder, output = work / "small", work / "out.h5"
+    times = in_turns(
+        lambda: run_command(folder, output),
+        lambda: run_command(folder, output, "-j", "2"),
+        rounds,
+        time.perf_counter,
+    )
+    size = sum(path.stat().st_size for path in folder.rglob("*.csv"))
+    return {"what": "two processes", "against": "one", "bytes": size} | summarize(*times)
+
+
+def children_s():
+    """Return the processor time of all child processes that have ended."""
+    used = os.times()
+    return used.children_user + used.children_system
+
+
+def start_row(work, rounds):
+    """Return the row of a whole command on one small recording."""
+    path = work / "one" / "run.csv"
+    write_table(make_table(0, 1000.0, 5.0), path)
+    command = [sys.executable, "-c", "import pyarrow.csv, pyarrow.parquet, h5py"]
+    times = in_turns(
+        lambda: subprocess.run(command, check=True),
+        lambda: run_command(path, work / "out.h5"),
+        rounds,
+        children_s,
+    )
+    row = {"what": "start", "against": "import", "bytes": path.stat().st_size}
+    return row | summarize(*times)
+
+
+def format_row(row):
+    """Say one row in a line."""
+    per_second = f"  {row['per_second']:.0f} recordings/s" if "per_second" in row else ""
+    return (
+        f"{row['what']:26} {row['bytes'] / 1e6:7.1f} {row['against']:8} {row['theirs_ms']:10.1f}"
+        f" {row['ours_ms']:10.1f}  {row['ratio']:5.2f}x"
+        f" [{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]{per_second}"
+    )
+
+
+def main():
+    """Time every row, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--files", type=int, default=12)
+    parser.add_argument("--duration-s", type=float, default=240.0, help="of each of them")
+    parser.add_argument("--small", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="little data, to see that it works")
+    options = parser.parse_args()
+    if options.quick:
+        options.files, options.duration_s, options.small, options.rounds = 6, 5.0, 24, 1
+    facts = environment() | {
+        "pyarrow": pa.__version__,
+        "h5py": h5py.__version__,
+        "load_average_before": round(os.getloadavg()[0], 2),
+    }
+    print(f"{facts}\n{HEADER}")
+    rows = []
+
+    def note(row):
+        rows.append(row)
+        print(format_row(row), flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        for row in file_rows(work, options.files, options.duration_s, options.rounds):
+            note(row)
+        note(small_row(work, options.small, options.rounds))
+        note(processes_row(work, options.rounds))
+        note(start_row(work, max(3, options.rounds)))
+    write_results("prepare", rows, partial=options.quick, facts=facts)
+
+
+if __name__ == "__main__":
+    main()
