@@ -20,7 +20,7 @@ def test_every_format_holds_the_same_recording(tmp_path, kind):
 
 
 def test_sides_take_turns_and_the_first_round_is_not_counted():
-    calls, clock = [], iter(np.cumsum([0, 100, 0, 100, 0, 1, 0, 2, 0, 3, 0, 4]))
+    calls, clock = [], iter(np.cumsum([0, 9, 9, 1, 9, 2, 9, 3, 9, 4]))
     times = bench_prepare.in_turns(
         lambda: calls.append("theirs"), lambda: calls.append("ours"), 2, lambda: next(clock)
     )
