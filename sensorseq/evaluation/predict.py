@@ -42,6 +42,7 @@ class RecordingPrediction:
     probability: NDArray[np.float64]
     seen: bool
     notes: tuple[str, ...] = ()
+    in_table: bool = False  # of many recordings
 
     @property
     def label(self) -> Any:
@@ -134,6 +135,7 @@ def predict_recordings(
                 model.predict_proba(windows),
                 seen,
                 tuple(_notes(windows, seen=seen)),
+                source.rows is not None,
             )
         )
     if progress is not None:

@@ -74,7 +74,8 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
     shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
     listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
     lines = [
-        f"{' + '.join(str(path) for path in prediction.paths)}",
+        " + ".join(str(path) for path in prediction.paths)
+        + (f": {prediction.recording_id}" if prediction.in_table else ""),
         wrapped(f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})", "  "),
     ]
     if str(plain["vote"]) != str(plain["label"]):

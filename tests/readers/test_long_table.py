@@ -204,3 +204,9 @@ def test_commands_take_a_table(table, tmp_path, capsys):
     out = str(tmp_path / "out.h5")
     assert run(["prepare", str(table), *options, "--window-s", "1", "-o", out, "--quiet"]) == 0
     assert "from 12 recordings" in " ".join(capsys.readouterr().out.split())
+    model = str(tmp_path / "model.safetensors")
+    trained = ["train", out, "-o", model, "--max-epochs", "1", "--no-compare", "--quiet"]
+    assert run([*trained, "--set", "features=none", "--set", "refit=none"]) == 0
+    capsys.readouterr()
+    assert run(["predict", model, str(table), "--quiet"]) == 0
+    assert f"{table}: run 03\n" in capsys.readouterr().out
