@@ -36,7 +36,10 @@ def listing(url: str, contents: Iterable[str]) -> Iterator[tuple[Path, str]]:
             wanted = {f"{root}/{name}" for name in contents} | ({there} if is_file else set())
             folder = scratch / (Path(root).name or "root")
             is_table = is_file and there.lower().endswith(".csv")  # perhaps a manifest
-            for name in files.find(root) if is_table or not is_file else [there]:
+            names = files.find(root) if is_table or not is_file else [there]
+            # Consoles of object stores mark a folder by an empty object of its name.
+            folders = {root, *(str(above) for name in names for above in Path(name).parents)}
+            for name in (name for name in names if name.rstrip("/") not in folders):
                 local = folder / name[len(root) :].lstrip("/")
                 if ".." in local.parts:
                     raise RecordingError(f"{url}: file {name!r} is outside the folder; rename it.")

@@ -8,6 +8,7 @@ import os
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.atomic import replacing
-from sensorseq.errors import PreparedFileError
+from sensorseq.errors import PreparedFileError, SensorseqError
 from sensorseq.remote import here, list_folder, make_folder, remove
 from sensorseq.scratch import blocks
 from sensorseq.storage._hdf5 import cannot_write
@@ -70,7 +71,9 @@ class PartFolder:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        n_parts = 0 if error is None else self._count_parts()
+        n_parts = 0
+        with suppress(SensorseqError):  # of a store, which is no news beside `error`
+            n_parts = self._count_parts() if error is not None else 0
         if error is not None and n_parts:
             error.add_note(
                 f"{n_parts} finished recording(s) are kept in {self._url or self.path}; resume"

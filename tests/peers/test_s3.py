@@ -39,6 +39,10 @@ def test_from_s3_to_s3_by_dask_workers(bucket, tmp_path):
     terrains = write_recordings(tmp_path / "terrains")
     prepare_plainly(terrains, tmp_path / "whole.h5")
     put(terrains, f"{bucket}/logs")
+    store, there = fsspec.url_to_fs(f"{bucket}/logs")
+    name, _, key = there.partition("/")
+    for folder in ("", "/Eis"):  # as consoles mark folders
+        store.call_s3("put_object", Bucket=name, Key=f"{key}{folder}/")
 
     def interrupt(at, done, total):
         if (at, done) == ("recordings", 5):
