@@ -26,6 +26,7 @@ ENGINES = ("process", "dask")
 """What can read recordings in parallel."""
 
 _TIMEOUT_S = 30
+_ended: set[str] = set()  # runs, in a worker
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
 
@@ -171,15 +172,22 @@ class _DaskPool(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         key = f"{self._run}-{next(self._number)}"
-        future: Future[Any] = self._executor.submit(fn, *args, key=key, **kwargs)
+        future: Future[Any] = self._executor.submit(_do, self._run, fn, *args, key=key, **kwargs)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = True) -> None:
-        """Drop what has not begun; what has ends before this returns, as with processes."""
+        """Drop what has not begun; what has begun ends first, as with processes."""
         self._executor.shutdown(wait=False)
         self._client.run(_await_end, self._run, on_error="ignore")
 
 
+def _do(run: str, function: Callable[..., Any], *args: Any) -> Any:
+    if run in _ended:  # dask may begin a task that it was just asked to drop
+        raise CancelledError
+    return function(*args)
+
+
 async def _await_end(run: str, dask_worker: Any) -> None:
+    _ended.add(run)
     while any(str(key).startswith(run) for key in dask_worker.active_keys):
         await asyncio.sleep(0.02)
