@@ -65,7 +65,6 @@ def repair_stamps(
     Examples
     --------
     >>> import numpy as np
-    import scipy
     >>> from sensorseq.preprocessing.regrid import repair_stamps
     >>> repaired = repair_stamps([0.0, 0.2, 0.1, 0.2], [[1.0], [3.0], [2.0], [5.0]])
     >>> repaired.values[:, 0].tolist(), repaired.counts
