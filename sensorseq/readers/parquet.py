@@ -169,10 +169,12 @@ class _StoredColumn:
     def iterchunks(self) -> Iterator[pa.Array]:
         try:
             with self.path.open("rb") as file:
-                for batch in pyarrow.parquet.ParquetFile(file).iter_batches(
-                    columns=[self.name], use_threads=False
-                ):
-                    yield batch.column(0)
+                parquet = pyarrow.parquet.ParquetFile(file)
+                # One at a time: a reader of several row groups holds the bytes of all of them.
+                for row_group in range(parquet.num_row_groups):
+                    read = {"row_groups": [row_group], "columns": [self.name]}
+                    for batch in parquet.iter_batches(**read, use_threads=False):
+                        yield batch.column(0)
         except (pa.ArrowException, OSError) as error:
             raise unreadable(self.path, error) from error
 
