@@ -26,7 +26,7 @@ const signal::SignalKernels& ServingKernels();
 
 void BindAugment(pybind11::module_& m);       // signal/augment.h
 void BindConvolutions(pybind11::module_& m);  // signal/random_convolutions.h
-void BindCsv(pybind11::module_& m);  // signal/csv_numbers.h
+void BindCsv(pybind11::module_& m);           // signal/csv_numbers.h
 void BindMoving(pybind11::module_& m);
 void BindResample(pybind11::module_& m);
 void BindWindow(pybind11::module_& m);  // signal/window.h, signal/moments.h

@@ -11,7 +11,7 @@ inline int analogRead(int pin) { return static_cast<int>(g_micros / 2000 * (pin 
 
 struct SerialPort {
   void begin(long) {}
-  void print(const char *text) { std::printf("%s", text); }
+  void print(const char* text) { std::printf("%s", text); }
   void print(char letter) { std::printf("%c", letter); }
   void println(float value) { std::printf("%.2f\n", static_cast<double>(value)); }
 };
