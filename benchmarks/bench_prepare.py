@@ -11,8 +11,8 @@ so that others on the machine change little. What each row compares:
   file, which says what windows were made of, takes twice as long as reading HDF5 that is not
   compressed.
 - small recordings: 30 s at 100 Hz in CSV; `per_second` are recordings per second of one core.
-- two processes: the command on the small recordings with one process and with two, by the clock
-  on the wall.
+- two processes: the command on the small recordings, and on the long ones in CSV, with one process
+  and with two, by the clock on the wall.
 - start: theirs is importing pyarrow and h5py; ours `sensorseq prepare` of one small recording.
 """
 
@@ -138,9 +138,9 @@ def run_command(folder, output, *options):
     subprocess.run(command, check=True, capture_output=True)
 
 
-def processes_row(work, rounds):
-    """Return the row of one process against two, on the files that `small_row` wrote."""
-    folder, output = work / "small", work / "out.h5"
+def processes_row(work, what, rounds):
+    """Return the row of one process against two, on the files that other rows wrote."""
+    folder, output = work / what, work / "out.h5"
     times = in_turns(
         lambda: run_command(folder, output),
         lambda: run_command(folder, output, "-j", "2"),
@@ -148,7 +148,8 @@ def processes_row(work, rounds):
         time.perf_counter,
     )
     size = sum(path.stat().st_size for path in folder.rglob("*.csv"))
-    return {"what": "two processes", "against": "one", "bytes": size} | summarize(*times)
+    name = f"two processes, {what}"
+    return {"what": name, "against": "one", "bytes": size} | summarize(*times)
 
 
 def children_s():
@@ -210,7 +211,8 @@ def main():
         for row in file_rows(work, options.files, options.duration_s, options.rounds):
             note(row)
         note(small_row(work, options.small, options.rounds))
-        note(processes_row(work, options.rounds))
+        note(processes_row(work, "small", options.rounds))
+        note(processes_row(work, "CSV", options.rounds))
         note(start_row(work, max(3, options.rounds)))
     write_results("prepare", rows, partial=options.quick, facts=facts)
 

@@ -26,6 +26,8 @@ ENGINES = ("process", "dask")
 """What can read recordings in parallel."""
 
 _TIMEOUT_S = 30
+# Of many tasks some are sent together: sending one takes as long as reading a small recording.
+_MOST_AT_ONCE, _SHARES = 16, 64
 _ended: set[str] = set()  # runs, in a worker
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -61,10 +63,32 @@ def outcomes(
     if pool is None:
         yield from ((index, partial(function, task)) for index, task in enumerate(tasks))
         return
-    index_of = {pool.submit(function, task): index for index, task in enumerate(tasks)}
+    size = max(1, min(_MOST_AT_ONCE, len(tasks) // _SHARES))
+    chunks = [range(at, min(at + size, len(tasks))) for at in range(0, len(tasks), size)]
+    index_of = {pool.submit(_do_each, function, [tasks[i] for i in c]): c for c in chunks}
     for future in as_completed(index_of):
         # Forgotten here, a result that was lost with its worker is not computed again.
-        yield index_of.pop(future), partial(_result_of, future)
+        chunk = index_of.pop(future)
+        found: list[Any] = _result_of(future)
+        for index, (result, error) in zip(chunk, found, strict=True):
+            yield index, partial(_give, result, error)
+
+
+def _do_each(function: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> list[Any]:
+    """Return the result of each task, or its error."""
+    done: list[Any] = []
+    for task in tasks:
+        try:
+            done.append((function(task), None))
+        except Exception as error:
+            done.append((None, error))
+    return done
+
+
+def _give(result: _Result, error: Exception | None) -> _Result:
+    if error is not None:
+        raise error
+    return result
 
 
 def _result_of(future: "Future[_Result]") -> _Result:
