@@ -69,7 +69,10 @@ def outcomes(
     for future in as_completed(index_of):
         # Forgotten here, a result that was lost with its worker is not computed again.
         chunk = index_of.pop(future)
-        found: list[Any] = _result_of(future)
+        try:
+            found: list[Any] = _result_of(future)
+        except EnvironmentProblemError as error:
+            found = [(None, error)] * len(chunk)
         for index, (result, error) in zip(chunk, found, strict=True):
             yield index, partial(_give, result, error)
 

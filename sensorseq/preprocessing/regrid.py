@@ -460,8 +460,8 @@ def _even_clock(
 
     mean_tick = sum(float(tick.sum()) for tick, _ in parts()) / n
     mean = sum(float(since.sum()) for _, since in parts()) / n
-    products = [
-        (float(offset @ since), float(offset @ offset))
+    products = [  # not by BLAS, whose threads would sum in another order on another machine
+        (float((offset * since).sum()), float((offset * offset).sum()))
         for offset, since in ((tick - mean_tick, since) for tick, since in parts())
     ]
     period = sum(one for one, _ in products) / sum(other for _, other in products)
