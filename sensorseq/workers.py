@@ -69,10 +69,11 @@ def outcomes(
     for future in as_completed(index_of):
         # Forgotten here, a result that was lost with its worker is not computed again.
         chunk = index_of.pop(future)
+        found: list[Any]
         try:
-            found: list[Any] = _result_of(future)
-        except EnvironmentProblemError as error:
-            found = [(None, error)] * len(chunk)
+            found = _result_of(future)
+        except EnvironmentProblemError as lost:
+            found = [(None, lost)] * len(chunk)
         for index, (result, error) in zip(chunk, found, strict=True):
             yield index, partial(_give, result, error)
 
