@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import multiprocessing
+import os
 import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, as_completed
@@ -49,11 +51,24 @@ def worker_pool(
         yield None
         return
     # Fresh processes: forked ones would inherit the threads of whatever runs here.
-    processes = ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    processes = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent)
     try:
         yield processes
     finally:
         processes.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this worker when its parent is gone: a killed parent says nothing to its workers."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="end with parent").start()
 
 
 def outcomes(

@@ -217,6 +217,14 @@ class TestSearch:
         )
 
 
+def is_running(process):
+    """Whether a process of /proc has not ended; it may wait to be reaped."""
+    try:
+        return "State:\tZ" not in (process / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class TestProblems:
     @pytest.mark.long
     @pytest.mark.parametrize("engine", ["process", "dask"])
@@ -233,6 +241,33 @@ class TestProblems:
             ((_, outcome),) = outcomes(pool, os._exit, [9])
             with pytest.raises(EnvironmentProblemError, match="killed, perhaps because memory ran"):
                 outcome()
+
+    @pytest.mark.long
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+    def test_workers_of_a_killed_process_end_with_it(self):
+        program = """
+import os, time
+from sensorseq.workers import worker_pool
+if __name__ == "__main__":
+    with worker_pool("process", 2, None, None, None) as pool:
+        first = [pool.submit(os.getpid) for _ in range(2)]
+        busy = [pool.submit(time.sleep, 600) for _ in range(3)]
+        print(*{future.result() for future in first}, flush=True)
+        busy[0].result()
+"""
+        parent = subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True
+        )
+        workers = [Path(f"/proc/{pid}") for pid in parent.stdout.readline().split()]
+        assert workers
+        assert all(worker.exists() for worker in workers)
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+        until = time.monotonic() + 10
+        while any(is_running(worker) for worker in workers):
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
     def test_a_scheduler_without_workers_is_an_error(self, tmp_path):
         with start_cluster(0) as cluster:

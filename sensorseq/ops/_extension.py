@@ -2,14 +2,16 @@
 
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sensorseq.errors import EnvironmentProblemError
+from sensorseq.errors import EnvironmentProblemError, warn_caller
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_process = os.getpid()  # that imported this; a forked child has another number
 
 
 @functools.cache
@@ -30,6 +32,21 @@ def load() -> Path:
             f" (2.11 or later is needed): {error}"
         ) from error
     return libraries[0]
+
+
+def avoid_dead_threads() -> None:
+    """Let torch compute on one thread in a forked child.
+
+    Torch's other threads stay in the parent; the child's next parallel region would wait for them
+    forever. The operators of this package start threads again by themselves.
+    """
+    if os.getpid() != _process and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+        warn_caller(
+            "this process was forked, and torch's threads do not survive a fork: it computes on one"
+            " thread. For several threads use the start method 'spawn' or 'forkserver'; to silence"
+            " this, call torch.set_num_threads(1) in the child."
+        )
 
 
 def cpu_isa() -> str:

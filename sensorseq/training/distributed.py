@@ -3,7 +3,8 @@
 import atexit
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,15 +55,20 @@ class Ranks:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up a tensor over the processes, in place."""
-        try:
+        with self._reaching():
             dist.all_reduce(tensor)
+        return tensor
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Raise `EnvironmentProblemError` when another process is gone."""
+        try:
+            yield
         except RuntimeError as error:
             raise EnvironmentProblemError(
                 f"rank {self.rank} of {self.world} lost the others ({_first_line(error)}). One of"
-                " them ended, or sent nothing for"
-                f" {TIMEOUT.total_seconds() / 60:g} minutes; see its own message."
+                f" them ended, or sent nothing for {_minutes()}; see its own message."
             ) from error
-        return tensor
 
     def sum_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Add up the gradients over the processes; one without any adds zeros."""
@@ -86,13 +92,15 @@ class Ranks:
     def agree(self, value: Any) -> Any:
         """Return what the first process says."""
         said = [value]
-        dist.broadcast_object_list(said, src=0)
+        with self._reaching():
+            dist.broadcast_object_list(said, src=0)
         return said[0]
 
     def check_same(self, what: str, facts: Sequence[Any]) -> None:
         """Raise `InputError` in every process, naming the first rank that differs from rank 0."""
         everyone: list[Any] = [None] * self.world
-        dist.all_gather_object(everyone, list(facts))
+        with self._reaching():
+            dist.all_gather_object(everyone, list(facts))
         for rank, theirs in enumerate(everyone):
             for first, other in zip(everyone[0], theirs, strict=True):
                 if first != other:
@@ -120,8 +128,9 @@ class Ranks:
                 f"head_norm='batch' would normalize each of the {self.world} processes' share of a"
                 " batch separately; use head_norm='layer', or train in one process."
             )
-        for tensor in module.state_dict().values():
-            dist.broadcast(tensor, src=0)
+        with self._reaching():
+            for tensor in module.state_dict().values():
+                dist.broadcast(tensor, src=0)
 
 
 class SharedDropout(CounterDropout):
@@ -156,7 +165,10 @@ def current_ranks() -> Ranks | None:
             dist.init_process_group("gloo", timeout=TIMEOUT)
         except (RuntimeError, ValueError) as error:
             raise EnvironmentProblemError(
-                f"the processes of torchrun cannot connect to each other ({_first_line(error)})."
+                f"rank {os.environ.get('RANK')} waited up to {_minutes()}, but not all"
+                f" {os.environ['WORLD_SIZE']} processes of torchrun connected to each other"
+                f" ({_first_line(error)}). One of them ended before its fit began, or cannot be"
+                " reached; see its own message."
             ) from error
         atexit.register(_leave)
     world = dist.get_world_size()
@@ -180,6 +192,10 @@ def own_device(device: torch.device) -> torch.device:
 def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _minutes() -> str:
+    return f"{TIMEOUT.total_seconds() / 60:g} minutes"
 
 
 def _first_line(error: BaseException) -> str:

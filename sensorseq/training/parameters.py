@@ -11,6 +11,7 @@ import torch
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError, check_choice
 from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
+from sensorseq.ops._extension import avoid_dead_threads
 from sensorseq.ops.choice import choose_here
 from sensorseq.preprocessing.scale import KINDS, PHYSICAL
 from sensorseq.training.augment import check_augment
@@ -48,6 +49,7 @@ def resolve_device(
 
     Raises `EnvironmentProblemError` if this GPU is not available.
     """
+    avoid_dead_threads()
     name = check_device(device)
     if name == "auto":
         if not torch.cuda.is_available():

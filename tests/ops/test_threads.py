@@ -189,6 +189,44 @@ with multiprocessing.get_context("fork").Pool(2, **one_thread) as pool:
 
 
 @pytest.mark.long
+def test_fits_and_predictions_in_a_forked_child_end_with_the_parents_bits_and_a_warning():
+    program = """
+import os, signal, warnings, numpy as np, torch
+from sensorseq import SensorLSTMClassifier
+torch.set_num_threads(2)
+rng = np.random.default_rng(0)
+X, y = rng.standard_normal((120, 30, 3)).astype("f4"), np.arange(120) % 3
+
+def make():
+    settings = dict(hidden_size=16, max_epochs=2, batch_size=32, head_norm="layer", dropout=0.2)
+    return SensorLSTMClassifier(**settings, random_state=0)
+
+def find():
+    return make().fit(X, y).predict_proba(X)
+
+model = make().fit(X, y)  # a parallel region of torch: its threads stay in this process
+expected = find()
+for call in (find, lambda: model.predict_proba(X)):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # ends a child that hangs
+        code = 1
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                assert np.array_equal(call(), expected)
+            (text,) = {str(w.message) for w in caught}
+            assert "was forked" in text and "'spawn' or 'forkserver'" in text, text
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0, call
+assert torch.get_num_threads() == 2
+"""
+    run(program)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("before_the_end", ["", "time.sleep(0.1)"], ids=["spin", "sleep"])
 def test_the_interpreter_ends_while_threads_wait(before_the_end):
     program = f"""

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +100,32 @@ def test_what_cannot_be_shared_is_refused_by_name(folder):
 def test_a_process_that_ends_does_not_leave_the_other_waiting(folder):
     assert not Path(folder / "lost 0.txt").exists()
     assert "rank 1 of 2 lost the others" in Path(folder / "lost 1.txt").read_text()
+
+
+def test_processes_whose_partner_never_came_say_so_after_the_timeout():
+    program = """
+import datetime
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.training import distributed
+distributed.TIMEOUT = datetime.timedelta(seconds=3)
+try:
+    distributed.current_ranks()
+except EnvironmentProblemError as problem:
+    print(problem)
+"""
+    waiting = []
+    for rank in ("0", "1"):  # each of a pair of its own
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **place, **meeting}
+        command = [sys.executable, "-c", program]
+        waiting.append(
+            subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        )
+    for rank, process in enumerate(waiting):
+        said, _ = process.communicate(timeout=60)
+        assert said.startswith(f"rank {rank} waited up to 0.05 minutes, but not all 2 processes")
+        assert "One of them ended before its fit began" in said
