@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import PreparedFileError
 from sensorseq.preprocessing.options import OPTIONS
+from sensorseq.storage.checksums import DamagedFileError
 from sensorseq.storage.prepared import PreparedFile
 
 SELECTING = ("files", "pair", "labels", "exclude", "manifest")
 """Options that choose recordings; the windows of a recording do not depend on them."""
 
 _N_NAMED = 3
-_READ_WINDOWS = 1024  # at once, to verify a file
 
 
 class EarlierFile:
@@ -44,22 +44,29 @@ class EarlierFile:
 
     @classmethod
     @contextmanager
-    def at(cls, path: Path) -> "Iterator[EarlierFile | None]":
-        """Open the file at `path`, None if there is none; another kind of file is refused."""
+    def at(cls, path: Path) -> "Iterator[EarlierFile | str | None]":
+        """Open the file at `path`, None if there is none; another kind of file is refused.
+
+        For a prepared file that is damaged, give what is wrong with it.
+        """
         if not path.exists() or (path.is_file() and not path.stat().st_size):
             yield None
             return
         try:
-            prepared = PreparedFile(path)
+            prepared = PreparedFile(path, verify=True, whole=False)
             earlier = cls(prepared)
         except PreparedFileError as error:
-            reason = str(error).removeprefix(f"{path}: ").partition(";")[0].rstrip(".")
-            raise PreparedFileError(
-                f"{path}: is there already and is not replaced, because it is no prepared file that"
-                f" can be read ({reason}). Remove it, or choose another output."
-            ) from error
-        with prepared:
-            yield earlier
+            reason = reason_of(error, path)
+            if not isinstance(error, DamagedFileError):
+                raise PreparedFileError(
+                    f"{path}: is there already and is not replaced, because it is no prepared file"
+                    f" that can be read ({reason}). Remove it, or choose another output."
+                ) from error
+        else:
+            with prepared:
+                yield earlier
+            return
+        yield f"it {reason}"
 
     def changed_options(self, configuration: Mapping[str, Any]) -> dict[str, str]:
         """Return the options that differ in this configuration, with both values in words."""
@@ -100,10 +107,8 @@ class EarlierFile:
         return words
 
     def verify(self) -> None:
-        """Read all samples, so that their checksums are verified; an error if they are damaged."""
-        for first in range(0, len(self.prepared), _READ_WINDOWS):
-            rows = np.arange(first, min(first + _READ_WINDOWS, len(self.prepared)))
-            self.prepared.samples(rows)
+        """Verify the whole file; an error if it is damaged or has no checksums."""
+        self.prepared.verify()
 
     def part(self, recording_id: str, channels: Sequence[str], *, cut_anew: bool) -> "StoredPart":
         """Return the windows of one recording, with the channels in this order.
@@ -195,6 +200,11 @@ class StoredPart:
     def _has_no_grid(self) -> bool:
         split = self.prepared.columns.split
         return self.cut_anew and split is not None and set(split[self.rows]) <= {"train"}
+
+
+def reason_of(error: PreparedFileError, path: Path) -> str:
+    """Return what is wrong with the file at `path`, without its name and the way out."""
+    return str(error).removeprefix(f"{path}: ").partition(";")[0].rstrip(".")
 
 
 def _in_words(value: Any) -> str:

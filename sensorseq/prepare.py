@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.earlier import SELECTING, EarlierFile, StoredPart
+from sensorseq.earlier import SELECTING, EarlierFile, StoredPart, reason_of
 from sensorseq.errors import (
     ArgumentError,
     PreparedFileError,
@@ -63,6 +63,7 @@ from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.remote import here, is_url, upload
 from sensorseq.scratch import count_where
+from sensorseq.storage.checksums import DamagedFileError
 from sensorseq.storage.parts import PartFolder, read_part, read_part_facts, write_part
 from sensorseq.storage.prepared import WindowColumns, write_window_blocks
 from sensorseq.summary import PreparedSummary
@@ -180,7 +181,9 @@ def prepare(
         worker_pool(engine, jobs, scheduler, reads, None if parts_url else folder.path) as pool,
     ):
         skip = on_error == "skip"
-        preparation = _FilePreparation(request, sources, folder, pool, skip, report, earlier)
+        damage = earlier if isinstance(earlier, str) else ""
+        known = None if isinstance(earlier, str) else earlier
+        preparation = _FilePreparation(request, sources, folder, pool, skip, report, known, damage)
         summary = preparation.compare(resume, jobs)
         if summary is None:
             preparation.choose_rate()
@@ -294,6 +297,7 @@ class _FilePreparation:
     skip: bool
     progress: Progress
     earlier: EarlierFile | None
+    damage: str = ""  # to a file that it replaces
 
     def __post_init__(self) -> None:
         self.failed: dict[str, str] = {}  # recording_id: why
@@ -301,7 +305,7 @@ class _FilePreparation:
         self.every = list(self.sources)
         self.digests: dict[str, list[dict[str, Any]]] = {}  # of the files of each recording
         self.extended: EarlierFile | None = None
-        self.changes: list[str] = []  # since the earlier file
+        self.changes = [self.damage] if self.damage else []  # since the earlier file
         self.channels: tuple[str, ...] = ()  # of an extended file, in order
         self.input_channels: list[str] = []
         self.unread: set[str] = set()  # the recordings that it holds
@@ -340,7 +344,9 @@ class _FilePreparation:
             try:
                 earlier.verify()
             except PreparedFileError as error:
-                self.changes = [str(error).removeprefix(f"{earlier.path}: it ")]
+                self.changes = [f"it {reason_of(error, earlier.path)}"]
+                if isinstance(error, DamagedFileError):
+                    return None
             else:
                 return PreparedSummary.of_record(
                     earlier.path, earlier.record["summary"], n_reused=len(ids)
@@ -503,6 +509,8 @@ class _FilePreparation:
         if self.earlier is not None:
             action = "replaced" if self.extended is None else "extended"
             self.changes += self.earlier.changed_inputs(inputs)
+        elif self.damage:
+            action = "replaced"
         return replace(
             summary,
             action=action,

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.atomic import replacing
 from sensorseq.errors import InputError, PreparedFileError
+from sensorseq.storage import checksums
+from sensorseq.storage.checksums import CheckedFile
 
 _CHUNK_BYTES = 64 * 1024  # of a chunk: small enough to draw single rows, large enough to stream
 _WAYS_OUT = "make one from recordings with `sensorseq prepare`."
@@ -27,6 +29,38 @@ def opened(path: Path, error: type[InputError], what: str) -> Iterator[h5py.File
 
     `what` is what the file should be, for the message: ``"a prepared file"``.
     """
+    with _naming(path, error, what), h5py.File(path, "r") as file:
+        yield file
+
+
+@contextmanager
+def opened_prepared(
+    path: Path, *, verify: bool, whole: bool
+) -> Iterator[tuple[h5py.File, CheckedFile | None]]:
+    """Open a prepared file, with its checksums; None if it has none, or not to `verify` them.
+
+    Each piece is verified when it is read, or, of a file that is not large, all at once if `whole`.
+    """
+    with _naming(path, PreparedFileError, "a prepared file"), path.open("rb", buffering=0) as raw:
+        checked = CheckedFile.of(path, raw) if verify else None
+        if checked is None:
+            with h5py.File(path, "r") as file:
+                yield file, None
+            return
+        if whole and path.stat().st_size <= checksums.WHOLE_BYTES:
+            checked.verify()
+        try:
+            with h5py.File(checked, "r") as file:
+                yield file, checked
+        except Exception as problem:
+            if checked.failure is None:
+                raise
+            raise checked.failure from problem
+
+
+@contextmanager
+def _naming(path: Path, error: type[InputError], what: str) -> Iterator[None]:
+    """Check what can be checked of a file without HDF5, and turn problems into `error`."""
     try:
         size = path.stat().st_size
         if path.is_dir():
@@ -41,8 +75,7 @@ def opened(path: Path, error: type[InputError], what: str) -> Iterator[h5py.File
             if error is not PreparedFileError:
                 way = "or is truncated; check the file."
             raise error(f"{path}: is not an HDF5 file, {way}")
-        with h5py.File(path, "r") as file:
-            yield file
+        yield
     except InputError:
         raise
     except OSError as problem:
@@ -126,7 +159,7 @@ class Writer:
 def writing(path: Path) -> Iterator[Writer]:
     """Write a file that appears when it is complete; until then an existing one stays.
 
-    The same writes give the same bytes: no time of writing is stored.
+    It ends with its checksums. The same writes give the same bytes: no time of writing is stored.
     """
     try:
         with replacing(path) as temporary, temporary.open("x+b", buffering=0) as raw:
@@ -134,6 +167,7 @@ def writing(path: Path) -> Iterator[Writer]:
             with h5py.File(guarded, "w") as file:
                 yield Writer(file, guarded)
             guarded.check()
+            checksums.append(raw)
             os.fsync(raw.fileno())
     except OSError as problem:
         raise cannot_write(path, problem) from problem
@@ -152,38 +186,22 @@ def cannot_write(path: Path, problem: OSError) -> PreparedFileError:
     )
 
 
-class _GuardedFile(io.RawIOBase):
+class _GuardedFile(checksums._Positioned):
     """Hides write failures from HDF5, which would abort the process at exit after one.
 
     After the first failure, nothing more reaches the disk; `check` raises it.
     """
 
     def __init__(self, raw: io.FileIO) -> None:
-        self._raw = raw
+        super().__init__(raw)
         self._failure: BaseException | None = None
-        self._position = 0
-        self._size = 0
 
     def check(self) -> None:
         if self._failure is not None:
             raise self._failure
 
-    def readable(self) -> bool:
-        return True
-
     def writable(self) -> bool:
         return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = start + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
@@ -253,7 +271,7 @@ def chunk_places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
     plain = dataset.chunks is not None and dataset.chunks[1:] == dataset.shape[1:]
     filtered = dataset.compression or dataset.shuffle or dataset.scaleoffset
     moved = not dataset.dtype.isnative or dataset.file.userblock_size or not hasattr(os, "preadv")
-    if not plain or filtered or moved or dataset.file.driver != "sec2":
+    if not plain or filtered or moved or dataset.file.driver not in ("sec2", "fileobj"):
         return None
     places = np.zeros(-(-dataset.shape[0] // dataset.chunks[0]), np.int64)
     n_found = 0

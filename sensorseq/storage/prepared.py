@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import PreparedFileError, WindowError
-from sensorseq.storage import _hdf5
+from sensorseq.errors import PreparedFileError, WindowError, warn_caller
+from sensorseq.storage import _hdf5, checksums
 from sensorseq.windows import PARTS, WindowSet
 
 
@@ -49,8 +49,9 @@ def _plain(values: ArrayLike, name: str) -> NDArray[Any]:
     return array
 
 
+_CHECKED_VERSION = 2  # from which on files end with their checksums
 FORMAT = "sensorseq.windows"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,9 +188,11 @@ def write_window_blocks(
 _COLUMNS = ("groups", "recording_id", "start_s")
 
 
-def read_windows(path: str | os.PathLike[str], part: str | None = None) -> WindowSet:
-    """Read the windows of a prepared file, all of them or one part."""
-    with PreparedFile(path) as prepared:
+def read_windows(
+    path: str | os.PathLike[str], part: str | None = None, *, verify: bool | None = None
+) -> WindowSet:
+    """Read the windows of a prepared file, all of them or one part; `verify` as `PreparedFile`."""
+    with PreparedFile(path, verify=verify) as prepared:
         return prepared.windows() if part is None else prepared.part(part)
 
 
@@ -200,13 +203,20 @@ class PreparedFile:
     statistics for `Scaler.from_dict`, and `sample_indices` the training windows to fit on, as
     positions among all windows. A `PreparedFileError` if the file is missing, truncated, damaged,
     from another program or from a newer version.
+
+    Its checksums are verified, of a file up to 1 GiB all at once, of parts of a larger one when
+    they are read (always so for `whole` False). With `verify` False they are not: damage can then
+    crash the process or change results unnoticed. By default they are, except with `unverified`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, verify: bool | None = None, whole: bool = True
+    ) -> None:
         self.path = Path(path)
+        self.verified = checksums.verifying.get() if verify is None else verify
         with ExitStack() as stack:
-            self._file = stack.enter_context(
-                _hdf5.opened(self.path, PreparedFileError, "a prepared file")
+            self._file, self._checked = stack.enter_context(
+                _hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
             )
             try:
                 self._check_version()
@@ -225,6 +235,12 @@ class PreparedFile:
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    def verify(self) -> None:
+        """Verify what was not read yet, too; an error if it is damaged or has no checksums."""
+        if self._checked is None:
+            raise PreparedFileError(f"{self.path}: has no checksums; prepare it again.")
+        self._checked.verify()
 
     @property
     def chunk_windows(self) -> int:
@@ -291,6 +307,18 @@ class PreparedFile:
             )
         if version < 1:
             raise PreparedFileError(f"{self.path}: is damaged (no version); prepare it again.")
+        if not self.verified or self._checked is not None:
+            return
+        if version >= _CHECKED_VERSION:
+            raise PreparedFileError(
+                f"{self.path}: is truncated or damaged (its checksums are missing: it was cut off,"
+                " or another program wrote to it); copy it again from its source, or prepare it"
+                " again."
+            )
+        warn_caller(
+            f"{self.path} was written by an older version of sensorseq, without checksums: damage"
+            " may go unnoticed. Prepare it again to add them."
+        )
 
     def _read_columns(self) -> None:
         file = self._file
@@ -324,6 +352,8 @@ class PreparedFile:
             self.sample_indices = np.asarray(file["sample_indices"][()], np.int64)
 
     def _damaged(self, error: BaseException) -> PreparedFileError:
+        if isinstance(error, PreparedFileError):
+            return error
         return PreparedFileError(
             f"{self.path}: is truncated or damaged ({error}); copy it again from its source, or"
             " prepare it again."

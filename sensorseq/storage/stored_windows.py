@@ -29,8 +29,8 @@ class CheckedRows:
         self._places: NDArray[np.int64] | None = None
         self._is_checked = np.zeros(0, bool)
 
-    def read(self, dataset: Any, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the rows at increasing positions of `dataset`, which is open."""
+    def read(self, dataset: Any, rows: NDArray[np.int64], handle: int) -> NDArray[Any]:
+        """Return the rows at increasing positions of `dataset`, in the file open as `handle`."""
         if not self._is_known:
             self._is_known, self._places = True, _hdf5.chunk_places(dataset)
             self._is_checked = np.zeros(0 if self._places is None else len(self._places), bool)
@@ -38,13 +38,13 @@ class CheckedRows:
             return _hdf5.read_rows(dataset, rows)
         of_rows = rows // dataset.chunks[0]
         if self._is_checked[of_rows].all():
-            return self._read_directly(dataset, rows, of_rows)
+            return self._read_directly(dataset, rows, of_rows, handle)
         X = _hdf5.read_rows(dataset, rows)
         self._is_checked[of_rows] = True
         return X
 
     def _read_directly(
-        self, dataset: Any, rows: NDArray[np.int64], of_rows: NDArray[np.int64]
+        self, dataset: Any, rows: NDArray[np.int64], of_rows: NDArray[np.int64], handle: int
     ) -> NDArray[Any]:
         assert self._places is not None
         X = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
@@ -52,7 +52,6 @@ class CheckedRows:
         row_bytes = X[:1].nbytes
         places = self._places[of_rows] + (rows - of_rows * dataset.chunks[0]) * row_bytes
         ends = np.flatnonzero(np.diff(places) != row_bytes) + 1
-        handle = dataset.file.id.get_vfd_handle()  # the file that is open, whatever has its name
         for first, last in pairwise([0, *ends.tolist(), len(rows)]):
             wanted = view[first * row_bytes : last * row_bytes]
             if os.preadv(handle, [wanted], int(places[first])) != len(wanted):
@@ -77,6 +76,7 @@ class StoredSamples:
     chunk_windows: int
     version: tuple[int, ...]
     checked: CheckedRows
+    verify: bool = True
     copy_number: NDArray[np.int64] | None = None
     change: Callable[..., NDArray[Any]] | None = None
 
@@ -95,6 +95,7 @@ class StoredSamples:
             file.chunk_windows,
             _version(file.path),
             CheckedRows(),
+            file.verified,
         )
 
     def __len__(self) -> int:
@@ -117,13 +118,14 @@ class StoredSamples:
     @contextmanager
     def opened(self) -> Iterator["SampleReader"]:
         """Open the file for reading, in one thread at a time."""
-        with _hdf5.opened(self.path, PreparedFileError, "a prepared file") as file:
-            if _version(self.path) != self.version:
+        with _hdf5.opened_prepared(self.path, verify=self.verify, whole=False) as (file, checked):
+            handle = file.id.get_vfd_handle() if checked is None else checked.fileno()
+            if not _version(self.path) == _version(handle) == self.version:
                 raise PreparedFileError(
                     f"{self.path}: was replaced while it was being read; start again, and write"
                     " new files under other names."
                 )
-            yield SampleReader(self, file["X"])
+            yield SampleReader(self, file["X"], handle)
 
 
 @dataclass(frozen=True)
@@ -132,13 +134,14 @@ class SampleReader:
 
     samples: StoredSamples
     dataset: Any
+    handle: int
 
     def read(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the windows at these positions among the samples, (n, t, c), in that order."""
         wanted = self.samples.rows[which]
         rows, back = np.unique(wanted, return_inverse=True)
         try:
-            X: NDArray[np.float32] = self.samples.checked.read(self.dataset, rows)
+            X: NDArray[np.float32] = self.samples.checked.read(self.dataset, rows, self.handle)
         except (OSError, RuntimeError) as error:
             raise PreparedFileError(
                 f"{self.samples.path}: is truncated or damaged ({error}); copy it again from its"
@@ -170,6 +173,6 @@ def stored_windows(file: PreparedFile, rows: NDArray[np.int64] | None = None) ->
     return StoredWindows(X, **columns)
 
 
-def _version(path: Path) -> tuple[int, ...]:
-    status = os.stat(path)  # noqa: PTH116  of what the name stands for now
+def _version(path: Path | int) -> tuple[int, ...]:
+    status = os.stat(path)  # noqa: PTH116  of what the name stands for now, or of an open file
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

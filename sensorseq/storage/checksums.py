@@ -1,0 +1,166 @@
+"""Checksums at the end of a prepared file, which are verified before HDF5 sees a byte of it.
+
+After the HDF5 content come the CRC-32 of each 256 KiB of it (little-endian, 4 bytes each) and a
+footer: the CRC-32 of these sums and of the rest of the footer (4 bytes), the bytes of a piece (4)
+and of the content (8), and ``ssqsums1``. HDF5 does not look behind its own end.
+"""
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sensorseq.errors import PreparedFileError
+
+WHOLE_BYTES = 1 << 30
+"""Files up to this size are verified as a whole when opened; parts of larger ones when read."""
+
+
+class DamagedFileError(PreparedFileError):
+    """A file differs from its checksums."""
+
+
+MAGIC = b"ssqsums1"
+_FOOTER = struct.Struct("<IIQ8s")
+_PIECE_BYTES = 1 << 18
+_AT_ONCE = 16  # pieces that are read together
+
+verifying = ContextVar("verifying", default=True)
+"""Whether prepared files are verified when nothing else is specified."""
+
+
+@contextmanager
+def unverified() -> Iterator[None]:
+    """Read prepared files without verification in this block."""
+    token = verifying.set(False)
+    try:
+        yield
+    finally:
+        verifying.reset(token)
+
+
+def append(file: io.FileIO) -> None:
+    """Write the checksums of a finished file at its end."""
+    size = os.fstat(file.fileno()).st_size
+    sums = bytearray()
+    buffer = memoryview(bytearray(_AT_ONCE * _PIECE_BYTES))
+    for at in range(0, size, len(buffer)):
+        block = buffer[: min(len(buffer), size - at)]
+        if os.preadv(file.fileno(), [block], at) != len(block):
+            raise OSError("the file became shorter while it was written")
+        sums += np.array(_sums(block, _PIECE_BYTES), "<u4").tobytes()
+    rest = struct.pack("<IQ8s", _PIECE_BYTES, size, MAGIC)
+    sums += struct.pack("<I", zlib.crc32(rest, zlib.crc32(sums))) + rest
+    file.seek(size)
+    view = memoryview(sums)
+    while view:
+        view = view[file.write(view) :]
+
+
+def _sums(block: memoryview, piece_bytes: int) -> list[int]:
+    return [zlib.crc32(block[i : i + piece_bytes]) for i in range(0, len(block), piece_bytes)]
+
+
+class _Positioned(io.RawIOBase):
+    """A file that HDF5 reads or writes by calling Python."""
+
+    def __init__(self, raw: io.FileIO, size: int = 0) -> None:
+        self._raw = raw
+        self._position = 0
+        self._size = size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+
+class CheckedFile(_Positioned):
+    """A file with checksums, for HDF5 to read: each piece is verified when it is first read."""
+
+    def __init__(self, path: Path, raw: io.FileIO, piece_bytes: int, size: int, sums: Any) -> None:
+        super().__init__(raw, size)
+        self._path, self._piece_bytes, self._sums = path, piece_bytes, sums
+        self._is_good = np.zeros(len(sums), bool)
+        self.failure: DamagedFileError | None = None
+
+    @classmethod
+    def of(cls, path: Path, raw: io.FileIO) -> "CheckedFile | None":
+        """Return the file for reading, None if it has no checksums; `raw` stays the caller's."""
+        end = os.fstat(raw.fileno()).st_size
+        footer = os.pread(raw.fileno(), _FOOTER.size, max(0, end - _FOOTER.size))
+        if len(footer) < _FOOTER.size or not footer.endswith(MAGIC):
+            return None
+        crc, piece_bytes, size, _ = _FOOTER.unpack(footer)
+        n_bytes = 4 * -(-size // max(1, piece_bytes))
+        if not piece_bytes or end != size + n_bytes + _FOOTER.size:
+            raise _damaged(path, "its length is not that of its checksums")
+        sums = os.pread(raw.fileno(), n_bytes, size)
+        if zlib.crc32(footer[4:], zlib.crc32(sums)) != crc:
+            raise _damaged(path, "its checksums do not match their own")
+        return cls(path, raw, piece_bytes, size, np.frombuffer(sums, "<u4"))
+
+    def verify(self) -> None:
+        """Read the whole file and raise a `DamagedFileError` if a byte of it has changed."""
+        self._check(0, self._size)
+
+    def _check(self, begin: int, end: int) -> None:
+        """Verify the pieces that hold these bytes, those not verified yet."""
+        first, stop = begin // self._piece_bytes, -(-end // self._piece_bytes)
+        step = max(1, _AT_ONCE * _PIECE_BYTES // self._piece_bytes)
+        for at in range(first, stop, step):
+            pieces = slice(at, min(at + step, stop))
+            if self._is_good[pieces].all():
+                continue
+            start = at * self._piece_bytes
+            n_bytes = min(pieces.stop * self._piece_bytes, self._size) - start
+            block = memoryview(os.pread(self.fileno(), n_bytes, start))
+            same = np.array(_sums(block, self._piece_bytes)) == self._sums[pieces]
+            if len(block) != n_bytes or not same.all():
+                bad = start + self._piece_bytes * int(np.argmin(same))
+                raise _damaged(self._path, f"the bytes from {bad} on differ from their checksum")
+            self._is_good[pieces] = True
+
+    def fileno(self) -> int:
+        """Return the descriptor of the open file."""
+        return self._raw.fileno()
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as HDF5 asks for it."""
+        view = memoryview(buffer).cast("B")
+        end = min(self._position + len(view), self._size)
+        n_bytes = max(0, end - self._position)
+        try:
+            if n_bytes:
+                self._check(self._position, end)
+            if os.preadv(self.fileno(), [view[:n_bytes]], self._position) < n_bytes:
+                raise _damaged(self._path, "it became shorter while it was read")
+        except DamagedFileError as error:
+            self.failure = error  # whatever HDF5 makes of it
+            raise
+        view[n_bytes:] = bytes(len(view) - n_bytes)
+        self._position += len(view)
+        return len(view)
+
+
+def _damaged(path: Path, reason: str) -> DamagedFileError:
+    return DamagedFileError(
+        f"{path}: is truncated or damaged ({reason}); copy it again from its source, or prepare it"
+        " again."
+    )
