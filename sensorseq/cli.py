@@ -10,11 +10,12 @@ import textwrap
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from enum import StrEnum
+from functools import wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
@@ -133,6 +134,31 @@ def _with_options(command: _Command) -> _Command:
     return command
 
 
+def _reads_prepared(command: _Command) -> _Command:
+    """Give a command that reads prepared files the option ``--no-verify``."""
+
+    @wraps(command)
+    def run_command(*args: Any, no_verify: bool, **kwargs: Any) -> None:
+        from sensorseq.storage.checksums import unverified
+
+        with unverified() if no_verify else nullcontext():
+            command(*args, **kwargs)
+
+    own = signature(command)
+    text = "Skip the checksums of prepared files: damage may crash or change results unnoticed."
+    option = typer.Option("--no-verify", help=text)
+    added = Parameter(
+        "no_verify",
+        Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[bool, option],
+    )
+    run_command.__signature__ = own.replace(  # type: ignore[attr-defined]
+        parameters=[*own.parameters.values(), added]
+    )
+    return cast(_Command, run_command)
+
+
 def _example(*lines: str) -> str:
     # The first character tells click not to join the lines.
     return "\n".join(("\b", "Example:", *(f"  {line}" for line in lines)))
@@ -182,6 +208,7 @@ def simulate(
         "sensorseq inspect terrain.h5 --leakage",
     )
 )
+@_reads_prepared
 def inspect(
     path: Annotated[
         Path,
@@ -360,6 +387,7 @@ def prepare(
         "    --set checkpoint=t.checkpoint --set resume=true",
     )
 )
+@_reads_prepared
 def train(
     windows: Prepared,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="File to write.")],
@@ -476,6 +504,7 @@ def train(
         "sensorseq evaluate terrain.safetensors terrain.h5 --folds 5 --json",
     )
 )
+@_reads_prepared
 def evaluate(
     model_file: ModelFile,
     windows: Prepared,
@@ -661,6 +690,7 @@ def stream(
         "sensorseq export terrain.safetensors --format c --weights int8 -o model",
     )
 )
+@_reads_prepared
 def export(
     model_file: ModelFile,
     output: Annotated[
@@ -836,6 +866,7 @@ def _page_command(path: Path) -> str:
 
 
 @app.command(epilog=_example("sensorseq doctor", "sensorseq doctor terrain.h5 --json"))
+@_reads_prepared
 def doctor(
     windows: Annotated[
         Path | None,
@@ -898,6 +929,7 @@ def bench(
 
 
 @app.command(epilog=_example("sensorseq info terrain.safetensors", "sensorseq info"))
+@_reads_prepared
 def info(
     path: Annotated[
         Path | None,

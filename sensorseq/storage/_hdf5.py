@@ -69,8 +69,9 @@ def _naming(path: Path, error: type[InputError], what: str) -> Iterator[None]:
         if size == 0:
             raise error(f"{path}: the file is empty.")
         with path.open("rb") as probe:
-            probe.read(1)
-        if not h5py.is_hdf5(path):
+            probe.seek(-min(size, len(checksums.MAGIC)), os.SEEK_END)
+            is_ours = probe.read() == checksums.MAGIC
+        if not is_ours and not h5py.is_hdf5(path):
             way = f"so it is not {what}; {_WAYS_OUT}"
             if error is not PreparedFileError:
                 way = "or is truncated; check the file."

@@ -114,7 +114,10 @@ class CheckedFile(_Positioned):
         sums = os.pread(raw.fileno(), n_bytes, size)
         if zlib.crc32(footer[4:], zlib.crc32(sums)) != crc:
             raise _damaged(path, "its checksums do not match their own")
-        return cls(path, raw, piece_bytes, size, np.frombuffer(sums, "<u4"))
+        file = cls(path, raw, piece_bytes, size, np.frombuffer(sums, "<u4"))
+        # What HDF5 reads to open it: were that to fail, the process would crash at its end.
+        file._check(0, min(size, _PIECE_BYTES))
+        return file
 
     def verify(self) -> None:
         """Read the whole file and raise a `DamagedFileError` if a byte of it has changed."""

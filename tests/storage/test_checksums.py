@@ -1,0 +1,150 @@
+import json
+import struct
+import subprocess
+import sys
+import textwrap
+import zlib
+
+import h5py
+import numpy as np
+import pytest
+from harden.mutate_prepared import mutate, outcome, write_seeds
+
+from sensorseq.cli import run
+from sensorseq.errors import PreparedFileError
+from sensorseq.storage import checksums
+from sensorseq.storage.prepared import PreparedFile, read_windows
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_seeds(tmp_path)[0]
+
+
+@pytest.fixture
+def long_path(tmp_path):
+    return write_seeds(tmp_path)[1]
+
+
+def damage(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def as_version_1(path):
+    """Rewrite a file as the first version of the format, which had no checksums."""
+    with h5py.File(path, "r+") as file:  # HDF5 removes what is behind its end
+        file.attrs["version"] = 1
+
+
+def test_any_program_can_verify_the_documented_checksums(long_path):
+    content = long_path.read_bytes()
+    crc, piece, size, magic = struct.unpack("<IIQ8s", content[-24:])
+    assert (piece, magic) == (1 << 18, b"ssqsums1")
+    sums = np.frombuffer(content[size:-24], "<u4")
+    pieces = [content[at : min(at + piece, size)] for at in range(0, size, piece)]
+    assert sums.tolist() == [zlib.crc32(one) for one in pieces]
+    assert crc == zlib.crc32(content[size:-24] + content[-20:])
+    assert len(pieces) > 2
+
+
+def test_any_changed_byte_is_refused(path):
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    ends = [*range(60), *range(len(content) - 60, len(content))]
+    for at in [*ends, *rng.choice(len(content), 200, replace=False).tolist()]:
+        changed = bytearray(content)
+        changed[at] ^= int(rng.integers(1, 256))
+        path.write_bytes(changed)
+        with pytest.raises(PreparedFileError, match=r"is truncated or damaged .*prepare it again"):
+            read_windows(path)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_damage_of_every_kind_is_refused(tmp_path, monkeypatch, large):
+    if large:
+        monkeypatch.setattr(checksums, "WHOLE_BYTES", 0)
+    seeds = [path.read_bytes() for path in write_seeds(tmp_path)[:3]]
+    for number in range(160):
+        rng = np.random.default_rng([1, number])
+        content = seeds[number % 3]
+        kind = ("bit", "byte", "field", "run", "fill", "insert", "remove", "move")[number % 8]
+        changed = mutate(rng, content, kind)
+        if changed != content and changed.endswith(checksums.MAGIC):
+            (tmp_path / "damaged.h5").write_bytes(changed)
+            assert outcome(tmp_path / "damaged.h5", None) == "refused", (number, kind)
+
+
+def test_a_large_file_is_verified_where_it_is_read(long_path, monkeypatch):
+    windows = read_windows(long_path)
+    damage(long_path, 300_000)
+    with pytest.raises(PreparedFileError, match="bytes from 262144 on differ"):
+        PreparedFile(long_path)
+    monkeypatch.setattr(checksums, "WHOLE_BYTES", 0)
+    with PreparedFile(long_path) as file:
+        np.testing.assert_array_equal(file.samples(np.arange(5)), windows.X[:5])
+        with pytest.raises(PreparedFileError, match="bytes from 262144 on differ"):
+            file.windows()
+        with pytest.raises(PreparedFileError, match="bytes from 262144 on differ"):
+            file.verify()
+
+
+def test_an_old_file_without_checksums_is_read_with_a_note(path):
+    windows = read_windows(path)
+    as_version_1(path)
+    with pytest.warns(UserWarning, match="without checksums.*Prepare it again"):
+        old = read_windows(path)
+    np.testing.assert_array_equal(old.X, windows.X)
+    assert old.y.tolist() == windows.y.tolist()
+    with PreparedFile(path, verify=False) as file:
+        assert len(file) == len(windows)
+
+
+@pytest.mark.parametrize("lost", [1, 24])
+def test_a_file_that_lost_its_checksums_is_refused(path, lost):
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(PreparedFileError, match=r"damaged \(its checksums are missing"):
+        read_windows(path)
+
+
+def test_a_file_to_which_another_program_wrote_is_refused(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["note"] = "mine"
+    with pytest.raises(PreparedFileError, match="another program wrote to it"):
+        read_windows(path)
+    assert len(read_windows(path, verify=False)) == 30
+
+
+def test_the_command_reads_a_damaged_file_only_when_asked_to(path, capsys):
+    damage(path, len(path.read_bytes()) - 26)  # in a checksum
+    assert run(["info", str(path), "--json"]) == 3
+    assert "prepare it again" in capsys.readouterr().err
+    assert run(["info", str(path), "--json", "--no-verify"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_windows"] == 30
+    assert run(["info", str(path), "--json"]) == 3  # the option was for one command
+
+
+def test_a_reading_process_that_met_damage_ends_as_it_should(long_path):
+    # HDF5 that failed to open a file ends the process by a segmentation fault at exit.
+    program = """
+        import sys
+        from sensorseq.errors import PreparedFileError
+        from sensorseq.storage import checksums
+        from sensorseq.storage.prepared import read_windows
+
+        checksums.WHOLE_BYTES, n_refused = 0, 0
+        for path in sys.argv[1:]:
+            try:
+                read_windows(path)
+            except PreparedFileError:
+                n_refused += 1
+        sys.exit(n_refused)
+    """
+    paths = []
+    for at in (10, 3000, 300_000):
+        paths.append(long_path.with_name(f"{at}.h5"))
+        paths[-1].write_bytes(long_path.read_bytes())
+        damage(paths[-1], at)
+    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, paths)]
+    assert subprocess.run(command).returncode == 3
