@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import os
+import re
 import shlex
 import sys
 import textwrap
@@ -12,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from enum import StrEnum
-from functools import wraps
+from functools import partial, wraps
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 
 from sensorseq.atomic import write_whole
+from sensorseq.command_words import in_options
 from sensorseq.errors import (
     ArgumentError,
     ConfigurationError,
@@ -28,6 +30,7 @@ from sensorseq.errors import (
     SensorseqError,
     check_choice,
     did_you_mean,
+    printable,
     writing,
 )
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, split_names
@@ -36,6 +39,12 @@ if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
+_HEADS = {  # of files that another run may replace
+    "model": rb'(?s).{7}\0\{"',
+    "page": rb"(?i)\s*<!doctype html",
+    "ONNX graph": rb"\x08",
+    "file of C code": rb"/\* \w+_model\.[ch]: written by sensorseq",
+}
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 # typer brings click's exceptions along, its own copy of them or click's, by version.
 _UsageError: type[Exception] = next(
@@ -175,8 +184,12 @@ def simulate(
     surfaces: Annotated[
         list[str] | None, typer.Option(metavar="NAME,...", help="Surfaces [default: all six].")
     ] = None,
-    robots: Annotated[int, typer.Option(min=1, help="Number of robots; each is a group.")] = 4,
-    recordings: Annotated[int, typer.Option(min=1, help="Per robot and surface.")] = 2,
+    n_robots: Annotated[
+        int, typer.Option("--robots", min=1, help="Number of robots; each is a group.")
+    ] = 4,
+    n_recordings: Annotated[
+        int, typer.Option("--recordings", min=1, help="Per robot and surface.")
+    ] = 2,
     duration_s: Annotated[float, typer.Option(min=1, help="Seconds per recording.")] = 60.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 0,
     as_json: Json = False,
@@ -192,8 +205,8 @@ def simulate(
         written = write_simulated(
             folder,
             surfaces=split_names(surfaces),
-            n_robots=robots,
-            n_recordings=recordings,
+            n_robots=n_robots,
+            n_recordings=n_recordings,
             duration_s=duration_s,
             seed=seed,
         )
@@ -210,6 +223,7 @@ def simulate(
 )
 @_reads_prepared
 def inspect(
+    context: typer.Context,
     path: Annotated[
         Path,
         typer.Argument(
@@ -270,7 +284,7 @@ def inspect(
             raise ArgumentError("--html shows no leakage; run the command once for each.")
         _inspect_leakage(path, as_json)
         return
-    _check_output(html, path)
+    _check_output(html, path, kind="page")
     with _progress("reading", quiet=quiet) as advance:
         if is_prepared:
             found, facts = described.inspect_windows(path, progress=advance)
@@ -283,7 +297,8 @@ def inspect(
 
         with writing(html):
             write_whole(html, make_look(found, facts, title=path.resolve().name).encode())
-    _say(found, described.format_recordings(found), as_json)
+    text = in_options(described.format_recordings(found), context.command.params, (), ())
+    _say(found, text, as_json)
     if found["n_errors"]:
         raise typer.Exit(BAD_INPUT)
 
@@ -309,6 +324,7 @@ def _inspect_leakage(path: Path, as_json: bool) -> None:
 )
 @_with_options
 def prepare(
+    context: typer.Context,
     source: Annotated[
         str,
         typer.Argument(metavar="PATH", help="Folder with one folder per class, or a manifest."),
@@ -360,7 +376,7 @@ def prepare(
     given = {
         name: value if (read := OPTIONS[name].read) is None else read(value)
         for name, value in options.items()
-        if value not in (None, False)
+        if value is not None and value is not False  # 0 is a value
     }
     with _progress("preparing", quiet=quiet) as advance:
         summary = make_file(
@@ -375,7 +391,8 @@ def prepare(
             on_error=on_error,
             progress=lambda stage, done, total: advance(done, total, stage),
         )
-    _say(summary.to_dict(), format_summary(summary.to_dict()), as_json)
+    text = in_options(format_summary(summary.to_dict()), context.command.params, (), ())
+    _say(summary.to_dict(), text, as_json)
 
 
 @app.command(
@@ -401,7 +418,9 @@ def train(
     patience: Annotated[
         int | None, typer.Option(help="Stop after this many epochs without improvement.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
+    random_state: Annotated[
+        int, typer.Option("--seed", min=0, help="The same seed gives the same model.")
+    ] = 0,
     settings: Settings = None,
     compare: Annotated[
         bool,
@@ -418,8 +437,8 @@ def train(
     The validation part gives the curve and the report; then the model is trained on it, too. The
     test part is not read.
     """
-    _check_output(output, windows)
-    _check_output(report, windows, output)
+    was_there = _check_output(output, windows, kind="model")
+    _check_output(report, windows, output, kind="page")
     arguments = {
         "hidden_size": hidden_size,
         "learning_rate": learning_rate,
@@ -440,7 +459,9 @@ def train(
                 f"checkpoint={checkpoint!r} is also the name of an output; give the checkpoint"
                 " another name, such as 'run.checkpoint'."
             )
-    model = SensorLSTMClassifier(**{"random_state": seed, "verbose": 0 if quiet else 1, **given})
+    model = SensorLSTMClassifier(
+        **{"random_state": random_state, "verbose": 0 if quiet else 1, **given}
+    )
     if kind is Kind.blend:
         model = SensorBlendClassifier(network=model).fit(windows).network_
     else:
@@ -454,7 +475,7 @@ def train(
     def again(changes: Mapping[str, Any]) -> str:
         command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"
         command += f" --model {kind.value}" if kind is not Kind.lstm else ""
-        command += f" --seed {seed}" if seed else ""
+        command += f" --seed {random_state}" if random_state else ""
         command += "" if compare else " --no-compare"
         command += settings_as_options({**typed, **changes})
         return command if report is None else f"{command} --report {shlex.quote(str(report))}"
@@ -485,7 +506,7 @@ def train(
         result["boosting"] = None if better is None else better._asdict()
     page = str(report) if report is not None else _page_command(output)
     lines = [write_report(verdict, again, page), "", *_describe_fit(model)]
-    lines.append(f"model written to {output}")
+    lines.append(f"model written to {output}{was_there}")
     if better is not None and better.is_better:
         words = (
             f"Boosting on summary features is better here: {100 * better.boosting:.1f} % of windows"
@@ -533,7 +554,7 @@ def evaluate(
     from sensorseq.evaluation.text import format_comparison
     from sensorseq.storage.prepared import read_windows
 
-    _check_output(report, windows, model_file)
+    _check_output(report, windows, model_file, kind="page")
     model = _load(model_file)
     compared = BASELINES if baselines else ()
     with _naming(windows), _progress("evaluating", quiet=quiet) as advance:
@@ -666,7 +687,7 @@ def stream(
     parser = live.SampleParser(sample_format, decisions.channels, time_column)
     if not quiet:
         channels = ", ".join(decisions.channels)
-        print(f"expects {channels} at {decisions.sample_rate_hz:g} Hz", file=sys.stderr)
+        _warn(f"expects {channels} at {decisions.sample_rate_hz:g} Hz")
     with ExitStack() as stack:
         if udp is not None:
             samples = live.samples_of_udp(udp, parser)
@@ -699,9 +720,13 @@ def export(
     to: Annotated[
         Format, typer.Option("--format", help="An ONNX graph, or one header and one source in C99.")
     ] = Format.onnx,
-    timesteps: Annotated[
+    n_timesteps: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps of every window [default: any number; C: as in training]."),
+        typer.Option(
+            "--timesteps",
+            min=1,
+            help="Steps of every window [default: any number; C: as in training].",
+        ),
     ] = None,
     lengths: Annotated[
         bool,
@@ -721,8 +746,11 @@ def export(
         int | None,
         typer.Option(min=1, help="C: samples between window starts [default: as in training]."),
     ] = None,
-    sample_rate: Annotated[
-        float | None, typer.Option(metavar="HZ", help="C: rate of the samples, to resample them.")
+    sample_rate_hz: Annotated[
+        float | None,
+        typer.Option(
+            "--sample-rate", metavar="HZ", help="C: rate of the samples, to resample them."
+        ),
     ] = None,
     weights: Annotated[
         str | None, typer.Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
@@ -738,26 +766,33 @@ def export(
     if to is Format.c:
         _refuse_options(to, lengths=lengths, steps=steps)
         given: dict[str, Any] = {
-            "n_timesteps": timesteps,
+            "n_timesteps": n_timesteps,
             "hop": hop,
-            "sample_rate_hz": sample_rate,
+            "sample_rate_hz": sample_rate_hz,
         }
-        written = _load(model_file).to_c(output, check=check, weights=weights or "float32", **given)
+        for path in output.glob("sensorseq_model.[ch]"):
+            _check_replaced(path, "file of C code")
+        with writing(output, folder=True):
+            given |= {"check": check, "weights": weights or "float32"}
+            written = _load(model_file).to_c(output, **given)
         _say({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
-    _refuse_options(to, hop=hop, sample_rate=sample_rate, weights=weights)
-    _check_output(output, model_file, *([] if check is None else [check]))
+    _refuse_options(to, hop=hop, sample_rate=sample_rate_hz, weights=weights)
+    was_there = _check_output(
+        output, model_file, *([] if check is None else [check]), kind="ONNX graph"
+    )
     if steps and check is not None:
         raise ArgumentError(
             "--check compares windows after the steps, which a graph with --steps does not take;"
             " check one without --steps."
         )
     model = _load(model_file)
-    model.to_onnx(output, n_timesteps=timesteps, lengths=lengths, steps=steps)
+    model.to_onnx(output, n_timesteps=n_timesteps, lengths=lengths, steps=steps)
     from sensorseq.export.steps import stored_steps
 
     result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
-    lines = [f"{output}: probabilities of {', '.join(map(str, model.classes_.tolist()))}"]
+    classes = ", ".join(map(str, model.classes_.tolist()))
+    lines = [f"{output}: probabilities of {classes}{was_there}"]
     if not steps and (outside := [step.kind for step in stored_steps(model.preparation_)]):
         lines.append(f"The graph takes windows after these steps: {', '.join(outside)}.")
     difference = None
@@ -797,9 +832,10 @@ def diagnose(
     best_epoch: Annotated[
         int | None, typer.Option(help="Epoch whose weights were kept, counted from 1.")
     ] = None,
-    column: Annotated[
+    columns: Annotated[
         list[str] | None,
         typer.Option(
+            "--column",
             metavar="ROLE=NAME",
             help="Which column is loss, val_accuracy, ...; NAME none ignores a role; repeatable.",
         ),
@@ -823,7 +859,7 @@ def diagnose(
     """
     if fail_on is not None:
         check_choice("--fail-on", fail_on, ("mild", "strong"))
-    _check_output(html, path)
+    _check_output(html, path, kind="page")
     counts: dict[str, Any] = {
         "n_val": n_val,
         "n_train": n_train,
@@ -831,7 +867,7 @@ def diagnose(
         "best_epoch": best_epoch,
     }
     if _is_model(path):
-        for name, value in {**counts, "column": column}.items():
+        for name, value in {**counts, "column": columns}.items():
             if value is not None:
                 option = "--" + name.replace("_", "-")
                 raise ArgumentError(
@@ -841,11 +877,10 @@ def diagnose(
     else:
         from sensorseq.fluctuation.report.report import FluctuationReport
 
-        columns = _read_columns(column)
-        report = FluctuationReport.from_history(path, **counts, columns=columns)
+        report = FluctuationReport.from_history(path, **counts, columns=_read_columns(columns))
         if not quiet:
             pairs = ", ".join(f"{ours} <- {own}" for ours, own in report.columns_read.items())
-            print(textwrap.fill(f"read: {pairs}", 80, subsequent_indent="  "), file=sys.stderr)
+            _warn(textwrap.fill(f"read: {pairs}", 80, subsequent_indent="  "))
     if html is not None:
         report.to_html(html)
     from sensorseq.fluctuation.report.console import write_report
@@ -875,7 +910,9 @@ def doctor(
         ),
     ] = None,
     settings: Settings = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same checks.")] = 0,
+    random_state: Annotated[
+        int, typer.Option("--seed", min=0, help="The same seed gives the same checks.")
+    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Tell a bug from a hard problem by short test trainings.
@@ -888,13 +925,13 @@ def doctor(
 
     given = _read_settings(settings)
     if windows is None:
-        X, y, groups = plant_windows(seed)
+        X, y, groups = plant_windows(random_state)
         model = SensorLSTMClassifier(**given)
-        diagnosis = check_training(model, X, y, groups=groups, random_state=seed)
+        diagnosis = check_training(model, X, y, groups=groups, random_state=random_state)
     else:
         model = SensorLSTMClassifier(**_with_scale(given, windows))
         with _naming(windows):
-            diagnosis = check_training(model, windows, random_state=seed)
+            diagnosis = check_training(model, windows, random_state=random_state)
     _say(diagnosis.to_dict(), str(diagnosis), as_json)
     if not diagnosis.passed:
         raise typer.Exit(GATE)
@@ -950,7 +987,7 @@ def info(
     if markdown:
         if path is None or as_json:
             raise ArgumentError("--markdown needs a model file, and excludes --json.")
-        print(_model_card(path, windows), end="")
+        print(printable(_model_card(path, windows), "\n"), end="")
         return
     if windows is not None:
         raise ArgumentError("--windows is for --markdown.")
@@ -973,47 +1010,79 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; an error is one message on stderr."""
     command = typer.main.get_command(app)
+    words = _words_of(command, arguments)
     with warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+        warnings.showwarning = partial(_show_warning, words)
         try:
             code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
             sys.stdout.flush()
         except _UsageError as error:
+            error.message = printable(getattr(error, "message", ""))  # type: ignore[attr-defined]
             error.show()  # type: ignore[attr-defined]  # in click's words, with the usage line
             return USAGE
         except (typer.Abort, KeyboardInterrupt) as error:
             notes = getattr(error.__cause__ or error, "__notes__", ())
-            print("interrupted.", *(f"({note})" for note in notes), file=sys.stderr)
+            _warn(" ".join(["interrupted.", *(f"({note})" for note in notes)]))
             return 130
         except (ArgumentError, ConfigurationError) as error:
-            return _fail(error, USAGE)
+            return _fail(error, USAGE, words)
         except EnvironmentProblemError as error:
-            return _fail(error, ENVIRONMENT)
+            return _fail(error, ENVIRONMENT, words)
         except BrokenPipeError:  # the reader of stdout has left, as in `| head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return OK
         except (SensorseqError, OSError) as error:
-            return _fail(error, BAD_INPUT)
+            return _fail(error, BAD_INPUT, words)
     return code if isinstance(code, int) else OK
 
 
-def _fail(error: BaseException, code: int) -> int:
+def _fail(error: BaseException, code: int, words: Callable[[str], str]) -> int:
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-    print(f"error: {error}{notes}", file=sys.stderr)
+    _warn(f"error: {words(f'{error}{notes}')}")
     return code
 
 
-def _show_warning(message: Any, category: Any, *where: Any, **more: Any) -> None:
+def _warn(message: str) -> None:
+    print(printable(message, "\n"), file=sys.stderr)
+
+
+def _visible_json(line: str) -> str:
+    """Escape characters that act on a terminal, as JSON does; the value stays the same."""
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+
+
+def _words_of(command: Any, arguments: Sequence[str]) -> Callable[[str], str]:
+    """Return what puts the options of the command that runs into messages."""
+    chosen = command.commands.get(arguments[0]) if arguments else None
+    parameters = [] if chosen is None else chosen.params
+
+    def words(text: str) -> str:
+        settings: Mapping[str, Any] = {}
+        if any(parameter.name == "settings" for parameter in parameters):
+            from sensorseq.estimator import SensorLSTMClassifier
+
+            settings = SensorLSTMClassifier().get_params()
+        return in_options(text, parameters, settings, arguments)
+
+    return words
+
+
+def _show_warning(
+    words: Callable[[str], str], message: Any, category: Any, *where: Any, **more: Any
+) -> None:
     # Deprecation warnings of libraries are for developers; ours are for everyone.
     if not issubclass(category, DeprecationWarning | FutureWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        _warn(f"warning: {words(str(message))}")
 
 
 def _say(result: Mapping[str, Any], text: str, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_plain(result), allow_nan=False, ensure_ascii=False, indent=1))
+        shown = json.dumps(_plain(result), allow_nan=False, ensure_ascii=False, indent=1)
+        print("\n".join(map(_visible_json, shown.split("\n"))))
     else:
-        print(text)
+        print(printable(text, "\n"))
 
 
 def _plain(value: Any) -> Any:
@@ -1186,10 +1255,13 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
-def _check_output(path: Path | None, *others: Path) -> None:
-    """Check before an hour of training that the result, if there is one, can be written."""
+def _check_output(path: Path | None, *others: Path, kind: str) -> str:
+    """Check before an hour of training that the result, if there is one, can be written.
+
+    Returns what to add to the message about it if a file of this kind is there.
+    """
     if path is None:
-        return
+        return ""
     for other in others:
         if path == other or (path.exists() and other.exists() and path.samefile(other)):
             raise ArgumentError(
@@ -1198,12 +1270,30 @@ def _check_output(path: Path | None, *others: Path) -> None:
             )
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a file name.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: the folder {path.absolute().parent} is missing; create it.")
+    if not (parent := path.absolute().parent).is_dir():
+        if parent.exists():
+            raise InputError(f"{path}: {parent} is a file, not a folder.")
+        raise InputError(f"{path}: the folder {parent} is missing; create it.")
+    _check_replaced(path, kind)
+    is_there = path.exists()
     trial = path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing(path):
         trial.touch()
         trial.unlink()
+    return ", in place of the earlier one" if is_there else ""
+
+
+def _check_replaced(path: Path, kind: str) -> None:
+    """Raise if another kind of file would be replaced, which may be a recording or notes."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head and not re.match(_HEADS[kind], head):
+        raise InputError(
+            f"{path}: is there already, is no {kind} and is not replaced. Remove it, or choose"
+            " another output."
+        )
 
 
 if __name__ == "__main__":

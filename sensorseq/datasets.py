@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sensorseq.errors import ArgumentError, EnvironmentProblemError, check_choice
+from sensorseq.errors import ArgumentError, EnvironmentProblemError, OutputError, check_choice
 from sensorseq.readers.csv import read_csv
 from sensorseq.recording import Recording
 from sensorseq.simulate import SURFACES, TRACE_UNITS, Robot, simulate_recordings
@@ -146,7 +146,9 @@ def write_simulated(
     Raises
     ------
     ArgumentError
-        If a surface is unknown, a count is below 1, or the folder already exists.
+        If a surface is unknown, or a count is below 1.
+    OutputError
+        If the folder already exists and is not empty.
     """
     target = Path(folder)
     names = [check_choice("surfaces", name, SURFACES) for name in surfaces or SURFACES]
@@ -154,7 +156,7 @@ def write_simulated(
         if count < 1:
             raise ArgumentError(f"{argument}={count} must be at least 1.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ArgumentError(f"{target} already exists; give the name of a new folder.")
+        raise OutputError(f"{target} already exists; give the name of a new folder.")
     plan = _plan(names, seed, n_robots, n_recordings)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

@@ -30,8 +30,25 @@ _OWN = f"{Path(__file__).parent}{os.sep}"
 _WRAPPER = f"{os.sep}sklearn{os.sep}callback{os.sep}"  # around fit
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Show control, direction and invisible characters, all but those in `keep`, as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
 class SensorseqError(Exception):
-    """Base class of every error this package raises on purpose."""
+    """Base class of every error this package raises on purpose.
+
+    Control and direction characters, such as those of a file's name, are shown as escapes.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+    def add_note(self, note: str, /) -> None:
+        """Add a line to the error, with control characters as escapes."""
+        super().add_note(printable(note))
 
 
 class InputError(SensorseqError, ValueError):
@@ -98,7 +115,7 @@ def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
         if not (file.startswith(_OWN) or _WRAPPER in file):
             break
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(printable(message), category, stacklevel=level)
 
 
 @contextmanager
@@ -119,10 +136,14 @@ def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[N
         raise OutputError(f"{path}: is a folder; give a file name.")
     try:
         yield
+    except OutputError:
+        raise
     except OSError as error:
         hint = "Choose another place, or free disk space."
         if not path.absolute().parent.is_dir():
             hint = f"The folder {path.parent} is missing; create it."
+            if path.parent.exists():
+                hint = f"{path.parent} is a file, not a folder."
         raise OutputError(
             f"{path}: cannot be written ({(error.strerror or str(error)).lower()}). {hint}"
         ) from error
@@ -147,4 +168,5 @@ def check_choice(argument: str, value: object, known: Iterable[str]) -> str:
     if isinstance(value, str) and value in names:
         return value
     hint = did_you_mean(value, names)
-    raise ArgumentError(f"{argument}={value!r} is not known.{hint} Known: {', '.join(names)}.")
+    given = f"{argument} {value}" if argument.startswith("--") else f"{argument}={value!r}"
+    raise ArgumentError(f"{given} is not known.{hint} Known: {', '.join(names)}.")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.atomic import write_whole
-from sensorseq.errors import EnvironmentProblemError, InputError
+from sensorseq.errors import EnvironmentProblemError, InputError, printable
 
 __all__ = ["History"]
 
@@ -220,7 +220,7 @@ class History:
         if len(cells) > 2 * _SHOWN_AT_EACH_END + 1:
             gap = ["…"] * len(self.names)
             cells = [*cells[:_SHOWN_AT_EACH_END], gap, *cells[-_SHOWN_AT_EACH_END:]]
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.names)
+        head = "".join(f"<th>{html.escape(printable(name))}</th>" for name in self.names)
         body = "".join(
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
             for row in cells

@@ -25,6 +25,7 @@ from sensorseq.errors import (
     WindowError,
     check_choice,
     noting,
+    printable,
 )
 from sensorseq.preprocessing._checks import check_count
 from sensorseq.preprocessing.configuration import (
@@ -331,7 +332,7 @@ class _FilePreparation:
                 return None
             raise ArgumentError(
                 f"{earlier.path} cannot be extended: {'; '.join(decisive)}. Use the options it was"
-                " made with, or leave out resume to prepare all recordings again."
+                " made with, or leave out `resume` to prepare all recordings again."
             )
         same = {source.recording_id for source in self.every} == set(earlier.inputs)
         if not resume and (options or not same):
@@ -444,7 +445,7 @@ class _FilePreparation:
             tuple(Channel(*one) for one in named), own_rates, self.rate
         )
         known = self._known_parts(kept, rows)
-        note = "known groups stay in their part of the file; without resume, all are split again"
+        note = "known groups stay in their part of the file; without `resume`, all are split again"
         with nullcontext() if known is None else noting(note, SplitError):
             learned = pipeline.plan.learn(rows, lookahead_s, known)
         rows, table = learned.windows, learned.windows.table
@@ -631,7 +632,7 @@ class _FilePreparation:
                 source, message = self.sources[index], str(error)
                 # so that equal data gives equal files
                 for path, relative in zip(source.names, source.relative_paths, strict=True):
-                    message = message.replace(path, relative)
+                    message = message.replace(printable(path), relative)
                 failed[index] = message
             self.progress(stage, done, len(tasks))
         self.failed |= {self.sources[index].recording_id: failed[index] for index in sorted(failed)}
@@ -913,7 +914,7 @@ def _make_part_at(path: Path, task: _PartTask) -> tuple[_Facts, bool]:
         facts, arrays = _cut(task.plan.select(recording), task.plan, task.sample_rate_hz, files)
     except _SPOILT as error:
         where = " + ".join(str(path) for path in source.paths)
-        if any(str(path) in str(error) for path in source.paths):
+        if any(printable(str(path)) in str(error) for path in source.paths):
             raise
         raise type(error)(f"{where}: {error}") from error
     if salvaged := cast(dict[str, Any], recording.attributes.get("salvaged", {})):

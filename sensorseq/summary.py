@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from sensorseq.errors import printable
+
 _OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")  # not of the file
 
 
@@ -88,7 +90,7 @@ class PreparedSummary:
             f"  column {name!r} holds no numbers (in {count} recording(s)), so it was ignored"
             for name, count in self.dropped_columns.items()
         ]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 _FIELDS = {each.name for each in fields(PreparedSummary)}

@@ -347,7 +347,7 @@ class TestExtended:
                 next(terrains.glob(f"{name}.csv*")).unlink()
         with pytest.raises(SplitError, match="class 'sand' in test") as raised:
             prepare(terrains, tmp_path / "w.h5", **PLAIN, resume=True)
-        assert "without resume, all are split again" in raised.value.__notes__[0]
+        assert "without `resume`, all are split again" in raised.value.__notes__[0]
         assert prepare(terrains, tmp_path / "w.h5", **PLAIN).action == "replaced"
 
     @pytest.mark.parametrize(
@@ -370,7 +370,7 @@ class TestExtended:
         with pytest.raises(ArgumentError) as raised:
             prepare(terrains, path, **{**PLAIN, **other}, resume=True)
         assert words in str(raised.value)
-        assert "leave out resume" in str(raised.value)
+        assert "leave out `resume`" in str(raised.value)
         assert digest(path) == before
         summary = prepare(terrains, path, **{**PLAIN, **other})
         assert summary.action == "replaced"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from sensorseq.data_checks.part import Floats, Ints
+from sensorseq.errors import printable
 from sensorseq.features.stack import fit_stack
 
 LEAST_WINDOWS = 3  # of one label in a recording, to judge the recording
@@ -175,7 +176,7 @@ def _find_recordings(
 
 
 def _cut(value: Any, width: int) -> str:
-    text = str(value)
+    text = printable(str(value))
     return f"{text if len(text) <= width else text[: width - 3] + '...':{width}}"
 
 

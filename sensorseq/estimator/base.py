@@ -482,7 +482,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             raise DivergedError(
                 "training diverged in its first epoch: a loss or gradient is not finite. Lower"
                 f" learning_rate (now {config.learning_rate!r}), clip the gradient with"
-                f" max_grad_norm (now {config.max_grad_norm!r}), or check scale (now"
+                f" max_grad_norm (now {config.max_grad_norm!r}), or check `scale` (now"
                 f" {self.scale!r}) and the loss. See history_ and fluctuation_."
             )
         self.module_ = prepared.module
@@ -579,7 +579,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             if not is_finite and begins:
                 raise DivergedError(
                     "training diverged in its first pass: a loss or gradient is not finite. Lower"
-                    f" learning_rate (now {self.learning_rate!r}), or check scale (now"
+                    f" learning_rate (now {self.learning_rate!r}), or check `scale` (now"
                     f" {self.scale!r})."
                 )
         except BaseException:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sensorseq.errors import printable
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.evaluate import Comparison
 from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
@@ -224,5 +225,4 @@ def _listed(names: Iterable[Any]) -> str:
 
 def _plain(value: Any) -> str:
     """Return text that neither ends a table's cell nor becomes HTML."""
-    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(value))
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    return printable(str(value)).replace("|", "\\|").replace("<", "&lt;")

@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, RecordingError, SensorseqError, WindowError
+from sensorseq.errors import (
+    ArgumentError,
+    RecordingError,
+    SensorseqError,
+    WindowError,
+    printable,
+)
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.estimator.stream import prediction_pipeline
 from sensorseq.evaluation.inspect import refuse_prepared
@@ -185,7 +191,7 @@ def _windows(
             f" ({error})"
         ) from error
     except SensorseqError as error:
-        if listed not in str(error):
+        if printable(listed) not in str(error):
             error.add_note(f"while reading {listed}")
         raise
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sensorseq.errors import printable
+
 if TYPE_CHECKING:
     from sensorseq.evaluation.evaluate import Comparison
     from sensorseq.evaluation.metrics import Evaluation
@@ -74,7 +76,7 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
     shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
     listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
     lines = [
-        " + ".join(str(path) for path in prediction.paths)
+        printable(" + ".join(str(path) for path in prediction.paths))
         + (f": {prediction.recording_id}" if prediction.in_table else ""),
         wrapped(f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})", "  "),
     ]
@@ -102,7 +104,7 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
     """Return rows in aligned columns; those in `right` are set to the right."""
-    everything = [list(heads), *(list(row) for row in rows)]
+    everything = [[printable(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(len(row[i]) for row in everything) for i in range(len(heads))]
     return "\n".join(
         "  ".join(
@@ -202,7 +204,7 @@ def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
 def wrapped(text: str, indent: str = "") -> str:
     """Return the text in lines of at most 80 columns, all but the first indented."""
     return textwrap.fill(
-        text,
+        printable(text),
         WIDTH,
         initial_indent=indent,
         subsequent_indent=indent + "  ",

@@ -267,7 +267,7 @@ class _Source:
             self.resampler = Resampler.make(sample_rate_hz, before, attenuation, self.tables)
         if self.resampler is not None and self.resampler.up > self.resampler.down * length:
             raise ArgumentError(
-                "hop is shorter than one sample of sample_rate_hz; use a longer one."
+                "`hop` is shorter than one sample of sample_rate_hz; use a longer one."
             )
         return _Timing(n, length, sample_rate_hz or before, model_rate), steps
 
@@ -415,12 +415,12 @@ def _compare(estimator: Any, check: Any, weights: str) -> Accuracy:
     """Compare accuracies on the validation part of labelled windows, or on all without a split."""
     part = "given"
     if check.y is None:
-        raise InputError("check has no labels, so no accuracy can be computed.")
+        raise InputError("`check` has no labels, so no accuracy can be computed.")
     if check.split is not None:
         part = "validation"
         rows = np.flatnonzero(np.asarray(check.split) == part)
         if not len(rows):
-            raise InputError("check has a split without a validation part.")
+            raise InputError("`check` has a split without a validation part.")
         check = check.take(rows)
     trained = estimator.score(check)
     written = with_rounded_weights(estimator).score(check) if weights == "int8" else trained

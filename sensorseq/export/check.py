@@ -38,7 +38,7 @@ def onnx_difference(
     if "lengths" not in inputs and valid is not None and (valid < windows.shape[1]).any():
         raise ArgumentError(
             "the windows differ in length, and the graph has no input for lengths; export it with"
-            " lengths."
+            " `lengths`."
         )
     largest = 0.0
     predict = estimator.predict

@@ -38,7 +38,7 @@ def apply_steps(g: Graph, x: str, preparation: Mapping[str, Any], dtype: str) ->
         if not isinstance(step, _POINTWISE):
             raise InputError(
                 f"the step {step.kind!r} cannot be exported: it depends on samples before the"
-                " window. Export without steps and apply it outside, with sensorseq stream or in"
+                " window. Export without `steps` and apply it outside, with sensorseq stream or in"
                 " your program."
             )
         if isinstance(step, Product | Power) and not all(

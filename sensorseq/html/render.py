@@ -10,6 +10,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from sensorseq.errors import printable
+
 
 def render(template: str, **values: Any) -> str:
     """Return a page or a fragment of this template. All text is escaped, except `Markup`."""
@@ -51,10 +53,7 @@ def _options(text: str) -> Markup:
 
 def _printable(value: Any) -> Any:
     """Show control characters, such as those of a file name, as escapes."""
-    if not isinstance(value, str) or value.isprintable():
-        return value
-    shown = (c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in value)
-    return type(value)("".join(shown))
+    return type(value)(printable(value, "\n\t")) if isinstance(value, str) else value
 
 
 def _signs(text: Any) -> str:

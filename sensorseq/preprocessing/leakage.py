@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.errors import ArgumentError, WindowError, printable
 from sensorseq.preprocessing._checks import check_per_window
 from sensorseq.preprocessing.copies import near_duplicates, shared_stretches, window_keys
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
@@ -772,5 +772,9 @@ def _window_in_words(example: dict[str, Any], prefix: str) -> str:
 
 def _filled(text: str, indent: str) -> str:
     return textwrap.fill(
-        text, _WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+        printable(text),
+        _WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_on_hyphens=False,
     )

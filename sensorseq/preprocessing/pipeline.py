@@ -92,7 +92,7 @@ class PreparePipeline:
             check_choice("derive", use.derive, DERIVE)
             if use.steps:
                 raise ArgumentError(
-                    f"derive={use.derive!r} and steps are both given, but derive chooses the"
+                    f"derive={use.derive!r} and `steps` are both given, but derive chooses the"
                     " steps; remove one of them."
                 )
         self.derived_: DerivedSteps | None = None

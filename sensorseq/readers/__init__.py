@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sensorseq.errors import RecordingError, check_choice
+from sensorseq.errors import RecordingError, check_choice, printable
 from sensorseq.readers.arrays import list_arrays, read_arrays
 from sensorseq.readers.csv import read_csv
 from sensorseq.readers.find import RecordingSource, find_recordings
@@ -116,7 +116,7 @@ def read_recordings(
             recordings.append(recording)
             salvaged = cast(dict[str, Any], recording.attributes.get("salvaged", {}))
             if salvaged:
-                warnings.warn(f"salvaged: {salvaged['reason']}", stacklevel=2)
+                warnings.warn(printable(f"salvaged: {salvaged['reason']}"), stacklevel=2)
         except RecordingError as error:
             if on_error == "stop":
                 raise

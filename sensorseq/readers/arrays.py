@@ -153,7 +153,8 @@ def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name
     if array.ndim > 2 or n_samples not in array.shape:
         raise RecordingError(
             f"{path}: {name!r} has shape {array.shape}, but {time_name!r} gives {n_samples}"
-            " samples. Choose what belongs together with channels, and its time with time_column."
+            " samples. Choose what belongs together with `channels`, and its time with"
+            " `time_column`."
         )
     if array.dtype.kind not in _NUMBERS:
         return {name: None}
@@ -196,7 +197,9 @@ def _time(
     if not usual and rate is not None and rate.size == 1:
         rate_hz = float(rate.item())
         if not (np.isfinite(rate_hz) and rate_hz > 0):
-            raise RecordingError(f"{path}: sample_rate_hz={rate_hz!r} is not a positive rate.")
+            raise RecordingError(
+                f"{path}: the array 'sample_rate_hz' is {rate_hz!r}, not a positive rate."
+            )
         shapes = [a.shape for n, a in arrays.items() if a.size > 1 and _is_wanted(n, channels)]
         n_samples = max((max(shape) for shape in shapes), default=0)
         return "sample_rate_hz", Stamps(np.arange(n_samples) / rate_hz, {})
@@ -204,7 +207,8 @@ def _time(
         found = f"several times ({', '.join(usual)})" if usual else "no array time or time_s"
         raise RecordingError(
             f"{path}: has {found}; its vectors are {', '.join(list(vectors)[:12]) or 'none'}. Give"
-            " the time with time_column, choose channels of one time, or store sample_rate_hz."
+            " the time with `time_column`, choose `channels` of one time, or store an array"
+            " 'sample_rate_hz'."
         )
     stamps = vectors[usual[0]]
     texts = stamps.dtype.kind not in _NUMBERS + "mM"

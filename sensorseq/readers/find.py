@@ -169,7 +169,7 @@ def find_recordings(
         of_folder = {"files": files, "pair": pair, "manifest": manifest or None}
         for name, value in of_folder.items():
             if value is not None:
-                raise ArgumentError(f"{name} is for folders; remove it for one table.")
+                raise ArgumentError(f"`{name}` is for folders; remove it for one table.")
     patterns = [files] if isinstance(files, str) else list(files or ())
     labels = [labels] if isinstance(labels, str) else labels
     excluded = [exclude] if isinstance(exclude, str) else list(exclude)

@@ -255,6 +255,8 @@ def _rate(path: Path, *holders: Any) -> float | None:
         if given is not None:
             rate_hz = float(given)
             if not (np.isfinite(rate_hz) and rate_hz > 0):
-                raise RecordingError(f"{path}: sample_rate_hz={rate_hz!r} is not a positive rate.")
+                raise RecordingError(
+                    f"{path}: the attribute 'sample_rate_hz' is {rate_hz!r}, not a positive rate."
+                )
             return rate_hz
     return None

@@ -145,7 +145,7 @@ class CheckpointFile:
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"another run also writes to the checkpoint {self._path}, or its folder is gone."
-                " Give each run a different checkpoint=."
+                " Give each run a different `checkpoint`."
             ) from error
 
     def _change_parts(self) -> None:

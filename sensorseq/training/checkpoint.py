@@ -331,7 +331,7 @@ class Checkpoint:
         if found:
             raise CheckpointError(
                 f"the checkpoint {self.path} is from another run: {'; '.join(found)}. Use the same"
-                " arguments and data, give checkpoint= another name, or set resume=False to"
+                " arguments and data, give `checkpoint` another name, or set resume=False to"
                 " overwrite it."
             )
         pair = here["surroundings"], there["surroundings"]
@@ -363,5 +363,5 @@ class Checkpoint:
         except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"the checkpoint {self.path} is inconsistent: {error}. Delete it to start over, or"
-                " give checkpoint= another name."
+                " give `checkpoint` another name."
             ) from error

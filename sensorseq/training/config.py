@@ -57,7 +57,7 @@ def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
     if path is None:
         if resume:
             raise ArgumentError(
-                "resume=True needs a checkpoint: give checkpoint= the name of the file to resume"
+                "resume=True needs a checkpoint: give `checkpoint` the name of the file to resume"
                 " from."
             )
         return

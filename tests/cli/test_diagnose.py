@@ -121,13 +121,13 @@ def test_the_page_is_written_where_it_is_asked_for(wild, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--fail-on", "severe"], 2, "--fail-on='severe' is not known"),
+        (["--fail-on", "severe"], 2, "--fail-on severe is not known"),
         (["--column", "loss"], 2, "give ROLE=NAME once"),
         (["--column", "loss=a", "--column", "loss=b"], 2, "give ROLE=NAME once"),
         (["--column", "los=val_loss"], 2, "Did you mean 'loss'"),
         (["--column", "loss=los"], 2, "no such column"),
-        (["--n-val", "0"], 2, "n_val=0"),
-        (["--best-epoch", "99"], 2, "best_epoch=99"),
+        (["--n-val", "0"], 2, "--n-val 0;"),
+        (["--best-epoch", "99"], 2, "--best-epoch 99,"),
         (["--html", "{log}"], 2, "would be overwritten"),
         (["--html", "/missing/page.html"], 3, "the folder /missing is missing; create it"),
     ],

@@ -165,7 +165,9 @@ def test_what_shapes_no_training_may_change(begun, tmp_path):
 
 
 def test_to_resume_without_a_checkpoint_is_refused():
-    with pytest.raises(ArgumentError, match=r"resume=True needs a checkpoint: give checkpoint="):
+    with pytest.raises(
+        ArgumentError, match=r"resume=True needs a checkpoint: give `checkpoint` the name"
+    ):
         classifier(resume=True).fit(X, Y)
 
 

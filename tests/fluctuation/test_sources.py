@@ -99,7 +99,7 @@ def test_a_column_that_is_not_to_be_used_is_not():
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"los": "loss"}, "columns: role='los' is not known. Did you mean 'loss'"),
+        ({"los": "loss"}, "`columns`: role='los' is not known. Did you mean 'loss'"),
         ({"loss": "los"}, "history has no such column. Did you mean 'loss'"),
         ({"loss": 3}, "no such column"),
         ({"loss": "loss", "accuracy": "loss"}, "one column cannot be two things"),

@@ -285,7 +285,7 @@ def test_what_cannot_be_derived_is_refused(logs, tmp_path):
     both.write_text(
         '[derive]\nmode = "auto"\n[window]\nwindow_s = 4\n[[steps]]\nkind = "difference"\n'
     )
-    with pytest.raises(ArgumentError, match="derive='auto' and steps are both given") as caught:
+    with pytest.raises(ArgumentError, match="derive='auto' and `steps` are both given") as caught:
         prepare(logs, tmp_path / "a.h5", files="pro_*.csv", config=both)
     assert str(both) in caught.value.__notes__[0]
     with pytest.raises(ArgumentError, match=r"derive='automatic' .* 'auto'"):

@@ -92,7 +92,7 @@ def test_vectors_and_columns_of_matrices_are_channels(write, along):
 def test_a_rate_replaces_the_time(write):
     recording = read_arrays(write({"sample_rate_hz": 50.0, "acc": ACC}))
     np.testing.assert_array_equal(recording.timestamps_s, np.arange(300) / 50)
-    with pytest.raises(RecordingError, match=r"sample_rate_hz=-1\.0 is not a positive rate"):
+    with pytest.raises(RecordingError, match=r"'sample_rate_hz' is -1\.0, not a positive rate"):
         read_arrays(write({"sample_rate_hz": -1.0, "acc": ACC}))
 
 

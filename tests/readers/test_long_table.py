@@ -157,7 +157,12 @@ def test_stamps_of_any_unit_and_words_among_numbers(tmp_path):
     ("change", "arguments", "error", "said"),
     [
         (lambda f: f, {"recording_column": "runs"}, RecordingError, "no column 'runs'.*'run'"),
-        (lambda f: f, {"recording_column": "run", "pair": "x"}, ArgumentError, "pair is for fold"),
+        (
+            lambda f: f,
+            {"recording_column": "run", "pair": "x"},
+            ArgumentError,
+            "`pair` is for fold",
+        ),
         (lambda f: f, {"group_column": "robot"}, ArgumentError, "needs recording_column"),
         (
             lambda f: f.assign(run=f.run.where(np.arange(len(f)) != 4)),

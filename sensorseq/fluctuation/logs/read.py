@@ -85,12 +85,12 @@ def recognise(
     if len(set(map(str, used))) < len(used):
         raise ArgumentError(f"columns={given}: one column cannot be two things.")
     for role, own in given.items():
-        check_choice("columns: role", role, ROLES)
+        check_choice("`columns`: role", role, ROLES)
         if own is not None and own not in names:
             nearest = nearest_known(own, names)
             hint = f" Did you mean {nearest!r}?" if nearest else ""
             raise ArgumentError(
-                f"columns: {role} is to be {own!r}, but {where} has no such column.{hint}"
+                f"`columns`: {role} is to be {own!r}, but {where} has no such column.{hint}"
                 f" There are {listed(names)}."
             )
     found: dict[str, str] = {name: role for role, name in given.items() if name is not None}

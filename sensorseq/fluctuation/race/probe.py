@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.data_checks.wrong_labels import judge_labels
-from sensorseq.errors import ArgumentError
+from sensorseq.errors import ArgumentError, printable
 from sensorseq.fluctuation.causes.cause import (
     DESCRIPTIVE,
     TROUBLED,
@@ -80,7 +80,7 @@ def probe_fit(
 
 
 def _say(line: str) -> None:
-    print(f"sensorseq: {line}", file=sys.stderr, flush=True)
+    print(f"sensorseq: {printable(line)}", file=sys.stderr, flush=True)
 
 
 LEAST_SHARE, LEAST_SUSPECTS = 0.02, 3  # wrong labels that are worth a cause

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from sensorseq.errors import printable
 from sensorseq.fluctuation.causes.cause import Cause, Family
 from sensorseq.fluctuation.causes.table import FAMILIES, UNKNOWN
 from sensorseq.fluctuation.report.report import FluctuationReport
@@ -73,7 +74,7 @@ def write_report(
         why.lines[0] = "Why".ljust(_INDENT) + why.lines[0][_INDENT:]
     lines = [line for block in sorted(shown, key=lambda b: b.section) for line in block.lines]
     more = _MORE if page is None else f"{page} shows the curves and every figure."
-    return "\n".join([*head, *lines, *_wrap("More", more)])
+    return printable("\n".join([*head, *lines, *_wrap("More", more)]), "\n")
 
 
 def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str]]:

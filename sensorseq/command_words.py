@@ -1,0 +1,114 @@
+"""Messages on the command line: they name options where Python's messages name arguments."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sensorseq.preprocessing.options import OPTIONS
+
+_VALUE = (  # as Python shows it: a text, a list, a tuple, a mapping, a number or a name, or nothing
+    r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\[[^][]*\]|\((?!--)[^()]*\)|\{[^{}]*\}"
+    r"|[-+]?\w[\w.+-]*\b|"
+)
+_OF_STEPS = ("kind", "engine")  # keys of the file that also mean something else in messages
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """How an argument is typed on the command line, without and with a value."""
+
+    flag: str
+    off: str = ""  # the option that turns it off
+    is_switch: bool = False
+    between: str = " "
+
+    def with_value(self, text: str) -> str:
+        if not text:
+            return f"{self.flag}=..." if self.between == "=" else self.flag
+        value = _plain(text)
+        if self.is_switch or (value is None and self.between == " "):
+            return self.flag if value else self.off or f"no {self.flag}"
+        words = _in_words(value, text)
+        if self.between == "=":  # --set name=value
+            head, _, name = self.flag.partition(" ")
+            return f"{head} {shlex.quote(f'{name}={words}')}"
+        return f"{self.flag}{self.between}{words if self.between == ' = ' else shlex.quote(words)}"
+
+
+def in_options(
+    text: str, options: Iterable[Any], settings: Iterable[str], given: Sequence[str]
+) -> str:
+    """Return a message with the options of a command in place of arguments.
+
+    Parameters
+    ----------
+    text : str
+        Arguments in it are ``name=value``, names in backticks, and names with an underscore.
+    options : iterable of click's parameters
+        Of the command, as its parser has them.
+    settings : iterable of str
+        Arguments that ``--set`` takes.
+    given : sequence of str
+        What was typed: options of preparation that were not come from the file of ``--config``.
+    """
+    own = {option.name: _typed(option) for option in options if option.opts[0].startswith("-")}
+    typed = {} if "window_s" in own else _of_preparation({}, ())  # that made the file given
+    typed |= {name: _Typed(f"--set {name}", between="=") for name in settings} | own
+    if "window_s" in own:
+        typed |= _of_preparation(own, given)
+    names = "|".join(map(re.escape, sorted(typed, key=len, reverse=True)))
+    bare = "|".join(re.escape(name) for name in sorted(typed, key=len, reverse=True) if "_" in name)
+    if not names:
+        return text
+    pattern = (
+        rf"(?<![\w.'\"`/\\=-])(?:`(?P<ticked>{names})(?:=(?P<quoted>{_VALUE}))?`"
+        rf"|(?P<name>{names}) ?= ?(?P<value>{_VALUE})"
+        rf"|(?P<known>{names}) (?=\(--)"
+        rf"|(?P<bare>{bare or '(?!)'})(?![\w'\"`/\\=(-]|\.\w))"
+        r"(?: ?\((?P<said>--[^()]*)\))?"
+    )
+
+    def shown(found: re.Match[str]) -> str:
+        if found["said"]:  # the message names the option, too
+            return found["said"]
+        one = typed[found["ticked"] or found["name"] or found["known"] or found["bare"]]
+        return one.with_value(found["quoted"] or found["value"] or "")
+
+    return re.sub(pattern, shown, text)
+
+
+def _typed(option: Any) -> _Typed:
+    flag = max(option.opts, key=len)
+    return _Typed(flag, max(option.secondary_opts, key=len, default=""), option.is_flag)
+
+
+def _of_preparation(own: Mapping[str, _Typed], given: Sequence[str]) -> dict[str, _Typed]:
+    """Return the options of preparation: those of the command, or keys of its file."""
+    typed = {text.partition("=")[0] for text in given}
+    found = {}
+    for name, option in OPTIONS.items():
+        is_in_file = not option.help or ("--config" in typed and option.flag not in typed)
+        key = _Typed(f"[{option.section}] {option.key}", between=" = ")
+        found[name] = key if is_in_file else own.get(name, _Typed(option.flag))
+        if own and option.key not in own and option.key not in _OF_STEPS:
+            found[option.key] = found[name]
+    return found
+
+
+def _plain(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _in_words(value: Any, text: str) -> str:
+    """Return a value as it is typed: names and shares with commas, true and none as in TOML."""
+    if isinstance(value, list | tuple):
+        return ",".join(str(one) for one in value)
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else text

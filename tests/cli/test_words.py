@@ -1,0 +1,376 @@
+"""Messages on the command line speak of its options, and show what could act on a terminal."""
+
+import io
+import json
+import re
+import unicodedata
+from contextlib import redirect_stderr, redirect_stdout
+
+import numpy as np
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.cli import app, run
+from sensorseq.command_words import in_options
+from sensorseq.errors import InputError, OutputError, printable
+from sensorseq.preprocessing.options import OPTIONS
+
+EVIL = "ev\x1b[31mil\x07\x9b2J\u202egpj\u2066\u200b\ufeff"
+SHOWN = "ev\\x1b[31mil\\x07\\x9b2J\\u202egpj\\u2066\\u200b\\ufeff"
+QUICK = ("--max-epochs", "1", "--no-compare", "--set", "features=none", "--set", "refit=none")
+COMMANDS = typer.main.get_command(app).commands
+
+
+def write_recordings(root, labels=("calm", "rough"), channel="current"):
+    rng = np.random.default_rng(0)
+    for label in labels:
+        (root / label).mkdir(parents=True)
+        for i in range(3):
+            t = np.arange(0, 4, 0.05)
+            rows = [f"{a:.2f},{b:.4f}" for a, b in zip(t, rng.normal(size=len(t)), strict=True)]
+            text = "\n".join([f"time,{channel}", *rows]) + "\n"
+            (root / label / f"run_{i}.csv").write_text(text, encoding="utf-8")
+    return root
+
+
+def said(*arguments):
+    """Run a command; return its exit code, and what it wrote to stdout and stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = run([str(argument) for argument in arguments])
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Recordings, a prepared file, a model and a log in one folder."""
+    place = tmp_path_factory.mktemp("place")
+    logs = write_recordings(place / "logs")
+    assert run(["prepare", str(logs), "--window-s", "1", "-o", str(place / "w.h5"), "-q"]) == 0
+    assert run(["train", str(place / "w.h5"), "-o", str(place / "m"), "-q", *QUICK]) == 0
+    (place / "log.csv").write_text("epoch,loss,val_loss\n1,1,1\n2,.9,.9\n")
+    (place / "c.toml").write_text("[window]\nwindow_s = 1\nhop_s = -1\n")
+    (place / "e.toml").write_text("[window]\nwindow_s = 1\n[split]\nembargo_s = 1\n")
+    return place
+
+
+PREPARE = [
+    ("--scale foo", "--scale foo is not known"),
+    ("--scale-per foo", "--scale-per foo is not known"),
+    ("--split-by foo", "--split-by foo is not known"),
+    ("--split 0.5,0.5", "--split 0.5,0.5 must be three shares"),
+    ("--balance oversample --split none", "--balance oversample needs a split"),
+    ("--derive foo", "--derive foo is not known"),
+    ("--engine foo", "--engine foo is not known"),
+    ("--on-error foo", "--on-error foo is not known"),
+    ("--label-rule foo", "--label-rule foo is not known"),
+    ("--min-purity 0.4", "--min-purity 0.4 is only for --label-rule majority"),
+    ("--short foo", "--short foo is not known"),
+    ("--time-unit foo", "--time-unit foo is not known"),
+    ("--time-column tim", "Did you mean --time-column time?"),
+    ("--exclude A", "--exclude A matches no class"),
+    ("--labels A", "--labels A is not a class"),
+    ("--files x*.csv", "--files 'x*.csv' matches none"),
+    ("--pair abc", "--pair abc must contain"),
+    ("--pair {sensor}_{recording}_x", "does not match --pair '{sensor}_{recording}_x'"),
+    ("--group-column g", "--group-column needs --recording-column"),
+    ("--recording-column g", "--recording-column needs one table"),
+    ("--recording-column g --files x", "--files is for folders"),
+    ("--sample-rate-hz 0", "--sample-rate-hz 0.0 is not a number above zero"),
+    ("--hop-s 0", "--hop-s 0.0 is not a number above zero"),
+    ("--max-gap-s 0", "--max-gap-s 0.0 is not a number above zero"),
+    ("--max-gap-s 0.00001", "--max-gap-s 1e-05 is shorter"),
+    ("--train-hop-s 1 --split none", "--train-hop-s 1.0 and [window] train_phase = grid"),
+    ("--scale physical", "--scale physical and [scale] rated = {"),
+    ("--window-s 100", "Use a shorter --window-s, or a longer --max-gap-s"),
+    ("--window-s 100", "--resume continues"),
+    ("--config {place}/c.toml", "[window] hop_s = -1.0 is not"),
+    ("--config {place}/c.toml --hop-s -2", "--hop-s -2.0 is not"),
+    ("--config {place}/e.toml", "use [split] by = time, or remove [split] embargo_s"),
+    ("--balance none --derive auto --scale-per x", "--scale-per x is not known"),
+]
+TRAIN = [
+    ("--hidden-size 0", "--hidden-size 0 must be"),
+    ("--set hidden_size=0", "--hidden-size 0 must be"),
+    ("--learning-rate -1", "--learning-rate -1.0 must be"),
+    ("--set dropout=2", "--set dropout=2 must be"),
+    ("--set pooling=lest", "--set pooling=lest is not known"),
+    ("--set resume=true", "--set resume=true needs a checkpoint: give --set checkpoint=..."),
+    ("--set random_state=-1", "--seed -1 must be"),
+    ("--set class_weight=balanced --set sampler=balanced", "=balanced and --set sampler="),
+]
+OTHERS = [
+    ("simulate {place}/x --surfaces foo", "--surfaces foo is not known"),
+    ("predict {place}/m {place}/logs --time-unit h", "--time-unit h is not known"),
+    ("export {place}/m -o {place}/c --format c --weights int4", "--weights int4 is not known"),
+    ("export {place}/m -o {place}/c --format c --sample-rate 0", "--sample-rate 0.0 is not"),
+    ("stream {place}/m --sample-rate-hz 0", "--sample-rate-hz 0.0 is not"),
+    ("stream {place}/m --max-gap-s 0.001", "--max-gap-s 0.001 is shorter"),
+    ("stream {place}/m --max-delay-s -1", "--max-delay-s -1.0 must be"),
+    ("stream {place}/m --format int", "--format int is not known"),
+    ("stream {place}/m --udp x", "--udp x is not a port"),
+    ("diagnose {place}/log.csv --column loss=a", "--column: loss is to be 'a'"),
+    ("diagnose {place}/log.csv --n-val 0", "--n-val 0; expected"),
+    ("diagnose {place}/logs/calm/run_0.csv", "say which is with --column val_loss=..."),
+    ("bench --against foo", "--against foo is not known"),
+    ("evaluate {place}/m {place}/w.h5 --folds 50", "use --folds 3"),
+]
+ARGUMENT = re.compile(r"(?<![\w.-])(?!val_loss|val_accuracy)[a-z]+(?:_[a-z]+)+(?:\b|=)|\b[a-z]+='")
+
+
+@pytest.mark.parametrize(("options", "message"), PREPARE)
+def test_prepare_speaks_of_options(options, message, place, tmp_path):
+    typed = [] if "--window-s" in options or "--config" in options else ["--window-s", "1"]
+    options = [one.format(place=place, sensor="{sensor}", recording="{recording}")
+               for one in options.split()]  # fmt: skip
+    code, out, err = said("prepare", place / "logs", "-o", tmp_path / "o.h5", *typed, *options)
+    assert (code in (2, 3), out) == (True, "")
+    check_message(err.replace(str(tmp_path), ""), message)
+
+
+@pytest.mark.parametrize(("options", "message"), TRAIN)
+def test_train_speaks_of_options(options, message, place, tmp_path):
+    code, out, err = said("train", place / "w.h5", "-o", tmp_path / "m", "-q", *options.split())
+    assert (code, out) == (2, "")
+    check_message(err, message)
+
+
+@pytest.mark.parametrize(("line", "message"), OTHERS)
+def test_commands_speak_of_options(line, message, place):
+    code, out, err = said(*line.format(place=place).split())
+    assert (code in (2, 3), out) == (True, "")
+    check_message(err, message)
+
+
+def check_message(error, message):
+    assert message in error
+    told = re.sub(r"--set [\w=']+|\[\w+\] \w+|Known: .*|/\S+", "", error.splitlines()[-1])
+    told = told.replace("{sensor}_{recording}", "")
+    assert not ARGUMENT.findall(told), told
+
+
+def test_a_zero_on_the_command_line_is_a_value_that_overrides_the_file(place, tmp_path):
+    (tmp_path / "seed.toml").write_text("[window]\nwindow_s = 1\n[split]\nrandom_state = 7\n")
+    made = []
+    for number, seed in enumerate(("0", "7")):
+        out = tmp_path / f"{number}.h5"
+        typed = ["--config", tmp_path / "seed.toml", "--seed", seed, "-o", out]
+        assert said("prepare", place / "logs", *typed)[0] == 0
+        made.append(out.read_bytes())
+    assert made[0] != made[1]
+
+
+def test_every_argument_that_has_an_option_is_shown_as_it():
+    """The options come from the parser, so none can be forgotten."""
+    for command in COMMANDS.values():
+        for option in command.params:
+            if not option.opts[0].startswith("--") or option.is_flag:
+                continue
+            shown = in_options(f"{option.name}='a b' is wrong; see `{option.name}`.",
+                               command.params, (), ())  # fmt: skip
+            flag = option.opts[0]
+            assert shown == f"{flag} 'a b' is wrong; see {flag}."
+    for name, option in OPTIONS.items():
+        shown = in_options(f"{name}=3", COMMANDS["prepare"].params, (), ())
+        assert shown == (f"{option.flag} 3" if option.help and option.toml is not bool else shown)
+        assert not shown.startswith(name)
+
+
+def test_names_in_quotes_paths_and_files_stay():
+    for text in (
+        "no channel 'window_s'; it has a",
+        "logs/window_s/a.csv: no such file",
+        "window_s.csv: no such file",
+        "see docs/train-hop_s",
+        "the files of the label",
+    ):
+        assert in_options(text, COMMANDS["prepare"].params, (), ()) == text
+
+
+def test_switches_have_no_value():
+    params = COMMANDS["prepare"].params
+    assert in_options("use resume=True or `resume`", params, (), ()) == "use --resume or --resume"
+    assert in_options("exclude=['a', 'b c']", params, (), ()) == "--exclude 'a,b c'"
+    assert in_options("leave label_column=None", params, (), ()) == "leave no --label-column"
+    assert in_options("compare=False", COMMANDS["train"].params, (), ()) == "--no-compare"
+    shown = in_options(
+        "augment=None, monitor='a b'", COMMANDS["train"].params, ("augment", "monitor"), ()
+    )
+    assert shown == "--set augment=none, --set 'monitor=a b'"
+
+
+@given(st.text("aä走\\ \n\t\0\x1b\x7f\x9b\xa0\xad\u200b\u202e\u2066\ufeff\ud800\U000e0001"))
+def test_what_is_shown_can_be_printed_and_printable_text_stays(text):
+    shown = printable(text)
+    assert shown.isprintable()
+    assert shown == printable(shown)
+    assert all(c in shown for c in text if c.isprintable())
+    assert printable(text, "\n").count("\n") == text.count("\n")
+    assert str(InputError(text)).isprintable()
+
+
+def test_direction_and_zero_width_characters_are_not_printable():
+    every = map(chr, range(0x110000))
+    unseen = [c for c in every if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+    assert all(printable(c) != c for c in unseen)
+    for letters in ("Läufe", "走行", "עברית", "العربية", "🤖 5 µA ±2 °"):
+        assert printable(letters) == letters
+
+
+def test_notes_and_warnings_of_errors_are_shown_escaped():
+    error = OutputError(f"{EVIL}: cannot be written")
+    error.add_note(f"in {EVIL}")
+    assert str(error) == f"{SHOWN}: cannot be written"
+    assert error.__notes__ == [f"in {SHOWN}"]
+
+
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory):
+    """Recordings whose labels, file names and channel act on a terminal; prepared, with a model."""
+    place = tmp_path_factory.mktemp("evil")
+    logs = write_recordings(place / f"logs{EVIL}", (f"a{EVIL}", f"b{EVIL}"), f"c{EVIL}")
+    for path in list(logs.rglob("*.csv")):
+        path.rename(path.with_name(f"{path.stem}{EVIL}.csv"))
+    windows, model = place / f"w{EVIL}.h5", place / f"m{EVIL}"
+    made = said("prepare", logs, "--window-s", "1", "-o", windows)
+    trained = said("train", windows, "-o", model, "--report", place / f"r{EVIL}.html", *QUICK)
+    assert (made[0], trained[0]) == (0, 0)
+    return place, logs, windows, model, made + trained
+
+
+def test_no_command_writes_what_acts_on_a_terminal(evil, tmp_path):
+    place, logs, windows, model, made = evil
+    recording = next(logs.rglob("*.csv"))
+    everything = list(made)
+    for line in (
+        ("inspect", logs),
+        ("inspect", logs, "--json"),
+        ("inspect", logs, "--html", tmp_path / f"l{EVIL}.html"),
+        ("inspect", windows, "--leakage"),
+        ("evaluate", model, windows, "--report", tmp_path / f"e{EVIL}.html"),
+        ("evaluate", model, windows, "--no-baselines", "--json"),
+        ("predict", model, recording),
+        ("predict", model, logs, "--windows"),
+        ("predict", model, recording, "--json"),
+        ("stream", model, "--replay", recording),
+        ("info", model),
+        ("info", windows),
+        ("info", model, "--markdown"),
+        ("info", model, "--json"),
+        ("diagnose", model),
+        ("export", model, "--format", "c", "-o", tmp_path / f"c{EVIL}"),
+        ("train", logs, "-o", tmp_path / "m"),
+        ("train", place / f"{EVIL}.h5", "-o", tmp_path / "m"),
+        ("prepare", place / f"{EVIL}", "-o", tmp_path / "o.h5", "--window-s", "1"),
+        ("prepare", logs, "-o", tmp_path / "o.h5", "--window-s", "9"),
+        ("prepare", logs, "-o", tmp_path / "o.h5", "--window-s", "1", "--exclude", EVIL),
+        ("prepare", logs, "-o", windows, "--window-s", "1", "--hop-s", "0.5"),
+        ("prepare", logs, "-o", tmp_path / "o.h5", "--window-s", "1", "--time-column", EVIL),
+        ("predict", model, logs, EVIL),
+        (EVIL,),
+        ("info", EVIL, EVIL),
+    ):
+        _, out, err = said(*line)
+        assert "Traceback" not in err, line
+        if "--json" in line:
+            assert any(EVIL in text for text in texts(json.loads(out)))
+        everything += [out, err]
+    for text in everything:
+        if isinstance(text, str):
+            assert [c for c in text if not c.isprintable() and c != "\n"] == []
+    pages = [*place.glob("*.html"), *tmp_path.glob("*.html")]
+    assert len(pages) == 3
+    for page in pages:
+        text = page.read_text("utf-8")
+        assert [c for c in text if not c.isprintable() and c not in "\n\t\N{NO-BREAK SPACE}"] == []
+        assert "\\u202e" in text
+
+
+def texts(value):
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield key
+            yield from texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from texts(part)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_files_and_json_stay_exact(evil):
+    _, logs, _, model, _ = evil
+    assert SensorLSTMClassifier.load(model).classes_.tolist() == [f"a{EVIL}", f"b{EVIL}"]
+    code, out, _ = said("predict", model, next(logs.rglob("*.csv")), "--json")
+    assert (code, json.loads(out)["classes"]) == (0, [f"a{EVIL}", f"b{EVIL}"])
+
+
+def test_another_kind_of_file_is_never_replaced(place, tmp_path):
+    notes = tmp_path / "notes"
+    model, windows, logs = place / "m", place / "w.h5", place / "logs"
+    for line in (
+        ("prepare", logs, "--window-s", "1", "-o", notes),
+        ("train", windows, "-o", notes),
+        ("train", windows, "-o", tmp_path / "new", "--report", notes),
+        ("evaluate", model, windows, "--report", notes),
+        ("inspect", logs, "--html", notes),
+        ("diagnose", model, "--html", notes),
+        ("export", model, "-o", notes),
+    ):
+        for content in (b"mine\n", b"time,current\n0,1\n"):
+            notes.write_bytes(content)
+            code, out, err = said(*line)
+            assert (code, out) == (3, ""), line
+            assert f"{notes}: is there already" in err
+            assert notes.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [notes]
+    header = tmp_path / "sensorseq_model.h"
+    header.write_text("/* mine */")
+    code, _, err = said("export", model, "-o", tmp_path, "--format", "c")
+    assert (code, header.read_text()) == (3, "/* mine */")
+    assert f"{header}: is there already" in err
+
+
+def test_what_is_of_the_same_kind_is_replaced_and_reported(place, tmp_path):
+    model, page, graph = tmp_path / "m", tmp_path / "page.html", tmp_path / "m.onnx"
+    for earlier in (False, True):
+        said_of = " in place of the earlier one"
+        code, out, _ = said("train", place / "w.h5", "-o", model, "--report", page, "-q", *QUICK)
+        assert (code, f"model written to {model}," + said_of in out) == (0, earlier)
+        code, out, _ = said("export", model, "-o", graph)
+        assert (code, said_of in out) == (0, earlier)
+        assert said("export", model, "-o", tmp_path / "c", "--format", "c")[0] == 0
+        code, out, _ = said("prepare", place / "logs", "--window-s", "1", "--hop-s",
+                            "0.5" if earlier else "1", "-o", tmp_path / "w.h5")  # fmt: skip
+        assert (code, f"replaced {tmp_path / 'w.h5'}" in " ".join(out.split())) == (0, earlier)
+
+
+def test_an_output_that_cannot_be_written_has_one_exit_code(place, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("x")
+    model, windows, logs = place / "m", place / "w.h5", place / "logs"
+    for where in ("folder", "missing/o", "folder/file/o"):
+        out = tmp_path / where
+        for line in (
+            ("prepare", logs, "--window-s", "1", "-o", out),
+            ("train", windows, "-o", out),
+            ("train", windows, "-o", tmp_path / "new", "--report", out),
+            ("evaluate", model, windows, "--report", out),
+            ("inspect", logs, "--html", out),
+            ("diagnose", model, "--html", out),
+            ("export", model, "-o", out),
+            ("simulate", out, "--duration-s", "1", "--robots", "1", "--recordings", "1"),
+            ("export", model, "--format", "c", "-o", out),
+        ):
+            makes_folder = line[0] == "simulate" or "c" in line
+            if makes_folder and (where == "missing/o" or ("c" in line and where == "folder")):
+                continue  # a folder is made, or C code is put into the one that is there
+            code, _, err = said(*line)
+            assert code == 3, line
+            assert str(out) in err
+            assert "Errno" not in err
+            assert len(err.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder"]
