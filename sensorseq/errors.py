@@ -47,7 +47,13 @@ class SensorseqError(Exception):
         return printable(super().__str__())
 
     def add_note(self, note: str, /) -> None:
-        """Add a line to the error, with control characters as escapes."""
+        """Add a line to the error.
+
+        Parameters
+        ----------
+        note : str
+            Control characters in it are shown as escapes.
+        """
         super().add_note(printable(note))
 
 
