@@ -20,7 +20,7 @@ CXX_FILES := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all fuzz test-peers native-test cuda lint format bench docs wheel build clean
+.PHONY: help demo test test-all fuzz harden test-peers native-test cuda lint format bench docs wheel build clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -37,6 +37,11 @@ test-all: build ## the slow tests too: other versions of torch, other processors
 
 fuzz: build ## the tests of drawn inputs, 1000 inputs each, other ones each time
 	@$(PYTEST) -m hypothesis --hypothesis-profile=fuzz $(PYTEST_ARGS)
+
+# atheris has wheels for some Pythons only; without it the changes are drawn at random
+harden: build ## changed files, kills, full disks, sanitizers: at most 60 minutes, into a table
+	@$(BIN)/python $(INSTALL) atheris==3.0.0 2> /dev/null || echo "no atheris: changes are drawn at random"
+	@$(BIN)/python benchmarks/harden/run.py
 
 native-test: build ## the native core alone, under sanitizers
 	@$(BIN)/python -m pytest tests/native -s $(PYTEST_ARGS)

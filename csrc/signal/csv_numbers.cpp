@@ -78,7 +78,7 @@ int64_t ReadNumbers(const char* text, int64_t n, const std::vector<bool>& wanted
       continue;
     }
     if (row == max_rows) return -1;
-    double* to = out + row;
+    double* to = n_read > 0 ? out + row : out;  // which may be null
     for (int64_t c = 0; c < n_read; ++c) {
       if (!wanted[c]) {
         if (!PassOver(&p, end)) return -1;

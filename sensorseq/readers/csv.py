@@ -316,13 +316,19 @@ class _Text:
             strings_can_be_null=True,
         )
         read = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
-        if isinstance(self._text, bytes):
-            table = pyarrow.csv.read_csv(source, read, convert_options=convert)
-            yield from table.combine_chunks().to_batches()
-            return
-        for batch in pyarrow.csv.open_csv(source, read, convert_options=convert):
-            yield batch
-            release_mapped(self._text)
+        try:
+            if isinstance(self._text, bytes):
+                table = pyarrow.csv.read_csv(source, read, convert_options=convert)
+                yield from table.combine_chunks().to_batches()
+                return
+            for batch in pyarrow.csv.open_csv(source, read, convert_options=convert):
+                yield batch
+                release_mapped(self._text)
+        except pa.ArrowKeyError as error:  # arrow found other names than Python's reader
+            raise RecordingError(
+                f"{self._path}: the column names cannot be told apart; check the quotes in the"
+                f" first line ({error})."
+            ) from error
 
     def _arrays(
         self,

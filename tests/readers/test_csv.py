@@ -171,6 +171,10 @@ def test_the_usual_names_of_time_are_found_and_both_at_once_are_asked_about(tmp_
     [
         ("0.0,1.5\n0.1,1.6\n", "first line holds numbers"),
         ("time;a\n0;1\n", "do not seem to be separated by commas"),
+        (
+            'time_s,"a\n1,x"\n2,3\n',
+            "column names cannot be told apart; check the quotes in the first",
+        ),
     ],
 )
 def test_a_table_without_header_or_commas_is_told_so(tmp_path, text, said):

@@ -1,0 +1,283 @@
+"""Calls of the native operators as hypothesis draws them: right, or with arguments spoiled.
+
+`python benchmarks/harden/drawn_calls.py --examples 2000 [--threads 2]`. A call may return or raise;
+it must not crash, which is for the sanitizer around this process to notice (`sanitizers.py`). The
+last line counts the calls as JSON.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import torch
+from hypothesis import strategies as st
+
+sys.path.insert(0, sys.argv.pop(1) if len(sys.argv) > 1 and Path(sys.argv[1]).is_dir() else ".")
+
+from sensorseq import _signal
+from sensorseq.features import RandomConvolutions
+from sensorseq.ops import train_epoch as epochs
+
+ODD_INTEGERS = (-(2**62), -1, 0, 1, 2, 3, 7, 2**20, 2**31, 2**62)
+ODD_FLOATS = (float("nan"), float("inf"), -1.0, 0.0, 1e-300, 1e300)
+counts: Counter = Counter()
+
+
+def tensors(rng, n, t, c, h, k):
+    """Return what the LSTM operators take, by name."""
+    dtype = rng.choice((torch.float32, torch.float64))
+    d, m = rng.choice((1, 2)), rng.choice((1, 1, 2))
+
+    pooling = rng.choice(("last", "mean", "max", "meanmax"))
+    pooled = d * h * (2 if pooling == "meanmax" else 1)
+
+    def normal(*shape):
+        return 0.3 * torch.randn(shape, dtype=dtype)
+
+    return {
+        "x": normal(rng.choice((1, m)), n, t, c),
+        "lengths": rng.choice((None, torch.randint(0, t + 1, (n,)))),
+        "weight_ih": normal(m, d, 4 * h, c),
+        "weight_hh": normal(m, d, 4 * h, h),
+        "bias": normal(m, d, 4 * h),
+        "h_0": rng.choice((None, normal(m, n, d, h))),
+        "c_0": rng.choice((None, normal(m, n, d, h))),
+        "recurrent_mask": None,
+        "weight_out": normal(m, k, pooled),
+        "bias_out": normal(m, k),
+        "class_index": torch.randint(0, k, (1, n)),
+        "sample_weight": rng.choice((None, torch.rand(1, n, dtype=dtype))),
+        "pooling": pooling,
+        "loss": rng.choice(("cross_entropy", "focal", "mse")),
+        "label_smoothing": 0.1,
+        "save_state": True,
+        "needs_grad": True,
+        "needs_grad_x": rng.random() < 0.5,
+    }
+
+
+def spoil(rng, value):
+    """Return another value for an argument: of another shape, type, layout or size, or odd."""
+    if isinstance(value, torch.Tensor):
+        return torch.from_numpy(np.ascontiguousarray(spoil(rng, value.detach().numpy())))
+    if not isinstance(value, np.ndarray):
+        if isinstance(value, str):
+            return rng.choice(("", "no such", "max", "mean", "adam", "\0"))
+        return rng.choice((*ODD_INTEGERS, *ODD_FLOATS, None, "mean"))
+    kind = rng.randrange(8)
+    if kind == 0:
+        return value.astype(
+            rng.choice((np.float32, np.float64, np.int32, np.int64, np.uint8, bool))
+        )
+    if kind == 1 and value.ndim:
+        axis = rng.randrange(value.ndim)
+        return np.take(value, range(rng.randrange(value.shape[axis] + 1)), axis=axis)
+    if kind == 2 and value.ndim:
+        return np.concatenate([value, value], axis=rng.randrange(value.ndim))
+    if kind == 3:
+        return value.reshape(-1)
+    if kind == 4:
+        return value[None]
+    if kind == 5:
+        return value.T
+    if kind == 6 and value.size:
+        changed = value.copy()
+        odd = ODD_INTEGERS if value.dtype.kind in "iu" else ODD_FLOATS
+        with np.errstate(all="ignore"):
+            changed.reshape(-1)[rng.randrange(value.size)] = np.array(rng.choice(odd)).astype(
+                value.dtype
+            )
+        return changed
+    return np.zeros(tuple(rng.choice((0, 1, 2, 5)) for _ in range(rng.randrange(5))), value.dtype)
+
+
+def call(rng, function, arguments, n_spoiled):
+    """Call with some arguments spoiled; return what came back, or None where it was refused."""
+    arguments = dict(arguments)
+    for name in rng.sample(list(arguments), min(n_spoiled, len(arguments))):
+        arguments[name] = spoil(rng, arguments[name])
+    name = getattr(function, "__name__", str(function))
+    try:
+        found = function(**arguments)
+    except Exception as error:
+        counts[f"{name} refused"] += 1
+        if n_spoiled == 0:
+            counts[f"{name} refused when right"] += 1
+            if counts[f"{name} refused when right"] == 1:
+                print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+        return None
+    counts[f"{name} done"] += 1
+    return found
+
+
+def of(operator, values):
+    """Return an operator with the values that its schema names."""
+    schema = operator.default._schema
+    return {a.name: values[a.name] for a in schema.arguments if a.name in values}
+
+
+def lstm(rng, n_spoiled):
+    """Call a layer forward and backward, the loss, and a stream."""
+    ops = torch.ops.sensorseq
+    n, t, c, h, k = (rng.choice(s) for s in ((0, 1, 5, 17), (1, 2, 9), (1, 3), (1, 4, 19), (2, 3)))
+    v = tensors(rng, n, t, c, h, k)
+    found = call(rng, ops.lstm_linear, of(ops.lstm_linear, v), n_spoiled)
+    if found is not None and len(found) == 5 and v["x"].shape[0]:
+        logits, h_n, _, pooled, saved = found
+        v |= {"grad_logits": torch.randn_like(logits), "pooled": pooled, "saved": saved}
+        v |= {"grad_h_n": torch.randn_like(h_n), "grad_c_n": None}
+        call(rng, ops.lstm_linear_backward, of(ops.lstm_linear_backward, v), n_spoiled)
+    found = call(rng, ops.lstm, of(ops.lstm, v), n_spoiled)
+    if found is not None:
+        v |= {"grad_hidden": torch.randn_like(found[0]), "saved": found[3]}
+        v |= {"grad_h_n": None, "grad_c_n": torch.randn_like(found[2])}
+        call(rng, ops.lstm_backward, of(ops.lstm_backward, v), n_spoiled)
+    call(rng, ops.lstm_linear_loss, of(ops.lstm_linear_loss, v), n_spoiled)
+    one = {name: v[name][:1, :1].contiguous() for name in ("weight_ih", "weight_hh", "bias")}
+    packed = call(rng, ops.lstm_pack, one, n_spoiled)
+    if packed is not None:
+        zeros = {name: torch.zeros(n, h, dtype=v["x"].dtype) for name in ("h", "c")}
+        x = v["x"][0]
+        call(rng, ops.lstm_stream, {"x": x, "packed": packed, **zeros}, n_spoiled)
+        head = {"weight_out": v["weight_out"][0, :, :h].contiguous(), "bias_out": v["bias_out"][0]}
+        call(rng, ops.lstm_linear_stream, {"x": x, "packed": packed, **head, **zeros}, n_spoiled)
+
+
+def training(rng, n_spoiled):
+    """Take steps of the epoch engine, with what `EpochTrainer` would hand over spoiled."""
+    n, t, c, h, k = (rng.choice(s) for s in ((3, 17), (2, 9), (1, 3), (1, 4), (2, 3)))
+    network = epochs.Network(
+        c, h, k, pooling=rng.choice(("last", "meanmax")), num_layers=rng.choice((1, 2))
+    )
+    n_models = rng.choice((1, 2))
+    trainer = epochs.EpochTrainer(
+        network,
+        0.3 * torch.randn(n_models, network.n_parameters),
+        torch.randn(n, t, c),
+        torch.randint(0, k, (n,)),
+        epochs.make_hyper(n_models),
+        lengths=rng.choice((None, torch.randint(1, t + 1, (n,)))),
+        optimizer=rng.choice(("adam", "sgd")),
+    )
+    rows, offsets = torch.randperm(n)[None], torch.tensor([[0, n // 2, n]])
+    rows, offsets = (v.expand(trainer.n_models, -1).contiguous() for v in (rows, offsets))
+    statistics = torch.zeros(trainer.n_models, 2, len(epochs.STATISTIC_COLUMNS)).double()
+    rates = torch.full((trainer.n_models, 2), 0.01, dtype=torch.float64)
+    held = trainer._native_arguments(
+        (rows, offsets, None), rates, None, (statistics, None), n - n // 2, 1
+    )
+    names = [a.name for a in torch.ops.sensorseq.train_epoch.default._schema.arguments]
+    given = dict(zip(names, (*held, 0, 2, 1, 1, False), strict=True))
+    call(rng, torch.ops.sensorseq.train_epoch, given, n_spoiled)
+    names = torch.ops.sensorseq.train_epoch_check.default._schema.arguments
+    sizes = {"n_data_timesteps": t, "n_classes": k, "n_timesteps": t, "max_batch": n}
+    check = {a.name: ({**given, **sizes})[a.name] for a in names}
+    call(rng, torch.ops.sensorseq.train_epoch_check, check, n_spoiled)
+
+
+def signals(rng, n_spoiled):
+    """Call the loops of preprocessing."""
+    n, t, c = rng.choice((1, 6)), rng.choice((9, 40)), rng.choice((1, 2, 5))
+    draw = np.random.default_rng(rng.randrange(2**32))
+    dtype = rng.choice((np.float32, np.float64))
+    x = draw.normal(size=(n, t, c)).astype(dtype)
+    lengths = rng.choice((None, draw.integers(0, t + 1, n)))
+    scales = {"center": np.zeros(c), "scale": np.ones(c)}
+    out = np.empty((n, t, c), np.float32)
+    starts = draw.integers(0, t, n)
+    signal = draw.normal(size=(3 * t, c)).astype(dtype)
+    gather = {"values": signal, "starts": starts, "lengths": lengths, **scales, "out": out}
+    call(rng, _signal.gather_windows, gather, n_spoiled)
+    scale = {"x": x, "lengths": lengths, **scales, "inverse": False, "out": out}
+    call(rng, _signal.scale_windows, scale, n_spoiled)
+    call(rng, _signal.all_finite, {"x": x}, n_spoiled)
+    moments = call(rng, _signal.Moments, {"n_channels": c}, 0)
+    call(rng, moments.add, {"x": x, "lengths": lengths}, n_spoiled)
+    moments.summarize()
+    text = bytes(draw.choice(list(b'0123456789.,,-+e \n\r\tnaN"\x00'), 80).astype(np.uint8))
+    wanted = [rng.random() < 0.7 for _ in range(rng.randrange(4))]
+    call(rng, _signal.read_numbers, {"text": text, "start": 0, "wanted": wanted}, n_spoiled)
+    plan = RandomConvolutions(n_features=168, random_state=0)
+    learned = plan.fit(draw.normal(size=(4, t, c)).astype(np.float32)).state()["arrays"]
+    shares = {"x": x.astype(np.float32), "lengths": lengths, **learned, "n_threads": 2}
+    call(rng, _signal.share_above_biases, shares, n_spoiled)
+    kept = {name: learned[name][:84] for name in ("channel_counts",)}
+    kept["channel_indices"] = learned["channel_indices"][: int(kept["channel_counts"].sum())]
+    rows = draw.integers(0, n, 84)
+    one = {"x": shares["x"], "lengths": lengths, "rows": rows, "dilation": 1, **kept}
+    call(rng, _signal.convolve_windows, one, n_spoiled)
+    whole = draw.integers(1, t + 1, n)
+    drop = {"x": x.copy(), "rows": np.arange(n), "probability": 0.3, "seed": 1, "epoch": 2}
+    call(rng, _signal.drop_inputs, drop, n_spoiled)
+    strength = dict.fromkeys(
+        ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift", "offset"), 0.1
+    )
+    change = {"x": x.copy(), "lengths": whole, "indices": np.arange(n), "copies": np.zeros(n, int)}
+    change |= {"seed": 3, "strength": strength, "spline": draw.normal(size=(4, 3, 4))}
+    change |= {"mirror_order": np.arange(c)[::-1].copy(), "mirror_sign": np.ones(c)}
+    change |= {"channel_sd": np.ones(c), "before": None, "after": None, "n_threads": 2}
+    call(rng, _signal.augment, change, n_spoiled)
+    filters(rng, n_spoiled, signal, c)
+
+
+def filters(rng, n_spoiled, signal, c):
+    """Push a signal through the filters that keep a state."""
+    edge = rng.choice(("mirror", "hold", "odd"))
+    up, down = rng.choice((1, 3)), rng.choice((1, 2, 5))
+    polyphase = {"taps": np.hanning(31), "up": up, "down": down, "n_channels": c, "edge": edge}
+    table = {"taps": np.hanning(63), "n_phases": 8, "ratio": 0.7, "n_channels": c, "edge": edge}
+    moving = {"statistic": "std", "window_samples": 5, "n_channels": c, "ahead_samples": 1}
+    moving["statistic"] = rng.choice(("mean", "std", "min", "range", "line_residual"))
+    made = ((_signal.PolyphaseFilter, polyphase), (_signal.TableFilter, table))
+    for kind, arguments in (*made, (_signal.MovingWindow, moving)):
+        one = call(rng, kind, arguments, rng.choice((0, n_spoiled)))
+        if one is None:
+            continue
+        name = "samples" if kind is _signal.MovingWindow else "x"
+        values = signal if name == "x" else signal.astype(float)
+        for _ in range(2):
+            part = values[: rng.randrange(len(values) + 1)]
+            call(rng, one.push, {name: part}, n_spoiled)
+        one.flush()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--examples", type=int, default=300)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    torch.set_num_threads(2)
+
+    @hypothesis.seed(asked.seed)
+    @hypothesis.settings(
+        max_examples=asked.examples,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(
+        st.randoms(use_true_random=True), st.sampled_from((0, 1, 1, 1, 2)), st.integers(0, 2)
+    )
+    def draw(rng, n_spoiled, subject):
+        function = (lstm, training, signals)[subject]
+        if asked.threads == 1:
+            function(rng, n_spoiled)
+            return
+        with ThreadPoolExecutor(asked.threads) as pool:
+            for future in [pool.submit(function, rng, n_spoiled) for _ in range(asked.threads)]:
+                future.result()
+
+    draw()
+    calls = {k: v for k, v in counts.items() if k.endswith((" done", " refused"))}
+    unexpected = {k: v for k, v in counts.items() if k.endswith("when right")}
+    print(json.dumps({"calls": sum(calls.values()), "of": calls, "unexpected": unexpected}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""Processes killed at random moments: `python benchmarks/harden/kills.py [--kills 200]`.
+
+`prepare` in one process and with two workers, training with both engines, and what writes models,
+reports and prepared files. A killed preparation or training resumes to the bytes of one that was
+never killed; a killed writer leaves a whole file, the earlier or the new one; no process and, after
+the next run, no temporary file is left. The last line is a summary as JSON.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SUPPORT = ROOT / "tests" / "support"
+sys.path[:0] = [str(ROOT), str(SUPPORT)]
+
+
+class Program:
+    """A program that imports once and forks a process for each line of JSON: "pid N", "ended N"."""
+
+    def __init__(self, *command):
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+        self._rest = b""
+
+    def run(self, kill_after_s=None, **asked):
+        """Return how the run ended, how long it ran, and its processes when it was killed."""
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        self._process.stdin.flush()
+        pid, children = int(self._hear(b"pid")), []
+        began = time.perf_counter()
+        if kill_after_s is not None:
+            until = began + kill_after_s
+            while (left := until - time.perf_counter()) > 0:
+                if select.select([self._process.stdout], [], [], left)[0]:
+                    self._rest += os.read(self._process.stdout.fileno(), 65536)
+                    if b"ended" in self._rest:
+                        break
+            else:
+                children = _children(pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        code = int(self._hear(b"ended"))
+        return code, time.perf_counter() - began, children
+
+    def _hear(self, word):
+        while True:
+            while b"\n" not in self._rest:
+                read = os.read(self._process.stdout.fileno(), 65536)
+                if not read:
+                    raise SystemExit("a program ended by itself")
+                self._rest += read
+            line, self._rest = self._rest.split(b"\n", 1)
+            if line.startswith(word):
+                return line.removeprefix(word)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.communicate()
+
+
+def _children(pid):
+    with contextlib.suppress(OSError):
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in found]
+    return []
+
+
+def _are_gone(pids, within_s=15):
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        if not any(_is_alive(pid) for pid in pids):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _is_alive(pid):
+    with contextlib.suppress(OSError):
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    return False
+
+
+def _names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def kill_prepare(n_kills, rng, jobs, failures):
+    from small_recordings import write_recordings
+
+    n_killed = 0
+    with tempfile.TemporaryDirectory() as given, Program(SUPPORT / "killable_preparations.py") as p:
+        folder = Path(given)
+        source = write_recordings(folder / "terrains")
+        output = folder / "w.h5"
+        arguments = {"source": str(source), "output": str(output), "window_s": 2, "hop_s": 1}
+        arguments["jobs"] = jobs
+        _, whole_s, _ = p.run(**arguments)
+        whole = output.read_bytes()
+        while n_killed < n_kills:
+            output.unlink(missing_ok=True)
+            code, _, children = p.run(rng.uniform(0, whole_s), **arguments)
+            if code == 0:
+                continue
+            n_killed += 1
+            if not _are_gone(children):
+                failures.append(f"prepare -j {jobs}: workers outlive their killed parent")
+            if output.exists() and output.read_bytes() != whole:
+                failures.append(f"prepare -j {jobs}: half a file is left")
+            code, _, _ = p.run(**arguments, resume=True)
+            if code != 0 or output.read_bytes() != whole:
+                failures.append(f"prepare -j {jobs}: resumed to other bytes")
+            if _names(folder) != ["terrains", "w.h5"]:
+                failures.append(f"prepare -j {jobs}: left behind {_names(folder)}")
+    return n_killed
+
+
+def _content(path):
+    """Return what a checkpoint holds, without how long epochs took."""
+    from sensorseq.storage.checkpoint_file import read_checkpoint
+
+    arrays, description = read_checkpoint(path)
+    rows = [json.loads(line) for line in arrays.pop("history").tobytes().splitlines()]
+    for row in rows:
+        del row["duration_s"]
+    return rows, description, {name: array.tobytes() for name, array in arrays.items()}
+
+
+def kill_train(n_kills, rng, engine, failures):
+    n_killed = 0
+    with tempfile.TemporaryDirectory() as given, Program(SUPPORT / "killable_runs.py") as p:
+        folder = Path(given)
+        arguments = {"checkpoint": str(folder / "run"), "engine": engine, "resume": True}
+        arguments["least_epoch_s"] = 0.01
+        _, whole_s, _ = p.run(**{**arguments, "checkpoint": str(folder / "whole")})
+        whole = _content(folder / "whole")
+        while n_killed < n_kills:
+            code, _, _ = p.run(rng.uniform(0, whole_s / 2), **arguments)
+            if code == 0:  # resumed to its end
+                if _content(folder / "run") != whole:
+                    failures.append(f"train {engine}: resumed to other bytes")
+                (folder / "run").unlink()
+            else:
+                n_killed += 1
+        if p.run(**arguments)[0] != 0 or _content(folder / "run") != whole:
+            failures.append(f"train {engine}: resumed to other bytes")
+        if _names(folder) != ["run", "whole"]:
+            failures.append(f"train {engine}: left behind {_names(folder)}")
+    return n_killed
+
+
+def kill_writers(n_kills, rng, failures):
+    n_killed = 0
+    with tempfile.TemporaryDirectory() as given, Program(__file__, "--writer") as p:
+        folder = Path(given)
+        known = {}
+        for version in (0, 1):
+            p.run(folder=str(folder), versions=[version])
+            for path in folder.iterdir():
+                known.setdefault(path.name, []).append(path.read_bytes())
+        while n_killed < n_kills:
+            asked = {"folder": str(folder), "versions": [0, 1] * 500}
+            code, _, _ = p.run(rng.uniform(0, 0.2), **asked)
+            if code == 0:
+                continue
+            n_killed += 1
+            for name, versions in known.items():
+                if not (folder / name).exists() or (folder / name).read_bytes() not in versions:
+                    failures.append(f"writers: {name} is no whole file")
+        p.run(folder=str(folder), versions=[0])
+        left = set(_names(folder)) - set(known)
+        if left:
+            failures.append(f"writers: {len(left)} temporary files are left after the next run")
+    return n_killed
+
+
+def serve_writers():
+    """Write versions of a model, a page and a prepared file, in a forked process for each line."""
+    import numpy as np
+    import torch
+
+    from sensorseq import SensorLSTMClassifier
+    from sensorseq.fluctuation import FluctuationReport
+    from sensorseq.storage.prepared import write_windows
+    from sensorseq.windows import WindowSet
+
+    torch.set_num_threads(1)
+    made = []
+    for seed in (0, 1):
+        X = np.random.default_rng(seed).normal(size=(40, 20, 3)).astype(np.float32)
+        y = np.arange(40) % 2
+        settings = {"max_epochs": 12, "features": None, "refit": None, "random_state": seed}
+        model = SensorLSTMClassifier(hidden_size=48, **settings).fit(X, y)
+        rows = [{"loss": 1 / e, "val_loss": 1 / e + seed} for e in range(1, 30)]
+        made.append((model, FluctuationReport.from_history(rows, n_val=50), WindowSet(X, y=y)))
+    for line in sys.stdin:
+        asked = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            os.write(1, f"pid {os.getpid()}\n".encode())
+            folder, code = Path(asked["folder"]), 1
+            try:
+                for version in asked["versions"]:
+                    model, report, windows = made[version]
+                    model.save(folder / "model.safetensors")
+                    report.to_html(folder / "report.html")
+                    write_windows(folder / "windows.h5", windows)
+                code = 0
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        os.write(1, f"ended {os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--writer", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.writer:
+        serve_writers()
+        return 0
+    rng, began, failures = random.Random(asked.seed), time.monotonic(), []
+    share = asked.kills // 5
+    parts = {
+        "prepare": kill_prepare(share, rng, 1, failures),
+        "prepare -j 2": kill_prepare(share, rng, 2, failures),
+        "train, native": kill_train(share, rng, "native", failures),
+        "train, autograd": kill_train(share, rng, "autograd", failures),
+        "writers": kill_writers(asked.kills - 4 * share, rng, failures),
+    }
+    summary = {
+        "part": "kills",
+        "trials": sum(parts.values()),
+        "failures": len(failures),
+        "seconds": round(time.monotonic() - began),
+        "parts": parts,
+        "what": sorted(set(failures)),
+    }
+    print(json.dumps(summary))
+    return int(bool(failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Changed copies of files: of their bytes, and of the values in their JSON."""
+
+import copy
+import json
+
+TOKENS = (
+    *(
+        b"",
+        b",",
+        b";",
+        b'"',
+        b"'",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\0",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"=",
+        b"[[",
+    ),
+    *(b"nan", b"-inf", b"1e400", b"-1", b"0", b"1e-320", b"99999999999999999999", b"true", b"null"),
+    *(
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\x80",
+        b"\xff" * 8,
+        b"\x7f" + b"\xff" * 7,
+        b"{}",
+        b"[]",
+        b"\\u0000",
+    ),
+    "é\u202e".encode(),
+)
+VALUES = (
+    *(None, True, False, 0, 1, -1, 2**31, 2**63, -(2**70), 0.5, 1e308, float("nan"), float("inf")),
+    *("", "a", "\0", "\u202e", "NaN", "x" * 5000, [], {}, [None], [[]], {"": None}, [0] * 300),
+)
+
+
+def mutate(rng, data, others=(), *, most=4):
+    """Return changed bytes: `rng` of `random.Random` draws 1 to `most` changes."""
+    data = bytearray(data)
+    for _ in range(rng.randint(1, most)):
+        at = rng.randrange(len(data) + 1)
+        n = min(rng.choice((1, 1, 2, 4, 8, 32, 200)), len(data) - at)
+        kind = rng.randrange(8)
+        if kind == 0 and at < len(data):
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind == 1 and at < len(data):
+            data[at] = rng.randrange(256)
+        elif kind == 2:
+            token = rng.choice(TOKENS)
+            data[at : at + (len(token) if rng.random() < 0.7 else 0)] = token
+        elif kind == 3:
+            del data[at : at + n]
+        elif kind == 4:
+            data[at:at] = data[at : at + n] * rng.choice((1, 2, 50))
+        elif kind == 5 and others:
+            other = rng.choice(others)
+            start = rng.randrange(len(other) + 1)
+            data[at : at + n] = other[start : start + rng.choice((4, 16, 64))]
+        elif kind == 6:
+            data[at : at + n] = rng.randbytes(n)
+        elif rng.random() < 0.2:
+            del data[at:]
+    return bytes(data)
+
+
+def mutate_json(rng, text, *, most=3):
+    """Return JSON text with 1 to `most` values replaced, removed, repeated or swapped."""
+    root = [json.loads(text)]
+    for _ in range(rng.randint(1, most)):
+        holder, key = rng.choice(list(_places(root)))
+        kind = rng.randrange(5)
+        if kind <= 1:
+            holder[key] = copy.deepcopy(rng.choice(VALUES))
+        elif kind == 2:
+            other, there = rng.choice(list(_places(root)))
+            holder[key] = json.loads(json.dumps(other[there]))
+        elif kind == 3 and holder is not root:
+            del holder[key]
+        elif isinstance(holder[key], int | float):
+            holder[key] = holder[key] * rng.choice((-1, 0, 1000, 1e300))
+        elif isinstance(holder[key], str):
+            holder[key] = mutate(rng, holder[key].encode()).decode(errors="replace")
+        elif isinstance(holder[key], list):
+            holder[key] = holder[key] * 2
+    return json.dumps(root[0]).encode()
+
+
+def _places(holder):
+    """Yield every (container, key) below a container."""
+    for key in holder if isinstance(holder, dict) else range(len(holder)):
+        yield holder, key
+        if isinstance(holder[key], dict | list):
+            yield from _places(holder[key])

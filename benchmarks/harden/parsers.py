@@ -1,0 +1,571 @@
+"""Every parser on changed files: `python benchmarks/harden/parsers.py [--seconds 30] [PARSER ...]`.
+
+Each parser runs in a process of its own, on copies of good files that atheris (if it is installed;
+it is guided by coverage) or `mutations.py` changed. Checksums inside the files are repaired, so
+that the changes get past them. A file must be read, or refused with the package's own error, in
+10 s of processor time and 4 GB. One that is not is kept in build/harden/findings. The last line is
+a summary as JSON.
+"""
+
+import argparse
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zlib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from mutations import mutate, mutate_json  # noqa: E402
+
+FINDINGS = ROOT / "build" / "harden" / "findings"
+MOST_S, MOST_BYTES = 10, 4 << 30
+CSV_NUMBERS = "csv numbers (libFuzzer)"
+
+
+class TooSlow(BaseException):
+    """10 s of processor time are over."""
+
+
+class Parser:
+    """Good files, how to keep their checksums right, and what reads them."""
+
+    suffix = ".bin"
+    is_json = False
+
+    def seeds(self, folder):
+        raise NotImplementedError
+
+    def repair(self, data):
+        return data
+
+    def parse(self, path):
+        raise NotImplementedError
+
+
+class Csv(Parser):
+    suffix = ".csv"
+
+    def seeds(self, folder):
+        plain = "\n".join(f"{i / 10},{i % 7}.5,{-i}" for i in range(60)).encode()
+        words = b"".join(b"%d,%d,%s\n" % (i, i % 5, b"ab"[i % 2 :][:1]) for i in range(30))
+        quoted = b'"time","a,b"\r\n' + b"".join(b"%d,nan\r\n" % i for i in range(30))
+        return [
+            b"time_s,a,b\n" + plain,
+            b"t,current,label\n" + words,
+            quoted,
+            b"time;a\n0,1;2,5\n" * 9,
+        ]
+
+    def parse(self, path):
+        from sensorseq.readers import read_recordings
+
+        read_recordings(path)
+
+
+class GzippedCsv(Csv):
+    suffix = ".csv.gz"
+
+    def seeds(self, folder):
+        import gzip
+
+        return [gzip.compress(seed, mtime=0) for seed in super().seeds(folder)]
+
+
+class LabelledCsv(Csv):
+    suffix = ".csv"
+
+    def parse(self, path):
+        from sensorseq.readers import read_recordings
+
+        read_recordings(path, label_column="label", time_unit="ms")
+
+
+class Manifest(Parser):
+    suffix = ".csv"
+
+    def seeds(self, folder):
+        (folder / "a.csv").write_text("time,x\n0,1\n1,2\n2,3\n")
+        return [
+            b"path,label,group\na.csv,ice,1\n",
+            b"path,label,start_s,end_s\na.csv,ice,0,1\na.csv,sand,1,2\n",
+        ]
+
+    def parse(self, path):
+        from sensorseq.readers import read_recordings
+
+        read_recordings(path.parent, manifest=path)
+
+
+class Toml(Parser):
+    suffix = ".toml"
+
+    def seeds(self, folder):
+        return [path.read_bytes() for path in (ROOT / "examples").glob("*.toml")] + [
+            b"[resample]\nsample_rate_hz = 20\n[window]\nwindow_s = 2\n[split]\nembargo_s = 0.5\n"
+        ]
+
+    def parse(self, path):
+        from sensorseq.preprocessing.configuration import read_configuration
+
+        read_configuration(path).to_toml()
+
+
+class Report(Parser):
+    suffix = ".json"
+    is_json = True
+
+    def seeds(self, folder):
+        from sensorseq.fluctuation import FluctuationReport
+
+        rng = random.Random(0)
+        rows = [
+            {
+                "loss": 1 / (1 + e),
+                "val_loss": 0.3 + 0.2 * rng.random(),
+                "accuracy": 0.8,
+                "val_accuracy": rng.choice((0.6, 0.9)),
+            }
+            for e in range(25)
+        ]
+        report = FluctuationReport.from_history(rows, n_val=40, n_train=200, n_classes=3)
+        return [json.dumps(report.to_dict(), default=str).encode()]
+
+    def parse(self, path):
+        from sensorseq.fluctuation import FluctuationReport
+        from sensorseq.fluctuation.report.page import make_page
+
+        report = FluctuationReport.from_dict(_loaded(path))
+        _ = str(report), repr(report), make_page(report), report.to_dict()
+
+
+class HistoryFile(Parser):
+    suffix = ".json"
+    is_json = True
+
+    def seeds(self, folder):
+        from sensorseq.history import History
+
+        rows = [{"epoch": e, "loss": 1 / e, "val_loss": 1.2 / e} for e in range(1, 9)]
+        History(rows).to_json(folder / "seed.json")
+        return [(folder / "seed.json").read_bytes(), json.dumps(rows).encode()]
+
+    def parse(self, path):
+        from sensorseq.fluctuation import FluctuationReport
+
+        str(FluctuationReport.from_history(path))
+
+
+class EventFile(Parser):
+    suffix = ".tfevents.1"
+
+    def seeds(self, folder):
+        events = b""
+        for step in range(12):
+            value = b"\x0a\x04loss\x15" + struct.pack("<f", 1 / (1 + step))
+            summary = b"\x0a" + bytes([len(value)]) + value
+            events += _record(b"\x10" + bytes([step]) + b"\x2a" + bytes([len(summary)]) + summary)
+        return [events]
+
+    def repair(self, data):
+        repaired, at = b"", 0
+        while at + 16 <= len(data):
+            size = struct.unpack_from("<Q", data, at)[0]
+            size = min(size, len(data) - at - 16)
+            repaired += _record(data[at + 12 : at + 12 + size])
+            at += 16 + size
+        return repaired + data[at:]
+
+    def parse(self, path):
+        from sensorseq.fluctuation import FluctuationReport
+
+        str(FluctuationReport.from_history(path))
+
+
+class Mcap(Parser):
+    suffix = ".mcap"
+
+    def seeds(self, folder):
+        from mcap.writer import CompressionType, Writer
+
+        found = []
+        for chunked in (True, False):
+            stream = io.BytesIO()
+            plain = {"enable_crcs": False, "enable_data_crcs": False}
+            writer = Writer(stream, compression=CompressionType.NONE, use_chunking=chunked, **plain)
+            writer.start()
+            schema = writer.register_schema("current", "jsonschema", b"{}")
+            channel = writer.register_channel("/motor", "json", schema)
+            for i in range(20):
+                writer.add_message(channel, i * 10**8, b'{"a": %d, "b": [1, 2]}' % i, i * 10**8)
+            writer.finish()
+            found.append(stream.getvalue())
+        return found
+
+    def parse(self, path):
+        from sensorseq.readers import read_recordings
+
+        read_recordings(path)
+
+
+class Model(Parser):
+    """Bytes of the file, or values of its description under a checksum that is right."""
+
+    suffix = ".safetensors"
+
+    def seeds(self, folder):
+        _fit().save(folder / "seed.safetensors")
+        return [(folder / "seed.safetensors").read_bytes()]
+
+    def parse(self, path):
+        import numpy as np
+
+        from sensorseq import SensorLSTMClassifier
+
+        model = SensorLSTMClassifier.load(path)
+        model.predict(np.zeros((2, 10, 2), np.float32))
+
+
+class ModelDescription(Model):
+    is_json = True
+
+    def seeds(self, folder):
+        from sensorseq.storage.model_file import read_model, to_jsonable
+
+        seed = folder / "seed.safetensors"
+        _fit().save(seed)
+        self.arrays, description = read_model(seed)
+        return [json.dumps(to_jsonable(description)).encode()]
+
+    def repair(self, data):
+        import safetensors.numpy
+
+        from sensorseq.storage import model_file as file
+
+        text = data.decode(errors="replace")
+        metadata = {
+            "format": file.FORMAT,
+            "version": str(file.VERSION),
+            "description": text,
+            "sha256": file._digest(self.arrays, text),
+        }
+        return safetensors.numpy.save(self.arrays, metadata)
+
+
+class CheckpointBytes(Parser):
+    """A checkpoint, resumed from, with its CRC-32 made right again."""
+
+    def seeds(self, folder):
+        _fit_partly(folder / "seed")
+        return [(folder / "seed").read_bytes()]
+
+    def repair(self, data):
+        return data[:-4] + struct.pack("<I", zlib.crc32(data[:-4]))
+
+    def parse(self, path):
+        _fit(checkpoint=str(path), resume=True)
+
+
+class CheckpointDescription(CheckpointBytes):
+    is_json = True
+
+    def seeds(self, folder):
+        from sensorseq.storage.checkpoint_file import read_checkpoint
+
+        seed = folder / "seed"
+        _fit_partly(seed)
+        self.arrays, description = read_checkpoint(seed)
+        return [json.dumps(description).encode()]
+
+    def repair(self, data):
+        from sensorseq.storage.checkpoint_file import lay_out
+
+        return b"".join(map(bytes, lay_out(self.arrays, data.decode(errors="replace"))))
+
+
+PARSERS = {
+    "csv": Csv,
+    "csv with labels": LabelledCsv,
+    "csv.gz": GzippedCsv,
+    "manifest": Manifest,
+    "toml": Toml,
+    "report": Report,
+    "history": HistoryFile,
+    "event file": EventFile,
+    "mcap": Mcap,
+    "model": Model,
+    "model description": ModelDescription,
+    "checkpoint": CheckpointBytes,
+    "checkpoint description": CheckpointDescription,
+}
+
+
+def _loaded(path):
+    from sensorseq.errors import InputError
+
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # json's own refusal is not what is tested
+        raise InputError(str(error)) from error
+
+
+def _record(data):
+    from sensorseq.fluctuation.logs.event_file import masked_crc32c
+
+    length = struct.pack("<Q", len(data))
+    sums = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]
+    return length + sums[0] + data + sums[1]
+
+
+def _fit(**arguments):
+    import numpy as np
+
+    from sensorseq import SensorLSTMClassifier
+
+    X = np.random.default_rng(0).normal(size=(12, 10, 2)).astype(np.float32)
+    settings = {"hidden_size": 2, "max_epochs": 4, "features": None, "refit": None}
+    settings |= {"validation_fraction": 0.0, "early_stopping": False, "monitor": "loss"}
+    settings |= {"random_state": 0, "device": "cpu"}
+    return SensorLSTMClassifier(**settings, **arguments).fit(X, np.arange(12) % 2)
+
+
+class _Leave:
+    def on_epoch_end(self, module, history):
+        if len(history) == 3:
+            raise KeyError("left after an epoch")
+
+
+def _fit_partly(checkpoint):
+    """Leave the checkpoint of a training that has not ended."""
+    with contextlib.suppress(KeyError):
+        _fit(checkpoint=str(checkpoint), callbacks=[_Leave()])
+
+
+class Session:
+    """Counts of one parser in this process, kept in a file that outlives a crash."""
+
+    def __init__(self, name, folder):
+        self.parser, self.folder = PARSERS[name](), folder
+        self.state = {"cases": 0, "refused": 0, "findings": {}}
+        self.slug = name.replace(" ", "_")
+        seeds = folder / "seeds"
+        seeds.mkdir()
+        self.seeds = self.parser.seeds(seeds)
+        for extra in seeds.glob("*.csv"):
+            (folder / extra.name).write_bytes(extra.read_bytes())
+        self.path = folder / f"input{self.parser.suffix}"
+
+    def prepare(self):
+        signal.signal(signal.SIGPROF, self._too_slow)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MOST_BYTES,) * 2)
+
+    def change(self, rng, data):
+        if not self.parser.is_json or rng.random() < 0.05:
+            return mutate(rng, data, self.seeds)
+        try:
+            return mutate_json(rng, data)
+        except (ValueError, RecursionError, IndexError, TypeError):  # no longer JSON
+            return mutate_json(rng, rng.choice(self.seeds))
+
+    def run(self, data):
+        """Parse one changed file."""
+        from sensorseq.errors import SensorseqError
+
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+        data = self.parser.repair(data)
+        self.path.write_bytes(data)
+        signal.setitimer(signal.ITIMER_PROF, MOST_S)
+        try:
+            self.parser.parse(self.path)
+        except SensorseqError:
+            self.state["refused"] += 1
+        except (Exception, TooSlow) as error:
+            self._keep(data, error)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        self.state["cases"] += 1
+        if self.state["cases"] % 20 == 0:
+            self.save()
+
+    def save(self):
+        temporary = self.folder / "state.tmp"
+        temporary.write_text(json.dumps(self.state))
+        temporary.rename(self.folder / "state.json")
+
+    def _too_slow(self, *_):
+        raise TooSlow
+
+    def _keep(self, data, error):
+        own = [f for f in traceback.extract_tb(error.__traceback__) if "sensorseq" in f.filename]
+        place = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "?"
+        key = f"{type(error).__name__} at {place}"
+        if key not in self.state["findings"]:
+            FINDINGS.mkdir(parents=True, exist_ok=True)
+            name = f"{self.slug}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+            (FINDINGS / f"{name}{self.parser.suffix}").write_bytes(data)
+            text = "".join(traceback.format_exception(error))
+            (FINDINGS / f"{name}.txt").write_text(text)
+        self.state["findings"][key] = self.state["findings"].get(key, 0) + 1
+        self.save()
+
+
+def child(name, seconds, seed, folder):
+    """Change and parse files for some seconds."""
+    warnings.simplefilter("ignore")
+    try:
+        import atheris
+    except ImportError:
+        atheris = None
+    else:
+        with atheris.instrument_imports(include=["sensorseq"]):
+            import sensorseq.readers
+            import sensorseq.training  # noqa: F401
+    session = Session(name, folder)
+    for data in session.seeds:  # imports everything; a good file is read
+        session.run(data)
+    if session.state["refused"] == len(session.seeds) or session.state["findings"]:
+        print(f"{name}: good files are refused", file=sys.stderr)
+    session.prepare()
+    if atheris is not None:
+        corpus = folder / "corpus"
+        corpus.mkdir()
+        for number, data in enumerate(session.seeds):
+            (corpus / str(number)).write_bytes(data)
+
+        def change(data, most, seed):
+            rng = random.Random(seed)
+            if rng.random() < (0.02 if session.parser.is_json else 0.5):
+                return atheris.Mutate(data, most)
+            return session.change(rng, data or session.seeds[0])[:most]
+
+        options = [f"-max_total_time={seconds}", f"-seed={seed}", "-max_len=100000", "-verbosity=0"]
+        options += ["-rss_limit_mb=0", "-timeout=300", "-detect_leaks=0", "-print_final_stats=0"]
+        os.chdir(folder)
+        atheris.Setup([sys.argv[0], *options, str(corpus)], session.run, custom_mutator=change)
+        atheris.Fuzz()
+    rng = random.Random(seed)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        session.run(session.change(rng, rng.choice(session.seeds)))
+    session.save()
+
+
+def fuzz_csv_numbers(seconds, seed):
+    """Run libFuzzer on the parser of csrc/signal/csv_numbers.cpp."""
+    absent = {"cases": 0, "refused": 0, "findings": {}}
+    if shutil.which("clang++") is None:
+        return absent | {"absent": "no clang++"}
+    folder = ROOT / "build" / "harden" / "csv_numbers"
+    corpus = folder / "corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    (corpus / "one").write_bytes(b"\x01\x011.5\n2\r\n\nnan\n-1e-3\n")
+    (corpus / "three").write_bytes(b"\x03\x051,x,2\n3,,4e5\n")
+    sources = [Path(__file__).with_name("fuzz_csv_numbers.cpp")]
+    sources.append(ROOT / "csrc" / "signal" / "csv_numbers.cpp")
+    flags = ["-std=c++17", "-O1", "-g", "-fsanitize=fuzzer,address,undefined"]
+    flags += ["-fno-sanitize-recover=undefined", f"-I{ROOT / 'csrc'}", "-o", folder / "fuzz"]
+    built = subprocess.run(
+        ["clang++", *flags, *sources], capture_output=True, text=True, check=False
+    )
+    if built.returncode != 0:
+        return absent | {"absent": "clang++ has no libFuzzer"}
+    command = [folder / "fuzz", f"-max_total_time={seconds}", f"-seed={seed + 1}"]
+    command += ["-max_len=4096", "-print_final_stats=1", corpus]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    cases = re.search(r"number_of_executed_units: *(\d+)", done.stderr)
+    reports = [line for line in done.stderr.splitlines() if line.startswith("SUMMARY")]
+    findings = dict.fromkeys(reports or ["ended by abort"], 1) if done.returncode else {}
+    return absent | {"cases": int(cases[1]) if cases else 0, "findings": findings}
+
+
+def fuzz(name, seconds, seed):
+    """Return the counts of one parser; a process that dies is a finding, and another goes on."""
+    total = {"cases": 0, "refused": 0, "findings": {}}
+    began, n_starts = time.monotonic(), 0
+    while (left := seconds - (time.monotonic() - began)) > 1 and n_starts < 20:
+        with tempfile.TemporaryDirectory(prefix="parsers-") as folder:
+            command = [sys.executable, __file__, "--child", folder, "--seconds", str(int(left))]
+            command += ["--seed", str(seed + n_starts), name]
+            try:
+                done = subprocess.run(
+                    command, capture_output=True, text=True, timeout=left + 300, check=False
+                )
+                code, said = done.returncode, done.stderr
+            except subprocess.TimeoutExpired:
+                code, said = "hung", ""
+            n_starts += 1
+            state = Path(folder, "state.json")
+            found = json.loads(state.read_text()) if state.exists() else {}
+            for key in ("cases", "refused"):
+                total[key] += found.get(key, 0)
+            for key, count in found.get("findings", {}).items():
+                total["findings"][key] = total["findings"].get(key, 0) + count
+            if code != 0:
+                key = f"process ended with {code}"
+                total["findings"][key] = total["findings"].get(key, 0) + 1
+                FINDINGS.mkdir(parents=True, exist_ok=True)
+                for path in Path(folder).glob("input.*"):
+                    kept = (
+                        FINDINGS / f"{name.replace(' ', '_')}-died-{seed + n_starts}{path.suffix}"
+                    )
+                    kept.write_bytes(path.read_bytes())
+                    kept.with_suffix(".txt").write_text(said[-4000:])
+            elif said.strip() and "good files are refused" in said:
+                total["findings"]["good files are refused"] = 1
+    return total
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=int, default=30, help="for each parser")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--child", type=Path)
+    parser.add_argument("parsers", nargs="*", default=[*PARSERS, CSV_NUMBERS], metavar="PARSER")
+    asked = parser.parse_args()
+    if asked.child is not None:
+        child(asked.parsers[0], asked.seconds, asked.seed, asked.child)
+        return 0
+    began, parts = time.monotonic(), {}
+    for name in asked.parsers:
+        one = fuzz_csv_numbers if name == CSV_NUMBERS else functools.partial(fuzz, name)
+        parts[name] = one(asked.seconds, asked.seed)
+        print(f"{name}: {json.dumps(parts[name])}", file=sys.stderr, flush=True)
+    n_found = sum(sum(part["findings"].values()) for part in parts.values())
+    try:
+        import atheris  # noqa: F401
+
+        engine = "atheris"
+    except ImportError:
+        engine = "mutations"
+    summary = {
+        "part": "parsers",
+        "engine": engine,
+        "trials": sum(part["cases"] for part in parts.values()),
+        "failures": n_found,
+        "seconds": round(time.monotonic() - began),
+        "parts": parts,
+    }
+    print(json.dumps(summary))
+    return int(n_found > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

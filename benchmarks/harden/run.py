@@ -1,0 +1,128 @@
+"""`make harden`: each part of this folder in turn, into results/harden.json and a table.
+
+A part is a program whose last line is a summary as JSON: `trials` (or `mutations`), `failures` (a
+number, or `bad`, a list) and whatever else it counts. A part that is not there, or does not end in
+time, is reported as such.
+`python benchmarks/harden/run.py [PART ...]` runs some parts and keeps the rows of the others.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+ROOT = FOLDER.parents[1]
+sys.path[:0] = [str(ROOT), str(FOLDER.parent)]
+
+from common.results_file import RESULTS, commit, write_results  # noqa: E402
+
+# what runs, how much of it, its limit in minutes, and what is done
+PARTS = {
+    "sanitizers": ("sanitizers.py --examples", 1500, 18, "drawn calls under ASan, UBSan and TSan"),
+    "parsers": ("parsers.py --seconds", 20, 14, "changed files of every kind are read"),
+    "kills": (
+        "kills.py --kills",
+        200,
+        10,
+        "prepare, train and writers are killed at random moments",
+    ),
+    "full disks": ("full_disk.py", None, 5, "the disk fills at a random moment"),
+    "prepared files": ("mutate_prepared.py", 50_000, 10, "changed prepared files are read"),
+    "memory": ("flat_memory.py", None, 3, "fits, predictions, reports and streams are repeated"),
+}
+
+
+def run(name, share=1.0):
+    """Run a part, or a share of it; return its row."""
+    command, amount, most_minutes, about = PARTS[name]
+    program, *options = command.split()
+    options += [] if amount is None else [str(max(1, round(share * amount)))]
+    row = {"part": name, "about": about, "state": "absent", "trials": 0, "failures": 0}
+    if not (FOLDER / program).exists():
+        return row
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, str(FOLDER / program), *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=60 * most_minutes)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):  # its own children, too
+            os.killpg(process.pid, signal.SIGKILL)
+        said, _ = process.communicate()
+        row["state"] = f"not done in {most_minutes} minutes"
+    row |= {"seconds": round(time.monotonic() - began), "commit": commit()}
+    lines = (said or "").strip().splitlines()
+    try:
+        summary = json.loads(lines[-1])
+    except (IndexError, ValueError):
+        if row["state"] == "absent":
+            row["state"] = f"ended with {process.returncode} and no summary"
+        return row
+    row["trials"] = summary.get("trials", summary.get("mutations", 0))
+    row["failures"] = summary.get("failures", len(summary.get("bad", ())))
+    row["state"] = "passed" if not row["failures"] and not process.returncode else "failed"
+    row["summary"] = summary
+    return row
+
+
+def table(rows):
+    """Return the rows as a table in Markdown."""
+    lines = ["| part | what is done | trials | failures | result |", "|---|---|---|---|---|"]
+    for row in rows:
+        figures = f"{row['trials']:,} | {row['failures']:,} | {row['state']}"
+        lines.append(f"| {row['part']} | {row['about']} | {figures} |")
+        parts = row.get("summary", {}).get("parts", {})
+        for name, part in parts.items():
+            n = part if isinstance(part, int) else part.get("cases", part.get("calls", 0))
+            found = {} if isinstance(part, int) else part.get("findings", part.get("reports", {}))
+            n_found = sum(found.values()) if isinstance(found, dict) else len(found)
+            said = "" if isinstance(part, int) else part.get("absent", "")
+            shown = "" if isinstance(part, int) else f"{n_found:,}"
+            lines.append(f"| | {name} | {n:,} | {shown} | {said} |")
+    return "\n".join(lines)
+
+
+def write_table(rows):
+    """Put the table into README.md of this folder."""
+    readme = FOLDER / "README.md"
+    head, _, rest = readme.read_text().partition("<!-- results -->")
+    tail = rest.partition("<!-- /results -->")[2]
+    readme.write_text(f"{head}<!-- results -->\n{table(rows)}\n<!-- /results -->{tail}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--share", type=float, default=1.0, help="of the trials of each part")
+    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART")
+    asked = parser.parse_args()
+    for name in set(asked.parts) - set(PARTS):
+        parser.error(f"unknown part {name!r}; known: {', '.join(PARTS)}")
+    path, rows = RESULTS / "harden.json", {}
+    if path.exists():
+        rows = {row["part"]: row for row in json.loads(path.read_text())["rows"]}
+    for name in PARTS:
+        if name in asked.parts:
+            rows[name] = run(name, asked.share)
+            row = rows[name]
+            print(f"{name}: {row['trials']} trials, {row['failures']} failures, {row['state']}")
+        elif name not in rows:
+            rows[name] = {"part": name, "about": PARTS[name][3], "state": "not run"}
+            rows[name] |= {"trials": 0, "failures": 0}
+        write_results("harden", [rows[n] for n in PARTS if n in rows], partial=False, quiet=True)
+    write_table([rows[name] for name in PARTS])
+    return int(any(rows[name]["state"] != "passed" for name in asked.parts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""The attacks attack: changes change, checksums are right again, and what is absent is reported."""
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import mutations
+import parsers
+import run as harden
+
+
+def test_changes_depend_on_the_seed_alone_and_json_stays_json():
+    text = b'{"a": [1, "two", null], "b": {"c": 0.5}}'
+    changed = [mutations.mutate_json(random.Random(seed), text) for seed in range(60)]
+    assert changed == [mutations.mutate_json(random.Random(seed), text) for seed in range(60)]
+    found = [json.dumps(json.loads(one)) for one in changed]
+    assert sum(one != json.dumps(json.loads(text)) for one in found) > 30
+    plain = [mutations.mutate(random.Random(seed), text) for seed in range(60)]
+    assert sum(one != text for one in plain) > 30
+
+
+@pytest.mark.parametrize("name", ["toml", "event file", "manifest"])
+def test_good_files_are_read_and_changed_ones_read_or_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(parsers, "FINDINGS", tmp_path / "findings")
+    session = parsers.Session(name, tmp_path)
+    for data in session.seeds:
+        assert session.parser.repair(data) == data
+        session.run(data)
+    assert session.state["refused"] == 0
+    rng = random.Random(0)
+    for _ in range(40):
+        session.run(session.change(rng, rng.choice(session.seeds)))
+    assert session.state["refused"] > 0
+    assert session.state["findings"] == {}
+
+
+def test_an_unknown_error_is_a_finding_and_its_file_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(parsers, "FINDINGS", tmp_path / "findings")
+    session = parsers.Session("toml", tmp_path)
+    monkeypatch.setattr(session.parser, "parse", lambda path: {}["no such"])
+    session.run(b"a = 1")
+    assert list(session.state["findings"]) == ["KeyError at ?"]
+    (kept,) = (tmp_path / "findings").glob("*.toml")
+    assert kept.read_bytes() == b"a = 1"
+
+
+def test_a_part_that_is_not_there_is_reported_as_absent(monkeypatch):
+    monkeypatch.setitem(harden.PARTS, "memory", ("no_such.py", None, 1, "nothing"))
+    row = harden.run("memory")
+    assert row["state"] == "absent"
+    assert "| memory | nothing | 0 | 0 | absent |" in harden.table([row])
