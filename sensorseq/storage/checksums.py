@@ -97,7 +97,7 @@ class CheckedFile(_Positioned):
     def __init__(self, path: Path, raw: io.FileIO, piece_bytes: int, size: int, sums: Any) -> None:
         super().__init__(raw, size)
         self._path, self._piece_bytes, self._sums = path, piece_bytes, sums
-        self._is_good = np.zeros(len(sums), bool)
+        self._is_good = bytearray(len(sums))
         self.failure: DamagedFileError | None = None
 
     @classmethod
@@ -125,20 +125,21 @@ class CheckedFile(_Positioned):
 
     def _check(self, begin: int, end: int) -> None:
         """Verify the pieces that hold these bytes, those not verified yet."""
-        first, stop = begin // self._piece_bytes, -(-end // self._piece_bytes)
-        step = max(1, _AT_ONCE * _PIECE_BYTES // self._piece_bytes)
-        for at in range(first, stop, step):
-            pieces = slice(at, min(at + step, stop))
-            if self._is_good[pieces].all():
-                continue
+        stop = -(-end // self._piece_bytes)
+        at = self._is_good.find(0, begin // self._piece_bytes, stop)
+        while at >= 0:
+            until = min(at + max(1, _AT_ONCE * _PIECE_BYTES // self._piece_bytes), stop)
             start = at * self._piece_bytes
-            n_bytes = min(pieces.stop * self._piece_bytes, self._size) - start
+            n_bytes = min(until * self._piece_bytes, self._size) - start
             block = memoryview(os.pread(self.fileno(), n_bytes, start))
-            same = np.array(_sums(block, self._piece_bytes)) == self._sums[pieces]
-            if len(block) != n_bytes or not same.all():
+            if len(block) != n_bytes:
+                raise _damaged(self._path, "it became shorter while it was read")
+            same = np.array(_sums(block, self._piece_bytes)) == self._sums[at:until]
+            if not same.all():
                 bad = start + self._piece_bytes * int(np.argmin(same))
                 raise _damaged(self._path, f"the bytes from {bad} on differ from their checksum")
-            self._is_good[pieces] = True
+            self._is_good[at:until] = b"\1" * (until - at)
+            at = self._is_good.find(0, until, stop)
 
     def fileno(self) -> int:
         """Return the descriptor of the open file."""
