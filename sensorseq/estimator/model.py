@@ -124,7 +124,8 @@ def restore_fit(
     estimator._make_report()  # also of a file that brings it: it checks what it is made of
     if "fluctuation" in description:
         try:
-            estimator.fluctuation_ = FluctuationReport.from_dict(take("fluctuation", dict))
+            stored = take("fluctuation", dict)
+            estimator.fluctuation_ = FluctuationReport._from_dict(stored, is_page=False)
         except ArgumentError as error:
             raise ModelFileError(f"{path}: {error}") from error
     _restore_networks(estimator, arrays, take, n_models=1 + len(others))

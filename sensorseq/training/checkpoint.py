@@ -334,7 +334,7 @@ class Checkpoint:
                 " arguments and data, give `checkpoint` another name, or set resume=False to"
                 " overwrite it."
             )
-        pair = here["surroundings"], there["surroundings"]
+        pair = self._read(lambda: (here["surroundings"], there["surroundings"]))
         changed = self._read(lambda: _changed(*pair, both=False))
         if changed:
             told = "; ".join(
@@ -360,7 +360,7 @@ class Checkpoint:
             return take()
         except CheckpointError:
             raise
-        except (LookupError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # of any part of the run that is given what it cannot hold
             raise CheckpointError(
                 f"the checkpoint {self.path} is inconsistent: {error}. Delete it to start over, or"
                 " give `checkpoint` another name."

@@ -39,6 +39,7 @@ from sensorseq.training.optim import (
     clip_gradients,
     l1_penalty,
     make_optimizer,
+    stored_steps,
 )
 from sensorseq.training.randomness import (
     CounterDropout,
@@ -474,7 +475,7 @@ class TrainingRun:
         if self.recorder is not None:
             self.recorder.load_state_dict(state.get("record"))
         self.module.load_state_dict(state["module"])
-        self.n_steps = state["n_steps"]
+        self.n_steps = stored_steps(state)
         if self.masks is not None:
             self.masks.step = self.n_steps
         self.batches.load_state_dict(state["batches"])
@@ -482,6 +483,7 @@ class TrainingRun:
         set_rng_state(state["torch_rng"], self.device)
         self.schedule.load_state_dict(state["schedule"])
         self.best.load_state_dict(state["best"])
+        self.best.check(self.module)
         if self.native is not None:
             self.native.load_state_dict(state["native"])
             return

@@ -48,6 +48,14 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
     return optimizer
 
 
+def stored_steps(state: Mapping[str, Any]) -> int:
+    """Return the number of steps in a state; a ValueError if it is none."""
+    n_steps = state["n_steps"]
+    if type(n_steps) is not int or not 0 <= n_steps < 1 << 62:
+        raise ValueError(f"n_steps is {n_steps!r}")
+    return n_steps
+
+
 class Stateful:
     """Something whose state is the attributes named in `_kept`."""
 
@@ -60,7 +68,11 @@ class Stateful:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from where `state_dict` was called."""
         for name in self._kept:
-            setattr(self, name, state[name.removeprefix("_")])
+            value, now = state[name.removeprefix("_")], getattr(self, name)
+            kind: Any = int | float if isinstance(now, float) else type(now)
+            if now is not None and not isinstance(value, kind):
+                raise TypeError(f"{name.removeprefix('_')} is {value!r}")
+            setattr(self, name, value)
 
 
 class Schedule(Stateful):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.optim import Stateful
+from sensorseq.training.optim import Stateful, stored_steps
 
 
 class WeightAverage:
@@ -50,7 +50,7 @@ class WeightAverage:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from where `state_dict` was called."""
-        self._n_steps = state["n_steps"]
+        self._n_steps = stored_steps(state)
         for average, value in zip(self._average, state["average"], strict=True):
             average.copy_(value)
 
@@ -119,6 +119,12 @@ class BestEpoch(Stateful):
             self._reference = value
         self._n_stale = 0 if improved else self._n_stale + 1
         return improved
+
+    def check(self, module: nn.Module) -> None:
+        """Raise a ValueError if the weights it was loaded with are not those of the module."""
+        shapes = {name: part.shape for name, part in module.state_dict().items()}
+        if self.epoch and {name: part.shape for name, part in self._weights.items()} != shapes:
+            raise ValueError("the weights of the best epoch do not fit the network")
 
     @torch.no_grad()
     def restore(self, module: nn.Module) -> None:

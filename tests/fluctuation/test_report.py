@@ -699,3 +699,32 @@ def test_the_example_in_the_docstring_is_true():
 def test_bad_input_is_named_with_the_way_out(history, keywords, says):
     with pytest.raises(ArgumentError, match=says):
         FluctuationReport.from_history(history, **keywords)
+
+
+def replaced(rng, described):
+    """Return plain values with one of them replaced by something else."""
+    changed = json.loads(json.dumps(described))
+    holder, key = changed, rng.choice(sorted(changed))
+    while isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.85:
+        holder = holder[key]
+        key = rng.choice(sorted(holder)) if isinstance(holder, dict) else rng.integers(len(holder))
+    others = (None, True, -1, 10**9, 1e308, "", "a", [], {}, [None], {"": None}, [0] * 300)
+    holder[key] = others[rng.integers(len(others))]
+    return changed
+
+
+def test_a_damaged_report_is_refused_when_it_is_read_and_not_when_it_is_shown(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = {"loss": rng.uniform(0.1, 0.6, 30), "val_accuracy": rng.choice([0.6, 0.9], 30)}
+    described = FluctuationReport.from_history(rows, n_val=40, n_train=200, n_classes=3).to_dict()
+    n_refused = 0
+    for _ in range(120):
+        try:
+            report = FluctuationReport.from_dict(replaced(rng, described))
+        except ArgumentError:
+            n_refused += 1
+        else:
+            report.to_html(tmp_path / "page.html")
+            assert str(report)
+            assert repr(report)
+    assert 30 < n_refused < 120

@@ -571,3 +571,41 @@ def test_versions_are_no_reason_to_warn_here(begun):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Checkpoint(begun, resume=True)
+
+
+def replaced(rng, described):
+    """Return plain values with one of them removed or replaced by something else."""
+    changed = json.loads(json.dumps(described))
+    holder, key = changed, rng.choice(sorted(changed))
+    while isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.85:
+        holder = holder[key]
+        key = rng.choice(sorted(holder)) if isinstance(holder, dict) else rng.integers(len(holder))
+    others = (None, True, -1, 10**30, 0.5, "", "a", [], {}, [None])
+    if isinstance(holder, dict) and rng.random() < 0.2:
+        del holder[key]
+    else:
+        holder[key] = others[rng.integers(len(others))]
+    return changed
+
+
+def test_a_damaged_checkpoint_with_a_right_checksum_is_read_or_refused(begun, tmp_path):
+    rng, path = np.random.default_rng(0), tmp_path / "run"
+    arrays, description = read_checkpoint(begun)
+    n_refused = 0
+    for number in range(60):
+        changed, given = description, dict(arrays)
+        if number % 3:
+            changed = replaced(rng, description)
+        else:
+            name = rng.choice(sorted(arrays))
+            array = given.pop(name)
+            given[rng.choice([name, f"{name}x"])] = array[:0] if array.ndim else array.reshape(1)
+        content = checkpoint_file.lay_out(given, json.dumps(changed))
+        path.write_bytes(b"".join(map(bytes, content)))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                train(Checkpoint(path, resume=True))
+        except CheckpointError:
+            n_refused += 1
+    assert 20 < n_refused <= 60

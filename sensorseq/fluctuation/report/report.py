@@ -303,11 +303,23 @@ class FluctuationReport:
     def from_dict(cls, description: Mapping[str, Any]) -> "FluctuationReport":
         """Rebuild what `to_dict` described; numbers that were not finite come back as None or NaN.
 
+        It is written as text and as a page once, so that nothing in it can fail later.
+
         Parameters
         ----------
         description : mapping
-            What `to_dict` returned; an ArgumentError if it is another or of a later version.
+            What `to_dict` returned.
+
+        Raises
+        ------
+        ArgumentError
+            If it is something else, damaged or of a later version.
         """
+        return cls._from_dict(description, is_page=True)
+
+    @classmethod
+    def _from_dict(cls, description: Mapping[str, Any], *, is_page: bool) -> "FluctuationReport":
+        """Rebuild a report; of one in a file with a checksum the page need not be tried."""
         if not isinstance(description, Mapping):
             raise ArgumentError(
                 f"from_dict takes what to_dict returned, not {type(description).__name__}."
@@ -325,10 +337,21 @@ class FluctuationReport:
                 saved["statements"] = [{"kind": "text", "values": {"text": one}} for one in said]
             saved = {name: saved[name] for name in _SAVED if name != "generalization"}
             report: FluctuationReport = unplain(cls, saved)
-            str(report.explanation)  # all values that the texts need are there
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            report._check(is_page)
+        except Exception as error:  # what is not as in any report breaks what shows it, somewhere
             raise ArgumentError(f"this is no fluctuation report: {error!r}.") from error
         return report
+
+    def _check(self, is_page: bool) -> None:
+        """Raise anything if this cannot be shown: as text, or else as a page, too."""
+        unplain(Mapping[str, list[float]], self.history)
+        if not 0 <= self.n_epochs <= max(map(len, self.history.values()), default=self.n_epochs):
+            raise ValueError(f"its history is not that of {self.n_epochs} epochs")
+        _ = str(self), repr(self)
+        if is_page:
+            from sensorseq.fluctuation.report.page import make_page
+
+            make_page(self)
 
     @property
     def explanation(self) -> tuple[str, ...]:

@@ -125,11 +125,13 @@ def unplain(kind: Any, value: Any) -> Any:
     """
     origin, inner = get_origin(kind), get_args(kind)
     if kind is float:
-        return math.nan if value is None else float(value)
+        return math.nan if value is None else float(_of_kind(int | float, value))
+    if kind in (str, int, bool):
+        return _of_kind(kind, value)
     if origin is UnionType:
         return None if value is None else unplain(inner[0], value)
     if origin in (list, tuple):
-        return origin(unplain(inner[0], part) for part in value)
+        return origin(unplain(inner[0], part) for part in _of_kind(list | tuple, value))
     if origin is Mapping:
         return {str(name): unplain(inner[1], part) for name, part in value.items()}
     if is_dataclass(kind):
@@ -137,6 +139,12 @@ def unplain(kind: Any, value: Any) -> Any:
         known = {name: unplain(kinds[name], part) for name, part in value.items() if name in names}
         make: Any = kind
         return make(**known)
+    return value
+
+
+def _of_kind(kind: Any, value: Any) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(f"{value!r} is not of type {getattr(kind, '__name__', kind)}")
     return value
 
 
