@@ -1,35 +1,206 @@
-"""Write files atomically: a file appears under its name only when it is complete."""
+"""Write files atomically, one run at a time: a file appears under its name when it is complete."""
 
+import errno
+import fcntl
 import os
+import re
+import socket
+import threading
+import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from sensorseq.errors import writing
+from sensorseq.errors import MisplacedOutputError, OutputError, writing
+
+_WAIT_S = 10.0  # for another process that is just writing the same file
+_NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)  # of some network disks
+
+
+@dataclass
+class _Lock:
+    """A lock file that this process holds, for so many writes and perhaps a run."""
+
+    path: Path
+    descriptor: int
+    n_users: int = 0
+    has_run: bool = False
+
+
+_locks: dict[str, _Lock] = {}  # by the real path of the file they are for
+_guard = threading.Lock()
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name next to the target, which takes its place if nothing is raised."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+def locking(
+    path: str | os.PathLike[str], *, run: bool = False, wait_s: float = _WAIT_S
+) -> Iterator[Path]:
+    """Keep other processes from writing a file; give the file, if `path` is a link its target.
+
+    What a killed process left next to it is removed. A `run` will write the file later: an
+    `OutputError` if another run has it, here or in another process. Other users only write it, and
+    wait for another process to do so. The lock is that of `flock` on ``.<name>.lock``, which holds
+    the process and its host, and ends with the process. Disks without `flock` do not lock.
+    """
+    file = real_file(path)
+    key = os.path.realpath(file)
+    until_s = time.monotonic() + (0.0 if run else wait_s)
+    while (owner := _take(key, file, run)) is not None:
+        if time.monotonic() >= until_s:
+            raise OutputError(
+                f"{path}: another run ({owner}) is writing this file; wait until it ends, or choose"
+                " another output."
+            )
+        time.sleep(0.02)
+    try:
+        yield file
+    finally:
+        _give_back(key, run)
+
+
+def real_file(path: str | os.PathLike[str]) -> Path:
+    """Return the file to write for `path`: of a link its target. An `OutputError` if it is none."""
+    given = Path(path)
+    file = Path(os.path.realpath(given)) if given.is_symlink() else given
+    if file.exists() and not file.is_file():
+        what = "a folder" if file.is_dir() else "a device"
+        raise MisplacedOutputError(f"{path}: is {what}; give a file name.")
+    return file
+
+
+def _take(key: str, file: Path, run: bool) -> str | None:
+    """Lock a file for one user more; if another has it, return who."""
+    with _guard:
+        lock = _locks.get(key)
+        if lock is None:
+            path = file.with_name(f".{file.name}.lock")
+            try:
+                descriptor, is_sure = _open_locked(path)
+            except BlockingIOError as error:
+                return str(error.strerror)
+            lock = _locks[key] = _Lock(path, descriptor)
+            if is_sure:
+                _remove_left_behind(file)
+        elif run and lock.has_run:
+            return "in this process"
+        lock.n_users += 1
+        lock.has_run |= run
+        return None
+
+
+def _give_back(key: str, run: bool) -> None:
+    with _guard:
+        lock = _locks.get(key)
+        if lock is None:  # in a forked process, which has none
+            return
+        lock.n_users -= 1
+        lock.has_run &= not run
+        if not lock.n_users:
+            del _locks[key]
+            with suppress(OSError):  # a folder that became read-only
+                lock.path.unlink()
+            os.close(lock.descriptor)
+
+
+def _open_locked(path: Path) -> tuple[int, bool]:
+    """Return a descriptor that holds the lock, and whether this disk has locks.
+
+    A `BlockingIOError` names the process that has it.
+    """
+    while True:
+        descriptor = _open(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, descriptor):
+                with suppress(OSError):  # on a full disk the file holds no name
+                    os.ftruncate(descriptor, 0)
+                    name = f"process {os.getpid()} on {socket.gethostname()}"
+                    os.pwrite(descriptor, name.encode(), 0)
+                return descriptor, True
+        except BlockingIOError as error:
+            found = re.match(rb"process \d+ on [\w.-]*", os.pread(descriptor, 300, 0))
+            os.close(descriptor)
+            owner = found[0].decode() if found else "another process"
+            raise BlockingIOError(error.errno, owner) from error
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                return descriptor, False
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its owner ended and removed it
+
+
+def _open(path: Path) -> int:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+    except PermissionError:
+        if not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY | flags)  # left by a killed process of another user
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_left_behind(file: Path) -> None:
+    """Remove the unfinished files of killed processes; who holds the lock is the only writer."""
+    unfinished = re.compile(rf"\.{re.escape(file.name)}\.[0-9a-f]{{32}}\.tmp")
+    with suppress(OSError):
+        for other in file.parent.iterdir():
+            if unfinished.fullmatch(other.name):
+                other.unlink()
+
+
+def _forget() -> None:
+    """Leave the locks to the parent process after a fork: they end with it."""
+    global _guard
+    _guard = threading.Lock()
+    for lock in _locks.values():
+        with suppress(OSError):
+            os.close(lock.descriptor)
+    _locks.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Give a temporary name next to the file, which takes its place if nothing is raised."""
+    part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.tmp")
     try:
         yield part
-        part.replace(path)
+        part.replace(file)
     except BaseException:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
     """Write a temporary file next to the target, then rename it, so no reader sees half of it.
 
-    `force` flushes it to disk first, so that it survives a power failure. Raises an `OutputError`
-    and leaves no partial file.
+    `force` flushes it to disk first, so that it survives a power failure. If `path` is a link, its
+    target is replaced. Raises an `OutputError` and leaves no partial file.
     """
-    target = Path(path)
-    with writing(target), replacing(target) as part:
-        part.write_bytes(content)
-        if force:
-            with part.open("rb+") as file:
-                os.fsync(file.fileno())
+    write_together({Path(path): content}, force=force)
+
+
+def write_together(contents: Mapping[Path, bytes], *, force: bool = True) -> None:
+    """Write files of which all or none are to be there; see `write_whole`."""
+    with ExitStack() as stack:
+        for path, content in contents.items():
+            stack.enter_context(writing(path))
+            part = stack.enter_context(replacing(stack.enter_context(locking(path))))
+            with part.open("xb") as file:
+                file.write(content)
+                if force:
+                    file.flush()
+                    os.fsync(file.fileno())

@@ -11,7 +11,7 @@ import textwrap
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from enum import StrEnum
 from functools import partial, wraps
 from inspect import Parameter, signature
@@ -20,17 +20,22 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
-from sensorseq.atomic import write_whole
+from sensorseq.atomic import locking, real_file, write_whole
 from sensorseq.command_words import in_options
 from sensorseq.errors import (
+    UNWRITABLE,
     ArgumentError,
     ConfigurationError,
     EnvironmentProblemError,
     InputError,
+    MisplacedOutputError,
+    OutputError,
     SensorseqError,
     check_choice,
     did_you_mean,
     printable,
+    reason_of,
+    ways_out,
     writing,
 )
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, split_names
@@ -46,6 +51,7 @@ _HEADS = {  # of files that another run may replace
     "file of C code": rb"/\* \w+_model\.[ch]: written by sensorseq",
 }
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
+_outputs = ExitStack()  # what the running command has locked
 # typer brings click's exceptions along, its own copy of them or click's, by version.
 _UsageError: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
@@ -295,8 +301,7 @@ def inspect(
     if html is not None:
         from sensorseq.evaluation.look import make_look
 
-        with writing(html):
-            write_whole(html, make_look(found, facts, title=path.resolve().name).encode())
+        write_whole(html, make_look(found, facts, title=path.resolve().name).encode())
     text = in_options(described.format_recordings(found), context.command.params, (), ())
     _say(found, text, as_json)
     if found["n_errors"]:
@@ -467,8 +472,7 @@ def train(
     else:
         model.fit(windows)
     model.set_params(verbose=0)
-    with writing(output):
-        model.save(output)
+    model.save(output)
     from sensorseq.fluctuation.report.console import write_report
     from sensorseq.fluctuation.report.words import settings_as_options
 
@@ -765,16 +769,19 @@ def export(
     """
     if to is Format.c:
         _refuse_options(to, lengths=lengths, steps=steps)
+        if not output.exists():
+            _outputs.callback(_remove_empty, output)
+        with writing(output, folder=True):
+            output.mkdir(parents=True, exist_ok=True)
+        for path in (output / "sensorseq_model.h", output / "sensorseq_model.c"):
+            _check_output(path, model_file, kind="file of C code")
         given: dict[str, Any] = {
             "n_timesteps": n_timesteps,
             "hop": hop,
             "sample_rate_hz": sample_rate_hz,
         }
-        for path in output.glob("sensorseq_model.[ch]"):
-            _check_replaced(path, "file of C code")
-        with writing(output, folder=True):
-            given |= {"check": check, "weights": weights or "float32"}
-            written = _load(model_file).to_c(output, **given)
+        given |= {"check": check, "weights": weights or "float32"}
+        written = _load(model_file).to_c(output, **given)
         _say({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
     _refuse_options(to, hop=hop, sample_rate=sample_rate_hz, weights=weights)
@@ -1002,7 +1009,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and end the process with its exit code.
 
     0: done. 2: the command line or the configuration is invalid. 3: the data cannot be used.
-    4: the installation or the machine lacks something. 10: a requested check failed.
+    4: an output cannot be written, or the installation or the machine lacks something. 10: a
+    requested check failed.
     """
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
@@ -1014,8 +1022,9 @@ def run(arguments: Sequence[str]) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = partial(_show_warning, words)
         try:
-            code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
-            sys.stdout.flush()
+            with _outputs:
+                code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
+                sys.stdout.flush()
         except _UsageError as error:
             error.message = printable(getattr(error, "message", ""))  # type: ignore[attr-defined]
             error.show()  # type: ignore[attr-defined]  # in click's words, with the usage line
@@ -1026,14 +1035,38 @@ def run(arguments: Sequence[str]) -> int:
             return 130
         except (ArgumentError, ConfigurationError) as error:
             return _fail(error, USAGE, words)
-        except EnvironmentProblemError as error:
+        except MisplacedOutputError as error:
+            return _fail(error, BAD_INPUT, words)
+        except (EnvironmentProblemError, OutputError) as error:
             return _fail(error, ENVIRONMENT, words)
         except BrokenPipeError:  # the reader of stdout has left, as in `| head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_stdout()
             return OK
-        except (SensorseqError, OSError) as error:
+        except SensorseqError as error:
             return _fail(error, BAD_INPUT, words)
+        except OSError as error:
+            return _fail_by_system(error, words)
     return code if isinstance(code, int) else OK
+
+
+def _drop_stdout() -> None:
+    """Forget what stdout still buffers, which the end of the process would write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail_by_system(error: OSError, words: Callable[[str], str]) -> int:
+    if error.errno is None:
+        return _fail(error, BAD_INPUT, words)
+    if error.errno not in UNWRITABLE:
+        named = OSError(f"{error.filename or 'the system'}: {reason_of(error)}.")
+        return _fail(named, BAD_INPUT, words)
+    if error.filename is None:
+        _drop_stdout()
+    named = OSError(
+        f"{error.filename or 'the output'} cannot be written ({reason_of(error)})."
+        f" {ways_out(error)}."
+    )
+    return _fail(named, ENVIRONMENT, words)
 
 
 def _fail(error: BaseException, code: int, words: Callable[[str], str]) -> int:
@@ -1256,7 +1289,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _check_output(path: Path | None, *others: Path, kind: str) -> str:
-    """Check before an hour of training that the result, if there is one, can be written.
+    """Check before an hour of training that the result can be written, and lock it.
 
     Returns what to add to the message about it if a file of this kind is there.
     """
@@ -1270,16 +1303,14 @@ def _check_output(path: Path | None, *others: Path, kind: str) -> str:
             )
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a file name.")
-    if not (parent := path.absolute().parent).is_dir():
+    if not (parent := real_file(path).absolute().parent).is_dir():
         if parent.exists():
             raise InputError(f"{path}: {parent} is a file, not a folder.")
         raise InputError(f"{path}: the folder {parent} is missing; create it.")
     _check_replaced(path, kind)
     is_there = path.exists()
-    trial = path.with_name(f".{path.name}.{os.getpid()}.part")
     with writing(path):
-        trial.touch()
-        trial.unlink()
+        _outputs.enter_context(locking(path, run=True))
     return ", in place of the earlier one" if is_there else ""
 
 
@@ -1294,6 +1325,11 @@ def _check_replaced(path: Path, kind: str) -> None:
             f"{path}: is there already, is no {kind} and is not replaced. Remove it, or choose"
             " another output."
         )
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 if __name__ == "__main__":

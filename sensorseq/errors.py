@@ -1,6 +1,7 @@
 """SensorseqError and its subclasses; errors for bad input are ValueErrors too."""
 
 import difflib
+import errno
 import os
 import sys
 import warnings
@@ -94,7 +95,19 @@ class PreparedFileError(InputError):
 
 
 class OutputError(InputError, OSError):
-    """A file cannot be written: disk full, no such folder, no permission."""
+    """A file cannot be written: disk full, no such folder, no permission, another run writes it."""
+
+
+class MisplacedOutputError(OutputError):
+    """An output is named that can be no file: a folder, or in a folder that is missing."""
+
+
+class PreparedOutputError(PreparedFileError, OutputError):
+    """A prepared file cannot be written."""
+
+
+class CheckpointOutputError(CheckpointError, OutputError):
+    """A checkpoint cannot be written."""
 
 
 class ConfigurationError(InputError):
@@ -138,21 +151,36 @@ def noting(note: str, kind: type[SensorseqError] = SensorseqError) -> Iterator[N
 def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[None]:
     """Turn an OSError in this block into an `OutputError` that names the file."""
     path = Path(path)
-    if path.is_dir() and not folder:
-        raise OutputError(f"{path}: is a folder; give a file name.")
     try:
+        if path.is_dir() and not folder:
+            raise MisplacedOutputError(f"{path}: is a folder; give a file name.")
         yield
-    except OutputError:
+    except SensorseqError:
         raise
     except OSError as error:
-        hint = "Choose another place, or free disk space."
-        if not path.absolute().parent.is_dir():
-            hint = f"The folder {path.parent} is missing; create it."
-            if path.parent.exists():
-                hint = f"{path.parent} is a file, not a folder."
-        raise OutputError(
-            f"{path}: cannot be written ({(error.strerror or str(error)).lower()}). {hint}"
-        ) from error
+        kind, hint = OutputError, f"{ways_out(error)}."
+        above = (path.resolve() if path.is_symlink() else path.absolute()).parent
+        if not above.is_dir():
+            kind, hint = MisplacedOutputError, f"The folder {above} is missing; create it."
+            if above.exists():
+                hint = f"{above} is a file, not a folder."
+        raise kind(f"{path}: cannot be written ({reason_of(error)}). {hint}") from error
+
+
+LACKS_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNWRITABLE = (*LACKS_SPACE, errno.EROFS, errno.EIO)
+"""What only the machine can be the reason of."""
+
+
+def reason_of(error: OSError) -> str:
+    """Return what the system says, without its number."""
+    return (error.strerror or str(error)).lower()
+
+
+def ways_out(error: OSError) -> str:
+    """Say what to do about a file that cannot be written."""
+    lacks_space = error.errno in LACKS_SPACE
+    return "Free disk space, or choose another place" if lacks_space else "Choose another place"
 
 
 def nearest_known(value: object, known: Iterable[str]) -> str | None:

@@ -14,6 +14,7 @@ from sensorseq.errors import (
     PreparedFileError,
     RecordingError,
     SensorseqError,
+    reason_of,
 )
 
 
@@ -124,7 +125,8 @@ def _file_system(url: str, kind: type[InputError]) -> Iterator[tuple[Any, str]]:
         raise ArgumentError(f"{url}: is no URL that fsspec can open ({error}).") from error
     except Exception as error:  # of whichever library speaks to this store
         raise EnvironmentProblemError(
-            f"{url}: the store cannot be used ({type(error).__name__}: {error})."
+            f"{url}: the store cannot be used ({type(error).__name__}:"
+            f" {reason_of(error) if isinstance(error, OSError) else error})."
         ) from error
 
 

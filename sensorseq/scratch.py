@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import all_finite
+from sensorseq.errors import writing
 
 LARGE_BYTES = 1 << 25
 """Recordings that would take more memory than this are kept on disk."""
@@ -150,7 +151,7 @@ class Rows:
         self._blocks: list[NDArray[Any]] = []
         self._n_rows = 0
         self._folder = folder
-        self._file = None if folder is None else tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        self._file = None if folder is None else temporary_file(folder)
 
     @classmethod
     def like(cls, array: NDArray[Any], dtype: DTypeLike, *shape: int) -> "Rows":
@@ -167,7 +168,7 @@ class Rows:
         if self._file is None:
             self._blocks.append(rows)
         else:
-            self._file.write(rows.reshape(-1).view(np.uint8).data)
+            append_bytes(self._file, rows.reshape(-1).view(np.uint8).data, self._folder)
 
     def as_array(self) -> NDArray[Any]:
         """Return all rows; a stored array is read-only."""
@@ -175,7 +176,6 @@ class Rows:
             if len(self._blocks) == 1:
                 return self._blocks[0]
             return np.concatenate([np.empty((0, *self._shape), self._dtype), *self._blocks])
-        self._file.flush()
         n_bytes = self._n_rows * int(np.prod(self._shape)) * self._dtype.itemsize
         if not n_bytes:
             return np.empty((self._n_rows, *self._shape), self._dtype)
@@ -189,6 +189,19 @@ class Rows:
     def __del__(self) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def temporary_file(folder: Path) -> IO[bytes]:
+    """Return a file without a name, and without a buffer, which a full disk would keep."""
+    with writing(folder, folder=True):
+        return tempfile.TemporaryFile(dir=folder, buffering=0)
+
+
+def append_bytes(file: IO[bytes], content: memoryview, folder: Path | None) -> None:
+    """Write to a file of `temporary_file`; an `OutputError` names its folder."""
+    with writing(folder or "", folder=True):
+        while content:
+            content = content[file.write(content) :]
 
 
 def even_stamps(

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sensorseq.errors import EnvironmentProblemError
+from sensorseq.errors import EnvironmentProblemError, writing
 from sensorseq.preprocessing.pipeline import versions
 
 if TYPE_CHECKING:
@@ -159,7 +159,10 @@ def _dask_pool(
             raise EnvironmentProblemError(
                 f"scheduler={scheduler!r}: no dask scheduler can be reached there ({error})."
             ) from error
-        with tempfile.NamedTemporaryFile(dir=writes, suffix=".tmp") as probe:
+        with (
+            writing(writes or tempfile.gettempdir(), folder=True),
+            tempfile.NamedTemporaryFile(dir=writes, suffix=".tmp") as probe,
+        ):
             needed = {} if reads is None else {str(reads): reads}
             if writes is not None:  # the same path on another machine may be another folder
                 needed[probe.name] = writes

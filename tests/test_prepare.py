@@ -633,7 +633,10 @@ class TestOutput:
     def test_two_runs_do_not_write_one_file(self, terrains, tmp_path):
         def second(at, done, total):
             if (at, done) == ("recordings", 3):
-                with pytest.raises(PreparedFileError, match="another run is preparing"):
+                with pytest.raises(
+                    PreparedFileError,
+                    match=r"w\.h5: another run \(in this process\) is writing this file",
+                ):
                     prepare_plainly(terrains, tmp_path / "w.h5")
 
         prepare_plainly(terrains, tmp_path / "w.h5", progress=second)

@@ -13,8 +13,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from sensorseq.atomic import write_whole
-from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
+from sensorseq.atomic import write_together
+from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller, writing
 from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
 from sensorseq.export.c_tables import Tables, comment, rounded, struct_bytes, text
 from sensorseq.features import RandomConvolutions, SummarySteps
@@ -130,10 +130,11 @@ def write_c(
     header, code_of = map(_environment().get_template, ("model.h.in", "model.c.in"))
     values["state_bytes"] = struct_bytes(header.render(values))
     at = Path(folder)
-    at.mkdir(parents=True, exist_ok=True)
+    with writing(at, folder=True):
+        at.mkdir(parents=True, exist_ok=True)
     paths = at / f"{prefix}_model.h", at / f"{prefix}_model.c"
-    for path, template in zip(paths, (header, code_of), strict=True):
-        write_whole(path, template.render(values).encode(), force=True)
+    texts = (template.render(values).encode() for template in (header, code_of))
+    write_together(dict(zip(paths, texts, strict=True)))
     n_parts = (
         len(source.blocks) + (source.scale == "quantile") + 0.3 * (source.resampler is not None)
     )

@@ -4,8 +4,6 @@ import csv
 import gzip
 import mmap
 import re
-import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -19,7 +17,7 @@ import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
-from sensorseq.errors import RecordingError
+from sensorseq.errors import OutputError, RecordingError
 from sensorseq.readers.columns import (
     CodedLabels,
     Columns,
@@ -34,7 +32,7 @@ from sensorseq.readers.columns import (
 )
 from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, seconds_of
 from sensorseq.recording import Recording
-from sensorseq.scratch import Rows, folder_for, release_mapped
+from sensorseq.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
 
 
 def read_csv(
@@ -180,6 +178,8 @@ class _Text:
                 f"{path}: not a complete gzip file ({error}); it is truncated or another kind of"
                 " file."
             ) from error
+        except OutputError:  # of what is unpacked
+            raise
         except OSError as error:
             raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
         if _NOT_BLANK.search(self._text) is None:
@@ -347,13 +347,13 @@ class _Text:
 
 def _mapped(path: Path, folder: Path) -> mmap.mmap:
     """Return the text of a file without reading it; a compressed one is unpacked in a folder."""
-    with path.open("rb") as file, tempfile.TemporaryFile(dir=folder) as unpacked:
+    with path.open("rb") as file:
         if path.suffix != ".gz":
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        with gzip.open(file) as text:
-            shutil.copyfileobj(text, unpacked, 1 << 20)
-        unpacked.flush()
-        return mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ)
+        with gzip.open(file) as text, temporary_file(folder) as unpacked:
+            while block := text.read(1 << 20):
+                append_bytes(unpacked, memoryview(block), folder)
+            return mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _numbers_of_block(_: int, column: pa.Array) -> NDArray[Any]:

@@ -13,8 +13,16 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.atomic import replacing
-from sensorseq.errors import InputError, PreparedFileError
+from sensorseq.atomic import locking, replacing
+from sensorseq.errors import (
+    InputError,
+    MisplacedOutputError,
+    OutputError,
+    PreparedFileError,
+    PreparedOutputError,
+    reason_of,
+    ways_out,
+)
 from sensorseq.storage import checksums
 from sensorseq.storage.checksums import CheckedFile
 
@@ -163,7 +171,11 @@ def writing(path: Path) -> Iterator[Writer]:
     It ends with its checksums. The same writes give the same bytes: no time of writing is stored.
     """
     try:
-        with replacing(path) as temporary, temporary.open("x+b", buffering=0) as raw:
+        with (
+            locking(path) as target,
+            replacing(target) as temporary,
+            temporary.open("x+b", buffering=0) as raw,
+        ):
             guarded = _GuardedFile(raw)
             with h5py.File(guarded, "w") as file:
                 yield Writer(file, guarded)
@@ -176,14 +188,16 @@ def writing(path: Path) -> Iterator[Writer]:
 
 def cannot_write(path: Path, problem: OSError) -> PreparedFileError:
     """Return the error for a file that cannot be written."""
-    reason = (problem.strerror or str(problem)).lower()
-    hint = "choose another place"
-    if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        hint = f"free disk space, or {hint}"
-    elif problem.errno in (errno.ENOENT, errno.ENOTDIR):
-        hint = f"create the folder {path.parent}, or {hint}"
-    return PreparedFileError(
-        f"{path}: cannot be written ({reason}); {hint}. No partial file remains."
+    if isinstance(problem, MisplacedOutputError):
+        return PreparedFileError(str(problem))
+    if isinstance(problem, OutputError):
+        return PreparedOutputError(str(problem))
+    kind: type[PreparedFileError] = PreparedOutputError
+    hint = ways_out(problem).lower()
+    if problem.errno in (errno.ENOENT, errno.ENOTDIR):
+        kind, hint = PreparedFileError, f"create the folder {path.parent}, or {hint}"
+    return kind(
+        f"{path}: cannot be written ({reason_of(problem)}); {hint}. No partial file remains."
     )
 
 

@@ -105,10 +105,9 @@ class CheckpointFile:
                 os.close(descriptor)
             self._keep_spare()
             self._take_name()
-        except BaseException as error:
-            _remove(self._part)
-            if isinstance(error, OSError):
-                error.add_note(f"while writing the checkpoint {self._path}")
+        except BaseException:
+            with suppress(OSError):
+                _remove(self._part)
             raise
         self._change_parts()
         if sync:

@@ -1,22 +1,20 @@
 """Part files: the windows of one recording each, to be merged into a prepared file."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-import re
 import zlib
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.atomic import replacing
-from sensorseq.errors import PreparedFileError, SensorseqError
+from sensorseq.atomic import locking, replacing
+from sensorseq.errors import SensorseqError
 from sensorseq.remote import here, list_folder, make_folder, remove
 from sensorseq.scratch import blocks
 from sensorseq.storage._hdf5 import cannot_write
@@ -34,40 +32,31 @@ class PartFolder:
     the parts are kept there instead; the folder holds copies of them for merging.
     """
 
+    path: Path
+
     def __init__(self, output: Path, keep: bool, url: str = "") -> None:
-        self.path = output.with_name(output.name + ".parts").absolute()
         self._output = output
         self._keep = keep
         self._url = url
 
     def __enter__(self) -> "PartFolder":
-        if self._output.is_dir():
-            raise PreparedFileError(f"{self._output}: is a folder; give a file name.")
-        try:
-            self.path.mkdir(exist_ok=True)
-            if not os.access(self.path, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-            self._descriptor = os.open(self.path, os.O_RDONLY)
-        except OSError as problem:
-            raise cannot_write(self._output, problem) from problem
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as problem:
-            os.close(self._descriptor)
-            raise PreparedFileError(
-                f"{self._output}: another run is preparing this file; wait for it, or choose"
-                " another name."
-            ) from problem
-        unfinished = re.compile(rf"\.{re.escape(self._output.name)}\.[0-9a-f]{{32}}\.tmp")
-        for file in (*self.path.iterdir(), *self._output.parent.glob(".*.tmp")):
-            # No other run writes them: this one holds the lock.
-            is_old = file.name.endswith(".tmp" if self._keep else (".tmp", _SUFFIX))
-            if is_old if file.parent == self.path else unfinished.fullmatch(file.name):
-                file.unlink()
-        if self._url:
-            if not self._keep:
-                remove(self._url)
-            make_folder(self._url)
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(locking(self._output, run=True))
+                self.path = file.with_name(file.name + ".parts").absolute()
+                self.path.mkdir(exist_ok=True)
+                if not os.access(self.path, os.W_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+                for part in self.path.iterdir():  # no other run writes them
+                    if part.name.endswith(".tmp" if self._keep else (".tmp", _SUFFIX)):
+                        part.unlink()
+            except OSError as problem:
+                raise cannot_write(self._output, problem) from problem
+            if self._url:
+                if not self._keep:
+                    remove(self._url)
+                make_folder(self._url)
+            self._lock = stack.pop_all()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -75,13 +64,14 @@ class PartFolder:
         with suppress(SensorseqError):  # of a store, which is no news beside `error`
             n_parts = self._count_parts() if error is not None else 0
         if error is not None and n_parts:
+            kept = self._url or self.path
             error.add_note(
-                f"{n_parts} finished recording(s) are kept in {self._url or self.path}; resume"
-                " (--resume) continues with them"
+                f"{n_parts} finished recording(s) are kept in {kept}; resume (--resume) continues"
+                " with them, and a run without it removes them"
             )
-        if self.path.exists() and not any(self.path.iterdir()):
+        with suppress(OSError):  # not empty
             self.path.rmdir()
-        os.close(self._descriptor)
+        self._lock.close()
 
     @property
     def has_parts(self) -> bool:
@@ -110,9 +100,10 @@ class PartFolder:
 
     def discard(self) -> None:
         """Remove all parts, whose content the prepared file now holds."""
-        for file in self.path.iterdir():
-            if file.name.endswith(_SUFFIX):
-                file.unlink()
+        with suppress(OSError):  # the next run removes what cannot be removed now
+            for file in self.path.iterdir():
+                if file.name.endswith(_SUFFIX):
+                    file.unlink()
         if self._url:
             remove(self._url)
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -15,7 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.errors import CheckpointError, InputError, warn_caller
+from sensorseq.atomic import locking, real_file
+from sensorseq.errors import (
+    LACKS_SPACE,
+    CheckpointError,
+    CheckpointOutputError,
+    InputError,
+    SensorseqError,
+    reason_of,
+    warn_caller,
+    ways_out,
+)
 from sensorseq.history import History
 from sensorseq.ops import _extension
 from sensorseq.storage.checkpoint_file import (
@@ -176,6 +187,7 @@ def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:
 
 
 _HISTORY = "history"
+_PROBE_S = 1.0  # longer than other ranks of a distributed run look whether the file is free
 _T = TypeVar("_T")
 
 
@@ -197,7 +209,9 @@ class Checkpoint:
     error), its last finished epoch is written. A resumed run is bit for bit the same as an
     uninterrupted one, except for `duration_s`. A checkpoint with other `arguments` is rejected; a
     new run overwrites a checkpoint of this name, but no other file. The file has about four times
-    the size of the network, plus some bytes per epoch for each window that is followed.
+    the size of the network, plus some bytes per epoch for each window that is followed. While one
+    run writes to it, another is refused. If it cannot be written, as on a full disk, a warning says
+    so once, and the run goes on.
     """
 
     def __init__(
@@ -222,6 +236,10 @@ class Checkpoint:
         self._writing: Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, "checkpoint")  # no thread before there is work
         self._file: CheckpointFile | None = None
+        self._held = ExitStack()  # the lock of the file
+        self._problem: Exception | None = None  # why a checkpoint could not be written
+        self._has_warned = False
+        self._hold(run=False)
         if self.path.exists():
             if resume:
                 self._stored = read_checkpoint(self.path)
@@ -235,18 +253,44 @@ class Checkpoint:
             return None
         return self._read(lambda: self._description["identity"]["contents"]["random_state"][0])
 
-    def begin(self, identity: Mapping[str, Any]) -> None:
-        """Compare the run's identity with the file's; raise `CheckpointError` if they differ."""
+    def begin(self, identity: Mapping[str, Any], *, writes: bool = True) -> None:
+        """Compare the run's identity with the file's; raise `CheckpointError` if they differ.
+
+        One that `writes` locks the file until `close`.
+        """
         named = {**identity["arguments"], **plain_arguments(self._arguments)}
         self._identity_text = json.dumps(to_jsonable({**identity, "arguments": named}))
         if self._stored is not None:
             self._check_identity(from_jsonable(json.loads(self._identity_text)))
-        self._file = CheckpointFile(self.path)
+        if writes:
+            self._hold(run=True)
+
+    def _hold(self, *, run: bool) -> None:
+        """Lock the file; without `run` only to see whether it is free and can be written."""
+        try:
+            try:
+                self._held.enter_context(locking(self.path, run=run, wait_s=_PROBE_S))
+            except OSError as problem:
+                if problem.errno not in LACKS_SPACE:
+                    raise
+                self._problem = problem  # no reason not to train
+            if run:
+                self._file = CheckpointFile(real_file(self.path))
+            else:
+                self._held.close()
+        except OSError as problem:
+            self._held.close()
+            words = str(problem)
+            if not isinstance(problem, SensorseqError):
+                words = (
+                    f"{self.path}: cannot be written ({reason_of(problem)}). {ways_out(problem)}."
+                )
+            raise CheckpointOutputError(f"checkpoint {words}") from problem
 
     def discard(self) -> None:
         """Remove the file of an earlier run when this one starts over later."""
         if self._stored is None:
-            self.path.unlink(missing_ok=True)
+            real_file(self.path).unlink(missing_ok=True)
 
     def restore(self, run: Any) -> None:
         """Bring a run that is about to begin to where the checkpoint left it, if there is one."""
@@ -264,6 +308,7 @@ class Checkpoint:
         rows = [] if self._pending is None else self._pending.rows
         rows += [run.history[i] for i in range(self._n_rows, n_epochs)]
         self._n_rows = n_epochs
+        self._warn_once()
         state, self._pending = _State(arrays, plain, rows, last), None
         if not last and n_epochs % self._every:
             self._pending = state
@@ -289,9 +334,12 @@ class Checkpoint:
                 self._writer.shutdown()
             if self._pending is not None:
                 self._write(self._pending._replace(last=True))
+            self._warn_once()
         finally:
             self._pending = None
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
+            self._held.close()
 
     def _wait(self) -> None:
         """Wait until nothing waits to be written; raise what went wrong with it."""
@@ -318,7 +366,24 @@ class Checkpoint:
         for row in state.rows:
             self._rows += json.dumps(row).encode() + b"\n"
         history = np.frombuffer(bytes(self._rows), np.uint8)
-        self._file.write(lay_out({**state.arrays, _HISTORY: history}, description), last=state.last)
+        try:
+            content = lay_out({**state.arrays, _HISTORY: history}, description)
+            self._file.write(content, last=state.last)
+        except (OSError, CheckpointError) as problem:
+            self._problem = problem
+
+    def _warn_once(self) -> None:
+        """Say that a checkpoint could not be written; no reason to lose the training."""
+        problem = self._problem
+        if problem is None or self._has_warned:
+            return
+        self._has_warned = True
+        why = reason_of(problem) if isinstance(problem, OSError) else str(problem)
+        there = "keeps an earlier epoch" if self.path.exists() else "does not exist"
+        warn_caller(
+            f"the checkpoint {self.path} cannot be written ({why}). Training continues without"
+            f" checkpoints; the file {there}."
+        )
 
     @property
     def _description(self) -> Any:

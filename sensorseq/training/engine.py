@@ -233,11 +233,12 @@ class TrainingJob:
             ranks.begin(self)
         device = next(module.parameters()).device
         if checkpoint is not None:
-            checkpoint.begin(make_identity(self, choice.name))
+            checkpoint.begin(make_identity(self, choice.name), writes=is_first)
         order_seed, crop_seed, dropout_seed = self.seed.spawn(3)
         with (
             isolated_torch_rng(integer_seed(dropout_seed), device),
             deterministic_algorithms(config.deterministic, device),
+            nullcontext() if checkpoint is None else closing(checkpoint),
         ):
             if self.start is not None:
                 self.start.load_module(module)

@@ -1,12 +1,14 @@
 """The training curve as a picture: raw, with the noise that its validation size explains."""
 
 from collections.abc import Iterable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sensorseq.errors import EnvironmentProblemError, writing
+from sensorseq.atomic import write_whole
+from sensorseq.errors import EnvironmentProblemError
 from sensorseq.fluctuation.logs.read import read_history
 from sensorseq.fluctuation.report.curves import Curves, draw_curves
 from sensorseq.fluctuation.statistics.run import (
@@ -71,8 +73,10 @@ def draw_history(
     )
     _finish(figure, axes, drawn)
     if path is not None:
-        with writing(path):
-            figure.savefig(path)
+        picture = BytesIO()
+        figure.savefig(picture, format=Path(path).suffix[1:] or None)
+        is_named = Path(path).suffix or Path(path).is_dir()
+        write_whole(path if is_named else f"{path}.png", picture.getvalue())
     return figure
 
 
