@@ -14,7 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sensorseq.errors import ArgumentError, EnvironmentProblemError, OutputError, check_choice
+from sensorseq.errors import (
+    ArgumentError,
+    EnvironmentProblemError,
+    MisplacedOutputError,
+    check_choice,
+)
 from sensorseq.readers.csv import read_csv
 from sensorseq.recording import Recording
 from sensorseq.simulate import SURFACES, TRACE_UNITS, Robot, simulate_recordings
@@ -156,7 +161,7 @@ def write_simulated(
         if count < 1:
             raise ArgumentError(f"{argument}={count} must be at least 1.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise OutputError(f"{target} already exists; give the name of a new folder.")
+        raise MisplacedOutputError(f"{target} already exists; give the name of a new folder.")
     plan = _plan(names, seed, n_robots, n_recordings)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

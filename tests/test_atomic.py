@@ -1,0 +1,275 @@
+"""Outputs: whole or not there, written by one run at a time, and nothing left next to them."""
+
+import errno
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from small_disk import filled, read_only, small_disk
+
+from sensorseq import atomic
+from sensorseq.atomic import locking, write_together, write_whole
+from sensorseq.errors import MisplacedOutputError, OutputError
+
+ROOT = Path(__file__).resolve().parents[1]
+LEFT = "0a" * 16  # as in the name of an unfinished file
+
+HOLD = """
+    import sys, time
+    from sensorseq.atomic import locking
+    with locking(sys.argv[1], run=True):
+        print("has it", flush=True)
+        sys.stdin.read()
+"""
+
+
+def start(program, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextmanager
+def held_by_another(path):
+    process = start(HOLD, path)
+    assert process.stdout.readline() == "has it\n"
+    try:
+        yield process
+    finally:
+        process.communicate()
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_second_run_is_refused_at_once_and_told_who_has_the_file(tmp_path):
+    path = tmp_path / "model"
+    with held_by_another(path) as process:
+        began_s = time.monotonic()
+        words = (
+            f"{path}: another run (process {process.pid} on {socket.gethostname()}) is writing this"
+            " file; wait until it ends, or choose another output."
+        )
+        with pytest.raises(OutputError, match=re.escape(words)), locking(path, run=True):
+            pass
+        assert time.monotonic() - began_s < 1
+    with locking(path, run=True):
+        pass
+    assert names_in(tmp_path) == []
+
+
+def test_a_killed_run_holds_nothing_and_what_it_left_goes_away(tmp_path):
+    path = tmp_path / "model"
+    mine = tmp_path / f".model.{LEFT}.tmp"
+    others = [f".models.{LEFT}.tmp", ".model.tmp", f".xmodel.{LEFT}.tmp", f"model.{LEFT}.tmp"]
+    with held_by_another(path) as process:
+        for name in (mine.name, *others):
+            (tmp_path / name).touch()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert ".model.lock" in names_in(tmp_path)
+    write_whole(path, b"new")
+    assert names_in(tmp_path) == sorted([*others, "model"])
+    assert path.read_bytes() == b"new"
+
+
+def test_what_another_process_is_writing_is_not_removed(tmp_path):
+    path, unfinished = tmp_path / "model", tmp_path / f".model.{LEFT}.tmp"
+    with held_by_another(path):
+        unfinished.touch()
+        with pytest.raises(OutputError, match="is writing"), locking(path, wait_s=0.1):
+            pass
+        assert unfinished.exists()
+
+
+def test_a_write_waits_for_the_write_of_another_process(tmp_path):
+    path = tmp_path / "model"
+    with held_by_another(path) as process:
+        writer = threading.Thread(target=write_whole, args=(path, b"new"))
+        writer.start()
+        time.sleep(0.2)
+        assert not path.exists()
+        process.stdin.close()
+        writer.join(10)
+        process.stdin = None
+    assert path.read_bytes() == b"new"
+
+
+def test_a_run_may_write_its_own_file_from_any_thread(tmp_path):
+    path = tmp_path / "model"
+    with locking(path, run=True):
+        threads = [
+            threading.Thread(target=write_whole, args=(path, bytes([n]) * 1000)) for n in range(9)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        with pytest.raises(OutputError, match="in this process"), locking(path, run=True):
+            pass
+    assert len(set(path.read_bytes())) == 1
+    assert names_in(tmp_path) == ["model"]
+
+
+def test_two_processes_never_have_one_file(tmp_path):
+    program = """
+        import random, sys, time
+        from pathlib import Path
+        from sensorseq.atomic import locking
+        from sensorseq.errors import OutputError
+        path, trace = Path(sys.argv[1]), Path(sys.argv[2])
+        draw = random.Random(int(sys.argv[3]))
+        had = 0
+        while had < 60:
+            try:
+                with locking(path, run=True):
+                    trace.touch(exist_ok=False)  # an error where two are here at once
+                    time.sleep(draw.random() * 1e-3)
+                    trace.unlink()
+                    had += 1
+            except OutputError:
+                pass
+            time.sleep(draw.random() * 1e-3)
+        print(had)
+    """
+    path, trace = tmp_path / "model", tmp_path / "trace"
+    processes = [start(program, path, trace, seed) for seed in range(4)]
+    assert [process.communicate()[0] for process in processes] == ["60\n"] * 4
+    assert names_in(tmp_path) == []
+
+
+def test_a_forked_child_does_not_keep_the_lock_of_a_killed_parent(tmp_path):
+    program = """
+        import os, signal, sys, time
+        from sensorseq.atomic import locking
+        with locking(sys.argv[1], run=True):
+            child = os.fork()
+            if child == 0:
+                time.sleep(30)
+            print(child, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    process = start(program, tmp_path / "model")
+    child = int(process.stdout.readline())
+    process.wait()
+    try:
+        with locking(tmp_path / "model", run=True):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        process.communicate()
+
+
+def test_a_disk_without_locks_is_written_and_nothing_is_removed(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOTSUP, "not supported")
+
+    monkeypatch.setattr(atomic.fcntl, "flock", flock)
+    (tmp_path / f".model.{LEFT}.tmp").touch()  # perhaps of a run on another machine
+    write_whole(tmp_path / "model", b"new")
+    assert names_in(tmp_path) == [f".model.{LEFT}.tmp", "model"]
+
+
+class TestLinks:
+    def test_the_target_of_a_link_is_replaced_and_the_link_stays(self, tmp_path):
+        (tmp_path / "big").mkdir()
+        target, link = tmp_path / "big" / "model", tmp_path / "link"
+        (tmp_path / "first").symlink_to(target)
+        link.symlink_to(Path("first"))
+        for content in (b"new", b"newer"):  # no target yet, and one
+            write_whole(link, content)
+            assert link.is_symlink()
+            assert target.read_bytes() == content
+        assert names_in(tmp_path) == ["big", "first", "link"]
+        assert names_in(tmp_path / "big") == ["model"]
+
+    def test_a_link_and_its_target_are_one_output(self, tmp_path):
+        (tmp_path / "link").symlink_to(tmp_path / "model")
+        with (
+            held_by_another(tmp_path / "model") as process,
+            pytest.raises(OutputError, match=rf"link: another run \(process {process.pid} "),
+            locking(tmp_path / "link", run=True),
+        ):
+            pass
+
+    def test_a_link_into_a_missing_folder_names_that_folder(self, tmp_path):
+        (tmp_path / "link").symlink_to(tmp_path / "none" / "model")
+        words = re.escape(f"The folder {tmp_path / 'none'} is missing; create it.")
+        with pytest.raises(MisplacedOutputError, match=words):
+            write_whole(tmp_path / "link", b"")
+
+    def test_a_device_is_never_replaced(self, tmp_path):
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        with pytest.raises(OutputError, match="pipe: is a device; give a file name"):
+            write_whole(pipe, b"")
+        assert pipe.is_fifo()
+
+
+class TestDisks:
+    def test_a_full_disk_keeps_the_earlier_file_and_says_what_to_do(self, tmp_path):
+        with small_disk(tmp_path / "disk") as disk:
+            write_whole(disk / "model", b"old")
+            words = r"model: cannot be written \(no space left on device\)\. Free disk space"
+            with filled(disk):
+                for force in (False, True):
+                    with pytest.raises(OutputError, match=words):
+                        write_whole(disk / "model", bytes(100_000), force=force)
+                assert names_in(disk) == ["fill", "model"]
+            assert (disk / "model").read_bytes() == b"old"
+
+    def test_a_read_only_disk_is_refused_before_the_work(self, tmp_path):
+        with small_disk(tmp_path / "disk") as disk, read_only(disk):
+            words = r"cannot be written \(read-only file system\)\. Choose another place\."
+            with (
+                pytest.raises(OutputError, match=words),
+                atomic.writing(disk / "model"),
+                locking(disk / "model", run=True),
+            ):
+                pytest.fail("the work has begun")
+
+    def test_of_files_that_belong_together_all_or_none_are_new(self, tmp_path):
+        with small_disk(tmp_path / "disk") as disk:
+            paths = [disk / "model.h", disk / "model.c"]
+            write_together(dict.fromkeys(paths, b"old"))
+            with pytest.raises(OutputError, match=r"model\.c: cannot be written \(no space left"):
+                write_together({paths[0]: b"new", paths[1]: bytes(1 << 21)})
+            assert [path.read_bytes() for path in paths] == [b"old"] * 2
+            assert names_in(disk) == ["model.c", "model.h"]
+
+
+def test_a_write_that_fails_anywhere_leaves_the_earlier_file(tmp_path, monkeypatch):
+    """Each call of the system in turn fails as on a full disk."""
+    path, draw = tmp_path / "model", random.Random(0)
+    write_whole(path, b"old")
+    calls = [(os, "open"), (os, "pwrite"), (os, "ftruncate"), (os, "fsync"), (Path, "replace")]
+    for holder, name in calls:
+        failing = draw.choice((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES))
+
+        def fail(*_, failing=failing, **__):
+            raise OSError(failing, os.strerror(failing))
+
+        with monkeypatch.context() as changed:
+            changed.setattr(holder, name, fail)
+            if name in ("pwrite", "ftruncate"):  # only the name in the lock file is lost
+                write_whole(path, b"old", force=True)
+            else:
+                with pytest.raises(OutputError) as caught:
+                    write_whole(path, b"new", force=True)
+                assert "Errno" not in str(caught.value)
+        assert (path.read_bytes(), names_in(tmp_path)) == (b"old", ["model"])
