@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
 DOCS := .venv-docs
+WHEELS := .venv-wheels
 BIN := $(VENV)/bin
 ifeq ($(origin CXX),default)
 CXX := c++
@@ -20,7 +21,7 @@ CXX_FILES := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all fuzz harden test-peers native-test cuda lint format bench docs wheel build clean
+.PHONY: help demo test test-all fuzz harden test-peers native-test cuda lint format bench docs wheels build clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -83,19 +84,14 @@ docs: $(DOCS)/.built ## the documentation site, built offline into build/site wi
 	@echo "build/site/index.html is the front page; its search needs a server:"
 	@echo "  $(PYTHON) -m http.server --directory build/site"
 
-wheel: build ## sdist and wheel, then installed and exercised in a clean environment
-	@rm -rf dist build/wheel-check
-	@$(BIN)/python -m build --no-isolation --outdir dist . > build/wheel.log 2>&1 || { tail -n 40 build/wheel.log; exit 1; }
-	@echo "installing the wheel in a clean environment"
-	@$(PYTHON) -m venv build/wheel-check
-	@build/wheel-check/bin/python $(INSTALL) --constraint requirements/core.txt dist/*.whl
-	@cd build/wheel-check && bin/python ../../tests/support/exercise_wheel.py
-	@ls -l dist
+wheels: $(WHEELS)/.built ## sdist and wheels that need no compiler, one of them checked (CUDA=1: with CUDA)
+	@PATH="$(abspath $(BIN)):$$PATH" $(WHEELS)/bin/python scripts/build_wheels.py --torch-python $(abspath $(BIN))/python \
+	  $(if $(filter 1,$(CUDA)),--cuda) $(if $(PYTHONS),--pythons $(PYTHONS))
 
 build: $(VENV)/.built
 
 clean: ## remove environments and everything built
-	rm -rf $(VENV) $(PEERS) $(DOCS) build dist demo_output sensorseq/_*.so *.egg-info
+	rm -rf $(VENV) $(PEERS) $(DOCS) $(WHEELS) build dist demo_output sensorseq/_*.so *.egg-info
 
 $(VENV)/.packages: requirements/core.txt
 	@$(call check-tools)
@@ -122,6 +118,12 @@ $(DOCS)/.built: requirements/docs.txt
 	@echo "making $(DOCS) and installing what builds the site (a minute, once)"
 	@$(call make-environment,$(DOCS))
 	@$(DOCS)/bin/python $(INSTALL) --requirement requirements/docs.txt
+	@touch $@
+
+$(WHEELS)/.built: requirements/wheels.txt $(VENV)/.packages
+	@echo "making $(WHEELS) and installing what builds wheels (a minute, once)"
+	@$(call make-environment,$(WHEELS))
+	@$(WHEELS)/bin/python $(INSTALL) --requirement requirements/wheels.txt
 	@touch $@
 
 # the old library would be found first by a glob

@@ -920,13 +920,20 @@ def doctor(
     random_state: Annotated[
         int, typer.Option("--seed", min=0, help="The same seed gives the same checks.")
     ] = 0,
+    installation: Annotated[
+        bool, typer.Option("--self", help="Check the installed package; exit code 1 if it fails.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Tell a bug from a hard problem by short test trainings.
 
-    The outcome of each training is known. Without a file, it checks the installation. Exit code 10
-    if a check fails.
+    The outcome of each training is known. Without a file, it uses synthetic signals. Exit code 10
+    if a check fails. With --self, checks the installation instead: the compiled kernels compared
+    with float64, a small training, a saved model.
     """
+    if installation:
+        _check_installation(windows, settings, as_json)
+        return
     from sensorseq.doctor import check_training, plant_windows
     from sensorseq.estimator import SensorLSTMClassifier
 
@@ -942,6 +949,19 @@ def doctor(
     _say(diagnosis.to_dict(), str(diagnosis), as_json)
     if not diagnosis.passed:
         raise typer.Exit(GATE)
+
+
+def _check_installation(windows: Path | None, settings: list[str] | None, as_json: bool) -> None:
+    from sensorseq import self_check
+
+    if windows is not None or settings:
+        raise ArgumentError("--self checks the installation; give no file and no --set with it.")
+    results = self_check.check_installation()
+    passed = all(result.status == "passed" for result in results)
+    found = {"passed": passed, "checks": [result.to_dict() for result in results]}
+    _say(found, self_check.format_results(results), as_json)
+    if not passed:
+        raise typer.Exit(1)
 
 
 @app.command(epilog=_example("sensorseq bench"))

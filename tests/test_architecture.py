@@ -10,7 +10,7 @@ ORDER = """_lazy errors _signal < scratch < atomic order_statistics remote
            < simulate storage preprocessing nn < readers features earlier workers
            < datasets training < data_checks < fluctuation doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
-           < benchmark_cuda command_words < cli < __main__"""
+           < benchmark_cuda command_words self_check < cli < __main__"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 FLUCTUATION_ORDER = "statistics < causes verdict < logs < race < report < monitors"
 HOME = {  # library: where it may be imported, as path prefixes
@@ -39,6 +39,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "adapters/",
         "benchmark.py",
         "benchmark_cuda.py",
+        "self_check.py",
     ),
     "typer": ("cli.py",),
     "rich": ("cli.py", "training/progress.py"),

@@ -1,0 +1,85 @@
+"""What is installed: every package and its files, without a compiler, on old systems."""
+
+import re
+import subprocess
+import sys
+import tarfile
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+NOT_SHIPPED = ("*.so", "*.pyc", "*.o")
+TORCHS_OWN_TAG = (2, 28)  # of its wheels from 2.11 on: an older system has no torch
+
+
+def package_of(folder):
+    return ".".join(folder.relative_to(ROOT).parts)
+
+
+def test_every_package_is_installed():
+    on_disk = {package_of(path.parent) for path in (ROOT / "sensorseq").rglob("__init__.py")}
+    assert set(SETTINGS["packages"]) == on_disk | {"sensorseq.data"}
+
+
+def test_every_file_of_a_package_is_installed():
+    listed = [
+        (ROOT / package.replace(".", "/"), pattern)
+        for package, patterns in SETTINGS["package-data"].items()
+        for pattern in patterns
+    ]
+    files = [path for path in (ROOT / "sensorseq").rglob("*") if path.is_file()]
+    left_out = [
+        path
+        for path in files
+        if path.suffix != ".py"
+        and not any(fnmatch(path.name, pattern) for pattern in NOT_SHIPPED)
+        and not any(
+            path.is_relative_to(folder) and fnmatch(str(path.relative_to(folder)), pattern)
+            for folder, pattern in listed
+        )
+    ]
+    assert left_out == []
+
+
+def test_the_image_copies_a_wheel_and_checks_it():
+    lines = (ROOT / "Dockerfile").read_text("utf-8").splitlines()
+    instructions = [line.split()[0] for line in lines if re.match(r"[A-Z]+ ", line)]
+    assert instructions == ["FROM", "ARG", "COPY", "RUN", "RUN", "USER", "WORKDIR", "ENTRYPOINT"]
+    text = "\n".join(lines)
+    image, wheel = re.search(r"python:3\.(\d+)", text), re.search(r"-cp3(\d+)-\S*\.whl", text)
+    assert image[1] == wheel[1]
+    assert "sensorseq doctor --self" in text
+    assert (ROOT / ".dockerignore").read_text().split() == ["*", "!dist"]
+
+
+@pytest.mark.slow
+def test_a_wheel_installs_without_a_compiler_and_checks_itself(tmp_path):
+    tools, output = tmp_path / "tools", tmp_path / "dist"
+    subprocess.run([sys.executable, "-m", "venv", tools], check=True)
+    python = tools / "bin" / "python"
+    pip = [python, "-m", "pip", "--quiet", "install", "--requirement"]
+    requirements = ROOT / "requirements" / "wheels.txt"
+    tried = subprocess.run([*pip, requirements], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"the tools cannot be installed here: {tried.stderr.strip()[-200:]}")
+    script = [python, ROOT / "scripts" / "build_wheels.py", "--torch-python", sys.executable]
+    done = subprocess.run(
+        [*script, "--pythons", sys.executable, "--output", output],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    # the script has installed it and run `sensorseq doctor --self`
+    assert [line[:6] for line in done.stdout.splitlines()[1:]] == ["passed"] * 5
+    (wheel,) = output.glob("*.whl")
+    major, minor = map(int, re.search(r"manylinux_(\d+)_(\d+)_x86_64", wheel.name).groups())
+    assert (major, minor) <= TORCHS_OWN_TAG
+    assert wheel.stat().st_size < 8e6
+    with tarfile.open(*output.glob("*.tar.gz")) as archive:
+        names = {Path(name).relative_to(Path(name).parts[0]) for name in archive.getnames()}
+    assert {Path("setup.py"), Path("csrc/train_epoch.cpp"), Path("LICENSE")} <= names
