@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.py build_cuda.py
 DOCS_SOURCE := README.md CHANGELOG.md CONTRIBUTING.md LICENSE benchmarks data docs examples
-CXX_FILES := $(shell find csrc tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
+CXX_FILES := $(shell find csrc scripts tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
 # one process for each core, up to eight, with one thread each
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check

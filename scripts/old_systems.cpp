@@ -1,5 +1,5 @@
-// Linked into the libraries of a wheel, so that they load on systems older than the compiler's: what
-// GCC 12's libstdc++ and headers take from a C library or libstdc++ of 2020 and later.
+// Linked into the libraries of a wheel, so that they load on systems older than the compiler's:
+// what GCC 12's libstdc++ and headers take from a C library or libstdc++ of 2020 and later.
 #include <pthread.h>
 
 #include <condition_variable>
