@@ -24,7 +24,8 @@ from common.results_file import RESULTS, commit, write_results  # noqa: E402
 
 # what runs, how much of it, its limit in minutes, and what is done
 PARTS = {
-    "sanitizers": ("sanitizers.py --examples", 1500, 18, "drawn calls under ASan, UBSan and TSan"),
+    "ASan, UBSan": ("sanitizers.py asan --examples", 2000, 10, "calls of the operators are drawn"),
+    "TSan": ("sanitizers.py tsan --examples", 500, 8, "calls from two threads are drawn"),
     "parsers": ("parsers.py --seconds", 20, 14, "changed files of every kind are read"),
     "kills": (
         "kills.py --kills",

@@ -59,9 +59,11 @@ def run(kind, examples):
     """Return the counts of the calls under one sanitizer, and what it reported."""
     _, library, threads = KINDS[kind]
     tree, began = build(kind), time.monotonic()
-    found = subprocess.run(
-        ["g++", f"-print-file-name={library}"], capture_output=True, text=True, check=True
-    )
+    # Python is not linked with the C++ library, but the sanitizer looks for it when it starts
+    libraries = [
+        subprocess.check_output(["g++", f"-print-file-name={name}"], text=True).strip()
+        for name in (library, "libstdc++.so.6")
+    ]
     suppressions = tree / "suppressions.txt"
     suppressions.write_text(SUPPRESSIONS)
     program = [sys.executable, str(Path(__file__).with_name("drawn_calls.py")), str(tree)]
@@ -69,7 +71,7 @@ def run(kind, examples):
     if kind == "tsan":  # it does not bear random addresses of recent kernels
         command = ["setarch", "-R", *command]
     options = {
-        "LD_PRELOAD": found.stdout.strip(),
+        "LD_PRELOAD": ":".join(libraries),
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:detect_odr_violation=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "TSAN_OPTIONS": f"suppressions={suppressions}:exitcode=66:report_signal_unsafe=0",
