@@ -102,6 +102,9 @@ LabelColumn = Annotated[str | None, _flag("label_column")]
 Files = Annotated[list[str] | None, _flag("files")]
 Pair = Annotated[str | None, _flag("pair")]
 Exclude = Annotated[list[str] | None, _flag("exclude")]
+Encoding = Annotated[str | None, _flag("encoding")]
+Delimiter = Annotated[str | None, _flag("delimiter")]
+Decimal = Annotated[str | None, _flag("decimal")]
 Channels = Annotated[list[str] | None, _flag("channels")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file written by train.")]
 Prepared = Annotated[Path, typer.Argument(metavar="H5", help="File written by prepare.")]
@@ -246,6 +249,9 @@ def inspect(
     label_column: LabelColumn = None,
     exclude: Exclude = None,
     channels: Channels = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
     html: Annotated[
         Path | None,
         typer.Option(metavar="HTML", help="Write a page with a picture of each channel."),
@@ -277,6 +283,9 @@ def inspect(
         "label_column": label_column,
         "exclude": split_names(exclude) or (),
         "channels": split_names(channels),
+        "encoding": encoding,
+        "delimiter": delimiter,
+        "decimal": decimal,
     }
     is_prepared = leakage or (html is not None and described.is_prepared(path))
     for name, value in selected.items() if is_prepared else ():
@@ -606,6 +615,9 @@ def predict(
         str | None,
         typer.Option(metavar="UNIT", help="Unit of time stamps [default: as in training]."),
     ] = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    decimal: Decimal = None,
     every_window: Annotated[
         bool, typer.Option("--windows", help="Print one line per window instead of per span.")
     ] = False,
@@ -623,7 +635,14 @@ def predict(
     model = _load(model_file)
     with _progress("predicting", quiet=quiet) as advance:
         found = predict_recordings(
-            model, recordings, time_column=time_column, time_unit=time_unit, progress=advance
+            model,
+            recordings,
+            time_column=time_column,
+            time_unit=time_unit,
+            encoding=encoding,
+            delimiter=delimiter,
+            decimal=decimal,
+            progress=advance,
         )
     result = {
         "model": str(model_file),

@@ -165,7 +165,7 @@ def prepare(
     report = progress or (lambda stage, done, total: None)
     use = request.options
     which = ("files", "pair", "labels", "manifest", "recording_column", "group_column")
-    wanted = {name: getattr(use, name) for name in which}
+    wanted = {name: getattr(use, name) for name in which} | use.form
     if use.recording_column is not None:
         wanted["label_column"] = use.label_column
     sources = find_recordings(source, exclude=use.exclude or (), ignore=output, **wanted)
@@ -326,7 +326,11 @@ class _FilePreparation:
         if earlier.record.get("version") != _PART_VERSION:
             options["version"] = "it was prepared by another version of sensorseq"
         self.changes = list(options.values())
-        decisive = [v for name, v in options.items() if name not in (*SELECTING, "on_error")]
+        decisive = [
+            words.replace(f"{name} ", f"`{name}` ", 1) if words.startswith(name) else words
+            for name, words in options.items()
+            if name not in (*SELECTING, "on_error")
+        ]
         if resume and decisive:
             if self.folder.has_parts:
                 return None

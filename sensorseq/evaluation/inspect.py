@@ -43,6 +43,9 @@ def inspect_recordings(
     label_column: str | None = None,
     exclude: Sequence[str] = (),
     channels: Sequence[str] | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
     read_logs: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
@@ -67,6 +70,9 @@ def inspect_recordings(
         recording_column=recording_column,
         group_column=group_column,
         label_column=label_column,
+        encoding=encoding,
+        delimiter=delimiter,
+        decimal=decimal,
     )
     rows: list[dict[str, Any]] = []
     facts: list[RecordingFacts] = []

@@ -159,7 +159,7 @@ def samples_of_recording(
     """Yield a recording in small steps, `speed` times as fast as it was; 0: without waiting."""
     reading = PreparationOptions.recorded(model.preparation_ or {})
     reading = replace(reading, time_column=time_column or reading.time_column)
-    sources = find_recordings(path)
+    sources = find_recordings(path, **reading.form)
     if len(sources) != 1:
         raise InputError(f"{path} holds {len(sources)} recordings; give one of them to --replay.")
     recording = read_recording(sources[0], prediction_pipeline(model), reading)

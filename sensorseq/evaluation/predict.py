@@ -92,6 +92,9 @@ def predict_recordings(
     *,
     time_column: str | None = None,
     time_unit: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[RecordingPrediction]:
     """Resample, cut and predict recordings in the same way as the training windows.
@@ -103,7 +106,7 @@ def predict_recordings(
     paths : sequence of path-like
         Files or folders. If the model uses several sensors, one file of a recording brings in the
         files of its other sensors.
-    time_column, time_unit : str, optional
+    time_column, time_unit, encoding, delimiter, decimal : str, optional
         By default those used to prepare the training windows.
     progress : callable, optional
         Called with the number of recordings done and their total.
@@ -121,6 +124,9 @@ def predict_recordings(
         reading,
         time_column=time_column or reading.time_column,
         time_unit=time_unit or reading.time_unit,
+        encoding=encoding or reading.encoding,
+        delimiter=delimiter or reading.delimiter,
+        decimal=decimal or reading.decimal,
     )
     sources = [source for path in paths for source in _find(Path(path), reading)]
     predictions = []
@@ -152,10 +158,10 @@ def predict_recordings(
 def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
     """List what a path stands for; a file of several sensors brings its siblings."""
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
-    files, pair = reading.files, reading.pair
+    files, pair, form = reading.files, reading.pair, reading.form
     if path.is_dir():
         try:
-            return find_recordings(path, files=files, pair=pair)
+            return find_recordings(path, files=files, pair=pair, **form)
         except ArgumentError as error:
             raise RecordingError(
                 f"{path}: contains no recordings named like the training data ({error}) If the"
@@ -163,10 +169,10 @@ def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
             ) from error
     if reading.recording_column is not None:
         with suppress(RecordingError):  # a file of one recording has no such column
-            return find_recordings(path, recording_column=reading.recording_column)
+            return find_recordings(path, recording_column=reading.recording_column, **form)
     if pair is None or not path.exists():
-        return find_recordings(path)
-    siblings = find_recordings(path.parent, files=files, pair=pair, manifest=False)
+        return find_recordings(path, **form)
+    siblings = find_recordings(path.parent, files=files, pair=pair, manifest=False, **form)
     found = [source for source in siblings if path.name in {other.name for other in source.paths}]
     if not found:
         raise RecordingError(

@@ -98,6 +98,8 @@ class PreparationOptions:
     time_unit : {"s", "ms", "us", "ns"}, optional
         Unit of the time stamps. By default that of the column's name (``stamp_ns``); else seconds,
         or for whole numbers the unit that the rate or the date shows; see `readers.read_csv`.
+    encoding, delimiter, decimal : str, optional
+        How CSV files are written; see `readers.read_csv`.
     label_column : str, optional
         Column with the label of each sample, for recordings whose label changes, or of a long
         table.
@@ -184,6 +186,15 @@ class PreparationOptions:
     )
     time_unit: str | None = _option(
         "input", metavar="UNIT", help="Unit of time stamps: s, ms, us, ns [default: found]."
+    )
+    encoding: str | None = _option(
+        "input", metavar="NAME", help="Encoding of CSV files, such as latin-1."
+    )
+    delimiter: str | None = _option(
+        "input", metavar="CHAR", help="Separator of CSV files, such as ';' or tab."
+    )
+    decimal: str | None = _option(
+        "input", metavar="CHAR", help="Decimal mark of CSV files: . or a comma."
     )
     label_column: str | None = _option(
         "input", metavar="NAME", help="Column with a label per sample."
@@ -313,6 +324,11 @@ class PreparationOptions:
     augmentation: Mapping[str, Any] | None = _option(
         "balance", toml=dict[str, int | float | list[Any]]
     )
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """How CSV files are written, as arguments of `find_recordings`."""
+        return {name: getattr(self, name) for name in ("encoding", "delimiter", "decimal")}
 
     @classmethod
     def recorded(cls, provenance: Mapping[str, Any]) -> "PreparationOptions":

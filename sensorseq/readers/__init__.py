@@ -57,6 +57,9 @@ def read_recordings(
     time_unit: str | None = None,
     recording_column: str | None = None,
     group_column: str | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
@@ -68,6 +71,8 @@ def read_recordings(
     ----------
     path, files, labels, exclude, pair, manifest, recording_column, group_column
         Which recordings to read; see `find_recordings`.
+    encoding, delimiter, decimal
+        How CSV files are written; see `read_csv`.
     time_column, channels, repair_stamps, label_column, units, time_unit
         As in `read_source`.
     on_error : {"stop", "skip"}, default="stop"
@@ -99,6 +104,9 @@ def read_recordings(
         recording_column=recording_column,
         group_column=group_column,
         label_column=None if recording_column is None else label_column,
+        encoding=encoding,
+        delimiter=delimiter,
+        decimal=decimal,
     )
     recordings = []
     for source in sources:

@@ -1,5 +1,6 @@
 """Read recordings from CSV text, plain or gzip-compressed."""
 
+import codecs
 import csv
 import gzip
 import mmap
@@ -9,15 +10,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
-from sensorseq.errors import OutputError, RecordingError
+from sensorseq.errors import ArgumentError, OutputError, RecordingError
 from sensorseq.readers.columns import (
     CodedLabels,
     Columns,
@@ -35,6 +37,45 @@ from sensorseq.recording import Recording
 from sensorseq.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
 
 
+class CsvFormat(NamedTuple):
+    """How the text of CSV files is written; None: UTF-8 or what the mark says, ``,`` and ``.``."""
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    decimal: str | None = None
+
+    def check(self) -> "CsvFormat":
+        """Return it, or raise if a value is none that a text can have."""
+        try:
+            "".encode(self.encoding or "utf-8")
+        except LookupError as error:
+            raise ArgumentError(
+                f"encoding={self.encoding!r} is not known. Usual ones: utf-8, latin-1, cp1252,"
+                " utf-16."
+            ) from error
+        separator = self.separator
+        if len(separator) != 1 or not separator.isascii() or separator.isalnum():
+            raise ArgumentError(
+                f"delimiter={self.delimiter!r} must be one character, such as ';', or 'tab'."
+            )
+        if self.decimal not in (None, ".", ","):
+            raise ArgumentError(f"decimal={self.decimal!r} must be '.' or ','.")
+        return self
+
+    def encoding_of(self, text: bytes | mmap.mmap) -> str:
+        """Return the encoding of a text, by its mark if none is given."""
+        return self.encoding or ("utf-16" if text[:2] in _UTF16_MARKS else "utf-8")
+
+    @property
+    def separator(self) -> str:
+        """What stands between fields; by default a semicolon where the comma is in numbers."""
+        usual = ";" if self.decimal == "," else ","
+        return {None: usual, "tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter or "")
+
+
+USUAL_FORM = CsvFormat()
+
+
 def read_csv(
     path: str | PathLike[str],
     *,
@@ -47,6 +88,9 @@ def read_csv(
     label_column: str | None = None,
     time_unit: str | None = None,
     scratch: str | PathLike[str] | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
 ) -> Recording:
     """Read one recording from a CSV file with a header line.
 
@@ -82,6 +126,13 @@ def read_csv(
     scratch : path-like, optional
         Folder for the samples of a file of more than 32 MB: they stay on disk, in files without a
         name that vanish with the recording. By default they are held in memory.
+    encoding : str, optional
+        Of the text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
+    delimiter : str, optional
+        Character between fields, or ``"tab"``; a comma by default, or a semicolon if `decimal` is
+        a comma.
+    decimal : {".", ","}, default="."
+        Decimal mark of numbers.
 
     Returns
     -------
@@ -96,7 +147,7 @@ def read_csv(
         If the file cannot be read as such a table, or its time stamps can be of several units.
     """
     path = Path(path)
-    file = _Text(path, scratch)
+    file = _Text(path, scratch, CsvFormat(encoding, delimiter, decimal))
     names = file.header()
     time_name = find_time_column(path, names, time_column)
     check_label_column(path, names, label_column, time_name, label)
@@ -123,25 +174,26 @@ def read_csv_timestamps(
     repair_stamps: bool = False,
     time_unit: str | None = None,
     scratch: str | PathLike[str] | None = None,
+    **form: str | None,
 ) -> NDArray[np.float64]:
     """Read only the time stamps of a CSV file; see `read_csv`."""
-    file = _Text(path, scratch)
+    file = _Text(path, scratch, CsvFormat(**form))
     time_name = find_time_column(path, file.header(), time_column)
     numbers = file.numbers([time_name])[time_name]
     stamps = file.stamps(time_name, numbers, time_unit).seconds
     return check_timestamps(path, stamps, time_name, repair_stamps=repair_stamps)
 
 
-def read_csv_words(path: Path, names: list[str]) -> pa.Table:
+def read_csv_words(path: Path, names: list[str], form: CsvFormat) -> pa.Table:
     """Read columns as texts."""
-    file = _Text(path, None)
+    file = _Text(path, None, form)
     check_names(path, names, file.header())
     return file.words(names)
 
 
-def read_csv_table(path: Path, words: str) -> pa.Table:
+def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
     """Read all columns: one as texts, the others as numbers where all their fields are."""
-    file = _Text(path, None)
+    file = _Text(path, None, form)
     names = file.header()
     check_names(path, [words], names)
     table = file.words([words])
@@ -163,8 +215,8 @@ def read_csv_table(path: Path, words: str) -> pa.Table:
 class _Text:
     """The text of a file: in memory, or if it is large and there is a scratch folder, on disk."""
 
-    def __init__(self, path: Path, scratch: str | PathLike[str] | None) -> None:
-        self._path = path
+    def __init__(self, path: Path, scratch: str | PathLike[str] | None, form: CsvFormat) -> None:
+        self._path, self._form = path, form.check()
         self._folder: Path | None = None
         try:
             zipped = path.suffix == ".gz"
@@ -173,6 +225,9 @@ class _Text:
             self._text = _mapped(path, self._folder) if self._folder else path.read_bytes()
             if zipped and isinstance(self._text, bytes) and self._text:
                 self._text = gzip.decompress(self._text)
+            encoding = form.encoding_of(self._text)
+            if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
+                self._text = _in_utf8(self._text, encoding, self._folder)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise RecordingError(
                 f"{path}: not a complete gzip file ({error}); it is truncated or another kind of"
@@ -182,6 +237,8 @@ class _Text:
             raise
         except OSError as error:
             raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
+        except UnicodeError as error:
+            raise RecordingError(f"{path}: is not a text in {encoding} ({error}).") from error
         if _NOT_BLANK.search(self._text) is None:
             raise RecordingError(f"{path}: the file is empty.")
         line = _FIRST_LINE.match(self._text)
@@ -194,8 +251,11 @@ class _Text:
         try:
             header = line[1].decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise RecordingError(f"{path}: the header is not UTF-8 text ({error}).") from error
-        names = next(csv.reader([header]), [])
+            raise RecordingError(
+                f"{path}: the header is not UTF-8 text ({error}).{_OTHER_ENCODING}"
+            ) from error
+        names = next(csv.reader([header], delimiter=self._form.separator), [])
+        self._check_form(names)
         twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise RecordingError(
@@ -204,6 +264,26 @@ class _Text:
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
         return names
+
+    def _check_form(self, names: list[str]) -> None:
+        """Raise for a text that is written in another form than the one given or usual."""
+        form, path = self._form, self._path
+        if form.delimiter is None and len(names) == 1:
+            for mark, name in ((";", ";"), ("\t", "tab")):
+                if mark in names[0] and mark != form.separator:
+                    raise RecordingError(
+                        f"{path}: its columns are separated by {name!r}. Use delimiter={name!r};"
+                        " if numbers have decimal commas, also decimal=','."
+                    )
+        if form.decimal is None and form.separator != ",":
+            row = _FIRST_LINE.match(self._text, self._first_line.end())
+            fields = row[1].decode(errors="replace").split(form.separator) if row else []
+            if any(_DECIMAL_COMMA.fullmatch(field) for field in fields):
+                raise RecordingError(
+                    f"{path}: its numbers have decimal commas, such as"
+                    f" {next(filter(_DECIMAL_COMMA.fullmatch, fields))!r}. Use decimal=',', or"
+                    " decimal='.' if these are words."
+                )
 
     def numbers(self, names: list[str]) -> Columns:
         """Read the named columns; a word among numbers is an error."""
@@ -230,7 +310,8 @@ class _Text:
 
     def _plain_numbers(self, names: list[str]) -> Columns | None:
         """Read columns if the text is plain numbers in memory, which takes a third of the time."""
-        if not isinstance(self._text, bytes):
+        is_usual = self._form.separator == "," and self._form.decimal != ","
+        if not (isinstance(self._text, bytes) and is_usual):
             return None
         there, wanted = self.header(), set(names)
         values = read_numbers(self._text, self._first_line.end(), [one in wanted for one in there])
@@ -242,9 +323,14 @@ class _Text:
     def _numbers_of_words(self, names: list[str]) -> Columns:
         """Read columns some of which hold words; one without any number becomes None."""
         texts = [TextColumn(self._path, name) for name in names]
-        read = self._words(names)
+        comma = self._form.decimal == ","
         columns = self._arrays(
-            names, read, np.float64, lambda at, column: _numbers_of_texts(texts[at], column)
+            names,
+            self._words(names),
+            np.float64,
+            lambda at, column: _numbers_of_texts(
+                texts[at], pc.replace_substring(column, ",", ".") if comma else column
+            ),
         )
         return {
             name: values if text.has_numbers() else None
@@ -299,8 +385,9 @@ class _Text:
         try:
             yield from self._read(names, pa.string(), None)
         except pa.ArrowInvalid as error:
+            hint = _OTHER_ENCODING if "UTF8" in str(error) else ""
             raise RecordingError(
-                f"{self._path}: not a table of comma-separated values: {error}."
+                f"{self._path}: not a table of comma-separated values: {error}.{hint}"
             ) from error
 
     def _read(
@@ -314,14 +401,16 @@ class _Text:
             null_values=null_values,
             # A field of a text column stays as it is; only nothing at all is missing there.
             strings_can_be_null=True,
+            decimal_point=self._form.decimal or ".",
         )
+        parse = pyarrow.csv.ParseOptions(delimiter=self._form.separator)
         read = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
         try:
             if isinstance(self._text, bytes):
-                table = pyarrow.csv.read_csv(source, read, convert_options=convert)
+                table = pyarrow.csv.read_csv(source, read, parse, convert)
                 yield from table.combine_chunks().to_batches()
                 return
-            for batch in pyarrow.csv.open_csv(source, read, convert_options=convert):
+            for batch in pyarrow.csv.open_csv(source, read, parse, convert):
                 yield batch
                 release_mapped(self._text)
         except pa.ArrowKeyError as error:  # arrow found other names than Python's reader
@@ -356,6 +445,19 @@ def _mapped(path: Path, folder: Path) -> mmap.mmap:
             return mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> bytes | mmap.mmap:
+    """Return a text in UTF-8, in a folder if there is one."""
+    if folder is None or isinstance(text, bytes):
+        return text[:].decode(encoding).encode()
+    with temporary_file(folder) as file:
+        decoder = codecs.getincrementaldecoder(encoding)()
+        for at in range(0, len(text), _BLOCK_BYTES):
+            part = decoder.decode(text[at : at + _BLOCK_BYTES]).encode()
+            append_bytes(file, memoryview(part), folder)
+        append_bytes(file, memoryview(decoder.decode(b"", final=True).encode()), folder)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
 def _numbers_of_block(_: int, column: pa.Array) -> NDArray[Any]:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
@@ -369,6 +471,9 @@ def _numbers_of_texts(text: TextColumn, column: pa.Array) -> NDArray[np.float64]
     return numbers
 
 
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_OTHER_ENCODING = " Give its encoding with `encoding`, such as encoding='latin-1'."
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*")
 _FIRST_LINE = re.compile(rb"\s*([^\r\n]*)")
 _NOT_BLANK = re.compile(rb"\S")
 _BLOCK_BYTES = 1 << 20  # of text, parsed together

@@ -1,6 +1,7 @@
 """List recordings in folders per label, a manifest or a single file, without reading them."""
 
 import csv
+import io
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
+from sensorseq.readers.csv import USUAL_FORM, CsvFormat
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.recording import LabelSpan
 from sensorseq.remote import is_url, listing
@@ -49,6 +51,8 @@ class RecordingSource:
         Which rows are its own, if the file is one table of many recordings.
     url : str
         Where `root` is, if not on this machine; the paths are then those of its downloaded files.
+    form : CsvFormat
+        How the text of CSV files is written.
     """
 
     recording_id: str
@@ -61,6 +65,7 @@ class RecordingSource:
     label_spans: tuple[LabelSpan, ...] = ()
     rows: TableRows | None = None
     url: str = ""
+    form: CsvFormat = USUAL_FORM
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -103,6 +108,9 @@ def find_recordings(
     group_column: str | None = None,
     label_column: str | None = None,
     ignore: str | os.PathLike[str] | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    decimal: str | None = None,
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
@@ -138,6 +146,8 @@ def find_recordings(
         group. If it has several classes, `read_source` makes label spans of them.
     ignore : path-like, optional
         A file in the folder that is no recording, such as the file that is prepared from them.
+    encoding, delimiter, decimal : str, optional
+        How CSV files are written; see `read_csv`. A manifest may also be written as usual.
 
     Returns
     -------
@@ -152,6 +162,7 @@ def find_recordings(
     ArgumentError
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
+    form = CsvFormat(encoding, delimiter, decimal).check()
     if is_url(path):
         if recording_column is not None:
             raise ArgumentError(
@@ -163,7 +174,7 @@ def find_recordings(
             chosen: Any = {"labels": labels, "exclude": exclude, "manifest": manifest}
             chosen |= {"group_column": group_column}
             found = find_recordings(there, files=files, pair=pair, **chosen)
-        return [replace(source, url=url) for source in found]
+        return [replace(source, url=url, form=form) for source in found]
     root = Path(path)
     if recording_column is not None or group_column is not None:
         of_folder = {"files": files, "pair": pair, "manifest": manifest or None}
@@ -173,21 +184,21 @@ def find_recordings(
     patterns = [files] if isinstance(files, str) else list(files or ())
     labels = [labels] if isinstance(labels, str) else labels
     excluded = [exclude] if isinstance(exclude, str) else list(exclude)
-    table = None if recording_column is not None else _find_manifest(root, manifest)
+    table = None if recording_column is not None else _find_manifest(root, manifest, form)
     listed: list[RecordingSource] | None
     if recording_column is not None:
-        listed = _from_long_table(root, recording_column, group_column, label_column)
+        listed = _from_long_table(root, recording_column, group_column, label_column, form)
     elif group_column is not None:
         raise ArgumentError("group_column needs recording_column, the column with recording ids.")
     elif table is not None:
         root = table.parent
-        listed = _from_manifest(table)
+        listed = _from_manifest(table, form)
     elif root.is_dir():
         listed = None
     elif root.exists():
         known_suffix_of(root)
         name = stem_of(root)
-        return [RecordingSource(name, (root,), None, name, root=root.parent)]
+        return [RecordingSource(name, (root,), None, name, root=root.parent, form=form)]
     else:
         raise RecordingError(f"{root}: no such folder or file.")
     sources = listed if listed is not None else _from_folders(root, excluded, ignore)
@@ -216,6 +227,7 @@ def find_recordings(
                 f"{other.paths[0]} and {source.paths[0]}: both have the recording id"
                 f" {source.recording_id!r}; rename one or narrow `files`."
             )
+    sources = [replace(source, form=form) for source in sources]
     return sources if listed is not None else sorted(sources, key=lambda s: s.recording_id)
 
 
@@ -241,7 +253,9 @@ def known_suffix_of(path: Path) -> str:
     return suffix
 
 
-def _find_manifest(root: Path, manifest: str | os.PathLike[str] | bool | None) -> Path | None:
+def _find_manifest(
+    root: Path, manifest: str | os.PathLike[str] | bool | None, form: CsvFormat
+) -> Path | None:
     if manifest is False:
         return None
     if manifest is not None and manifest is not True:
@@ -252,11 +266,11 @@ def _find_manifest(root: Path, manifest: str | os.PathLike[str] | bool | None) -
         raise RecordingError(f"{given}: no such manifest.")
     if root.is_file() and suffix_of(root) == ".csv":
         try:
-            with root.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-                header = next(csv.reader([file.readline(1_000_000)]), [])
+            with root.open("rb") as file:
+                header = _rows_of(file.readline(1_000_000), form, "replace").fieldnames
         except OSError as error:
             raise RecordingError(f"{root}: cannot be read ({error.strerror}).") from error
-        return root if {"path", "label"} <= set(header) else None
+        return root if {"path", "label"} <= set(header or ()) else None
     table = root / MANIFEST
     if table.is_file():
         return table
@@ -265,13 +279,26 @@ def _find_manifest(root: Path, manifest: str | os.PathLike[str] | bool | None) -
     return None
 
 
-def _read_manifest(table: Path) -> tuple[list[str], list[dict[str, str]]]:
+def _rows_of(content: bytes, form: CsvFormat, errors: str = "strict") -> "csv.DictReader[str]":
+    """Return the rows of a manifest, which is written as usual or as the recordings are."""
+    encoding = USUAL_FORM.encoding_of(content)
+    try:
+        text = content.decode(encoding, errors if encoding == "utf-16" else "strict")
+    except UnicodeDecodeError:
+        text = content.decode(form.encoding or encoding, errors)
+    text = text.removeprefix("\ufeff")
+    head = text.partition("\n")[0]
+    marks = (form.separator, ",", ";", "\t")
+    mark = next((m for m in marks if "path" in head.replace('"', "").strip().split(m)), ",")
+    return csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
+
+
+def _read_manifest(table: Path, form: CsvFormat) -> tuple[list[str], list[dict[str, str]]]:
     """Return the header of a manifest and its rows; columns that cannot be used are refused."""
     try:
-        with table.open(newline="", encoding="utf-8-sig") as text:
-            reader = csv.DictReader(text)
-            header = list(reader.fieldnames or [])
-            rows = list(reader)
+        reader = _rows_of(table.read_bytes(), form)
+        header = list(reader.fieldnames or [])
+        rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordingError(f"{table}: cannot be read as a CSV table ({error}).") from error
     if "path" not in header:
@@ -299,8 +326,8 @@ def _read_manifest(table: Path) -> tuple[list[str], list[dict[str, str]]]:
     return header, rows
 
 
-def _from_manifest(table: Path) -> list[RecordingSource]:
-    header, rows = _read_manifest(table)
+def _from_manifest(table: Path, form: CsvFormat) -> list[RecordingSource]:
+    header, rows = _read_manifest(table, form)
     spans: dict[str, list[_SpanRow]] = {}
     listed: dict[str, RecordingSource] = {}
     row_of: dict[str, int] = {}
@@ -421,7 +448,11 @@ def _from_folders(
 
 
 def _from_long_table(
-    path: Path, recording_column: str, group_column: str | None, label_column: str | None
+    path: Path,
+    recording_column: str,
+    group_column: str | None,
+    label_column: str | None,
+    form: CsvFormat,
 ) -> list[RecordingSource]:
     if not path.exists():
         raise RecordingError(f"{path}: no such file.")
@@ -431,7 +462,9 @@ def _from_long_table(
         )
     return [
         RecordingSource(rows.recording, (path,), label, group, root=path.parent, rows=rows)
-        for rows, group, label in list_table(path, recording_column, group_column, label_column)
+        for rows, group, label in list_table(
+            path, recording_column, group_column, label_column, form
+        )
     ]
 
 

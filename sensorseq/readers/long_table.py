@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
 from sensorseq.readers.columns import check_names, check_timestamps, find_time_column
-from sensorseq.readers.csv import read_csv_table, read_csv_words
+from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
 from sensorseq.readers.parquet import as_labels, as_stamps, recording_of_table, unreadable
 from sensorseq.recording import Recording
 
@@ -30,6 +30,7 @@ class TableRows(NamedTuple):
     recording: str
     not_channels: tuple[str, ...]  # columns of groups and of labels of whole recordings
     row_groups: tuple[int, ...]  # of a Parquet file, that contain such rows
+    form: CsvFormat = USUAL_FORM
 
     def where(self, path: Path) -> Path:
         """Return the path for messages, with the recording."""
@@ -37,7 +38,11 @@ class TableRows(NamedTuple):
 
 
 def list_table(
-    path: Path, recording_column: str, group_column: str | None, label_column: str | None
+    path: Path,
+    recording_column: str,
+    group_column: str | None,
+    label_column: str | None,
+    form: CsvFormat,
 ) -> Iterator[tuple[TableRows, str, str | None]]:
     """Yield the rows, the group and the label of each recording, in one pass over those columns.
 
@@ -46,7 +51,7 @@ def list_table(
     names = [recording_column, group_column or recording_column, label_column or recording_column]
     seen: dict[str, tuple[set[str | None], set[str | None], set[int]]] = {}
     first_row = 1
-    for row_group, batch in _batches(path, list(dict.fromkeys(names))):
+    for row_group, batch in _batches(path, list(dict.fromkeys(names)), form):
         texts = pa.table([_texts(path, name, batch) for name in names], ["id", "group", "label"])
         if texts["id"].null_count or pc.any(pc.equal(texts["id"], "")).as_py():
             row = first_row + [bool(text) for text in texts["id"].to_pylist()].index(False)
@@ -66,7 +71,7 @@ def list_table(
         label = next(iter(labels)) if len(labels) == 1 and label_column is not None else None
         aside = (group_column, label_column if label is not None else None)
         not_channels = tuple(name for name in aside if name is not None)
-        rows = TableRows(recording_column, recording, not_channels, tuple(sorted(row_groups)))
+        rows = TableRows(recording_column, recording, not_channels, tuple(sorted(row_groups)), form)
         if len(groups) > 1 or None in groups:
             listed = ", ".join(sorted(repr(name) for name in groups if name)[:3])
             raise RecordingError(
@@ -140,7 +145,7 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
                 own = pc.equal(_texts(path, rows.column, part), rows.recording)
                 parts.append(part.filter(own).drop_columns([rows.column]))
             return pa.concat_tables(parts).combine_chunks()
-    table, places = _by_recording(path, version, rows.column)
+    table, places = _by_recording(path, version, rows.column, rows.form)
     return table.slice(*places[rows.recording])
 
 
@@ -152,14 +157,14 @@ def _row_group(path: Path, version: tuple[int, int], row_group: int) -> pa.Table
 
 @lru_cache(maxsize=1)
 def _by_recording(
-    path: Path, version: tuple[int, int], recording_column: str
+    path: Path, version: tuple[int, int], recording_column: str, form: CsvFormat
 ) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
     """Return a whole table sorted by recording, and where the rows of each begin and how many."""
     if path.suffix == ".parquet":
         with _parquet(path) as file:
             table = file.read(use_threads=False)
     else:
-        table = read_csv_table(path, recording_column)
+        table = read_csv_table(path, recording_column, form)
     texts = _texts(path, recording_column, table)
     ids = (texts if isinstance(texts, pa.Array) else texts.combine_chunks()).dictionary_encode()
     codes = ids.indices.to_numpy()
@@ -170,7 +175,7 @@ def _by_recording(
     return table, dict(zip(ids.dictionary.to_pylist(), places, strict=True))
 
 
-def _batches(path: Path, names: list[str]) -> Iterator[tuple[int, pa.Table]]:
+def _batches(path: Path, names: list[str], form: CsvFormat) -> Iterator[tuple[int, pa.Table]]:
     """Yield the named columns of a table piece by piece, with the number of the row group."""
     if path.suffix == ".parquet":
         with _parquet(path) as file:
@@ -178,7 +183,7 @@ def _batches(path: Path, names: list[str]) -> Iterator[tuple[int, pa.Table]]:
             for row_group in range(file.num_row_groups):
                 yield row_group, file.read_row_group(row_group, columns=names, use_threads=False)
         return
-    yield 0, read_csv_words(path, names)
+    yield 0, read_csv_words(path, names, form)
 
 
 @contextmanager

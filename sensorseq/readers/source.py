@@ -135,7 +135,10 @@ def read_source(
             arguments["channels"] = channels
         else:
             arguments["scratch"] = scratch
-        parts = [_READERS[known_suffix_of(path)][0](path, **arguments) for path in source.paths]
+        parts = [
+            _READERS[known_suffix_of(path)][0](path, **arguments, **_form(source, path))
+            for path in source.paths
+        ]
     recording = parts[0]
     if len(parts) > 1:
         try:
@@ -202,7 +205,9 @@ def read_source_rate(
         stamps_of_files = [read_robot_log_timestamps(source.paths, time_column, **arguments)]
     else:
         stamps_of_files = [
-            _READERS[known_suffix_of(path)][1](path, time_column, **arguments)
+            _READERS[known_suffix_of(path)][1](
+                path, time_column, **arguments, **_form(source, path)
+            )
             for path in source.paths
         ]
     rates = [
@@ -249,6 +254,10 @@ def digest_file(path: Path) -> dict[str, Any]:
             return {"sha256": digest, "size_bytes": os.fstat(file.fileno()).st_size}
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def _form(source: RecordingSource, path: Path) -> dict[str, str | None]:
+    return source.form._asdict() if known_suffix_of(path).startswith(".csv") else {}
 
 
 def _check_complete(source: RecordingSource) -> None:

@@ -1,0 +1,196 @@
+"""CSV files of other programs: encodings, separators and decimal marks give the same recording."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from sensorseq import read_recordings, scratch
+from sensorseq.cli import run
+from sensorseq.errors import ArgumentError, RecordingError
+from sensorseq.readers import find_recordings, read_source_rate
+from sensorseq.readers.csv import read_csv, read_csv_timestamps
+from sensorseq.storage.prepared import read_windows
+
+NAMES = ("Zeit", "Strom µA", "Geschwindigkeit", "Untergrund")
+VALUES = [(0.0, 1.5, -2.0, "Kies"), (0.05, -0.25, 3e-3, "Kies"), (0.1, 1e3, 0.125, "Öl")]
+FORMS = [
+    ({}, "utf-8", ",", "."),
+    ({}, "utf-8-sig", ",", "."),
+    ({}, "utf-16", ",", "."),  # begins with its mark
+    ({"encoding": "latin-1"}, "latin-1", ",", "."),
+    ({"encoding": "cp1252", "delimiter": ";"}, "cp1252", ";", "."),
+    ({"encoding": "utf-16-le"}, "utf-16-le", ",", "."),
+    ({"encoding": "UTF8"}, "utf-8-sig", ",", "."),
+    ({"delimiter": "tab"}, "utf-8", "\t", "."),
+    ({"delimiter": "\t"}, "utf-8", "\t", "."),
+    ({"delimiter": "\\t", "decimal": ","}, "utf-8", "\t", ","),
+    ({"delimiter": "|"}, "utf-8", "|", "."),
+    ({"decimal": ","}, "utf-8", ";", ","),
+    ({"decimal": ",", "encoding": "latin-1"}, "latin-1", ";", ","),
+    ({"decimal": ",", "delimiter": ";"}, "utf-16", ";", ","),
+]
+
+
+def table(values=VALUES, names=NAMES, separator=",", decimal="."):
+    rows = [[str(field).replace(".", decimal) for field in row] for row in values]
+    return "\n".join(separator.join(row) for row in [names, *rows]) + "\n"
+
+
+def write(path, text, encoding):
+    data = text.encode(encoding)
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+@pytest.mark.parametrize(("form", "encoding", "separator", "decimal"), FORMS)
+def test_every_form_gives_the_same_recording(
+    form, encoding, separator, decimal, name, stored, tmp_path, monkeypatch
+):
+    text = table(separator=separator, decimal=decimal)
+    path = write(tmp_path / name, text, encoding)
+    if stored:
+        monkeypatch.setattr(scratch, "LARGE_BYTES", 1)
+    at = tmp_path if stored else None
+    given = {"time_column": "Zeit", "label_column": "Untergrund", "scratch": at}
+    recording = read_csv(path, **given, **form)
+    assert recording.channel_names == NAMES[1:3]
+    np.testing.assert_array_equal(recording.values, [row[1:3] for row in VALUES])
+    np.testing.assert_array_equal(recording.timestamps_s, [row[0] for row in VALUES])
+    assert [span.label for span in recording.label_spans] == ["Kies", "Öl"]
+    del given["label_column"]
+    stamps = read_csv_timestamps(path, "Zeit", scratch=at, **form)
+    np.testing.assert_array_equal(stamps, recording.timestamps_s)
+    plain = read_csv(path, **given, **form)  # with a column of words
+    np.testing.assert_array_equal(plain.values, recording.values)
+    assert plain.attributes["dropped_columns"] == ["Untergrund"]
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "form", "message"),
+    [
+        (table(separator=";"), "utf-8", {}, r"separated by ';'. Use delimiter=';'; if numbers"),
+        (table(separator="\t"), "utf-8", {}, r"separated by 'tab'. Use delimiter='tab'"),
+        (table(separator=";", decimal=","), "utf-8", {}, r"also decimal=','"),
+        (table(separator=";", decimal=","), "utf-8", {"delimiter": ";"}, r"commas, such as '0,0'"),
+        (table(), "latin-1", {}, r"header is not UTF-8 .* encoding='latin-1'"),
+        (table(names=("t", "a", "b", "c")), "latin-1", {}, r"Give its encoding with `encoding`"),
+        (table(), "latin-1", {"encoding": "utf-16"}, "is not a text in utf-16"),
+        (table(), "latin-1", {"encoding": "ascii"}, "is not a text in ascii"),
+        (table(), "utf-8", {"encoding": "latin1n"}, "encoding='latin1n' is not known"),
+        (table(), "utf-8", {"encoding": "base64"}, "encoding='base64' is not known"),
+        (table(), "utf-8", {"delimiter": "ab"}, "delimiter='ab' must be one character"),
+        (table(), "utf-8", {"delimiter": ""}, "delimiter='' must be one character"),
+        (table(), "utf-8", {"decimal": ";"}, r"decimal=';' must be '\.' or ','"),
+    ],
+)
+def test_what_is_written_otherwise_is_an_error_that_says_what_to_type(
+    text, encoding, form, message, tmp_path
+):
+    path = write(tmp_path / "a.csv", text, encoding)
+    time_column = text.partition(",")[0] if text.startswith("t,") else "Zeit"
+    with pytest.raises((RecordingError, ArgumentError), match=message):
+        read_csv(path, time_column=time_column, **form)
+
+
+def test_a_word_with_a_comma_among_semicolons_can_stay_a_word(tmp_path):
+    text = table([(0.0, 1.0, 2.0, "1,5"), (0.1, 1.0, 2.0, "x")], separator=";")
+    path = write(tmp_path / "a.csv", text, "utf-8")
+    given = {"time_column": "Zeit", "delimiter": ";"}
+    with pytest.raises(RecordingError, match="commas"):
+        read_csv(path, **given)
+    assert read_csv(path, **given, decimal=".").attributes["dropped_columns"] == ["Untergrund"]
+
+
+def write_logs(root, separator, decimal, encoding):
+    rng = np.random.default_rng(3)
+    for label in ("Kies", "Öl"):
+        (root / label).mkdir(parents=True)
+        for i in range(3):
+            values = [(k / 20, *rng.normal(size=2).tolist(), "ä") for k in range(60)]
+            text = table(values, separator=separator, decimal=decimal)
+            write(root / label / f"{i}.csv", text, encoding)
+    return root
+
+
+def test_the_commands_read_such_folders_and_remember_how(tmp_path, capsys):
+    plain = write_logs(tmp_path / "plain", ",", ".", "utf-8")
+    other = write_logs(tmp_path / "other", ";", ",", "latin-1")
+    typed = ["--time-column", "Zeit"]
+    form = ["--encoding", "latin-1", "--decimal", ","]
+    made = []
+    for root, options in ((plain, []), (other, form)):
+        out = tmp_path / f"{root.name}.h5"
+        wanted = ["prepare", str(root), "--window-s", "1", "-o", str(out), *typed, *options]
+        assert run(wanted) == 0
+        made.append(read_windows(out))
+        capsys.readouterr()
+        assert run(wanted) == 0
+        assert "nothing to do" in " ".join(capsys.readouterr().out.split())
+    np.testing.assert_array_equal(made[0].X, made[1].X)
+    recorded = made[1].provenance["configuration"]["input"]
+    assert (recorded["encoding"], recorded["decimal"], recorded["delimiter"]) == (
+        "latin-1",
+        ",",
+        None,
+    )
+    # never twice, never mixed: another form is another preparation
+    out = tmp_path / "other.h5"
+    again = ["prepare", str(other), "--window-s", "1", "-o", str(out), *typed, "--resume"]
+    assert run([*again, "--encoding", "cp1252", "--decimal", ","]) == 2
+    error = capsys.readouterr().err
+    assert "`encoding`" not in error
+    assert "--encoding was latin-1, now cp1252" in error
+    assert run(["inspect", str(other), *typed, *form]) == 0
+    assert run(["inspect", str(other), *typed]) == 3
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--encoding latin-1" in said
+    model = tmp_path / "model"
+    quick = ["--max-epochs", "1", "--no-compare", "--set", "features=none", "--set", "refit=none"]
+    assert run(["train", str(out), "-o", str(model), *quick, "-q"]) == 0
+    assert run(["predict", str(model), str(other / "Kies" / "0.csv")]) == 0
+    replay = ["stream", str(model), "--replay", str(other / "Kies" / "0.csv")]
+    assert run(replay) == 0
+    usual = ["--encoding", "utf-8", "--delimiter", ",", "--decimal", "."]
+    assert run(["predict", str(model), str(plain / "Kies" / "0.csv"), *usual]) == 0
+
+
+def test_a_manifest_may_be_written_as_usual_or_as_the_recordings(tmp_path):
+    root = write_logs(tmp_path / "logs", ";", ",", "latin-1")
+    rows = [("path", "label", "group"), ("Öl/0.csv", "Öl", "r1"), ("Kies/1.csv", "Kies", "r2")]
+    form = {"decimal": ",", "encoding": "latin-1"}
+    for encoding, separator in (
+        ("utf-8", ","),
+        ("latin-1", ";"),
+        ("utf-8-sig", ";"),
+        ("utf-16", ";"),
+    ):
+        text = "\r\n".join(separator.join(row) for row in rows)
+        write(root / "manifest.csv", text, encoding)
+        found = read_recordings(root, time_column="Zeit", **form)
+        assert [one.label for one in found] == ["Öl", "Kies"]
+        assert [one.label for one in find_recordings(root / "manifest.csv", **form)] == [
+            "Öl",
+            "Kies",
+        ]
+        rates = [read_source_rate(one, time_column="Zeit") for one in find_recordings(root, **form)]
+        assert rates == pytest.approx([20, 20])
+
+
+def test_a_long_table_may_be_written_otherwise(tmp_path):
+    values = [(k / 20, k + 0.5, f"Lauf {run}", "ä") for run in (1, 2) for k in range(4)]
+    names = ("Zeit", "Strom", "Läufe", "Gruppe")
+    found = []
+    for name, encoding, separator, decimal, form in (
+        ("plain.csv", "utf-8", ",", ".", {}),
+        ("other.csv", "latin-1", ";", ",", {"encoding": "latin-1", "decimal": ","}),
+    ):
+        path = write(tmp_path / name, table(values, names, separator, decimal), encoding)
+        recordings = read_recordings(
+            path, recording_column="Läufe", group_column="Gruppe", time_column="Zeit", **form
+        )
+        found.append([(one.recording_id, one.group, one.values.tolist()) for one in recordings])
+    assert found[0] == found[1]
+    assert len(found[0]) == 2
