@@ -354,7 +354,10 @@ class TestExtended:
         ("other", "words"),
         [
             ({"window_s": 1.5}, "`window_s` was 2, now 1.5"),
-            ({"scale": "robust", "hop_s": None}, "`hop_s` was 1, now not given; `scale` was standard"),
+            (
+                {"scale": "robust", "hop_s": None},
+                "`hop_s` was 1, now not given; `scale` was standard",
+            ),
             ({"derive": "auto"}, "`derive` was not given, now auto"),
             ({"sample_rate_hz": 10}, "`sample_rate_hz` was not given, now 10"),
             ({"random_state": 3}, "`random_state` was 0, now 3"),

@@ -369,6 +369,4 @@ def _listed(names: Iterable[str], most: int = 12) -> str:
 def _without_header(names: list[str]) -> str:
     if names and all(_as_float(name) is not None for name in names):
         return " The first line holds numbers: add a header line with the column names."
-    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
-        return " The fields do not seem to be separated by commas."
     return ""

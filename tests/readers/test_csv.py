@@ -95,7 +95,8 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
         ("time_s,a,a\n0,1,2\n", "'a' appears more than once"),
         ("time_s,a\n0,1\n1,2,3\n", "Expected 2 columns, got 3"),
         (b"time_s,a\n0,\xff\xfe\n", "not a table"),
-        (b"\xff\xfe\x00,a\n0,1\n", "not UTF-8"),
+        (b"\xff\xff\x00,a\n0,1\n", "not UTF-8"),
+        (b"\xff\xfe\x00,a\n0,1\n", "no samples"),  # in UTF-16, as its first bytes say
     ],
 )
 def test_what_cannot_be_read_is_one_error_that_names_the_file(tmp_path, text, said):
@@ -170,7 +171,7 @@ def test_the_usual_names_of_time_are_found_and_both_at_once_are_asked_about(tmp_
     ("text", "said"),
     [
         ("0.0,1.5\n0.1,1.6\n", "first line holds numbers"),
-        ("time;a\n0;1\n", "do not seem to be separated by commas"),
+        ("time;a\n0;1\n", "columns are separated by ';'. Use delimiter=';'"),
         (
             'time_s,"a\n1,x"\n2,3\n',
             "column names cannot be told apart; check the quotes in the first",
