@@ -27,7 +27,7 @@ from sensorseq.readers.mat5 import read_mat5
 from sensorseq.readers.robot_logs import Topic
 from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.recording import Recording
-from sensorseq.storage import _hdf5
+from sensorseq.storage import _hdf5, isolated
 
 _Arrays = dict[str, NDArray[Any]]
 _NUMBERS = "fiub"
@@ -226,7 +226,7 @@ def _load(path: Path) -> _Arrays:
                     return dict(_fields("values", loaded))
                 arrays = {name: loaded[name] for name in loaded}
             elif file.read(10) == b"MATLAB 7.3":
-                with _hdf5.opened(path, RecordingError, "a MATLAB file") as holder:
+                with isolated.opened(path, "a MATLAB file") as holder:
                     arrays = dict(_in_hdf5(holder, "", 0))
             else:
                 file.seek(0)
@@ -265,8 +265,8 @@ def _in_hdf5(group: Any, prefix: str, depth: int) -> Iterator[tuple[str, NDArray
         if dataset.dtype.kind not in _NUMBERS or kind in ("char", "cell", "function_handle"):
             continue
         # no compression shrinks more: the size is not that of a damaged header
-        if dataset.nbytes > 2000 * dataset.id.get_storage_size() + 4096:
-            raise RecordingError(f"{dataset.file.filename}: the size of {name!r} is damaged.")
+        if dataset.nbytes > 2000 * dataset.stored_bytes + 4096:
+            raise RecordingError(f"{dataset.path}: the size of {name!r} is damaged.")
         yield prefix + name, dataset[()].T
     for name, inner in _hdf5.groups_of(group).items():
         if not name.startswith("#") and depth < _DEEPEST:

@@ -23,7 +23,7 @@ from sensorseq.readers.columns import (
 from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.recording import Recording
 from sensorseq.scratch import Rows, blocks, even_stamps, folder_for
-from sensorseq.storage import _hdf5
+from sensorseq.storage import _hdf5, isolated
 
 _SUFFIXES = (".h5", ".hdf5")
 
@@ -68,7 +68,7 @@ def read_hdf5(
     path = Path(path)
     if label_column is not None and label_column == time_column:
         check_label_column(path, [label_column], label_column, label_column, label)
-    with _hdf5.opened(path, RecordingError, "an HDF5 recording") as file:
+    with isolated.opened(path, "an HDF5 recording") as file:
         holder = _holder(path, file)
         folder = None if scratch is None else Path(scratch)
         columns, stored_units, rate_hz, labels = _read_columns(

@@ -37,7 +37,7 @@ def opened(path: Path, error: type[InputError], what: str) -> Iterator[h5py.File
 
     `what` is what the file should be, for the message: ``"a prepared file"``.
     """
-    with _naming(path, error, what), h5py.File(path, "r") as file:
+    with naming(path, error, what), h5py.File(path, "r") as file:
         yield file
 
 
@@ -49,7 +49,7 @@ def opened_prepared(
 
     Each piece is verified when it is read, or, of a file that is not large, all at once if `whole`.
     """
-    with _naming(path, PreparedFileError, "a prepared file"), path.open("rb", buffering=0) as raw:
+    with naming(path, PreparedFileError, "a prepared file"), path.open("rb", buffering=0) as raw:
         checked = CheckedFile.of(path, raw) if verify else None
         if checked is None:
             with h5py.File(path, "r") as file:
@@ -67,7 +67,7 @@ def opened_prepared(
 
 
 @contextmanager
-def _naming(path: Path, error: type[InputError], what: str) -> Iterator[None]:
+def naming(path: Path, error: type[InputError], what: str) -> Iterator[None]:
     """Check what can be checked of a file without HDF5, and turn problems into `error`."""
     try:
         size = path.stat().st_size
@@ -76,10 +76,7 @@ def _naming(path: Path, error: type[InputError], what: str) -> Iterator[None]:
             raise error(f"{path}: is a folder, not {what}; {way}")
         if size == 0:
             raise error(f"{path}: the file is empty.")
-        with path.open("rb") as probe:
-            probe.seek(-min(size, len(checksums.MAGIC)), os.SEEK_END)
-            is_ours = probe.read() == checksums.MAGIC
-        if not is_ours and not h5py.is_hdf5(path):
+        if not checksums.are_in(path) and not h5py.is_hdf5(path):
             way = f"so it is not {what}; {_WAYS_OUT}"
             if error is not PreparedFileError:
                 way = "or is truncated; check the file."
@@ -312,8 +309,13 @@ def _near_each_other(rows: NDArray[np.int64], chunk_rows: int) -> Iterator[NDArr
         yield from np.split(close, np.flatnonzero(np.diff(spans)) + 1)
 
 
-def read_texts(dataset: h5py.Dataset) -> NDArray[np.str_]:
-    """Return words as an array of str."""
+def text_dtype() -> Any:
+    """Return the type of words."""
+    return h5py.string_dtype()
+
+
+def read_texts(dataset: Any) -> NDArray[np.str_]:
+    """Return words, of a dataset or an array of them, as an array of str."""
     return np.array([_as_text(text) for text in dataset[()].tolist()], dtype=np.str_)
 
 
@@ -330,17 +332,23 @@ def is_text(dataset: h5py.Dataset) -> bool:
     return h5py.check_string_dtype(dataset.dtype) is not None
 
 
-def datasets_of(group: h5py.Group) -> dict[str, h5py.Dataset]:
+def datasets_of(group: Any) -> dict[str, Any]:
+    """Return the datasets in a group, also of a `RemoteGroup`."""
+    if not isinstance(group, h5py.Group):
+        return dict(group.datasets)
     items = {name: group.get(name) for name in group}
     return {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
 
 
-def groups_of(group: h5py.Group) -> dict[str, h5py.Group]:
+def groups_of(group: Any) -> dict[str, Any]:
+    """Return the groups in a group, also of a `RemoteGroup`."""
+    if not isinstance(group, h5py.Group):
+        return dict(group.groups)
     items = {name: group.get(name) for name in group}
     return {name: item for name, item in items.items() if isinstance(item, h5py.Group)}
 
 
-def attribute_texts(holder: h5py.Dataset | h5py.Group, name: str) -> list[str] | None:
+def attribute_texts(holder: Any, name: str) -> list[str] | None:
     """Return an attribute that holds one word or several; None when it is not there."""
     if name not in holder.attrs:
         return None

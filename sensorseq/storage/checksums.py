@@ -64,6 +64,13 @@ def append(file: io.FileIO) -> None:
         view = view[file.write(view) :]
 
 
+def are_in(path: Path) -> bool:
+    """Whether the file seems to end with checksums."""
+    with path.open("rb", buffering=0) as raw:
+        end = os.fstat(raw.fileno()).st_size
+        return os.pread(raw.fileno(), len(MAGIC), max(0, end - len(MAGIC))) == MAGIC
+
+
 def _sums(block: memoryview, piece_bytes: int) -> list[int]:
     return [zlib.crc32(block[i : i + piece_bytes]) for i in range(0, len(block), piece_bytes)]
 

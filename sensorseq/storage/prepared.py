@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import PreparedFileError, WindowError, warn_caller
-from sensorseq.storage import _hdf5, checksums
+from sensorseq.storage import _hdf5, checksums, isolated
 from sensorseq.windows import PARTS, WindowSet
 
 
@@ -214,6 +214,8 @@ class PreparedFile:
     ) -> None:
         self.path = Path(path)
         self.verified = checksums.verifying.get() if verify is None else verify
+        if self.verified and self.path.is_file() and not checksums.are_in(self.path):
+            isolated.try_prepared(self.path)
         with ExitStack() as stack:
             self._file, self._checked = stack.enter_context(
                 _hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
