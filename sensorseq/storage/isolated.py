@@ -60,6 +60,8 @@ class _Child:
     def ask(self, **request: Any) -> Any:
         """Send a request and return the answer."""
         assert self._process.stdin is not None
+        if self._patience_s == _START_S:
+            self.answer()  # it is ready: from now on it must answer sooner
         with suppress(BrokenPipeError):  # the answer will be missing, too
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
         return self.answer()
@@ -244,6 +246,7 @@ def serve() -> None:
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
+    _say(answers)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (used + _MOST_BYTES, resource.RLIM_INFINITY))
