@@ -113,12 +113,14 @@ def _open_locked(path: Path) -> tuple[int, bool]:
         descriptor = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(path, descriptor):
+            if os.path.samestat(path.stat(), os.fstat(descriptor)):
                 with suppress(OSError):  # on a full disk the file holds no name
                     os.ftruncate(descriptor, 0)
                     name = f"process {os.getpid()} on {socket.gethostname()}"
                     os.pwrite(descriptor, name.encode(), 0)
                 return descriptor, True
+        except FileNotFoundError:
+            pass  # its owner ended and removed it
         except BlockingIOError as error:
             found = re.match(rb"process \d+ on [\w.-]*", os.pread(descriptor, 300, 0))
             os.close(descriptor)
@@ -129,7 +131,7 @@ def _open_locked(path: Path) -> tuple[int, bool]:
                 return descriptor, False
             os.close(descriptor)
             raise
-        os.close(descriptor)  # its owner ended and removed it
+        os.close(descriptor)
 
 
 def _open(path: Path) -> int:
@@ -140,13 +142,6 @@ def _open(path: Path) -> int:
         if not path.exists():
             raise
         return os.open(path, os.O_RDONLY | flags)  # left by a killed process of another user
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _remove_left_behind(file: Path) -> None:
@@ -187,8 +182,8 @@ def replacing(file: Path) -> Iterator[Path]:
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
     """Write a temporary file next to the target, then rename it, so no reader sees half of it.
 
-    `force` flushes it to disk first, so that it survives a power failure. If `path` is a link, its
-    target is replaced. Raises an `OutputError` and leaves no partial file.
+    `force` flushes it to disk first, to survive a power failure. Of a link the target is replaced.
+    Raises an `OutputError` and leaves no partial file.
     """
     write_together({Path(path): content}, force=force)
 

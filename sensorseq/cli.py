@@ -11,7 +11,7 @@ import textwrap
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from enum import StrEnum
 from functools import partial, wraps
 from inspect import Parameter, signature
@@ -788,10 +788,11 @@ def export(
     """
     if to is Format.c:
         _refuse_options(to, lengths=lengths, steps=steps)
-        if not output.exists():
-            _outputs.callback(_remove_empty, output)
+        is_new = not output.exists()
         with writing(output, folder=True):
             output.mkdir(parents=True, exist_ok=True)
+        if is_new:
+            _outputs.callback(lambda: any(output.iterdir()) or output.rmdir())
         for path in (output / "sensorseq_model.h", output / "sensorseq_model.c"):
             _check_output(path, model_file, kind="file of C code")
         given: dict[str, Any] = {
@@ -1094,18 +1095,13 @@ def _drop_stdout() -> None:
 
 
 def _fail_by_system(error: OSError, words: Callable[[str], str]) -> int:
-    if error.errno is None:
-        return _fail(error, BAD_INPUT, words)
-    if error.errno not in UNWRITABLE:
-        named = OSError(f"{error.filename or 'the system'}: {reason_of(error)}.")
-        return _fail(named, BAD_INPUT, words)
-    if error.filename is None:
-        _drop_stdout()
-    named = OSError(
-        f"{error.filename or 'the output'} cannot be written ({reason_of(error)})."
-        f" {ways_out(error)}."
-    )
-    return _fail(named, ENVIRONMENT, words)
+    said, code = f"{error.filename}: {reason_of(error)}.", BAD_INPUT
+    if error.errno in UNWRITABLE:
+        if error.filename is None:
+            _drop_stdout()
+        why, code = f"cannot be written ({reason_of(error)}). {ways_out(error)}.", ENVIRONMENT
+        said = f"{error.filename or 'the output'} {why}"
+    return _fail(error if error.errno is None else OSError(said), code, words)
 
 
 def _fail(error: BaseException, code: int, words: Callable[[str], str]) -> int:
@@ -1364,11 +1360,6 @@ def _check_replaced(path: Path, kind: str) -> None:
             f"{path}: is there already, is no {kind} and is not replaced. Remove it, or choose"
             " another output."
         )
-
-
-def _remove_empty(folder: Path) -> None:
-    with suppress(OSError):
-        folder.rmdir()
 
 
 if __name__ == "__main__":

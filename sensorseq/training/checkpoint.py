@@ -22,10 +22,10 @@ from sensorseq.errors import (
     CheckpointError,
     CheckpointOutputError,
     InputError,
-    SensorseqError,
+    OutputError,
     reason_of,
     warn_caller,
-    ways_out,
+    writing,
 )
 from sensorseq.history import History
 from sensorseq.ops import _extension
@@ -268,24 +268,17 @@ class Checkpoint:
     def _hold(self, *, run: bool) -> None:
         """Lock the file; without `run` only to see whether it is free and can be written."""
         try:
-            try:
+            with writing(self.path):
                 self._held.enter_context(locking(self.path, run=run, wait_s=_PROBE_S))
-            except OSError as problem:
-                if problem.errno not in LACKS_SPACE:
-                    raise
-                self._problem = problem  # no reason not to train
-            if run:
-                self._file = CheckpointFile(real_file(self.path))
-            else:
-                self._held.close()
-        except OSError as problem:
+        except OutputError as problem:
+            reason = problem.__cause__
+            if not isinstance(reason, OSError) or reason.errno not in LACKS_SPACE:
+                raise CheckpointOutputError(f"checkpoint {problem}") from problem
+            self._problem = reason  # no reason not to train
+        if run:
+            self._file = CheckpointFile(real_file(self.path))
+        else:
             self._held.close()
-            words = str(problem)
-            if not isinstance(problem, SensorseqError):
-                words = (
-                    f"{self.path}: cannot be written ({reason_of(problem)}). {ways_out(problem)}."
-                )
-            raise CheckpointOutputError(f"checkpoint {words}") from problem
 
     def discard(self) -> None:
         """Remove the file of an earlier run when this one starts over later."""

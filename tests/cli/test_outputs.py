@@ -1,0 +1,157 @@
+"""Two commands on one output, and disks that fill up or are read-only, with real processes."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from itertools import product
+from pathlib import Path
+
+import pytest
+from small_disk import filled, read_only, small_disk
+
+from sensorseq.cli import run
+
+ROOT = Path(__file__).resolve().parents[2]
+FIT = ["--max-epochs", "3", "--no-compare", "--set", "features=none", "--set", "refit=none", "-q"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Recordings, a prepared file and a model."""
+    folder = tmp_path_factory.mktemp("outputs")
+    few = ["--surfaces", "ice,sand", "--robots", "3", "--recordings", "1", "--duration-s", "12"]
+    for line in (
+        ["simulate", folder / "logs", *few],
+        ["prepare", folder / "logs", "--window-s", "2", "-o", folder / "w.h5", "-q"],
+        ["train", folder / "w.h5", "-o", folder / "m", *FIT],
+    ):
+        assert run([str(word) for word in line]) == 0
+    return folder
+
+
+def lines_for(place, new):
+    """Return a command for each kind of output, and the file that is locked."""
+    logs, windows, model = place / "logs", place / "w.h5", place / "m"
+    at = f"checkpoint={new / 'run'}"
+    long = ["--set", "max_epochs=400", "--set", "early_stopping=false", *FIT[2:]]
+    return {
+        "prepare": (["prepare", logs, "--window-s", "2", "-o", new / "o", "-j", "2"], "o"),
+        "train": (["train", windows, "-o", new / "o", *long], "o"),
+        "report": (["train", windows, "-o", new / "{n}", "--report", new / "o", *long], "o"),
+        "checkpoint": (["train", windows, "-o", new / "{n}", "--set", at, *long], "run"),
+        "export": (["export", model, "-o", new / "o", "--check", windows], "o"),
+    }
+
+
+def start(line, n):
+    return subprocess.Popen(
+        [sys.executable, "-m", "sensorseq", *(str(word).format(n=n) for word in line)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check_pair(line, new, name):
+    """Start a second command as soon as the first has the output."""
+    lock = new / f".{name}.lock"
+    first = start(line, "first")
+    while not (lock.exists() and lock.stat().st_size):
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.002)
+    os.kill(first.pid, signal.SIGSTOP)  # it is still there when the second comes
+    second = start(line, "second")
+    said = second.communicate()[1]
+    os.kill(first.pid, signal.SIGCONT)
+    of_first = first.communicate()[1]
+    assert (first.returncode, second.returncode) == (0, 4), (of_first, said)
+    assert re.search(rf"{name}: another run \(process {first.pid} on \S+\) is writing this", said)
+    assert said.count("error: ") == 1
+    left = {path.name for path in new.iterdir()}
+    assert left <= {name, "first"}
+    assert name in left
+
+
+@pytest.mark.long
+def test_the_second_of_two_preparations_is_refused(place, tmp_path):
+    check_pair(lines_for(place, tmp_path)["prepare"][0], tmp_path, "o")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "turn"),
+    list(product(["prepare", "train", "report", "checkpoint", "export"], range(4))),
+)
+def test_of_twenty_pairs_the_second_is_refused(place, tmp_path, kind, turn):
+    check_pair(lines_for(place, tmp_path)[kind][0], tmp_path, lines_for(place, tmp_path)[kind][1])
+
+
+def said_of(line, capsys):
+    code = run([str(word) for word in line])
+    said = capsys.readouterr().err
+    assert "Errno" not in said
+    return code, said
+
+
+def test_a_read_only_disk_is_refused_before_anything_is_read(place, tmp_path, capsys):
+    nothing = tmp_path / "nothing.h5"  # the output is looked at first
+    with small_disk(tmp_path / "disk") as disk, read_only(disk):
+        for line in (
+            ["prepare", place / "logs", "--window-s", "2", "-o", disk / "o"],
+            ["train", nothing, "-o", disk / "o"],
+            ["train", nothing, "-o", tmp_path / "o", "--report", disk / "o"],
+            ["evaluate", nothing, nothing, "--report", disk / "o"],
+            ["export", nothing, "-o", disk / "o"],
+            ["export", nothing, "--format", "c", "-o", disk / "o"],
+            ["diagnose", nothing, "--html", disk / "o"],
+            ["train", place / "w.h5", "-o", tmp_path / "o", "--set", f"checkpoint={disk / 'o'}"],
+        ):
+            code, said = said_of(line, capsys)
+            assert (code, "cannot be written (read-only file system" in said) == (4, True), line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_training_goes_on_when_its_checkpoint_finds_no_space(place, tmp_path, capsys):
+    with small_disk(tmp_path / "disk") as disk, filled(disk):
+        line = ["train", place / "w.h5", "-o", tmp_path / "o", *FIT]
+        code, said = said_of([*line, "--set", f"checkpoint={disk / 'run'}"], capsys)
+        assert (code, said.count("warning: the checkpoint")) == (0, 1)
+        assert "(no space left on device). Training continues without" in said
+        code, said = said_of([*line[:3], disk / "o", *FIT], capsys)
+        assert (code, "no space left on device" in said) == (4, True)
+        assert [path.name for path in disk.iterdir()] == ["fill"]
+    assert run(["info", str(tmp_path / "o")]) == 0
+
+
+@pytest.mark.long
+def test_a_full_stdout_is_one_message(place):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sensorseq", "info", str(place / "w.h5")],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    words = "error: the output cannot be written (no space left on device)."
+    assert (done.returncode, done.stderr.startswith(words)) == (4, True)
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_commands_survive_full_disks():
+    program = ROOT / "benchmarks" / "harden" / "full_disk.py"
+    done = subprocess.run(
+        [sys.executable, str(program), "--disks", "18"], capture_output=True, text=True, check=False
+    )
+    if "no file system can be mounted" in done.stderr:
+        pytest.skip(done.stderr)
+    assert json.loads(done.stdout.splitlines()[-1])["failures"] == 0, done.stdout
