@@ -792,7 +792,7 @@ def export(
         with writing(output, folder=True):
             output.mkdir(parents=True, exist_ok=True)
         if is_new:
-            _outputs.callback(lambda: any(output.iterdir()) or output.rmdir())
+            _outputs.callback(lambda: None if any(output.iterdir()) else output.rmdir())
         for path in (output / "sensorseq_model.h", output / "sensorseq_model.c"):
             _check_output(path, model_file, kind="file of C code")
         given: dict[str, Any] = {
