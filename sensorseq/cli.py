@@ -365,6 +365,9 @@ def prepare(
     on_error: Annotated[
         str, typer.Option(metavar="skip|stop", help="What to do with an unusable recording.")
     ] = "stop",
+    allow_scales: Annotated[
+        bool, typer.Option("--allow-scales", help="Use recordings that seem to be in other units.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     **options: Any,
@@ -403,6 +406,7 @@ def prepare(
             scheduler=scheduler,
             resume=resume,
             on_error=on_error,
+            allow_scales=allow_scales,
             progress=lambda stage, done, total: advance(done, total, stage),
         )
     text = in_options(format_summary(summary.to_dict()), context.command.params, (), ())

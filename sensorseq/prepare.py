@@ -15,6 +15,12 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.data_checks.scales import (
+    ScaleFacts,
+    find_odd_scales,
+    measure_scales,
+    similar_names,
+)
 from sensorseq.earlier import SELECTING, EarlierFile, StoredPart, reason_of
 from sensorseq.errors import (
     ArgumentError,
@@ -26,6 +32,7 @@ from sensorseq.errors import (
     check_choice,
     noting,
     printable,
+    warn_caller,
 )
 from sensorseq.preprocessing._checks import check_count
 from sensorseq.preprocessing.configuration import (
@@ -100,6 +107,7 @@ def prepare(
     scheduler: str | None = None,
     resume: bool = False,
     on_error: str = "stop",
+    allow_scales: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> PreparedSummary:
@@ -139,6 +147,11 @@ def prepare(
     on_error : {"stop", "skip"}, default="stop"
         skip: leave out recordings that cannot be used, and list the reasons in `dropped`. Of a
         damaged robot log, what is before the damage is used; the entry has the seconds kept.
+    allow_scales : bool, default=False
+        Use recordings even if their time stamps or a channel seem to have another unit than those
+        of the other recordings: a sample rate 100 times theirs, or 30 times the usual range of
+        values in the class with the same spectrum, or a fraction as small. By default such a
+        recording cannot be used.
     progress : callable, optional
         See `Progress`.
     **options
@@ -150,8 +163,8 @@ def prepare(
     Raises
     ------
     RecordingError, WindowError, SplitError
-        If a recording cannot be used (the message names file and row), or a class has no window or
-        too few groups for the parts.
+        If a recording cannot be used (the message names file and row), or seems to have another
+        unit, or a class has no window or too few groups for the parts.
     ArgumentError
         If `output` is to be extended, but was made with other options.
     PreparedFileError
@@ -169,6 +182,8 @@ def prepare(
     if use.recording_column is not None:
         wanted["label_column"] = use.label_column
     sources = find_recordings(source, exclude=use.exclude or (), ignore=output, **wanted)
+    for pair in similar_names(Counter(str(k) for one in sources for k in one.labels)):
+        warn_caller(f"{pair.text} {pair.advice}")
     if use.split is not None and use.split_by != "time":
         _check_groups(sources, use.split, by_recording=use.split_by == "recording")
     if scheduler is not None or engine == "dask":  # whose workers run in folders of their own
@@ -184,7 +199,9 @@ def prepare(
         skip = on_error == "skip"
         damage = earlier if isinstance(earlier, str) else ""
         known = None if isinstance(earlier, str) else earlier
-        preparation = _FilePreparation(request, sources, folder, pool, skip, report, known, damage)
+        preparation = _FilePreparation(
+            request, sources, folder, pool, skip, allow_scales, report, known, damage
+        )
         summary = preparation.compare(resume, jobs)
         if summary is None:
             preparation.choose_rate()
@@ -280,6 +297,7 @@ class _Facts:
     dropped_columns: list[str]
     dropped: list[dict[str, Any]]
     sources: list[dict[str, Any]]
+    scales: dict[str, list[float]] | None = None  # as `measure_scales` returns
 
     def to_dict(self) -> dict[str, Any]:
         plain = dict(vars(self))
@@ -296,6 +314,7 @@ class _FilePreparation:
     folder: PartFolder
     pool: Executor | None
     skip: bool
+    allow_scales: bool
     progress: Progress
     earlier: EarlierFile | None
     damage: str = ""  # to a file that it replaces
@@ -311,6 +330,7 @@ class _FilePreparation:
         self.input_channels: list[str] = []
         self.unread: set[str] = set()  # the recordings that it holds
         self.facts: list[_Facts] = []
+        self.odd_scales: list[str] = []  # that were allowed
 
     def compare(self, resume: bool, jobs: int) -> PreparedSummary | None:
         """Find out what changed since the earlier file; return its summary if nothing did.
@@ -379,7 +399,15 @@ class _FilePreparation:
             salvage=self.skip,
             scratch=self.folder.path,
         )
-        self.rate, self.rate_from = common_rate(self._run("rates", read, self.sources, self.pool))
+        rates = self._run("rates", read, self.sources, self.pool)
+        self.rate, self.rate_from = common_rate(rates)
+        if not (
+            self.skip or self.allow_scales
+        ):  # before much is read, at a thousand times the rate
+            known = zip(self.sources, rates, strict=True)
+            facts = [ScaleFacts(" + ".join(s.relative_paths), "", own) for s, own in known]
+            for at, texts in find_odd_scales(facts).items():
+                raise _odd_scale(facts[at], texts)
 
     def derive(self) -> None:
         """Choose the steps for the first recording that can be read, if steps are derived."""
@@ -433,6 +461,7 @@ class _FilePreparation:
         """Write the prepared file from the parts, in the order of the recordings."""
         pipeline = self.request.pipeline
         kept = self._agreeing([facts for facts in self.facts if facts.n_windows])
+        kept = self._of_one_scale(kept)
         self._check_classes(kept)
         bare = [one for one in kept if not one.labels]
         if bare and len(bare) < len(kept):
@@ -561,6 +590,7 @@ class _FilePreparation:
             derived=list(provenance.get("derived", [])),
             clocks=dict(Counter(describe_clock(one.clock) for one in self.facts if one.clock)),
             odd_rates_hz=odd_rates({one.recording_id: one.sample_rate_hz for one in kept}),
+            odd_scales=self.odd_scales,
         )
 
     def _inputs(self) -> dict[str, str]:
@@ -680,6 +710,29 @@ class _FilePreparation:
                 raise RecordingError(message)
             self.failed[one.recording_id] = message
         return kept
+
+    def _of_one_scale(self, facts: list[_Facts]) -> list[_Facts]:
+        """Keep the recordings whose time and channels have the unit of the others."""
+        compared = [
+            ScaleFacts(
+                _files_of(one),
+                ", ".join(one.labels),
+                one.sample_rate_hz,
+                str((one.clock or {}).get("unit", "s")),
+                one.scales or {},
+            )
+            for one in facts
+        ]
+        odd = find_odd_scales(compared)
+        if self.allow_scales:
+            self.odd_scales = [f"{compared[at].name}: {'; '.join(odd[at])}" for at in sorted(odd)]
+            return facts
+        for at in sorted(odd):
+            error = _odd_scale(compared[at], odd[at], len(odd))
+            if not self.skip:
+                raise error
+            self.failed[facts[at].recording_id] = str(error)
+        return [one for at, one in enumerate(facts) if at not in odd]
 
     def _check_classes(self, kept: list[_Facts]) -> None:
         left = {label for one in kept for label in one.labels}
@@ -963,6 +1016,7 @@ def _cut(
         dropped_columns=cast(list[str], recording.attributes.get("dropped_columns", [])),
         dropped=windows.provenance["dropped"],
         sources=sources,
+        scales=measure_scales(recording),
     )
     return facts, arrays
 
@@ -1024,6 +1078,14 @@ def _check_groups(
                 + ("" if label is None else f", leave the class out with exclude={label!r}")
                 + ", or set a part's share in `split` to 0."
             )
+
+
+def _odd_scale(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> RecordingError:
+    more = f" {count} recordings are like that." if count > 1 else ""
+    return RecordingError(
+        f"{facts.name}: {'; '.join(texts)}.{more} Convert the file, leave it out with --exclude, or"
+        " use it as it is with --allow-scales (allow_scales=True)."
+    )
 
 
 def _files_of(facts: _Facts) -> str:

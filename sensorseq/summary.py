@@ -38,6 +38,7 @@ class PreparedSummary:
     derived: list[str] = field(default_factory=list)
     clocks: dict[str, int] = field(default_factory=dict)  # how units of time were found
     odd_rates_hz: dict[str, float] = field(default_factory=dict)  # of recordings
+    odd_scales: list[str] = field(default_factory=list)  # recordings in another unit, if allowed
     action: str = "written"  # or replaced, extended, none
     changes: list[str] = field(default_factory=list)  # since the file that was there
 

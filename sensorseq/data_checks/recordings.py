@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from sensorseq.data_checks.channels import SD_PER_MAD
 from sensorseq.data_checks.facts import ChannelFacts, Edge, RecordingFacts
 from sensorseq.data_checks.part import Finding, Floats, listed
+from sensorseq.data_checks.scales import SAME_SHAPE, UNIT_RATIO, similar_names
 from sensorseq.readers.stamps import odd_rates
 
 # Each limit was set on borealtc and simulated recordings, healthy and with planted faults.
 RATE_RATIO = 1.1
 TIME_UNIT_RATIO = 30.0
-UNIT_RATIO = 30.0  # of the spreads of recordings of a class ...
-SAME_SHAPE = 0.6  # ... whose log10 spectra differ less, root mean square
 LEAST_MISSING = 0.01  # of the time, or of the samples
 STILL_SHARE, STILL_RATIO = 0.05, 5.0
 LONG_STRETCH = 2.0  # mean samples in stretches of equal values: then it moves in steps
@@ -322,6 +321,9 @@ def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
     groups_of = {str(k): {one.group for one in facts if one.label == k} for k in np.unique(labels)}
     if len(groups_of) < 2:
         return
+    for pair in similar_names(Counter(str(one.label) for one in facts)):
+        ids = [one.recording_id for one in facts if one.label in pair.names]
+        yield _finding("similar_classes", pair.text, pair.advice, ids)
     if few := [f"{k} ({len(own)})" for k, own in groups_of.items() if len(own) < FEW_GROUPS]:
         yield _finding(
             "few_groups",

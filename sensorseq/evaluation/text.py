@@ -305,6 +305,7 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
             f" windows of {one} ({part}). Leave one of the recordings out with --exclude, or"
             " put both in one group in a manifest."
         )
+    yield from summary.get("odd_scales", ())
     yield from format_odd_rates(summary.get("odd_rates_hz", {}))
     lowest, highest = summary.get("own_rates_hz", (0.0, 0.0))
     resampled = summary["resampled_to_hz"]

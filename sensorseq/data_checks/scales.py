@@ -1,0 +1,192 @@
+"""Find recordings in another unit, of their time stamps or of a channel, and misspelt classes."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.data_checks.part import Floats
+from sensorseq.readers.stamps import PLAUSIBLE_HZ, UNITS
+from sensorseq.recording import Recording
+
+# The limits were set on borealtc and simulated recordings, healthy and with planted faults.
+RATE_RATIO = 95.0  # 100, and room for jitter
+UNIT_RATIO = 30.0  # of the spreads of recordings of a class ...
+SAME_SHAPE = 0.6  # ... whose log10 spectra differ less, root mean square
+FEWEST = 3  # recordings that move, to compare one with
+N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
+PIECE, MOST_PIECES = 1 << 14, 16  # rows that are read of a channel with missing values
+
+_UNITS = (  # from and to which ratio of two recordings; what it points to, if above 1 and below
+    (25.0, 130.0, "degrees where others have radians", "radians where others have degrees"),
+    (250.0, 4e3, "a thousandth, such as mA where others have A", "A where others have mA"),
+    (2.5e5, 4e6, "a millionth, such as uA where others have A", "A where others have uA"),
+)
+
+
+class ScaleFacts(NamedTuple):
+    """What is compared between recordings; `channels` is what `measure_scales` returns."""
+
+    name: str  # as a user knows it
+    label: str
+    rate_hz: float | None
+    time_unit: str = ""  # as which its time stamps were read, if known
+    channels: Mapping[str, Sequence[float]] = MappingProxyType({})
+
+
+def measure_scales(recording: Recording) -> dict[str, list[float]]:
+    """Return of each channel the 5th to 95th percentile and the log10 power of bands.
+
+    From at most `MOST_SEGMENTS` short segments: a fixed cost, however long the recording is. A
+    channel with too few values, or one that is constant, is left out.
+    """
+    x = recording.values
+    starts = _evenly(len(x) - N_SEGMENT, MOST_SEGMENTS, N_SEGMENT)
+    together = x[starts[:, None] + np.arange(N_SEGMENT)].astype(np.float64)
+    found = {}
+    for at, name in enumerate(recording.channel_names):
+        segments = together[:, :, at]
+        if not np.isfinite(segments).all():
+            segments = _known_segments(x, at)
+        if len(segments) and (measured := _measure(segments)) is not None:
+            found[name] = [float(f"{value:.5g}") for value in measured]
+    return found
+
+
+def _evenly(last: int, most: int, apart: int) -> NDArray[np.int64]:
+    """Return at most so many places from 0 to `last`, at least so far apart; none if it is < 0."""
+    count = min(most, last // apart + 1) if last >= 0 else 0
+    return np.linspace(0, max(last, 0), count).astype(np.int64)
+
+
+def _known_segments(x: NDArray[np.floating], at: int) -> Floats:
+    """Return segments of the known values of a channel, as if none were missing."""
+    segments = []
+    for start in _evenly(max(len(x) - PIECE, 0), MOST_PIECES, PIECE):
+        piece = x[start : start + PIECE, at]
+        known = piece[np.isfinite(piece)]
+        first = _evenly(len(known) - N_SEGMENT, MOST_SEGMENTS // MOST_PIECES, N_SEGMENT)
+        segments.append(known[first[:, None] + np.arange(N_SEGMENT)])
+    return np.concatenate([np.empty((0, N_SEGMENT)), *segments])
+
+
+def _measure(segments: Floats) -> list[float] | None:
+    low, high = np.quantile(segments, (0.05, 0.95))
+    window = np.hanning(N_SEGMENT + 1)[:-1]
+    moving = segments - segments.mean(axis=1, keepdims=True)
+    power = (np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=0)[1:-1]
+    if not (high > low and power.max() > 0):
+        return None
+    decades = np.log10(np.maximum(power, power.max() * 1e-12))
+    return [high - low, *(float(band.mean()) for band in np.array_split(decades, N_BANDS))]
+
+
+def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
+    """Return by position what is odd about recordings whose time or values have another unit."""
+    found: dict[int, list[str]] = {}
+    for at, text in [*_odd_rates(facts), *_odd_channels(facts)]:
+        found.setdefault(at, []).append(text)
+    return found
+
+
+def _odd_rates(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
+    rates = np.array([one.rate_hz or np.nan for one in facts])
+    low, high = PLAUSIBLE_HZ
+    plausible = rates[(rates >= low) & (rates <= high)]
+    known = plausible if len(plausible) else rates[np.isfinite(rates)]
+    if not len(known):
+        return []
+    usual, found = float(np.median(known)), []
+    for at, one in enumerate(facts):
+        ratio = (one.rate_hz or np.nan) / usual
+        if not max(ratio, 1 / ratio) > RATE_RATIO:
+            continue
+        read = UNITS.get(one.time_unit, 1)
+        likely = [unit for unit, per_s in UNITS.items() if 0.2 < ratio * per_s / read < 5]
+        known_by = f"; they were read as {one.time_unit}" if one.time_unit else ""
+        guess = f", and are perhaps in {likely[0]}" if likely else ""
+        found.append(
+            (
+                at,
+                f"its time stamps give {one.rate_hz:.4g} Hz, those of most recordings give"
+                f" {usual:.4g} Hz{known_by}{guess}",
+            )
+        )
+    return found
+
+
+def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
+    found = []
+    rows: dict[tuple[str, str], list[int]] = {}
+    for at, one in enumerate(facts):
+        for name in one.channels:
+            rows.setdefault((name, one.label), []).append(at)
+    for (name, label), own in rows.items():
+        if len(own) < FEWEST:
+            continue
+        spread, bands = np.split(np.array([facts[at].channels[name] for at in own]), [1], axis=1)
+        ratios = spread[:, 0] / np.median(spread)
+        shape = bands - bands.mean(axis=1, keepdims=True)
+        apart = np.sqrt(np.mean((shape - np.median(shape, axis=0)) ** 2, axis=1))
+        odd = (np.maximum(ratios, 1 / ratios) > UNIT_RATIO) & (apart < SAME_SHAPE)
+        for at, ratio in zip(np.array(own)[odd].tolist(), ratios[odd].tolist(), strict=True):
+            among = f" of class {label}" if label else ""
+            found.append(
+                (
+                    at,
+                    f"channel {name!r} varies {ratio:.3g} times as much as in most recordings"
+                    f"{among}, with the same spectrum{likely_unit(ratio)}",
+                )
+            )
+    return found
+
+
+def likely_unit(ratio: float) -> str:
+    """Return the unit that a ratio above 0 points to, as the end of a sentence; often empty."""
+    for low, high, larger, smaller in _UNITS:
+        if low < max(ratio, 1 / ratio) < high:
+            return f"; its unit is perhaps {larger if ratio > 1 else smaller}"
+    return ""
+
+
+class SimilarNames(NamedTuple):
+    """Two class names that differ by a slip of the keyboard."""
+
+    names: tuple[str, str]
+    text: str
+    advice: str
+
+
+def similar_names(n_recordings: Mapping[str, int]) -> Iterator[SimilarNames]:
+    """Yield pairs of classes whose names are nearly the same, the one with fewer recordings first.
+
+    Such names differ in case or separators alone, or within a word of at least five characters by
+    one letter, or by two that changed places. The first letter of a word is rarely a slip.
+    """
+    for pair in combinations(sorted(n_recordings, key=lambda name: n_recordings[name]), 2):
+        one, other = (re.split(r"[\W_]+", name.strip().casefold()) for name in pair)
+        words = [(a, b) for a, b in zip(one, other, strict=False) if a != b]
+        is_slip = len(one) == len(other) and len(words) == 1 and _is_slip(*words[0])
+        if is_slip or "".join(one) == "".join(other):
+            named = " and ".join(f"{n!r} ({n_recordings[n]} recording(s))" for n in pair)
+            yield SimilarNames(
+                pair,
+                f"The names of the classes {named} are nearly the same.",
+                "If they are one class, give both the same name.",
+            )
+
+
+def _is_slip(one: str, other: str) -> bool:
+    if min(len(one), len(other)) < 5 or abs(len(one) - len(other)) > 1 or one[0] != other[0]:
+        return False
+    pairs = zip(one, other, strict=False)
+    start = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    a, b = one[start:], other[start:]
+    while a and b and a[-1] == b[-1]:
+        a, b = a[:-1], b[:-1]
+    swapped = len(a) == 2 and a == b[::-1]
+    return (swapped or max(len(a), len(b)) == 1) and not re.search(r"\d", a + b)

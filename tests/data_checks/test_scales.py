@@ -1,0 +1,192 @@
+"""Recordings in another unit are found, healthy ones never; misspelt classes are asked about."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from borealtc import BOREALTC, needs_borealtc
+
+from sensorseq.data_checks.scales import (
+    ScaleFacts,
+    find_odd_scales,
+    likely_unit,
+    measure_scales,
+    similar_names,
+)
+from sensorseq.datasets import load_surfaces
+from sensorseq.errors import RecordingError
+from sensorseq.prepare import prepare
+from sensorseq.readers import find_recordings, read_source
+from sensorseq.recording import Recording, sample_rate_of
+
+
+def facts_of(recording):
+    own = (recording.label or "", sample_rate_of(recording), "s", measure_scales(recording))
+    return ScaleFacts(recording.recording_id, *own)
+
+
+def times(recording, channel, factor):
+    values = recording.values.copy()
+    values[:, channel] *= factor
+    return replace(recording, values=values)
+
+
+@pytest.fixture(scope="module")
+def surfaces():
+    return load_surfaces()
+
+
+class TestUnits:
+    def test_healthy_recordings_are_in_one_unit(self, surfaces):
+        assert find_odd_scales([facts_of(one) for one in surfaces]) == {}
+
+    @pytest.mark.parametrize("factor", [1000.0, 0.001, 100.0, 180 / np.pi])
+    def test_each_recording_in_another_unit_is_found_alone(self, surfaces, factor):
+        facts = [facts_of(one) for one in surfaces]
+        for at in range(0, len(facts), 5):
+            odd = facts_of(times(surfaces[at], 0, factor))
+            assert list(find_odd_scales([*facts[:at], odd, *facts[at + 1 :]])) == [at]
+
+    def test_another_scale_with_another_shape_is_no_unit(self, surfaces):
+        facts = [facts_of(one) for one in surfaces]
+        noise = np.random.default_rng(0).normal(0, 1e4, surfaces[7].values.shape)
+        other = facts_of(replace(surfaces[7], values=noise))
+        assert find_odd_scales([*facts[:7], other, *facts[8:]]) == {}
+
+    def test_missing_values_do_not_change_the_scale(self):
+        rng = np.random.default_rng(0)
+        wave = np.convolve(rng.normal(size=20_009), np.ones(10) / 10, "valid")
+        sparse = np.full((40_000, 1), np.nan)
+        sparse[::2, 0] = wave
+        dense = Recording(wave[:, None], np.arange(20_000) / 50, ("a",), "dense")
+        gappy = Recording(sparse, np.arange(40_000) / 100, ("a",), "sparse")
+        (one,), (other,) = measure_scales(dense).values(), measure_scales(gappy).values()
+        assert np.allclose(one, other, atol=0.4)
+
+    @pytest.mark.parametrize(
+        "values", [np.ones((500, 1)), np.ones((20, 1)), np.full((500, 1), np.nan)]
+    )
+    def test_a_channel_without_a_scale_is_left_out(self, values):
+        assert measure_scales(Recording(values, np.arange(len(values)) / 10, ("a",), "r")) == {}
+
+    def test_the_unit_is_named(self):
+        assert "mA where others have A" in likely_unit(1200)
+        assert "A where others have mA" in likely_unit(1 / 1200)
+        assert "degrees where others have radians" in likely_unit(57)
+        assert likely_unit(9.81) == ""
+
+
+class TestRates:
+    def rates(self, *rates_hz, unit="s"):
+        return find_odd_scales([ScaleFacts(f"r{i}", "", hz, unit) for i, hz in enumerate(rates_hz)])
+
+    @pytest.mark.parametrize(("rate_hz", "unit"), [(0.1, "ms"), (1e-4, "us"), (1e-7, "ns")])
+    def test_time_in_another_unit_is_named(self, rate_hz, unit):
+        found = self.rates(100.0, 98.0, rate_hz)
+        assert list(found) == [2]
+        assert found[2][0].endswith(f"perhaps in {unit}")
+
+    def test_seconds_read_as_milliseconds_are_named(self):
+        assert self.rates(100.0, 1e5, 101.0, unit="ms")[1][0].endswith("perhaps in s")
+
+    def test_sensors_of_other_rates_and_slow_loggers_are_no_error(self):
+        assert self.rates(10.0, 10.0, 400.0) == {}
+        assert self.rates(0.01, 0.02, 0.01) == {}
+        assert self.rates(None, float("nan"), 50.0) == {}
+        assert self.rates() == {}
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "pair",
+        [
+            ("FLOORING", "FLOORNG"),
+            ("asphalt", "ashpalt"),
+            ("sandy_loam", "sandy loam"),
+            ("Ice", "ice"),
+            ("gravel_wet", "gravl_wet"),
+            ("carpet", "carpets"),
+        ],
+    )
+    def test_a_slip_is_found_and_both_names_are_given(self, pair):
+        (found,) = similar_names(Counter({pair[0]: 3, pair[1]: 1}))
+        assert f"{pair[1]!r} (1 recording(s)) and {pair[0]!r} (3 recording(s))" in found.text
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("surface_1", "surface_2"),
+            ("turn_l", "turn_r"),
+            ("peg_in", "peg_on"),
+            ("walk", "talk"),
+            ("sanding", "landing"),
+            ("sit", "set"),
+            ("stairs_up", "stairs_down"),
+            ("speed10", "speed1"),
+            ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW"),
+            ("carpet", "grass", "gravel", "ice", "paving", "sand"),
+        ],
+    )
+    def test_other_classes_are_not_asked_about(self, names):
+        assert list(similar_names(Counter(names))) == []
+
+
+@pytest.fixture
+def folder(tmp_path, surfaces):
+    """Twelve short recordings of two surfaces as CSV files."""
+    for label in ("ice", "gravel"):
+        (tmp_path / "logs" / label).mkdir(parents=True)
+        for at, one in enumerate([one for one in surfaces if one.label == label][:6]):
+            t, x = one.timestamps_s[:800], one.values[:800, 0]
+            write(tmp_path / "logs" / label / f"r{at}.csv", t, x)
+    return tmp_path / "logs"
+
+
+def write(path, t, x):
+    rows = "\n".join(f"{a!r},{b!r}" for a, b in zip(t.tolist(), x.tolist(), strict=True))
+    path.write_text(f"time,current\n{rows}\n")
+
+
+def rewrite(path, time_factor=1.0, factor=1.0):
+    t, x = np.genfromtxt(path, delimiter=",", skip_header=1).T
+    write(path, t * time_factor, x * factor)
+
+
+class TestPrepare:
+    @pytest.mark.parametrize("given", [{}, {"sample_rate_hz": 20.0}])
+    def test_a_recording_in_milliseconds_is_an_error(self, folder, tmp_path, given):
+        rewrite(folder / "ice" / "r2.csv", time_factor=1000.0)
+        with pytest.raises(RecordingError, match=r"ice/r2.csv: its time.* in ms.*--allow-scales"):
+            prepare(folder, tmp_path / "o.h5", window_s=2, split="none", **given)
+        assert not (tmp_path / "o.h5").exists()
+
+    def test_a_recording_in_milliamperes_is_an_error_unless_it_is_allowed(self, folder, tmp_path):
+        rewrite(folder / "gravel" / "r1.csv", factor=1000.0)
+        words = r"gravel/r1.csv: channel 'current' varies .* times.* mA where others have A"
+        with pytest.raises(RecordingError, match=words):
+            prepare(folder, tmp_path / "o.h5", window_s=2, split="none")
+        left = prepare(folder, tmp_path / "s.h5", window_s=2, split="none", on_error="skip")
+        assert [one["recording_id"] for one in left.dropped] == ["gravel/r1"]
+        used = prepare(folder, tmp_path / "o.h5", window_s=2, split="none", allow_scales=True)
+        assert used.n_recordings == left.n_recordings + 1
+        (said,) = used.odd_scales
+        assert said.startswith("gravel/r1.csv: channel 'current' varies")
+
+    def test_misspelt_folders_are_asked_about(self, folder, tmp_path):
+        (folder / "gravl").mkdir()
+        (folder / "gravel" / "r0.csv").rename(folder / "gravl" / "r0.csv")
+        words = (
+            r"'gravl' \(1 recording\(s\)\) and 'gravel' \(5 recording\(s\)\) are nearly the same"
+        )
+        with pytest.warns(UserWarning, match=words):
+            prepare(folder, tmp_path / "o.h5", window_s=2, split="none")
+
+
+@needs_borealtc
+@pytest.mark.parametrize("files", ["pro_*.csv", "imu_*.csv.gz"])
+def test_no_recording_of_borealtc_is_in_another_unit(files):
+    sources = find_recordings(BOREALTC, files=[files], exclude=["MIXED"])
+    facts = [facts_of(read_source(source, time_column="time")) for source in sources]
+    assert len(facts) > 60
+    assert find_odd_scales(facts) == {}
