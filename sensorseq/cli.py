@@ -106,6 +106,13 @@ Encoding = Annotated[str | None, _flag("encoding")]
 Delimiter = Annotated[str | None, _flag("delimiter")]
 Decimal = Annotated[str | None, _flag("decimal")]
 Channels = Annotated[list[str] | None, _flag("channels")]
+FalseAlarmRate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Abstain on windows of no known class, and on this share of the others, such as 0.05.",
+    ),
+]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file written by train.")]
 Prepared = Annotated[Path, typer.Argument(metavar="H5", help="File written by prepare.")]
 Settings = Annotated[
@@ -696,6 +703,7 @@ def stream(
     max_delay_s: Annotated[
         float, typer.Option(metavar="S", help="How long to wait for samples out of order.")
     ] = 0.0,
+    false_alarm_rate: FalseAlarmRate = None,
     quiet: Quiet = False,
 ) -> None:
     """Classify samples as they arrive: one line of JSON for each window.
@@ -710,7 +718,12 @@ def stream(
     if sum(given is not None for given in (source, udp, replay)) > 1:
         raise ArgumentError("--input, --udp and --replay exclude each other.")
     model = _load(model_file)
-    decisions = model.stream(sample_rate_hz, max_gap_s=max_gap_s, max_delay_s=max_delay_s)
+    decisions = model.stream(
+        sample_rate_hz,
+        max_gap_s=max_gap_s,
+        max_delay_s=max_delay_s,
+        false_alarm_rate=false_alarm_rate,
+    )
     parser = live.SampleParser(sample_format, decisions.channels, time_column)
     if not quiet:
         channels = ", ".join(decisions.channels)
@@ -782,6 +795,7 @@ def export(
     weights: Annotated[
         str | None, typer.Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
     ] = None,
+    false_alarm_rate: FalseAlarmRate = None,
     as_json: Json = False,
 ) -> None:
     """Write a model as an ONNX graph or as C, for programs without Python.
@@ -803,6 +817,7 @@ def export(
             "n_timesteps": n_timesteps,
             "hop": hop,
             "sample_rate_hz": sample_rate_hz,
+            "false_alarm_rate": false_alarm_rate,
         }
         given |= {"check": check, "weights": weights or "float32"}
         written = _load(model_file).to_c(output, **given)
@@ -818,7 +833,13 @@ def export(
             " check one without --steps."
         )
     model = _load(model_file)
-    model.to_onnx(output, n_timesteps=n_timesteps, lengths=lengths, steps=steps)
+    model.to_onnx(
+        output,
+        n_timesteps=n_timesteps,
+        lengths=lengths,
+        steps=steps,
+        false_alarm_rate=false_alarm_rate,
+    )
     from sensorseq.export.steps import stored_steps
 
     result: dict[str, Any] = {"model": str(model_file), "output": str(output)}

@@ -83,6 +83,7 @@ from sensorseq.training.recorder import new_recorder
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.stream import StreamedData, is_stored
+from sensorseq.training.unknown import KnownWindows
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
@@ -166,6 +167,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
     # rows of the held-out part and their outputs, from before a refit on them
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
+    _known: KnownWindows | None = None  # of a classifier, what is like them is of a known class
     _replayed: int | None = None  # entropy of a fit to run again
     _report_facts: dict[str, Any]
 
@@ -699,6 +701,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         lengths: bool = False,
         steps: bool = False,
         dtype: str = "float32",
+        false_alarm_rate: float | None = None,
     ) -> None:
         """Write what `predict_proba` or, for a regressor, `predict` computes as an ONNX model.
 
@@ -725,6 +728,9 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         dtype : {"float32", "float64"}, default="float32"
             Type of the input ``X``, of shape (n, t, c), or (n, t) after a fit on a table. The
             output, ``probabilities`` (n, n_classes) or ``values`` (n, n_outputs), is float32.
+        false_alarm_rate : float, optional
+            Add the output ``unknown`` (n,), bool, to a classifier: whether a window is of no known
+            class, see `SensorLSTMClassifier.predict_or_abstain`.
 
         Raises
         ------
@@ -736,7 +742,14 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             If the library onnx is missing.
         """
         check_is_fitted(self)
-        options: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths, "dtype": dtype}
+        if false_alarm_rate is not None and self._task != CLASSIFICATION:
+            raise ArgumentError("false_alarm_rate is for classifiers, not for a regressor.")
+        options: dict[str, Any] = {
+            "n_timesteps": n_timesteps,
+            "lengths": lengths,
+            "dtype": dtype,
+            "known": None if false_alarm_rate is None else self._known_within(false_alarm_rate),
+        }
         write_onnx(self, path, **options, steps=steps, stored=self._stored)
 
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -744,6 +757,8 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         arrays = network_arrays(self.modules_, self.scaler_)
         if self._head is not None:
             arrays |= self._head.arrays()
+        if self._known is not None:
+            arrays |= self._known.arrays()
         return arrays, describe_fit(self)
 
     @classmethod

@@ -40,6 +40,7 @@ from sensorseq.training.probabilities import (
     probability_spread,
     softmax,
 )
+from sensorseq.training.unknown import KnownWindows
 from sensorseq.windows import WindowSet
 
 
@@ -571,6 +572,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         weights: str = "float32",
         check: Any = None,
         prefix: str = "sensorseq",
+        false_alarm_rate: float | None = None,
     ) -> CExport:
         """Write the classifier as C99: one header and one source, without malloc.
 
@@ -602,6 +604,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             states: their validation part, or all without a split.
         prefix : str, default="sensorseq"
             First part of all names in C and of the file names.
+        false_alarm_rate : float, optional
+            Also write ``sensorseq_is_unknown(probabilities)``, which tells windows of no known
+            class, see `predict_or_abstain`. Takes up to 4,000 bytes for each class.
 
         Returns
         -------
@@ -627,6 +632,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             weights=weights,
             check=None if check is None else self._open(check, "check"),
             prefix=prefix,
+            known=None if false_alarm_rate is None else self._known_within(false_alarm_rate),
         )
 
     @classmethod
@@ -790,10 +796,20 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             )
 
     def _learn_probabilities(self, prepared: PreparedFit) -> None:
-        self.temperature_ = 1.0
+        self.temperature_, self._known = 1.0, None
         self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
-        if not self.calibrate:
+        left_out = self._left_out(prepared)
+        if left_out is None:
             return
+        logits, class_index, groups = left_out
+        if self.calibrate:
+            self._calibrate(logits, class_index, groups)
+        self._known = KnownWindows.learn(softmax(logits / self.temperature_), groups)
+
+    def _left_out(
+        self, prepared: PreparedFit
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any] | None] | None:
+        """Return logits, classes and groups of windows, by networks that were fitted without."""
         whole = prepared.whole
         if self._head is not None and isinstance(whole, WholeData):
             logits, rows = self._head.out_of_fold, self._head.out_of_fold_rows
@@ -805,11 +821,19 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
                 groups = None if whole.part.groups is None else whole.part.groups[rows]
             elif groups is not None:
                 groups = groups[rows - whole.n_train]
-        else:
-            assert prepared.validation is not None  # _check_parts
-            data, groups = prepared.validation.data, prepared.validation.groups
-            logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
-            class_index = data.target.cpu().numpy()
+            return logits, class_index, groups
+        if prepared.validation is None:
+            return None
+        data, groups = prepared.validation.data, prepared.validation.groups
+        logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
+        return logits, data.target.cpu().numpy(), groups
+
+    def _calibrate(
+        self,
+        logits: NDArray[np.float64],
+        class_index: NDArray[np.int64],
+        groups: NDArray[Any] | None,
+    ) -> None:
         self.temperature_ = fit_temperature(logits, class_index)
         spread = probability_spread(logits, class_index, self.temperature_, groups)
         if spread > NOTABLE_SPREAD:

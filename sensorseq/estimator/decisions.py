@@ -20,6 +20,7 @@ from sensorseq.training.probabilities import (
     lowest_error_rate,
     recording_prediction,
 )
+from sensorseq.training.unknown import KnownWindows
 from sensorseq.windows import WindowSet
 
 
@@ -57,6 +58,7 @@ class DecisionMixin:
     classes_: NDArray[Any]
     preparation_: Preparation | None
     abstention_: Abstention
+    _known: KnownWindows | None
 
     @property
     def abstain_threshold_(self) -> float:
@@ -138,30 +140,73 @@ class DecisionMixin:
         return self
 
     def predict_or_abstain(
-        self, X: Any, lengths: ArrayLike | None = None, *, threshold: float | None = None
+        self,
+        X: Any,
+        lengths: ArrayLike | None = None,
+        *,
+        threshold: float | None = None,
+        false_alarm_rate: float | None = None,
     ) -> Decisions:
-        """Return the label of each window, masked where its probability is too low.
+        """Return the label of each window, masked where it is too unsure or of no known class.
 
         Parameters
         ----------
         X, lengths : as in `predict`
         threshold : float, optional
-            Lowest probability to answer with; by default the one chosen by `fit_abstention`.
+            Lowest probability to answer with. By default the one chosen by `fit_abstention`; with
+            `false_alarm_rate`, none is needed.
+        false_alarm_rate : float, optional
+            Also mask windows that seem to be of no class of the training, such as a new surface,
+            and at most about this share of the others: 0.005 to 0.5, in steps of 0.005. It holds
+            for recordings like those in `fit`. docs/validation.md states how many unknown surfaces
+            this detects.
+
+        Returns
+        -------
+        Decisions
+            Labels, probabilities, and which windows were answered.
+
+        Raises
+        ------
+        ArgumentError
+            If a number is out of its range.
+        InputError
+            If there is no threshold yet, or `fit` left out too few windows for `false_alarm_rate`.
+
+        Notes
+        -----
+        The log-probabilities of a window are compared with those of windows that `fit` left out. A
+        window is unknown if its fifth nearest neighbour among them is farther than that of all but
+        the share `false_alarm_rate` of these windows, measured to windows of other groups.
         """
         check_is_fitted(self)
-        if threshold is None:
-            if not hasattr(self, "abstention_"):
-                raise InputError(
-                    "there is no threshold yet: call fit_abstention on held-out windows first, or"
-                    " give a probability as threshold=."
-                )
+        known = None if false_alarm_rate is None else self._known_within(false_alarm_rate)
+        if threshold is None and hasattr(self, "abstention_"):
             threshold = self.abstain_threshold_
+        if threshold is None and known is None:
+            raise InputError(
+                "there is no threshold yet: call fit_abstention on held-out windows first, or"
+                " give a probability as threshold=, or false_alarm_rate=."
+            )
+        threshold = 0.0 if threshold is None else threshold
         check_real("threshold", threshold, 0.0, 1.0, high_open=False)
         rows = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
         probability = rows.max(axis=1)
         answered = probability >= threshold
+        if known is not None:
+            answered &= known[0].distance(rows) <= known[1]
         label = np.ma.MaskedArray(self.classes_[rows.argmax(axis=1)], mask=~answered)
         return Decisions(label, probability, answered)
+
+    def _known_within(self, false_alarm_rate: float) -> tuple[KnownWindows, float]:
+        """Return the known windows, and the distance above which a window is unknown."""
+        if self._known is None:
+            raise InputError(
+                "false_alarm_rate needs windows that fit left out, which this model does not have:"
+                " it was imported, saved by an older version, or trained without a validation"
+                " part. Fit it again."
+            )
+        return self._known, self._known.threshold(false_alarm_rate)
 
     def stream(
         self,
@@ -169,6 +214,7 @@ class DecisionMixin:
         *,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
+        false_alarm_rate: float | None = None,
     ) -> DecisionStream:
         """Return a stream that classifies samples as they arrive, prepared as in training.
 
@@ -186,6 +232,8 @@ class DecisionMixin:
         max_delay_s : float, default=0
             How long to wait for samples that arrive out of order, by their stamps. All decisions
             come later by this time. Samples that are later still are ignored and counted.
+        false_alarm_rate : float, optional
+            Sets `answered` of the decisions, as in `predict_or_abstain`.
 
         Returns
         -------
@@ -204,6 +252,7 @@ class DecisionMixin:
             sample_rate_hz,
             max_gap_s=max_gap_s,
             max_delay_s=max_delay_s,
+            false_alarm_rate=false_alarm_rate,
         )
 
     def predict_recordings(

@@ -30,6 +30,7 @@ from sensorseq.training.network import (
 from sensorseq.training.parameters import check_parameters, check_plain
 from sensorseq.training.preparation import check_preparation
 from sensorseq.training.probabilities import Abstention
+from sensorseq.training.unknown import KnownWindows
 
 
 def describe_fit(estimator: Any) -> dict[str, Any]:
@@ -136,6 +137,8 @@ def restore_fit(
         estimator._head = FeatureHead.restore(head, arrays)
         estimator._head.check(estimator.module_.input_size, estimator._n_outputs)
         estimator.features_ = estimator._head.choice
+    if task == CLASSIFICATION:
+        estimator._known = KnownWindows.restore(arrays, estimator._n_outputs)
     return estimator
 
 
@@ -239,6 +242,7 @@ _FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # to plain
         lambda head: {"description": head.description(), "arrays": head.arrays()},
         lambda stored: FeatureHead.restore(stored["description"], stored["arrays"]),
     ),
+    "_known": (KnownWindows.arrays, lambda arrays: KnownWindows.restore(arrays, None)),
 }
 
 _OF_THE_NETWORK = (*ARCHITECTURE, "dtype")

@@ -30,8 +30,9 @@ class StreamDecision:
 
     `start_s` and `end_s` are on the clock of the samples. `probabilities` are those of all classes
     in the order of `classes_`; `probability` is that of `label`. `answered` tells whether it
-    reaches the threshold of `fit_abstention`; None without one. `delay_s` is how much newer the
-    newest sample was than the window's end.
+    reaches the threshold of `fit_abstention` and the window is not unknown, see `false_alarm_rate`
+    of `predict_or_abstain`; None without either.
+    `delay_s` is how much newer the newest sample was than the window's end.
     """
 
     start_s: float
@@ -86,6 +87,7 @@ class DecisionStream:
         *,
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
+        false_alarm_rate: float | None = None,
     ) -> None:
         pipeline = prediction_pipeline(model)
         if isinstance(model.scaler_, KeyedScaler):
@@ -99,6 +101,9 @@ class DecisionStream:
                 'engine="soxr" needs whole recordings; prepare with engine="polyphase".'
             )
         self._model, self._use, self._plan = model, use, pipeline.plan
+        self._known = None
+        if false_alarm_rate is not None:
+            self._known = model._known_within(false_alarm_rate)
         self._rate = float(use.sample_rate_hz or 0)
         rate = (
             self._rate if sample_rate_hz is None else check_rate("sample_rate_hz", sample_rate_hz)
@@ -234,10 +239,14 @@ class DecisionStream:
     ) -> list[StreamDecision]:
         rows = self._model.predict_proba(windows, lengths)
         least = getattr(self._model, "abstention_", None)
+        answered = rows.max(axis=1) >= (0.0 if least is None else least.threshold)
+        if self._known is not None:
+            answered &= self._known[0].distance(rows) <= self._known[1]
+        is_judged = least is not None or self._known is not None
         origin_s = self._start_s + self._drift_s
         newest_s = self._clock.newest_s
         decisions = []
-        for start, row in zip(starts, rows, strict=True):
+        for start, row, is_answered in zip(starts, rows, answered.tolist(), strict=True):
             start_s = round(origin_s + start / self._window_rate, _CLOCK_DIGITS)
             end_s = round(start_s + self._n_window / self._window_rate, _CLOCK_DIGITS)
             best = int(np.argmax(row))
@@ -249,7 +258,7 @@ class DecisionStream:
                     self.classes[best],
                     probability,
                     tuple(row.tolist()),
-                    None if least is None else probability >= least.threshold,
+                    is_answered if is_judged else None,
                     0.0 if newest_s is None else round(newest_s - end_s, _CLOCK_DIGITS),
                 )
             )

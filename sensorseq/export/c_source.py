@@ -22,6 +22,7 @@ from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps
 from sensorseq.preprocessing.steps import StepChain
+from sensorseq.training.unknown import N_NEIGHBORS, SMALLEST_LOG, KnownWindows
 
 WEIGHTS = ("float32", "int8")
 _LARGEST_LOSS = 0.005  # of accuracy by int8 weights, before a warning
@@ -112,6 +113,7 @@ def write_c(
     weights: str,
     check: Any,
     prefix: str,
+    known: tuple[KnownWindows, float] | None,
 ) -> CExport:
     """Write a fitted classifier as C; see `SensorLSTMClassifier.to_c`."""
     check_choice("weights", weights, WEIGHTS)
@@ -123,9 +125,13 @@ def write_c(
     source.scaling()
     source.network()
     source.features()
+    if known is not None:
+        source.tables.add("known", known[0].points, "f4")
     accuracy = _compare(estimator, check, weights) if check is not None else None
     values = source.layout(timing, steps)
     values |= {"p": prefix, "P": prefix.upper()}
+    values["known"] = known and {"n": len(known[0].points), "square": known[1] ** 2}
+    values |= {"n_neighbors": N_NEIGHBORS, "smallest_log": SMALLEST_LOG}
     values["accuracy"] = None if accuracy is None else _describe(accuracy)
     header, code_of = map(_environment().get_template, ("model.h.in", "model.c.in"))
     values["state_bytes"] = struct_bytes(header.render(values))

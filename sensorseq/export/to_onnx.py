@@ -19,6 +19,7 @@ from sensorseq.export.windows import GraphWindows, read_windows
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.storage.model_file import model_digest
 from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.unknown import N_NEIGHBORS, SMALLEST_LOG, KnownWindows
 
 METADATA_VERSION = 1
 INPUT_TYPES = ("float32", "float64")
@@ -32,6 +33,7 @@ def write_onnx(
     lengths: bool,
     dtype: str,
     steps: bool,
+    known: tuple[KnownWindows, float] | None,
     stored: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
 ) -> None:
     """Write a fitted estimator's graph; the file appears under its name when it is complete.
@@ -52,6 +54,8 @@ def write_onnx(
         name, values = "values", g("Add", scaled, estimator.target_mean_)
     n_outputs = estimator.module_.num_classes
     g.add_output(g.cast(values, np.float32), name, np.float32, ["n", n_outputs])
+    if known is not None:
+        g.add_output(_is_unknown(g, values, *known), "unknown", np.bool_, ["n"])
     digest = None
     with suppress(InputError):  # a function as an argument, which no model file can hold
         digest = model_digest(*stored())
@@ -79,6 +83,16 @@ def _outputs(g: Graph, estimator: Any, windows: GraphWindows) -> str:
     for block in head.blocks:
         logits = g("Add", logits, block_logits(g, block, windows, known))
     return logits
+
+
+def _is_unknown(g: Graph, probabilities: str, known: KnownWindows, threshold: float) -> str:
+    """Return whether windows are of no known class, (n,)."""
+    logs = g("Max", g("Log", probabilities), np.float64(SMALLEST_LOG))
+    apart = g("Sub", g("Unsqueeze", logs, [1]), known.points.astype(np.float64))
+    squares = g("ReduceSum", g("Mul", apart, apart), [2], keepdims=0)
+    nearest, _ = g.several(2, "TopK", squares, [N_NEIGHBORS], largest=0)
+    farthest = g("ReduceMax", nearest, axes=[1], keepdims=0)
+    return g("Greater", g("Sqrt", farthest), np.float64(threshold))
 
 
 def _metadata(

@@ -53,6 +53,11 @@ class CModel:
         code = self._c.sensorseq_push(self._state, _pointer(sample), _pointer(out))
         return out if code > 0 else code
 
+    def is_unknown(self, probabilities):
+        """Return whether a window with these probabilities is of no known class."""
+        given = np.ascontiguousarray(probabilities, np.float32)
+        return bool(self._c.sensorseq_is_unknown(_pointer(given)))
+
     def stream(self, samples):
         """Return the probabilities of all windows of a signal."""
         made = [p for p in map(self.push, samples) if isinstance(p, np.ndarray)]

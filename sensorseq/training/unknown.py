@@ -1,0 +1,122 @@
+"""Windows of no known class: their probabilities are unlike those of any known window."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError
+from sensorseq.training.config import check_real
+
+FALSE_ALARM_RATES = np.arange(1, 101) / 200
+N_NEIGHBORS = 5
+SMALLEST_LOG = -6.0  # of a probability: below 0.25 % they do not differ
+_MOST_POINTS = 1000
+_BLOCK = 256  # windows at a time
+
+
+@dataclass(frozen=True, eq=False)
+class KnownWindows:
+    """Log-probabilities of windows that a fit left out, and what is unusually far from them.
+
+    The distance of a window is that of its log-probabilities to the fifth nearest of `points`
+    (m, K). At most a share `FALSE_ALARM_RATES` of known windows is farther than `thresholds`
+    (100,), infinite where there were too few windows to tell.
+    """
+
+    points: NDArray[np.float32]
+    thresholds: NDArray[np.float64]
+
+    @classmethod
+    def learn(
+        cls, probabilities: NDArray[np.float64], groups: NDArray[Any] | None
+    ) -> "KnownWindows | None":
+        """Choose the points and the thresholds, as in conformal prediction; None if too few.
+
+        A window is compared with windows of other groups, as a new recording will be.
+        """
+        n = len(probabilities)
+        if n <= N_NEIGHBORS or not np.isfinite(probabilities).all():
+            return None
+        names = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
+        rows = np.linspace(0, n - 1, min(n, _MOST_POINTS)).round().astype(np.int64)
+        points = _logs(probabilities[rows]).astype(np.float32)
+        distances = np.concatenate(
+            [
+                _distances(
+                    points,
+                    probabilities[at : at + _BLOCK],
+                    names[at : at + _BLOCK, None] == names[rows],
+                )
+                for at in range(0, n, _BLOCK)
+            ]
+        )
+        farthest = np.concatenate([[np.inf], np.sort(distances)[::-1]])
+        return cls(points, farthest[np.floor(FALSE_ALARM_RATES * (n + 1) + 1e-9).astype(int)])
+
+    def distance(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the distance of windows with these probabilities, (n, K), of shape (n,)."""
+        parts = [
+            _distances(self.points, probabilities[at : at + _BLOCK])
+            for at in range(0, len(probabilities), _BLOCK)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def threshold(self, false_alarm_rate: float) -> float:
+        """Return the distance above which a window is unknown."""
+        low, high = FALSE_ALARM_RATES[[0, -1]].tolist()
+        check_real("false_alarm_rate", false_alarm_rate, low, high, high_open=False)
+        threshold = float(self.thresholds[int(false_alarm_rate / low + 1e-9) - 1])
+        if not np.isfinite(threshold):
+            finite = FALSE_ALARM_RATES[np.isfinite(self.thresholds)]
+            way = f" The lowest rate of this model is {finite[0]:g}." if len(finite) else ""
+            raise InputError(
+                f"fit left out too few windows or groups for false_alarm_rate={false_alarm_rate:g}."
+                + (way or " Record more.")
+            )
+        return threshold
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a model file."""
+        return {"known.points": self.points, "known.thresholds": self.thresholds}
+
+    @classmethod
+    def restore(
+        cls, arrays: Mapping[str, NDArray[Any]], n_classes: int | None
+    ) -> "KnownWindows | None":
+        """Undo `arrays`; None if a file has none."""
+        if "known.points" not in arrays:
+            return None
+        points, thresholds = arrays["known.points"], arrays["known.thresholds"]
+        fits = (
+            points.ndim == 2 and n_classes in (None, points.shape[1]) and len(points) > N_NEIGHBORS
+        )
+        if not fits or points.dtype != np.float32 or not np.isfinite(points).all():
+            raise ValueError(f"the log-probabilities of known windows have shape {points.shape}")
+        falls = thresholds.shape == FALSE_ALARM_RATES.shape and (thresholds >= 0).all()
+        if not falls or (np.diff(np.minimum(thresholds, 1e300)) > 0).any():
+            raise ValueError("the thresholds of false alarm rates do not fall")
+        return cls(points, thresholds)
+
+
+def _logs(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(probabilities), SMALLEST_LOG)
+
+
+def _distances(
+    points: NDArray[np.float32],
+    probabilities: NDArray[np.float64],
+    is_left_out: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float64]:
+    """Return the distance to the fifth nearest point, (n,), without those left out (n, m)."""
+    logs = _logs(probabilities)
+    squares = np.zeros((len(logs), len(points)))
+    for k in range(points.shape[1]):  # in this order, for the same bits of one window and of many
+        squares += (logs[:, k, None] - points[:, k]) ** 2
+    if is_left_out is not None:
+        squares[is_left_out] = np.inf
+    nearest = np.partition(squares, N_NEIGHBORS - 1, axis=1)[:, N_NEIGHBORS - 1]
+    return np.asarray(np.sqrt(nearest))
