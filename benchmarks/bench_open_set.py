@@ -12,9 +12,9 @@ alarm rate of 5 %, the shares of unknown and of known windows above it.
 - ``ours``: the distance of `predict_or_abstain(false_alarm_rate=0.05)`.
 
 The score, its neighbours and its floor were chosen among about 80, mostly on `A-raw` and `B-raw`:
-distances of pooled states, statistics and convolutions in the full, a reduced and the discriminating
-space; disagreement of networks; mixtures of Gaussians; sums of ranks. Two of the six classes of
-`surfaces`, 0 and 2, had been looked at by then; the others are new.
+distances of pooled states, statistics and convolutions in the full, a reduced and the
+discriminating space; disagreement of networks; mixtures of Gaussians; sums of ranks. The first two
+of the six classes of `surfaces` had been looked at by then, the others had not.
 """
 
 import argparse
