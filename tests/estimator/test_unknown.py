@@ -1,5 +1,6 @@
 """Windows of no known class: the false alarm rate is the one chosen, in every form of a model."""
 
+import json
 import pickle
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
 from sensorseq.recording import Channel
 from sensorseq.storage.model_file import read_model, write_model
@@ -127,7 +129,7 @@ def test_with_both_a_window_must_be_sure_and_known(model):
     assert (sure != known).any()
 
 
-def test_a_stream_decides_as_the_whole_recording():
+def test_a_stream_decides_as_the_whole_recording(tmp_path, capsys):
     channels = (Channel("cur", "A"), Channel("vel", "rad/s"))
 
     def record(label, seed):
@@ -148,6 +150,17 @@ def test_a_stream_decides_as_the_whole_recording():
     assert [one.answered for one in decisions] == expected.tolist()
     assert not expected.all()
     assert {one.answered for one in model.stream().push(new.values)} == {None}
+
+    file, samples = str(tmp_path / "model"), tmp_path / "samples.bin"
+    model.save(file)
+    samples.write_bytes(new.values.astype("<f8").tobytes())
+    given = ["--input", str(samples), "--format", "float64", "--false-alarm-rate", "0.2"]
+    assert run(["stream", file, *given]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["answered"] for line in lines] == expected.tolist()
+    onnx = pytest.importorskip("onnx")
+    assert run(["export", file, "-o", f"{file}.onnx", "--false-alarm-rate", "0.2"]) == 0
+    assert [output.name for output in onnx.load(f"{file}.onnx").graph.output][1:] == ["unknown"]
 
 
 def test_the_output_of_the_graph_is_that_of_the_model(model, tmp_path):
