@@ -744,13 +744,9 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         check_is_fitted(self)
         if false_alarm_rate is not None and self._task != CLASSIFICATION:
             raise ArgumentError("false_alarm_rate is for classifiers, not for a regressor.")
-        options: dict[str, Any] = {
-            "n_timesteps": n_timesteps,
-            "lengths": lengths,
-            "dtype": dtype,
-            "known": None if false_alarm_rate is None else self._known_within(false_alarm_rate),
-        }
-        write_onnx(self, path, **options, steps=steps, stored=self._stored)
+        known = None if false_alarm_rate is None else self._known_within(false_alarm_rate)
+        options: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths, "dtype": dtype}
+        write_onnx(self, path, **options, steps=steps, known=known, stored=self._stored)
 
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and the description of a model file."""

@@ -43,26 +43,14 @@ class KnownWindows:
         names = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
         rows = np.linspace(0, n - 1, min(n, _MOST_POINTS)).round().astype(np.int64)
         points = _logs(probabilities[rows]).astype(np.float32)
-        distances = np.concatenate(
-            [
-                _distances(
-                    points,
-                    probabilities[at : at + _BLOCK],
-                    names[at : at + _BLOCK, None] == names[rows],
-                )
-                for at in range(0, n, _BLOCK)
-            ]
-        )
+        is_own = names[:, None] == names[rows]
+        distances = _distances(points, probabilities, is_own)
         farthest = np.concatenate([[np.inf], np.sort(distances)[::-1]])
         return cls(points, farthest[np.floor(FALSE_ALARM_RATES * (n + 1) + 1e-9).astype(int)])
 
     def distance(self, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the distance of windows with these probabilities, (n, K), of shape (n,)."""
-        parts = [
-            _distances(self.points, probabilities[at : at + _BLOCK])
-            for at in range(0, len(probabilities), _BLOCK)
-        ]
-        return np.concatenate(parts) if parts else np.zeros(0)
+        return _distances(self.points, probabilities)
 
     def threshold(self, false_alarm_rate: float) -> float:
         """Return the distance above which a window is unknown."""
@@ -71,10 +59,12 @@ class KnownWindows:
         threshold = float(self.thresholds[int(false_alarm_rate / low + 1e-9) - 1])
         if not np.isfinite(threshold):
             finite = FALSE_ALARM_RATES[np.isfinite(self.thresholds)]
-            way = f" The lowest rate of this model is {finite[0]:g}." if len(finite) else ""
+            way = (
+                f"The lowest rate of this model is {finite[0]:g}" if len(finite) else "Record more"
+            )
             raise InputError(
-                f"fit left out too few windows or groups for false_alarm_rate={false_alarm_rate:g}."
-                + (way or " Record more.")
+                "fit left out too few windows or groups for"
+                f" false_alarm_rate={false_alarm_rate:g}. {way}."
             )
         return threshold
 
@@ -112,11 +102,14 @@ def _distances(
     is_left_out: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Return the distance to the fifth nearest point, (n,), without those left out (n, m)."""
-    logs = _logs(probabilities)
-    squares = np.zeros((len(logs), len(points)))
-    for k in range(points.shape[1]):  # in this order, for the same bits of one window and of many
-        squares += (logs[:, k, None] - points[:, k]) ** 2
-    if is_left_out is not None:
-        squares[is_left_out] = np.inf
-    nearest = np.partition(squares, N_NEIGHBORS - 1, axis=1)[:, N_NEIGHBORS - 1]
-    return np.asarray(np.sqrt(nearest))
+    found = np.empty(len(probabilities))
+    for at in range(0, len(found), _BLOCK):
+        logs = _logs(probabilities[at : at + _BLOCK])
+        squares = np.zeros((len(logs), len(points)))
+        for k in range(points.shape[1]):  # in this order, for the same bits of one and of many
+            squares += (logs[:, k, None] - points[:, k]) ** 2
+        if is_left_out is not None:
+            squares[is_left_out[at : at + _BLOCK]] = np.inf
+        nearest = np.partition(squares, N_NEIGHBORS - 1, axis=1)[:, N_NEIGHBORS - 1]
+        found[at : at + _BLOCK] = np.sqrt(nearest)
+    return found
