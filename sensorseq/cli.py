@@ -544,6 +544,31 @@ def train(
 
 
 @app.command(
+    epilog=_example("sensorseq adapt terrain.safetensors --windows new.h5 -o new.safetensors")
+)
+def adapt(
+    model_file: ModelFile,
+    windows: Annotated[
+        Path, typer.Option(metavar="H5", help="A few labelled windows of the robot, prepared.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="File to write.")],
+    as_json: Json = False,
+) -> None:
+    """Adapt a model to another robot, from a few labelled windows of it.
+
+    Prepare its recordings like those of training. Scaling and linear layer change if that lowers
+    the log-loss; the old training windows are not needed, and a test part is not read.
+    """
+    was_there = _check_output(output, model_file, windows, kind="model")
+    with _naming(windows):
+        adapted = _load(model_file).adapt(windows)
+    with writing(output):
+        adapted.save(output)
+    result = {"model": str(output), **vars(adapted.adaptation_)}
+    _say(result, f"{output}{was_there}: {adapted.adaptation_}", as_json)
+
+
+@app.command(
     epilog=_example(
         "sensorseq evaluate terrain.safetensors terrain.h5",
         "sensorseq evaluate terrain.safetensors terrain.h5 --folds 5 --json",

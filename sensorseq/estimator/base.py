@@ -840,6 +840,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         """Drop what an earlier fit learned: it is void, also when this one ends in an error."""
         self.__dict__.pop("module_", None)
         self.__dict__.pop("_head", None)
+        self.__dict__.pop("adaptation_", None)
 
     def _learn_origin(self, data: FitData) -> None:
         """Learn how the windows were prepared, and whether they had lengths."""

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.data_checks import Finding, check_shares
 from sensorseq.errors import ArgumentError, InputError, warn_caller
+from sensorseq.estimator.adapt import Adaptation, adapt
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
 from sensorseq.estimator.explain import Explanation, explain
@@ -262,6 +263,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     abstention_, abstain_threshold_ : Abstention and float
         The result of `fit_abstention` with the figures it is based on. Windows whose highest
         probability is below the threshold get no label.
+    adaptation_ : Adaptation or None
+        What `adapt` changed, and from which model; None if this is not an adapted copy.
     preparation_ : dict or None
         How the windows were prepared and which recordings were used for training, if X was a
         WindowSet or a prepared file; see `sensorseq.training.preparation`.
@@ -298,6 +301,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     _task: ClassVar[str] = CLASSIFICATION
     classes_: NDArray[Any]
     temperature_: float
+    adaptation_: Adaptation | None = None
     calibrate: bool
     class_weight: str | Mapping[Any, float] | None
 
@@ -560,6 +564,49 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         .. [1] M. Sundararajan, A. Taly, Q. Yan, *Axiomatic Attribution for Deep Networks*, 2017.
         """
         return explain(self, X, lengths, label=label, method=method, n_regions=n_regions)
+
+    def adapt(
+        self,
+        X: Any,
+        y: Any = None,
+        groups: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> Self:
+        """Return a copy adapted to another robot, from a few labelled windows of it.
+
+        The scaling moves toward that of the new windows if that lowers their log-loss by 0.5 nats.
+        The linear layer, on the features or else on the LSTM's states, is fitted to them with an L2
+        penalty toward the old weights, if that lowers the log-loss of whole groups left out. To
+        check this, each class needs two groups; without groups, two windows. Both times the
+        log-loss has to fall by a standard error over classes; otherwise all stays as it was.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            At most 2,000 windows with the channels and sample rate of `fit`. A ``"test"`` part of a
+            WindowSet or a prepared file is not used.
+        y : array of shape (n,) or (n, n_classes), optional
+            Labels that `fit` has seen, not necessarily all. Not needed if X has labels.
+        groups : array of shape (n,), optional
+            The recording of each window. A WindowSet has its own groups, or uses its recordings.
+        lengths : array of shape (n,), int, optional
+            Valid steps of each window.
+
+        Returns
+        -------
+        SensorLSTMClassifier
+            A fitted copy without the threshold of `fit_abstention`; `adaptation_` says what was
+            changed and why. `history_`, `features_` and `fluctuation_` are those of the old fit.
+
+        Raises
+        ------
+        InputError
+            If a label is not a class of this model, or channels or sample rate differ.
+        """
+        check_is_fitted(self)
+        adapted: Self = adapt(self, X, y, groups, lengths)
+        return adapted
 
     def to_c(
         self,
@@ -850,6 +897,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             "classes": describe_labels(self.classes_),
             "temperature": self.temperature_,
             "abstention": list(self.abstention_) if hasattr(self, "abstention_") else None,
+            "adaptation": None if self.adaptation_ is None else dict(vars(self.adaptation_)),
         }
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
@@ -858,3 +906,5 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         abstention = take("abstention", list | None)
         if abstention is not None:
             self.abstention_ = check_abstention(abstention)
+        adaptation = take("adaptation", dict | None)
+        self.adaptation_ = None if adaptation is None else Adaptation(**adaptation)

@@ -141,6 +141,10 @@ class _LinearBlock:
         self.weight = self.weight * np.float32(factor)
         self.bias = self.bias * factor
 
+    def add(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
+        self.weight = (self.weight + weight).astype(np.float32)
+        self.bias = self.bias + bias
+
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         if not hasattr(self.describe, "state"):
             raise _not_storable("a function given as features")
@@ -307,6 +311,11 @@ class FeatureHead:
                     f"{block.name} features of {block.sizes[0]} channels with {block.sizes[1]}"
                     f" outputs; the network has {n_channels} and {n_outputs}"
                 )
+
+    @property
+    def linear_blocks(self) -> list[_LinearBlock]:
+        """The kinds of features with weights of their own."""
+        return [block for block in self.blocks if isinstance(block, _LinearBlock)]
 
     @property
     def is_plain(self) -> bool:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, ModelFileError, check_choice
+from sensorseq.estimator.adapt import Adaptation
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.history import History
@@ -86,6 +87,7 @@ def restore_fit(
     device: str | None,
 ) -> Any:
     """Rebuild what `describe_fit` described, of class `cls`."""
+    description = {"adaptation": None, **description}  # added within version 3
 
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)
@@ -236,6 +238,7 @@ _FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # to plain
     ),
     "engine_": (list, lambda fields: EngineChoice(*fields)),
     "abstention_": (list, lambda fields: Abstention(*fields)),
+    "adaptation_": (lambda adaptation: dict(vars(adaptation)), lambda stored: Adaptation(**stored)),
     "fluctuation_": (FluctuationReport.to_dict, FluctuationReport.from_dict),
     "features_": (FeatureChoice.to_dict, FeatureChoice.from_dict),
     "_head": (

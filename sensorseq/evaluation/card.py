@@ -206,6 +206,8 @@ def _provenance(
         f"SHA-256 of the model file: `{hashlib.sha256(path.read_bytes()).hexdigest()}`.",
         f"Made with {versions}.",
     ]
+    if model.adaptation_ is not None:
+        blocks.append(_plain(f"This model was {model.adaptation_}"))
     if rows:
         blocks += [
             "Recordings it was trained on, with the first 16 digits of the SHA-256 of their files:",

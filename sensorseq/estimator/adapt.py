@@ -1,0 +1,281 @@
+"""Adapt a trained classifier to another robot, from a few labelled windows of it."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from sensorseq.errors import InputError
+from sensorseq.estimator.feature_head import FeatureHead, describe
+from sensorseq.estimator.labels import read_known_labels
+from sensorseq.features.ridge import Fold
+from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.storage.model_file import model_digest
+from sensorseq.training.evaluation import predict_outputs
+from sensorseq.training.inputs import Sequences, check_groups
+from sensorseq.training.preparation import describe_preparation
+from sensorseq.windows import WindowSet
+
+MOST_WINDOWS = 2_000  # the linear layer's problem takes n^3
+# Chosen on development robots of benchmarks/bench_adapt.py.
+SHARES = (0.25, 0.5, 0.75, 1.0)
+STRENGTH = 0.3
+_LEAST_GAIN = 0.5  # nats by which another scaling has to lower it: the layer mends smaller shifts
+_LEARNED_SCALES = ("standard", "robust", "min_max", "max_abs")
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What `SensorLSTMClassifier.adapt` did.
+
+    `source` is the SHA-256 stored in the file of the old model, None if it cannot be saved. The
+    scaling was moved by `scaling_share` from that of the model (0) to that of the new windows (1);
+    `head` says whether the linear layer changed. The log-losses are means over the new windows in
+    nats; that after is too low, as the model has learned from these windows.
+    """
+
+    source: str | None
+    n_windows: int
+    scaling_share: float
+    head: bool
+    log_loss_before: float
+    log_loss_after: float
+    reason: str
+
+    def __str__(self) -> str:
+        source = "a model that cannot be saved" if self.source is None else self.source[:16]
+        return (
+            f"adapted from {source} on {self.n_windows} windows: {self.reason}. Log-loss on"
+            f" these windows: {self.log_loss_before:.3f} before, {self.log_loss_after:.3f} after."
+        )
+
+
+@dataclass(frozen=True)
+class _Few:
+    """The labelled windows of the new robot."""
+
+    X: Any  # as given to `predict_proba`
+    lengths: NDArray[np.int64] | None
+    sequences: Sequences  # cropped, unscaled
+    class_index: NDArray[np.int64]
+    groups: NDArray[np.int64] | None
+
+    def loss(self, clf: Any) -> NDArray[np.float64]:
+        """Return the log-loss of each window."""
+        return _log_loss(clf._outputs(self.X, self.lengths) / clf.temperature_, self.class_index)
+
+
+def adapt(clf: Any, X: Any, y: Any, groups: ArrayLike | None, lengths: ArrayLike | None) -> Any:
+    """Return a copy of a classifier that is adapted to a few windows of another robot."""
+    few = _read(clf, X, y, groups, lengths)
+    before = few.loss(clf)
+    adapted, share = _move_scaling(clf, few, before)
+    moved = f"was moved by {share:g} toward these windows" if share else "was kept"
+    head, why = _move_head(adapted, few)
+    is_plain = clf._head is None or clf._head.is_plain
+    if isinstance(few.X, WindowSet):
+        here, known = describe_preparation(few.X), clf.preparation_
+        seen = {**(known or here)["recordings"], **here["recordings"]}
+        adapted.preparation_ = {**(known or here), "recordings": seen}
+    adapted.adaptation_ = Adaptation(
+        model_digest(*clf._stored()) if is_plain else None,
+        len(few.class_index),
+        share,
+        head,
+        float(before.mean()),
+        float(few.loss(adapted).mean()),
+        f"the scaling {moved}, the linear layer {why}",
+    )
+    return adapted
+
+
+def _read(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> _Few:
+    """Check windows and labels as `fit_abstention` does; leave test windows out."""
+    X = clf._open(X, "X")
+    if isinstance(X, WindowSet):
+        if X.split is not None:
+            if y is not None or groups is not None:
+                raise InputError("X has a split; give y and groups in the WindowSet, not apart.")
+            X = X.take(np.flatnonzero(X.split != "test"))
+        y = X.y if y is None else y
+        if groups is None:  # of a robot that is one group, recordings are left out
+            is_one = X.groups is None or len(np.unique(X.groups)) == 1
+            groups = X.recording_id if is_one else X.groups
+    sequences = clf._read_windows(X, lengths)
+    n = len(sequences)
+    if n > MOST_WINDOWS:
+        raise InputError(
+            f"X has {n} windows; adapt is for at most {MOST_WINDOWS}. Train on these windows and"
+            " the old ones together with fit."
+        )
+    class_index = read_known_labels(y, n, "y", "X", clf.classes_, "is not a class of the model")
+    named = check_groups(groups, n, "groups")
+    numbers = None if named is None else np.unique(named, return_inverse=True)[1]
+    cropped = clf._format.cropped(sequences, training=False)
+    return _Few(X, lengths, cropped, class_index, numbers)
+
+
+def _log_loss(logits: NDArray[np.float64], class_index: NDArray[np.int64]) -> NDArray[np.float64]:
+    return -np.asarray(log_softmax(logits, axis=1))[np.arange(len(logits)), class_index]
+
+
+def _falls(gain: NDArray[np.float64], class_index: NDArray[np.int64], least: float) -> bool:
+    """Whether the log-loss falls by more than `least` and a standard error over classes."""
+    means = np.array([gain[class_index == one].mean() for one in np.unique(class_index)])
+    error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.inf
+    return bool(means.mean() > max(least, error))
+
+
+def _move_scaling(clf: Any, few: _Few, before: NDArray[np.float64]) -> tuple[Any, float]:
+    """Return a copy with the scaling of the lowest log-loss, and how far it was moved."""
+    kept = _copied(clf)
+    old = clf.scaler_
+    if not isinstance(old, Scaler) or old.kind not in _LEARNED_SCALES:
+        return kept, 0.0
+    new = fit_scaler(few.sequences.X, few.sequences.lengths, old.kind)
+    varies = np.ones(old.n_channels, bool)
+    varies[list({*old.constant_channels, *new.constant_channels})] = False
+    found = []
+    for share in SHARES:
+        part = np.where(varies, share, 0.0)
+        kept.scaler_ = replace(
+            old,
+            channel_center=old.channel_center + part * (new.channel_center - old.channel_center),
+            channel_scale=old.channel_scale * (new.channel_scale / old.channel_scale) ** part,
+        )
+        found.append((kept.scaler_, share, few.loss(kept)))
+    scaler, share, loss = min(found, key=lambda tried: float(tried[2].mean()))
+    moved = _falls(before - loss, few.class_index, _LEAST_GAIN)
+    kept.scaler_ = scaler if moved else old
+    return kept, share if moved else 0.0
+
+
+def _move_head(clf: Any, few: _Few) -> tuple[bool, str]:
+    """Change the linear layer in place if that lowers the log-loss of windows left out."""
+    folds = _folds(few)
+    if not folds:  # on some recordings a change cost 15 points that nothing at hand showed
+        return False, "was kept (a change needs two groups of each class to check it)"
+    parts = list(_linear_parts(clf, few))
+    gain = np.mean([part.gain(few.class_index, folds) for part in parts], axis=0)
+    if not _falls(gain, few.class_index, 0.0):
+        return False, "was kept (it is better on windows left out)"
+    for part in parts:
+        part.change(few.class_index)
+    return True, "was changed (it is better on windows left out)"
+
+
+def _folds(few: _Few) -> list[Fold]:
+    """Return folds of whole groups with each class in all of them; none if there are too few."""
+    groups = np.arange(len(few.class_index)) if few.groups is None else few.groups
+    of_class = np.unique(np.stack([few.class_index, groups]), axis=1)[0]
+    n_folds = min(_FOLDS, int(np.unique(of_class, return_counts=True)[1].min()))
+    if n_folds < 2:
+        return []
+    # neighbours in time stay together, as they are not shuffled
+    cut = StratifiedKFold(n_folds) if few.groups is None else StratifiedGroupKFold(n_folds)
+    pairs = cut.split(few.class_index, few.class_index, few.groups)
+    return [pair for pair in pairs if all(map(len, pair))]
+
+
+_Layer = tuple[NDArray[Any], Callable[[Any, Any], None]]  # features, and what adds to its weights
+
+
+class _LinearPart:
+    """Linear layers whose outputs are summed: centred features, and how to change the weights.
+
+    The L2 penalty is on the change of the weights, so the best change is a sum of the features of
+    the windows, and is solved for among windows. Each layer's features have the same mean square.
+    """
+
+    def __init__(
+        self, layers: Sequence[_Layer], logits: NDArray[np.float64], temperature: float
+    ) -> None:
+        self._layers, self._logits, self._temperature = layers, logits / temperature, temperature
+        self._centres = [values.mean(axis=0, dtype=np.float64) for values, _ in layers]
+        self._centred = [a - b for (a, _), b in zip(layers, self._centres, strict=True)]
+        squares = [float((values**2).sum(axis=1).mean()) for values in self._centred]
+        self._factors = [1 / (len(layers) * max(square, 1e-12)) for square in squares]
+        products = [f * (a @ a.T) for f, a in zip(self._factors, self._centred, strict=True)]
+        self._products = 1.0 + np.sum(products, axis=0)  # the bias has the feature 1
+
+    def gain(self, class_index: NDArray[np.int64], folds: Sequence[Fold]) -> NDArray[np.float64]:
+        """Return by how much the log-loss of each window falls when it is left out."""
+        changed = self._logits.copy()
+        for fit, test in folds:
+            dual = self._solve(class_index, fit)
+            changed[test] += self._products[np.ix_(test, fit)] @ dual
+        return _log_loss(self._logits, class_index) - _log_loss(changed, class_index)
+
+    def change(self, class_index: NDArray[np.int64]) -> None:
+        """Add the change to the weights of the layers."""
+        dual = self._temperature * self._solve(class_index, np.arange(len(class_index)))
+        bias = dual.sum(axis=0)  # added with the first layer
+        parts = zip(self._layers, self._factors, self._centred, self._centres, strict=True)
+        for (_, add), factor, centred, centre in parts:
+            weight = factor * (centred.T @ dual)
+            add(weight, bias - centre @ weight)
+            bias = np.zeros_like(bias)
+
+    def _solve(self, class_index: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the weight of each window in the change of each logit."""
+        values, vectors = np.linalg.eigh(self._products[np.ix_(rows, rows)])
+        used = values > 1e-10 * values[-1]
+        root = np.sqrt(values[used])
+        basis = vectors[:, used] * root
+        logits, n_classes = self._logits[rows], self._logits.shape[1]
+        is_class = np.eye(n_classes)[class_index[rows]]
+
+        def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            own = flat.reshape(-1, n_classes)
+            logs = log_softmax(logits + basis @ own, axis=1)
+            slope = basis.T @ (np.exp(logs) - is_class) + STRENGTH * own
+            return float(STRENGTH / 2 * (own**2).sum() - (is_class * logs).sum()), slope.ravel()
+
+        found = minimize(loss, np.zeros(basis.shape[1] * n_classes), jac=True, method="L-BFGS-B")
+        dual: NDArray[np.float64] = (vectors[:, used] / root) @ found.x.reshape(-1, n_classes)
+        return dual
+
+
+def _linear_parts(clf: Any, few: _Few) -> Iterator[_LinearPart]:
+    """Yield the layer on features, or without one those on the states of all networks."""
+    scaled, lengths = clf._scaled(clf._read_windows(few.X, few.lengths))
+    blocks = [] if clf._head is None else clf._head.linear_blocks
+    if blocks:
+        valid = None if lengths is None else lengths.numpy()
+        layers = [(describe(b.describe, scaled.numpy(), valid), b.add) for b in blocks]
+        yield _LinearPart(layers, clf._join(scaled, lengths), clf.temperature_)
+        return
+    for module in clf.modules_:
+        pooled, weight = copy.deepcopy(module), module.linear.weight
+        size = pooled.num_classes = pooled.linear.out_features = module.linear.in_features
+        pooled.linear.weight = torch.nn.Parameter(torch.eye(size).to(weight))
+        pooled.linear.bias = torch.nn.Parameter(torch.zeros(size).to(weight))
+        states = predict_outputs(pooled, scaled.to(weight.dtype), lengths).numpy()
+        logits = clf._run_member(module, scaled, lengths)
+        yield _LinearPart([(states, partial(_add, module))], logits, clf.temperature_)
+
+
+@torch.no_grad()
+def _add(module: Any, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
+    linear = module.linear
+    linear.weight += torch.from_numpy(weight.T).to(linear.weight)
+    linear.bias += torch.from_numpy(bias).to(linear.bias)
+
+
+def _copied(clf: Any) -> Any:
+    """Return a copy without what was measured or chosen for the probabilities of this model."""
+    copied, head = copy.copy(clf), clf._head
+    for name in ("abstention_", "_held_out", "_known", "_passes"):
+        copied.__dict__.pop(name, None)
+    if head is not None:
+        copied._head = FeatureHead(head.lstm_weight, [*map(copy.copy, head.blocks)], head.choice)
+    return copied

@@ -1,0 +1,33 @@
+"""The table of docs/adapt.md is that of the results."""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "adapt.md").read_text("utf-8")
+ROWS = json.loads((ROOT / "benchmarks" / "results" / "adapt.json").read_text("utf-8"))["rows"]
+
+
+def test_the_table_is_that_of_the_results():
+    found = {(r["task"], r["windows_per_class"], r["method"]): 100 * r["accuracy"] for r in ROWS}
+    lines = re.findall(r"^\| ([\w ]+) \| (\d+) \| ([\d.]+ .*) \|$", PAGE, re.M)
+    assert len(lines) == 9
+    head = re.search(r"^\| set \| windows \| (.*) \|$", PAGE, re.M)[1].split(" | ")
+    for task, n, cells in lines:
+        wanted = [f"{found[task, int(n), method]:.1f}" for method in head]
+        assert cells.replace("**", "").split(" | ") == wanted
+
+
+def test_the_worst_draw_of_the_page_is_that_of_the_results():
+    worst = min(100 * row["worst_gain"] for row in ROWS if row["method"] == "adapt")
+    assert f"against the model as it is: {worst:+.1f} points" in " ".join(PAGE.split())
+
+
+def test_the_table_of_trained_models_is_that_of_the_results():
+    gains = {(r["task"], r["method"]): r["gain"] for r in ROWS if r["windows_per_class"] == 5}
+    lines = re.findall(r"^\| ([\w ]+) \| ([+-].*) \|$", PAGE, re.M)
+    assert len(lines) == 3
+    for task, cells in lines:
+        methods = ("all layers", "few alone", "old and few")
+        assert cells.split(" | ") == [f"{100 * gains[task, name]:+.1f}" for name in methods]
