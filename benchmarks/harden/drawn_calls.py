@@ -1,13 +1,15 @@
 """Calls of the native operators as hypothesis draws them: right, or with arguments spoiled.
 
-`python benchmarks/harden/drawn_calls.py --examples 2000 [--threads 2]`. A call may return or raise;
+`python benchmarks/harden/drawn_calls.py --seconds 60 [--threads 2]`. A call may return or raise;
 it must not crash, which is for the sanitizer around this process to notice (`sanitizers.py`). The
 last line counts the calls as JSON.
 """
 
 import argparse
+import contextlib
 import json
 import sys
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -248,15 +250,16 @@ def filters(rng, n_spoiled, signal, c):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--examples", type=int, default=300)
+    parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     torch.set_num_threads(2)
+    until = time.monotonic() + asked.seconds
 
     @hypothesis.seed(asked.seed)
     @hypothesis.settings(
-        max_examples=asked.examples,
+        max_examples=1_000_000,
         database=None,
         deadline=None,
         suppress_health_check=list(hypothesis.HealthCheck),
@@ -265,6 +268,8 @@ def main():
         st.randoms(use_true_random=True), st.sampled_from((0, 1, 1, 1, 2)), st.integers(0, 2)
     )
     def draw(rng, n_spoiled, subject):
+        if time.monotonic() > until:
+            raise KeyboardInterrupt  # hypothesis has no end by time
         function = (lstm, training, signals)[subject]
         if asked.threads == 1:
             function(rng, n_spoiled)
@@ -273,7 +278,8 @@ def main():
             for future in [pool.submit(function, rng, n_spoiled) for _ in range(asked.threads)]:
                 future.result()
 
-    draw()
+    with contextlib.suppress(KeyboardInterrupt):
+        draw()
     calls = {k: v for k, v in counts.items() if k.endswith((" done", " refused"))}
     unexpected = {k: v for k, v in counts.items() if k.endswith("when right")}
     print(json.dumps({"calls": sum(calls.values()), "of": calls, "unexpected": unexpected}))

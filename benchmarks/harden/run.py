@@ -24,17 +24,17 @@ from common.results_file import RESULTS, commit, write_results  # noqa: E402
 
 # what runs, how much of it, its limit in minutes, and what is done
 PARTS = {
-    "ASan, UBSan": ("sanitizers.py asan --examples", 2000, 10, "calls of the operators are drawn"),
-    "TSan": ("sanitizers.py tsan --examples", 500, 8, "calls from two threads are drawn"),
-    "parsers": ("parsers.py --seconds", 20, 14, "changed files of every kind are read"),
+    "ASan, UBSan": ("sanitizers.py asan --seconds", 180, 12, "calls of the operators are drawn"),
+    "TSan": ("sanitizers.py tsan --seconds", 120, 10, "calls from two threads are drawn"),
+    "parsers": ("parsers.py --seconds", 20, 13, "changed files of every kind are read"),
     "kills": (
         "kills.py --kills",
         200,
         10,
         "prepare, train and writers are killed at random moments",
     ),
-    "full disks": ("full_disk.py", None, 5, "the disk fills at a random moment"),
-    "prepared files": ("mutate_prepared.py", 50_000, 10, "changed prepared files are read"),
+    "full disks": ("full_disk.py", None, 4, "the disk fills at a random moment"),
+    "prepared files": ("mutate_prepared.py", 50_000, 8, "changed prepared files are read"),
     "memory": ("flat_memory.py", None, 3, "fits, predictions, reports and streams are repeated"),
 }
 

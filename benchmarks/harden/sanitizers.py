@@ -55,7 +55,7 @@ def build(kind):
     return tree
 
 
-def run(kind, examples):
+def run(kind, seconds):
     """Return the counts of the calls under one sanitizer, and what it reported."""
     _, library, threads = KINDS[kind]
     tree, began = build(kind), time.monotonic()
@@ -67,7 +67,7 @@ def run(kind, examples):
     suppressions = tree / "suppressions.txt"
     suppressions.write_text(SUPPRESSIONS)
     program = [sys.executable, str(Path(__file__).with_name("drawn_calls.py")), str(tree)]
-    command = [*program, "--examples", str(examples), "--threads", str(threads)]
+    command = [*program, "--seconds", str(seconds), "--threads", str(threads)]
     if kind == "tsan":  # it does not bear random addresses of recent kernels
         command = ["setarch", "-R", *command]
     options = {
@@ -96,11 +96,11 @@ def run(kind, examples):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--examples", type=int, default=2000)
+    parser.add_argument("--seconds", type=int, default=120, help="of drawn calls, after the build")
     parser.add_argument("kinds", nargs="*", default=list(KINDS), metavar="asan|tsan")
     asked = parser.parse_args()
     began = time.monotonic()
-    parts = {kind: run(kind, asked.examples) for kind in asked.kinds}
+    parts = {kind: run(kind, asked.seconds) for kind in asked.kinds}
     n_reports = sum(len(part["reports"]) for part in parts.values())
     summary = {
         "part": "sanitizers",
