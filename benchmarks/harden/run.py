@@ -81,7 +81,9 @@ def table(rows):
     """Return the rows as a table in Markdown."""
     lines = ["| part | what is done | trials | failures | result |", "|---|---|---|---|---|"]
     for row in rows:
-        figures = f"{row['trials']:,} | {row['failures']:,} | {row['state']}"
+        what = "; ".join(map(str, row.get("summary", {}).get("what", ())))
+        state = f"{row['state']}: {what}" if what else row["state"]
+        figures = f"{row['trials']:,} | {row['failures']:,} | {state}"
         lines.append(f"| {row['part']} | {row['about']} | {figures} |")
         parts = row.get("summary", {}).get("parts", {})
         for name, part in parts.items():
