@@ -185,7 +185,7 @@ def test_data_that_are_no_samples_are_refused(data, kind, said):
         (["--replay", "NEW", "--sample-rate-hz", "200"], 3, "Give the sensor's rate"),
         (["--replay", "NEW", "--udp", "5005"], 2, "exclude each other"),
         (["--udp", "here"], 2, "--udp here is not a port"),
-        (["--format", "binary"], 2, "--format='binary' is not known"),
+        (["--format", "binary"], 2, "--format binary is not known"),
         (["--input", "absent.csv"], 3, "absent.csv"),
     ],
 )
