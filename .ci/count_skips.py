@@ -15,6 +15,7 @@ OF_THE_MACHINE = (
     "needs clang",
     "needs arm-",
     "needs qemu-arm",
+    "no file system can be mounted here",
 )
 
 
