@@ -32,6 +32,13 @@ def test_a_small_run_has_all_rows(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["bench_prepare.py", "--quick"])
     bench_prepare.main()
     shown = capsys.readouterr().out
-    for what in ("CSV", "CSV, rate unknown", "Parquet", "gzipped HDF5", "two processes", "start"):
+    for what in (
+        "CSV",
+        "CSV, rate unknown",
+        "Parquet",
+        "gzipped HDF5",
+        "two processes, small",
+        "start",
+    ):
         assert f"\n{what} " in shown
     assert "24 small recordings" in shown

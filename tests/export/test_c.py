@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from c_models import STRICT, CModel, need
 from fits import plain_classifier
 from hypothesis import given, settings
@@ -73,7 +74,10 @@ def shaken(classifier, seed):
             if tensor.is_floating_point():
                 values = rng.normal(size=tuple(tensor.shape))
                 # of a batch norm, one is a variance
-                tensor.numpy()[...] = np.abs(values) + 0.1 if tensor.ndim == 1 else values
+                values = np.abs(values) + 0.1 if tensor.ndim == 1 else values
+                tensor.copy_(
+                    torch.from_numpy(values)
+                )  # not behind torch's back: weights are packed
     return classifier
 
 

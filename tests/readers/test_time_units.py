@@ -178,10 +178,13 @@ def test_prepare_says_what_it_found_and_what_looks_wrong(tmp_path):
     assert said in str(summary)
     assert summary.odd_rates_hz == {}
     write_csv(tmp_path / "in" / "b" / "slow.csv", np.arange(1000) * 10 + 0.3)
-    summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, max_gap_s=60)
+    odd = {"max_gap_s": 60, "allow_scales": True}
+    with pytest.raises(RecordingError, match=r"b/slow\.csv: its time stamps give 0\.1 Hz"):
+        prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, max_gap_s=60)
+    summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, **odd)
     assert summary.odd_rates_hz == {"b/slow": 0.1}
     # the option is for all, and is kept for prediction
-    given_all = {"time_unit": "s", "sample_rate_hz": 100, "max_gap_s": 60}
+    given_all = {"time_unit": "s", "sample_rate_hz": 100, **odd}
     summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, **given_all)
     assert set(summary.odd_rates_hz) == {"a/0", "a/1", "a/2", "b/slow"}
     (read,) = read_recordings(tmp_path / "in" / "b" / "0.csv", time_unit="ms")

@@ -390,7 +390,7 @@ class GoOn:
     def __init__(self, snapshot, history):
         self.snapshot, self.rows = snapshot, list(history)[: snapshot.epoch]
 
-    def begin(self, identity):
+    def begin(self, identity, **_):
         """Nothing to compare."""
 
     def restore(self, run):

@@ -154,7 +154,7 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
 
 
 def _headline(rank: str, cause: Cause) -> str:
-    title = textwrap.shorten(cause.title, _TITLE, placeholder=" ...") or "?"
+    title = textwrap.shorten(printable(cause.title), _TITLE, placeholder=" ...") or "?"
     grade = textwrap.shorten(cause.grade.upper(), _GRADE, placeholder="...")
     is_open = cause.grade not in ("proved", "repaired", "rejected")
     sure = likely(cause.confidence)[:8] if is_open else ""
@@ -171,7 +171,7 @@ def _wrap(
     width: int = _WIDTH,
 ) -> list[str]:
     return textwrap.wrap(
-        " ".join(text.split()),
+        printable(" ".join(text.split())),
         width,
         initial_indent=label.ljust(indent),
         subsequent_indent=" " * (indent + hang),
