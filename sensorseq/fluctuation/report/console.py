@@ -155,7 +155,7 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
 
 def _headline(rank: str, cause: Cause) -> str:
     title = textwrap.shorten(printable(cause.title), _TITLE, placeholder=" ...") or "?"
-    grade = textwrap.shorten(cause.grade.upper(), _GRADE, placeholder="...")
+    grade = textwrap.shorten(printable(cause.grade.upper()), _GRADE, placeholder="...")
     is_open = cause.grade not in ("proved", "repaired", "rejected")
     sure = likely(cause.confidence)[:8] if is_open else ""
     line = f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade:<{_GRADE}} {sure:>6}"
