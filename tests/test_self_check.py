@@ -1,14 +1,19 @@
 """`sensorseq doctor --self` passes here, and says of each broken part that it is broken."""
 
 import json
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import sensorseq
 from sensorseq import _signal, ops, self_check
 from sensorseq.cli import run
-from sensorseq.ops import _extension
 
 NAMES = ["native library", "LSTM kernels", "preprocessing", "training", "save and load"]
 WITHOUT_TRAINING = NAMES[:3]
@@ -47,14 +52,27 @@ def test_a_core_without_the_fast_kernels_of_the_processor_fails(no_training, mon
     assert "the processor has avx9, but the core offers only " in finding
 
 
-def test_a_core_that_does_not_load_fails(no_training, monkeypatch):
-    def missing():
-        raise OSError("libtorch.so: cannot open shared object file")
-
-    monkeypatch.setattr(_extension, "cpu_isas", missing)
-    assert failures() == [
-        ("native library", "OSError: libtorch.so: cannot open shared object file")
-    ]
+@pytest.mark.parametrize(
+    ("missing", "failed"),
+    [("_ops", {"native library", "LSTM kernels"}), ("_signal", {"preprocessing"})],
+)
+def test_an_installation_without_a_library_fails_in_words(tmp_path, missing, failed):
+    package = Path(sensorseq.__file__).parent
+    leave_out = shutil.ignore_patterns("__pycache__", f"{missing}*.so")
+    shutil.copytree(package, tmp_path / "sensorseq", ignore=leave_out)
+    # without site, which would find the library where the package is installed
+    program = (
+        f"import sys; sys.path[:0] = {[str(tmp_path), *site.getsitepackages()]}\n"
+        "from sensorseq.cli import main; main(['doctor', '--self'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=False
+    )
+    lines = {line[8:22].strip(): line for line in done.stdout.splitlines()}
+    assert (done.returncode, done.stderr, list(lines)) == (1, "", NAMES)
+    failed = failed | {"training", "save and load"}
+    assert {name for name, line in lines.items() if line.startswith("failed")} == failed
+    assert all(missing in lines[name] for name in failed)
 
 
 @pytest.mark.parametrize("error", [1e-3, torch.nan])
