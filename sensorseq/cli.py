@@ -7,11 +7,12 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 import textwrap
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from enum import StrEnum
 from functools import partial, wraps
 from inspect import Parameter, signature
@@ -492,7 +493,7 @@ def train(
     else:
         model.fit(windows)
     model.set_params(verbose=0)
-    model.save(output)
+    _save(model, output)
     from sensorseq.fluctuation.report.console import write_report
     from sensorseq.fluctuation.report.words import settings_as_options
 
@@ -562,8 +563,7 @@ def adapt(
     was_there = _check_output(output, model_file, windows, kind="model")
     with _naming(windows):
         adapted = _load(model_file).adapt(windows)
-    with writing(output):
-        adapted.save(output)
+    _save(adapted, output)
     result = {"model": str(output), **vars(adapted.adaptation_)}
     _say(result, f"{output}{was_there}: {adapted.adaptation_}", as_json)
 
@@ -1142,6 +1142,21 @@ def run(arguments: Sequence[str]) -> int:
 def _drop_stdout() -> None:
     """Forget what stdout still buffers, which the end of the process would write."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _save(model: Any, output: Path) -> None:
+    """Write a model; if it cannot be written there, keep it in a temporary folder."""
+    try:
+        with writing(output):
+            model.save(output)
+    except OutputError as error:
+        with suppress(OSError), ExitStack() as undo:
+            folder = Path(tempfile.mkdtemp(prefix="sensorseq-"))
+            undo.callback(folder.rmdir)
+            model.save(folder / output.name)
+            undo.pop_all()
+            error.add_note(f"The fitted model is in {folder / output.name} instead")
+        raise
 
 
 def _fail_by_system(error: OSError, words: Callable[[str], str]) -> int:

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import product
 from pathlib import Path
@@ -118,7 +119,8 @@ def test_a_read_only_disk_is_refused_before_anything_is_read(place, tmp_path, ca
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_training_goes_on_when_its_checkpoint_finds_no_space(place, tmp_path, capsys):
+def test_a_training_is_kept_when_a_disk_is_full(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with small_disk(tmp_path / "disk") as disk, filled(disk):
         line = ["train", place / "w.h5", "-o", tmp_path / "o", *FIT]
         code, said = said_of([*line, "--set", f"checkpoint={disk / 'run'}"], capsys)
@@ -127,7 +129,13 @@ def test_a_training_goes_on_when_its_checkpoint_finds_no_space(place, tmp_path, 
         code, said = said_of([*line[:3], disk / "o", *FIT], capsys)
         assert (code, "no space left on device" in said) == (4, True)
         assert [path.name for path in disk.iterdir()] == ["fill"]
-    assert run(["info", str(tmp_path / "o")]) == 0
+        kept = said.partition("The fitted model is in ")[2].partition(" instead")[0]
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        code, said = said_of([*line[:3], disk / "o", *FIT], capsys)
+        assert (code, "instead" in said) == (4, False)
+        assert [path.name for path in disk.iterdir()] == ["fill"]
+    assert Path(kept).parent.parent == tmp_path
+    assert run(["info", str(tmp_path / "o")]) == run(["info", kept]) == 0
 
 
 @pytest.mark.long
