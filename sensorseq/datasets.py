@@ -3,7 +3,6 @@
 import csv
 import gzip
 import importlib.resources
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sensorseq.atomic import locking
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,
@@ -153,7 +153,7 @@ def write_simulated(
     ArgumentError
         If a surface is unknown, or a count is below 1.
     OutputError
-        If the folder already exists and is not empty.
+        If the folder already exists and is not empty, or another process is writing it.
     """
     target = Path(folder)
     names = [check_choice("surfaces", name, SURFACES) for name in surfaces or SURFACES]
@@ -163,13 +163,16 @@ def write_simulated(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise MisplacedOutputError(f"{target} already exists; give the name of a new folder.")
     plan = _plan(names, seed, n_robots, n_recordings)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        written = _write(temporary, plan, duration_s)
-        temporary.replace(target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    temporary = target.with_name(f".{target.name}.part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locking(target.with_name(f"{target.name}.manifest"), run=True):
+        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
+        try:
+            written = _write(temporary, plan, duration_s)
+            temporary.replace(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
     return [target / file.relative_to(temporary) for file in written]
 
 

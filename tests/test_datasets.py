@@ -1,5 +1,8 @@
 import csv
 import gzip
+import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import numpy as np
 import pytest
 
 from sensorseq import datasets
-from sensorseq.errors import ArgumentError, EnvironmentProblemError
+from sensorseq.errors import ArgumentError, EnvironmentProblemError, OutputError
 from sensorseq.simulate import SURFACES
 
 DATA = Path(__file__).resolve().parents[1] / "data"
@@ -116,3 +119,19 @@ def test_an_installation_without_the_files_says_what_to_do(tmp_path, monkeypatch
     monkeypatch.setattr(datasets.importlib.resources, "files", lambda package: tmp_path)
     with pytest.raises(EnvironmentProblemError, match="reinstall it"):
         datasets.load_surfaces()
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
+    program = f"from sensorseq.datasets import *; write_simulated({str(tmp_path / 'new')!r})"
+    killed = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[1])
+    until_s = time.monotonic() + 60
+    while not list(tmp_path.glob(".new.part/*/*.gz")) and time.monotonic() < until_s:
+        time.sleep(0.02)
+    with pytest.raises(OutputError, match="another run"):
+        datasets.write_simulated(tmp_path / "new")
+    killed.kill()
+    killed.wait()
+    datasets.write_simulated(
+        tmp_path / "new", surfaces=["ice"], n_robots=1, n_recordings=1, duration_s=1
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
