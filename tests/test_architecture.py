@@ -6,8 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """_lazy errors _signal < scratch < atomic order_statistics remote
-           < recording windows history training_record html ops summary
-           < simulate storage preprocessing nn < readers features earlier workers
+           < recording windows history training_record html ops
+           < simulate storage preprocessing nn < readers features
            < datasets training < data_checks < fluctuation doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda command_words self_check < cli < __main__"""
@@ -45,8 +45,8 @@ HOME = {  # library: where it may be imported, as path prefixes
     "rich": ("cli.py", "training/progress.py"),
     "jinja2": ("html/", "export/"),
     "soxr": ("preprocessing/polyphase.py",),
-    "dask": ("workers.py",),
-    "distributed": ("workers.py",),
+    "dask": ("prepare/workers.py",),
+    "distributed": ("prepare/workers.py",),
     "fsspec": ("remote.py",),
     "aeon": ("adapters/aeon.py",),
     "sktime": ("adapters/sktime.py",),

@@ -26,7 +26,6 @@ from terrains import (
 )
 
 import sensorseq
-from sensorseq import prepare as prepare_module
 from sensorseq.errors import (
     ArgumentError,
     ConfigurationError,
@@ -46,7 +45,7 @@ from sensorseq.readers import read_recordings
 from sensorseq.storage.prepared import PreparedFile, read_windows
 from sensorseq.windows import WindowSet
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -619,7 +618,7 @@ class TestOutput:
     def test_a_place_that_cannot_be_written_is_an_error_before_anything_is_read(
         self, terrains, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(prepare_module, "read_source_rate", None)
+        monkeypatch.setattr("sensorseq.prepare.file.read_source_rate", None)
         with pytest.raises(PreparedFileError, match=r"create the folder .*nowhere"):
             prepare_plainly(terrains, tmp_path / "nowhere" / "w.h5")
         with pytest.raises(PreparedFileError, match="is a folder; give a file name"):

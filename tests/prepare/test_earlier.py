@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 from terrains import WAYS, digest, make_terrains, names_in, signals, write_csv, write_sensors
 
-from sensorseq import prepare as prepare_module
 from sensorseq.errors import ArgumentError, PreparedFileError, RecordingError, SplitError
 from sensorseq.evaluation.inspect import inspect_leakage
 from sensorseq.evaluation.text import format_summary
-from sensorseq.prepare import prepare
+from sensorseq.prepare import part, prepare
 from sensorseq.storage.prepared import PreparedFile, read_windows, write_windows
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PER_WINDOW = ("X", "y", "lengths", "groups", "start_s", "split")
 PLAIN = {"window_s": 2, "hop_s": 1}
 OFTEN = (0, 3, 4, 5, 6, 7)  # of WAYS
@@ -41,13 +40,13 @@ def terrains(tmp_path):
 def parsed(monkeypatch):
     """The recordings that were parsed."""
     names = []
-    read = prepare_module._read
+    read = part.read_recording
 
     def noting(source, *given, **how):
         names.append(source.recording_id)
         return read(source, *given, **how)
 
-    monkeypatch.setattr(prepare_module, "_read", noting)
+    monkeypatch.setattr(part, "read_recording", noting)
     return names
 
 
@@ -83,8 +82,8 @@ class TestUpToDate:
     ):
         first = prepare(terrains, tmp_path / "w.h5", **arguments)
         before = (digest(tmp_path / "w.h5"), (tmp_path / "w.h5").stat().st_mtime_ns)
-        monkeypatch.setattr(prepare_module, "_read", None)
-        monkeypatch.setattr(prepare_module, "read_source_rate", None)
+        monkeypatch.setattr("sensorseq.prepare.part.read_recording", None)
+        monkeypatch.setattr("sensorseq.prepare.file.read_source_rate", None)
         again = prepare(terrains, tmp_path / "w.h5", **arguments, resume=resume, jobs=2)
         assert (digest(tmp_path / "w.h5"), (tmp_path / "w.h5").stat().st_mtime_ns) == before
         assert (first.action, again.action) == ("written", "none")
@@ -466,8 +465,8 @@ class TestOtherFiles:
             prepare(terrains, tmp_path / "w.h5", **PLAIN)
             path.write_bytes((tmp_path / "w.h5").read_bytes()[:-1000])
         before = digest(path)
-        monkeypatch.setattr(prepare_module, "_make_part", None)
-        monkeypatch.setattr(prepare_module, "_digest", None)
+        monkeypatch.setattr("sensorseq.prepare.file.make_part", None)
+        monkeypatch.setattr("sensorseq.prepare.file.digests_of", None)
         for resume in (False, True):
             with pytest.raises(PreparedFileError, match=r"is not replaced.*Remove it, or choose"):
                 prepare(terrains, path, **PLAIN, resume=resume)

@@ -161,7 +161,7 @@ def prepared(folder, name, text, **options):
 def low_limits(patch):
     patch.setattr(scratch, "LARGE_BYTES", 1000)
     patch.setattr("sensorseq.readers.csv._BLOCK_BYTES", 1 << 14)
-    patch.setattr("sensorseq.prepare._READ_BYTES", 4000)
+    patch.setattr("sensorseq.prepare.file._READ_BYTES", 4000)
     in_blocks_of(333, patch)
     made = []
     patch.setattr(scratch, "_map", lambda *file, map=scratch._map: made.append(1) or map(*file))

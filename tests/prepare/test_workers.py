@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from small_recordings import digest, names_in, prepare_plainly, write_recordings
 
-from sensorseq import SensorLSTMClassifier, WindowSet, workers
+from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, RecordingError
 from sensorseq.model_selection import SequenceSearchCV, cross_validate
-from sensorseq.workers import outcomes, worker_pool
+from sensorseq.prepare import workers
+from sensorseq.prepare.workers import outcomes, worker_pool
 
 distributed = pytest.importorskip("distributed", reason="the extra [dask] is not installed")
 
@@ -122,7 +123,7 @@ class Killable:
     """Runs `prepare` in processes of its own, and kills them."""
 
     def __init__(self):
-        program = Path(__file__).parent / "support" / "killable_preparations.py"
+        program = Path(__file__).parents[1] / "support" / "killable_preparations.py"
         self.program = subprocess.Popen(
             [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -247,7 +248,8 @@ class TestProblems:
     def test_workers_of_a_killed_process_end_with_it(self):
         program = """
 import os, time
-from sensorseq.workers import worker_pool
+from sensorseq.prepare import workers
+from sensorseq.prepare.workers import worker_pool
 if __name__ == "__main__":
     with worker_pool("process", 2, None, None, None) as pool:
         first = [pool.submit(os.getpid) for _ in range(2)]

@@ -1,0 +1,5 @@
+"""Recordings to one prepared file: `sensorseq prepare` and the function behind it."""
+
+from sensorseq.prepare.run import prepare
+
+__all__ = ["prepare"]

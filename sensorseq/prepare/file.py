@@ -1,0 +1,566 @@
+"""What a prepared file goes through: compared with an earlier one, cut in parts, merged."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.data_checks.scales import ScaleFacts, find_odd_scales
+from sensorseq.errors import (
+    ArgumentError,
+    PreparedFileError,
+    RecordingError,
+    SplitError,
+    WindowError,
+    noting,
+    printable,
+)
+from sensorseq.prepare.earlier import SELECTING, EarlierFile, StoredPart, reason_of
+from sensorseq.prepare.part import (
+    PART_VERSION,
+    SPOILT,
+    Facts,
+    PartTask,
+    digests_of,
+    files_of,
+    input_key,
+    labels_of,
+    make_part,
+    read_recording,
+)
+from sensorseq.prepare.request import Request
+from sensorseq.prepare.rows import PartRows, RecordingPart, find_copies
+from sensorseq.prepare.summary import PreparedSummary
+from sensorseq.prepare.workers import outcomes
+from sensorseq.preprocessing.copies import window_keys
+from sensorseq.preprocessing.derive import DerivedSteps, channel_rates
+from sensorseq.preprocessing.label_rules import MIN_PURITY, check_class_fates
+from sensorseq.preprocessing.pipeline import common_rate, versions
+from sensorseq.preprocessing.plan import Learned, make_steps
+from sensorseq.readers import RecordingSource, read_source_rate
+from sensorseq.readers.stamps import describe_clock, odd_rates
+from sensorseq.recording import Channel
+from sensorseq.storage.checksums import DamagedFileError
+from sensorseq.storage.parts import PartFolder
+from sensorseq.storage.prepared import WindowColumns, write_window_blocks
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage (``"digests"``, ``"rates"``, ``"recordings"``, ``"merge"``), how many items
+are done and how many there are. An exception it raises ends the run."""
+
+_READ_BYTES = 1 << 23  # of a part, read together
+_REPLACED = "the steps of the configuration are not used: derive replaces them"
+_Task = TypeVar("_Task")
+_Result = TypeVar("_Result")
+
+
+@dataclass
+class FilePreparation:
+    """A prepared file in the making; its methods are called in the order they are written."""
+
+    request: Request
+    sources: list[RecordingSource]
+    folder: PartFolder
+    pool: Executor | None
+    skip: bool
+    allow_scales: bool
+    progress: Progress
+    earlier: EarlierFile | None
+    damage: str = ""  # to a file that it replaces
+
+    def __post_init__(self) -> None:
+        self.failed: dict[str, str] = {}  # recording_id: why
+        self.labels = {label for source in self.sources for label in labels_of(source)}
+        self.every = list(self.sources)
+        self.digests: dict[str, list[dict[str, Any]]] = {}  # of the files of each recording
+        self.extended: EarlierFile | None = None
+        self.changes = [self.damage] if self.damage else []  # since the earlier file
+        self.channels: tuple[str, ...] = ()  # of an extended file, in order
+        self.input_channels: list[str] = []
+        self.unread: set[str] = set()  # the recordings that it holds
+        self.facts: list[Facts] = []
+        self.odd_scales: list[str] = []  # that were allowed
+
+    def compare(self, resume: bool, jobs: int) -> PreparedSummary | None:
+        """Find out what changed since the earlier file; return its summary if nothing did.
+
+        To resume is to extend it, unless an interrupted run was to replace it.
+        """
+        earlier = self.earlier
+        if earlier is None:
+            return None
+        options = earlier.changed_options(self.request.configuration)
+        if not self.skip and earlier.left_out:
+            options["on_error"] = "on_error was skip, now stop"
+        if earlier.record.get("version") != PART_VERSION:
+            options["version"] = "it was prepared by another version of sensorseq"
+        self.changes = list(options.values())
+        decisive = [
+            words.replace(f"{name} ", f"`{name}` ", 1) if words.startswith(name) else words
+            for name, words in options.items()
+            if name not in (*SELECTING, "on_error")
+        ]
+        if resume and decisive:
+            if self.folder.has_parts:
+                return None
+            raise ArgumentError(
+                f"{earlier.path} cannot be extended: {'; '.join(decisive)}. Use the options it was"
+                " made with, or leave out `resume` to prepare all recordings again."
+            )
+        same = {source.recording_id for source in self.every} == set(earlier.inputs)
+        if not resume and (options or not same):
+            return None
+        with _threads(jobs) as threads:
+            found = self._run("digests", digests_of, self.sources, threads)
+        ids = [source.recording_id for source in self.sources]
+        self.digests = dict(zip(ids, found, strict=True))
+        if not options and list(self._inputs().items()) == list(earlier.inputs.items()):
+            try:
+                earlier.verify()
+            except PreparedFileError as error:
+                self.changes = [f"it {reason_of(error, earlier.path)}"]
+                if isinstance(error, DamagedFileError):
+                    return None
+            else:
+                return PreparedSummary.of_record(
+                    earlier.path, earlier.record["summary"], n_reused=len(ids)
+                )
+        self.extended = earlier if resume else None
+        return None
+
+    def choose_rate(self) -> None:
+        """Choose the common rate: the given one, or from the time stamps alone."""
+        if self.extended is not None:
+            made = self.extended.provenance
+            self.rate, self.rate_from = made["resampled_to_hz"], made["sample_rate_from"]
+            return
+        given = self.request.options.sample_rate_hz
+        if given is not None:
+            self.rate, self.rate_from = float(given), "given"
+            return
+        options = self.request.options
+        read = partial(
+            read_source_rate,
+            time_column=options.time_column,
+            time_unit=options.time_unit,
+            repair_stamps=bool(options.repair_stamps),
+            channels=options.channels,
+            salvage=self.skip,
+            scratch=self.folder.path,
+        )
+        rates = self._run("rates", read, self.sources, self.pool)
+        self.rate, self.rate_from = common_rate(rates)
+        if not (
+            self.skip or self.allow_scales
+        ):  # before much is read, at a thousand times the rate
+            known = zip(self.sources, rates, strict=True)
+            facts = [ScaleFacts(" + ".join(s.relative_paths), "", own) for s, own in known]
+            for at, texts in find_odd_scales(facts).items():
+                raise odd_scale(facts[at], texts)
+
+    def derive(self) -> None:
+        """Choose the steps for the first recording that can be read, if steps are derived."""
+        pipeline = self.request.pipeline
+        if not pipeline.derives:
+            return
+        if self.extended is not None:
+            made = self.extended.provenance
+            steps = tuple(made["configuration"]["steps"])
+            lines = tuple(line for line in made["derived"] if line != _REPLACED)
+            pipeline.derived_ = DerivedSteps(steps, lines)
+            pipeline.plan = replace(pipeline.plan, steps=make_steps(steps))
+            return
+        for source in self.sources:
+            try:
+                recording = read_recording(
+                    source, self.request.options, self.folder.path, salvage=self.skip
+                )
+            except SPOILT:
+                if not self.skip:
+                    raise
+            else:
+                recording = pipeline.plan.select(recording)
+                pipeline.use_derived(recording.channels, channel_rates(recording), self.rate)
+                return
+
+    def make_parts(self) -> None:
+        """Write a part file for every recording; `facts` describes each, in order."""
+        plan = self.request.pipeline.plan
+        self.window_samples = plan.window_samples(self.rate)
+        tasks = [
+            PartTask(
+                source,
+                self.request.options,
+                plan,
+                self.rate,
+                self.folder.place_of(source.recording_id),
+                self.skip and source.is_log,
+                self.digests.get(source.recording_id),
+                self._known_facts(source),
+            )
+            for source in self.sources
+        ]
+        made = self._run("recordings", make_part, tasks, self.pool)
+        self.unread = {task.source.recording_id for task in tasks if task.facts is not None}
+        if self.extended is not None and self.unread:
+            self.channels = self.extended.channels
+            self.input_channels = self.extended.provenance["input_channels"]
+        self.n_reused = sum(reused for _, reused in made)
+        self.facts = [facts for facts, _ in made]
+
+    def merge(self, output: Path) -> PreparedSummary:
+        """Write the prepared file from the parts, in the order of the recordings."""
+        pipeline = self.request.pipeline
+        kept = self._agreeing([facts for facts in self.facts if facts.n_windows])
+        kept = self._of_one_scale(kept)
+        self._check_classes(kept)
+        bare = [one for one in kept if not one.labels]
+        if bare and len(bare) < len(kept):
+            raise RecordingError(
+                f"{files_of(bare[0])} has no label, but others do; label every recording or none."
+            )
+        first, channels = kept[0], self.channels or (*kept[0].channels,)
+        parts = [self._part(one, channels) for one in kept]
+        at_once = max(1, _READ_BYTES // (4 * self.window_samples * len(channels)))
+        rows = PartRows.of(parts, channels, labelled=not bare, at_once=at_once)
+        named = zip(first.input_channels, first.input_units, strict=True)
+        own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
+        lookahead_s = pipeline.plan.lookahead_s(
+            tuple(Channel(*one) for one in named), own_rates, self.rate
+        )
+        known = self._known_parts(kept, rows)
+        note = "known groups stay in their part of the file; without `resume`, all are split again"
+        with nullcontext() if known is None else noting(note, SplitError):
+            learned = pipeline.plan.learn(rows, lookahead_s, known)
+        rows, table = learned.windows, learned.windows.table
+        if self.request.options.split_by == "time" and learned.facts:
+            # The windows that an extended file left out before are not in it.
+            n_left_out = sum(one.n_windows for one in kept) - len(table.start_s)
+            learned.facts["split"]["n_left_out"] = n_left_out
+        columns = WindowColumns(
+            self.window_samples,
+            **vars(table),
+            split=learned.split,
+            channels=rows.channels,
+            sample_rate_hz=pipeline.plan.window_rate_hz(self.rate),
+            provenance={**self._provenance(kept), **learned.facts},
+        )
+        return self._write(output, columns, learned, kept)
+
+    def _write(
+        self,
+        output: Path,
+        columns: WindowColumns,
+        learned: "Learned[PartRows]",
+        kept: list[Facts],
+    ) -> PreparedSummary:
+        rows, keys = learned.windows, [np.empty(0, np.uint64)]
+        inputs = self._inputs()
+        summary = self._summarize(output, columns, kept, learned.sample_indices)
+
+        def reported() -> Iterator[NDArray[np.float32]]:
+            ends = np.cumsum([len(used) for used in rows.used if len(used)])
+            self.progress("merge", 0, len(ends))
+            done = n_written = 0
+            for block in rows.blocks(np.arange(len(columns))):
+                moves = (block != block[:, :1]).any(axis=(1, 2))  # constant windows are no copies
+                keys.append(window_keys(block) * moves)
+                yield block
+                n_written += len(block)
+                if done < (done := int(np.searchsorted(ends, n_written, side="right"))):
+                    self.progress("merge", done, len(ends))
+
+        def record() -> dict[str, Any]:
+            nonlocal summary
+            copies = find_copies(np.concatenate(keys), rows.table, learned.split)
+            summary = replace(summary, copies=copies)
+            return {
+                "version": PART_VERSION,
+                "inputs": inputs,
+                "facts": [one.to_dict() for one in self.facts],
+                "failed": self.failed,
+                "summary": summary.to_record(),
+            }
+
+        write_window_blocks(
+            output,
+            columns,
+            reported(),
+            scaler=None if learned.scaler is None else learned.scaler.to_dict(),
+            sample_indices=learned.sample_indices,
+            record=record,
+        )
+        action = "written"
+        if self.earlier is not None:
+            action = "replaced" if self.extended is None else "extended"
+            self.changes += self.earlier.changed_inputs(inputs)
+        elif self.damage:
+            action = "replaced"
+        return replace(
+            summary,
+            action=action,
+            changes=self.changes,
+            n_reused=self.n_reused,
+            size_bytes=output.stat().st_size,
+        )
+
+    def _summarize(
+        self,
+        output: Path,
+        columns: WindowColumns,
+        kept: list[Facts],
+        sample_indices: NDArray[np.int64] | None,
+    ) -> PreparedSummary:
+        fitted: Counter[str] = Counter()
+        if self.request.options.balance is not None and columns.y is not None:
+            fitted.update(map(str, columns.y[sample_indices].tolist()))
+        dropped = Counter(name for one in self.facts for name in one.dropped_columns)
+        repaired: Counter[str] = Counter()
+        for one in self.facts:
+            repaired.update(one.repaired_stamps or {})
+        provenance = columns.provenance
+        own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
+        return PreparedSummary(
+            output,
+            columns.counts(),
+            len(kept),
+            len(columns),
+            self.window_samples,
+            columns.channels,
+            float(columns.sample_rate_hz or self.rate),
+            self.rate_from,
+            self._dropped(),
+            dict(dropped),
+            imbalance=provenance.get("split", {}).get("imbalance", ""),
+            constant_channels=list(provenance.get("constant_channels", [])),
+            n_holes_filled=sum(int(one.n_holes_filled) for one in self.facts),
+            repaired_stamps=dict(repaired),
+            resampled_to_hz=self.rate,
+            own_rates_hz=(min(own_rates), max(own_rates)) if own_rates else (0.0, 0.0),
+            n_fitted=dict(sorted(fitted.items())),
+            derived=list(provenance.get("derived", [])),
+            clocks=dict(Counter(describe_clock(one.clock) for one in self.facts if one.clock)),
+            odd_rates_hz=odd_rates({one.recording_id: one.sample_rate_hz for one in kept}),
+            odd_scales=self.odd_scales,
+        )
+
+    def _inputs(self) -> dict[str, str]:
+        """Return a digest of what each recording is made of, also of those left out."""
+        known = {one.recording_id: one.sources for one in self.facts} | self.digests
+        keys = {}
+        for source in self.every:
+            try:
+                files = known.get(source.recording_id) or digests_of(source)
+                keys[source.recording_id] = input_key(source, files)
+            except RecordingError:  # a file that cannot be read, which was left out
+                keys[source.recording_id] = ""
+        return keys
+
+    def _known_facts(self, source: RecordingSource) -> Facts | None:
+        """Return the facts of a recording that the extended file holds, if it did not change."""
+        name, earlier = source.recording_id, self.extended
+        if earlier is None or name not in earlier.facts:
+            return None
+        if name in earlier.left_out and not self.skip:  # in part
+            return None
+        if earlier.inputs[name] != input_key(source, self.digests[name]):
+            return None
+        return Facts(**earlier.facts[name])
+
+    def _part(self, facts: Facts, channels: Sequence[str]) -> "RecordingPart | StoredPart":
+        if self.extended is not None and facts.recording_id in self.unread:
+            cut_anew = self.request.pipeline.plan.cuts_training_anew
+            return self.extended.part(facts.recording_id, channels, cut_anew=cut_anew)
+        return RecordingPart(
+            self.folder.bring(facts.recording_id),
+            facts.recording_id,
+            facts.group,
+            [facts.channels.index(name) for name in channels],
+        )
+
+    def _known_parts(self, kept: list[Facts], rows: "PartRows") -> NDArray[np.str_] | None:
+        """Return the part of each window that an extended file decides, "" for the others."""
+        if self.extended is None or self.request.options.split is None:
+            return None
+        by = self.request.options.split_by
+        return np.concatenate(
+            [
+                part.split
+                if isinstance(part, StoredPart)
+                else np.full(
+                    len(used),
+                    self.extended.part_of(
+                        one.recording_id, one.group, [file["sha256"] for file in one.sources], by
+                    ),
+                )
+                for one, part, used in zip(kept, rows.parts, rows.used, strict=True)
+            ]
+        )
+
+    def _run(
+        self,
+        stage: str,
+        function: Callable[[_Task], _Result],
+        tasks: Sequence[_Task],
+        pool: Executor | None,
+    ) -> list[_Result]:
+        """Return the results in order; a failure stops the run, or its recording is left out."""
+        results: dict[int, _Result] = {}
+        failed: dict[int, str] = {}
+        self.progress(stage, 0, len(tasks))
+        for done, (index, outcome) in enumerate(outcomes(pool, function, tasks), start=1):
+            try:
+                results[index] = outcome()
+            except SPOILT as error:
+                if not self.skip:
+                    raise
+                source, message = self.sources[index], str(error)
+                # so that equal data gives equal files
+                for path, relative in zip(source.names, source.relative_paths, strict=True):
+                    message = message.replace(printable(path), relative)
+                failed[index] = message
+            self.progress(stage, done, len(tasks))
+        self.failed |= {self.sources[index].recording_id: failed[index] for index in sorted(failed)}
+        self.sources = [source for index, source in enumerate(self.sources) if index in results]
+        if self.failed and not self.sources:
+            first = next(iter(self.failed.values()))
+            raise RecordingError(
+                f"none of {len(self.failed)} recording(s) can be used. The first: {first}"
+            )
+        return [results[index] for index in sorted(results)]
+
+    def _agreeing(self, facts: list[Facts]) -> list[Facts]:
+        """Keep the recordings with the most common channels; others stop the run or are skipped."""
+        if not facts:
+            fates = [fate for one in self.facts for fate in one.classes]
+            if any(fate["best_share"] or fate["in_spans"] for fate in fates):
+                self._check_fates()  # long enough recordings, whose windows have no label
+            longest = max((one.duration_s for one in self.facts), default=0.0)
+            raise WindowError(
+                f"none of {len(self.facts)} recordings has a gap-free stretch of"
+                f" window_s={self.request.options.window_s:g} s; the longest recording lasts"
+                f" {longest:g} s. Use a shorter window_s, or a longer max_gap_s."
+            )
+        usual = Counter(tuple(sorted(one.channels)) for one in facts).most_common(1)[0][0]
+        usual = tuple(sorted(self.channels)) or usual
+        model = next(one for one in facts if tuple(sorted(one.channels)) == usual)
+        kept = []
+        for one in facts:
+            if tuple(sorted(one.channels)) == usual:
+                kept.append(one)
+                continue
+            dropped = one.dropped_columns
+            message = (
+                f"{files_of(one)}: channels {', '.join(one.channels)}"
+                + (f" ({', '.join(dropped)} without numbers)" if dropped else "")
+                + f"; {files_of(model)} and most others have {', '.join(model.channels)}."
+                " Choose common channels with `channels`, leave this recording out with `exclude`,"
+                " or, if the files are sensors of one recording, join them with `pair`."
+            )
+            if not self.skip:
+                raise RecordingError(message)
+            self.failed[one.recording_id] = message
+        return kept
+
+    def _of_one_scale(self, facts: list[Facts]) -> list[Facts]:
+        """Keep the recordings whose time and channels have the unit of the others."""
+        compared = [
+            ScaleFacts(
+                files_of(one),
+                ", ".join(one.labels),
+                one.sample_rate_hz,
+                str((one.clock or {}).get("unit", "s")),
+                one.scales or {},
+            )
+            for one in facts
+        ]
+        odd = find_odd_scales(compared)
+        if self.allow_scales:
+            self.odd_scales = [f"{compared[at].name}: {'; '.join(odd[at])}" for at in sorted(odd)]
+            return facts
+        for at in sorted(odd):
+            error = odd_scale(compared[at], odd[at], len(odd))
+            if not self.skip:
+                raise error
+            self.failed[facts[at].recording_id] = str(error)
+        return [one for at, one in enumerate(facts) if at not in odd]
+
+    def _check_classes(self, kept: list[Facts]) -> None:
+        left = {label for one in kept for label in one.labels}
+        there = {label for one in self.facts for label in one.labels_there}
+        self._check_fates()
+        lost = sorted(str(label) for label in (self.labels | there) - left - {None})
+        if lost:
+            raise WindowError(
+                f"class {lost[0]!r} has no windows, because all its recordings were left out."
+                f" Repair them, or leave the class out with exclude={lost[0]!r}."
+            )
+
+    def _check_fates(self) -> None:
+        use = self.request.options
+        check_class_fates(
+            [fate for one in self.facts for fate in one.classes],
+            window_s=use.window_s,
+            label_rule=use.label_rule,
+            min_purity=MIN_PURITY if use.min_purity is None else use.min_purity,
+        )
+
+    def _dropped(self) -> list[dict[str, Any]]:
+        pieces = [
+            {"recording_id": one.recording_id, **piece}
+            for one in self.facts
+            if one.recording_id not in self.failed
+            for piece in one.dropped
+        ]
+        whole = [{"recording_id": name, "reason": why} for name, why in self.failed.items()]
+        return pieces + whole
+
+    def _provenance(self, kept: list[Facts]) -> dict[str, Any]:
+        use, derived = self.request.options, self.request.pipeline.derived_
+        replaced = [_REPLACED] if self.request.replaces_steps else []
+        rate = self.request.pipeline.plan.window_rate_hz(self.rate)
+        return {
+            "configuration": self.request.configuration,
+            "versions": versions(),
+            "sample_rate_hz": rate,
+            "sample_rate_from": self.rate_from,
+            "resampled_to_hz": self.rate,
+            "input_channels": self.input_channels or kept[0].input_channels,
+            "window": {
+                "window_s": float(use.window_s),
+                "hop_s": float(use.window_s if use.hop_s is None else use.hop_s),
+                "window_samples": self.window_samples,
+                "sample_rate_hz": rate,
+            },
+            "recordings": [
+                {
+                    name: value
+                    for name, value in one.to_dict().items()
+                    if name not in ("dropped", "classes")
+                }
+                for one in kept
+            ],
+            "dropped": self._dropped(),
+            **({} if derived is None else {"derived": [*replaced, *derived.lines]}),
+        }
+
+
+def _threads(jobs: int) -> AbstractContextManager[Executor | None]:
+    """Threads to compute digests, which need no processes."""
+    return nullcontext() if jobs == 1 else ThreadPoolExecutor(jobs)
+
+
+def odd_scale(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> RecordingError:
+    """Return the error about a recording in another unit, one of so many."""
+    more = f" {count} recordings are like that." if count > 1 else ""
+    return RecordingError(
+        f"{facts.name}: {'; '.join(texts)}.{more} Convert the file, leave it out with --exclude, or"
+        " use it as it is with --allow-scales (allow_scales=True)."
+    )
