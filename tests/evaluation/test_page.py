@@ -162,7 +162,7 @@ def test_a_loss_that_explodes_does_not_flatten_the_rest(model):
 def test_the_page_of_a_fit_has_causes_what_to_do_and_baselines(windows):
     model = fitted(
         windows,
-        learning_rate=0.3,
+        learning_rate=0.1,
         optimizer="rmsprop",
         lr_schedule="constant",
         max_epochs=40,
