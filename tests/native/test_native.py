@@ -113,8 +113,14 @@ def test_the_epoch_engine_goes_down_the_slope_of_its_loss_and_touches_nothing_el
 
 
 @pytest.mark.native
-def test_the_thread_pool_runs_every_task_once_and_survives_a_fork(checked):
-    run(checked / "test_thread_pool")
+def test_the_thread_pool_runs_every_task_once_and_touches_nothing_else(checked):
+    run(checked / "test_thread_pool", "threads")
+
+
+@pytest.mark.native
+def test_the_thread_pool_survives_a_fork(tmp_path):
+    program = "test_thread_pool"
+    run(build(tmp_path, COMPILER, "-O1", programs=[program], of="thread_pool.cpp") / program)
 
 
 @pytest.mark.native

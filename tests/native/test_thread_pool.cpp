@@ -154,7 +154,8 @@ void CheckFork() {
 
 }  // namespace
 
-// With the argument "threads" it does not fork: ThreadSanitizer does not bear threads after it.
+// With the argument "threads" it does not fork: ThreadSanitizer does not bear threads after it, and
+// the allocator of AddressSanitizer may be locked in the child by a thread that is not in it.
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   CheckEveryTaskOnce();
