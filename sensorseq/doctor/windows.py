@@ -101,7 +101,7 @@ def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any, task: str) -
         raise InputError("y is None; give the targets.")
     sequences = read_sequences(X, lengths)
     if channels is None:
-        channels = tuple(str(i) for i in range(sequences.X.shape[2]))
+        channels = tuple(sequences.channels or map(str, range(sequences.X.shape[2])))
     target, classes = np.asarray(y), ()
     if task == CLASSIFICATION:
         if target.ndim == 2 and target.shape[1] > 1:

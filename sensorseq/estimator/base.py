@@ -74,6 +74,7 @@ from sensorseq.training.parameters import check_device, check_parameters, resolv
 from sensorseq.training.passes import PassResult, train_pass
 from sensorseq.training.preparation import (
     Preparation,
+    check_same_channels,
     check_same_preparation,
     describe_preparation,
     tell_apart,
@@ -286,7 +287,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         if self._task != CLASSIFICATION or not isinstance(prepared.train.data, TrainingData):
             return ()
         names: dict[str, Any] = {
-            "channels": None if self.preparation_ is None else self.preparation_["channels"],
+            "channels": self._channels,
             "classes": [str(label) for label in self.classes_],
         }
         parts = [
@@ -461,7 +462,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             seed,
             augment=self.augment,
             input_dropout=self.input_dropout,
-            channels=None if self.preparation_ is None else self.preparation_["channels"],
+            channels=self._channels,
         )
 
     def _keep(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
@@ -842,13 +843,23 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         self.__dict__.pop("_head", None)
         self.__dict__.pop("adaptation_", None)
 
-    def _learn_origin(self, data: FitData) -> None:
+    @property
+    def _channels(self) -> list[str] | None:
+        """The names of the channels: of the columns of DataFrames, or of a WindowSet."""
+        if self._flat_timesteps is None and hasattr(self, "feature_names_in_"):
+            return [str(name) for name in self.feature_names_in_]
+        preparation: Preparation | None = getattr(self, "preparation_", None)
+        return None if preparation is None else preparation["channels"]
+
+    def _learn_origin(
+        self, source: WindowSet | None, source_val: WindowSet | None, *, had_lengths: bool
+    ) -> None:
         """Learn how the windows were prepared, and whether they had lengths."""
-        self._were_lengths = data.had_lengths
-        sets = [part for part in (data.source, data.source_val) if part is not None]
+        self._were_lengths = had_lengths
+        sets = [part for part in (source, source_val) if part is not None]
         known: Preparation | None = getattr(self, "preparation_", None)
         if not self._continues:
-            self.preparation_ = None if data.source is None else describe_preparation(*sets)
+            self.preparation_ = None if source is None else describe_preparation(*sets)
         elif sets:  # the recordings of further windows count as seen, too
             here = describe_preparation(*sets)
             if known is not None:
@@ -856,8 +867,8 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
                     check_same_preparation(known, windows)
                 here = {**known, "recordings": {**known["recordings"], **here["recordings"]}}
             self.preparation_ = here
-        if data.source_val is not None:
-            check_same_preparation(self.preparation_, data.source_val, "X_val")
+        if source_val is not None:
+            check_same_preparation(self.preparation_, source_val, "X_val")
 
     def _read_sequences(self, X: Any, lengths: Any, name: str, *, reset: bool) -> Sequences:
         """Bring X to (n, t, c); with `reset` remember its shape, else compare with it."""
@@ -875,12 +886,17 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
                 if not str(error).startswith("could not convert"):
                     raise
                 raise InputError(f"{name} is not numbers ({error}).") from error
-        sequences = read_sequences(X, lengths, name)
+        channels = None if reset else self._channels
+        if isinstance(X, WindowSet):
+            check_same_channels(channels, X, name)
+        sequences = read_sequences(X, lengths, name, channels)
         if reset:
             if not sequences.is_flat:
                 check_axis_order(X, lengths, name)
                 self.n_features_in_ = sequences.X.shape[2]
                 self.__dict__.pop("feature_names_in_", None)
+                if sequences.channels is not None:
+                    self.feature_names_in_ = np.array(sequences.channels, dtype=object)
             self._flat_timesteps = sequences.X.shape[1] if sequences.is_flat else None
         else:
             n_channels = self.n_features_in_ if self._flat_timesteps is None else 1

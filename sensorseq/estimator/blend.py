@@ -271,5 +271,6 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self.network_ = network
         self.classes_ = network.classes_
         self.n_features_in_ = network.n_features_in_
+        self.__dict__.pop("feature_names_in_", None)  # of an earlier fit
         if hasattr(network, "feature_names_in_"):
             self.feature_names_in_ = network.feature_names_in_

@@ -16,6 +16,7 @@ from sensorseq.preprocessing.resample import StreamResampler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.window import window_start
 from sensorseq.recording import Channel
+from sensorseq.training.frames import in_order
 
 if TYPE_CHECKING:
     from sensorseq.estimator.classifier import SensorLSTMClassifier
@@ -144,9 +145,9 @@ class DecisionStream:
 
         Parameters
         ----------
-        samples : array-like of shape (n, n_channels)
-            Any number of samples, with the columns of `channels`, in the units of training. NaN is
-            a missing value.
+        samples : array-like or DataFrame of shape (n, n_channels)
+            Any number of samples, with the columns of `channels`, in the units of training; those
+            of a DataFrame in any order. NaN is a missing value.
         timestamps_s : array-like of shape (n,), optional
             Their times in seconds. Without them, no sample is missing: sample i is at i /
             `sample_rate_hz`.
@@ -161,7 +162,10 @@ class DecisionStream:
         SignalError
             If the samples have another number of channels, or are infinite, or a stamp is not
             finite. They are then ignored.
+        InputError
+            If a DataFrame lacks a channel, or has another column.
         """
+        samples = in_order(samples, self.channels, "samples", "the model")
         return self._decide(self._clock.push(samples, timestamps_s))
 
     def flush(self) -> list[StreamDecision]:

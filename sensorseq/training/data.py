@@ -165,7 +165,6 @@ class FitData:
     source: WindowSet | None = None
     source_val: WindowSet | None = None
     scaler: Scaler | KeyedScaler | None = None
-    had_lengths: bool = False
 
     @classmethod
     def read(
@@ -214,17 +213,16 @@ class FitData:
             rows,
         )
         of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
-        data = cls(
+        source_val = X_val if isinstance(X_val, WindowSet) else None
+        estimator._learn_origin(source, source_val, had_lengths=not sequences.are_full)
+        return cls(
             windows,
             None if split is None else split[rows],
             _read_validation(estimator, X_val, of_val, windows.groups),
             source,
-            X_val if isinstance(X_val, WindowSet) else None,
+            source_val,
             scaler,
-            not sequences.are_full,
         )
-        estimator._learn_origin(data)
-        return data
 
     @property
     def is_drawn(self) -> bool:

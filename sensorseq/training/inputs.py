@@ -15,6 +15,7 @@ from sensorseq.preprocessing.keyed_scale import KeyedScaler, transform_by
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.storage.stored_windows import StoredSamples
 from sensorseq.training.config import check_real
+from sensorseq.training.frames import column_names, in_order, known_names
 from sensorseq.windows import PARTS, WindowSet
 
 # A window of so few steps with so many channels is more often (n, c, t) given for (n, t, c).
@@ -29,7 +30,7 @@ class Sequences:
 
     `X` is (N, T, C), float32 or float64, or `StoredSamples`, which are checked when they are read.
     `lengths` are the valid steps, 1 to T. With `is_flat`, (n, t) was given, and t must stay the
-    same.
+    same. `channels` are the names in DataFrames, None if it came as something else.
     """
 
     X: NDArray[Any]
@@ -37,6 +38,7 @@ class Sequences:
     is_flat: bool = False
     recording_id: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
+    channels: list[str] | None = None
 
     @property
     def are_full(self) -> bool:
@@ -54,6 +56,7 @@ class Sequences:
             self.is_flat,
             None if self.recording_id is None else self.recording_id[rows],
             None if self.groups is None else self.groups[rows],
+            self.channels,
         )
 
 
@@ -69,19 +72,27 @@ def is_table(X: Any) -> bool:
         return False
 
 
-def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
+def read_sequences(
+    X: Any, lengths: Any = None, name: str = "X", channels: Sequence[str] | None = None
+) -> Sequences:
     """Bring X and lengths to (N, T, C).
 
-    X is an array (n, t, c) or (n, t), a list (or 1-D object array) of arrays (t_i, c), which is
-    padded to its longest, or a WindowSet, which has its own lengths. Beyond the lengths anything
-    goes, even NaN. Raises `InputError` if shapes disagree, or a valid step is not finite: it names
-    the first.
+    X is an array (n, t, c) or (n, t), a list (or 1-D object array) of arrays or DataFrames
+    (t_i, c), which is padded to its longest, or a WindowSet, which has its own lengths. The columns
+    of DataFrames are put in the order of `channels`, by default of the first one. Beyond the
+    lengths anything goes, even NaN. Raises `InputError` if shapes or columns disagree, or a valid
+    step is not finite: it names the first.
     """
+    names = None
     lengths_name = "lengths" + name.removeprefix("X")
     if isinstance(X, WindowSet) or _is_list_of_sequences(X):
         if lengths is not None:
             raise InputError(f"{name} has its own lengths; leave {lengths_name}=None.")
-        array, lengths = (X.X, X.lengths) if isinstance(X, WindowSet) else _pad(X, name)
+        if isinstance(X, WindowSet):
+            array, lengths = X.X, X.lengths
+        else:
+            parts, names = _in_order(X, name, channels)
+            array, lengths = _pad(parts, name)
     else:
         _check_not_one_dimensional(X, name)
         array = _as_float(_without_torch(X), name)
@@ -100,7 +111,8 @@ def read_sequences(X: Any, lengths: Any = None, name: str = "X") -> Sequences:
     origin = (X.recording_id, X.groups) if isinstance(X, WindowSet) else (None, None)
     if isinstance(array, StoredSamples):  # looked at where it is read
         return Sequences(array, valid_steps, False, *origin)
-    return Sequences(finite_and_padded(array, valid_steps, name), valid_steps, is_flat, *origin)
+    finite = finite_and_padded(array, valid_steps, name)
+    return Sequences(finite, valid_steps, is_flat, *origin, names)
 
 
 def check_channels(
@@ -110,7 +122,7 @@ def check_channels(
     n, t, c = sequences.X.shape
     if c != n_channels and sequences.is_flat:
         single = (
-            f" A single window of shape (t, c) is {name}[np.newaxis]." if t == n_channels else ""
+            f" A single window of shape (t, c) is [{name}]." if t == n_channels else ""
         )
         raise InputError(
             f"{name} has shape {(n, t)}, read as {n} windows of one channel, but fit saw"
@@ -268,10 +280,10 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
 def _is_list_of_sequences(X: Any) -> bool:
     if isinstance(X, np.ndarray):
         is_list = X.ndim == 1 and X.dtype == object
-        return is_list and any(getattr(part, "ndim", 0) >= 2 for part in X)
+        return is_list and any(_n_axes(part) >= 2 for part in X)
     if not isinstance(X, Sequence) or isinstance(X, str) or not len(X):
         return False
-    if any(getattr(part, "ndim", 0) >= 2 for part in X):
+    if any(_n_axes(part) >= 2 for part in X):
         return True
     # Nested lists: rectangular ones are an array; a ragged one can only be a list of sequences.
     nested = all(isinstance(part, Sequence) and len(part) for part in X)
@@ -280,6 +292,26 @@ def _is_list_of_sequences(X: Any) -> bool:
         and all(isinstance(part[0], Sequence | np.ndarray) for part in X)
         and len({len(part) for part in X}) > 1
     )
+
+
+def _n_axes(part: Any) -> int:
+    return len(getattr(part, "shape", ()))
+
+
+def _in_order(
+    X: Iterable[Any], name: str, channels: Sequence[str] | None
+) -> tuple[list[Any], list[str] | None]:
+    """Return the parts with columns in the order of `channels`, and their names, if any."""
+    parts = list(X)
+    names = [column_names(part) for part in parts]
+    first = next((i for i, own in enumerate(names) if own is not None), None)
+    if first is None:
+        return parts, None
+    own, owner = names[first], "the model"
+    if known_names(channels) is None and sorted(channels or ()) != sorted(own):
+        channels, owner = own, f"{name}[{first}]"
+    parts = [in_order(part, channels, f"{name}[{i}]", owner) for i, part in enumerate(parts)]
+    return parts, list(channels)
 
 
 def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:

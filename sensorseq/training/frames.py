@@ -1,0 +1,48 @@
+"""Read DataFrames by the names of their columns, which are the channels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sensorseq.errors import InputError, did_you_mean
+
+
+def column_names(X: Any) -> list[str] | None:
+    """Return the names of a frame's columns; None of anything else, or if not all are text."""
+    names = list(getattr(X, "columns", ()))
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def known_names(channels: Sequence[str] | None) -> list[str] | None:
+    """Return the names of channels; None for those that `WindowSet` numbers by default."""
+    if channels is None or list(channels) == [f"channel_{i}" for i in range(len(channels))]:
+        return None
+    return list(channels)
+
+
+def in_order(X: Any, known: Sequence[str] | None, name: str, owner: str) -> Any:
+    """Return a frame with its columns in the order of `known`, and anything else as it is.
+
+    `name` and `owner` are what an error calls the frame and whatever has the known names.
+    """
+    names = column_names(X)
+    if names is None:
+        return X
+    twice = next((column for column in names if names.count(column) > 1), None)
+    if twice is not None:
+        raise InputError(f"{name} has the column {twice!r} more than once; rename or drop one.")
+    if known is None or names == list(known):
+        return X
+    missing = [column for column in known if column not in names]
+    more = [column for column in names if column not in known]
+    if missing:
+        raise InputError(
+            f"{name} has no column {missing[0]!r}, but {owner} has ({len(missing)} of"
+            f" {len(known)} are missing).{did_you_mean(missing[0], more)} Give every frame the"
+            " same columns, in any order."
+        )
+    if more:
+        raise InputError(
+            f"{name} has the column {more[0]!r}, but {owner} has not ({len(more)} beside the"
+            f" {len(known)} known). Drop what is not a channel from every frame."
+        )
+    return X[list(known)]
