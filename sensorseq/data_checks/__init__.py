@@ -15,6 +15,7 @@ from sensorseq.data_checks.leaks import (
     count_shared,
 )
 from sensorseq.data_checks.part import Finding, Part
+from sensorseq.data_checks.rows import refuse_rows
 from sensorseq.data_checks.shifts import check_classes, check_labels, check_levels, check_shares
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "check_zero_ends",
     "constant_channels",
     "count_shared",
+    "refuse_rows",
 ]
 
 

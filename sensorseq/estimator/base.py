@@ -22,6 +22,7 @@ from sensorseq.data_checks import (
     check_overlap,
     check_windows,
     check_zero_ends,
+    refuse_rows,
 )
 from sensorseq.data_checks import Part as CheckedPart
 from sensorseq.doctor import Diagnosis, check_training
@@ -327,7 +328,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
     def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedFit:
         """Check the arguments, read and split the data, and prepare the training."""
         arguments = self._check_arguments()
-        data = FitData.read(self, X, y, **given)
+        data = self._read_data(X, y, **given)
         parts = data.split(self.validation_fraction, arguments.seeds.split, arguments.config)
         return self._prepare(data, *parts, arguments)
 
@@ -370,7 +371,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         """Do what `_prepare_fit` does for a lot of windows that all train."""
         config = check_parameters(self.get_params(deep=False), self._task)
         device, seeds = self._training_device(), self._make_seeds()
-        data = FitData.read(self, X, y, **given)
+        data = self._read_data(X, y, **given)
         train = data.stored_part("train")
         self._learn_scaling(train, data)
         return self._assemble(train, None, _FitArguments(config, device, seeds))
@@ -850,6 +851,14 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             return [str(name) for name in self.feature_names_in_]
         preparation: Preparation | None = getattr(self, "preparation_", None)
         return None if preparation is None else preparation["channels"]
+
+    def _read_data(self, X: Any, y: Any, **given: Any) -> FitData:
+        """Read the data of a fit; refuse samples that are given as windows."""
+        data = FitData.read(self, X, y, **given)
+        sequences, target = data.windows.sequences, data.windows.target
+        if sequences.is_flat and sequences.are_full and self._task == CLASSIFICATION:
+            refuse_rows(sequences.X[:, :, 0], target)
+        return data
 
     def _learn_origin(
         self, source: WindowSet | None, source_val: WindowSet | None, *, had_lengths: bool

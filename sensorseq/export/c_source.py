@@ -250,7 +250,7 @@ class _Source:
         if min(length, n) < 1:
             raise ArgumentError(f"n_timesteps={n} and hop={hop} must be at least one sample.")
         n_channels = self.modules[0].input_size
-        names = made.get("channels") or [f"channel_{i}" for i in range(n_channels)]
+        names = self.estimator._channels or [f"channel_{i}" for i in range(n_channels)]
         steps: list[CStep] = []
         before = made.get("resampled_to_hz") or model_rate
         if configured and options.steps:

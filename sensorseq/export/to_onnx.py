@@ -106,7 +106,7 @@ def _metadata(
         "metadata_version": METADATA_VERSION,
         "task": estimator._task,
         "sha256": digest,
-        "channels": input_channels(made) if steps else made.get("channels"),
+        "channels": input_channels(made) if steps else estimator._channels,
         "units": None,
         "sample_rate_hz": rate,
         "n_timesteps": n_steps,

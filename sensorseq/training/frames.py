@@ -1,6 +1,6 @@
 """Read DataFrames by the names of their columns, which are the channels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sensorseq.errors import InputError, did_you_mean
@@ -19,7 +19,27 @@ def known_names(channels: Sequence[str] | None) -> list[str] | None:
     return list(channels)
 
 
-def in_order(X: Any, known: Sequence[str] | None, name: str, owner: str) -> Any:
+def align(
+    parts: Iterable[Any], known: Sequence[str] | None, name: str
+) -> tuple[list[Any], list[str] | None]:
+    """Return parts with the columns of frames in one order, and their names; None without frames.
+
+    The order is that of `known`, by default of the first frame. Numbered channels have no names to
+    be compared with.
+    """
+    parts = list(parts)
+    frames = [(i, own) for i, part in enumerate(parts) if (own := column_names(part)) is not None]
+    if not frames:
+        return parts, None
+    first, own = frames[0]
+    owner = "the model"
+    if known is None or (known_names(known) is None and sorted(known) != sorted(own)):
+        known, owner = own, f"{name}[{first}]"
+    ordered = [in_order(part, known, f"{name}[{i}]", owner) for i, part in enumerate(parts)]
+    return ordered, list(known)
+
+
+def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
     """Return a frame with its columns in the order of `known`, and anything else as it is.
 
     `name` and `owner` are what an error calls the frame and whatever has the known names.
@@ -30,7 +50,7 @@ def in_order(X: Any, known: Sequence[str] | None, name: str, owner: str) -> Any:
     twice = next((column for column in names if names.count(column) > 1), None)
     if twice is not None:
         raise InputError(f"{name} has the column {twice!r} more than once; rename or drop one.")
-    if known is None or names == list(known):
+    if names == list(known):
         return X
     missing = [column for column in known if column not in names]
     more = [column for column in names if column not in known]

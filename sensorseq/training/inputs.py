@@ -15,7 +15,7 @@ from sensorseq.preprocessing.keyed_scale import KeyedScaler, transform_by
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.storage.stored_windows import StoredSamples
 from sensorseq.training.config import check_real
-from sensorseq.training.frames import column_names, in_order, known_names
+from sensorseq.training.frames import align
 from sensorseq.windows import PARTS, WindowSet
 
 # A window of so few steps with so many channels is more often (n, c, t) given for (n, t, c).
@@ -91,7 +91,7 @@ def read_sequences(
         if isinstance(X, WindowSet):
             array, lengths = X.X, X.lengths
         else:
-            parts, names = _in_order(X, name, channels)
+            parts, names = align(X, channels, name)
             array, lengths = _pad(parts, name)
     else:
         _check_not_one_dimensional(X, name)
@@ -121,9 +121,7 @@ def check_channels(
     """Raise when windows do not have the channels (and, 2-D, the timesteps) that `fit` saw."""
     n, t, c = sequences.X.shape
     if c != n_channels and sequences.is_flat:
-        single = (
-            f" A single window of shape (t, c) is [{name}]." if t == n_channels else ""
-        )
+        single = f" A single window of shape (t, c) is [{name}]." if t == n_channels else ""
         raise InputError(
             f"{name} has shape {(n, t)}, read as {n} windows of one channel, but fit saw"
             f" {n_channels} channels; expected (n_windows, n_timesteps, {n_channels}).{single}"
@@ -296,22 +294,6 @@ def _is_list_of_sequences(X: Any) -> bool:
 
 def _n_axes(part: Any) -> int:
     return len(getattr(part, "shape", ()))
-
-
-def _in_order(
-    X: Iterable[Any], name: str, channels: Sequence[str] | None
-) -> tuple[list[Any], list[str] | None]:
-    """Return the parts with columns in the order of `channels`, and their names, if any."""
-    parts = list(X)
-    names = [column_names(part) for part in parts]
-    first = next((i for i, own in enumerate(names) if own is not None), None)
-    if first is None:
-        return parts, None
-    own, owner = names[first], "the model"
-    if known_names(channels) is None and sorted(channels or ()) != sorted(own):
-        channels, owner = own, f"{name}[{first}]"
-    parts = [in_order(part, channels, f"{name}[{i}]", owner) for i, part in enumerate(parts)]
-    return parts, list(channels)
 
 
 def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
