@@ -13,6 +13,11 @@ from sensorseq.scratch import count_where, is_finite
 
 __all__ = ["Channel", "LabelSpan", "Recording", "sample_rate_of"]
 
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Units of time stamps, with their ticks per second."""
+PLAUSIBLE_HZ = (0.5, 20_000.0)
+"""Rates at which sensors of robots are recorded; a unit that gives another rate is not it."""
+
 
 @dataclass(frozen=True)
 class Channel:

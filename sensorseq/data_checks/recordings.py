@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from sensorseq.data_checks.channels import SD_PER_MAD
 from sensorseq.data_checks.facts import ChannelFacts, Edge, RecordingFacts
 from sensorseq.data_checks.part import Finding, Floats, listed
-from sensorseq.data_checks.scales import SAME_SHAPE, UNIT_RATIO, similar_names
+from sensorseq.data_checks.similar_names import similar_names
+from sensorseq.preprocessing.odd_scales import SAME_SHAPE, UNIT_RATIO
 from sensorseq.readers.stamps import odd_rates
 
 # Each limit was set on borealtc and simulated recordings, healthy and with planted faults.

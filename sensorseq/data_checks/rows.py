@@ -42,8 +42,8 @@ def refuse_rows(X: NDArray[Any], target: Ints) -> None:
     if continues.mean() < SHARE:
         return
     raise InputError(
-        f"X has shape {(n, n_columns)}, read as {n} windows of one channel with {n_columns} step(s),"
-        f" but its rows seem to be samples: in {int(continues.sum())} column(s) each continues the"
+        f"X has shape {(n, n_columns)}, read as {n} windows and {n_columns} step(s) of a channel"
+        f", but its rows seem to be samples: in {int(continues.sum())} column(s) each continues the"
         f" one before it, and a label stays for {n // n_runs} rows on average. Cut windows: make a"
         " Recording.evenly_sampled of each recording, and fit on"
         " PreparePipeline(window_s=...).prepare(recordings). If each row really is a window, give X"

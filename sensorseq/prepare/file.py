@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.scales import ScaleFacts, find_odd_scales
 from sensorseq.errors import (
     ArgumentError,
     PreparedFileError,
@@ -42,6 +41,7 @@ from sensorseq.prepare.workers import outcomes
 from sensorseq.preprocessing.copies import window_keys
 from sensorseq.preprocessing.derive import DerivedSteps, channel_rates
 from sensorseq.preprocessing.label_rules import MIN_PURITY, check_class_fates
+from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.pipeline import common_rate, versions
 from sensorseq.preprocessing.plan import Learned, make_steps
 from sensorseq.readers import RecordingSource, read_source_rate
@@ -163,7 +163,7 @@ class FilePreparation:
             known = zip(self.sources, rates, strict=True)
             facts = [ScaleFacts(" + ".join(s.relative_paths), "", own) for s, own in known]
             for at, texts in find_odd_scales(facts).items():
-                raise odd_scale(facts[at], texts)
+                raise odd_scale_error(facts[at], texts)
 
     def derive(self) -> None:
         """Choose the steps for the first recording that can be read, if steps are derived."""
@@ -486,7 +486,7 @@ class FilePreparation:
             self.odd_scales = [f"{compared[at].name}: {'; '.join(odd[at])}" for at in sorted(odd)]
             return facts
         for at in sorted(odd):
-            error = odd_scale(compared[at], odd[at], len(odd))
+            error = odd_scale_error(compared[at], odd[at], len(odd))
             if not self.skip:
                 raise error
             self.failed[facts[at].recording_id] = str(error)
@@ -555,12 +555,3 @@ class FilePreparation:
 def _threads(jobs: int) -> AbstractContextManager[Executor | None]:
     """Threads to compute digests, which need no processes."""
     return nullcontext() if jobs == 1 else ThreadPoolExecutor(jobs)
-
-
-def odd_scale(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> RecordingError:
-    """Return the error about a recording in another unit, one of so many."""
-    more = f" {count} recordings are like that." if count > 1 else ""
-    return RecordingError(
-        f"{facts.name}: {'; '.join(texts)}.{more} Convert the file, leave it out with --exclude, or"
-        " use it as it is with --allow-scales (allow_scales=True)."
-    )

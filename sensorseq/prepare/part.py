@@ -12,10 +12,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.scales import measure_scales
 from sensorseq.errors import RecordingError, SignalError, WindowError, printable
 from sensorseq.prepare.earlier import SELECTING
 from sensorseq.preprocessing.label_rules import Fate
+from sensorseq.preprocessing.odd_scales import measure_scales
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.plan import PreparationPlan, describe_cut
 from sensorseq.readers import RecordingSource, digest_source, read_source

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sensorseq.data_checks.scales import similar_names
+from sensorseq.data_checks.similar_names import similar_names
 from sensorseq.errors import SplitError, check_choice, warn_caller
 from sensorseq.prepare.earlier import EarlierFile
 from sensorseq.prepare.file import FilePreparation, Progress

@@ -26,6 +26,7 @@ from sensorseq.preprocessing.derive import (
     derive_steps,
 )
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.odd_scales import refuse_odd_scales
 from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
     PIPELINE_OPTIONS,
@@ -206,13 +207,16 @@ class PreparePipeline:
             use[name] = None if use[name] is None else _lists(use[name])
         return use
 
-    def prepare(self, recordings: Iterable[Recording]) -> WindowSet:
+    def prepare(self, recordings: Iterable[Recording], *, allow_scales: bool = False) -> WindowSet:
         """Return the windows of all recordings, unscaled and unbalanced, with their split.
 
         Parameters
         ----------
         recordings : iterable of Recording
             With unique ids and the same channels (after selecting `channels`).
+        allow_scales : bool, default=False
+            Use recordings even if their time stamps or a channel seem to have another unit than
+            those of the others, see `sensorseq.prepare.prepare`.
 
         Returns
         -------
@@ -226,13 +230,16 @@ class PreparePipeline:
         Raises
         ------
         RecordingError
-            If a recording differs from the others; the message names it.
+            If a recording differs from the others, or seems to have another unit; the message names
+            it.
         WindowError
             If there is no recording, or no window can be cut.
         SplitError
             If a class has too few groups for the parts.
         """
         given = self._select(recordings)
+        if not allow_scales:
+            refuse_odd_scales(given)
         rate, source = float(self.options.sample_rate_hz or 0), "given"
         if not rate:
             rate, source = common_rate(map(sample_rate_of, given))

@@ -11,12 +11,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
 from sensorseq.order_statistics import median
+from sensorseq.recording import PLAUSIBLE_HZ, UNITS
 from sensorseq.scratch import Rows, blocks, count_where
 
-UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""Units of time stamps, with their ticks per second."""
-PLAUSIBLE_HZ = (0.5, 20_000.0)
-"""Rates at which sensors of robots are recorded; a unit that gives another rate is not it."""
 EXACT = 2**53
 """Whole numbers from here on are not all floats."""
 

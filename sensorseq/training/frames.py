@@ -56,13 +56,13 @@ def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
     more = [column for column in names if column not in known]
     if missing:
         raise InputError(
-            f"{name} has no column {missing[0]!r}, but {owner} has ({len(missing)} of"
-            f" {len(known)} are missing).{did_you_mean(missing[0], more)} Give every frame the"
-            " same columns, in any order."
+            f"{name} lacks the column {missing[0]!r} of {owner} ({len(missing)} of its {len(known)}"
+            f" are missing).{did_you_mean(missing[0], more)} Give every frame the same columns, in"
+            " any order."
         )
     if more:
         raise InputError(
-            f"{name} has the column {more[0]!r}, but {owner} has not ({len(more)} beside the"
-            f" {len(known)} known). Drop what is not a channel from every frame."
+            f"{name} has the column {more[0]!r}, which {owner} lacks ({len(more)} more than its"
+            f" {len(known)}). Drop from every frame what is not a channel."
         )
     return X[list(known)]

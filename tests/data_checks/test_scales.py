@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from borealtc import BOREALTC, needs_borealtc
 
-from sensorseq.data_checks.scales import (
+from sensorseq.data_checks.similar_names import similar_names
+from sensorseq.datasets import load_surfaces
+from sensorseq.errors import RecordingError
+from sensorseq.prepare import prepare
+from sensorseq.preprocessing.odd_scales import (
     ScaleFacts,
     find_odd_scales,
     likely_unit,
     measure_scales,
-    similar_names,
 )
-from sensorseq.datasets import load_surfaces
-from sensorseq.errors import RecordingError
-from sensorseq.prepare import prepare
 from sensorseq.readers import find_recordings, read_source
 from sensorseq.recording import Recording, sample_rate_of
 

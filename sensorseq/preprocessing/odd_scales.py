@@ -1,17 +1,16 @@
-"""Find recordings in another unit, of their time stamps or of a channel, and misspelt classes."""
+"""Find recordings in another unit, of their time stamps or of a channel."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.part import Floats
-from sensorseq.readers.stamps import PLAUSIBLE_HZ, UNITS
-from sensorseq.recording import Recording
+from sensorseq.errors import RecordingError
+from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording, sample_rate_of
+
+Floats = NDArray[np.float64]
 
 # The limits were set on borealtc and simulated recordings, healthy and with planted faults.
 RATE_RATIO = 95.0  # 100, and room for jitter
@@ -93,6 +92,27 @@ def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
     return found
 
 
+def refuse_odd_scales(recordings: Sequence[Recording]) -> None:
+    """Raise `RecordingError` for the first recording in another unit than the others."""
+    facts = []
+    for one in recordings:
+        clock: Any = one.attributes.get("clock", {})
+        own = (", ".join(sorted(one.labels)), sample_rate_of(one), str(clock.get("unit", "s")))
+        facts.append(ScaleFacts(f"recording {one.recording_id!r}", *own, measure_scales(one)))
+    odd = find_odd_scales(facts)
+    for at in sorted(odd):
+        raise odd_scale_error(facts[at], odd[at], len(odd))
+
+
+def odd_scale_error(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> RecordingError:
+    """Return the error about a recording in another unit, of so many."""
+    more = f" {count} recordings are like that." if count > 1 else ""
+    return RecordingError(
+        f"{facts.name}: {'; '.join(texts)}.{more} Convert the recording, leave it out (--exclude),"
+        " or use it as it is with allow_scales=True (--allow-scales)."
+    )
+
+
 def _odd_rates(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
     rates = np.array([one.rate_hz or np.nan for one in facts])
     low, high = PLAUSIBLE_HZ
@@ -151,42 +171,3 @@ def likely_unit(ratio: float) -> str:
         if low < max(ratio, 1 / ratio) < high:
             return f"; its unit is perhaps {larger if ratio > 1 else smaller}"
     return ""
-
-
-class SimilarNames(NamedTuple):
-    """Two class names that differ by a slip of the keyboard."""
-
-    names: tuple[str, str]
-    text: str
-    advice: str
-
-
-def similar_names(n_recordings: Mapping[str, int]) -> Iterator[SimilarNames]:
-    """Yield pairs of classes whose names are nearly the same, the one with fewer recordings first.
-
-    Such names differ in case or separators alone, or within a word of at least five characters by
-    one letter, or by two that changed places. The first letter of a word is rarely a slip.
-    """
-    for pair in combinations(sorted(n_recordings, key=lambda name: n_recordings[name]), 2):
-        one, other = (re.split(r"[\W_]+", name.strip().casefold()) for name in pair)
-        words = [(a, b) for a, b in zip(one, other, strict=False) if a != b]
-        is_slip = len(one) == len(other) and len(words) == 1 and _is_slip(*words[0])
-        if is_slip or "".join(one) == "".join(other):
-            named = " and ".join(f"{n!r} ({n_recordings[n]} recording(s))" for n in pair)
-            yield SimilarNames(
-                pair,
-                f"The names of the classes {named} are nearly the same.",
-                "If they are one class, give both the same name.",
-            )
-
-
-def _is_slip(one: str, other: str) -> bool:
-    if min(len(one), len(other)) < 5 or abs(len(one) - len(other)) > 1 or one[0] != other[0]:
-        return False
-    pairs = zip(one, other, strict=False)
-    start = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
-    a, b = one[start:], other[start:]
-    while a and b and a[-1] == b[-1]:
-        a, b = a[:-1], b[:-1]
-    swapped = len(a) == 2 and a == b[::-1]
-    return (swapped or max(len(a), len(b)) == 1) and not re.search(r"\d", a + b)
