@@ -11,6 +11,7 @@ from sensorseq.data_checks.similar_names import similar_names
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import RecordingError
 from sensorseq.prepare import prepare
+from sensorseq.preprocessing import PreparePipeline
 from sensorseq.preprocessing.odd_scales import (
     ScaleFacts,
     find_odd_scales,
@@ -172,6 +173,23 @@ class TestPrepare:
         assert used.n_recordings == left.n_recordings + 1
         (said,) = used.odd_scales
         assert said.startswith("gravel/r1.csv: channel 'current' varies")
+
+    def test_the_pipeline_refuses_what_the_command_refuses(self, surfaces):
+        some = [one for one in surfaces if one.label in ("ice", "gravel")][:16]
+        late = replace(some[3], timestamps_s=some[3].timestamps_s * 1000)
+        for odd, words in (
+            (late, "its time stamps give .* perhaps in ms"),
+            (times(some[3], 0, 1000.0), "channel 'current_a' varies .* mA where others have A"),
+        ):
+            given = [*some[:3], odd, *some[4:]]
+            words = f"^recording '{odd.recording_id}': {words}.*allow_scales=True"
+            for options in ({}, {"sample_rate_hz": 20.0}):
+                pipeline = PreparePipeline(window_s=2, split=None, **options)
+                with pytest.raises(RecordingError, match=words):
+                    pipeline.prepare(given)
+        windows = pipeline.prepare(given, allow_scales=True)
+        assert odd.recording_id in windows.recording_id
+        pipeline.prepare(some)
 
     def test_misspelt_folders_are_asked_about(self, folder, tmp_path):
         (folder / "gravl").mkdir()

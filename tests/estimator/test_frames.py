@@ -1,0 +1,229 @@
+"""DataFrames are read by the names of their columns; the truth is the fit on their arrays."""
+
+import pickle
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from fits import plain_classifier, weights
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+from sensorseq import PreparePipeline, Recording, SensorBlendClassifier, WindowSet
+from sensorseq.errors import InputError
+from sensorseq.training.inputs import read_sequences
+
+RNG = np.random.default_rng(0)
+NAMES = ["acc_x", "acc_y", "gyro"]
+Y = np.array(["ice", "mud"])[np.arange(40) % 2]
+ARRAYS = [
+    RNG.normal(scale=[1, 3, 9], size=(n, 3)) + i % 2 for i, n in enumerate(RNG.integers(9, 14, 40))
+]
+
+
+def frames(arrays=ARRAYS, names=NAMES):
+    return [pd.DataFrame(array, columns=names) for array in arrays]
+
+
+def shuffled(given, seed=1):
+    rng = np.random.default_rng(seed)
+    return [frame[rng.permutation(frame.columns).tolist()] for frame in given]
+
+
+def classifier(**arguments):
+    settings = {"hidden_size": 4, "max_epochs": 2, "device": "cpu", "random_state": 0}
+    return plain_classifier(**{**settings, **arguments})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return classifier().fit(frames(), Y)
+
+
+@pytest.fixture(scope="module")
+def of_arrays():
+    return classifier().fit(ARRAYS, Y)
+
+
+@given(st.permutations(range(4)), st.integers(0, 9))
+def test_any_order_of_columns_is_that_of_the_first_frame(order, seed):
+    X = np.random.default_rng(seed).normal(size=(3, 5, 4))
+    first, *others = frames(X, list("abcd"))
+    read = read_sequences([first, *(other.iloc[:, list(order)] for other in others)])
+    np.testing.assert_array_equal(read.X, X)
+    assert read.channels == list("abcd")
+
+
+def test_a_fit_on_frames_is_the_fit_on_their_arrays(fitted, of_arrays):
+    first, *others = frames()
+    assert weights(fitted) == weights(of_arrays)
+    assert weights(classifier().fit([first, *shuffled(others)], Y)) == weights(of_arrays)
+    assert fitted.feature_names_in_.tolist() == NAMES
+    assert fitted.n_features_in_ == 3
+    assert not hasattr(of_arrays, "feature_names_in_")
+
+
+def test_columns_in_another_order_predict_the_same_bits(fitted, of_arrays):
+    expected = of_arrays.predict_proba(ARRAYS)
+    for given_as in (frames(), shuffled(frames()), ARRAYS):
+        np.testing.assert_array_equal(fitted.predict_proba(given_as), expected)
+
+
+def test_a_model_of_arrays_takes_frames_in_their_order(of_arrays):
+    renamed = frames(names=["c", "b", "a"])
+    np.testing.assert_array_equal(of_arrays.predict_proba(renamed), of_arrays.predict_proba(ARRAYS))
+
+
+@pytest.mark.parametrize("names", [range(3), ["a", "b", 3]])
+def test_columns_that_are_not_text_are_no_names(names, of_arrays):
+    clf = classifier().fit(frames(names=names), Y)
+    assert not hasattr(clf, "feature_names_in_")
+    assert weights(clf) == weights(of_arrays)
+
+
+CHANGES = {
+    "renamed": (
+        lambda frame: frame.rename(columns={"acc_x": "accx"}),
+        r"lacks the column 'acc_x' of {owner} \(1 of its 3 .*Did you mean 'accx'\?",
+    ),
+    "missing": (lambda frame: frame.drop(columns="gyro"), "lacks the column 'gyro' of {owner}"),
+    "more": (lambda frame: frame.assign(t=1.0), "has the column 't', which {owner} lacks"),
+    "twice": (
+        lambda frame: pd.concat([frame, frame[["gyro"]]], axis=1),
+        "has the column 'gyro' more than once",
+    ),
+    "text": (lambda frame: frame.assign(gyro="x"), "has type object and is not numeric"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_frame_that_differs_is_named_with_its_column(fitted, change):
+    changed, words = CHANGES[change]
+    X = frames()
+    X[3] = changed(X[3])
+    with pytest.raises(InputError, match=r"X\[3\] " + words.format(owner="the model")):
+        fitted.predict(X)
+    with pytest.raises(InputError, match=r"X_val\[3\] " + words.format(owner="the model")):
+        classifier().fit(frames(), Y, X_val=X, y_val=Y)
+    owner = re.escape("X[0]")
+    with pytest.raises(InputError, match=r"X\[3\] " + words.format(owner=owner)):
+        classifier().fit(X, Y)
+
+
+def test_one_frame_alone_is_told_to_be_put_in_a_list(fitted):
+    with pytest.raises(InputError, match=r"A single window of shape \(t, c\) is \[X\]\."):
+        fitted.predict(frames()[0])
+
+
+def test_names_are_kept_by_every_copy_but_a_clone(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    expected = fitted.predict_proba(ARRAYS)
+    loaded = type(fitted).load(tmp_path / "model", device="cpu")
+    for copy in (loaded, pickle.loads(pickle.dumps(fitted))):
+        assert copy.feature_names_in_.tolist() == NAMES
+        np.testing.assert_array_equal(copy.predict_proba(shuffled(frames())), expected)
+    assert not hasattr(clone(fitted), "feature_names_in_")
+
+
+def test_another_fit_forgets_the_names():
+    clf = SensorBlendClassifier(["ridge"], classifier())
+    assert clf.fit(frames(), Y).feature_names_in_.tolist() == NAMES
+    clf.fit(ARRAYS, Y)
+    assert not hasattr(clf, "feature_names_in_")
+    assert not hasattr(clf.network_, "feature_names_in_")
+
+
+def test_further_fits_go_on_with_the_names():
+    learner, classes = classifier(early_stopping=False), np.unique(Y)
+    clf, plain = (clone(learner).partial_fit(X, Y, classes) for X in (frames(), ARRAYS))
+    clf.partial_fit(shuffled(frames()), Y)
+    assert weights(clf) == weights(plain.partial_fit(ARRAYS, Y))
+    with pytest.raises(InputError, match=r"X\[0\] lacks the column 'gyro' of the model"):
+        clf.partial_fit([frame[NAMES[:2]] for frame in frames()], Y)
+
+
+def test_searches_and_cross_validation_take_frames():
+    of_frames, plain = (cross_val_score(classifier(), X, Y, cv=3) for X in (frames(), ARRAYS))
+    np.testing.assert_array_equal(of_frames, plain)
+    assert np.isfinite(cross_val_score(classifier(), shuffled(frames()), Y, cv=3)).all()
+    search, same = (
+        GridSearchCV(classifier(), {"hidden_size": [2, 3]}, cv=2).fit(X, Y)
+        for X in (frames(), ARRAYS)
+    )
+    assert search.best_params_ == same.best_params_
+    np.testing.assert_array_equal(search.predict(shuffled(frames())), same.predict(ARRAYS))
+    assert search.best_estimator_.feature_names_in_.tolist() == NAMES
+
+
+def window_set(channels):
+    X = np.stack([array[:9] for array in ARRAYS]).astype(np.float32)
+    return WindowSet(X, y=Y, channels=channels)
+
+
+def test_a_window_set_s_channels_are_the_names_of_columns():
+    clf = classifier().fit(window_set(NAMES))
+    cut = [frame[:9].astype(np.float32) for frame in frames()]
+    expected = clf.predict_proba(window_set(NAMES))
+    np.testing.assert_array_equal(clf.predict_proba(shuffled(cut)), expected)
+    with pytest.raises(InputError, match=r"X\[0\] lacks the column 'gyro' of the model"):
+        clf.predict([frame[NAMES[:2]] for frame in cut])
+    validated = classifier().fit(window_set(NAMES), X_val=shuffled(cut), y_val=Y)
+    same = classifier().fit(window_set(NAMES), X_val=window_set(NAMES), y_val=Y)
+    assert weights(validated) == weights(same)
+
+
+def test_numbered_channels_of_a_window_set_are_no_names_to_be_missed():
+    clf = classifier().fit(window_set(()))
+    cut = [frame[:9].astype(np.float32) for frame in frames()]
+    expected = clf.predict_proba(window_set(()))
+    np.testing.assert_array_equal(clf.predict_proba(cut), expected)
+    numbered = [frame.set_axis([f"channel_{i}" for i in range(3)], axis=1) for frame in cut]
+    np.testing.assert_array_equal(clf.predict_proba(shuffled(numbered)), expected)
+
+
+def test_a_window_set_in_another_order_than_the_frames_is_refused(fitted):
+    with pytest.raises(InputError, match=r"trained on acc_x, acc_y, gyro\. The order differs"):
+        fitted.predict(window_set(NAMES[::-1]))
+    fitted.predict(window_set(NAMES))
+
+
+def test_columns_are_the_channels_that_augmentation_names():
+    how = {"mirror": ["gyro"]}, {"mirror": [2]}
+    named, numbered = (classifier(augment=one).fit(frames(), Y) for one in how)
+    assert weights(named) == weights(numbered) != weights(classifier().fit(frames(), Y))
+
+
+class Columns:
+    """What polars has of a frame: `columns`, `shape`, access by names and as an array."""
+
+    def __init__(self, frame):
+        self.frame, self.columns, self.shape = frame, frame.columns.tolist(), frame.shape
+
+    def __getitem__(self, names):
+        return Columns(self.frame[names])
+
+    def __array__(self, dtype=None, copy=None):
+        return self.frame.to_numpy(dtype)
+
+
+def test_frames_of_another_library_are_read_alike(fitted):
+    others = [Columns(frame) for frame in shuffled(frames())]
+    np.testing.assert_array_equal(fitted.predict_proba(others), fitted.predict_proba(ARRAYS))
+
+
+def test_a_stream_takes_frames_by_name():
+    drives = [
+        Recording.evenly_sampled(RNG.normal(size=(120, 3)) + i % 2, 10.0, NAMES, f"r{i}", label=y)
+        for i, y in enumerate(Y[:8])
+    ]
+    clf = classifier().fit(PreparePipeline(window_s=1, split=None).prepare(drives))
+    samples = pd.DataFrame(drives[0].values, columns=NAMES)
+    in_order, permuted = clf.stream(), clf.stream()
+    expected = in_order.push(samples.to_numpy())
+    assert permuted.push(samples[NAMES[::-1]]) == expected
+    assert len(expected) == 12
+    with pytest.raises(InputError, match="samples lacks the column 'gyro' of the model"):
+        permuted.push(samples[NAMES[:2]])
