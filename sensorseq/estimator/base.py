@@ -202,7 +202,9 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         Parameters
         ----------
         X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), WindowSet or path
-            Windows; (n, t) means one channel, and a path means a prepared file. If a WindowSet or a
+            Windows; (n, t) means one channel, and a path means a prepared file. The list may have
+            DataFrames: the columns of the first, if they have text as names, are the channels, and
+            every other frame, also of a prediction, is read by name in their order. If a WindowSet or a
             file has a split, ``"train"`` is used for training, ``"validation"`` for validation, and
             ``"test"`` is not used. A WindowSet holds unscaled, unbalanced windows whatever the
             pipeline's settings; the `scale` and `sampler` of this estimator apply to them. A
@@ -226,7 +228,9 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         Raises
         ------
         InputError
-            If the data cannot be used; the message names the first window, step and channel.
+            If the data cannot be used; the message names the first window, step and channel. Also
+            if rows of (n, t) seem to be samples of several channels, each with the label of its
+            recording.
         SplitError
             If a WindowSet's split has one group in two parts, or no group can be held out.
         ArgumentError

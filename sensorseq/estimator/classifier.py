@@ -236,7 +236,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     n_features_in_ : int
         Number of timesteps of 2-D input, otherwise number of channels.
     feature_names_in_ : ndarray of str
-        Column names, if X was a 2-D table with names.
+        Column names, if X was a 2-D table or a list of DataFrames with names.
     n_iter_ : int
         Number of epochs run.
     best_epoch_, best_score_ : int and float
@@ -433,7 +433,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         ----------
         X : as in `fit`
             Windows with the same channels as in `fit`. All windows of a prepared file are
-            predicted, in their order.
+            predicted, in their order. DataFrames with columns in any order, if `fit` had names:
+            those of DataFrames, or the channels of a WindowSet or file.
         lengths : array of shape (n,), int, optional
             Valid steps of each window.
         """

@@ -15,14 +15,11 @@ from sensorseq.datasets import load_surfaces
 from sensorseq.errors import InputError
 from sensorseq.simulate import SURFACES, TRACE_UNITS, Robot, simulate_recordings
 
-REFUSED = "its rows seem to be samples"
-
 
 def is_refused(X, y):
     try:
         refuse_rows(X, np.unique(y, return_inverse=True)[1])
-    except InputError as error:
-        assert REFUSED in str(error)
+    except InputError:
         return True
     return False
 
