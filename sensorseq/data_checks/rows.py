@@ -8,20 +8,19 @@ from numpy.typing import NDArray
 from sensorseq.data_checks.part import Ints
 from sensorseq.errors import InputError
 
-# Set on half of BorealTC, of simulated recordings and of sets of windows and tables.
-MOST_COLUMNS = 31  # a table of more is rather spectra or other features, a row for each window
-LEAST_ROWS = 1000  # of fewer, chance may bring the like together
-LEAST_RUN = 20  # rows in a row with one label, on average
-NEAR = 0.7  # of two rows of a run drawn at random, and of two columns side by side ...
-SHARE = 0.25  # ... in so many of the columns, and more
+# The limits were set on the motors of BorealTC and half of the other sets of docs/input_files.md.
+MOST_COLUMNS = 31  # with more, rows are rather windows or their spectra
+LEAST_ROWS = 1000  # with fewer, neighbours may be alike by chance
+LEAST_RUN = 20  # rows with one label, on average
+NEAR = 0.7  # of the distance to another row of the run, and to the next column
+SHARE = 0.25  # of the columns, in which rows are that near to the next
 
 
 def refuse_rows(X: NDArray[Any], target: Ints) -> None:
     """Raise when the rows of X (n, t), read as windows of one channel, are samples of recordings.
 
-    Then a row continues the one before it, column by column: it is nearer than other rows of the
-    same run of labels. So it is for windows that overlap, but in a window each column continues the
-    one to its left even more.
+    Then a row continues the one before it, column by column: it is nearer than others with the same
+    label. That holds for windows that overlap, too, but there the next column is nearer still.
     """
     n, n_columns = X.shape
     goes_on = target[1:] == target[:-1]
@@ -33,8 +32,7 @@ def refuse_rows(X: NDArray[Any], target: Ints) -> None:
     moves = spread > 0
     Z = (X - X.mean(axis=0)) / np.where(moves, spread, 1)
     run = np.concatenate([[0], np.cumsum(~goes_on)])
-    drawn = np.random.default_rng(0).permutation(n)
-    mixed = Z[np.lexsort((drawn, run))]  # runs keep their places
+    mixed = Z[np.lexsort((np.random.default_rng(0).permutation(n), run))]  # within each run
     onward, at_random = (np.abs(np.diff(rows, axis=0))[goes_on].mean(axis=0) for rows in (Z, mixed))
     sideways = np.abs(np.diff(Z, axis=1)).mean(axis=0)
     beside = np.minimum(np.append(np.inf, sideways), np.append(sideways, np.inf))
@@ -42,10 +40,10 @@ def refuse_rows(X: NDArray[Any], target: Ints) -> None:
     if continues.mean() < SHARE:
         return
     raise InputError(
-        f"X has shape {(n, n_columns)}, read as {n} windows and {n_columns} step(s) of a channel"
-        f", but its rows seem to be samples: in {int(continues.sum())} column(s) each continues the"
-        f" one before it, and a label stays for {n // n_runs} rows on average. Cut windows: make a"
-        " Recording.evenly_sampled of each recording, and fit on"
+        f"X has shape {(n, n_columns)}, read as {n} windows of one channel, {n_columns} step(s)"
+        f" long, but its rows seem to be samples: in {int(continues.sum())} column(s) each"
+        f" continues the one before it, and a label stays for {n // n_runs} rows on average. Cut"
+        " windows: make a Recording.evenly_sampled of each recording, and fit on"
         " PreparePipeline(window_s=...).prepare(recordings). If each row really is a window, give X"
         f" of shape {(n, n_columns, 1)}."
     )

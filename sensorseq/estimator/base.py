@@ -203,13 +203,13 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         ----------
         X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), WindowSet or path
             Windows; (n, t) means one channel, and a path means a prepared file. The list may have
-            DataFrames: the columns of the first, if they have text as names, are the channels, and
-            every other frame, also of a prediction, is read by name in their order. If a WindowSet or a
-            file has a split, ``"train"`` is used for training, ``"validation"`` for validation, and
-            ``"test"`` is not used. A WindowSet holds unscaled, unbalanced windows whatever the
-            pipeline's settings; the `scale` and `sampler` of this estimator apply to them. A
-            prepared file contains its scaler, used if it matches `scale`, and the indices of its
-            balanced training windows.
+            DataFrames: text names of the columns of the first are the channels, and all others,
+            also in predictions, are read by name in their order. If a WindowSet or a file has a
+            split, ``"train"`` is used for training, ``"validation"`` for validation, and ``"test"``
+            is not used. A WindowSet holds unscaled, unbalanced windows whatever the pipeline's
+            settings; the `scale` and `sampler` of this estimator apply to them. A prepared file
+            contains its scaler, used if it matches `scale`, and the indices of its balanced
+            training windows.
         y : array of shape (n,) or (n, k), optional
             For a classifier labels, or exactly one-hot columns; for a regressor one or more values
             for each window. Not needed if a WindowSet has labels; a file contains its own.

@@ -278,10 +278,10 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
 def _is_list_of_sequences(X: Any) -> bool:
     if isinstance(X, np.ndarray):
         is_list = X.ndim == 1 and X.dtype == object
-        return is_list and any(_n_axes(part) >= 2 for part in X)
+        return is_list and any(len(getattr(part, "shape", ())) >= 2 for part in X)
     if not isinstance(X, Sequence) or isinstance(X, str) or not len(X):
         return False
-    if any(_n_axes(part) >= 2 for part in X):
+    if any(len(getattr(part, "shape", ())) >= 2 for part in X):
         return True
     # Nested lists: rectangular ones are an array; a ragged one can only be a list of sequences.
     nested = all(isinstance(part, Sequence) and len(part) for part in X)
@@ -290,10 +290,6 @@ def _is_list_of_sequences(X: Any) -> bool:
         and all(isinstance(part[0], Sequence | np.ndarray) for part in X)
         and len({len(part) for part in X}) > 1
     )
-
-
-def _n_axes(part: Any) -> int:
-    return len(getattr(part, "shape", ()))
 
 
 def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
