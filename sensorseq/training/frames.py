@@ -56,13 +56,13 @@ def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
     more = [column for column in names if column not in known]
     if missing:
         raise InputError(
-            f"{name} lacks the column {missing[0]!r} of {owner} ({len(missing)} of its {len(known)}"
-            f" are missing).{did_you_mean(missing[0], more)} Give every frame the same columns, in"
+            f"{name} lacks the column {missing[0]!r} of {owner} (missing: {len(missing)} of"
+            f" {len(known)}).{did_you_mean(missing[0], more)} Give every frame the same columns, in"
             " any order."
         )
     if more:
         raise InputError(
-            f"{name} has the column {more[0]!r}, which {owner} lacks ({len(more)} more than its"
-            f" {len(known)}). Drop from every frame what is not a channel."
+            f"{name} has the column {more[0]!r}, which {owner} lacks ({len(more)} such column(s))."
+            " Drop from every frame what is not a channel."
         )
     return X[list(known)]
