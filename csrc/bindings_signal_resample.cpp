@@ -18,6 +18,7 @@ namespace {
 using signal::Edge;
 
 constexpr int64_t kMaxTerm = int64_t{1} << 20;
+constexpr double kMaxRatio = 0x1p32;  // and its inverse: beyond, places are no 64-bit integers
 
 Edge EdgeOf(const std::string& name) {
   if (name == "mirror") return Edge::kMirror;
@@ -175,8 +176,9 @@ std::unique_ptr<BoundTable> MakeTable(const Rows<double>& given, int64_t n_phase
                                " taps; expected an odd number of at least"
                                " 2 * n_phases - 1.");
   }
-  if (!(std::isfinite(ratio) && ratio > 0)) {
-    Raise("ArgumentError", "ratio is " + std::to_string(ratio) + "; expected one above zero.");
+  if (!(ratio >= 1 / kMaxRatio && ratio <= kMaxRatio)) {
+    Raise("ArgumentError",
+          "ratio is " + std::to_string(ratio) + "; expected one from 2^-32 to 2^32.");
   }
   const signal::FirKernels& kernels = ServingKernels().fir;
   signal::TableTaps table(taps.data(), taps.size(), n_phases, ratio, kernels);
