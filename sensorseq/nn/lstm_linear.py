@@ -19,6 +19,7 @@ from sensorseq.ops import (
     pooled_size,
     reference,
 )
+from sensorseq.ops.sizes import check_weights
 from sensorseq.ops.train_epoch import (
     HEAD_NORMS,
     lstm_shapes,
@@ -98,7 +99,8 @@ class LSTMLinear(nn.Module):
     Raises
     ------
     ArgumentError
-        If a size is below one, a probability is outside [0, 1), or a name is unknown.
+        If a size is below one, a probability is outside [0, 1), a name is unknown, or the weights
+        need more memory than is available.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class LSTMLinear(nn.Module):
         self._n_directions = 2 if bidirectional else 1
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         width = pooled_size(pooling, hidden_size, self._n_directions)
+        check_weights(sizes, pooling, self._n_directions, device, dtype)
         self.lstm = _LSTMParameters(
             input_size, hidden_size, num_layers, self._n_directions, **factory
         )
