@@ -42,6 +42,19 @@ inline std::string Text(const Sizes& sizes) {
   return Text(IntHeaderOnlyArrayRef(sizes.data(), sizes.size()));
 }
 
+// Refuses sizes of which the bytes that a call saves and works in would overflow 64 bits: tensors
+// without channels or models are of any size. `n_layers` counts those of all models.
+inline void CheckCountable(int64_t n_windows, int64_t n_timesteps, int64_t n_channels,
+                           int64_t hidden_size, int64_t n_layers) {
+  const double H = static_cast<double>(hidden_size);
+  const double width = static_cast<double>(n_layers) * (H + kVectorPadding) + n_channels;
+  const double n_saved = (n_windows + 64.0) * (n_timesteps + 1.0) * kSavedValues;
+  if ((n_saved + 256.0 * H) * width < 0x1p59) return;
+  Fail("sensorseq: " + std::to_string(n_windows) + " windows of " + std::to_string(n_timesteps) +
+       " steps with hidden_size " + std::to_string(hidden_size) +
+       " need more bytes than 64 bits count; use fewer or shorter windows.");
+}
+
 // Where a tensor is: the CPU, or the index of a GPU.
 constexpr int32_t kCpu = -1;
 
@@ -152,6 +165,7 @@ inline LstmShape Arguments::Check(const std::string& pooling, bool is_projected)
          (is_projected ? "" : "1 or ") + std::to_string(M) + ".");
   }
   if (D < 1 || D > 2) Fail("sensorseq: weight_hh has " + std::to_string(D) + " directions.");
+  CheckCountable(s.n_windows, s.n_timesteps, s.n_channels, H, M * D);
   const int32_t device = DeviceOf(x);
   const int64_t x_width = is_projected ? D * kGates * H : s.n_channels;
   CheckTensor(x, "x", {s.n_x_models, s.n_windows, s.n_timesteps, x_width}, dtype, device);

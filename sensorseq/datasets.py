@@ -22,7 +22,13 @@ from sensorseq.errors import (
 )
 from sensorseq.readers.csv import read_csv
 from sensorseq.recording import Recording
-from sensorseq.simulate import SURFACES, TRACE_UNITS, Robot, simulate_recordings
+from sensorseq.simulate import (
+    SURFACES,
+    TRACE_UNITS,
+    Robot,
+    check_simulation,
+    simulate_recordings,
+)
 
 __all__ = [
     "SURFACES_SAMPLE_RATE_HZ",
@@ -162,6 +168,7 @@ def write_simulated(
             raise ArgumentError(f"{argument}={count} must be at least 1.")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise MisplacedOutputError(f"{target} already exists; give the name of a new folder.")
+    check_simulation(len(names) * n_robots * n_recordings, duration_s)
     plan = _plan(names, seed, n_robots, n_recordings)
     temporary = target.with_name(f".{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """How much memory is available, and the refusal of what certainly needs more."""
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -98,22 +99,27 @@ def check_memory(
     *,
     available: Callable[[], int | None] | None = None,
     error: type[InputError] = ArgumentError,
+    folder: Path | None = None,
 ) -> None:
     """Raise an error if `parts`, bytes by what they are for, are more than is available.
 
     Only what is certain to be allocated belongs in `parts`. The sentence begins with `subject`,
     such as ``"hidden_size=64"``, and ends with `way_out`, such as ``"a smaller hidden_size"``.
+    With `folder`, they go on its disk.
     """
     total = sum(parts.values())
     if total <= _SMALL:
         return
-    there = (available or available_bytes)()
+    if folder is None:
+        there, place = (available or available_bytes)(), "memory"
+    else:
+        there, place = shutil.disk_usage(folder).free, f"disk space in {folder}"
     if there is None or total <= there:
         return
     named = [name for name, n_bytes in parts.items() if 10 * n_bytes >= total]
     listed = " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
     raise error(
-        f"{subject} needs {_human(total)} of memory for {listed}, {_human(there)} are available:"
+        f"{subject} needs {_human(total)} of {place} for {listed}, {_human(there)} are available:"
         f" choose {way_out}."
     )
 
@@ -137,4 +143,4 @@ def _human(n_bytes: int) -> str:
     value, units = n_bytes / 1, ["bytes", "kB", "MB", "GB", "TB", "PB", "EB"]
     while value >= 999.95 and len(units) > 1:
         value, units = value / 1000, units[1:]
-    return f"{value:,.1f} {units[0]}"
+    return f"{value:,.1f} {units[0]}" if value < 1e6 else f"{value:.0e} {units[0]}"

@@ -51,6 +51,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.memory import check_memory
 from sensorseq.recording import Channel, Recording
 
 __all__ = [
@@ -834,11 +835,10 @@ def simulate_recordings(
     ArgumentError
         If the sequences differ in length, or for the reasons given in `simulate_recording`.
     """
-    if not (np.isfinite(duration_s) and duration_s >= 1.0):
-        raise ArgumentError(f"duration_s={duration_s!r} is too short; at least 1 s is needed.")
     channels = [check_choice("channels", name, TRACE_UNITS) for name in channels]
     sampling = sampling or Sampling()
     n_cases = len(surfaces)
+    check_simulation(n_cases, duration_s, len({"current_a", *channels}))
     if recording_ids is None:
         recording_ids = [
             f"{_surface(surface).name}_{robot.name}_{number:03d}"
@@ -925,6 +925,16 @@ def simulate_recording(
         sampling=sampling,
         channels=channels,
     )[0]
+
+
+def check_simulation(n_cases: int, duration_s: float, n_traces: int = 1) -> None:
+    """Raise if recordings are too short, or do not fit into memory together."""
+    if not (np.isfinite(duration_s) and duration_s >= 1.0):
+        raise ArgumentError(f"duration_s={duration_s!r} is too short; at least 1 s is needed.")
+    n_values = n_cases * int(duration_s / STEP_S) * (n_traces + 2)
+    subject = f"duration_s={duration_s:g} of {n_cases:,} recordings"
+    parts = {"the steps of the simulation": 8 * n_values}
+    check_memory(subject, parts, "a shorter duration_s or fewer recordings")
 
 
 def _surface(surface: Surface | str) -> Surface:

@@ -459,6 +459,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
                 "num_classes": n_outputs,
                 "n_windows": n_windows,
                 "batch_size": config.batch_size or n_windows,
+                "windows_per_epoch": config.windows_per_epoch or 0,
             },
             device,
             getattr(torch, self.dtype),

@@ -16,6 +16,7 @@ from sensorseq.features._checks import (
     check_state,
     raise_not_finite_float32,
 )
+from sensorseq.memory import check_memory
 from sensorseq.preprocessing._checks import (
     RandomState,
     check_lengths,
@@ -150,6 +151,8 @@ class RandomConvolutions:
         if padded_steps:
             windows, steps = _padded(windows, used, padded_steps)
             used, rows = steps, np.arange(n_windows)
+        needed = {"biases and their quantiles": 12 * self.n_features}
+        check_memory(f"n_features={self.n_features}", needed, "a smaller n_features")
         rng = check_random_state(self.random_state)
         dilations, features_per_dilation = choose_dilations(
             int(used.max()), self.n_features // N_KERNELS or 1, self.max_dilations
@@ -205,6 +208,10 @@ class RandomConvolutions:
             given = windows
             used = np.full(len(windows), windows.shape[1]) if steps is None else steps
             windows, steps = _padded(windows, used, self._padded_steps)
+        n_windows, n_features = len(windows), self.n_features_
+        needed = {f"features of {n_windows:,} windows": 4 * n_windows * n_features}
+        ways = "a smaller n_features, or transform fewer windows at a time"
+        check_memory(f"n_features={n_features}", needed, ways)
         shares, bad = _signal.share_above_biases(windows, steps, n_threads=self.n_threads, **arrays)
         if bad >= 0:
             raise_not_finite_float32(windows, given, bad)

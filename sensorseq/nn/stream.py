@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.memory import check_memory
 from sensorseq.ops.choice import CPU_DTYPES
 from sensorseq.ops.lstm_linear import refuse_forward_mode
 from sensorseq.ops.stream import lstm_linear_stream, lstm_pack, lstm_stream
@@ -52,6 +53,8 @@ class Stream:
             )
         if n_windows < 1:
             raise ArgumentError(f"n_windows={n_windows} must be at least 1.")
+        n_bytes = 2 * n_windows * module.num_layers * module.hidden_size * weight.itemsize
+        check_memory(f"n_windows={n_windows}", {"states": n_bytes}, "a smaller n_windows")
         self.n_windows = n_windows
         self._input_size = module.input_size
         self._pooling = module.pooling

@@ -63,12 +63,17 @@ def check_training(
     """Refuse a training that cannot fit into the memory of the device.
 
     `sizes` are those of `count_parameters`, and `n_models`, `n_windows` to train on, `n_timesteps`,
-    their mean, and `batch_size`. `holds_windows` False: they stay in their file.
+    their mean, `batch_size`, and `windows_per_epoch`, 0 for all. `holds_windows` False: they stay in their file.
     """
     item, saved = dtype.itemsize, _SAVED if device.type == "cpu" else 1
 
     def needs(
-        n_models: int, n_windows: int, n_timesteps: int, batch_size: int, **sizes: int
+        n_models: int,
+        n_windows: int,
+        n_timesteps: int,
+        batch_size: int,
+        windows_per_epoch: int,
+        **sizes: int,
     ) -> dict[str, int]:
         weights, layers = item * count_parameters(**sizes, **fixed), sizes["num_layers"]
         batch = min(batch_size, n_windows)
@@ -81,6 +86,7 @@ def check_training(
             "windows": item * n_held * n_timesteps * sizes["input_size"],
             "the states of a batch": item * saved * steps,
             "outputs": item * batch * sizes["num_classes"],
+            "the order of an epoch": 8 * max(windows_per_epoch, n_windows),
         }
 
     check_sizes(needs, sizes, _available_on(device))

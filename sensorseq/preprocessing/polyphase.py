@@ -11,8 +11,16 @@ import scipy
 from numpy.typing import NDArray
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
-from sensorseq.errors import ArgumentError, EnvironmentProblemError, SignalError, check_choice
+from sensorseq.errors import (
+    ArgumentError,
+    EnvironmentProblemError,
+    InputError,
+    SignalError,
+    check_choice,
+)
+from sensorseq.memory import check_memory
 from sensorseq.preprocessing._checks import check_positive
+from sensorseq.scratch import folder_of
 
 _HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0
@@ -130,6 +138,24 @@ def check_engine(engine: str, attenuation_db: float) -> None:
                 " is fixed; remove attenuation_db, or use engine='polyphase'."
             )
         _import_soxr()
+
+
+def check_output(
+    n_samples: int,
+    ratio: Fraction,
+    like: NDArray[np.floating],
+    name: str,
+    rate_hz: float,
+    way_out: str = "",
+    error: type[InputError] = ArgumentError,
+) -> None:
+    """Refuse to resample `n_samples` of a signal such as `like` when the outputs cannot fit.
+
+    `name` and `rate_hz` are the argument that is too high, `way_out` what else can be done.
+    """
+    needed = {"samples": math.ceil(n_samples * ratio) * like.shape[1] * like.itemsize}
+    ways = f"a lower {name}{way_out}"
+    check_memory(f"{name}={rate_hz:g}", needed, ways, error=error, folder=folder_of(like))
 
 
 def change_rate(

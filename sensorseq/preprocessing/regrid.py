@@ -19,6 +19,7 @@ from sensorseq.preprocessing.polyphase import (
     SAME_RATIO,
     change_rate_in_blocks,
     check_engine,
+    check_output,
 )
 from sensorseq.scratch import Rows, blocks, count_where, is_finite, rows_where
 
@@ -363,6 +364,8 @@ def _regrid_piece(
     """Regrid the samples first..last, which every channel covers."""
     stamps = t[first : last + 1]
     start_s, duration = float(stamps[0]), float(stamps[-1] - stamps[0])
+    n_samples, way_out = Fraction(duration) * Fraction(rate), " or a shorter max_gap_s"
+    check_output(1, n_samples, x, "sample_rate_hz", rate, way_out, SignalError)
     clock = _even_clock(stamps, period, is_whole=len(stamps) == len(t))
     if clock is not None:
         ticks, period = clock

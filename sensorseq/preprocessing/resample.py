@@ -14,6 +14,7 @@ from sensorseq.preprocessing.polyphase import (
     change_rate,
     check_attenuation,
     check_engine,
+    check_output,
     make_filter,
 )
 from sensorseq.preprocessing.regrid import regrid, regrid_pieces
@@ -67,6 +68,7 @@ def resample(
     values = check_signal(signal)
     check_engine(engine, attenuation_db)
     ratio = rate_ratio(sample_rate_hz, target_rate_hz)
+    check_output(len(values), ratio, values, "target_rate_hz", target_rate_hz)
     resampled = change_rate(values, ratio, attenuation_db=attenuation_db, engine=engine)
     # Every sample contributes to some output: if all outputs are finite, so are the samples.
     if not all_finite(resampled):
@@ -163,6 +165,8 @@ class StreamResampler:
                 " or end the signal with flush."
             )
         _check_finite(values, first_sample=self._n_received)
+        ratio = rate_ratio(self.sample_rate_hz, self.target_rate_hz)
+        check_output(len(values), ratio, values, "target_rate_hz", self.target_rate_hz)
         self._dtype = values.dtype
         self._n_received += len(values)
         return values.copy() if self._filter is None else self._filter.push(values)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sensorseq import _signal
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
+from sensorseq.memory import check_memory
 from sensorseq.preprocessing._checks import (
     RandomState,
     check_positive,
@@ -31,7 +32,7 @@ from sensorseq.preprocessing.label_rules import (
 )
 from sensorseq.preprocessing.steps.base import own_clock
 from sensorseq.recording import Recording
-from sensorseq.scratch import Rows, blocks, count_where, is_finite, is_stored, take
+from sensorseq.scratch import Rows, blocks, count_where, folder_of, is_finite, is_stored, take
 from sensorseq.windows import WindowSet
 
 SHORT = ("drop", "pad", "error")
@@ -282,6 +283,14 @@ def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArr
     """Return the samples of all windows, stored where those of the pieces are."""
     n_channels = pieces[0].n_channels
     stored = [piece.values for piece in pieces if is_stored(piece.values)]
+    n_windows = sum(len(cut.starts) for cut in cuts)
+    check_memory(
+        f"window_s={grid.window_s:g} with hop_s={grid.hop_s:g}",
+        {f"{n_windows:,} windows": 4 * n_windows * grid.length * n_channels},
+        "a shorter window_s or a longer hop_s",
+        error=WindowError,
+        folder=folder_of(stored[0]) if stored else None,
+    )
     if not stored:
         ends = np.cumsum([len(cut.starts) for cut in cuts])
         X = np.empty((ends[-1], grid.length, n_channels), np.float32)

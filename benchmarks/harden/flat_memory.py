@@ -1,0 +1,176 @@
+"""Work that is repeated takes no more memory: `python benchmarks/harden/flat_memory.py`.
+
+A thousand fits, predictions, reports (made, and rendered as pages) and streams, each kind in a
+process of its own, two processes at a time. Resident memory is read after every tenth, without
+garbage. It is flat if the median of the last quarter is at most `BOUND` bytes for each repetition,
+and `MOST` in all, above that of the second: the first warms up. The smallest network here holds
+2 kB, its history and report 20 kB, so one object that stays is found; the allocator of an unchanged
+program moves by a tenth of the bound. The last line is a summary as JSON.
+"""
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
+REPETITIONS, EVERY = 1000, 10
+BOUND, MOST = 1500, 20_000_000  # bytes
+
+
+def resident_bytes():
+    """Return the memory of this process that is in RAM."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def windows(seed, n=16, steps=10):
+    """Return windows of two channels that two classes differ in, and their labels."""
+    import numpy as np
+
+    rng, y = np.random.default_rng(seed), np.arange(n) % 2
+    X = rng.normal(size=(n, steps, 2)) + y[:, None, None]
+    return X.astype(np.float32), y
+
+
+def classifier(**changes):
+    from sensorseq import SensorLSTMClassifier
+
+    plain = {"features": None, "refit": None, "hidden_size": 8, "max_epochs": 1}
+    return SensorLSTMClassifier(**plain | {"random_state": 0} | changes)
+
+
+def fits():
+    """Fit with either engine, several networks, both tasks, and in passes."""
+    from sensorseq import SensorLSTMRegressor
+
+    X, y = windows(0)
+    small = {"hidden_size": 8, "max_epochs": 1, "random_state": 0}
+    kinds = [
+        lambda: classifier(engine="native").fit(X, y),
+        lambda: classifier(engine="autograd").fit(X, y),
+        lambda: classifier(n_models=2).fit(X, y),
+        lambda: classifier().partial_fit(X, y, classes=[0, 1]),
+        lambda: SensorLSTMRegressor(**small).fit(X, y.astype(float)),
+    ]
+    return lambda number: kinds[number % len(kinds)]()
+
+
+def predictions():
+    """Predict windows of several counts and lengths with one classifier of each engine."""
+    X, y = windows(0)
+    fitted = [classifier(engine=engine).fit(X, y) for engine in ("native", "autograd")]
+    some = [windows(1, n, steps)[0] for n, steps in ((1, 10), (300, 10), (7, 25), (40, 3))]
+    return lambda number: fitted[number % 2].predict_proba(some[number // 2 % len(some)])
+
+
+def reports():
+    """Make the report of a history of 30 epochs and write it as a page, and as text."""
+    from sensorseq.fluctuation import FluctuationReport
+
+    X, y = windows(0)
+    fitted = classifier(max_epochs=30, patience=30).fit(X, y)
+    page = Path(tempfile.mkdtemp()) / "page.html"
+
+    def repeat(_number):
+        report = FluctuationReport.from_history(fitted.history_, n_val=4)
+        report.to_html(page)
+        fitted.fluctuation_.to_html(page)
+        return str(report)
+
+    return repeat
+
+
+def streams():
+    """Stream a signal through a network, and through a classifier of prepared recordings."""
+    import numpy as np
+    import torch
+
+    from sensorseq.preprocessing.pipeline import PreparePipeline
+    from sensorseq.recording import Recording
+
+    rng = np.random.default_rng(0)
+    recordings = [
+        Recording.evenly_sampled(
+            rng.normal(size=(400, 1)) + i % 2, 50.0, ("a",), f"r{i}", label="xy"[i % 2]
+        )
+        for i in range(8)
+    ]
+    fitted = classifier(bidirectional=False).fit(PreparePipeline(window_s=1.0).prepare(recordings))
+    values, stamps = recordings[0].values, recordings[0].timestamps_s
+
+    def repeat(_number):
+        logits = fitted.module_.stream(2)
+        logits(torch.zeros(2, 5, 1))
+        stream = fitted.stream()
+        decided = [*stream.push(values[:90], stamps[:90]), *stream.push(values[90:150], stamps[90:150])]
+        return [*decided, *stream.flush()]
+
+    return repeat
+
+
+KINDS = {work.__name__: work for work in (fits, predictions, reports, streams)}
+
+
+def measure(repeat, repetitions=REPETITIONS):
+    """Repeat some work; return the resident bytes after every tenth time."""
+    seen = []
+    for number in range(repetitions):
+        repeat(number)
+        if number == EVERY:  # what was imported and made by now is not looked at again
+            gc.collect()
+            gc.freeze()
+        if number % EVERY == EVERY - 1:
+            gc.collect()
+            seen.append(resident_bytes())
+    return seen
+
+
+def judge(seen):
+    """Return by how much each repetition grew, in bytes, and whether that is flat."""
+    quarter = len(seen) // 4
+    before, after = seen[quarter : 2 * quarter], seen[-quarter:]
+    growth = statistics.median(after) - statistics.median(before)
+    n_between = (len(seen) - 2 * quarter) * EVERY
+    facts = {"cases": len(seen) * EVERY, "bytes_each": round(growth / n_between)}
+    facts |= {"growth_mb": round(growth / 1e6, 2), "resident_mb": round(seen[-1] / 1e6)}
+    return facts, growth <= min(BOUND * n_between, MOST)
+
+
+def run(kind):
+    """Measure one kind in a process of its own; return the facts and whether it is flat."""
+    command = [sys.executable, __file__, "--kind", kind]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        return {"findings": [f"ended with {done.returncode}"]}, False
+    facts, is_flat = judge(json.loads(done.stdout.splitlines()[-1]))
+    return facts | {"findings": [] if is_flat else [f"{facts['bytes_each']} bytes each"]}, is_flat
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kind", choices=KINDS, help="print what is resident, of one kind")
+    asked = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if asked.kind is not None:
+        warnings.simplefilter("ignore")
+        print(json.dumps(measure(KINDS[asked.kind]())))
+        return 0
+    with ThreadPoolExecutor(2) as pool:
+        results = dict(zip(KINDS, pool.map(run, KINDS), strict=True))
+    parts = {kind: facts for kind, (facts, _) in results.items()}
+    n_bad = sum(not is_flat for _, is_flat in results.values())
+    trials = sum(facts.get("cases", 0) for facts in parts.values())
+    print(json.dumps({"trials": trials, "failures": n_bad, "parts": parts}))
+    return int(n_bad > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
