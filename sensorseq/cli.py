@@ -1040,7 +1040,7 @@ def bench(
         str, typer.Option(metavar="torch|cudnn", help="torch on the CPU, or cuDNN on a GPU.")
     ] = "torch",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads [default: torch's].")
+        int | None, typer.Option(min=1, max=4096, help="CPU threads [default: torch's].")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,

@@ -2,29 +2,32 @@
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from sensorseq.errors import ArgumentError, InputError
 
-__all__ = ["available_bytes", "check_memory", "check_sizes"]
-
-_SMALL = 1 << 24  # bytes that are not worth the tenth of a millisecond that asking takes
-_WAYS_OUT = {
-    "input_size": "fewer channels",
-    "num_classes": "fewer classes",
-    "n_windows": "fewer windows",
-    "n_timesteps": "shorter windows",
+Available = Callable[[], int | None]
+SMALL_BYTES = 1 << 24  # bytes that are not worth the tenth of a millisecond that asking takes
+_USUAL = {  # what nobody would call large, and how to come closer to it
+    "hidden_size": (64, "a smaller hidden_size"),
+    "num_layers": (1, "a smaller num_layers"),
+    "n_models": (1, "a smaller n_models"),
+    "n_timesteps": (100, "a smaller max_timesteps, or shorter windows"),
+    "input_size": (10, "fewer channels"),
+    "num_classes": (10, "fewer classes"),
+    "n_windows": (1000, "fewer windows at a time"),
+    "batch_size": (32, "a smaller batch_size"),
+    "windows_per_epoch": (1000, "a smaller windows_per_epoch"),
 }
 
 
 def available_bytes() -> int | None:
     """Return how much memory this process can still get; None where that is unknown.
 
-    The least of what the system can give, with what it can swap out, and what the limits of a
-    container (control groups of both versions) and of the process (``ulimit -v``) leave. Pages of
-    files that the system would give up count as available.
+    The least of what the system can give, with what it can swap out, and what the limits of its
+    control groups (of both versions) and of the process (``ulimit -v``) leave. Files that the
+    system keeps in memory count as available.
     """
     system = _table(Path("/proc/meminfo"))
     if "MemAvailable:" not in system:
@@ -32,29 +35,23 @@ def available_bytes() -> int | None:
             return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         except (AttributeError, OSError, ValueError):  # not on every system
             return None
-    swap = 1024 * system.get("SwapFree:", 0)
-    limits = [1024 * system["MemAvailable:"] + swap]
-    limits += [left + swap for left in _left_in_groups()]
-    return max(0, min(limits + _left_of_address_space()))
+    left = [1024 * system["MemAvailable:"], *_left_in_groups()]
+    return min([min(left) + 1024 * system.get("SwapFree:", 0), *_left_of_address_space()])
 
 
 def _table(path: Path) -> dict[str, int]:
-    """Return a file of names and whole numbers; an empty one if it cannot be read."""
+    """Return the names and whole numbers in a file; a number alone has the name ""."""
     try:
-        rows = [line.split() for line in path.read_text().splitlines()]
-        return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
+        lines = path.read_text().splitlines()
     except OSError:
         return {}
+    rows = [["", *line.removesuffix(" kB").split()][-2:] for line in lines if line.strip()]
+    return {name: int(number) for name, number in rows if number.isdigit()}
 
 
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):  # "max" is no limit
-        return None
-
-
-def _left_in_groups(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")) -> Any:
+def _left_in_groups(
+    proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/cgroup")
+) -> Iterator[int]:
     """Yield what is left in each control group of this process that limits memory."""
     try:
         lines = (proc / "cgroup").read_text().splitlines()
@@ -62,23 +59,21 @@ def _left_in_groups(proc: Path = Path("/proc/self"), root: Path = Path("/sys/fs/
         return
     for line in lines:
         number, controllers, name = line.split(":", 2)
-        if number == "0":
-            base, limit, usage, kind = root, "memory.max", "memory.current", ""
-        elif "memory" in controllers.split(","):
+        base, kind, files = root, "", ("memory.max", "memory.current")
+        if "memory" in controllers.split(","):  # version 1
             base, kind = root / "memory", "total_"
-            limit, usage = "memory.limit_in_bytes", "memory.usage_in_bytes"
-        else:
+            files = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        elif number != "0":
             continue
-        folder = base / name.lstrip("/")
-        while True:  # within a container the name may be that of the host: then the root's count
-            most, used = _number(folder / limit), _number(folder / usage)
+        here = base / name.lstrip("/")
+        for folder in (here, *here.parents):  # of those, a container has the last alone
+            if not folder.is_relative_to(base):
+                break
+            most, used = (_table(folder / file).get("") for file in files)
             if most is not None and used is not None:
                 of_files = _table(folder / "memory.stat")
-                kept = sum(of_files.get(f"{kind}{use}_file", 0) for use in ("inactive", "active"))
-                yield most - used + kept
-            if folder == base:
-                break
-            folder = folder.parent
+                kept = (of_files.get(f"{kind}{use}_file", 0) for use in ("inactive", "active"))
+                yield most - used + sum(kept)
 
 
 def _left_of_address_space() -> list[int]:
@@ -97,7 +92,7 @@ def check_memory(
     parts: Mapping[str, int],
     way_out: str,
     *,
-    available: Callable[[], int | None] | None = None,
+    available: Available | None = None,
     error: type[InputError] = ArgumentError,
     folder: Path | None = None,
 ) -> None:
@@ -108,7 +103,7 @@ def check_memory(
     With `folder`, they go on its disk.
     """
     total = sum(parts.values())
-    if total <= _SMALL:
+    if total <= SMALL_BYTES:
         return
     if folder is None:
         there, place = (available or available_bytes)(), "memory"
@@ -119,23 +114,25 @@ def check_memory(
     named = [name for name, n_bytes in parts.items() if 10 * n_bytes >= total]
     listed = " and ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
     raise error(
-        f"{subject} needs {_human(total)} of {place} for {listed}, {_human(there)} are available:"
-        f" choose {way_out}."
+        f"{subject} needs {_human(total)} of {place} for {listed}, {_human(max(0, there))} are"
+        f" available: choose {way_out}."
     )
 
 
 def check_sizes(
     needs: Callable[..., Mapping[str, int]],
     sizes: Mapping[str, int],
-    available: Callable[[], int | None] | None = None,
+    available: Available | None = None,
 ) -> None:
-    """Check ``needs(**sizes)``; the error names the size whose reduction would help most."""
+    """Check ``needs(**sizes)``; the error names the size that makes most of it by being unusual."""
+
+    def without(name: str) -> int:
+        return sum(needs(**{**sizes, name: min(sizes[name], _USUAL[name][0])}).values())
+
     parts = needs(**sizes)
-    if sum(parts.values()) <= _SMALL:
-        return
-    most = min(sizes, key=lambda name: sum(needs(**{**sizes, name: 1}).values()))
-    way_out = _WAYS_OUT.get(most, f"a smaller {most}")
-    check_memory(f"{most}={sizes[most]}", parts, way_out, available=available)
+    if sum(parts.values()) > SMALL_BYTES:
+        most = min(sizes, key=without)
+        check_memory(f"{most}={sizes[most]}", parts, _USUAL[most][1], available=available)
 
 
 def _human(n_bytes: int) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import flat_memory
 import mutations
 import parsers
 import run as harden
@@ -54,3 +55,13 @@ def test_a_part_that_is_not_there_is_reported_as_absent(monkeypatch):
     row = harden.run("memory")
     assert row["state"] == "absent"
     assert "| memory | nothing | 0 | 0 | absent |" in harden.table([row])
+
+
+@pytest.mark.parametrize(("n_bytes", "is_flat"), [(0, True), (200_000, False)])
+def test_work_that_keeps_memory_is_told_from_work_that_does_not(n_bytes, is_flat):
+    kept = []
+    seen = flat_memory.measure(lambda number: kept.append(b"x" * n_bytes), 160)
+    facts, said = flat_memory.judge(seen)
+    assert said == is_flat
+    assert facts["cases"] == 160
+    assert abs(facts["bytes_each"] - n_bytes) < 0.1 * n_bytes + flat_memory.BOUND

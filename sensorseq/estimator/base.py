@@ -51,7 +51,6 @@ from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics.statements import say
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
-from sensorseq.ops.sizes import check_prediction, check_training
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.storage.model_file import read_model, write_model
@@ -84,6 +83,7 @@ from sensorseq.training.preparation import (
 )
 from sensorseq.training.recorder import new_recorder
 from sensorseq.training.side_by_side import train_jobs
+from sensorseq.training.sizes import check_prediction_memory, check_training_memory
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.stream import StreamedData, is_stored
 from sensorseq.training.unknown import KnownWindows
@@ -342,7 +342,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         config = check_parameters(self.get_params(deep=False), self._task)
         check_whole_data(self.features, self.refit, self.warm_start)
         device = self._training_device()
-        self._check_memory(config, device)  # before the data are read, of what is known by now
+        check_training_memory(self.get_params(deep=False), config, device)  # before data are read
         checkpoint = self._open_checkpoint()
         seeds = self._make_seeds(checkpoint)
         self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
@@ -398,7 +398,8 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         """Make the networks and the scaled windows, of parts that are checked."""
         config, device, seeds, _ = arguments
         n_channels = train.sequences.X.shape[2]
-        self._check_memory(config, device, train)
+        own = self.get_params(deep=False)
+        check_training_memory(own, config, device, train.sequences, self._n_outputs)
         modules = [
             self._make_module(n_channels, weights, member).to(device)
             for member, (weights, _) in enumerate(seeds.members)
@@ -437,36 +438,6 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             LabPart(windows, train.groups, train.rows),
             held_out,
             seeds.entropy,
-        )
-
-    def _check_memory(
-        self, config: TrainingConfig, device: torch.device, train: FitPart | None = None
-    ) -> None:
-        """Refuse a training that needs more memory than there is; without `train`, of a window."""
-        n_windows, n_steps, n_channels, n_outputs = 1, 1, 1, 1
-        if train is not None:
-            n_windows, n_channels = len(train.sequences), train.sequences.X.shape[2]
-            n_outputs = self._n_outputs
-            used = np.minimum(train.sequences.lengths, self.max_timesteps or np.inf)
-            n_steps = int(used.mean()) if n_windows else 1
-        check_training(
-            {
-                "hidden_size": int(self.hidden_size),
-                "num_layers": int(self.num_layers),
-                "n_models": int(self.n_models),
-                "n_timesteps": n_steps,
-                "input_size": n_channels,
-                "num_classes": n_outputs,
-                "n_windows": n_windows,
-                "batch_size": config.batch_size or n_windows,
-                "windows_per_epoch": config.windows_per_epoch or 0,
-            },
-            device,
-            getattr(torch, self.dtype),
-            optimizer=config.optimizer,
-            pooling=self.pooling,
-            n_directions=2 if self.bidirectional else 1,
-            holds_windows=train is None or not is_stored(train.sequences),
         )
 
     def _prepare_again(self, prepared: PreparedFit) -> PreparedFit:
@@ -1027,25 +998,13 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
         """Return the network's outputs, (n, outputs), those of an ensemble joined."""
         sequences = self._read_windows(X, lengths)
-        self._check_outputs(sequences)
+        item = 0 if self.scaler_ is None else getattr(torch, self.dtype).itemsize
+        check_prediction_memory(sequences, self.max_timesteps, self._n_outputs, item)
         if is_stored(sequences):
             part = self._format.stored(sequences, training=False).with_scaler(self.scaler_)
             data: Any = StreamedData(part, np.zeros(len(part), np.int64))
             return np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
         return self._join(*self._scaled(sequences))
-
-    def _check_outputs(self, sequences: Sequences) -> None:
-        """Refuse windows that cannot fit into memory, scaled, with their outputs."""
-        n_windows = len(sequences)
-        used = np.minimum(sequences.lengths, self.max_timesteps or np.inf)
-        sizes = {
-            "n_windows": n_windows,
-            "n_timesteps": int(used.mean()) if n_windows else 1,
-            "input_size": sequences.X.shape[2],
-            "num_classes": self._n_outputs,
-        }
-        is_copied = self.scaler_ is not None and not is_stored(sequences)
-        check_prediction(sizes, getattr(torch, self.dtype).itemsize if is_copied else 0)
 
     def _read_windows(self, X: Any, lengths: Any) -> Sequences:
         """Read windows to predict: prepared as those of the fit, with their own names."""

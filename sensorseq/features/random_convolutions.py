@@ -151,7 +151,7 @@ class RandomConvolutions:
         if padded_steps:
             windows, steps = _padded(windows, used, padded_steps)
             used, rows = steps, np.arange(n_windows)
-        needed = {"biases and their quantiles": 12 * self.n_features}
+        needed = {"biases and their quantiles": 16 * self.n_features}
         check_memory(f"n_features={self.n_features}", needed, "a smaller n_features")
         rng = check_random_state(self.random_state)
         dilations, features_per_dilation = choose_dilations(

@@ -150,7 +150,7 @@ class LSTMLinear(nn.Module):
         self._n_directions = 2 if bidirectional else 1
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
         width = pooled_size(pooling, hidden_size, self._n_directions)
-        check_weights(sizes, pooling, self._n_directions, device, dtype)
+        check_weights(pooling, self._n_directions, sizes, device, dtype)
         self.lstm = _LSTMParameters(
             input_size, hidden_size, num_layers, self._n_directions, **factory
         )

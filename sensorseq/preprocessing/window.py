@@ -286,7 +286,7 @@ def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArr
     n_windows = sum(len(cut.starts) for cut in cuts)
     check_memory(
         f"window_s={grid.window_s:g} with hop_s={grid.hop_s:g}",
-        {f"{n_windows:,} windows": 4 * n_windows * grid.length * n_channels},
+        {f"{n_windows:,} window{'s'[: n_windows != 1]}": 4 * n_windows * grid.length * n_channels},
         "a shorter window_s or a longer hop_s",
         error=WindowError,
         folder=folder_of(stored[0]) if stored else None,

@@ -1,0 +1,260 @@
+"""What cannot fit into memory is refused by our own arithmetic, and nothing that fits."""
+
+import json
+import resource
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from fits import plain_classifier
+
+from sensorseq import SensorLSTMRegressor, memory
+from sensorseq.datasets import write_simulated
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.features import RandomConvolutions
+from sensorseq.nn import LSTMLinear
+from sensorseq.ops.sizes import available_on, count_parameters
+from sensorseq.preprocessing.pipeline import PreparePipeline
+from sensorseq.preprocessing.resample import StreamResampler, resample
+from sensorseq.preprocessing.window import window_recordings
+from sensorseq.recording import Recording
+from sensorseq.simulate import simulate_recording
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(8, 4, 2)).astype(np.float32), np.arange(8) % 2
+THERE = 20_000_000
+
+
+def recording(n=1000):
+    return Recording.evenly_sampled(RNG.normal(size=(n, 1)), 50.0, ("a",), "r", label="ice")
+
+
+def pipeline(**options):
+    return PreparePipeline(window_s=1.0, split=None, **options)
+
+
+def fit(X=X, y=Y, given=None, **arguments):
+    given = given or {}
+    return plain_classifier(validation_fraction=0.0, early_stopping=False, **arguments).fit(
+        X, y, **given
+    )
+
+
+def long(n_windows, n_timesteps, n_channels=1):
+    return RNG.normal(size=(n_windows, n_timesteps, n_channels)).astype(np.float32)
+
+
+def predict_many():
+    return fit(max_epochs=1).predict(np.broadcast_to(X[0], (500_000, 4, 2)))
+
+
+SIZES = {
+    "hidden_size": (
+        lambda: fit(hidden_size=2000),
+        "^hidden_size=2000 needs 256.5 MB of memory for weights, gradients and the optimizer,"
+        " 20.0 MB are available: choose a smaller hidden_size.$",
+    ),
+    "of a regressor": (
+        lambda: SensorLSTMRegressor(hidden_size=2000).fit(X, Y.astype(float)),
+        "hidden_size=2000 .* choose a smaller hidden_size",
+    ),
+    "of partial_fit": (
+        lambda: plain_classifier(hidden_size=2000).partial_fit(X, Y, classes=[0, 1]),
+        "hidden_size=2000 .* choose a smaller hidden_size",
+    ),
+    "n_models": (lambda: fit(n_models=10**9), "n_models=1000000000 .* a smaller n_models"),
+    "num_layers": (lambda: fit(num_layers=10**9), "num_layers=1000000000 .* a smaller num_layers"),
+    "steps": (
+        lambda: fit(long(2, 100_000), [0, 1]),
+        "n_timesteps=100000 .* for the states of a batch, .* a smaller max_timesteps, or shorter",
+    ),
+    "classes": (
+        lambda: fit(long(20_000, 1), np.arange(20_000) // 2),
+        "num_classes=10000 .* choose fewer classes",
+    ),
+    "channels": (
+        lambda: fit(long(4, 2, 10**4), [0, 1] * 2, {"lengths": np.full(4, 2)}),
+        "input_size=10000 .* choose fewer channels",
+    ),
+    "windows_per_epoch": (
+        lambda: fit(windows_per_epoch=10**12),
+        "windows_per_epoch=1000000000000 needs 8.0 TB of memory for the order of an epoch",
+    ),
+    "windows to predict": (predict_many, "n_windows=500000 .* choose fewer windows at a time"),
+    "module": (
+        lambda: LSTMLinear(3, 10**18, 2),
+        "hidden_size=1000000000000000000 needs 2e.19 EB of memory for weights",
+    ),
+    "module, layers": (lambda: LSTMLinear(3, 8, 2, 10**9), "a smaller num_layers"),
+    "stream": (lambda: LSTMLinear(3, 8, 2).stream(10**12), "n_windows=1000000000000 .* for states"),
+    "random convolutions": (
+        lambda: RandomConvolutions(n_features=10**12).fit(X),
+        "n_features=1000000000000 needs 16.0 TB of memory for biases and their quantiles",
+    ),
+    "their windows": (
+        lambda: RandomConvolutions(n_features=10**6).fit(X).transform(X),
+        "n_features=999936 needs 32.0 MB of memory for features of 8 windows",
+    ),
+    "resample": (
+        lambda: resample(X[0], 50.0, 1e12),
+        "target_rate_hz=1e.12 .* choose a lower target_rate_hz",
+    ),
+    "stream of samples": (
+        lambda: StreamResampler(50.0, 1e12, 2).push(X[0]),
+        "target_rate_hz=1e.12 .* choose a lower target_rate_hz",
+    ),
+    "prepare": (
+        lambda: pipeline(sample_rate_hz=1e12).prepare([recording()]),
+        "recording 'r': sample_rate_hz=1e.12 needs 159.8 TB of memory for samples, .* a lower"
+        " sample_rate_hz or a shorter max_gap_s",
+    ),
+    "windows": (
+        lambda: window_recordings([recording(10_000)], 100.0, 0.02),
+        "window_s=100 with hop_s=0.02 needs 100.0 MB of memory for 5,001 windows",
+    ),
+    "a long window": (
+        lambda: window_recordings([recording()], 1e30, short="pad"),
+        "for 1 window, 20.0 MB are available: choose a shorter window_s or a longer hop_s",
+    ),
+    "simulate": (
+        lambda: simulate_recording("ice", duration_s=1e12),
+        r"duration_s=1e\+12 of 1 recordings needs 24.0 PB of memory",
+    ),
+    "write simulated": (
+        lambda: write_simulated("never", n_robots=10**9),
+        "of 12,000,000,000 recordings .* or fewer recordings",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("work", "message"), SIZES.values(), ids=SIZES)
+def test_what_cannot_fit_is_refused_with_bytes_and_the_way_out(work, message, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: THERE)
+    with pytest.raises(InputError, match=message):
+        work()
+
+
+def test_a_network_larger_than_any_machine_is_refused_here():
+    with pytest.raises(ArgumentError, match=r"hidden_size=1000000000 needs 64\.0 EB of memory"):
+        plain_classifier(hidden_size=10**9).fit(X, Y)
+
+
+def test_nothing_is_refused_where_memory_is_unknown(monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: None)
+    memory.check_memory("this", {"all": 10**30}, "less")
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("pooling", ["last", "meanmax"])
+def test_weights_are_counted_as_torch_makes_them(num_layers, bidirectional, pooling):
+    module = LSTMLinear(3, 5, 4, num_layers, bidirectional, pooling)
+    sizes = {"input_size": 3, "hidden_size": 5, "num_classes": 4, "num_layers": num_layers}
+    counted = count_parameters(pooling, 1 + bidirectional, **sizes)
+    assert counted == sum(part.numel() for part in module.parameters())
+
+
+TRAINING = """
+import json, sys
+import numpy as np
+from pathlib import Path
+from sensorseq import SensorLSTMClassifier, memory
+
+arguments, shape = json.loads(sys.argv[1])
+claimed = []
+memory.check_memory = lambda subject, parts, way_out, **_: claimed.append(sum(parts.values()))
+
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+def fit(shape, **arguments):
+    X = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    plain = {"features": None, "refit": None, "max_epochs": 1, "early_stopping": False,
+             "validation_fraction": 0.0, "random_state": 0}
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = peak()
+    SensorLSTMClassifier(**plain | arguments).fit(X, np.arange(len(X)) % 2)
+    return peak() - before
+
+fit((4, 2, 1), hidden_size=2, engine=arguments["engine"])
+taken = fit(shape, **arguments)
+print(json.dumps([max(claimed), taken]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("engine", ["native", "autograd"])
+@pytest.mark.parametrize(
+    ("arguments", "shape"),
+    [
+        ({"hidden_size": 1000, "weight_init": "uniform", "recurrent_init": "uniform"}, (8, 2, 2)),
+        ({"hidden_size": 16, "batch_size": 64, "bidirectional": True}, (64, 2000, 2)),
+        ({"hidden_size": 16, "num_layers": 2, "optimizer": "sgd"}, (32, 2000, 2)),
+    ],
+    ids=["weights", "steps", "layers"],
+)
+def test_a_training_takes_at_least_what_is_claimed(engine, arguments, shape):
+    given = json.dumps([arguments | {"engine": engine}, shape])
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(TRAINING), given],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.returncode, done.stderr
+    claimed, taken = json.loads(done.stdout)
+    assert 0.1 * taken < claimed <= taken
+
+
+def test_a_limit_of_the_address_space_is_seen():
+    code = (
+        "import resource; from sensorseq.memory import available_bytes;"
+        f"resource.setrlimit(resource.RLIMIT_AS, ({2 << 30}, {2 << 30})); print(available_bytes())"
+    )
+    said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout
+    assert 0 < int(said) < 2 << 30
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY
+
+
+V2 = {
+    "proc/cgroup": "0::/jobs/one\n",
+    "fs/memory.stat": "inactive_file 5\n",  # the root has no limit
+    "fs/jobs/memory.max": "1000\n",
+    "fs/jobs/memory.current": "700\n",
+    "fs/jobs/memory.stat": "anon 9\ninactive_file 40\nactive_file 2\n",
+    "fs/jobs/one/memory.max": "max\n",
+    "fs/jobs/one/memory.current": "600\n",
+}
+V1 = {
+    "proc/cgroup": "5:cpu,memory:/of/the/host\n1:name=systemd:/\n",
+    "fs/memory/memory.limit_in_bytes": "1000\n",
+    "fs/memory/memory.usage_in_bytes": "700\n",
+    "fs/memory/memory.stat": "inactive_file 1\ntotal_inactive_file 40\ntotal_active_file 2\n",
+}
+
+
+@pytest.mark.parametrize("files", [V2, V1], ids=["v2", "v1"])
+def test_what_a_container_leaves_is_its_limit_less_what_is_used_but_for_files(files, tmp_path):
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    assert list(memory._left_in_groups(tmp_path / "proc", tmp_path / "fs")) == [342]
+
+
+def test_what_torch_has_reserved_on_a_gpu_and_does_not_use_is_available(monkeypatch):
+    for name, value in (
+        ("mem_get_info", (100, 1000)),
+        ("memory_reserved", 70),
+        ("memory_allocated", 20),
+    ):
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    assert available_on(torch.device("cuda"))() == 150
+
+
+@pytest.mark.parametrize(("size", "shown"), [(999, "999.0 bytes"), (74.5e12, "74.5 TB")])
+def test_sizes_are_shown_in_the_largest_unit(size, shown):
+    assert memory._human(int(size)) == shown
