@@ -25,7 +25,8 @@ from sensorseq import _signal
 from sensorseq.features import RandomConvolutions
 from sensorseq.ops import train_epoch as epochs
 
-ODD_INTEGERS = (-(2**62), -1, 0, 1, 2, 3, 7, 2**20, 2**31, 2**62)
+# 2**20 outputs for each sample, or channels, are accepted and take gigabytes; 2**31 are refused
+ODD_INTEGERS = (-(2**62), -1, 0, 1, 2, 3, 7, 2**12, 2**31, 2**62)
 ODD_FLOATS = (float("nan"), float("inf"), -1.0, 0.0, 1e-300, 1e300)
 counts: Counter = Counter()
 
@@ -98,10 +99,11 @@ def spoil(rng, value):
     return np.zeros(tuple(rng.choice((0, 1, 2, 5)) for _ in range(rng.randrange(5))), value.dtype)
 
 
-def call(rng, function, arguments, n_spoiled):
-    """Call with some arguments spoiled; return what came back, or None where it was refused."""
+def call(rng, function, arguments, n_spoiled, sound=()):
+    """Call with some arguments spoiled, but those in `sound`; return None where it was refused."""
     arguments = dict(arguments)
-    for name in rng.sample(list(arguments), min(n_spoiled, len(arguments))):
+    spoilable = [name for name in arguments if name not in sound]
+    for name in rng.sample(spoilable, min(n_spoiled, len(spoilable))):
         arguments[name] = spoil(rng, arguments[name])
     name = getattr(function, "__name__", str(function))
     try:
@@ -237,7 +239,8 @@ def filters(rng, n_spoiled, signal, c):
     moving["statistic"] = rng.choice(("mean", "std", "min", "range", "line_residual"))
     made = ((_signal.PolyphaseFilter, polyphase), (_signal.TableFilter, table))
     for kind, arguments in (*made, (_signal.MovingWindow, moving)):
-        one = call(rng, kind, arguments, rng.choice((0, n_spoiled)))
+        # its callers bound the ratio, by what the outputs take
+        one = call(rng, kind, arguments, rng.choice((0, n_spoiled)), sound=("ratio",))
         if one is None:
             continue
         name = "samples" if kind is _signal.MovingWindow else "x"

@@ -9,7 +9,9 @@ import torch
 
 from sensorseq.memory import SMALL_BYTES, check_sizes
 from sensorseq.ops.sizes import available_on, count_parameters
+from sensorseq.training.batches import RESIDENT_BYTES
 from sensorseq.training.config import TrainingConfig
+from sensorseq.training.distributed import current_ranks
 from sensorseq.training.inputs import Sequences
 from sensorseq.training.stream import is_stored
 
@@ -42,6 +44,8 @@ def check_training_memory(
     item = getattr(torch, parameters["dtype"]).itemsize
     n_directions = 2 if parameters["bidirectional"] else 1
     count = partial(count_parameters, parameters["pooling"], n_directions)
+    ranks = current_ranks()
+    world = 1 if ranks is None else ranks.world
     n_saved = n_directions * (_SAVED if device.type == "cpu" else 1)
     sizes = {name: int(parameters[name]) for name in ("hidden_size", "num_layers", "n_models")}
     sizes |= {"n_timesteps": 1, "input_size": 1, "num_classes": 1, "n_windows": 1}
@@ -53,15 +57,17 @@ def check_training_memory(
     def needs(
         n_models: int, n_timesteps: int, n_windows: int, batch_size: int, **of: int
     ) -> dict[str, int]:
-        n_drawn, batch = of.pop("windows_per_epoch"), min(batch_size, n_windows)
-        weights = item * count(**of)
-        n_held = batch if train is not None and is_stored(train) else n_windows
+        n_drawn, weights = of.pop("windows_per_epoch"), item * count(**of)
+        batch = -(-min(batch_size, n_windows) // world)
+        of_window = item * n_timesteps * of["input_size"]
+        is_elsewhere = device.type != "cpu" and n_windows * of_window > RESIDENT_BYTES
+        is_streamed = is_elsewhere or (train is not None and is_stored(train))
         n_states = min(batch, _SAVED_WINDOWS) * n_timesteps * of["num_layers"] * of["hidden_size"]
         return {
             "weights": n_models * weights,
             "gradients": weights,
             "the optimizer": _OF_OPTIMIZER.get(config.optimizer, 0) * weights,
-            "windows": item * n_held * n_timesteps * of["input_size"],
+            "windows": (batch if is_streamed else n_windows) * of_window,
             "the states of a batch": item * n_saved * n_states,
             "outputs": item * batch * of["num_classes"],
             "the order of an epoch": 8 * max(n_drawn, n_windows),
