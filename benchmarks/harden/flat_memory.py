@@ -3,9 +3,9 @@
 A thousand fits, predictions, reports (made, and rendered as pages) and streams, each kind in a
 process of its own, two processes at a time. Resident memory is read after every tenth, without
 garbage. It is flat if the median of the last quarter is at most `BOUND` bytes for each repetition,
-and `MOST` in all, above that of the second: the first warms up. What a fit leaves if it is kept is 77 kB,
-its network 20 kB and its history alone 1.6 kB, so one object that stays is found; the allocator
-moved by up to 500 bytes for each fit where nothing is kept. The last line is a summary as JSON.
+and `MOST` in all, above that of the second: the first warms up. A fit that is kept holds 77 kB, its
+network 20 kB and its history alone 1.6 kB, so one object that stays is found; where nothing is kept
+the allocator moved by up to 500 bytes for each fit. The last line is a summary as JSON.
 """
 
 import argparse

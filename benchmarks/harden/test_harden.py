@@ -10,7 +10,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import flat_memory
 import mutations
 import parsers
 import run as harden
