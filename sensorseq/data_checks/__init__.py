@@ -15,12 +15,15 @@ from sensorseq.data_checks.leaks import (
     count_shared,
 )
 from sensorseq.data_checks.part import Finding, Part
+from sensorseq.data_checks.ranges import OutsideWindows, TrainedRanges, join_outside
 from sensorseq.data_checks.rows import refuse_rows
 from sensorseq.data_checks.shifts import check_classes, check_labels, check_levels, check_shares
 
 __all__ = [
     "Finding",
+    "OutsideWindows",
     "Part",
+    "TrainedRanges",
     "check_continuity",
     "check_overlap",
     "check_shares",
@@ -28,6 +31,7 @@ __all__ = [
     "check_zero_ends",
     "constant_channels",
     "count_shared",
+    "join_outside",
     "refuse_rows",
 ]
 

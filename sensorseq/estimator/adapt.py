@@ -82,6 +82,8 @@ def adapt(clf: Any, X: Any, y: Any, groups: ArrayLike | None, lengths: ArrayLike
     moved = f"was moved by {share:g} toward these windows" if share else "was kept"
     head, why = _move_head(adapted, few)
     is_plain = clf._head is None or clf._head.is_plain
+    if clf._ranges is not None:
+        adapted._ranges = clf._ranges.widened(few.sequences.X, few.sequences.lengths)
     if isinstance(few.X, WindowSet):
         here, known = describe_preparation(few.X), clf.preparation_
         seen = {**(known or here)["recordings"], **here["recordings"]}

@@ -38,6 +38,7 @@ from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.estimator.lab import FitOrigin, copied, repair_fit
 from sensorseq.estimator.labels import draw_entropy
 from sensorseq.estimator.model import describe_fit, pack_state, restore_fit, unpack_state
+from sensorseq.estimator.outside import OutsideMixin
 from sensorseq.estimator.whole_data import (
     WholeData,
     check_whole_data,
@@ -142,7 +143,7 @@ class PreparedFit:
         return cast(LSTMLinear, self.jobs[0].module)
 
 
-class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """An LSTM with a linear head on windows of sensor signals; its children say what it predicts.
 
     A child sets `_task`, stores its arguments in `__init__`, and says what targets are:
@@ -368,6 +369,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             warn_caller(str(finding), LeakWarning)
         # Learned on the training part alone: statistics of the rest would leak into its score.
         self._learn_scaling(train, data)
+        self._learn_ranges(data, continues=self._continues)
         prepared = self._assemble(train, validation, arguments, findings)
         if self._continues:
             return prepared
@@ -380,6 +382,7 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
         data = self._read_data(X, y, **given)
         train = data.stored_part("train")
         self._learn_scaling(train, data)
+        self._learn_ranges(data, continues=self._continues)
         return self._assemble(train, None, _FitArguments(config, device, seeds))
 
     def _training_device(self) -> torch.device:
@@ -765,6 +768,8 @@ class SensorLSTM(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # 
             arrays |= self._head.arrays()
         if self._known is not None:
             arrays |= self._known.arrays()
+        if self._ranges is not None:
+            arrays |= self._ranges.arrays()
         return arrays, describe_fit(self)
 
     @classmethod

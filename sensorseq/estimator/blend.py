@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from sensorseq.data_checks import OutsideWindows
 from sensorseq.errors import ArgumentError
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.feature_head import BOOSTING, LINEAR, is_classifier
@@ -151,6 +152,16 @@ class SensorBlendClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         """
         check_is_fitted(self)
         return self.network_.decision_function(X, lengths)
+
+    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
+        """Tell which windows are unlike all that the blend was trained on.
+
+        Parameters
+        ----------
+        X, lengths : as in `SensorLSTMClassifier.outside`
+        """
+        check_is_fitted(self)
+        return self.network_.outside(X, lengths)
 
     def score(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sensorseq.data_checks import TrainedRanges
 from sensorseq.errors import ArgumentError, ModelFileError, check_choice
 from sensorseq.estimator.adapt import Adaptation
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
@@ -141,6 +142,7 @@ def restore_fit(
         estimator.features_ = estimator._head.choice
     if task == CLASSIFICATION:
         estimator._known = KnownWindows.restore(arrays, estimator._n_outputs)
+    estimator._ranges = TrainedRanges.restore(arrays, estimator.module_.input_size)
     return estimator
 
 
@@ -246,6 +248,7 @@ _FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # to plain
         lambda stored: FeatureHead.restore(stored["description"], stored["arrays"]),
     ),
     "_known": (KnownWindows.arrays, lambda arrays: KnownWindows.restore(arrays, None)),
+    "_ranges": (TrainedRanges.arrays, TrainedRanges.restore),
 }
 
 _OF_THE_NETWORK = (*ARCHITECTURE, "dtype")

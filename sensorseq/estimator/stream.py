@@ -1,11 +1,13 @@
 """DecisionStream: decisions about samples as they arrive, as `sensorseq predict` makes them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.data_checks import OutsideWindows
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
@@ -33,7 +35,8 @@ class StreamDecision:
     in the order of `classes_`; `probability` is that of `label`. `answered` tells whether it
     reaches the threshold of `fit_abstention` and the window is not unknown, see `false_alarm_rate`
     of `predict_or_abstain`; None without either.
-    `delay_s` is how much newer the newest sample was than the window's end.
+    `delay_s` is how much newer the newest sample was than the window's end. `outside` tells whether
+    the window is unlike those of the training; None if the model does not know.
     """
 
     start_s: float
@@ -43,6 +46,7 @@ class StreamDecision:
     probabilities: tuple[float, ...]
     answered: bool | None
     delay_s: float
+    outside: bool | None = None
 
     def to_dict(self, classes: list[Any]) -> dict[str, Any]:
         """Return plain values, with the probabilities by class."""
@@ -79,6 +83,8 @@ class DecisionStream:
         How long after the end of a window its decision is due: what filters look ahead.
     classes : list
         Labels in the order of the probabilities.
+    on_outside : callable or None
+        Set it to be called with the first windows unlike those of the training, an OutsideWindows.
     """
 
     def __init__(
@@ -122,13 +128,14 @@ class DecisionStream:
         self._hop = hop_s * self._window_rate
         if self._hop < 1 - 1e-9:
             raise ArgumentError(f"hop_s={hop_s:g} is less than one sample of the windows.")
-        self.n_decisions = 0
+        self.n_decisions = self.n_outside = 0
+        self.on_outside: Callable[[OutsideWindows], None] | None = None
         self._begin(0.0)
         self.latency_s: float = self._resampler.latency_s + self._steps.latency_s
 
     @property
     def counts(self) -> dict[str, int]:
-        """Samples that came too late or twice, ticks that were filled, gaps, and decisions."""
+        """Samples that were late or twice, ticks filled, gaps, decisions, windows outside."""
         clock = self._clock
         return {
             "n_late": clock.n_late,
@@ -136,6 +143,7 @@ class DecisionStream:
             "n_filled": clock.n_filled,
             "n_gaps": clock.n_gaps,
             "n_decisions": self.n_decisions,
+            "n_outside": self.n_outside,
         }
 
     def push(
@@ -246,11 +254,19 @@ class DecisionStream:
         answered = rows.max(axis=1) >= (0.0 if least is None else least.threshold)
         if self._known is not None:
             answered &= self._known[0].distance(rows) <= self._known[1]
+        are_outside: list[bool | None] = [None] * len(rows)
+        if self._model._ranges is not None:
+            outside = self._model.outside(windows, lengths)
+            are_outside = outside.mask.tolist()
+            if self.on_outside and outside.n_outside and not self.n_outside:
+                self.on_outside(outside)
+            self.n_outside += outside.n_outside
         is_judged = least is not None or self._known is not None
         origin_s = self._start_s + self._drift_s
         newest_s = self._clock.newest_s
         decisions = []
-        for start, row, is_answered in zip(starts, rows, answered.tolist(), strict=True):
+        judged = zip(starts, rows, answered.tolist(), are_outside, strict=True)
+        for start, row, is_answered, is_outside in judged:
             start_s = round(origin_s + start / self._window_rate, _CLOCK_DIGITS)
             end_s = round(start_s + self._n_window / self._window_rate, _CLOCK_DIGITS)
             best = int(np.argmax(row))
@@ -264,6 +280,7 @@ class DecisionStream:
                     tuple(row.tolist()),
                     is_answered if is_judged else None,
                     0.0 if newest_s is None else round(newest_s - end_s, _CLOCK_DIGITS),
+                    is_outside,
                 )
             )
         self.n_decisions += len(decisions)

@@ -21,9 +21,9 @@ N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
 PIECE, MOST_PIECES = 1 << 14, 16  # rows that are read of a channel with missing values
 
 _UNITS = (  # from and to which ratio of two recordings; what it points to, if above 1 and below
-    (25.0, 130.0, "degrees where others have radians", "radians where others have degrees"),
-    (250.0, 4e3, "a thousandth, such as mA where others have A", "A where others have mA"),
-    (2.5e5, 4e6, "a millionth, such as uA where others have A", "A where others have uA"),
+    (25.0, 130.0, "degrees where {} radians", "radians where {} degrees"),
+    (250.0, 4e3, "a thousandth, such as mA where {} A", "A where {} mA"),
+    (2.5e5, 4e6, "a millionth, such as uA where {} A", "A where {} uA"),
 )
 
 
@@ -165,9 +165,9 @@ def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
     return found
 
 
-def likely_unit(ratio: float) -> str:
+def likely_unit(ratio: float, others: str = "others have") -> str:
     """Return the unit that a ratio above 0 points to, as the end of a sentence; often empty."""
     for low, high, larger, smaller in _UNITS:
         if low < max(ratio, 1 / ratio) < high:
-            return f"; its unit is perhaps {larger if ratio > 1 else smaller}"
+            return f"; its unit is perhaps {(larger if ratio > 1 else smaller).format(others)}"
     return ""

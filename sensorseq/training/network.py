@@ -193,7 +193,8 @@ def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | KeyedScaler | No
 
 def check_array_names(arrays: Mapping[str, NDArray[Any]], n_models: int, path: Any) -> None:
     """Raise when a file holds an array that no model of so many members has."""
-    known = ("scaler.", "features.", "known.", *(_prefix(member) for member in range(n_models)))
+    parts = ("scaler.", "features.", "known.", "ranges.")
+    known = (*parts, *(_prefix(member) for member in range(n_models)))
     unknown = [name for name in arrays if not name.startswith(known)]
     if unknown:
         raise ModelFileError(f"{path} has an unknown array {unknown[0]!r}.")

@@ -309,7 +309,9 @@ def test_arrays_of_other_shapes_types_or_names_are_refused(saved, read, tmp_path
     arrays, description = read
     for name, array in arrays.items():
         shapes = [array[:0], array[None], array.ravel()[:-1], np.concatenate([array, array])]
-        types = [array.astype(dtype) for dtype in (bool, np.int64, np.float16, np.float64)]
+        others = {bool, np.int64, np.float16, np.float64} - {array.dtype.type}
+        with np.errstate(invalid="ignore"):  # of NaN to integers
+            types = [array.astype(dtype) for dtype in others]
         if name.startswith("scaler."):  # whose numbers may be of any type
             types = []
         for changed in shapes + types:

@@ -1,0 +1,217 @@
+"""TrainedRanges: the extremes of training windows, and which other windows lie outside of them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.data_checks.part import BLOCK_VALUES, Floats, Ints
+from sensorseq.preprocessing.odd_scales import likely_unit
+
+# Margins and sizes were set on development recordings of benchmarks/bench_outside.py.
+N_BANDS, FEWEST_BAND_STEPS = 8, 32  # of the spectrum; shorter windows have none
+FEWEST_STEPS = 8  # of a window whose spread is looked at
+_VALUES, _SPREAD, _SHARE, _BANDS = 0, 1, 2, slice(3, 3 + N_BANDS)
+_MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]  # of the range; then decades
+_STILL = -4.0  # log10 of the spread, relative to training, at which a channel is constant
+_ROUNDING = 1e-12  # of a spread, relative to the values
+_LEAST_POWER = 1e-6  # of a band; below they do not differ
+
+
+@dataclass(frozen=True, eq=False)
+class OutsideWindows:
+    """Which windows lie outside what a model was trained on, and why; print it to read it.
+
+    Attributes
+    ----------
+    reasons : ndarray of shape (n, n_channels), str
+        Empty, or the first of ``"constant"`` (which it never was in training), ``"spread"``,
+        ``"values"``, ``"share"`` (the spread relative to other channels), ``"spectrum"``.
+    ratio : ndarray of shape (n, n_channels), float64
+        Standard deviation over that of training; NaN if not known.
+    channels : tuple of str
+        Their names.
+    """
+
+    reasons: NDArray[np.str_]
+    ratio: Floats
+    channels: tuple[str, ...]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Whether each window lies outside, (n,)."""
+        return np.asarray((self.reasons != "").any(axis=1))
+
+    @property
+    def n_outside(self) -> int:
+        """How many windows lie outside."""
+        return int(self.mask.sum())
+
+    def __str__(self) -> str:
+        n = len(self.reasons)
+        if not self.n_outside:
+            return f"All {n} windows lie within what the model was trained on."
+        counts = (self.reasons != "").sum(axis=0)
+        order = [c for c in np.argsort(-counts, kind="stable").tolist() if counts[c]]
+        said = [self._say(c) for c in order[:2]]
+        if more := len(order) - len(said):
+            said.append(f"and {more} more channel(s)")
+        begin = f"{self.n_outside} of {n} windows lie outside what the model was trained on"
+        return f"{begin}: {'; '.join(said)}."
+
+    def _say(self, c: int) -> str:
+        """Say in how many windows a channel is odd, by the reason that most of them have."""
+        is_odd = self.reasons[:, c] != ""
+        kinds, counts = np.unique(self.reasons[is_odd, c], return_counts=True)
+        kind, unit = str(kinds[np.argmax(counts)]), ""
+        ratio = float(np.sqrt(np.mean(self.ratio[is_odd, c] ** 2)))
+        what = {
+            "constant": "is constant, which it never was in training,",
+            "spread": "varies more or less than it ever did in training",
+            "values": "has values far from those of training",
+            "share": "varies unlike in training, relative to other channels,",
+            "spectrum": "has another spectrum than in training, perhaps another sample rate,",
+        }[kind]
+        if kind == "share" and ratio < 1.01 * 10**_STILL:
+            what = "is constant while others vary, which never was so in training,"
+        elif kind in ("spread", "values", "share") and max(ratio, 1 / ratio) > 10:
+            what = f"varies {float(f'{ratio:.2g}'):,g} times as much as in training"
+            unit = likely_unit(ratio, "training had")
+        return f"channel {self.channels[c]!r} {what} in {counts.sum()}{unit}"
+
+
+def join_outside(parts: Sequence[OutsideWindows]) -> OutsideWindows:
+    """Join results for the same channels."""
+    reasons = np.concatenate([part.reasons for part in parts])
+    ratio = np.concatenate([part.ratio for part in parts])
+    return OutsideWindows(reasons, ratio, parts[0].channels)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRanges:
+    """The extremes of training windows: `low` and `high` (3 + bands, n_channels), NaN if unknown.
+
+    Their rows are the values; log10 of the standard deviation over `scale` (n_channels,), its root
+    mean square over windows; that minus the mean of the other channels; log10 of the share of each
+    band in the power.
+    """
+
+    low: Floats
+    high: Floats
+    scale: Floats
+
+    @classmethod
+    def learn(cls, X: NDArray[Any], lengths: Ints) -> "TrainedRanges":
+        """Learn from unscaled windows (n, t, c) and their valid steps (n,)."""
+        squares, peak, count = np.zeros(X.shape[2]), np.zeros(X.shape[2]), 0
+        for _, part in _blocks(X, lengths):
+            peak = np.maximum(peak, abs(part).max(axis=(0, 1)))
+            if part.shape[1] >= FEWEST_STEPS:
+                squares += part.var(axis=1).sum(axis=0)
+                count += len(part)
+        scale = np.sqrt(squares / max(count, 1))
+        scale[scale < _ROUNDING * peak] = 0.0
+        unknown = np.full((len(_MARGINS), X.shape[2]), np.nan)
+        return cls(unknown, unknown, scale).widened(X, lengths)
+
+    def widened(self, X: NDArray[Any], lengths: Ints) -> "TrainedRanges":
+        """Return the ranges with further windows in them."""
+        low, high = self.low, self.high
+        for _, least, most in self._measured(X, lengths):
+            low = np.fmin(low, np.fmin.reduce(least, axis=0))
+            high = np.fmax(high, np.fmax.reduce(most, axis=0))
+        return TrainedRanges(low, high, self.scale)
+
+    def compare(
+        self, X: NDArray[Any], lengths: Ints, channels: Sequence[str], *, is_rescaled: bool = False
+    ) -> OutsideWindows:
+        """Return which lie outside; if a model rescales each recording, whatever its unit is."""
+        margins = np.broadcast_to(_MARGINS, self.low.shape).copy()
+        margins[_VALUES] *= self.high[_VALUES] - self.low[_VALUES]
+        margins[_VALUES] += 1e-6 * np.maximum(abs(self.low[_VALUES]), abs(self.high[_VALUES]))
+        if is_rescaled:
+            margins[: _BANDS.start] = np.inf
+        low, high = self.low - margins, self.high + margins
+        reasons = np.full((len(X), X.shape[2]), "", "<U8")
+        ratio = np.full(reasons.shape, np.nan)
+        for rows, least, most in self._measured(X, lengths):
+            beyond = np.maximum(low - least, most - high)  # NaN where there is nothing to compare
+            is_odd = beyond > 0
+            spread, share = least[:, _SPREAD], beyond[:, _SHARE]
+            is_still = (spread <= _STILL) & (self.low[_SPREAD] > _STILL)
+            # odd is the channel whose share is farthest off, not those it is compared with
+            is_told = (is_odd[:, :_SHARE].any(axis=1) | is_still).any(axis=1)
+            is_farthest = share >= np.fmax.reduce(share, axis=1, keepdims=True) - 1e-9
+            for reason, where in (
+                ("spectrum", is_odd[:, _BANDS].any(axis=1)),
+                ("share", is_odd[:, _SHARE] & is_farthest & ~is_told[:, None]),
+                ("values", is_odd[:, _VALUES]),
+                ("spread", is_odd[:, _SPREAD]),
+                ("constant", is_still),
+            ):
+                reasons[rows] = np.where(where, reason, reasons[rows])
+            ratio[rows] = 10**spread
+        return OutsideWindows(reasons, ratio, tuple(channels))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a model file."""
+        return {f"ranges.{name}": array for name, array in vars(self).items()}
+
+    @classmethod
+    def restore(
+        cls, arrays: Mapping[str, NDArray[Any]], n_channels: int | None = None
+    ) -> "TrainedRanges | None":
+        """Undo `arrays`; None if a file has none."""
+        if not any(name.startswith("ranges.") for name in arrays):
+            return None
+        low, high, scale = (arrays[f"ranges.{name}"] for name in ("low", "high", "scale"))
+        shape = len(_MARGINS), len(scale) if n_channels is None else n_channels
+        if (low.shape, high.shape, scale.shape) != (shape, shape, shape[1:]):
+            raise ValueError(f"the ranges of training windows have shape {low.shape}, not {shape}")
+        if {low.dtype, high.dtype, scale.dtype} != {np.dtype(np.float64)}:
+            raise ValueError("the ranges of training windows are not of type float64")
+        rises = (low <= high) | (np.isnan(low) & np.isnan(high))
+        if not rises.all() or np.isinf([*low, *high]).any() or not (scale >= 0).all():
+            raise ValueError("the ranges of training windows are not finite, or low is above high")
+        return cls(low, high, scale)
+
+    def _measured(self, X: NDArray[Any], lengths: Ints) -> Iterator[tuple[Ints, Floats, Floats]]:
+        """Yield rows of windows with their measures, lowest and highest, (n, 3 + bands, c)."""
+        moves = self.scale > 0
+        for rows, part in _blocks(X, lengths):
+            least = np.full((len(rows), *self.low.shape), np.nan)
+            if part.shape[1] >= FEWEST_STEPS and moves.any():
+                spread = part[:, :, moves].std(axis=1) / self.scale[moves]
+                logs = np.log10(np.maximum(spread, 10**_STILL))
+                least[:, _SPREAD, moves] = logs
+                if (n := logs.shape[1]) > 1:
+                    others = (logs.sum(axis=1, keepdims=True) - logs) / (n - 1)
+                    least[:, _SHARE, moves] = logs - others
+                if part.shape[1] >= FEWEST_BAND_STEPS:
+                    bands = _bands(part[:, :, moves])
+                    least[:, _BANDS, moves] = np.where(logs[:, None] > _STILL, bands, np.nan)
+            most = least.copy()
+            least[:, _VALUES], most[:, _VALUES] = part.min(axis=1), part.max(axis=1)
+            yield rows, least, most
+
+
+def _blocks(X: NDArray[Any], lengths: Ints) -> Iterator[tuple[Ints, Floats]]:
+    """Yield rows of equally long windows, and their valid steps alone."""
+    for length in np.unique(lengths).tolist():
+        rows = np.flatnonzero(lengths == length)
+        size = max(1, BLOCK_VALUES // (length * X.shape[2]))
+        for at in range(0, len(rows), size):
+            yield rows[at : at + size], X[rows[at : at + size], :length].astype(np.float64)
+
+
+def _bands(part: Floats) -> Floats:
+    """Return log10 of the share of each band in the power, (n, bands, c)."""
+    moving = part - part.mean(axis=1, keepdims=True)
+    spectrum = np.fft.rfft(moving * np.hanning(part.shape[1] + 1)[:-1, None], axis=1)[:, 1:-1]
+    power = np.array_split(np.abs(spectrum) ** 2, N_BANDS, axis=1)
+    bands = np.stack([band.sum(axis=1) for band in power], axis=1)
+    shares = bands / np.maximum(bands.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    logs: Floats = np.log10(np.maximum(shares, _LEAST_POWER))
+    return logs

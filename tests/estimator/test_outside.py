@@ -1,0 +1,274 @@
+"""Windows outside the training: what is inside stays inside, and what is planted is named."""
+
+import pickle
+
+import numpy as np
+import pytest
+from fits import plain_classifier
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import clone
+
+from sensorseq import (
+    PreparePipeline,
+    Recording,
+    SensorBlendClassifier,
+    SensorLSTMClassifier,
+    SensorLSTMRegressor,
+    WindowSet,
+)
+from sensorseq.data_checks import TrainedRanges
+from sensorseq.errors import InputError, ModelFileError
+from sensorseq.recording import Channel
+from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.storage.prepared import write_windows
+
+NAMES = ("current", "speed", "tilt")
+FAST = {"hidden_size": 4, "max_epochs": 1, "random_state": 0}
+
+
+def make_windows(n, seed, n_steps=40):
+    """Noisy sines of three channels, of other sizes; speed stands still in every third window."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(n_steps)[None, :, None]
+    X = np.sin(t * rng.uniform(0.1, 1, (n, 1, 3)) + rng.uniform(0, 6, (n, 1, 3)))
+    X = (X + 0.2 * rng.normal(size=X.shape)) * [5.0, 1.0, 0.1] + [0.0, 0.0, 9.81]
+    X[::3, :, 1] = 0.0
+    return X
+
+
+X, Y = make_windows(90, seed=0), np.arange(90) % 2
+NEW = make_windows(60, seed=1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    windows = WindowSet(X, y=Y, channels=NAMES)
+    return plain_classifier(**FAST).fit(windows)
+
+
+def changed(c, values):
+    """New windows, those from 10 to 30 with another channel."""
+    windows = NEW.copy()
+    windows[10:30, :, c] = values(windows[10:30, :, c])
+    return windows
+
+
+def ramps(x):
+    """Lines of the usual size: no noise, so that the upper bands are empty."""
+    return np.linspace(-5, 5, x.shape[1]) * np.ones((len(x), 1))
+
+
+def full(windows):
+    return np.full(len(windows), windows.shape[1])
+
+
+@given(seed=st.integers(0, 999), n=st.integers(1, 40), n_steps=st.integers(1, 50))
+def test_no_training_window_is_outside(seed, n, n_steps):
+    windows = make_windows(n, seed, n_steps)
+    lengths = np.random.default_rng(seed).integers(1, n_steps + 1, n)
+    ranges = TrainedRanges.learn(windows, lengths)
+    assert not ranges.compare(windows, lengths, NAMES).n_outside
+    wider = ranges.widened(100 * NEW, full(NEW))
+    assert not wider.compare(windows, lengths, NAMES).n_outside
+    assert not wider.compare(100 * NEW, full(NEW), NAMES).n_outside
+
+
+def test_new_windows_of_the_same_kind_are_inside(model):
+    assert str(model.outside(NEW)) == "All 60 windows lie within what the model was trained on."
+
+
+@pytest.mark.parametrize(
+    ("c", "values", "reason", "words"),
+    [
+        (
+            0,
+            lambda x: 1000 * x,
+            "spread",
+            "'current' varies 980 times as much as in training in 20;",
+        ),
+        (0, lambda x: 1000 * x, "spread", "perhaps a thousandth, such as mA where training had A."),
+        (0, lambda x: x / 1000, "spread", "perhaps A where training had mA"),
+        (2, lambda x: np.degrees(x), "spread", "perhaps degrees where training had radians"),
+        (2, lambda x: x - 9.81, "values", "'tilt' has values far from those of training"),
+        (0, lambda x: 0 * x + x[0, 0], "constant", "is constant, which it never was in training,"),
+        (0, lambda x: ramps(x), "spectrum", "another spectrum than in training, perhaps another"),
+    ],
+)
+def test_what_is_planted_is_found_and_named(model, c, values, reason, words):
+    found = model.outside(changed(c, values))
+    np.testing.assert_array_equal(np.flatnonzero(found.mask), np.arange(10, 30))
+    assert set(found.reasons[10:30, c]) == {reason}
+    assert str(found).startswith("20 of 60 windows lie outside what the model was trained on: ")
+    assert words in str(found)
+
+
+def test_a_channel_that_once_stood_still_is_stuck_where_the_others_move():
+    """Its spread was zero before, but not next to others that vary so."""
+    rng = np.random.default_rng(0)
+    size = np.where(np.arange(80) < 40, 0.0, 1.0)[:, None, None]
+    windows = rng.normal(size=(80, 40, 2)) * size
+    ranges = TrainedRanges.learn(windows, full(windows))
+    stuck = windows[40:].copy()
+    stuck[:, :, 1] = 0.0
+    found = ranges.compare(stuck, full(stuck), ("a", "b"))
+    assert found.mask.all()
+    assert set(found.reasons.ravel()) == {"share"}
+    assert "is constant while others vary" in str(found)
+
+
+def test_a_window_alone_is_judged_as_among_others(model):
+    windows = changed(0, lambda x: 40 * x)
+    together = model.outside(windows)
+    alone = [model.outside(windows[i : i + 1]) for i in range(len(windows))]
+    np.testing.assert_array_equal(np.concatenate([one.reasons for one in alone]), together.reasons)
+    order = np.random.default_rng(0).permutation(len(windows))
+    np.testing.assert_array_equal(model.outside(windows[order]).mask, together.mask[order])
+
+
+@given(seed=st.integers(0, 99))
+def test_what_lies_past_lengths_changes_nothing(model, seed):
+    lengths = np.random.default_rng(seed).integers(1, 41, len(NEW))
+    padded = changed(0, lambda x: 1000 * x)
+    expected = model.outside(padded, lengths)
+    padded[np.arange(40) >= lengths[:, None]] = 1e9
+    found = model.outside(padded, lengths)
+    np.testing.assert_array_equal(found.reasons, expected.reasons)
+    np.testing.assert_array_equal(found.ratio, expected.ratio)
+    cut = [model.outside(padded[i : i + 1, :n]).mask[0] for i, n in enumerate(lengths)]
+    np.testing.assert_array_equal(found.mask, cut)
+
+
+def test_a_channel_constant_in_training_may_not_change():
+    windows = X.copy()
+    windows[:, :, 2] = np.float32(0.1)
+    ranges = TrainedRanges.learn(windows, full(windows))
+    assert not ranges.compare(windows, full(windows), NAMES).n_outside
+    found = ranges.compare(X, full(X), NAMES)
+    assert found.mask.all()
+    assert set(found.reasons[:, 2]) == {"values"}
+    assert np.isnan(found.ratio[:, 2]).all()
+
+
+def test_saved_and_pickled_models_say_the_same(model, tmp_path):
+    windows = changed(0, lambda x: 1000 * x)
+    expected = model.outside(windows)
+    model.save(tmp_path / "m.safetensors")
+    for again in (
+        SensorLSTMClassifier.load(tmp_path / "m.safetensors"),
+        SensorBlendClassifier.load(tmp_path / "m.safetensors"),
+        pickle.loads(pickle.dumps(model)),
+    ):
+        found = again.outside(windows)
+        assert str(found) == str(expected)
+        np.testing.assert_array_equal(found.reasons, expected.reasons)
+        np.testing.assert_array_equal(found.ratio, expected.ratio)
+
+
+def test_a_model_file_without_ranges_loads_and_says_what_it_lacks(model, tmp_path):
+    path = tmp_path / "m.safetensors"
+    model.save(path)
+    arrays, description = read_model(path)
+    older = {name: array for name, array in arrays.items() if not name.startswith("ranges.")}
+    write_model(path, older, description)
+    loaded = SensorLSTMClassifier.load(path)
+    np.testing.assert_array_equal(loaded.predict_proba(NEW), model.predict_proba(NEW))
+    with pytest.raises(InputError, match=r"fitted by a version that did not keep them\. Fit it"):
+        loaded.outside(NEW)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("low", lambda a: a[:, :2]),
+        ("low", lambda a: a + 1e9),
+        ("high", lambda a: np.full_like(a, np.inf)),
+        ("high", lambda a: np.where(np.arange(3) == 1, np.nan, a)),
+        ("scale", lambda a: -a),
+        ("scale", lambda a: a[:2]),
+        ("scale", lambda a: a.astype(np.float32)),
+        ("low", None),
+        ("scale", None),
+    ],
+)
+def test_damaged_ranges_are_refused(model, tmp_path, name, damage):
+    path = tmp_path / "m.safetensors"
+    model.save(path)
+    arrays, description = read_model(path)
+    array = arrays.pop(f"ranges.{name}")
+    if damage is not None:
+        arrays[f"ranges.{name}"] = damage(array)
+    write_model(path, arrays, description)
+    with pytest.raises(ModelFileError, match="ranges"):
+        SensorLSTMClassifier.load(path)
+
+
+def test_a_regressor_and_a_table_of_one_channel_know_their_ranges():
+    regressor = SensorLSTMRegressor(hidden_size=4, max_epochs=1, random_state=0)
+    regressor.fit(X[:, :, 0], X[:, 0, 0])
+    assert not regressor.outside(NEW[:, :, 0]).n_outside
+    found = regressor.outside(1000 * NEW[:, :, 0])
+    assert found.mask.all()
+    assert "channel 'channel_0' varies" in str(found)
+
+
+def test_more_windows_widen_the_ranges():
+    large = 1000 * NEW
+    clf = plain_classifier(**FAST)
+    clf.partial_fit(X, Y, classes=[0, 1])
+    assert clf.outside(large).mask.all()
+    clf.partial_fit(large, np.arange(60) % 2)
+    assert not clf.outside(large).n_outside
+    assert not clf.outside(NEW).n_outside
+
+
+def test_an_adapted_model_knows_both_robots_and_the_old_one_only_its_own(model):
+    large = 1000 * NEW
+    adapted = model.adapt(WindowSet(large, y=np.arange(60) % 2, channels=NAMES))
+    assert not adapted.outside(large).n_outside
+    assert not adapted.outside(NEW).n_outside
+    assert model.outside(large).mask.all()
+
+
+def test_windows_given_for_validation_count_and_the_test_part_does_not():
+    split = np.where(np.arange(90) < 60, "train", "test")
+    windows = np.concatenate([X[:60], 1000 * X[60:]])
+    tested = plain_classifier(**FAST, early_stopping=False)
+    tested.fit(WindowSet(windows, y=Y, split=split))
+    assert tested.outside(windows[60:]).mask.all()
+    given = plain_classifier(**FAST).fit(X[:60], Y[:60], X_val=1000 * X[60:], y_val=Y[60:])
+    assert not given.outside(windows).n_outside
+
+
+def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, monkeypatch):
+    windows = WindowSet(X, y=Y, channels=NAMES, recording_id=np.arange(90).astype(str))
+    write_windows(tmp_path / "w.h5", windows)
+    held = plain_classifier(**FAST, validation_fraction=0.0, early_stopping=False, refit=None)
+    stored = clone(held)
+    expected = held.fit(windows).outside(windows)
+    monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", "20000")
+    stored.set_params(batch_size=8).fit(tmp_path / "w.h5")
+    for name, array in held._ranges.arrays().items():
+        np.testing.assert_allclose(stored._ranges.arrays()[name], array, rtol=1e-5, atol=1e-6)
+    found = stored.outside(tmp_path / "w.h5")
+    np.testing.assert_array_equal(found.reasons, expected.reasons)
+
+
+def test_a_unit_does_not_matter_where_each_recording_is_scaled_by_itself():
+    rng = np.random.default_rng(0)
+    recordings = [
+        Recording(
+            (1000.0 if i == 5 else 1.0) * rng.normal(size=(200, 2)),
+            np.arange(200) / 20,
+            (Channel("a"), Channel("b")),
+            f"r{i}",
+            f"r{i}",
+            ["calm", "rough"][i % 2],
+        )
+        for i in range(6)
+    ]
+    options = {"window_s": 2.0, "scale_per": "recording", "split": None}
+    windows = PreparePipeline(**options).prepare(recordings)
+    is_large = windows.recording_id == "r5"
+    model = plain_classifier(**FAST).fit(windows.take(np.flatnonzero(~is_large)))
+    assert not model.outside(windows).n_outside
