@@ -42,6 +42,7 @@ from sensorseq.errors import (
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, split_names
 
 if TYPE_CHECKING:
+    from sensorseq.data_checks import OutsideWindows
     from sensorseq.estimator import SensorLSTMClassifier
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
@@ -113,6 +114,9 @@ FalseAlarmRate = Annotated[
         metavar="SHARE",
         help="Abstain on windows of no known class, and on this share of the others, such as 0.05.",
     ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse windows outside what the model was trained on.")
 ]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file written by train.")]
 Prepared = Annotated[Path, typer.Argument(metavar="H5", help="File written by prepare.")]
@@ -589,6 +593,7 @@ def evaluate(
         bool, typer.Option("--include-seen", help="Also score recordings seen in training.")
     ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of folds and intervals.")] = 0,
+    strict: Strict = False,
     report: Report = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -604,7 +609,7 @@ def evaluate(
     from sensorseq.storage.prepared import read_windows
 
     _check_output(report, windows, model_file, kind="page")
-    model = _load(model_file)
+    model = _load(model_file, strict=strict)
     compared = BASELINES if baselines else ()
     with _naming(windows), _progress("evaluating", quiet=quiet) as advance:
 
@@ -618,6 +623,7 @@ def evaluate(
             )
         else:
             comparison = evaluate_folds(model, read_windows(windows), folds, **given)
+        _tell_outside(comparison.outside, strict=strict)
     if report is not None:
         _write_page(
             report,
@@ -657,6 +663,7 @@ def predict(
     every_window: Annotated[
         bool, typer.Option("--windows", help="Print one line per window instead of per span.")
     ] = False,
+    strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -665,10 +672,11 @@ def predict(
     They go through the same steps as the training windows: rate, channels, filters and features,
     windows, scaling. Each line gives a time span and its class; with --windows, a single window.
     """
+    from sensorseq.data_checks import join_outside
     from sensorseq.evaluation.predict import predict_recordings
     from sensorseq.evaluation.text import format_prediction
 
-    model = _load(model_file)
+    model = _load(model_file, strict=strict)
     with _progress("predicting", quiet=quiet) as advance:
         found = predict_recordings(
             model,
@@ -680,6 +688,8 @@ def predict(
             decimal=decimal,
             progress=advance,
         )
+    outside = [one.outside for one in found if one.outside is not None]
+    _tell_outside(join_outside(outside) if outside else None, strict=strict)
     result = {
         "model": str(model_file),
         "classes": model.classes_.tolist(),
@@ -729,6 +739,7 @@ def stream(
         float, typer.Option(metavar="S", help="How long to wait for samples out of order.")
     ] = 0.0,
     false_alarm_rate: FalseAlarmRate = None,
+    strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
     """Classify samples as they arrive: one line of JSON for each window.
@@ -742,7 +753,7 @@ def stream(
     check_choice("--format", sample_format, live.FORMATS)
     if sum(given is not None for given in (source, udp, replay)) > 1:
         raise ArgumentError("--input, --udp and --replay exclude each other.")
-    model = _load(model_file)
+    model = _load(model_file, strict=strict)
     decisions = model.stream(
         sample_rate_hz,
         max_gap_s=max_gap_s,
@@ -763,6 +774,7 @@ def stream(
             samples = live.samples_of_pipe(opened.fileno(), parser)
         else:
             samples = live.samples_of_pipe(sys.stdin.fileno(), parser)
+        decisions.on_outside = partial(_tell_outside, strict=strict)
         n_samples = live.write_decisions(decisions, samples, sys.stdout)
     if not quiet:
         counts = {"n_samples": n_samples, "n_unreadable": parser.n_unreadable, **decisions.counts}
@@ -1327,12 +1339,24 @@ def _refuse_options(to: Format, **given: Any) -> None:
             raise ArgumentError(f"--{name.replace('_', '-')} does not apply to --format {to}.")
 
 
-def _load(path: Path) -> "SensorLSTMClassifier":
+def _load(path: Path, *, strict: bool = False) -> "SensorLSTMClassifier":
     from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.estimator.outside import NO_RANGES
     from sensorseq.evaluation.inspect import refuse_prepared
 
     refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
-    return SensorLSTMClassifier.load(path, device="auto")  # trained on a GPU, used anywhere
+    model = SensorLSTMClassifier.load(path, device="auto")  # trained on a GPU, used anywhere
+    if strict and model._ranges is None:
+        raise InputError(f"{path}: {NO_RANGES}")
+    return model
+
+
+def _tell_outside(found: "OutsideWindows | None", *, strict: bool) -> None:
+    """Say which windows lie outside what a model was trained on; with --strict, refuse them."""
+    if found is not None and found.n_outside:
+        if strict:
+            raise InputError(f"{found} (refused: --strict)")
+        _warn(f"warning: {found}")
 
 
 def _write_page(

@@ -5,11 +5,17 @@ from typing import TYPE_CHECKING
 from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from sensorseq.data_checks.ranges import OutsideWindows
     from sensorseq.evaluation.calibration import calibration_error
     from sensorseq.evaluation.metrics import score_predictions
 
-__all__ = ["calibration_error", "score_predictions"]
+__all__ = ["OutsideWindows", "calibration_error", "score_predictions"]
 
 __getattr__, __dir__ = lazy_names(
-    globals(), {"calibration_error": "calibration", "score_predictions": "metrics"}
+    globals(),
+    {
+        "OutsideWindows": "evaluate",
+        "calibration_error": "calibration",
+        "score_predictions": "metrics",
+    },
 )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 
+from sensorseq.data_checks import OutsideWindows, join_outside
 from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
@@ -162,7 +163,8 @@ class Comparison:
     `protocol` describes what the scores were measured on; read the caveats in `notes` before
     trusting them. `fold_accuracy` is empty for a test part. `seen` are the evaluated recordings
     that were in the training data, `dominant` those with more than half of the windows of their
-    class.
+    class. `outside` says which windows are unlike those of the training; None if the model does not
+    know.
     """
 
     model: Evaluation
@@ -172,6 +174,7 @@ class Comparison:
     fold_accuracy: tuple[float, ...] = ()
     seen: tuple[str, ...] = ()
     dominant: tuple[DominantRecording, ...] = ()
+    outside: OutsideWindows | None = None
 
     @property
     def fold_mean(self) -> float | None:
@@ -194,6 +197,7 @@ class Comparison:
             "fold_accuracy_sd": self.fold_sd,
             "dominant_recordings": [row._asdict() for row in self.dominant],
             "seen_recordings": list(self.seen),
+            "n_outside": None if self.outside is None else self.outside.n_outside,
             "baselines": {
                 name: {
                     **{metric: baseline.scores[metric] for metric in METRICS},
@@ -281,7 +285,13 @@ def evaluate_test(
         + ("" if seen or model.preparation_ is None else " the model never saw")
     )
     return Comparison(
-        evaluated, compared, protocol, tuple(notes), seen=tuple(seen), dominant=dominant
+        evaluated,
+        compared,
+        protocol,
+        tuple(notes),
+        seen=tuple(seen),
+        dominant=dominant,
+        outside=None if model._ranges is None else model.outside(test),
     )
 
 
@@ -338,7 +348,7 @@ def evaluate_folds(
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     parts = list(splitter.split(np.zeros(len(labels)), labels, groups))
     probability = {name: np.zeros((len(labels), len(classes))) for name in ("model", *baselines)}
-    accuracy = []
+    accuracy, outside = [], []
     for number, (train_rows, test_rows) in enumerate(parts, start=1):
         in_training = np.isin(np.asarray(windows.groups), groups[train_rows])
         train = replace(windows.take(np.flatnonzero(in_training)), split=None)
@@ -349,6 +359,7 @@ def evaluate_folds(
         fitted = clone(model).fit(train)
         columns = np.searchsorted(classes, fitted.classes_)
         probability["model"][np.ix_(test_rows, columns)] = fitted.predict_proba(test)
+        outside.append(fitted.outside(test))
         right = classes[probability["model"][test_rows].argmax(axis=1)] == labels[test_rows]
         accuracy.append(float(right.mean()))
         for name in baselines:
@@ -372,6 +383,7 @@ def evaluate_folds(
         tuple(notes),
         fold_accuracy=tuple(accuracy),
         dominant=dominant,
+        outside=join_outside(outside),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.data_checks import OutsideWindows
 from sensorseq.errors import (
     ArgumentError,
     RecordingError,
@@ -38,7 +39,8 @@ class RecordingPrediction:
 
     `probability` (n, K) has the columns of `classes`; `start_s` (n,) is the start of each window on
     the recording's clock. With `seen`, the recording was in the training data, and the prediction
-    is no test of the model. Read the caveats in `notes` before trusting the labels.
+    is no test of the model. `outside` says which windows are unlike those of the training; None if
+    the model does not know. Read the caveats in `notes` before trusting the labels.
     """
 
     recording_id: str
@@ -48,6 +50,7 @@ class RecordingPrediction:
     probability: NDArray[np.float64]
     seen: bool
     notes: tuple[str, ...] = ()
+    outside: OutsideWindows | None = None
     in_table: bool = False  # of many recordings
 
     @property
@@ -71,6 +74,7 @@ class RecordingPrediction:
             "vote": self.vote,
             "probability": dict(zip(names, mean.tolist(), strict=True)),
             "n_windows": len(self.start_s),
+            "n_outside": None if self.outside is None else self.outside.n_outside,
             "seen_in_training": self.seen,
             "notes": list(self.notes),
             "windows": [
@@ -138,6 +142,7 @@ def predict_recordings(
         if not seen and isinstance(model.scaler_, KeyedScaler):
             # not to be scaled by the statistics of an old recording of the same name
             windows = name_anew(windows, np.ones(len(windows), bool))
+        outside = None if model._ranges is None else model.outside(windows)
         predictions.append(
             RecordingPrediction(
                 source.recording_id,
@@ -146,7 +151,8 @@ def predict_recordings(
                 np.asarray(windows.start_s),
                 model.predict_proba(windows),
                 seen,
-                tuple(_notes(windows, seen=seen)),
+                tuple(_notes(windows, outside, seen=seen)),
+                outside,
                 source.rows is not None,
             )
         )
@@ -224,10 +230,12 @@ def read_recording(
     return read_source(source, **said)
 
 
-def _notes(windows: WindowSet, *, seen: bool) -> list[str]:
+def _notes(windows: WindowSet, outside: OutsideWindows | None, *, seen: bool) -> list[str]:
     notes = (
         ["the model was trained on this recording, so this is not a test of it."] if seen else []
     )
+    if outside is not None and outside.n_outside:
+        notes.append(str(outside))
     (recorded,) = {row["sample_rate_hz"] for row in windows.provenance["recordings"]}
     wanted = windows.sample_rate_hz
     if wanted is not None and recorded is not None and recorded < _SLOW * wanted:

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from sensorseq import SensorBlendClassifier, SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import RecordingError
 from sensorseq.fluctuation.report.words import banner_words, list_steps, settings_as_options
-from sensorseq.storage.prepared import read_windows
+from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.storage.prepared import read_windows, write_windows
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
@@ -520,6 +522,55 @@ def test_what_weakens_a_prediction_is_said(logs, prepared, model, tmp_path, caps
     slow.write_text("\n".join([lines[0], *lines[1::4]]) + "\n")
     (found,) = answer(["predict", model, slow], capsys)["recordings"]
     assert "recorded at 5 Hz, below the 20 Hz" in found["notes"][0]
+
+
+def test_windows_outside_the_training_are_said_counted_and_refused(
+    logs, prepared, model, tmp_path, capsys
+):
+    """One recording in mA where the others have A."""
+    lines = [line.split(",") for line in (logs / "calm/run_0.csv").read_text().splitlines()]
+    rows = [[time, str(1000 * float(current)), speed] for time, current, speed in lines[1:]]
+    milli = tmp_path / "milli.csv"
+    milli.write_text("\n".join(",".join(row) for row in [lines[0], *rows]) + "\n")
+    said = "12 of 24 windows lie outside what the model was trained on: channel 'current' varies"
+    command = ["predict", model, logs / "calm/run_1.csv", milli]
+    capsys.readouterr()
+    assert run([*map(str, command), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert err.startswith(f"warning: {said}")
+    assert "its unit is perhaps a thousandth, such as mA where training had A." in err
+    inside, outside = json.loads(out)["recordings"]
+    assert (inside["n_outside"], outside["n_outside"]) == (0, 12)
+    assert outside["notes"][0].startswith("12 of 12 windows lie outside")
+    assert said in refused([*command, "--strict"], 3, capsys)
+    assert run([*map(str, command[:-1]), "--strict"]) == 0
+    assert capsys.readouterr().err == ""
+
+    windows = read_windows(prepared)
+    is_test = windows.split == "test"
+    wrong = replace(windows, X=np.where(is_test[:, None, None], [1000.0, 1.0], 1.0) * windows.X)
+    write_windows(tmp_path / "wrong.h5", wrong)
+    command = ["evaluate", model, tmp_path / "wrong.h5", "--no-baselines"]
+    assert run([*map(str, command), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["n_outside"] == is_test.sum()
+    assert f"{is_test.sum()} of {is_test.sum()} windows lie outside" in err
+    assert "windows lie outside" in refused([*command, "--strict"], 3, capsys)
+    assert run([*map(str, command[:2]), str(prepared), "--no-baselines", "--strict"]) == 0
+    assert (
+        answer([*command[:2], prepared, "--no-baselines", "--folds", "2"], capsys)["n_outside"] == 0
+    )
+
+
+def test_strict_needs_a_model_with_ranges(logs, model, tmp_path, capsys):
+    arrays, description = read_model(model)
+    old = tmp_path / "old.safetensors"
+    write_model(old, {k: v for k, v in arrays.items() if "ranges." not in k}, description)
+    command = ["predict", old, logs / "calm/run_0.csv"]
+    assert answer(command, capsys)["recordings"][0]["n_outside"] is None
+    message = refused([*command, "--strict"], 3, capsys)
+    assert f"{old}: the model does not have the ranges of its training windows" in message
+    assert "Fit it again." in message
 
 
 def test_seen_recordings_are_refused_by_their_content(logs, prepared, model, tmp_path, capsys):

@@ -73,6 +73,25 @@ def test_a_recording_gives_the_decisions_of_predict(files, option, capsys):
     assert {"start_s", "end_s", "label", "probability", "answered", "delay_s"} <= set(first)
 
 
+def test_windows_outside_the_training_are_said_once_and_counted_or_end_the_stream(
+    files, tmp_path, capsys
+):
+    _, path, _, recording = files
+    values = recording.values * np.where(np.arange(200) < 100, 1.0, 1000.0)[:, None]
+    write_csv(tmp_path / "wrong.csv", values, recording.timestamps_s)
+    command = ["stream", str(path), "--replay", str(tmp_path / "wrong.csv")]
+    assert cli.run(command) == 0
+    out, err = capsys.readouterr()
+    is_outside = [json.loads(line)["outside"] for line in out.splitlines()]
+    assert is_outside == [False] * 9 + [True] * 10
+    assert err.count("lie outside what the model was trained on: channel 'cur'") == 1
+    assert "decisions 19, outside 10" in err
+    assert cli.run([*command, "--strict"]) == 3
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 9
+    assert "error: 1 of 1 windows lie outside what the model was trained on" in err
+
+
 def test_samples_from_another_program(files):
     model, path, csv, _ = files
     command = [sys.executable, "-m", "sensorseq", "stream", str(path)]
