@@ -268,7 +268,7 @@ def test_a_unit_does_not_matter_where_each_recording_is_scaled_by_itself():
         for i in range(6)
     ]
     options = {"window_s": 2.0, "scale_per": "recording", "split": None}
-    windows = PreparePipeline(**options).prepare(recordings)
+    windows = PreparePipeline(**options).prepare(recordings, allow_scales=True)
     is_large = windows.recording_id == "r5"
     model = plain_classifier(**FAST).fit(windows.take(np.flatnonzero(~is_large)))
     assert not model.outside(windows).n_outside
