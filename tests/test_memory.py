@@ -103,8 +103,12 @@ SIZES = {
         "target_rate_hz=1e.12 .* choose a lower target_rate_hz",
     ),
     "stream of samples": (
-        lambda: StreamResampler(50.0, 1e12, 2).push(X[0]),
-        "target_rate_hz=1e.12 .* choose a lower target_rate_hz",
+        lambda: StreamResampler(50.0, 1e11, 2).push(X[0]),
+        "target_rate_hz=1e.11 .* choose a lower target_rate_hz",
+    ),
+    "rates": (
+        lambda: StreamResampler(50.0, 1e12, 2),
+        "target_rate_hz=1e.12 and sample_rate_hz=50 differ by more than 2.32 times",
     ),
     "prepare": (
         lambda: pipeline(sample_rate_hz=1e12).prepare([recording()]),

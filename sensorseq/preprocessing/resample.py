@@ -23,6 +23,8 @@ from sensorseq.scratch import blocks, even_stamps, folder_of, is_finite
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 
+_MOST_RATIO = 2**32  # that the filter takes
+
 
 def resample(
     signal: ArrayLike,
@@ -236,7 +238,12 @@ def rate_ratio(sample_rate_hz: float, target_rate_hz: float) -> Fraction:
     """Return outputs for each input sample."""
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     target = check_rate("target_rate_hz", target_rate_hz)
-    return Fraction(target) / Fraction(rate)
+    ratio = Fraction(target) / Fraction(rate)
+    if max(ratio, 1 / ratio) > _MOST_RATIO:
+        raise ArgumentError(
+            f"target_rate_hz={target:g} and sample_rate_hz={rate:g} differ by more than 2^32 times."
+        )
+    return ratio
 
 
 def _check_finite(values: NDArray[np.floating], first_sample: int) -> None:
