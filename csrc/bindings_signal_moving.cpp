@@ -23,6 +23,8 @@ const std::map<std::string, MovingStatistic> kStatistics = {
     {"line_residual", MovingStatistic::kLineResidual},
 };
 
+constexpr int64_t kMostValues = int64_t{1} << 27;  // of which some statistics take 7 GB
+
 MovingWindow Make(const std::string& statistic, int64_t window_samples, int64_t n_channels,
                   int64_t ahead_samples) {
   const auto found = kStatistics.find(statistic);
@@ -36,6 +38,11 @@ MovingWindow Make(const std::string& statistic, int64_t window_samples, int64_t 
         std::to_string(ahead_samples) + ", n_channels=" + std::to_string(n_channels) +
         ": a window holds a sample or more of a channel or more, and looks ahead by less than it "
         "holds.");
+  }
+  if (window_samples > kMostValues / n_channels) {
+    throw py::value_error("window_samples=" + std::to_string(window_samples) + " of " +
+                          std::to_string(n_channels) +
+                          " channel(s) are more than 2^27 values; take a shorter window.");
   }
   return MovingWindow(found->second, window_samples, ahead_samples, n_channels);
 }

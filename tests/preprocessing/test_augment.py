@@ -169,6 +169,13 @@ def test_all_channels_of_a_window_share_one_warped_time():
     assert np.abs(times[:, 0] - np.arange(50)).max() > 0.5
 
 
+def test_a_warp_beyond_all_numbers_stays_within_the_window():
+    ramp = np.arange(40.0).reshape(1, 40, 1).repeat(30, axis=0)
+    times = augment_windows(ramp, Augmentation(time_warp=1e300), 0)
+    assert times.min() >= 0
+    assert times.max() <= 39
+
+
 def test_magnitude_warp_is_a_smooth_gain_of_mean_one():
     gains = augment_windows(np.ones((4000, 60, 2)), Augmentation(magnitude_warp=0.2), 0)
     np.testing.assert_allclose(gains.mean(axis=0), 1, atol=0.02)
