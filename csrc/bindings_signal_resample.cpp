@@ -18,7 +18,8 @@ namespace {
 using signal::Edge;
 
 constexpr int64_t kMaxTerm = int64_t{1} << 20;
-constexpr double kMaxRatio = 0x1p32;  // and its inverse: beyond, places are no 64-bit integers
+// as of a polyphase filter; below 2^-32, places would be no 64-bit integers
+constexpr double kMinRatio = 0x1p-32, kMaxRatio = static_cast<double>(kMaxTerm);
 
 Edge EdgeOf(const std::string& name) {
   if (name == "mirror") return Edge::kMirror;
@@ -176,9 +177,9 @@ std::unique_ptr<BoundTable> MakeTable(const Rows<double>& given, int64_t n_phase
                                " taps; expected an odd number of at least"
                                " 2 * n_phases - 1.");
   }
-  if (!(ratio >= 1 / kMaxRatio && ratio <= kMaxRatio)) {
+  if (!(ratio >= kMinRatio && ratio <= kMaxRatio)) {
     Raise("ArgumentError",
-          "ratio is " + std::to_string(ratio) + "; expected one from 2^-32 to 2^32.");
+          "ratio is " + std::to_string(ratio) + "; expected one from 2^-32 to 2^20.");
   }
   const signal::FirKernels& kernels = ServingKernels().fir;
   signal::TableTaps table(taps.data(), taps.size(), n_phases, ratio, kernels);

@@ -59,6 +59,13 @@ inline TrainShape NetworkShape(int64_t n_channels, int64_t hidden_size, int64_t 
   if (n_channels < 0 || hidden_size < 1 || n_directions < 1 || n_directions > 2 || n_classes < 1) {
     Fail(std::string("sensorseq: ") + StatusText(Status::kInvalidShape) + ".");
   }
+  const double H = static_cast<double>(hidden_size), inputs = static_cast<double>(n_channels);
+  const double n_weights = 8.0 * static_cast<double>(n_layers) * H * (inputs + 3 * H + 2) +
+                           static_cast<double>(n_classes) * (4 * H + 1);
+  if (n_weights >= 0x1p56) {
+    Fail("sensorseq: hidden_size " + std::to_string(hidden_size) + " with " +
+         std::to_string(n_classes) + " classes has more weights than 64 bits count.");
+  }
   return s;
 }
 

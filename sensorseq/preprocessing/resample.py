@@ -23,7 +23,7 @@ from sensorseq.scratch import blocks, even_stamps, folder_of, is_finite
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 
-_MOST_RATIO = 2**32  # that the filter takes
+_LEAST_RATIO, _MOST_RATIO = Fraction(1, 2**32), 2**20  # that the filter takes
 
 
 def resample(
@@ -239,9 +239,10 @@ def rate_ratio(sample_rate_hz: float, target_rate_hz: float) -> Fraction:
     rate = check_rate("sample_rate_hz", sample_rate_hz)
     target = check_rate("target_rate_hz", target_rate_hz)
     ratio = Fraction(target) / Fraction(rate)
-    if max(ratio, 1 / ratio) > _MOST_RATIO:
+    if not _LEAST_RATIO <= ratio <= _MOST_RATIO:
         raise ArgumentError(
-            f"target_rate_hz={target:g} and sample_rate_hz={rate:g} differ by more than 2^32 times."
+            f"target_rate_hz={target:g} is {float(ratio):.3g} times sample_rate_hz={rate:g};"
+            " expected 2^-32 to 2^20 times."
         )
     return ratio
 
