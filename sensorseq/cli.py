@@ -1355,7 +1355,7 @@ def _tell_outside(found: "OutsideWindows | None", *, strict: bool) -> None:
     """Say which windows lie outside what a model was trained on; with --strict, refuse them."""
     if found is not None and found.n_outside:
         if strict:
-            raise InputError(f"{found} (refused: --strict)")
+            raise InputError(f"{found} Leave out --strict to use them all the same.")
         _warn(f"warning: {found}")
 
 

@@ -58,7 +58,8 @@ class OutsideWindows:
         said = [self._say(c) for c in order[:2]]
         if more := len(order) - len(said):
             said.append(f"and {more} more channel(s)")
-        begin = f"{self.n_outside} of {n} windows lie outside what the model was trained on"
+        lie = "lies" if self.n_outside == 1 else "lie"
+        begin = f"{self.n_outside} of {n} windows {lie} outside what the model was trained on"
         return f"{begin}: {'; '.join(said)}."
 
     def _say(self, c: int) -> str:
@@ -68,18 +69,19 @@ class OutsideWindows:
         kind, unit = str(kinds[np.argmax(counts)]), ""
         ratio = float(np.sqrt(np.mean(self.ratio[is_odd, c] ** 2)))
         what = {
-            "constant": "is constant, which it never was in training,",
+            "constant": "is constant, as it never was in training",
             "spread": "varies more or less than it ever did in training",
             "values": "has values far from those of training",
-            "share": "varies unlike in training, relative to other channels,",
-            "spectrum": "has another spectrum than in training, perhaps another sample rate,",
+            "share": "varies more or less than in training, compared with the other channels",
+            "spectrum": "has another spectrum than in training, perhaps another sample rate",
         }[kind]
         if kind == "share" and ratio < 1.01 * 10**_STILL:
-            what = "is constant while others vary, which never was so in training,"
+            what = "is constant while others vary, as it never was in training"
         elif kind in ("spread", "values", "share") and max(ratio, 1 / ratio) > 10:
             what = f"varies {float(f'{ratio:.2g}'):,g} times as much as in training"
             unit = likely_unit(ratio, "training had")
-        return f"channel {self.channels[c]!r} {what} in {counts.sum()}{unit}"
+        n = int(counts.sum())
+        return f"channel {self.channels[c]!r} {what} ({n} window{'s'[: n != 1]}){unit}"
 
 
 def join_outside(parts: Sequence[OutsideWindows]) -> OutsideWindows:

@@ -89,7 +89,7 @@ def test_windows_outside_the_training_are_said_once_and_counted_or_end_the_strea
     assert cli.run([*command, "--strict"]) == 3
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 9
-    assert "error: 1 of 1 windows lie outside what the model was trained on" in err
+    assert "error: 1 of 1 windows lies outside what the model was trained on" in err
 
 
 def test_samples_from_another_program(files):
