@@ -58,9 +58,9 @@ class OutsideWindows:
         said = [self._say(c) for c in order[:2]]
         if more := len(order) - len(said):
             said.append(f"and {more} more channel(s)")
+        which = f"{self.n_outside} of {n} windows" if n > 1 else "The window"
         lie = "lies" if self.n_outside == 1 else "lie"
-        begin = f"{self.n_outside} of {n} windows {lie} outside what the model was trained on"
-        return f"{begin}: {'; '.join(said)}."
+        return f"{which} {lie} outside what the model was trained on: {'; '.join(said)}."
 
     def _say(self, c: int) -> str:
         """Say in how many windows a channel is odd, by the reason that most of them have."""

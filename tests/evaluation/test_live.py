@@ -84,12 +84,12 @@ def test_windows_outside_the_training_are_said_once_and_counted_or_end_the_strea
     out, err = capsys.readouterr()
     is_outside = [json.loads(line)["outside"] for line in out.splitlines()]
     assert is_outside == [False] * 9 + [True] * 10
-    assert err.count("lie outside what the model was trained on: channel 'cur'") == 1
+    assert err.count("The window lies outside what the model was trained on: channel 'cur'") == 1
     assert "decisions 19, outside 10" in err
     assert cli.run([*command, "--strict"]) == 3
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 9
-    assert "error: 1 of 1 windows lies outside what the model was trained on" in err
+    assert "error: The window lies outside what the model was trained on" in err
 
 
 def test_samples_from_another_program(files):
