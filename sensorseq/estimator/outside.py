@@ -53,8 +53,7 @@ class OutsideMixin:
         if self._ranges is None:
             raise InputError(NO_RANGES)
         sequences = self._read_windows(X, lengths)
-        known, n_channels = self.preparation_, sequences.X.shape[2]
-        names = known["channels"] if known else [f"channel_{c}" for c in range(n_channels)]
+        names = self._channels or [f"channel_{c}" for c in range(sequences.X.shape[2])]
         is_rescaled = isinstance(self.scaler_, KeyedScaler)
         parts = StoredPart(sequences).cropped() if is_stored(sequences) else [sequences]
         return join_outside(

@@ -72,6 +72,12 @@ def test_columns_in_another_order_predict_the_same_bits(fitted, of_arrays):
         np.testing.assert_array_equal(fitted.predict_proba(given_as), expected)
 
 
+def test_columns_outside_the_training_are_named(fitted):
+    found = fitted.outside(shuffled(frame * [1, 1, 1000] for frame in frames()))
+    assert found.channels == tuple(NAMES)
+    assert "channel 'gyro' varies" in str(found)
+
+
 def test_a_model_of_arrays_takes_frames_in_their_order(of_arrays):
     renamed = frames(names=["c", "b", "a"])
     np.testing.assert_array_equal(of_arrays.predict_proba(renamed), of_arrays.predict_proba(ARRAYS))
