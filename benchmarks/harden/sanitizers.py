@@ -21,11 +21,12 @@ KINDS = {
     "asan": ("-fsanitize=address,undefined -fno-sanitize-recover=undefined", "libasan.so", 1),
     "tsan": ("-fsanitize=thread", "libtsan.so", 2),
 }
-# torch's own threads and pybind11's locks are not instrumented
+# torch's own threads and pybind11's locks are not instrumented. Whose calls are not watched is the
+# name of exactly one library.
+UNWATCHED = ("libtorch_cpu.so", "libtorch_python.so", "libc10.so", "libgomp.so.1")
 SUPPRESSIONS = "\n".join(
-    f"{kind}:{name}"
-    for kind in ("called_from_lib", "race")
-    for name in ("libtorch", "libgomp", "libc10", "libopenblas", "_multiarray_umath")
+    [f"called_from_lib:{name}" for name in UNWATCHED]
+    + [f"race:{name}" for name in (*UNWATCHED, "libgomp", "openblas", "_multiarray_umath")]
 )
 
 
