@@ -326,6 +326,13 @@ def _read_manifest(table: Path, form: CsvFormat) -> tuple[list[str], list[dict[s
     return header, rows
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
 def _from_manifest(table: Path, form: CsvFormat) -> list[RecordingSource]:
     header, rows = _read_manifest(table, form)
     spans: dict[str, list[_SpanRow]] = {}
@@ -344,7 +351,7 @@ def _from_manifest(table: Path, form: CsvFormat) -> list[RecordingSource]:
                 + hint * ("start_s" in header)
             )
         file = table.parent / name
-        if not file.is_file():
+        if not _is_file(file):
             raise RecordingError(f"{where}: the file {file} does not exist; correct the path.")
         if suffix_of(file) is None:
             raise RecordingError(f"{where}: cannot read {name!r}; known: {', '.join(SUFFIXES)}.")

@@ -149,6 +149,7 @@ class TestManifest:
                 "path,label\nx/a.csv,s\nx/c.csv,s\n",
                 r"manifest\.csv, row 2: the file .*c\.csv does not exist",
             ),
+            (f"path,label\n{'9' * 300}.csv,s\n", "row 1: the file .* does not exist"),
             ("path,label\nx/a.csv,s\nx/b.csv.gz,\n", r"row 2: 'x/b\.csv\.gz' has no label"),
             ("path,label\nx/a.csv,s\nx/a.csv,t\n", "row 2: 'x/a.csv' is already listed in row 1"),
             ("path,lable\nx/a.csv,s\n", "column 'lable' is not known; did you mean 'label'"),
