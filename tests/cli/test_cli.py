@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fits import plain_classifier
-from full_disk import run_limited
+from limited_files import run_limited
 from page_reader import Reader
 
 from sensorseq import SensorBlendClassifier, SensorLSTMClassifier

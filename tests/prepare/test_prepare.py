@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 from borealtc import BOREALTC, needs_borealtc
 from fits import plain_classifier
-from full_disk import files_limited_to
+from limited_files import files_limited_to
 from terrains import (
     LABELLED_WAYS,
     LOGS,

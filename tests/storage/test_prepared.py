@@ -5,9 +5,9 @@ from contextlib import contextmanager
 import h5py
 import numpy as np
 import pytest
-from full_disk import files_limited_to, run_limited
 from hypothesis import given
 from hypothesis import strategies as st
+from limited_files import files_limited_to, run_limited
 
 from sensorseq.errors import PreparedFileError, WindowError
 from sensorseq.storage import checksums
