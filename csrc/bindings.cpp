@@ -391,7 +391,6 @@ int64_t TrainEpochWorkspaceBytes(int64_t n_channels, int64_t n_timesteps, int64_
       NetworkShape(n_channels, hidden_size, n_layers, n_directions, n_classes, pooling, head_norm);
   s.n_timesteps = n_timesteps;
   s.max_batch = max_batch;
-  if (max_batch < 0 || n_timesteps < 0) Raise(Status::kInvalidShape);
   CheckCountable(max_batch, n_timesteps, n_channels, hidden_size, n_layers * n_directions);
   return static_cast<int64_t>(
       train_epoch_workspace_bytes(s, n_lanes, static_cast<size_t>(real_bytes)));

@@ -42,10 +42,14 @@ inline std::string Text(const Sizes& sizes) {
   return Text(IntHeaderOnlyArrayRef(sizes.data(), sizes.size()));
 }
 
-// Refuses sizes of which the bytes that a call saves and works in would overflow 64 bits: tensors
-// without channels or models are of any size. `n_layers` counts those of all models.
+// Refuses sizes below zero, and those of which the bytes that a call saves and works in would
+// overflow 64 bits: tensors without channels or models are of any size. `n_layers` counts those of
+// all models.
 inline void CheckCountable(int64_t n_windows, int64_t n_timesteps, int64_t n_channels,
                            int64_t hidden_size, int64_t n_layers) {
+  if (n_windows < 0 || n_timesteps < 0) {
+    Fail(std::string("sensorseq: ") + StatusText(Status::kInvalidShape) + ".");
+  }
   const double H = static_cast<double>(hidden_size);
   const double width = static_cast<double>(n_layers) * (H + kVectorPadding) + n_channels;
   const double n_saved = (n_windows + 64.0) * (n_timesteps + 1.0) * kSavedValues;

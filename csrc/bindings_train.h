@@ -148,9 +148,6 @@ inline TrainShape TrainTensors::Check() const {
   if (parameters.dim() != 2 || rows.dim() != 2 || offsets.dim() != 2 || offsets.size(1) < 1) {
     Fail("sensorseq: parameters, rows and offsets need 2 dimensions, and offsets an entry.");
   }
-  if (network.max_batch < 0 || network.n_timesteps < 0) {
-    Fail(std::string("sensorseq: ") + StatusText(Status::kInvalidShape) + ".");
-  }
   TrainShape s = network;
   s.n_channels = x.size(3);
   CheckCountable(s.max_batch, s.n_timesteps, s.n_channels, s.hidden_size,

@@ -1159,8 +1159,7 @@ def _drop_stdout() -> None:
 def _save(model: Any, output: Path) -> None:
     """Write a model; if it cannot be written there, keep it in a temporary folder."""
     try:
-        with writing(output):
-            model.save(output)
+        model.save(output)
     except OutputError as error:
         with suppress(OSError), ExitStack() as undo:
             folder = Path(tempfile.mkdtemp(prefix="sensorseq-"))

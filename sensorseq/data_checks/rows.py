@@ -41,7 +41,7 @@ def refuse_rows(X: NDArray[Any], target: Ints) -> None:
         return
     raise InputError(
         f"X has shape {(n, n_columns)}, read as {n} windows of one channel, {n_columns} step(s)"
-        f" long, but its rows seem to be samples: in {int(continues.sum())} column(s) each"
+        f" long, but its rows seem to be samples: in {int(continues.sum())} column(s) each row"
         f" continues the one before it, and a label stays for {n // n_runs} rows on average. Cut"
         " windows: make a Recording.evenly_sampled of each recording, and fit on"
         " PreparePipeline(window_s=...).prepare(recordings). If each row really is a window, give X"
