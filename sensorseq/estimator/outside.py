@@ -1,9 +1,8 @@
 """Which windows are unlike all that an estimator was trained on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,8 +13,7 @@ from sensorseq.training.data import FitData
 from sensorseq.training.inputs import Sequences
 from sensorseq.training.stream import StoredPart, is_stored
 
-_MOST_STORED = 4096  # windows of a file that are learned from ...
-_LOT_VALUES = 1 << 19  # ... and values of them that are in memory
+_MOST_STORED = 4096  # windows of a file that are learned from
 NO_RANGES = (
     "the model does not have the ranges of its training windows: it was imported, or fitted by a"
     " version that did not keep them. Fit it again."
@@ -68,20 +66,10 @@ class OutsideMixin:
         ranges = self._ranges if continues else None
         is_known = ranges is not None or not continues
         for sequences in [p.sequences for p in (data.windows, data.given) if p and is_known]:
-            for held in _in_memory(sequences):
+            held: Iterable[Sequences] = [sequences]
+            if is_stored(sequences):
+                held = StoredPart(sequences).sampled(_MOST_STORED)
+            for windows in held:
                 learn = TrainedRanges.learn if ranges is None else ranges.widened
-                ranges = learn(held.X, held.lengths)
+                ranges = learn(windows.X, windows.lengths)
         self._ranges = ranges
-
-
-def _in_memory(sequences: Sequences) -> Iterator[Sequences]:
-    """Yield windows, those of a file evenly sampled and in lots of bounded size."""
-    if not is_stored(sequences):
-        yield sequences
-        return
-    n, t, c = sequences.X.shape
-    rows = np.linspace(0, n - 1, min(n, _MOST_STORED)).astype(np.int64)
-    n_lots = min(len(rows), -(-len(rows) * t * c // _LOT_VALUES))
-    with StoredPart(sequences).opened() as reader:
-        for lot in range(n_lots):  # each from all of the file: the first gives the scale
-            yield reader.cropped(rows[lot::n_lots])

@@ -111,6 +111,14 @@ class StoredPart:
             for piece in self.pieces(rows):
                 yield reader.cropped(piece)
 
+    def sampled(self, most: int) -> Iterator[Sequences]:
+        """Yield up to `most` windows, evenly sampled; each piece is of the whole file."""
+        rows = np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64)
+        n_pieces = sum(1 for _ in self.pieces(rows))
+        with self.opened() as reader:
+            for piece in range(n_pieces):
+                yield reader.cropped(rows[piece::n_pieces])
+
     def read(self) -> NDArray[Any]:
         """Return all windows, cropped and scaled."""
         X = np.empty((len(self), self.n_timesteps, self.samples.n_channels), self.dtype)

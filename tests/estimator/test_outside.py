@@ -19,10 +19,10 @@ from sensorseq import (
 )
 from sensorseq.data_checks import TrainedRanges
 from sensorseq.errors import InputError, ModelFileError
-from sensorseq.estimator import outside
 from sensorseq.recording import Channel
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import write_windows
+from sensorseq.training import stream
 
 NAMES = ("current", "speed", "tilt")
 FAST = {"hidden_size": 4, "max_epochs": 1, "random_state": 0}
@@ -253,11 +253,11 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
         np.testing.assert_allclose(stored._ranges.arrays()[name], array, rtol=1e-5, atol=1e-6)
     found = stored.outside(tmp_path / "w.h5")
     np.testing.assert_array_equal(found.reasons, expected.reasons)
-    monkeypatch.setattr(outside, "_LOT_VALUES", 7 * X[0].size)
-    in_lots = stored.fit(tmp_path / "w.h5")._ranges
-    low, of_lots = (one.low[1] + np.log10(one.scale) for one in (held._ranges, in_lots))
-    moving = [0, 2]  # how still the other one is depends on the scale, which is that of a lot
-    np.testing.assert_allclose(of_lots[moving], low[moving], atol=1e-6)
+    monkeypatch.setattr(stream, "_PIECE_BYTES", 7 * 4 * X[0].size)
+    in_pieces = stored.fit(tmp_path / "w.h5")._ranges
+    low, of_pieces = (one.low[1] + np.log10(one.scale) for one in (held._ranges, in_pieces))
+    moving = [0, 2]  # how still the other one is depends on the scale, which is that of a piece
+    np.testing.assert_allclose(of_pieces[moving], low[moving], atol=1e-6)
     assert not stored.outside(windows).n_outside
 
 
