@@ -75,9 +75,12 @@ def compiler():
 
 
 @pytest.fixture(scope="module")
-def fast(compiler, tmp_path_factory):
+def fast(compiler, built_once):
     """Optimized programs; objects beside them."""
-    folder = tmp_path_factory.mktemp("emulated")
+    return built_once("emulated", build_fast)
+
+
+def build_fast(folder):
     compile_all(
         [
             (HERE / "emulator.cpp", folder / "emulator.o", ["-O2"]),
@@ -90,17 +93,19 @@ def fast(compiler, tmp_path_factory):
     for p in (*PROGRAMS, "arithmetic"):
         link(folder / p, [folder / f"{p}.o", folder / "emulator.o", *(folder / o for o in CALLS)])
     link(folder / "emulator", [folder / "test_emulator.o", folder / "emulator.o"], *UNDEFINED)
-    return folder
 
 
 @pytest.fixture(scope="module")
-def checked(compiler, tmp_path_factory):
+def checked(compiler, built_once):
     """Programs under AddressSanitizer and UBSan.
 
     What reaches memory does so in the machine, which is compiled with both; the bodies, which are
     large, with UBSan alone.
     """
-    folder = tmp_path_factory.mktemp("checked")
+    return built_once("emulated-checked", build_checked)
+
+
+def build_checked(folder):
     programs = ("variants", "bad_values")
     compile_all(
         [
@@ -115,7 +120,6 @@ def checked(compiler, tmp_path_factory):
     for p in programs:
         objects = [folder / f"{p}.o", folder / "emulator.o", *(folder / o for o in CALLS)]
         link(folder / p, objects, *CHECKED)
-    return folder
 
 
 def run(*command):

@@ -30,7 +30,7 @@ THREADED = (*PROGRAMS[1:], *SIGNAL_PROGRAMS[2:])  # the others have one thread
 
 
 def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="**/*.cpp"):
-    """Compile the core once, or a part of it, and every program; return the folder they are in."""
+    """Compile the core once, or a part of it, and every program."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler!r}")
     core = [p for p in sorted((ROOT / "csrc").glob(of)) if not p.name.startswith("bindings")]
@@ -45,7 +45,6 @@ def build(folder, compiler, *flags, programs=(*PROGRAMS, *SIGNAL_PROGRAMS), of="
     for program in programs:
         link = [str(folder / f"{program}.o"), *objects, "-pthread", "-o", str(folder / program)]
         subprocess.run([compiler, *flags, *link], check=True)
-    return folder
 
 
 def run(*command):
@@ -67,21 +66,20 @@ def run(*command):
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory):
+def checked(built_once):
     """Programs under AddressSanitizer and UBSan."""
-    return build(tmp_path_factory.mktemp("checked"), COMPILER, *SANITIZED)
+    return built_once("checked", lambda folder: build(folder, COMPILER, *SANITIZED))
 
 
 @pytest.fixture(scope="module")
-def threaded(tmp_path_factory):
+def threaded(built_once):
     """Programs under ThreadSanitizer."""
-    folder = tmp_path_factory.mktemp("threaded")
     flags = ["-O1", "-g", "-fsanitize=thread"]
-    return build(folder, COMPILER, *flags, programs=THREADED)
+    return built_once("threaded", lambda folder: build(folder, COMPILER, *flags, programs=THREADED))
 
 
 @pytest.fixture(scope="module")
-def aarch64(tmp_path_factory):
+def aarch64(built_once):
     """Programs for ARM, compiled as setup.py compiles, and the emulator that runs them."""
     emulators = ["qemu-aarch64", "qemu-aarch64-static"]
     emulator = next((name for name in emulators if shutil.which(name)), None)
@@ -89,7 +87,7 @@ def aarch64(tmp_path_factory):
         pytest.skip("no qemu-aarch64: on Debian, apt-get install qemu-user")
     compiler = os.environ.get("CXX_AARCH64", "aarch64-linux-gnu-g++")
     flags = ["-O3", "-fno-math-errno", "-static"]
-    return emulator, build(tmp_path_factory.mktemp("aarch64"), compiler, *flags)
+    return emulator, built_once("aarch64", lambda folder: build(folder, compiler, *flags))
 
 
 @pytest.mark.native
@@ -120,7 +118,8 @@ def test_the_thread_pool_runs_every_task_once_and_touches_nothing_else(checked):
 @pytest.mark.native
 def test_the_thread_pool_survives_a_fork(tmp_path):
     program = "test_thread_pool"
-    run(build(tmp_path, COMPILER, "-O1", programs=[program], of="thread_pool.cpp") / program)
+    build(tmp_path, COMPILER, "-O1", programs=[program], of="thread_pool.cpp")
+    run(tmp_path / program)
 
 
 @pytest.mark.native
@@ -146,7 +145,8 @@ def test_changed_windows_keep_their_bits_and_touch_nothing_else(checked):
 def test_moving_statistics_keep_their_contract_and_touch_nothing_else(tmp_path):
     # compiles in seconds: the test of this file that `make test` runs
     program = "test_signal_moving"
-    run(build(tmp_path, COMPILER, *SANITIZED, programs=[program], of="signal/moving.cpp") / program)
+    build(tmp_path, COMPILER, *SANITIZED, programs=[program], of="signal/moving.cpp")
+    run(tmp_path / program)
 
 
 @pytest.mark.native
