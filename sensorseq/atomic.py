@@ -70,6 +70,19 @@ def real_file(path: str | os.PathLike[str]) -> Path:
     return file
 
 
+def make_folder(path: str | os.PathLike[str], *, new: bool = False) -> Path:
+    """Return the folder to write for `path`, of a link its target; make it, or if `new` its parent.
+
+    An `OutputError` if that fails, or it is a file.
+    """
+    with writing(path, folder=True):
+        folder = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
+        if folder.exists() and not folder.is_dir():
+            raise MisplacedOutputError(f"{path}: is a file, not a folder; give a folder.")
+        (folder.parent if new else folder).mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _take(key: str, file: Path, run: bool) -> str | None:
     """Lock a file for one user more; if another has it, return who."""
     with _guard:

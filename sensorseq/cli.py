@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 
-from sensorseq.atomic import locking, real_file, write_whole
+from sensorseq.atomic import locking, make_folder, real_file, write_whole
 from sensorseq.command_words import in_options
 from sensorseq.errors import (
     UNWRITABLE,
@@ -844,8 +844,7 @@ def export(
     if to is Format.c:
         _refuse_options(to, lengths=lengths, steps=steps)
         is_new = not output.exists()
-        with writing(output, folder=True):
-            output.mkdir(parents=True, exist_ok=True)
+        output = make_folder(output)
         if is_new:
             _outputs.callback(lambda: None if any(output.iterdir()) else output.rmdir())
         for path in (output / "sensorseq_model.h", output / "sensorseq_model.c"):

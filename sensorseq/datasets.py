@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sensorseq.atomic import locking
+from sensorseq.atomic import locking, make_folder
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,
@@ -161,17 +161,16 @@ def write_simulated(
     OutputError
         If the folder already exists and is not empty, or another process is writing it.
     """
-    target = Path(folder)
     names = [check_choice("surfaces", name, SURFACES) for name in surfaces or SURFACES]
     for argument, count in (("n_robots", n_robots), ("n_recordings", n_recordings)):
         if count < 1:
             raise ArgumentError(f"{argument}={count} must be at least 1.")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise MisplacedOutputError(f"{target} already exists; give the name of a new folder.")
     check_simulation(len(names) * n_robots * n_recordings, duration_s)
+    target = make_folder(folder, new=True)
+    if target.exists() and any(target.iterdir()):
+        raise MisplacedOutputError(f"{target} already exists; give the name of a new folder.")
     plan = _plan(names, seed, n_robots, n_recordings)
     temporary = target.with_name(f".{target.name}.part")
-    target.parent.mkdir(parents=True, exist_ok=True)
     with locking(target.with_name(f"{target.name}.manifest"), run=True):
         shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
         try:

@@ -6,8 +6,9 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "ArgumentError",
@@ -148,6 +149,19 @@ def noting(note: str, kind: type[SensorseqError] = SensorseqError) -> Iterator[N
 
 
 @contextmanager
+def refusing(
+    kind: type[SensorseqError], what: str, way_out: str = "", *, but: Any = SensorseqError
+) -> Iterator[None]:
+    """Turn what odd content makes parsers raise in this block into an error of this kind."""
+    try:
+        yield
+    except but:
+        raise
+    except Exception as error:
+        raise kind(f"{what}: {str(error) or type(error).__name__}.{way_out}") from error
+
+
+@contextmanager
 def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[None]:
     """Turn an OSError in this block into an `OutputError` that names the file."""
     path = Path(path)
@@ -159,11 +173,13 @@ def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[N
         raise
     except OSError as error:
         kind, hint = OutputError, f"{ways_out(error)}."
-        above = (path.resolve() if path.is_symlink() else path.absolute()).parent
-        if not above.is_dir():
-            kind, hint = MisplacedOutputError, f"The folder {above} is missing; create it."
-            if above.exists():
-                hint = f"{above} is a file, not a folder."
+        above = path.absolute().parent
+        with suppress(OSError):  # of names that are too long
+            above = Path(os.path.realpath(path)).parent if path.is_symlink() else above
+            if not above.is_dir():
+                kind, hint = MisplacedOutputError, f"The folder {above} is missing; create it."
+                if above.exists():
+                    hint = f"{above} is a file, not a folder."
         raise kind(f"{path}: cannot be written ({reason_of(error)}). {hint}") from error
 
 
@@ -181,6 +197,16 @@ def ways_out(error: OSError) -> str:
     """Say what to do about a file that cannot be written."""
     lacks_space = error.errno in LACKS_SPACE
     return "Free disk space, or choose another place" if lacks_space else "Choose another place"
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """Return a name that comes more than once, None if none does."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def nearest_known(value: object, known: Iterable[str]) -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.atomic import write_whole
-from sensorseq.errors import EnvironmentProblemError, InputError, printable
+from sensorseq.errors import EnvironmentProblemError, InputError, printable, repeated
 
 __all__ = ["History"]
 
@@ -89,11 +89,16 @@ class History:
         ------
         KeyError
             If no row has that name.
+        InputError
+            If an entry is no number.
         """
         if name not in self:
             raise KeyError(f"no column {name!r}; there are {', '.join(self.names)}")
         values = [row.get(name) for row in self._rows]
-        return np.array([np.nan if value is None else value for value in values], np.float64)
+        try:
+            return np.array([np.nan if value is None else value for value in values], np.float64)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"column {name!r} is not of numbers: {error}.") from error
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a copy of the rows as plain dictionaries."""
@@ -135,7 +140,7 @@ class History:
         text = str(source) if is_text else _read(source)
         try:
             rows = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{name} is not JSON: {error}.") from error
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise InputError(f"{name} is not a JSON array with one object for each epoch.")
@@ -156,7 +161,7 @@ class History:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(self.names)
         writer.writerows([row.get(name) for name in self.names] for row in self._rows)
-        write_whole(path, text.getvalue().encode())
+        write_whole(path, text.getvalue().encode(errors="backslashreplace"))
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str]) -> "History":
@@ -173,21 +178,24 @@ class History:
             If a line does not have an entry for each column, or a column name comes twice.
         """
         reader = csv.reader(io.StringIO(_read(path), newline=""))
-        names = next(reader, [])
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise InputError(f"{path} has the column {twice!r} twice.")
         history = cls()
-        for entries in reader:
-            if not entries and names:
-                continue  # an empty line, as editors leave it at the end
-            if len(entries) != len(names):
-                raise InputError(
-                    f"{path}, line {reader.line_num}: {len(entries)} entries for"
-                    f" {len(names)} columns."
-                )
-            pairs = zip(names, entries, strict=True)
-            history.append({name: _number(entry) for name, entry in pairs if entry})
+        try:
+            names = next(reader, [])
+            twice = repeated(names)
+            if twice is not None:
+                raise InputError(f"{path} has the column {twice!r} twice.")
+            for entries in reader:
+                if not entries and names:
+                    continue  # an empty line, as editors leave it at the end
+                if len(entries) != len(names):
+                    raise InputError(
+                        f"{path}, line {reader.line_num}: {len(entries)} entries for"
+                        f" {len(names)} columns."
+                    )
+                pairs = zip(names, entries, strict=True)
+                history.append({name: _number(entry) for name, entry in pairs if entry})
+        except csv.Error as error:
+            raise InputError(f"{path}, line {reader.line_num}: {error}.") from error
         return history
 
     def to_frame(self) -> Any:

@@ -5,9 +5,10 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError, InputError, RecordingError
 
 Available = Callable[[], int | None]
+_MOST_SHRUNK, _HARMLESS_BYTES = 200, 1 << 27  # of recordings that are compressed
 SMALL_BYTES = 1 << 24  # bytes that are not worth the tenth of a millisecond that asking takes
 _USUAL = {  # what nobody would call large, and how to come closer to it
     "hidden_size": (64, "a smaller hidden_size"),
@@ -117,6 +118,16 @@ def check_memory(
         f"{subject} needs {_human(total)} of {place} for {listed}, {_human(max(0, there))} are"
         f" available: choose {way_out}."
     )
+
+
+def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
+    """Raise if what a file unpacks to is larger than any measurement of its size would be."""
+    if n_bytes > max(_HARMLESS_BYTES, _MOST_SHRUNK * stored_bytes):
+        raise RecordingError(
+            f"{path}: unpacks to {_human(n_bytes)} or more, over {_MOST_SHRUNK} times its size, as"
+            " no measurement does, so it is damaged or made to fill the memory. If it is right,"
+            " store it without compression."
+        )
 
 
 def check_sizes(

@@ -32,6 +32,7 @@ from sensorseq.errors import (
     InputError,
     LeakWarning,
     ModelFileError,
+    refusing,
     warn_caller,
 )
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
@@ -54,7 +55,7 @@ from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
-from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.storage.model_file import SAVE_AGAIN, read_model, write_model
 from sensorseq.training import EngineChoice, TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.callbacks import check_callbacks, notify
 from sensorseq.training.checkpoint import Checkpoint
@@ -792,14 +793,8 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         if device is not None:
             check_device(device)
         arrays, description = read_model(path)
-        try:
+        with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
             estimator: Self = restore_fit(cls, arrays, description, path, device)
-        except ModelFileError:
-            raise
-        except Exception as error:  # whatever a description makes raise, it is no model
-            raise ModelFileError(
-                f"{path} is inconsistent: {error}. Save the model again where it was trained."
-            ) from error
         return estimator
 
     def __sklearn_is_fitted__(self) -> bool:

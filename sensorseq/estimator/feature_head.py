@@ -20,6 +20,7 @@ from sensorseq.features.trees import (
     important_statistics,
     make_boosting,
 )
+from sensorseq.fluctuation.statistics.run import unplain
 
 LINEAR = ("rocket", "summary")
 BOOSTING = "boosting"
@@ -101,8 +102,8 @@ class FeatureChoice:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "FeatureChoice":
         """Undo `to_dict`."""
-        candidates = tuple(Candidate(**tried) for tried in stored["candidates"])
-        return cls(**{**stored, "names": tuple(stored["names"]), "candidates": candidates})
+        choice: FeatureChoice = unplain(cls, stored)
+        return choice
 
     def __str__(self) -> str:
         if not self.candidates:

@@ -16,7 +16,13 @@ import numpy as np
 from sensorseq.data_checks import Finding, Part, check_shares, check_windows
 from sensorseq.data_checks.facts import LONG_GAP_PERIODS, RecordingFacts, measure
 from sensorseq.data_checks.recordings import check_recordings
-from sensorseq.errors import InputError, ModelFileError, PreparedFileError, RecordingError
+from sensorseq.errors import (
+    InputError,
+    ModelFileError,
+    PreparedFileError,
+    RecordingError,
+    refusing,
+)
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
 from sensorseq.readers import find_recordings, list_arrays, read_source
@@ -24,7 +30,7 @@ from sensorseq.readers.find import ARRAY_SUFFIXES, suffix_of
 from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
 from sensorseq.recording import Channel, Recording, sample_rate_of
-from sensorseq.storage.model_file import read_model
+from sensorseq.storage.model_file import SAVE_AGAIN, read_model
 from sensorseq.storage.prepared import PreparedFile
 from sensorseq.windows import PARTS
 
@@ -325,6 +331,15 @@ def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not file.exists():
         raise ModelFileError(f"{file}: no such file.")
     arrays, description = read_model(file)
+    with refusing(ModelFileError, f"{file} is inconsistent", SAVE_AGAIN, but=ModelFileError):
+        found = _describe_model(file, arrays, description)
+        format_file(found)
+    return found
+
+
+def _describe_model(
+    file: Path, arrays: Mapping[str, Any], description: Mapping[str, Any]
+) -> dict[str, Any]:
     preparation = description.get("preparation") or {}
     history = description.get("history") or []
     return {

@@ -13,8 +13,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from sensorseq.atomic import write_together
-from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller, writing
+from sensorseq.atomic import make_folder, write_together
+from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
 from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
 from sensorseq.export.c_tables import Tables, comment, rounded, struct_bytes, text
 from sensorseq.features import RandomConvolutions, SummarySteps
@@ -135,9 +135,7 @@ def write_c(
     values["accuracy"] = None if accuracy is None else _describe(accuracy)
     header, code_of = map(_environment().get_template, ("model.h.in", "model.c.in"))
     values["state_bytes"] = struct_bytes(header.render(values))
-    at = Path(folder)
-    with writing(at, folder=True):
-        at.mkdir(parents=True, exist_ok=True)
+    at = make_folder(folder)
     paths = at / f"{prefix}_model.h", at / f"{prefix}_model.c"
     texts = (template.render(values).encode() for template in (header, code_of))
     write_together(dict(zip(paths, texts, strict=True)))

@@ -223,7 +223,7 @@ def over_time(
 
 def ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
     """Return about five round numbers between two limits."""
-    if not high > low:
+    if not 1e-300 < high - low < math.inf:
         return [low]
     rough = (high - low) / 5
     power = math.floor(math.log10(rough))

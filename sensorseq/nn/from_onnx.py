@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sensorseq.errors import ArgumentError, EnvironmentProblemError
+from sensorseq.errors import ArgumentError, EnvironmentProblemError, SensorseqError, refusing
 from sensorseq.nn.from_keras import Direction, Parts, assemble
 from sensorseq.nn.lstm import LSTM
 from sensorseq.nn.lstm_linear import LSTMLinear
@@ -105,6 +105,12 @@ class OnnxLSTM(nn.Module):
         return Y.permute(1, 2, 0, 3), Y_h, Y_c
 
 
+_usable = refusing(
+    ArgumentError, "the ONNX model is damaged or not usable", but=(SensorseqError, OSError)
+)
+
+
+@_usable
 def from_onnx(model: Any, weights: Mapping[str, ArrayLike] | None = None) -> OnnxLSTM | LSTMLinear:
     """Return the LSTM of an ONNX model, on the native kernels, in evaluation mode.
 
@@ -138,6 +144,7 @@ def from_onnx(model: Any, weights: Mapping[str, ArrayLike] | None = None) -> Onn
     return OnnxLSTM(module, options["direction"], options["layout"]).eval()
 
 
+@_usable
 def lstm_linear_from_onnx(model: Any) -> tuple[LSTMLinear, str]:
     """Return the chain of `from_onnx` and its activation: linear, softmax or sigmoid."""
     return _Reader(model, {}).chain()

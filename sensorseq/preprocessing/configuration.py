@@ -104,6 +104,16 @@ def naming_file(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
+def check_recorded(sections: Mapping[str, Any]) -> None:
+    """Raise if an option in a recorded configuration has not the type of a file; ignore others."""
+    for option in OPTIONS.values():
+        value = sections.get(option.section)
+        if value is not None and option.section != "steps":
+            value = value.get(option.key)
+        if value != "none":
+            _check(option, json.loads(json.dumps(value)))  # lists in place of tuples
+
+
 def _check_keys(section: str, keys: Any) -> None:
     """Raise if a section, or a key in it, is unknown."""
     if section not in SECTIONS:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, SignalError, check_choice
+from sensorseq.errors import ArgumentError, InputError, SignalError, check_choice, refusing
 from sensorseq.preprocessing._checks import as_windows, check_finite, check_lengths
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
 from sensorseq.preprocessing.split import rows_of
@@ -190,6 +190,7 @@ def check_per(per: str, kind: str | None) -> None:
         )
 
 
+@refusing(InputError, "the stored scaling is damaged")
 def scaler_from_dict(fields: Mapping[str, Any]) -> "Scaler | KeyedScaler":
     """Restore a scaler from its `to_dict`; raises the errors of its `from_dict`."""
     return KeyedScaler.from_dict(fields) if "per" in fields else Scaler.from_dict(fields)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.memory import check_unpacked
 from sensorseq.readers.columns import (
     TIME_COLUMNS,
     Columns,
@@ -21,6 +22,7 @@ from sensorseq.readers.columns import (
     check_timestamps,
     is_time_name,
     make_recording,
+    refusing_odd_content,
     texts_of_numbers,
 )
 from sensorseq.readers.mat5 import read_mat5
@@ -35,6 +37,7 @@ _ELEMENT = re.compile(r"(.+)\[\d+\]")
 _DEEPEST = 16  # groups within groups
 
 
+@refusing_odd_content
 def read_arrays(
     path: Path,
     *,
@@ -74,11 +77,15 @@ def read_arrays(
     time_name, stamps = _time(path, arrays, time_column, channels, time_unit)
     names = [name for name, array in arrays.items() if array.size > 1]
     check_label_column(path, names, label_column, time_name, label)
-    labels = None
+    labels: list[str | None] | None = None
     if label_column is not None:
         given = arrays[label_column].ravel()
-        numeric = given.dtype.kind in _NUMBERS
-        labels = texts_of_numbers(given.astype(np.float64)) if numeric else given.tolist()
+        if given.dtype.kind in _NUMBERS:
+            labels = texts_of_numbers(given.astype(np.float64))
+        elif given.dtype.kind in "US":
+            labels = list(given.astype(np.str_).tolist())
+        else:
+            raise RecordingError(f"{path}: {label_column!r} holds {given.dtype}, no labels.")
     columns: Columns = {}
     for name in names:
         if name not in (time_name, label_column) and _is_wanted(name, channels):
@@ -103,6 +110,7 @@ def read_arrays(
     return recording if channels is None else recording.select(channels)
 
 
+@refusing_odd_content
 def read_arrays_timestamps(
     path: Path,
     time_column: str | None,
@@ -116,6 +124,7 @@ def read_arrays_timestamps(
     return check_timestamps(path, stamps.seconds, name, repair_stamps=repair_stamps)
 
 
+@refusing_odd_content
 def list_arrays(path: Path) -> list[Topic]:
     """Return the arrays of numbers in a file: name, type and shape, samples, rate, channels.
 
@@ -223,14 +232,19 @@ def _load(path: Path) -> _Arrays:
             if path.suffix.lower() != ".mat":
                 loaded = np.load(file, allow_pickle=False)
                 if isinstance(loaded, np.ndarray):
-                    return dict(_fields("values", loaded))
-                arrays = {name: loaded[name] for name in loaded}
+                    loaded = {"values": loaded}
+                else:
+                    sizes = (member.file_size for member in loaded.zip.infolist())
+                    check_unpacked(path, sum(sizes), path.stat().st_size)
+                # what else is in an archive comes as bytes
+                arrays = {n: array for n, array in loaded.items() if isinstance(array, np.ndarray)}
             elif file.read(10) == b"MATLAB 7.3":
                 with isolated.opened(path, "a MATLAB file") as holder:
-                    arrays = dict(_in_hdf5(holder, "", 0))
+                    arrays = dict(_in_hdf5(holder, "", set()))
             else:
                 file.seek(0)
-                arrays = read_mat5(file.read())
+                arrays = read_mat5(file.read(), path)
+            return dict(item for name, array in arrays.items() for item in _fields(name, array))
     except RecordingError:
         raise
     except OSError as error:
@@ -239,7 +253,6 @@ def _load(path: Path) -> _Arrays:
         raise _damaged(path, error) from error
     except Exception as error:  # whatever the parsers of others make of damaged bytes
         raise _damaged(path, error) from error
-    return dict(item for name, array in arrays.items() for item in _fields(name, array))
 
 
 def _damaged(path: Path, error: Exception) -> RecordingError:
@@ -255,19 +268,19 @@ def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]
     for field in array.dtype.names or ():
         yield from _fields(f"{name}.{field}", array[field])
     if array.dtype.names is None:
+        if array.size and not array.dtype.itemsize:
+            raise ValueError(f"{name!r} has {array.size} elements of no size")
         yield name, array.ravel() if array.size == max(array.shape, default=1) else array
 
 
-def _in_hdf5(group: Any, prefix: str, depth: int) -> Iterator[tuple[str, NDArray[Any]]]:
+def _in_hdf5(group: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the numeric arrays of a MATLAB 7.3 file, whose axes are transposed."""
+    seen.add(group.place)
     for name, dataset in _hdf5.datasets_of(group).items():
         kind = (_hdf5.attribute_texts(dataset, "MATLAB_class") or ["double"])[0]
         if dataset.dtype.kind not in _NUMBERS or kind in ("char", "cell", "function_handle"):
             continue
-        # no compression shrinks more: the size is not that of a damaged header
-        if dataset.nbytes > 2000 * dataset.stored_bytes + 4096:
-            raise RecordingError(f"{dataset.path}: the size of {name!r} is damaged.")
         yield prefix + name, dataset[()].T
     for name, inner in _hdf5.groups_of(group).items():
-        if not name.startswith("#") and depth < _DEEPEST:
-            yield from _in_hdf5(inner, f"{prefix}{name}.", depth + 1)
+        if not name.startswith("#") and inner.place not in seen and prefix.count(".") < _DEEPEST:
+            yield from _in_hdf5(inner, f"{prefix}{name}.", seen)

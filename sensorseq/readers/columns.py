@@ -1,27 +1,40 @@
 """Turn named columns of one file into a Recording, with the checks all table formats share."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, wraps
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.errors import RecordingError, did_you_mean, refusing
 from sensorseq.order_statistics import median_interval
 from sensorseq.preprocessing import regrid
 from sensorseq.recording import Channel, LabelSpan, Recording
 from sensorseq.scratch import Rows, blocks, count_where, is_finite, is_stored, rows_where
 
 Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
+_Reader = TypeVar("_Reader", bound=Callable[..., Any])
 
 TIME_COLUMNS = ("time", "time_s")
 """Names tried first for the time column when none is given."""
 _TIME_NAME = re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
+
+
+def refusing_odd_content(read: _Reader) -> _Reader:
+    """Let a reader raise a `RecordingError` for whatever its parsers make of a file's content."""
+
+    @wraps(read)
+    def read_or_refuse(path: Any, *args: Any, **kwargs: Any) -> Any:
+        name = path[0] if isinstance(path, list | tuple) else path
+        with refusing(RecordingError, f"{name}: its content cannot be used"):
+            return read(path, *args, **kwargs)
+
+    return cast(_Reader, read_or_refuse)
 
 
 def find_time_column(path: Path, names: Iterable[str], time_column: str | None) -> str:

@@ -19,7 +19,8 @@ import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
-from sensorseq.errors import ArgumentError, OutputError, RecordingError
+from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
+from sensorseq.memory import check_unpacked
 from sensorseq.readers.columns import (
     CodedLabels,
     Columns,
@@ -31,6 +32,7 @@ from sensorseq.readers.columns import (
     find_time_column,
     is_missing,
     make_recording,
+    refusing_odd_content,
 )
 from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, seconds_of
 from sensorseq.recording import Recording
@@ -48,7 +50,7 @@ class CsvFormat(NamedTuple):
         """Return it, or raise if a value is none that a text can have."""
         try:
             "".encode(self.encoding or "utf-8")
-        except LookupError as error:
+        except (LookupError, ValueError) as error:
             raise ArgumentError(
                 f"encoding={self.encoding!r} is not known. Usual ones: utf-8, latin-1, cp1252,"
                 " utf-16."
@@ -76,6 +78,7 @@ class CsvFormat(NamedTuple):
 USUAL_FORM = CsvFormat()
 
 
+@refusing_odd_content
 def read_csv(
     path: str | PathLike[str],
     *,
@@ -167,6 +170,7 @@ def read_csv(
     )
 
 
+@refusing_odd_content
 def read_csv_timestamps(
     path: Path,
     time_column: str | None,
@@ -222,9 +226,11 @@ class _Text:
             zipped = path.suffix == ".gz"
             size = path.stat().st_size * (_GZIP_RATIO if zipped else 1)
             self._folder = None if scratch is None else folder_for(size, Path(scratch))
-            self._text = _mapped(path, self._folder) if self._folder else path.read_bytes()
-            if zipped and isinstance(self._text, bytes) and self._text:
-                self._text = gzip.decompress(self._text)
+            self._text: bytes | mmap.mmap
+            if self._folder:
+                self._text = _mapped(path, self._folder)
+            else:
+                self._text = b"".join(_unpacked(path)) if zipped else path.read_bytes()
             encoding = form.encoding_of(self._text)
             if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
                 self._text = _in_utf8(self._text, encoding, self._folder)
@@ -256,11 +262,9 @@ class _Text:
             ) from error
         names = next(csv.reader([header], delimiter=self._form.separator), [])
         self._check_form(names)
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise RecordingError(
-                f"{path}: column {twice[0]!r} appears more than once in the header."
-            )
+        twice = repeated(names)
+        if twice is not None:
+            raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
         return names
@@ -434,13 +438,23 @@ class _Text:
         return [rows.as_array() for rows in columns]
 
 
+def _unpacked(path: Path) -> Iterator[bytes]:
+    """Yield the content of a compressed file, none for an empty one."""
+    n_bytes, stored_bytes = 0, path.stat().st_size
+    with gzip.open(path) as text:
+        while block := text.read(_BLOCK_BYTES):
+            n_bytes += len(block)
+            check_unpacked(path, n_bytes, stored_bytes)
+            yield block
+
+
 def _mapped(path: Path, folder: Path) -> mmap.mmap:
     """Return the text of a file without reading it; a compressed one is unpacked in a folder."""
     with path.open("rb") as file:
         if path.suffix != ".gz":
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        with gzip.open(file) as text, temporary_file(folder) as unpacked:
-            while block := text.read(1 << 20):
+        with temporary_file(folder) as unpacked:
+            for block in _unpacked(path):
                 append_bytes(unpacked, memoryview(block), folder)
             return mmap.mmap(unpacked.fileno(), 0, access=mmap.ACCESS_READ)
 

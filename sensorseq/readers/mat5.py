@@ -7,9 +7,12 @@ import struct
 import zlib
 from collections.abc import Iterator
 from math import prod
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sensorseq.memory import check_unpacked
 
 _DTYPES = {
     1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"
@@ -20,31 +23,30 @@ _COMPLEX = 8
 _DEEPEST = 16  # structs within structs
 
 
-def read_mat5(content: bytes) -> dict[str, NDArray[np.generic]]:
+def read_mat5(content: bytes, path: Path = Path("content")) -> dict[str, NDArray[np.generic]]:
     """Return the real numeric arrays of a file by name, those in structs as ``a.b``.
 
-    Raises ValueError, or whatever broken bytes lead to.
+    `path` is for messages. Raises ValueError, or whatever broken bytes lead to.
     """
     if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
         raise ValueError("no header of MATLAB 5 or later")
     order = "<" if content[126:128] == b"IM" else ">"
     arrays: dict[str, NDArray[np.generic]] = {}
+    n_bytes = 0
     for kind, part in _elements(memoryview(content)[128:], order):
         if kind == _COMPRESSED:
-            kind, part = next(_elements(memoryview(_decompressed(part, order)), order))
+            stream = zlib.decompressobj()
+            head = stream.decompress(part, 8)
+            (size,) = struct.unpack(order + "I", head[4:])
+            n_bytes += size
+            check_unpacked(path, n_bytes, len(content))
+            whole = head + stream.decompress(stream.unconsumed_tail, size + 1)
+            if len(whole) != 8 + size or not stream.eof:
+                raise ValueError("a compressed array has another size than it says")
+            kind, part = next(_elements(memoryview(whole), order))
         if kind == _MATRIX:
             arrays.update(_arrays(part, order, "", 0))
     return arrays
-
-
-def _decompressed(part: memoryview, order: str) -> bytes:
-    stream = zlib.decompressobj()
-    head = stream.decompress(part, 8)
-    (size,) = struct.unpack(order + "I", head[4:])
-    rest = stream.decompress(stream.unconsumed_tail, size + 1)
-    if len(rest) != size or not stream.eof:
-        raise ValueError("a compressed array has another size than it says")
-    return head + rest
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sensorseq.errors import RecordingError
+from sensorseq.errors import RecordingError, repeated
+from sensorseq.memory import check_unpacked
 from sensorseq.readers.columns import (
     CodedLabels,
     FileContent,
@@ -21,6 +22,7 @@ from sensorseq.readers.columns import (
     find_time_column,
     is_missing,
     make_recording,
+    refusing_odd_content,
     texts_of_numbers,
 )
 from sensorseq.readers.stamps import DateTexts, Stamps, seconds_of
@@ -28,6 +30,7 @@ from sensorseq.recording import Recording
 from sensorseq.scratch import Rows, folder_for
 
 
+@refusing_odd_content
 def read_parquet(
     path: str | PathLike[str],
     *,
@@ -118,6 +121,7 @@ def recording_of_table(
     )
 
 
+@refusing_odd_content
 def read_parquet_timestamps(
     path: Path,
     time_column: str | None,
@@ -145,15 +149,16 @@ def _read_table(
             parquet = pyarrow.parquet.ParquetFile(file)
             names = columns or parquet.schema_arrow.names
             n_bytes = 8 * parquet.metadata.num_rows * len(names)
+            check_unpacked(path, n_bytes, path.stat().st_size)
             folder = None if scratch is None else folder_for(n_bytes, Path(scratch))
             if folder is not None and len(set(names)) == len(names):
                 return _StoredTable(path, names, parquet.schema_arrow, folder)
             table = parquet.read(columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
-    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
-    if twice:
-        raise RecordingError(f"{path}: column {twice[0]!r} appears more than once.")
+    twice = repeated(table.column_names)
+    if twice is not None:
+        raise RecordingError(f"{path}: column {twice!r} appears more than once.")
     return table
 
 

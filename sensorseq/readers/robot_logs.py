@@ -26,6 +26,7 @@ from sensorseq.readers.columns import (
     FileContent,
     check_timestamps,
     make_recording,
+    refusing_odd_content,
     spans_of_labels,
 )
 from sensorseq.readers.join import join_sensors
@@ -76,6 +77,7 @@ class _Series:
     labels: list[str | None] = field(default_factory=list)
 
 
+@refusing_odd_content
 def read_robot_log(
     path: Path | Sequence[Path],
     *,
@@ -167,6 +169,7 @@ def read_robot_log(
     return recording if spans is None else _labelled(recording, spans)
 
 
+@refusing_odd_content
 def read_robot_log_timestamps(
     path: Path | Sequence[Path],
     time_column: str | None,
@@ -183,6 +186,7 @@ def read_robot_log_timestamps(
     return check_timestamps(paths[0], np.array(fastest.times_s), topic, repair_stamps=repair_stamps)
 
 
+@refusing_odd_content
 def list_topics(path: Path | Sequence[Path]) -> list[Topic]:
     """Return the topics of a log by name, without reading all values.
 

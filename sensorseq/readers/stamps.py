@@ -53,7 +53,8 @@ def seconds_of(
     if stamps.dtype.kind in "mM":
         unit = np.datetime_data(stamps.dtype)[0]
         if unit not in UNITS:
-            stamps, unit = stamps.astype(f"{stamps.dtype.kind}8[s]"), "s"
+            unit = "ns" if unit in ("ps", "fs", "as") else "s"
+        stamps = stamps.astype(f"{stamps.dtype.kind}8[{unit}]", copy=False)  # also of [25s]
         facts = _facts(name, "date" if stamps.dtype.kind == "M" else unit, "type")
         return _of_ticks(stamps.view(np.int64), unit, facts)
     known_by = "time_unit"

@@ -316,7 +316,12 @@ def text_dtype() -> Any:
 
 def read_texts(dataset: Any) -> NDArray[np.str_]:
     """Return words, of a dataset or an array of them, as an array of str."""
-    return np.array([_as_text(text) for text in dataset[()].tolist()], dtype=np.str_)
+    return np.array(texts_of(dataset), dtype=np.str_)
+
+
+def texts_of(dataset: Any) -> list[str | None]:
+    """Return words, of a dataset or an array of them; a long one takes no more for the others."""
+    return [_as_text(text) for text in dataset[()].tolist()]
 
 
 def read_choices(dataset: h5py.Dataset) -> NDArray[np.str_]:
@@ -346,6 +351,11 @@ def groups_of(group: Any) -> dict[str, Any]:
         return dict(group.groups)
     items = {name: group.get(name) for name in group}
     return {name: item for name, item in items.items() if isinstance(item, h5py.Group)}
+
+
+def place_of(group: h5py.Group) -> int:
+    """Return where a group is in its file, the same under each of its names."""
+    return int(h5py.h5o.get_info(group.id).addr)
 
 
 def attribute_texts(holder: Any, name: str) -> list[str] | None:

@@ -7,6 +7,7 @@ lines of JSON, and the bytes of numbers. Nothing is unpickled.
 import atexit
 import fcntl
 import json
+import math
 import os
 import select
 import subprocess
@@ -20,15 +21,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import PreparedFileError, RecordingError
+from sensorseq.memory import check_unpacked
 from sensorseq.scratch import blocks
 from sensorseq.storage import _hdf5
 
-SILENCE_S = 10.0
+SILENCE_S = 8.0
 """Time without a byte from the child after which it is taken to hang."""
 
 _START_S = 120.0  # to import what it needs, on a busy machine
 _MOST_BYTES = 4 << 30  # of memory, for a child
-_SHRINKS, _SLACK_BYTES = 2000, 1 << 24  # no compression shrinks more
 _ATTRIBUTES = ("unit", "columns", "MATLAB_class")
 _PIPE_BYTES = 1 << 20
 _WINDOWS = 256  # of a prepared file, read at once
@@ -56,6 +57,7 @@ class _Child:
         self._read_ahead = bytearray()
         self._patience_s = _START_S
         self.has_file = False
+        self.n_bytes = 0  # of numbers that were asked for in the file
 
     def ask(self, **request: Any) -> Any:
         """Send a request and return the answer."""
@@ -73,9 +75,11 @@ class _Child:
 
     def answer(self) -> Any:
         """Return the next line."""
-        while (end := self._read_ahead.find(b"\n")) < 0:
-            piece = bytearray(1 << 16)
+        end = self._read_ahead.find(b"\n")
+        while end < 0:
+            piece, n_before = bytearray(1 << 16), len(self._read_ahead)
             self._read_ahead += piece[: self._receive(memoryview(piece))]
+            end = self._read_ahead.find(b"\n", n_before)
         line, self._read_ahead = self._read_ahead[:end], self._read_ahead[end + 1 :]
         found = json.loads(line)
         if "refused" in found:
@@ -158,22 +162,20 @@ class RemoteDataset:
         self.shape = tuple(facts["shape"])
         self.dtype = _hdf5.text_dtype() if facts["is_text"] else np.dtype(facts["dtype"])
         self.attrs: Mapping[str, Any] = facts["attrs"]
-        self.stored_bytes: int = facts["stored_bytes"]
-        self.ndim, self.size = len(self.shape), int(np.prod(self.shape, dtype=object))
-        self.nbytes = self.size * self.dtype.itemsize
+        self.ndim, self.size = len(self.shape), math.prod(self.shape)
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
-        if self.nbytes > _SHRINKS * self.stored_bytes + _SLACK_BYTES:
-            raise RecordingError(f"{self.path}: the size of {self._name!r} is damaged.")
         first, stop = 0, None
         if rows != ():
             first, stop, _ = rows.indices(len(self))
+        n_rows = () if not self.ndim else ((len(self) if stop is None else stop) - first,)
+        self._child.n_bytes += self.dtype.itemsize * math.prod((*n_rows, *self.shape[1:]))
+        check_unpacked(self.path, self._child.n_bytes, self.path.stat().st_size)
         if self.dtype.kind == "O":
             return np.array(self._child.ask(name=self._name, rows=[first, stop])["texts"], object)
-        n_rows = () if not self.ndim else ((len(self) if stop is None else stop) - first,)
         X = np.empty((*n_rows, *self.shape[1:]), self.dtype)
         view: Any = X.reshape(-1).view(np.uint8)
         at = self._child.ask(name=self._name, rows=[first, stop])["n_bytes"]
@@ -192,6 +194,7 @@ class RemoteGroup:
         found = child.ask(name=name)
         self._child, self._path, self._name = child, path, name
         self.attrs: Mapping[str, Any] = found["attrs"]
+        self.place: int = found["place"]
         self.datasets = {
             one: RemoteDataset(child, path, f"{name}/{one}", facts)
             for one, facts in found["datasets"].items()
@@ -216,7 +219,7 @@ def opened(path: Path, what: str) -> Iterator[RemoteGroup]:
     """Open a recording for reading; any problem is a `RecordingError` with the file's name."""
     with _hdf5.naming(path, RecordingError, what), _child(path) as child:
         child.ask(path=str(path.absolute()), shown=str(path), what=what)
-        child.has_file = True
+        child.has_file, child.n_bytes = True, 0
         try:
             yield RemoteGroup(child, path, "")
         except RecordingError:
@@ -285,18 +288,18 @@ def _answer(file: Any, asked: Mapping[str, Any], answers: BinaryIO) -> None:
                 "shape": dataset.shape,
                 "dtype": dataset.dtype.str if dataset.dtype.kind in "fiub" else "V1",
                 "is_text": _hdf5.is_text(dataset),
-                "stored_bytes": dataset.id.get_storage_size(),
                 "attrs": _attributes(dataset),
             }
             for name, dataset in _hdf5.datasets_of(item).items()
             if dataset.shape is not None
         }
         groups = list(_hdf5.groups_of(item))
-        _say(answers, datasets=found, groups=groups, attrs=_attributes(item))
+        place = _hdf5.place_of(item)
+        _say(answers, datasets=found, groups=groups, attrs=_attributes(item), place=place)
         return
     first, stop = asked["rows"]
     if _hdf5.is_text(item):
-        _say(answers, texts=_hdf5.read_texts(item[first:stop] if item.ndim else item).tolist())
+        _say(answers, texts=_hdf5.texts_of(item[first:stop] if item.ndim else item))
         return
     n_rows = (len(item) if stop is None else stop) if item.ndim else 1
     n_columns = max(1, item.size // max(1, len(item))) if item.ndim else 1

@@ -114,6 +114,7 @@ def check_format(
         )
 
 
+SAVE_AGAIN = " Save the model again where it was trained."
 _WAY_OUT = "Give a file written by save(), or copy it again from its source."
 
 

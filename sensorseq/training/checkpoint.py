@@ -22,6 +22,7 @@ from sensorseq.errors import (
     CheckpointError,
     CheckpointOutputError,
     InputError,
+    MisplacedOutputError,
     OutputError,
     reason_of,
     warn_caller,
@@ -273,7 +274,9 @@ class Checkpoint:
         except OutputError as problem:
             reason = problem.__cause__
             if not isinstance(reason, OSError) or reason.errno not in LACKS_SPACE:
-                raise CheckpointOutputError(f"checkpoint {problem}") from problem
+                is_misplaced = isinstance(problem, MisplacedOutputError)
+                kind = CheckpointError if is_misplaced else CheckpointOutputError
+                raise kind(f"checkpoint {problem}") from problem
             self._problem = reason  # no reason not to train
         if run:
             self._file = CheckpointFile(real_file(self.path))

@@ -19,6 +19,7 @@ from sensorseq.preprocessing.augment import (
     copy_numbers,
     make_augmentation,
 )
+from sensorseq.preprocessing.configuration import check_recorded
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, scaler_from_dict
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import Provenance
@@ -277,6 +278,7 @@ def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
     texts = [*preparation["channels"], *recordings, *digests]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("preparation: channels, recordings and their digests are text")
+    check_recorded(preparation["configuration"] or {})
     return cast(Preparation, preparation)
 
 

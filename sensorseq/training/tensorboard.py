@@ -2,13 +2,14 @@
 
 import itertools
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from sensorseq.errors import EnvironmentProblemError
+from sensorseq.errors import EnvironmentProblemError, reason_of, warn_caller, writing
 from sensorseq.history import History
 from sensorseq.training.callbacks import EpochLog, describe_config
 from sensorseq.training.config import TrainingConfig
@@ -54,29 +55,46 @@ class TensorBoardLog(EpochLog):
             raise EnvironmentProblemError(
                 'TensorBoardLog needs tensorboard: pip install "sensorseq[tensorboard]"'
             ) from error
-        self.path_ = self._make_folder()
-        self._open(config)
-        self._writer = SummaryWriter(str(self.path_))
+        with writing(self.folder, folder=True):
+            self.path_ = self._make_folder()
+            self._open(config)
+            self._writer = SummaryWriter(str(self.path_))
         table = [f"| {name} | `{value}` |" for name, value in describe_config(config).items()]
         self._writer.add_text("config", "\n".join(["| argument | value |", "|---|---|", *table]))
 
     def _write_row(self, row: dict[str, Any]) -> None:
+        if self._writer is None:
+            return
         epoch = int(row.pop("epoch"))
-        for name, value in row.items():
-            self._writer.add_scalar(tag_of(name), value, epoch)
-        self._writer.flush()
+        with self._going_on():
+            for name, value in row.items():
+                self._writer.add_scalar(tag_of(name), value, epoch)
+            self._writer.flush()
 
     def on_fit_end(self, module: nn.Module, history: History) -> None:
         """Write remaining rows and the figures of the best epoch; close the file."""
         if self._writer is None:
             return
-        try:
-            self.on_epoch_end(module, history)  # the row of an epoch in which training diverged
-            best = self._best_row(history)
-            figures = {f"best/{name}": value for name, value in best.items() if name not in _ALONE}
+        self.on_epoch_end(module, history)  # the row of an epoch in which training diverged
+        best = self._best_row(history)
+        figures = {f"best/{name}": value for name, value in best.items() if name not in _ALONE}
+        if self._writer is None:
+            return
+        with self._going_on():
             self._writer.add_hparams(describe_config(self._config), figures, run_name=".")
-        finally:
             self._writer.close()
+        self._writer = None
+
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Warn that the log cannot be written, as on a full disk: no reason to lose the fit."""
+        try:
+            yield
+        except OSError as problem:
+            warn_caller(
+                f"{self.path_}: cannot be written ({reason_of(problem)}). Training continues"
+                " without this log."
+            )
             self._writer = None
 
     def _make_folder(self) -> Path:

@@ -13,7 +13,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_known, warn_caller
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    check_choice,
+    nearest_known,
+    repeated,
+    warn_caller,
+)
 from sensorseq.fluctuation.logs.event_file import is_event_file, read_scalars
 from sensorseq.fluctuation.statistics.run import COLUMNS, NEEDED
 from sensorseq.history import History
@@ -127,6 +134,7 @@ def _words(name: str) -> list[str]:
 _EMPTY = {"", "na", "n/a", "none", "null"}
 _SEPARATORS = ",;\t"
 _EVENTS = "*.tfevents.*"
+_MOST_ROWS = 200_000
 
 
 @dataclass
@@ -173,7 +181,7 @@ def _read_lines(path: Path, text: str) -> Table:
                 continue
             if not names:
                 names = entries
-                twice = next((name for name in names if names.count(name) > 1), None)
+                twice = repeated(names)
                 if twice is not None:
                     raise InputError(f"{path} has the column {twice!r} twice.")
                 continue
@@ -322,6 +330,11 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     else:
         file, table = None, _read_object(history, columns)
     where = file or "history"
+    if file and len(table.rows) > _MOST_ROWS:
+        raise InputError(
+            f"{file} has {len(table.rows)} rows; at most {_MOST_ROWS} can be judged. If they are"
+            " steps, keep the last one of each epoch."
+        )
     named = list(dict.fromkeys(name for row in table.rows for name in row if row[name] is not None))
     roles = recognise(named, columns, where)
     if file and not any(role in NEEDED for role in roles.values()):

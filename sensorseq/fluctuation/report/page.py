@@ -361,7 +361,7 @@ _IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
 def make_page(report: FluctuationReport, command: Command | None = None) -> str:
     """Return the page: nothing is fetched, and all of it can be read without scripts."""
     facts = ("n_val", "n_train", "n_classes", "best_epoch")
-    file = base64.b64encode(_csv(report.history).encode()).decode()
+    file = base64.b64encode(_csv(report.history).encode(errors="backslashreplace")).decode()
     return render(
         "report.html",
         **describe(report, command),

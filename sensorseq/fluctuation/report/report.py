@@ -1,6 +1,7 @@
 """FluctuationReport: one History to a verdict, with the figures and the words behind it."""
 
 import os
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,9 @@ _SAVED = (  # in a file, besides format and version
     *("verdict", "severity", "generalization", "statements", "causes", "statistics", "n_epochs"),
     *("n_val", "n_train", "n_classes", "best_epoch", "history", "evidence", "probes", "of_module"),
 )
+# of a report in a file, so that its page can be made
+_MOST_SAID, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
+_HOLDERS: Any = (list, tuple, type({}.values()))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -324,13 +328,15 @@ class FluctuationReport:
             raise ArgumentError(
                 f"from_dict takes what to_dict returned, not {type(description).__name__}."
             )
-        version = description.get("version")
-        if description.get("format") != "sensorseq.fluctuation" or version not in (3, 4):
+        kind, version = (description.get(name) for name in ("format", "version"))
+        if not (_is(kind, "sensorseq.fluctuation") and (_is(version, 3) or _is(version, 4))):
             raise ArgumentError(
                 "this is no fluctuation report of version 3 or 4: format"
-                f" {description.get('format')!r}, version {version!r}."
+                f" {reprlib.repr(kind)}, version {reprlib.repr(version)}."
             )
         try:
+            if is_page:
+                _check_size(description)
             saved: dict[str, Any] = {"of_module": False, **description}  # older ones have none
             if version == 3:  # which had sentences
                 said = description["explanation"]
@@ -345,7 +351,8 @@ class FluctuationReport:
     def _check(self, is_page: bool) -> None:
         """Raise anything if this cannot be shown: as text, or else as a page, too."""
         unplain(Mapping[str, list[float]], self.history)
-        if not 0 <= self.n_epochs <= max(map(len, self.history.values()), default=self.n_epochs):
+        lengths = {len(column) for column in self.history.values()} or {self.n_epochs}
+        if len(lengths) > 1 or not 0 <= self.n_epochs <= max(lengths):
             raise ValueError(f"its history is not that of {self.n_epochs} epochs")
         _ = str(self), repr(self)
         if is_page:
@@ -409,3 +416,24 @@ class FluctuationReport:
         from sensorseq.fluctuation.report.page import make_page
 
         write_whole(path, make_page(self).encode())
+
+
+def _is(given: Any, wanted: str | int) -> bool:
+    return type(given) is type(wanted) and given == wanted
+
+
+def _check_size(description: Mapping[str, Any]) -> None:
+    """Raise for what is nested more deeply, or has more in it, than a page can show."""
+    level: list[Any] = [description, description.get("statements"), description.get("causes")]
+    if any(isinstance(said, list | tuple) and len(said) > _MOST_SAID for said in level):
+        raise ValueError(f"it has more than {_MOST_SAID} statements or causes")
+    n_entries = 0
+    for _ in range(_MOST_LEVELS):
+        within = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [part for one in within if isinstance(one, _HOLDERS) for part in one]
+        n_entries += len(level)
+        if not level:
+            return
+        if n_entries > _MOST_ENTRIES:
+            break
+    raise ValueError(f"it has more than {_MOST_LEVELS} levels or {_MOST_ENTRIES} entries")

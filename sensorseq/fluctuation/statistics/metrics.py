@@ -6,7 +6,7 @@ recorded nothing. All estimates are robust against a few outlying epochs unless 
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -70,9 +70,37 @@ def theil_sen_slope(values: ArrayLike) -> float:
     return float(np.median((series[second] - series[first]) / (epochs[second] - epochs[first])))
 
 
-def _kendall_sd(n: int) -> float:
+def _kendall_sd(n: Any) -> Any:
     """Return the spread of rising less falling pairs among n independent values without ties."""
-    return math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    return np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+
+
+def _rises(series: Floats) -> NDArray[np.int64]:
+    """Return for each epoch how many later values are above its own, less how many below it.
+
+    By merging sorted halves: of all pairs a long run has too many.
+    """
+    ranks = np.unique(series, return_inverse=True)[1].ravel()
+    n, top = len(ranks), len(ranks) + 1
+    rises = np.zeros(n, np.int64)
+    width = 1
+    while width < n:
+        n_pairs = -(-n // (2 * width))
+        padded = np.full(2 * width * n_pairs, top)
+        padded[:n] = ranks
+        # Each pair of halves has numbers of its own, so that one search serves all of them.
+        padded += np.repeat(np.arange(n_pairs) * (top + 1), 2 * width)
+        pairs = padded.reshape(n_pairs, 2, width)
+        right, left = np.sort(pairs[:, 1], axis=1).ravel(), pairs[:, 0].ravel()
+        pair = np.repeat(np.arange(n_pairs), width)
+        end = np.clip(n - 2 * width * pair - width, 0, width) + width * pair  # of what is real
+        above = end - np.searchsorted(right, left, "right")
+        below = np.searchsorted(right, left, "left") - width * pair
+        place = (2 * width * np.arange(n_pairs)[:, None] + np.arange(width)).ravel()
+        is_real = place < n
+        rises[place[is_real]] += (above - below)[is_real]
+        width *= 2
+    return rises
 
 
 def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
@@ -82,12 +110,9 @@ def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
     noise. Never fewer than the last three epochs, for which no test can tell.
     """
     series = check_series(values, 1)
-    start, rising = len(series) - 1, 0.0
-    for first in range(len(series) - 2, -1, -1):
-        rising += float(np.sign(series[first + 1 :] - series[first]).sum())
-        if abs(rising) <= z * _kendall_sd(len(series) - first):
-            start = first
-    return start
+    rising = np.cumsum(_rises(series)[::-1])[::-1]
+    spread = _kendall_sd(len(series) - np.arange(len(series), dtype=np.float64))
+    return int(np.argmax(np.abs(rising) <= z * spread))  # the last epoch alone is flat
 
 
 def trend_window(n_epochs: int) -> int:
@@ -168,7 +193,7 @@ def burn_in(log_loss: ArrayLike) -> int:
     initial = theil_sen_slope(series[:width])
     if initial >= 0:
         return least
-    for epoch in range(least, most):
+    for epoch in range(least, most, max(1, n_epochs // 1000)):
         if theil_sen_slope(series[epoch : epoch + width]) > initial / 2:
             return epoch
     return most
@@ -225,8 +250,7 @@ def noise_change(values: ArrayLike) -> tuple[float, float]:
     scores = []
     for first in range(3):
         part = size[first::3]
-        left, right = np.triu_indices(len(part), 1)
-        scores.append(float(np.sign(part[right] - part[left]).sum()) / _kendall_sd(len(part)))
+        scores.append(float(_rises(part).sum() / _kendall_sd(float(len(part)))))
     return ratio, float(np.mean(scores))
 
 
@@ -378,7 +402,7 @@ def guess_count(accuracy: ArrayLike) -> int | None:
     """
     values = np.asarray(accuracy, np.float64)
     values = np.unique(values[np.isfinite(values)])
-    if len(values) < LEAST_VALUES:
+    if not LEAST_VALUES <= len(values) <= LARGEST + 1:  # 0/n to n/n
         return None
     digits = _digits(values)
     exact = _smallest(values, _FLOAT32)
