@@ -1171,6 +1171,8 @@ def _save(model: Any, output: Path) -> None:
 
 def _fail_by_system(error: OSError, words: Callable[[str], str]) -> int:
     said, code = f"{error.filename}: {reason_of(error)}.", BAD_INPUT
+    if error.filename is None:  # such as no temporary folder
+        said, code = f"{reason_of(error)}.", ENVIRONMENT
     if error.errno in UNWRITABLE:
         if error.filename is None:
             _drop_stdout()

@@ -167,12 +167,12 @@ def write_simulated(
             raise ArgumentError(f"{argument}={count} must be at least 1.")
     check_simulation(len(names) * n_robots * n_recordings, duration_s)
     target = make_folder(folder, new=True)
-    if target.exists() and any(target.iterdir()):
-        raise MisplacedOutputError(f"{target} already exists; give the name of a new folder.")
     plan = _plan(names, seed, n_robots, n_recordings)
     temporary = target.with_name(f".{target.name}.part")
     with locking(target.with_name(f"{target.name}.manifest"), run=True):
         shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
+        if target.exists() and any(target.iterdir()):
+            raise MisplacedOutputError(f"{target} already exists; give the name of a new folder.")
         try:
             written = _write(temporary, plan, duration_s)
             temporary.replace(target)

@@ -199,16 +199,6 @@ def ways_out(error: OSError) -> str:
     return "Free disk space, or choose another place" if lacks_space else "Choose another place"
 
 
-def repeated(names: Iterable[str]) -> str | None:
-    """Return a name that comes more than once, None if none does."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
-
-
 def nearest_known(value: object, known: Iterable[str]) -> str | None:
     """Return the known name most similar to `value`, or None when none is close."""
     by_lower = {name.lower(): name for name in known}

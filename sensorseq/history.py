@@ -5,6 +5,7 @@ import html
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.atomic import write_whole
-from sensorseq.errors import EnvironmentProblemError, InputError, printable, repeated
+from sensorseq.errors import EnvironmentProblemError, InputError, printable, refusing
 
 __all__ = ["History"]
 
@@ -95,10 +96,8 @@ class History:
         if name not in self:
             raise KeyError(f"no column {name!r}; there are {', '.join(self.names)}")
         values = [row.get(name) for row in self._rows]
-        try:
+        with refusing(InputError, f"column {name!r} is not of numbers"):
             return np.array([np.nan if value is None else value for value in values], np.float64)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"column {name!r} is not of numbers: {error}.") from error
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a copy of the rows as plain dictionaries."""
@@ -179,9 +178,9 @@ class History:
         """
         reader = csv.reader(io.StringIO(_read(path), newline=""))
         history = cls()
-        try:
+        with refusing(InputError, str(path)):
             names = next(reader, [])
-            twice = repeated(names)
+            twice = next((name for name, n in Counter(names).items() if n > 1), None)
             if twice is not None:
                 raise InputError(f"{path} has the column {twice!r} twice.")
             for entries in reader:
@@ -194,8 +193,6 @@ class History:
                     )
                 pairs = zip(names, entries, strict=True)
                 history.append({name: _number(entry) for name, entry in pairs if entry})
-        except csv.Error as error:
-            raise InputError(f"{path}, line {reader.line_num}: {error}.") from error
         return history
 
     def to_frame(self) -> Any:

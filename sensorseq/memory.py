@@ -124,9 +124,8 @@ def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
     """Raise if what a file unpacks to is larger than any measurement of its size would be."""
     if n_bytes > max(_HARMLESS_BYTES, _MOST_SHRUNK * stored_bytes):
         raise RecordingError(
-            f"{path}: unpacks to {_human(n_bytes)} or more, over {_MOST_SHRUNK} times its size, as"
-            " no measurement does, so it is damaged or made to fill the memory. If it is right,"
-            " store it without compression."
+            f"{path}: unpacks to {_human(n_bytes)} or more, which no measurement does: it is"
+            " damaged, or made to fill the memory. If it is right, store it without compression."
         )
 
 

@@ -332,38 +332,30 @@ def describe_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ModelFileError(f"{file}: no such file.")
     arrays, description = read_model(file)
     with refusing(ModelFileError, f"{file} is inconsistent", SAVE_AGAIN, but=ModelFileError):
-        found = _describe_model(file, arrays, description)
+        preparation = description.get("preparation") or {}
+        history = description.get("history") or []
+        found = {
+            "kind": "model",
+            "path": str(file),
+            "task": description["task"],
+            "classes": list((description.get("classes") or {"values": []})["values"]),
+            "n_targets": len(description.get("target_mean") or []),
+            "n_models": 1 + len(description.get("other_histories") or []),
+            "channels": preparation.get("channels"),
+            "sample_rate_hz": preparation.get("sample_rate_hz"),
+            "n_timesteps": preparation.get("n_timesteps"),
+            "configuration": preparation.get("configuration"),
+            "n_recordings_seen": len(preparation.get("recordings") or {}),
+            "architecture": dict(description["architecture"]),
+            "n_parameters": int(sum(a.size for k, a in arrays.items() if k.startswith("module"))),
+            "epochs": len(history),
+            "best_epoch": description["best_epoch"],
+            "best_score": description["best_score"],
+            "parameters": {k: v for k, v in description["parameters"].items() if v is not None},
+            "versions": dict(description["versions"]),
+        }
         format_file(found)
     return found
-
-
-def _describe_model(
-    file: Path, arrays: Mapping[str, Any], description: Mapping[str, Any]
-) -> dict[str, Any]:
-    preparation = description.get("preparation") or {}
-    history = description.get("history") or []
-    return {
-        "kind": "model",
-        "path": str(file),
-        "task": description["task"],
-        "classes": list((description.get("classes") or {"values": []})["values"]),
-        "n_targets": len(description.get("target_mean") or []),
-        "n_models": 1 + len(description.get("other_histories") or []),
-        "channels": preparation.get("channels"),
-        "sample_rate_hz": preparation.get("sample_rate_hz"),
-        "n_timesteps": preparation.get("n_timesteps"),
-        "configuration": preparation.get("configuration"),
-        "n_recordings_seen": len(preparation.get("recordings") or {}),
-        "architecture": dict(description["architecture"]),
-        "n_parameters": int(sum(a.size for k, a in arrays.items() if k.startswith("module"))),
-        "epochs": len(history),
-        "best_epoch": description["best_epoch"],
-        "best_score": description["best_score"],
-        "parameters": {
-            name: value for name, value in description["parameters"].items() if value is not None
-        },
-        "versions": dict(description["versions"]),
-    }
 
 
 def _describe_windows(file: Path) -> dict[str, Any]:

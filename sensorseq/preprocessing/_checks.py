@@ -34,7 +34,7 @@ def check_random_state(random_state: RandomState) -> np.random.Generator:
 def check_positive(argument: str, value: float) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not (np.isfinite(number) and number > 0):
         raise ArgumentError(f"{argument}={value!r} is not a number above zero.")

@@ -91,7 +91,7 @@ class Augmentation:
         for name in _STRENGTHS:
             value = getattr(self, name)
             is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not (is_number and np.isfinite(value) and value >= 0):
+            if not (is_number and 0 <= value < 2**63):
                 raise ArgumentError(f"{name}={value!r} is not a finite number of 0 or more.")
         if self.window_shift >= 1:
             raise ArgumentError(

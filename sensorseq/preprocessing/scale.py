@@ -297,7 +297,7 @@ def rated_scaler(
             raise ArgumentError(f"rated has {len(values)} values for {n_channels} channels.")
     for name, value in zip(names, values, strict=True):
         try:
-            usable = bool(np.isfinite(value) and value > 0)
+            usable = bool(0 < value < 2**63)
         except TypeError:
             usable = False
         if not usable:

@@ -73,7 +73,7 @@ def window_starts(
     last = n_samples - window_samples
     if last < 0:
         return np.empty(0, np.int64)
-    starts = _starts(np.arange(int(last / hop) + 2), hop)
+    starts = _starts(np.arange(int(last / hop) + 2), min(hop, n_samples))
     kept: NDArray[np.int64] = starts[starts <= last]
     return kept
 

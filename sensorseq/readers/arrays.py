@@ -247,20 +247,15 @@ def _load(path: Path) -> _Arrays:
             return dict(item for name, array in arrays.items() for item in _fields(name, array))
     except RecordingError:
         raise
-    except OSError as error:
-        if error.errno is not None:
-            raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
-        raise _damaged(path, error) from error
     except Exception as error:  # whatever the parsers of others make of damaged bytes
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> RecordingError:
-    if path.stat().st_size == 0:
-        return RecordingError(f"{path}: the file is empty.")
-    return RecordingError(
-        f"{path}: is truncated, damaged or no {path.suffix} file ({error or type(error).__name__})."
-    )
+        if isinstance(error, OSError) and error.errno is not None:
+            raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
+        if path.stat().st_size == 0:
+            raise RecordingError(f"{path}: the file is empty.") from error
+        raise RecordingError(
+            f"{path}: is truncated, damaged or no {path.suffix} file"
+            f" ({error or type(error).__name__})."
+        ) from error
 
 
 def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -6,6 +6,7 @@ import gzip
 import mmap
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from os import PathLike
@@ -19,7 +20,7 @@ import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
-from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
+from sensorseq.errors import ArgumentError, OutputError, RecordingError
 from sensorseq.memory import check_unpacked
 from sensorseq.readers.columns import (
     CodedLabels,
@@ -262,7 +263,7 @@ class _Text:
             ) from error
         names = next(csv.reader([header], delimiter=self._form.separator), [])
         self._check_form(names)
-        twice = repeated(names)
+        twice = next((name for name, n in Counter(names).items() if n > 1), None)
         if twice is not None:
             raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
         if _NOT_BLANK.search(self._text, line.end()) is None:

@@ -1,5 +1,6 @@
 """Read recordings from Apache Parquet tables."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sensorseq.errors import RecordingError, repeated
+from sensorseq.errors import RecordingError
 from sensorseq.memory import check_unpacked
 from sensorseq.readers.columns import (
     CodedLabels,
@@ -156,7 +157,7 @@ def _read_table(
             table = parquet.read(columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
-    twice = repeated(table.column_names)
+    twice = next((name for name, n in Counter(table.column_names).items() if n > 1), None)
     if twice is not None:
         raise RecordingError(f"{path}: column {twice!r} appears more than once.")
     return table

@@ -353,11 +353,6 @@ def groups_of(group: Any) -> dict[str, Any]:
     return {name: item for name, item in items.items() if isinstance(item, h5py.Group)}
 
 
-def place_of(group: h5py.Group) -> int:
-    """Return where a group is in its file, the same under each of its names."""
-    return int(h5py.h5o.get_info(group.id).addr)
-
-
 def attribute_texts(holder: Any, name: str) -> list[str] | None:
     """Return an attribute that holds one word or several; None when it is not there."""
     if name not in holder.attrs:

@@ -63,20 +63,25 @@ def is_event_file(path: Path) -> bool:
 def read_scalars(path: Path) -> Iterator[Scalar]:
     """Yield the scalars of an event file in order; an InputError names the byte of a bad record."""
     for offset, data, checksum in _read_records(path):
-        # Pictures and graphs would take most of the time, and nothing of them is used.
-        is_used = len(data) <= _LARGE_BYTES or _has_scalars(data)
-        if is_used and masked_crc32c(data) != checksum:
+        found: list[Scalar] = []
+        problem = None
+        try:
+            found = _read_event(data)
+        except (ValueError, struct.error, TypeError, AttributeError) as error:
+            problem = error
+        # nothing is used of large pictures and graphs, whose checksum would take most of the time
+        is_checked = found or problem or len(data) <= _LARGE_BYTES
+        if is_checked and masked_crc32c(data) != checksum:
             raise InputError(
                 f"{path}, byte {offset}: the record is damaged (its checksum is wrong)."
             )
-        try:
-            yield from _read_event(data) if is_used else ()
-        except (ValueError, struct.error, TypeError, AttributeError) as error:
-            is_of_other_kind = isinstance(error, TypeError | AttributeError)
-            why = "a field of another kind than it should be" if is_of_other_kind else str(error)
+        if problem is not None:
+            is_of_other_kind = isinstance(problem, TypeError | AttributeError)
+            why = "a field of another kind than it should be" if is_of_other_kind else str(problem)
             raise InputError(
                 f"{path}, byte {offset}: the record is no event of TensorBoard ({why})."
-            ) from error
+            ) from problem
+        yield from found
 
 
 def _read_records(path: Path) -> Iterator[tuple[int, bytes, int]]:
@@ -101,14 +106,6 @@ def _read_records(path: Path) -> Iterator[tuple[int, bytes, int]]:
         data = content[start:stop]
         yield offset, data, _CHECKSUM.unpack_from(content, stop)[0]
         offset = stop + _CHECKSUM.size
-
-
-def _has_scalars(data: bytes) -> bool:
-    """Return whether anything in a record is a scalar, or if it cannot be read."""
-    try:
-        return bool(_read_event(data))
-    except (ValueError, struct.error, TypeError, AttributeError):
-        return True
 
 
 def _read_event(data: bytes) -> list[Scalar]:

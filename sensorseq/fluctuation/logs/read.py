@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,14 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from sensorseq.errors import (
-    ArgumentError,
-    InputError,
-    check_choice,
-    nearest_known,
-    repeated,
-    warn_caller,
-)
+from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_known, warn_caller
 from sensorseq.fluctuation.logs.event_file import is_event_file, read_scalars
 from sensorseq.fluctuation.statistics.run import COLUMNS, NEEDED
 from sensorseq.history import History
@@ -134,7 +128,7 @@ def _words(name: str) -> list[str]:
 _EMPTY = {"", "na", "n/a", "none", "null"}
 _SEPARATORS = ",;\t"
 _EVENTS = "*.tfevents.*"
-_MOST_ROWS = 200_000
+_MOST_EPOCHS = 50_000
 
 
 @dataclass
@@ -181,7 +175,7 @@ def _read_lines(path: Path, text: str) -> Table:
                 continue
             if not names:
                 names = entries
-                twice = repeated(names)
+                twice = next((name for name, n in Counter(names).items() if n > 1), None)
                 if twice is not None:
                     raise InputError(f"{path} has the column {twice!r} twice.")
                 continue
@@ -330,11 +324,6 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     else:
         file, table = None, _read_object(history, columns)
     where = file or "history"
-    if file and len(table.rows) > _MOST_ROWS:
-        raise InputError(
-            f"{file} has {len(table.rows)} rows; at most {_MOST_ROWS} can be judged. If they are"
-            " steps, keep the last one of each epoch."
-        )
     named = list(dict.fromkeys(name for row in table.rows for name in row if row[name] is not None))
     roles = recognise(named, columns, where)
     if file and not any(role in NEEDED for role in roles.values()):
@@ -354,6 +343,11 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     if not isinstance(history, History):  # whose rows are its epochs
         rows, notes = gather_epochs(
             rows, where=where, names=own, means=means, nan_is_empty=table.nan_is_empty
+        )
+    if file and len(rows) > _MOST_EPOCHS:
+        raise InputError(
+            f"{file} has {len(rows)} epochs; at most {_MOST_EPOCHS} can be judged. If they are"
+            " steps, keep the last one of each epoch."
         )
     for note in (*table.notes, *notes):
         warn_caller(note)

@@ -329,23 +329,22 @@ class FluctuationReport:
                 f"from_dict takes what to_dict returned, not {type(description).__name__}."
             )
         kind, version = (description.get(name) for name in ("format", "version"))
-        if not (_is(kind, "sensorseq.fluctuation") and (_is(version, 3) or _is(version, 4))):
-            raise ArgumentError(
-                "this is no fluctuation report of version 3 or 4: format"
-                f" {reprlib.repr(kind)}, version {reprlib.repr(version)}."
-            )
         try:
-            if is_page:
-                _check_size(description)
+            if kind != "sensorseq.fluctuation" or version not in (3, 4):
+                raise ValueError(f"format {reprlib.repr(kind)}, version {reprlib.repr(version)}")
             saved: dict[str, Any] = {"of_module": False, **description}  # older ones have none
             if version == 3:  # which had sentences
                 said = description["explanation"]
                 saved["statements"] = [{"kind": "text", "values": {"text": one}} for one in said]
             saved = {name: saved[name] for name in _SAVED if name != "generalization"}
+            if is_page:
+                _check_size(saved)
             report: FluctuationReport = unplain(cls, saved)
             report._check(is_page)
         except Exception as error:  # what is not as in any report breaks what shows it, somewhere
-            raise ArgumentError(f"this is no fluctuation report: {error!r}.") from error
+            raise ArgumentError(
+                f"this is no fluctuation report of version 3 or 4: {error!r}."
+            ) from error
         return report
 
     def _check(self, is_page: bool) -> None:
@@ -418,22 +417,15 @@ class FluctuationReport:
         write_whole(path, make_page(self).encode())
 
 
-def _is(given: Any, wanted: str | int) -> bool:
-    return type(given) is type(wanted) and given == wanted
-
-
 def _check_size(description: Mapping[str, Any]) -> None:
     """Raise for what is nested more deeply, or has more in it, than a page can show."""
-    level: list[Any] = [description, description.get("statements"), description.get("causes")]
-    if any(isinstance(said, list | tuple) and len(said) > _MOST_SAID for said in level):
+    if any(len(description[name]) > _MOST_SAID for name in ("statements", "causes")):
         raise ValueError(f"it has more than {_MOST_SAID} statements or causes")
-    n_entries = 0
+    level: list[Any] = [description]
     for _ in range(_MOST_LEVELS):
         within = (one.values() if isinstance(one, dict) else one for one in level)
         level = [part for one in within if isinstance(one, _HOLDERS) for part in one]
-        n_entries += len(level)
-        if not level:
-            return
-        if n_entries > _MOST_ENTRIES:
+        if len(level) > _MOST_ENTRIES:
             break
-    raise ValueError(f"it has more than {_MOST_LEVELS} levels or {_MOST_ENTRIES} entries")
+    if level:
+        raise ValueError(f"it has more than {_MOST_LEVELS} levels or {_MOST_ENTRIES} entries")

@@ -75,32 +75,10 @@ def _kendall_sd(n: Any) -> Any:
     return np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
 
 
-def _rises(series: Floats) -> NDArray[np.int64]:
-    """Return for each epoch how many later values are above its own, less how many below it.
-
-    By merging sorted halves: of all pairs a long run has too many.
-    """
-    ranks = np.unique(series, return_inverse=True)[1].ravel()
-    n, top = len(ranks), len(ranks) + 1
-    rises = np.zeros(n, np.int64)
-    width = 1
-    while width < n:
-        n_pairs = -(-n // (2 * width))
-        padded = np.full(2 * width * n_pairs, top)
-        padded[:n] = ranks
-        # Each pair of halves has numbers of its own, so that one search serves all of them.
-        padded += np.repeat(np.arange(n_pairs) * (top + 1), 2 * width)
-        pairs = padded.reshape(n_pairs, 2, width)
-        right, left = np.sort(pairs[:, 1], axis=1).ravel(), pairs[:, 0].ravel()
-        pair = np.repeat(np.arange(n_pairs), width)
-        end = np.clip(n - 2 * width * pair - width, 0, width) + width * pair  # of what is real
-        above = end - np.searchsorted(right, left, "right")
-        below = np.searchsorted(right, left, "left") - width * pair
-        place = (2 * width * np.arange(n_pairs)[:, None] + np.arange(width)).ravel()
-        is_real = place < n
-        rises[place[is_real]] += (above - below)[is_real]
-        width *= 2
-    return rises
+def _rises(series: Floats) -> Floats:
+    """Return for each epoch how many later values are above its own, less how many below it."""
+    signs = (np.sign(series[first + 1 :] - now).sum() for first, now in enumerate(series))
+    return np.fromiter(signs, np.float64, len(series))
 
 
 def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
