@@ -71,10 +71,7 @@ def real_file(path: str | os.PathLike[str]) -> Path:
 
 
 def make_folder(path: str | os.PathLike[str], *, new: bool = False) -> Path:
-    """Return the folder to write for `path`, of a link its target; make it, or if `new` its parent.
-
-    An `OutputError` if that fails, or it is a file.
-    """
+    """Make the folder to write for `path`, of a link its target; or if it is `new`, its parent."""
     with writing(path, folder=True):
         folder = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
         if folder.exists() and not folder.is_dir():

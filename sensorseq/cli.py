@@ -779,7 +779,7 @@ def stream(
     if not quiet:
         counts = {"n_samples": n_samples, "n_unreadable": parser.n_unreadable, **decisions.counts}
         said = ", ".join(f"{name.removeprefix('n_')} {n}" for name, n in counts.items() if n)
-        print(said or "no samples", file=sys.stderr)
+        _warn(said or "no samples")
 
 
 @app.command(
@@ -978,7 +978,7 @@ def diagnose(
     if fail_on is None:
         return
     if report.verdict == "too_short_to_tell":
-        print("too short to tell, so --fail-on does not apply.", file=sys.stderr)
+        _warn("too short to tell, so --fail-on does not apply.")
     grave = report.verdict in ("diverged", "not_learning") or report.severity == "strong"
     if grave or (fail_on == "mild" and report.severity == "mild"):
         raise typer.Exit(GATE)
@@ -1113,7 +1113,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     4: an output cannot be written, or the installation or the machine lacks something. 10: a
     requested check failed.
     """
+    _open_closed_streams()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _open_closed_streams() -> None:
+    """Give a process that began without stdin, stdout or stderr the null device for them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # no file must get their numbers
+        pass
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.dup(descriptor), "r" if name == "stdin" else "w"))
+    os.close(descriptor)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -1171,7 +1182,7 @@ def _save(model: Any, output: Path) -> None:
 
 def _fail_by_system(error: OSError, words: Callable[[str], str]) -> int:
     said, code = f"{error.filename}: {reason_of(error)}.", BAD_INPUT
-    if error.filename is None:  # such as no temporary folder
+    if error.errno is not None and error.filename is None:  # such as no temporary folder
         said, code = f"{reason_of(error)}.", ENVIRONMENT
     if error.errno in UNWRITABLE:
         if error.filename is None:
@@ -1188,7 +1199,8 @@ def _fail(error: BaseException, code: int, words: Callable[[str], str]) -> int:
 
 
 def _warn(message: str) -> None:
-    print(printable(message, "\n"), file=sys.stderr)
+    with suppress(OSError):  # a full disk: no reason not to work
+        print(printable(message, "\n"), file=sys.stderr)
 
 
 def _visible_json(line: str) -> str:

@@ -90,14 +90,11 @@ class History:
         ------
         KeyError
             If no row has that name.
-        InputError
-            If an entry is no number.
         """
         if name not in self:
             raise KeyError(f"no column {name!r}; there are {', '.join(self.names)}")
         values = [row.get(name) for row in self._rows]
-        with refusing(InputError, f"column {name!r} is not of numbers"):
-            return np.array([np.nan if value is None else value for value in values], np.float64)
+        return np.array([np.nan if value is None else value for value in values], np.float64)
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a copy of the rows as plain dictionaries."""

@@ -135,3 +135,16 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
         tmp_path / "new", surfaces=["ice"], n_robots=1, n_recordings=1, duration_s=1
     )
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_folder_that_is_a_link_is_written_into_its_target(tmp_path):
+    (tmp_path / "link").symlink_to("target")
+    few = {"surfaces": ["ice"], "n_robots": 1, "n_recordings": 1, "duration_s": 5}
+    datasets.write_simulated(tmp_path / "link", **few)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target" / "manifest.csv").is_file()
+    # a run that was killed after its last step holds no lock
+    (tmp_path / ".target.manifest.lock").touch()
+    with pytest.raises(OutputError, match="already exists"):
+        datasets.write_simulated(tmp_path / "link", **few)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "target"]

@@ -102,6 +102,7 @@ class FeatureChoice:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> "FeatureChoice":
         """Undo `to_dict`."""
+        cls(**stored)  # raises for other fields
         choice: FeatureChoice = unplain(cls, stored)
         return choice
 

@@ -52,6 +52,8 @@ def window_samples(window_s: float, sample_rate_hz: float) -> int:
             f"window_s={window_s!r} is less than one sample at {rate:g} Hz;"
             f" use at least {1 / rate:g} s."
         )
+    if count > 2**40:
+        raise ArgumentError(f"window_s={window_s!r} is {count:.3g} samples; use a shorter window.")
     return count
 
 

@@ -33,7 +33,6 @@ from sensorseq.readers.columns import (
     find_time_column,
     is_missing,
     make_recording,
-    refusing_odd_content,
 )
 from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, seconds_of
 from sensorseq.recording import Recording
@@ -79,7 +78,6 @@ class CsvFormat(NamedTuple):
 USUAL_FORM = CsvFormat()
 
 
-@refusing_odd_content
 def read_csv(
     path: str | PathLike[str],
     *,
@@ -171,7 +169,6 @@ def read_csv(
     )
 
 
-@refusing_odd_content
 def read_csv_timestamps(
     path: Path,
     time_column: str | None,
@@ -443,7 +440,7 @@ def _unpacked(path: Path) -> Iterator[bytes]:
     """Yield the content of a compressed file, none for an empty one."""
     n_bytes, stored_bytes = 0, path.stat().st_size
     with gzip.open(path) as text:
-        while block := text.read(_BLOCK_BYTES):
+        while block := text.read(16 * _BLOCK_BYTES):
             n_bytes += len(block)
             check_unpacked(path, n_bytes, stored_bytes)
             yield block

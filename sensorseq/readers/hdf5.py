@@ -18,7 +18,6 @@ from sensorseq.readers.columns import (
     is_missing,
     make_recording,
     numbers_of_texts,
-    refusing_odd_content,
     texts_of_numbers,
 )
 from sensorseq.readers.stamps import Stamps, seconds_of
@@ -29,7 +28,6 @@ from sensorseq.storage import _hdf5, isolated
 _SUFFIXES = (".h5", ".hdf5")
 
 
-@refusing_odd_content
 def read_hdf5(
     path: str | PathLike[str],
     *,
@@ -108,7 +106,6 @@ def read_hdf5(
     )
 
 
-@refusing_odd_content
 def read_hdf5_timestamps(
     path: Path,
     time_column: str | None,
@@ -141,7 +138,7 @@ def _as_stamps(
         if dataset.dtype.kind in "iu":  # not as floats: nanoseconds since 1970 do not fit
             return seconds_of(path, name, _values(dataset, dataset.dtype, scratch), time_unit)
         if numbers is None and _hdf5.is_text(dataset):
-            return seconds_of(path, name, _hdf5.texts_of(dataset), time_unit)
+            return seconds_of(path, name, _hdf5.read_texts(dataset).tolist(), time_unit)
     if numbers is None:
         raise RecordingError(f"{path}: dataset {name!r} holds no numbers; seconds are needed.")
     return seconds_of(path, name, numbers, time_unit)
@@ -175,7 +172,7 @@ def _read_columns(
             continue  # a fact about the recording, not a signal
         if dataset.ndim == 1 and name == label_column:
             labels = (
-                _hdf5.texts_of(dataset)
+                _hdf5.read_texts(dataset).tolist()
                 if _hdf5.is_text(dataset)
                 else texts_of_numbers(dataset[()].astype(np.float64))
             )
@@ -234,7 +231,7 @@ def _as_numbers(
     path: Path, name: str, dataset: Any, scratch: Path | None
 ) -> NDArray[np.float64] | None:
     if _hdf5.is_text(dataset):
-        return numbers_of_texts(path, name, _hdf5.texts_of(dataset))
+        return numbers_of_texts(path, name, _hdf5.read_texts(dataset).tolist())
     if dataset.dtype.kind not in "fiub":
         return None
     values = _values(dataset, np.float64, scratch)

@@ -169,7 +169,6 @@ def read_robot_log(
     return recording if spans is None else _labelled(recording, spans)
 
 
-@refusing_odd_content
 def read_robot_log_timestamps(
     path: Path | Sequence[Path],
     time_column: str | None,
@@ -186,7 +185,6 @@ def read_robot_log_timestamps(
     return check_timestamps(paths[0], np.array(fastest.times_s), topic, repair_stamps=repair_stamps)
 
 
-@refusing_odd_content
 def list_topics(path: Path | Sequence[Path]) -> list[Topic]:
     """Return the topics of a log by name, without reading all values.
 

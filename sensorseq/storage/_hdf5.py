@@ -316,12 +316,7 @@ def text_dtype() -> Any:
 
 def read_texts(dataset: Any) -> NDArray[np.str_]:
     """Return words, of a dataset or an array of them, as an array of str."""
-    return np.array(texts_of(dataset), dtype=np.str_)
-
-
-def texts_of(dataset: Any) -> list[str | None]:
-    """Return words, of a dataset or an array of them; a long one takes no more for the others."""
-    return [_as_text(text) for text in dataset[()].tolist()]
+    return np.array([_as_text(text) for text in dataset[()].tolist()], dtype=np.str_)
 
 
 def read_choices(dataset: h5py.Dataset) -> NDArray[np.str_]:

@@ -298,7 +298,7 @@ def _answer(file: Any, asked: Mapping[str, Any], answers: BinaryIO) -> None:
         return
     first, stop = asked["rows"]
     if _hdf5.is_text(item):
-        _say(answers, texts=_hdf5.texts_of(item[first:stop] if item.ndim else item))
+        _say(answers, texts=_hdf5.read_texts(item[first:stop] if item.ndim else item).tolist())
         return
     n_rows = (len(item) if stop is None else stop) if item.ndim else 1
     n_columns = max(1, item.size // max(1, len(item))) if item.ndim else 1

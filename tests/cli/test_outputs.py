@@ -154,6 +154,18 @@ def test_a_full_stdout_is_one_message(place):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("redirected", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
+def test_a_page_is_written_whatever_the_standard_streams_are(tmp_path, redirected):
+    (tmp_path / "h.csv").write_text("loss,val_loss\n" + "0.5,0.5\n" * 20)
+    words = f"diagnose {tmp_path / 'h.csv'} --html {tmp_path / 'h.html'} {redirected}"
+    command = f"{sys.executable} -m sensorseq {words}"
+    done = subprocess.run(command, shell=True, cwd=ROOT, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 0
+    assert b"Traceback" not in done.stderr
+    assert (tmp_path / "h.html").read_bytes().startswith(b"<!DOCTYPE html")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.slow
 def test_commands_survive_full_disks():
     program = ROOT / "benchmarks" / "harden" / "full_disk.py"

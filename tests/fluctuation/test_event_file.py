@@ -237,3 +237,21 @@ def test_messages_of_any_bytes_are_read_or_refused(tmp_path, data, inner):
         told = f"{NAME}, byte 0"
     assert f"{NAME}, byte 0" in told
     assert all(isinstance(scalar.value, float) for scalar in found)
+
+
+def test_the_checksum_of_a_large_record_counts_if_a_scalar_is_in_it(tmp_path):
+    def write_damaged(content):
+        path = write(tmp_path, event(1, simple("loss", 0.5)), content)
+        path.write_bytes(path.read_bytes()[:-4] + b"????")
+        return path
+
+    picture = event(2, field(1, b"picture") + field(4, bytes(1 << 17)))
+    assert [scalar.tag for scalar in read_scalars(write_damaged(picture))] == ["loss"]
+    with pytest.raises(InputError, match="its checksum is wrong"):
+        list(read_scalars(write_damaged(event(2, simple("loss" * (1 << 15), 0.5)))))
+
+
+def test_a_message_of_endless_fields_is_refused(tmp_path):
+    path = write(tmp_path, b"\x38\x01" * 200_000)
+    with pytest.raises(InputError, match="more than 100000 fields"):
+        list(read_scalars(path))

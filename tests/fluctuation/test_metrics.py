@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -305,3 +306,11 @@ def test_binomial_tail_is_that_of_scipy(n, share, hits):
     hits = min(hits, n)
     exact = stats.binom.sf(hits - 1, n, share)
     assert metrics.binomial_tail(hits, n, share) == pytest.approx(exact, abs=1e-8)
+
+
+def test_a_long_run_takes_no_memory_for_all_its_pairs():
+    noise = white_noise(20_000)
+    tracemalloc.start()
+    metrics.noise_change(noise)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    tracemalloc.stop()

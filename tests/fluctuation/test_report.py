@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq.errors import ArgumentError
+from sensorseq.errors import ArgumentError, InputError
 from sensorseq.fluctuation.report import report as report_module
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.report.words import answer, limits
@@ -641,6 +641,13 @@ def test_a_report_of_version_3_is_still_read():
     assert str(again)
 
 
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def described(**changes):
     return verdict_of(healthy_curve(0, 100), 100).to_dict() | changes
 
@@ -653,6 +660,12 @@ def described(**changes):
         described(version=5),
         described(statements=[{"kind": "overfits", "values": {}}]),
         described(statements=[{"kind": "overfits"}]),
+        described(version=np.array([4, 4])),
+        described(format=nested(5000)),
+        described(evidence={"other": nested(200)}),
+        described(history={"loss": [0.5] * 100, "val_loss": [0.5] * 99}),
+        described(history={"loss": [0.5] * 400_000}),
+        described(statements=described()["statements"] * 2000),
     ],
 )
 def test_what_is_no_description_of_a_report_is_refused(wrong):
@@ -728,3 +741,16 @@ def test_a_damaged_report_is_refused_when_it_is_read_and_not_when_it_is_shown(tm
             assert str(report)
             assert repr(report)
     assert 30 < n_refused < 120
+
+
+def test_names_and_numbers_that_json_can_hold_can_be_shown(tmp_path):
+    rows = [{"loss": 5e-324 * (1 + e), "val_loss": 0.5, "\ud800": e} for e in range(30)]
+    (tmp_path / "h.json").write_text(json.dumps(rows))
+    FluctuationReport.from_history(tmp_path / "h.json").to_html(tmp_path / "page.html")
+    assert b"</html>" in (tmp_path / "page.html").read_bytes()
+
+
+def test_a_log_of_more_epochs_than_can_be_judged_is_refused(tmp_path):
+    (tmp_path / "h.csv").write_text("loss,val_loss\n" + "0.5,0.5\n" * 50_001)
+    with pytest.raises(InputError, match="50001 epochs; at most 50000"):
+        FluctuationReport.from_history(tmp_path / "h.csv")

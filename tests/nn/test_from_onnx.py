@@ -1,5 +1,7 @@
 """ONNX graphs of other libraries give here what they give there."""
 
+import contextlib
+
 import numpy as np
 import onnx
 import onnx.helper as make
@@ -208,3 +210,19 @@ def test_other_nodes_and_missing_weights_are_refused_by_name():
     relu = make.make_node("Identity", ["X"], ["Y"], "same")
     with pytest.raises(ArgumentError, match="not that of a linear layer after an LSTM"):
         from_onnx(model_of([relu], [value("X")], [value("Y")]))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_damaged_graph_is_taken_over_or_refused(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    weights = {"W": rng.normal(size=(1, 8, 3)), "R": rng.normal(size=(1, 8, 2))}
+    node = make.make_node("LSTM", ["X", "W", "R"], ["Y"], "lstm", hidden_size=2)
+    constants = {name: part.astype(np.float32) for name, part in weights.items()}
+    content = bytearray(
+        model_of([node], [value("X")], [value("Y")], **constants).SerializeToString()
+    )
+    for at in rng.integers(len(content), size=3):
+        content[at] = rng.integers(256)
+    (tmp_path / "model.onnx").write_bytes(content)
+    with contextlib.suppress(ArgumentError):
+        from_onnx(tmp_path / "model.onnx")

@@ -1,17 +1,22 @@
 """Arrays of NumPy and MATLAB files are the recording they hold, whatever their axes."""
 
+import gzip
 import random
+import re
 import subprocess
 import sys
+import zipfile
 from contextlib import suppress
 
 import h5py
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as of_numpy
+from pyarrow import parquet
 
 from sensorseq.cli import run
 from sensorseq.errors import RecordingError
@@ -255,3 +260,65 @@ def test_commands_take_files_of_arrays(tmp_path, capsys):
     assert (summary.n_recordings, summary.channels) == (6, ("imu.acc[1]",))
     (one,) = read_recordings(tmp_path / "in" / "ice" / "0.mat", channels=["imu.acc[1]"])
     assert one.n_samples == 300
+
+
+ODD = {
+    "rate of words": {"sample_rate_hz": np.array("fast"), "a": T},
+    "complex rate": {"sample_rate_hz": np.array(1j), "a": T},
+    "complex time": {"time": T + 1j, "a": T},
+    "labels without meaning": {"time": T, "a": T, "label": T + 1j},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_arrays_are_refused_with_the_name_of_the_file(tmp_path, name):
+    np.savez(tmp_path / "odd.npz", **ODD[name])
+    label_column = "label" if "label" in ODD[name] else None
+    with pytest.raises(RecordingError, match=re.escape(str(tmp_path / "odd.npz"))):
+        read_arrays(tmp_path / "odd.npz", label_column=label_column)
+
+
+def test_elements_of_no_size_are_no_samples(tmp_path):
+    head = "{'descr': '|S0', 'fortran_order': False, 'shape': (1000000000,), }"
+    head = head.ljust(117).encode() + b"\n"
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head)
+    with pytest.raises(RecordingError, match="1000000000 elements of no size"):
+        read_arrays(tmp_path / "a.npy", time_column="values")
+
+
+def test_what_is_no_array_in_an_archive_is_left_out(tmp_path):
+    np.savez(tmp_path / "a.npz", time=T, a=T)
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("notes.txt", "hello")
+    assert read_arrays(tmp_path / "a.npz").channel_names == ("a",)
+
+
+def test_a_multiple_of_a_second_is_a_unit_of_time(tmp_path):
+    np.savez(tmp_path / "a.npz", time=np.arange(300).astype("M8[25s]"), a=T)
+    assert read_arrays(tmp_path / "a.npz").duration_s == 299 * 25
+
+
+@pytest.mark.parametrize("kind", ["npz", "mat", "csv.gz", "parquet", "h5"])
+def test_what_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path, kind):
+    path, zeros = tmp_path / f"a.{kind}", np.zeros(20_000_000)
+    if kind == "npz":
+        np.savez_compressed(path, time=zeros)
+    elif kind == "mat":
+        scipy.io.savemat(path, {"time": zeros}, do_compression=True)
+    elif kind == "csv.gz":
+        path.write_bytes(gzip.compress(b"time,a\n" + b"0,0\n" * 40_000_000))
+    elif kind == "parquet":
+        parquet.write_table(pa.table({"time": zeros}), path)
+    else:
+        with h5py.File(path, "w") as file:
+            file.create_dataset("time", data=zeros, compression="gzip")
+    with pytest.raises(RecordingError, match=r"a\.\S+: unpacks to 1\d\d\.\d MB"):
+        read_recordings(path)
+
+
+def test_groups_that_hold_each_other_are_read_once(tmp_path):
+    write_mat73(tmp_path / "a.mat", {"time": T, "current": CURRENT})
+    with h5py.File(tmp_path / "a.mat", "r+") as file:
+        for number in range(9):  # 9 ** 16 groups, for who follows them all
+            file[f"again{number}"] = file["/"]
+    assert read_arrays(tmp_path / "a.mat").channel_names == ("current",)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.cli import run
 from sensorseq.errors import ModelFileError
 from sensorseq.storage import model_file
 from sensorseq.storage.model_file import read_model, write_model
@@ -356,3 +357,28 @@ def test_labels_of_a_wide_type_take_no_memory(tmp_path):
     with pytest.raises(ModelFileError, match="20000 labels of type <U99999"):
         SensorLSTMClassifier.load(tmp_path / "model")
     assert peak_mb() - before < 64
+
+
+ODD = {
+    "versions": "1.0",
+    "history": 0.5,
+    "architecture": [],
+    "preparation": {
+        "channels": ["a"],
+        "sample_rate_hz": 10.0,
+        "n_timesteps": 8,
+        "configuration": {"input": {"units": "A"}},
+        "recordings": {},
+    },
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_commands_refuse_a_model_with_an_odd_description(name, tmp_path, capsys):
+    fit(SensorLSTMClassifier).save(tmp_path / "model")
+    arrays, description = read_model(tmp_path / "model")
+    write_model(tmp_path / "model", arrays, {**description, name: ODD[name]})
+    words = ["info", str(tmp_path / "model"), "--markdown"]
+    assert run(words) == 3
+    assert run(words[:2]) == (0 if name == "preparation" else 3)
+    assert "is inconsistent" in capsys.readouterr().err

@@ -1,7 +1,9 @@
 """What TensorBoardLog wrote is read back with TensorBoard's own reader."""
 
 import copy
+import errno
 import functools
+import os
 import pickle
 import sys
 
@@ -10,7 +12,7 @@ import pytest
 from fits import plain_classifier
 from torch.nn import functional
 
-from sensorseq.errors import EnvironmentProblemError
+from sensorseq.errors import EnvironmentProblemError, OutputError
 from sensorseq.training.tensorboard import TensorBoardLog, tag_of
 
 RNG = np.random.default_rng(0)
@@ -110,3 +112,18 @@ def test_without_tensorboard_the_error_names_the_extra(tmp_path, monkeypatch):
     with pytest.raises(EnvironmentProblemError, match=r'pip install "sensorseq\[tensorboard\]"'):
         fit(TensorBoardLog(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_log_on_a_full_disk_does_not_cost_the_fit(tmp_path, monkeypatch):
+    from torch.utils.tensorboard import SummaryWriter
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(SummaryWriter, "flush", full)
+    with pytest.warns(UserWarning, match=r"fit_1: cannot be written \(no space left"):
+        clf = fit(TensorBoardLog(tmp_path))
+    assert len(clf.history_) == 3
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(OutputError, match="cannot be written"):
+        fit(TensorBoardLog(tmp_path / "file"))
