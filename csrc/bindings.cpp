@@ -383,6 +383,8 @@ void TrainEpochCheck(MaybeTensor lengths, Tensor class_index, Tensor rows, Tenso
   Raise(CheckValues(args));
 }
 
+constexpr int64_t kMostLanes = 1 << 20;  // as many models as nobody trains at a time
+
 int64_t TrainEpochWorkspaceBytes(int64_t n_channels, int64_t n_timesteps, int64_t hidden_size,
                                  int64_t n_layers, int64_t n_directions, int64_t n_classes,
                                  std::string pooling, std::string head_norm, int64_t max_batch,
@@ -391,7 +393,11 @@ int64_t TrainEpochWorkspaceBytes(int64_t n_channels, int64_t n_timesteps, int64_
       NetworkShape(n_channels, hidden_size, n_layers, n_directions, n_classes, pooling, head_norm);
   s.n_timesteps = n_timesteps;
   s.max_batch = max_batch;
-  CheckCountable(max_batch, n_timesteps, n_channels, hidden_size, n_layers * n_directions);
+  if (n_lanes < 1 || n_lanes > kMostLanes || (real_bytes != 4 && real_bytes != 8)) {
+    Raise(Status::kInvalidShape);
+  }
+  CheckCountable(max_batch, n_timesteps, n_channels, hidden_size,
+                 n_layers * n_directions * n_lanes);
   return static_cast<int64_t>(
       train_epoch_workspace_bytes(s, n_lanes, static_cast<size_t>(real_bytes)));
 }

@@ -4,13 +4,16 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <mutex>
 #include <string>
+#include <utility>
 
 #include "signal/signal_kernels.h"
 
 namespace sensorseq {
 
-// Rows of samples as a dense array; anything else is converted, and copied once.
+// Rows of samples as a dense array; anything else is converted, and copied once. Made from an array,
+// it raises what the copy raises; `ensure` would return null, without the MemoryError.
 template <typename T>
 using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
 
@@ -20,6 +23,26 @@ using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::fo
   PyErr_SetString(type.ptr(), sentence.c_str());
   throw pybind11::error_already_set();
 }
+
+// What calls from several threads take turns with.
+template <typename Object>
+struct Shared {
+  explicit Shared(Object given) : object(std::move(given)) {}
+  Object object;
+  std::mutex mutex;
+};
+
+// A turn. Waited for without the GIL, which who has it may be waiting for.
+class Turn {
+ public:
+  explicit Turn(std::mutex& mutex) : lock_(mutex, std::defer_lock) {
+    const pybind11::gil_scoped_release release;
+    lock_.lock();
+  }
+
+ private:
+  std::unique_lock<std::mutex> lock_;
+};
 
 // The loops for this processor. Raises where SENSORSEQ_CPU_ISA names what is not known or not here.
 const signal::SignalKernels& ServingKernels();

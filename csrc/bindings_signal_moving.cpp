@@ -25,7 +25,7 @@ const std::map<std::string, MovingStatistic> kStatistics = {
 
 constexpr int64_t kMostValues = int64_t{1} << 27;  // of which some statistics take 7 GB
 
-MovingWindow Make(const std::string& statistic, int64_t window_samples, int64_t n_channels,
+std::unique_ptr<Shared<MovingWindow>> Make(const std::string& statistic, int64_t window_samples, int64_t n_channels,
                   int64_t ahead_samples) {
   const auto found = kStatistics.find(statistic);
   if (found == kStatistics.end()) {
@@ -44,14 +44,17 @@ MovingWindow Make(const std::string& statistic, int64_t window_samples, int64_t 
                           std::to_string(n_channels) +
                           " channel(s) are more than 2^27 values; take a shorter window.");
   }
-  return MovingWindow(found->second, window_samples, ahead_samples, n_channels);
+  return std::make_unique<Shared<MovingWindow>>(
+      MovingWindow(found->second, window_samples, ahead_samples, n_channels));
 }
 
-Rows<double> Push(MovingWindow& window, const Rows<double>& x) {
+Rows<double> Push(Shared<MovingWindow>& shared, const Rows<double>& x) {
+  MovingWindow& window = shared.object;
   if (x.ndim() != 2 || x.shape(1) != window.n_channels()) {
     throw py::value_error("samples must have the shape (n_samples, " +
                           std::to_string(window.n_channels()) + ").");
   }
+  const Turn turn(shared.mutex);
   const int64_t n_samples = x.shape(0);
   Rows<double> y({window.n_ready(n_samples), window.n_channels()});
   const double* from = x.data();
@@ -63,7 +66,9 @@ Rows<double> Push(MovingWindow& window, const Rows<double>& x) {
   return y;
 }
 
-Rows<double> Flush(MovingWindow& window) {
+Rows<double> Flush(Shared<MovingWindow>& shared) {
+  const Turn turn(shared.mutex);
+  MovingWindow& window = shared.object;
   Rows<double> y({window.n_left(), window.n_channels()});
   double* to = y.mutable_data();
   {
@@ -76,7 +81,7 @@ Rows<double> Flush(MovingWindow& window) {
 }  // namespace
 
 void BindMoving(py::module_& m) {
-  py::class_<MovingWindow>(m, "MovingWindow")
+  py::class_<Shared<MovingWindow>>(m, "MovingWindow")
       .def(py::init(&Make), py::arg("statistic"), py::arg("window_samples"), py::arg("n_channels"),
            py::arg("ahead_samples") = 0)
       .def("push", &Push, py::arg("samples"))

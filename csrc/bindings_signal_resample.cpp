@@ -66,46 +66,31 @@ class Bound {
   py::array PushLast(const py::array& x) { return Take(x, true); }
 
   py::array Flush() {
-    const Lock lock(*this);
+    const Turn turn(mutex_);
     return is_float_ ? FlushOf<float>() : FlushOf<double>();
   }
 
   void Reset() {
-    const Lock lock(*this);
+    const Turn turn(mutex_);
     filter_.Reset();
   }
 
   const Filter& filter() const { return filter_; }
 
  private:
-  // Taken without the GIL, which who holds it may be waiting for.
-  class Lock {
-   public:
-    explicit Lock(Bound& bound) : lock_(bound.mutex_, std::defer_lock) {
-      const py::gil_scoped_release release;
-      lock_.lock();
-    }
-
-   private:
-    std::unique_lock<std::mutex> lock_;
-  };
-
   py::array Take(const py::array& x, bool is_last) {
     if (x.ndim() != 2 || x.shape(1) != filter_.n_channels()) {
       Raise("SignalError", "x has shape " + std::string(py::str(x.attr("shape"))) +
                                "; expected (n, " + std::to_string(filter_.n_channels()) + ").");
     }
-    if (py::isinstance<py::array_t<float>>(x))
-      return TakeOf<float>(Rows<float>::ensure(x), is_last);
-    if (py::isinstance<py::array_t<double>>(x)) {
-      return TakeOf<double>(Rows<double>::ensure(x), is_last);
-    }
+    if (py::isinstance<py::array_t<float>>(x)) return TakeOf<float>(Rows<float>(x), is_last);
+    if (py::isinstance<py::array_t<double>>(x)) return TakeOf<double>(Rows<double>(x), is_last);
     RaiseDtype(x);
   }
 
   template <typename Real>
   py::array TakeOf(const Rows<Real>& x, bool is_last) {
-    const Lock lock(*this);
+    const Turn turn(mutex_);
     is_float_ = sizeof(Real) == sizeof(float);
     const int64_t n = x.shape(0), n_outputs = filter_.n_outputs_of_push(n);
     const int64_t n_all = is_last ? filter_.n_outputs_of_end(n) : n_outputs;
@@ -197,10 +182,10 @@ bool AllFiniteIn(const Rows<Real>& x, bool (*all_finite)(const Real*, int64_t)) 
 bool AllFinite(const py::array& x) {
   const signal::FirKernels& kernels = ServingKernels().fir;
   if (py::isinstance<py::array_t<float>>(x)) {
-    return AllFiniteIn<float>(Rows<float>::ensure(x), kernels.all_finite_f32);
+    return AllFiniteIn<float>(Rows<float>(x), kernels.all_finite_f32);
   }
   if (py::isinstance<py::array_t<double>>(x)) {
-    return AllFiniteIn<double>(Rows<double>::ensure(x), kernels.all_finite_f64);
+    return AllFiniteIn<double>(Rows<double>(x), kernels.all_finite_f64);
   }
   RaiseDtype(x);
 }

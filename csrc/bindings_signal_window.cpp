@@ -42,8 +42,7 @@ struct Blocks {
     if (row > 0 && dense_rows && dense_values && x.strides(0) >= 0 && x.strides(0) % row == 0) {
       hop = x.strides(0) / row;
     } else {
-      array = Rows<Real>::ensure(x);
-      if (!array) throw py::error_already_set();
+      array = Rows<Real>(x);
     }
     starts.resize(x.shape(0));
     for (size_t n = 0; n < starts.size(); ++n) starts[n] = static_cast<int64_t>(n) * hop;
@@ -89,8 +88,7 @@ template <typename Real>
 Positions Gather(const py::array& given, const Integers& starts,
                  const std::optional<Integers>& lengths, const std::optional<Doubles>& center,
                  const std::optional<Doubles>& scale, py::array& out) {
-  const Rows<Real> values = Rows<Real>::ensure(given);
-  if (!values) throw py::error_already_set();
+  const Rows<Real> values(given);
   const int64_t N = starts.shape(0), C = values.shape(1);
   Require(out.shape(0) == N && out.shape(2) == C, "out needs the shape (n_windows, samples, C)");
   const Scales by(center, scale, C);
@@ -141,15 +139,16 @@ Positions ScaleWindows(const py::array& x, const std::optional<Integers>& length
 }
 
 template <typename Real>
-int64_t AddAs(signal::Moments& moments, const py::array& given, const int64_t* lengths) {
-  const Rows<Real> x = Rows<Real>::ensure(given);
-  if (!x) throw py::error_already_set();
+int64_t AddAs(Shared<signal::Moments>& moments, const py::array& given, const int64_t* lengths) {
+  const Rows<Real> x(given);
+  const Turn turn(moments.mutex);
   py::gil_scoped_release release;
-  return moments.Add(x.data(), x.shape(0), x.shape(1), lengths);
+  return moments.object.Add(x.data(), x.shape(0), x.shape(1), lengths);
 }
 
-int64_t Add(signal::Moments& moments, const py::array& x, const std::optional<Integers>& lengths) {
-  Require(x.ndim() == 3 && x.shape(2) == moments.n_channels(), "x needs the shape (N, T, C)");
+int64_t Add(Shared<signal::Moments>& moments, const py::array& x,
+            const std::optional<Integers>& lengths) {
+  Require(x.ndim() == 3 && x.shape(2) == moments.object.n_channels(), "x needs the shape (N, T, C)");
   const int64_t* steps = LengthsOf(lengths, x.shape(0));
   for (int64_t n = 0; steps != nullptr && n < x.shape(0); ++n) {
     Require(steps[n] >= 0 && steps[n] <= x.shape(1), "a length does not lie in 0..T");
@@ -158,11 +157,12 @@ int64_t Add(signal::Moments& moments, const py::array& x, const std::optional<In
   return single ? AddAs<float>(moments, x, steps) : AddAs<double>(moments, x, steps);
 }
 
-py::tuple Summarize(const signal::Moments& moments) {
-  const int64_t C = moments.n_channels();
+py::tuple Summarize(Shared<signal::Moments>& moments) {
+  const int64_t C = moments.object.n_channels();
   py::array_t<double> mean(C), m2(C), low(C), high(C);
-  const int64_t count = moments.Summarize(mean.mutable_data(), m2.mutable_data(),
-                                          low.mutable_data(), high.mutable_data());
+  const Turn turn(moments.mutex);
+  const int64_t count = moments.object.Summarize(mean.mutable_data(), m2.mutable_data(),
+                                                 low.mutable_data(), high.mutable_data());
   return py::make_tuple(count, mean, m2, low, high);
 }
 
@@ -173,10 +173,11 @@ void BindWindow(py::module_& m) {
         py::arg("center"), py::arg("scale"), py::arg("out").noconvert());
   m.def("scale_windows", &ScaleWindows, py::arg("x"), py::arg("lengths"), py::arg("center"),
         py::arg("scale"), py::arg("inverse"), py::arg("out").noconvert());
-  py::class_<signal::Moments>(m, "Moments")
+  py::class_<Shared<signal::Moments>>(m, "Moments")
       .def(py::init([](int64_t n_channels) {
              Require(n_channels >= 0, "n_channels is negative");
-             return std::make_unique<signal::Moments>(ServingKernels().pass, n_channels);
+             return std::make_unique<Shared<signal::Moments>>(
+                 signal::Moments(ServingKernels().pass, n_channels));
            }),
            py::arg("n_channels"))
       .def("add", &Add, py::arg("x"), py::arg("lengths") = py::none())

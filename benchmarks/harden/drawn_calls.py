@@ -50,7 +50,7 @@ def tensors(rng, n, t, c, h, k):
         "bias": normal(m, d, 4 * h),
         "h_0": rng.choice((None, normal(m, n, d, h))),
         "c_0": rng.choice((None, normal(m, n, d, h))),
-        "recurrent_mask": None,
+        "recurrent_mask": rng.choice((None, normal(m, n, d, h))),
         "weight_out": normal(m, k, pooled),
         "bias_out": normal(m, k),
         "class_index": torch.randint(0, k, (1, n)),
@@ -59,7 +59,8 @@ def tensors(rng, n, t, c, h, k):
         "loss": rng.choice(("cross_entropy", "focal", "mse")),
         "label_smoothing": 0.1,
         "save_state": True,
-        "needs_grad": True,
+        "needs_grad": rng.random() < 0.9,
+        "low_precision": False,
         "needs_grad_x": rng.random() < 0.5,
     }
 
@@ -67,6 +68,8 @@ def tensors(rng, n, t, c, h, k):
 def spoil(rng, value):
     """Return another value for an argument: of another shape, type, layout or size, or odd."""
     if isinstance(value, torch.Tensor):
+        if value.ndim and rng.random() < 0.25:
+            return spoil_layout(rng, value)
         return torch.from_numpy(np.ascontiguousarray(spoil(rng, value.detach().numpy())))
     if not isinstance(value, np.ndarray):
         if isinstance(value, str):
@@ -97,6 +100,19 @@ def spoil(rng, value):
             )
         return changed
     return np.zeros(tuple(rng.choice((0, 1, 2, 5)) for _ in range(rng.randrange(5))), value.dtype)
+
+
+def spoil_layout(rng, value):
+    """Return a tensor without a dense layout, or one of any size that holds nothing."""
+    axis, size = rng.randrange(value.ndim), rng.choice((2, 2**20, 2**40, 2**62))
+    if rng.random() < 0.5:
+        return value.transpose(0, axis)
+    shape = list(value.shape)
+    shape[axis] = size
+    shape[rng.randrange(value.ndim)] = 0
+    with contextlib.suppress(RuntimeError):  # more than torch itself counts
+        return value.new_empty(shape)
+    return value.new_empty(0)
 
 
 def call(rng, function, arguments, n_spoiled):
@@ -153,34 +169,55 @@ def lstm(rng, n_spoiled):
 
 def training(rng, n_spoiled):
     """Take steps of the epoch engine, with what `EpochTrainer` would hand over spoiled."""
-    n, t, c, h, k = (rng.choice(s) for s in ((3, 17), (2, 9), (1, 3), (1, 4), (2, 3)))
-    network = epochs.Network(
-        c, h, k, pooling=rng.choice(("last", "meanmax")), num_layers=rng.choice((1, 2))
-    )
-    n_models = rng.choice((1, 2))
+    n, t, c, h, k = (rng.choice(s) for s in ((4, 17), (2, 9), (1, 3), (1, 4), (2, 3)))
+    pooling, norm = rng.choice(("last", "meanmax")), rng.choice(("none", "batch", "layer"))
+    is_bidirectional, n_models = rng.random() < 0.3, rng.choice((1, 2))
+    network = epochs.Network(c, h, k, rng.choice((1, 2)), is_bidirectional, pooling, norm)
+    dtype = rng.choice((torch.float32, torch.float64))
+    drops = dict.fromkeys(("dropout", "recurrent_dropout"), rng.choice((0.0, 0.3)))
+    clipped = {rng.choice(("max_grad_norm", "max_grad_value")): rng.choice((0.1, float("inf")))}
+    used = rng.randrange(1, t + 1)
     trainer = epochs.EpochTrainer(
         network,
-        0.3 * torch.randn(n_models, network.n_parameters),
-        torch.randn(n, t, c),
+        0.3 * torch.randn(n_models, network.n_parameters, dtype=dtype),
+        torch.randn(n, t, c, dtype=dtype),
         torch.randint(0, k, (n,)),
-        epochs.make_hyper(n_models),
+        epochs.make_hyper(n_models, **drops, **clipped, ema_decay=0.9, l1=rng.choice((0, 0.1))),
         lengths=rng.choice((None, torch.randint(1, t + 1, (n,)))),
-        optimizer=rng.choice(("adam", "sgd")),
+        weight=rng.choice((None, torch.rand(n, dtype=dtype))),
+        loss=rng.choice(("cross_entropy", "focal")),
+        optimizer=rng.choice(("adam", "adamw", "rmsprop", "sgd")),
+        seeds=range(n_models),
+        average=rng.random() < 0.5,
+        n_timesteps=used,
     )
     rows, offsets = torch.randperm(n)[None], torch.tensor([[0, n // 2, n]])
     rows, offsets = (v.expand(trainer.n_models, -1).contiguous() for v in (rows, offsets))
     statistics = torch.zeros(trainer.n_models, 2, len(epochs.STATISTIC_COLUMNS)).double()
     rates = torch.full((trainer.n_models, 2), 0.01, dtype=torch.float64)
+    crops = torch.randint(0, t - used + 1, rows.shape)
+    lanes = rng.randrange(1, n_models + 1)
+    margins = rng.choice((None, torch.zeros(rows.shape, dtype=dtype)))
     held = trainer._native_arguments(
-        (rows, offsets, None), rates, None, (statistics, None), n - n // 2, 1
+        (rows, offsets, crops), rates, trainer._seeds, (statistics, margins), n - n // 2, lanes
     )
     names = [a.name for a in torch.ops.sensorseq.train_epoch.default._schema.arguments]
-    given = dict(zip(names, (*held, 0, 2, 1, 1, False), strict=True))
+    given = dict(zip(names, (*held, 0, 2, rng.randrange(3), lanes, False), strict=True))
     call(rng, torch.ops.sensorseq.train_epoch, given, n_spoiled)
     names = torch.ops.sensorseq.train_epoch_check.default._schema.arguments
-    sizes = {"n_data_timesteps": t, "n_classes": k, "n_timesteps": t, "max_batch": n}
+    sizes = {"n_data_timesteps": t, "n_classes": k, "n_timesteps": used, "max_batch": n}
     check = {a.name: ({**given, **sizes})[a.name] for a in names}
     call(rng, torch.ops.sensorseq.train_epoch_check, check, n_spoiled)
+    ops = torch.ops.sensorseq
+    sizes |= {"n_channels": c, "n_lanes": lanes, "real_bytes": dtype.itemsize}
+    counted = of(ops.train_epoch_workspace_bytes, {**given, **sizes})
+    call(rng, ops.train_epoch_workspace_bytes, counted, n_spoiled)
+    facts = {**given, **sizes, "tensor": "hyper", "is_projected": False}
+    for operator in (ops.train_epoch_columns, ops.cuda_trains, ops.cuda_is_served, ops.cuda_facts):
+        call(rng, operator, of(operator, facts), n_spoiled)
+    for operator in (ops.cpu_isa, ops.cpu_isas, ops.cpu_bfloat16):
+        call(rng, operator, {}, 0)
+    call(rng, ops.multiply_add_flops, {"repeats": 10, "n_tasks": rng.randrange(1, 4)}, 0)
 
 
 def signals(rng, n_spoiled):
@@ -199,7 +236,12 @@ def signals(rng, n_spoiled):
     scale = {"x": x, "lengths": lengths, **scales, "inverse": False, "out": out}
     call(rng, _signal.scale_windows, scale, n_spoiled)
     call(rng, _signal.all_finite, {"x": x}, n_spoiled)
+    too_large = np.broadcast_to(x[:1, :1], (2**24, 2**24, c))  # for the copy that is made of it
+    for function in (_signal.all_finite, _signal.Moments(c).add):
+        with contextlib.suppress(MemoryError):
+            function(too_large)
     moments = call(rng, _signal.Moments, {"n_channels": c}, 0)
+    in_turn(moments.add, x, lengths)
     call(rng, moments.add, {"x": x, "lengths": lengths}, n_spoiled)
     moments.summarize()
     text = bytes(draw.choice(list(b'0123456789.,,-+e \n\r\tnaN"\x00'), 80).astype(np.uint8))
@@ -207,6 +249,7 @@ def signals(rng, n_spoiled):
     call(rng, _signal.read_numbers, {"text": text, "start": 0, "wanted": wanted}, n_spoiled)
     plan = RandomConvolutions(n_features=168, random_state=0)
     learned = plan.fit(draw.normal(size=(4, t, c)).astype(np.float32)).state()["arrays"]
+    call(rng, _signal.check_convolutions, {**learned, "n_channels": c}, n_spoiled)
     shares = {"x": x.astype(np.float32), "lengths": lengths, **learned, "n_threads": 2}
     call(rng, _signal.share_above_biases, shares, n_spoiled)
     kept = {name: learned[name][:84] for name in ("channel_counts",)}
@@ -223,7 +266,8 @@ def signals(rng, n_spoiled):
     change = {"x": x.copy(), "lengths": whole, "indices": np.arange(n), "copies": np.zeros(n, int)}
     change |= {"seed": 3, "strength": strength, "spline": draw.normal(size=(4, 3, 4))}
     change |= {"mirror_order": np.arange(c)[::-1].copy(), "mirror_sign": np.ones(c)}
-    change |= {"channel_sd": np.ones(c), "before": None, "after": None, "n_threads": 2}
+    change |= {"channel_sd": np.ones(c), "n_threads": 2}
+    change |= {name: rng.choice((None, x[:, :3].astype(float))) for name in ("before", "after")}
     call(rng, _signal.augment, change, n_spoiled)
     filters(rng, n_spoiled, signal, c)
 
@@ -233,12 +277,14 @@ def filters(rng, n_spoiled, signal, c):
     edge = rng.choice(("mirror", "hold", "odd"))
     up, down = rng.choice((1, 3)), rng.choice((1, 2, 5))
     polyphase = {"taps": np.hanning(31), "up": up, "down": down, "n_channels": c, "edge": edge}
+    polyphase["delay"] = rng.choice((None, 0, 15, 30)) if edge == "hold" else None
     table = {"taps": np.hanning(63), "n_phases": 8, "ratio": 0.7, "n_channels": c, "edge": edge}
     moving = {"statistic": "std", "window_samples": 5, "n_channels": c, "ahead_samples": 1}
     moving["statistic"] = rng.choice(("mean", "std", "min", "range", "line_residual"))
     made = ((_signal.PolyphaseFilter, polyphase), (_signal.TableFilter, table))
     for kind, arguments in (*made, (_signal.MovingWindow, moving)):
-        one = call(rng, kind, arguments, rng.choice((0, n_spoiled)))
+        is_spoiled = n_spoiled > 0 and rng.random() < 0.5
+        one = call(rng, kind, arguments, n_spoiled if is_spoiled else 0)
         if one is None:
             continue
         name = "samples" if kind is _signal.MovingWindow else "x"
@@ -247,6 +293,22 @@ def filters(rng, n_spoiled, signal, c):
             part = values[: rng.randrange(len(values) + 1)]
             call(rng, one.push, {name: part}, n_spoiled)
         one.flush()
+        if is_spoiled:
+            continue
+        in_turn(one.push, values)
+        one.flush()
+        one.push(values[: rng.randrange(4)])  # of the next signal
+        if kind is not _signal.MovingWindow:
+            call(rng, one.push_last, {"x": values}, n_spoiled)
+            one.reset()
+            assert one.n_channels == c and one.latency_samples >= 0 and one.isa
+
+
+def in_turn(function, *arguments):
+    """Call from two threads at once what keeps a state."""
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(function, *arguments) for _ in range(2)]:
+            future.result()
 
 
 def main():

@@ -235,7 +235,7 @@ class MovingWindow::Loop {
 
   int64_t n_channels() const { return n_channels_; }
   int64_t n_ready(int64_t n_samples) const {
-    return std::max<int64_t>(0, n_seen_ + n_samples - ahead_) - n_written_;
+    return std::max<int64_t>(0, n_seen_ + n_samples - ahead_ - n_written_);
   }
   int64_t n_left() const { return n_seen_ - n_written_; }
 

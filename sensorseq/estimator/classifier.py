@@ -31,7 +31,7 @@ from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.nn.from_onnx import lstm_linear_from_onnx
 from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
-from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.config import CLASSIFICATION, check_integer
 from sensorseq.training.data import FitPart
 from sensorseq.training.inputs import window_weights
 from sensorseq.training.probabilities import (
@@ -480,6 +480,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         n_windows : int
             Windows of the validation part.
         """
+        check_integer("n_windows", n_windows, 0)
         held_out = self._held_out
         if held_out is None or not 0 < len(held_out[0]) <= n_windows:
             return None

@@ -17,9 +17,11 @@ from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.feature_head import MOST_WINDOWS
 from sensorseq.estimator.labels import draw_entropy, read_labels
 from sensorseq.estimator.whole_data import split_folds
+from sensorseq.preprocessing._checks import check_count
 from sensorseq.training.inputs import Sequences, check_groups, read_sequences
 from sensorseq.windows import WindowSet
 
+_MOST_SEEDS = 1000
 OTHER_FOLDS = 5  # of a classifier that has no folds in its own fit
 
 
@@ -55,8 +57,8 @@ def find_label_errors(
     lengths : array of shape (n,), int, optional
         Valid steps of each window.
     n_seeds : int, default=2
-        Repetitions with other folds and weights, whose probabilities are averaged. On development
-        data two ranked slightly better than one, and three no better than two.
+        Repetitions with other folds and weights, at most 1,000, whose probabilities are averaged.
+        On development data two ranked slightly better than one, and three no better than two.
     n_folds : int, optional
         Folds of each repetition. None means the four folds on which `fit` of a
         `SensorLSTMClassifier` or `SensorBlendClassifier` weighs its features: a single fit judges
@@ -110,7 +112,9 @@ def find_label_errors(
     >>> found.row[0], found.given[0], found.likelier[0]
     (np.int64(7), np.str_('fast'), np.str_('slow'))
     """
-    _check_counts(n_seeds, n_folds)
+    check_count("n_seeds", n_seeds, most=_MOST_SEEDS)
+    if n_folds is not None:
+        check_count("n_folds", n_folds, 2)
     if isinstance(clf, type) or not is_classifier(clf) or not hasattr(clf, "predict_proba"):
         raise ArgumentError(
             f"clf={clf!r} must be a SensorLSTMClassifier, a SensorBlendClassifier or another"
@@ -170,14 +174,6 @@ def _read(X: Any, y: Any, groups: Any, lengths: Any) -> _Given:
     if len(classes) < 2:
         raise InputError(f"y has only one class ({classes.tolist()[0]!r}); there must be two.")
     return _Given(sequences, target, classes, check_groups(groups, len(sequences), "groups"))
-
-
-def _check_counts(n_seeds: Any, n_folds: Any) -> None:
-    for name, value, least in (("n_seeds", n_seeds, 1), ("n_folds", n_folds, 2)):
-        if name == "n_folds" and value is None:
-            continue
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-            raise ArgumentError(f"{name}={value!r} must be an integer of at least {least}.")
 
 
 def _check_groups(given: _Given, n_folds: int | None) -> None:

@@ -17,7 +17,9 @@ from sensorseq.atomic import make_folder, write_together
 from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
 from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
 from sensorseq.export.c_tables import Tables, comment, rounded, struct_bytes, text
+from sensorseq.export.windows import MOST_STEPS
 from sensorseq.features import RandomConvolutions, SummarySteps
+from sensorseq.preprocessing._checks import check_count
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps
@@ -228,7 +230,8 @@ class _Source:
             if made.get("n_timesteps") is None
             else made["n_timesteps"]
         )
-        n = n if n_timesteps is None else n_timesteps
+        if n_timesteps is not None:
+            n = check_count("n_timesteps", n_timesteps, most=MOST_STEPS)
         if n is None:
             raise ArgumentError(
                 "the model was trained on arrays and does not know the length of its windows; give"
@@ -242,11 +245,9 @@ class _Source:
             )
         length = Fraction(n)
         if hop is not None:
-            length = Fraction(hop)
+            length = Fraction(check_count("hop", hop, most=MOST_STEPS))
         elif configured and model_rate and options.hop_s is not None:
             length = Fraction(options.hop_s * model_rate).limit_denominator(_MOST_TERMS)
-        if min(length, n) < 1:
-            raise ArgumentError(f"n_timesteps={n} and hop={hop} must be at least one sample.")
         n_channels = self.modules[0].input_size
         names = self.estimator._channels or [f"channel_{i}" for i in range(n_channels)]
         steps: list[CStep] = []
@@ -419,7 +420,7 @@ def with_rounded_weights(estimator: Any) -> Any:
 def _compare(estimator: Any, check: Any, weights: str) -> Accuracy:
     """Compare accuracies on the validation part of labelled windows, or on all without a split."""
     part = "given"
-    if check.y is None:
+    if getattr(check, "y", None) is None:
         raise InputError("`check` has no labels, so no accuracy can be computed.")
     if check.split is not None:
         part = "validation"

@@ -15,7 +15,8 @@ from sensorseq.export.features import block_logits
 from sensorseq.export.graph import Graph
 from sensorseq.export.network import network_outputs
 from sensorseq.export.steps import input_channels
-from sensorseq.export.windows import GraphWindows, read_windows
+from sensorseq.export.windows import MOST_STEPS, GraphWindows, read_windows
+from sensorseq.preprocessing._checks import check_count, check_flag
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.storage.model_file import model_digest
 from sensorseq.training.config import CLASSIFICATION
@@ -41,6 +42,9 @@ def write_onnx(
     `stored` returns the arrays and the description of its model file.
     """
     check_choice("dtype", dtype, INPUT_TYPES)
+    lengths, steps = check_flag("lengths", lengths), check_flag("steps", steps)
+    if n_timesteps is not None:
+        n_timesteps = check_count("n_timesteps", n_timesteps, most=MOST_STEPS)
     g = Graph()
     windows = read_windows(
         g, estimator, n_timesteps=n_timesteps, lengths=lengths, dtype=dtype, steps=steps

@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.errors import InputError
+from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
 from sensorseq.export.steps import apply_steps, input_channels
 from sensorseq.preprocessing.scale import Scaler
+
+
+MOST_STEPS = 2**31 - 1  # of a window: what counts them in C holds no more
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ def read_windows(
     """Declare the inputs of an estimator's graph; crop and scale them."""
     n_channels, flat = estimator.module_.input_size, estimator._flat_timesteps
     preparation = estimator.preparation_
+    if n_timesteps is not None and flat not in (None, n_timesteps):
+        raise ArgumentError(f"n_timesteps={n_timesteps}, but the model takes {flat} columns.")
     if steps and preparation is None:
         raise InputError(
             "steps=True needs to know how the windows were prepared, but the model was trained on"

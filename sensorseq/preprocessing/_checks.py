@@ -1,5 +1,7 @@
 """Checks of arguments that several steps share; each returns the checked value."""
 
+import numbers
+import sys
 from typing import Any, NoReturn
 
 import numpy as np
@@ -32,13 +34,11 @@ def check_random_state(random_state: RandomState) -> np.random.Generator:
 
 
 def check_positive(argument: str, value: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = float("nan")
-    if not (np.isfinite(number) and number > 0):
-        raise ArgumentError(f"{argument}={value!r} is not a number above zero.")
-    return number
+    # the largest of float64: integers beyond it are no floats
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if is_number and 0 < value <= sys.float_info.max:
+        return float(value)
+    raise ArgumentError(f"{argument}={value!r} is not a number above zero.")
 
 
 def check_count(argument: str, value: object, least: int = 1, most: int | None = None) -> int:

@@ -1,6 +1,7 @@
 """A model in C gives the probabilities of Python, on every compiler at hand."""
 
 import json
+import math
 import subprocess
 import warnings
 from pathlib import Path
@@ -582,9 +583,12 @@ def test_what_c_cannot_do_is_refused_by_name(tmp_path):
     [
         ({}, "does not know the length of its windows; give n_timesteps"),
         ({"n_timesteps": 5, "sample_rate_hz": 50.0}, "needs the rate of training"),
-        ({"n_timesteps": 5, "hop": -1}, "hop=-1 must be at least one sample"),
-        ({"n_timesteps": 0}, "n_timesteps=0 and hop=None must be at least one sample"),
-        ({"n_timesteps": 5, "hop": 0}, "hop=0 must be at least one sample"),
+        ({"n_timesteps": 5, "hop": -1}, "hop=-1 is not an integer from 1 to 2147483647"),
+        ({"n_timesteps": 0}, "n_timesteps=0 is not an integer from 1"),
+        ({"n_timesteps": math.nan}, "n_timesteps=nan is not an integer from 1"),
+        ({"n_timesteps": 2**31}, "n_timesteps=2147483648 is not an integer from 1"),
+        ({"n_timesteps": 5, "hop": 0}, "hop=0 is not an integer from 1"),
+        ({"n_timesteps": 5, "check": 3}, "`check` has no labels"),
         ({"n_timesteps": 5, "prefix": "my model"}, "not a C identifier"),
         ({"n_timesteps": 5, "weights": "int4"}, "int4"),
     ],
