@@ -18,6 +18,7 @@ namespace {
 using signal::Edge;
 
 constexpr int64_t kMaxTerm = int64_t{1} << 20;
+constexpr int64_t kMostDelay = int64_t{1} << 24;
 // as of a polyphase filter; below 2^-32, places would be no 64-bit integers
 constexpr double kMinRatio = 0x1p-32, kMaxRatio = static_cast<double>(kMaxTerm);
 
@@ -137,7 +138,7 @@ std::unique_ptr<BoundPolyphase> MakePolyphase(const Rows<double>& given, int64_t
                                " taps have no centre; give an odd number of them, or a delay.");
   }
   const int64_t at = delay.value_or(taps.size() / 2);
-  CheckRange("delay", at, 0, int64_t{1} << 40);
+  CheckRange("delay", at, 0, kMostDelay);
   const signal::FirKernels& kernels = ServingKernels().fir;
   signal::PolyphaseTaps phases(taps.data(), taps.size(), up, down, at, kernels);
   if (edge != Edge::kHold && !phases.looks_ahead_as_far_as_back()) {

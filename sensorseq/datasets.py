@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sensorseq.arguments import check_integer
 from sensorseq.atomic import locking, make_folder
 from sensorseq.errors import (
     ArgumentError,
@@ -162,9 +163,9 @@ def write_simulated(
         If the folder already exists and is not empty, or another process is writing it.
     """
     names = [check_choice("surfaces", name, SURFACES) for name in surfaces or SURFACES]
-    for argument, count in (("n_robots", n_robots), ("n_recordings", n_recordings)):
-        if count < 1:
-            raise ArgumentError(f"{argument}={count} must be at least 1.")
+    n_robots = check_integer("n_robots", n_robots, 1)
+    n_recordings = check_integer("n_recordings", n_recordings, 1)
+    check_integer("seed", seed, 0)
     check_simulation(len(names) * n_robots * n_recordings, duration_s)
     target = make_folder(folder, new=True)
     plan = _plan(names, seed, n_robots, n_recordings)

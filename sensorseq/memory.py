@@ -4,6 +4,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError
 
@@ -129,12 +133,25 @@ def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
         )
 
 
+def check_array(name: str, array: NDArray[Any], of_value: int = 1) -> None:
+    """Refuse an array whose dense copy as floats, and `of_value` bytes a value, are too much.
+
+    A view that repeats its values, and a file mapped into memory, may be of any size.
+    """
+    is_dense = array.flags.c_contiguous and array.dtype in (np.float32, np.float64)
+    copied = 0 if is_dense else array.itemsize if array.dtype.kind == "f" else 8
+    parts = {"a dense copy": copied * array.size, "the check of its values": of_value * array.size}
+    ways = "fewer or shorter windows, or fewer channels; a prepared file is read in parts"
+    check_memory(f"{name} of shape {array.shape}", parts, ways)
+
+
 def check_sizes(
     needs: Callable[..., Mapping[str, int]],
     sizes: Mapping[str, int],
     available: Available | None = None,
 ) -> None:
     """Check ``needs(**sizes)``; the error names the size that makes most of it by being unusual."""
+    sizes = {name: int(size) for name, size in sizes.items()}  # numpy's would overflow
 
     def without(name: str) -> int:
         return sum(needs(**{**sizes, name: min(sizes[name], _USUAL[name][0])}).values())

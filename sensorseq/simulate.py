@@ -50,6 +50,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from sensorseq.arguments import check_integer, check_real
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.memory import check_memory
 from sensorseq.recording import Channel, Recording
@@ -76,6 +77,7 @@ GRAVITY_M_S2 = 9.80665
 COPPER_PER_K = 0.0039  # growth of a copper winding's resistance from 20 degrees Celsius
 ISO_8608_REFERENCE_PER_M = 0.1
 STEP_S = 1e-3
+_SPACING_M = 0.005  # of the points of the ground
 
 TRACE_UNITS = {
     "current_a": "A",
@@ -90,6 +92,16 @@ TRACE_UNITS = {
     "gear_loss_n_m": "N m",
 }
 """Quantities that a simulated motion records at every step, with their units."""
+
+
+def _check_fields(
+    one: Any, positive: Sequence[str] = (), signed: Sequence[str] = (), most: float = 1e6
+) -> None:
+    """Raise unless all numbers are 0 or more, those named `positive` more, at most `most`."""
+    for field in fields(one):
+        if field.name != "name":
+            low = -most if field.name in signed else 1e-9 if field.name in positive else 0.0
+            check_real(field.name, getattr(one, field.name), low, most, high_open=False)
 
 
 @dataclass(frozen=True)
@@ -143,6 +155,15 @@ class Surface:
     tuft_length_m: float = 0.1
     slip_sinkage: float = 0.0
     sinkage_length_m: float = 0.3
+
+    def __post_init__(self) -> None:
+        _check_fields(self, ("stribeck_velocity_m_s", "sinkage_length_m", "shear_stiffness_per_m"))
+        for name in ("bumps_per_m", "tufts_per_m", "bump_height_m", "slab_step_m", "tuft_drag"):
+            check_real(name, getattr(self, name), 0.0, 100.0)
+        for name in ("bump_length_m", "tuft_length_m"):
+            check_real(name, getattr(self, name), _SPACING_M, 10.0)
+        if self.slab_length_m:
+            check_real("slab_length_m", self.slab_length_m, _SPACING_M)
 
     def varied(self, rng: np.random.Generator) -> "Surface":
         """Return another stretch of the same surface, with parameters varied by some percent.
@@ -271,6 +292,27 @@ class Robot:
     sensor_offset_a: float = 0.0
     sensor_noise_a: float = 0.012
 
+    _DIVISORS: ClassVar[Sequence[str]] = (
+        "mass_kg",
+        "wheel_radius_m",
+        "track_m",
+        "gear_ratio",
+        "rotor_inertia_kg_m2",
+        "torque_constant_n_m_a",
+        "resistance_ohm",
+        "inductance_h",
+        "battery_v",
+        "nominal_v",
+        "acceleration_m_s2",
+        "deceleration_m_s2",
+        "carcass_mass_kg",
+    )
+
+    def __post_init__(self) -> None:
+        signed = ("winding_temperature_c", "sensor_gain", "sensor_offset_a")
+        _check_fields(self, self._DIVISORS, signed)
+        check_real("gear_efficiency", self.gear_efficiency, 0.01, 1.0, high_open=False)
+
     @classmethod
     def drawn(cls, rng: np.random.Generator, name: str) -> "Robot":
         """Draw one robot of a fleet, with random load, wear, tuning and sensor errors.
@@ -351,6 +393,12 @@ class Sampling:
     filter_s: float = 0.004
     full_scale_a: float = 10.24
     adc_bits: int = 12
+
+    def __post_init__(self) -> None:
+        check_integer("adc_bits", self.adc_bits, 1, 32)
+        _check_fields(self, ("sample_rate_hz", "stamp_step_s", "filter_s", "full_scale_a"))
+        for name in ("missing_fraction", "gap_probability"):
+            check_real(name, getattr(self, name), 0.0, 1.0, high_open=False)
 
     @property
     def adc_step_a(self) -> float:
@@ -460,7 +508,7 @@ class Ground:
     slope: Array
     drag: Array
 
-    SPACING_M: ClassVar[float] = 0.005
+    SPACING_M: ClassVar[float] = _SPACING_M
     N_POINTS: ClassVar[int] = 12288  # 61 m, about as far as the longest embedded recording drives
 
     @classmethod
@@ -838,7 +886,7 @@ def simulate_recordings(
     channels = [check_choice("channels", name, TRACE_UNITS) for name in channels]
     sampling = sampling or Sampling()
     n_cases = len(surfaces)
-    check_simulation(n_cases, duration_s, len({"current_a", *channels}))
+    check_simulation(n_cases, duration_s, len({"current_a", *channels}), sampling.sample_rate_hz)
     if recording_ids is None:
         recording_ids = [
             f"{_surface(surface).name}_{robot.name}_{number:03d}"
@@ -851,13 +899,18 @@ def simulate_recordings(
     ):
         if len(given) != n_cases:
             raise ArgumentError(f"{len(given)} {name} for {n_cases} surfaces; give one for each.")
-    rngs = [np.random.default_rng(state) for state in random_states]
+    try:
+        rngs = [np.random.default_rng(state) for state in random_states]
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"random_state: {error}.") from error
     cases = []
     for surface, robot, rng in zip(surfaces, robots, rngs, strict=True):
         stretch, today = _surface(surface).varied(rng), robot.varied(rng)
         drive = Drive.drawn(duration_s, today, rng)
         cases.append(Case(stretch, today, drive, Ground.drawn(stretch, today, rng)))
     motion = simulate_motion(cases, record=[*dict.fromkeys(("current_a", *channels))])
+    if not all(np.isfinite(trace).all() for trace in motion.traces.values()):
+        raise ArgumentError("the motion grew without limit; choose a more usual robot or surface.")
     recordings = []
     for index, case in enumerate(cases):
         timestamps_s, sampled = _log(motion, index, case.robot, sampling, rngs[index])
@@ -927,14 +980,18 @@ def simulate_recording(
     )[0]
 
 
-def check_simulation(n_cases: int, duration_s: float, n_traces: int = 1) -> None:
+def check_simulation(
+    n_cases: int, duration_s: float, n_traces: int = 1, sample_rate_hz: float = 0.0
+) -> None:
     """Raise if recordings are too short, or do not fit into memory together."""
-    if not (np.isfinite(duration_s) and duration_s >= 1.0):
-        raise ArgumentError(f"duration_s={duration_s!r} is too short; at least 1 s is needed.")
-    n_values = n_cases * int(duration_s / STEP_S) * (n_traces + 2)
+    check_real("duration_s", duration_s, 1.0)
+    n_steps, n_samples = int(duration_s / STEP_S), int(duration_s * sample_rate_hz)
     subject = f"duration_s={duration_s:g} of {n_cases:,} recordings"
-    parts = {"the steps of the simulation": 8 * n_values}
-    check_memory(subject, parts, "a shorter duration_s or fewer recordings")
+    parts = {
+        "the steps of the simulation": 8 * n_cases * n_steps * (n_traces + 2),
+        "the samples": 8 * n_cases * n_samples * (n_traces + 1),
+    }
+    check_memory(subject, parts, "a shorter duration_s, fewer recordings or a lower rate")
 
 
 def _surface(surface: Surface | str) -> Surface:

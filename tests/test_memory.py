@@ -11,12 +11,13 @@ import pytest
 import torch
 from fits import plain_classifier
 
-from sensorseq import SensorLSTMRegressor, memory
+from sensorseq import ChannelScaler, SensorLSTMRegressor, find_label_errors, memory
 from sensorseq.datasets import write_simulated
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.features import RandomConvolutions
-from sensorseq.nn import LSTMLinear
+from sensorseq.nn import LSTM, LSTMLinear
 from sensorseq.ops.sizes import available_on, count_parameters
+from sensorseq.preprocessing import Augmentation
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.resample import StreamResampler, resample
 from sensorseq.preprocessing.window import window_recordings
@@ -47,8 +48,12 @@ def long(n_windows, n_timesteps, n_channels=1):
     return RNG.normal(size=(n_windows, n_timesteps, n_channels)).astype(np.float32)
 
 
+def view(*shape):
+    return np.broadcast_to(np.float32(0), shape)
+
+
 def predict_many():
-    return fit(max_epochs=1).predict(np.broadcast_to(X[0], (500_000, 4, 2)))
+    return fit(max_epochs=1).predict(np.repeat(X[:1], 500_000, axis=0))
 
 
 SIZES = {
@@ -125,12 +130,45 @@ SIZES = {
     ),
     "simulate": (
         lambda: simulate_recording("ice", duration_s=1e12),
-        r"duration_s=1e\+12 of 1 recordings needs 24.0 PB of memory",
+        r"duration_s=1e\+12 of 1 recordings needs 24.8 PB of memory",
     ),
     "write simulated": (
         lambda: write_simulated("never", n_robots=10**9),
-        "of 12,000,000,000 recordings .* or fewer recordings",
+        "of 12,000,000,000 recordings .* fewer recordings or",
     ),
+    "a view of one value": (
+        lambda: plain_classifier().fit(view(8, 10**9, 2), Y),
+        r"X of shape \(8, 1000000000, 2\) needs .* a dense copy .* shorter windows",
+    ),
+    "a view to predict": (
+        lambda: plain_classifier(max_epochs=1).fit(X, Y).predict(view(10**9, 4, X.shape[2])),
+        "X of shape .* fewer or shorter windows",
+    ),
+    "a view for features": (
+        lambda: RandomConvolutions(84).fit(view(30, 9, 10**9)),
+        "X of shape .* or fewer channels",
+    ),
+    "a view to scale": (
+        lambda: ChannelScaler().fit(view(10**9, 9, 3)), "X of shape .* a dense copy"
+    ),
+    "a view to resample": (
+        lambda: resample(view(10**9, 3), 50.0, 20.0), "signal of shape .* a dense copy"
+    ),
+    "one long window among short ones": (
+        lambda: plain_classifier().fit([view(10**7, 2), *[np.ones((3, 2), "f4")] * 2], [0, 1, 0]),
+        r"X\[0\] of shape .* needs",
+    ),
+    "torch's layer": (lambda: LSTM(2, 10**9), "hidden_size=1000000000 needs 16.0 EB"),
+    "weights of no device": (
+        lambda: LSTMLinear(2, 2**31, 2, device="meta"), "hidden_size=2147483648 needs 73.8 EB"
+    ),
+    "layers of no device": (
+        lambda: LSTMLinear(2, 2, 2, 2**31, device="meta"), "num_layers=.* must be at most 1000"
+    ),
+    "seeds": (
+        lambda: find_label_errors(plain_classifier(), X, Y, n_seeds=2**31), "n_seeds=.* to 1000"
+    ),
+    "knots": (lambda: Augmentation(time_warp=0.1, n_knots=2**31), "n_knots=.* from 1 to 1000"),
 }  # fmt: skip
 
 

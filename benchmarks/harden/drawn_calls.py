@@ -301,7 +301,9 @@ def filters(rng, n_spoiled, signal, c):
         if kind is not _signal.MovingWindow:
             call(rng, one.push_last, {"x": values}, n_spoiled)
             one.reset()
-            assert one.n_channels == c and one.latency_samples >= 0 and one.isa
+            assert one.n_channels == c
+            assert one.latency_samples >= 0
+            assert one.isa
 
 
 def in_turn(function, *arguments):

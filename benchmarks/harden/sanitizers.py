@@ -76,7 +76,8 @@ def run(kind, seconds):
         "LD_PRELOAD": ":".join(libraries),
         "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:detect_odr_violation=0",
         "UBSAN_OPTIONS": "print_stacktrace=1",
-        "TSAN_OPTIONS": f"suppressions={suppressions}:exitcode=66:report_signal_unsafe=0",
+        "TSAN_OPTIONS": f"suppressions={suppressions}:exitcode=66:report_signal_unsafe=0"
+        ":allocator_may_return_null=1",
         "OMP_NUM_THREADS": "1" if kind == "tsan" else "2",
     }
     done = subprocess.run(

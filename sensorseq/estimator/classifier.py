@@ -11,6 +11,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
+from sensorseq.arguments import check_integer
 from sensorseq.data_checks import Finding, check_shares
 from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.adapt import Adaptation, adapt
@@ -31,7 +32,7 @@ from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.nn.from_onnx import lstm_linear_from_onnx
 from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
-from sensorseq.training.config import CLASSIFICATION, check_integer
+from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.data import FitPart
 from sensorseq.training.inputs import window_weights
 from sensorseq.training.probabilities import (

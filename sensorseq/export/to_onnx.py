@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sensorseq.arguments import check_flag
 from sensorseq.atomic import write_whole
 from sensorseq.errors import InputError, check_choice
 from sensorseq.export.features import block_logits
@@ -16,7 +17,7 @@ from sensorseq.export.graph import Graph
 from sensorseq.export.network import network_outputs
 from sensorseq.export.steps import input_channels
 from sensorseq.export.windows import MOST_STEPS, GraphWindows, read_windows
-from sensorseq.preprocessing._checks import check_count, check_flag
+from sensorseq.preprocessing._checks import check_count
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.storage.model_file import model_digest
 from sensorseq.training.config import CLASSIFICATION

@@ -10,7 +10,6 @@ from sensorseq.export.graph import Graph
 from sensorseq.export.steps import apply_steps, input_channels
 from sensorseq.preprocessing.scale import Scaler
 
-
 MOST_STEPS = 2**31 - 1  # of a window: what counts them in C holds no more
 
 

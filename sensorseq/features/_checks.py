@@ -1,27 +1,15 @@
 """Checks that the classes of features share."""
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.errors import SignalError
 from sensorseq.preprocessing._checks import as_windows, raise_not_finite, valid_steps
 
 _MOST_STEPS = 2**24  # the native loop's own limit
-
-
-def check_count(argument: str, value: Any, at_least: int) -> int:
-    """Return a whole number that is large enough."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = at_least - 1
-    if number < at_least or isinstance(value, bool):
-        raise ArgumentError(f"{argument}={value!r} is not an integer of {at_least} or more.")
-    return number
 
 
 def as_nonempty_windows(X: ArrayLike) -> NDArray[np.floating]:

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
+from sensorseq.arguments import check_integer
 from sensorseq.errors import SignalError
 from sensorseq.features._checks import (
     as_float32_windows,
     check_channels,
-    check_count,
     check_finite_float32,
     check_state,
     raise_not_finite_float32,
@@ -104,11 +104,11 @@ class RandomConvolutions:
         n_threads: int = 1,
         pad: bool = False,
     ) -> None:
-        self.n_features = check_count("n_features", n_features, 1)
-        self.max_dilations = check_count("max_dilations", max_dilations, 1)
+        self.n_features = check_integer("n_features", n_features, 1)
+        self.max_dilations = check_integer("max_dilations", max_dilations, 1)
         check_random_state(random_state)
         self.random_state = random_state
-        self.n_threads = check_count("n_threads", n_threads, 1)
+        self.n_threads = check_integer("n_threads", n_threads, 1)
         self.pad = pad
         self._arrays: dict[str, NDArray[Any]] = {}
         self._n_channels = 0
@@ -245,14 +245,14 @@ class RandomConvolutions:
         """
         settings, stored = check_state(state, "random_convolutions", _SETTINGS, _ARRAYS)
         restored = cls(settings["n_features"], settings["max_dilations"], settings["random_state"])
-        n_channels = check_count("n_channels", settings["n_channels"], 1)
+        n_channels = check_integer("n_channels", settings["n_channels"], 1)
         try:
             _signal.check_convolutions(n_channels=n_channels, **stored)
         except ValueError as error:
             raise SignalError(f"the stored convolutions are inconsistent: {error}.") from error
         if not np.isfinite(stored["biases"]).all():
             raise SignalError("the stored convolutions have a bias that is not finite.")
-        padded_steps = check_count("padded_steps", settings.get("padded_steps", 0), 0)
+        padded_steps = check_integer("padded_steps", settings.get("padded_steps", 0), 0)
         restored._arrays, restored._n_channels = stored, n_channels
         restored._padded_steps, restored.pad = padded_steps, padded_steps > 0
         return restored

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from sensorseq.arguments import check_integer
 from sensorseq.errors import SignalError
-from sensorseq.features._checks import check_count, check_state
+from sensorseq.features._checks import check_state
 from sensorseq.features.summary import SummaryFeatures, above_ties
 
 
@@ -40,7 +41,7 @@ class SummarySteps:
     """
 
     def __init__(self, n_steps: int = 32) -> None:
-        self.n_steps = check_count("n_steps", n_steps, 2)
+        self.n_steps = check_integer("n_steps", n_steps, 2)
         self._summary = SummaryFeatures()
         self._thresholds = np.zeros((0, 0))
         self._columns = np.zeros(0, np.int64)  # statistics that are described

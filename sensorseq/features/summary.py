@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.arguments import check_integer
 from sensorseq.errors import SignalError
-from sensorseq.features._checks import as_nonempty_windows, check_channels, check_count, check_state
+from sensorseq.features._checks import as_nonempty_windows, check_channels, check_state
 from sensorseq.preprocessing._checks import check_finite, check_lengths
 
 N_BANDS = 5
@@ -122,7 +123,7 @@ class SummaryFeatures:
         if settings["features"] != list(FEATURES):
             raise SignalError("the stored state lists other statistics than this version computes.")
         restored = cls()
-        restored._n_channels = check_count("n_channels", settings["n_channels"], 1)
+        restored._n_channels = check_integer("n_channels", settings["n_channels"], 1)
         return restored
 
 

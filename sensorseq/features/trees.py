@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
+from sensorseq.arguments import check_integer
 from sensorseq.errors import SignalError
-from sensorseq.features._checks import check_count, check_state
+from sensorseq.features._checks import check_state
 
 _ITERATIONS, _LEARNING_RATE = 150, 0.08  # untuned, as the baseline of `evaluate`
 _RANKING_TREES, _SMALLEST_LEAF = 100, 3  # of the forest that ranks them
@@ -96,7 +97,7 @@ class BoostedTrees:
     def from_state(cls, state: Mapping[str, Any]) -> "BoostedTrees":
         """Restore from `state`; raise a SignalError if it is of something else or does not end."""
         settings, stored = check_state(state, "boosted_trees", ("n_statistics",), _ARRAYS)
-        n_statistics = check_count("n_statistics", settings["n_statistics"], 1)
+        n_statistics = check_integer("n_statistics", settings["n_statistics"], 1)
         feature, root, baseline = stored["feature"], stored["root"], stored["baseline"]
         n_nodes = feature.size
         place = np.arange(n_nodes)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sensorseq.arguments import check_flag, check_real
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.nn.stream import Stream
 from sensorseq.ops import (
@@ -126,12 +127,9 @@ class LSTMLinear(nn.Module):
             "num_classes": num_classes,
             "num_layers": num_layers,
         }
-        for name, size in sizes.items():
-            if size < 1:
-                raise ArgumentError(f"{name}={size} must be at least 1.")
-        for name, share in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            if not 0.0 <= share < 1.0:
-                raise ArgumentError(f"{name}={share} must lie in [0, 1).")
+        check_real("dropout", dropout, 0.0, 1.0)
+        check_real("recurrent_dropout", recurrent_dropout, 0.0, 1.0)
+        check_flag("bidirectional", bidirectional)
         check_choice("pooling", pooling, POOLINGS)
         check_choice("head_norm", head_norm, HEAD_NORMS)
         check_choice("inference_precision", inference_precision, PRECISIONS)
@@ -149,8 +147,8 @@ class LSTMLinear(nn.Module):
         self.dropout_source: DropoutSource | None = None
         self._n_directions = 2 if bidirectional else 1
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        width = pooled_size(pooling, hidden_size, self._n_directions)
         check_weights(pooling, self._n_directions, sizes, device, dtype)
+        width = pooled_size(pooling, hidden_size, self._n_directions)
         self.lstm = _LSTMParameters(
             input_size, hidden_size, num_layers, self._n_directions, **factory
         )

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sensorseq.arguments import check_integer
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.memory import check_memory
 from sensorseq.ops.choice import CPU_DTYPES
@@ -51,8 +52,7 @@ class Stream:
                 f"the module is {kind}; streams need float32 or float64 on cpu. Pass the state"
                 " through module(x, state=state, return_state=True) instead."
             )
-        if n_windows < 1:
-            raise ArgumentError(f"n_windows={n_windows} must be at least 1.")
+        n_windows = check_integer("n_windows", n_windows, 1)
         n_bytes = 2 * n_windows * module.num_layers * module.hidden_size * weight.itemsize
         check_memory(f"n_windows={n_windows}", {"states": n_bytes}, "a smaller n_windows")
         self.n_windows = n_windows

@@ -5,8 +5,11 @@ from functools import partial
 
 import torch
 
+from sensorseq.arguments import check_integer
 from sensorseq.memory import Available, check_sizes
 from sensorseq.ops.lstm_linear import pooled_size
+
+_MOST_LAYERS = 1000  # each is made by itself, which takes long
 
 
 def count_parameters(
@@ -31,12 +34,15 @@ def check_weights(
     device: torch.device | str | None,
     dtype: torch.dtype | None,
 ) -> None:
-    """Refuse a network whose weights alone are more than the memory of the device."""
+    """Refuse sizes that are none, and weights that are more than the memory of the device."""
+    for name, size in sizes.items():
+        check_integer(name, size, 1)
     place = torch.get_default_device() if device is None else torch.device(device)
     item = (dtype or torch.get_default_dtype()).itemsize
-    if place.type != "meta":
-        count = partial(count_parameters, pooling, n_directions)
-        check_sizes(lambda **s: {"weights": item * count(**s)}, sizes, available_on(place))
+    count = partial(count_parameters, pooling, n_directions)
+    there = available_on(place) if place.type != "meta" else lambda: 2**62  # torch counts no more
+    check_sizes(lambda **s: {"weights": item * count(**s)}, sizes, there)
+    check_integer("num_layers", sizes["num_layers"], 1, _MOST_LAYERS)
 
 
 def available_on(device: torch.device) -> Available | None:

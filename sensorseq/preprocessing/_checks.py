@@ -1,12 +1,11 @@
 """Checks of arguments that several steps share; each returns the checked value."""
 
-import numbers
-import sys
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.arguments import as_float
 from sensorseq.errors import (
     ArgumentError,
     SensorseqError,
@@ -14,6 +13,7 @@ from sensorseq.errors import (
     WindowError,
     check_choice,
 )
+from sensorseq.memory import check_array
 
 RandomState = int | np.integer | np.random.Generator | np.random.RandomState | None
 PHASES = ("zero", "causal")
@@ -34,11 +34,10 @@ def check_random_state(random_state: RandomState) -> np.random.Generator:
 
 
 def check_positive(argument: str, value: float) -> float:
-    # the largest of float64: integers beyond it are no floats
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if is_number and 0 < value <= sys.float_info.max:
-        return float(value)
-    raise ArgumentError(f"{argument}={value!r} is not a number above zero.")
+    number = as_float(value)
+    if not 0 < number < np.inf:
+        raise ArgumentError(f"{argument}={value!r} is not a number above zero.")
+    return number
 
 
 def check_count(argument: str, value: object, least: int = 1, most: int | None = None) -> int:
@@ -69,6 +68,7 @@ def check_signal(signal: ArrayLike) -> NDArray[np.floating]:
         raise SignalError(f"signal has dtype {values.dtype}; it must hold real numbers.")
     if not values.shape[1]:
         raise SignalError("signal has no channels.")
+    check_array("signal", values)
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 
 
@@ -106,6 +106,7 @@ def as_windows(X: ArrayLike) -> NDArray[np.floating]:
         )
     if windows.dtype.kind not in "fiub":
         raise SignalError(f"X has dtype {windows.dtype}; it must hold real numbers.")
+    check_array("X", windows)
     return windows if windows.dtype in (np.float32, np.float64) else windows.astype(np.float64)
 
 
@@ -163,12 +164,6 @@ def set_fields(step: object, **values: object) -> None:
 
 def check_phase(phase: object) -> str:
     return check_choice("phase", phase, PHASES)
-
-
-def check_flag(argument: str, value: object) -> bool:
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    raise ArgumentError(f"{argument}={value!r} is neither True nor False.")
 
 
 def check_number(argument: str, value: float | None) -> float | None:

@@ -11,6 +11,7 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
+from sensorseq.arguments import check_real
 from sensorseq.errors import ArgumentError, SignalError, check_choice
 from sensorseq.preprocessing._checks import (
     RandomState,
@@ -89,16 +90,13 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for name in _STRENGTHS:
-            value = getattr(self, name)
-            is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-            if not (is_number and 0 <= value < 2**63):
-                raise ArgumentError(f"{name}={value!r} is not a finite number of 0 or more.")
+            check_real(name, getattr(self, name), 0.0)
         if self.window_shift >= 1:
             raise ArgumentError(
                 f"window_shift={self.window_shift!r} would shift out the whole window; give a share"
                 " of its length below 1."
             )
-        check_count("n_knots", self.n_knots)
+        check_count("n_knots", self.n_knots, most=1000)
         mirror = _check_channels("mirror", self.mirror)
         pairs: Any = self.swap
         are_pairs = isinstance(pairs, list | tuple) and all(

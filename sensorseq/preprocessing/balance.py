@@ -107,9 +107,9 @@ def _reachable(
         return len(size) * cap if repeat else int(np.minimum(size, cap).sum())
 
     if not isinstance(most, float | np.floating):
-        within = [reach(size, int(most)) for size in sizes]
+        cap = min(int(most), 2**62)
+        within = [reach(size, cap) for size in sizes]
         reached, short = min(wanted, *within), int(np.argmin(within))
-        cap = int(most)
     else:
         short = -1
         for reached in range(wanted, -1, -1):

@@ -1,11 +1,11 @@
 """Put samples that arrive one after the other on the even grid of their sensor's clock."""
 
-import numbers
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.arguments import as_float
 from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.preprocessing._checks import check_positive, check_rate, check_signal
 from sensorseq.preprocessing.regrid import GAP_PERIODS, check_stamps_are_finite
@@ -49,7 +49,7 @@ class LiveClock:
             raise ArgumentError(
                 f"max_gap_s={max_gap_s!r} is shorter than the sample period, {1 / rate:.6g} s."
             )
-        if not (isinstance(max_delay_s, numbers.Real) and 0 <= max_delay_s < np.inf):
+        if not 0 <= as_float(max_delay_s) < np.inf:
             raise ArgumentError(f"max_delay_s={max_delay_s!r} must be 0 or more seconds.")
         self._period, self._n_channels = 1 / rate, n_channels
         self._most_ticks = int((GAP_PERIODS if max_gap_s is None else max_gap_s * rate) + 1e-9)

@@ -11,6 +11,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.arguments import as_float
 from sensorseq.errors import SignalError, check_choice
 from sensorseq.order_statistics import median_interval
 from sensorseq.preprocessing._checks import check_rate, check_signal
@@ -253,7 +254,7 @@ class _ChannelRuns:
             period = usual_period if self.valid is None else median_interval(t, self.valid)
         if max_gap_s is None:
             max_gap_s = GAP_PERIODS * period
-        elif not max_gap_s >= period:
+        elif not as_float(max_gap_s) >= period:
             raise SignalError(
                 f"max_gap_s={max_gap_s!r} is shorter than the sample period of channel {column},"
                 f" {period:.6g} s, so every sample would be a separate piece. The default is ten"

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq._signal import all_finite
+from sensorseq.arguments import check_integer
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
 from sensorseq.preprocessing._checks import check_rate, check_signal
 from sensorseq.preprocessing.polyphase import (
@@ -126,11 +127,9 @@ class StreamResampler:
         attenuation_db: float = ATTENUATION_DB,
     ) -> None:
         ratio = rate_ratio(sample_rate_hz, target_rate_hz)
-        if not isinstance(n_channels, int | np.integer) or n_channels < 1:
-            raise ArgumentError(f"n_channels={n_channels!r} is not an integer of 1 or more.")
         self.sample_rate_hz = float(sample_rate_hz)
         self.target_rate_hz = float(target_rate_hz)
-        self.n_channels = int(n_channels)
+        self.n_channels = check_integer("n_channels", n_channels, 1, 2**20)
         self._filter = make_filter(ratio, self.n_channels, check_attenuation(attenuation_db))
         self._n_received = 0
         self._dtype: np.dtype[np.floating] = np.dtype(np.float64)

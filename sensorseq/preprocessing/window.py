@@ -66,7 +66,7 @@ def window_starts(
     samples.
     """
     rate = check_rate("sample_rate_hz", sample_rate_hz)
-    hop = check_positive("hop_s", hop_s) * rate
+    hop = min(check_positive("hop_s", hop_s) * rate, 2.0**53)  # twice that is no overflow
     if hop < 1 - 1e-9:
         raise ArgumentError(
             f"hop_s={hop_s!r} is less than one sample at {rate:g} Hz, so windows would repeat;"

@@ -1,4 +1,4 @@
-"""TrainingConfig: validated training settings; the choice of the engine; checks of arguments."""
+"""TrainingConfig: validated training settings; the choice of the engine."""
 
 import math
 import numbers
@@ -8,46 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sensorseq.arguments import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, check_choice, nearest_known
-
-
-def check_integer(name: str, value: Any, minimum: int) -> int:
-    """Return `value` as int when it is a whole number of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise ArgumentError(f"{name}={value!r} must be an integer of at least {minimum}.")
-    if value < minimum:
-        raise ArgumentError(f"{name}={value} must be at least {minimum}.")
-    return int(value)
-
-
-def check_real(
-    name: str,
-    value: Any,
-    low: float,
-    high: float = math.inf,
-    *,
-    low_open: bool = False,
-    high_open: bool = True,
-) -> float:
-    """Return `value` as float when it is a finite number in the interval from `low` to `high`."""
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    inside = (
-        is_number
-        and math.isfinite(value)
-        and (value > low if low_open else value >= low)
-        and (value < high if high_open else value <= high)
-    )
-    if not inside:
-        interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
-        raise ArgumentError(f"{name}={value!r} must be a number in {interval}.")
-    return float(value)
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """Return `value` when it is True or False."""
-    if not (isinstance(value, bool) or type(value).__name__ == "bool"):  # numpy.bool as well
-        raise ArgumentError(f"{name}={value!r} must be True or False.")
-    return bool(value)
 
 
 def check_checkpoint(path: Any, every: Any, resume: Any) -> None:

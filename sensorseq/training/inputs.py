@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sensorseq.arguments import check_real
 from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, nearest_known
+from sensorseq.memory import check_array, check_memory
 from sensorseq.preprocessing.balance import KINDS, weights_of_counts
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, transform_by
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.storage.stored_windows import StoredSamples
-from sensorseq.training.config import check_real
 from sensorseq.training.frames import align
 from sensorseq.windows import PARTS, WindowSet
 
@@ -303,6 +304,9 @@ def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
             )
     lengths = np.array([len(part) for part in parts], np.int64)
     dtype = np.result_type(*parts)
+    size = 2 * dtype.itemsize * len(parts) * int(lengths.max()) * parts[0].shape[1]
+    ways = "shorter windows, or windows of more similar lengths"
+    check_memory(f"{name} of {len(parts):,} windows", {"padding to the longest": size}, ways)
     padded = np.zeros((len(parts), int(lengths.max()), parts[0].shape[1]), dtype)
     for row, part in zip(padded, parts, strict=True):
         row[: len(part)] = part
@@ -322,6 +326,7 @@ def _as_float(X: Any, name: str) -> NDArray[Any]:
             f"{name} is ragged and cannot become an array; give windows of different lengths as a"
             f" list of arrays of shape (n_timesteps, n_channels). ({error})"
         ) from error
+    check_array(name, array, array.itemsize + 1)
     if array.dtype.kind == "c":
         raise InputError(f"Complex data not supported: {name} has type {array.dtype}.")
     if array.dtype in (np.float32, np.float64):

@@ -63,7 +63,7 @@ def initialise_weights(
             tensor.zero_()
             if "bias_ih" in name:
                 hidden_size = len(tensor) // 4
-                tensor[hidden_size : 2 * hidden_size] = forget_bias  # gates i, f, g, o
+                tensor[hidden_size : 2 * hidden_size] = float(forget_bias)  # gates i, f, g, o
 
 
 def check_scheme(argument: str, scheme: Any) -> None:

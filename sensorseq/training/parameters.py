@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sensorseq.arguments import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError, check_choice
 from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
@@ -22,9 +23,6 @@ from sensorseq.training.config import (
     ENGINES,
     TrainingConfig,
     check_checkpoint,
-    check_flag,
-    check_integer,
-    check_real,
 )
 from sensorseq.training.inputs import check_class_weight
 from sensorseq.training.network import check_scheme
@@ -85,7 +83,7 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
         check_scheme(name, p[name])
     check_choice("pooling", p["pooling"], POOLINGS)
     check_choice("head_norm", p["head_norm"], HEAD_NORMS)
-    check_real("forget_bias", p["forget_bias"], -np.inf)
+    check_real("forget_bias", p["forget_bias"], -1e6, 1e6)
     if p["scale"] is not None:
         check_choice("scale", p["scale"], (*KINDS, PHYSICAL))
     check_device(p["device"])

@@ -16,7 +16,16 @@ from sensorseq.ops.train_epoch import dropout_mask
 # torch's generator belongs to the process. Two fits in two threads (joblib's threading backend)
 # would draw from each other's stream, so one waits for the other; a fit inside a callback may
 # nest.
-_LOCK = threading.RLock()
+_lock = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Leave a lock to the parent process after a fork, whose thread may hold it."""
+    global _lock
+    _lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def integer_seed(sequence: np.random.SeedSequence) -> int:
@@ -28,7 +37,7 @@ def integer_seed(sequence: np.random.SeedSequence) -> int:
 def isolated_torch_rng(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's generators for a block, then give them back their former state."""
     cuda_devices = [device.index or 0] if device.type == "cuda" else []
-    with _LOCK, torch.random.fork_rng(devices=cuda_devices):
+    with _lock, torch.random.fork_rng(devices=cuda_devices):
         if device.type == "cpu":  # torch.manual_seed takes 0.5 ms to tell every kind of device
             torch.default_generator.manual_seed(seed)
         else:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.arguments import check_real
 from sensorseq.errors import InputError
-from sensorseq.training.config import check_real
 
 FALSE_ALARM_RATES = np.arange(1, 101) / 200
 N_NEIGHBORS = 5

@@ -173,7 +173,7 @@ def test_a_state_of_something_else_is_refused():
         BoostedTrees.from_state({**state, "settings": {"kind": "forest"}})
     for wrong in (0, -1, 2.5, None, True):
         settings = {**state["settings"], "n_statistics": wrong}
-        with pytest.raises(ArgumentError, match=r"n_statistics=.* is not an integer of 1 or more"):
+        with pytest.raises(ArgumentError, match=r"n_statistics=.* must be .*at least 1"):
             BoostedTrees.from_state({**state, "settings": settings})
 
 

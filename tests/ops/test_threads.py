@@ -188,6 +188,30 @@ with multiprocessing.get_context("fork").Pool(2, **one_thread) as pool:
     run(program)
 
 
+def test_a_child_forked_while_another_thread_draws_weights_can_draw_its_own():
+    program = """
+import os, signal, threading, torch
+from sensorseq.training.randomness import isolated_torch_rng
+
+def draw(then):
+    with isolated_torch_rng(0, torch.device("cpu")):
+        then()
+
+drawing, forked = threading.Event(), threading.Event()
+thread = threading.Thread(target=draw, args=[lambda: (drawing.set(), forked.wait())])
+thread.start()
+drawing.wait()
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # ends a child that hangs
+    draw(lambda: os._exit(0))
+assert os.waitpid(child, 0)[1] == 0
+forked.set()
+thread.join()
+"""
+    run(program)
+
+
 @pytest.mark.long
 def test_fits_and_predictions_in_a_forked_child_end_with_the_parents_bits_and_a_warning():
     program = """

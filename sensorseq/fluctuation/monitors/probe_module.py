@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from sensorseq.arguments import check_integer, check_real
 from sensorseq.data_checks import Part, check_windows
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.fluctuation.causes.cause import Cause
@@ -25,7 +26,7 @@ from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.batches import TrainingData
-from sensorseq.training.config import TrainingConfig, check_integer, check_real
+from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult, train_network
 from sensorseq.training.inputs import Sequences, check_groups, from_one_hot, read_sequences
 from sensorseq.training.optim import OwnOptimizer

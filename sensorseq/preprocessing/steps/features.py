@@ -8,6 +8,7 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from sensorseq.arguments import check_flag
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.preprocessing import _checks
 from sensorseq.preprocessing.steps._columns import ChannelwiseStep, Kernel
@@ -127,7 +128,7 @@ class Difference(_Feature):
             if lag is None
             else _checks.check_count("lag_samples", lag, 1, _checks.MAX_SAMPLES),
             lag_s=_checks.check_number("lag_s", self.lag_s),
-            absolute=_checks.check_flag("absolute", self.absolute),
+            absolute=check_flag("absolute", self.absolute),
         )
 
     def _default_suffix(self) -> str:

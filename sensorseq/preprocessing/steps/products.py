@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.arguments import check_flag
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing import _checks
 from sensorseq.preprocessing.steps._columns import (
@@ -40,7 +41,7 @@ class _Combined(StepBase):
         _checks.set_fields(
             self,
             name=None if self.name is None else _checks.check_name("name", self.name),
-            keep=_checks.check_flag("keep", self.keep),
+            keep=check_flag("keep", self.keep),
             **{field: _checks.check_name(field, getattr(self, field)) for field in self.inputs},
         )
 
