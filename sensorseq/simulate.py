@@ -908,7 +908,8 @@ def simulate_recordings(
         stretch, today = _surface(surface).varied(rng), robot.varied(rng)
         drive = Drive.drawn(duration_s, today, rng)
         cases.append(Case(stretch, today, drive, Ground.drawn(stretch, today, rng)))
-    motion = simulate_motion(cases, record=[*dict.fromkeys(("current_a", *channels))])
+    with np.errstate(over="ignore", invalid="ignore"):  # refused below
+        motion = simulate_motion(cases, record=[*dict.fromkeys(("current_a", *channels))])
     if not all(np.isfinite(trace).all() for trace in motion.traces.values()):
         raise ArgumentError("the motion grew without limit; choose a more usual robot or surface.")
     recordings = []

@@ -14,10 +14,11 @@ from fits import plain_classifier
 from sensorseq import ChannelScaler, SensorLSTMRegressor, find_label_errors, memory
 from sensorseq.datasets import write_simulated
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.evaluation import score_predictions
 from sensorseq.features import RandomConvolutions
 from sensorseq.nn import LSTM, LSTMLinear
 from sensorseq.ops.sizes import available_on, count_parameters
-from sensorseq.preprocessing import Augmentation
+from sensorseq.preprocessing import Augmentation, Augmenter
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.resample import StreamResampler, resample
 from sensorseq.preprocessing.window import window_recordings
@@ -167,6 +168,18 @@ SIZES = {
     ),
     "seeds": (
         lambda: find_label_errors(plain_classifier(), X, Y, n_seeds=2**31), "n_seeds=.* to 1000"
+    ),
+    "resamples": (
+        lambda: score_predictions(Y, np.full((8, 2), 0.5), [0, 1], n_resamples=10**9),
+        "n_resamples=1000000000 needs 64.0 GB .* fewer resamples",
+    ),
+    "copies": (
+        lambda: Augmenter(Augmentation(jitter=0.1), 10**9).fit_resample(X, Y),
+        "n_copies=1000000000 needs 64.0 GB",
+    ),
+    "outputs": (
+        lambda: SensorLSTMRegressor().fit(X, np.broadcast_to(0.0, (8, 10**8))),
+        "y of shape .* needs",
     ),
     "knots": (lambda: Augmentation(time_warp=0.1, n_knots=2**31), "n_knots=.* from 1 to 1000"),
 }  # fmt: skip

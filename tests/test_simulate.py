@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -422,7 +423,7 @@ def test_other_channels_can_be_logged_beside_the_current():
     [
         ({"surface": "Gravel"}, "Did you mean 'gravel'"),
         ({"channels": ["current"]}, "Did you mean 'current_a'"),
-        ({"duration_s": 0.1}, "at least 1 s"),
+        ({"duration_s": 0.1}, r"duration_s=0.1 must be a number in \[1, inf\)"),
     ],
 )
 def test_what_cannot_be_simulated_is_one_clear_error(arguments, said):
@@ -433,3 +434,25 @@ def test_what_cannot_be_simulated_is_one_clear_error(arguments, said):
 def test_sequences_of_different_lengths_are_an_error():
     with pytest.raises(ArgumentError, match="1 robots for 2 surfaces"):
         simulate_recordings(["ice", "sand"], [Robot()], 2.0, random_states=[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda value: Robot(mass_kg=value), "mass_kg"),
+        (lambda value: Sampling(sample_rate_hz=value), "sample_rate_hz"),
+        (lambda value: Sampling(adc_bits=value), "adc_bits"),
+        (lambda value: replace(SURFACES["grass"], tufts_per_m=value), "tufts_per_m"),
+        (lambda value: replace(SURFACES["grass"], tuft_length_m=value), "tuft_length_m"),
+    ],
+    ids=["mass_kg", "sample_rate_hz", "adc_bits", "tufts_per_m", "tuft_length_m"],
+)
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, 2**31, 10**400, "3", None])
+def test_an_impossible_value_of_what_is_simulated_is_refused_by_name(make, name, value):
+    with pytest.raises(ArgumentError, match=rf"^{name}="):
+        make(value)
+
+
+def test_a_motion_without_limit_is_refused():
+    with pytest.raises(ArgumentError, match="grew without limit"):
+        simulate_recording("ice", Robot(rotor_inertia_kg_m2=1e-9), duration_s=2.0, random_state=0)

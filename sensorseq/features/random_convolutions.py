@@ -108,7 +108,7 @@ class RandomConvolutions:
         self.max_dilations = check_integer("max_dilations", max_dilations, 1)
         check_random_state(random_state)
         self.random_state = random_state
-        self.n_threads = check_integer("n_threads", n_threads, 1)
+        self.n_threads = check_integer("n_threads", n_threads, 1, 4096)
         self.pad = pad
         self._arrays: dict[str, NDArray[Any]] = {}
         self._n_channels = 0

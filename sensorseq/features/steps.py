@@ -41,7 +41,7 @@ class SummarySteps:
     """
 
     def __init__(self, n_steps: int = 32) -> None:
-        self.n_steps = check_integer("n_steps", n_steps, 2)
+        self.n_steps = check_integer("n_steps", n_steps, 2, 10_000)
         self._summary = SummaryFeatures()
         self._thresholds = np.zeros((0, 0))
         self._columns = np.zeros(0, np.int64)  # statistics that are described

@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupKFold, check_cv
 
 from sensorseq.data_checks import count_shared
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
+from sensorseq.memory import check_array
 from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.storage.prepared import read_windows
 from sensorseq.training.inputs import (
@@ -88,6 +89,9 @@ def read_given(
                     " combined with scoring; give a list of windows or a WindowSet, or use"
                     " scoring=None."
                 )
+    for name, given in (("X", X), ("y", y)):
+        if isinstance(given, np.ndarray):
+            check_array(name, given)
     labels = y
     if is_classifier(estimator) and y is not None:
         labels = np.asarray(y)

@@ -189,10 +189,15 @@ def check_names(argument: str, names: object) -> tuple[str, ...]:
 
 
 def samples_of(
-    window_s: float, sample_rate_hz: float, least: int, what: str, argument: str = "window_s"
+    window_s: float,
+    sample_rate_hz: float,
+    least: int,
+    what: str,
+    argument: str = "window_s",
+    most: int = MAX_SAMPLES,
 ) -> int:
     """Return the samples of a window, floor(window_s * rate), if they are at least `least`."""
-    if window_s * sample_rate_hz > MAX_SAMPLES:
+    if window_s * sample_rate_hz > most:
         raise ArgumentError(
             f"{argument}={window_s!r} is {window_s * sample_rate_hz:.3g} samples at"
             f" {sample_rate_hz:g} Hz; is it in seconds?"

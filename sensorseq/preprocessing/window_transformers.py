@@ -10,6 +10,8 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sensorseq.errors import ArgumentError, SignalError, WindowError
+from sensorseq.memory import check_array as check_memory_of
+from sensorseq.memory import check_memory
 from sensorseq.preprocessing._checks import (
     RandomState,
     check_count,
@@ -211,6 +213,8 @@ def check_window_array(
             f"X has {ndim} dimensions, but {name} was fitted on windows with"
             f" {transformer._window_ndim}; for a single channel use X[:, :, np.newaxis]."
         )
+    if isinstance(X, np.ndarray):
+        check_memory_of("X", X)
     transformer._window_ndim = ndim
     accept["dtype"] = [np.float64, np.float32]
     values: NDArray[np.floating]
@@ -218,6 +222,8 @@ def check_window_array(
         values = validate_data(transformer, X, reset=reset, **accept)
         return values
     values = check_array(X, allow_nd=True, **accept)
+    if not values.shape[1] or not values.shape[2]:
+        raise SignalError(f"X has shape {values.shape}: no timesteps or no channels.")
     if reset:
         transformer.n_features_in_ = values.shape[2]
     known = getattr(transformer, "n_features_in_", values.shape[2])
@@ -403,6 +409,8 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
         n_copies = check_count("n_copies", self.n_copies)
         given = _Given.of(X, y, groups, lengths, None, "augmented")
         how = Augmentation.standard() if self.augmentation is None else self.augmentation
+        n_bytes = 8 * (n_copies + 1) * len(given.train)
+        check_memory(f"n_copies={n_copies}", {"the order": n_bytes}, "fewer copies")
         times = np.ones(given.n_windows, np.int64)
         times[given.train] += n_copies
         rows = np.repeat(np.arange(given.n_windows), times)

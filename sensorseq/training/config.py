@@ -210,8 +210,10 @@ class TrainingConfig:
             check_choice("loss", self.loss, LOSSES[self.task])
         score = SCORES[self.task]
         check_choice("monitor", self.monitor, ("val_loss", f"val_{score}", "loss", score))
-        for name in ("label_smoothing", "momentum", "ema_decay"):
-            check_real(name, 0.0 if getattr(self, name) is None else getattr(self, name), 0.0, 1.0)
+        for name in ("label_smoothing", "momentum"):
+            check_real(name, getattr(self, name), 0.0, 1.0)
+        if self.ema_decay is not None:
+            check_real("ema_decay", self.ema_decay, 0.0, 1.0)
         for name in ("weight_decay", "l1", "tol"):
             check_real(name, getattr(self, name), 0.0)
         for name in ("batch_size", "windows_per_epoch", "max_steps", "max_timesteps"):
@@ -220,7 +222,7 @@ class TrainingConfig:
         for name in ("early_stopping", "restore_best", "deterministic"):
             check_flag(name, getattr(self, name))
         check_integer("patience", self.patience, 1)
-        check_real("learning_rate", self.learning_rate, 0.0, low_open=True)
+        check_real("learning_rate", self.learning_rate, 0.0, 1e38, low_open=True)  # of float32
         if self.max_grad_norm is not None:
             check_real("max_grad_norm", self.max_grad_norm, 0.0, low_open=True)
         if callable(self.loss) and self.label_smoothing:
@@ -231,7 +233,7 @@ class TrainingConfig:
         self._check_optimizer_params()
         self._check_warmup()
         if not isinstance(self.max_epochs, str):
-            check_integer("max_epochs", self.max_epochs, 1)
+            check_integer("max_epochs", self.max_epochs, 1, 10**15)  # their steps are counted
         elif self.max_epochs != AUTO:
             raise ArgumentError(
                 f"max_epochs={self.max_epochs!r} must be an integer of at least 1, or {AUTO!r}."

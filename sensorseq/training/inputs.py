@@ -201,6 +201,7 @@ def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray
             f"{name} has shape {given.shape}, but {owner} has {n_windows} windows; expected"
             f" ({n_windows},), or ({n_windows}, k) for k values per window."
         )
+    check_array(name, given)
     if given.dtype.kind == "c":
         raise InputError(f"Complex data not supported: {name} has type {given.dtype}.")
     try:

@@ -21,7 +21,7 @@ _OF_OPTIMIZER = {"rmsprop": 1, "adam": 2, "adamw": 2}  # numbers per weight, at 
 
 
 def _sizes_of(sequences: Sequences, max_timesteps: int | None, n_outputs: int) -> dict[str, int]:
-    used = np.minimum(sequences.lengths, max_timesteps or np.inf)
+    used = np.minimum(sequences.lengths, float(max_timesteps or np.inf))
     return {
         "n_timesteps": int(used.mean()) if len(used) else 1,
         "input_size": sequences.X.shape[2],

@@ -85,7 +85,7 @@ class Derivative(_Feature):
             window = max(_SLOPE_SAMPLES, least)
         else:
             window = _checks.samples_of(
-                self.window_s, rate, least, f"a polynomial of degree {self.polynomial}"
+                self.window_s, rate, least, f"a polynomial of degree {self.polynomial}", most=10**6
             )
 
         def weights(before: int, ahead: int) -> NDArray[np.float64]:
