@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from fits import plain_classifier
 
@@ -58,6 +59,8 @@ FIT = {
     "several labels": ((X, np.ones((24, 3), int)), r"row 0 is \[1, 1, 1\]"),
     "NaN label": ((X, np.where(np.arange(24) == 4, np.nan, Y)), r"y\[4\] is nan"),
     "missing label": ((X, with_label(None)), r"y\[4\] is None"),
+    "label that pandas misses": ((X, with_label(pd.NA)), r"y\[4\] is <NA>"),
+    "labels of samples": ((X, [Y, Y[1:]]), "y is ragged; give one label for each window"),
     "mixed labels": ((X, with_label("ICE")), r"y\[0\] is 0, y\[4\] is 'ICE'"),
     "one step of many": (
         (X.reshape(24, 1, 30), Y),

@@ -13,7 +13,7 @@ from sensorseq.data_checks.channels import SD_PER_MAD
 from sensorseq.data_checks.facts import ChannelFacts, Edge, RecordingFacts
 from sensorseq.data_checks.part import Finding, Floats, listed
 from sensorseq.data_checks.similar_names import similar_names
-from sensorseq.preprocessing.odd_scales import SAME_SHAPE, UNIT_RATIO
+from sensorseq.preprocessing.odd_scales import odd_sizes
 from sensorseq.readers.stamps import odd_rates
 
 # Each limit was set on borealtc and simulated recordings, healthy and with planted faults.
@@ -164,19 +164,13 @@ def _check_each(rows: Rows) -> Odd:
 
 def _check_units(rows: Rows) -> Odd:
     """Yield recordings whose values are many times those of their class, with the same spectrum."""
-    for label in {one.label: None for one, _ in rows}:
-        own = [(one.recording_id, c) for one, c in rows if one.label == label and c.spread > 0]
-        own = [(i, c) for i, c in own if np.isfinite(c.spectrum).all()]
-        if len(own) < 3:
-            continue
-        usual = float(np.median([c.spread for _, c in own]))
-        inner = np.array([c.spectrum[1:-1] for _, c in own])  # without mean and highest frequency
-        inner -= inner.mean(axis=1, keepdims=True)
-        apart = np.sqrt(np.mean((inner - np.median(inner, axis=0)) ** 2, axis=1))
-        for (i, c), distance in zip(own, apart, strict=True):
-            ratio = c.spread / usual
-            if max(ratio, 1 / ratio) > UNIT_RATIO and distance < SAME_SHAPE:
-                yield "unit", i, f"{ratio:.3g} times the usual range", max(ratio, 1 / ratio)
+    own = [row for row in rows if row[1].spread > 0 and np.isfinite(row[1].spectrum).all()]
+    if own:
+        labels, ids = [one.label for one, _ in own], [one.recording_id for one, _ in own]
+        spectra = np.array([c.spectrum[1:-1] for _, c in own])  # no mean and highest frequency
+        odd = odd_sizes(labels, np.array([c.spread for _, c in own]), spectra)
+        for i, ratio in odd.items():
+            yield "unit", ids[i], f"{ratio:.3g} times the usual range", max(ratio, 1 / ratio)
 
 
 def _check_signs(rows: Rows) -> Odd:

@@ -24,7 +24,10 @@ def read_labels(
     """Return a label per window, and the classes of one-hot columns unless they were given."""
     if y is None:
         raise InputError(f"{name} is None; give labels.")
-    labels = np.asarray(y.detach().cpu().numpy() if hasattr(y, "detach") else y)
+    try:
+        labels = np.asarray(y.detach().cpu().numpy() if hasattr(y, "detach") else y)
+    except ValueError as error:
+        raise InputError(f"{name} is ragged; give one label for each window. ({error})") from error
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = column_or_1d(labels, warn=True)
     if labels.ndim == 2:

@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 RATE_RATIO = 95.0  # 100, and room for jitter
 UNIT_RATIO = 30.0  # of the spreads of recordings of a class ...
 SAME_SHAPE = 0.6  # ... whose log10 spectra differ less, root mean square
+SHAPE_MARGIN = 1.5  # with which they may also differ more than those of others
 FEWEST = 3  # recordings that move, to compare one with
 N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
 PIECE, MOST_PIECES = 1 << 14, 16  # rows that are read of a channel with missing values
@@ -141,28 +142,56 @@ def _odd_rates(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
 
 def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
     found = []
-    rows: dict[tuple[str, str], list[int]] = {}
+    rows: dict[str, list[int]] = {}
     for at, one in enumerate(facts):
         for name in one.channels:
-            rows.setdefault((name, one.label), []).append(at)
-    for (name, label), own in rows.items():
-        if len(own) < FEWEST:
-            continue
-        spread, bands = np.split(np.array([facts[at].channels[name] for at in own]), [1], axis=1)
-        ratios = spread[:, 0] / np.median(spread)
-        shape = bands - bands.mean(axis=1, keepdims=True)
-        apart = np.sqrt(np.mean((shape - np.median(shape, axis=0)) ** 2, axis=1))
-        odd = (np.maximum(ratios, 1 / ratios) > UNIT_RATIO) & (apart < SAME_SHAPE)
-        for at, ratio in zip(np.array(own)[odd].tolist(), ratios[odd].tolist(), strict=True):
-            among = f" of class {label}" if label else ""
+            rows.setdefault(name, []).append(at)
+    for name, own in rows.items():
+        table = np.array([facts[at].channels[name] for at in own])
+        labels = [facts[at].label for at in own]
+        for i, ratio in odd_sizes(labels, table[:, 0], table[:, 1:]).items():
+            among = f" of class {labels[i]}" if labels[i] else ""
             found.append(
                 (
-                    at,
+                    own[i],
                     f"channel {name!r} varies {ratio:.3g} times as much as in most recordings"
                     f"{among}, with the same spectrum{likely_unit(ratio)}",
                 )
             )
     return found
+
+
+def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) -> dict[int, float]:
+    """Return by position the ratio of recordings in which a channel has another unit than usual.
+
+    From its spread (n,) and log10 spectrum (n, bands). What varies by itself, as the current of a
+    motor that often stands still, has no two units: then recordings of a class differ as much as
+    they do from the odd ones, or these among each other. The spectrum must be like that of others,
+    too: as near to the median as theirs are, with a margin.
+    """
+    size, of_class = np.log10(spreads), np.array([label or "" for label in labels])
+    shapes = spectra - spectra.mean(axis=1, keepdims=True)
+    widest, nearest, odd, alike = 0.0, np.inf, {}, set()
+    for label in np.unique(of_class):
+        own = np.flatnonzero(of_class == label)
+        ratios = size[own] - np.quantile(size[own], 0.5, method="lower")
+        is_usual = abs(ratios) <= np.log10(UNIT_RATIO)
+        usual, n = ratios[is_usual], int(is_usual.sum())
+        if len(own) < FEWEST or n < 2:
+            continue
+        widest = max(widest, float(np.ptp(usual)))
+        apart = np.sqrt(np.mean((shapes[own] - np.median(shapes[own[is_usual]], axis=0)) ** 2, 1))
+        of_others = apart[is_usual].max() * np.sqrt((n + 1) / (n - 1))  # they are in the median
+        for i, ratio, distance in zip(
+            own[~is_usual], ratios[~is_usual], apart[~is_usual], strict=True
+        ):
+            odd[int(i)] = float(ratio)
+            nearest = min(nearest, float(abs(usual - ratio).min()))
+            if distance <= min(SAME_SHAPE, SHAPE_MARGIN * of_others):
+                alike.add(int(i))
+    if odd and nearest <= max(widest, np.ptp(np.abs(list(odd.values())))):
+        return {}
+    return {i: 10 ** odd[i] for i in sorted(alike)}
 
 
 def likely_unit(ratio: float, others: str = "others have") -> str:

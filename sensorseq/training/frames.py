@@ -1,15 +1,27 @@
 """Read DataFrames by the names of their columns, which are the channels."""
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 from sensorseq.errors import InputError, did_you_mean
 
 
-def column_names(X: Any) -> list[str] | None:
-    """Return the names of a frame's columns; None of anything else, or if not all are text."""
+def column_names(X: Any, name: str = "X") -> list[str] | None:
+    """Return the names of a frame's columns; None of anything else.
+
+    Numbers that rise are no names; others, and names that are no text, are an error.
+    """
     names = list(getattr(X, "columns", ()))
-    return names if names and all(isinstance(name, str) for name in names) else None
+    if not names or all(isinstance(column, str) for column in names):
+        return names or None
+    if not all(isinstance(column, Integral) for column in names) or names != sorted(set(names)):
+        odd = next(column for column in names if not isinstance(column, str))
+        raise InputError(
+            f"{name} has the column {odd!r}; columns are put in order by names that are text. Name"
+            " all of them, or give an array."
+        )
+    return None
 
 
 def known_names(channels: Sequence[str] | None) -> list[str] | None:
@@ -28,7 +40,8 @@ def align(
     be compared with.
     """
     parts = list(parts)
-    frames = [(i, own) for i, part in enumerate(parts) if (own := column_names(part)) is not None]
+    named = [(i, column_names(part, f"{name}[{i}]")) for i, part in enumerate(parts)]
+    frames = [(i, own) for i, own in named if own is not None]
     if not frames:
         return parts, None
     first, own = frames[0]
@@ -44,7 +57,7 @@ def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
 
     `name` and `owner` are what an error calls the frame and whatever has the known names.
     """
-    names = column_names(X)
+    names = column_names(X, name)
     if names is None:
         return X
     twice = next((column for column in names if names.count(column) > 1), None)

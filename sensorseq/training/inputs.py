@@ -182,7 +182,7 @@ def check_groups(values: Any, n_windows: int, name: str, owner: str = "X") -> ND
     groups = check_per_window(values, n_windows, name, owner)
     if groups is None:
         return None
-    missing = [i for i, group in enumerate(groups.tolist()) if group is None or group != group]
+    missing = [i for i, group in enumerate(groups.tolist()) if _is_missing(group)]
     if missing:
         raise InputError(
             f"{name}[{missing[0]}] is {groups.tolist()[missing[0]]!r}; every window needs a group."
@@ -237,7 +237,7 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
     """Return the labels; a missing or infinite one is an error with its row."""
     values = y.tolist()
     for row, label in enumerate(values):
-        if label is None or label != label or label in (float("inf"), float("-inf")):
+        if _is_missing(label) or label in (float("inf"), float("-inf")):
             raise InputError(f"{name}[{row}] is {label!r}, which is not a label.")
     kinds = {"text" if isinstance(label, str) else "numbers" for label in values}
     if len(kinds) > 1:
@@ -249,6 +249,11 @@ def check_labels(y: NDArray[Any], name: str = "y") -> NDArray[Any]:
             f" {values[row]!r}; labels must all have one type."
         )
     return y
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether a label is None, NaN, NaT, or the NA of pandas, which cannot be compared."""
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def _count(number: int, noun: str) -> str:
@@ -332,6 +337,8 @@ def _as_float(X: Any, name: str) -> NDArray[Any]:
         raise InputError(f"Complex data not supported: {name} has type {array.dtype}.")
     if array.dtype in (np.float32, np.float64):
         return array
+    if array.dtype.kind in "mM":
+        raise InputError(f"{name} has type {array.dtype}: times are no channel; drop them.")
     try:
         return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     except (TypeError, ValueError) as error:

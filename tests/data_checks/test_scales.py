@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from borealtc import BOREALTC, needs_borealtc
+from scipy.signal import lfilter
 
 from sensorseq.data_checks.similar_names import similar_names
 from sensorseq.datasets import load_surfaces
@@ -48,6 +49,30 @@ class TestUnits:
         for at in range(0, len(facts), 5):
             odd = facts_of(times(surfaces[at], 0, factor))
             assert list(find_odd_scales([*facts[:at], odd, *facts[at + 1 :]])) == [at]
+
+    def test_joints_that_often_rest_and_bear_other_loads_are_hardly_ever_refused(self):
+        rng, n_odd = np.random.default_rng(0), 0
+        for _ in range(5):
+            facts, loads = [], 10 ** rng.uniform(-1, 1, size=(4, 6))
+            for i in range(24):
+                moves = np.where(rng.random(6) < 0.6, rng.uniform(0.3, 3, 6), 0.02)
+                waves = lfilter([1], [1, -0.7], rng.normal(size=(1000, 6)), axis=0)
+                currents = waves * loads[i % 4] * moves + 0.01 * rng.normal(size=waves.shape)
+                names, label = list("abcdef"), f"task {i % 3}"
+                facts.append(
+                    facts_of(Recording.evenly_sampled(currents, 100, names, str(i), label=label))
+                )
+            n_odd += len(find_odd_scales(facts))
+        assert n_odd <= 6  # of 120
+
+    @pytest.mark.parametrize("share", [0.3, 0.5])
+    def test_two_units_in_many_recordings_are_found(self, surfaces, share):
+        is_odd = np.random.default_rng(0).random(len(surfaces)) < share
+        facts = [
+            facts_of(times(r, 0, 1000.0 if odd else 1.0))
+            for r, odd in zip(surfaces, is_odd, strict=True)
+        ]
+        assert len(find_odd_scales(facts)) >= 0.5 * is_odd.sum()
 
     def test_another_scale_with_another_shape_is_no_unit(self, surfaces):
         facts = [facts_of(one) for one in surfaces]
@@ -118,6 +143,11 @@ class TestNames:
         "names",
         [
             ("surface_1", "surface_2"),
+            ("fingerL", "fingerR"),
+            ("stageI", "stageII"),
+            ("tilt+x", "tilt-x"),
+            ("tilt_-10", "tilt_10"),
+            ("load 0.5", "load 05"),
             ("turn_l", "turn_r"),
             ("peg_in", "peg_on"),
             ("walk", "talk"),

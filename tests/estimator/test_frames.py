@@ -83,11 +83,21 @@ def test_a_model_of_arrays_takes_frames_in_their_order(of_arrays):
     np.testing.assert_array_equal(of_arrays.predict_proba(renamed), of_arrays.predict_proba(ARRAYS))
 
 
-@pytest.mark.parametrize("names", [range(3), ["a", "b", 3]])
-def test_columns_that_are_not_text_are_no_names(names, of_arrays):
+@pytest.mark.parametrize("names", [range(3), [2, 4, 7]])
+def test_columns_numbered_in_order_have_no_names(names, of_arrays):
     clf = classifier().fit(frames(names=names), Y)
     assert not hasattr(clf, "feature_names_in_")
     assert weights(clf) == weights(of_arrays)
+
+
+@pytest.mark.parametrize(
+    "names", [[2, 0, 1], [1, 1, 2], ["a", "b", 3], [0.5, 1.5, 2.5], [("imu", c) for c in "xyz"]]
+)
+def test_columns_that_only_their_place_could_tell_are_refused(names, of_arrays):
+    X = [*ARRAYS[:3], pd.DataFrame(ARRAYS[3]).set_axis(pd.Index(names), axis=1)]
+    for read in (of_arrays.predict, lambda X: classifier().fit(X, Y[:4])):
+        with pytest.raises(InputError, match=r"X\[3\] has the column .* names that are text"):
+            read(X)
 
 
 CHANGES = {
@@ -100,6 +110,10 @@ CHANGES = {
     "twice": (
         lambda frame: pd.concat([frame, frame[["gyro"]]], axis=1),
         "has the column 'gyro' more than once",
+    ),
+    "times": (
+        lambda frame: frame.apply(lambda column: pd.to_datetime(column, unit="s")),
+        r"has type datetime64\[ns\]: times are no channel",
     ),
     "text": (lambda frame: frame.assign(gyro="x"), "has type object and is not numeric"),
 }
