@@ -22,6 +22,8 @@ _Reader = TypeVar("_Reader", bound=Callable[..., Any])
 
 TIME_COLUMNS = ("time", "time_s")
 """Names tried first for the time column when none is given."""
+COMMENTS = ("#", "%", "//", "sep=")
+"""What a line before the header begins with, in files of other programs."""
 _TIME_NAME = re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
 
 
@@ -326,12 +328,17 @@ def numbers_of_texts(path: Path, name: str, texts: list[str | None]) -> NDArray[
 
 
 class TextColumn:
-    """A column of texts that arrive in blocks; see `numbers_of_texts`."""
+    """A column of texts that arrive in blocks; see `numbers_of_texts`.
 
-    def __init__(self, path: Path, name: str) -> None:
-        self._path, self._name = path, name
+    Numbers in another form, as with marks between thousands, are refused with `way_out` if it is
+    given.
+    """
+
+    def __init__(self, path: Path, name: str, decimal: str = ".", way_out: str = "") -> None:
+        self._path, self._name, self._decimal, self._way_out = path, name, decimal, way_out
         self._n_rows = self._n_numbers = 0
         self._word: tuple[int, str] | None = None  # the first one, with its row
+        self._other: tuple[int, str] | None = None  # the first number in another form
 
     def numbers_of(self, texts: list[str | None]) -> NDArray[np.float64]:
         """Return the numbers of the next texts, NaN for others."""
@@ -339,9 +346,11 @@ class TextColumn:
         for row, text in enumerate(texts):
             if text is None or not text.strip():
                 continue
-            number = _as_float(text)
+            number = _as_float(text, self._decimal)
             if number is None:
                 self._word = self._word or (self._n_rows + row, text)
+                if self._way_out and _OTHER_FORM.fullmatch(text):
+                    self._other = self._other or (self._n_rows + row, text)
             else:
                 numbers[row] = number
                 self._n_numbers += 1
@@ -355,18 +364,28 @@ class TextColumn:
 
     def has_numbers(self) -> bool:
         """Return whether a text was a number; an error names the row of a word among numbers."""
-        if self._word is not None and self._n_numbers:
-            row, text = self._word
+        found = self._other or (self._word if self._n_numbers else None)
+        if found is not None:
+            row, text = found
+            way_out = "; leave the field empty if the sample is missing"
+            if self._other:
+                way_out = f" as it is written. {self._way_out}"
+            elif row == 0:
+                way_out += ", and remove the row if it has units"
             raise RecordingError(
-                f"{self._path}, row {row + 1}, column {self._name!r}: {text!r} is not a number;"
-                " leave the field empty if the sample is missing."
+                f"{self._path}, row {row + 1}, column {self._name!r}: {text!r} is not a"
+                f" number{way_out}."
             )
         return self._n_numbers > 0
 
 
-def _as_float(text: str) -> float | None:
+def _as_float(text: str, decimal: str = ".") -> float | None:
     if "_" in text:  # only Python reads 1_000 as a number
         return None
+    if decimal == ",":
+        if _THOUSANDS.fullmatch(text):
+            return None
+        text = text.replace(",", ".")
     try:
         return float(text)
     except ValueError:
@@ -379,7 +398,17 @@ def _listed(names: Iterable[str], most: int = 12) -> str:
     return ", ".join(listed[:most]) + more
 
 
+_THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(\.\d{3})+\s*")  # or a number with a point
+# With decimal commas, marks between thousands, quotes, a minus of typographers.
+_OTHER_FORM = re.compile(
+    r"(?=.*[,;'\"\u2019\u2212\s]\d)[\s\"]*[-+\u2212]?\d(?:[\d.,;'\u2019\s]*\d)?(?:[eE][-+]?\d+)?"
+    r"[\s\"]*|" + _THOUSANDS.pattern
+)
+
+
 def _without_header(names: list[str]) -> str:
     if names and all(_as_float(name) is not None for name in names):
         return " The first line holds numbers: add a header line with the column names."
+    if len(names) == 1 or (names and names[0].startswith(COMMENTS)):
+        return " The first line must hold the column names; remove what stands before them."
     return ""

@@ -23,6 +23,7 @@ from sensorseq._signal import read_numbers
 from sensorseq.errors import ArgumentError, OutputError, RecordingError
 from sensorseq.memory import check_unpacked
 from sensorseq.readers.columns import (
+    COMMENTS,
     CodedLabels,
     Columns,
     FileContent,
@@ -56,7 +57,12 @@ class CsvFormat(NamedTuple):
                 " utf-16."
             ) from error
         separator = self.separator
-        if len(separator) != 1 or not separator.isascii() or separator.isalnum():
+        if (
+            len(separator) != 1
+            or not separator.isascii()
+            or separator.isalnum()
+            or separator in _NONE
+        ):
             raise ArgumentError(
                 f"delimiter={self.delimiter!r} must be one character, such as ';', or 'tab'."
             )
@@ -67,6 +73,14 @@ class CsvFormat(NamedTuple):
     def encoding_of(self, text: bytes | mmap.mmap) -> str:
         """Return the encoding of a text, by its mark if none is given."""
         return self.encoding or ("utf-16" if text[:2] in _UTF16_MARKS else "utf-8")
+
+    def text_column(self, path: Path, name: str) -> TextColumn:
+        """Return what reads the numbers of a column that is not all numbers."""
+        way_out = "" if self.decimal == "." else _PLAIN_NUMBERS
+        if self.decimal is None:
+            more = " with delimiter=','" if self.separator == "," else ""
+            way_out += f"; use decimal=','{more} for decimal commas, decimal='.' if these are words"
+        return TextColumn(path, name, self.decimal or ".", way_out)
 
     @property
     def separator(self) -> str:
@@ -252,6 +266,12 @@ class _Text:
     def header(self) -> list[str]:
         """Return the column names."""
         path, line = self._path, self._first_line
+        if b"\0" in line[1]:
+            kind = "be" if line[1].startswith(b"\0") else "le"
+            raise RecordingError(
+                f"{path}: its text seems to be UTF-16 without its mark. Give its encoding with"
+                f" `encoding`, such as encoding='utf-16-{kind}'."
+            )
         try:
             header = line[1].decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -259,33 +279,37 @@ class _Text:
                 f"{path}: the header is not UTF-8 text ({error}).{_OTHER_ENCODING}"
             ) from error
         names = next(csv.reader([header], delimiter=self._form.separator), [])
-        self._check_form(names)
+        self._check_form(header, names)
         twice = next((name for name, n in Counter(names).items() if n > 1), None)
         if twice is not None:
-            raise RecordingError(f"{path}: column {twice!r} appears more than once in the header.")
+            form = "" if twice else " Only one character separates two fields."
+            raise RecordingError(
+                f"{path}: column {twice!r} appears more than once in the header.{form}"
+            )
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
         return names
 
-    def _check_form(self, names: list[str]) -> None:
+    def _check_form(self, header: str, names: list[str]) -> None:
         """Raise for a text that is written in another form than the one given or usual."""
-        form, path = self._form, self._path
-        if form.delimiter is None and len(names) == 1:
-            for mark, name in ((";", ";"), ("\t", "tab")):
-                if mark in names[0] and mark != form.separator:
-                    raise RecordingError(
-                        f"{path}: its columns are separated by {name!r}. Use delimiter={name!r};"
-                        " if numbers have decimal commas, also decimal=','."
-                    )
-        if form.decimal is None and form.separator != ",":
-            row = _FIRST_LINE.match(self._text, self._first_line.end())
-            fields = row[1].decode(errors="replace").split(form.separator) if row else []
-            if any(_DECIMAL_COMMA.fullmatch(field) for field in fields):
+        path, mark = self._path, self._form.separator
+        row = _FIRST_LINE.match(self._text, self._first_line.end())
+        second = row[1].decode(errors="replace") if row else ""
+        is_one = len(names) == 1 and not names[0].startswith(COMMENTS)
+        for other in ";\t,| :" if is_one else "":
+            if 1 < _n_fields(header, other) == _n_fields(second, other):
+                name = {"\t": "tab"}.get(other, other)
                 raise RecordingError(
-                    f"{path}: its numbers have decimal commas, such as"
-                    f" {next(filter(_DECIMAL_COMMA.fullmatch, fields))!r}. Use decimal=',', or"
-                    " decimal='.' if these are words."
+                    f"{path}: its columns are separated by {name!r}. Use delimiter={name!r};"
+                    " if numbers have decimal commas, also decimal=','."
                 )
+        n_fields = _n_fields(second, mark)
+        if n_fields > len(names):
+            raise RecordingError(
+                f"{path}: its first line has {len(names)} column name(s), the next line"
+                f" {n_fields} fields. The first line must hold all names: remove lines before it,"
+                f" and {mark!r} at the ends of lines or in numbers."
+            )
 
     def numbers(self, names: list[str]) -> Columns:
         """Read the named columns; a word among numbers is an error."""
@@ -324,15 +348,13 @@ class _Text:
 
     def _numbers_of_words(self, names: list[str]) -> Columns:
         """Read columns some of which hold words; one without any number becomes None."""
-        texts = [TextColumn(self._path, name) for name in names]
         comma = self._form.decimal == ","
+        texts = [self._form.text_column(self._path, name) for name in names]
         columns = self._arrays(
             names,
             self._words(names),
             np.float64,
-            lambda at, column: _numbers_of_texts(
-                texts[at], pc.replace_substring(column, ",", ".") if comma else column
-            ),
+            lambda at, column: _numbers_of_texts(texts[at], column, comma=comma),
         )
         return {
             name: values if text.has_numbers() else None
@@ -387,15 +409,18 @@ class _Text:
         try:
             yield from self._read(names, pa.string(), None)
         except pa.ArrowInvalid as error:
-            hint = _OTHER_ENCODING if "UTF8" in str(error) else ""
+            hint = " Every row needs one field for each column."
+            hint = _OTHER_ENCODING if "UTF8" in str(error) else hint
             raise RecordingError(
-                f"{self._path}: not a table of comma-separated values: {error}.{hint}"
+                f"{self._path}: not a table with {self._form.separator!r} between fields:"
+                f" {str(error)[:150].strip()}.{hint}"
             ) from error
 
     def _read(
         self, names: list[str], type_: pa.DataType, null_values: list[str] | None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of some columns, all at once if the text is in memory."""
+        self._check_quotes()
         source = pa.BufferReader(pa.py_buffer(self._text).slice(self._first_line.start(1)))
         convert = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(names, type_),
@@ -420,6 +445,18 @@ class _Text:
                 f"{self._path}: the column names cannot be told apart; check the quotes in the"
                 f" first line ({error})."
             ) from error
+
+    def _check_quotes(self) -> None:
+        """Raise if the last quote opens a field, which would hold the rest of the file."""
+        at, blocks = self._text.rfind(b'"'), range(0, len(self._text), _BLOCK_BYTES)
+        before = self._text[max(at - 1, 0) : at].decode(errors="replace").replace("\r", "\n")
+        if at < 0 or before not in ("", "\n", self._form.separator):
+            return
+        if sum(self._text[i : i + _BLOCK_BYTES].count(b'"') for i in blocks) % 2:
+            line = sum(
+                self._text[i : min(i + _BLOCK_BYTES, at)].count(b"\n") for i in blocks if i < at
+            )
+            raise RecordingError(f"{self._path}, line {line + 1}: a quote is not closed.")
 
     def _arrays(
         self,
@@ -470,13 +507,21 @@ def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> byt
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def _n_fields(line: str, mark: str) -> int:
+    """Return how many fields a line has; 0 if the last goes on in the next line."""
+    return 0 if line.count('"') % 2 else len(next(csv.reader([line], delimiter=mark), []))
+
+
 def _numbers_of_block(_: int, column: pa.Array) -> NDArray[Any]:
     return np.asarray(column.to_numpy(zero_copy_only=False))
 
 
-def _numbers_of_texts(text: TextColumn, column: pa.Array) -> NDArray[np.float64]:
+def _numbers_of_texts(text: TextColumn, column: pa.Array, *, comma: bool) -> NDArray[np.float64]:
+    if comma and pc.any(pc.match_substring(column, ".")).as_py():
+        return text.numbers_of(column.to_pylist())
     try:
-        numbers = np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
+        plain = pc.replace_substring(column, ",", ".") if comma else column
+        numbers = np.asarray(plain.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
     except pa.ArrowInvalid:
         return text.numbers_of(column.to_pylist())
     text.pass_over(numbers)
@@ -485,8 +530,9 @@ def _numbers_of_texts(text: TextColumn, column: pa.Array) -> NDArray[np.float64]
 
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _OTHER_ENCODING = " Give its encoding with `encoding`, such as encoding='latin-1'."
-_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+(?:[eE][-+]?\d+)?\s*")
-_FIRST_LINE = re.compile(rb"\s*([^\r\n]*)")
+_PLAIN_NUMBERS = "Write numbers without spaces, quotes or marks between thousands"
+_NONE = '"+-.\r\n\0'  # what separates no fields
+_FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*([^\r\n]*)")
 _NOT_BLANK = re.compile(rb"\S")
 _BLOCK_BYTES = 1 << 20  # of text, parsed together
 _GZIP_RATIO = 8  # at most, of tables of numbers

@@ -98,6 +98,8 @@ def read_table_recording(path: Path, rows: TableRows, **arguments: Any) -> Recor
     """Read one recording of a table; the arguments are those of `read_parquet`."""
     table = _rows_of(path, _version(path), rows)
     channels = [name for name in table.column_names if name not in rows.not_channels]
+    if path.suffix != ".parquet":
+        arguments["text_column"] = rows.form.text_column
     return recording_of_table(rows.where(path), table.select(channels), **arguments)
 
 

@@ -91,12 +91,16 @@ def recording_of_table(
     repair_stamps: bool = False,
     label_column: str | None = None,
     time_unit: str | None = None,
+    text_column: Callable[[Path, str], TextColumn] = TextColumn,
 ) -> Recording:
-    """Make a recording of a table with a column for time and one for each channel."""
+    """Make a recording of a table with a column for time and one for each channel.
+
+    `text_column` makes what reads the numbers of a column of texts.
+    """
     time_name = find_time_column(path, table.column_names, time_column)
     check_label_column(path, table.column_names, label_column, time_name, label)
     names = [name for name in table.column_names if name not in (time_name, label_column)]
-    columns = {name: _as_numbers(path, name, table[name]) for name in names}
+    columns = {name: _as_numbers(path, name, table[name], text_column) for name in names}
     stored = {name: (table.schema.field(name).metadata or {}).get(b"unit") for name in names}
     stamps = as_stamps(path, time_name, table[time_name], time_unit)
     content = FileContent(
@@ -226,11 +230,14 @@ def unreadable(path: Path, error: Exception) -> RecordingError:
 
 
 def _as_numbers(
-    path: Path, name: str, column: "pa.ChunkedArray | _StoredColumn"
+    path: Path,
+    name: str,
+    column: "pa.ChunkedArray | _StoredColumn",
+    text_column: Callable[[Path, str], TextColumn] = TextColumn,
 ) -> NDArray[np.float64] | None:
     type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if _is_text(type_):
-        text = TextColumn(path, name)
+        text = text_column(path, name)
         numbers = _array(column, np.float64, lambda chunk: text.numbers_of(chunk.to_pylist()))
         return numbers if text.has_numbers() or not len(numbers) else None
     if not any(is_kind(type_) for is_kind in _NUMBERS):

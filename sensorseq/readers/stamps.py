@@ -160,10 +160,11 @@ class DateTexts:
             row, text = next(
                 (i, one) for i, one in enumerate(texts.to_pylist()) if not _is_date(one, self._type)
             )
+            like = "" if text == self._first else f" like {self._first!r}"
             raise RecordingError(
                 f"{self._path}, row {self._n_rows + row + 1}, time column {self._name!r}: {text!r}"
-                f" is not a date like {self._first!r}; use ISO 8601 for all, with a time zone for"
-                " all or for none."
+                f" is not a date{like}; use ISO 8601 for all, such as 2026-03-01T12:00:00.5, with a"
+                " time zone for all or for none."
             ) from error
         self._n_rows += len(texts)
         missing = np.iinfo(np.int64).min

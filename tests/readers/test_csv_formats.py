@@ -74,13 +74,34 @@ def test_every_form_gives_the_same_recording(
         (table(separator=";"), "utf-8", {}, r"separated by ';'. Use delimiter=';'; if numbers"),
         (table(separator="\t"), "utf-8", {}, r"separated by 'tab'. Use delimiter='tab'"),
         (table(separator=";", decimal=","), "utf-8", {}, r"also decimal=','"),
-        (table(separator=";", decimal=","), "utf-8", {"delimiter": ";"}, r"commas, such as '0,0'"),
+        (
+            table(separator=";", decimal=","),
+            "utf-8",
+            {"delimiter": ";"},
+            r"'0,0' is not .* decimal=',' for",
+        ),
+        (table(separator="|"), "utf-8", {}, r"separated by '\|'. Use delimiter='\|'"),
+        (table(), "utf-8", {"decimal": ","}, "separated by ','. Use delimiter=','"),
+        (table(), "utf-16-le", {}, r"`encoding`, such as encoding='utf-16-le'"),
+        (table(), "utf-16-be", {}, r"`encoding`, such as encoding='utf-16-be'"),
+        (
+            "# made by x\n" + table(),
+            "utf-8",
+            {},
+            "first line has 1 column name.* remove lines before",
+        ),
+        ("sep=,\n" + table(), "utf-8", {}, "first line has 2 column name"),
+        ("# a\n# b\n" + table(), "utf-8", {}, "The first line must hold the column names"),
+        (table([("s", "A", "m/s", ""), *VALUES]), "utf-8", {}, "remove the row if it has units"),
+        (table([*VALUES, (0.2, 1.0, 1.0, '"Kies')]), "utf-8", {}, "line 5: a quote is not closed"),
         (table(), "latin-1", {}, r"header is not UTF-8 .* encoding='latin-1'"),
         (table(names=("t", "a", "b", "c")), "latin-1", {}, r"Give its encoding with `encoding`"),
         (table(), "latin-1", {"encoding": "utf-16"}, "is not a text in utf-16"),
         (table(), "latin-1", {"encoding": "ascii"}, "is not a text in ascii"),
         (table(), "utf-8", {"encoding": "latin1n"}, "encoding='latin1n' is not known"),
         (table(), "utf-8", {"encoding": "base64"}, "encoding='base64' is not known"),
+        (table(), "utf-8", {"encoding": "undefined"}, "encoding='undefined' is not known"),
+        (table(), "utf-8", {"delimiter": '"'}, "delimiter='\"' must be one character"),
         (table(), "utf-8", {"delimiter": "ab"}, "delimiter='ab' must be one character"),
         (table(), "utf-8", {"delimiter": ""}, "delimiter='' must be one character"),
         (table(), "utf-8", {"decimal": ";"}, r"decimal=';' must be '\.' or ','"),
@@ -93,6 +114,31 @@ def test_what_is_written_otherwise_is_an_error_that_says_what_to_type(
     time_column = text.partition(",")[0] if text.startswith("t,") else "Zeit"
     with pytest.raises((RecordingError, ArgumentError), match=message):
         read_csv(path, time_column=time_column, **form)
+
+
+@pytest.mark.parametrize("form", [{}, {"delimiter": ";"}, {"delimiter": ";", "decimal": ","}])
+@pytest.mark.parametrize("rows", [{0, 1, 2}, {2}])
+@pytest.mark.parametrize(
+    "number", ["0,5", "1.234,5", "1,234.5", "1\u2009234", "1'234", "1.234", ' "5"', "\u22121"]
+)
+def test_a_column_of_numbers_in_another_form_is_never_left_out(number, rows, form, tmp_path):
+    is_read = {"0,5": ",", "1.234": "."}.get(number) == form.get("decimal", ".")
+    mark = form.get("delimiter", ",")
+    field = number if mark not in number and '"' not in number else f'"{number}"'
+    lines = [f"{i}{mark}{i}{mark}{field if i in rows else ''}" for i in range(3)]
+    path = write(tmp_path / "a.csv", f"time_s{mark}n{mark}a\n" + "\n".join(lines), "utf-8")
+    if is_read:
+        assert read_csv(path, **form).values[2, 1] == float(number.replace(",", "."))
+        return
+    row = min(rows) + 1
+    with pytest.raises(RecordingError, match=rf"row {row}, column 'a': .* is not a number as it"):
+        read_csv(path, **form)
+
+
+def test_a_mark_before_an_empty_line_is_no_header(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xef\xbb\xbf\r\n" + table().encode())
+    assert read_csv(path, time_column="Zeit").channel_names == NAMES[1:3]
 
 
 def test_a_word_with_a_comma_among_semicolons_can_stay_a_word(tmp_path):
@@ -177,6 +223,15 @@ def test_a_manifest_may_be_written_as_usual_or_as_the_recordings(tmp_path):
         ]
         rates = [read_source_rate(one, time_column="Zeit") for one in find_recordings(root, **form)]
         assert rates == pytest.approx([20, 20])
+
+
+@pytest.mark.parametrize(("form", "number"), [({}, '"0,5"'), ({"decimal": ","}, "1.234")])
+def test_a_long_table_leaves_no_numbers_in_another_form_out(form, number, tmp_path):
+    mark = ";" if form else ","
+    rows = [f"{i / 10}{mark}{number}{mark}{i}{mark}run {i // 4}\n" for i in range(8)]
+    path = write(tmp_path / "a.csv", f"time{mark}a{mark}b{mark}run\n" + "".join(rows), "utf-8")
+    with pytest.raises(RecordingError, match=r"row 1, column 'a': .* is not a number as it"):
+        read_recordings(path, recording_column="run", **form)
 
 
 def test_a_long_table_may_be_written_otherwise(tmp_path):
