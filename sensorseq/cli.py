@@ -449,7 +449,8 @@ def train(
         int | None, typer.Option(help="Stop after this many epochs without improvement.")
     ] = None,
     random_state: Annotated[
-        int, typer.Option("--seed", min=0, help="The same seed gives the same model.")
+        int,
+        typer.Option("--seed", min=0, max=2**32 - 1, help="The same seed gives the same model."),
     ] = 0,
     settings: Settings = None,
     compare: Annotated[
@@ -999,7 +1000,8 @@ def doctor(
     ] = None,
     settings: Settings = None,
     random_state: Annotated[
-        int, typer.Option("--seed", min=0, help="The same seed gives the same checks.")
+        int,
+        typer.Option("--seed", min=0, max=2**32 - 1, help="The same seed gives the same checks."),
     ] = 0,
     installation: Annotated[
         bool, typer.Option("--self", help="Check the installed package; exit code 1 if it fails.")
@@ -1138,7 +1140,8 @@ def run(arguments: Sequence[str]) -> int:
                 code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
                 sys.stdout.flush()
         except _UsageError as error:
-            error.message = printable(getattr(error, "message", ""))  # type: ignore[attr-defined]
+            message = printable(getattr(error, "message", ""), "\n")  # of several lines: the help
+            error.message = message  # type: ignore[attr-defined]
             error.show()  # type: ignore[attr-defined]  # in click's words, with the usage line
             return USAGE
         except (typer.Abort, KeyboardInterrupt) as error:
@@ -1347,7 +1350,7 @@ def _model_card(path: Path, windows: Path | None) -> str:
 def _refuse_options(to: Format, **given: Any) -> None:
     """Raise for options of the other format, which would be ignored."""
     for name, value in given.items():
-        if value:
+        if value is not None and value is not False:  # 0 is a value
             raise ArgumentError(f"--{name.replace('_', '-')} does not apply to --format {to}.")
 
 
@@ -1419,7 +1422,7 @@ def _naming(path: Path) -> Iterator[None]:
     try:
         yield
     except SensorseqError as error:
-        if str(path) not in str(error) and not isinstance(error, ArgumentError):
+        if printable(str(path)) not in str(error) and not isinstance(error, ArgumentError):
             error.add_note(f"windows from {path}")
         raise
 

@@ -168,6 +168,8 @@ def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[N
     try:
         if path.is_dir() and not folder:
             raise MisplacedOutputError(f"{path}: is a folder; give a file name.")
+        if folder and path.exists() and not path.is_dir():
+            raise MisplacedOutputError(f"{path}: is a file, not a folder.")
         yield
     except SensorseqError:
         raise

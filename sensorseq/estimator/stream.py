@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.data_checks import OutsideWindows
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.preprocessing._checks import check_rate
+from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.options import PreparationOptions
@@ -113,7 +113,9 @@ class DecisionStream:
             self._known = model._known_within(false_alarm_rate)
         self._rate = float(use.sample_rate_hz or 0)
         rate = (
-            self._rate if sample_rate_hz is None else check_rate("sample_rate_hz", sample_rate_hz)
+            self._rate
+            if sample_rate_hz is None
+            else check_positive("sample_rate_hz", sample_rate_hz)
         )
         self.sample_rate_hz = rate
         self.channels = tuple(use.channels or ())

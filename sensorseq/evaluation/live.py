@@ -159,6 +159,8 @@ def samples_of_recording(
     """Yield a recording in small steps, `speed` times as fast as it was; 0: without waiting."""
     reading = PreparationOptions.recorded(model.preparation_ or {})
     reading = replace(reading, time_column=time_column or reading.time_column)
+    if path.is_dir() and not (path / "metadata.yaml").is_file():  # of a bag
+        raise InputError(f"{path}: is a folder; give one recording to --replay.")
     sources = find_recordings(path, **reading.form)
     if len(sources) != 1:
         raise InputError(f"{path} holds {len(sources)} recordings; give one of them to --replay.")

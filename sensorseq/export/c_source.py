@@ -19,7 +19,7 @@ from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
 from sensorseq.export.c_tables import Tables, comment, rounded, struct_bytes, text
 from sensorseq.export.windows import MOST_STEPS
 from sensorseq.features import RandomConvolutions, SummarySteps
-from sensorseq.preprocessing._checks import check_count
+from sensorseq.preprocessing._checks import check_count, check_positive
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps
@@ -259,6 +259,7 @@ class _Source:
             steps = make_steps(chain, names, float(before or 0), known, self.tables)
         self.inputs = [str(name) for name in names]
         if sample_rate_hz is not None:
+            check_positive("sample_rate_hz", sample_rate_hz)
             if before is None:
                 raise ArgumentError(
                     f"sample_rate_hz={sample_rate_hz!r} needs the rate of training, which the model"

@@ -43,9 +43,10 @@ class Request:
         replaced = given.get("derive") in DERIVE and bool(use.get("steps"))
         use = with_changes(use, {name: v for name, v in given.items() if v is not None})
         seed = use.get("random_state", 0)
-        if not isinstance(seed, int | np.integer) or isinstance(seed, bool):
+        if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
             raise ArgumentError(
-                f"random_state={seed!r} is not an integer; a prepared file needs a fixed seed."
+                f"random_state={seed!r} is not an integer of 0 or more; a prepared file needs a"
+                " fixed seed."
             )
         for name in ("files", "labels", "exclude", "channels"):
             if name in use:

@@ -101,7 +101,7 @@ def prepare(
     request = Request.of(options, config)
     check_choice("on_error", on_error, ON_ERROR)
     check_choice("engine", engine, ENGINES)
-    check_count("jobs", jobs)
+    check_count("jobs", jobs, most=4096)
     report = progress or (lambda stage, done, total: None)
     use = request.options
     which = ("files", "pair", "labels", "manifest", "recording_column", "group_column")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pydantic
 
-from sensorseq.errors import ConfigurationError, SensorseqError, did_you_mean
+from sensorseq.errors import ConfigurationError, SensorseqError, did_you_mean, printable
 from sensorseq.preprocessing.options import OPTIONS, SECTIONS, Option
 
 
@@ -99,7 +99,7 @@ def naming_file(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except SensorseqError as error:
-        if str(path) not in str(error):
+        if printable(str(path)) not in str(error):
             error.add_note(f"in the configuration {path}")
         raise
 

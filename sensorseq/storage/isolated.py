@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import PreparedFileError, RecordingError
+from sensorseq.errors import PreparedFileError, RecordingError, printable
 from sensorseq.memory import check_unpacked
 from sensorseq.scratch import blocks
 from sensorseq.storage import _hdf5
@@ -266,7 +266,8 @@ def serve() -> None:
                         _answer(file, asked, answers)
                 _say(answers)
         except Exception as error:
-            text = str(error).replace(given, request["shown"])
+            text = str(error).replace(given, request["shown"])  # which may be shown with escapes
+            text = text.replace(printable(given), request["shown"])
             _say(answers, refused=text if request["shown"] in text else _unreadable(request, error))
 
 

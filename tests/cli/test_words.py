@@ -91,6 +91,8 @@ PREPARE = [
     ("--config {place}/c.toml --hop-s -2", "--hop-s -2.0 is not"),
     ("--config {place}/e.toml", "use [split] by = time, or remove [split] embargo_s"),
     ("--balance none --derive auto --scale-per x", "--scale-per x is not known"),
+    ("--seed -1", "--seed -1 is not an integer of 0 or more"),
+    ("--jobs 999999999999", "--jobs 999999999999 is not an integer from 1 to 4096"),
 ]
 TRAIN = [
     ("--hidden-size 0", "--hidden-size 0 must be"),
@@ -115,6 +117,9 @@ OTHERS = [
     ("diagnose {place}/log.csv --column loss=a", "--column: loss is to be 'a'"),
     ("diagnose {place}/log.csv --n-val 0", "--n-val 0; expected"),
     ("diagnose {place}/logs/calm/run_0.csv", "say which is with --column val_loss=..."),
+    ("stream {place}/m --replay {place}/logs", "is a folder; give one recording to --replay"),
+    ("export {place}/m -o {place}/e --sample-rate 0", "--sample-rate does not apply to --format"),
+    ("simulate {place}/x --duration-s inf", "--duration-s inf is not a number of seconds"),
     ("bench --against foo", "--against foo is not known"),
     ("evaluate {place}/m {place}/w.h5 --folds 50", "use --folds 3"),
 ]
@@ -150,6 +155,24 @@ def check_message(error, message):
     told = re.sub(r"--set [\w=']+|\[\w+\] \w+|Known: .*|/\S+", "", error.splitlines()[-1])
     told = told.replace("{sensor}_{recording}", "")
     assert not ARGUMENT.findall(told), told
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "stream {place}/m --sample-rate-hz 0",
+        "export {place}/m -o {place}/c --format c --sample-rate 0",
+        "train {place}/w.h5 -o {place}/n --seed 4294967296",
+    ],
+)
+def test_an_option_that_no_data_could_suit_is_a_matter_of_the_command_line(line, place):
+    assert said(*line.format(place=place).split())[0] == 2
+
+
+def test_the_help_of_all_commands_has_lines():
+    code, out, err = said()
+    assert code == 2
+    assert "\n  prepare " in out + err
 
 
 def test_a_zero_on_the_command_line_is_a_value_that_overrides_the_file(place, tmp_path):
@@ -281,6 +304,7 @@ def test_no_command_writes_what_acts_on_a_terminal(evil, tmp_path):
     for text in everything:
         if isinstance(text, str):
             assert [c for c in text if not c.isprintable() and c != "\n"] == []
+    assert "is truncated" not in said("adapt", model, "--windows", model, "-o", tmp_path / "n")[2]
     pages = [*place.glob("*.html"), *tmp_path.glob("*.html")]
     assert len(pages) == 3
     for page in pages:
@@ -373,4 +397,7 @@ def test_an_output_that_cannot_be_written_has_one_exit_code(place, tmp_path):
             assert str(out) in err
             assert "Errno" not in err
             assert len(err.splitlines()) == 1
+    for line in (("export", model, "--format", "c", "-o"), ("simulate", "--duration-s", "1")):
+        code, _, err = said(*line, tmp_path / "folder" / "file")
+        assert (code, "Errno" in err) == (3, False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder"]
