@@ -1,6 +1,7 @@
 """The command line: arguments in, exit code out."""
 
 import importlib
+import io
 import json
 import math
 import os
@@ -1116,6 +1117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     requested check failed.
     """
     _open_closed_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks is shown escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -1239,7 +1242,8 @@ def _show_warning(
 
 def _say(result: Mapping[str, Any], text: str, as_json: bool) -> None:
     if as_json:
-        shown = json.dumps(_plain(result), allow_nan=False, ensure_ascii=False, indent=1)
+        is_utf = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+        shown = json.dumps(_plain(result), allow_nan=False, ensure_ascii=not is_utf, indent=1)
         print("\n".join(map(_visible_json, shown.split("\n"))))
     else:
         print(printable(text, "\n"))

@@ -446,7 +446,7 @@ def _from_folders(
                 relative.as_posix().encode()
             except UnicodeEncodeError as error:
                 raise RecordingError(
-                    f"{file!r}: the name is not UTF-8 text; rename the file."
+                    f"{file}: the name is not UTF-8 text; rename the file."
                 ) from error
             label = relative.parts[0] if len(relative.parts) > 1 else None
             recording_id = _without_suffix(relative)

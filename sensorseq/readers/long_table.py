@@ -34,7 +34,7 @@ class TableRows(NamedTuple):
 
     def where(self, path: Path) -> Path:
         """Return the path for messages, with the recording."""
-        return path.with_name(f"{path.name} ({self.column} {self.recording!r})")
+        return Path(f"{path} ({self.column} {self.recording!r})")
 
 
 def list_table(

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import unicodedata
 from contextlib import redirect_stderr, redirect_stdout
 
@@ -323,6 +326,16 @@ def texts(value):
             yield from texts(part)
     elif isinstance(value, str):
         yield value
+
+
+def test_what_a_terminal_has_no_letters_for_is_shown_escaped(tmp_path):
+    logs = write_recordings(tmp_path, ("Öl", "Eis"))
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for options, label in ((), "\\xd6l"), (("--json",), "\\u00d6l"):
+        line = [sys.executable, "-m", "sensorseq", "inspect", str(logs), *options]
+        done = subprocess.run(line, env=env, capture_output=True, encoding="ascii", check=True)
+        assert label in done.stdout
+    assert any("Öl" in text for text in texts(json.loads(done.stdout)))
 
 
 def test_files_and_json_stay_exact(evil):
