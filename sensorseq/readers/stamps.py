@@ -135,9 +135,9 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
     if len(dates) == 1 or not likely:
         return dates[0] if dates else "s"
     each = " or ".join(f"{unit} ({rates[unit]:.4g} Hz)" for unit in likely)
+    typed = " or ".join(f"time_unit={unit!r}" for unit in likely)
     raise RecordingError(
-        f"{path}: the whole numbers in time column {name!r} can be {each}. Give the unit with"
-        f" time_unit, such as time_unit={likely[-1]!r}."
+        f"{path}: the whole numbers in time column {name!r} can be {each}. Give {typed}."
     )
 
 

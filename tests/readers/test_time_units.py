@@ -98,7 +98,7 @@ def test_a_unit_that_cannot_be_known_is_an_error_that_names_the_option(
     tmp_path, file, write, read, rate_hz, unit, said
 ):
     path = write(tmp_path / file, ticks_at(rate_hz, unit))
-    with pytest.raises(RecordingError, match=said + ".*time_unit='"):
+    with pytest.raises(RecordingError, match=f"{said}.*Give.* time_unit='{unit}'"):
         read(path, time_column="time")
     recording = read(path, time_column="time", time_unit=unit)
     np.testing.assert_array_equal(recording.timestamps_s, np.arange(200) / rate_hz)
