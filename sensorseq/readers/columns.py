@@ -346,7 +346,7 @@ class TextColumn:
         for row, text in enumerate(texts):
             if text is None or not text.strip():
                 continue
-            number = _as_float(text, self._decimal)
+            number = as_float(text, self._decimal)
             if number is None:
                 self._word = self._word or (self._n_rows + row, text)
                 if self._way_out and _OTHER_FORM.fullmatch(text):
@@ -379,7 +379,8 @@ class TextColumn:
         return self._n_numbers > 0
 
 
-def _as_float(text: str, decimal: str = ".") -> float | None:
+def as_float(text: str, decimal: str = ".") -> float | None:
+    """Return the number a text is, or None."""
     if "_" in text:  # only Python reads 1_000 as a number
         return None
     if decimal == ",":
@@ -407,7 +408,7 @@ _OTHER_FORM = re.compile(
 
 
 def _without_header(names: list[str]) -> str:
-    if names and all(_as_float(name) is not None for name in names):
+    if names and all(as_float(name) is not None for name in names):
         return " The first line holds numbers: add a header line with the column names."
     if len(names) == 1 or (names and names[0].startswith(COMMENTS)):
         return " The first line must hold the column names; remove what stands before them."

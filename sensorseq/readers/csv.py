@@ -276,7 +276,7 @@ class _Text:
             header = line[1].decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise RecordingError(
-                f"{path}: the header is not UTF-8 text ({error}).{_OTHER_ENCODING}"
+                f"{path}: the header is not UTF-8 text ({error}).{OTHER_ENCODING}"
             ) from error
         names = next(csv.reader([header], delimiter=self._form.separator), [])
         self._check_form(header, names)
@@ -410,7 +410,7 @@ class _Text:
             yield from self._read(names, pa.string(), None)
         except pa.ArrowInvalid as error:
             hint = " Every row needs one field for each column."
-            hint = _OTHER_ENCODING if "UTF8" in str(error) else hint
+            hint = OTHER_ENCODING if "UTF8" in str(error) else hint
             raise RecordingError(
                 f"{self._path}: not a table with {self._form.separator!r} between fields:"
                 f" {str(error)[:150].strip()}.{hint}"
@@ -529,7 +529,7 @@ def _numbers_of_texts(text: TextColumn, column: pa.Array, *, comma: bool) -> NDA
 
 
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_OTHER_ENCODING = " Give its encoding with `encoding`, such as encoding='latin-1'."
+OTHER_ENCODING = " Give its encoding with `encoding`, such as encoding='latin-1'."
 _PLAIN_NUMBERS = "Write numbers without spaces, quotes or marks between thousands"
 _NONE = '"+-.\r\n\0'  # what separates no fields
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*([^\r\n]*)")

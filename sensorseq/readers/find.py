@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
-from sensorseq.readers.csv import USUAL_FORM, CsvFormat
+from sensorseq.readers.columns import as_float
+from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
 from sensorseq.readers.long_table import TableRows, list_table
 from sensorseq.recording import LabelSpan
 from sensorseq.remote import is_url, listing
@@ -286,7 +287,7 @@ def _rows_of(content: bytes, form: CsvFormat, errors: str = "strict") -> "csv.Di
         text = content.decode(encoding, errors if encoding == "utf-16" else "strict")
     except UnicodeDecodeError:
         text = content.decode(form.encoding or encoding, errors)
-    text = text.removeprefix("\ufeff")
+    text = text.removeprefix("\ufeff").lstrip("\r\n")
     head = text.partition("\n")[0]
     marks = (form.separator, ",", ";", "\t")
     mark = next((m for m in marks if "path" in head.replace('"', "").strip().split(m)), ",")
@@ -300,7 +301,9 @@ def _read_manifest(table: Path, form: CsvFormat) -> tuple[list[str], list[dict[s
         header = list(reader.fieldnames or [])
         rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordingError(f"{table}: cannot be read as a CSV table ({error}).") from error
+        hint = OTHER_ENCODING if isinstance(error, UnicodeDecodeError) else ""
+        message = f"{table}: cannot be read as a CSV table ({error}).{hint}"
+        raise RecordingError(message) from error
     if "path" not in header:
         raise RecordingError(
             f"{table}: a manifest needs a column 'path'; this one has"
@@ -362,7 +365,9 @@ def _from_manifest(table: Path, form: CsvFormat) -> list[RecordingSource]:
         group = (row.get("group") or "").strip() or recording_id
         source = RecordingSource(recording_id, (file,), label, group, root=table.parent)
         if any(times):
-            spans.setdefault(name, []).append(_SpanRow(number, _span(where, times, label), source))
+            spans.setdefault(name, []).append(
+                _SpanRow(number, _span(where, times, label, form), source)
+            )
             source = replace(source, label=None)
         listed.setdefault(name, source)
         row_of.setdefault(name, number)
@@ -378,7 +383,7 @@ class _SpanRow(NamedTuple):
     source: RecordingSource
 
 
-def _span(where: str, times: list[str], label: str | None) -> LabelSpan:
+def _span(where: str, times: list[str], label: str | None, form: CsvFormat) -> LabelSpan:
     seconds = []
     for column, text in zip(("start_s", "end_s"), times, strict=True):
         if not text:
@@ -386,10 +391,10 @@ def _span(where: str, times: list[str], label: str | None) -> LabelSpan:
                 f"{where}: no {column}; give both start_s and end_s for a label span, or neither"
                 " for a recording with one label."
             )
-        try:
-            seconds.append(float(text))
-        except ValueError as error:
-            raise RecordingError(f"{where}: {column} {text!r} is not a number.") from error
+        if (number := as_float(text, form.decimal or ".")) is None:
+            hint = " Use decimal=',' for decimal commas." if "," in text else ""
+            raise RecordingError(f"{where}: {column} {text!r} is not a number.{hint}")
+        seconds.append(number)
     try:
         return LabelSpan(seconds[0], seconds[1], str(label))
     except RecordingError as error:

@@ -225,6 +225,19 @@ def test_a_manifest_may_be_written_as_usual_or_as_the_recordings(tmp_path):
         assert rates == pytest.approx([20, 20])
 
 
+def test_the_times_of_a_manifest_may_have_decimal_commas(tmp_path):
+    write(tmp_path / "a.csv", table(names=("time", *"abc")), "utf-8")
+    text = "\npath;label;start_s;end_s\na.csv;Öl;0,5;1,25\n"
+    write(tmp_path / "manifest.csv", text, "utf-8")
+    (found,) = find_recordings(tmp_path, decimal=",")
+    assert [(span.start_s, span.end_s) for span in found.label_spans] == [(0.5, 1.25)]
+    with pytest.raises(RecordingError, match=r"start_s '0,5' is not .* Use decimal=','"):
+        find_recordings(tmp_path)
+    write(tmp_path / "manifest.csv", text, "latin-1")
+    with pytest.raises(RecordingError, match="such as encoding='latin-1'"):
+        find_recordings(tmp_path)
+
+
 @pytest.mark.parametrize(("form", "number"), [({}, '"0,5"'), ({"decimal": ","}, "1.234")])
 def test_a_long_table_leaves_no_numbers_in_another_form_out(form, number, tmp_path):
     mark = ";" if form else ","
