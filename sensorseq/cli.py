@@ -129,6 +129,9 @@ Settings = Annotated[
         help="Any argument of SensorLSTMClassifier, value as in TOML; repeatable.",
     ),
 ]
+Seed = Annotated[
+    int, typer.Option("--seed", min=0, max=2**32 - 1, help="The same seed gives the same result.")
+]
 Report = Annotated[
     Path | None, typer.Option(metavar="HTML", help="Also write an HTML report, readable offline.")
 ]
@@ -449,10 +452,7 @@ def train(
     patience: Annotated[
         int | None, typer.Option(help="Stop after this many epochs without improvement.")
     ] = None,
-    random_state: Annotated[
-        int,
-        typer.Option("--seed", min=0, max=2**32 - 1, help="The same seed gives the same model."),
-    ] = 0,
+    random_state: Seed = 0,
     settings: Settings = None,
     compare: Annotated[
         bool,
@@ -1000,10 +1000,7 @@ def doctor(
         ),
     ] = None,
     settings: Settings = None,
-    random_state: Annotated[
-        int,
-        typer.Option("--seed", min=0, max=2**32 - 1, help="The same seed gives the same checks."),
-    ] = 0,
+    random_state: Seed = 0,
     installation: Annotated[
         bool, typer.Option("--self", help="Check the installed package; exit code 1 if it fails.")
     ] = False,

@@ -56,13 +56,7 @@ class CsvFormat(NamedTuple):
                 f"encoding={self.encoding!r} is not known. Usual ones: utf-8, latin-1, cp1252,"
                 " utf-16."
             ) from error
-        separator = self.separator
-        if (
-            len(separator) != 1
-            or not separator.isascii()
-            or separator.isalnum()
-            or separator in _NONE
-        ):
+        if not _SEPARATOR.fullmatch(self.separator):
             raise ArgumentError(
                 f"delimiter={self.delimiter!r} must be one character, such as ';', or 'tab'."
             )
@@ -453,10 +447,8 @@ class _Text:
         if at < 0 or before not in ("", "\n", self._form.separator):
             return
         if sum(self._text[i : i + _BLOCK_BYTES].count(b'"') for i in blocks) % 2:
-            line = sum(
-                self._text[i : min(i + _BLOCK_BYTES, at)].count(b"\n") for i in blocks if i < at
-            )
-            raise RecordingError(f"{self._path}, line {line + 1}: a quote is not closed.")
+            line = 1 + sum(self._text[i : min(i + _BLOCK_BYTES, at)].count(b"\n") for i in blocks)
+            raise RecordingError(f"{self._path}, line {line}: a quote is not closed.")
 
     def _arrays(
         self,
@@ -531,7 +523,7 @@ def _numbers_of_texts(text: TextColumn, column: pa.Array, *, comma: bool) -> NDA
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 OTHER_ENCODING = " Give its encoding with `encoding`, such as encoding='latin-1'."
 _PLAIN_NUMBERS = "Write numbers without spaces, quotes or marks between thousands"
-_NONE = '"+-.\r\n\0'  # what separates no fields
+_SEPARATOR = re.compile(r'(?![^\W_]|["+\-.\r\n\0])[\0-\x7f]')
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*([^\r\n]*)")
 _NOT_BLANK = re.compile(rb"\S")
 _BLOCK_BYTES = 1 << 20  # of text, parsed together
