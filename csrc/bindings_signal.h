@@ -12,8 +12,8 @@
 
 namespace sensorseq {
 
-// Rows of samples as a dense array; anything else is converted, and copied once. Made from an array,
-// it raises what the copy raises; `ensure` would return null, without the MemoryError.
+// Rows of samples as a dense array; anything else is converted, and copied once. Made from an
+// array, it raises what the copy raises; `ensure` would return null, without the MemoryError.
 template <typename T>
 using Rows = pybind11::array_t<T, pybind11::array::c_style | pybind11::array::forcecast>;
 

@@ -25,8 +25,8 @@ const std::map<std::string, MovingStatistic> kStatistics = {
 
 constexpr int64_t kMostValues = int64_t{1} << 27;  // of which some statistics take 7 GB
 
-std::unique_ptr<Shared<MovingWindow>> Make(const std::string& statistic, int64_t window_samples, int64_t n_channels,
-                  int64_t ahead_samples) {
+std::unique_ptr<Shared<MovingWindow>> Make(const std::string& statistic, int64_t window_samples,
+                                           int64_t n_channels, int64_t ahead_samples) {
   const auto found = kStatistics.find(statistic);
   if (found == kStatistics.end()) {
     throw py::value_error("statistic='" + statistic + "' is not known.");

@@ -148,7 +148,8 @@ int64_t AddAs(Shared<signal::Moments>& moments, const py::array& given, const in
 
 int64_t Add(Shared<signal::Moments>& moments, const py::array& x,
             const std::optional<Integers>& lengths) {
-  Require(x.ndim() == 3 && x.shape(2) == moments.object.n_channels(), "x needs the shape (N, T, C)");
+  Require(x.ndim() == 3 && x.shape(2) == moments.object.n_channels(),
+          "x needs the shape (N, T, C)");
   const int64_t* steps = LengthsOf(lengths, x.shape(0));
   for (int64_t n = 0; steps != nullptr && n < x.shape(0); ++n) {
     Require(steps[n] >= 0 && steps[n] <= x.shape(1), "a length does not lie in 0..T");

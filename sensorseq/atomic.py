@@ -74,8 +74,6 @@ def make_folder(path: str | os.PathLike[str], *, new: bool = False) -> Path:
     """Make the folder to write for `path`, of a link its target; or if it is `new`, its parent."""
     with writing(path, folder=True):
         folder = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
-        if folder.exists() and not folder.is_dir():
-            raise MisplacedOutputError(f"{path}: is a file, not a folder; give a folder.")
         (folder.parent if new else folder).mkdir(parents=True, exist_ok=True)
     return folder
 

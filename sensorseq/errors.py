@@ -169,7 +169,7 @@ def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[N
         if path.is_dir() and not folder:
             raise MisplacedOutputError(f"{path}: is a folder; give a file name.")
         if folder and path.exists() and not path.is_dir():
-            raise MisplacedOutputError(f"{path}: is a file, not a folder.")
+            raise MisplacedOutputError(f"{path}: is a file, not a folder; give a folder.")
         yield
     except SensorseqError:
         raise
