@@ -122,7 +122,7 @@ OTHERS = [
     ("diagnose {place}/logs/calm/run_0.csv", "say which is with --column val_loss=..."),
     ("stream {place}/m --replay {place}/logs", "is a folder; give one recording to --replay"),
     ("export {place}/m -o {place}/e --sample-rate 0", "--sample-rate does not apply to --format"),
-    ("simulate {place}/x --duration-s inf", "--duration-s inf is not a number of seconds"),
+    ("simulate {place}/x --duration-s inf", "--duration-s inf must be a number in [1, inf)"),
     ("bench --against foo", "--against foo is not known"),
     ("evaluate {place}/m {place}/w.h5 --folds 50", "use --folds 3"),
 ]
