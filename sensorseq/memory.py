@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError, InputError, RecordingError
 
 Available = Callable[[], int | None]
-_MOST_SHRUNK, _HARMLESS_BYTES = 200, 1 << 27  # of recordings that are compressed
+_MOST_SHRUNK, _HARMLESS_BYTES = 100, 1 << 27  # of recordings that are compressed
 SMALL_BYTES = 1 << 24  # bytes that are not worth the tenth of a millisecond that asking takes
 _USUAL = {  # what nobody would call large, and how to come closer to it
     "hidden_size": (64, "a smaller hidden_size"),

@@ -4,6 +4,7 @@ import os
 import statistics
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, RenderableType
@@ -79,7 +80,8 @@ class ProgressReport(Callback):
         self._line = None
 
     def _write(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        with suppress(OSError):  # of a full disk: no reason to lose a training
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Stderr(Console):

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import re
 import sys
@@ -148,3 +149,10 @@ def test_ipython_in_a_terminal_is_no_notebook(ipython, capsys):
     watch(ProgressReport(), 2, 10)
     assert ipython.shown == []
     assert capsys.readouterr().err.endswith("2 epochs in 1.0 s\n")
+
+
+def test_a_full_disk_below_the_lines_does_not_cost_the_fit():
+    full = open("/dev/full", "w")  # noqa: SIM115, PTH123  which cannot be closed in peace
+    watch(ProgressReport(console=Console(file=full)), 3, 3)
+    with contextlib.suppress(OSError):
+        full.close()

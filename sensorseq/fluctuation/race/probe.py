@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,8 @@ def probe_fit(
 
 
 def _say(line: str) -> None:
-    print(f"sensorseq: {printable(line)}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # of a full disk
+        print(f"sensorseq: {printable(line)}", file=sys.stderr, flush=True)
 
 
 LEAST_SHARE, LEAST_SUSPECTS = 0.02, 3  # wrong labels that are worth a cause
