@@ -210,7 +210,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     random_state : int, RandomState or None, default=None
         Seed of split, initial weights, order, crops and dropout. The same integer gives bit for bit
         the same result on one machine; with the native engine (see `engine_`) also with any number
-        of threads.
+        of threads, but for the last digits of the weights of `features`, which LAPACK computes.
     features : "auto", None, "rocket", "summary", callable or list, default="auto"
         What the linear layer sees beside the pooled state of the LSTM: random convolutions
         (``"rocket"``, see `sensorseq.features.RandomConvolutions`), steps of summary statistics

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,6 +158,7 @@ def write_c(
     )
 
 
+@cache  # what compiles templates leaves memory behind
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("sensorseq.export", "c"),
