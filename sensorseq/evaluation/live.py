@@ -77,7 +77,7 @@ class SampleParser:
     def _row(self, line: bytes) -> list[float] | None:
         """Return the channels of a line, and its time last; None for a header or what is none."""
         self._n_lines += 1
-        fields = [field.strip() for field in line.split(b",")]
+        fields = [field.strip(b' \t\r\n"') for field in line.split(b",")]
         if self._columns is None and not self._find_columns(fields):
             return None
         assert self._columns is not None
@@ -106,6 +106,7 @@ class SampleParser:
         if missing:
             hint = did_you_mean(missing[0], names)
             raise InputError(f"the header has no channel {missing[0]!r}.{hint}")
+        self._n_lines = self.n_unreadable  # a header is no sample
         self._columns = [names.index(name) for name in self._channels]
         usual = [name for name in TIME_COLUMNS if name in names]
         if self._time_column is not None and self._time_column not in names:

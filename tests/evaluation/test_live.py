@@ -168,6 +168,15 @@ def test_bytes_may_be_split_anywhere(cuts, is_text):
     assert parser.n_unreadable == 1
 
 
+def test_quoted_numbers_are_numbers_and_lines_without_any_after_a_header_are_refused():
+    header = ",".join(["time", *NAMES]).encode() + b"\n"
+    row = ",".join(f'"{k}.5"' for k in range(len(NAMES) + 1)).encode() + b"\n"
+    found = live.SampleParser("csv", NAMES).feed(header + row)
+    assert found.values.tolist() == [[k + 0.5 for k in range(1, len(NAMES) + 1)]]
+    with pytest.raises(InputError, match="the first 20 lines are no samples"):
+        live.SampleParser("csv", NAMES).feed(header + row.replace(b",", b";") * 30)
+
+
 @pytest.mark.parametrize(
     ("lines", "values", "stamps"),
     [
