@@ -165,13 +165,13 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
     """Return by position the ratio of recordings in which a channel has another unit than usual.
 
     From its spread (n,) and log10 spectrum (n, bands). What varies by itself, as the current of a
-    motor that often stands still, has no two units: then recordings of a class differ as much as
-    they do from the odd ones, or these among each other. The spectrum must be like that of others,
-    too: as near to the median as theirs are, with a margin.
+    motor that often stands still, has no two units: an odd recording must be farther from the
+    others than two standard deviations of what is usual in any class. Its spectrum must be like
+    theirs, too: as near to their median as they are, with a margin.
     """
     size, of_class = np.log10(spreads), np.array([label or "" for label in labels])
     shapes = spectra - spectra.mean(axis=1, keepdims=True)
-    widest, nearest, odd, alike = 0.0, np.inf, {}, set()
+    width, nearest, odd = 0.0, np.inf, {}
     for label in np.unique(of_class):
         own = np.flatnonzero(of_class == label)
         ratios = size[own] - np.quantile(size[own], 0.5, method="lower")
@@ -179,19 +179,15 @@ def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) ->
         usual, n = ratios[is_usual], int(is_usual.sum())
         if len(own) < FEWEST or n < 2:
             continue
-        widest = max(widest, float(np.ptp(usual)))
+        width = max(width, 2 * float(usual.std()))
         apart = np.sqrt(np.mean((shapes[own] - np.median(shapes[own[is_usual]], axis=0)) ** 2, 1))
         of_others = apart[is_usual].max() * np.sqrt((n + 1) / (n - 1))  # they are in the median
-        for i, ratio, distance in zip(
-            own[~is_usual], ratios[~is_usual], apart[~is_usual], strict=True
-        ):
-            odd[int(i)] = float(ratio)
-            nearest = min(nearest, float(abs(usual - ratio).min()))
-            if distance <= min(SAME_SHAPE, SHAPE_MARGIN * of_others):
-                alike.add(int(i))
-    if odd and nearest <= max(widest, np.ptp(np.abs(list(odd.values())))):
-        return {}
-    return {i: 10 ** odd[i] for i in sorted(alike)}
+        is_alike = apart <= min(SAME_SHAPE, SHAPE_MARGIN * of_others)
+        for i in np.flatnonzero(~is_usual).tolist():
+            nearest = min(nearest, float(abs(usual - ratios[i]).min()))
+            if is_alike[i]:
+                odd[int(own[i])] = float(10 ** ratios[i])
+    return dict(sorted(odd.items())) if nearest > width else {}
 
 
 def likely_unit(ratio: float, others: str = "others have") -> str:
