@@ -168,12 +168,15 @@ def write_simulated(
     check_integer("seed", seed, 0)
     check_simulation(len(names) * n_robots * n_recordings, duration_s)
     target = make_folder(folder, new=True)
+    is_taken = MisplacedOutputError(f"{target} already exists; give the name of a new folder.")
+    if not target.name:
+        raise is_taken
     plan = _plan(names, seed, n_robots, n_recordings)
     temporary = target.with_name(f".{target.name}.part")
     with locking(target.with_name(f"{target.name}.manifest"), run=True):
         shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
         if target.exists() and any(target.iterdir()):
-            raise MisplacedOutputError(f"{target} already exists; give the name of a new folder.")
+            raise is_taken
         try:
             written = _write(temporary, plan, duration_s)
             temporary.replace(target)

@@ -148,3 +148,5 @@ def test_a_folder_that_is_a_link_is_written_into_its_target(tmp_path):
     with pytest.raises(OutputError, match="already exists"):
         datasets.write_simulated(tmp_path / "link", **few)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "target"]
+    with pytest.raises(OutputError, match="already exists"):
+        datasets.write_simulated("", **few)
