@@ -127,7 +127,7 @@ SIZES = {
     ),
     "a long window": (
         lambda: window_recordings([recording()], 1e30, short="pad"),
-        "for 1 window, 20.0 MB are available: choose a shorter window_s or a longer hop_s",
+        r"window_s=1e\+30 is 5e\+31 samples; use a shorter window",
     ),
     "simulate": (
         lambda: simulate_recording("ice", duration_s=1e12),

@@ -424,7 +424,7 @@ def _compare(estimator: Any, check: Any, weights: str) -> Accuracy:
     """Compare accuracies on the validation part of labelled windows, or on all without a split."""
     part = "given"
     if getattr(check, "y", None) is None:
-        raise InputError("`check` has no labels, so no accuracy can be computed.")
+        raise ArgumentError("`check` has no labels, so no accuracy can be computed.")
     if check.split is not None:
         part = "validation"
         rows = np.flatnonzero(np.asarray(check.split) == part)
