@@ -26,6 +26,7 @@ import tempfile
 import time
 import traceback
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -59,7 +60,14 @@ class Parser:
         raise NotImplementedError
 
 
-class Csv(Parser):
+class RecordingFile(Parser):
+    def parse(self, path):
+        from sensorseq.readers import read_recordings
+
+        read_recordings(path)
+
+
+class Csv(RecordingFile):
     suffix = ".csv"
 
     def seeds(self, folder):
@@ -72,11 +80,6 @@ class Csv(Parser):
             quoted,
             b"time;a\n0,1;2,5\n" * 9,
         ]
-
-    def parse(self, path):
-        from sensorseq.readers import read_recordings
-
-        read_recordings(path)
 
 
 class GzippedCsv(Csv):
@@ -198,7 +201,7 @@ class EventFile(Parser):
         str(FluctuationReport.from_history(path))
 
 
-class Mcap(Parser):
+class Mcap(RecordingFile):
     suffix = ".mcap"
 
     def seeds(self, folder):
@@ -218,10 +221,93 @@ class Mcap(Parser):
             found.append(stream.getvalue())
         return found
 
-    def parse(self, path):
-        from sensorseq.readers import read_recordings
 
-        read_recordings(path)
+class Arrays(RecordingFile):
+    """An array in a zip file whose checksums are right."""
+
+    suffix = ".npz"
+
+    def seeds(self, folder):
+        import numpy as np
+
+        given = np.zeros((60, 2)), np.arange(60, dtype=">i2"), np.array(["ice"] * 60)
+        return [_npy(array) for array in given]
+
+    def repair(self, data):
+        import numpy as np
+
+        with zipfile.ZipFile(stream := io.BytesIO(), "w") as archive:
+            archive.writestr("time.npy", _npy(np.arange(60) / 10))
+            archive.writestr("x.npy", _npy(np.arange(60.0)))
+            archive.writestr("a.npy", data)
+        return stream.getvalue()
+
+
+class Matlab(RecordingFile):
+    suffix = ".mat"
+
+    def seeds(self, folder):
+        import numpy as np
+        import scipy.io
+
+        arrays = {
+            "time": np.arange(60) / 10,
+            "arm": {"a": np.zeros(60), "b": np.ones(60, np.int16)},
+        }
+        found = []
+        for is_compressed in (True, False):
+            scipy.io.savemat(stream := io.BytesIO(), arrays, do_compression=is_compressed)
+            found.append(stream.getvalue())
+        return found
+
+
+class Parquet(RecordingFile):
+    suffix = ".parquet"
+
+    def seeds(self, folder):
+        import pyarrow as pa
+        import pyarrow.parquet
+
+        table = pa.table(
+            {"time": [i / 10 for i in range(60)], "a": list(range(60)), "b": ["1"] * 60}
+        )
+        found = []
+        for compression in ("none", "gzip"):
+            pyarrow.parquet.write_table(table, stream := io.BytesIO(), compression=compression)
+            found.append(stream.getvalue())
+        return found
+
+
+class Onnx(Parser):
+    suffix = ".onnx"
+
+    def seeds(self, folder):
+        import numpy as np
+        import onnx
+        from onnx import helper, numpy_helper
+
+        rng = np.random.default_rng(0)
+        shapes = {"W": (1, 8, 3), "R": (1, 8, 2), "B": (1, 16)}
+        weights = [
+            numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
+            for name, shape in shapes.items()
+        ]
+        node = helper.make_node("LSTM", ["X", *shapes], ["Y"], "lstm", hidden_size=2)
+        ends = [
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+            for name, shape in (("X", [4, 1, 3]), ("Y", [4, 1, 1, 2]))
+        ]
+        graph = helper.make_graph([node], "graph", ends[:1], ends[1:], initializer=weights)
+        opset = [helper.make_opsetid("", 17)]
+        model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+        return [model.SerializeToString()]
+
+    def parse(self, path):
+        import torch
+
+        from sensorseq.nn import from_onnx
+
+        from_onnx(path)(torch.zeros(4, 1, 3))
 
 
 class Model(Parser):
@@ -309,6 +395,10 @@ PARSERS = {
     "history": HistoryFile,
     "event file": EventFile,
     "mcap": Mcap,
+    "npz": Arrays,
+    "mat": Matlab,
+    "parquet": Parquet,
+    "onnx": Onnx,
     "model": Model,
     "model description": ModelDescription,
     "checkpoint": CheckpointBytes,
@@ -323,6 +413,13 @@ def _loaded(path):
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:  # json's own refusal is not what is tested
         raise InputError(str(error)) from error
+
+
+def _npy(array):
+    import numpy as np
+
+    np.save(stream := io.BytesIO(), array)
+    return stream.getvalue()
 
 
 def _record(data):
