@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent / "sensorseq"
 PICTURE = HERE / "images" / "house.png"
-EVERYWHERE = ("errors", "atomic", "memory", "_lazy")  # imported by nearly all
+EVERYWHERE = ("errors", "arguments", "atomic", "memory", "_lazy")  # imported by nearly all
 NO_PART = ("__init__", "__main__")
 WAY = (  # of a window, from the file to the report: package, what happens to it there
     ("readers", "read"),

@@ -218,7 +218,7 @@ ARGUMENTS = [
     ("class_weight", "balance", "Did you mean 'balanced'"),
     ("class_weight", [1, 2], "must be None, 'balanced', 'effective_number' or a dict"),
     ("optimizer", "adan", "Did you mean 'adam'"),
-    ("learning_rate", 0.0, r"must be a number in \(0, 3.4e\+38\)"),
+    ("learning_rate", 0.0, r"must be a number in \(0, inf\)"),
     ("learning_rate", float("nan"), "must be a number"),
     ("momentum", 1.0, r"must be a number in \[0, 1\)"),
     ("optimizer_params", {"ep": 1}, "Did you mean 'eps'"),

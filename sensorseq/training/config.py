@@ -222,7 +222,7 @@ class TrainingConfig:
         for name in ("early_stopping", "restore_best", "deterministic"):
             check_flag(name, getattr(self, name))
         check_integer("patience", self.patience, 1)
-        check_real("learning_rate", self.learning_rate, 0.0, 3.4e38, low_open=True)  # of float32
+        check_real("learning_rate", self.learning_rate, 0.0, low_open=True)
         if self.max_grad_norm is not None:
             check_real("max_grad_norm", self.max_grad_norm, 0.0, low_open=True)
         if callable(self.loss) and self.label_smoothing:

@@ -608,7 +608,14 @@ class TrainingRun:
             details.begin_step(batch, self.n_steps)
         loss, merit = self._backward(batch, noted)
         norm = clip_gradients(self.parameters, self.config.max_grad_norm, self.config.clip_by)
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            raise ArgumentError(
+                f"learning_rate={self.config.learning_rate!r} is too large for {loss.dtype}."
+            ) from error
         if details is not None:
             details.end_step()
         if self.average is not None:

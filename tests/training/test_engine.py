@@ -368,3 +368,10 @@ def test_the_running_loss_weighs_each_window_alike_whatever_its_batch():
     uneven = train(make_module(), batch_size=7, **settings).history[0]
     assert uneven["loss"] == pytest.approx(whole["loss"], rel=1e-5)
     assert uneven["accuracy"] == whole["accuracy"]
+
+
+def test_a_learning_rate_that_float32_does_not_hold_is_refused():
+    with pytest.raises(
+        ArgumentError, match=r"learning_rate=1e\+300 is too large for torch.float32"
+    ):
+        train(make_module(), learning_rate=1e300)

@@ -125,5 +125,5 @@ def test_a_log_on_a_full_disk_does_not_cost_the_fit(tmp_path, monkeypatch):
         clf = fit(TensorBoardLog(tmp_path))
     assert len(clf.history_) == 3
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="is a file, not a folder"):
         fit(TensorBoardLog(tmp_path / "file"))

@@ -365,7 +365,7 @@ def test_a_mistyped_kind_or_field_is_an_error_with_the_nearest_known():
         ({"kind": "moving", "window_s": 1.0, "statistic": "rsm"}, "Did you mean 'rms'"),
         ({"kind": "detrend", "window_s": 1.0, "phase": "casual"}, "Did you mean 'causal'"),
         ({"kind": "detrend", "window_s": -1.0}, "window_s=-1.0"),
-        ({"kind": "detrend", "window_s": 1.0, "keep": "no"}, "keep='no' is neither"),
+        ({"kind": "detrend", "window_s": 1.0, "keep": "no"}, "keep='no' must be True or False"),
         ({"kind": "detrend", "window_s": 1.0, "channels": []}, "list of channel names"),
         ({"kind": "detrend", "window_s": 1.0, "channels": ["a", "a"]}, "'a' more than once"),
         ({"kind": "difference", "lag_samples": 1.5}, "lag_samples=1.5 is not an integer"),
