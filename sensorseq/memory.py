@@ -133,11 +133,13 @@ def check_unpacked(path: Path, n_bytes: int, stored_bytes: int) -> None:
         )
 
 
-def check_array(name: str, array: NDArray[Any], of_value: int = 1) -> None:
+def check_array_size(name: str, array: NDArray[Any], of_value: int = 1) -> None:
     """Refuse an array whose dense copy as floats, and `of_value` bytes a value, are too much.
 
     A view that repeats its values, and a file mapped into memory, may be of any size.
     """
+    if array.size < SMALL_BYTES // 32:  # as in most calls, some of which take microseconds
+        return
     is_dense = array.flags.c_contiguous and array.dtype in (np.float32, np.float64)
     copied = 0 if is_dense else array.itemsize if array.dtype.kind == "f" else 8
     parts = {"a dense copy": copied * array.size, "the check of its values": of_value * array.size}

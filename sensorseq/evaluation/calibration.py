@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.arguments import check_integer
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.memory import check_array, check_memory
+from sensorseq.memory import check_array_size, check_memory
 from sensorseq.training.inputs import nearest_label
 
 N_RESAMPLES = 2000
@@ -32,7 +32,7 @@ def read_predictions(
     y: ArrayLike, probability: ArrayLike, classes: ArrayLike, purpose: str
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[Any]]:
     """Return labels, scores of shape (N, K) and class names that fit each other."""
-    check_array("probability", np.asarray(probability))
+    check_array_size("probability", np.asarray(probability))
     labels, scores, names = np.asarray(y), np.asarray(probability, np.float64), np.asarray(classes)
     if not len(labels):
         raise InputError(f"there are no windows to {purpose}.")

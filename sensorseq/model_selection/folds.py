@@ -14,7 +14,7 @@ from sklearn.model_selection import GroupKFold, check_cv
 
 from sensorseq.data_checks import count_shared
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
-from sensorseq.memory import check_array
+from sensorseq.memory import check_array_size
 from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.storage.prepared import read_windows
 from sensorseq.training.inputs import (
@@ -91,7 +91,7 @@ def read_given(
                 )
     for name, given in (("X", X), ("y", y)):
         if isinstance(given, np.ndarray):
-            check_array(name, given)
+            check_array_size(name, given)
     labels = y
     if is_classifier(estimator) and y is not None:
         labels = np.asarray(y)

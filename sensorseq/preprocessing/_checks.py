@@ -13,7 +13,7 @@ from sensorseq.errors import (
     WindowError,
     check_choice,
 )
-from sensorseq.memory import check_array
+from sensorseq.memory import check_array_size
 
 RandomState = int | np.integer | np.random.Generator | np.random.RandomState | None
 PHASES = ("zero", "causal")
@@ -68,7 +68,7 @@ def check_signal(signal: ArrayLike) -> NDArray[np.floating]:
         raise SignalError(f"signal has dtype {values.dtype}; it must hold real numbers.")
     if not values.shape[1]:
         raise SignalError("signal has no channels.")
-    check_array("signal", values)
+    check_array_size("signal", values)
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
 
 
@@ -106,7 +106,7 @@ def as_windows(X: ArrayLike) -> NDArray[np.floating]:
         )
     if windows.dtype.kind not in "fiub":
         raise SignalError(f"X has dtype {windows.dtype}; it must hold real numbers.")
-    check_array("X", windows)
+    check_array_size("X", windows)
     return windows if windows.dtype in (np.float32, np.float64) else windows.astype(np.float64)
 
 

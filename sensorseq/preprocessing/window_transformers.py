@@ -10,8 +10,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from sensorseq.errors import ArgumentError, SignalError, WindowError
-from sensorseq.memory import check_array as check_memory_of
-from sensorseq.memory import check_memory
+from sensorseq.memory import check_array_size, check_memory
 from sensorseq.preprocessing._checks import (
     RandomState,
     check_count,
@@ -214,7 +213,7 @@ def check_window_array(
             f" {transformer._window_ndim}; for a single channel use X[:, :, np.newaxis]."
         )
     if isinstance(X, np.ndarray):
-        check_memory_of("X", X)
+        check_array_size("X", X)
     transformer._window_ndim = ndim
     accept["dtype"] = [np.float64, np.float32]
     values: NDArray[np.floating]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sensorseq.arguments import check_real
 from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, nearest_known
-from sensorseq.memory import check_array, check_memory
+from sensorseq.memory import check_array_size, check_memory
 from sensorseq.preprocessing.balance import KINDS, weights_of_counts
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, transform_by
 from sensorseq.preprocessing.scale import Scaler
@@ -201,7 +201,7 @@ def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray
             f"{name} has shape {given.shape}, but {owner} has {n_windows} windows; expected"
             f" ({n_windows},), or ({n_windows}, k) for k values per window."
         )
-    check_array(name, given)
+    check_array_size(name, given)
     if given.dtype.kind == "c":
         raise InputError(f"Complex data not supported: {name} has type {given.dtype}.")
     try:
@@ -332,7 +332,7 @@ def _as_float(X: Any, name: str) -> NDArray[Any]:
             f"{name} is ragged and cannot become an array; give windows of different lengths as a"
             f" list of arrays of shape (n_timesteps, n_channels). ({error})"
         ) from error
-    check_array(name, array, array.itemsize + 1)
+    check_array_size(name, array, array.itemsize + 1)
     if array.dtype.kind == "c":
         raise InputError(f"Complex data not supported: {name} has type {array.dtype}.")
     if array.dtype in (np.float32, np.float64):
