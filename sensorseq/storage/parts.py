@@ -38,6 +38,7 @@ class PartFolder:
         self._output = output
         self._keep = keep
         self._url = url
+        self._is_done = False
 
     def __enter__(self) -> "PartFolder":
         with ExitStack() as stack:
@@ -47,9 +48,7 @@ class PartFolder:
                 self.path.mkdir(exist_ok=True)
                 if not os.access(self.path, os.W_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-                for part in self.path.iterdir():  # no other run writes them
-                    if part.name.endswith(".tmp" if self._keep else (".tmp", _SUFFIX)):
-                        part.unlink()
+                self._remove(".tmp", *([] if self._keep else [_SUFFIX]))  # no other run writes them
             except OSError as problem:
                 raise cannot_write(self._output, problem) from problem
             if self._url:
@@ -69,9 +68,16 @@ class PartFolder:
                 f"{n_parts} finished recording(s) are kept in {kept}; resume (--resume) continues"
                 " with them, and a run without it removes them"
             )
-        with suppress(OSError):  # not empty
+        with suppress(OSError):  # not empty; the next run removes what cannot be removed now
+            if self._is_done:  # also what a worker that was given up for lost wrote since
+                self._remove(".tmp", ".lock", _SUFFIX)
             self.path.rmdir()
         self._lock.close()
+
+    def _remove(self, *suffixes: str) -> None:
+        for file in self.path.iterdir():
+            if file.name.endswith(suffixes):
+                file.unlink(missing_ok=True)
 
     @property
     def has_parts(self) -> bool:
@@ -100,10 +106,9 @@ class PartFolder:
 
     def discard(self) -> None:
         """Remove all parts, whose content the prepared file now holds."""
-        with suppress(OSError):  # the next run removes what cannot be removed now
-            for file in self.path.iterdir():
-                if file.name.endswith(_SUFFIX):
-                    file.unlink()
+        self._is_done = True
+        with suppress(OSError):
+            self._remove(_SUFFIX)
         if self._url:
             remove(self._url)
 

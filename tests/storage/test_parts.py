@@ -1,0 +1,17 @@
+"""The folder of finished parts, when its run ends."""
+
+from sensorseq.storage.parts import PartFolder
+
+
+def test_what_a_lost_worker_writes_after_the_end_is_removed_and_nothing_else(tmp_path):
+    with PartFolder(tmp_path / "w.h5", keep=False) as folder:
+        folder.path_of("a").touch()
+        folder.discard()
+        assert not folder.path_of("a").exists()
+        folder.path_of("a").touch()
+        folder.path.joinpath(".a.part.0f.tmp").touch()
+    assert list(tmp_path.iterdir()) == []
+    with PartFolder(tmp_path / "w.h5", keep=False) as folder:
+        folder.path.joinpath("notes.txt").touch()
+        folder.discard()
+    assert [path.name for path in folder.path.iterdir()] == ["notes.txt"]
