@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -199,6 +200,11 @@ def ways_out(error: OSError) -> str:
     """Say what to do about a file that cannot be written."""
     lacks_space = error.errno in LACKS_SPACE
     return "Free disk space, or choose another place" if lacks_space else "Choose another place"
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """Return the first name that comes more than once, or None."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def nearest_known(value: object, known: Iterable[str]) -> str | None:

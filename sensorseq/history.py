@@ -5,7 +5,6 @@ import html
 import io
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.atomic import write_whole
-from sensorseq.errors import EnvironmentProblemError, InputError, printable, refusing
+from sensorseq.errors import EnvironmentProblemError, InputError, printable, refusing, repeated
 
 __all__ = ["History"]
 
@@ -177,7 +176,7 @@ class History:
         history = cls()
         with refusing(InputError, str(path)):
             names = next(reader, [])
-            twice = next((name for name, n in Counter(names).items() if n > 1), None)
+            twice = repeated(names)
             if twice is not None:
                 raise InputError(f"{path} has the column {twice!r} twice.")
             for entries in reader:

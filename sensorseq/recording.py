@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import RecordingError
+from sensorseq.errors import RecordingError, repeated
 from sensorseq.order_statistics import median_interval
 from sensorseq.scratch import count_where, is_finite
 
@@ -147,8 +147,7 @@ class Recording:
                 f"{name}: {len(channels)} channel names ({', '.join(names)}) for"
                 f" {values.shape[1]} columns of values."
             )
-        if len(set(names)) != len(names):
-            twice = next(n for n in names if names.count(n) > 1)
+        if (twice := repeated(names)) is not None:
             raise RecordingError(f"{name}: channel name {twice!r} is used more than once.")
         t, n = timestamps_s, len(timestamps_s)
         if not is_finite(t):

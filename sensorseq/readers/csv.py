@@ -6,7 +6,6 @@ import gzip
 import mmap
 import re
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from os import PathLike
@@ -20,7 +19,7 @@ import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
-from sensorseq.errors import ArgumentError, OutputError, RecordingError
+from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
 from sensorseq.memory import check_unpacked
 from sensorseq.readers.columns import (
     COMMENTS,
@@ -274,7 +273,7 @@ class _Text:
             ) from error
         names = next(csv.reader([header], delimiter=self._form.separator), [])
         self._check_form(header, names)
-        twice = next((name for name, n in Counter(names).items() if n > 1), None)
+        twice = repeated(names)
         if twice is not None:
             form = "" if twice else " Only one character separates two fields."
             raise RecordingError(

@@ -1,6 +1,5 @@
 """Read recordings from Apache Parquet tables."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sensorseq.errors import RecordingError
+from sensorseq.errors import RecordingError, repeated
 from sensorseq.memory import check_unpacked
 from sensorseq.readers.columns import (
     CodedLabels,
@@ -161,7 +160,7 @@ def _read_table(
             table = parquet.read(columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
-    twice = next((name for name, n in Counter(table.column_names).items() if n > 1), None)
+    twice = repeated(table.column_names)
     if twice is not None:
         raise RecordingError(f"{path}: column {twice!r} appears more than once.")
     return table

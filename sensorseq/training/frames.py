@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral
 from typing import Any
 
-from sensorseq.errors import InputError, did_you_mean
+from sensorseq.errors import InputError, did_you_mean, repeated
 
 
 def column_names(X: Any, name: str = "X") -> list[str] | None:
@@ -60,7 +60,7 @@ def in_order(X: Any, known: Sequence[str], name: str, owner: str) -> Any:
     names = column_names(X, name)
     if names is None:
         return X
-    twice = next((column for column in names if names.count(column) > 1), None)
+    twice = repeated(names)
     if twice is not None:
         raise InputError(f"{name} has the column {twice!r} more than once; rename or drop one.")
     if names == list(known):

@@ -5,7 +5,6 @@ import io
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from sensorseq.errors import ArgumentError, InputError, check_choice, nearest_known, warn_caller
+from sensorseq.errors import (
+    ArgumentError,
+    InputError,
+    check_choice,
+    nearest_known,
+    repeated,
+    warn_caller,
+)
 from sensorseq.fluctuation.logs.event_file import is_event_file, read_scalars
 from sensorseq.fluctuation.statistics.run import COLUMNS, NEEDED
 from sensorseq.history import History
@@ -175,7 +181,7 @@ def _read_lines(path: Path, text: str) -> Table:
                 continue
             if not names:
                 names = entries
-                twice = next((name for name, n in Counter(names).items() if n > 1), None)
+                twice = repeated(names)
                 if twice is not None:
                     raise InputError(f"{path} has the column {twice!r} twice.")
                 continue
