@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -11,6 +12,9 @@ ORDER = """_lazy errors _signal < arguments memory scratch < atomic order_statis
            < datasets training < data_checks < fluctuation doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda command_words self_check < cli < __main__"""
+TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
+         Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py csrc
+         data docs examples mkdocs.yml pyproject.toml requirements scripts sensorseq setup.py tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 FLUCTUATION_ORDER = "statistics < causes verdict < logs < race < report < monitors"
 HOME = {  # library: where it may be imported, as path prefixes
@@ -117,6 +121,11 @@ def runtime_imports(path):
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_nothing_stray_is_at_the_top():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {name.split("/")[0] for name in listed.stdout.splitlines()} == set(TOP.split())
 
 
 def test_only_bindings_see_a_framework():
