@@ -21,7 +21,7 @@ CXX_FILES := $(shell find csrc scripts tests -name '*.cpp' -o -name '*.h' -o -na
 PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help demo test test-all fuzz harden test-peers native-test cuda lint format bench docs wheels build clean
+.PHONY: help demo test test-all test-rounding fuzz harden test-peers native-test cuda lint format bench docs wheels build clean
 .DEFAULT_GOAL := help
 
 help: ## say what there is
@@ -30,11 +30,14 @@ help: ## say what there is
 demo: build ## simulated robots to a trained model, its test on unseen robots, a verdict, a picture
 	@$(BIN)/python examples/demo.py --output demo_output
 
-test: build ## the tests, at most five minutes on two cores, with one of each expensive kind
+test: build ## the tests, at most four minutes on two cores, with one of each expensive kind
 	@$(PYTEST) -m "not (slow or peers or native or trains or long or browser or benchmarks or other_isa)" $(PYTEST_ARGS)
 
 test-all: build ## the slow tests too: other versions of torch, other processors, whole data sets
 	@$(PYTEST) --hypothesis-profile=ci -m "not peers" $(PYTEST_ARGS)
+
+test-rounding: build ## every test that trains, under other last digits; hours, MINUTES=60 at a time
+	@$(BIN)/python tests/rounding/run_rounding.py --minutes $(or $(MINUTES),60)
 
 fuzz: build ## the tests of drawn inputs, 1000 inputs each, other ones each time
 	@$(PYTEST) -m hypothesis --hypothesis-profile=fuzz $(PYTEST_ARGS)

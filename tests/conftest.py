@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import random
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,9 @@ try:
     from hypothesis import HealthCheck, settings
 except ImportError:  # a bare machine with a GPU has none, and tests/gpu needs none
     settings = None
+
+sys.path.append(str(Path(__file__).parent / "rounding"))
+import rounding_plugin as rounding
 
 # scikit-learn's array-API checks run only where scipy was told so before its import
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
@@ -26,6 +31,14 @@ if settings is not None:
     settings.register_profile("ci", max_examples=40, derandomize=True, **patient)
     settings.register_profile("fuzz", max_examples=1000, **patient)
     settings.load_profile("dev")
+
+
+def pytest_addoption(parser):
+    rounding.add_options(parser)
+
+
+def pytest_configure(config):
+    rounding.configure(config)
 
 
 def pytest_report_header():

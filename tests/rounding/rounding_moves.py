@@ -1,0 +1,215 @@
+"""First weights and features moved by one unit in the last place, as another processor would.
+
+`install(seed)` wraps the few functions that make first weights or fit on features, as their modules
+are imported; nothing in the package knows of it. A move is a pure function of the seed, the name of
+the array and the place in it: equal seeds give equal bits, and the order of calls does not matter.
+
+Processes that a test starts find `sitecustomize.py` beside this file on their path, with the seed
+and the log in the environment. Each process appends to the log what it moved and trained.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib.machinery
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+SEED, LOG, FIXTURE = "ROUNDING_SEED", "ROUNDING_LOG", "ROUNDING_FIXTURE"
+_PARTS = ("lstm.", "linear.")  # of an LSTMLinear; its norm starts at exactly one
+HERE = str(Path(__file__).resolve().parent)
+
+
+def moves(seed, name, places):
+    """Return -1, 0 or 1 for each of the `places`, whole numbers that may be bits of values."""
+    key = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
+    z = np.asarray(places).astype(np.uint64) + np.frombuffer(key, np.uint64)
+    # splitmix64 (Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, 2014)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) % np.uint64(3)).astype(np.int8) - np.int8(1)
+
+
+def moved(values, steps):
+    """Return the values, each by its step in units in the last place; zero stays zero."""
+    direction = np.where(steps > 0, np.inf, -np.inf).astype(values.dtype)
+    to = np.nextafter(values, direction)
+    return np.where((steps == 0) | (values == 0) | ~np.isfinite(to), values, to)
+
+
+def move_weights(seed, name, values):
+    """Move an array of weights by its places."""
+    steps = moves(seed, name, np.arange(values.size)).reshape(values.shape)
+    return moved(values, steps)
+
+
+def move_features(seed, values):
+    """Move features (n, F) by column and value: equal values stay equal, as they would."""
+    bits = np.ascontiguousarray(values).view({4: np.uint32, 8: np.uint64}[values.itemsize])
+    columns = np.arange(values.shape[1], dtype=np.uint64) << np.uint64(32)
+    return moved(values, moves(seed, "features", bits ^ columns))
+
+
+class Nudge:
+    """What is moved by one seed, None to move nothing, and the log of it."""
+
+    def __init__(self, seed, log):
+        self.seed, self.log = seed, log
+        self._stepped = None  # the test whose own loop has been noted
+
+    def note(self, what, count=1):
+        """Append to the log that a test did something; a line is one write, and so stays whole."""
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").rsplit(" ", 1)[0]
+        line = json.dumps([what, test, os.environ.get(FIXTURE, ""), int(count)]) + "\n"
+        with contextlib.suppress(OSError):  # of tests that fill the disk
+            file = os.open(self.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            try:
+                os.write(file, line.encode())
+            finally:
+                os.close(file)
+
+    def weights(self, module, prefix=""):
+        """Move the weights that a module has just drawn, in place; first biases are exact."""
+        import torch
+
+        changed = 0
+        for name, tensor in module.named_parameters(recurse=bool(prefix)):
+            if "weight" not in name or not name.startswith(prefix) or self.seed is None:
+                continue
+            if tensor.is_meta or tensor.dtype not in (torch.float32, torch.float64):
+                continue
+            before = tensor.detach().cpu().numpy()
+            # the last part alone: an LSTM inside a module has the weights it has by itself
+            after = move_weights(self.seed, name.rsplit(".", 1)[-1], before)
+            changed += int((after != before).sum())
+            with torch.no_grad():
+                tensor.copy_(torch.from_numpy(after))
+        self.note("moved", changed)
+
+    def features(self, values):
+        """Return moved features, and note that something is fitted on them."""
+        self.note("trained")
+        is_table = isinstance(values, np.ndarray) and values.ndim == 2 and values.size
+        if self.seed is None or not is_table or values.dtype not in (np.float32, np.float64):
+            self.note("moved", 0)
+            return values
+        after = move_features(self.seed, values)
+        self.note("moved", (after != values).sum())
+        return after
+
+    def step(self, *_):
+        """Note that an optimizer of torch's took a step: the first of each test."""
+        test = os.environ.get("PYTEST_CURRENT_TEST", "") + os.environ.get(FIXTURE, "")
+        if self._stepped != test:
+            self._stepped = test
+            self.note("trained")
+
+    # What is wrapped, by module.
+
+    def patches(self):
+        """Return what to do with each module once it is imported."""
+
+        def after(home, name, do):
+            plain = getattr(home, name)
+
+            @functools.wraps(plain)
+            def wrapped(*args, **kwargs):
+                result = plain(*args, **kwargs)
+                do(*args, **kwargs)
+                return result
+
+            setattr(home, name, wrapped)
+
+        def on_features(home, name, at):
+            plain = getattr(home, name)
+
+            @functools.wraps(plain)
+            def wrapped(*args, **kwargs):
+                changed = list(args)
+                if len(changed) > at:
+                    changed[at] = self.features(changed[at])
+                else:  # scikit-learn's X by name
+                    kwargs["X"] = self.features(kwargs["X"])
+                return plain(*changed, **kwargs)
+
+            setattr(home, name, wrapped)
+
+        def of_layers(*classes):
+            return lambda home: [
+                after(getattr(home, name), "reset_parameters", self.weights) for name in classes
+            ]
+
+        def trained(*_, **__):
+            self.note("trained")
+
+        return {
+            "torch.nn.modules.linear": of_layers("Linear"),
+            "torch.nn.modules.rnn": of_layers("RNNBase"),
+            "torch.nn.modules.conv": of_layers("_ConvNd"),
+            "torch.optim.optimizer": lambda m: m.register_optimizer_step_post_hook(self.step),
+            "sensorseq.nn.lstm_linear": lambda m: after(
+                m.LSTMLinear, "reset_parameters", lambda module: self.weights(module, "lstm.")
+            ),
+            "sensorseq.training.network": lambda m: after(
+                m, "initialise_weights", lambda module, *_, **__: self.weights(module, _PARTS)
+            ),
+            "sensorseq.training.engine": lambda m: after(m.TrainingRun, "__init__", trained),
+            "sensorseq.training.side_by_side": lambda m: after(m._Member, "__post_init__", trained),
+            "sensorseq.estimator.feature_head": lambda m: on_features(m, "fit_ridge", 0),
+            "sklearn.ensemble._hist_gradient_boosting.gradient_boosting": lambda m: on_features(
+                m.BaseHistGradientBoosting, "fit", 1
+            ),
+            "sklearn.ensemble._forest": lambda m: on_features(m.BaseForest, "fit", 1),
+        }
+
+
+class _Finder:
+    """Finds the modules to wrap as Python does, and wraps them once they have run."""
+
+    def __init__(self, patches):
+        self._patches = patches
+
+    def find_spec(self, name, path=None, target=None):
+        patch = self._patches.get(name)
+        spec = patch and importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        run = spec.loader.exec_module
+
+        def run_and_wrap(module):
+            run(module)
+            patch(module)
+
+        spec.loader.exec_module = run_and_wrap
+        return spec
+
+
+def install(seed, log):
+    """Move first weights and features from now on, here and in processes started from here."""
+    nudge = Nudge(seed, log)
+    patches = nudge.patches()
+    for name in patches.keys() & sys.modules.keys():
+        patches[name](sys.modules[name])
+    sys.meta_path.insert(0, _Finder(patches))
+    given = {SEED: "" if seed is None else str(seed), LOG: str(log)}
+    os.environ.update(given, PYTHONPATH=_with_path(os.environ.get("PYTHONPATH")))
+    start = subprocess.Popen.__init__
+
+    @functools.wraps(start)
+    def started(self, *args, env=None, **kwargs):
+        if env is not None:  # a test that gives its own environment is covered, too
+            ours = {k: os.environ[k] for k in (FIXTURE, "PYTEST_CURRENT_TEST") if k in os.environ}
+            env = {**ours, **given, **env, "PYTHONPATH": _with_path(env.get("PYTHONPATH"))}
+        start(self, *args, env=env, **kwargs)
+
+    subprocess.Popen.__init__ = started
+
+
+def _with_path(path):
+    parts = [part for part in (path or "").split(os.pathsep) if part and part != HERE]
+    return os.pathsep.join([HERE, *parts])

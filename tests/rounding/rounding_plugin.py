@@ -1,0 +1,165 @@
+"""`pytest --rounding SEED`: tests under other last digits; `rounding_moves` says what is moved.
+
+`--rounding none` moves nothing and notes which tests train. With `--rounding-rows FILE` each test
+leaves a line of JSON: its outcome, the trainings and moves that it rests on, fixtures included, and
+the figures that its assertions saw.
+"""
+
+import functools
+import json
+import os
+import re
+import tempfile
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rounding_moves as nudge
+
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d*)?(?:e[+-]?\d+)?(?![\w.])")
+_MOST_FIGURES = 2000  # of one test
+
+
+def add_options(parser):
+    group = parser.getgroup("rounding")
+    group.addoption("--rounding", metavar="SEED", help="move first weights by a last digit")
+    group.addoption("--rounding-rows", metavar="FILE", help="append a line of JSON for each test")
+    group.addoption("--rounding-only", metavar="FILE", help="run the tests named in FILE alone")
+
+
+def configure(config):
+    given = config.getoption("rounding")
+    if given is None:
+        return
+    if given != "none" and not given.isdigit():
+        raise pytest.UsageError(f"--rounding {given}: give a whole number, or none")
+    controller = getattr(config, "workerinput", {})
+    rows = config.getoption("rounding_rows")
+    log = controller.get("rounding_log") or (
+        f"{rows}.log" if rows else tempfile.mkstemp(prefix="rounding-", suffix=".log")[1]
+    )
+    nudge.install(None if given == "none" else int(given), log)
+    config.pluginmanager.register(Rounding(config, given, Path(log)), "rounding")
+
+
+class Rounding:
+    """What a run under a rounding notes."""
+
+    def __init__(self, config, seed, log):
+        self.seed, self.log = seed, log
+        rows = config.getoption("rounding_rows")
+        self.rows = rows and Path(rows)
+        only = config.getoption("rounding_only")
+        self.only = only and set(Path(only).read_text().split("\n"))
+        self.figures = defaultdict(list)
+        self.outcomes = {}
+        self.fixtures = {}
+        self.is_worker = hasattr(config, "workerinput")
+        if self.rows:
+            _watch_numpy_and_torch(self._saw)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node):
+        node.workerinput["rounding_log"] = str(self.log)
+
+    def pytest_collection_modifyitems(self, config, items):
+        if self.only is not None:
+            left = [item for item in items if item.nodeid in self.only]
+            config.hook.pytest_deselected(items=[i for i in items if i.nodeid not in self.only])
+            items[:] = left
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef, request):
+        if fixturedef.scope == "function":
+            return (yield)
+        os.environ[nudge.FIXTURE] = _key(fixturedef)
+        try:
+            return (yield)
+        finally:
+            os.environ.pop(nudge.FIXTURE, None)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item):
+        shared = getattr(item, "_fixtureinfo", None)  # doctests have none
+        definitions = shared.name2fixturedefs.values() if shared else ()
+        self.fixtures[item.nodeid] = [
+            _key(chain[-1]) for chain in definitions if chain[-1].scope != "function"
+        ]
+        for kept in vars(item.module).values():  # what one test keeps in memory for another
+            if isinstance(kept, functools._lru_cache_wrapper):
+                kept.cache_clear()
+        return (yield)
+
+    def pytest_assertion_pass(self, item, lineno, orig, expl):
+        self._saw(item.nodeid, expl)
+
+    def _saw(self, test, text):
+        kept = self.figures[test]
+        if len(kept) < _MOST_FIGURES:
+            kept += [float(n) for n in _NUMBER.findall(text)]
+
+    def pytest_runtest_logreport(self, report):
+        worst = {"passed": 0, "skipped": 1, "failed": 2}
+        known = self.outcomes.get(report.nodeid, "passed")
+        if worst[report.outcome] >= worst[known]:
+            self.outcomes[report.nodeid] = report.outcome
+        # of two that see a report, the process that ran the test writes
+        if report.when == "teardown" and self.rows and report.nodeid in self.fixtures:
+            self._write(report.nodeid)
+
+    def _write(self, test):
+        row = {
+            "test": test,
+            "outcome": self.outcomes[test],
+            "fixtures": self.fixtures.get(test, []),
+            "figures": self.figures.pop(test, [])[:_MOST_FIGURES],
+        }
+        with self.rows.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.is_worker:
+            return
+        count = Counter()
+        for what, _, _, n in read_log(self.log):
+            count[what] += n if what == "moved" else 1
+        terminalreporter.write_line(
+            f"rounding {self.seed}: {count['trained']} trainings,"
+            f" {count['moved']} values moved by a last digit"
+        )
+
+
+def read_log(path):
+    """Return the lines of a log: what, test, fixture, count."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _key(fixturedef):
+    return f"{fixturedef.baseid}::{fixturedef.argname}"
+
+
+def _watch_numpy_and_torch(saw):
+    """Let the assertions that are functions say what they saw."""
+
+    def watch(home, name):
+        plain = getattr(home, name)
+
+        @functools.wraps(plain)
+        def watched(*args, **kwargs):
+            test = os.environ.get("PYTEST_CURRENT_TEST", "").rsplit(" ", 1)[0]
+            for value in args[:2]:
+                try:
+                    flat = np.asarray(value, float).ravel()
+                except (TypeError, ValueError, RuntimeError):
+                    continue
+                saw(test, " ".join(f"{x:.6g}" for x in (*flat[:50], *flat[-50:])))
+            return plain(*args, **kwargs)
+
+        setattr(home, name, watched)
+
+    for name in ("assert_allclose", "assert_array_equal", "assert_array_less", "assert_equal"):
+        watch(np.testing, name)
+    import torch
+
+    watch(torch.testing, "assert_close")

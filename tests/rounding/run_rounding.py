@@ -1,0 +1,210 @@
+"""Run every test that trains under other roundings: ``make test-rounding``.
+
+    run_rounding.py --minutes 60           # again and again, until it says that it is done
+    run_rounding.py --only test_probe      # the files whose name has this in it
+
+The first pass moves nothing and notes which tests train, by what they and their fixtures call. Each
+of these then runs under 5 seeds, under 30 if a figure in its assertions moved by more than a
+thousandth, and under 5 on each other instruction set. A test's results are kept until its file, the
+package or what the tests share changes.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "build" / "rounding"
+WORK = FOLDER / "rows.jsonl"
+SEEDS, MOVED_SEEDS = range(1, 6), range(6, 31)
+MOVED = 1e-3  # of a figure: less is what float32 leaves
+SHARED = ("sensorseq", "csrc", "tests/support", "tests/rounding", "tests/conftest.py")
+PYTEST = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal", "-q", "--tb=short")
+
+
+def main() -> int:
+    """Run what is missing until the time is over; 0 once all is known and no outcome changed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=60, help="begin no pass after these")
+    parser.add_argument("--only", default="", help="test files with this in their name alone")
+    options = parser.parse_args()
+    end = time.monotonic() + 60 * options.minutes
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    isas = instruction_sets()
+    keys = file_keys(options.only)
+    while True:
+        rows = read_rows(keys)
+        left = next(missing(rows, keys, isas), None)
+        if left is None:
+            return report(rows, isas)
+        if time.monotonic() > end:
+            print("not done: run this again to go on")
+            return 1
+        run(*left)
+
+
+def instruction_sets() -> list[str]:
+    """Return the instruction set in use, and the others that this processor has."""
+    program = "from sensorseq.ops import _extension as e; print(e.cpu_isa(), *e.cpu_isas())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    return list(dict.fromkeys(done.stdout.split()))
+
+
+def file_keys(only: str) -> dict[str, str]:
+    """Return a digest for each test file: of itself, and of all that tests share."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *SHARED]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shared = hashlib.sha256()
+    for name in sorted(names.split()):
+        with contextlib.suppress(FileNotFoundError):  # deleted, not yet committed
+            shared.update(name.encode() + (ROOT / name).read_bytes())
+    files = [path for top in ("tests", "benchmarks") for path in (ROOT / top).rglob("test_*.py")]
+    return {
+        path.relative_to(ROOT).as_posix(): hashlib.sha256(
+            shared.digest() + path.read_bytes()
+        ).hexdigest()[:16]
+        for path in sorted(files)
+        if only in path.name and "peers" not in path.parts
+    }
+
+
+def read_rows(keys: dict[str, str]) -> dict[tuple[str, str], dict[str, dict]]:
+    """Return what is known of the files as they are: by instruction set and seed, then by test."""
+    rows: dict[tuple[str, str], dict[str, dict]] = defaultdict(dict)
+    if WORK.exists():
+        for line in WORK.read_text().splitlines():
+            row = json.loads(line)
+            if row["key"] == keys.get(row["test"].split("::")[0]):
+                rows[row["isa"], row["seed"]][row["test"]] = row
+    return rows
+
+
+def missing(rows, keys, isas):
+    """Yield the passes to run: instruction set, seed, and tests, or files where all are to run."""
+    known = rows[isas[0], "none"]
+    covered = {test.split("::")[0] for test in known}
+    if unknown := sorted(keys.keys() - covered):
+        yield isas[0], "none", unknown, keys
+    trained = {test for test, row in known.items() if row["trainings"]}
+    for seed in map(str, SEEDS):
+        if left := trained - rows[isas[0], seed].keys():
+            yield isas[0], seed, sorted(left), keys
+    moved = {test for test in trained if has_moved(known[test], rows[isas[0], "1"][test])}
+    for isa, seeds, tests in (
+        (isas[0], MOVED_SEEDS, moved),
+        *((isa, SEEDS, trained) for isa in isas[1:]),
+    ):
+        for seed in map(str, seeds):
+            if left := tests - rows[isa, seed].keys():
+                yield isa, seed, sorted(left), keys
+
+
+def has_moved(one: dict, other: dict) -> bool:
+    """Whether the figures that a test's assertions saw differ by more than a thousandth."""
+    a, b = one["figures"], other["figures"]
+    return len(a) != len(b) or any(
+        abs(x - y) > MOVED * max(abs(x), abs(y)) for x, y in zip(a, b, strict=True)
+    )
+
+
+def run(isa: str, seed: str, tests: list[str], keys: dict[str, str]) -> None:
+    """Run one pass, and keep what it found, also of one that is interrupted."""
+    files = sorted({test.split("::")[0] for test in tests})
+    print(f"\n{isa}, rounding {seed}: {len(tests)} {'files' if seed == 'none' else 'tests'}")
+    pass_rows, chosen = FOLDER / "pass.jsonl", FOLDER / "tests.txt"
+    log = Path(f"{pass_rows}.log")
+    for stale in (pass_rows, log):
+        stale.unlink(missing_ok=True)
+    chosen.write_text("\n".join(tests))
+    words = ["--rounding", seed, "--rounding-rows", str(pass_rows)]
+    words += ["--rounding-only", str(chosen)] if seed != "none" else []
+    if seed in ("none", "1"):
+        words += ["-o", "enable_assertion_pass_hook=true"]
+    environment = {
+        **os.environ,
+        "SENSORSEQ_CPU_ISA": isa,
+        # pytest does not rewrite assertions again when that option changes
+        "PYTHONPYCACHEPREFIX": str(
+            FOLDER / "bytecode" / ("seen" if seed in ("none", "1") else "plain")
+        ),
+    }
+    command = [sys.executable, "-m", "pytest", *PYTEST, *words, "tests/conftest.py", *files]
+    is_whole = False
+    try:
+        is_whole = subprocess.run(command, cwd=ROOT, env=environment).returncode in (0, 1, 5)
+    finally:
+        n_kept = keep(isa, seed, pass_rows, log, keys)
+    if seed == "none" and is_whole:
+        with WORK.open("a") as file:  # files all of whose tests are slow have no row
+            for name in files:
+                row = {"test": f"{name}::", "outcome": "passed", "trainings": 0, "moved": 0}
+                row |= {"figures": [], "isa": isa, "seed": seed, "key": keys[name]}
+                file.write(json.dumps(row) + "\n")
+    elif not n_kept:
+        raise SystemExit("this pass gave no result; see above")
+
+
+def keep(isa, seed, pass_rows, log, keys) -> int:
+    """Join the rows of a pass with its log, and append them to the work file."""
+    by_test, by_fixture = defaultdict(lambda: [0, 0]), defaultdict(lambda: [0, 0])
+    for line in log.read_text().splitlines() if log.exists() else ():
+        what, test, fixture, count = json.loads(line)
+        of = by_fixture[fixture] if fixture else by_test[test]
+        of[what == "moved"] += count
+    found = pass_rows.read_text().splitlines() if pass_rows.exists() else ()
+    with WORK.open("a") as file:
+        for line in found:
+            row = json.loads(line)
+            own = [by_test[row["test"]], *(by_fixture[name] for name in row.pop("fixtures"))]
+            row |= {"trainings": sum(n for n, _ in own), "moved": sum(n for _, n in own)}
+            key = keys[row["test"].split("::")[0]]
+            file.write(json.dumps(row | {"isa": isa, "seed": seed, "key": key}) + "\n")
+    return len(found)
+
+
+def report(rows, isas) -> int:
+    """Print the counts, and each test whose outcome changed with the command that repeats it."""
+    known = rows[isas[0], "none"]
+    trained = [test for test, row in known.items() if row["trainings"]]
+    print(f"\n{len(known)} tests, {len(trained)} of them train")
+    changed = []
+    for isa in isas:
+        passes = {
+            seed: found for (own, seed), found in rows.items() if own == isa and seed != "none"
+        }
+        runs = [row for found in passes.values() for row in found.values()]
+        print(
+            f"{isa}: {len(passes)} seeds, {len(runs)} runs of tests,"
+            f" {sum(row['trainings'] for row in runs)} trainings"
+        )
+        changed += [row for row in runs if row["outcome"] != known[row["test"]]["outcome"]]
+    still = sorted(
+        {
+            row["test"]
+            for found in rows.values()
+            for row in found.values()
+            if row["seed"] != "none" and row["test"] in trained and not row["moved"]
+        }
+    )
+    for test in still:
+        print(f"trains, but nothing moved: {test}")
+    for row in sorted(changed, key=lambda row: (row["test"], row["isa"], int(row["seed"]))):
+        print(
+            f"{row['outcome']}: SENSORSEQ_CPU_ISA={row['isa']} .venv/bin/python -m pytest"
+            f" --rounding {row['seed']} '{row['test']}'"
+        )
+    print(f"{len({row['test'] for row in changed})} tests changed their outcome")
+    return 1 if changed or still else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
