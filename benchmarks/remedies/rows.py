@@ -92,6 +92,7 @@ def _small_weights(classifier, data):
 
 MEASURES: dict[str, Callable[[Any, Data], float]] = {
     "training loss": lambda c, data: c.history_["loss"][-1],
+    "training loss of the last 10 epochs": lambda c, data: c.history_["loss"][-10:].mean(),
     "largest training loss": lambda c, data: c.history_["loss"].max(),
     "largest rise of the training loss": lambda c, data: np.diff(c.history_["loss"]).max(),
     "share of epochs in which the training loss rises": lambda c, data: np.mean(
@@ -99,6 +100,9 @@ MEASURES: dict[str, Callable[[Any, Data], float]] = {
     ),
     "training accuracy": lambda c, data: c.history_["accuracy"][-1],
     "validation loss": lambda c, data: _log_loss(c, data.X_val, data.y_val),
+    "highest validation loss of the last 10 epochs": lambda c, data: c.history_["val_loss"][
+        -10:
+    ].max(),
     "validation accuracy": lambda c, data: c.history_["val_accuracy"][c.best_epoch_ - 1],
     "gap": lambda c, data: _log_loss(c, data.X_val, data.y_val) - _log_loss(c, data.X, data.y),
     # from one epoch to the next, in the second half of the run
@@ -372,7 +376,7 @@ ROWS = (
     ),
     row(
         *("optimizers", "clear tones", {}, {"optimizer_params": {"nesterov": True}}),
-        lower=["training loss"],
+        lower=["training loss of the last 10 epochs"],
         optimizer="sgd",
         momentum=0.98,
         learning_rate=0.1,
@@ -392,7 +396,7 @@ ROWS = (
     ),
     row(
         *("weight_averaging", "noisy tones", {}, {"ema_decay": 0.9}, {"ema_decay": 0.98}),
-        lower=["roughness", "validation loss"],
+        lower=["roughness", "highest validation loss of the last 10 epochs"],
         batch_size=4,
     ),
     row(
