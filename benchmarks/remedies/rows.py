@@ -376,7 +376,7 @@ ROWS = (
     ),
     row(
         *("optimizers", "clear tones", {}, {"optimizer_params": {"nesterov": True}}),
-        lower=["training loss of the last 10 epochs"],
+        lower=["training loss", "training loss of the last 10 epochs"],
         optimizer="sgd",
         momentum=0.98,
         learning_rate=0.1,
@@ -396,7 +396,7 @@ ROWS = (
     ),
     row(
         *("weight_averaging", "noisy tones", {}, {"ema_decay": 0.9}, {"ema_decay": 0.98}),
-        lower=["roughness", "highest validation loss of the last 10 epochs"],
+        lower=["roughness", "validation loss", "highest validation loss of the last 10 epochs"],
         batch_size=4,
     ),
     row(
