@@ -17,6 +17,7 @@ PAGES = {  # the markers that each page must have
         *("cpu", "fit", "preprocessing", "estimator", "verdict", "diagnosis"),
         *("repair", "accuracy"),
     ),
+    "docs/remedies/README.md": ("remedies",),
 }
 MARKED = re.compile(r"(<!-- bench:(\w+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
@@ -327,6 +328,36 @@ def diagnosis_table(results: dict) -> str:
     )
 
 
+def remedies_table(results: dict) -> str:
+    """Say what each remedy changes in pairs of runs, and whether that is clear."""
+    lines = ["| on | from | to | measured | without | with | difference | mean | seeds |"]
+    lines.append("|---" * 9 + "|")
+    before: list[str] = []
+    for row in results["rows"]:
+        on = f"[{row['remedy']}]({row['remedy']}.md): {row['problem']}"
+        head = [on + (f", `{row['common']}`" if row["common"] else "")]
+        head += [f"`{arm}`" if arm else "" for arm in (row["without"], row["with"])]
+        shown = ["" if head[: i + 1] == before[: i + 1] else cell for i, cell in enumerate(head)]
+        numbers = ("median_without", "median_with", "difference", "difference_p10")
+        numbers += ("difference_p90", "mean", "standard_error")
+        without, remedied, middle, low, high, mean, error = (_figures(row[n]) for n in numbers)
+        gain = row["mean"] if row["expected"] == "higher" else -row["mean"]
+        clear = gain > 2 * row["standard_error"]
+        lines.append(
+            f"| {' | '.join(shown)} | {row['measure']} | {without} | {remedied}"
+            f" | {middle} [{low}, {high}] | {mean} ± {error}"
+            f" | {row['as_expected']}/{row['seeds']} {row['expected']}"
+            f"{'' if clear else ', **not clear**'} |"
+        )
+        before = head
+    return "\n".join((*lines, "", _environment(results)))
+
+
+def _figures(value: float) -> str:
+    digits = 0 if abs(value) >= 10 else 1 if abs(value) >= 0.995 else None
+    return f"{value:.2g}" if digits is None else f"{value:,.{digits}f}"
+
+
 def _on(n_threads: int) -> str:
     return f"{n_threads} thread" + ("s" if n_threads > 1 else "")
 
@@ -345,6 +376,7 @@ TABLES = {
     "verdict": verdict_table,
     "diagnosis": diagnosis_table,
     "headlines": headlines,
+    "remedies": remedies_table,
     "repair": repair_table,
 }
 FILES = {  # where it is not one file with the name of the marker

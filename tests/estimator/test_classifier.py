@@ -368,6 +368,21 @@ def test_a_heavier_class_is_predicted_more_often():
     assert counts[1] > counts[0] + 20
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "mse"])
+def test_the_validation_curve_is_the_mean_loss_without_class_weights(loss):
+    X_val, y_val = make_windows(seed=1)
+    settings = {"loss": loss, "class_weight": {2: 20.0}, "restore_best": False}
+    classifier = small(**settings).fit(X, Y, X_val=X_val, y_val=y_val)
+    p = classifier.predict_proba(X_val)
+    true = p[np.arange(len(p)), y_val]
+    expected = {
+        "cross_entropy": -np.log(true),
+        "focal": -((1 - true) ** 2) * np.log(true),
+        "mse": ((p - np.eye(3)[y_val]) ** 2).mean(axis=1),
+    }
+    assert classifier.history_[-1]["val_loss"] == pytest.approx(expected[loss].mean(), rel=1e-4)
+
+
 def test_named_class_weights_are_those_of_preprocessing():
     y = np.repeat([0, 1], [45, 15])
     windows, _ = make_windows(n_classes=2)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from fits import PLAIN, weights, without_time
-from remedy_problems import tones
+from remedies.problems import tones
 from scipy.special import softmax
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sklearn
 from fits import PLAIN, plain_classifier
-from remedy_problems import tones
+from remedies.problems import tones
 from sklearn import model_selection
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import VotingClassifier

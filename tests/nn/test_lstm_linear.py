@@ -137,6 +137,21 @@ def test_dropout_keeps_the_expected_input_of_the_head():
         assert ((mean - module.eval()(x[:1])[0]).abs() < 5 * error).all()
 
 
+@pytest.mark.parametrize(("head_norm", "over"), [("batch", 0), ("layer", 1)])
+def test_a_head_norm_standardizes_the_pooled_vector_over_windows_or_over_its_values(
+    head_norm, over
+):
+    module = LSTMLinear(2, 6, 6, head_norm=head_norm, pooling="mean").train()
+    plain = LSTMLinear(2, 6, 6, pooling="mean")
+    nn.init.eye_(module.linear.weight)
+    nn.init.zeros_(module.linear.bias)
+    plain.load_state_dict(module.state_dict(), strict=False)
+    x = torch.randn(8, 10, 2)
+    pooled = plain(x)
+    variance, mean = torch.var_mean(pooled, over, correction=0, keepdim=True)
+    torch.testing.assert_close(module(x), (pooled - mean) / (variance + 1e-5).sqrt())
+
+
 @pytest.mark.parametrize("head_norm", ["none", "batch", "layer"])
 def test_copies_and_state_dicts_carry_everything(head_norm):
     module = LSTMLinear(2, 6, 3, head_norm=head_norm, pooling="meanmax")

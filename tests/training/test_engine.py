@@ -338,21 +338,29 @@ def test_the_average_of_weights_is_what_is_validated_and_kept():
     assert plain.history[0]["val_loss"] != result.history[0]["val_loss"]
 
 
-def test_l1_drives_weights_towards_zero():
-    sizes = []
-    for l1 in (0.0, 0.05):
-        module = make_module()
-        settings = {"max_epochs": 30, "learning_rate": 0.05, "restore_best": False}
-        train(module, l1=l1, early_stopping=False, **settings)
-        sizes.append(sum(p.abs().sum().item() for p in module.parameters() if p.ndim > 1))
-    assert sizes[1] < 0.5 * sizes[0]
+@pytest.mark.parametrize("penalty", ["l1", "weight_decay"])
+def test_a_penalty_adds_its_gradient_to_a_step_and_nothing_to_the_curve(penalty):
+    settings = {"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.1, "max_epochs": 1}
+    settings |= {"lr_schedule": "constant", "batch_size": None, "max_grad_norm": None}
+    plain, penalized, before = (make_module() for _ in range(3))
+    free = train(plain, restore_best=False, **settings)
+    held = train(penalized, restore_best=False, **{penalty: 0.05}, **settings)
+    assert held.history["loss"] == pytest.approx(free.history["loss"], rel=1e-5)
+    weights = (module.parameters() for module in (before, penalized, plain))
+    for weight, ours, theirs in zip(*weights, strict=True):
+        pull = weight if penalty == "weight_decay" else weight.sign() * (weight.ndim > 1)
+        torch.testing.assert_close(ours - theirs, -0.1 * 0.05 * pull, rtol=1e-3, atol=1e-6)
 
 
-def test_one_number_for_the_batch_cannot_be_weighted():
+def test_a_loss_of_the_whole_batch_trains_as_one_of_each_window_but_cannot_be_weighted():
     weighted = TrainingData(TRAIN.X, None, TRAIN.target, torch.ones(18))
     with pytest.raises(ArgumentError, match="sample_weight and class_weight need one for"):
         train(make_module(), weighted, loss=nn.CrossEntropyLoss())
-    assert len(train(make_module(), loss=nn.CrossEntropyLoss()).history) == 5
+    mean, each = (
+        train(make_module(), loss=nn.CrossEntropyLoss(reduction=reduction)).history["val_loss"]
+        for reduction in ("mean", "none")
+    )
+    assert mean == pytest.approx(each, rel=1e-4)
 
 
 def test_batch_normalization_never_sees_a_batch_of_one():

@@ -155,6 +155,51 @@ def test_optimizers_are_torchs(optimizer, params, theirs):
     torch.testing.assert_close(module.weight, twin.weight, rtol=0, atol=0)
 
 
+def steps_of(gradients, start=0.0, **arguments):
+    """Return by how much each of the gradients moves a weight of float64."""
+    weight = nn.Parameter(torch.full(gradients.shape[1:], start, dtype=torch.float64))
+    optimizer = make_optimizer([weight], TrainingConfig(n_outputs=2, **arguments))
+    steps = []
+    for weight.grad in gradients:
+        before = weight.detach().clone()
+        optimizer.step()
+        steps.append(weight.detach() - before)
+    return torch.stack(steps)
+
+
+def test_the_decay_of_adamw_is_decoupled_from_the_size_of_the_loss_and_that_of_adam_is_not():
+    gradients = torch.tensor([[-0.5], [-50.0]], dtype=torch.float64)
+    settings = {"start": 10.0, "learning_rate": 0.01, "weight_decay": 0.3}
+    for gradient, of_adam in zip(gradients, (-0.01, 0.01), strict=True):
+        (step,) = steps_of(gradient[None], optimizer="adamw", **settings)
+        assert step.item() == pytest.approx(0.01 - 0.01 * 0.3 * 10)
+        (step,) = steps_of(gradient[None], optimizer="adam", **settings)  # of gradient + 0.3 * 10
+        assert step.item() == pytest.approx(of_adam)
+
+
+@pytest.mark.parametrize(
+    ("params", "size", "low", "high"),
+    [
+        ({"alpha": 0.9, "eps": 1e-7}, 1.0, 0.999, 1.001),
+        ({"alpha": 0.9, "eps": 1e-7}, 1e-5, 3.0, torch.inf),  # Keras adds eps under the root
+        ({"alpha": 0.9, "eps": 1e-7**0.5}, 1e-5, 2**-0.5, 1.0),
+        ({"alpha": 0.9, "eps": 1e-7**0.5}, 1.0, 2**-0.5, 1.0),
+        (None, 1.0, 2.0, torch.inf),  # torch's alpha is 0.99
+    ],
+)
+def test_the_steps_of_rmsprop_over_those_of_keras_are_as_the_page_says(params, size, low, high):
+    rng = torch.Generator().manual_seed(0)
+    gradients = size * (0.5 + torch.rand(6, 20, dtype=torch.float64, generator=rng))
+    velocity, of_keras = 0.0, []
+    for gradient in gradients:
+        velocity = 0.9 * velocity + 0.1 * gradient**2
+        of_keras.append(-0.01 * gradient / (velocity + 1e-7) ** 0.5)
+    settings = {"optimizer": "rmsprop", "optimizer_params": params, "learning_rate": 0.01}
+    ratios = steps_of(gradients, **settings) / torch.stack(of_keras)
+    assert low <= ratios.min()
+    assert ratios.max() <= high
+
+
 @pytest.mark.parametrize(
     ("optimizer", "params", "message"),
     [

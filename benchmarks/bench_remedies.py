@@ -1,0 +1,143 @@
+"""What do the remedies of docs/remedies change? Runs in pairs over many seeds.
+
+    bench_remedies.py                   # all rows, some ten minutes of one core
+    bench_remedies.py --only dropout    # the rows of one page
+
+Both runs of a pair have the same windows and the same first weights. Of the difference that a
+remedy makes, a row has the median with its 10 to 90 % range, the mean with its standard error, and
+in how many seeds it has the sign that was expected. Unless all rows and seeds were run, the results
+go to `build/remedies.json`; so do those of a run that was stopped.
+"""
+
+import argparse
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common.results_file import RESULTS, write_results
+from remedies.problems import PROBLEMS, Data
+from remedies.rows import MEASURES, ROWS, Row
+from sklearn.exceptions import ConvergenceWarning
+
+from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.benchmark import environment
+
+BUILD = Path(__file__).resolve().parents[1] / "build"
+N_SEEDS = 32
+PLAIN = {  # one training of the LSTM alone, without another remedy
+    "hidden_size": 8,
+    "bidirectional": False,
+    "dropout": 0.0,
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "weight_decay": 0.0,
+    "lr_schedule": "constant",
+    "warmup_epochs": 0,
+    "batch_size": 16,
+    "max_epochs": 40,
+    "early_stopping": False,
+    "restore_best": False,
+    "device": "cpu",
+}
+PLAIN_CLASSIFIER = PLAIN | {"features": None, "refit": None, "label_smoothing": 0.0}
+
+
+def fit(data: Data, seed: int, **arguments: Any) -> Any:
+    """Fit a small network; the argument `fit` names what else `fit` is told."""
+    told = {name: data.told[name] for name in arguments.pop("fit", ())}
+    if data.y.dtype.kind == "f":
+        estimator: Any = SensorLSTMRegressor(**{**PLAIN, **arguments}, random_state=seed)
+    else:
+        estimator = SensorLSTMClassifier(**{**PLAIN_CLASSIFIER, **arguments}, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # some arms are there to diverge
+        return estimator.fit(data.X, data.y, X_val=data.X_val, y_val=data.y_val, **told)
+
+
+def measure(row: Row, n_seeds: int) -> list[dict[str, Any]]:
+    """Run all arms of a row; return what is said of each arm and measure."""
+    names = (*row.lower, *row.higher)
+    figures = np.empty((n_seeds, 1 + len(row.arms), len(names)))
+    for seed in range(n_seeds):
+        data = PROBLEMS[row.problem](seed)
+        for place, arm in enumerate((row.without, *row.arms)):
+            fitted = fit(data, seed, **{**row.common, **arm})
+            figures[seed, place] = [MEASURES[name](fitted, data) for name in names]
+    return [
+        {
+            "remedy": row.remedy,
+            "problem": row.problem,
+            "common": text_of(row.common),
+            "without": text_of(row.without),
+            "with": text_of(arm),
+            "measure": name,
+            "expected": "lower" if name in row.lower else "higher",
+            **summarize(*figures[:, [0, place], column].T, -1 if name in row.lower else 1),
+        }
+        for place, arm in enumerate(row.arms, 1)
+        for column, name in enumerate(names)
+    ]
+
+
+def summarize(without: np.ndarray, remedied: np.ndarray, sign: int) -> dict[str, Any]:
+    """Say how the runs of pairs differ."""
+    differences = remedied - without
+    low, middle, high = np.quantile(differences, [0.1, 0.5, 0.9])
+    return {
+        "seeds": len(differences),
+        "median_without": float(np.median(without)),
+        "median_with": float(np.median(remedied)),
+        "difference": float(middle),
+        "difference_p10": float(low),
+        "difference_p90": float(high),
+        "mean": float(differences.mean()),
+        "standard_error": float(differences.std(ddof=1) / len(differences) ** 0.5),
+        "as_expected": int((sign * differences > 0).sum()),
+    }
+
+
+def text_of(arm: Any) -> str:
+    """Write an arm as arguments."""
+    told = [f"{name}=..." for name in arm.get("fit", ())]
+    rest = {name: getattr(value, "__name__", repr(value)) for name, value in arm.items()}
+    return ", ".join((*told, *(f"{k}={v}" for k, v in rest.items() if k != "fit")))
+
+
+def format_row(row: dict[str, Any]) -> str:
+    """Say one row in a line."""
+    return (
+        f"{row['remedy']:20} {row['with'][:44]:44} {row['measure'][:24]:24}"
+        f" {row['difference']:+8.3g} [{row['difference_p10']:+.3g}, {row['difference_p90']:+.3g}]"
+        f"  {row['mean']:+.3g} +- {row['standard_error']:.2g}"
+        f"  {row['as_expected']}/{row['seeds']} {row['expected']}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the rows asked for, print them, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    remedies = sorted({row.remedy for row in ROWS})
+    parser.add_argument("--only", choices=remedies, nargs="+", default=remedies)
+    parser.add_argument("--seeds", type=int, default=N_SEEDS, help="at least two")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    chosen = [row for row in ROWS if row.remedy in options.only]
+    done: list[dict[str, Any]] = []
+    whole = options.only == remedies and options.seeds == N_SEEDS
+    try:
+        for number, row in enumerate(chosen, 1):
+            found = measure(row, options.seeds)
+            done += found
+            print(f"[{number}/{len(chosen)}] {row.problem}", *map(format_row, found), sep="\n")
+    except KeyboardInterrupt:
+        whole = False
+    facts = environment() | {"numpy": np.__version__, "threads": 1}
+    folder = RESULTS if whole else BUILD
+    write_results("remedies", done, partial=False, facts=facts, folder=folder)
+
+
+if __name__ == "__main__":
+    main()
