@@ -54,6 +54,7 @@ class Rounding:
         self.only = only and set(Path(only).read_text().split("\n"))
         self.figures = defaultdict(list)
         self.outcomes = {}
+        self.seconds = Counter()
         self.fixtures = {}
         self.is_worker = hasattr(config, "workerinput")
         if self.rows:
@@ -104,6 +105,7 @@ class Rounding:
         known = self.outcomes.get(report.nodeid, "passed")
         if worst[report.outcome] >= worst[known]:
             self.outcomes[report.nodeid] = report.outcome
+        self.seconds[report.nodeid] += report.duration
         # of two that see a report, the process that ran the test writes
         if report.when == "teardown" and self.rows and report.nodeid in self.fixtures:
             self._write(report.nodeid)
@@ -112,6 +114,7 @@ class Rounding:
         row = {
             "test": test,
             "outcome": self.outcomes[test],
+            "seconds": round(self.seconds[test], 2),
             "fixtures": self.fixtures.get(test, []),
             "figures": self.figures.pop(test, [])[:_MOST_FIGURES],
         }
