@@ -13,8 +13,9 @@ ORDER = """_lazy errors _signal < arguments memory scratch < atomic order_statis
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda command_words self_check < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
-         Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py csrc
-         data docs examples mkdocs.yml pyproject.toml requirements scripts sensorseq setup.py tests"""
+         Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
+         csrc data docs examples mkdocs.yml pyproject.toml requirements scripts sensorseq setup.py
+         tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 FLUCTUATION_ORDER = "statistics < causes verdict < logs < race < report < monitors"
 HOME = {  # library: where it may be imported, as path prefixes
@@ -124,7 +125,9 @@ def runtime_imports(path):
 
 
 def test_nothing_stray_is_at_the_top():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert {name.split("/")[0] for name in listed.stdout.splitlines()} == set(TOP.split())
 
 

@@ -1,6 +1,7 @@
 """Features of a run and of its configuration: against values that are known by construction."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -90,6 +91,8 @@ def test_first_loss_above_that_of_a_guess(excess):
     record = healthy_record()
     record.steps["loss"][0] = math.log(N_CLASSES) + excess
     assert features_of(record)["first_loss_excess"] == pytest.approx(excess)
+    other = features_of(replace(record, loss_unit=""))  # ln K is what a guess costs in nats only
+    assert math.isnan(other["first_loss_excess"])
 
 
 def test_which_loss_was_minimised_shows_in_its_margins():

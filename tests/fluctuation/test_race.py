@@ -209,6 +209,29 @@ def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(monkeypa
     assert any("budget used up" in one.reason for one in proof.probes.not_tested)
 
 
+def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(monkeypatch):
+    lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.95})
+    lab.classes = ["a", "b", "c"]
+    monkeypatch.setattr(probe, "zero_test", lambda lab: Findings())
+    causes = (Cause("optimizer", "observed", 0.5, ""), Cause("learning_rate", "observed", 0.4, ""))
+    report = FluctuationReport("fluctuating", "strong", n_epochs=lab.n_epochs, causes=causes)
+    proof = probe.probe_lab(lab, report)
+    first = proof.causes[0]
+    assert (first.name, first.grade) == ("learning_rate", "proved")
+    assert not any(cause.grade == "proved" for cause in report.causes)
+    assert report.probes is None
+    confirmed = [trial for trial in proof.probes.trials if trial.outcome == "confirmed"]
+    assert {trial.kind for trial in confirmed} == {"race"}
+    assert confirmed[0].change == proof.probes.repair
+    assert {"learning_rate": OWN["learning_rate"] / 10} in [trial.change for trial in confirmed]
+    again = FluctuationReport.from_dict(proof.to_dict())
+    assert again.probes.repair == proof.probes.repair
+    assert again.causes == proof.causes
+    text = str(proof)
+    assert "PROVED" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_options_change_what_the_run_does_not_have_and_the_likeliest_cause_leads():
     lab = KnownLab({})
     causes = [Cause("preprocessing", "observed", 0.4, ""), Cause("optimizer", "observed", 0.6, "")]
