@@ -89,6 +89,7 @@ class Nudge:
             changed += int((after != before).sum())
             with torch.no_grad():
                 tensor.copy_(torch.from_numpy(after))
+        self.note("drawn")
         self.note("moved", changed)
 
     def features(self, values):
@@ -107,7 +108,7 @@ class Nudge:
         test = os.environ.get("PYTEST_CURRENT_TEST", "") + os.environ.get(FIXTURE, "")
         if self._stepped != test:
             self._stepped = test
-            self.note("trained")
+            self.note("stepped")
 
     # What is wrapped, by module.
 

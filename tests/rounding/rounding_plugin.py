@@ -5,6 +5,7 @@ leaves a line of JSON: its outcome, the trainings and moves that it rests on, fi
 the figures that its assertions saw.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -71,14 +72,14 @@ class Rounding:
             items[:] = left
 
     @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector):
+        with _shared(_import(collector) if isinstance(collector, pytest.Module) else None):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef, request):
-        if fixturedef.scope == "function":
+        with _shared(None if fixturedef.scope == "function" else _key(fixturedef)):
             return (yield)
-        os.environ[nudge.FIXTURE] = _key(fixturedef)
-        try:
-            return (yield)
-        finally:
-            os.environ.pop(nudge.FIXTURE, None)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item):
@@ -86,7 +87,7 @@ class Rounding:
         definitions = shared.name2fixturedefs.values() if shared else ()
         self.fixtures[item.nodeid] = [
             _key(chain[-1]) for chain in definitions if chain[-1].scope != "function"
-        ]
+        ] + [_import(item.getparent(pytest.Module))]
         for kept in vars(item.module).values():  # what one test keeps in memory for another
             if isinstance(kept, functools._lru_cache_wrapper):
                 kept.cache_clear()
@@ -140,6 +141,22 @@ def read_log(path):
 
 def _key(fixturedef):
     return f"{fixturedef.baseid}::{fixturedef.argname}"
+
+
+def _import(module):
+    return f"{module.nodeid}::import"
+
+
+@contextlib.contextmanager
+def _shared(key):
+    """Let what is noted meanwhile count for every test that has this fixture, or file."""
+    if key:
+        os.environ[nudge.FIXTURE] = key
+    try:
+        yield
+    finally:
+        if key:
+            os.environ.pop(nudge.FIXTURE, None)
 
 
 def _watch_numpy_and_torch(saw):
