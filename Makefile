@@ -25,7 +25,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 
 help: ## say what there is
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | awk '{ n = $$2; $$1 = $$2 = ""; printf "  make %-12s%s\n", n, $$0 }'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | awk '{ n = $$2; $$1 = $$2 = ""; printf "  make %-14s%s\n", n, $$0 }'
 
 demo: build ## simulated robots to a trained model, its test on unseen robots, a verdict, a picture
 	@$(BIN)/python examples/demo.py --output demo_output
