@@ -11,6 +11,7 @@ pytest.importorskip("skops")
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scikit_learn.md"
 
 
+@pytest.mark.long
 def test_the_page_runs_as_it_stands():
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
     assert len(blocks) >= 9

@@ -90,6 +90,7 @@ def prepared(tmp_path):
     return tmp_path / "windows.h5"
 
 
+@pytest.mark.long
 def test_the_command_writes_the_model_with_the_best_weights(prepared, tmp_path):
     model = tmp_path / "model.safetensors"
     endless = ("--max-epochs", str(ENDLESS), "--patience", str(ENDLESS))

@@ -77,6 +77,7 @@ def numbers_after(text, label):
     return tuple(float(number) for number in found.groups())
 
 
+@pytest.mark.long
 def test_as_asked_the_run_fluctuates_and_other_settings_do_better(told):
     text, _ = told
     case = text[: text.index("\n4. ")]
@@ -87,6 +88,7 @@ def test_as_asked_the_run_fluctuates_and_other_settings_do_better(told):
     assert confirmed or "undecided" in case  # of a busy machine, or another's sums
 
 
+@pytest.mark.long
 def test_the_repaired_fit_is_calmer_and_about_as_accurate(told):
     text, _ = told
     case = text[text.index("\n4. ") : text.index("\n5. ")]
@@ -100,6 +102,7 @@ def test_the_repaired_fit_is_calmer_and_about_as_accurate(told):
         assert after[2] > before[2] + 0.05
 
 
+@pytest.mark.long
 def test_the_page_needs_no_network(told):
     _, page = told
     assert page.startswith("<!DOCTYPE html>")

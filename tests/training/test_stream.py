@@ -309,6 +309,7 @@ print(peak_beyond(lambda: classifier.fit(large).predict(large)))
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="asks Linux for the peak")
 def test_memory_is_that_of_the_buffer_not_of_the_file(tmp_path):
     def path_of(n_windows):
