@@ -5,15 +5,18 @@
 
 The first pass moves nothing and notes which tests train, by what they and their fixtures call. Each
 of these then runs under 5 seeds, under 30 if a figure in its assertions moved by more than a
-thousandth and does not move by itself, and under 5 on each other instruction set. A test's results
-are kept until its file, the package or what the tests share changes.
+thousandth and does not move by itself, or if it asserts what is judged of a run, which turns
+without a figure; and under 5 on each other instruction set. A test's results are kept until its
+file, the package or what the tests share changes.
 """
 
 import argparse
+import ast
 import contextlib
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -26,6 +29,7 @@ WORK = FOLDER / "rows.jsonl"
 SEEDS, MOVED_SEEDS = range(1, 6), range(6, 31)
 AGAIN = "none again"
 MOVED = 1e-3  # of a figure: less is what float32 leaves
+JUDGED = re.compile(r"verdict|grade|causes|repair|confirmed|proof|\.passed")
 SHARED = ("sensorseq", "csrc", "tests/support", "tests/rounding", "tests/conftest.py")
 PYTEST = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal", "-q", "--tb=short")
 
@@ -104,6 +108,7 @@ def missing(rows, keys, isas):
     if left := moved - again.keys():
         yield isas[0], AGAIN, sorted(left), keys
     moved = {test for test in moved if has_moved(known[test], first[test], again[test])}
+    moved |= judging(trained)
     for isa, seeds, tests in (
         (isas[0], MOVED_SEEDS, moved),
         *((isa, SEEDS, trained) for isa in isas[1:]),
@@ -123,6 +128,22 @@ def has_moved(one: dict, other: dict, again: dict | None = None) -> bool:
         return abs(x - y) > MOVED * max(abs(x), abs(y))
 
     return any(differ(x, y) and not differ(x, z) for x, y, z in zip(a, b, c, strict=True))
+
+
+def judging(tests: set[str]) -> set[str]:
+    """Return the tests whose own lines name a verdict, a cause or a repair."""
+    named = {}
+    for name in {test.split("::")[0] for test in tests}:
+        text = (ROOT / name).read_text("utf-8")
+        named[name] = {
+            node.name
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.FunctionDef)
+            and JUDGED.search(ast.get_source_segment(text, node) or "")
+        }
+    return {
+        test for test in tests if test.split("[")[0].split("::")[-1] in named[test.split("::")[0]]
+    }
 
 
 def run(isa: str, seed: str, tests: list[str], keys: dict[str, str]) -> None:
