@@ -1,6 +1,5 @@
 """What `pytest --rounding SEED` moves, and by how much; see tests/rounding."""
 
-import json
 import os
 import subprocess
 import sys
@@ -83,7 +82,7 @@ def fit(tmp_path_factory):
             stdout=subprocess.PIPE,
             check=True,
         )
-        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        lines = rounding_moves.read_log(log)
         count = {
             what: sum(n for kind, _, _, n in lines if kind == what) for what in ("trained", "moved")
         }

@@ -211,6 +211,11 @@ def install(seed, log):
     subprocess.Popen.__init__ = started
 
 
+def read_log(path):
+    """Return the lines of a log: what was done, by which test, under which fixture, how often."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 def _with_path(path):
     parts = [part for part in (path or "").split(os.pathsep) if part and part != HERE]
     return os.pathsep.join([HERE, *parts])

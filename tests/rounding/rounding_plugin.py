@@ -83,11 +83,9 @@ class Rounding:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item):
-        shared = getattr(item, "_fixtureinfo", None)  # doctests have none
-        definitions = shared.name2fixturedefs.values() if shared else ()
-        self.fixtures[item.nodeid] = [
-            _key(chain[-1]) for chain in definitions if chain[-1].scope != "function"
-        ] + [_import(item.getparent(pytest.Module))]
+        chains = item._fixtureinfo.name2fixturedefs.values()
+        shared = [_key(chain[-1]) for chain in chains if chain[-1].scope != "function"]
+        self.fixtures[item.nodeid] = [*shared, _import(item.getparent(pytest.Module))]
         for kept in vars(item.module).values():  # what one test keeps in memory for another
             if isinstance(kept, functools._lru_cache_wrapper):
                 kept.cache_clear()
@@ -126,17 +124,14 @@ class Rounding:
         if self.is_worker:
             return
         count = Counter()
-        for what, _, _, n in read_log(self.log):
-            count[what] += n if what == "moved" else 1
+        for what, _, _, n in nudge.read_log(self.log):
+            count[what] += n
         terminalreporter.write_line(
             f"rounding {self.seed}: {count['trained']} trainings,"
             f" {count['moved']} values moved by a last digit"
         )
-
-
-def read_log(path):
-    """Return the lines of a log: what, test, fixture, count."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+        if not self.rows:
+            self.log.unlink(missing_ok=True)
 
 
 def _key(fixturedef):

@@ -23,6 +23,8 @@ import time
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from rounding_moves import read_log
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "rounding"
 WORK = FOLDER / "rows.jsonl"
@@ -185,8 +187,7 @@ def run(isa: str, seed: str, tests: list[str], keys: dict[str, str]) -> None:
 def keep(isa, seed, pass_rows, log, keys) -> int:
     """Join the rows of a pass with its log, and append them to the work file."""
     noted: dict[str, Counter] = defaultdict(Counter)  # by test, or fixture
-    for line in log.read_text().splitlines() if log.exists() else ():
-        what, test, fixture, count = json.loads(line)
+    for what, test, fixture, count in read_log(log):
         noted[fixture or test][what] += count
     found = pass_rows.read_text().splitlines() if pass_rows.exists() else ()
     with WORK.open("a") as file:
@@ -206,6 +207,8 @@ def report(rows, isas) -> int:
     known = rows[isas[0], "none"]
     trained = [test for test, row in known.items() if row["trainings"]]
     print(f"\n{len(known)} tests, {len(trained)} of them train")
+    for test in (test for test, row in known.items() if row["outcome"] == "failed"):
+        print(f"fails without a rounding, too: {test}")
     changed = []
     for isa in isas:
         passes = {
