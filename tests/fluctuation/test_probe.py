@@ -136,15 +136,13 @@ def test_a_report_without_its_fit_says_what_to_do(hot, tmp_path):
 # auto_repair
 
 
-def test_a_fit_repairs_itself(hot):
+def test_a_fit_repairs_itself():
     repaired = classifier(**HOT, auto_repair=True).fit(X, Y)
     assert repaired.get_params()["learning_rate"] == HOT["learning_rate"]
     report = repaired.fluctuation_
     assert report.probes is not None
     if repaired.repair_:
         assert repaired.repair_ == report.probes.repair
-        before = hot.fluctuation_.statistics["fixed_loss_noise"].value
-        assert report.statistics["fixed_loss_noise"].value < before
     else:
         assert "the first fit is kept" in report.probes.note or not report.probes.repair
     assert repaired.predict(X).shape == Y.shape
