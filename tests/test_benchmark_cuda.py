@@ -168,6 +168,7 @@ def test_without_a_gpu_bench_says_what_it_needs(capsys):
     assert run(["bench", "--against", "cudnn", "--threads", "2"]) == 2
 
 
+@pytest.mark.long
 def test_bench_against_cudnn_says_its_rows(monkeypatch, capsys):
     monkeypatch.setattr(benchmark_cuda, "check_gpu", lambda: None)
     monkeypatch.setattr(benchmark_cuda, "SHORT", (TINY,))

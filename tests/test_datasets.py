@@ -121,6 +121,7 @@ def test_an_installation_without_the_files_says_what_to_do(tmp_path, monkeypatch
         datasets.load_surfaces()
 
 
+@pytest.mark.long
 def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path):
     program = f"from sensorseq.datasets import *; write_simulated({str(tmp_path / 'new')!r})"
     killed = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[1])

@@ -91,6 +91,7 @@ def fit(tmp_path_factory):
     return run
 
 
+@pytest.mark.long
 def test_a_process_that_a_test_starts_is_covered(fit):
     plain, of_plain = fit("")
     moved, of_moved = fit("5")

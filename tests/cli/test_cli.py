@@ -673,6 +673,7 @@ def python(code, *arguments, **environment):
     )
 
 
+@pytest.mark.long
 def test_bench_says_ratios_and_the_peak(monkeypatch, capsys):
     from sensorseq import benchmark
 

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "model_selection.md"
 
 
+@pytest.mark.long
 def test_the_page_runs_as_it_stands():
     names = {}
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S):

@@ -92,6 +92,7 @@ def test_windows_outside_the_training_are_said_once_and_counted_or_end_the_strea
     assert "error: The window lies outside what the model was trained on" in err
 
 
+@pytest.mark.long
 def test_samples_from_another_program(files):
     model, path, csv, _ = files
     command = [sys.executable, "-m", "sensorseq", "stream", str(path)]
