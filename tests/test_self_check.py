@@ -56,6 +56,7 @@ def test_a_core_without_the_fast_kernels_of_the_processor_fails(no_training, mon
     ("missing", "failed"),
     [("_ops", {"native library", "LSTM kernels"}), ("_signal", {"preprocessing"})],
 )
+@pytest.mark.long
 def test_an_installation_without_a_library_fails_in_words(tmp_path, missing, failed):
     package = Path(sensorseq.__file__).parent
     leave_out = shutil.ignore_patterns("__pycache__", f"{missing}*.so")
