@@ -235,7 +235,7 @@ def report(rows, isas) -> int:
     for row in sorted(changed, key=lambda row: (row["test"], row["isa"], int(row["seed"]))):
         print(
             f"{row['outcome']}: SENSORSEQ_CPU_ISA={row['isa']} .venv/bin/python -m pytest"
-            f" --rounding {row['seed']} '{row['test']}'"
+            f" tests/conftest.py --rounding {row['seed']} '{row['test']}'"
         )
     print(f"{len({row['test'] for row in changed})} tests changed their outcome")
     return 1 if changed or still else 0
