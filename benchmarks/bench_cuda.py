@@ -7,12 +7,13 @@ sides' results are held to float32 in IEEE arithmetic before they are timed. cuD
 and bf16, and in fp16 with channels padded to 128, where cuDNN has its fastest kernels; ours is in
 the same precision. `varlen` is packed sequences against lengths on the device.
 
-Rows with "served_by": "framework" count as 1: sensorseq hands the shape to torch.
+Rows with "served_by": "framework" count as 1: sensorseq hands the shape to torch. Every kernel
+serves, checked on this GPU or not, unless SENSORSEQ_CUDA_KERNELS is set.
 
 - `--quick`: few shapes in every precision and mode; writes cuda_quick.json.
 - otherwise the sweep, in an order drawn once, so that what fits into `--budget-s` is a fair sample;
   `--resume` goes on from the file it wrote. Writes cuda.json.
-- `--table cudnn`: torch's LSTM alone, microseconds a step and names of kernels; cuda_cudnn.json.
+- `--table steps`: how long a timestep takes, in batches of 8 and 128; cuda_steps.json.
 - `--dry-run`: the same protocol on the CPU on tiny shapes, to see that it works.
 """
 
@@ -20,16 +21,19 @@ import argparse
 import functools
 import itertools
 import json
+import os
 import random
 import statistics
 import sys
 import time
 from pathlib import Path
 
+os.environ.setdefault("SENSORSEQ_CUDA_KERNELS", "1")  # before sensorseq is imported
+
 import torch
 from common.results_file import RESULTS, commit, write_results
 from common.waiting import refuse_sleeping_threads
-from cuda.kernels import MODES, measure, measure_framework
+from cuda.kernels import MODES, measure
 from cuda.models_side_by_side import models_side_by_side
 
 from sensorseq.benchmark import Shape
@@ -37,13 +41,13 @@ from sensorseq.benchmark_cuda import (
     HEADER,
     KINDS,
     PRECISIONS,
-    check_gpu,
+    current_gpu,
     environment,
     format_row,
 )
 from sensorseq.errors import SensorseqError
 
-HIDDEN_SIZES = (32, 64, 128, 256, 512)
+HIDDEN_SIZES = (32, 64, 128, 256)
 SWEEP = [
     (kind, precision, Shape(n, t, c, h))
     for kind, precision in (("training", "fp32"), ("training", "fp16"))
@@ -68,15 +72,16 @@ QUICK = [
         Shape(32, 100, 6, 128),
         Shape(32, 100, 6, 256),
         Shape(128, 100, 16, 256),
-        Shape(128, 100, 6, 512),
     )
 ]
 # what the targets are about comes first, should the time not suffice
 QUICK.sort(key=lambda case: (case[1] not in ("fp32", "fp16"), KINDS.index(case[0])))
-FRAMEWORK = [
-    (precision, Shape(n, 100, 6, h))
-    for precision in ("fp32", "tf32", "bf16", "fp16, C padded to 128")
-    for h, n in itertools.product(HIDDEN_SIZES, (1, 8, 32, 128, 512))
+STEPS = [
+    (kind, precision, Shape(n, 100, 6, h))
+    for h in HIDDEN_SIZES
+    for kind, precision, n in itertools.product(
+        ("inference", "training"), ("fp32", "tf32"), (8, 128)
+    )
 ]
 
 
@@ -94,6 +99,8 @@ def measure_cases(cases, device, options, rows, save):
     """Add rows until all cases are done or the time is over; return what failed."""
     done, failed = {key(row) for row in rows}, []
     modes = MODES if options.quick else ("eager", "graph")
+    if options.table == "steps":
+        modes = ("graph",)
     print(HEADER)
     for number, (kind, precision, shape) in enumerate(cases):
         if (kind, precision, shape) in done:
@@ -121,11 +128,19 @@ def measure_cases(cases, device, options, rows, save):
                 torch.cuda.synchronize()
             continue
         for row in found:
-            print(format_row(row), flush=True)
+            print(format_row(row), step_us(row), flush=True)
         # a sweep may go on at a later commit
         rows += [{**row, "commit": options.commit} for row in found]
         save(quiet=True)
     return failed
+
+
+def step_us(row):
+    """Say how long a timestep takes on both sides."""
+    if "ours_ms" not in row:
+        return ""
+    sides = (f"{1e3 * row[side] / row['shape'][1]:.2f}" for side in ("theirs_ms", "ours_ms"))
+    return f"{' / '.join(sides)} us a timestep"
 
 
 def summarize_ratios(rows):
@@ -163,7 +178,7 @@ def main():
     """Measure what was asked for, print it, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few shapes, every precision and mode")
-    parser.add_argument("--table", choices=("peers", "cudnn", "models"), default="peers")
+    parser.add_argument("--table", choices=("peers", "steps", "models"), default="peers")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON")
     parser.add_argument("--budget-s", type=float, default=520.0, help="begin no case after this")
     parser.add_argument("--rounds", type=int, default=9)
@@ -179,7 +194,7 @@ def main():
         options.rounds, options.at_least_s = 1, 0.0
     else:
         try:
-            check_gpu()
+            current_gpu()
         except SensorseqError as error:
             print(f"error: {error}", file=sys.stderr)
             return 4
@@ -187,7 +202,7 @@ def main():
     facts = environment()
     print(facts)
     prefix = "cuda_dry" if options.dry_run else "cuda"
-    suffix = {"peers": "_quick" if options.quick else "", "cudnn": "_cudnn", "models": "_models"}
+    suffix = {"peers": "_quick" if options.quick else "", "steps": "_steps", "models": "_models"}
     table = prefix + suffix[options.table]
     rows = read_rows(options.output / f"{table}.json") if options.resume else []
 
@@ -199,15 +214,9 @@ def main():
         rows += models_side_by_side(device, tiny=options.dry_run, rounds=min(3, options.rounds))
         for row in rows:
             print(row)
-    elif options.table == "cudnn":
-        for precision, shape in prepared(FRAMEWORK, options):
-            if time.perf_counter() - options.started > options.budget_s:
-                print("the time is over")
-                break
-            rows.append(measure_framework(shape, precision, device))
-            print(rows[-1], flush=True)
     else:
-        cases = prepared(QUICK if options.quick else shuffled(SWEEP), options)
+        cases = STEPS if options.table == "steps" else QUICK if options.quick else shuffled(SWEEP)
+        cases = prepared(cases, options)
         failed = measure_cases(cases, device, options, rows, save)
         summarize_ratios(rows)
     save()

@@ -23,6 +23,7 @@ enum class Status : int32_t {
   kNotServedHiddenSize,  // no CUDA kernel holds so many units in this precision
   kNotServedChannels,    // more channels than a CUDA kernel multiplies, and x is not projected
   kNotServed,            // no CUDA kernel of this build serves the shape
+  kNoCluster,            // the GPU is too small for the kernel; nothing was launched
   kCudaError,            // a call of CUDA failed; cuda::ErrorText says why
 };
 
@@ -66,6 +67,9 @@ inline const char* StatusText(Status status) {
       return "x has more channels than the CUDA kernels multiply; project it first";
     case Status::kNotServed:
       return "no CUDA kernel of this build serves the shape";
+    case Status::kNoCluster:
+      return "this GPU cannot run clusters of as many blocks as the kernel of this hidden_size "
+             "needs";
     case Status::kCudaError:
       return "a call of CUDA failed";
   }

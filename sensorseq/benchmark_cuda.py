@@ -7,8 +7,7 @@ only serve to test the code without a GPU.
 
 import copy
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ from sensorseq.benchmark import (
     synchronize,
 )
 from sensorseq.errors import EnvironmentProblemError
-from sensorseq.ops.choice import choose_here
+from sensorseq.ops.choice import allowing_tf32, choose_here
 
 KINDS = ("training", "inference", "varlen training", "varlen inference")
 MODES = ("eager", "graph")
@@ -48,22 +47,13 @@ PRECISIONS = {
 }
 
 
-@contextmanager
-def allowing_tf32(allowed: bool) -> Iterator[None]:
-    """Allow or forbid TF32 in torch's RNNs, and restore the setting afterwards."""
-    rnn: Any = torch.backends.cudnn.rnn
-    before = rnn.fp32_precision
-    rnn.fp32_precision = "tf32" if allowed else "ieee"
-    try:
-        yield
-    finally:
-        rnn.fp32_precision = before
+def current_gpu() -> torch.device:
+    """Return the current GPU.
 
-
-def check_gpu() -> None:
-    """Raise an EnvironmentProblemError if torch is built without CUDA, or finds no GPU."""
+    Raises `EnvironmentProblemError` if torch is built without CUDA, or finds no GPU.
+    """
     if torch.cuda.is_available():
-        return
+        return torch.device("cuda", torch.cuda.current_device())
     why = "finds none" if torch.version.cuda else "is built without CUDA"
     raise EnvironmentProblemError(
         f"a comparison with cuDNN needs an NVIDIA GPU, but torch {torch.__version__} {why}. To"
@@ -233,8 +223,7 @@ def _driver_version() -> str | None:
 
 def run_short(*, progress: Callable[[int, int], Any] | None = None) -> dict[str, Any]:
     """Measure a few shapes against cuDNN on the current GPU in about half a minute."""
-    check_gpu()
-    device = torch.device("cuda", torch.cuda.current_device())
+    device = current_gpu()
     wanted = [
         (kind, precision, shape)
         for kind in KINDS[:3]

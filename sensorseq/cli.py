@@ -1004,14 +1004,22 @@ def doctor(
     installation: Annotated[
         bool, typer.Option("--self", help="Check the installed package; exit code 1 if it fails.")
     ] = False,
+    gpu: Annotated[
+        bool, typer.Option("--gpu", help="Check the CUDA kernels; exit code 1 if one fails.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Tell a bug from a hard problem by short test trainings.
 
     The outcome of each training is known. Without a file, it uses synthetic signals. Exit code 10
     if a check fails. With --self, checks the installation instead: the compiled kernels compared
-    with float64, a small training, a saved model.
+    with float64, a small training, a saved model. With --gpu, runs every CUDA kernel on this GPU
+    and compares it with float64, in at most a minute. With SENSORSEQ_CUDA_KERNELS=auto, the kernels
+    that passed are used from then on.
     """
+    if gpu:
+        _check_gpu(windows, settings, as_json, installation)
+        return
     if installation:
         _check_installation(windows, settings, as_json)
         return
@@ -1030,6 +1038,38 @@ def doctor(
     _say(diagnosis.to_dict(), str(diagnosis), as_json)
     if not diagnosis.passed:
         raise typer.Exit(GATE)
+
+
+def _check_gpu(
+    windows: Path | None, settings: list[str] | None, as_json: bool, installation: bool
+) -> None:
+    from sensorseq import gpu_check
+    from sensorseq.ops import cuda_kernels
+
+    if windows is not None or settings or installation:
+        raise ArgumentError("--gpu checks the CUDA kernels; give no file, --set or --self with it.")
+    mode = cuda_kernels.switch()
+
+    def show(result: gpu_check.Result) -> None:
+        if not as_json:
+            print(gpu_check.format_result(result), flush=True)
+
+    results = gpu_check.check_gpu(on_result=show)
+    n_passed = sum(result.outcome == "passed" for result in results)
+    serves = {
+        cuda_kernels.OFF: f"torch's LSTM serves; to let kernels that passed serve, set"
+        f" {cuda_kernels.SWITCH}={cuda_kernels.AUTO}",
+        cuda_kernels.AUTO: "the kernels that passed every run serve from now on",
+        cuda_kernels.FORCED: f"all kernels serve, as {cuda_kernels.SWITCH}={cuda_kernels.FORCED}",
+    }[mode]
+    found = {
+        "passed": n_passed == len(results),
+        "checks": [result._asdict() | {"case": result.case.name} for result in results],
+        "serves": serves,
+    }
+    _say(found, f"\n{n_passed} of {len(results)} runs passed; {serves}", as_json)
+    if n_passed < len(results):
+        raise typer.Exit(1)
 
 
 def _check_installation(windows: Path | None, settings: list[str] | None, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """_lazy errors _signal < arguments memory scratch < atomic order_statistics remote
            < recording windows history training_record html ops
-           < simulate storage preprocessing nn < readers features
+           < simulate storage preprocessing nn gpu_check < readers features
            < datasets training < data_checks < fluctuation doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda command_words self_check < cli < __main__"""
@@ -37,6 +37,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "training/",
         "fluctuation/race/",
         "fluctuation/monitors/",
+        "gpu_check/",
         "doctor/",
         "estimator/",
         "export/",

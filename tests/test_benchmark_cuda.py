@@ -13,9 +13,10 @@ from cuda.kernels import MODES
 
 from sensorseq import benchmark_cuda
 from sensorseq.benchmark import Shape
-from sensorseq.benchmark_cuda import KINDS, PRECISIONS, Problem, allowing_tf32, compare
+from sensorseq.benchmark_cuda import KINDS, PRECISIONS, Problem, compare
 from sensorseq.cli import run
 from sensorseq.errors import EnvironmentProblemError
+from sensorseq.ops.choice import allowing_tf32
 
 ROOT = Path(__file__).resolve().parents[1]
 CPU = torch.device("cpu")
@@ -68,7 +69,13 @@ def test_a_row_says_what_was_timed_and_how(kind, mode):
     assert row["ratio"] == pytest.approx(row["theirs_ms"] / row["ours_ms"])
     if mode == "kernels":
         assert row["theirs_kernels"]
-        assert any("sensorseq" in name for name in row["ours_kernels"])
+        assert row["ours_kernels"]
+
+
+def test_the_profiler_sees_the_operators_of_this_package():
+    call = Problem(TINY, PRECISIONS["fp32"], CPU).ours("training")
+    _, shares = kernels.busy_time(call, CPU)
+    assert any("sensorseq" in name for name in shares)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,10 +177,8 @@ def test_without_a_gpu_bench_says_what_it_needs(capsys):
 
 @pytest.mark.long
 def test_bench_against_cudnn_says_its_rows(monkeypatch, capsys):
-    monkeypatch.setattr(benchmark_cuda, "check_gpu", lambda: None)
+    monkeypatch.setattr(benchmark_cuda, "current_gpu", lambda: CPU)
     monkeypatch.setattr(benchmark_cuda, "SHORT", (TINY,))
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(benchmark_cuda.torch, "device", lambda *_: CPU)
     assert run(["bench", "--against", "cudnn", "--json", "--quiet"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {row["mode"] for row in found["rows"]} == {"eager", "graph"}

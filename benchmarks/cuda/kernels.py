@@ -1,4 +1,4 @@
-"""What only the benchmarks measure of a GPU: a step by its kernels alone, and torch's LSTM alone.
+"""What only the benchmarks measure of a GPU: a step by its kernels alone.
 
 The profiler sees each kernel; see `sensorseq.benchmark_cuda` for the rest of the protocol.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from torch.profiler import ProfilerActivity, profile
 
 from sensorseq import benchmark_cuda
-from sensorseq.benchmark import Problem, repeated, synchronize
+from sensorseq.benchmark import repeated, synchronize
 from sensorseq.errors import EnvironmentProblemError
 
 MODES = (*benchmark_cuda.MODES, "kernels")
@@ -65,25 +65,6 @@ def alternate_busy(theirs, ours, device, rounds):
             times[side, i], shares = busy_time(call, device)
             names[f"{name}_kernels"] = main_kernels(shares)
     return times, names
-
-
-def measure_framework(shape, precision, device, rounds=3):
-    """Measure the device's busy time that torch's own LSTM takes per timestep, and its kernels."""
-    chosen = benchmark_cuda.PRECISIONS[precision]
-    row = {"what": "torch alone", "precision": precision, "shape": list(shape)}
-    with benchmark_cuda.allowing_tf32(chosen.allows_tf32):
-        problem = Problem(shape, chosen, device)
-        row["seed"] = problem.seed
-        for kind in ("inference", "training"):
-            call = problem.theirs(kind)
-            repeated(call, device)(3)
-            found = [busy_time(call, device) for _ in range(rounds)]
-            step_us = [1e6 * seconds / shape.n_timesteps for seconds, _ in found]
-            low, middle, high = np.quantile(step_us, [0.1, 0.5, 0.9]).tolist()
-            name = f"{kind}_us_a_step"
-            row |= {name: middle, f"{name}_p10": low, f"{name}_p90": high}
-            row[f"{kind}_kernels"] = main_kernels(found[-1][1])
-    return row
 
 
 measure = functools.partial(benchmark_cuda.measure, alternate_kernels=alternate_busy)

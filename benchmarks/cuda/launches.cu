@@ -42,10 +42,9 @@ cudaLaunchAttribute ClusterOf(int size) {
 }
 
 void CountClusters(std::vector<std::string>& rows) {
-  CHECK(cudaFuncSetAttribute(Empty, cudaFuncAttributeNonPortableClusterSizeAllowed, 1));
   int most = 0;
   CHECK(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0));
-  for (const int size : {1, 2, 4, 8, 16}) {
+  for (const int size : {1, 2, 4, 8}) {
     for (const int kilobytes : {16, 32, 64, 112, 200}) {
       const int shared = std::min(kilobytes * 1024, most);
       CHECK(cudaFuncSetAttribute(Empty, cudaFuncAttributeMaxDynamicSharedMemorySize, shared));

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from sensorseq.benchmark import alternate, summarize
-from sensorseq.benchmark_cuda import allowing_tf32, captured
+from sensorseq.benchmark_cuda import captured
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.nn import LSTMLinear
+from sensorseq.ops.choice import allowing_tf32
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
 
 N_CLASSES = 6

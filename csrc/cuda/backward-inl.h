@@ -16,9 +16,7 @@
 // whose outputs belong to other CTAs does not hold back its own.
 #pragma once
 
-#include "layout.h"
-#include "math-inl.h"
-#include "params.h"
+#include "recurrent-inl.h"
 
 namespace sensorseq::cuda {
 
@@ -27,13 +25,12 @@ constexpr int kLargestExponent = 10;
 
 template <typename V>
 struct BackwardShared {
-  uint32_t barriers, grads, scales, partials, weights, ring, total;
+  uint32_t grads, scales, partials, weights, ring, total;
   // of a lane, step and group: 8 gates, 2 cells, 2 gradients of h
   static constexpr uint32_t kGroupSlot = kLanes * kSavedWords * 4;
   static constexpr uint32_t kSlot = V::kGroupsPerWarp * kGroupSlot;
   SENSORSEQ_HD constexpr BackwardShared()
-      : barriers(0), grads(0), scales(0), partials(0), weights(0), ring(0), total(0) {
-    grads = kMatrixBytes;
+      : grads(kBarriersEnd), scales(0), partials(0), weights(0), ring(0), total(0) {
     scales = grads + GradBytes(V::kGroups, V::kPlanes);
     partials = scales + 2 * V::kGroups * kTileRows * 4;
     weights = partials + (V::kCtas == 1 ? 0 : 2 * V::kCtas * V::kGroups * kLanes * 8);
@@ -44,29 +41,23 @@ struct BackwardShared {
 
 // kHasSequences: grad_hidden is read or grad_gates written.
 template <typename M, typename V, bool kHasSequences>
-class Backward {
-  using F = typename M::F;
-  using I = typename M::I;
-  using U = typename M::U;
-  using L = typename M::L;
-  static constexpr bool kIsExact = V::kPlanes == 2;
+class Backward : Recurrent<M, V> {
+  using Base = Recurrent<M, V>;
+  using Base::hidden_stride, Base::own_ring, Base::BarrierOf, Base::Fragment, Base::LoadOr;
+  using Base::m, Base::s, Base::lane, Base::warp, Base::rank, Base::model, Base::direction;
+  using Base::StateAt, Base::kIsExact;
+  using Base::tile, Base::n_steps, Base::window, Base::length, Base::poison, Base::hidden_at;
+  using typename Base::B, typename Base::F, typename Base::I, typename Base::L, typename Base::U;
   static constexpr int kOwn = V::kGroupsPerWarp;
 
  public:
   SENSORSEQ_BODY Backward(M& machine, const BackwardParams& params)
-      : m(machine),
-        p(params),
-        s(params.sizes),
-        lane(machine.Lane()),
-        warp(machine.Warp()),
-        rank(machine.Rank()),
-        model(machine.Model()),
-        direction(machine.Direction()),
-        tile(machine.Tile()) {}
+      : Base(machine, params.sizes), p(params) {}
 
   SENSORSEQ_BODY void Run() {
     Place();
-    LoadWeights();
+    this->LoadFragments(p.packed, BackwardFragment<V>(rank, warp, 0), shared.weights);
+    m.SyncWarp();
     StartState();
     if constexpr (V::kCtas > 1) {
       if (warp == 0) {
@@ -98,8 +89,6 @@ class Backward {
   }
 
  private:
-  SENSORSEQ_BODY uint32_t BarrierOf(int buffer) const { return shared.barriers + 8 * buffer; }
-
   SENSORSEQ_BODY int GroupOfCta(int own) const { return warp * kOwn + own; }
 
   SENSORSEQ_BODY void Place() {
@@ -118,57 +107,19 @@ class Backward {
       for (int own = 0; own < kOwn; ++own) {
         owns[own][r] = m.And(exists, m.ToLong(Unit(own)) < L{} + int64_t{s.hidden_size});
       }
+      hidden_at[r] = this->HiddenAt(Unit(0), r);
     }
     n_steps = static_cast<int>(m.Largest(longest));
-    const int64_t of_tile = ((model * s.n_directions + direction) * TileCount(s.n_windows) + tile) *
-                            SavedTileFloats(s.n_timesteps, V::kHidden);
-    saved = p.saved + of_tile;
-    grads = p.grads + of_tile;
+    hidden_stride = this->HiddenStride();
+    saved = p.saved + this->SavedOfTile();
+    grads = p.grads + this->SavedOfTile();
     own_ring = shared.ring + warp * kSavedRing * BackwardShared<V>::kSlot;
-    SENSORSEQ_UNROLL
-    for (int r = 0; r < 2; ++r) hidden_at[r] = HiddenAt(r);
-    hidden_stride = int64_t{s.n_directions} * s.hidden_size * (direction == 0 ? 1 : -1);
   }
   SENSORSEQ_BODY int Group(int own) const { return rank * V::kGroups + GroupOfCta(own); }
   SENSORSEQ_BODY U Unit(int own) { return UnitOfLane(lane) + Group(own) * kGroupUnits; }
-  SENSORSEQ_BODY L StateAt(int own, int r) {
-    return ((m.ToLong(window[r]) + model * s.n_windows) * s.n_directions + direction) *
-               s.hidden_size +
-           m.ToLong(Unit(own));
-  }
-  // Of step 0 and the warp's first group; the next is 8 elements on.
-  SENSORSEQ_BODY L HiddenAt(int r) {
-    const L time = direction == 0 ? L{} : m.ToLong(length[r]) - 1;
-    return (((m.ToLong(window[r]) + model * s.n_windows) * s.n_timesteps + time) * s.n_directions +
-            direction) *
-               s.hidden_size +
-           m.ToLong(Unit(0));
-  }
+  // hidden_at is of the warp's first group; the next is 8 elements on.
   SENSORSEQ_BODY L HiddenOf(int step, int own, int r) {
     return hidden_at[r] + (step * hidden_stride + own * kGroupUnits);
-  }
-
-  SENSORSEQ_BODY void LoadWeights() {
-    const int64_t of_model = model * s.n_directions + direction;
-    const int64_t first =
-        of_model * PackedFragments(V::kPlanes, V::kHidden) + BackwardFragment<V>(rank, warp, 0);
-    SENSORSEQ_UNROLL
-    for (int f = 0; f < V::kInRegisters; ++f) {
-      m.LoadGlobalQuad(weights[f], p.packed, m.ToLong(lane) + (first + f) * kLanes);
-    }
-    own_weights = shared.weights + warp * V::kInShared * kFragmentBytes;
-    for (int f = 0; f < V::kInShared; ++f) {
-      U word[kTileWords];
-      m.LoadGlobalQuad(word, p.packed, m.ToLong(lane) + (first + V::kInRegisters + f) * kLanes);
-      m.StoreSharedQuad(lane * 16 + (own_weights + f * kFragmentBytes), word);
-    }
-    m.SyncWarp();
-  }
-
-  template <typename B>
-  SENSORSEQ_BODY F LoadOr(const float* array, const L& at, const B& has, float otherwise) {
-    if (array == nullptr) return F{} + otherwise;
-    return m.Select(has, m.LoadGlobalIf(has, array, at), F{} + otherwise);
   }
 
   SENSORSEQ_BODY void StartState() {
@@ -187,7 +138,7 @@ class Backward {
       }
       SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
-        const L state = StateAt(own, r);
+        const L state = StateAt(Unit(own), r);
         c[own][r] = cell[r];
         dh[own][r] = LoadOr(p.grad_h_n, state, owns[own][r], 0.0f) + poison[r];
         dc[own][r] = LoadOr(p.grad_c_n, state, owns[own][r], 0.0f) + poison[r];
@@ -232,8 +183,8 @@ class Backward {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
       const auto on = m.And(owns[own][r], length[r] > I{} + step);
-      m.CopyAsyncWord(m.True(), slot + (40 + 4 * r), p.grad_hidden,
-                      m.Select(on, HiddenOf(step, own, r), L{}), on);
+      m.CopyAsyncWord(slot + (40 + 4 * r), p.grad_hidden, m.Select(on, HiddenOf(step, own, r), L{}),
+                      on);
     }
   }
   SENSORSEQ_BODY U Slot(int n, int own) {
@@ -256,7 +207,7 @@ class Backward {
       } else {
         SENSORSEQ_UNROLL
         for (int r = 0; r < 2; ++r) {
-          cell[own][r] = LoadOr(p.c_0, StateAt(own, r), owns[own][r], 0.0f);
+          cell[own][r] = LoadOr(p.c_0, StateAt(Unit(own), r), owns[own][r], 0.0f);
         }
       }
       if (kHasSequences && p.grad_hidden != nullptr) {
@@ -349,17 +300,6 @@ class Backward {
     return RowOfLane(lane) * 4 + (shared.scales + (buffer * V::kGroups + group) * kTileRows * 4);
   }
 
-  SENSORSEQ_BODY void Fragment(int index, U word[kTileWords]) {
-    if (index < V::kInRegisters) {
-      SENSORSEQ_UNROLL
-      for (int w = 0; w < kTileWords; ++w)
-        word[w] = weights[index < V::kInRegisters ? index : 0][w];
-    } else {
-      m.LoadSharedQuad(lane * 16 + (own_weights + (index - V::kInRegisters) * kFragmentBytes),
-                       word);
-    }
-  }
-
   SENSORSEQ_BODY void Product(int step, int buffer, uint32_t barrier) {
     F total[V::kTilesPerWarp][4] = {};
     SENSORSEQ_UNROLL
@@ -450,10 +390,10 @@ class Backward {
       SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
         if (p.grad_h_0 != nullptr) {
-          m.StoreGlobalIf(owns[own][r], p.grad_h_0, StateAt(own, r), dh[own][r]);
+          m.StoreGlobalIf(owns[own][r], p.grad_h_0, StateAt(Unit(own), r), dh[own][r]);
         }
         if (p.grad_c_0 != nullptr) {
-          m.StoreGlobalIf(owns[own][r], p.grad_c_0, StateAt(own, r), dc[own][r]);
+          m.StoreGlobalIf(owns[own][r], p.grad_c_0, StateAt(Unit(own), r), dc[own][r]);
         }
       }
     }
@@ -463,27 +403,14 @@ class Backward {
     m.AtomicMaxBits(p.largest, model * s.n_directions + direction, most);
   }
 
-  M& m;
   const BackwardParams& p;
-  const Sizes& s;
   const BackwardShared<V> shared;
-  const U lane;
-  const int warp, rank;
-  const int64_t model;
-  const int direction;
-  const int64_t tile;
-  int n_steps;
   const float* saved;
   float* grads;
-  L hidden_at[2];
-  int64_t hidden_stride;
-  I window[2], length[2], argmax[kOwn][2];
-  typename M::B owns[kOwn][2];
-  F poison[2], c[kOwn][2], dc[kOwn][2], dh[kOwn][2], mask[kOwn][2], d_mean[kOwn][2], d_max[kOwn][2],
-      most;
+  I argmax[kOwn][2];
+  B owns[kOwn][2];
+  F c[kOwn][2], dc[kOwn][2], dh[kOwn][2], mask[kOwn][2], d_mean[kOwn][2], d_max[kOwn][2], most;
   U packed[V::kPlanes][kGates];
-  U weights[V::kInRegisters][kTileWords];
-  uint32_t own_weights, own_ring;
 };
 
 }  // namespace sensorseq::cuda

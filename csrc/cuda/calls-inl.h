@@ -6,6 +6,7 @@
 #include "head_grad-inl.h"
 #include "layout.h"
 #include "lstm_linear_cuda.h"
+#include "pack-inl.h"
 #include "params.h"
 #include "weight_grad-inl.h"
 
@@ -19,6 +20,7 @@ inline Sizes SizesOf(const LstmShape& shape, const Options& options) {
   s.n_timesteps = shape.n_timesteps;
   s.n_channels = options.is_projected ? 0 : static_cast<int32_t>(shape.n_channels);
   s.hidden_size = static_cast<int32_t>(shape.hidden_size);
+  s.padded_hidden = PaddedHidden(shape.hidden_size);
   s.n_directions = static_cast<int32_t>(shape.n_directions);
   s.n_classes = static_cast<int32_t>(shape.n_classes);
   s.pooling = shape.pooling;
@@ -34,9 +36,6 @@ inline PerDirection Dense(const float* data, const Sizes& s, int64_t size) {
 inline int Planes(const Options& options) {
   return options.precision == Precision::kFp16x3 ? 2 : 1;
 }
-inline int LargestHidden(const Options& options) {
-  return options.precision == Precision::kFp16x3 ? 256 : kMaxHidden;
-}
 
 // Calls f(planes, hidden) with both as types that hold them.
 template <int value_>
@@ -44,43 +43,38 @@ struct Constant {
   static constexpr int value = value_;
 };
 template <typename F>
-void ForVariant(int planes, int hidden, F f) {
-  if (planes == 2) {
-    if (hidden == 32) f(Constant<2>(), Constant<32>());
-    if (hidden == 64) f(Constant<2>(), Constant<64>());
-    if (hidden == 128) f(Constant<2>(), Constant<128>());
-    if (hidden == 256) f(Constant<2>(), Constant<256>());
+void ForVariant(const Options& options, const Sizes& s, F f) {
+  const auto ForHidden = [&](auto planes) {
+    if (s.padded_hidden == 32) f(planes, Constant<32>());
+    if (s.padded_hidden == 64) f(planes, Constant<64>());
+    if (s.padded_hidden == 128) f(planes, Constant<128>());
+    if (s.padded_hidden == 256) f(planes, Constant<256>());
+  };
+  if (Planes(options) == 1) {
+    ForHidden(Constant<1>());
   } else {
-    if (hidden == 32) f(Constant<1>(), Constant<32>());
-    if (hidden == 64) f(Constant<1>(), Constant<64>());
-    if (hidden == 128) f(Constant<1>(), Constant<128>());
-    if (hidden == 256) f(Constant<1>(), Constant<256>());
-    if (hidden == 512) f(Constant<1>(), Constant<512>());
+    ForHidden(Constant<2>());
   }
 }
-// The kernel whose accumulators hold C channels.
-template <typename F>
-void ForChannels(int64_t n_channels, F f) {
-  if (n_channels <= 1) {
-    f(Constant<1>());
-  } else if (n_channels <= 4) {
-    f(Constant<4>());
-  } else if (n_channels <= 8) {
-    f(Constant<8>());
+// By the kernel whose accumulators hold the channels.
+template <typename Queue>
+void QueueInputGrad(Queue& queue, const WeightGradParams& p) {
+  if (p.sizes.n_channels <= 4) {
+    queue.template RunSlots<InputGrad<4>>(p);
   } else {
-    f(Constant<16>());
+    queue.template RunSlots<InputGrad<16>>(p);
   }
 }
 
 struct ForwardSpace {
   char *packed, *packed_input;
   int32_t* arrived;
-  size_t arrived_bytes;
+  int64_t n_arrived;
 };
 inline size_t CarveForward(const LstmShape& shape, const Options& options, void* block,
                            ForwardSpace* space) {
   const Sizes s = SizesOf(shape, options);
-  const int hidden = PaddedHidden(shape.hidden_size);
+  const int hidden = s.padded_hidden;
   const int64_t of_models = s.n_models * s.n_directions;
   Carver carver(block);
   space->packed =
@@ -88,9 +82,8 @@ inline size_t CarveForward(const LstmShape& shape, const Options& options, void*
   space->packed_input = carver.Take<char>(s.is_projected ? 0
                                                          : of_models * (hidden / kGroupUnits) *
                                                                InputWeightFloats(s.n_channels) * 4);
-  const int64_t n_tiles = s.n_models * TileCount(s.n_windows);
-  space->arrived = carver.Take<int32_t>(n_tiles);
-  space->arrived_bytes = static_cast<size_t>(n_tiles) * sizeof(int32_t);
+  space->n_arrived = s.n_models * TileCount(s.n_windows);
+  space->arrived = carver.Take<int32_t>(space->n_arrived);
   return carver.used();
 }
 
@@ -103,12 +96,11 @@ struct BackwardSpace {
   char* packed;
   float *grads, *grad_pooled, *slots;
   uint32_t* largest;
-  size_t largest_bytes;
 };
 inline size_t CarveBackward(const LstmShape& shape, const Options& options, void* block,
                             BackwardSpace* space) {
   const Sizes s = SizesOf(shape, options);
-  const int hidden = PaddedHidden(shape.hidden_size);
+  const int hidden = s.padded_hidden;
   const int64_t of_models = s.n_models * s.n_directions, H = s.hidden_size;
   const int64_t of_hidden = SlotCount(s) * of_models * kGates * H * H;
   const int64_t of_input =
@@ -124,7 +116,6 @@ inline size_t CarveBackward(const LstmShape& shape, const Options& options, void
       carver.Take<float>(s.n_classes > 0 ? s.n_models * s.n_windows * PooledWidth(s) : 0);
   space->slots = carver.Take<float>(slots);
   space->largest = carver.Take<uint32_t>(of_models);
-  space->largest_bytes = static_cast<size_t>(of_models) * sizeof(uint32_t);
   return carver.used();
 }
 
@@ -164,14 +155,12 @@ void QueueForward(Queue& queue, const LstmForward<float>& a, const Options& opti
   p.saved = a.saved;
   p.arrived = space.arrived;
 
-  if (s.n_classes > 0) queue.Zero(space.arrived, space.arrived_bytes);
+  if (s.n_classes > 0) queue.Zero(space.arrived, space.n_arrived);
   if (a.hidden != nullptr && a.in.lengths != nullptr) {
-    queue.Zero(a.hidden,
-               static_cast<size_t>(of_models * s.n_windows * s.n_timesteps * s.hidden_size) *
-                   sizeof(float));
+    queue.Zero(a.hidden, of_models * s.n_windows * s.n_timesteps * s.hidden_size);
   }
-  ForVariant(Planes(options), PaddedHidden(s.hidden_size), [&](auto planes, auto hidden) {
-    queue.template RunPack<planes.value, hidden.value>(pack, of_models);
+  ForVariant(options, s, [&](auto planes, auto hidden) {
+    queue.template RunSlots<Pack<planes.value>>(pack);
     queue.template RunForward<planes.value, hidden.value>(p);
   });
 }
@@ -187,7 +176,7 @@ void QueueSum(Queue& queue, const float* slots, int64_t n_slots, int64_t n_rows,
   p.has_bias = bias != nullptr;
   p.out = out;
   p.bias = bias;
-  queue.RunSumSlots(p, n_rows * (n_columns + (p.has_bias ? 1 : 0)));
+  queue.template RunTasks<SumSlots>(p);
 }
 
 template <typename Queue>
@@ -197,7 +186,7 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
   CarveBackward(a.shape, options, a.workspace, &space);
   const int64_t of_models = s.n_models * s.n_directions, H = s.hidden_size;
   auto Zero = [&](float* array, int64_t n) {
-    if (array != nullptr && n > 0) queue.Zero(array, static_cast<size_t>(n) * sizeof(float));
+    if (array != nullptr) queue.Zero(array, n);
   };
   const int64_t width = PooledWidth(s), head = s.n_models * s.n_classes;
   if (s.n_windows == 0 || s.n_models == 0) {
@@ -243,13 +232,13 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
     h.grad_pooled = a.grad_pooled;
     h.out = space.grad_pooled;
     h.slots = space.slots;
-    queue.RunPooledGrad(h, s.n_models * s.n_windows * width);
-    queue.RunHeadWeightGrad(h, TileSlots(s.n_windows), head * (width + 1));
+    queue.template RunTasks<PooledGrad>(h);
+    queue.template RunSlots<HeadWeightGrad>(h);
     QueueSum(queue, space.slots, TileSlots(s.n_windows), head, width, a.grad_weight_out,
              a.grad_bias_out);
     p.grad_pooled = space.grad_pooled;
   }
-  queue.Zero(space.largest, space.largest_bytes);
+  queue.Zero(space.largest, of_models);
   if (p.grad_gates != nullptr && a.in.lengths != nullptr) {
     Zero(p.grad_gates, of_models * s.n_windows * s.n_timesteps * H * kGates);
   }
@@ -262,17 +251,14 @@ void QueueBackward(Queue& queue, const LstmBackward<float>& a, const Options& op
   w.grads = space.grads;
   w.largest = space.largest;
   w.slots = space.slots;
-  const int hidden_size = PaddedHidden(H);
-  ForVariant(Planes(options), hidden_size, [&](auto planes, auto hidden) {
-    queue.template RunPack<planes.value, hidden.value>(pack, of_models);
+  ForVariant(options, s, [&](auto planes, auto hidden) {
+    queue.template RunSlots<Pack<planes.value>>(pack);
     queue.template RunBackward<planes.value, hidden.value>(p);
-    queue.template RunHiddenGrad<planes.value, hidden.value>(w, of_models, SlotCount(s));
+    queue.template RunSlots<HiddenGrad<planes.value>>(w);
   });
   QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, H, a.grad_weight_hh, nullptr);
   if (s.is_projected) return;
-  ForChannels(s.n_channels, [&](auto channels) {
-    queue.template RunInputGrad<channels.value>(w, hidden_size, of_models, SlotCount(s));
-  });
+  QueueInputGrad(queue, w);
   QueueSum(queue, space.slots, SlotCount(s), of_models * kGates * H, s.n_channels, a.grad_weight_ih,
            a.grad_bias);
 }

@@ -1,7 +1,10 @@
-// What this machine has, and what went wrong on it.
-#include <cuda_runtime_api.h>
+// What this machine has, what went wrong on it, and readying it for a kernel.
+#include <cuda_runtime.h>
 
-#include "cuda/error.h"
+#include <mutex>
+#include <vector>
+
+#include "cuda/launch.h"
 #include "lstm_linear_cuda.h"
 
 namespace sensorseq::cuda {
@@ -9,13 +12,64 @@ namespace {
 
 thread_local cudaError_t last_error = cudaSuccess;
 
+struct Readied {
+  int device;
+  const void* kernel;
+  cudaError_t error;  // cudaSuccess, or cudaErrorInvalidClusterSize; another error may pass
+};
+
+cudaError_t Load(const void* kernel, int n_ctas, int threads, uint32_t shared_bytes) {
+  cudaFuncAttributes loaded;
+  cudaError_t error = cudaFuncGetAttributes(&loaded, kernel);
+  if (error != cudaSuccess || shared_bytes == 0) return error;
+  error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(shared_bytes));
+  if (error != cudaSuccess || n_ctas == 1) return error;
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {static_cast<unsigned>(n_ctas), 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(n_ctas));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared_bytes;
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  int n_clusters = 0;
+  error = cudaOccupancyMaxActiveClusters(&n_clusters, kernel, &config);
+  if (error != cudaSuccess) return error;
+  return n_clusters > 0 ? cudaSuccess : cudaErrorInvalidClusterSize;
+}
+
 }  // namespace
+
+cudaError_t Ready(const void* kernel, int n_ctas, int threads, uint32_t shared_bytes) {
+  int device = 0;
+  cudaError_t error = cudaGetDevice(&device);
+  if (error != cudaSuccess) return error;
+  // never destroyed: a thread may outlive static objects
+  static std::mutex& mutex = *new std::mutex;
+  static std::vector<Readied>& readied = *new std::vector<Readied>;
+  const std::lock_guard<std::mutex> lock(mutex);
+  for (const Readied& known : readied) {
+    if (known.device == device && known.kernel == kernel) return known.error;
+  }
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  error = cudaThreadExchangeStreamCaptureMode(&mode);
+  if (error != cudaSuccess) return error;
+  error = Load(kernel, n_ctas, threads, shared_bytes);
+  const cudaError_t restored = cudaThreadExchangeStreamCaptureMode(&mode);
+  if (error == cudaSuccess) error = restored;
+  if (error == cudaSuccess || error == cudaErrorInvalidClusterSize) {
+    readied.push_back({device, kernel, error});
+  }
+  return error;
+}
 
 Status ToStatus(cudaError_t code) {
   if (code == cudaSuccess) return Status::kOk;
   (void)cudaGetLastError();  // or the next launch would report it again
   last_error = code;
-  return Status::kCudaError;
+  return code == cudaErrorInvalidClusterSize ? Status::kNoCluster : Status::kCudaError;
 }
 
 const char* ErrorText() { return last_error == cudaSuccess ? "" : cudaGetErrorString(last_error); }

@@ -15,9 +15,7 @@
 // what they ended with. h of the last step is not sent, so nobody writes to a CTA that has left.
 #pragma once
 
-#include "layout.h"
-#include "math-inl.h"
-#include "params.h"
+#include "recurrent-inl.h"
 
 namespace sensorseq::cuda {
 
@@ -26,10 +24,9 @@ constexpr int kInputRing = 8;  // steps of projected x in flight
 // Shared memory, in bytes from its start.
 template <typename V>
 struct ForwardShared {
-  uint32_t barriers, state, weights, input_weights, ring, slot, total;
+  uint32_t state, weights, input_weights, ring, slot, total;
   SENSORSEQ_HD constexpr ForwardShared(int n_channels, bool is_projected)
-      : barriers(0), state(0), weights(0), input_weights(0), ring(0), slot(0), total(0) {
-    state = kMatrixBytes;
+      : state(kBarriersEnd), weights(0), input_weights(0), ring(0), slot(0), total(0) {
     weights = state + StateBytes(V::kHidden, V::kPlanes);
     input_weights = weights + V::kWarps * V::kInShared * kFragmentBytes;
     ring = input_weights;
@@ -42,25 +39,17 @@ struct ForwardShared {
 
 // kIsProjected: x has been through W_ih already.
 template <typename M, typename V, bool kIsProjected>
-class Forward {
-  using F = typename M::F;
-  using I = typename M::I;
-  using U = typename M::U;
-  using L = typename M::L;
-  static constexpr bool kIsExact = V::kPlanes == 2;
+class Forward : Recurrent<M, V> {
+  using Base = Recurrent<M, V>;
+  using Base::hidden_stride, Base::own_ring, Base::BarrierOf, Base::Fragment, Base::LoadOr;
+  using Base::m, Base::s, Base::lane, Base::warp, Base::rank, Base::model, Base::direction;
+  using Base::StateAt, Base::kIsExact;
+  using Base::tile, Base::n_steps, Base::window, Base::length, Base::poison, Base::hidden_at;
+  using typename Base::B, typename Base::F, typename Base::I, typename Base::L, typename Base::U;
 
  public:
   SENSORSEQ_BODY Forward(M& machine, const ForwardParams& params)
-      : m(machine),
-        p(params),
-        s(params.sizes),
-        shared(params.sizes.n_channels, kIsProjected),
-        lane(machine.Lane()),
-        warp(machine.Warp()),
-        rank(machine.Rank()),
-        model(machine.Model()),
-        direction(machine.Direction()),
-        tile(machine.Tile()) {}
+      : Base(machine, params.sizes), p(params), shared(s.n_channels, kIsProjected) {}
 
   SENSORSEQ_BODY void Run() {
     Place();
@@ -118,8 +107,6 @@ class Forward {
   }
 
  private:
-  SENSORSEQ_BODY uint32_t BarrierOf(int buffer) const { return shared.barriers + 8 * buffer; }
-
   // A lane's unit, rows, lengths, and offsets of its elements.
   SENSORSEQ_BODY void Place() {
     group = rank * V::kWarps + warp;
@@ -138,54 +125,20 @@ class Forward {
     }
     n_steps = static_cast<int>(m.Largest(longest));
     own_ring = shared.ring + warp * (kIsProjected ? kInputRing : 2) * shared.slot;
-    tile_saved =
-        p.saved == nullptr
-            ? nullptr
-            : p.saved + ((model * s.n_directions + direction) * TileCount(s.n_windows) + tile) *
-                            SavedTileFloats(s.n_timesteps, V::kHidden);
+    tile_saved = p.saved == nullptr ? nullptr : p.saved + this->SavedOfTile();
     SENSORSEQ_UNROLL
-    for (int r = 0; r < 2; ++r) hidden_at[r] = HiddenAt(0, r);
-    hidden_stride = int64_t{s.n_directions} * s.hidden_size * (direction == 0 ? 1 : -1);
+    for (int r = 0; r < 2; ++r) hidden_at[r] = this->HiddenAt(unit, r);
+    hidden_stride = this->HiddenStride();
     if (!kIsProjected) PlaceInput();
   }
 
-  SENSORSEQ_BODY L StateAt(int r) {
-    return ((m.ToLong(window[r]) + model * s.n_windows) * s.n_directions + direction) *
-               s.hidden_size +
-           m.ToLong(unit);
-  }
-  // Timestep of the data that a row's step reads: backwards from its last in direction 1.
-  SENSORSEQ_BODY L TimeOf(int step, int r) {
-    if (direction == 0) return L{} + int64_t{step};
-    return m.ToLong(length[r]) - (step + 1);
-  }
-  SENSORSEQ_BODY L HiddenAt(int step, int r) {
-    return (((m.ToLong(window[r]) + model * s.n_windows) * s.n_timesteps + TimeOf(step, r)) *
-                s.n_directions +
-            direction) *
-               s.hidden_size +
-           m.ToLong(unit);
-  }
-
   SENSORSEQ_BODY void LoadWeights() {
-    const int64_t of_model = model * s.n_directions + direction;
-    const int64_t first =
-        of_model * PackedFragments(V::kPlanes, V::kHidden) + ForwardFragment<V>(group, 0);
-    SENSORSEQ_UNROLL
-    for (int f = 0; f < V::kInRegisters; ++f) {
-      m.LoadGlobalQuad(weights[f], p.packed, m.ToLong(lane) + (first + f) * kLanes);
-    }
-    own_weights = shared.weights + warp * V::kInShared * kFragmentBytes;
-    for (int f = 0; f < V::kInShared; ++f) {
-      U word[kTileWords];
-      m.LoadGlobalQuad(word, p.packed, m.ToLong(lane) + (first + V::kInRegisters + f) * kLanes);
-      m.StoreSharedQuad(lane * 16 + (own_weights + f * kFragmentBytes), word);
-    }
+    this->LoadFragments(p.packed, ForwardFragment<V>(group, 0), shared.weights);
     const auto n_floats = static_cast<uint32_t>(InputWeightFloats(s.n_channels));
     own_input = shared.input_weights + warp * n_floats * 4;
     if (!kIsProjected) {
-      const int64_t from =
-          (of_model * (V::kHidden / kGroupUnits) + group) * static_cast<int64_t>(n_floats) / 4;
+      const int64_t from = (this->OfModel() * (V::kHidden / kGroupUnits) + group) *
+                           static_cast<int64_t>(n_floats) / 4;
       for (uint32_t i = 0; i < n_floats / 4; i += kLanes) {
         const U at = lane + i;
         const auto inside = at < U{} + n_floats / 4;
@@ -205,8 +158,8 @@ class Forward {
       F start[2];
       SENSORSEQ_UNROLL
       for (int r = 0; r < 2; ++r) {
-        const auto has = m.And(owns_row(r), m.ToLong(its_unit) < L{} + int64_t{s.hidden_size});
-        const L at = StateAt(r) + m.ToLong(its_unit) - m.ToLong(unit);
+        const auto has = m.And(OwnsRow(r), m.ToLong(its_unit) < L{} + int64_t{s.hidden_size});
+        const L at = StateAt(unit, r) + m.ToLong(its_unit) - m.ToLong(unit);
         start[r] = InRange(Masked(LoadOr(p.h_0, at, has, 0.0f), at, has));
       }
       U words[V::kPlanes];
@@ -219,9 +172,9 @@ class Forward {
     }
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      h[r] = LoadOr(p.h_0, StateAt(r), owns[r], 0.0f) + poison[r];
-      c[r] = LoadOr(p.c_0, StateAt(r), owns[r], 0.0f) + poison[r];
-      mask[r] = InRange(LoadOr(p.recurrent_mask, StateAt(r), owns[r], 1.0f));
+      h[r] = LoadOr(p.h_0, StateAt(unit, r), owns[r], 0.0f) + poison[r];
+      c[r] = LoadOr(p.c_0, StateAt(unit, r), owns[r], 0.0f) + poison[r];
+      mask[r] = InRange(LoadOr(p.recurrent_mask, StateAt(unit, r), owns[r], 1.0f));
       sum[r] = poison[r];
       largest[r] = F{} - 2.0f;  // |h| <= 1
       argmax[r] = I{} - 1;
@@ -229,16 +182,9 @@ class Forward {
     PackOwn();
   }
 
-  SENSORSEQ_BODY auto owns_row(int r) {
+  SENSORSEQ_BODY B OwnsRow(int r) {
     return m.ToLong(RowOfLane(m.ToInt(lane)) + r) + int64_t{tile} * kTileRows < L{} + s.n_windows;
   }
-
-  template <typename B>
-  SENSORSEQ_BODY F LoadOr(const float* array, const L& at, const B& has, float otherwise) {
-    if (array == nullptr) return F{} + otherwise;
-    return m.Select(has, m.LoadGlobalIf(has, array, at), F{} + otherwise);
-  }
-  template <typename B>
   SENSORSEQ_BODY F Masked(const F& value, const L& at, const B& has) {
     return p.recurrent_mask == nullptr ? value : value * LoadOr(p.recurrent_mask, at, has, 1.0f);
   }
@@ -293,17 +239,17 @@ class Forward {
                  ((lane & 3u) * 4 + own_ring);
   }
   // Steps from `step` on: in direction 1 those of later steps come first, as in memory. What lies
-  // beyond the row is not read.
+  // beyond the row is not read. A row may have more words than an integer holds.
   SENSORSEQ_BODY void PrefetchBlock(int step) {
     if (step < n_steps) {
       const I first = direction == 0 ? I{} + step : input_length - (step + kInputBlock);
-      const I at = first * s.n_channels + m.ToInt(lane & 3u);
-      const I end = input_length * s.n_channels;
+      const L words = m.ToLong(first) * s.n_channels, at = words + m.ToLong(lane & 3u);
+      const L end = m.ToLong(input_length) * s.n_channels;
       const uint32_t slot = step / kInputBlock % 2 * shared.slot;
-      const L from = input_at + m.ToLong(first) * s.n_channels;
+      const L from = input_at + words;
       for (int i = 0; i < kInputBlock * s.n_channels; i += 4) {
-        const auto on = m.And(at + i >= I{}, at + i < end);
-        m.CopyAsyncWord(m.True(), input_slot + (slot + 4u * static_cast<uint32_t>(i)), p.x,
+        const auto on = m.And(at + i >= L{}, at + i < end);
+        m.CopyAsyncWord(input_slot + (slot + 4u * static_cast<uint32_t>(i)), p.x,
                         m.Select(on, from + i, L{}), on);
       }
     }
@@ -332,17 +278,6 @@ class Forward {
         z[gate][0] = m.Fma(x0, gates[gate], z[gate][0]);
         z[gate][1] = m.Fma(x1, gates[gate], z[gate][1]);
       }
-    }
-  }
-
-  SENSORSEQ_BODY void Fragment(int index, U word[kTileWords]) {
-    if (index < V::kInRegisters) {
-      SENSORSEQ_UNROLL
-      for (int w = 0; w < kTileWords; ++w)
-        word[w] = weights[index < V::kInRegisters ? index : 0][w];
-    } else {
-      m.LoadSharedQuad(lane * 16 + (own_weights + (index - V::kInRegisters) * kFragmentBytes),
-                       word);
     }
   }
 
@@ -459,8 +394,8 @@ class Forward {
   SENSORSEQ_BODY void Finish() {
     SENSORSEQ_UNROLL
     for (int r = 0; r < 2; ++r) {
-      m.StoreGlobalIf(owns[r], p.h_n, StateAt(r), h[r]);
-      m.StoreGlobalIf(owns[r], p.c_n, StateAt(r), c[r]);
+      m.StoreGlobalIf(owns[r], p.h_n, StateAt(unit, r), h[r]);
+      m.StoreGlobalIf(owns[r], p.c_n, StateAt(unit, r), c[r]);
     }
     if (p.saved != nullptr) {
       m.StoreGlobalPair(tile_saved + s.n_timesteps * SavedStepFloats(V::kHidden),
@@ -495,8 +430,7 @@ class Forward {
   SENSORSEQ_BODY void Head() {
     m.SyncCta();
     const int64_t tile_of_model = model * TileCount(s.n_windows) + tile;
-    if (!m.IsLastOfCtas(p.arrived, tile_of_model, s.n_directions * V::kCtas,
-                        shared.barriers + 16)) {
+    if (!m.IsLastOfCtas(p.arrived, tile_of_model, s.n_directions * V::kCtas, BarrierOf(2))) {
       return;
     }
     const int64_t width =
@@ -521,29 +455,18 @@ class Forward {
     }
   }
 
-  M& m;
   const ForwardParams& p;
-  const Sizes& s;
   const ForwardShared<V> shared;
-  const U lane;
-  const int warp, rank;
-  const int64_t model;
-  const int direction;
-  const int64_t tile;
   int group;
   U unit;
-  int n_steps;
   float* tile_saved;
-  L hidden_at[2], input_at;
-  int64_t hidden_stride;
-
-  typename M::B owns[2];
-  I window[2], length[2], argmax[2], input_length;
+  L input_at;
+  B owns[2];
+  I argmax[2], input_length;
   U input_slot;
-  F poison[2], c[2], h[2], mask[2], sum[2], largest[2];
+  F c[2], h[2], mask[2], sum[2], largest[2];
   U packed_h[V::kPlanes];
-  U weights[V::kInRegisters][kTileWords];
-  uint32_t own_weights, own_input, own_ring;
+  uint32_t own_input;
 };
 
 }  // namespace sensorseq::cuda

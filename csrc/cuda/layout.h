@@ -36,7 +36,7 @@ constexpr int kKStepsPerGroup = 2;   // 32 k of the backward product are one gro
 // Shared memory of a CTA at most, on compute capability 9.0.
 constexpr uint32_t kMaxSharedBytes = 227 * 1024;
 constexpr int kMinHidden = 32;
-constexpr int kMaxHidden = 512;
+constexpr int kMaxHidden = 256;
 
 // The factors of the products are halves: scaled by powers of two, so that what is left over after
 // a weight's or a state's first half is a normal number, and |w| up to 4094, |h| up to 255 (an
@@ -56,14 +56,16 @@ SENSORSEQ_HD constexpr int PaddedHidden(int64_t hidden_size) {
   return hidden_size < 1 || padded < hidden_size ? 0 : padded;
 }
 
-// How a layer of kHidden (padded) units is spread out. kPlanes: halves per factor, 2 for fp16x3.
+// CTAs that hold a layer of `hidden` (padded) units. planes: halves per factor, 2 for fp16x3.
+SENSORSEQ_HD constexpr int CtaCount(int planes, int hidden) {
+  return hidden <= 64 ? 1 : hidden == 128 ? planes : 4 * planes;
+}
+
+// How the forward pass spreads them out.
 template <int kPlanes_, int kHidden_>
 struct ForwardVariant {
   static constexpr int kPlanes = kPlanes_, kHidden = kHidden_;
-  static constexpr int kCtas = kHidden <= 64    ? 1
-                               : kHidden == 128 ? (kPlanes == 1 ? 1 : 2)
-                               : kHidden == 256 ? (kPlanes == 1 ? 4 : 8)
-                                                : 16;
+  static constexpr int kCtas = CtaCount(kPlanes, kHidden);
   static constexpr int kUnits = kHidden / kCtas;       // of a CTA
   static constexpr int kWarps = kUnits / kGroupUnits;  // a group each
   static constexpr int kThreads = kWarps * kLanes;
@@ -72,26 +74,36 @@ struct ForwardVariant {
   // from shared memory in every step.
   static constexpr int kFragments = kPlanes * kKSteps * 2;
   // The most that compile without a spill; a thread of 512 has 128 registers.
-  static constexpr int kMost = kThreads == 512 ? 12 : kPlanes == 2 ? 28 : kHidden == 512 ? 30 : 32;
+  static constexpr int kMost = kThreads == 512 ? 12 : kPlanes == 2 ? 28 : 32;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
   static constexpr int kInShared = kFragments - kInRegisters;
+};
+
+// How the backward pass does, in numbers that packing needs at run time.
+struct BackwardSpread {
+  int groups;           // of a CTA
+  int groups_per_warp;  // alone, a CTA's warp makes the 16 units of one A tile: its own two groups
+  int warps, tiles_per_warp;
+  int k_steps;    // over the CTA's own gates
+  int fragments;  // of a warp, in the order (plane, tile, k-step)
+  SENSORSEQ_HD constexpr BackwardSpread(int planes, int hidden)
+      : groups(hidden / CtaCount(planes, hidden) / kGroupUnits),
+        groups_per_warp(CtaCount(planes, hidden) == 1 ? 2 : 1),
+        warps(groups / groups_per_warp),
+        tiles_per_warp(hidden / 16 / warps),
+        k_steps(groups * kKStepsPerGroup),
+        fragments(planes * tiles_per_warp * k_steps) {}
 };
 
 template <int kPlanes_, int kHidden_>
 struct BackwardVariant {
   static constexpr int kPlanes = kPlanes_, kHidden = kHidden_;
-  static constexpr int kCtas = ForwardVariant<kPlanes, kHidden>::kCtas;
-  static constexpr int kUnits = kHidden / kCtas;
-  static constexpr int kGroups = kUnits / kGroupUnits;  // of a CTA
-  // alone, a CTA's warp makes the 16 units of one A tile, and these are its own two groups
-  static constexpr int kGroupsPerWarp = kCtas == 1 ? 2 : 1;
-  static constexpr int kWarps = kGroups / kGroupsPerWarp;
-  static constexpr int kThreads = kWarps * kLanes;
-  static constexpr int kTiles = kHidden / 16;  // A tiles of 16 outputs
-  static constexpr int kTilesPerWarp = kTiles / kWarps;
-  static constexpr int kKSteps = kGroups * kKStepsPerGroup;  // over the CTA's own gates
-  // of a warp, in the order (plane, tile, k-step)
-  static constexpr int kFragments = kPlanes * kTilesPerWarp * kKSteps;
+  static constexpr BackwardSpread kSpread{kPlanes, kHidden};
+  static constexpr int kCtas = CtaCount(kPlanes, kHidden), kUnits = kHidden / kCtas;
+  static constexpr int kGroups = kSpread.groups, kGroupsPerWarp = kSpread.groups_per_warp;
+  static constexpr int kWarps = kSpread.warps, kThreads = kWarps * kLanes;
+  static constexpr int kTilesPerWarp = kSpread.tiles_per_warp, kKSteps = kSpread.k_steps;
+  static constexpr int kFragments = kSpread.fragments;
   // the most that compile without a spill
   static constexpr int kMost = kTilesPerWarp >= 4 ? 20 : 24;
   static constexpr int kInRegisters = kFragments < kMost ? kFragments : kMost;
@@ -180,6 +192,9 @@ SENSORSEQ_HD constexpr int64_t InputWeightFloats(int64_t n_channels) {
 // Rows are one word further apart, so that lanes of different rows read different banks.
 constexpr int kInputBlock = 8;
 SENSORSEQ_HD constexpr int InputRowFloats(int n_channels) { return kInputBlock * n_channels + 1; }
+
+// Shared memory begins with barriers.
+constexpr uint32_t kBarriers = 0, kBarriersEnd = kMatrixBytes;
 
 // h in shared memory: per plane 8 x 8 matrices [group][row][unit] of halves, which ldmatrix reads
 // as B fragments and stmatrix.trans writes from a lane's pair of rows.

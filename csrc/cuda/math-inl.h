@@ -26,6 +26,23 @@ constexpr float kExponentLimit = 40.0f;
 constexpr float kTanh3 = -0.333331496f, kTanh5 = 0.133259878f, kTanh7 = -0.0530529395f,
                 kTanh9 = 0.0172569714f;
 
+// A kernel whose lanes take one of Of::Elements(p) each: Of::Element(m, p, at, inside) does it.
+template <typename Of, typename Params_>
+struct PerElement {
+  using Params = Params_;
+
+  SENSORSEQ_HD static int64_t Warps(const Params& p) {
+    return (Of::Elements(p) + kLanes - 1) / kLanes;
+  }
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const Params& p, int64_t warp) {
+    using L = typename M::L;
+    const L element = m.ToLong(m.Lane()) + warp * kLanes;
+    const auto inside = element < L{} + Of::Elements(p);
+    Of::Element(m, p, m.Select(inside, element, L{}), inside);
+  }
+};
+
 // A row's length, 0 for rows that do not exist; NaN in `poison` where it is out of range.
 template <typename M, typename B>
 SENSORSEQ_BODY void Bounds(M& m, const int64_t* lengths, const typename M::L& window,

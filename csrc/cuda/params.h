@@ -12,6 +12,7 @@ namespace sensorseq::cuda {
 struct Sizes {
   int64_t n_models, n_x_models, n_windows, n_timesteps;
   int32_t n_channels, hidden_size, n_directions, n_classes;
+  int32_t padded_hidden;  // hidden_size as the kernels hold it
   Pooling pooling;
   bool is_projected;
   int32_t lengths_stride = 0;  // from one model's lengths to the next's
@@ -96,8 +97,9 @@ struct SumSlotsParams {
 struct HeadGradParams {
   Sizes sizes;
   const float *grad_logits, *weight_out, *pooled, *grad_pooled;
-  float* out;    // (M, N, P): what the head sends back, grad_pooled added
-  float* slots;  // (slots, M, K, P + 1)
+  const int64_t* n_windows;  // as of WeightGradParams
+  float* out;                // (M, N, P): what the head sends back, grad_pooled added
+  float* slots;              // (slots, M, K, P + 1)
 };
 
 }  // namespace sensorseq::cuda

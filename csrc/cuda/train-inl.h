@@ -20,6 +20,10 @@ namespace sensorseq::cuda {
 
 #include "update-inl.h"
 
+SENSORSEQ_HD int64_t StepOf(const TrainParams& p, int64_t model) {
+  return p.call.first_step + p.step[model];
+}
+
 // Of a model's present step.
 struct Batch {
   int64_t first, n;  // of the model's rows
@@ -28,7 +32,7 @@ struct Batch {
   SENSORSEQ_HD Batch(const TrainParams& p, int64_t model) {
     const TrainShape& s = p.call.shape;
     const int64_t of_rows = p.call.n_row_models == 1 ? 0 : model;
-    const int64_t* offsets = p.call.offsets + of_rows * (s.n_steps + 1) + p.step[model];
+    const int64_t* offsets = p.call.offsets + of_rows * (s.n_steps + 1) + StepOf(p, model);
     first = offsets[0];
     n = offsets[1] - first;
     is_valid = first >= 0 && n >= 0 && first <= s.n_rows - n && n <= s.max_batch;
@@ -51,7 +55,7 @@ SENSORSEQ_HD const double* HyperOf(const TrainParams& p, int64_t model) {
   return p.call.hyper + model * kHyperColumns;
 }
 SENSORSEQ_HD double* StatisticsOf(const TrainParams& p, int64_t model) {
-  return p.call.statistics + (model * p.call.shape.n_steps + p.step[model]) * kStatisticColumns;
+  return p.call.statistics + (model * p.call.shape.n_steps + StepOf(p, model)) * kStatisticColumns;
 }
 SENSORSEQ_HD CounterRandom RandomOf(const TrainParams& p, int64_t model, uint64_t site) {
   return CounterRandom(static_cast<uint64_t>(p.call.seeds[model]),
@@ -61,19 +65,36 @@ SENSORSEQ_HD CounterRandom RandomOf(const TrainParams& p, int64_t model, uint64_
 // Two sums at a time.
 struct Two {
   double first = 0, second = 0;
-};
-
-// The first step of the call.
-struct Start {
-  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return p.sizes.n_models; }
-  template <typename M>
-  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t model) {
-    m.Once([&] { p.step[model] = p.call.first_step; });
+  SENSORSEQ_HD void operator+=(const Two& other) {
+    first += other.first;
+    second += other.second;
   }
+};
+SENSORSEQ_HD double Square(double x) { return x * x; }
+
+// Calls f(i) for i from `first` to `end`: each lane for every 32nd.
+template <typename M, typename G>
+SENSORSEQ_BODY void ForEach(M& m, int64_t first, int64_t end, const G& f) {
+  m.ForLanes([&](int64_t lane) {
+    for (int64_t i = first + lane; i < end; i += kLanes) f(i);
+  });
+}
+// The sum of f(i): a number, or two.
+template <typename M, typename G>
+SENSORSEQ_BODY auto SumOf(M& m, int64_t first, int64_t end, const G& f) {
+  return m.LaneSum(m.PerLane([&](int64_t lane) {
+    decltype(f(first)) own{};
+    for (int64_t i = first + lane; i < end; i += kLanes) own += f(i);
+    return own;
+  }));
+}
+
+struct OfStep {
+  using Params = TrainParams;
 };
 
 // Windows, lengths and the recurrent mask of the step; and zeros where the step counts.
-struct Gather {
+struct Gather : OfStep {
   SENSORSEQ_HD static int64_t Chunks(const Sizes& s) {
     const int64_t of_x = SliceCount(s.n_timesteps * s.n_channels);
     const int64_t of_mask = SliceCount(int64_t{s.n_directions} * s.hidden_size);
@@ -112,20 +133,17 @@ struct Gather {
                                    from) *
                                       s.n_channels;
       float* to = p.x + (model * s.n_windows + n) * s.n_timesteps * s.n_channels;
-      m.ForLanes([&](int64_t lane) {
-        for (int64_t i = first + lane; i < first + kSlice && i < size; i += kLanes) to[i] = x[i];
-      });
+      ForEach(m, first, first + kSlice < size ? first + kSlice : size,
+              [&](int64_t i) { to[i] = x[i]; });
     }
     if (p.recurrent_mask == nullptr) return;
     const int64_t size = int64_t{s.n_directions} * s.hidden_size;
     const double probability = HyperOf(p, model)[kRecurrentDropout];
     const CounterRandom random = RandomOf(p, model, RecurrentSite(0));
     float* mask = p.recurrent_mask + (model * s.n_windows + n) * size;
-    m.ForLanes([&](int64_t lane) {
-      for (int64_t i = first + lane; i < first + kSlice && i < size; i += kLanes) {
-        mask[i] = static_cast<float>(
-            DropoutFactor(random, static_cast<uint64_t>(n * size + i), probability));
-      }
+    ForEach(m, first, first + kSlice < size ? first + kSlice : size, [&](int64_t i) {
+      mask[i] = static_cast<float>(
+          DropoutFactor(random, static_cast<uint64_t>(n * size + i), probability));
     });
   }
 
@@ -152,7 +170,7 @@ struct Gather {
 };
 
 // From a window's pooled vector to its loss, and back to the gradient of the pooled vector.
-struct Head {
+struct Head : OfStep {
   SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
     return p.sizes.n_models * p.sizes.n_windows;
   }
@@ -182,17 +200,11 @@ struct Head {
                                 : static_cast<float>(DropoutFactor(
                                       random, static_cast<uint64_t>(n * P + i), probability));
     };
-    m.ForLanes([&](int64_t lane) {
-      for (int64_t i = lane; i < P; i += kLanes) features[i] = pooled[i] * Factor(i);
-    });
+    ForEach(m, 0, P, [&](int64_t i) { features[i] = pooled[i] * Factor(i); });
     for (int64_t k = 0; k < K; ++k) {
-      const double sum = m.LaneSum(m.PerLane([&](int64_t lane) {
-        double own = 0;
-        for (int64_t i = lane; i < P; i += kLanes) {
-          own += static_cast<double>(features[i]) * static_cast<double>(weight[k * P + i]);
-        }
-        return own;
-      }));
+      const double sum = SumOf(m, 0, P, [&](int64_t i) {
+        return static_cast<double>(features[i]) * static_cast<double>(weight[k * P + i]);
+      });
       m.Once([&] { logits[k] = static_cast<float>(sum + static_cast<double>(bias[k])); });
     }
     m.Once([&] {
@@ -214,58 +226,17 @@ struct Head {
       }
     });
     m.SyncWarp();
-    m.ForLanes([&](int64_t lane) {
-      for (int64_t i = lane; i < P; i += kLanes) {
-        float sum = 0;
-        for (int64_t k = 0; k < K; ++k) sum += grad_logits[k] * weight[k * P + i];
-        grad_pooled[i] = sum * Factor(i);
-      }
-    });
-  }
-};
-
-// Gradients of the head's weights, in slots: (slots, M, K, P + 1), the bias last.
-struct HeadShares {
-  SENSORSEQ_HD static int64_t Chunks(const TrainParams& p) {
-    return (p.call.shape.n_classes * (p.pooled_size + 1) + kLanes - 1) / kLanes;
-  }
-  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
-    return TileSlots(p.sizes.n_windows) * p.sizes.n_models * Chunks(p);
-  }
-
-  template <typename M>
-  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
-    const int64_t P = p.pooled_size, K = p.call.shape.n_classes, size = K * (P + 1);
-    const int64_t chunks = Chunks(p), first = warp % chunks * kLanes;
-    const int64_t model = warp / chunks % p.sizes.n_models;
-    const int64_t slot = warp / chunks / p.sizes.n_models;
-    const int64_t n_windows = p.n_windows[model];
-    if (slot >= TileSlots(n_windows)) return;
-    const int64_t begin = SlotWindow(slot, n_windows), end = SlotWindow(slot + 1, n_windows);
-    const int64_t of_model = model * p.sizes.n_windows;
-    float* share = const_cast<float*>(p.head_slots) + (slot * p.sizes.n_models + model) * size;
-    m.ForLanes([&](int64_t lane) {
-      const int64_t at = first + lane, k = at / (P + 1), i = at % (P + 1);
-      if (at >= size) return;
+    ForEach(m, 0, P, [&](int64_t i) {
       float sum = 0;
-      for (int64_t n = of_model + begin; n < of_model + end; ++n) {
-        const float factor = i == P ? 1.0f : p.features[n * P + i];
-        sum += p.grad_logits[n * K + k] * factor;
-      }
-      share[at] = sum;
+      for (int64_t k = 0; k < K; ++k) sum += grad_logits[k] * weight[k * P + i];
+      grad_pooled[i] = sum * Factor(i);
     });
-  }
-
-  // First of the windows of a slot.
-  SENSORSEQ_HD static int64_t SlotWindow(int64_t slot, int64_t n_windows) {
-    const int64_t at = SlotBegin(slot, TileSlots(n_windows), TileCount(n_windows)) * kTileRows;
-    return at < n_windows ? at : n_windows;
   }
 };
 
 // Counts gates near their bounds, where details are recorded: before the backward pass, which puts
 // gradients in their place.
-struct CountSaturated {
+struct CountSaturated : OfStep {
   SENSORSEQ_HD static int64_t Groups(const Sizes& s) {
     return (s.hidden_size + kGroupUnits - 1) / kGroupUnits;
   }
@@ -282,7 +253,7 @@ struct CountSaturated {
     const int64_t model = of_model / s.n_directions;
     if (!HasDetails(p, model)) return;
     const int group = static_cast<int>(warp % groups);
-    const int padded = PaddedHidden(s.hidden_size);
+    const int padded = s.padded_hidden;
     const float* saved =
         p.saved + (of_model * tiles + tile) * SavedTileFloats(s.n_timesteps, padded);
     for (int gate = 0; gate < kGates; ++gate) {
@@ -364,15 +335,19 @@ struct Slice {
     first = index * kSlice;
     last = first + kSlice < p.n_parameters ? first + kSlice : p.n_parameters;
   }
+};
+struct OfSlices : OfStep {
   SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
     return p.sizes.n_models * SliceCount(p.n_parameters);
   }
 };
+struct OfModels : OfStep {
+  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return p.sizes.n_models; }
+};
 
-// The gradient of every parameter, L1 included, and its squares.
-struct SumGradients {
-  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return Slice::Warps(p); }
-
+// The gradient of every parameter, L1 included, and its squares; where details are recorded, those
+// of each slot's share, too, for the gradient's noise.
+struct SumGradients : OfSlices {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
     const Slice slice(p, warp);
@@ -381,56 +356,31 @@ struct SumGradients {
     const auto l1 = static_cast<float>(HyperOf(p, slice.model)[kL1]);
     const float* parameters = p.call.parameters + slice.model * p.n_parameters;
     float* grads = p.grads + slice.model * p.n_parameters;
-    const Two sums = m.LaneSum(m.PerLane([&](int64_t lane) {
-      Two own;
-      for (int64_t i = slice.first + lane; i < slice.last; i += kLanes) {
-        const Place place(p, slice.model, i);
-        float grad = place.Sum(0, n_slots);
-        own.first += static_cast<double>(grad) * static_cast<double>(grad);
-        if (place.is_weight && l1 != 0.0f) grad += L1Gradient(l1, parameters[i]);
-        own.second += static_cast<double>(grad) * static_cast<double>(grad);
-        grads[i] = grad;
-      }
-      return own;
-    }));
+    const Two sums = SumOf(m, slice.first, slice.last, [&](int64_t i) {
+      const Place place(p, slice.model, i);
+      const float plain = place.Sum(0, n_slots);
+      const bool has_l1 = place.is_weight && l1 != 0.0f;
+      grads[i] = has_l1 ? plain + L1Gradient(l1, parameters[i]) : plain;
+      return Two{Square(plain), Square(grads[i])};
+    });
     m.Once([&] {
       p.squares[2 * warp] = sums.first;
       p.squares[2 * warp + 1] = sums.second;
     });
-  }
-};
-
-// Squares of each slot's share, for the gradient's noise.
-struct SquareSlots {
-  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
-    return Slice::Warps(p) * TileSlots(p.sizes.n_windows);
-  }
-
-  template <typename M>
-  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
-    const int64_t n_slices = Slice::Warps(p), slot = warp / n_slices;
-    const Slice slice(p, warp % n_slices);
-    const int64_t n_windows = p.n_windows[slice.model];
-    if (!HasDetails(p, slice.model) || n_windows == 0 || slot >= TileSlots(n_windows)) return;
-    const double sum = m.LaneSum(m.PerLane([&](int64_t lane) {
-      double own = 0;
-      for (int64_t i = slice.first + lane; i < slice.last; i += kLanes) {
-        const double share = Place(p, slice.model, i).Sum(slot, slot + 1);
-        own += share * share;
-      }
-      return own;
-    }));
-    m.Once([&] {
-      p.slot_squares[(slice.model * kMaxTileSlots + slot) * SliceCount(p.n_parameters) +
-                     slice.index] = sum;
-    });
+    for (int64_t slot = 0; HasDetails(p, slice.model) && slot < n_slots; ++slot) {
+      const double sum = SumOf(m, slice.first, slice.last, [&](int64_t i) {
+        return Square(Place(p, slice.model, i).Sum(slot, slot + 1));
+      });
+      m.Once([&] {
+        p.slot_squares[(slice.model * kMaxTileSlots + slot) * SliceCount(p.n_parameters) +
+                       slice.index] = sum;
+      });
+    }
   }
 };
 
 // What is known before the update: loss, accuracy, the gradient's norm and noise.
-struct Measure {
-  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return p.sizes.n_models; }
-
+struct Measure : OfModels {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t model) {
     const int64_t n_windows = p.n_windows[model];
@@ -443,32 +393,15 @@ struct Measure {
     const double count = static_cast<double>(n_windows);
     const double *losses = p.losses + model * p.sizes.n_windows,
                  *is_correct = p.is_correct + model * p.sizes.n_windows;
-    const Two sums = m.LaneSum(m.PerLane([&](int64_t lane) {
-      Two own;
-      for (int64_t n = lane; n < n_windows; n += kLanes) {
-        own.first += losses[n];
-        own.second += is_correct[n];
-      }
-      return own;
-    }));
+    const Two sums =
+        SumOf(m, 0, n_windows, [&](int64_t n) { return Two{losses[n], is_correct[n]}; });
     const double loss = sums.first / count;
-    const double variance = m.LaneSum(m.PerLane([&](int64_t lane) {
-      double own = 0;
-      for (int64_t n = lane; n < n_windows; n += kLanes) {
-        own += (losses[n] - loss) * (losses[n] - loss);
-      }
-      return own;
-    }));
+    const double variance =
+        SumOf(m, 0, n_windows, [&](int64_t n) { return Square(losses[n] - loss); });
     const int64_t n_slices = SliceCount(p.n_parameters);
     const double* of_slices = p.squares + model * n_slices * 2;
-    const Two squares = m.LaneSum(m.PerLane([&](int64_t lane) {
-      Two own;
-      for (int64_t i = lane; i < n_slices; i += kLanes) {
-        own.first += of_slices[2 * i];
-        own.second += of_slices[2 * i + 1];
-      }
-      return own;
-    }));
+    const Two squares = SumOf(
+        m, 0, n_slices, [&](int64_t i) { return Two{of_slices[2 * i], of_slices[2 * i + 1]}; });
     double noise = nan;
     const int64_t n_slots = TileSlots(n_windows);
     if (HasDetails(p, model) && n_slots > 1) {
@@ -476,13 +409,9 @@ struct Measure {
       double sum = -squares.first / count;
       for (int64_t slot = 0; slot < n_slots; ++slot) {
         const double* of_slot = p.slot_squares + (model * kMaxTileSlots + slot) * n_slices;
-        const double square = m.LaneSum(m.PerLane([&](int64_t lane) {
-          double own = 0;
-          for (int64_t i = lane; i < n_slices; i += kLanes) own += of_slot[i];
-          return own;
-        }));
-        sum += square / static_cast<double>(HeadShares::SlotWindow(slot + 1, n_windows) -
-                                            HeadShares::SlotWindow(slot, n_windows));
+        const double square = SumOf(m, 0, n_slices, [&](int64_t i) { return of_slot[i]; });
+        sum += square /
+               static_cast<double>(SlotWindow(slot + 1, n_windows) - SlotWindow(slot, n_windows));
       }
       noise = sum * count * count / static_cast<double>(n_slots - 1);
     }
@@ -498,9 +427,7 @@ struct Measure {
 };
 
 // Clipping, the optimizer, and the average of the weights.
-struct MoveParameters {
-  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return Slice::Warps(p); }
-
+struct MoveParameters : OfSlices {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
     const Slice slice(p, warp);
@@ -510,7 +437,7 @@ struct MoveParameters {
     const double* hyper = HyperOf(p, model);
     const int64_t step = a.step_count[model] + 1;
     const double rate =
-        a.learning_rate[(a.n_rate_models == 1 ? 0 : model) * a.shape.n_steps + p.step[model]];
+        a.learning_rate[(a.n_rate_models == 1 ? 0 : model) * a.shape.n_steps + StepOf(p, model)];
     const bool is_adam = a.optimizer == Optimizer::kAdam || a.optimizer == Optimizer::kAdamW;
     float* state = a.state + model * (a.optimizer == Optimizer::kSgd ? 1 : 3) * Q;
     if (a.optimizer == Optimizer::kSgd) {
@@ -551,25 +478,19 @@ struct MoveParameters {
     const auto bound = static_cast<float>(hyper[kMaxGradValue]);
     const auto fresh = static_cast<float>(FreshShare(hyper[kEmaDecay], step));
     const int64_t of_model = slice.model * p.n_parameters;
-    const Two sums = m.LaneSum(m.PerLane([&](int64_t lane) {
-      Two own;
-      for (int64_t i = slice.first + lane; i < slice.last; i += kLanes) {
-        float grad = p.grads[of_model + i];
-        if (has_norm) grad *= factor;
-        if (has_value) grad = ClipValue(bound, grad);
-        float* parameter = p.call.parameters + of_model + i;
-        const float before = *parameter, after = update(i, grad, before);
-        *parameter = after;
-        if (p.call.average != nullptr) {
-          float* average = p.call.average + of_model + i;
-          *average = Lerp(*average, after, fresh);
-        }
-        const double change = static_cast<double>(after) - static_cast<double>(before);
-        own.first += change * change;
-        own.second += static_cast<double>(before) * static_cast<double>(before);
+    const Two sums = SumOf(m, slice.first, slice.last, [&](int64_t i) {
+      float grad = p.grads[of_model + i];
+      if (has_norm) grad *= factor;
+      if (has_value) grad = ClipValue(bound, grad);
+      float* parameter = p.call.parameters + of_model + i;
+      const float before = *parameter, after = update(i, grad, before);
+      *parameter = after;
+      if (p.call.average != nullptr) {
+        float* average = p.call.average + of_model + i;
+        *average = Lerp(*average, after, fresh);
       }
-      return own;
-    }));
+      return Two{Square(static_cast<double>(after) - static_cast<double>(before)), Square(before)};
+    });
     m.Once([&] {
       p.changes[2 * warp] = sums.first;
       p.changes[2 * warp + 1] = sums.second;
@@ -578,9 +499,7 @@ struct MoveParameters {
 };
 
 // What is known after the update; and on to the next step.
-struct End {
-  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return p.sizes.n_models; }
-
+struct End : OfModels {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t model) {
     const int64_t n_windows = p.n_windows[model];
@@ -588,20 +507,12 @@ struct End {
     if (HasDetails(p, model) && n_windows > 0) {
       const int64_t n_slices = SliceCount(p.n_parameters);
       const double* changes = p.changes + model * n_slices * 2;
-      const Two sums = m.LaneSum(m.PerLane([&](int64_t lane) {
-        Two own;
-        for (int64_t i = lane; i < n_slices; i += kLanes) {
-          own.first += changes[2 * i];
-          own.second += changes[2 * i + 1];
-        }
-        return own;
-      }));
+      const Two sums =
+          SumOf(m, 0, n_slices, [&](int64_t i) { return Two{changes[2 * i], changes[2 * i + 1]}; });
       const int64_t* lengths = p.lengths + model * p.sizes.n_windows;
-      const double n_steps = m.LaneSum(m.PerLane([&](int64_t lane) {
-        int64_t own = 0;
-        for (int64_t n = lane; n < n_windows; n += kLanes) own += lengths[n] > 0 ? lengths[n] : 0;
-        return static_cast<double>(own);
-      }));
+      const double n_steps = SumOf(m, 0, n_windows, [&](int64_t n) {
+        return static_cast<double>(lengths[n] > 0 ? lengths[n] : 0);
+      });
       const double n_values = n_steps * p.sizes.n_directions * p.sizes.hidden_size;
       m.Once([&] {
         statistics[kUpdateRatio] = std::sqrt(sums.first / sums.second);

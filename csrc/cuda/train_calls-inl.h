@@ -26,7 +26,7 @@ inline LstmShape LayerShape(const TrainShape& s) {
 struct TrainSpace {
   TrainParams params;
   char *packed, *packed_back, *packed_input;
-  float *h_n, *c_n, *saved, *hidden_slots, *input_slots;
+  float *h_n, *c_n, *saved, *hidden_slots, *input_slots, *head_slots;
 };
 
 // `args` gives more than the shape only where there is a block.
@@ -44,7 +44,7 @@ inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, 
   const int64_t M = shape.n_models, B = p.sizes.n_windows, D = shape.n_directions,
                 H = shape.hidden_size, C = shape.n_channels, K = shape.n_classes, P = p.pooled_size,
                 Q = p.n_parameters, slices = SliceCount(Q);
-  const int hidden = PaddedHidden(H);
+  const int hidden = p.sizes.padded_hidden;
   const int64_t packed = M * D * PackedFragments(Planes(options), hidden) * int64_t{kFragmentBytes};
   const int64_t rows = SlotCount(p.sizes) * M * D * kGates * H;
   Carver carver(block);
@@ -69,7 +69,7 @@ inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, 
   p.norm = carver.Take<double>(M);
   p.saturated = carver.Take<int64_t>(M * kGates);
   p.largest = carver.Take<uint32_t>(M * D);
-  p.head_slots = carver.Take<float>(TileSlots(B) * M * K * (P + 1));
+  p.head_slots = space->head_slots = carver.Take<float>(TileSlots(B) * M * K * (P + 1));
   p.hidden_slots = space->hidden_slots = carver.Take<float>(rows * H);
   p.input_slots = space->input_slots = carver.Take<float>(rows * (C + 1));
   p.saved = space->saved = carver.Take<float>(SavedFloatsOf(LayerShape(shape)));
@@ -86,7 +86,8 @@ inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, 
 // Once per call, before its steps.
 template <typename Queue>
 void QueueStart(Queue& queue, const TrainSpace& space) {
-  queue.template RunTrain<Start>(space.params);
+  const TrainParams& p = space.params;
+  queue.Zero(p.step, p.sizes.n_models);
 }
 
 // One step, whichever it is.
@@ -94,8 +95,7 @@ template <typename Queue>
 void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   const TrainParams& p = space.params;
   const Sizes& s = p.sizes;
-  const int64_t H = s.hidden_size, gates = kGates * H, of_models = s.n_models * s.n_directions;
-  const bool has_details = p.call.detail_every > 0;
+  const int64_t H = s.hidden_size, gates = kGates * H;
 
   // as the blocks of parameters lie
   PackParams pack{};
@@ -139,29 +139,33 @@ void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   w.largest = p.largest;
   w.n_windows = p.n_windows;
 
-  queue.template RunTrain<Gather>(p);
-  const int padded = PaddedHidden(H);
-  ForVariant(Planes(options), padded, [&](auto planes, auto hidden) {
-    queue.template RunPack<planes.value, hidden.value>(pack, of_models);
+  HeadGradParams h{};
+  h.sizes = s;
+  h.sizes.n_classes = static_cast<int32_t>(p.call.shape.n_classes);
+  h.grad_logits = p.grad_logits;
+  h.pooled = p.features;
+  h.n_windows = p.n_windows;
+  h.slots = space.head_slots;
+
+  queue.template RunTasks<Gather>(p);
+  ForVariant(options, s, [&](auto planes, auto hidden) {
+    queue.template RunSlots<Pack<planes.value>>(pack);
     queue.template RunForward<planes.value, hidden.value>(f);
   });
-  queue.template RunTrain<Head>(p);
-  queue.template RunTrain<HeadShares>(p);
-  if (has_details) queue.template RunTrain<CountSaturated>(p);
-  ForVariant(Planes(options), padded, [&](auto planes, auto hidden) {
+  queue.template RunTasks<Head>(p);
+  queue.template RunSlots<HeadWeightGrad>(h);
+  if (p.call.detail_every > 0) queue.template RunTasks<CountSaturated>(p);
+  ForVariant(options, s, [&](auto planes, auto hidden) {
     queue.template RunBackward<planes.value, hidden.value>(b);
     w.slots = space.hidden_slots;
-    queue.template RunHiddenGrad<planes.value, hidden.value>(w, of_models, SlotCount(s));
+    queue.template RunSlots<HiddenGrad<planes.value>>(w);
   });
   w.slots = space.input_slots;
-  ForChannels(s.n_channels, [&](auto channels) {
-    queue.template RunInputGrad<channels.value>(w, padded, of_models, SlotCount(s));
-  });
-  queue.template RunTrain<SumGradients>(p);
-  if (has_details) queue.template RunTrain<SquareSlots>(p);
-  queue.template RunTrain<Measure>(p);
-  queue.template RunTrain<MoveParameters>(p);
-  queue.template RunTrain<End>(p);
+  QueueInputGrad(queue, w);
+  queue.template RunTasks<SumGradients>(p);
+  queue.template RunTasks<Measure>(p);
+  queue.template RunTasks<MoveParameters>(p);
+  queue.template RunTasks<End>(p);
 }
 
 }  // namespace sensorseq::cuda

@@ -16,7 +16,7 @@ struct TrainParams {
   Sizes sizes;  // of a step: B windows, x and lengths as gathered
   int64_t n_parameters, pooled_size;
 
-  int64_t* step;                           // (M)  which step is taken
+  int64_t* step;                           // (M)  steps taken by this call
   int64_t* n_windows;                      // (M)  of this step
   int64_t* lengths;                        // (M, B)  -1 where a row is none of the data
   float* x;                                // (M or 1, B, T, C)

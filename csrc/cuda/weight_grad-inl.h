@@ -14,8 +14,6 @@ namespace sensorseq::cuda {
 
 constexpr int kGradExponent = 12;  // of the largest gate gradient of a call, scaled
 constexpr int kColumnGroups = 4;   // groups of columns of a warp
-constexpr int kGradWarps = 4;      // of a CTA, a group of rows each
-constexpr int kMaxInputAccumulators = kGates * 17;
 
 // The part of time that a warp sums over, and lengths of a tile.
 template <typename M>
@@ -62,46 +60,52 @@ SENSORSEQ_HD int64_t SlotCount(const Sizes& s) {
 }
 
 // Of weight_hh: a warp sums the 32 gate rows of one group by 8 kColumnGroups units.
-template <typename M, int kPlanes, int kHidden>
-class HiddenGrad {
-  using F = typename M::F;
-  using I = typename M::I;
-  using U = typename M::U;
-  using L = typename M::L;
+template <int kPlanes>
+struct HiddenGrad {
+  using Params = WeightGradParams;
 
- public:
-  static constexpr int kGroups = kHidden / kGroupUnits;
-  static constexpr int kColumnBlocks = kGroups / kColumnGroups;
+  SENSORSEQ_HD static int Groups(const Sizes& s) { return s.padded_hidden / kGroupUnits; }
+  SENSORSEQ_HD static int Warps(const Sizes& s) { return Groups(s) * Groups(s) / kColumnGroups; }
+  SENSORSEQ_HD static int64_t Slots(const Sizes& s) { return SlotCount(s); }
+  SENSORSEQ_HD static int64_t Models(const Sizes& s) { return s.n_models * s.n_directions; }
 
-  SENSORSEQ_BODY HiddenGrad(M& machine, const WeightGradParams& params)
-      : m(machine), p(params), s(params.sizes), lane(machine.ToLong(machine.Lane())) {}
-
-  SENSORSEQ_BODY void Run(int64_t of_model, int64_t slot_index, int group, int column_block) {
+  // Warps of a CTA take rows of one block of columns, which they all read.
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const WeightGradParams& p, int64_t of_model,
+                                 int64_t slot_index, int warp) {
+    using F = typename M::F;
+    using L = typename M::L;
+    using U = typename M::U;
+    const Sizes& s = p.sizes;
+    const L lane = m.ToLong(m.Lane());
+    const int64_t step_floats = SavedStepFloats(s.padded_hidden);
     const int64_t model = of_model / s.n_directions;
+    const int group = warp % Groups(s), columns = warp / Groups(s) * kColumnGroups;
     const Slot slot(s, WindowsOf(p, model), slot_index);
     const int64_t* lengths = LengthsOf(p.lengths, s, model);
-    const int columns = column_block * kColumnGroups;
     F scale, back;
     m.ScaleTo(m.UniformBits(p.largest, of_model), kGradExponent, &scale, &back);
     F total[kColumnGroups][2][4] = {};
     for (int64_t tile = slot.first_tile; tile < slot.last_tile; ++tile) {
       const TileSteps<M> steps(m, s, lengths, tile);
-      const int64_t of_tile =
-          (of_model * TileCount(s.n_windows) + tile) * SavedTileFloats(s.n_timesteps, kHidden);
+      const int64_t of_tile = (of_model * TileCount(s.n_windows) + tile) *
+                              SavedTileFloats(s.n_timesteps, s.padded_hidden);
       const int64_t last = steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step;
+      const float* grads = p.grads + of_tile + slot.first_step * step_floats;
+      const float* saved = p.saved + of_tile + slot.first_step * step_floats;
       SENSORSEQ_UNROLL_BY_2
-      for (int64_t step = slot.first_step; step < last; step += 2) {
-        U a[2][kPlanes][kTileWords];  // of the two tiles
-        U b[kColumnGroups][kPlanes][2];
+      for (int64_t step = slot.first_step; step < last;
+           step += 2, grads += 2 * step_floats, saved += 2 * step_floats) {
+        U a[2][kPlanes][kTileWords];      // of the two tiles
+        U b[kColumnGroups][kPlanes * 4];  // planes four words apart, as Accumulate takes them
         SENSORSEQ_UNROLL
         for (int later = 0; later < 2; ++later) {
           const bool there = step + later < last;
-          const int64_t of_step =
-              of_tile + (there ? step + later : step) * SavedStepFloats(kHidden);
+          const int64_t of_step = there ? later * step_floats : 0;
           SENSORSEQ_UNROLL
           for (int t = 0; t < 2; ++t) {
             F grad[4];  // of two gates, two rows each
-            m.LoadGlobalFloats(p.grads + of_step, SavedOfLane(lane, group) + kSavedPart * t, grad);
+            m.LoadGlobalFloats(grads, SavedOfLane(lane, group) + kSavedPart * t + of_step, grad);
             SENSORSEQ_UNROLL
             for (int gate = 0; gate < 2; ++gate) {
               U words[kPlanes];
@@ -116,34 +120,22 @@ class HiddenGrad {
           SENSORSEQ_UNROLL
           for (int column = 0; column < kColumnGroups; ++column) {
             F words[2];
-            m.LoadGlobalPair(p.saved + of_step,
-                             SavedOfLane(lane, columns + column) + (kSavedCell + 2), &words[0],
-                             &words[1]);
+            m.LoadGlobalPair(saved,
+                             SavedOfLane(lane, columns + column) + (kSavedCell + 2) + of_step,
+                             &words[0], &words[1]);
             SENSORSEQ_UNROLL
             for (int plane = 0; plane < kPlanes; ++plane) {
-              b[column][plane][later] = m.AsUnsigned(words[plane]);
+              b[column][4 * plane + later] = m.AsUnsigned(words[plane]);
             }
           }
         }
         SENSORSEQ_UNROLL
         for (int column = 0; column < kColumnGroups; ++column) {
-          U words[kPlanes * 4];  // planes four words apart, as Accumulate takes them
           SENSORSEQ_UNROLL
-          for (int plane = 0; plane < kPlanes; ++plane) {
-            words[4 * plane] = b[column][plane][0];
-            words[4 * plane + 1] = b[column][plane][1];
-          }
-          SENSORSEQ_UNROLL
-          for (int t = 0; t < 2; ++t) Accumulate<kPlanes>(m, a[t], words, total[column][t]);
+          for (int t = 0; t < 2; ++t) Accumulate<kPlanes>(m, a[t], b[column], total[column][t]);
         }
       }
     }
-    Store(of_model, slot_index, group, columns, total, back);
-  }
-
- private:
-  SENSORSEQ_BODY void Store(int64_t of_model, int64_t slot, int group, int columns,
-                            const F total[kColumnGroups][2][4], const F& back) {
     const int64_t n_rows = s.n_models * s.n_directions * kGates * s.hidden_size;
     const L size = L{} + int64_t{s.hidden_size};
     const L unit = (lane >> 2) + group * kGroupUnits;
@@ -155,36 +147,31 @@ class HiddenGrad {
         for (int i = 0; i < 4; ++i) {
           const int gate = GateOfTileRow(t, (i >> 1) * 8);
           const L from = ((lane & 3) << 1) + ((columns + column) * kGroupUnits + (i & 1));
-          const L row = unit + ((of_model * kGates + gate) * s.hidden_size + slot * n_rows);
+          const L row = unit + ((of_model * kGates + gate) * s.hidden_size + slot_index * n_rows);
           m.StoreGlobalIf(m.And(unit < size, from < size), p.slots, row * s.hidden_size + from,
                           total[column][t][i] * back * (1.0f / kStateScale));
         }
       }
     }
   }
-
-  M& m;
-  const WeightGradParams& p;
-  const Sizes& s;
-  const L lane;
 };
 
 // Of weight_ih and the bias, in float: a warp sums one group's gates by all channels.
-template <typename M, int kChannels>
-class InputGrad {
-  using F = typename M::F;
-  using I = typename M::I;
-  using L = typename M::L;
+template <int kChannels>
+struct InputGrad {
+  using Params = WeightGradParams;
 
- public:
-  SENSORSEQ_BODY InputGrad(M& machine, const WeightGradParams& params, int hidden)
-      : m(machine),
-        p(params),
-        s(params.sizes),
-        hidden_(hidden),
-        lane(machine.ToLong(machine.Lane())) {}
+  SENSORSEQ_HD static int Warps(const Sizes& s) { return s.padded_hidden / kGroupUnits; }
+  SENSORSEQ_HD static int64_t Slots(const Sizes& s) { return SlotCount(s); }
+  SENSORSEQ_HD static int64_t Models(const Sizes& s) { return s.n_models * s.n_directions; }
 
-  SENSORSEQ_BODY void Run(int64_t of_model, int64_t slot_index, int group) {
+  template <typename M>
+  SENSORSEQ_BODY static void Run(M& m, const WeightGradParams& p, int64_t of_model,
+                                 int64_t slot_index, int group) {
+    using F = typename M::F;
+    using L = typename M::L;
+    const Sizes& s = p.sizes;
+    const L lane = m.ToLong(m.Lane());
     const int64_t model = of_model / s.n_directions, direction = of_model % s.n_directions;
     const Slot slot(s, WindowsOf(p, model), slot_index);
     const int64_t* lengths = LengthsOf(p.lengths, s, model);
@@ -193,11 +180,11 @@ class InputGrad {
     for (int64_t tile = slot.first_tile; tile < slot.last_tile; ++tile) {
       const TileSteps<M> steps(m, s, lengths, tile);
       const float* grads = p.grads + (of_model * TileCount(s.n_windows) + tile) *
-                                         SavedTileFloats(s.n_timesteps, hidden_);
+                                         SavedTileFloats(s.n_timesteps, s.padded_hidden);
       const int64_t last = steps.n_steps < slot.last_step ? steps.n_steps : slot.last_step;
       SENSORSEQ_UNROLL_BY_2
       for (int64_t step = slot.first_step; step < last; ++step) {
-        const float* from = grads + step * SavedStepFloats(hidden_);
+        const float* from = grads + step * SavedStepFloats(s.padded_hidden);
         F grad[2][4];
         m.LoadGlobalFloats(from, SavedOfLane(lane, group), grad[0]);
         m.LoadGlobalFloats(from, SavedOfLane(lane, group) + kSavedPart, grad[1]);
@@ -244,33 +231,27 @@ class InputGrad {
       }
     }
   }
-
- private:
-  M& m;
-  const WeightGradParams& p;
-  const Sizes& s;
-  const int hidden_;
-  const L lane;
 };
 
 // Adds up slots in order; a lane takes one element.
-template <typename M>
-SENSORSEQ_BODY void SumSlots(M& m, const SumSlotsParams& p, int64_t first) {
-  using F = typename M::F;
-  using L = typename M::L;
-  const int64_t width = p.n_columns + (p.has_bias ? 1 : 0), n = p.n_rows * width;
-  const L element = m.ToLong(m.Lane()) + first;
-  const auto inside = element < L{} + n;
-  const L at = m.Select(inside, element, L{});
-  F sum = m.LoadGlobalIf(inside, p.slots, at);
-  for (int64_t slot = 1; slot < p.n_slots; ++slot) {
-    sum = sum + m.LoadGlobalIf(inside, p.slots, at + slot * n);
+struct SumSlots : PerElement<SumSlots, SumSlotsParams> {
+  SENSORSEQ_HD static int64_t Elements(const SumSlotsParams& p) {
+    return p.n_rows * (p.n_columns + (p.has_bias ? 1 : 0));
   }
-  const L row = at / width, column = at - row * width;
-  const auto is_bias = m.And(inside, column == L{} + p.n_columns);
-  m.StoreGlobalIf(m.And(inside, column < L{} + p.n_columns), p.out, row * p.n_columns + column,
-                  sum);
-  if (p.has_bias) m.StoreGlobalIf(is_bias, p.bias, row, sum);
-}
+  template <typename M, typename L = typename M::L>
+  SENSORSEQ_BODY static void Element(M& m, const SumSlotsParams& p, const L& at,
+                                     const typename M::B& inside) {
+    typename M::F sum = m.LoadGlobalIf(inside, p.slots, at);
+    for (int64_t slot = 1; slot < p.n_slots; ++slot) {
+      sum = sum + m.LoadGlobalIf(inside, p.slots, at + slot * Elements(p));
+    }
+    const int64_t width = p.n_columns + (p.has_bias ? 1 : 0);
+    const L row = at / width, column = at - row * width;
+    const auto is_bias = m.And(inside, column == L{} + p.n_columns);
+    m.StoreGlobalIf(m.And(inside, column < L{} + p.n_columns), p.out, row * p.n_columns + column,
+                    sum);
+    if (p.has_bias) m.StoreGlobalIf(is_bias, p.bias, row, sum);
+  }
+};
 
 }  // namespace sensorseq::cuda

@@ -51,6 +51,7 @@ from sensorseq.fluctuation.causes.rank import causes_of
 from sensorseq.fluctuation.race.arm import LabPart
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics.statements import say
+from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
@@ -390,6 +391,8 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         # the native engine serves every network on the CPU: "auto" goes where it is
         wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
         dtype: torch.dtype = getattr(torch, self.dtype)
+        if check_device(wanted) != "cpu" and current_ranks() is None:
+            check_before_fit(wanted)
         return own_device(resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype))
 
     def _assemble(

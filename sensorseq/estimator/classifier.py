@@ -163,9 +163,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         unchanged. Early stopping has used the same windows, so some overconfidence may remain;
         measure it on other windows with `sensorseq.evaluation.calibration.calibration_error`.
     device : str, default="auto"
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if there is one
-        whose kernels support this network (see ``sensorseq info``) and `engine` is not
-        ``"native"``; otherwise it uses the CPU.
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. ``"auto"`` uses a GPU if our CUDA kernels
+        support this network there (see ``sensorseq info``) and `engine` is not ``"native"``;
+        otherwise it uses the CPU. By default no CUDA kernel is used: with the environment variable
+        ``SENSORSEQ_CUDA_KERNELS=auto`` those are used that pass a check on this very GPU, which the
+        first `fit` makes (at most a minute).
     dtype : {"float32", "float64"}, default="float32"
         Precision of the network.
     deterministic : bool, default=True

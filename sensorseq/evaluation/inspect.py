@@ -442,6 +442,7 @@ def describe_installation() -> dict[str, Any]:
     """Describe the installed versions and the machine."""
     torch_ops = importlib.import_module("sensorseq.ops._extension")
     choice = importlib.import_module("sensorseq.ops.choice")
+    kernels = importlib.import_module("sensorseq.ops.cuda_kernels")
     torch = importlib.import_module("torch")
     cuda = torch_ops.cuda_facts()
     return {
@@ -455,6 +456,7 @@ def describe_installation() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
         "cuda build": cuda if cuda["built"] else None,
+        "cuda kernels": f"{kernels.SWITCH}={kernels.switch()}",
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "served": [row._asdict() for row in choice.served()],
     }

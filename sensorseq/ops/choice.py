@@ -4,20 +4,20 @@
 rest of the module reads those values from the machine.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 
-from sensorseq.ops import _extension
+from sensorseq.ops import _extension, cuda_kernels
+from sensorseq.ops.cuda_kernels import CAPABILITY, MAX_HIDDEN_SIZE, PADDED_HIDDEN, Kernel
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 CPU_DTYPES = (torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
 MAX_CHANNELS = 16  # kMaxChannels in csrc/lstm_linear_cuda.h
-MAX_HIDDEN_SIZE = {"fp16x3": 256, "fp16": 512}  # widest kernel of each precision
-CAPABILITY = (9, 0)  # what the CUDA kernels are compiled for
 
 
 class Choice(NamedTuple):
@@ -36,7 +36,7 @@ class Choice(NamedTuple):
     @property
     def is_in_cuda(self) -> bool:
         """Whether CUDA kernels of this package serve."""
-        return self.precision in MAX_HIDDEN_SIZE
+        return self.precision in cuda_kernels.PRECISIONS
 
 
 def choose(
@@ -49,9 +49,14 @@ def choose(
     has_mask: bool = False,
     capability: tuple[int, int] | None = None,
     is_built: bool = False,
+    verified: Collection[Kernel] = (),
+    unverified: str = cuda_kernels.NOT_CHECKED,
     allows_tf32: bool = False,
 ) -> Choice:
     """Choose the code that computes a call; `dtype` is that of the computation, `computing_dtype`.
+
+    A CUDA kernel serves only if it is one of those `verified`; `unverified` says why another does
+    not.
 
     On a GPU, float32 is computed in fp16x3, with every factor as the sum of two halves and the
     error of float32. If torch allows TF32 for RNNs, as it does by default, it is computed in fp16:
@@ -65,7 +70,7 @@ def choose(
     gap: str | None = f"no kernel for {name} on {device_type}"
     if device_type == "cuda" and dtype in (torch.float32, *HALVES):
         precision = "fp16x3" if dtype == torch.float32 and not allows_tf32 else "fp16"
-        gap = _gap_of_cuda(precision, hidden_size, capability, is_built)
+        gap = _gap_of_cuda(precision, hidden_size, capability, is_built, verified, unverified)
         if gap is None:
             is_projected = needs_grad_x or n_channels > MAX_CHANNELS
             reason = "torch allows TF32" if precision == "fp16" and dtype == torch.float32 else name
@@ -88,6 +93,8 @@ def training_gap(
     memory_bytes: int | None = None,
     capability: tuple[int, int] | None = None,
     is_built: bool = False,
+    verified: Collection[Kernel] = (),
+    unverified: str = cuda_kernels.NOT_CHECKED,
     allows_tf32: bool = False,
 ) -> str | None:
     """Return why CUDA kernels cannot run the training steps of such a network, or None.
@@ -97,7 +104,7 @@ def training_gap(
     if dtype != torch.float32:
         return f"on a GPU it supports float32, not {str(dtype).removeprefix('torch.')}"
     precision = "fp16" if allows_tf32 else "fp16x3"
-    gap = _gap_of_cuda(precision, hidden_size, capability, is_built)
+    gap = _gap_of_cuda(precision, hidden_size, capability, is_built, verified, unverified)
     if gap is not None:
         return f"on a GPU, {gap}"
     if num_layers != 1:
@@ -117,18 +124,20 @@ def training_gap_here(device: torch.device, dtype: torch.dtype, **of_training: A
 
 
 def _gap_of_cuda(
-    precision: str, hidden_size: int, capability: tuple[int, int] | None, is_built: bool
+    precision: str,
+    hidden_size: int,
+    capability: tuple[int, int] | None,
+    is_built: bool,
+    verified: Collection[Kernel],
+    unverified: str,
 ) -> str | None:
     """Return why the CUDA kernels cannot be used, or None if they can."""
-    if not is_built:
-        return "built without CUDA kernels"
-    if capability is None:
-        return "torch sees no GPU"
-    if capability != CAPABILITY:
-        here, there = (f"{major}.{minor}" for major, minor in (capability, CAPABILITY))
-        return f"needs capability {there}, not {here}"
-    widest = MAX_HIDDEN_SIZE[precision]
-    return f"{precision} needs hidden size <= {widest}" if hidden_size > widest else None
+    if gap := cuda_kernels.machine_gap(capability, is_built):
+        return gap
+    if hidden_size > MAX_HIDDEN_SIZE:
+        return f"needs hidden size <= {MAX_HIDDEN_SIZE}"
+    kernel = precision, cuda_kernels.padded_hidden(hidden_size)
+    return None if kernel in verified else unverified
 
 
 def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Choice:
@@ -141,11 +150,12 @@ def choose_here(device: torch.device, dtype: torch.dtype, **of_call: Any) -> Cho
 
 def _settings(gpu: torch.device) -> dict[str, Any]:
     """Return the arguments of `choose` and `training_gap` that no call determines."""
-    return {
-        "capability": _capability(gpu.index),
-        "is_built": _is_built(),
-        "allows_tf32": allows_tf32(),
-    }
+    capability, is_built = _capability(gpu.index), _is_built()
+    settings: dict[str, Any] = {"capability": capability, "is_built": is_built}
+    settings["allows_tf32"] = allows_tf32()
+    if is_built and capability == CAPABILITY:
+        settings["verified"], settings["unverified"] = _permission(gpu.index)
+    return settings
 
 
 def computing_dtype(device_type: str, dtype: torch.dtype) -> torch.dtype:
@@ -181,6 +191,18 @@ def allows_tf32() -> bool:
     return bool(rnn.fp32_precision == "tf32")
 
 
+@contextmanager
+def allowing_tf32(allowed: bool) -> Iterator[None]:
+    """Allow or forbid TF32 in torch's RNNs, and restore the setting afterwards."""
+    rnn: Any = torch.backends.cudnn.rnn
+    before = rnn.fp32_precision
+    rnn.fp32_precision = "tf32" if allowed else "ieee"
+    try:
+        yield
+    finally:
+        rnn.fp32_precision = before
+
+
 @_constant_when_traced
 def _capability(index: int | None) -> tuple[int, int] | None:
     return torch.cuda.get_device_capability(index) if torch.cuda.is_available() else None
@@ -191,6 +213,12 @@ def _is_built() -> bool:
     return bool(_extension.cuda_facts()["built"])
 
 
+@_constant_when_traced
+def _permission(index: int | None) -> tuple[tuple[Kernel, ...], str]:
+    verified, unverified = cuda_kernels.permission(index)
+    return tuple(sorted(verified)), unverified  # tracing takes no set for a constant
+
+
 class Served(NamedTuple):
     """What computes a range of hidden sizes, on one device and for one dtype of the caller."""
 
@@ -198,7 +226,7 @@ class Served(NamedTuple):
     dtype: str
     """Of the caller, ``"half"`` for float16, bfloat16 and autocast."""
     hidden_size: str
-    """Such as ``"any"``, ``"to 256"`` or ``"over 512"``."""
+    """Such as ``"any"``, ``"to 128"`` or ``"over 256"``."""
     served_by: str
     precision: str
     """As in `Choice`."""
@@ -220,7 +248,7 @@ def served() -> list[Served]:
 
 def _rows(device: torch.device, dtype: torch.dtype) -> list[Served]:
     """Ask at both sides of every size where the answer may change."""
-    ends = sorted(MAX_HIDDEN_SIZE.values())
+    ends = PADDED_HIDDEN
     answers = [choose_here(device, dtype, hidden_size=size) for size in (*ends, ends[-1] + 1)]
     name = "half" if dtype in HALVES else str(dtype).removeprefix("torch.")
     rows, begin = [], 0  # sizes up to `begin` have a row

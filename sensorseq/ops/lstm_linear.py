@@ -15,6 +15,7 @@ from torch.autograd import forward_ad
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.ops import _extension, double_backward, framework, reference
 from sensorseq.ops.choice import HALVES, Choice, choose_here, computing_dtype
+from sensorseq.ops.cuda_kernels import padded_hidden
 from sensorseq.ops.eager import differentiable
 
 POOLINGS = ("last", "mean", "max", "meanmax")
@@ -24,7 +25,6 @@ PRECISIONS = ("float32", "bfloat16")
 _SAVED_VALUES = 6  # of a unit and step: SavedRows() in csrc/gates.h
 _PADDING = 16  # Padded() in csrc/gates.h
 # of SavedFloats() in csrc/lstm_linear_cuda.h
-_CUDA_PADDED = (32, 64, 128, 256, 512)
 _CUDA_TILE = 8
 _CUDA_SAVED_VALUES = 12
 
@@ -99,10 +99,11 @@ def lstm(
 
     Notes
     -----
-    Kernels of this package compute float32 and float64 on the CPU, and float32, float16, bfloat16
-    and autocast on a GPU of compute capability 9.0, up to a size limit. torch's own LSTM computes
-    everything else, with the same results. `sensorseq.ops.choice.choose` decides, and
-    ``sensorseq info`` lists the choices. On a GPU:
+    Kernels of this package compute float32 and float64 on the CPU. On a GPU of compute capability
+    9.0 they compute float32, float16, bfloat16 and autocast, up to a size limit, if they have
+    passed a check on that GPU and ``SENSORSEQ_CUDA_KERNELS`` is not 0, its default. torch's own
+    LSTM computes everything else, with the same results. `sensorseq.ops.choice.choose` decides, and
+    ``sensorseq info`` lists the choices. With the kernels on a GPU:
 
     - float32 has the error of float32 or, where torch's settings allow TF32 in RNNs (they do unless
       ``torch.backends.cudnn.rnn.fp32_precision`` or ``torch.backends.cudnn.allow_tf32`` is set),
@@ -307,7 +308,7 @@ def _state_shape(x: Tensor, weight_hh: Tensor) -> tuple[int, int, int, int]:
 def _saved_like(x: Tensor, weight_hh: Tensor) -> Tensor:
     n_models, n_windows, n_directions, hidden_size = _state_shape(x, weight_hh)
     if x.device.type == "cuda":
-        padded = next((size for size in _CUDA_PADDED if size >= hidden_size), 0)
+        padded = padded_hidden(hidden_size)
         torch._check(padded > 0, lambda: "no CUDA kernel for this hidden_size")
         n_tiles = (n_windows + _CUDA_TILE - 1) // _CUDA_TILE
         n_rows = x.shape[2] * _CUDA_SAVED_VALUES + 2

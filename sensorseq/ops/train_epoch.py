@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.errors import ArgumentError, check_choice, nearest_known
+from sensorseq.errors import ArgumentError, EnvironmentProblemError, check_choice, nearest_known
 from sensorseq.ops import _extension
 from sensorseq.ops.choice import choose_here
 from sensorseq.ops.lstm_linear import POOLINGS, pooled_size
@@ -482,6 +482,11 @@ class EpochTrainer:
         )
         dtype = self.parameters.dtype
         choice = choose_here(self._device, dtype, hidden_size=self.network.hidden_size)
+        if choice.served_by != "native":
+            raise EnvironmentProblemError(
+                f"no CUDA kernel can take these steps: {choice.reason}. Train on the CPU, or with"
+                " engine='autograd'."
+            )
         return choice.precision == "fp16"
 
     def _call_size(self, done: NDArray[np.int64], taken: int) -> int:

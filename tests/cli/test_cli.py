@@ -18,6 +18,7 @@ from sensorseq import SensorBlendClassifier, SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import RecordingError
 from sensorseq.fluctuation.report.words import banner_words, list_steps, settings_as_options
+from sensorseq.ops.cuda_kernels import ALL_KERNELS
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import read_windows, write_windows
 
@@ -193,15 +194,23 @@ def test_text_for_people_fits_eighty_columns(logs, prepared, model, tmp_path, ca
 
 
 @pytest.mark.parametrize(
-    ("capability", "served"),
-    [((9, 0), ["native", "framework"]), ((12, 0), ["framework"]), (None, ["framework"])],
+    ("capability", "verified", "served"),
+    [
+        ((9, 0), ALL_KERNELS, ["native", "framework"]),
+        ((9, 0), {("fp16x3", 64)}, ["framework", "native", "framework", "framework"]),
+        ((12, 0), ALL_KERNELS, ["framework"]),
+        (None, ALL_KERNELS, ["framework"]),
+    ],
 )
-def test_info_lists_what_is_served_by_what(capability, served, capsys, monkeypatch):
-    from sensorseq.ops import choice
+def test_info_lists_what_is_served_by_what(capability, verified, served, capsys, monkeypatch):
+    from sensorseq.ops import choice, cuda_kernels
+    from sensorseq.ops.cuda_kernels import NOT_PASSED, Permission
 
     monkeypatch.setattr(choice, "_capability", lambda index: capability)
     monkeypatch.setattr(choice, "_is_built", lambda: True)
     monkeypatch.setattr(choice, "allows_tf32", lambda: False)
+    permission = Permission(frozenset(verified), NOT_PASSED)
+    monkeypatch.setattr(cuda_kernels, "permission", lambda index: permission)
     assert run(["info", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["served"]
     on_cpu = [(row["dtype"], row["served_by"]) for row in rows if row["device"] == "cpu"]

@@ -8,7 +8,7 @@ namespace {
 
 void* const kStream = reinterpret_cast<void*>(0x5eed);
 int n_guards = 0;
-bool fails_next = false;
+sensorseq::Status next_status = sensorseq::Status::kOk;  // of the next call, if it fails
 
 }  // namespace
 
@@ -87,9 +87,8 @@ float Mark(const Options& options) { return options.precision == Precision::kFp1
 
 }  // namespace
 
-Status IsServed(const LstmShape& s, const Options& options) {
-  const int64_t largest = options.precision == Precision::kFp16 ? 512 : 256;
-  if (s.hidden_size > largest) return Status::kNotServedHiddenSize;
+Status IsServed(const LstmShape& s, const Options&) {
+  if (s.hidden_size > 256) return Status::kNotServedHiddenSize;
   return s.n_channels > kMaxChannels ? Status::kNotServedChannels : Status::kOk;
 }
 
@@ -104,7 +103,8 @@ size_t forward_workspace_bytes(const LstmShape& s, const Options&) { return 100 
 size_t backward_workspace_bytes(const LstmShape& s, const Options&) { return 5000 + s.n_windows; }
 
 Status lstm_forward(const LstmForward<float>& args, const Options& options) {
-  if (std::exchange(fails_next, false)) return Status::kCudaError;
+  const Status failure = std::exchange(next_status, Status::kOk);
+  if (failure != Status::kOk) return failure;
   const LstmShape& s = args.shape;
   Problem p = ProblemOf(s, args.in, options);
   if (s.pooling != Pooling::kNone) p.bias_out = Copy(args.bias_out, s.n_models * s.n_classes);
@@ -168,7 +168,8 @@ Status train_epoch(const TrainEpoch<float>& args, const Options& options) {
   Demand(n_guards == 1, "no device guard");
   Demand(!options.is_projected && args.n_lanes == 1, "options of another call");
   Demand((options.precision == Precision::kFp16) == (args.detail_every == 16), "another precision");
-  if (std::exchange(fails_next, false)) return Status::kCudaError;
+  const Status failure = std::exchange(next_status, Status::kOk);
+  if (failure != Status::kOk) return failure;
   std::memset(args.workspace, 0xff, train_epoch_workspace_bytes(args.shape, options));
   TrainEpoch<float> here = args;
   here.workspace =
@@ -188,7 +189,9 @@ Status DeviceFacts(int32_t index, Device* device) {
 namespace {
 
 int64_t GuardsHeld() { return n_guards; }
-void FailNext() { fails_next = true; }
+void FailNext(bool is_too_small) {
+  next_status = is_too_small ? sensorseq::Status::kNoCluster : sensorseq::Status::kCudaError;
+}
 
 }  // namespace
 
@@ -229,7 +232,7 @@ STABLE_TORCH_LIBRARY(gpu_on_cpu, m) {
       "cuda_is_served(int hidden_size, int n_channels, int n_directions, bool low_precision,"
       " bool is_projected) -> str");
   m.def("guards_held() -> int");
-  m.def("fail_next() -> ()");
+  m.def("fail_next(bool is_too_small) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gpu_on_cpu, CPU, m) {

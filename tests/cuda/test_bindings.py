@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from torch.utils import cpp_extension
 
+from sensorseq.gpu_check import Case, check_kernels, make_cases
+
 pytestmark = pytest.mark.native
 
 HERE = Path(__file__).parent
@@ -17,7 +19,10 @@ ROOT = HERE.parents[1]
 COMPILER = os.environ.get("CXX", "g++")
 
 
-def test_the_bindings_keep_the_contract_of_the_cuda_layer_and_give_the_references_values(tmp_path):
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """The operators of a GPU, compiled for the CPU."""
+    tmp_path = tmp_path_factory.mktemp("bindings")
     if shutil.which(COMPILER) is None:
         pytest.skip(f"no C++ compiler {COMPILER!r}")
     library = tmp_path / "bindings_on_cpu.so"
@@ -37,6 +42,10 @@ def test_the_bindings_keep_the_contract_of_the_cuda_layer_and_give_the_reference
     link = [COMPILER, "-shared", *map(str, tmp_path.glob("*.o")), "-o", str(library)]
     link += ["-Wl,-Bsymbolic", *(f"-L{path}" for path in cpp_extension.library_paths())]
     subprocess.run([*link, "-ltorch", "-ltorch_cpu", "-lc10", "-pthread"], check=True)
+    return library
+
+
+def test_the_bindings_keep_the_contract_of_the_cuda_layer_and_give_the_references_values(library):
     finished = subprocess.run(
         [sys.executable, str(HERE / "bindings_on_cpu.py"), str(library)],
         capture_output=True,
@@ -45,3 +54,24 @@ def test_the_bindings_keep_the_contract_of_the_cuda_layer_and_give_the_reference
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "all passed" in finished.stdout
+
+
+def check(library, cases, *at):
+    command = [sys.executable, str(HERE / "gpu_worker_on_cpu.py"), str(library), *at]
+    return [
+        (result.case, result.outcome, result.detail)
+        for result in check_kernels(cases, device="cpu", command=command, limit_s=300)
+    ]
+
+
+def test_the_worker_that_checks_a_gpu_computes_what_it_is_compared_with(library):
+    cases = [case for case in make_cases() if case.padded_hidden <= 64]
+    assert check(library, cases) == [(case, "passed", "") for case in cases]
+
+
+def test_a_call_of_cuda_that_fails_is_told_and_the_next_kernel_is_checked(library):
+    cases = [Case("fp16", 32, 5), Case("fp16x3", 32, 5)]
+    # each process runs its first case once without a fault, as the second run fails
+    first, second = check(library, cases, "1")
+    assert first[1] == second[1] == "died"
+    assert "the device is on fire" in first[2]

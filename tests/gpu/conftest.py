@@ -1,10 +1,60 @@
 """Every device these tests take: the CPU everywhere, and the GPU where there is one."""
 
+import os
+import warnings
+
 import pytest
 import torch
+
+if torch.cuda.is_available():  # the kernels are what is tested, whatever a check of them has found
+    os.environ["SENSORSEQ_CUDA_KERNELS"] = "1"
+
 from layer_laws import PRECISIONS
 
+from sensorseq.ops.cuda_kernels import PADDED_HIDDEN
+
 NO_GPU = "needs a GPU: torch sees none here"
+WIDEST = (*PADDED_HIDDEN, 512)  # of the kernels, and one beyond, which torch serves
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--padded-hidden",
+        type=lambda text: [int(size) for size in text.split(",")],
+        help="only tests on a GPU, of layers that kernels of these sizes serve; 0: of no one size",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    wanted = config.getoption("--padded-hidden", None)
+    if wanted is None:
+        return
+    chosen = [item for item in items if padded_hidden(item) in wanted and not is_on_cpu(item)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def padded_hidden(item):
+    """The hidden size of the kernel that a test is of; 0 if it is of none or several."""
+    given = parameters(item)
+    hidden_size = given.get("hidden_size") or getattr(given.get("variant"), "hidden_size", 0)
+    return hidden_size and min(size for size in WIDEST if size >= hidden_size)
+
+
+def is_on_cpu(item):
+    given = parameters(item)
+    return "cpu" in (given.get("device"), given.get("place", [None])[0])
+
+
+def parameters(item):
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+@pytest.fixture(autouse=True)
+def _expected_warnings():
+    """Ignore what a user is told once, and what cuDNN says of weights in several tensors."""
+    for message in ("SENSORSEQ_CUDA_KERNELS=1", "RNN module weights are not part of"):
+        warnings.filterwarnings("ignore", message)
 
 
 @pytest.fixture(params=["cpu", "cuda"])

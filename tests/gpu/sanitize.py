@@ -1,56 +1,93 @@
-"""Every variant once, forward and backward, on small sizes: a program for compute-sanitizer.
+"""Every kernel on small sizes, forward, backward and in training: a program for compute-sanitizer.
 
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool memcheck \\
         --kernel-regex kns=sensorseq --error-exitcode 9 python tests/gpu/sanitize.py
 
-Without torch's caching, a write beyond a tensor is a write beyond its allocation. With `--device
-cpu` it only shows that it runs.
+Without torch's caching, a write beyond a tensor is a write beyond its allocation. Each call is
+printed before it begins. With `--device cpu` it only shows that it runs.
 """
 
 import argparse
+import functools
+import itertools
+import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+os.environ["SENSORSEQ_CUDA_KERNELS"] = "1"
 
 import torch  # noqa: E402
-from layer_laws import PRECISIONS, VARIANTS, Problem, dtype_of, torch_precision  # noqa: E402
+from layer_laws import VARIANTS, Problem, dtype_of, torch_precision  # noqa: E402
 
 from sensorseq import ops  # noqa: E402
+from sensorseq.gpu_check import Case, make_cases  # noqa: E402
+from sensorseq.gpu_check.cases import compute  # noqa: E402
+from sensorseq.ops.cuda_kernels import MAX_HIDDEN_SIZE  # noqa: E402
+
+PRECISIONS = ("float32", "float16")  # the others run the same kernels
 
 
 def main():
-    """Run what was asked for; 1 if a result is not finite."""
+    """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=("cpu", "cuda"))
-    parser.add_argument("--n-windows", type=int, default=9, help="two tiles, the second short")
-    parser.add_argument("--n-timesteps", type=int, default=3)
-    parser.add_argument("--limit", type=int, help="only the first variants")
+    parser.add_argument("--limit", type=int, help="only the first calls")
+    parser.add_argument(
+        "--after", type=Path, help="what benchmarks/cuda/smoke.py wrote: only what failed first"
+    )
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         print("error: this needs a GPU, and torch sees none", file=sys.stderr)
         return 4
-    sizes = {"n_windows": options.n_windows, "n_timesteps": options.n_timesteps}
-    variants = list(dict.fromkeys(replace(variant, **sizes) for variant in VARIANTS))
-    n_done = n_wrong = 0
-    for variant in variants[: options.limit]:
-        for precision in PRECISIONS[: 2 if options.device == "cpu" else None]:
-            for head in (True, False):
-                with torch_precision(precision):
-                    found = Problem(variant).run(
-                        ops.lstm_linear if head else ops.lstm,
-                        options.device,
-                        dtype_of(precision),
-                        head,
-                    )
-                wrong = [name for name, value in found.items() if not value.isfinite().all()]
-                n_done, n_wrong = n_done + 1, n_wrong + bool(wrong)
-                if wrong:
-                    print(f"not finite: {variant}, {precision}: {', '.join(wrong)}")
-    print(f"{n_done} calls forward and backward on {options.device}, {n_wrong} not finite")
-    return 1 if n_wrong else 0
+    failed = first_failure(options.after)
+    for name, call in itertools.islice(calls(failed, options.device), options.limit):
+        print(name, flush=True)
+        call()
+        if options.device == "cuda":
+            torch.cuda.synchronize()
+    print("all calls ended")
+    return 0
+
+
+def first_failure(path):
+    """Return the first case that failed, None if none did or none is known."""
+    lines = path.read_text().splitlines() if path and path.exists() else []
+    for row in map(json.loads, lines):
+        if row["outcome"] not in ("passed", "not run"):
+            return Case(*(row[name] for name in Case._fields))
+    return None
+
+
+def calls(failed, device):
+    """Name and make what is to run: one case, or every case and the layer in every variant."""
+    cases = [failed] if failed else make_cases((5,))
+    if device == "cuda":
+        yield from ((case.name, functools.partial(run_case, case)) for case in cases)
+    if failed:
+        return
+    sizes = {"n_windows": 9, "n_timesteps": 3}  # two tiles, the second short
+    for variant in dict.fromkeys(replace(variant, **sizes) for variant in VARIANTS):
+        for precision, head in itertools.product(PRECISIONS, (True, False)):
+            if variant.hidden_size <= MAX_HIDDEN_SIZE:
+                name = f"{variant} {precision} {'with head' if head else 'alone'}"
+                yield name, functools.partial(run_variant, variant, precision, head, device)
+
+
+def run_case(case):
+    with torch_precision("tf32" if case.precision == "fp16" else "float32"):
+        compute(case, torch.device("cuda"))
+
+
+def run_variant(variant, precision, head, device):
+    problem, dtype = Problem(variant), dtype_of(precision)
+    # without a gradient of x, the kernels read it themselves; else torch multiplies it first
+    changes = {"x": problem.arguments(device, dtype, grad=False)["x"]} if head else {}
+    with torch_precision(precision):
+        problem.run(ops.lstm_linear if head else ops.lstm, device, dtype, head, **changes)
 
 
 if __name__ == "__main__":

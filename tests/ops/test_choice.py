@@ -12,11 +12,19 @@ from torch._subclasses import FakeTensorMode
 from sensorseq import ops
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
-from sensorseq.ops import _extension, choice, reference
-from sensorseq.ops.choice import CAPABILITY, MAX_CHANNELS, MAX_HIDDEN_SIZE, choose, training_gap
+from sensorseq.ops import _extension, choice, cuda_kernels, reference
+from sensorseq.ops.choice import MAX_CHANNELS, choose, training_gap
+from sensorseq.ops.cuda_kernels import (
+    ALL_KERNELS,
+    CAPABILITY,
+    MAX_HIDDEN_SIZE,
+    NOT_PASSED,
+    PRECISIONS,
+    Permission,
+)
 
 F16, BF16, F32, F64 = torch.float16, torch.bfloat16, torch.float32, torch.float64
-HOPPER = {"is_built": True, "capability": (9, 0)}
+HOPPER = {"is_built": True, "capability": (9, 0), "verified": ALL_KERNELS}
 TF32 = {**HOPPER, "allows_tf32": True}
 
 
@@ -32,11 +40,16 @@ TF32 = {**HOPPER, "allows_tf32": True}
         ("cuda", F32, 256, HOPPER, "native", "fp16x3"),
         ("cuda", F32, 257, HOPPER, "framework", "float32"),
         ("cuda", F32, 256, TF32, "native", "fp16"),
-        ("cuda", F32, 512, TF32, "native", "fp16"),
-        ("cuda", F32, 513, TF32, "framework", "float32"),
-        ("cuda", F16, 512, HOPPER, "native", "fp16"),
-        ("cuda", BF16, 512, HOPPER, "native", "fp16"),
-        ("cuda", BF16, 513, HOPPER, "framework", "bfloat16"),
+        ("cuda", F32, 257, TF32, "framework", "float32"),
+        ("cuda", F16, 256, HOPPER, "native", "fp16"),
+        ("cuda", BF16, 256, HOPPER, "native", "fp16"),
+        ("cuda", BF16, 257, HOPPER, "framework", "bfloat16"),
+        ("cuda", F32, 8, {**HOPPER, "verified": frozenset()}, "framework", "float32"),
+        ("cuda", F32, 64, {**HOPPER, "verified": {("fp16x3", 64)}}, "native", "fp16x3"),
+        ("cuda", F32, 32, {**HOPPER, "verified": {("fp16x3", 64)}}, "framework", "float32"),
+        ("cuda", F32, 65, {**HOPPER, "verified": {("fp16x3", 64)}}, "framework", "float32"),
+        ("cuda", F32, 33, {**TF32, "verified": {("fp16x3", 64)}}, "framework", "float32"),
+        ("cuda", F16, 33, {**HOPPER, "verified": {("fp16", 64)}}, "native", "fp16"),
         ("cuda", F64, 8, TF32, "framework", "float64"),
         ("cuda", F64, 8, {**TF32, "has_mask": True}, "reference", "float64"),
         ("cuda", F32, 512, {**HOPPER, "has_mask": True}, "reference", "float32"),
@@ -75,13 +88,14 @@ def test_on_a_gpu_many_channels_and_inputs_with_a_gradient_are_projected(
         ({"is_built": False}, F32, "built without CUDA kernels"),
         ({"capability": None}, F32, "torch sees no GPU"),
         ({"capability": (12, 0)}, F32, "needs capability 9.0, not 12.0"),
-        ({}, F32, "fp16x3 needs hidden size <= 256"),
-        ({"allows_tf32": True}, F32, "fp16 needs hidden size <= 512"),
+        ({"hidden_size": 1000}, F32, "needs hidden size <= 256"),
+        ({"verified": frozenset()}, F32, "the kernels are not checked here"),
+        ({"verified": frozenset(), "unverified": NOT_PASSED}, F32, NOT_PASSED),
         ({}, F64, "no kernel for float64 on cuda"),
     ],
 )
 def test_the_reason_says_what_is_missing(machine, dtype, reason):
-    assert choose("cuda", dtype, hidden_size=1000, **{**HOPPER, **machine}).reason == reason
+    assert choose("cuda", dtype, **{"hidden_size": 8, **HOPPER, **machine}).reason == reason
 
 
 def test_the_limits_are_those_of_the_kernels():
@@ -89,13 +103,13 @@ def test_the_limits_are_those_of_the_kernels():
     assert f"kMaxChannels = {MAX_CHANNELS};" in header
     if not _extension.cuda_facts()["built"]:
         return  # the kernels themselves have the last word where there are some
-    for precision, widest in MAX_HIDDEN_SIZE.items():
-        for hidden_size in range(1, 2 * widest):
+    for precision in PRECISIONS:
+        for hidden_size in range(1, 2 * MAX_HIDDEN_SIZE):
             for n_channels, is_projected in ((0, True), (1, False), (MAX_CHANNELS, False)):
                 gap = torch.ops.sensorseq.cuda_is_served(
                     hidden_size, n_channels, 2, precision == "fp16", is_projected
                 )
-                assert (not gap) == (hidden_size <= widest), (precision, hidden_size, gap)
+                assert (not gap) == (hidden_size <= MAX_HIDDEN_SIZE), (precision, hidden_size, gap)
         assert torch.ops.sensorseq.cuda_is_served(8, MAX_CHANNELS + 1, 1, False, False)
 
 
@@ -149,6 +163,8 @@ def test_autocast_on_a_gpu_computes_in_its_half_precision(monkeypatch):
 def hopper(monkeypatch):
     monkeypatch.setattr(choice, "_capability", lambda index: CAPABILITY)
     monkeypatch.setattr(choice, "_is_built", lambda: True)
+    permission = Permission(ALL_KERNELS - {("fp16", 128)}, NOT_PASSED)
+    monkeypatch.setattr(cuda_kernels, "permission", lambda index: permission)
 
 
 @pytest.mark.parametrize("tf32", [True, False])
@@ -190,8 +206,8 @@ def drawn(H, C, *, dtype=F32, device="cuda", D=2, N=9, T=20, K=5):
         (F32, 40, 3, False, 3, False),
         (F32, 40, 16, True, 16, True),
         (F32, 40, 17, False, 320, False),
-        (F16, 500, 3, False, 3, True),
-        (BF16, 500, 20, False, 4000, True),
+        (F16, 250, 3, False, 3, True),
+        (BF16, 250, 20, False, 2000, True),
     ],
 )
 def test_a_call_with_tensors_of_a_gpu_is_traced_into_one_native_op(
@@ -222,7 +238,7 @@ def test_a_call_with_tensors_of_a_gpu_is_traced_into_one_native_op(
     assert given.get("low_precision", False) == low_precision
 
 
-@pytest.mark.parametrize(("H", "padded"), [(1, 32), (32, 32), (33, 64), (256, 256), (257, 512)])
+@pytest.mark.parametrize(("H", "padded"), [(1, 32), (32, 32), (33, 64), (129, 256), (256, 256)])
 def test_on_a_gpu_the_saved_state_has_the_shape_of_the_kernels(H, padded):
     with FakeTensorMode():
         x, w_ih, w_hh, bias, w_out, b_out = drawn(H, 3, N=9, T=20)
@@ -260,12 +276,12 @@ def test_the_raw_ops_know_autocast_on_both_devices(op, key):
 def test_settings_and_sizes_are_read_while_tracing_without_a_graph_break(hopper):
     def precision(x, hidden_size):
         found = choice.choose_here(torch.device("cuda"), x.dtype, hidden_size=hidden_size)
-        return x + MAX_HIDDEN_SIZE[found.precision]
+        return x + len(found.reason)
 
     x = torch.zeros(3)
     for dynamic in (False, True):
         traced = torch.compile(precision, fullgraph=True, backend="eager", dynamic=dynamic)
-        for hidden_size in (7, 9, 256):
+        for hidden_size in (7, 9, 100, 256):
             torch.testing.assert_close(traced(x, hidden_size), precision(x, hidden_size))
 
 
@@ -334,9 +350,9 @@ def test_the_reference_follows_a_forward_mode_derivative():
     [
         ({}, None),
         ({"hidden_size": 256, "n_channels": 16}, None),
-        ({"hidden_size": 257}, "fp16x3 needs hidden size <= 256"),
-        ({"hidden_size": 257, "allows_tf32": True}, None),
-        ({"hidden_size": 513, "allows_tf32": True}, "fp16 needs hidden size <= 512"),
+        ({"hidden_size": 257}, "needs hidden size <= 256"),
+        ({"verified": {("fp16", 32)}}, "the kernels are not checked here"),
+        ({"verified": {("fp16", 32)}, "allows_tf32": True}, None),
         ({"n_channels": 17}, "at most 16 channels, not 17"),
         ({"num_layers": 2}, "one layer, not 2"),
         ({"head_norm": "layer"}, "does not support head_norm 'layer'"),

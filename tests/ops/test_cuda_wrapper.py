@@ -17,6 +17,7 @@ from sensorseq import ops
 from sensorseq.nn import LSTM, LSTMLinear, find_lstms
 from sensorseq.ops import reference
 from sensorseq.ops.choice import choose
+from sensorseq.ops.cuda_kernels import ALL_KERNELS
 
 wrapper = importlib.import_module("sensorseq.ops.lstm_linear")  # ops has a function of that name
 FRESH = 1.0
@@ -116,7 +117,9 @@ def kernels(monkeypatch):
     def choose_here(device, dtype, **of_call):
         assert device.type == "cpu"
         dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else dtype
-        return choose("cuda", dtype, capability=(9, 0), is_built=True, **of_call)
+        return choose(
+            "cuda", dtype, capability=(9, 0), is_built=True, verified=ALL_KERNELS, **of_call
+        )
 
     for module in ("sensorseq.ops.lstm_linear", "sensorseq.nn.lstm"):
         monkeypatch.setattr(importlib.import_module(module), "choose_here", choose_here)
@@ -367,7 +370,7 @@ def test_of_one_width_too_many_torch_serves_and_the_reason_is_listed(kernels):
     output, _ = lstm(torch.randn(2, 1, 3))
     assert not kernels.calls
     assert output.shape == (2, 1, 257)
-    assert find_lstms(lstm) == [("", "torch", "fp16x3 needs hidden size <= 256")]
+    assert find_lstms(lstm) == [("", "torch", "needs hidden size <= 256")]
 
 
 def test_the_kernels_of_the_cpu_are_back_in_their_place():

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from isas import EACH_ISA
 
-from sensorseq.errors import ArgumentError
+from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops import reference, train_epoch
 from sensorseq.ops.train_epoch import (
@@ -588,10 +588,18 @@ def test_a_gpu_draws_masks_only_with_dropout_and_asks_for_seeds_then(as_gpu):
 
 @pytest.mark.parametrize("precision", ["fp16", "fp16x3"])
 def test_a_gpu_computes_in_the_precision_of_the_layer(monkeypatch, as_gpu, precision):
-    choice = SimpleNamespace(precision=precision)
+    choice = SimpleNamespace(precision=precision, served_by="native")
     monkeypatch.setattr(train_epoch, "choose_here", lambda *a, **k: choice)
     run(make_trainer(), make_batches(1))
     assert as_gpu[0][-1]["low_precision"] == (precision == "fp16")
+
+
+def test_a_kernel_that_may_not_serve_takes_no_step(monkeypatch, as_gpu):
+    choice = SimpleNamespace(served_by="framework", reason="not checked on this GPU")
+    monkeypatch.setattr(train_epoch, "choose_here", lambda *a, **k: choice)
+    with pytest.raises(EnvironmentProblemError, match="not checked on this GPU"):
+        run(make_trainer(), make_batches(1))
+    assert not as_gpu[0]
 
 
 @pytest.mark.parametrize(

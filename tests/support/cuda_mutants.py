@@ -12,6 +12,7 @@ class Mutant(NamedTuple):
 
 
 LAYOUT, FORWARD, BACKWARD = "layout.h", "forward-inl.h", "backward-inl.h"
+RECURRENT = "recurrent-inl.h"
 GRAD, PACK, HEAD, MATH = "weight_grad-inl.h", "pack-inl.h", "head_grad-inl.h", "math-inl.h"
 
 # The first stands for all where there is little time.
@@ -67,6 +68,12 @@ MUTANTS = (
     Mutant(FORWARD, "WaitAsync<0>();\n          m.SyncWarp();", "WaitAsync<0>();"),
     Mutant(FORWARD, "WaitAsync<kInputRing - 2>", "WaitAsync<kInputRing - 1>"),
     Mutant(FORWARD, "PrefetchBlock(step + kInputBlock)", "PrefetchBlock(step)"),
+    Mutant(
+        FORWARD, "words = m.ToLong(first) * s.n_channels", "words = m.ToLong(first * s.n_channels)"
+    ),
+    Mutant(
+        FORWARD, "m.ToLong(input_length) * s.n_channels", "m.ToLong(input_length * s.n_channels)"
+    ),
     Mutant(FORWARD, "if (step + 1 < n_steps) Send", "Send"),
     Mutant(
         FORWARD,
@@ -95,7 +102,9 @@ MUTANTS = (
         "m.Or(h[r] > largest[r], ties)",
     ),
     Mutant(FORWARD, "F{} - 2.0f;", "F{};"),
-    Mutant(FORWARD, "return m.ToLong(length[r]) - (step + 1);", "return L{} + step;"),
+    Mutant(RECURRENT, "time = direction == 0 ? L{}", "time = direction != 2 ? L{}"),
+    Mutant(RECURRENT, "(first + V::kInRegisters + f)", "(first + f)"),
+    Mutant(RECURRENT, "OfModel() * PackedFragments", "model * PackedFragments"),
     Mutant(FORWARD, "s.n_x_models == 1 ? 0 : model", "0 * model"),
     Mutant(
         FORWARD,
@@ -153,7 +162,7 @@ MUTANTS = (
     Mutant(BACKWARD, "WaitAsync<kSavedRing - 3>", "WaitAsync<kSavedRing - 2>"),
     Mutant(BACKWARD, "Prefetch(n + kSavedRing - 1)", "Prefetch(n + kSavedRing)"),
     Mutant(BACKWARD, "if (warp == 0) m.ArmBarrier(barrier, PartialArrivals<V>());", ""),
-    Mutant(BACKWARD, "LoadOr(p.c_0, StateAt(own, r)", "LoadOr(p.h_0, StateAt(own, r)"),
+    Mutant(BACKWARD, "LoadOr(p.c_0, StateAt(Unit(own), r)", "LoadOr(p.h_0, StateAt(Unit(own), r)"),
     Mutant(
         BACKWARD, "dh[own][r] = m.Select(on, fresh[r]", "dh[own][r] = m.Select(m.True(), fresh[r]"
     ),
@@ -177,7 +186,7 @@ MUTANTS = (
     Mutant(GRAD, "kGradExponent = 12", "kGradExponent = 17"),
     Mutant(GRAD, "slot = 1; slot < p.n_slots", "slot = 2; slot < p.n_slots"),
     Mutant(GRAD, "kGroupUnits + (i & 1))", "kGroupUnits + (1 - (i & 1)))"),
-    Mutant(GRAD, "b[column][plane][later]", "b[column][plane][1 - later]"),
+    Mutant(GRAD, "b[column][4 * plane + later]", "b[column][4 * plane + 1 - later]"),
     Mutant(GRAD, "s.n_x_models == 1 ? 0 : model", "0 * model"),
     Mutant(GRAD, "[(gate & 1) * 2 + r], x", "[(gate & 1) * 2], x"),
     # weights
@@ -187,12 +196,16 @@ MUTANTS = (
     Mutant(
         PACK, "const bool is_bias = channel == s.n_channels;", "const bool is_bias = channel == 0;"
     ),
-    Mutant(PACK, "m.And(to < size, from < size)", "m.And(to < size, to < size)"),
-    Mutant(PACK, "index / 2 % Fwd::kKSteps", "(index / 2 % Fwd::kKSteps ^ 1)"),
-    Mutant(PACK, "group = rank * Bwd::kGroups", "group = (Bwd::kCtas - 1 - rank) * Bwd::kGroups"),
+    Mutant(PACK, "from < I{} + p.sizes.hidden_size);", "to < I{} + p.sizes.hidden_size);"),
+    Mutant(PACK, "index / 2 % k_steps,", "(index / 2 % k_steps ^ 1),"),
+    Mutant(
+        PACK,
+        "group = rank * v.groups",
+        "group = (CtaCount(kPlanes, p.sizes.padded_hidden) - 1 - rank) * v.groups",
+    ),
     # head
     Mutant(HEAD, "p.grad_pooled == nullptr ? F{}", "true ? F{}"),
-    Mutant(HEAD, "last < s.n_windows ? last : s.n_windows", "last - 1"),
+    Mutant(HEAD, "? at : n_windows;", "? at : n_windows - 1;"),
     Mutant(HEAD, "F{} + 1.0f", "F{} + 2.0f"),
     Mutant(HEAD, "(model * s.n_classes + k) * width + column", "k * width + column"),
     # arithmetic

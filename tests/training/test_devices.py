@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from sensorseq.ops.choice import CAPABILITY, choose
+from sensorseq.ops.choice import choose
+from sensorseq.ops.cuda_kernels import ALL_KERNELS, CAPABILITY
 from sensorseq.training import parameters
 
 
@@ -19,7 +20,14 @@ def test_auto_is_a_gpu_only_where_a_kernel_serves_it(
     monkeypatch, capability, there, hidden_size, dtype, chosen
 ):
     def choose_here(device, dtype, **of_call):
-        return choose(device.type, dtype, capability=capability, is_built=True, **of_call)
+        return choose(
+            device.type,
+            dtype,
+            capability=capability,
+            is_built=True,
+            verified=ALL_KERNELS,
+            **of_call,
+        )
 
     monkeypatch.setattr(parameters, "choose_here", choose_here)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)

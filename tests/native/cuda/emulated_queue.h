@@ -28,21 +28,11 @@ class QueueOf {
   explicit QueueOf(const Options& options) : options_(options), random_(options.seed) {}
   explicit QueueOf(uint32_t seed) : QueueOf(Options{seed, Order::kRandom, -1, -1}) {}
 
-  void Zero(void* data, size_t bytes) { std::memset(data, 0, bytes); }
-
-  template <int planes, int hidden>
-  void RunPack(const PackParams& p, int64_t of_models) {
-    if constexpr (kHas<planes, hidden>) {
-      OneWarp([&](Machine& m) {
-        Pack<Machine, planes, hidden> pack(m, p);
-        for (int64_t of = 0; of < of_models; ++of) {
-          for (int64_t task = 0; task < pack.kTasks; ++task) pack.Run(of, task);
-        }
-      });
-    } else {
-      throw Fault("a variant that was not compiled");
-    }
+  template <typename T>
+  void Zero(T* data, int64_t n) {
+    if (n > 0) std::memset(data, 0, static_cast<size_t>(n) * sizeof(T));
   }
+
   template <int planes, int hidden>
   void RunForward(const ForwardParams& p) {
     if constexpr (kHas<planes, hidden>) {
@@ -74,70 +64,29 @@ class QueueOf {
       throw Fault("a variant that was not compiled");
     }
   }
-  template <int planes, int hidden>
-  void RunHiddenGrad(const WeightGradParams& p, int64_t of_models, int64_t n_slots) {
-    if constexpr (kHas<planes, hidden>) {
-      OneWarp([&](Machine& m) {
-        HiddenGrad<Machine, planes, hidden> grad(m, p);
-        for (int64_t of = 0; of < of_models; ++of) {
-          for (int64_t slot = 0; slot < n_slots; ++slot) {
-            for (int group = 0; group < grad.kGroups; ++group) {
-              for (int block = 0; block < grad.kColumnBlocks; ++block) {
-                grad.Run(of, slot, group, block);
-              }
-            }
-          }
-        }
-      });
-    } else {
-      throw Fault("a variant that was not compiled");
-    }
-  }
-  template <int kChannels>
-  void RunInputGrad(const WeightGradParams& p, int hidden, int64_t of_models, int64_t n_slots) {
-    OneWarp([&](Machine& m) {
-      InputGrad<Machine, kChannels> grad(m, p, hidden);
-      for (int64_t of = 0; of < of_models; ++of) {
-        for (int64_t slot = 0; slot < n_slots; ++slot) {
-          for (int group = 0; group < hidden / kGroupUnits; ++group) grad.Run(of, slot, group);
-        }
-      }
-    });
-  }
-  void RunSumSlots(const SumSlotsParams& p, int64_t n) {
-    EachWarp(n, [&](Machine& m, int64_t first) { SumSlots(m, p, first); });
-  }
-  void RunPooledGrad(const HeadGradParams& p, int64_t n) {
-    EachWarp(n, [&](Machine& m, int64_t first) { PooledGrad(m, p, first); });
-  }
-  // Its warps in random order, on one machine: nothing of theirs is shared.
+  // Warps in random order, on one machine: nothing of theirs is shared.
   template <typename Body>
-  void RunTrain(const TrainParams& p) {
-    std::vector<int64_t> order(static_cast<size_t>(Body::Warps(p)));
-    std::iota(order.begin(), order.end(), 0);
-    std::shuffle(order.begin(), order.end(), random_);
-    OneWarp([&](Machine& m) {
-      for (int64_t warp : order) Body::Run(m, p, warp);
-    });
+  void RunTasks(const typename Body::Params& p) {
+    InRandomOrder(Body::Warps(p), [&](Machine& m, int64_t warp) { Body::Run(m, p, warp); });
   }
-  void RunHeadWeightGrad(const HeadGradParams& p, int64_t n_slots, int64_t n) {
-    for (int64_t slot = 0; slot < n_slots; ++slot) {
-      EachWarp(n, [&](Machine& m, int64_t first) { HeadWeightGrad(m, p, slot, first); });
-    }
+  template <typename Body>
+  void RunSlots(const typename Body::Params& p) {
+    const Sizes& s = p.sizes;
+    const int64_t n_warps = Body::Warps(s), n_slots = Body::Slots(s);
+    InRandomOrder(Body::Models(s) * n_slots * n_warps, [&](Machine& m, int64_t i) {
+      Body::Run(m, p, i / n_warps / n_slots, i / n_warps % n_slots, static_cast<int>(i % n_warps));
+    });
   }
 
  private:
   template <typename Body>
-  void OneWarp(Body body) {
+  void InRandomOrder(int64_t n, Body body) {
+    std::vector<int64_t> order(static_cast<size_t>(n));
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), random_);
     Cluster cluster(1, 1, 128, Next());
     Machine m(cluster, 0, 0, 0, 0, 0);
-    body(m);
-  }
-  template <typename Body>
-  void EachWarp(int64_t n, Body body) {
-    OneWarp([&](Machine& m) {
-      for (int64_t first = 0; first < n; first += kLanes) body(m, first);
-    });
+    for (const int64_t i : order) body(m, i);
   }
   template <typename V, typename Body>
   void Clusters(const Sizes& s, uint32_t shared_bytes, Body body) {

@@ -70,7 +70,6 @@ class Machine {
   static I ToInt(const Lanes<T>& x) {
     return x.template As<int32_t>();
   }
-  static U ToUnsigned(const I& x) { return x.As<uint32_t>(); }
   template <typename T>
   static L ToLong(const Lanes<T>& x) {
     return x.template As<int64_t>();
@@ -223,8 +222,8 @@ class Machine {
   void CopyAsyncPair(const U& to, const float* base, const L& at) {
     CopyAsync(True(), to, base, at, True(), 2);
   }
-  void CopyAsyncWord(const B& on, const U& to, const float* base, const L& at, const B& valid) {
-    CopyAsync(on, to, base, at, valid, 1);
+  void CopyAsyncWord(const U& to, const float* base, const L& at, const B& valid) {
+    CopyAsync(True(), to, base, at, valid, 1);
   }
   void CommitAsync() { copies_.emplace_back(); }
   // Each lane waits for its own copies alone.

@@ -40,7 +40,6 @@ int main() {
   PrintBoth<1, 64>(false);
   PrintBoth<1, 128>(false);
   PrintBoth<1, 256>(false);
-  PrintBoth<1, 512>(false);
   PrintBoth<2, 32>(false);
   PrintBoth<2, 64>(false);
   PrintBoth<2, 128>(false);

@@ -1,7 +1,9 @@
-// The lanes' functions of csrc/cuda/math-inl.h over the range of their arguments, each against
-// double: errors that the sums of a whole layer hide.
+// What a whole layer hides. The lanes' functions of csrc/cuda/math-inl.h over the range of their
+// arguments, each against double; and where the forward pass reads an x that no memory holds.
 #include <algorithm>
+#include <set>
 
+#include "cuda/forward-inl.h"
 #include "cuda/math-inl.h"
 #include "emulator.h"
 #include "harness.h"
@@ -65,6 +67,62 @@ void CheckTanhNearZero(Machine& m) {
   Check(tanh.relative < 1e-7, "tanh near zero");
 }
 
+// Notes which words of x a warp asks for; stops it before it waits for them.
+std::set<int64_t> g_read;
+struct Reader : Machine {
+  using Machine::Machine;
+  void CopyAsyncWord(const U&, const float*, const L& at, const B& valid) {
+    for (int l = 0; l < kLanes; ++l) {
+      if (valid[l]) g_read.insert(at[l]);
+    }
+  }
+  template <int kLeft>
+  void WaitAsync() {
+    throw Fault("stopped");
+  }
+};
+
+// A row of more words than a 32-bit integer counts, in either direction, and its neighbours.
+void CheckLongRows() {
+  using namespace sensorseq::cuda;
+  using V = ForwardVariant<1, 32>;
+  const int64_t T = (int64_t{1} << 27) + 20, C = 16, block = kInputBlock * C;
+  const std::vector<int64_t> lengths = {T, 5, T - 2};
+  const std::vector<float> zeros(100000);
+  ForwardParams p{};
+  p.sizes.n_models = p.sizes.n_x_models = 1;
+  p.sizes.n_windows = 3;
+  p.sizes.n_timesteps = T;
+  p.sizes.n_channels = C;
+  p.sizes.hidden_size = 32;
+  p.sizes.n_directions = 2;
+  p.lengths = lengths.data();
+  p.x = p.packed_input = zeros.data();
+  p.packed = zeros.data();
+  for (int direction = 0; direction < 2; ++direction) {
+    std::set<int64_t> expected;
+    for (int64_t n = 0; n < 3; ++n) {
+      const int64_t words = lengths[n] * C;
+      const int64_t begin = direction == 0 ? 0 : std::max<int64_t>(words - block, 0);
+      for (int64_t i = begin; i < std::min(begin + block, words); ++i) {
+        expected.insert(n * T * C + i);
+      }
+    }
+    g_read.clear();
+    const ForwardShared<V> shared(C, false);
+    Cluster cluster(V::kCtas, V::kWarps, shared.total, {});
+    try {
+      cluster.Run([&](int rank, int warp) {
+        Reader m(cluster, rank, warp, 0, direction, 0);
+        Forward<Reader, V, false>(m, p).Run();
+      });
+    } catch (const Fault& fault) {
+      Check(std::string(fault.what()) == "stopped", fault.what());
+    }
+    Check(g_read == expected, "x is read where T C passes 2^31");
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -72,5 +130,6 @@ int main() {
   Machine m(cluster, 0, 0, 0, 0, 0);
   CheckCells(m);
   CheckTanhNearZero(m);
+  CheckLongRows();
   return harness::Finish();
 }

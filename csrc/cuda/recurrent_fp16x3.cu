@@ -1,4 +1,4 @@
-#include "forward_kernel.h"
+#include "recurrent_kernels.h"
 
 namespace sensorseq::cuda {
 
@@ -6,5 +6,9 @@ template cudaError_t LaunchForward<2, 32>(const ForwardParams&, cudaStream_t);
 template cudaError_t LaunchForward<2, 64>(const ForwardParams&, cudaStream_t);
 template cudaError_t LaunchForward<2, 128>(const ForwardParams&, cudaStream_t);
 template cudaError_t LaunchForward<2, 256>(const ForwardParams&, cudaStream_t);
+template cudaError_t LaunchBackward<2, 32>(const BackwardParams&, cudaStream_t);
+template cudaError_t LaunchBackward<2, 64>(const BackwardParams&, cudaStream_t);
+template cudaError_t LaunchBackward<2, 128>(const BackwardParams&, cudaStream_t);
+template cudaError_t LaunchBackward<2, 256>(const BackwardParams&, cudaStream_t);
 
 }  // namespace sensorseq::cuda

@@ -1,0 +1,51 @@
+// The kernels whose warps need no others: packing, gradients of weights, sums, and what a training
+// step does beside the layer. For the one file that launches them.
+#pragma once
+
+#include "device_machine.h"
+#include "launch.h"
+#include "weight_grad-inl.h"
+
+namespace sensorseq::cuda {
+
+constexpr int kTaskThreads = 128, kWarps = kTaskThreads / kLanes;
+
+// CTAs that a multiprocessor must hold at least; 0: as the compiler likes.
+template <typename Body>
+constexpr int kLeastCtas = 0;
+// left alone, the compiler takes registers for one less, or spills to fit one more
+template <int kPlanes>
+constexpr int kLeastCtas<HiddenGrad<kPlanes>> = kPlanes == 1 ? 4 : 3;
+
+// Body::Warps(p) says how many warps there are, and Body::Run what one does.
+template <typename Body>
+__global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
+    TaskKernel(const typename Body::Params p) {
+  DeviceMachine<1> m;
+  const int64_t warp = static_cast<int64_t>(blockIdx.x) * kWarps + m.Warp();
+  if (warp < Body::Warps(p)) Body::Run(m, p, warp);
+}
+
+// The same with Body::Warps(sizes) warps for each of Body::Models(sizes), models or directions of
+// them, and each of its Body::Slots(sizes).
+template <typename Body>
+__global__ void __launch_bounds__(kTaskThreads, kLeastCtas<Body>)
+    SlotKernel(const typename Body::Params p) {
+  DeviceMachine<1> m;
+  const int warp = static_cast<int>(blockIdx.x) * kWarps + m.Warp();
+  if (warp < Body::Warps(p.sizes)) Body::Run(m, p, blockIdx.z, blockIdx.y, warp);
+}
+
+template <typename Params>
+cudaError_t LaunchWarps(void (*kernel)(Params), const Params& p, int64_t n_warps, int64_t n_slots,
+                        int64_t of_models, cudaStream_t stream) {
+  const dim3 grid(static_cast<unsigned>((n_warps + kWarps - 1) / kWarps),
+                  static_cast<unsigned>(n_slots), static_cast<unsigned>(of_models));
+  if (n_warps * n_slots * of_models == 0) return cudaSuccess;
+  const cudaError_t error = Ready(reinterpret_cast<const void*>(kernel), 1, kTaskThreads, 0);
+  if (error != cudaSuccess) return error;
+  kernel<<<grid, kTaskThreads, 0, stream>>>(p);
+  return cudaGetLastError();
+}
+
+}  // namespace sensorseq::cuda

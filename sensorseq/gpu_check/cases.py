@@ -1,0 +1,233 @@
+"""What is run to check a CUDA kernel, what it should give, and how far off it may be.
+
+Shape letters are those of `sensorseq.ops.reference`. Both processes draw the same numbers.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sensorseq.ops import reference
+from sensorseq.ops.choice import MAX_CHANNELS
+from sensorseq.ops.cuda_kernels import PADDED_HIDDEN, PRECISIONS, Kernel
+from sensorseq.ops.lstm_linear import pooled_size
+from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
+
+M, N, D, K = 2, 9, 2, 4
+_STEPS = 12  # of training: enough that a call takes some as a CUDA graph
+# Largest relative L2 differences from float64. The emulated kernels are ten times nearer; a wrong
+# index or a lost message is farther off by far.
+_ALLOWED = {
+    "fp16x3": {"output": 1e-5, "gradient": 1e-4, "training": 1e-3},
+    "fp16": {"output": 4e-3, "gradient": 1e-2, "training": 3e-2},
+}
+
+Values = dict[str, NDArray[Any]]
+
+
+class Case(NamedTuple):
+    """One run of the kernels of a precision and size."""
+
+    precision: str
+    padded_hidden: int
+    n_timesteps: int
+
+    @property
+    def kernel(self) -> Kernel:
+        """The kernel that it checks."""
+        return self.precision, self.padded_hidden
+
+    @property
+    def name(self) -> str:
+        """Such as ``"fp16 H=61 T=5"``."""
+        return f"{self.precision} H={self.hidden_size} T={self.n_timesteps}"
+
+    @property
+    def hidden_size(self) -> int:
+        """A size that fills the kernel in long sequences, and one that does not in short ones."""
+        return self.padded_hidden - (3 if self.n_timesteps < 10 else 0)
+
+    @property
+    def n_channels(self) -> int:
+        """The most that a kernel multiplies in long sequences, few in short ones."""
+        return 3 if self.n_timesteps < 10 else MAX_CHANNELS
+
+
+def make_cases(n_timesteps: Sequence[int] = (5, 70)) -> list[Case]:
+    """Return the cases of all kernels; kernels on fewer CTAs, which are simpler, come first."""
+    return [
+        Case(precision, size, n_steps)
+        for size in PADDED_HIDDEN
+        for precision in reversed(PRECISIONS)
+        for n_steps in n_timesteps
+    ]
+
+
+def _pooling(case: Case) -> str:
+    """Return a pooling; in half precision the place of a maximum is a matter of the last digit."""
+    return "meanmax" if case.precision == "fp16x3" and case.n_timesteps < 10 else "mean"
+
+
+def _draw(case: Case) -> dict[str, Any]:
+    """Draw weights as large as those of a new LSTM, windows of all lengths, and states."""
+    draw = torch.Generator().manual_seed(0)
+    T, C, H = case.n_timesteps, case.n_channels, case.hidden_size
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=draw)
+
+    def weights(*shape: int) -> Tensor:
+        return (2 * torch.rand(shape, generator=draw) - 1) / math.sqrt(H)
+
+    lengths = torch.randint(0, T + 1, (N,), generator=draw)
+    lengths[:2] = torch.tensor([T, 0])
+    pooling = _pooling(case)
+    return {
+        "pooling": pooling,
+        "lengths": lengths,
+        "x": normal(1, N, T, C),
+        "gates": normal(M, N, T, D * 4 * H),
+        "weight_ih": weights(M, D, 4 * H, C),
+        "weight_hh": weights(M, D, 4 * H, H),
+        "bias": weights(M, D, 4 * H),
+        "weight_out": weights(M, K, pooled_size(pooling, H, D)),
+        "bias_out": weights(M, K),
+        "h_0": normal(M, N, D, H).tanh(),
+        "c_0": normal(M, N, D, H),
+        "mask": 2.0 * torch.randint(0, 2, (M, N, D, H), generator=draw),
+        "of_logits": normal(M, N, K),
+        "of_hidden": normal(M, N, T, D * H),
+        "of_h_n": normal(M, N, D, H),
+        "of_c_n": normal(M, N, D, H),
+        "classes": torch.randint(0, K, (N,), generator=draw),
+        "batches": [
+            [torch.randperm(N, generator=draw)[:5].numpy() for _ in range(_STEPS)] for _ in range(M)
+        ],
+        "first": weights(M, _network(case).n_parameters),
+    }
+
+
+def _network(case: Case) -> Network:
+    return Network(case.n_channels, case.hidden_size, K, bidirectional=True, pooling="mean")
+
+
+def compute(case: Case, device: torch.device) -> Values:
+    """Run the kernels of this package on `device`: both forms of the layer, and training steps."""
+    drawn = _draw(case)
+    low = case.precision == "fp16"
+    on = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in drawn.items()}
+    states = on["h_0"], on["c_0"], on["mask"]
+    layer = on["weight_ih"], on["weight_hh"], on["bias"]
+    kernels = torch.ops.sensorseq
+    _poison(device)
+    logits, h_n, c_n, pooled, saved = kernels.lstm_linear(
+        *(on["x"], on["lengths"], *layer, on["weight_out"], on["bias_out"], *states),
+        *(on["pooling"], True, low),
+    )
+    grads = kernels.lstm_linear_backward(
+        *(on["of_logits"], on["of_h_n"], on["of_c_n"], on["x"], on["lengths"], *layer),
+        *(on["weight_out"], *states, pooled, saved, on["pooling"], False, low),
+    )
+    found = {"output logits": logits, "output h_n": h_n, "output c_n": c_n}
+    names = ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out", "h_0", "c_0")
+    found |= {f"gradient {name}": grad for name, grad in zip(names, grads[1:], strict=True)}
+    _poison(device)
+    of_gates = on["gates"], on["lengths"], on["weight_ih"][..., :0].contiguous(), *layer[1:]
+    hidden, _, _, saved = kernels.lstm(*of_gates, *states, True, low)
+    grads = kernels.lstm_backward(on["of_hidden"], None, None, *of_gates, *states, saved, True, low)
+    found |= {"output hidden": hidden, "gradient gates": grads[0], "gradient recurrent": grads[2]}
+    values = {name: value.cpu().numpy() for name, value in found.items()}
+    _poison(device)
+    return values | _train(case, drawn, device, torch.float32)
+
+
+def expected(case: Case) -> Values:
+    """Compute the same in float64 on the CPU: the layer in plain torch, the steps in our engine."""
+    if _pooling(case) == "mean":
+        case = case._replace(precision="fp16")  # one computation for both
+    return _expected(case)
+
+
+@functools.lru_cache(maxsize=16)
+def _expected(case: Case) -> Values:
+    drawn = _draw(case)
+    wide = {
+        name: value.double().requires_grad_()
+        if isinstance(value, Tensor) and value.is_floating_point()
+        else value
+        for name, value in drawn.items()
+    }
+    states = wide["h_0"], wide["c_0"], wide["mask"].detach()
+    layer = wide["weight_ih"], wide["weight_hh"], wide["bias"]
+    head = wide["weight_out"], wide["bias_out"]
+    logits, h_n, c_n = reference.lstm_linear(
+        wide["x"], wide["lengths"], *layer, *head, *states, pooling=_pooling(case)
+    )
+    names = ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out", "h_0", "c_0")
+    grads = torch.autograd.grad(
+        (logits, h_n, c_n),
+        [wide[name] for name in names],
+        [wide[name].detach() for name in ("of_logits", "of_h_n", "of_c_n")],
+    )
+    found = {"output logits": logits, "output h_n": h_n, "output c_n": c_n}
+    found |= {f"gradient {name}": grad for name, grad in zip(names, grads, strict=True)}
+    hidden, _, _ = reference.lstm(
+        wide["gates"], wide["lengths"], wide["weight_ih"][..., :0], *layer[1:], *states
+    )
+    of_gates, of_recurrent = torch.autograd.grad(
+        hidden, [wide["gates"], wide["weight_hh"]], wide["of_hidden"].detach()
+    )
+    found |= {
+        "output hidden": hidden,
+        "gradient gates": of_gates,
+        "gradient recurrent": of_recurrent,
+    }
+    values = {name: value.detach().numpy() for name, value in found.items()}
+    return values | _train(case, drawn, torch.device("cpu"), torch.float64)
+
+
+def _train(
+    case: Case, drawn: dict[str, Any], device: torch.device, dtype: torch.dtype
+) -> dict[str, NDArray[Any]]:
+    first = drawn["first"].to(device, dtype)
+    trainer = EpochTrainer(
+        _network(case),
+        first,
+        drawn["x"][0].to(device, dtype),
+        drawn["classes"],
+        make_hyper(M, momentum=0.9, dropout=0.2, recurrent_dropout=0.2, max_grad_norm=1.0),
+        lengths=drawn["lengths"],
+        optimizer="sgd",
+        seeds=range(M),
+    )
+    told = trainer.run(*pack_batches(drawn["batches"]), 0.02)
+    moved = trainer.parameters - first
+    return {"training steps": moved.cpu().numpy(), "training loss": told["loss"].numpy()}
+
+
+def _poison(device: torch.device) -> None:
+    """Leave NaN in memory that the next calls get: what a kernel does not write is seen."""
+    held = [torch.full((2**n,), torch.nan, device=device) for n in range(6, 22)]
+    del held
+
+
+def judge(case: Case, found: Values, wanted: Values) -> str:
+    """Return what is wrong, in words; empty if nothing is."""
+    if found.keys() != wanted.keys():
+        return "not all results were computed"
+    worst, share = "", 0.0
+    for name, exact in wanted.items():
+        value = found[name]
+        if value.shape != exact.shape:
+            return f"{name} has shape {value.shape} instead of {exact.shape}"
+        error = float(np.linalg.norm(value - exact) / np.linalg.norm(exact))
+        allowed = _ALLOWED[case.precision][name.split()[0]]
+        if not error <= allowed and not share > error / allowed:  # NaN is not <= either
+            worst, share = f"{name} is off by {error:.0e}, allowed {allowed:.0e}", error / allowed
+    return worst

@@ -1,0 +1,195 @@
+"""Start the worker, watch over it, and compare what it gives with float64."""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from sensorseq.gpu_check.cases import Case, Values, expected, judge
+from sensorseq.ops import cuda_kernels
+
+PASSED, WRONG, HUNG, DIED, NOT_RUN = "passed", "wrong", "hung", "died", "not run"
+WORKER = (sys.executable, "-W", "ignore", "-m", "sensorseq.gpu_check.worker")
+_START_S = 40.0  # to load torch and CUDA from a cold disk
+_LONGEST_LINE = 1 << 16
+
+
+class Result(NamedTuple):
+    """What became of a case."""
+
+    case: Case
+    outcome: str
+    """``"passed"``, ``"wrong"``, ``"hung"``, ``"died"`` or ``"not run"``."""
+    detail: str
+    """What is wrong, or what the worker said last; empty if passed."""
+    seconds: float
+
+
+def check_kernels(
+    cases: Sequence[Case],
+    *,
+    repeats: int = 2,
+    limit_s: float = 60.0,
+    silence_s: float = 15.0,
+    device: str = "cuda",
+    command: Sequence[str] | None = None,
+) -> Iterator[Result]:
+    """Run cases in a process of their own, and yield what became of each.
+
+    A case that says nothing for `silence_s`, or kills its process, is given up, and a new process
+    goes on with the next one. What has not run after `limit_s` in all is not run.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        Such as `make_cases` returns.
+    repeats : int
+        How often each case runs; all runs must give the same bits.
+    limit_s, silence_s : float
+        Seconds for all cases, and without a word from one.
+    device : str
+        As torch names it.
+    command : sequence of str, optional
+        The worker's command line; by default `sensorseq.gpu_check.worker` in this Python.
+    """
+    end = time.monotonic() + limit_s
+    left = list(cases)
+    while left:
+        with tempfile.TemporaryDirectory(prefix="sensorseq-gpu-") as folder:
+            job = {"cases": left, "runs": repeats, "folder": folder, "device": device}
+            try:
+                worker = _Worker(command or WORKER, job, folder)
+            except OSError as error:
+                yield from (Result(case, DIED, str(error), 0.0) for case in left)
+                return
+            n_known = 0
+            with worker:
+                for result in _follow(worker, left, end, silence_s):
+                    n_known += 1
+                    yield result
+        del left[:n_known]
+        if time.monotonic() >= end:
+            yield from (Result(case, NOT_RUN, f"{limit_s:g} s were over", 0.0) for case in left)
+            return
+
+
+def _follow(
+    worker: "_Worker", cases: Sequence[Case], end: float, silence_s: float
+) -> Iterator[Result]:
+    """Yield the results of one process, the last that of the case with which it ended."""
+    number, began = 0, time.monotonic()
+    wait_s = max(_START_S, silence_s)
+    while number < len(cases):
+        case, until = cases[number], min(began + wait_s, end)
+        told = worker.next_line(until - time.monotonic())
+        seconds = time.monotonic() - began
+        if told is None and not worker.is_dead():
+            if until == end and number:
+                return  # nothing is known of this case
+            yield Result(case, HUNG, f"no answer for {seconds:.0f} s", seconds)
+            return
+        if told is None or "error" in told:
+            yield Result(case, DIED, str(told["error"]) if told else worker.last_words(), seconds)
+            return
+        if told.get("begin") == number:
+            began, wait_s = time.monotonic(), silence_s
+        elif told.get("done") == number:
+            wrong = "" if told.get("same") is True else "two runs gave different bits"
+            wrong = wrong or _compare(case, told.get("file"))
+            yield Result(case, WRONG if wrong else PASSED, wrong, seconds)
+            number, began = number + 1, time.monotonic()
+
+
+def _compare(case: Case, file: Any) -> str:
+    """Return what is wrong with the values in a file; empty if nothing is."""
+    try:
+        with Path(str(file)).open("rb") as stream, np.load(stream, allow_pickle=False) as read:
+            found: Values = {name: read[name].astype(np.float64) for name in read.files}
+    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        return f"its results cannot be read: {error}"
+    return judge(case, found, expected(case))
+
+
+class _Worker:
+    """A process that is given a job and prints lines of JSON; it does not outlive the block."""
+
+    def __init__(self, command: Sequence[str], job: dict[str, Any], folder: str) -> None:
+        package = Path(__file__).resolve().parents[2]
+        path = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
+        # the parent decides who serves; here it is the kernels
+        environment = {**os.environ, "PYTHONPATH": path, cuda_kernels.SWITCH: cuda_kernels.FORCED}
+        self._stderr = Path(folder) / "stderr"
+        with self._stderr.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=environment,
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(OSError), self._process.stdin as stdin:  # it may have died
+            stdin.write(json.dumps(job).encode() + b"\n")
+        self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=1000)
+        self._reader = threading.Thread(
+            target=self._read, args=(self._process.stdout,), daemon=True
+        )
+        self._reader.start()
+
+    def _read(self, stdout: IO[bytes]) -> None:
+        """Keep the lines that are JSON objects; whatever else is printed is no sign of life."""
+        with stdout:
+            for line in iter(lambda: stdout.readline(_LONGEST_LINE), b""):
+                with contextlib.suppress(ValueError, RecursionError):
+                    told = json.loads(line)
+                    if isinstance(told, dict):
+                        self._lines.put(told)
+        self._lines.put(None)
+
+    def next_line(self, wait_s: float) -> dict[str, Any] | None:
+        """Return the next line; None at the end, or after `wait_s` without one."""
+        try:
+            return self._lines.get(timeout=max(0.0, wait_s))
+        except queue.Empty:
+            return None
+
+    def is_dead(self) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.0 if self._reader.is_alive() else 5.0)
+        return self._process.returncode is not None
+
+    def last_words(self) -> str:
+        """Return how the process ended, and the end of what it wrote to stderr."""
+        code = self._process.returncode
+        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        lines = self._stderr.read_text("utf-8", "replace")[-2000:].split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return f"{ended}: {said[-1][:300]}" if said else ended
+
+    def __enter__(self) -> "_Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        # one that waits for a driver that does not answer cannot be waited for
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5.0)
+        until = time.monotonic() + 5.0
+        while self._reader.is_alive() and time.monotonic() < until:
+            with contextlib.suppress(queue.Empty):
+                self._lines.get(timeout=0.1)  # so that the reader comes to the end

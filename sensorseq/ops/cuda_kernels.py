@@ -1,0 +1,139 @@
+"""The CUDA kernels of this package: which there are, and which may serve on this GPU.
+
+A kernel serves once it has passed a check on the user's own GPU (`sensorseq.gpu_check`). What the
+check found is kept in the user's cache folder, one file for each library, GPU and driver.
+"""
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from sensorseq.atomic import write_whole
+from sensorseq.errors import check_choice, warn_caller
+from sensorseq.ops import _extension
+
+Kernel = tuple[str, int]
+"""The precision of a kernel, and the largest hidden size that it serves."""
+
+PRECISIONS = ("fp16x3", "fp16")
+PADDED_HIDDEN = (32, 64, 128, 256)  # PaddedHidden() in csrc/cuda/layout.h
+MAX_HIDDEN_SIZE = PADDED_HIDDEN[-1]
+ALL_KERNELS: frozenset[Kernel] = frozenset(itertools.product(PRECISIONS, PADDED_HIDDEN))
+CAPABILITY = (9, 0)  # what the kernels are compiled for
+
+SWITCH = "SENSORSEQ_CUDA_KERNELS"
+OFF, AUTO, FORCED = "0", "auto", "1"
+# AUTO as soon as results from a GPU are committed in benchmarks/results
+DEFAULT = OFF
+NOT_CHECKED = "the kernels are not checked here"
+NOT_PASSED = "its kernel failed the check here"
+
+
+class Permission(NamedTuple):
+    """Which kernels may serve, and why no other may."""
+
+    verified: frozenset[Kernel]
+    unverified: str
+
+
+def padded_hidden(hidden_size: int) -> int:
+    """Return the size of the kernel that serves `hidden_size`; 0 if none does."""
+    return next((size for size in PADDED_HIDDEN if size >= hidden_size), 0)
+
+
+def switch() -> str:
+    """Return what SENSORSEQ_CUDA_KERNELS says: ``"0"``, ``"auto"`` or ``"1"``."""
+    return check_choice(SWITCH, os.environ.get(SWITCH) or DEFAULT, (OFF, AUTO, FORCED))
+
+
+def permission(index: int | None) -> Permission:
+    """Return which kernels may serve on GPU `index` (None: the current one). It starts no check."""
+    return _permission(index, switch())
+
+
+@functools.cache
+def _permission(index: int | None, mode: str) -> Permission:
+    if mode == OFF:
+        return Permission(frozenset(), f"{SWITCH}={OFF}")
+    gap = driver_gap()
+    if gap:
+        return Permission(frozenset(), gap)
+    if mode == FORCED:
+        warn_caller(
+            f"{SWITCH}={FORCED}: the CUDA kernels serve without a check that they compute the right"
+            f" numbers on this GPU. Use {SWITCH}={AUTO}, which checks them first."
+        )
+        return Permission(ALL_KERNELS, "")
+    return read_verdict(index) or Permission(frozenset(), NOT_CHECKED)
+
+
+def machine_gap(capability: tuple[int, int] | None, is_built: bool) -> str:
+    """Return why this build has no kernels for a GPU of `capability`; empty if it has."""
+    if not is_built:
+        return "built without CUDA kernels"
+    if capability is None:
+        return "torch sees no GPU"
+    if capability != CAPABILITY:
+        here, there = (f"{major}.{minor}" for major, minor in (capability, CAPABILITY))
+        return f"needs capability {there}, not {here}"
+    return ""
+
+
+def driver_gap() -> str:
+    """Return why the driver cannot run the kernels; empty if it can."""
+    facts = _extension.cuda_facts()
+    if not facts["built"] or facts["devices"]:
+        return ""
+    if not facts["driver"]:
+        return "this machine has no NVIDIA driver"
+    if facts["driver"] < facts["runtime"]:
+        versions = (facts[name] for name in ("driver", "runtime"))
+        here, wanted = (f"{number // 1000}.{number % 1000 // 10}" for number in versions)
+        return f"the driver supports CUDA {here}, not {wanted}"
+    return "the driver shows no GPU"
+
+
+def verdict_file(index: int | None) -> Path:
+    """Return where the verdict on this library, GPU and driver is kept."""
+    gpu = torch.cuda.get_device_properties(torch.device("cuda") if index is None else index)
+    # a MIG slice differs from its GPU in all three
+    facts = [gpu.name, gpu.multi_processor_count, gpu.total_memory]
+    facts += [_extension.cuda_facts()["driver"], _driver_version(), _library_digest()]
+    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "sensorseq" / f"cuda_kernels_{name}.json"
+
+
+@functools.cache
+def _library_digest() -> str:
+    return hashlib.sha256(_extension.load().read_bytes()).hexdigest()
+
+
+def _driver_version() -> str:
+    try:
+        return Path("/proc/driver/nvidia/version").read_text("ascii", "replace")
+    except OSError:
+        return ""
+
+
+def read_verdict(index: int | None) -> Permission | None:
+    """Return what a check of this GPU found; None without one that can be read."""
+    try:
+        kept: Any = json.loads(verdict_file(index).read_text("utf-8"))
+        passed = frozenset((str(precision), int(size)) for precision, size in kept["passed"])
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError):
+        return None
+    return Permission(passed & ALL_KERNELS, NOT_PASSED)
+
+
+def keep_verdict(file: Path, passed: frozenset[Kernel], failed: dict[str, str]) -> None:
+    """Write what a check found; from now on it decides."""
+    kept = {"passed": sorted(passed), "failed": failed}
+    write_whole(file, json.dumps(kept, indent=1).encode(), force=True)
+    _permission.cache_clear()

@@ -1,0 +1,38 @@
+"""The worker that checks a GPU, over the pretended CUDA layer of bindings_on_cpu.cpp.
+
+gpu_worker_on_cpu.py LIBRARY [CASE]: at the case of that number, a call of CUDA fails.
+"""
+
+import sys
+
+import torch
+
+torch.ops.load_library(sys.argv[1])
+torch.set_num_threads(1)
+
+from sensorseq.gpu_check import worker  # noqa: E402
+
+gpu, ours = torch.ops.gpu_on_cpu, torch.ops.sensorseq
+compute, low_precision, n_calls = worker.compute, False, 0
+
+
+def computed(case, device):
+    global low_precision, n_calls
+    low_precision = case.precision == "fp16"
+    if sys.argv[2:] == [str(n_calls)]:
+        gpu.fail_next(False)
+    n_calls += 1
+    return compute(case, device)
+
+
+def train_epoch(*arguments):
+    arguments = list(arguments)
+    arguments[-1], arguments[-3] = low_precision, 16 if low_precision else 1
+    gpu.train_epoch(*arguments)
+
+
+for name in ("lstm", "lstm_backward", "lstm_linear", "lstm_linear_backward"):
+    setattr(ours, name, getattr(gpu, name))
+ours.train_epoch = train_epoch
+worker.compute = computed
+sys.exit(worker.main())

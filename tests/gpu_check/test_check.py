@@ -1,0 +1,249 @@
+"""The verdict on a GPU: who asks for it, where it is kept, what it lets serve.
+
+The GPU is made up.
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.atomic import locking
+from sensorseq.cli import run
+from sensorseq.errors import ArgumentError, EnvironmentProblemError
+from sensorseq.estimator import base
+from sensorseq.gpu_check import Case, check, check_before_fit, check_gpu, supervise
+from sensorseq.gpu_check.cases import expected
+from sensorseq.ops import _extension, choice, cuda_kernels
+from sensorseq.ops.cuda_kernels import NOT_CHECKED, NOT_PASSED, SWITCH, permission
+
+CASES = [Case("fp16", 32, 5), Case("fp16x3", 32, 5)]
+FAKE = Path(__file__).with_name("fake_worker.py")
+GPU = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def hopper(monkeypatch, tmp_path):
+    """A machine with a GPU that the kernels are for; what it is can be changed."""
+    machine = SimpleNamespace(
+        name="NVIDIA H100", multi_processor_count=132, total_memory=80 << 30, capability=(9, 0)
+    )
+    machine.facts = {"built": True, "devices": [{}, {}], "driver": 13010, "runtime": 13000}
+    monkeypatch.setattr(_extension, "cuda_facts", lambda: machine.facts)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index=None: machine.capability)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: machine)
+    monkeypatch.setattr(choice, "allows_tf32", lambda: False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv(SWITCH, "auto")
+    monkeypatch.setattr(check, "make_cases", lambda: CASES)
+    cuda_kernels._permission.cache_clear()
+    yield machine
+    cuda_kernels._permission.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("values")
+    for case in CASES:
+        np.savez(
+            folder / f"{case.precision}-{case.padded_hidden}-{case.n_timesteps}.npz",
+            **{name: value.astype(np.float32) for name, value in expected(case).items()},
+        )
+    return folder
+
+
+@pytest.fixture
+def worker(values, monkeypatch):
+    """Choose what the worker does."""
+
+    def choose(mischief="none"):
+        command = (sys.executable, str(FAKE), str(values), mischief, "fp16x3-32-5")
+        monkeypatch.setattr(supervise, "WORKER", command)
+
+    choose()
+    return choose
+
+
+def who(hidden_size=32, dtype=torch.float32):
+    return choice.choose_here(GPU, dtype, hidden_size=hidden_size)
+
+
+def test_by_default_no_kernel_serves_and_none_is_checked(hopper, worker, monkeypatch, tmp_path):
+    monkeypatch.delenv(SWITCH)
+    check_before_fit("cuda")
+    assert (who().served_by, who().reason) == ("framework", "SENSORSEQ_CUDA_KERNELS=0")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_default_follows_what_was_measured():
+    results = Path(__file__).parents[2] / "benchmarks" / "results"
+    measured = any((results / name).exists() for name in ("cuda.json", "smoke.jsonl"))
+    assert (cuda_kernels.DEFAULT == "auto") == measured
+
+
+def test_forced_every_kernel_serves_and_a_warning_says_so(hopper, monkeypatch):
+    monkeypatch.setenv(SWITCH, "1")
+    with pytest.warns(UserWarning, match="without a check"):
+        assert who().served_by == "native"
+    assert who().served_by == "native"  # and once is enough
+    monkeypatch.setenv(SWITCH, "yes")
+    with pytest.raises(ArgumentError, match="SENSORSEQ_CUDA_KERNELS='yes' is not known"):
+        who()
+
+
+def test_a_kernel_serves_once_it_has_passed(hopper, worker):
+    assert (who().served_by, who().reason) == ("framework", NOT_CHECKED)
+    check_before_fit("auto")
+    assert who().served_by == "native"
+    assert who(dtype=torch.float16).served_by == "native"
+    assert who(hidden_size=33).reason == NOT_PASSED  # of which there was no case here
+
+
+@pytest.mark.parametrize("mischief", ["dies", "other bits", "prints garbage and dies"])
+def test_what_failed_leaves_the_work_to_torch_with_one_warning(hopper, worker, mischief):
+    worker(mischief)
+    with pytest.warns(
+        UserWarning, match=r"failed their check on this GPU.*fp16x3 H=29 T=5"
+    ) as said:
+        check_before_fit("cuda:1")
+    assert len(said) == 1
+    assert (who().served_by, who().reason) == ("framework", NOT_PASSED)
+    assert who(dtype=torch.float16).served_by == "native"
+    check_before_fit("cuda:1")  # the verdict stands, without a word
+
+
+def test_the_verdict_is_of_this_library_gpu_slice_and_driver(hopper, worker, monkeypatch):
+    check_before_fit("cuda")
+    known = cuda_kernels.verdict_file(0)
+    assert json.loads(known.read_text())["passed"]
+    for change in (
+        {"name": "NVIDIA H100 MIG 3g.40gb"},
+        {"multi_processor_count": 60},
+        {"total_memory": 40 << 30},
+        {"facts": {**hopper.facts, "driver": 13020}},
+    ):
+        before = {name: getattr(hopper, name) for name in change}
+        vars(hopper).update(change)
+        assert cuda_kernels.verdict_file(0) != known
+        assert cuda_kernels.read_verdict(0) is None
+        vars(hopper).update(before)
+    monkeypatch.setattr(cuda_kernels, "_library_digest", lambda: "another build")
+    assert cuda_kernels.read_verdict(0) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"passed": 3}', '{"passed": [[1]]}', "\0"])
+def test_a_verdict_that_cannot_be_read_lets_nothing_serve(hopper, content):
+    file = cuda_kernels.verdict_file(0)
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    assert permission(0) == (frozenset(), NOT_CHECKED)
+
+
+def test_a_verdict_lets_no_kernel_serve_that_there_is_not(hopper):
+    file = cuda_kernels.verdict_file(0)
+    file.parent.mkdir(parents=True)
+    file.write_text('{"passed": [["fp16", 64], ["fp16", 512]]}')
+    assert permission(0).verified == {("fp16", 64)}
+
+
+def test_a_cache_folder_that_is_a_file_is_no_error(hopper, worker, tmp_path):
+    (tmp_path / "cache").write_text("")
+    with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM serves"):
+        check_before_fit("cuda")
+    assert who().served_by == "framework"
+
+
+def test_a_user_without_a_home_is_no_error(hopper, worker, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: Path("~nobody-at-all").expanduser())
+    with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM serves"):
+        check_before_fit("cuda")
+    assert who().served_by == "framework"
+
+
+def test_while_another_process_checks_torch_serves(hopper, worker):
+    file = cuda_kernels.verdict_file(0)
+    file.parent.mkdir(parents=True)
+    with locking(file, run=True):
+        with pytest.warns(UserWarning, match="could not be checked, so torch's LSTM serves"):
+            check_before_fit("cuda")
+        assert who().served_by == "framework"
+
+
+@pytest.mark.parametrize(
+    ("change", "gap"),
+    [
+        ({"facts": {"built": True, "devices": [], "driver": 12080, "runtime": 13000}}, "CUDA 12.8"),
+        ({"facts": {"built": True, "devices": [], "driver": 13000, "runtime": 13000}}, "no GPU"),
+        (
+            {"facts": {"built": True, "devices": [], "driver": 0, "runtime": 13000}},
+            "no NVIDIA driver",
+        ),
+        ({"facts": {"built": False, "devices": []}}, "without CUDA kernels"),
+        ({"capability": (8, 0)}, r"9\.0.*8\.0"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["auto", "1"])
+def test_a_machine_that_cannot_run_them_leaves_the_work_to_torch(
+    hopper, monkeypatch, change, gap, mode
+):
+    monkeypatch.setenv(SWITCH, mode)
+    vars(hopper).update(change)
+    monkeypatch.setattr(choice, "_is_built", lambda: hopper.facts["built"])
+    check_before_fit("cuda")
+    assert who().served_by == "framework"
+    with pytest.raises(EnvironmentProblemError, match=gap):
+        check_gpu()
+
+
+def test_an_operator_starts_no_check(hopper, monkeypatch):
+    monkeypatch.setattr(supervise, "WORKER", ("/nowhere",))
+    who()
+    choice.served()
+    assert not cuda_kernels.verdict_file(0).parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("device", "ranks", "asked"),
+    [("cuda", None, ["cuda"]), ("auto", None, ["auto"]), ("cpu", None, []), ("auto", "two", [])],
+)
+def test_a_fit_alone_on_a_gpu_asks_for_the_check(monkeypatch, device, ranks, asked):
+    devices = []
+    monkeypatch.setattr(base, "check_before_fit", devices.append)
+    monkeypatch.setattr(base, "current_ranks", lambda: ranks)
+    monkeypatch.setattr(base, "own_device", lambda device: device)
+    monkeypatch.setattr(base, "resolve_device", lambda device, **of_network: torch.device("cpu"))
+    SensorLSTMClassifier(device=device)._training_device()
+    assert devices == asked
+
+
+def test_doctor_says_what_passed_and_what_serves(hopper, worker, capsys, monkeypatch):
+    monkeypatch.delenv(SWITCH)
+    assert run(["doctor", "--gpu"]) == 0
+    said = capsys.readouterr().out
+    assert "passed   fp16x3 H=29 T=5" in said
+    assert "2 of 2 runs passed" in said
+    assert "set\nSENSORSEQ_CUDA_KERNELS=auto" in said or "set SENSORSEQ_CUDA_KERNELS=auto" in said
+    worker("dies")
+    monkeypatch.setenv(SWITCH, "auto")
+    assert run(["doctor", "--gpu", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert not told["passed"]
+    assert [row["outcome"] for row in told["checks"]] == ["passed", "died"]
+    assert run(["doctor", "--gpu", "--self"]) == 2
+    assert "--gpu checks the CUDA kernels" in capsys.readouterr().err
+
+
+def test_doctor_says_why_nothing_can_be_checked(capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert run(["doctor", "--gpu"]) != 0
+    assert "there are no CUDA kernels to check" in capsys.readouterr().err

@@ -1,0 +1,105 @@
+"""What becomes of workers that do right, wrong, nothing, or die; the worker here is a stand-in."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sensorseq.gpu_check import Case, check_kernels, make_cases
+from sensorseq.gpu_check.cases import expected, judge
+from sensorseq.ops.cuda_kernels import ALL_KERNELS
+
+CASES = [Case("fp16", 32, 5), Case("fp16x3", 32, 5), Case("fp16", 64, 5)]
+FAKE = Path(__file__).with_name("fake_worker.py")
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("values")
+    for case in CASES:
+        found = {name: value.astype(np.float32) for name, value in expected(case).items()}
+        np.savez(folder / f"{case.precision}-{case.padded_hidden}-{case.n_timesteps}.npz", **found)
+        if case == CASES[1]:
+            gates = "gradient gates"
+            changed = found[gates].copy()
+            changed.flat[0] += 0.1
+            np.savez(folder / "wrong.npz", **found | {gates: changed})
+            changed.flat[0] = np.nan
+            np.savez(folder / "nan.npz", **found | {gates: changed})
+            np.savez(folder / "shape.npz", **found | {gates: changed[..., :1]})
+    return folder
+
+
+def check(values, mischief="none", **options):
+    command = [sys.executable, str(FAKE), str(values), mischief, "fp16x3-32-5"]
+    return list(check_kernels(CASES, command=command, **options))
+
+
+def test_right_numbers_pass(values):
+    assert [(r.case, r.outcome, r.detail) for r in check(values)] == [
+        (case, "passed", "") for case in CASES
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mischief", "outcome", "detail"),
+    [
+        ("wrong digits", "wrong", "gradient gates is off by"),
+        ("not a number", "wrong", "gradient gates is off by nan"),
+        ("another shape", "wrong", "gradient gates has shape"),
+        ("half a file", "wrong", "cannot be read"),
+        ("no file", "wrong", "cannot be read"),
+        ("other bits", "wrong", "two runs gave different bits"),
+        ("raises", "died", "clusters of 8 blocks"),
+        ("dies", "died", "SIGABRT: CUDA error: an illegal memory access"),
+        ("prints garbage and dies", "died", "exit code 3"),
+        ("hangs", "hung", "no answer for 1 s"),
+        ("hangs with a child", "hung", "no answer for 1 s"),
+        ("prints garbage for ever", "hung", "no answer for 1 s"),
+        ("prints garbage, then goes on", "passed", ""),
+    ],
+)
+def test_what_goes_wrong_is_named_and_the_next_kernel_is_tried(values, mischief, outcome, detail):
+    first, second, third = check(values, mischief, silence_s=1.0)
+    assert (first.outcome, third.outcome) == ("passed", "passed")
+    assert (second.case, second.outcome) == (CASES[1], outcome)
+    assert detail in second.detail
+    assert [r.case for r in (first, second, third)] == CASES
+
+
+@pytest.mark.parametrize("mischief", ["hangs", "never ready"])
+def test_the_time_is_kept_and_the_rest_is_not_run(values, mischief):
+    began = time.monotonic()
+    results = check(values, mischief, silence_s=60.0, limit_s=2.0)
+    assert time.monotonic() - began < 10.0
+    assert [r.case for r in results] == CASES
+    assert results[-1].outcome == "not run"
+    assert {r.outcome for r in results} <= {"passed", "hung", "not run"}
+
+
+def test_a_command_that_does_not_exist_is_an_answer(values):
+    results = list(check_kernels(CASES, command=["/nowhere/worker"]))
+    assert [r.outcome for r in results] == ["died"] * 3
+
+
+def test_every_kernel_has_a_case_and_narrow_ones_come_first():
+    cases = make_cases()
+    assert {case.kernel for case in cases} == ALL_KERNELS
+    assert [case.padded_hidden for case in cases] == sorted(case.padded_hidden for case in cases)
+    sizes = {(case.padded_hidden, case.hidden_size) for case in cases}
+    assert {(256, 253), (256, 256), (32, 29), (32, 32)} <= sizes
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_float32_passes_and_a_small_fault_anywhere_does_not(case):
+    exact = expected(case)
+    assert judge(case, exact, exact) == ""
+    for name, value in exact.items():
+        faulty = value.copy()
+        faulty.flat[-1] += 0.1 * np.linalg.norm(value)
+        assert name in judge(case, {**exact, name: faulty}, exact)
+    missing = dict(exact)
+    del missing["output hidden"]
+    assert judge(case, missing, exact)
