@@ -199,7 +199,8 @@ def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int
     affordable = affordable_epochs(_BUDGET, work, len(batch), batch.n_timesteps)
     n_steps = int(np.clip(affordable, 60, _BATCH_STEPS))
     same = (batch.X, batch.y, batch.lengths)
-    attempts = [{**PLAIN, "batch_size": None, "max_epochs": k * n_steps} for k in (1, 2)]
+    # of 64 honest runs 4 missed two attempts, of 640 none missed four
+    attempts = [{**PLAIN, "batch_size": None, "max_epochs": k * n_steps} for k in (1, 2, 2, 2)]
     best, taken, reached = learn(estimator, same, same, attempts, wanted, seed + 1)
     figures = {"n_windows": len(batch), score_name: best, "steps": taken}
     if best >= wanted:

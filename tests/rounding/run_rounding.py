@@ -31,7 +31,9 @@ WORK = FOLDER / "rows.jsonl"
 SEEDS, MOVED_SEEDS = range(1, 6), range(6, 31)
 AGAIN = "none again"
 MOVED = 1e-3  # of a figure: less is what float32 leaves
-JUDGED = re.compile(r"verdict|grade|causes|repair|confirmed|proof|\.passed")
+JUDGED = re.compile(
+    r"verdict|grade|causes|repair|confirmed|proof|\.passed|failures\(|statuses\(|within_budget"
+)
 SHARED = ("sensorseq", "csrc", "tests/support", "tests/rounding", "tests/conftest.py")
 PYTEST = ("--numprocesses=auto", "--maxprocesses=8", "--dist=worksteal", "-q", "--tb=short")
 
