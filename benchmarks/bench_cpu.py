@@ -13,10 +13,13 @@ the sides are timed in turns in one process. What each row compares:
 - one step: T=1, N=1, called from Python again and again, carrying the state. Ours is a stream;
   in "one step, module" it is the module, which gets the state and returns it.
 - long sequence: inference with N=1 over 10 000 timesteps.
-
-Pooling is "last" and the weights are torch's first ones, so in windows of 250 steps and more the
-gradients vanish: towards the first step they become subnormal numbers, on which many processors are
-slow. `VANISHING` names these shapes; their training rows get a mean of their own.
+- bfloat16: inference of ``inference_precision="bfloat16"`` against torch's LSTM in bfloat16, and
+  against our own float32.
+- subnormals kept: training of the shapes in `VANISHING` where torch does not flush subnormal
+  numbers to zero, which is how torch starts. Pooling is "last" and the weights are torch's first
+  ones, so in windows of 250 steps and more the gradients vanish: towards the first step they become
+  subnormal numbers, on which many processors are slow. In all other rows torch flushes them, as our
+  kernels do.
 
 GFLOP/s count the products of the LSTM: 2 * 4H * (H + C) for each valid step forward, three times
 that in training. They are compared with the multiply-add peak of as many threads as torch has,
@@ -24,6 +27,7 @@ and with what torch's sgemm reaches on them, both measured in the same turns.
 """
 
 import argparse
+import multiprocessing
 import statistics
 
 import torch
@@ -40,6 +44,7 @@ from sensorseq.benchmark import (
     format_row,
     make_case,
     measure,
+    repeated,
 )
 from sensorseq.nn import LSTMLinear
 
@@ -67,6 +72,20 @@ SHAPES = [
     Shape(2, 400, 6, 20),
     Shape(256, 50, 9, 72),
     *VANISHING,
+    # wide layers, and few windows
+    Shape(1, 50, 6, 256),
+    Shape(1, 50, 6, 512),
+    Shape(4, 50, 6, 256),
+    Shape(8, 50, 6, 512),
+    Shape(16, 50, 6, 256),
+    Shape(16, 50, 6, 384),
+    Shape(32, 50, 6, 320),
+    Shape(32, 50, 6, 384),
+    Shape(32, 50, 6, 512),
+    Shape(128, 30, 6, 512),
+    Shape(32, 30, 6, 768),
+    Shape(32, 20, 6, 1024),
+    Shape(32, 100, 186, 128),
 ]
 VARLEN_SHAPES = [
     Shape(32, 100, 1, 64),
@@ -76,6 +95,13 @@ VARLEN_SHAPES = [
 ]
 ONE_STEP = Shape(1, 1, 6, 64)
 LONG = Shape(1, 10_000, 6, 64)
+BFLOAT16_SHAPES = [
+    Shape(1, 100, 6, 128),
+    Shape(32, 100, 6, 128),
+    Shape(32, 100, 6, 256),
+    Shape(32, 50, 6, 512),
+]
+KEPT = "subnormals kept, "
 
 
 def cases():
@@ -93,6 +119,60 @@ def cases():
     yield "one step", ONE_STEP, lambda: one_step_case(stepping_stream)
     yield "one step, module", ONE_STEP, lambda: one_step_case(stepping_module)
     yield "long sequence", LONG, lambda: make_case("inference", LONG)
+    for against in ("torch's", "our float32") if has_bfloat16() else ():
+        for shape in BFLOAT16_SHAPES:
+            yield (
+                f"bfloat16 against {against}",
+                shape,
+                lambda shape=shape, against=against: bfloat16_case(shape, against),
+            )
+
+
+def has_bfloat16():
+    """Whether this processor and instruction set have products of bfloat16."""
+    module = LSTMLinear(1, 1, 1).eval()
+    module.inference_precision = "bfloat16"
+    try:
+        with torch.no_grad():
+            module(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True
+
+
+def bfloat16_case(shape, against):
+    """Our inference in bfloat16, against torch's or our own in float32."""
+    n_windows, n_timesteps, n_channels, hidden_size = shape
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(n_channels, hidden_size, batch_first=True)
+    linear = torch.nn.Linear(hidden_size, N_CLASSES)
+    module = LSTMLinear.from_torch(lstm, linear).eval()
+    rounded = LSTMLinear.from_torch(lstm, linear).eval()
+    rounded.inference_precision = "bfloat16"
+    x = torch.randn(n_windows, n_timesteps, n_channels)
+    halves, its_linear, its_x = lstm.bfloat16(), linear.bfloat16(), x.bfloat16()
+
+    def of_torch():
+        return its_linear(halves(its_x)[1][0][-1])
+
+    theirs = of_torch if against == "torch's" else lambda: module(x)
+    with torch.no_grad():
+        torch.testing.assert_close(rounded(x), theirs().float(), rtol=0.05, atol=0.05)
+    flops = 8.0 * n_windows * n_timesteps * hidden_size * (hidden_size + n_channels)
+    return Case(repeated(theirs, grad=False), repeated(lambda: rounded(x), grad=False), flops)
+
+
+def kept_rows(threads, rounds):
+    """Time training where torch keeps subnormal numbers: in a process whose threads never did."""
+    torch.set_num_threads(threads)
+    rows = []
+    for kind in KINDS[1:]:
+        for shape in VANISHING:
+            row = {"what": KEPT + kind, "threads": threads, "shape": list(shape)}
+            row |= measure(make_case(kind, shape), rounds=rounds)
+            rows.append(row)
+            print(format_row(row), flush=True)
+    return rows
 
 
 def stepping_stream(module, x):
@@ -164,6 +244,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="three rounds, to see that it works")
     options = parser.parse_args()
     refuse_sleeping_threads()
+    torch.set_flush_denormal(True)  # before torch starts the threads that take this over
     rounds = 3 if options.quick else options.rounds
     partial = options.quick or options.only != [""] or options.shapes is not None
     print(environment())
@@ -180,12 +261,11 @@ def main():
             row |= measure(make(), rounds=rounds)
             rows.append(row)
             print(format_row(row), flush=True)
+        if options.shapes is None and any(word in KEPT for word in options.only):
+            with multiprocessing.get_context("spawn").Pool(1) as other:
+                rows += other.apply(kept_rows, (threads, rounds))
         for what in dict.fromkeys(row["what"] for row in rows):
-            of_what = [row for row in rows if (row["what"], row["threads"]) == (what, threads)]
-            print_mean(what, of_what)
-            vanishing = [row for row in of_what if Shape(*row["shape"]) in VANISHING]
-            if vanishing and what.startswith("training"):
-                print_mean(f"{what}, where gradients vanish", vanishing)
+            print_mean(what, [r for r in rows if (r["what"], r["threads"]) == (what, threads)])
     write_results("cpu", rows, partial=partial)
 
 

@@ -1,7 +1,8 @@
 """Two threads against one, on a quiet machine and next to a busy loop on every core.
 
-A training step of 32 windows of 100 timesteps and 6 channels with 64 units, natively and by
-autograd. Each side is a process of its own, and they take turns, so that drift affects all equally.
+A training step of 32 windows of 100 timesteps and 6 channels with 64 units, or of `--shape`,
+natively and by autograd. With few windows (1x100x6x256) threads wait for each other at every
+timestep. Each side is a process of its own, and they take turns, so that drift affects all equally.
 Times are medians; a ratio is the median of the rounds' ratios, with its 10 % and 90 % quantiles.
 
 `--other FILE` adds the operators of another build, a file named `_ops*.so`, on two threads. Those
@@ -20,13 +21,13 @@ import numpy as np
 from common.waiting import refuse_sleeping_threads
 
 KINDS = ("training, train_epoch", "training, autograd")
-SHAPE = (32, 100, 6, 64)
+SHAPE = "32x100x6x64"
 THREADS = 2
 PAUSE_S = 0.02  # in which the waiting threads of the last process stop spinning
 AIM_S = 0.05  # of one timing
 
 
-def serve(library: str, threads: int) -> None:
+def serve(library: str, threads: int, shape: str) -> None:
     """Answer lines of stdin, `KIND STEPS`, with time and processor time of so many steps."""
     import torch
 
@@ -35,7 +36,7 @@ def serve(library: str, threads: int) -> None:
     torch.set_num_threads(threads)
     from sensorseq.benchmark import Shape, make_case
 
-    steps = [make_case(kind, Shape(*SHAPE)).ours for kind in KINDS]
+    steps = [make_case(kind, Shape(*map(int, shape.split("x")))).ours for kind in KINDS]
     for line in sys.stdin:
         kind, n_steps = map(int, line.split())
         begin, cpu = time.perf_counter(), time.process_time()
@@ -46,8 +47,8 @@ def serve(library: str, threads: int) -> None:
 class Side:
     """A process with its number of threads and its operators."""
 
-    def __init__(self, stack: ExitStack, library: Path, threads: int) -> None:
-        command = [sys.executable, __file__, "--serve", str(library), str(threads)]
+    def __init__(self, stack: ExitStack, library: Path, threads: int, shape: str) -> None:
+        command = [sys.executable, __file__, "--serve", str(library), str(threads), shape]
         self.process = stack.enter_context(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         )
@@ -92,18 +93,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--other", type=Path, metavar="FILE", help="operators of another build")
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--shape", default=SHAPE, metavar="NxTxCxH")
+    parser.add_argument("--serve", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve[0], int(options.serve[1]))
+        serve(options.serve[0], int(options.serve[1]), options.serve[2])
         return
     refuse_sleeping_threads()
     package = Path(__file__).resolve().parents[1] / "sensorseq"
     ours = next(package.glob("_ops*.so"))
     with ExitStack() as stack:
-        sides = {"one thread": Side(stack, ours, 1), "two threads": Side(stack, ours, THREADS)}
+        shape = options.shape
+        sides = {
+            "one thread": Side(stack, ours, 1, shape),
+            "two threads": Side(stack, ours, THREADS, shape),
+        }
         if options.other is not None:
-            sides["other build"] = Side(stack, options.other, THREADS)
+            sides["other build"] = Side(stack, options.other, THREADS, shape)
         for where in ("quiet", "next to busy loops"):
             if where != "quiet":
                 busy_loops(stack)

@@ -79,7 +79,8 @@ Parallel ParallelFor(const LstmShape& s, bool is_autograd = false) {
   const int64_t work = s.n_models * s.n_directions * s.n_windows * s.n_timesteps * s.hidden_size *
                        (s.hidden_size + s.n_channels);
   if (work < kSerialWork) return Parallel{};
-  return Parallel{is_autograd ? &RunOnTorch : &RunParallel, nullptr};
+  return Parallel{is_autograd ? &RunOnTorch : &RunParallel, nullptr,
+                  torch::stable::get_num_threads()};
 }
 
 void Raise(Status status) {
@@ -342,7 +343,7 @@ struct CpuTraining {
       of_step.n_channels = s.n_channels;
       of_step.hidden_size = s.hidden_size;
       of_step.n_directions = s.n_directions;
-      args.parallel = n_lanes > 1 ? Parallel{&RunParallel, nullptr} : ParallelFor(of_step);
+      args.parallel = n_lanes > 1 ? Parallel{&RunParallel} : ParallelFor(of_step);
       Raise(train_epoch(args));
     });
   }

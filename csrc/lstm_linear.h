@@ -11,8 +11,9 @@
 // Bits: what belongs to one row (logits, hidden, h_n, c_n, grad_x, grad_h_0, grad_c_0) is
 // accumulated in an order that depends on nothing but H and C, so it is the same whatever the
 // batch, the thread count, M, and the chunking in time (h_0, c_0 of the second chunk = h_n, c_n of
-// the first). Weight gradients are summed in min(8, ceil(N / 6)) slots decided by N, then in slot
-// order. All this holds on one instruction set; another may differ in the last bits.
+// the first). Weight gradients are summed in min(8, ceil(N / 6)) slots decided by N, in one slot
+// where H >= 320, then in slot order. All this holds on one instruction set; another may differ in
+// the last bits.
 //
 // Subnormal numbers: float takes and gives zero for them, double keeps them, whatever the calling
 // thread does with them otherwise; after a call it does so again (subnormals.h).
@@ -32,6 +33,14 @@ struct Parallel {
   using Task = void (*)(void* context, int64_t index);
   void (*run)(void* pool, int64_t n_tasks, Task task, void* context) = nullptr;
   void* pool = nullptr;
+  int64_t n_threads = 1;  // that `run` may use at once
+  // When threads share the steps of a layer, and wait for each other after each (cpu/team.h).
+  struct Sharing {
+    // multiply-adds of a step and gate from which it pays where tiles are fewer than threads
+    int64_t min_work = int64_t(1) << 14;
+    int64_t long_wait_us = 500;  // longer than among threads that all run; a time slice is longer
+    int64_t alone_ms = 500;      // for which no thread shares after one was kept from running
+  } sharing = {};
 };
 
 enum class Pooling : int32_t {

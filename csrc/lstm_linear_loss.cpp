@@ -24,7 +24,7 @@ struct Buffers {
 
 // Tasks of a call: slots of models, at least one for the scratch of a forward pass.
 int64_t TaskCount(const LstmShape& s) {
-  const int64_t n = s.n_models * SlotCount(s.n_windows);
+  const int64_t n = s.n_models * SlotCount(s);
   return n < 1 ? 1 : n;
 }
 
@@ -151,7 +151,7 @@ class Call {
   }
 
   void RunHead(int64_t model, int64_t slot, int64_t first, int64_t n) const {
-    const int64_t N = s_.n_windows, K = s_.n_classes, task = model * SlotCount(N) + slot;
+    const int64_t N = s_.n_windows, K = s_.n_classes, task = model * SlotCount(s_) + slot;
     const int64_t of_classes = task * b_.class_stride;
     const HeadLoss<Real> head_loss{kernels_,
                                    a_.in.weight_out + model * K * P_,
@@ -164,7 +164,7 @@ class Call {
     const HeadScratch<Real> scratch{b_.log_p + of_classes, b_.grad_loss + of_classes,
                                     b_.grad_logits + of_classes};
     Real* share = b_.shares + task * b_.share_stride;
-    if (first == SlotWindow(slot, N)) {
+    if (first == SlotWindow(slot, s_)) {
       for (int64_t i = 0; i < K * (P_ + 1); ++i) share[i] = Real(0);
     }
     for (int64_t i = first; i < first + n; ++i) {
@@ -177,7 +177,7 @@ class Call {
 
   // Gradients of the head: the slots' shares, in order.
   void SumShares() const {
-    const int64_t K = s_.n_classes, n_slots = SlotCount(s_.n_windows);
+    const int64_t K = s_.n_classes, n_slots = SlotCount(s_);
     for (int64_t model = 0; model < s_.n_models; ++model) {
       const Real* shares = b_.shares + model * n_slots * b_.share_stride;
       auto Total = [&](int64_t i) {

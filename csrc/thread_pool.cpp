@@ -9,9 +9,7 @@
 #include <system_error>
 #include <thread>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "relax.h"
 
 namespace sensorseq {
 namespace {
@@ -21,14 +19,6 @@ namespace {
 constexpr std::chrono::microseconds kSpin{50};
 
 thread_local bool is_in_task = false;
-
-void Relax() {
-#if defined(__x86_64__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
 
 // Waits for ready() until the time for spinning is over; returns whether it came.
 template <typename F>

@@ -163,6 +163,7 @@ class Step {
     const int64_t* offsets = args.offsets + of_rows * (s_.n_steps + 1) + step;
     first_row_ = offsets[0];
     B_ = offsets[1] - offsets[0];
+    of_slots_ = KernelShape(s_, 0, B_);
     rows_ = args.rows + of_rows * s_.n_rows + first_row_;
     crop_starts_ =
         args.crop_starts == nullptr ? nullptr : args.crop_starts + of_rows * s_.n_rows + first_row_;
@@ -182,7 +183,7 @@ class Step {
     if (B_ == 0) return Status::kOk;
     GatherWeights();
     GatherWindows();
-    for (int64_t i = 0; i < SlotCount(B_) * ShareSize(); ++i) lane_.shares[i] = Real(0);
+    for (int64_t i = 0; i < SlotCount(of_slots_) * ShareSize(); ++i) lane_.shares[i] = Real(0);
     const Status status = RunLayers();
     if (status != Status::kOk) return status;
     MeasureLoss();
@@ -289,9 +290,9 @@ class Step {
       status = lstm_forward(ForwardArgs(top));
       if (status != Status::kOk) return status;
       ForwardBatchNorm();
-      for (int64_t slot = 0; slot < SlotCount(B_); ++slot) {
-        const int64_t first = SlotWindow(slot, B_);
-        RunHead(slot, first, SlotWindow(slot + 1, B_) - first);
+      for (int64_t slot = 0; slot < SlotCount(of_slots_); ++slot) {
+        const int64_t first = SlotWindow(slot, of_slots_);
+        RunHead(slot, first, SlotWindow(slot + 1, of_slots_) - first);
       }
       BackwardBatchNorm();
       status = BackwardLayer(top);
@@ -349,7 +350,7 @@ class Step {
 
   // What follows the backward pass of a layer.
   void AfterBackward(int64_t l, const LstmBackward<Real>& args) {
-    for (int64_t slot = 0; has_details_ && slot < SlotCount(B_); ++slot) {
+    for (int64_t slot = 0; has_details_ && slot < SlotCount(of_slots_); ++slot) {
       slot_squares_[slot] += layer_squares_[slot];
       for (int gate = 0; gate < kGates; ++gate) {
         n_saturated_[gate] += layer_saturated_[slot * kGates + gate];
@@ -523,11 +524,11 @@ class Step {
     const int64_t n = ShareSize();
     Real* grads = lane_.grads + NormOffset(s_);
     Copy(lane_.shares, n, grads);
-    for (int64_t slot = 1; slot < SlotCount(B_); ++slot) {
+    for (int64_t slot = 1; slot < SlotCount(of_slots_); ++slot) {
       const Real* share = NormShare(slot);
       for (int64_t i = 0; i < n; ++i) grads[i] += share[i];
     }
-    for (int64_t slot = 0; has_details_ && slot < SlotCount(B_); ++slot) {
+    for (int64_t slot = 0; has_details_ && slot < SlotCount(of_slots_); ++slot) {
       slot_squares_[slot] += kernels_.sum_of_squares(NormShare(slot), n);
     }
   }
@@ -535,11 +536,11 @@ class Step {
   // With G_s the sum over the n_s windows of slot s of the windows' gradients and G the sum of all
   // B, E |G_s|^2 / n_s - E |G|^2 / B, added up over S slots, is (S - 1) times the trace sought.
   void MeasureNoise() const {
-    const int64_t n_slots = SlotCount(B_);
+    const int64_t n_slots = SlotCount(of_slots_);
     if (n_slots < 2) return;
     double sum = -kernels_.sum_of_squares(lane_.grads, Q_) / static_cast<double>(B_);
     for (int64_t slot = 0; slot < n_slots; ++slot) {
-      const int64_t n_windows = SlotWindow(slot + 1, B_) - SlotWindow(slot, B_);
+      const int64_t n_windows = SlotWindow(slot + 1, of_slots_) - SlotWindow(slot, of_slots_);
       sum += slot_squares_[slot] / static_cast<double>(n_windows);
     }
     // the gradients are of the mean over the batch
@@ -622,6 +623,7 @@ class Step {
   int64_t step_count_;  // before this step's update
   double* statistics_;
   int64_t first_row_, B_;
+  LstmShape of_slots_;  // of any layer: all have the same slots
   const int64_t *rows_, *crop_starts_, *class_index_;
   const Real* weight_;
   double learning_rate_;

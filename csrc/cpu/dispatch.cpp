@@ -125,7 +125,7 @@ ForwardLayout LayoutForward(const LstmShape& s) {
 
 BackwardLayout LayoutBackward(const LstmShape& s) {
   const int64_t padded = Padded(s.hidden_size), width = s.hidden_size + s.n_channels + 1;
-  const int64_t n_tasks = s.n_models * SlotCount(s.n_windows), P = PooledSize(s);
+  const int64_t n_tasks = s.n_models * SlotCount(s), P = PooledSize(s);
   const int64_t columns = padded + Padded(s.n_channels);
   BackwardLayout layout;
   layout.packed_stride = Aligned(kGates * s.hidden_size * columns);
@@ -140,12 +140,12 @@ BackwardLayout LayoutBackward(const LstmShape& s) {
   const int64_t gates = kGates * kBlockEntries * padded + padded / 2 * 6 * kVectorPadding;
   layout.scratch_stride = Aligned(kBackwardScratch * kTileRows * padded + kTileRows * columns +
                                   gates + kBlockEntries * width);
-  layout.total = layout.scratch_offset + n_tasks * layout.scratch_stride;
+  layout.total = layout.scratch_offset + TilesAtOnce(s) * layout.scratch_stride;
   return layout;
 }
 
 StepLayout LayoutStep(const LstmShape& s) {
-  const int64_t n_tasks = s.n_models * SlotCount(s.n_windows);
+  const int64_t n_tasks = TilesAtOnce(s);
   const ForwardLayout forward = LayoutForward(s);
   StepLayout layout;
   layout.backward = LayoutBackward(s);

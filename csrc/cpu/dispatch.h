@@ -1,6 +1,7 @@
 // What an instruction set has for the CPU kernels, and how their tasks run.
 #pragma once
 
+#include "cpu/team.h"
 #include "gates.h"
 #include "host_device.h"
 #include "isa/table.h"
@@ -67,9 +68,20 @@ constexpr int64_t kMaxSlots = 8;
 // Gate gradients, each of a window's timestep, that are collected before they are added to the
 // weight gradients.
 constexpr int64_t kBlockEntries = 96;
-// Scratch arrays of a tile, in rows of Padded(H): see CarveBackward.
+// Scratch arrays of a tile, in rows of Padded(H): see BackwardTile.
 constexpr int64_t kForwardScratch = 8;
 constexpr int64_t kBackwardScratch = 6;
+
+// From this width on, a step's weights leave the second cache: tiles go through time side by side,
+// so that each panel of weights is read once a step and not once a tile; and as threads share the
+// units, all windows share one slot of weight gradients, which are as large.
+constexpr int64_t kWideHidden = 320;
+// Width from which threads that share a step gain where each could have a tile, but some two.
+constexpr int64_t kUnevenHidden = 128;
+// Tiles that go through time side by side.
+constexpr int64_t kGroupTiles = 16;
+
+inline bool IsWide(const LstmShape& s) { return s.hidden_size >= kWideHidden; }
 
 // Room of one row for h and x as pairs of bfloat16, each padded to whole vectors of pairs.
 inline int64_t FactorsSize(int64_t hidden_size, int64_t n_channels) {
@@ -82,9 +94,9 @@ inline int64_t SavedSize(const LstmShape& s) {
 }
 
 inline int64_t TileCount(int64_t n_windows) { return (n_windows + kTileRows - 1) / kTileRows; }
-inline int64_t SlotCount(int64_t n_windows) {
-  const int64_t n_tiles = TileCount(n_windows);
-  return n_tiles < kMaxSlots ? n_tiles : kMaxSlots;
+inline int64_t SlotCount(const LstmShape& s) {
+  const int64_t n_tiles = TileCount(s.n_windows), most = IsWide(s) ? 1 : kMaxSlots;
+  return n_tiles < most ? n_tiles : most;
 }
 // First of the windows of a tile: tiles differ by one row at most.
 inline int64_t TileBegin(int64_t tile, int64_t n_windows) {
@@ -92,14 +104,50 @@ inline int64_t TileBegin(int64_t tile, int64_t n_windows) {
   return n_tiles == 0 ? 0 : tile * n_windows / n_tiles;
 }
 // First of the tiles of a slot.
-inline int64_t SlotBegin(int64_t slot, int64_t n_windows) {
-  const int64_t n_slots = SlotCount(n_windows);
-  return n_slots == 0 ? 0 : slot * TileCount(n_windows) / n_slots;
+inline int64_t SlotBegin(int64_t slot, const LstmShape& s) {
+  const int64_t n_slots = SlotCount(s);
+  return n_slots == 0 ? 0 : slot * TileCount(s.n_windows) / n_slots;
+}
+inline int64_t SlotOf(int64_t tile, const LstmShape& s) {
+  int64_t slot = 0;
+  while (SlotBegin(slot + 1, s) <= tile) ++slot;
+  return slot;
+}
+inline bool IsFirstOfSlot(int64_t tile, const LstmShape& s) {
+  return SlotBegin(SlotOf(tile, s), s) == tile;
 }
 
 // First of the windows of a slot.
-inline int64_t SlotWindow(int64_t slot, int64_t n_windows) {
-  return TileBegin(SlotBegin(slot, n_windows), n_windows);
+inline int64_t SlotWindow(int64_t slot, const LstmShape& s) {
+  return TileBegin(SlotBegin(slot, s), s.n_windows);
+}
+
+// Whether a team takes groups of tiles through time, and not each thread tiles of its own: for wide
+// layers, and where tiles are so few that threads would have none, or fewer than others.
+inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
+  if (IsWide(s)) return true;
+  const int64_t n_tiles = s.n_models * TileCount(s.n_windows), n_threads = parallel.n_threads;
+  if (n_tiles >= n_threads) {
+    return n_tiles < 2 * n_threads && n_tiles % n_threads != 0 && s.hidden_size >= kUnevenHidden;
+  }
+  return s.n_windows * s.hidden_size * (s.hidden_size + s.n_channels) >= parallel.sharing.min_work;
+}
+// The tiles of a group where something is kept of every step: no more than n_slots in a narrow
+// layer, whose slots have the room, and in a wide one as many as kGroupReals hold.
+inline int64_t GroupTiles(const LstmShape& s) {
+  constexpr int64_t kGroupReals = int64_t(1) << 24;
+  const int64_t n_tiles = TileCount(s.n_windows),
+                of_tile = s.n_directions * kTileRows * SavedSize(s);
+  if (!IsWide(s)) return kMaxSlots;
+  int64_t n = n_tiles < kGroupTiles ? n_tiles : kGroupTiles;
+  while (n > 1 && n * of_tile > kGroupReals) --n;
+  return n;
+}
+// Tasks that pack the weights of one direction.
+inline int64_t PackParts(const LstmShape& s) { return s.hidden_size < 128 ? 1 : 8; }
+// Tiles that are on their way at a time.
+inline int64_t TilesAtOnce(const LstmShape& s) {
+  return IsWide(s) ? GroupTiles(s) : s.n_models * SlotCount(s);
 }
 
 // Runs tasks as `parallel` says. The one place where arithmetic begins: whichever thread a task is

@@ -12,7 +12,8 @@ SENSORSEQ_INLINE void PackGroups(const Real* rows, int64_t row_stride, int64_t n
 
 // Nothing to do: products take h and x as they are.
 template <typename Real>
-SENSORSEQ_INLINE void PrepareFactors(const ForwardStep<Real>&, int64_t) {}
+SENSORSEQ_INLINE void PrepareFactors(const ForwardStep<Real>&, int64_t, const Blocks&) {}
+constexpr bool kPreparesFactors = false;
 
 template <typename Real, int kRows>
 SENSORSEQ_INLINE void AddProducts(const Vec<Real> (&factors)[kRows], const Real* weights,

@@ -32,20 +32,25 @@ inline void PackGroups(const float* rows, int64_t row_stride, int64_t n_rows, in
   }
 }
 
-// Pairs of h, padded to whole vectors of pairs, then of x, likewise, for every row of the tile.
+// Pairs of h, padded to whole vectors of pairs, then of x, likewise, for every row of the tile: of
+// some columns of h, which are whole vectors of pairs but for the last; x comes with the first.
 template <typename Real>
-SENSORSEQ_INLINE void PrepareFactors(const ForwardStep<Real>& step, int64_t n_rows) {
+SENSORSEQ_INLINE void PrepareFactors(const ForwardStep<Real>& step, int64_t n_rows,
+                                     const Blocks& columns) {
   constexpr int64_t V = kLanes<Real>;
-  auto Round = [](const Real* from, int64_t n, Real* to) {
-    for (int64_t k = 0; k < n; k += kPair * V, to += V) Store(to, RoundToPairs(from + k, n - k));
-    return to;
+  auto Round = [](const Real* from, int64_t n, const Blocks& of, Real* to) {
+    for (int64_t k = of.begin; k < of.end && k < n; k += kPair * V) {
+      Store(to + k / kPair, RoundToPairs(from + k, n - k));
+    }
   };
   for (int64_t r = 0; r < n_rows; ++r) {
     Real* to = step.factors + r * FactorsSize(step.H, step.C);
-    to = Round(step.h + r * step.stride, step.H, to);
-    Round(step.x[r], step.C, to);
+    Round(step.h + r * step.stride, step.H, columns, to);
+    if (columns.begin > 0) continue;
+    Round(step.x[r], step.C, {0, step.C}, to + Padded(Groups(step.H)));
   }
 }
+constexpr bool kPreparesFactors = true;
 
 template <typename Real>
 SENSORSEQ_INLINE __m512bh BroadcastPair(const Real* p) {

@@ -1,4 +1,4 @@
-// The backward body: one tile of windows back through time in one direction. Included by an ISA
+// The backward body: a tile of windows back through time in one direction. Included by an ISA
 // file after lstm_forward-inl.h; includes nothing.
 //
 // The gate gradients of up to kBlockEntries rows of timesteps, and the rows that entered those
@@ -16,10 +16,11 @@ constexpr int64_t kGateBlock = kBlockEntries * kGates * kLanes<Real> + 6 * kVect
 template <typename Real>
 constexpr int64_t kChainBlocks = 32 / kLanes<Real> > 0 ? 32 / kLanes<Real> : 1;
 
-// out[r][0 .. kWidth vectors) = grad_gates[r] @ panel, rows of grad_gates side by side.
+// out[r][0 .. kWidth vectors) = grad_gates[r] @ some vectors of a panel of `width`, rows of
+// grad_gates side by side.
 template <typename Real, int kRows, int kWidth>
-inline void PanelProduct(const Real* panel, int64_t H, const Real* grad_gates, Real* out,
-                         int64_t out_stride) {
+inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Real* grad_gates,
+                         Real* out, int64_t out_stride) {
   constexpr int64_t V = kLanes<Real>;
   const int64_t n_blocks = UnitBlocks<Real>(H);
   for (int64_t chain = 0; chain < n_blocks; chain += kChainBlocks<Real>) {
@@ -36,7 +37,7 @@ inline void PanelProduct(const Real* panel, int64_t H, const Real* grad_gates, R
       for (int64_t gate = 0; gate < kGates; ++gate) {
         const Real* a = grad_gates + block * kGateBlock<Real> + gate * V;
 #pragma GCC unroll 4
-        for (int64_t k = 0; k < n_units; ++k, panel += kWidth * V) {
+        for (int64_t k = 0; k < n_units; ++k, panel += width * V) {
           Vec<Real> factors[kRows];
 #pragma GCC unroll 8
           for (int r = 0; r < kRows; ++r) factors[r] = Broadcast(a[r * kGates * V + k]);
@@ -60,36 +61,45 @@ inline void PanelProduct(const Real* panel, int64_t H, const Real* grad_gates, R
   }
 }
 
+// Vectors [begin, end) of the n_vectors of a product.
 template <typename Real, int kRows>
-inline void PanelsForRows(const Real* packed, int64_t n_vectors, int64_t H, const Real* grad_gates,
-                          Real* out, int64_t out_stride) {
+inline void PanelsForRows(const Real* packed, int64_t n_vectors, const Blocks& vectors, int64_t H,
+                          const Real* grad_gates, Real* out, int64_t out_stride) {
   constexpr int64_t V = kLanes<Real>;
-  for (int64_t first = 0; first < n_vectors; first += kPanelVectors) {
+  for (int64_t first = vectors.begin; first < vectors.end;) {
+    const int64_t panel = first - first % kPanelVectors, end = panel + kPanelVectors;
+    const int64_t width = end < n_vectors ? kPanelVectors : n_vectors - panel;
+    const int64_t last = end < vectors.end ? end : vectors.end;
+    const Real* weights = packed + kGates * H * panel * V + (first - panel) * V;
     Real* to = out + first * V;
-    switch (n_vectors - first) {
+    switch (last - first) {
       case 1:
-        PanelProduct<Real, kRows, 1>(packed, H, grad_gates, to, out_stride);
+        PanelProduct<Real, kRows, 1>(weights, width, H, grad_gates, to, out_stride);
         break;
       case 2:
-        PanelProduct<Real, kRows, 2>(packed, H, grad_gates, to, out_stride);
+        PanelProduct<Real, kRows, 2>(weights, width, H, grad_gates, to, out_stride);
         break;
       case 3:
-        PanelProduct<Real, kRows, 3>(packed, H, grad_gates, to, out_stride);
+        PanelProduct<Real, kRows, 3>(weights, width, H, grad_gates, to, out_stride);
         break;
       default:
-        PanelProduct<Real, kRows, 4>(packed, H, grad_gates, to, out_stride);
+        if (width == kPanelVectors) {  // known to the compiler
+          PanelProduct<Real, kRows, 4>(weights, kPanelVectors, H, grad_gates, to, out_stride);
+        }
     }
-    packed += kGates * H * kPanelVectors * V;
+    first = last;
   }
 }
 
 template <typename Real, int kRows = SENSORSEQ_REGISTER_ROWS>
-inline void PanelsForSomeRows(int64_t n_rows, const Real* packed, int64_t n_vectors, int64_t H,
-                              const Real* grad_gates, Real* out, int64_t out_stride) {
+inline void PanelsForSomeRows(int64_t n_rows, const Real* packed, int64_t n_vectors,
+                              const Blocks& vectors, int64_t H, const Real* grad_gates, Real* out,
+                              int64_t out_stride) {
   if (n_rows == kRows) {
-    PanelsForRows<Real, kRows>(packed, n_vectors, H, grad_gates, out, out_stride);
+    PanelsForRows<Real, kRows>(packed, n_vectors, vectors, H, grad_gates, out, out_stride);
   } else if constexpr (kRows > 1) {
-    PanelsForSomeRows<Real, kRows - 1>(n_rows, packed, n_vectors, H, grad_gates, out, out_stride);
+    PanelsForSomeRows<Real, kRows - 1>(n_rows, packed, n_vectors, vectors, H, grad_gates, out,
+                                       out_stride);
   }
 }
 
@@ -138,11 +148,11 @@ inline void WeightProductForSome(int64_t n_columns, const Real* inputs, int64_t 
 constexpr int64_t kRunEntries = SENSORSEQ_RUN_ENTRIES;
 
 template <typename Real>
-inline void AddWeightGradients(const LstmShape& s, const Real* inputs, const Real* grad_gates,
-                               int64_t n_entries, Real* grad_weights) {
+inline void AddWeightGradients(const LstmShape& s, const Blocks& blocks, const Real* inputs,
+                               const Real* grad_gates, int64_t n_entries, Real* grad_weights) {
   constexpr int64_t kColumns = SENSORSEQ_REGISTER_ROWS, kGroup = kGates * kLanes<Real>;
   const int64_t K = s.hidden_size + s.n_channels + 1;
-  for (int64_t block = 0; block < UnitBlocks<Real>(s.hidden_size); ++block) {
+  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
     const Real* gates = grad_gates + block * kGateBlock<Real>;
     Real* to = grad_weights + block * K * kGroup;
     for (int64_t entry = 0; entry < n_entries; entry += kRunEntries) {
@@ -151,81 +161,6 @@ inline void AddWeightGradients(const LstmShape& s, const Real* inputs, const Rea
         WeightProductForSome(K - k < kColumns ? K - k : kColumns, inputs + entry * K + k, K,
                              gates + entry * kGroup, n, to + k * kGroup);
       }
-    }
-  }
-}
-
-// Where a tile keeps its running gradients; rows are Padded(H) wide unless said otherwise.
-template <typename Real>
-struct BackwardTile {
-  int64_t stride, product_stride;
-  Real* product;  // (rows, product_stride)  what reaches h from the step after, then x's gradient
-  Real* grad_c;
-  Real* mask;
-  Real* c_0;
-  Real* h_0;
-  Real* steady;        // what pooling adds to h's gradient at every step
-  Real* grad_largest;  // what it adds at the step of the maximum
-  Real* grad_gates;    // (unit blocks, kGateBlock)
-  Real* inputs;        // (kBlockEntries, H + C + 1)   h_in | x | 1
-};
-
-template <typename Real>
-inline BackwardTile<Real> CarveBackward(const LstmShape& s, Real* scratch) {
-  const int64_t stride = Padded(s.hidden_size), size = kTileRows * stride;
-  BackwardTile<Real> tile;
-  tile.stride = stride;
-  tile.product_stride = stride + Padded(s.n_channels);
-  tile.grad_c = scratch;
-  tile.mask = scratch + size;
-  tile.c_0 = scratch + 2 * size;
-  tile.h_0 = scratch + 3 * size;
-  tile.steady = scratch + 4 * size;
-  tile.grad_largest = scratch + 5 * size;
-  tile.product = scratch + kBackwardScratch * size;
-  tile.grad_gates = tile.product + kTileRows * tile.product_stride;
-  tile.inputs = tile.grad_gates + UnitBlocks<Real>(s.hidden_size) * kGateBlock<Real>;
-  return tile;
-}
-
-// Pooled gradients as the tile's running ones, and those of the final states.
-template <typename Real>
-inline void StartBackward(const LstmBackward<Real>& args, int64_t model, int64_t direction,
-                          const TileRows& rows, const BackwardTile<Real>& tile) {
-  const LstmShape& s = args.shape;
-  const int64_t H = s.hidden_size, stride = tile.stride, P = PooledSize(s);
-  auto From = [](const Real* array, int64_t offset) {
-    return array == nullptr ? nullptr : array + offset;
-  };
-  for (int64_t r = 0; r < rows.n; ++r) {
-    const int64_t window = rows.window[r], at = r * stride, length = rows.length[r];
-    const int64_t state = StateOffset(s, model, window, direction);
-    Real* product = tile.product + r * tile.product_stride;
-    CopyPadded(From(args.grad_h_n, state), H, tile.product_stride, product);
-    CopyPadded(From(args.grad_c_n, state), H, stride, tile.grad_c + at);
-    CopyPadded(From(args.in.h_0, state), H, stride, tile.h_0 + at);
-    CopyPadded(From(args.in.c_0, state), H, stride, tile.c_0 + at);
-    if (args.in.recurrent_mask != nullptr) {
-      CopyPadded(args.in.recurrent_mask + state, H, stride, tile.mask + at);
-    }
-    if (s.pooling == Pooling::kNone || length == 0) continue;
-    const Real* pooled = From(args.grad_pooled, (model * s.n_windows + window) * P + direction * H);
-    switch (s.pooling) {
-      case Pooling::kNone:
-        break;
-      case Pooling::kLast:
-        for (int64_t j = 0; j < H && pooled != nullptr; ++j) product[j] += pooled[j];
-        break;
-      case Pooling::kMeanMax:
-        CopyPadded(From(pooled, s.n_directions * H), H, stride, tile.grad_largest + at);
-        [[fallthrough]];
-      case Pooling::kMean:
-        CopyPadded(pooled, H, stride, tile.steady + at);
-        for (int64_t j = 0; j < H; ++j) tile.steady[at + j] /= static_cast<Real>(length);
-        break;
-      case Pooling::kMax:
-        CopyPadded(pooled, H, stride, tile.grad_largest + at);
-        break;
     }
   }
 }
@@ -268,94 +203,228 @@ SENSORSEQ_INLINE void GateGradients(const BackwardRow<Real>& row, int64_t column
   Store(row.grad_c + column, grad_c * f);
 }
 
-// Takes the rows of a tile back through time in one direction and adds to the slot's weight
-// gradients. `saved_memory` as the forward pass wrote it.
+// A tile on its way back through time, for the thread that computes the units of `blocks`: all of
+// them, or its share in a team. Adds to the slot's weight gradients. Threads share the scratch;
+// what one reads of another's are a step's gate gradients, and the inputs of a block of entries.
 template <typename Real>
-inline void BackwardDirection(const LstmBackward<Real>& args, int64_t model, int64_t direction,
-                              const TileRows& rows, const Real* packed, const Real* saved_memory,
-                              const BackwardTile<Real>& tile, Real* grad_weights) {
-  constexpr int64_t V = kLanes<Real>;
-  const LstmShape& s = args.shape;
-  const int64_t H = s.hidden_size, C = s.n_channels, stride = tile.stride;
-  const int64_t input_width = H + C + 1, n_blocks = UnitBlocks<Real>(H);
-  const bool with_x = args.grad_x != nullptr;
-  const int64_t n_vectors = BackwardVectors<Real>(s, with_x), x_column = n_blocks * V;
-  const bool has_mask = args.in.recurrent_mask != nullptr;
-  const bool has_mean = s.pooling == Pooling::kMean || s.pooling == Pooling::kMeanMax;
-  const bool has_largest = s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
-  const bool needs_start = with_x || args.grad_h_0 != nullptr;
-  const SavedTile<Real> saved(s, const_cast<Real*>(saved_memory), rows.n);
-  StartBackward(args, model, direction, rows, tile);
+class BackwardTile {
+ public:
+  TileRows rows;
 
-  int64_t n_entries = 0;
-  for (int64_t step = rows.n_steps - 1; step >= 0; --step) {
-    const int64_t alive = rows.Alive(step);
-    Real* step_gates = tile.grad_gates + n_entries * kGates * V;
-    for (int64_t r = 0; r < alive; ++r) {
+  // From now on for the thread that computes these blocks.
+  void Take(const Blocks& of_blocks, int64_t hidden_size) {
+    blocks_ = of_blocks;
+    columns_ = ColumnsOf<Real>(blocks_, hidden_size);
+    vectors_ = {blocks_.begin,
+                blocks_.end == UnitBlocks<Real>(hidden_size) ? n_vectors_ : blocks_.end};
+  }
+
+  // `saved_memory` as the forward pass wrote it.
+  void Begin(const LstmBackward<Real>& call, int64_t of_model, int64_t of_direction,
+             const TileRows& of_rows, const Blocks& of_blocks, const Real* saved_memory,
+             Real* scratch, Real* of_slot) {
+    args_ = &call;
+    model_ = of_model;
+    direction_ = of_direction;
+    rows = of_rows;
+    grad_weights_ = of_slot;
+    const LstmShape& s = call.shape;
+    const int64_t n_blocks = UnitBlocks<Real>(s.hidden_size);
+    n_vectors_ = BackwardVectors<Real>(s, call.grad_x != nullptr);
+    Take(of_blocks, s.hidden_size);
+    saved_ = SavedTile<Real>(s, const_cast<Real*>(saved_memory), rows.n);
+    n_entries_ = 0;
+    stride_ = Padded(s.hidden_size);
+    product_stride_ = stride_ + Padded(s.n_channels);
+    const int64_t size = kTileRows * stride_;
+    grad_c_ = scratch;
+    mask_ = scratch + size;
+    c_0_ = scratch + 2 * size;
+    h_0_ = scratch + 3 * size;
+    steady_ = scratch + 4 * size;
+    grad_largest_ = scratch + 5 * size;
+    product_ = scratch + kBackwardScratch * size;
+    grad_gates_ = product_ + kTileRows * product_stride_;
+    inputs_ = grad_gates_ + n_blocks * kGateBlock<Real>;
+    for (int64_t r = 0; r < rows.n; ++r) BeginRow(r);
+  }
+
+  // The gradients of the gates of a step.
+  void Gates(int64_t step) {
+    constexpr int64_t V = kLanes<Real>;
+    const LstmShape& s = args_->shape;
+    const int64_t H = s.hidden_size, C = s.n_channels, input_width = H + C + 1;
+    alive_ = rows.Alive(step);
+    for (int64_t r = 0; r < alive_; ++r) {
       BackwardRow<Real> row;
-      row.t = TimestepAt(step, rows.length[r], direction);
-      const int64_t flat = (model * s.n_windows + rows.window[r]) * s.n_timesteps + row.t;
-      row.grad_hidden = args.grad_hidden == nullptr
+      row.t = TimestepAt(step, rows.length[r], direction_);
+      const int64_t flat = (model_ * s.n_windows + rows.window[r]) * s.n_timesteps + row.t;
+      row.grad_hidden = args_->grad_hidden == nullptr
                             ? nullptr
-                            : args.grad_hidden + (flat * s.n_directions + direction) * H;
-      row.steady = has_mean ? tile.steady + r * stride : nullptr;
-      row.grad_largest = has_largest ? tile.grad_largest + r * stride : nullptr;
-      row.largest_at = saved.largest_at + r * stride;
-      row.product = tile.product + r * tile.product_stride;
-      row.grad_c = tile.grad_c + r * stride;
-      Real* inputs = tile.inputs + (n_entries + r) * input_width;
-      for (int64_t block = 0; block < n_blocks; ++block) {
+                            : args_->grad_hidden + (flat * s.n_directions + direction_) * H;
+      row.steady = HasMean(s) ? steady_ + r * stride_ : nullptr;
+      row.grad_largest = HasLargest(s) ? grad_largest_ + r * stride_ : nullptr;
+      row.largest_at = saved_.largest_at + r * stride_;
+      row.product = product_ + r * product_stride_;
+      row.grad_c = grad_c_ + r * stride_;
+      Real* inputs = inputs_ + (n_entries_ + r) * input_width;
+      for (int64_t block = blocks_.begin; block < blocks_.end; ++block) {
         const int64_t column = block * V;
-        const Real* before = step == 0 ? nullptr : saved.At(step - 1, block, r);
-        const Real* c_before = step == 0 ? tile.c_0 + r * stride + column : before + kSavedCell * V;
-        const Real* h_before =
-            step == 0 ? tile.h_0 + r * stride + column : before + kSavedHidden * V;
-        GateGradients(row, column, H - column, saved.At(step, block, r), c_before,
-                      step_gates + block * kGateBlock<Real> + r * kGates * V);
+        const Real* before = step == 0 ? nullptr : saved_.At(step - 1, block, r);
+        const Real* c_before = step == 0 ? c_0_ + r * stride_ + column : before + kSavedCell * V;
+        const Real* h_before = step == 0 ? h_0_ + r * stride_ + column : before + kSavedHidden * V;
+        GateGradients(row, column, H - column, saved_.At(step, block, r), c_before,
+                      StepGates() + block * kGateBlock<Real> + r * kGates * V);
         Vec<Real> h_in = Load(h_before);
-        if (has_mask) h_in *= Load(tile.mask + r * stride + column);
+        if (HasMask()) h_in *= Load(mask_ + r * stride_ + column);
         StoreSome(inputs + column, h_in, H - column);
       }
-      const Real* x = XRow(s, args.in.x, model, rows.window[r], row.t);
+      if (blocks_.begin > 0) continue;
+      const Real* x = XRow(s, args_->in.x, model_, rows.window[r], row.t);
       for (int64_t k = 0; k < C; ++k) inputs[H + k] = x[k];
       inputs[H + C] = Real(1);
     }
-    if (step > 0 || needs_start) {
-      for (int64_t first = 0; first < alive; first += SENSORSEQ_REGISTER_ROWS) {
-        const int64_t left = alive - first;
-        PanelsForSomeRows(left < SENSORSEQ_REGISTER_ROWS ? left : SENSORSEQ_REGISTER_ROWS, packed,
-                          n_vectors, H, step_gates + first * kGates * V,
-                          tile.product + first * tile.product_stride, tile.product_stride);
-      }
-    }
-    for (int64_t r = 0; r < alive && has_mask; ++r) {
-      Real* product = tile.product + r * tile.product_stride;
-      for (int64_t j = 0; j < H; ++j) product[j] *= tile.mask[r * stride + j];
-    }
-    for (int64_t r = 0; r < alive && with_x; ++r) {
-      const Real* product = tile.product + r * tile.product_stride + x_column;
-      const int64_t t = TimestepAt(step, rows.length[r], direction);
-      Real* to = args.grad_x + ((model * s.n_windows + rows.window[r]) * s.n_timesteps + t) * C;
-      for (int64_t k = 0; k < C; ++k) to[k] = direction == 0 ? product[k] : to[k] + product[k];
-    }
-    n_entries += alive;
-    if (n_entries + rows.n > kBlockEntries || step == 0) {
-      AddWeightGradients(s, tile.inputs, tile.grad_gates, n_entries, grad_weights);
-      n_entries = 0;
+  }
+
+  // What reaches h and x, for some of the thread's vectors.
+  void Products(int64_t step, const Real* packed, const Blocks& vectors) const {
+    if (step == 0 && args_->grad_x == nullptr && args_->grad_h_0 == nullptr) return;
+    for (int64_t first = 0; first < alive_; first += SENSORSEQ_REGISTER_ROWS) {
+      const int64_t left = alive_ - first;
+      PanelsForSomeRows(left < SENSORSEQ_REGISTER_ROWS ? left : SENSORSEQ_REGISTER_ROWS, packed,
+                        n_vectors_, vectors, args_->shape.hidden_size,
+                        StepGates() + first * kGates * kLanes<Real>,
+                        product_ + first * product_stride_, product_stride_);
     }
   }
 
-  for (int64_t r = 0; r < rows.n; ++r) {
-    const int64_t window = rows.window[r], state = StateOffset(s, model, window, direction);
-    if (args.grad_h_0 != nullptr) {
-      CopyRow(tile.product + r * tile.product_stride, H, args.grad_h_0 + state);
-    }
-    if (args.grad_c_0 != nullptr) CopyRow(tile.grad_c + r * stride, H, args.grad_c_0 + state);
-    if (with_x && direction == 0) {
-      const int64_t row = (model * s.n_windows + window) * s.n_timesteps;
-      for (int64_t i = (row + rows.length[r]) * C; i < (row + s.n_timesteps) * C; ++i) {
-        args.grad_x[i] = Real(0);
+  // After Products. Returns whether the inputs were read and are free again.
+  bool EndStep(int64_t step) {
+    const LstmShape& s = args_->shape;
+    const int64_t C = s.n_channels;
+    for (int64_t r = 0; r < alive_; ++r) {
+      Real* product = product_ + r * product_stride_;
+      for (int64_t j = columns_.begin; j < columns_.end && j < s.hidden_size && HasMask(); ++j) {
+        product[j] *= mask_[r * stride_ + j];
       }
+      if (args_->grad_x == nullptr || vectors_.end != n_vectors_) continue;
+      const Real* grad = product + UnitBlocks<Real>(s.hidden_size) * kLanes<Real>;
+      Real* to = GradX(r, TimestepAt(step, rows.length[r], direction_));
+      for (int64_t k = 0; k < C; ++k) to[k] = direction_ == 0 ? grad[k] : to[k] + grad[k];
+    }
+    if (alive_ == 0) return false;
+    n_entries_ += alive_;
+    if (n_entries_ + rows.n <= kBlockEntries && step > 0) return false;
+    AddWeightGradients(s, blocks_, inputs_, grad_gates_, n_entries_, grad_weights_);
+    n_entries_ = 0;
+    return true;
+  }
+
+  const Blocks& vectors() const { return vectors_; }
+
+  void End() const {
+    const LstmShape& s = args_->shape;
+    const int64_t H = s.hidden_size;
+    for (int64_t r = 0; r < rows.n; ++r) {
+      const int64_t state = StateOffset(s, model_, rows.window[r], direction_);
+      if (args_->grad_h_0 != nullptr) {
+        CopyRow(product_ + r * product_stride_, H, columns_, args_->grad_h_0 + state);
+      }
+      if (args_->grad_c_0 != nullptr) {
+        CopyRow(grad_c_ + r * stride_, H, columns_, args_->grad_c_0 + state);
+      }
+      if (args_->grad_x == nullptr || direction_ != 0 || blocks_.begin > 0) continue;
+      for (Real* p = GradX(r, rows.length[r]); p < GradX(r, s.n_timesteps); ++p) *p = Real(0);
     }
   }
+
+ private:
+  const LstmBackward<Real>* args_;
+  int64_t model_, direction_, alive_, n_entries_, n_vectors_, stride_, product_stride_;
+  Blocks blocks_, columns_, vectors_;
+  SavedTile<Real> saved_;
+  // rows are Padded(H) wide unless said otherwise
+  Real* product_;  // (rows, product_stride)  what reaches h from the step after, then x's gradient
+  Real* grad_c_;
+  Real* mask_;
+  Real* c_0_;
+  Real* h_0_;
+  Real* steady_;        // what pooling adds to h's gradient at every step
+  Real* grad_largest_;  // what it adds at the step of the maximum
+  Real* grad_gates_;    // (unit blocks, kGateBlock)
+  Real* inputs_;        // (kBlockEntries, H + C + 1)   h_in | x | 1
+  Real* grad_weights_;
+
+  bool HasMask() const { return args_->in.recurrent_mask != nullptr; }
+  Real* StepGates() const { return grad_gates_ + n_entries_ * kGates * kLanes<Real>; }
+  Real* GradX(int64_t r, int64_t t) const {
+    const LstmShape& s = args_->shape;
+    const int64_t row = (model_ * s.n_windows + rows.window[r]) * s.n_timesteps;
+    return args_->grad_x + (row + t) * s.n_channels;
+  }
+
+  // Pooled gradients as the row's running ones, and those of the final states.
+  void BeginRow(int64_t r) const {
+    const LstmShape& s = args_->shape;
+    const int64_t H = s.hidden_size, P = PooledSize(s), at = r * stride_;
+    const int64_t window = rows.window[r], length = rows.length[r];
+    const int64_t state = StateOffset(s, model_, window, direction_);
+    auto From = [](const Real* array, int64_t offset) {
+      return array == nullptr ? nullptr : array + offset;
+    };
+    Real* product = product_ + r * product_stride_;
+    CopyPadded(From(args_->grad_h_n, state), H, columns_, product);
+    CopyPadded(From(args_->grad_c_n, state), H, columns_, grad_c_ + at);
+    CopyPadded(From(args_->in.h_0, state), H, columns_, h_0_ + at);
+    CopyPadded(From(args_->in.c_0, state), H, columns_, c_0_ + at);
+    if (HasMask()) CopyPadded(args_->in.recurrent_mask + state, H, columns_, mask_ + at);
+    if (s.pooling == Pooling::kNone || length == 0) return;
+    const Real* pooled =
+        From(args_->grad_pooled, (model_ * s.n_windows + window) * P + direction_ * H);
+    for (int64_t j = columns_.begin; j < columns_.end && j < H; ++j) {
+      if (s.pooling == Pooling::kLast && pooled != nullptr) product[j] += pooled[j];
+    }
+    if (HasMean(s)) {
+      CopyPadded(pooled, H, columns_, steady_ + at);
+      for (int64_t j = columns_.begin; j < columns_.end && j < H; ++j) {
+        steady_[at + j] /= static_cast<Real>(length);
+      }
+    }
+    if (HasLargest(s)) {
+      const int64_t behind = s.pooling == Pooling::kMeanMax ? s.n_directions * H : 0;
+      CopyPadded(From(pooled, behind), H, columns_, grad_largest_ + at);
+    }
+  }
+};
+
+// Takes tiles that have begun back through time side by side, as ForwardTiles.
+template <typename Real>
+inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
+                          int64_t hidden_size, Team::Member& member) {
+  int64_t n_steps = 0;
+  for (int64_t t = 0; t < n_tiles; ++t) {
+    if (tiles[t].rows.n_steps > n_steps) n_steps = tiles[t].rows.n_steps;
+  }
+  int64_t n_members = member.n_members;
+  for (int64_t step = n_steps - 1; step >= 0; --step) {
+    for (int64_t t = 0; t < n_tiles; ++t) tiles[t].Gates(step);
+    if (!member.Stay()) return false;
+    if (member.n_members != n_members) {
+      n_members = member.n_members;
+      const Blocks blocks = ShareOf<Real>(member, hidden_size);
+      for (int64_t t = 0; t < n_tiles; ++t) tiles[t].Take(blocks, hidden_size);
+    }
+    const Blocks vectors = tiles[0].vectors();
+    for (int64_t begin = vectors.begin; begin < vectors.end;) {
+      int64_t end = n_tiles == 1 ? vectors.end : begin + kPanelVectors - begin % kPanelVectors;
+      if (end > vectors.end) end = vectors.end;
+      for (int64_t t = 0; t < n_tiles; ++t) tiles[t].Products(step, packed, {begin, end});
+      begin = end;
+    }
+    bool are_free = false;
+    for (int64_t t = 0; t < n_tiles; ++t) are_free |= tiles[t].EndStep(step);
+    if (are_free) member.Wait();
+  }
+  for (int64_t t = 0; t < n_tiles; ++t) tiles[t].End();
+  return true;
 }

@@ -1,4 +1,4 @@
-// The forward body: one tile of windows through all of time in one direction. Included by an ISA
+// The forward body: a tile of windows through time in one direction. Included by an ISA
 // file after gate_sums-inl.h or gate_sums_bf16-inl.h; includes nothing.
 
 // [unit block][groups of h, groups of x, 1][gate][lane], one contiguous line group per product; the
@@ -11,13 +11,15 @@ SENSORSEQ_INLINE int64_t PackedBlockSize(int64_t H, int64_t C) {
 
 template <typename Real>
 inline void PackForward(const LstmShape& s, const LstmInputs<Real>& in, int64_t model_direction,
-                        Real* packed) {
+                        const Blocks& blocks, Real* packed) {
   constexpr int64_t V = kLanes<Real>;
   const int64_t H = s.hidden_size, C = s.n_channels;
   const Real* weight_hh = in.weight_hh + model_direction * kGates * H * H;
   const Real* weight_ih = in.weight_ih + model_direction * kGates * H * C;
   const Real* bias = in.bias + model_direction * kGates * H;
-  for (int64_t unit = 0; unit < H; unit += V, packed += PackedBlockSize<Real>(H, C)) {
+  packed += blocks.begin * PackedBlockSize<Real>(H, C);
+  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
+    const int64_t unit = block * V;
     const int64_t n_units = H - unit < V ? H - unit : V;
     for (int gate = 0; gate < kGates; ++gate) {
       const int64_t row = gate * H + unit;
@@ -26,6 +28,7 @@ inline void PackForward(const LstmShape& s, const LstmInputs<Real>& in, int64_t 
       PackGroups(weight_ih + row * C, C, n_units, C, to + Groups(H) * kGates * V);
       Store(to + (Groups(H) + Groups(C)) * kGates * V, LoadSome(bias + row, n_units));
     }
+    packed += PackedBlockSize<Real>(H, C);
   }
 }
 
@@ -125,134 +128,203 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
 // The order turns round with every step, so that the weights read last, still in the first cache,
 // are read first.
 template <typename Real, int kRows>
-inline void ForwardRows(const Real* packed, const ForwardStep<Real>& step, int64_t first) {
+inline void ForwardRows(const Real* packed, const ForwardStep<Real>& step, int64_t first,
+                        const Blocks& blocks) {
   constexpr int kBlocks = kRows >= SENSORSEQ_REGISTER_ROWS ? 1 : SENSORSEQ_REGISTER_ROWS / kRows;
   constexpr int kTaken = kBlocks > 2 ? 2 : kBlocks;
-  const int64_t n_blocks = UnitBlocks<Real>(step.H), n_groups = n_blocks / kTaken;
+  const int64_t n_groups = (blocks.end - blocks.begin) / kTaken;
   for (int64_t i = 0; i < n_groups; ++i) {
     const int64_t group = step.is_odd ? n_groups - 1 - i : i;
-    ForwardBlocks<Real, kRows, kTaken>(packed, step, first, group * kTaken);
+    ForwardBlocks<Real, kRows, kTaken>(packed, step, first, blocks.begin + group * kTaken);
   }
-  for (int64_t block = n_groups * kTaken; block < n_blocks; ++block) {
+  for (int64_t block = blocks.begin + n_groups * kTaken; block < blocks.end; ++block) {
     ForwardBlocks<Real, kRows, 1>(packed, step, first, block);
   }
 }
 
 template <typename Real, int kRows = SENSORSEQ_REGISTER_ROWS>
 inline void ForwardSomeRows(const Real* packed, const ForwardStep<Real>& step, int64_t first,
-                            int64_t n_rows) {
-  if (n_rows == kRows) return ForwardRows<Real, kRows>(packed, step, first);
-  if constexpr (kRows > 1) ForwardSomeRows<Real, kRows - 1>(packed, step, first, n_rows);
+                            int64_t n_rows, const Blocks& blocks) {
+  if (n_rows == kRows) return ForwardRows<Real, kRows>(packed, step, first, blocks);
+  if constexpr (kRows > 1) {
+    ForwardSomeRows<Real, kRows - 1>(packed, step, first, n_rows, blocks);
+  }
 }
 
-// Takes the rows of a tile through time in one direction and pools. `saved` is the tile's and the
-// direction's part of the saved state, or null.
+// A tile on its way through time, for the thread that computes the units of `blocks`: all of them,
+// or its share in a team. Threads share the scratch and read nothing of each other's but h, as
+// PrepareFactors leaves it.
 template <typename Real>
-inline void ForwardDirection(const LstmForward<Real>& args, int64_t model, int64_t direction,
-                             const TileRows& rows, const Real* packed, Real* saved_memory,
-                             Real* scratch) {
-  const LstmShape& s = args.shape;
-  const int64_t H = s.hidden_size, stride = Padded(H), size = kTileRows * stride;
-  const bool has_mask = args.in.recurrent_mask != nullptr;
-  const SavedTile<Real> saved(s, saved_memory, rows.n);
-  ForwardStep<Real> step;
-  step.H = H;
-  step.C = s.n_channels;
-  step.stride = stride;
-  // kForwardScratch arrays
-  Real* h[2] = {scratch, scratch + size};
-  step.h_plain = scratch + 2 * size;
-  step.c = scratch + 3 * size;
-  Real* mask = scratch + 4 * size;
-  step.mask = has_mask ? mask : nullptr;
-  const bool has_mean = s.pooling == Pooling::kMean || s.pooling == Pooling::kMeanMax;
-  const bool has_largest = s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
-  step.sum = has_mean ? scratch + 5 * size : nullptr;
-  step.largest = has_largest ? scratch + 6 * size : nullptr;
-  step.largest_at = has_largest && saved.steps != nullptr
-                        ? reinterpret_cast<Bit<Real>*>(scratch + 7 * size)
-                        : nullptr;
-  step.factors = scratch + kForwardScratch * size;
-  step.is_reversed = direction == 1;
-  step.saved_rows = rows.n;
+class ForwardTile {
+ public:
+  TileRows rows;
 
-  for (int64_t r = 0; r < rows.n; ++r) {
-    const int64_t state = StateOffset(s, model, rows.window[r], direction), at = r * stride;
-    const Real* h_0 = args.in.h_0 == nullptr ? nullptr : args.in.h_0 + state;
-    const Real* c_0 = args.in.c_0 == nullptr ? nullptr : args.in.c_0 + state;
-    CopyPadded(h_0, H, stride, h[0] + at);
-    CopyPadded(h_0, H, stride, step.h_plain + at);
-    CopyPadded(c_0, H, stride, step.c + at);
-    if (has_mask) {
-      CopyPadded(args.in.recurrent_mask + state, H, stride, mask + at);
-      for (int64_t i = at; i < at + stride; ++i) h[0][i] *= mask[i];
+  // From now on for the thread that computes these blocks.
+  void Take(const Blocks& of_blocks, int64_t hidden_size) {
+    columns_ = ColumnsOf<Real>(of_blocks, hidden_size);
+  }
+
+  // `saved_memory` is the tile's and the direction's part of the saved state, or null.
+  void Begin(const LstmForward<Real>& call, int64_t of_model, int64_t of_direction,
+             const TileRows& of_rows, const Blocks& of_blocks, Real* saved_memory, Real* scratch) {
+    args_ = &call;
+    model_ = of_model;
+    direction_ = of_direction;
+    rows = of_rows;
+    const LstmShape& s = call.shape;
+    const int64_t H = s.hidden_size, stride = Padded(H), size = kTileRows * stride;
+    Take(of_blocks, H);
+    saved_ = SavedTile<Real>(s, saved_memory, rows.n);
+    step_.H = H;
+    step_.C = s.n_channels;
+    step_.stride = stride;
+    // kForwardScratch arrays
+    h_[0] = scratch;
+    h_[1] = scratch + size;
+    step_.h_plain = scratch + 2 * size;
+    step_.c = scratch + 3 * size;
+    Real* mask = scratch + 4 * size;
+    step_.mask = call.in.recurrent_mask != nullptr ? mask : nullptr;
+    step_.sum = HasMean(s) ? scratch + 5 * size : nullptr;
+    step_.largest = HasLargest(s) ? scratch + 6 * size : nullptr;
+    step_.largest_at = HasLargest(s) && saved_.steps != nullptr
+                           ? reinterpret_cast<Bit<Real>*>(scratch + 7 * size)
+                           : nullptr;
+    step_.factors = scratch + kForwardScratch * size;
+    step_.is_reversed = direction_ == 1;
+    step_.saved_rows = rows.n;
+
+    for (int64_t r = 0; r < rows.n; ++r) {
+      const int64_t state = StateOffset(s, model_, rows.window[r], direction_), at = r * stride;
+      const Real* h_0 = call.in.h_0 == nullptr ? nullptr : call.in.h_0 + state;
+      const Real* c_0 = call.in.c_0 == nullptr ? nullptr : call.in.c_0 + state;
+      CopyPadded(h_0, H, columns_, h_[0] + at);
+      CopyPadded(h_0, H, columns_, step_.h_plain + at);
+      CopyPadded(c_0, H, columns_, step_.c + at);
+      if (step_.mask != nullptr) {
+        CopyPadded(call.in.recurrent_mask + state, H, columns_, mask + at);
+        for (int64_t j = columns_.begin; j < columns_.end; ++j) h_[0][at + j] *= mask[at + j];
+      }
+      for (int64_t j = columns_.begin; j < columns_.end; ++j) {
+        if (step_.sum != nullptr) step_.sum[at + j] = Real(0);
+        if (step_.largest != nullptr) step_.largest[at + j] = -__builtin_huge_val();
+        if (step_.largest_at != nullptr) step_.largest_at[at + j] = 0;
+      }
     }
-    for (int64_t i = at; has_mean && i < at + stride; ++i) step.sum[i] = Real(0);
-    for (int64_t i = at; has_largest && i < at + stride; ++i) {
-      step.largest[i] = -__builtin_huge_val();
-      if (step.largest_at != nullptr) step.largest_at[i] = 0;
+    if (columns_.begin == 0) saved_.ClearPadding(s);
+    alive_ = rows.n;
+    while (alive_ > 0 && rows.length[alive_ - 1] == 0) EndRow(--alive_, step_.h_plain);
+  }
+
+  // Before Units of step i; its factors are complete once all threads have called it.
+  void BeginStep(int64_t i) {
+    const LstmShape& s = args_->shape;
+    step_.is_odd = i % 2 != 0;
+    step_.h = h_[i % 2];
+    step_.h_next = h_[(i + 1) % 2];
+    if (step_.mask == nullptr) step_.h_plain = step_.h_next;
+    step_.saved = saved_.steps == nullptr ? nullptr : saved_.At(i, 0, 0);
+    for (int64_t r = 0; r < alive_; ++r) {
+      const int64_t t = TimestepAt(i, rows.length[r], direction_);
+      step_.x[r] = XRow(s, args_->in.x, model_, rows.window[r], t);
+      step_.timestep[r] = static_cast<Bit<Real>>(t);
+    }
+    PrepareFactors(step_, alive_, columns_);
+  }
+
+  // The step of some of the thread's blocks.
+  void Units(const Real* packed, const Blocks& blocks) const {
+    for (int64_t first = 0; first < alive_; first += SENSORSEQ_REGISTER_ROWS) {
+      const int64_t left = alive_ - first;
+      ForwardSomeRows(packed, step_, first,
+                      left < SENSORSEQ_REGISTER_ROWS ? left : SENSORSEQ_REGISTER_ROWS, blocks);
     }
   }
 
-  auto Finish = [&](int64_t r, const Real* last_h) {
-    const int64_t window = rows.window[r], state = StateOffset(s, model, window, direction);
-    const int64_t at = r * stride, length = rows.length[r];
-    CopyRow(last_h + at, H, args.h_n + state);
-    CopyRow(step.c + at, H, args.c_n + state);
-    if (step.largest_at != nullptr) {
-      for (int64_t j = 0; j < stride; ++j) saved.largest_at[at + j] = step.largest_at[at + j];
+  // After Units of step i.
+  void EndStep(int64_t i) {
+    for (int64_t r = 0; r < alive_ && args_->hidden != nullptr; ++r) {
+      const int64_t t = TimestepAt(i, rows.length[r], direction_);
+      CopyRow(step_.h_plain + r * step_.stride, step_.H, columns_, Hidden(r, t));
     }
-    if (args.hidden != nullptr) {
-      for (int64_t t = length; t < s.n_timesteps; ++t) {
-        const int64_t row = (model * s.n_windows + window) * s.n_timesteps + t;
-        Real* out = args.hidden + (row * s.n_directions + direction) * H;
-        for (int64_t j = 0; j < H; ++j) out[j] = Real(0);
-      }
+    while (alive_ > 0 && rows.length[alive_ - 1] == i + 1) EndRow(--alive_, step_.h_plain);
+  }
+
+ private:
+  const LstmForward<Real>* args_;
+  int64_t model_, direction_, alive_;
+  Blocks columns_;
+  SavedTile<Real> saved_;
+  ForwardStep<Real> step_;
+  Real* h_[2];
+
+  Real* Hidden(int64_t r, int64_t t) const {
+    const LstmShape& s = args_->shape;
+    const int64_t row = (model_ * s.n_windows + rows.window[r]) * s.n_timesteps + t;
+    return args_->hidden + (row * s.n_directions + direction_) * s.hidden_size;
+  }
+
+  void EndRow(int64_t r, const Real* last_h) const {
+    const LstmShape& s = args_->shape;
+    const int64_t H = s.hidden_size, window = rows.window[r], at = r * step_.stride;
+    const int64_t state = StateOffset(s, model_, window, direction_), length = rows.length[r];
+    CopyRow(last_h + at, H, columns_, args_->h_n + state);
+    CopyRow(step_.c + at, H, columns_, args_->c_n + state);
+    for (int64_t j = columns_.begin; j < columns_.end && step_.largest_at != nullptr; ++j) {
+      saved_.largest_at[at + j] = step_.largest_at[at + j];
+    }
+    for (int64_t t = length; t < s.n_timesteps && args_->hidden != nullptr; ++t) {
+      Real* out = Hidden(r, t);
+      for (int64_t j = columns_.begin; j < columns_.end && j < H; ++j) out[j] = Real(0);
     }
     if (s.pooling == Pooling::kNone) return;
-    Real* pooled = args.pooled + (model * s.n_windows + window) * PooledSize(s) + direction * H;
+    Real* pooled = args_->pooled + (model_ * s.n_windows + window) * PooledSize(s) + direction_ * H;
     Real* largest = pooled + (s.pooling == Pooling::kMeanMax ? s.n_directions * H : 0);
     const bool is_some = length > 0;
     const Vec<Real> n = Broadcast(static_cast<Real>(is_some ? length : 1));
-    for (int64_t column = 0; column < H; column += kLanes<Real>) {
+    for (int64_t column = columns_.begin; column < columns_.end; column += kLanes<Real>) {
       auto Write = [&](const Real* row, Vec<Real> divisor, Real* to) {
         const Vec<Real> value = is_some ? Load(row + at + column) / divisor : Vec<Real>{};
         StoreSome(to + column, value, H - column);
       };
       const Vec<Real> one = Broadcast(Real(1));
       if (s.pooling == Pooling::kLast) Write(last_h, one, pooled);
-      if (has_mean) Write(step.sum, n, pooled);
-      if (has_largest) Write(step.largest, one, largest);
+      if (step_.sum != nullptr) Write(step_.sum, n, pooled);
+      if (step_.largest != nullptr) Write(step_.largest, one, largest);
     }
-  };
-
-  int64_t alive = rows.n;
-  while (alive > 0 && rows.length[alive - 1] == 0) Finish(--alive, step.h_plain);
-  for (int64_t i = 0; i < rows.n_steps; ++i) {
-    step.is_odd = i % 2 != 0;
-    step.h = h[i % 2];
-    step.h_next = h[(i + 1) % 2];
-    if (!has_mask) step.h_plain = step.h_next;
-    step.saved = saved.steps == nullptr ? nullptr : saved.At(i, 0, 0);
-    for (int64_t r = 0; r < alive; ++r) {
-      const int64_t t = TimestepAt(i, rows.length[r], direction);
-      step.x[r] = XRow(s, args.in.x, model, rows.window[r], t);
-      step.timestep[r] = static_cast<Bit<Real>>(t);
-    }
-    PrepareFactors(step, alive);
-    for (int64_t first = 0; first < alive; first += SENSORSEQ_REGISTER_ROWS) {
-      const int64_t left = alive - first;
-      ForwardSomeRows(packed, step, first,
-                      left < SENSORSEQ_REGISTER_ROWS ? left : SENSORSEQ_REGISTER_ROWS);
-    }
-    if (args.hidden != nullptr) {
-      for (int64_t r = 0; r < alive; ++r) {
-        const int64_t t = TimestepAt(i, rows.length[r], direction);
-        const int64_t row = (model * s.n_windows + rows.window[r]) * s.n_timesteps + t;
-        CopyRow(step.h_plain + r * stride, H, args.hidden + (row * s.n_directions + direction) * H);
-      }
-    }
-    while (alive > 0 && rows.length[alive - 1] == i + 1) Finish(--alive, step.h_plain);
   }
-  saved.ClearPadding(s);
+};
+
+// Takes tiles that have begun through time side by side. In a step, a panel of weights serves every
+// tile before the next panel is read. Returns whether the member stays in its team.
+template <typename Real>
+inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
+                         int64_t hidden_size, Team::Member& member) {
+  int64_t n_steps = 0;
+  for (int64_t t = 0; t < n_tiles; ++t) {
+    if (tiles[t].rows.n_steps > n_steps) n_steps = tiles[t].rows.n_steps;
+  }
+  Blocks blocks = ShareOf<Real>(member, hidden_size);
+  int64_t n_members = member.n_members;
+  if (!member.Stay()) return false;
+  for (int64_t i = 0; i < n_steps; ++i) {
+    if (member.n_members != n_members) {
+      n_members = member.n_members;
+      blocks = ShareOf<Real>(member, hidden_size);
+      for (int64_t t = 0; t < n_tiles; ++t) tiles[t].Take(blocks, hidden_size);
+    }
+    const int64_t width = n_tiles == 1 ? blocks.end - blocks.begin : kShareBlocks;
+    const int64_t n_panels =
+        n_tiles == 1 ? 1 : (blocks.end - blocks.begin + kShareBlocks - 1) / kShareBlocks;
+    for (int64_t t = 0; t < n_tiles; ++t) tiles[t].BeginStep(i);
+    if (kPreparesFactors) member.Wait();
+    for (int64_t j = 0; j < n_panels; ++j) {
+      const int64_t begin = blocks.begin + (i % 2 != 0 ? n_panels - 1 - j : j) * width;
+      const int64_t end = begin + width < blocks.end ? begin + width : blocks.end;
+      for (int64_t t = 0; t < n_tiles; ++t) tiles[t].Units(packed, {begin, end});
+    }
+    for (int64_t t = 0; t < n_tiles; ++t) tiles[t].EndStep(i);
+    if (!member.Stay()) return false;
+  }
+  return true;
 }

@@ -6,6 +6,16 @@ SENSORSEQ_INLINE int64_t UnitBlocks(int64_t hidden_size) {
   return (hidden_size + kLanes<Real> - 1) / kLanes<Real>;
 }
 
+// Blocks [begin, end): of units, or the columns of rows that are theirs, or others that are said.
+struct Blocks {
+  int64_t begin, end;
+};
+
+// The part of n blocks that task `index` of n_parts has.
+SENSORSEQ_INLINE Blocks PartOf(int64_t n, int64_t index, int64_t n_parts) {
+  return {index * n / n_parts, (index + 1) * n / n_parts};
+}
+
 // Columns [0, n) of kLanes rows `row_stride` apart, of which n_rows exist; column k goes to
 // packed + k * kGates * kLanes.
 template <typename Real>
@@ -34,13 +44,15 @@ SENSORSEQ_INLINE int64_t BackwardVectors(const LstmShape& s, bool with_x) {
 
 template <typename Real>
 inline void PackBackward(const LstmShape& s, const LstmInputs<Real>& in, int64_t model_direction,
-                         bool with_x, Real* packed) {
+                         bool with_x, const Blocks& panels, Real* packed) {
   constexpr int64_t V = kLanes<Real>;
   const int64_t H = s.hidden_size, C = s.n_channels;
   const int64_t n_vectors = BackwardVectors<Real>(s, with_x), unit_blocks = UnitBlocks<Real>(H);
   const Real* weight_hh = in.weight_hh + model_direction * kGates * H * H;
   const Real* weight_ih = in.weight_ih + model_direction * kGates * H * C;
-  for (int64_t first = 0; first < n_vectors; first += kPanelVectors) {
+  packed += kGates * H * panels.begin * kPanelVectors * V;
+  for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+    const int64_t first = panel * kPanelVectors;
     const int64_t end = first + kPanelVectors < n_vectors ? first + kPanelVectors : n_vectors;
     for (int64_t unit = 0; unit < H; unit += V) {
       const int64_t n_units = H - unit < V ? H - unit : V;

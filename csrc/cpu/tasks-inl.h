@@ -17,42 +17,101 @@ template <typename Real>
 inline void Pack(const LstmShape& s, const LstmInputs<Real>& in, Real* packed) {
   const int64_t stride = LayoutForward(s).packed_stride;
   for (int64_t i = 0; i < s.n_models * s.n_directions; ++i) {
-    PackForward(s, in, i, packed + i * stride);
+    PackForward(s, in, i, {0, UnitBlocks<Real>(s.hidden_size)}, packed + i * stride);
   }
 }
 
 template <typename Real>
-inline void ForwardPackTask(void* context, int64_t model_direction) {
+inline void PackForwardPart(const LstmShape& s, const LstmInputs<Real>& in, int64_t index,
+                            Real* packed) {
+  const int64_t n_parts = PackParts(s), model_direction = index / n_parts;
+  const Blocks blocks = PartOf(UnitBlocks<Real>(s.hidden_size), index % n_parts, n_parts);
+  PackForward(s, in, model_direction, blocks,
+              packed + model_direction * LayoutForward(s).packed_stride);
+}
+
+template <typename Real>
+inline void ForwardPackTask(void* context, int64_t index) {
   const auto& args = *static_cast<const LstmForward<Real>*>(context);
-  const ForwardLayout layout = LayoutForward(args.shape);
-  PackForward(args.shape, args.in, model_direction,
-              static_cast<Real*>(args.workspace) + model_direction * layout.packed_stride);
+  PackForwardPart(args.shape, args.in, index, static_cast<Real*>(args.workspace));
+}
+
+// What one member does of a model's tiles [first, end), which go through time side by side; returns
+// whether it stays. Tile t
+// has the scratch at (t - first) * scratch_stride; saved_of(t, direction) is its saved state.
+template <typename Real, typename SavedOf>
+inline bool ForwardSome(const LstmForward<Real>& args, int64_t model, int64_t first, int64_t end,
+                        const Real* packed, int64_t packed_stride, Real* scratch,
+                        int64_t scratch_stride, SavedOf saved_of, Team::Member& member) {
+  const LstmShape& s = args.shape;
+  ForwardTile<Real> tiles[kGroupTiles];
+  for (int64_t direction = 0; direction < s.n_directions; ++direction) {
+    const Blocks blocks = ShareOf<Real>(member, s.hidden_size);
+    for (int64_t t = first; t < end; ++t) {
+      tiles[t - first].Begin(args, model, direction, RowsOfTile(s, args.in.lengths, t), blocks,
+                             saved_of(t, direction), scratch + (t - first) * scratch_stride);
+    }
+    const Real* weights = packed + (model * s.n_directions + direction) * packed_stride;
+    if (!ForwardTiles(tiles, end - first, weights, s.hidden_size, member)) return false;
+  }
+  return true;
+}
+
+template <typename Real>
+inline bool ForwardGroup(const LstmForward<Real>& args, int64_t model, int64_t first, int64_t end,
+                         Team::Member& member) {
+  const LstmShape& s = args.shape;
+  const ForwardLayout layout = LayoutForward(s);
+  const int64_t n_tiles = TileCount(s.n_windows), P = PooledSize(s), K = s.n_classes;
+  Real* workspace = static_cast<Real*>(args.workspace);
+  const void* kept = args.packed;
+  const Real* packed = kept == nullptr ? workspace : static_cast<const Real*>(PackedWeights(kept));
+  auto SavedOf = [&](int64_t t, int64_t direction) -> Real* {
+    if (args.saved == nullptr) return nullptr;
+    const int64_t row = (model * s.n_directions + direction) * s.n_windows;
+    return args.saved + (row + TileBegin(t, s.n_windows)) * SavedSize(s);
+  };
+  Real* scratch =
+      workspace + layout.scratch_offset + (model * n_tiles + first) * layout.scratch_stride;
+  if (!ForwardSome(args, model, first, end, packed, layout.packed_stride, scratch,
+                   layout.scratch_stride, SavedOf, member)) {
+    return false;
+  }
+  for (int64_t n = TileBegin(first, s.n_windows); n < TileBegin(end, s.n_windows) && K > 0; ++n) {
+    const int64_t row = model * s.n_windows + n;
+    if (n % member.n_members != member.index) continue;
+    HeadForward(args.pooled + row * P, args.in.weight_out + model * K * P,
+                args.bias_out + model * K, P, K, args.logits + row * K);
+  }
+  return true;
+}
+
+// Calls group(model, first, end) for all tiles, in groups, while that returns true.
+template <typename F>
+SENSORSEQ_INLINE void ForGroups(const LstmShape& s, int64_t n_together, F group) {
+  const int64_t n_tiles = TileCount(s.n_windows);
+  for (int64_t model = 0; model < s.n_models; ++model) {
+    for (int64_t first = 0; first < n_tiles; first += n_together) {
+      const int64_t end = first + n_together < n_tiles ? first + n_together : n_tiles;
+      if (!group(model, first, end)) return;
+    }
+  }
 }
 
 template <typename Real>
 inline void ForwardTileTask(void* context, int64_t index) {
   const auto& args = *static_cast<const LstmForward<Real>*>(context);
-  const LstmShape& s = args.shape;
-  const ForwardLayout layout = LayoutForward(s);
-  const int64_t n_tiles = TileCount(s.n_windows), P = PooledSize(s), K = s.n_classes;
-  const int64_t model = index / n_tiles, first = TileBegin(index % n_tiles, s.n_windows);
-  const TileRows rows = RowsOfTile(s, args.in.lengths, index % n_tiles);
-  Real* workspace = static_cast<Real*>(args.workspace);
-  const void* kept = args.packed;
-  const Real* packed = kept == nullptr ? workspace : static_cast<const Real*>(PackedWeights(kept));
-  for (int64_t direction = 0; direction < s.n_directions; ++direction) {
-    const int64_t model_direction = model * s.n_directions + direction;
-    Real* saved = args.saved == nullptr
-                      ? nullptr
-                      : args.saved + (model_direction * s.n_windows + first) * SavedSize(s);
-    ForwardDirection(args, model, direction, rows, packed + model_direction * layout.packed_stride,
-                     saved, workspace + layout.scratch_offset + index * layout.scratch_stride);
-  }
-  for (int64_t r = 0; r < rows.n && K > 0; ++r) {
-    const int64_t row = model * s.n_windows + first + r;
-    HeadForward(args.pooled + row * P, args.in.weight_out + model * K * P,
-                args.bias_out + model * K, P, K, args.logits + row * K);
-  }
+  const int64_t n_tiles = TileCount(args.shape.n_windows), tile = index % n_tiles;
+  Team::Member alone{0, 1, nullptr};
+  ForwardGroup(args, index / n_tiles, tile, tile + 1, alone);
+}
+
+template <typename Real>
+inline void ForwardTeamTask(void* context, Team::Member& member) {
+  const auto& args = *static_cast<const LstmForward<Real>*>(context);
+  ForGroups(args.shape, kGroupTiles, [&](int64_t model, int64_t first, int64_t end) {
+    return ForwardGroup(args, model, first, end, member);
+  });
 }
 
 template <typename Real>
@@ -60,19 +119,28 @@ inline void Forward(const LstmForward<Real>& args) {
   void* context = const_cast<LstmForward<Real>*>(&args);
   const LstmShape& s = args.shape;
   if (args.packed == nullptr) {
-    RunTasks(args.parallel, s.n_models * s.n_directions, &ForwardPackTask<Real>, context,
+    RunTasks(args.parallel, s.n_models * s.n_directions * PackParts(s), &ForwardPackTask<Real>,
+             context, kSubnormalsOf<Real>);
+  }
+  if (IsTogether(s, args.parallel)) {
+    Team::Run(args.parallel, ShareCount<Real>(s.hidden_size), &ForwardTeamTask<Real>, context,
+              kSubnormalsOf<Real>);
+  } else {
+    RunTasks(args.parallel, s.n_models * TileCount(s.n_windows), &ForwardTileTask<Real>, context,
              kSubnormalsOf<Real>);
   }
-  RunTasks(args.parallel, s.n_models * TileCount(s.n_windows), &ForwardTileTask<Real>, context,
-           kSubnormalsOf<Real>);
 }
 
 template <typename Real>
-inline void BackwardPackTask(void* context, int64_t model_direction) {
+inline void BackwardPackTask(void* context, int64_t index) {
   const auto& args = *static_cast<const LstmBackward<Real>*>(context);
-  const BackwardLayout layout = LayoutBackward(args.shape);
-  PackBackward(args.shape, args.in, model_direction, args.grad_x != nullptr,
-               static_cast<Real*>(args.workspace) + model_direction * layout.packed_stride);
+  const LstmShape& s = args.shape;
+  const bool with_x = args.grad_x != nullptr;
+  const int64_t n_parts = PackParts(s), model_direction = index / n_parts;
+  const int64_t n_panels = (BackwardVectors<Real>(s, with_x) + kPanelVectors - 1) / kPanelVectors;
+  PackBackward(
+      s, args.in, model_direction, with_x, PartOf(n_panels, index % n_parts, n_parts),
+      static_cast<Real*>(args.workspace) + model_direction * LayoutBackward(s).packed_stride);
 }
 
 // Squared norm of a slot's share of the gradients of one direction, the bias counted twice.
@@ -123,74 +191,127 @@ inline void CountSaturated(const LstmShape& s, const TileRows& rows, const Real*
 // One slot of one model: its pieces of the workspace.
 template <typename Real>
 struct Slot {
-  int64_t model, slot, first_tile, end_tile;
-  Real* packed;   // of the model's first direction
+  int64_t index;  // of all models
   Real* weights;  // of the first direction
   Real* head;
-  int64_t* saturated;  // null: not wanted
-  BackwardTile<Real> tile;
 
-  Slot(const LstmBackward<Real>& args, const BackwardLayout& layout, int64_t index) {
+  Slot(const LstmBackward<Real>& args, const BackwardLayout& layout, int64_t model, int64_t tile) {
     const LstmShape& s = args.shape;
-    const int64_t n_slots = SlotCount(s.n_windows);
     Real* workspace = static_cast<Real*>(args.workspace);
-    model = index / n_slots;
-    slot = index % n_slots;
-    first_tile = SlotBegin(slot, s.n_windows);
-    end_tile = SlotBegin(slot + 1, s.n_windows);
-    packed = workspace + model * s.n_directions * layout.packed_stride;
-    weights = Zeroed(workspace + layout.slots_offset + index * s.n_directions * layout.slot_stride,
-                     s.n_directions * layout.slot_stride);
-    head = Zeroed(workspace + layout.heads_offset + index * layout.head_stride, layout.head_stride);
-    saturated = args.slot_saturated == nullptr ? nullptr : args.slot_saturated + index * kGates;
-    for (int gate = 0; gate < kGates && saturated != nullptr; ++gate) saturated[gate] = 0;
-    tile = CarveBackward(s, workspace + layout.scratch_offset + index * layout.scratch_stride);
-  }
-
-  void Backward(const LstmBackward<Real>& args, const BackwardLayout& layout, const TileRows& rows,
-                int64_t direction, const Real* saved) {
-    if (saturated != nullptr) CountSaturated(args.shape, rows, saved, saturated);
-    BackwardDirection(args, model, direction, rows, packed + direction * layout.packed_stride,
-                      saved, tile, weights + direction * layout.slot_stride);
-  }
-
-  void MeasureSquares(const LstmBackward<Real>& args, const BackwardLayout& layout) const {
-    if (args.slot_squares == nullptr) return;
-    double sum = 0;
-    for (int64_t direction = 0; direction < args.shape.n_directions; ++direction) {
-      sum += SlotSquare(args.shape, weights + direction * layout.slot_stride);
-    }
-    args.slot_squares[model * SlotCount(args.shape.n_windows) + slot] = sum;
+    index = model * SlotCount(s) + SlotOf(tile, s);
+    weights = workspace + layout.slots_offset + index * s.n_directions * layout.slot_stride;
+    head = workspace + layout.heads_offset + index * layout.head_stride;
   }
 };
 
-template <typename Real>
-inline void BackwardSlotTask(void* context, int64_t index) {
-  LstmBackward<Real> args = *static_cast<const LstmBackward<Real>*>(context);
+// As ForwardSome. A slot's head, and what is measured of it, are one member's; of a member that has
+// left, the first's.
+template <typename Real, typename SavedOf>
+inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,
+                         Real* scratch, SavedOf saved_of, Team::Member& member) {
+  LstmBackward<Real> args = call;
   const LstmShape& s = args.shape;
   const BackwardLayout layout = LayoutBackward(s);
-  Slot<Real> slot(args, layout, index);
-  const int64_t model = slot.model, P = PooledSize(s), K = s.n_classes;
-  Real* grad_pooled = static_cast<Real*>(args.workspace) + layout.grad_pooled_offset;
+  const int64_t P = PooledSize(s), K = s.n_classes, H = s.hidden_size;
+  const Blocks blocks = ShareOf<Real>(member, H);
+  Real* workspace = static_cast<Real*>(args.workspace);
+  Real* grad_pooled = workspace + layout.grad_pooled_offset;
   const Real* outer = args.grad_pooled;
   if (K > 0) args.grad_pooled = grad_pooled;
-  for (int64_t t = slot.first_tile; t < slot.end_tile; ++t) {
-    const int64_t first = TileBegin(t, s.n_windows);
-    const TileRows rows = RowsOfTile(s, args.in.lengths, t);
-    for (int64_t r = 0; r < rows.n && K > 0; ++r) {
-      const int64_t row = model * s.n_windows + first + r;
+  TileRows rows[kGroupTiles];
+  for (int64_t t = first; t < end; ++t) {
+    const Slot<Real> slot(args, layout, model, t);
+    const int64_t size = GradientBlockSize<Real>(H, s.n_channels);
+    const bool is_owner = slot.index % member.n_members == member.index;
+    rows[t - first] = RowsOfTile(s, args.in.lengths, t);
+    if (IsFirstOfSlot(t, s)) {
+      for (int64_t direction = 0; direction < s.n_directions; ++direction) {
+        Zeroed(slot.weights + direction * layout.slot_stride + blocks.begin * size,
+               (blocks.end - blocks.begin) * size);
+      }
+      if (is_owner) Zeroed(slot.head, layout.head_stride);
+      for (int gate = 0; gate < kGates && is_owner && args.slot_saturated != nullptr; ++gate) {
+        args.slot_saturated[slot.index * kGates + gate] = 0;
+      }
+    }
+    if (!is_owner) continue;
+    for (int64_t n = TileBegin(t, s.n_windows); n < TileBegin(t + 1, s.n_windows) && K > 0; ++n) {
+      const int64_t row = model * s.n_windows + n;
       Real* to = grad_pooled + row * P;
       for (int64_t p = 0; p < P; ++p) to[p] = outer == nullptr ? Real(0) : outer[row * P + p];
       HeadBackward(args.grad_logits + row * K, args.pooled + row * P,
                    args.in.weight_out + model * K * P, P, K, to, slot.head, slot.head + K * P);
     }
-    for (int64_t direction = 0; direction < s.n_directions; ++direction) {
-      const int64_t model_direction = model * s.n_directions + direction;
-      slot.Backward(args, layout, rows, direction,
-                    args.saved + (model_direction * s.n_windows + first) * SavedSize(s));
-    }
   }
-  slot.MeasureSquares(args, layout);
+  member.Wait();
+  BackwardTile<Real> tiles[kGroupTiles];
+  for (int64_t direction = 0; direction < s.n_directions; ++direction) {
+    const Blocks share = ShareOf<Real>(member, H);  // all of them once the team has dissolved
+    for (int64_t t = first; t < end; ++t) {
+      const Slot<Real> slot(args, layout, model, t);
+      const Real* saved = saved_of(t, direction);
+      if (args.slot_saturated != nullptr && slot.index % member.n_members == member.index) {
+        CountSaturated(s, rows[t - first], saved, args.slot_saturated + slot.index * kGates);
+      }
+      tiles[t - first].Begin(args, model, direction, rows[t - first], share, saved,
+                             scratch + (t - first) * layout.scratch_stride,
+                             slot.weights + direction * layout.slot_stride);
+    }
+    const Real* weights = workspace + (model * s.n_directions + direction) * layout.packed_stride;
+    if (!BackwardTiles(tiles, end - first, weights, H, member)) return false;
+  }
+  member.Wait();
+  for (int64_t t = first; t < end && args.slot_squares != nullptr; ++t) {
+    const Slot<Real> slot(args, layout, model, t);
+    const bool is_last = t + 1 == TileCount(s.n_windows) || IsFirstOfSlot(t + 1, s);
+    if (!is_last || slot.index % member.n_members != member.index) continue;
+    double sum = 0;
+    for (int64_t direction = 0; direction < s.n_directions; ++direction) {
+      sum += SlotSquare(s, slot.weights + direction * layout.slot_stride);
+    }
+    args.slot_squares[slot.index] = sum;
+  }
+  return true;
+}
+
+template <typename Real>
+inline bool BackwardGroup(const LstmBackward<Real>& args, int64_t model, int64_t first, int64_t end,
+                          int64_t scratch_index, Team::Member& member) {
+  const LstmShape& s = args.shape;
+  const BackwardLayout layout = LayoutBackward(s);
+  auto SavedOf = [&](int64_t t, int64_t direction) {
+    const int64_t row = (model * s.n_directions + direction) * s.n_windows;
+    return args.saved + (row + TileBegin(t, s.n_windows)) * SavedSize(s);
+  };
+  Real* scratch = static_cast<Real*>(args.workspace) + layout.scratch_offset +
+                  scratch_index * layout.scratch_stride;
+  return BackwardSome(args, model, first, end, scratch, SavedOf, member);
+}
+
+// Calls tile(model, t, index of the slot) for the tiles of one slot.
+template <typename F>
+SENSORSEQ_INLINE void ForTilesOfSlot(const LstmShape& s, int64_t index, F tile) {
+  const int64_t n_slots = SlotCount(s), slot = index % n_slots;
+  for (int64_t t = SlotBegin(slot, s); t < SlotBegin(slot + 1, s); ++t) {
+    tile(index / n_slots, t);
+  }
+}
+
+template <typename Real>
+inline void BackwardSlotTask(void* context, int64_t index) {
+  const auto& args = *static_cast<const LstmBackward<Real>*>(context);
+  ForTilesOfSlot(args.shape, index, [&](int64_t model, int64_t t) {
+    Team::Member alone{0, 1, nullptr};
+    BackwardGroup(args, model, t, t + 1, index, alone);
+  });
+}
+
+template <typename Real>
+inline void BackwardTeamTask(void* context, Team::Member& member) {
+  const auto& args = *static_cast<const LstmBackward<Real>*>(context);
+  ForGroups(args.shape, GroupTiles(args.shape), [&](int64_t model, int64_t first, int64_t end) {
+    return BackwardGroup(args, model, first, end, 0, member);
+  });
 }
 
 // Sums the slots of one model's direction and block of units in order, and writes the gradients in
@@ -202,7 +323,7 @@ inline void BackwardSumTask(void* context, int64_t index) {
   const LstmShape& s = args.shape;
   const BackwardLayout layout = LayoutBackward(s);
   const int64_t H = s.hidden_size, C = s.n_channels, n_blocks = UnitBlocks<Real>(H);
-  const int64_t n_slots = SlotCount(s.n_windows), model_direction = index / n_blocks;
+  const int64_t n_slots = SlotCount(s), model_direction = index / n_blocks;
   const int64_t model = model_direction / s.n_directions;
   const int64_t direction = model_direction % s.n_directions, block = index % n_blocks;
   const int64_t slot_stride = s.n_directions * layout.slot_stride;
@@ -236,9 +357,15 @@ inline void Backward(const LstmBackward<Real>& args) {
   void* context = const_cast<LstmBackward<Real>*>(&args);
   const LstmShape& s = args.shape;
   const int64_t n_packed = s.n_models * s.n_directions;
-  RunTasks(args.parallel, n_packed, &BackwardPackTask<Real>, context, kSubnormalsOf<Real>);
-  RunTasks(args.parallel, s.n_models * SlotCount(s.n_windows), &BackwardSlotTask<Real>, context,
+  RunTasks(args.parallel, n_packed * PackParts(s), &BackwardPackTask<Real>, context,
            kSubnormalsOf<Real>);
+  if (IsTogether(s, args.parallel)) {
+    Team::Run(args.parallel, ShareCount<Real>(s.hidden_size), &BackwardTeamTask<Real>, context,
+              kSubnormalsOf<Real>);
+  } else {
+    RunTasks(args.parallel, s.n_models * SlotCount(s), &BackwardSlotTask<Real>, context,
+             kSubnormalsOf<Real>);
+  }
   RunTasks(args.parallel, n_packed * UnitBlocks<Real>(s.hidden_size), &BackwardSumTask<Real>,
            context, kSubnormalsOf<Real>);
 }
@@ -246,44 +373,60 @@ inline void Backward(const LstmBackward<Real>& args) {
 template <typename Real>
 inline void StepPackTask(void* context, int64_t index) {
   auto& step = *static_cast<const LstmStep<Real>*>(context);
-  const int64_t n_packed = step.forward.shape.n_models * step.forward.shape.n_directions;
-  if (index >= n_packed) {
-    BackwardPackTask<Real>(const_cast<LstmBackward<Real>*>(&step.backward), index - n_packed);
+  const LstmShape& s = step.forward.shape;
+  const int64_t n_tasks = s.n_models * s.n_directions * PackParts(s);
+  if (index >= n_tasks) {
+    BackwardPackTask<Real>(const_cast<LstmBackward<Real>*>(&step.backward), index - n_tasks);
     return;
   }
-  const StepLayout layout = LayoutStep(step.forward.shape);
-  PackForward(step.forward.shape, step.forward.in, index,
-              static_cast<Real*>(step.backward.workspace) + layout.packed_offset +
-                  index * layout.packed_stride);
+  PackForwardPart(s, step.forward.in, index,
+                  static_cast<Real*>(step.backward.workspace) + LayoutStep(s).packed_offset);
 }
 
-// Each tile of the slot forwards and, while its state is in the cache, backwards.
+// Tiles forwards and, while their state is in the cache, backwards.
 template <typename Real>
-inline void StepSlotTask(void* context, int64_t index) {
-  auto& step = *static_cast<const LstmStep<Real>*>(context);
+inline bool StepGroup(const LstmStep<Real>& step, int64_t model, int64_t first, int64_t end,
+                      int64_t scratch_index, Team::Member& member) {
   const LstmShape& s = step.forward.shape;
   const StepLayout layout = LayoutStep(s);
-  Slot<Real> slot(step.backward, layout.backward, index);
   Real* workspace = static_cast<Real*>(step.backward.workspace);
-  Real* scratch = workspace + layout.scratch_offset + index * layout.scratch_stride;
-  Real* saved = workspace + layout.saved_offset + index * layout.saved_stride;
-  const int64_t saved_stride = kTileRows * SavedSize(s);
-  for (int64_t t = slot.first_tile; t < slot.end_tile; ++t) {
-    const TileRows rows = RowsOfTile(s, step.forward.in.lengths, t);
-    for (int64_t direction = 0; direction < s.n_directions; ++direction) {
-      const int64_t model_direction = slot.model * s.n_directions + direction;
-      ForwardDirection(step.forward, slot.model, direction, rows,
-                       workspace + layout.packed_offset + model_direction * layout.packed_stride,
-                       saved + direction * saved_stride, scratch);
-    }
-    const int64_t first = TileBegin(t, s.n_windows);
-    step.between(step.context, slot.model, slot.slot, first, rows.n);
-    for (int64_t direction = 0; direction < s.n_directions; ++direction) {
-      slot.Backward(step.backward, layout.backward, rows, direction,
-                    saved + direction * saved_stride);
-    }
+  Real* saved = workspace + layout.saved_offset + scratch_index * layout.saved_stride;
+  auto SavedOf = [&](int64_t t, int64_t direction) {
+    return saved + (t - first) * layout.saved_stride + direction * kTileRows * SavedSize(s);
+  };
+  if (!ForwardSome(step.forward, model, first, end, workspace + layout.packed_offset,
+                   layout.packed_stride,
+                   workspace + layout.scratch_offset + scratch_index * layout.scratch_stride,
+                   layout.scratch_stride, SavedOf, member)) {
+    return false;
   }
-  slot.MeasureSquares(step.backward, layout.backward);
+  for (int64_t t = first; t < end; ++t) {
+    const int64_t slot = SlotOf(t, s), window = TileBegin(t, s.n_windows);
+    if (slot % member.n_members != member.index) continue;
+    step.between(step.context, model, slot, window, TileBegin(t + 1, s.n_windows) - window);
+  }
+  member.Wait();
+  Real* scratch =
+      workspace + layout.backward.scratch_offset + scratch_index * layout.backward.scratch_stride;
+  return BackwardSome(step.backward, model, first, end, scratch, SavedOf, member);
+}
+
+template <typename Real>
+inline void StepSlotTask(void* context, int64_t index) {
+  const auto& step = *static_cast<const LstmStep<Real>*>(context);
+  ForTilesOfSlot(step.forward.shape, index, [&](int64_t model, int64_t t) {
+    Team::Member alone{0, 1, nullptr};
+    StepGroup(step, model, t, t + 1, index, alone);
+  });
+}
+
+template <typename Real>
+inline void StepTeamTask(void* context, Team::Member& member) {
+  const auto& step = *static_cast<const LstmStep<Real>*>(context);
+  const LstmShape& s = step.forward.shape;
+  ForGroups(s, GroupTiles(s), [&](int64_t model, int64_t first, int64_t end) {
+    return StepGroup(step, model, first, end, 0, member);
+  });
 }
 
 template <typename Real>
@@ -292,9 +435,15 @@ inline void Step(const LstmStep<Real>& step) {
   const LstmShape& s = step.forward.shape;
   const Parallel& parallel = step.backward.parallel;
   const int64_t n_packed = s.n_models * s.n_directions;
-  RunTasks(parallel, 2 * n_packed, &StepPackTask<Real>, context, kSubnormalsOf<Real>);
-  RunTasks(parallel, s.n_models * SlotCount(s.n_windows), &StepSlotTask<Real>, context,
+  RunTasks(parallel, 2 * n_packed * PackParts(s), &StepPackTask<Real>, context,
            kSubnormalsOf<Real>);
+  if (IsTogether(s, parallel)) {
+    Team::Run(parallel, ShareCount<Real>(s.hidden_size), &StepTeamTask<Real>, context,
+              kSubnormalsOf<Real>);
+  } else {
+    RunTasks(parallel, s.n_models * SlotCount(s), &StepSlotTask<Real>, context,
+             kSubnormalsOf<Real>);
+  }
   RunTasks(parallel, n_packed * UnitBlocks<Real>(s.hidden_size), &BackwardSumTask<Real>,
            const_cast<LstmBackward<Real>*>(&step.backward), kSubnormalsOf<Real>);
 }

@@ -50,6 +50,53 @@ inline TileRows OrderRows(const LstmShape& s, const int64_t* lengths, int64_t fi
   return rows;
 }
 
+// A thread's share in a team is a multiple of two blocks, so that no pair of bfloat16 is shared.
+constexpr int64_t kShareBlocks = 2;
+template <typename Real>
+SENSORSEQ_INLINE int64_t ShareCount(int64_t hidden_size) {
+  return (UnitBlocks<Real>(hidden_size) + kShareBlocks - 1) / kShareBlocks;
+}
+
+// The blocks of units that are a member's.
+template <typename Real>
+SENSORSEQ_INLINE Blocks ShareOf(const Team::Member& member, int64_t hidden_size) {
+  const int64_t n_blocks = UnitBlocks<Real>(hidden_size);
+  Blocks share = PartOf(ShareCount<Real>(hidden_size), member.index, member.n_members);
+  share.begin *= kShareBlocks;
+  share.end = share.end * kShareBlocks < n_blocks ? share.end * kShareBlocks : n_blocks;
+  return share;
+}
+
+// The columns of some blocks; the last block has the padding too.
+template <typename Real>
+SENSORSEQ_INLINE Blocks ColumnsOf(const Blocks& blocks, int64_t hidden_size) {
+  const bool has_last = blocks.end == UnitBlocks<Real>(hidden_size);
+  return {blocks.begin * kLanes<Real>, has_last ? Padded(hidden_size) : blocks.end * kLanes<Real>};
+}
+
+SENSORSEQ_INLINE bool HasMean(const LstmShape& s) {
+  return s.pooling == Pooling::kMean || s.pooling == Pooling::kMeanMax;
+}
+SENSORSEQ_INLINE bool HasLargest(const LstmShape& s) {
+  return s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax;
+}
+
+// Some columns of n values of a row of whole vectors to a dense one.
+template <typename Real>
+SENSORSEQ_INLINE void CopyRow(const Real* from, int64_t n, const Blocks& columns, Real* to) {
+  for (int64_t i = columns.begin; i < columns.end && i < n; i += kLanes<Real>) {
+    StoreSome(to + i, Load(from + i), n - i);
+  }
+}
+
+// Some columns of a row: its n values (null: zeros), then zeros.
+template <typename Real>
+inline void CopyPadded(const Real* from, int64_t n, const Blocks& columns, Real* to) {
+  for (int64_t i = columns.begin; i < columns.end; i += kLanes<Real>) {
+    Store(to + i, from == nullptr ? Vec<Real>{} : LoadSome(from + i, n - i));
+  }
+}
+
 // Saved state of a tile: [step][unit block][row][i, f, g, o, c, h][lane], then for each row the
 // earliest timesteps that attain the pooled maximum.
 template <typename Real>
@@ -58,6 +105,7 @@ struct SavedTile {
   int64_t n_rows, step_size;
   Bit<Real>* largest_at;
 
+  SavedTile() = default;
   SavedTile(const LstmShape& s, Real* saved, int64_t n_rows)
       : steps(saved),
         n_rows(n_rows),
@@ -71,7 +119,7 @@ struct SavedTile {
     if (steps == nullptr) return;
     Real* end = reinterpret_cast<Real*>(largest_at);
     for (Real* p = steps + s.n_timesteps * step_size; p < end; ++p) *p = Real(0);
-    if (s.pooling == Pooling::kMax || s.pooling == Pooling::kMeanMax) return;
+    if (HasLargest(s)) return;
     for (int64_t i = 0; i < n_rows * Padded(s.hidden_size); ++i) largest_at[i] = 0;
   }
   Real* At(int64_t step, int64_t block, int64_t row) const {

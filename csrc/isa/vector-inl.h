@@ -73,20 +73,6 @@ SENSORSEQ_INLINE void StoreSome(Real* p, Vec<Real> v, int64_t n) {
   for (int64_t lane = 0; lane < n; ++lane) p[lane] = lanes[lane];
 }
 
-// n values of a row of whole vectors to a dense one.
-template <typename Real>
-SENSORSEQ_INLINE void CopyRow(const Real* from, int64_t n, Real* to) {
-  for (int64_t i = 0; i < n; i += kLanes<Real>) StoreSome(to + i, Load(from + i), n - i);
-}
-
-// n values (null: zeros), then zeros up to `padded`.
-template <typename Real>
-inline void CopyPadded(const Real* from, int64_t n, int64_t padded, Real* to) {
-  for (int64_t i = 0; i < padded; i += kLanes<Real>) {
-    Store(to + i, from == nullptr ? Vec<Real>{} : LoadSome(from + i, n - i));
-  }
-}
-
 // The lanes of two vectors that a transposition merges: of blocks of kStep lanes, every second one
 // from b where it stands in a's way.
 template <typename Real, int kStep, int... kLane>

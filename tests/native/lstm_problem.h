@@ -49,7 +49,7 @@ struct Outputs {
         grad_c_0(h_n.size()),
         grad_weight_out(s.n_models * s.n_classes * PooledSize(s)),
         grad_bias_out(s.n_models * s.n_classes),
-        slot_squares(s.n_models * SlotCount(s.n_windows)),
+        slot_squares(s.n_models * SlotCount(s)),
         slot_saturated(slot_squares.size() * kGates) {}
 
  private:
@@ -72,7 +72,7 @@ struct Between {
     const LstmShape& s = self.p.shape;
     const int64_t P = PooledSize(s), K = s.n_classes;
     for (int64_t i = first; i < first + n; ++i) {
-      if (i < SlotWindow(slot, s.n_windows) || i >= SlotWindow(slot + 1, s.n_windows)) {
+      if (i < SlotWindow(slot, s) || i >= SlotWindow(slot + 1, s)) {
         self.in_slot = false;
       }
       for (int64_t j = 0; j < P; ++j) {

@@ -158,7 +158,7 @@ template <typename Real>
 void CheckThreads(const std::string& name, const Problem& p) {
   const Result whole = Run<Real>(p);
   for (int64_t n_threads : {1, 2, 3, 8}) {
-    const Result threaded = Run<Real>(p, {}, Parallel{&RunOnThreads, &n_threads});
+    const Result threaded = Run<Real>(p, {}, OnThreads(&n_threads));
     SameModels(name + ": on " + std::to_string(n_threads) + " threads", p.shape.n_models, whole,
                Range(0, p.shape.n_models), threaded);
   }
@@ -237,9 +237,9 @@ void CheckLengths(const std::string& name, const Problem& p) {
 // Where every slot is one tile: the gradients of each slot's windows alone, added in slot order.
 template <typename Real>
 void CheckSlots(const std::string& name, const Problem& p) {
-  const int64_t n_slots = SlotCount(p.shape.n_windows);
+  const int64_t n_slots = SlotCount(p.shape);
   Outputs<Real> whole(p.shape);
-  Compute(p, {}, Parallel{&RunOnThreads, nullptr}, whole);
+  Compute(p, {}, OnThreads(), whole);
   const auto gradients = {&Outputs<Real>::grad_weight_ih, &Outputs<Real>::grad_weight_hh,
                           &Outputs<Real>::grad_bias, &Outputs<Real>::grad_weight_out,
                           &Outputs<Real>::grad_bias_out};
@@ -247,8 +247,8 @@ void CheckSlots(const std::string& name, const Problem& p) {
   for (Exact<Real> Outputs<Real>::* gradient : gradients) {
     std::vector<Real> sum((whole.*gradient).size(), Real(0));
     for (int64_t slot = 0; slot < n_slots; ++slot) {
-      const Problem own = SomeRows(
-          p, Range(SlotWindow(slot, p.shape.n_windows), SlotWindow(slot + 1, p.shape.n_windows)));
+      const Problem own =
+          SomeRows(p, Range(SlotWindow(slot, p.shape), SlotWindow(slot + 1, p.shape)));
       Outputs<Real> alone(own.shape);
       Compute(own, {}, Parallel{}, alone);
       double square = 0;
@@ -370,6 +370,35 @@ bool KeepsSubnormals() {
   return product != 0.0f;
 }
 
+// Who waits for the others sees what they wrote before, and they see what he wrote.
+void CheckTeam() {
+  constexpr int64_t kSteps = 50;
+  struct Written {
+    int64_t steps[64] = {}, n_members = 0;
+  } written;
+  auto Task = [](void* context, Team::Member& member) {
+    auto& to = *static_cast<Written*>(context);
+    if (member.index == 0) to.n_members = member.n_members;
+    for (int64_t step = 1; step <= kSteps; ++step) {
+      to.steps[member.index] = step;
+      member.Wait();
+      for (int64_t i = 0; i < member.n_members; ++i) {
+        Check(to.steps[i] == step, "a member is at the step of the others");
+      }
+      member.Wait();
+    }
+  };
+  const Parallel::Sharing always{0, int64_t(1) << 40, 0};
+  for (const Parallel& parallel : {Parallel{}, Parallel{&RunOnThreads, nullptr, 64, always}}) {
+    Team::Run(parallel, 64, Task, &written, Subnormals::kZero);
+    const int64_t most = parallel.run == nullptr ? 1 : 3;
+    Check(written.n_members >= 1 && written.n_members <= most, "no more members than threads");
+    for (int64_t i = 0; i < written.n_members; ++i) {
+      Check(written.steps[i] == kSteps, "every member takes every step");
+    }
+  }
+}
+
 // Each task has the mode asked for, on whatever thread and whatever the caller's; the caller has
 // his own afterwards, also where a task throws.
 void CheckSubnormals() {
@@ -378,7 +407,7 @@ void CheckSubnormals() {
     for (Subnormals wanted : {Subnormals::kZero, Subnormals::kKept}) {
       const std::string name =
           std::string(callers == wanted ? "the caller's" : "another") + " mode";
-      for (Parallel parallel : {Parallel{}, Parallel{&RunOnThreads, nullptr}}) {
+      for (Parallel parallel : {Parallel{}, OnThreads()}) {
         bool keeps[7];
         RunTasks(
             parallel, 7, [](void* to, int64_t i) { static_cast<bool*>(to)[i] = KeepsSubnormals(); },
@@ -419,6 +448,7 @@ void CheckSubnormals() {
 int main(int n_arguments, char** arguments) {
   const bool threads_only = n_arguments > 1 && std::string(arguments[1]) == "threads";
   CheckSubnormals();
+  CheckTeam();
   ForEachIsa([&](const Kernels& kernels, int64_t bytes) {
     const std::string name = kernels.name;
     CheckLaws<float>(name, bytes / 4, threads_only);

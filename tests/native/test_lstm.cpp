@@ -83,12 +83,12 @@ void CheckSaved(const std::string& name, const Problem& p, Exact<Real>& saved) {
 template <typename Real>
 void CheckSaturated(const std::string& name, const LstmShape& s, Outputs<Real>& out,
                     const Array& expected) {
-  for (int64_t i = 0; i < s.n_models * SlotCount(s.n_windows); ++i) {
-    const int64_t model = i / SlotCount(s.n_windows), slot = i % SlotCount(s.n_windows);
-    const int64_t end = SlotWindow(slot + 1, s.n_windows);
+  for (int64_t i = 0; i < s.n_models * SlotCount(s); ++i) {
+    const int64_t model = i / SlotCount(s), slot = i % SlotCount(s);
+    const int64_t end = SlotWindow(slot + 1, s);
     for (int64_t gate = 0; gate < kGates; ++gate) {
       double sum = 0;
-      for (int64_t n = SlotWindow(slot, s.n_windows); n < end; ++n) {
+      for (int64_t n = SlotWindow(slot, s); n < end; ++n) {
         sum += expected[(model * s.n_windows + n) * kGates + gate];
       }
       const auto ours = static_cast<double>(out.slot_saturated.data()[i * kGates + gate]);
@@ -102,7 +102,7 @@ void CheckCase(const std::string& name, const Problem& p, const Wanted& wanted) 
   const Result expected = reference::Run(p);
   Outputs<Real> one(p.shape), several(p.shape);
   Compute(p, wanted, Parallel{}, one);
-  Compute(p, wanted, Parallel{&RunOnThreads, nullptr}, several);
+  Compute(p, wanted, OnThreads(), several);
   const bool has_pooling = p.shape.pooling != Pooling::kNone;
   if (!wanted.fused) CheckSaved(name, p, one.saved);
   if (!wanted.fused && has_pooling) {
@@ -201,11 +201,20 @@ void CheckCases(const std::string& isa, int64_t lanes) {
   shape.pooling = Pooling::kMeanMax;
   shape.n_classes = 3;
   CheckCase<Real>(isa + " slots", MakeProblem(random, shape, Lengths::kMixed, true), {});
+  // wide: more than one group, and shares of units that are no whole panels
+  for (int64_t N : {B + 1, kGroupTiles * B + 1}) {
+    LstmShape wide = shape;
+    wide.n_windows = N;
+    wide.n_timesteps = N > 2 * B ? 2 : 20;  // 20: several blocks of entries
+    wide.n_channels = N > 2 * B ? 3 : 17;
+    wide.hidden_size = kWideHidden + lanes + 1;
+    CheckCase<Real>(isa + " wide", MakeProblem(random, wide, Lengths::kMixed, true), {true, true});
+  }
   shape.n_windows = 2;
   shape.n_timesteps = 257;
   CheckCase<Real>(isa + " long", MakeProblem(random, shape, Lengths::kMixed, false), {});
   std::printf("%s %s: %d cases\n", isa.c_str(), sizeof(Real) == 8 ? "float64" : "float32",
-              int(n_cases + 2));
+              int(n_cases + 4));
 }
 
 // Against the reference without rounding: a wrong index is off by far more than bfloat16 is.
@@ -238,7 +247,7 @@ void CheckBfloat16() {
         const Result expected = reference::Run(p);
         Outputs<float> one(shape), several(shape);
         Compute(p, wanted, Parallel{}, one);
-        Compute(p, wanted, Parallel{&RunOnThreads, nullptr}, several);
+        Compute(p, wanted, OnThreads(), several);
         auto Both = [&](const char* what, Exact<float>& a, Exact<float>& b, const Array& exact) {
           Compare(name + " " + what, a, exact, kTolerance);
           SameBits(name + " " + what, a, b);
@@ -362,9 +371,16 @@ void CheckNan(const std::string& isa, int64_t lanes) {
 }
 
 void CheckSlots() {
-  Check(SlotCount(0) == 0, "no window, no slot");
-  Check(SlotCount(13) == 3, "a slot for every tile begun");
-  Check(SlotCount(500) == 8, "no more than 8 slots");
+  auto Slots = [](int64_t n_windows, int64_t hidden_size) {
+    LstmShape s;
+    s.n_windows = n_windows;
+    s.hidden_size = hidden_size;
+    return SlotCount(s);
+  };
+  Check(Slots(0, 64) == 0, "no window, no slot");
+  Check(Slots(13, 64) == 3, "a slot for every tile begun");
+  Check(Slots(500, 64) == 8, "no more than 8 slots");
+  Check(Slots(500, kWideHidden) == 1, "one slot in a wide layer");
 }
 
 // The error bounds that csrc/cpu/activations-inl.h states, over every 997th float.

@@ -162,7 +162,7 @@ void CheckCase(const std::string& name, LossProblem q) {
   const LstmShape& s = q.p.shape;
   Written<Real> one(s), several(s), inferred(s);
   Check(Measure(q, Parallel{}, one) == Status::kOk, name + " status");
-  Check(Measure(q, Parallel{&RunOnThreads, nullptr}, several) == Status::kOk, name + " status");
+  Check(Measure(q, OnThreads(), several) == Status::kOk, name + " status");
   auto Both = [&](const char* what, auto array, const Array& exact) {
     Compare(name + " " + what, array(one), array(several), exact);
   };

@@ -77,7 +77,7 @@ void CheckModels(uint32_t seed, int64_t lanes, const std::string& isa) {
   p.optimizer = static_cast<Optimizer>(seed % 4);
   for (double& rate : p.learning_rate) rate = 0.05;
   Written<Real> together(p);
-  const Parallel threads{&RunOnThreads, nullptr};
+  const Parallel threads = OnThreads();
   Check(Train(p, 0, 3, kModels, threads, together) == Status::kOk, "status");
   for (int64_t m = 0; m < kModels; ++m) {
     Problem own = p;

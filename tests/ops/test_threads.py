@@ -29,16 +29,16 @@ def work():
     return make_work()
 
 
-def make_work(*, with_autograd=True):
+def make_work(n_windows=N_WINDOWS, hidden_size=16, *, with_autograd=True):
     torch.manual_seed(0)
-    network, module = Network(3, 16, 4), LSTMLinear(3, 16, 4)
+    network, module = Network(3, hidden_size, 4), LSTMLinear(3, hidden_size, 4)
     weights = 0.1 * torch.randn(2, network.n_parameters)
-    x, y = torch.randn(N_WINDOWS, 20, 3), torch.arange(N_WINDOWS) % 4
+    x, y = torch.randn(n_windows, 20, 3), torch.arange(n_windows) % 4
 
     def work():
         trainer = EpochTrainer(network, weights[:1], x, y, make_hyper(1), optimizer="adam")
-        rows = torch.arange(N_WINDOWS).repeat(2)
-        trainer.run(rows, torch.tensor([0, N_WINDOWS, 2 * N_WINDOWS]), 0.01)
+        rows = torch.arange(n_windows).repeat(2)
+        trainer.run(rows, torch.tensor([0, n_windows, 2 * n_windows]), 0.01)
         with torch.no_grad():
             found = [trainer.parameters, module(x)]
         if with_autograd:
@@ -52,6 +52,15 @@ def make_work(*, with_autograd=True):
 def one_thread(work):
     torch.set_num_threads(1)
     return work()
+
+
+@pytest.mark.parametrize(("n_windows", "hidden_size"), [(1, 150), (15, 140), (13, 340)])
+def test_threads_that_share_the_units_of_a_layer_change_no_bit(n_windows, hidden_size):
+    work = make_work(n_windows, hidden_size)
+    expected = one_thread(work)
+    for n_threads in (2, 4, 2, 3):
+        torch.set_num_threads(n_threads)
+        torch.testing.assert_close(work(), expected, rtol=0, atol=0)
 
 
 def test_the_number_of_threads_may_change_between_calls_and_changes_no_bit(work):

@@ -1,0 +1,64 @@
+// Threads that take the steps of one computation together: each has a share of every step, and none
+// begins the next before all have ended the last.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "lstm_linear.h"
+#include "subnormals.h"
+
+namespace sensorseq {
+
+class Team {
+ public:
+  struct Member {
+    int64_t index, n_members;
+    Team* team;
+    // Returns when every member has called it; what they wrote before is seen by all after.
+    void Wait() const {
+      if (n_members > 1) team->Wait(*this);
+    }
+    // The same. If other programs keep the threads from running at the same time, the team then
+    // dissolves: the first member goes on alone, which is all there is to `n_members`, and false
+    // tells the others that they have left.
+    bool Stay() {
+      if (n_members == 1 || !team->Dissolves(*this)) return true;
+      n_members = 1;
+      return index == 0;
+    }
+  };
+  static constexpr int64_t kMaxMembers = 32;
+  using Task = void (*)(void* context, Member& member);
+
+  // Calls task(context, member) at the same time on as many threads as `parallel` has free at once:
+  // at least the calling one, at most parallel.n_threads, n_shares and kMaxMembers. Results must
+  // not depend on their number.
+  static void Run(const Parallel& parallel, int64_t n_shares, Task task, void* context,
+                  Subnormals subnormals);
+
+ private:
+  Team(int64_t n_wanted, const Parallel::Sharing& sharing, Task task, void* context)
+      : n_wanted_(n_wanted), sharing_(sharing), task_(task), context_(context) {}
+  static void Join(void* team, int64_t);
+  int64_t CountMembers();
+  void Wait(const Member& member);
+  bool Dissolves(const Member& member);
+
+  const int64_t n_wanted_;
+  const Parallel::Sharing sharing_;
+  const Task task_;
+  void* const context_;
+  alignas(64) std::atomic<int64_t> n_joined_{0};  // kClosed once the members are counted
+  std::atomic<int64_t> n_members_{0};             // 0 until then
+  // A member's own calls of Wait, on a line that no other writes: what one waits for is a single
+  // transfer between the cores.
+  struct alignas(64) Waits {
+    std::atomic<int64_t> n{0};
+  };
+  Waits waits_[kMaxMembers];
+  std::atomic<int64_t> n_long_waits_{0};
+  std::atomic<int64_t> last_wait_{0};  // of a team that dissolves; the first member decides
+};
+
+}  // namespace sensorseq
