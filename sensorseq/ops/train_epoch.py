@@ -31,7 +31,7 @@ HEAD_NORMS = ("none", "batch", "layer")
 MAX_LAYERS = 8
 
 _CALL_S = 0.25  # aim of one native call, so that none takes half a second
-_TILE, _SLOTS = 6, 8  # kTileRows and kMaxSlots in csrc/cpu/dispatch.h
+_TILE, _SLOTS, _WIDE = 6, 8, 320  # kTileRows, kMaxSlots and kWideHidden in csrc/cpu/dispatch.h
 _ALIGNMENT = 64
 
 # torch's own defaults; no clipping and no regularization
@@ -227,13 +227,13 @@ def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(rows), torch.from_numpy(offsets)
 
 
-def slot_bounds(n_windows: int) -> list[int]:
+def slot_bounds(n_windows: int, hidden_size: int) -> list[int]:
     """Return the first window of each slot, which sums gradients on its own, and the end of all.
 
     See csrc/cpu/dispatch.h.
     """
     n_tiles = max(1, -(-n_windows // _TILE))
-    n_slots = min(n_tiles, _SLOTS)
+    n_slots = min(n_tiles, _SLOTS) if hidden_size < _WIDE else 1
     tiles = (slot * n_tiles // n_slots for slot in range(n_slots + 1))
     return [tile * n_windows // n_tiles for tile in tiles]
 

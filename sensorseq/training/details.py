@@ -152,7 +152,8 @@ class AutogradDetails:
         """
         batch, masks, n_windows = self._batch, self._masks, len(outputs)
         assert batch is not None, "watch() follows begin()"
-        slots = [slice(*bounds) for bounds in pairwise(slot_bounds(n_windows))]
+        hidden_size = self._module.hidden_size if isinstance(self._module, LSTMLinear) else 1
+        slots = [slice(*bounds) for bounds in pairwise(slot_bounds(n_windows, hidden_size))]
         self._batch = self._masks = None
         self._noise, self._saturated = self._nan(1), self._nan(4)
         if isinstance(self._module, LSTMLinear):

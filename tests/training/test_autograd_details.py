@@ -225,15 +225,22 @@ def test_a_loss_of_the_whole_batch_has_the_noise_of_its_windows():
 
 
 @pytest.mark.parametrize(
-    ("n_windows", "bounds"), [(1, [0, 1]), (6, [0, 6]), (7, [0, 3, 7]), (13, [0, 4, 8, 13])]
+    ("n_windows", "hidden_size", "bounds"),
+    [
+        (1, 8, [0, 1]),
+        (6, 8, [0, 6]),
+        (7, 8, [0, 3, 7]),
+        (13, 319, [0, 4, 8, 13]),
+        (13, 320, [0, 13]),
+    ],
 )
-def test_slots_of_few_windows(n_windows, bounds):
-    assert slot_bounds(n_windows) == bounds
+def test_slots_of_few_windows(n_windows, hidden_size, bounds):
+    assert slot_bounds(n_windows, hidden_size) == bounds
 
 
 @given(st.integers(1, 2000))
 def test_slots_hold_whole_tiles_of_up_to_six_windows(n_windows):
-    sizes = np.diff(slot_bounds(n_windows))
+    sizes = np.diff(slot_bounds(n_windows, 8))
     assert sizes.sum() == n_windows
     assert len(sizes) == min(8, -(-n_windows // 6))
     assert sizes.max() <= 6 * -(-n_windows // (6 * len(sizes)))
