@@ -39,7 +39,8 @@ struct Parallel {
     // multiply-adds of a step and gate from which it pays where tiles are fewer than threads
     int64_t min_work = int64_t(1) << 14;
     int64_t long_wait_us = 500;  // longer than among threads that all run; a time slice is longer
-    int64_t alone_ms = 500;      // for which no thread shares after one was kept from running
+    int64_t long_waits_percent = 25;  // of the time, from which the threads stop sharing
+    int64_t alone_ms = 500;           // for which no thread shares after one was kept from running
   } sharing = {};
 };
 

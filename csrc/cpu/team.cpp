@@ -15,10 +15,12 @@ constexpr int64_t kClosed = int64_t(1) << 32;
 constexpr std::chrono::microseconds kPatience{100};
 constexpr int64_t kLongWaits = 2;  // one may be by chance
 
-using Clock = std::chrono::steady_clock;
-
 // Until when this process forms no team, as the last one had to dissolve.
-std::atomic<Clock::rep> alone_until{0};
+std::atomic<std::chrono::steady_clock::rep> alone_until{0};
+
+int64_t Microseconds(std::chrono::steady_clock::duration time) {
+  return std::chrono::duration_cast<std::chrono::microseconds>(time).count();
+}
 
 }  // namespace
 
@@ -49,6 +51,7 @@ void Team::Join(void* self, int64_t) {
 int64_t Team::CountMembers() {
   const auto end = Clock::now() + kPatience;
   while (n_joined_ < n_wanted_ && Clock::now() < end) Relax();
+  begin_ = Clock::now();
   return n_joined_.fetch_add(kClosed);
 }
 
@@ -63,18 +66,23 @@ void Team::Wait(const Member& member) {
       if (turn % 64 != 0) continue;
       if (!is_timed) begin = Clock::now();
       is_timed = true;
-      if (!is_long && Clock::now() - begin > std::chrono::microseconds(sharing_.long_wait_us)) {
-        is_long = true;
-        ++n_long_waits_;
-      }
+      is_long = is_long || Microseconds(Clock::now() - begin) >= sharing_.long_wait_us;
       if (is_long) std::this_thread::yield();
     }
   }
+  if (!is_long) return;
+  waited_us_ += Microseconds(Clock::now() - begin);
+  ++n_long_waits_;
+}
+
+bool Team::IsHeldUp() const {
+  if (n_long_waits_ < kLongWaits) return false;
+  return 100 * waited_us_ >= sharing_.long_waits_percent * Microseconds(Clock::now() - begin_);
 }
 
 bool Team::Dissolves(const Member& member) {
   const int64_t n = waits_[member.index].n.load(std::memory_order_relaxed) + 1;
-  if (member.index == 0 && n_long_waits_ >= kLongWaits) {
+  if (member.index == 0 && IsHeldUp()) {
     last_wait_ = n;
     const auto alone = std::chrono::milliseconds(sharing_.alone_ms);
     alone_until = (Clock::now() + alone).time_since_epoch().count();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 
 #include "lstm_linear.h"
@@ -38,10 +39,12 @@ class Team {
                   Subnormals subnormals);
 
  private:
+  using Clock = std::chrono::steady_clock;
   Team(int64_t n_wanted, const Parallel::Sharing& sharing, Task task, void* context)
       : n_wanted_(n_wanted), sharing_(sharing), task_(task), context_(context) {}
   static void Join(void* team, int64_t);
   int64_t CountMembers();
+  bool IsHeldUp() const;
   void Wait(const Member& member);
   bool Dissolves(const Member& member);
 
@@ -58,6 +61,8 @@ class Team {
   };
   Waits waits_[kMaxMembers];
   std::atomic<int64_t> n_long_waits_{0};
+  std::atomic<int64_t> waited_us_{0};  // in them
+  Clock::time_point begin_;            // the first member's
   std::atomic<int64_t> last_wait_{0};  // of a team that dissolves; the first member decides
 };
 

@@ -71,7 +71,7 @@ inline Parallel OnThreads(int64_t* pool = nullptr) {
   call = (call + 1) % 3;
   if (call == 0) return Parallel{&RunOnThreads, pool};
   const int64_t long_wait_us = call == 1 ? int64_t(1) << 40 : 0;
-  return Parallel{&RunOnThreads, pool, 64, {0, long_wait_us, 0}};
+  return Parallel{&RunOnThreads, pool, 64, {0, long_wait_us, 0, 0}};
 }
 
 struct Workspace {

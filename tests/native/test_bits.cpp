@@ -388,7 +388,7 @@ void CheckTeam() {
       member.Wait();
     }
   };
-  const Parallel::Sharing always{0, int64_t(1) << 40, 0};
+  const Parallel::Sharing always{0, int64_t(1) << 40, 0, 0};
   for (const Parallel& parallel : {Parallel{}, Parallel{&RunOnThreads, nullptr, 64, always}}) {
     Team::Run(parallel, 64, Task, &written, Subnormals::kZero);
     const int64_t most = parallel.run == nullptr ? 1 : 3;
