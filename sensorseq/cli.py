@@ -18,7 +18,7 @@ from enum import StrEnum
 from functools import partial, wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar, cast
 
 import typer
 
@@ -1195,7 +1195,7 @@ def run(arguments: Sequence[str]) -> int:
         except (EnvironmentProblemError, OutputError) as error:
             return _fail(error, ENVIRONMENT, words)
         except BrokenPipeError:  # the reader of stdout has left, as in `| head`
-            _drop_stdout()
+            _drop_buffer(sys.stdout)
             return OK
         except SensorseqError as error:
             return _fail(error, BAD_INPUT, words)
@@ -1204,9 +1204,15 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else OK
 
 
-def _drop_stdout() -> None:
-    """Forget what stdout still buffers, which the end of the process would write."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _drop_buffer(stream: TextIO) -> None:
+    """Forget what a stream still buffers, which the end of the process would fail to write."""
+    descriptor, own = stream.fileno(), os.dup(stream.fileno())
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    stream.flush()
+    os.dup2(own, descriptor)
+    os.close(own)
+    os.close(null)
 
 
 def _save(model: Any, output: Path) -> None:
@@ -1229,7 +1235,7 @@ def _fail_by_system(error: OSError, words: Callable[[str], str]) -> int:
         said, code = f"{reason_of(error)}.", ENVIRONMENT
     if error.errno in UNWRITABLE:
         if error.filename is None:
-            _drop_stdout()
+            _drop_buffer(sys.stdout)
         why, code = f"cannot be written ({reason_of(error)}). {ways_out(error)}.", ENVIRONMENT
         said = f"{error.filename or 'the output'} {why}"
     return _fail(error if error.errno is None else OSError(said), code, words)
@@ -1242,8 +1248,10 @@ def _fail(error: BaseException, code: int, words: Callable[[str], str]) -> int:
 
 
 def _warn(message: str) -> None:
-    with suppress(OSError):  # a full disk: no reason not to work
+    try:
         print(printable(message, "\n"), file=sys.stderr)
+    except OSError:  # a full disk: no reason not to work
+        _drop_buffer(sys.stderr)
 
 
 def _visible_json(line: str) -> str:

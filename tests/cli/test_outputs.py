@@ -159,7 +159,10 @@ def test_a_page_is_written_whatever_the_standard_streams_are(tmp_path, redirecte
     (tmp_path / "h.csv").write_text("loss,val_loss\n" + "0.5,0.5\n" * 20)
     words = f"diagnose {tmp_path / 'h.csv'} --html {tmp_path / 'h.html'} {redirected}"
     command = f"{sys.executable} -m sensorseq {words}"
-    done = subprocess.run(command, shell=True, cwd=ROOT, stderr=subprocess.PIPE, check=False)
+    buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        command, shell=True, cwd=ROOT, stderr=subprocess.PIPE, check=False, env=buffered
+    )
     assert done.returncode == 0
     assert b"Traceback" not in done.stderr
     assert (tmp_path / "h.html").read_bytes().startswith(b"<!DOCTYPE html")
