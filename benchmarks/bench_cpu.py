@@ -47,6 +47,7 @@ from sensorseq.benchmark import (
     repeated,
 )
 from sensorseq.nn import LSTMLinear
+from sensorseq.ops import _extension
 
 # windows, timesteps, channels, hidden size
 VANISHING = [
@@ -119,25 +120,13 @@ def cases():
     yield "one step", ONE_STEP, lambda: one_step_case(stepping_stream)
     yield "one step, module", ONE_STEP, lambda: one_step_case(stepping_module)
     yield "long sequence", LONG, lambda: make_case("inference", LONG)
-    for against in ("torch's", "our float32") if has_bfloat16() else ():
+    for against in ("torch's", "our float32") if _extension.has_bfloat16() else ():
         for shape in BFLOAT16_SHAPES:
             yield (
                 f"bfloat16 against {against}",
                 shape,
                 lambda shape=shape, against=against: bfloat16_case(shape, against),
             )
-
-
-def has_bfloat16():
-    """Whether this processor and instruction set have products of bfloat16."""
-    module = LSTMLinear(1, 1, 1).eval()
-    module.inference_precision = "bfloat16"
-    try:
-        with torch.no_grad():
-            module(torch.zeros(1, 1, 1))
-    except RuntimeError:
-        return False
-    return True
 
 
 def bfloat16_case(shape, against):

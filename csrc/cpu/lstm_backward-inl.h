@@ -401,10 +401,7 @@ class BackwardTile {
 template <typename Real>
 inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                           int64_t hidden_size, Team::Member& member) {
-  int64_t n_steps = 0;
-  for (int64_t t = 0; t < n_tiles; ++t) {
-    if (tiles[t].rows.n_steps > n_steps) n_steps = tiles[t].rows.n_steps;
-  }
+  const int64_t n_steps = StepCount(tiles, n_tiles);
   int64_t n_members = member.n_members;
   for (int64_t step = n_steps - 1; step >= 0; --step) {
     for (int64_t t = 0; t < n_tiles; ++t) tiles[t].Gates(step);

@@ -300,10 +300,7 @@ class ForwardTile {
 template <typename Real>
 inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                          int64_t hidden_size, Team::Member& member) {
-  int64_t n_steps = 0;
-  for (int64_t t = 0; t < n_tiles; ++t) {
-    if (tiles[t].rows.n_steps > n_steps) n_steps = tiles[t].rows.n_steps;
-  }
+  const int64_t n_steps = StepCount(tiles, n_tiles);
   Blocks blocks = ShareOf<Real>(member, hidden_size);
   int64_t n_members = member.n_members;
   if (!member.Stay()) return false;

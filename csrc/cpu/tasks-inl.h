@@ -36,9 +36,16 @@ inline void ForwardPackTask(void* context, int64_t index) {
   PackForwardPart(args.shape, args.in, index, static_cast<Real*>(args.workspace));
 }
 
+// Where the saved state of a tile lies in (M, D, N, SavedRows(T), Padded(H)).
+SENSORSEQ_INLINE int64_t SavedOffset(const LstmShape& s, int64_t model, int64_t direction,
+                                     int64_t tile) {
+  const int64_t row = (model * s.n_directions + direction) * s.n_windows;
+  return (row + TileBegin(tile, s.n_windows)) * SavedSize(s);
+}
+
 // What one member does of a model's tiles [first, end), which go through time side by side; returns
-// whether it stays. Tile t
-// has the scratch at (t - first) * scratch_stride; saved_of(t, direction) is its saved state.
+// whether it stays. Tile t has the scratch at (t - first) * scratch_stride; saved_of(t, direction)
+// is its saved state.
 template <typename Real, typename SavedOf>
 inline bool ForwardSome(const LstmForward<Real>& args, int64_t model, int64_t first, int64_t end,
                         const Real* packed, int64_t packed_stride, Real* scratch,
@@ -67,9 +74,7 @@ inline bool ForwardGroup(const LstmForward<Real>& args, int64_t model, int64_t f
   const void* kept = args.packed;
   const Real* packed = kept == nullptr ? workspace : static_cast<const Real*>(PackedWeights(kept));
   auto SavedOf = [&](int64_t t, int64_t direction) -> Real* {
-    if (args.saved == nullptr) return nullptr;
-    const int64_t row = (model * s.n_directions + direction) * s.n_windows;
-    return args.saved + (row + TileBegin(t, s.n_windows)) * SavedSize(s);
+    return args.saved == nullptr ? nullptr : args.saved + SavedOffset(s, model, direction, t);
   };
   Real* scratch =
       workspace + layout.scratch_offset + (model * n_tiles + first) * layout.scratch_stride;
@@ -114,6 +119,17 @@ inline void ForwardTeamTask(void* context, Team::Member& member) {
   });
 }
 
+// Takes all tiles through time: in a team, or in n_tasks tasks.
+template <typename Real>
+inline void RunTiles(const Parallel& parallel, const LstmShape& s, Team::Task team_task,
+                     int64_t n_tasks, Parallel::Task task, void* context) {
+  if (IsTogether(s, parallel)) {
+    Team::Run(parallel, ShareCount<Real>(s.hidden_size), team_task, context, kSubnormalsOf<Real>);
+  } else {
+    RunTasks(parallel, n_tasks, task, context, kSubnormalsOf<Real>);
+  }
+}
+
 template <typename Real>
 inline void Forward(const LstmForward<Real>& args) {
   void* context = const_cast<LstmForward<Real>*>(&args);
@@ -122,13 +138,8 @@ inline void Forward(const LstmForward<Real>& args) {
     RunTasks(args.parallel, s.n_models * s.n_directions * PackParts(s), &ForwardPackTask<Real>,
              context, kSubnormalsOf<Real>);
   }
-  if (IsTogether(s, args.parallel)) {
-    Team::Run(args.parallel, ShareCount<Real>(s.hidden_size), &ForwardTeamTask<Real>, context,
-              kSubnormalsOf<Real>);
-  } else {
-    RunTasks(args.parallel, s.n_models * TileCount(s.n_windows), &ForwardTileTask<Real>, context,
-             kSubnormalsOf<Real>);
-  }
+  RunTiles<Real>(args.parallel, s, &ForwardTeamTask<Real>, s.n_models * TileCount(s.n_windows),
+                 &ForwardTileTask<Real>, context);
 }
 
 template <typename Real>
@@ -280,15 +291,14 @@ inline bool BackwardGroup(const LstmBackward<Real>& args, int64_t model, int64_t
   const LstmShape& s = args.shape;
   const BackwardLayout layout = LayoutBackward(s);
   auto SavedOf = [&](int64_t t, int64_t direction) {
-    const int64_t row = (model * s.n_directions + direction) * s.n_windows;
-    return args.saved + (row + TileBegin(t, s.n_windows)) * SavedSize(s);
+    return args.saved + SavedOffset(s, model, direction, t);
   };
   Real* scratch = static_cast<Real*>(args.workspace) + layout.scratch_offset +
                   scratch_index * layout.scratch_stride;
   return BackwardSome(args, model, first, end, scratch, SavedOf, member);
 }
 
-// Calls tile(model, t, index of the slot) for the tiles of one slot.
+// Calls tile(model, t) for the tiles of one slot of all models.
 template <typename F>
 SENSORSEQ_INLINE void ForTilesOfSlot(const LstmShape& s, int64_t index, F tile) {
   const int64_t n_slots = SlotCount(s), slot = index % n_slots;
@@ -359,13 +369,8 @@ inline void Backward(const LstmBackward<Real>& args) {
   const int64_t n_packed = s.n_models * s.n_directions;
   RunTasks(args.parallel, n_packed * PackParts(s), &BackwardPackTask<Real>, context,
            kSubnormalsOf<Real>);
-  if (IsTogether(s, args.parallel)) {
-    Team::Run(args.parallel, ShareCount<Real>(s.hidden_size), &BackwardTeamTask<Real>, context,
-              kSubnormalsOf<Real>);
-  } else {
-    RunTasks(args.parallel, s.n_models * SlotCount(s), &BackwardSlotTask<Real>, context,
-             kSubnormalsOf<Real>);
-  }
+  RunTiles<Real>(args.parallel, s, &BackwardTeamTask<Real>, s.n_models * SlotCount(s),
+                 &BackwardSlotTask<Real>, context);
   RunTasks(args.parallel, n_packed * UnitBlocks<Real>(s.hidden_size), &BackwardSumTask<Real>,
            context, kSubnormalsOf<Real>);
 }
@@ -437,13 +442,8 @@ inline void Step(const LstmStep<Real>& step) {
   const int64_t n_packed = s.n_models * s.n_directions;
   RunTasks(parallel, 2 * n_packed * PackParts(s), &StepPackTask<Real>, context,
            kSubnormalsOf<Real>);
-  if (IsTogether(s, parallel)) {
-    Team::Run(parallel, ShareCount<Real>(s.hidden_size), &StepTeamTask<Real>, context,
-              kSubnormalsOf<Real>);
-  } else {
-    RunTasks(parallel, s.n_models * SlotCount(s), &StepSlotTask<Real>, context,
-             kSubnormalsOf<Real>);
-  }
+  RunTiles<Real>(parallel, s, &StepTeamTask<Real>, s.n_models * SlotCount(s), &StepSlotTask<Real>,
+                 context);
   RunTasks(parallel, n_packed * UnitBlocks<Real>(s.hidden_size), &BackwardSumTask<Real>,
            const_cast<LstmBackward<Real>*>(&step.backward), kSubnormalsOf<Real>);
 }

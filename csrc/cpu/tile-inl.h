@@ -67,6 +67,16 @@ SENSORSEQ_INLINE Blocks ShareOf(const Team::Member& member, int64_t hidden_size)
   return share;
 }
 
+// Steps until the longest row of some tiles ends.
+template <typename Tile>
+SENSORSEQ_INLINE int64_t StepCount(const Tile* tiles, int64_t n_tiles) {
+  int64_t n_steps = 0;
+  for (int64_t t = 0; t < n_tiles; ++t) {
+    if (tiles[t].rows.n_steps > n_steps) n_steps = tiles[t].rows.n_steps;
+  }
+  return n_steps;
+}
+
 // The columns of some blocks; the last block has the padding too.
 template <typename Real>
 SENSORSEQ_INLINE Blocks ColumnsOf(const Blocks& blocks, int64_t hidden_size) {
