@@ -256,13 +256,14 @@ def _linear_parts(clf: Any, few: _Few) -> Iterator[_LinearPart]:
         layers = [(describe(b.describe, scaled.numpy(), valid), b.add) for b in blocks]
         yield _LinearPart(layers, clf._join(scaled, lengths), clf.temperature_)
         return
+    steps, valid = clf._as_steps(scaled, lengths)
     for module in clf.modules_:
         pooled, weight = copy.deepcopy(module), module.linear.weight
         size = pooled.num_classes = pooled.linear.out_features = module.linear.in_features
         pooled.linear.weight = torch.nn.Parameter(torch.eye(size).to(weight))
         pooled.linear.bias = torch.nn.Parameter(torch.zeros(size).to(weight))
-        states = predict_outputs(pooled, scaled.to(weight.dtype), lengths).numpy()
-        logits = clf._run_member(module, scaled, lengths)
+        states = predict_outputs(pooled, steps.to(weight.dtype), valid).numpy()
+        logits = clf._run_member(module, steps, valid)
         yield _LinearPart([(states, partial(_add, module))], logits, clf.temperature_)
 
 

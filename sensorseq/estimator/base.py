@@ -76,6 +76,7 @@ from sensorseq.training.inputs import (
 from sensorseq.training.network import continue_network, make_network, network_arrays
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
 from sensorseq.training.passes import PassResult, train_pass
+from sensorseq.training.patches import Patch, check_patch
 from sensorseq.training.preparation import (
     Preparation,
     check_same_channels,
@@ -114,7 +115,7 @@ class _Seeds(NamedTuple):
     entropy: int
 
 
-class _FitArguments(NamedTuple):
+class FitArguments(NamedTuple):
     """The arguments of a fit, checked."""
 
     config: TrainingConfig
@@ -161,6 +162,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     features_: FeatureChoice
     refitted_: bool
     preparation_: Preparation | None
+    patch_: Patch | None = None
     n_features_in_: int
     n_iter_: int
     best_epoch_: int
@@ -175,11 +177,13 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
     _known: KnownWindows | None = None  # of a classifier, what is like them is of a known class
     _replayed: int | None = None  # entropy of a fit to run again
+    _replayed_patch: Patch | None = None
     _report_facts: dict[str, Any]
 
     # those of the classifier alone
     features: Any = None
     refit: Any = None
+    patch: Any = None
 
     # Requested by default: whoever passes them to a search or a pipeline means them for here.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
@@ -314,6 +318,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         def refit(estimator: Any) -> Any:
             estimator.set_params(auto_repair=False)
             estimator._replayed = self.fluctuation_.origin.entropy
+            estimator._replayed_patch = self.fluctuation_.origin.patch
             return estimator.fit(X, y, **given)
 
         said = {name: value for name, value in given.items() if value is not None}
@@ -327,7 +332,8 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         if repair.fitted is not None:
             own = vars(repair.fitted)
             learned = {name: value for name, value in own.items() if name not in self.get_params()}
-            learned.pop("_replayed")
+            for name in ("_replayed", "_replayed_patch"):
+                learned.pop(name)
             self.__dict__.update(learned)
             failed = None
         self.fluctuation_ = repair.report
@@ -340,24 +346,25 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         parts = data.split(self.validation_fraction, arguments.seeds.split, arguments.config)
         return self._prepare(data, *parts, arguments)
 
-    def _check_arguments(self) -> _FitArguments:
+    def _check_arguments(self) -> FitArguments:
         """Check all arguments, and forget what an earlier fit kept for going on."""
         config = check_parameters(self.get_params(deep=False), self._task)
         check_whole_data(self.features, self.refit, self.warm_start)
+        check_patch(self.patch)
         device = self._training_device()
         check_training_memory(self.get_params(deep=False), config, device)  # before data are read
         checkpoint = self._open_checkpoint()
         seeds = self._make_seeds(checkpoint)
         self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
         self.__dict__.pop("repair_", None)
-        return _FitArguments(config, device, seeds, checkpoint)
+        return FitArguments(config, device, seeds, checkpoint)
 
     def _prepare(
         self,
         data: FitData,
         train: FitPart,
         validation: FitPart | None,
-        arguments: _FitArguments,
+        arguments: FitArguments,
     ) -> PreparedFit:
         """Scale; learn everything but the weights."""
         self._check_parts(train, validation)
@@ -385,7 +392,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         train = data.stored_part("train")
         self._learn_scaling(train, data)
         self._learn_ranges(data, continues=self._continues)
-        return self._assemble(train, None, _FitArguments(config, device, seeds))
+        return self._assemble(train, None, FitArguments(config, device, seeds))
 
     def _training_device(self) -> torch.device:
         # the native engine serves every network on the CPU: "auto" goes where it is
@@ -399,7 +406,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         self,
         train: FitPart,
         validation: FitPart | None,
-        arguments: _FitArguments,
+        arguments: FitArguments,
         findings: tuple[Finding, ...] = (),
     ) -> PreparedFit:
         """Make the networks and the scaled windows, of parts that are checked."""
@@ -407,15 +414,21 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         n_channels = train.sequences.X.shape[2]
         own = self.get_params(deep=False)
         check_training_memory(own, config, device, train.sequences, self._n_outputs)
+        samples: Any = self._training_data(train, training=True)
+        if not self._continues:
+            self.patch_ = self._choose_patch(train, samples, arguments)
+        patch = self.patch_
+        windows = samples if patch is None else samples.patched(patch)
+        n_inputs = n_channels if patch is None else patch.n_inputs(n_channels)
         modules = [
-            self._make_module(n_channels, weights, member).to(device)
+            self._make_module(n_inputs, weights, member).to(device)
             for member, (weights, _) in enumerate(seeds.members)
         ]
-        windows: Any = self._training_data(train, training=True)
         held_out = None
         if validation is not None:
-            of_validation: Any = self._training_data(validation, training=False)
-            held_out = LabPart(of_validation, validation.groups, validation.rows)
+            shown: Any = self._training_data(validation, training=False)
+            steps = shown if patch is None else shown.patched(patch)
+            held_out = LabPart(steps, validation.groups, validation.rows, shown)
         config = self._resolved(config, modules[0], windows)
         findings = (*findings, *self._check_shares(train, validation))
         own_callbacks = check_callbacks(self.callbacks)
@@ -428,7 +441,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
                 training,
                 callbacks=own_callbacks if member else (*self._progress(), *own_callbacks),
                 engine=self.engine,
-                refresh=self._renewal(train, windows, training),
+                refresh=self._renewal(train, samples, training),
                 checkpoint=self._open_checkpoint(member) if member else arguments.checkpoint,
                 recorder=None if member else new_recorder(),
             )
@@ -442,7 +455,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         return PreparedFit(
             jobs,
             {**self._facts_of(train, validation), "data_facts": findings},
-            LabPart(windows, train.groups, train.rows),
+            LabPart(windows, train.groups, train.rows, samples),
             held_out,
             seeds.entropy,
         )
@@ -471,7 +484,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         self, part: FitPart, data: TrainingData | StreamedData, seed: np.random.SeedSequence
     ) -> Callable[[int], Any] | None:
         """Return what gives the training windows of each epoch; None if they do not change."""
-        return self._format.renewal(
+        renew = self._format.renewal(
             part,
             data,
             self.scaler_,
@@ -480,6 +493,20 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             input_dropout=self.input_dropout,
             channels=self._channels,
         )
+        patch = self.patch_
+        if renew is None or patch is None or not isinstance(data, TrainingData):
+            return renew
+        lengths = data.lengths
+
+        def renew_steps(epoch: int) -> NDArray[Any]:
+            steps: NDArray[Any] = patch.apply(torch.from_numpy(renew(epoch)), lengths)[0].numpy()
+            return steps
+
+        return renew_steps
+
+    def _choose_patch(self, train: FitPart, samples: Any, arguments: FitArguments) -> Patch | None:
+        """Decide how many samples a step of the networks is, and in what form."""
+        return None
 
     def _keep(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
         """Store what the runs of all members gave, and say when one did not end as asked."""
@@ -854,6 +881,12 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         self.__dict__.pop("module_", None)
         self.__dict__.pop("_head", None)
         self.__dict__.pop("adaptation_", None)
+        self.__dict__.pop("patch_", None)
+
+    @property
+    def _n_channels(self) -> int:
+        """The channels of the windows."""
+        return self.n_features_in_ if self._flat_timesteps is None else 1
 
     @property
     def _channels(self) -> list[str] | None:
@@ -919,8 +952,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
                     self.feature_names_in_ = np.array(sequences.channels, dtype=object)
             self._flat_timesteps = sequences.X.shape[1] if sequences.is_flat else None
         else:
-            n_channels = self.n_features_in_ if self._flat_timesteps is None else 1
-            check_channels(sequences, n_channels, self._flat_timesteps, name)
+            check_channels(sequences, self._n_channels, self._flat_timesteps, name)
         return sequences
 
     def _learn_scaling(self, train: FitPart, data: FitData) -> None:
@@ -995,7 +1027,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             prepared.module,
             self.best_epoch_,
         )
-        origin = FitOrigin(*known, out_of_fold=predicted)
+        origin = FitOrigin(*known, patch=self.patch_, out_of_fold=predicted)
         self.fluctuation_ = replace(self.fluctuation_, origin=origin)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
@@ -1029,11 +1061,18 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
 
     def _join(self, X: torch.Tensor, lengths: torch.Tensor | None) -> NDArray[np.float64]:
         """Return the outputs for scaled windows, of all members and features as one."""
-        outputs = [self._run_member(module, X, lengths) for module in self.modules_]
+        steps = self._as_steps(X, lengths)
+        outputs = [self._run_member(module, *steps) for module in self.modules_]
         joined = outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
         if self._head is None:
             return joined
         return self._head.join(joined, X.numpy(), None if lengths is None else lengths.numpy())
+
+    def _as_steps(
+        self, X: torch.Tensor, lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return scaled windows and their lengths as the networks take them."""
+        return (X, lengths) if self.patch_ is None else self.patch_.apply(X, lengths)
 
     def _run_member(
         self, module: LSTMLinear, X: torch.Tensor, lengths: torch.Tensor | None

@@ -167,6 +167,7 @@ def _differentiable(
 ) -> torch.Tensor:
     """Return the logarithms of the probabilities, (n, classes), with a graph."""
     device = next(model.module_.parameters()).device
+    x, valid = model._as_steps(x, valid)
     moved = x.to(device), None if valid is None else valid.to(device)
     members = [module(*moved).double() for module in model.modules_]
     outputs = members[0]

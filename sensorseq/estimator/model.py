@@ -30,6 +30,7 @@ from sensorseq.training.network import (
     read_scaler,
 )
 from sensorseq.training.parameters import check_parameters, check_plain
+from sensorseq.training.patches import read_patch
 from sensorseq.training.preparation import check_preparation
 from sensorseq.training.probabilities import Abstention
 from sensorseq.training.unknown import KnownWindows
@@ -49,7 +50,8 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
         "task": estimator._task,
         "parameters": parameters,
         **estimator._describe_targets(),
-        "n_channels": module.input_size,
+        "n_channels": estimator._n_channels,
+        "patch": None if estimator.patch_ is None else list(estimator.patch_),
         "n_features_in": estimator.n_features_in_,
         "flat_timesteps": estimator._flat_timesteps,
         "feature_names_in": (
@@ -88,7 +90,7 @@ def restore_fit(
     device: str | None,
 ) -> Any:
     """Rebuild what `describe_fit` described, of class `cls`."""
-    description = {"adaptation": None, **description}  # added within version 3
+    description = {"adaptation": None, "patch": None, **description}  # added within version 3
 
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)
@@ -133,17 +135,18 @@ def restore_fit(
             estimator.fluctuation_ = FluctuationReport._from_dict(stored, is_page=False)
         except ArgumentError as error:
             raise ModelFileError(f"{path}: {error}") from error
+    estimator.patch_ = read_patch(take("patch", list | None))
     _restore_networks(estimator, arrays, take, n_models=1 + len(others))
     estimator._other_histories = [History(rows) for rows in others]
     estimator.refitted_ = take("refitted", bool)
     estimator.features_ = FeatureChoice(reason="loaded from a file without features")
     if head is not None:
         estimator._head = FeatureHead.restore(head, arrays)
-        estimator._head.check(estimator.module_.input_size, estimator._n_outputs)
+        estimator._head.check(estimator._n_channels, estimator._n_outputs)
         estimator.features_ = estimator._head.choice
     if task == CLASSIFICATION:
         estimator._known = KnownWindows.restore(arrays, estimator._n_outputs)
-    estimator._ranges = TrainedRanges.restore(arrays, estimator.module_.input_size)
+    estimator._ranges = TrainedRanges.restore(arrays, estimator._n_channels)
     return estimator
 
 
@@ -157,11 +160,12 @@ def _restore_networks(
             f"n_features_in={estimator.n_features_in_} with n_channels={n_channels} and"
             f" flat_timesteps={flat}"
         )
+    patch = estimator.patch_
     estimator.module_, *estimator._other_modules = (
         read_network(
             arrays,
             take("architecture", dict),
-            n_channels=n_channels,
+            n_channels=n_channels if patch is None else patch.n_inputs(n_channels),
             n_classes=estimator._n_outputs,
             dtype=check_choice("dtype", take("dtype", str), DTYPES),
             member=member,
@@ -239,6 +243,7 @@ _FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # to plain
         lambda scaler: dict(scaler.to_dict()),
         lambda parts: read_scaler({f"scaler.{name}": part for name, part in parts.items()}),
     ),
+    "patch_": (list, read_patch),
     "engine_": (list, lambda fields: EngineChoice(*fields)),
     "abstention_": (list, lambda fields: Abstention(*fields)),
     "adaptation_": (lambda adaptation: dict(vars(adaptation)), lambda stored: Adaptation(**stored)),

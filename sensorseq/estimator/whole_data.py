@@ -40,7 +40,7 @@ from sensorseq.training.stream import is_stored
 if TYPE_CHECKING:
     from sensorseq.estimator.base import PreparedFit
 
-N_FOLDS = 4
+N_FOLDS = 3
 REFITS = ("auto", "all")
 FEW_WINDOWS = 20_000  # up to so many, refit="auto" trains again on all of them
 _FOLDS, _FEATURES, _REFIT = 101, 102, 103  # spawn keys of their seeds
@@ -142,10 +142,11 @@ def plan_whole_data(
     refits = has_more and (refit == "all" or (refit == "auto" and serves))
     if features is None and not refits:
         return FeatureChoice()
-    part, data, given = None, prepared.jobs[0].train, None
+    part, data, given = None, prepared.train.samples, None
+    assert isinstance(data, TrainingData)
     if is_given:
-        assert isinstance(prepared.jobs[0].validation, TrainingData)
-        given = prepared.jobs[0].validation
+        assert prepared.validation is not None
+        given = prepared.validation.samples
     else:
         windows = fit_data.windows
         own: list[Any] = [one.rows for one in (train, validation) if one is not None]
@@ -341,6 +342,8 @@ def _make_job(
     config = arm_config(config, epochs, warmup_epochs=warmup, monitor="loss")
     assert part is not None
     refresh = estimator._renewal(part, data, training)
+    if estimator.patch_ is not None:
+        data = data.patched(estimator.patch_)
     return TrainingJob(
         module, data, None, config, training, engine=estimator.engine, refresh=refresh
     )
@@ -358,7 +361,7 @@ def _fit_head(
     for module, (_, rows) in zip(modules, folds, strict=True):
         X = torch.from_numpy(seen.X[rows])
         lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[rows])
-        logits[rows] = estimator._run_member(module, X, lengths)
+        logits[rows] = estimator._run_member(module, *estimator._as_steps(X, lengths))
     whole = learns_all or not plan.has_held_out
     final = np.arange(len(plan.data)) if whole else seen.learn_rows
     head = fit_feature_head(plan.features, seen, logits, folds, final, plan.seed(_FEATURES))

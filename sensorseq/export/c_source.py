@@ -25,6 +25,7 @@ from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps
 from sensorseq.preprocessing.steps import StepChain
+from sensorseq.training.patches import SMALLEST_VARIANCE
 from sensorseq.training.unknown import N_NEIGHBORS, SMALLEST_LOG, KnownWindows
 
 WEIGHTS = ("float32", "int8")
@@ -250,7 +251,7 @@ class _Source:
             length = Fraction(check_count("hop", hop, most=MOST_STEPS))
         elif configured and model_rate and options.hop_s is not None:
             length = Fraction(options.hop_s * model_rate).limit_denominator(_MOST_TERMS)
-        n_channels = self.modules[0].input_size
+        n_channels = self.estimator._n_channels
         names = self.estimator._channels or [f"channel_{i}" for i in range(n_channels)]
         steps: list[CStep] = []
         before = made.get("resampled_to_hz") or model_rate
@@ -356,12 +357,16 @@ class _Source:
         # overlapping windows keep states of their own while these take no more than the samples
         kept = 2 * width * first.num_layers + width * (2 if first.pooling == "meanmax" else 1)
         n_more = timing.n_overlapping * len(self.modules) - 1
-        streams = self._n_directions == 1 and n_more * kept <= n * first.input_size
+        is_small = n_more * kept <= n * self.estimator._n_channels
+        streams = self._n_directions == 1 and is_small and self.estimator.patch_ is None
         return {
             "version": importlib.import_module("sensorseq").__version__,
             "model": self.estimator,
             "net": first,
             "n_models": len(self.modules),
+            "n_channels": self.estimator._n_channels,
+            "patch": self.estimator.patch_,
+            "smallest_variance": SMALLEST_VARIANCE,
             "n_directions": self._n_directions,
             "width": width,
             "timing": timing,
@@ -380,12 +385,13 @@ class _Source:
     def multiply_adds(self, timing: _Timing, steps: list[CStep]) -> int:
         """Return the multiply-adds of a window and of the preprocessing of a hop."""
         first, n, k = self.modules[0], timing.n_timesteps, len(self.estimator.classes_)
-        hidden, c = first.hidden_size, first.input_size
+        hidden, c, patch = first.hidden_size, self.estimator._n_channels, self.estimator.patch_
+        n_steps = n if patch is None else -(-n // patch.n_samples)
         width = hidden * self._n_directions
-        inputs = [c] + [width] * (first.num_layers - 1)
+        inputs = [first.input_size] + [width] * (first.num_layers - 1)
         each = sum(4 * hidden * (own + hidden) + 3 * hidden for own in inputs)
         pooled = width * (2 if first.pooling == "meanmax" else 1)
-        total: int = len(self.modules) * (n * self._n_directions * each + k * pooled)
+        total: int = len(self.modules) * (n_steps * self._n_directions * each + k * pooled)
         if "rocket" in self.blocks:
             arrays = self.blocks["rocket"].describe.state()["arrays"]
             n_sums = 8 * c * len(arrays["dilations"]) + 4 * int(arrays["channel_counts"].sum())

@@ -16,7 +16,7 @@ from sensorseq.export.features import block_logits
 from sensorseq.export.graph import Graph
 from sensorseq.export.network import network_outputs
 from sensorseq.export.steps import input_channels
-from sensorseq.export.windows import MOST_STEPS, GraphWindows, read_windows
+from sensorseq.export.windows import MOST_STEPS, GraphWindows, as_steps, read_windows
 from sensorseq.preprocessing._checks import check_count
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.storage.model_file import model_digest
@@ -72,7 +72,8 @@ def write_onnx(
 def _outputs(g: Graph, estimator: Any, windows: GraphWindows) -> str:
     """Return what `_join` of the estimator returns, (n, outputs) float64."""
     modules = estimator.modules_
-    outputs = [g.cast(network_outputs(g, module, windows), np.float64) for module in modules]
+    steps = as_steps(g, windows, estimator.patch_)
+    outputs = [g.cast(network_outputs(g, module, steps), np.float64) for module in modules]
     joined = outputs[0]
     if len(outputs) > 1 and estimator._task == CLASSIFICATION:
         logs = [g("Unsqueeze", g("LogSoftmax", each, axis=1), [0]) for each in outputs]

@@ -1,6 +1,6 @@
 """Windows as they enter a graph: cropped, scaled, with their lengths."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
 from sensorseq.export.steps import apply_steps, input_channels
 from sensorseq.preprocessing.scale import Scaler
+from sensorseq.training.patches import SMALLEST_VARIANCE, Patch
 
 MOST_STEPS = 2**31 - 1  # of a window: what counts them in C holds no more
 
@@ -36,7 +37,7 @@ def read_windows(
     g: Graph, estimator: Any, *, n_timesteps: int | None, lengths: bool, dtype: str, steps: bool
 ) -> GraphWindows:
     """Declare the inputs of an estimator's graph; crop and scale them."""
-    n_channels, flat = estimator.module_.input_size, estimator._flat_timesteps
+    n_channels, flat = estimator._n_channels, estimator._flat_timesteps
     preparation = estimator.preparation_
     if n_timesteps is not None and flat not in (None, n_timesteps):
         raise ArgumentError(f"n_timesteps={n_timesteps}, but the model takes {flat} columns.")
@@ -102,3 +103,34 @@ def _scaled(g: Graph, windows: GraphWindows, scaler: Any) -> GraphWindows:
     if not windows.are_full:
         x = g("Where", g("Unsqueeze", windows.is_valid(g), [2]), x, np.float32(0))
     return GraphWindows(x, windows.lengths, windows.n_steps, windows.n_channels, windows.are_full)
+
+
+def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindows:
+    """Return windows as the networks take them, see `Patch.apply`."""
+    if patch is None:
+        return windows
+    size, n_channels = patch.n_samples, windows.n_channels
+    n_steps = g("Div", g("Add", windows.n_steps, [size - 1]), [size])
+    lengths = g("Div", g("Add", windows.lengths, [size - 1]), [size])
+    last = g("Unsqueeze", g("Sub", windows.lengths, [1]), [1])
+    n_padded = g("Squeeze", g("Mul", n_steps, [size]), [0])
+    held = g("Min", last, g("Range", 0, n_padded, 1))  # (n or 1, padded)
+    sizes = g("Concat", g("Shape", windows.x, end=1), [1, n_channels], axis=0)
+    x = g("GatherElements", windows.x, g("Expand", g("Unsqueeze", held, [2]), sizes), axis=1)
+    parts = g("Reshape", x, g("Concat", [0], n_steps, [size, n_channels], axis=0))
+    found = []
+    if patch.form != "statistics":
+        found.append(g("Reshape", parts, [0, 0, size * n_channels]))
+    if patch.form != "samples":
+        mean = g("ReduceMean", parts, axes=[2])
+        apart = g("Sub", parts, mean)
+        variance = g("ReduceMean", g("Mul", apart, apart), axes=[2], keepdims=0)
+        found.append(g("Squeeze", mean, [2]))
+        found.append(g("Sqrt", g("Add", variance, np.float32(SMALLEST_VARIANCE))))
+        found += [g(f"Reduce{which}", parts, axes=[2], keepdims=0) for which in ("Min", "Max")]
+    steps = found[0] if len(found) == 1 else g("Concat", *found, axis=2)
+    made = GraphWindows(steps, lengths, n_steps, patch.n_inputs(n_channels), windows.are_full)
+    if windows.are_full:
+        return made
+    valid = g("Unsqueeze", made.is_valid(g), [2])
+    return replace(made, x=g("Where", valid, steps, np.float32(0)))

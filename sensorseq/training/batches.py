@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sensorseq.preprocessing.balance import draw_in_rounds
 from sensorseq.training.inputs import crop_tensor
+from sensorseq.training.patches import Patch
 
 Rows = NDArray[np.int64]
 
@@ -181,6 +182,17 @@ class TrainingData:
     def resident_bytes(self) -> int:
         """Bytes of windows that are on the device at a time."""
         return self.X.nbytes
+
+    def patched(self, patch: Patch) -> "TrainingData":
+        """Return the same windows as steps of several samples.
+
+        Parameters
+        ----------
+        patch : Patch
+            How samples become steps.
+        """
+        X, lengths = patch.apply(self.X, self.lengths)
+        return replace(self, X=X, lengths=lengths)
 
     def nothing(self) -> "TrainingData":
         """Return no windows: the shapes and types before the first pass is there."""

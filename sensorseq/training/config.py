@@ -57,8 +57,8 @@ CROPS = ("head", "tail", "centre", "random")
 DTYPES = ("float32", "float64")
 ENGINES = ("auto", "native", "autograd")
 AUTO = "auto"  # of max_epochs
-AUTO_STEPS = 800  # that max_epochs="auto" aims for
-AUTO_EPOCHS = (60, 200)  # its fewest and most epochs
+AUTO_STEPS = 400  # that max_epochs="auto" aims for
+AUTO_EPOCHS = (24, 200)  # its fewest and most epochs
 
 
 _CHOICES: dict[str, Iterable[str]] = {  # of the arguments of `TrainingConfig`

@@ -1,5 +1,6 @@
 """Windows that stay in their file, read buffer by buffer in each epoch."""
 
+import copy
 import hashlib
 import os
 import threading
@@ -26,6 +27,7 @@ from sensorseq.training.batches import (
     update_digest,
 )
 from sensorseq.training.inputs import Sequences, crop_sequences, finite_and_padded, scale_sequences
+from sensorseq.training.patches import Patch
 
 BUFFER_BYTES = 1024**3  # unless the environment says otherwise
 BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
@@ -371,6 +373,7 @@ class StreamedData:
         n_bytes: int | None = None,
     ) -> None:
         self._part = part
+        self._patch: Patch | None = None
         self._dtype: torch.dtype = getattr(torch, part.dtype)
         # all but the windows, as if they were held
         held = TrainingData.from_arrays(
@@ -396,6 +399,12 @@ class StreamedData:
         self._device = device
         return self
 
+    def patched(self, patch: Patch) -> "StreamedData":
+        """Return the same windows as steps of several samples."""
+        other = copy.copy(self)
+        other._patch = patch
+        return other
+
     def nothing(self) -> TrainingData:
         """Return the data of no window: shapes and types, before the first buffer is there."""
         shape = 0, self._part.n_timesteps, self._part.samples.n_channels
@@ -404,7 +413,7 @@ class StreamedData:
 
     def digests(self) -> dict[str, str]:
         """Return what `TrainingData` of the same windows would, reading all of them once."""
-        shape = len(self), self._part.n_timesteps, self._part.samples.n_channels
+        shape = len(self), *self.nothing().X.shape[1:]
         digest = hashlib.sha256()
         with closing(self.blocks()) as blocks:
             update_digest(digest, "windows", self._dtype, shape, (block.X for block in blocks))
@@ -480,10 +489,13 @@ class StreamedData:
                     )
 
     def _known(self, X: Tensor, rows: Tensor) -> TrainingData:
-        lengths, weight = self.lengths, self.weight
+        weight = self.weight
+        lengths = None if self.lengths is None else self.lengths[rows]
+        if self._patch is not None:
+            X, lengths = self._patch.apply(X, lengths)
         return TrainingData(
             X,
-            None if lengths is None else lengths[rows],
+            lengths,
             self.target[rows],
             None if weight is None else weight[rows],
         )

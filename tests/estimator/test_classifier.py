@@ -478,12 +478,12 @@ def test_auto_takes_as_many_epochs_as_the_training_part_needs_everywhere(monkeyp
         return small(**{**settings, "max_epochs": "auto", "callbacks": [Watch()], **arguments})
 
     fitted = auto(6).fit(X, Y)  # 8 batches of the 48 windows that train
-    assert (fitted.n_iter_, told) == (100, [100])
+    assert (fitted.n_iter_, told) == (50, [50])
     assert fitted.get_params()["max_epochs"] == "auto"
-    same = auto(6, max_epochs=100).fit(X, Y)
+    same = auto(6, max_epochs=50).fit(X, Y)
     assert without_time(same.history_) == without_time(fitted.history_)
-    assert auto(1, sampler="balanced").fit(X, Y).n_iter_ == 60
-    assert auto(6, windows_per_epoch=30).fit(X, Y).n_iter_ == 160
+    assert auto(1, sampler="balanced").fit(X, Y).n_iter_ == 24
+    assert auto(6, windows_per_epoch=30).fit(X, Y).n_iter_ == 80
     assert auto(6, max_steps=21).fit(X, Y).n_iter_ == 3
     ensemble = auto(16, n_models=2, max_steps=60, callbacks=None).fit(X, Y)
     assert [len(history) for history in ensemble.histories_] == [20, 20]
@@ -492,7 +492,7 @@ def test_auto_takes_as_many_epochs_as_the_training_part_needs_everywhere(monkeyp
         def on_epoch_end(self, module, history):
             raise KeyboardInterrupt
 
-    with pytest.warns(UserWarning, match="interrupted after epoch 1 of 100;"):
+    with pytest.warns(UserWarning, match="interrupted after epoch 1 of 50;"):
         auto(6, callbacks=[Interrupt()]).fit(X, Y)
 
 

@@ -13,6 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
 from sensorseq.estimator import feature_head, whole_data
+from sensorseq.estimator.whole_data import N_FOLDS
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import write_windows
 from sensorseq.training import train_network
@@ -360,7 +361,7 @@ def test_the_networks_of_the_folds_are_kept_together(monkeypatch):
     first, *others = clf.modules_
     assert weights(first) == weights(small(features=None, refit=None).fit(X, Y, groups=GROUPS))
     assert others == [module for module, _ in trained]
-    assert len(clf.histories_) == 4
+    assert len(clf.histories_) == N_FOLDS
     left_out = [len(X) - len(data) for _, data in trained]
     assert sum(left_out) + clf.fluctuation_.n_val == len(X)  # each window is left out once
     alone = [
@@ -379,8 +380,8 @@ def test_a_pass_trains_every_network_of_the_folds():
     before = [module.state_dict() for module in clf.modules_]
     for n_passes in (1, 2):
         clf.partial_fit(X[:16], Y[:16])
-        assert len(clf.modules_) == 4
-        assert [state["n_passes"] for state in clf._passes] == 4 * [n_passes]
+        assert len(clf.modules_) == N_FOLDS
+        assert [state["n_passes"] for state in clf._passes] == N_FOLDS * [n_passes]
     for old, module in zip(before, clf.modules_, strict=True):
         after = module.state_dict()
         assert all(not torch.equal(old[name], after[name]) for name in old)
@@ -395,8 +396,8 @@ def test_networks_of_folds_are_kept_by_default_only(arguments):
     assert len(clf.modules_) == clf.n_models
 
 
-def test_few_groups_leave_no_four_folds_so_one_network_learns_from_all():
-    clf = small(features="summary").fit(X, Y, groups=np.arange(48) % 6 // 2)
+def test_few_groups_leave_too_few_folds_so_one_network_learns_from_all():
+    clf = small(features="summary").fit(X, Y, groups=np.arange(48) % 4 // 2)
     assert clf.refitted_
     assert len(clf.modules_) == 1
 

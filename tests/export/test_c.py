@@ -5,6 +5,7 @@ import math
 import subprocess
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ from sensorseq.preprocessing.steps import (
     Subtract,
 )
 from sensorseq.recording import Channel
+from sensorseq.training import patches
 
 ROOT = Path(__file__).resolve().parents[2]
 N_STEPS, N_CHANNELS, N_CLASSES = 23, 3, 3
@@ -106,14 +108,24 @@ networks = st.fixed_dictionaries(
         "n_models": st.sampled_from([1, 1, 2]),
         "hidden_size": st.integers(1, 9),
         "dtype": st.sampled_from(["float32", "float64"]),
+        "patch": st.sampled_from([None, 2, 5, N_STEPS]),
     }
 )
 
 
 @settings(max_examples=8, deadline=None)
-@given(networks, st.sampled_from(["float32", "int8"]), st.integers(1, 40), st.integers(0, 9))
-def test_every_network_in_c_is_that_of_python(tmp_path_factory, arguments, weights, hop, seed):
-    classifier = shaken(fitted(**arguments), seed)
+@given(
+    networks,
+    st.sampled_from(patches.FORMS),
+    st.sampled_from(["float32", "int8"]),
+    st.integers(1, 40),
+    st.integers(0, 9),
+)
+def test_every_network_in_c_is_that_of_python(
+    tmp_path_factory, arguments, form, weights, hop, seed
+):
+    with mock.patch.object(patches, "FORMS", (form,)):
+        classifier = shaken(fitted(**arguments), seed)
     classifier.temperature_ = 1.7
     folder = tmp_path_factory.mktemp("c")
     export = classifier.to_c(folder, n_timesteps=N_STEPS, hop=hop, weights=weights)

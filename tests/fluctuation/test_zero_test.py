@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from sensorseq.fluctuation.race.arm import LabWindows
 from sensorseq.fluctuation.race.probe import zero_test
+from sensorseq.training import TrainingData
 
 
 class Noisy(nn.Module):
@@ -48,6 +49,12 @@ class KeptLab:
 
     def kept_module(self):
         return copy.deepcopy(self.module)
+
+    def val_inputs(self, module):
+        if self.validation is None:
+            return None
+        X, _, target, *_ = self.validation
+        return TrainingData.from_arrays(X, np.full(len(X), X.shape[1]), target)
 
 
 @pytest.mark.parametrize("kind", ["dropout", "own generator", "numpy", "counter", "batch norm"])

@@ -5,7 +5,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,15 +61,19 @@ class LabWindows(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LabPart:
-    """Windows of one part as the engine takes them, with groups and rows of `LabWindows`."""
+    """Windows of one part as the engine takes them, with groups and rows of `LabWindows`.
+
+    `samples` are the same windows where the steps of `data` are patches of several samples.
+    """
 
     data: TrainingData
     groups: NDArray[Any] | None
     rows: NDArray[np.int64] | None
+    samples: TrainingData | None = None
 
     def as_windows(self) -> LabWindows:
-        """Return them as arrays."""
-        data = self.data
+        """Return the samples as arrays."""
+        data = self.samples or self.data
         lengths = None if data.lengths is None else data.lengths.cpu().numpy()
         target = data.target.cpu().numpy()
         return LabWindows(data.X.cpu().numpy(), lengths, target, self.groups, self.rows)
@@ -106,6 +110,14 @@ class Lab(ABC):
     def validation(self) -> LabWindows | None:
         """The validation windows."""
         return None if self._validation is None else self._validation.as_windows()
+
+    def val_inputs(self, module: nn.Module) -> TrainingData | None:
+        """Return the validation windows as the network takes them, where and as its weights are."""
+        if self._validation is None:
+            return None
+        like = next(part for part in module.parameters() if part.is_floating_point())
+        data = self._validation.data.to(like.device)
+        return replace(data, X=data.X.to(like.dtype))
 
     def val_outputs(self) -> Floats | None:
         """Return the logits of the validation windows, (n_val, K), by the kept weights."""

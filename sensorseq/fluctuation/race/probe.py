@@ -26,7 +26,7 @@ from sensorseq.fluctuation.causes.cause import (
 )
 from sensorseq.fluctuation.causes.rank import in_order, join, with_unknown
 from sensorseq.fluctuation.causes.table import UNKNOWN
-from sensorseq.fluctuation.race.arm import Findings, Lab, LabWindows, Proof, Purse
+from sensorseq.fluctuation.race.arm import Findings, Lab, Proof, Purse
 from sensorseq.fluctuation.race.race import SEVERAL, RaceResult, run_race
 from sensorseq.fluctuation.statistics import metrics
 from sensorseq.fluctuation.statistics.run import plural
@@ -358,13 +358,12 @@ def zero_test(lab: Lab) -> Findings:
     Dropout or augmentation that is active in evaluation, batch normalization on the batch at hand
     and buffers that evaluation writes to make a validation curve move at a learning rate of zero.
     """
-    windows = lab.validation
-    if windows is None or not len(windows.target):
+    module = lab.kept_module()
+    data = lab.val_inputs(module)
+    if data is None or not len(data):
         reason = "there are no validation windows"
         return Findings(not_tested=[NotTested(UNSTABLE, reason, "validation windows")])
-    module = lab.kept_module()
     before = {name: part.clone() for name, part in module.state_dict().items()}
-    data = _as_tensors(windows, module)
     every = torch.arange(len(data))
     parts = [every] if len(data) < _LEAST_FOR_PARTS else [every[::2], every[1::2]]
     with isolated_generators(0, data.X.device), torch.no_grad():
@@ -383,10 +382,10 @@ def zero_test(lab: Lab) -> Findings:
         cause = "dropout or augmentation is active in evaluation, or something else draws numbers"
         if changed:
             cause = f"evaluation writes to {', '.join(changed[:3])}"
-        figures = _figures(first, second, windows.target)
+        figures = _figures(first, second, data.target.cpu().numpy())
         said = f"Evaluated twice with {weights}, {figures}: {cause}. {consequence}"
     elif np.nanmax(np.abs(parted - first), initial=0.0) > rounding:
-        figures = _figures(first, parted, windows.target)
+        figures = _figures(first, parted, data.target.cpu().numpy())
         said = (
             f"Evaluated in other batches with {weights}, {figures}: the output for a window depends"
             " on the others in its batch, as with batch normalization in training mode."
@@ -398,15 +397,6 @@ def zero_test(lab: Lab) -> Findings:
     cost = FORWARD_SHARE * 3 * len(first) / max(1, len(lab.train.target))
     trial = Trial(UNSTABLE, "learning rate 0", {}, "inference", outcome, said, cost_epochs=cost)
     return Findings([trial])
-
-
-def _as_tensors(windows: LabWindows, module: nn.Module) -> TrainingData:
-    like = next(part for part in module.parameters() if part.is_floating_point())
-    return TrainingData(
-        torch.tensor(np.ascontiguousarray(windows.X)).to(like.device, like.dtype),
-        None if windows.lengths is None else torch.tensor(windows.lengths, device=like.device),
-        torch.tensor(np.ascontiguousarray(windows.target), device=like.device),
-    )
 
 
 def _outputs(module: nn.Module, data: TrainingData, parts: Sequence[Tensor]) -> NDArray[Any]:
