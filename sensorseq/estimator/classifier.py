@@ -116,8 +116,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     last_batch : {"keep", "merge", "drop"}, default="keep"
         What to do with a last batch that is not full.
     max_epochs : int or "auto", default="auto"
-        Maximum number of epochs. ``"auto"`` takes enough epochs for 800 optimizer steps on the
-        training part, but at least 60 and at most 200.
+        Maximum number of epochs. ``"auto"`` takes enough epochs for 400 optimizer steps on the
+        training part, but at least 24 and at most 200.
     max_steps : int, optional
         Bound on the optimizer steps: the run has ``ceil(max_steps / steps per epoch)`` epochs if
         that is less than `max_epochs`. It ends with the epoch in which `max_steps` is reached, and
@@ -223,13 +223,13 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         from ridge regression, in closed form, and are joined to the LSTM's by factors with the
         lowest log-loss on windows left out, in whole groups. ``"auto"`` tries both kinds and
         keeps those that lower it; `features_` says which and why. With `refit`, or nothing held
-        out, windows are left out in four folds, which trains the network three or four more times;
+        out, windows are left out in three folds, which trains the network two or three more times;
         otherwise the validation part serves. None is the LSTM alone. Streamed windows and training
         in several processes have none with ``"auto"``.
     refit : "auto", "all" or None, default="auto"
         How the model learns from the held-out windows too, when the curve, the report and the
         probabilities are known. ``"auto"``, for up to 20,000 windows and unless `warm_start` is on:
-        the networks of the four folds are kept, which together have learned from all windows;
+        the networks of the three folds are kept, which together have learned from all windows;
         prediction takes the mean of their probabilities. Where there are no such folds, and with
         ``"all"``, one network is trained on all windows for as many steps. None keeps the network
         of the training part. `X_val` is never trained on.
@@ -895,6 +895,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         if prepared.validation is None:
             return None
         data, groups = prepared.validation.samples, prepared.validation.groups
+        assert data is not None
         logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
         return logits, data.target.cpu().numpy(), groups
 

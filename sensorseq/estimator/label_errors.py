@@ -60,7 +60,7 @@ def find_label_errors(
         Repetitions with other folds and weights, at most 1,000, whose probabilities are averaged.
         On development data two ranked slightly better than one, and three no better than two.
     n_folds : int, optional
-        Folds of each repetition. None means the four folds on which `fit` of a
+        Folds of each repetition. None means the folds on which `fit` of a
         `SensorLSTMClassifier` or `SensorBlendClassifier` weighs its features: a single fit judges
         all windows. For more than 6,000 windows, ``features=None`` and other classifiers it means
         five. With a number, the classifier is fitted once per fold.

@@ -1,0 +1,189 @@
+"""Patches: steps of several samples, the same wherever they are computed."""
+
+import warnings
+from unittest import mock
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from fits import plain_classifier
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import ArgumentError, ModelFileError
+from sensorseq.estimator import patching
+from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.training import patches
+from sensorseq.training.patches import FORMS, LEAST_STEPS, MOST_INPUTS, Patch, possible_patches
+
+N_TIMESTEPS, N_CHANNELS = 67, 2
+
+
+def make_windows(n=24, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    angle = np.arange(N_TIMESTEPS)[None, :, None] * (0.2 + 0.2 * y[:, None, None])
+    X = np.sin(angle + np.arange(N_CHANNELS)) + 0.3 * rng.normal(size=(n, N_TIMESTEPS, N_CHANNELS))
+    return X.astype(np.float32), y
+
+
+X, Y = make_windows()
+LENGTHS = np.array([N_TIMESTEPS - 11, N_TIMESTEPS])[np.arange(len(X)) % 2]
+
+
+def fitted(form="both", patch=4, **arguments):
+    own = {"max_epochs": 2, "hidden_size": 4, "random_state": 0, "early_stopping": False}
+    given_lengths = arguments.pop("lengths", None)
+    with mock.patch.object(patches, "FORMS", (form,)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = plain_classifier(**{**own, "patch": patch, **arguments})
+        return made.fit(X, Y, lengths=given_lengths)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 13),
+    st.integers(1, 3),
+    st.integers(2, 15),
+    st.sampled_from(FORMS),
+    st.integers(0, 99),
+)
+def test_steps_are_their_definition(n, t, c, size, form, seed):
+    rng = np.random.default_rng(seed)
+    windows = rng.normal(size=(n, t, c))
+    lengths = rng.integers(1, t + 1, n)
+    patch = Patch(size, form)
+    found, of_steps = patch.apply(torch.from_numpy(windows), torch.from_numpy(lengths))
+    assert found.shape == (n, -(-t // size), patch.n_inputs(c))
+    for row in range(n):
+        assert of_steps[row] == -(-lengths[row] // size)
+        for step in range(found.shape[1]):
+            if step >= of_steps[row]:
+                assert (found[row, step] == 0).all()
+                continue
+            held = np.minimum(np.arange(step * size, (step + 1) * size), lengths[row] - 1)
+            part, expected = windows[row, held], []
+            if form != "statistics":
+                expected += part.ravel().tolist()
+            if form != "samples":
+                sd = np.sqrt(part.var(0) + 1e-6)
+                expected += [*part.mean(0), *sd, *part.min(0), *part.max(0)]
+            np.testing.assert_allclose(found[row, step], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_window_that_ends_within_a_patch_is_that_of_its_own_samples(form):
+    clf = fitted(form, lengths=LENGTHS)
+    for n_samples in (1, 3, 4, 5, 8, 66, 67):
+        whole = clf.predict_proba(X, lengths=np.full(len(X), n_samples))
+        changed = X.copy()
+        changed[:, n_samples:] = 7.0  # what comes later has no part in it
+        later = clf.predict_proba(changed, lengths=np.full(len(X), n_samples))
+        np.testing.assert_array_equal(whole, later)
+        alone = np.concatenate([clf.predict_proba(X[i : i + 1, :n_samples]) for i in range(len(X))])
+        np.testing.assert_allclose(alone, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("lengths", [None, LENGTHS])
+def test_a_graph_a_file_and_a_pickle_have_the_patches(tmp_path, form, lengths):
+    clf = fitted(form, lengths=lengths, bidirectional=True)
+    assert clf.patch_ == Patch(4, form)
+    expected = clf.predict_proba(X, lengths=lengths)
+    clf.save(tmp_path / "model.safetensors")
+    loaded = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
+    assert loaded.patch_ == clf.patch_
+    np.testing.assert_array_equal(loaded.predict_proba(X, lengths=lengths), expected)
+    clf.to_onnx(tmp_path / "model.onnx", lengths=lengths is not None)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    inputs = {"X": X} if lengths is None else {"X": X, "lengths": lengths}
+    np.testing.assert_allclose(session.run(None, inputs)[0], expected, rtol=0, atol=1e-5)
+
+
+def test_a_damaged_patch_in_a_file_is_refused(tmp_path):
+    path = tmp_path / "model.safetensors"
+    fitted().save(path)
+    arrays, description = read_model(path)
+    for wrong in ([1, "both"], [4, "sum"], [4], ["4", "both"], 4, [5, "both"]):
+        write_model(path, arrays, {**description, "patch": wrong})
+        with pytest.raises(ModelFileError):
+            SensorLSTMClassifier.load(path)
+
+
+def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
+    clf = fitted("both")
+    still = X.copy()
+    still[:, :, 1] = still[:, :1, 1]
+    explained = clf.explain(still, method="gradients", n_regions=N_TIMESTEPS)
+    assert explained.contributions.shape == (len(X), N_TIMESTEPS, N_CHANNELS)
+    assert np.isfinite(explained.contributions).all()
+    scaled = torch.from_numpy(clf.scaler_.transform(still).astype(np.float32))
+    logs = [
+        np.log(np.exp(one) / np.exp(one).sum(1, keepdims=True))
+        for one in (clf._join(scaled, None), clf._join(0 * scaled, None))
+    ]
+    rows, target = np.arange(len(X)), np.searchsorted(clf.classes_, explained.label)
+    expected = logs[0][rows, target] - logs[1][rows, target]
+    np.testing.assert_allclose(explained.contributions.sum((1, 2)), expected, rtol=0, atol=0.05)
+
+
+def test_windows_that_change_in_each_epoch_become_patches_too():
+    # with nothing to change them, as if they did not
+    plain = fitted("samples")
+    renewed = fitted("samples", augment={"jitter": 1e-30})
+    assert renewed.history_["loss"].tolist() == plain.history_["loss"].tolist()
+    assert np.isfinite(fitted("both", input_dropout=0.2, lengths=LENGTHS).predict_proba(X)).all()
+
+
+def test_the_form_with_the_lowest_loss_in_a_trial_is_chosen(monkeypatch):
+    losses = iter([0.9, 0.5, 0.3])
+    monkeypatch.setattr(patching, "fit_stack", lambda *_: (None, next(losses)))
+    clf = plain_classifier(max_epochs=2, hidden_size=4, random_state=0, patch=4).fit(X, Y)
+    assert clf.patch_ == Patch(4, FORMS[2])
+    assert next(losses, None) is None
+
+
+def test_the_length_of_windows_decides_how_many_samples_are_a_step():
+    for n_timesteps in (1, 31, 63):
+        assert possible_patches("auto", n_timesteps, 1) == []
+    for n_timesteps in (64, 100, 427, 5000):
+        (size,) = {patch.n_samples for patch in possible_patches("auto", n_timesteps, 1)}
+        assert LEAST_STEPS <= -(-n_timesteps // size) < 2 * LEAST_STEPS
+    assert {patch.form for patch in possible_patches("auto", 100, 6)} == set(FORMS)
+    wide = possible_patches("auto", 5000, 6)  # 156 samples of 6 channels are too wide
+    assert [patch.form for patch in wide] == ["statistics"]
+    assert possible_patches(200, 100, MOST_INPUTS) == [Patch(100, "statistics")]
+    assert possible_patches(None, 5000, 6) == possible_patches(1, 5000, 6) == []
+
+
+@pytest.mark.parametrize("patch", [0, -3, 2.5, "all", True])
+def test_other_patches_are_errors(patch):
+    with pytest.raises(ArgumentError, match="patch="):
+        plain_classifier(patch=patch).fit(X, Y)
+
+
+def test_random_crops_have_no_patches():
+    arguments = {"crop": "random", "max_timesteps": 64, "max_epochs": 1}
+    assert plain_classifier(patch="auto", **arguments).fit(X, Y).patch_ is None
+    with pytest.raises(ArgumentError, match=r"patch=4 cannot be combined with crop='random'"):
+        plain_classifier(patch=4, **arguments).fit(X, Y)
+    assert plain_classifier(patch="auto", **{**arguments, "crop": "tail"}).fit(X, Y).patch_
+
+
+def test_passes_and_a_warm_start_keep_the_patches_of_the_first():
+    clf = plain_classifier(patch="auto", max_epochs=1, warm_start=True, random_state=0)
+    clf.partial_fit(X, Y, classes=[0, 1])
+    assert clf.patch_ == Patch(2, FORMS[0])
+    clf.partial_fit(X, Y)
+    assert clf.fit(X, Y).patch_ == Patch(2, FORMS[0])
+
+
+def test_a_probe_runs_a_fit_again_with_its_patches():
+    clf = plain_classifier(
+        patch=4, max_epochs=20, hidden_size=4, random_state=0, learning_rate=0.5
+    ).fit(X, Y)
+    report = clf.fluctuation_.probe(X, Y, budget=0.5)  # refuses other data than those of the fit
+    assert report.probes is not None
