@@ -17,8 +17,10 @@ unexport PYTHONDONTWRITEBYTECODE
 NATIVE := $(shell find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu') setup.py build_cuda.py
 DOCS_SOURCE := README.md CHANGELOG.md CONTRIBUTING.md LICENSE benchmarks data docs examples
 CXX_FILES := $(shell find csrc scripts tests -name '*.cpp' -o -name '*.h' -o -name '*.cu')
-# one process for each core, up to eight, with one thread each
-PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
+# one process for each core, up to eight, with one thread each; a test that hangs ends with the
+# stacks of its threads, and the others go on
+PYTEST := $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal \
+  --timeout=1800 --timeout-method=thread
 INSTALL := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: help demo test test-all test-rounding fuzz harden test-peers native-test cuda lint format bench docs wheels build clean

@@ -42,7 +42,7 @@ PLAIN = {  # one training of the LSTM alone, without another remedy
     "restore_best": False,
     "device": "cpu",
 }
-PLAIN_CLASSIFIER = PLAIN | {"features": None, "refit": None, "label_smoothing": 0.0}
+PLAIN_CLASSIFIER = PLAIN | {"features": None, "refit": None, "patch": None, "label_smoothing": 0.0}
 
 
 def fit(data: Data, seed: int, **arguments: Any) -> Any:

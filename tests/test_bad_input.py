@@ -249,6 +249,8 @@ ARGUMENTS = [
     ("features", "rockets", r"is not known\. Use 'auto', None, 'rocket', 'summary', a function"),
     ("features", ["rocket", 3], r"is not known\. Use 'auto', None, 'rocket', 'summary', a"),
     ("refit", "every", "is not 'auto', 'all' or None"),
+    ("patch", "all", "is not 'auto', None or a number of samples"),
+    ("patch", 0, "patch=0 must be at least 1"),
     ("scale", "standart", "Did you mean 'standard'"),
     ("calibrate", "yes", "must be True or False"),
     ("device", "gpu", "Did you mean 'cuda', or 'auto'"),

@@ -74,7 +74,7 @@ SIZES = {
     "n_models": (lambda: fit(n_models=10**9), "n_models=1000000000 .* a smaller n_models"),
     "num_layers": (lambda: fit(num_layers=10**9), "num_layers=1000000000 .* a smaller num_layers"),
     "steps": (
-        lambda: fit(long(2, 100_000), [0, 1]),
+        lambda: fit(long(2, 100_000), [0, 1], patch=None),
         "n_timesteps=100000 .* for the states of a batch, .* a smaller max_timesteps, or shorter",
     ),
     "classes": (
@@ -231,7 +231,7 @@ def fit(shape, **arguments):
              "validation_fraction": 0.0, "random_state": 0}
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = peak()
-    SensorLSTMClassifier(**plain | arguments).fit(X, np.arange(len(X)) % 2)
+    SensorLSTMClassifier(**plain | {"patch": None} | arguments).fit(X, np.arange(len(X)) % 2)
     return peak() - before
 
 fit((4, 2, 1), hidden_size=2, engine=arguments["engine"])

@@ -23,13 +23,14 @@ DEFAULTS = {
     for name, value in SensorLSTMClassifier().get_params(deep=False).items()
     if name not in ("random_state", "callbacks")
 }
-# What surrounds the settings, unless a repair adds features or keeps the best epoch: one network,
-# its last weights, on the CPU.
+# What surrounds the settings, unless a repair adds features or keeps the best epoch: one network
+# that reads every sample, its last weights, on the CPU.
 FIXED = {
     "features": None,
     "refit": None,
     "early_stopping": False,
     "restore_best": False,
+    "patch": None,
     "device": "cpu",
 }
 Settings = dict[str, Any]

@@ -178,6 +178,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
         scale=None,  # done here, on the training part, so that the input the rules see is known
         early_stopping=False,
         restore_best=True,
+        patch=None,
         warm_start=n_cycles > 1,
         device="cpu",
         callbacks=[watch],

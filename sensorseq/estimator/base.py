@@ -76,7 +76,7 @@ from sensorseq.training.inputs import (
 from sensorseq.training.network import continue_network, make_network, network_arrays
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
 from sensorseq.training.passes import PassResult, train_pass
-from sensorseq.training.patches import Patch, check_patch
+from sensorseq.training.patches import AUTO, Patch, check_patch, make_patch
 from sensorseq.training.preparation import (
     Preparation,
     check_same_channels,
@@ -115,7 +115,7 @@ class _Seeds(NamedTuple):
     entropy: int
 
 
-class FitArguments(NamedTuple):
+class _FitArguments(NamedTuple):
     """The arguments of a fit, checked."""
 
     config: TrainingConfig
@@ -177,7 +177,6 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
     _known: KnownWindows | None = None  # of a classifier, what is like them is of a known class
     _replayed: int | None = None  # entropy of a fit to run again
-    _replayed_patch: Patch | None = None
     _report_facts: dict[str, Any]
 
     # those of the classifier alone
@@ -318,7 +317,6 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         def refit(estimator: Any) -> Any:
             estimator.set_params(auto_repair=False)
             estimator._replayed = self.fluctuation_.origin.entropy
-            estimator._replayed_patch = self.fluctuation_.origin.patch
             return estimator.fit(X, y, **given)
 
         said = {name: value for name, value in given.items() if value is not None}
@@ -332,8 +330,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         if repair.fitted is not None:
             own = vars(repair.fitted)
             learned = {name: value for name, value in own.items() if name not in self.get_params()}
-            for name in ("_replayed", "_replayed_patch"):
-                learned.pop(name)
+            learned.pop("_replayed")
             self.__dict__.update(learned)
             failed = None
         self.fluctuation_ = repair.report
@@ -346,7 +343,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         parts = data.split(self.validation_fraction, arguments.seeds.split, arguments.config)
         return self._prepare(data, *parts, arguments)
 
-    def _check_arguments(self) -> FitArguments:
+    def _check_arguments(self) -> _FitArguments:
         """Check all arguments, and forget what an earlier fit kept for going on."""
         config = check_parameters(self.get_params(deep=False), self._task)
         check_whole_data(self.features, self.refit, self.warm_start)
@@ -357,14 +354,14 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         seeds = self._make_seeds(checkpoint)
         self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
         self.__dict__.pop("repair_", None)
-        return FitArguments(config, device, seeds, checkpoint)
+        return _FitArguments(config, device, seeds, checkpoint)
 
     def _prepare(
         self,
         data: FitData,
         train: FitPart,
         validation: FitPart | None,
-        arguments: FitArguments,
+        arguments: _FitArguments,
     ) -> PreparedFit:
         """Scale; learn everything but the weights."""
         self._check_parts(train, validation)
@@ -392,7 +389,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         train = data.stored_part("train")
         self._learn_scaling(train, data)
         self._learn_ranges(data, continues=self._continues)
-        return self._assemble(train, None, FitArguments(config, device, seeds))
+        return self._assemble(train, None, _FitArguments(config, device, seeds))
 
     def _training_device(self) -> torch.device:
         # the native engine serves every network on the CPU: "auto" goes where it is
@@ -406,7 +403,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         self,
         train: FitPart,
         validation: FitPart | None,
-        arguments: FitArguments,
+        arguments: _FitArguments,
         findings: tuple[Finding, ...] = (),
     ) -> PreparedFit:
         """Make the networks and the scaled windows, of parts that are checked."""
@@ -416,7 +413,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         check_training_memory(own, config, device, train.sequences, self._n_outputs)
         samples: Any = self._training_data(train, training=True)
         if not self._continues:
-            self.patch_ = self._choose_patch(train, samples, arguments)
+            self.patch_ = self._make_patch(samples)
         patch = self.patch_
         windows = samples if patch is None else samples.patched(patch)
         n_inputs = n_channels if patch is None else patch.n_inputs(n_channels)
@@ -504,9 +501,16 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
 
         return renew_steps
 
-    def _choose_patch(self, train: FitPart, samples: Any, arguments: FitArguments) -> Patch | None:
-        """Decide how many samples a step of the networks is, and in what form."""
-        return None
+    def _make_patch(self, samples: TrainingData | StreamedData) -> Patch | None:
+        """Return how many samples are a step of the networks."""
+        if self.crop == "random" and self.max_timesteps is not None:
+            if self.patch not in (None, AUTO, 1):
+                raise ArgumentError(
+                    f"patch={self.patch!r} cannot be combined with crop='random', which begins a"
+                    " window at any sample; set patch=None, or another crop."
+                )
+            return None
+        return make_patch(self.patch, *samples.nothing().X.shape[1:])
 
     def _keep(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
         """Store what the runs of all members gave, and say when one did not end as asked."""

@@ -15,7 +15,7 @@ from sensorseq.arguments import check_integer
 from sensorseq.data_checks import Finding, check_shares
 from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.adapt import Adaptation, adapt
-from sensorseq.estimator.base import FitArguments, PreparedFit, SensorLSTM, store_arguments
+from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
 from sensorseq.estimator.explain import Explanation, explain
 from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
@@ -25,7 +25,6 @@ from sensorseq.estimator.model import (
     reorder_outputs,
     two_logits,
 )
-from sensorseq.estimator.patching import choose_patch
 from sensorseq.estimator.whole_data import WholeData
 from sensorseq.export.c_source import CExport, write_c
 from sensorseq.nn import LSTMLinear
@@ -36,7 +35,6 @@ from sensorseq.storage.model_file import read_labels as restore_labels
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.data import FitPart
 from sensorseq.training.inputs import window_weights
-from sensorseq.training.patches import Patch
 from sensorseq.training.probabilities import (
     NOTABLE_SPREAD,
     check_temperature,
@@ -234,12 +232,11 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         ``"all"``, one network is trained on all windows for as many steps. None keeps the network
         of the training part. `X_val` is never trained on.
     patch : "auto", int or None, default="auto"
-        Samples of a window that the network reads as one step: long windows are then faster, and
-        mostly classified better. ``"auto"`` leaves at least 32 steps; of windows with fewer than 64
-        samples each is a step. Whether the network gets the samples side by side, their mean,
-        standard deviation, minimum and maximum, or both, is tried in three short trainings on
-        windows of the training part; see `patch_`. None gives it every sample. `features` are
-        computed from samples in any case.
+        Samples of a window that the network reads as one step: the samples side by side, with their
+        mean, standard deviation, minimum and maximum (these alone where that makes more than 256
+        inputs). Long windows are then faster, and mostly classified better. ``"auto"`` leaves at
+        least 32 steps; of windows with fewer than 64 samples each is a step. None gives the network
+        every sample. `features` are computed from samples in any case.
 
     Attributes
     ----------
@@ -265,8 +262,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     refitted_ : bool
         Whether the model learned from the held-out windows too, see `refit`.
     patch_ : Patch or None
-        The samples of a step, `n_samples`, and their `form`: ``"samples"``, ``"statistics"`` or
-        ``"both"``. None if a step is a sample.
+        How samples become the inputs of the networks, see `patch`; None if each is a step.
     scaler_ : Scaler, KeyedScaler or None
         The scaler, fitted on the training part.
     module_, modules_ : LSTMLinear and list of LSTMLinear
@@ -831,11 +827,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         return window_weights(
             part.target, self.classes_, self.class_weight, part.weight, scaled=not self._in_pass
         )
-
-    def _choose_patch(self, train: FitPart, samples: Any, arguments: FitArguments) -> Patch | None:
-        if self._replayed is not None:
-            return self._replayed_patch
-        return choose_patch(self, train, samples, arguments.config, arguments.seeds.entropy)
 
     def _facts_of(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
         counts = None if validation is None else np.bincount(validation.target)

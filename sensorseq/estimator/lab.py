@@ -31,7 +31,7 @@ from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective, nats_per_unit
 from sensorseq.training.network import ARCHITECTURE
-from sensorseq.training.patches import Patch
+from sensorseq.training.patches import Patch, count_steps
 from sensorseq.training.replay import Start, arm_config, recorder_of_arm
 from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.training_record import TrainingRecord
@@ -104,7 +104,7 @@ class FitOrigin:
         own = self.estimator.get_params(deep=False)
         plain = {name: value for name, value in _PLAIN.items() if name in own}
         estimator = copied(self.estimator).set_params(**plain)
-        estimator._replayed, estimator._replayed_patch = self.entropy, self.patch
+        estimator._replayed = self.entropy
         if estimator._task != CLASSIFICATION:
             raise ArgumentError("probe re-runs fits of classifiers; this is a regression.")
         if callable(estimator.loss):
@@ -226,9 +226,9 @@ class FitLab(Lab):
         width, n_layers = arguments["hidden_size"], arguments["num_layers"]
         directions = 2 if arguments["bidirectional"] else 1
         _, n_steps, n_inputs = self._train.data.X.shape
-        kept, n_samples = n_steps, 1 if self.origin.patch is None else self.origin.patch.n_samples
+        kept = n_steps
         if arguments["max_timesteps"] is not None:
-            kept = min(-(-arguments["max_timesteps"] // n_samples), n_steps)
+            kept = min(count_steps(arguments["max_timesteps"], self.origin.patch), n_steps)
         inputs = n_inputs + (n_layers - 1) * width * directions
         # what does not grow with the width is about as much as 16 units more
         products = kept * directions * (width + 16) * (inputs + n_layers * width + 16)
@@ -268,7 +268,6 @@ class FitLab(Lab):
             **change, max_epochs=arm.n_epochs, max_steps=None
         )
         estimator._replayed = self.origin.entropy
-        estimator._replayed_patch = self.origin.patch
         assert self._validation is not None
         X, y, given = self._windows_of(self._train)
         X_val, _, given_val = self._windows_of(self._validation)
@@ -346,7 +345,6 @@ class FitLab(Lab):
             warmup = min(warmup, 1 / 3) if is_share else min(warmup, arm.n_epochs // 3)
             estimator.set_params(warmup_epochs=warmup)
         estimator._replayed = self.origin.entropy
-        estimator._replayed_patch = self.origin.patch
         if _OF_WINDOWS & set(arm.change):
             X, y, keywords = self._data
             return estimator._prepare_fit(X, y, **keywords)

@@ -27,6 +27,7 @@ from sensorseq.estimator.feature_head import (
 )
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
+from sensorseq.preprocessing.split import folds_in_time, near_in_time
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import centre_windows
 from sensorseq.training.data import FitData, FitPart
@@ -109,6 +110,14 @@ class WholeData:
         """Whether the first fold is that of the held-out part."""
         return bool(self.folds) and int(self.folds[0][1].min()) >= self.n_train
 
+    @property
+    def shares_groups(self) -> bool:
+        """Whether groups are on both sides of a fold, which is then cut in time."""
+        groups = None if self.part is None else self.part.groups
+        return groups is not None and any(
+            np.intersect1d(groups[fit], groups[test]).size for fit, test in self.folds
+        )
+
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
         """Return a stream of its own."""
         return np.random.SeedSequence(self.entropy, spawn_key=(kind, number))
@@ -161,8 +170,8 @@ def plan_whole_data(
         return plan
     try_functions(features, plan.seen)
     several = refits or validation is None
-    groups = (train if part is None else part).groups
-    plan.folds = _make_folds(plan.seen, groups, n_train, entropy, several=several)
+    own_part = train if part is None else part
+    plan.folds = _make_folds(plan.seen, own_part, n_train, entropy, several=several)
     if not plan.folds:
         why = "there are too few windows or groups to leave some out"
         if features != "auto":
@@ -182,22 +191,47 @@ def _padded(X: NDArray[Any], n_steps: int) -> NDArray[Any]:
 
 
 def _make_folds(
-    seen: HeadData, groups: Any, n_train: int, entropy: int, *, several: bool
+    seen: HeadData, part: FitPart, n_train: int, entropy: int, *, several: bool
 ) -> list[Fold]:
-    """Return the held-out part as first fold, and further ones of the training part."""
+    """Return the held-out part as first fold, and further ones of the training part.
+
+    Where the held-out part is the end of groups, or no group can be left out, these are cut in
+    time.
+    """
     n_windows, everything = len(seen.X), np.arange(len(seen.X))
-    folds: list[Fold] = []
+    first: list[Fold] = []
     held_out = np.arange(n_train, n_windows)
     if len(held_out):
-        folds.append((np.arange(n_train), held_out))
-    if several:
-        n_more = N_FOLDS - len(folds)
-        target = seen.class_index[:n_train]
-        own_groups = None if groups is None else np.asarray(groups)[:n_train]
-        for _, tested in split_folds(target, own_groups, n_more, entropy):
-            folds.append((np.setdiff1d(everything, tested), tested))
-    learned = [len(np.unique(seen.class_index[fit])) == seen.n_classes for fit, _ in folds]
-    return [fold for fold, is_whole in zip(folds, learned, strict=True) if is_whole]
+        first.append((np.arange(n_train), held_out))
+    if not several:
+        return _that_learn_all(seen, first)
+    n_more, target = N_FOLDS - len(first), seen.class_index[:n_train]
+    groups, starts = part.groups, part.starts
+    own = None if groups is None else groups[:n_train]
+    of_groups = [
+        (np.setdiff1d(everything, tested), tested)
+        for _, tested in split_folds(target, own, n_more, entropy)
+    ]
+    folds = _that_learn_all(seen, [*first, *of_groups])
+    if groups is None or starts is None:
+        return folds
+    if folds and not np.intersect1d(groups[:n_train], groups[n_train:]).size:
+        return folds
+    in_time = []
+    for _, tested in folds_in_time(target, groups[:n_train], starts[:n_train], n_more):
+        is_tested = np.isin(np.arange(len(groups)), tested)
+        near = is_tested | near_in_time(groups, starts, is_tested, 2.0)
+        in_time.append((np.flatnonzero(~near), tested))
+    return _that_learn_all(seen, [*first, *in_time])
+
+
+def _that_learn_all(seen: HeadData, folds: list[Fold]) -> list[Fold]:
+    """Return the folds whose fit rows have every class."""
+    return [
+        (fit, test)
+        for fit, test in folds
+        if len(test) and len(np.unique(seen.class_index[fit])) == seen.n_classes
+    ]
 
 
 def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int) -> list[Fold]:
@@ -249,6 +283,9 @@ def finish_whole_data(
             try:
                 learns_all = bool(refit_jobs) or (plan.keeps_folds and bool(fold_jobs))
                 head = _fit_head(estimator, plan, fold_jobs, learns_all=learns_all)
+                if plan.shares_groups:
+                    said = "; they are of the same groups as the others, so all figures are high"
+                    head.choice = replace(head.choice, reason=head.choice.reason + said)
                 estimator._head, estimator.features_ = head, head.choice
             except KeyboardInterrupt:
                 if is_second_interrupt():

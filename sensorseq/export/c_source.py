@@ -25,7 +25,7 @@ from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps
 from sensorseq.preprocessing.steps import StepChain
-from sensorseq.training.patches import SMALLEST_VARIANCE
+from sensorseq.training.patches import SMALLEST_VARIANCE, count_steps
 from sensorseq.training.unknown import N_NEIGHBORS, SMALLEST_LOG, KnownWindows
 
 WEIGHTS = ("float32", "int8")
@@ -385,8 +385,8 @@ class _Source:
     def multiply_adds(self, timing: _Timing, steps: list[CStep]) -> int:
         """Return the multiply-adds of a window and of the preprocessing of a hop."""
         first, n, k = self.modules[0], timing.n_timesteps, len(self.estimator.classes_)
-        hidden, c, patch = first.hidden_size, self.estimator._n_channels, self.estimator.patch_
-        n_steps = n if patch is None else -(-n // patch.n_samples)
+        hidden, c = first.hidden_size, self.estimator._n_channels
+        n_steps = count_steps(n, self.estimator.patch_)
         width = hidden * self._n_directions
         inputs = [first.input_size] + [width] * (first.num_layers - 1)
         each = sum(4 * hidden * (own + hidden) + 3 * hidden for own in inputs)

@@ -118,17 +118,14 @@ def as_steps(g: Graph, windows: GraphWindows, patch: Patch | None) -> GraphWindo
     sizes = g("Concat", g("Shape", windows.x, end=1), [1, n_channels], axis=0)
     x = g("GatherElements", windows.x, g("Expand", g("Unsqueeze", held, [2]), sizes), axis=1)
     parts = g("Reshape", x, g("Concat", [0], n_steps, [size, n_channels], axis=0))
-    found = []
-    if patch.form != "statistics":
-        found.append(g("Reshape", parts, [0, 0, size * n_channels]))
-    if patch.form != "samples":
-        mean = g("ReduceMean", parts, axes=[2])
-        apart = g("Sub", parts, mean)
-        variance = g("ReduceMean", g("Mul", apart, apart), axes=[2], keepdims=0)
-        found.append(g("Squeeze", mean, [2]))
-        found.append(g("Sqrt", g("Add", variance, np.float32(SMALLEST_VARIANCE))))
-        found += [g(f"Reduce{which}", parts, axes=[2], keepdims=0) for which in ("Min", "Max")]
-    steps = found[0] if len(found) == 1 else g("Concat", *found, axis=2)
+    mean = g("ReduceMean", parts, axes=[2])
+    apart = g("Sub", parts, mean)
+    variance = g("ReduceMean", g("Mul", apart, apart), axes=[2], keepdims=0)
+    sd = g("Sqrt", g("Add", variance, np.float32(SMALLEST_VARIANCE)))
+    found = [g("Reshape", parts, [0, 0, size * n_channels])] if patch.has_samples else []
+    found += [g("Squeeze", mean, [2]), sd]
+    found += [g(f"Reduce{which}", parts, axes=[2], keepdims=0) for which in ("Min", "Max")]
+    steps = g("Concat", *found, axis=2)
     made = GraphWindows(steps, lengths, n_steps, patch.n_inputs(n_channels), windows.are_full)
     if windows.are_full:
         return made

@@ -47,7 +47,8 @@ def split_by_group(
         raise SplitError(
             f"{whose}{n_groups[rare]} group(s) are too few for {len(used)} parts"
             f" ({', '.join(PARTS[part] for part in used)}), which need whole groups. Record more,"
-            " use smaller groups, leave the class out, or set a part's fraction to 0."
+            " use smaller groups, leave the class out, set a part's fraction to 0, or split each"
+            " recording by time."
         )
     part = _known_part(known, group_index, len(counts), used)
     is_open = part < 0
@@ -352,6 +353,25 @@ def time_blocks(
     """
     rank, n_ranks = _ranks(recording_id, start_s)
     return (rank * n_blocks) // n_ranks
+
+
+def folds_in_time(
+    y: NDArray[Any], groups: NDArray[Any], starts: NDArray[np.float64], n_folds: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return (fit rows, test rows) of folds that test a stretch of time of each group and class.
+
+    `starts` are in lengths of a window. Windows closer to a tested one than a window's length are
+    in neither part. The last fold tests the latest windows.
+    """
+    codes = [np.unique(part, return_inverse=True)[1] for part in (groups, y)]
+    group_and_class = codes[0] * (1 + int(codes[1].max())) + codes[1]
+    block = time_blocks(group_and_class, starts, n_folds)
+    folds = []
+    for number in range(n_folds):
+        tested = block == number
+        near = near_in_time(groups, starts, tested, 2.0)
+        folds.append((np.flatnonzero(~tested & ~near), np.flatnonzero(tested)))
+    return folds
 
 
 def near_in_time(

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import Scaler
-from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.preprocessing.split import folds_in_time, holdout_by_group, rows_of
 from sensorseq.training.augment import (
     EpochAugmentation,
     InputDropout,
@@ -48,6 +48,7 @@ class FitPart(NamedTuple):
     weight: NDArray[np.float64] | None = None
     groups: NDArray[Any] | None = None
     rows: NDArray[np.int64] | None = None  # of the windows given to `fit`; None when given apart
+    starts: NDArray[np.float64] | None = None  # in lengths of a window, within their recording
 
     def take(self, rows: NDArray[np.int64]) -> "FitPart":
         """Return some of the windows."""
@@ -57,6 +58,7 @@ class FitPart(NamedTuple):
             None if self.weight is None else self.weight[rows],
             None if self.groups is None else self.groups[rows],
             None if self.rows is None else self.rows[rows],
+            None if self.starts is None else self.starts[rows],
         )
 
 
@@ -211,6 +213,7 @@ class FitData:
             None if weight is None else weight[rows],
             None if groups is None else groups[rows],
             rows,
+            None if groups is None else _starts_of(source, groups, sequences)[rows],
         )
         of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
         source_val = X_val if isinstance(X_val, WindowSet) else None
@@ -262,11 +265,9 @@ class FitData:
             return windows, None
         else:
             classifies = config.task == CLASSIFICATION
-            of_train, of_validation = holdout_by_group(
-                windows.target if classifies else np.zeros(len(windows.target)),
-                windows.groups,
-                fraction,
-                int(seed.generate_state(1)[0]),
+            target = windows.target if classifies else np.zeros(len(windows.target))
+            of_train, of_validation = self._held_out(
+                target, fraction, int(seed.generate_state(1)[0])
             )
             train, validation = windows.take(of_train), windows.take(of_validation)
         if len(validation.target):
@@ -274,6 +275,43 @@ class FitData:
         if config.early_stopping and config.monitor.startswith("val_"):
             self._refuse_early_stopping(fraction, config)
         return train, None
+
+    def _held_out(
+        self, target: NDArray[Any], fraction: float, seed: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return rows to train and to validate on: whole groups, or the end of each group.
+
+        The latter where none can be held out, or only windows of one class.
+        """
+        groups, starts = self.windows.groups, self.windows.starts
+        n_classes = len(np.unique(target))
+        refused: SplitError | None = None
+        rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        try:
+            rows = holdout_by_group(target, groups, fraction, seed)
+        except SplitError as error:
+            refused = error
+        if rows is not None and len(np.unique(target[rows[1]])) >= min(2, n_classes):
+            return rows
+        if groups is None or starts is None:
+            assert rows is not None
+            return rows
+        train, held_out = folds_in_time(target, groups, starts, max(2, round(1 / fraction)))[-1]
+        if not len(held_out) or len(np.unique(target[train])) < n_classes:
+            if rows is not None:
+                return rows
+            raise SplitError(
+                "too few groups can be held out for validation without removing a class from"
+                " training, and the groups are too short to hold out their ends. Record more, give"
+                " X_val, or set validation_fraction=0."
+            ) from refused
+        warn_caller(
+            "too few groups can be held out for validation without removing a class from training,"
+            " so the end of each group is held out. The validation accuracy and features_ are then"
+            " for later times of the same groups: expect less of other recordings.",
+            LeakWarning,
+        )
+        return train, held_out
 
     def _refuse_early_stopping(self, fraction: float, config: TrainingConfig) -> None:
         n_windows = len(self.windows.target)
@@ -328,6 +366,21 @@ def _read_groups(source: WindowSet | None, groups: Any, n_windows: int) -> NDArr
     if source is not None and source.split is not None:
         check_parts(source, checked)
     return checked
+
+
+def _starts_of(
+    source: WindowSet | None, groups: NDArray[Any], sequences: Sequences
+) -> NDArray[np.float64]:
+    """Return when windows begin, in lengths of a window; in order where no times are known."""
+    starts = None if source is None else source.start_s
+    if source is not None and starts is not None and source.sample_rate_hz is not None:
+        length_s = sequences.X.shape[1] / source.sample_rate_hz
+        in_windows: NDArray[np.float64] = starts / length_s
+        return in_windows
+    order = np.zeros(len(groups))
+    for rows in rows_of(groups):
+        order[rows] = np.arange(len(rows))
+    return order
 
 
 def _read_validation(

@@ -13,6 +13,7 @@ from sensorseq.training.batches import RESIDENT_BYTES
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.inputs import Sequences
+from sensorseq.training.patches import count_steps, make_patch
 from sensorseq.training.stream import is_stored
 
 _SAVED = 6  # numbers per unit and step for the backward pass, kSavedValues in csrc/gates.h
@@ -62,7 +63,9 @@ def check_training_memory(
         of_window = item * n_timesteps * of["input_size"]
         is_elsewhere = device.type != "cpu" and n_windows * of_window > RESIDENT_BYTES
         is_streamed = is_elsewhere or (train is not None and is_stored(train))
-        n_states = min(batch, _SAVED_WINDOWS) * n_timesteps * of["num_layers"] * of["hidden_size"]
+        patch = make_patch(parameters.get("patch"), n_timesteps, of["input_size"])
+        n_steps = count_steps(n_timesteps, patch)
+        n_states = min(batch, _SAVED_WINDOWS) * n_steps * of["num_layers"] * of["hidden_size"]
         return {
             "weights": n_models * weights,
             "gradients": weights,

@@ -17,6 +17,7 @@ from page_reader import Reader
 from sensorseq import SensorBlendClassifier, SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import RecordingError
+from sensorseq.estimator.whole_data import N_FOLDS
 from sensorseq.fluctuation.report.words import banner_words, list_steps, settings_as_options
 from sensorseq.ops.cuda_kernels import ALL_KERNELS
 from sensorseq.storage.model_file import read_model, write_model
@@ -856,9 +857,10 @@ def test_train_says_what_the_linear_layer_uses_and_what_was_trained_on(prepared,
     assert f"Accuracy on {loaded.features_.n_windows} windows left out:" in words
     assert f"{accuracy['together']:.1f} %, LSTM alone {accuracy['lstm']:.1f} %" in words
     assert loaded.refitted_
-    assert len(loaded.modules_) == 4
+    assert len(loaded.modules_) == N_FOLDS
     assert (
-        "networks of 4 folds, which together have learned from all windows but those for" in words
+        f"networks of {N_FOLDS} folds, which together have learned from all windows but those for"
+        in words
     )
     assert max(map(len, said.splitlines())) <= 80 + len(str(model))
 

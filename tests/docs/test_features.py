@@ -26,7 +26,7 @@ def test_the_examples_run(capsys):
     first, second = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     exec(first, given)
     said = capsys.readouterr().out
-    assert said.startswith(("log-loss of 40 windows left out in 4 fold(s)", "no features lowered"))
+    assert said.startswith(("log-loss of 40 windows left out in 3 fold(s)", "no features lowered"))
     for line in re.search(r"```text\n(.*?)```", PAGE, re.S)[1].splitlines()[1:]:
         assert line.split()[0] in said
     exec(second, given)
@@ -44,5 +44,5 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
     assert f"than {feature_head.BOOSTED_STATISTICS} statistics" in PAGE
     assert "the one of five with the lowest" in " ".join(PAGE.split())
     assert len(STRENGTHS) == 5
-    assert "four folds: the validation part, and three of" in PAGE
-    assert whole_data.N_FOLDS == 4
+    assert "three folds: the validation part, and two of" in PAGE
+    assert whole_data.N_FOLDS == 3

@@ -87,7 +87,6 @@ BESIDE = {
     ),
     "groups in columns": ({"groups": np.zeros((N, 2))}, r"groups has shape \(24, 2\)"),
     "a missing group": ({"groups": [None, *range(23)]}, r"groups\[0\] is None"),
-    "one group": ({"groups": ["robot"] * N}, "all windows are in one group"),
     "weights negative": ({"sample_weight": -np.ones(N)}, r"sample_weight\[0\] is -1.0"),
     "weights NaN": ({"sample_weight": np.full(N, np.nan)}, r"sample_weight\[0\] is nan"),
     "weights infinite": ({"sample_weight": np.full(N, np.inf)}, r"sample_weight\[0\] is inf"),

@@ -146,7 +146,7 @@ def test_the_folds_inside_a_fit_do_not_divide_groups_either(monkeypatch):
     make = whole_data._make_folds
 
     def spy(seen_data, of_part, *args, **options):
-        seen.append((np.asarray(of_part), make(seen_data, of_part, *args, **options)))
+        seen.append((of_part.groups, make(seen_data, of_part, *args, **options)))
         return seen[-1][1]
 
     monkeypatch.setattr(whole_data, "_make_folds", spy)

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, ModelFileError
-from sensorseq.estimator import patching
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training import patches
-from sensorseq.training.patches import FORMS, LEAST_STEPS, MOST_INPUTS, Patch, possible_patches
+from sensorseq.training.patches import LEAST_STEPS, MOST_INPUTS, Patch, make_patch
 
 N_TIMESTEPS, N_CHANNELS = 67, 2
 
@@ -33,10 +32,11 @@ X, Y = make_windows()
 LENGTHS = np.array([N_TIMESTEPS - 11, N_TIMESTEPS])[np.arange(len(X)) % 2]
 
 
-def fitted(form="both", patch=4, **arguments):
+def fitted(has_samples=True, patch=4, **arguments):
     own = {"max_epochs": 2, "hidden_size": 4, "random_state": 0, "early_stopping": False}
     given_lengths = arguments.pop("lengths", None)
-    with mock.patch.object(patches, "FORMS", (form,)), warnings.catch_warnings():
+    most_inputs = MOST_INPUTS if has_samples else 1
+    with mock.patch.object(patches, "MOST_INPUTS", most_inputs), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = plain_classifier(**{**own, "patch": patch, **arguments})
         return made.fit(X, Y, lengths=given_lengths)
@@ -48,14 +48,14 @@ def fitted(form="both", patch=4, **arguments):
     st.integers(1, 13),
     st.integers(1, 3),
     st.integers(2, 15),
-    st.sampled_from(FORMS),
+    st.booleans(),
     st.integers(0, 99),
 )
-def test_steps_are_their_definition(n, t, c, size, form, seed):
+def test_steps_are_their_definition(n, t, c, size, has_samples, seed):
     rng = np.random.default_rng(seed)
     windows = rng.normal(size=(n, t, c))
     lengths = rng.integers(1, t + 1, n)
-    patch = Patch(size, form)
+    patch = Patch(size, has_samples)
     found, of_steps = patch.apply(torch.from_numpy(windows), torch.from_numpy(lengths))
     assert found.shape == (n, -(-t // size), patch.n_inputs(c))
     for row in range(n):
@@ -66,17 +66,16 @@ def test_steps_are_their_definition(n, t, c, size, form, seed):
                 continue
             held = np.minimum(np.arange(step * size, (step + 1) * size), lengths[row] - 1)
             part, expected = windows[row, held], []
-            if form != "statistics":
+            if has_samples:
                 expected += part.ravel().tolist()
-            if form != "samples":
-                sd = np.sqrt(part.var(0) + 1e-6)
-                expected += [*part.mean(0), *sd, *part.min(0), *part.max(0)]
+            sd = np.sqrt(part.var(0) + 1e-6)
+            expected += [*part.mean(0), *sd, *part.min(0), *part.max(0)]
             np.testing.assert_allclose(found[row, step], expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_window_that_ends_within_a_patch_is_that_of_its_own_samples(form):
-    clf = fitted(form, lengths=LENGTHS)
+@pytest.mark.parametrize("has_samples", [True, False])
+def test_a_window_that_ends_within_a_patch_is_that_of_its_own_samples(has_samples):
+    clf = fitted(has_samples, lengths=LENGTHS)
     for n_samples in (1, 3, 4, 5, 8, 66, 67):
         whole = clf.predict_proba(X, lengths=np.full(len(X), n_samples))
         changed = X.copy()
@@ -87,11 +86,11 @@ def test_a_window_that_ends_within_a_patch_is_that_of_its_own_samples(form):
         np.testing.assert_allclose(alone, whole, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("has_samples", [True, False])
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
-def test_a_graph_a_file_and_a_pickle_have_the_patches(tmp_path, form, lengths):
-    clf = fitted(form, lengths=lengths, bidirectional=True)
-    assert clf.patch_ == Patch(4, form)
+def test_a_graph_a_file_and_a_pickle_have_the_patches(tmp_path, has_samples, lengths):
+    clf = fitted(has_samples, lengths=lengths, bidirectional=True)
+    assert clf.patch_ == Patch(4, has_samples)
     expected = clf.predict_proba(X, lengths=lengths)
     clf.save(tmp_path / "model.safetensors")
     loaded = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
@@ -107,14 +106,14 @@ def test_a_damaged_patch_in_a_file_is_refused(tmp_path):
     path = tmp_path / "model.safetensors"
     fitted().save(path)
     arrays, description = read_model(path)
-    for wrong in ([1, "both"], [4, "sum"], [4], ["4", "both"], 4, [5, "both"]):
+    for wrong in ([1, True], [4, "sum"], [4], ["4", True], 4, [5, True]):
         write_model(path, arrays, {**description, "patch": wrong})
         with pytest.raises(ModelFileError):
             SensorLSTMClassifier.load(path)
 
 
 def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
-    clf = fitted("both")
+    clf = fitted()
     still = X.copy()
     still[:, :, 1] = still[:, :1, 1]
     explained = clf.explain(still, method="gradients", n_regions=N_TIMESTEPS)
@@ -132,37 +131,22 @@ def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
 
 def test_windows_that_change_in_each_epoch_become_patches_too():
     # with nothing to change them, as if they did not
-    plain = fitted("samples")
-    renewed = fitted("samples", augment={"jitter": 1e-30})
+    plain = fitted()
+    renewed = fitted(augment={"jitter": 1e-30})
     assert renewed.history_["loss"].tolist() == plain.history_["loss"].tolist()
-    assert np.isfinite(fitted("both", input_dropout=0.2, lengths=LENGTHS).predict_proba(X)).all()
-
-
-def test_the_form_with_the_lowest_loss_in_a_trial_is_chosen(monkeypatch):
-    losses = iter([0.9, 0.5, 0.3])
-    monkeypatch.setattr(patching, "fit_stack", lambda *_: (None, next(losses)))
-    clf = plain_classifier(max_epochs=2, hidden_size=4, random_state=0, patch=4).fit(X, Y)
-    assert clf.patch_ == Patch(4, FORMS[2])
-    assert next(losses, None) is None
+    assert np.isfinite(fitted(input_dropout=0.2, lengths=LENGTHS).predict_proba(X)).all()
 
 
 def test_the_length_of_windows_decides_how_many_samples_are_a_step():
     for n_timesteps in (1, 31, 63):
-        assert possible_patches("auto", n_timesteps, 1) == []
+        assert make_patch("auto", n_timesteps, 1) is None
     for n_timesteps in (64, 100, 427, 5000):
-        (size,) = {patch.n_samples for patch in possible_patches("auto", n_timesteps, 1)}
-        assert LEAST_STEPS <= -(-n_timesteps // size) < 2 * LEAST_STEPS
-    assert {patch.form for patch in possible_patches("auto", 100, 6)} == set(FORMS)
-    wide = possible_patches("auto", 5000, 6)  # 156 samples of 6 channels are too wide
-    assert [patch.form for patch in wide] == ["statistics"]
-    assert possible_patches(200, 100, MOST_INPUTS) == [Patch(100, "statistics")]
-    assert possible_patches(None, 5000, 6) == possible_patches(1, 5000, 6) == []
-
-
-@pytest.mark.parametrize("patch", [0, -3, 2.5, "all", True])
-def test_other_patches_are_errors(patch):
-    with pytest.raises(ArgumentError, match="patch="):
-        plain_classifier(patch=patch).fit(X, Y)
+        patch = make_patch("auto", n_timesteps, 1)
+        assert LEAST_STEPS <= -(-n_timesteps // patch.n_samples) < 2 * LEAST_STEPS
+    assert make_patch("auto", 100, 6) == Patch(3)
+    assert make_patch("auto", 5000, 6) == Patch(156, has_samples=False)  # too wide side by side
+    assert make_patch(200, 100, 1) == Patch(100)
+    assert make_patch(None, 5000, 6) is make_patch(1, 5000, 6) is None
 
 
 def test_random_crops_have_no_patches():
@@ -176,9 +160,9 @@ def test_random_crops_have_no_patches():
 def test_passes_and_a_warm_start_keep_the_patches_of_the_first():
     clf = plain_classifier(patch="auto", max_epochs=1, warm_start=True, random_state=0)
     clf.partial_fit(X, Y, classes=[0, 1])
-    assert clf.patch_ == Patch(2, FORMS[0])
+    assert clf.patch_ == Patch(2)
     clf.partial_fit(X, Y)
-    assert clf.fit(X, Y).patch_ == Patch(2, FORMS[0])
+    assert clf.fit(X, Y).patch_ == Patch(2)
 
 
 def test_a_probe_runs_a_fit_again_with_its_patches():
