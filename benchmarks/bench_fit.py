@@ -93,6 +93,7 @@ def fit_ours(X, y, hidden_size, batch, epochs):
             warmup_epochs=0,
             features=None,
             refit=None,
+            patch=None,
             max_grad_norm=None,
             scale=None,
             validation_fraction=0.0,

@@ -38,6 +38,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
                         early_stopping=False,
                         features=None,
                         refit=None,
+                        patch=None,
                         engine="native",
                         device="cpu",
                         random_state=0,

@@ -39,6 +39,7 @@ def fit(engine: str, checkpoint: Path | None) -> SensorLSTMClassifier:
         early_stopping=False,
         features=None,
         refit=None,
+        patch=None,
         engine=engine,
         device="cpu",
         checkpoint=checkpoint,

@@ -29,6 +29,7 @@ def rows(rounds: int) -> list[dict[str, Any]]:
         random_state=0,
         features=None,
         refit=None,
+        patch=None,
     ).fit(X, np.arange(SHAPE[0]) % N_CLASSES)
     one = X[:1]
     module = clf.module_

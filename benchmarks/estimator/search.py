@@ -56,6 +56,7 @@ def make_sides(hidden_size: int, batch_size: int, n_epochs: int) -> tuple[Any, A
         early_stopping=False,
         features=None,
         refit=None,
+        patch=None,
         device="cpu",
         random_state=0,
     )

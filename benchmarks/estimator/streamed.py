@@ -69,6 +69,7 @@ def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int)
             early_stopping=False,
             features=None,
             refit=None,
+            patch=None,
             learning_rate=0.01,
             device="cpu",
             random_state=0,

@@ -267,8 +267,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         The scaler, fitted on the training part.
     module_, modules_ : LSTMLinear and list of LSTMLinear
         The network, in evaluation mode, of several the first one; and those of all members of an
-        ensemble, or of all folds. Without features its outputs are the logits before division by
-        `temperature_`.
+        ensemble, or of all folds. Its inputs are scaled windows as `patch_` makes steps of them:
+        ``patch_.apply(windows, lengths)``. Without features its outputs are the logits before
+        division by `temperature_`.
     temperature_ : float
         The logits are divided by it; 1 unless ``calibrate=True``.
     abstention_, abstain_threshold_ : Abstention and float
