@@ -164,5 +164,6 @@ def check_groups(
                 f" {len(used)} parts ({', '.join(used)}) need one each. Record more, use smaller"
                 " groups in a manifest"
                 + ("" if label is None else f", leave the class out with exclude={label!r}")
-                + ", or set a part's share in `split` to 0."
+                + ", set a part's share in `split` to 0, or cut every recording with"
+                " split_by='time'."
             )
