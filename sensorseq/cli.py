@@ -1455,13 +1455,18 @@ def _describe_fit(model: "SensorLSTMClassifier") -> list[str]:
         )
     elif model.features is not None:
         said.append(f"Features: none, because {choice.reason}.")
-    if model.refitted_:
+    if model.refitted_ and len(model.modules_) > model.n_models:
         said.append(
             f"The model keeps the networks of {len(model.modules_)} folds, which together have"
             " learned from all windows but those for test."
-            if len(model.modules_) > model.n_models
-            else "After that, the network was trained again on all windows but those for test."
         )
+    elif model.refitted_ and model._head is not None and not model._head.lstm_weight:
+        said.append(
+            "The LSTM adds nothing to the features here, so they decide alone. They have learned"
+            " from all windows but those for test."
+        )
+    elif model.refitted_:
+        said.append("After that, the network was trained again on all windows but those for test.")
     return [*textwrap.wrap(" ".join(said), 80), ""] if said else []
 
 

@@ -64,3 +64,11 @@ def _fixed_seeds():
         import torch
 
         torch.manual_seed(0)
+
+
+@pytest.fixture
+def lstm_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a fit train every network, also where the first one adds nothing to the features."""
+    monkeypatch.setattr(
+        "sensorseq.estimator.feature_head.FittedFeatures.are_enough", lambda *_: False
+    )

@@ -4,7 +4,7 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
@@ -58,7 +58,7 @@ from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.storage.model_file import SAVE_AGAIN, read_model, write_model
 from sensorseq.training import EngineChoice, TrainingConfig, TrainingData, TrainingResult
-from sensorseq.training.callbacks import check_callbacks, notify
+from sensorseq.training.callbacks import NoProgress, check_callbacks, notify
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import CLASSIFICATION, count_epochs
 from sensorseq.training.data import FitData, FitPart, WindowFormat, open_windows
@@ -130,7 +130,7 @@ class PreparedFit:
 
     There is one job per member of an ensemble; the report and its `facts` are on the first. The
     data of `train` and `validation` may also be streamed. `whole` says what follows on all windows,
-    or why nothing does; None keeps what an earlier fit learned.
+    or why nothing does; None keeps what an earlier fit learned. `progress` shows what is done.
     """
 
     jobs: list[TrainingJob]
@@ -139,6 +139,7 @@ class PreparedFit:
     validation: LabPart | None
     entropy: int
     whole: WholeData | FeatureChoice | None = None
+    progress: NoProgress = field(default_factory=NoProgress)
 
     @property
     def module(self) -> LSTMLinear:
@@ -259,7 +260,6 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
                 "auto_repair=True works only in a single process; use auto_repair=False with"
                 " several."
             )
-        started, is_whole = time.perf_counter(), not self._continues
         given = {
             "sample_weight": sample_weight,
             "groups": groups,
@@ -269,23 +269,8 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             "groups_val": groups_val,
             "lengths_val": lengths_val,
         }
-        prepared = self._prepare_fit(X, y, **given)
         tasks = FitTasks.of_watched(self, X, y, sample_weight, lengths)
-        jobs = prepared.jobs
-        if tasks is not None:  # a callback costs a look at the weights in each epoch
-            jobs = [replace(jobs[0], callbacks=(*jobs[0].callbacks, tasks)), *jobs[1:]]
-        results = train_jobs(jobs)
-        error = results[0].error
-        if error is not None:  # a callback failed, not the training
-            if results[0].best_epoch:
-                self._keep(prepared, results)
-            raise error
-        failed: DivergedError | None = None
-        try:
-            self._keep(prepared, results)
-        except DivergedError as diverged:
-            failed = diverged
-        self._tell_origin(prepared, is_whole=is_whole, fit_s=time.perf_counter() - started)
+        results, failed = self._fit(X, y, given, tasks)
         if self.auto_repair and results[0].ended_by != "interrupted":
             failed = self._repair(failed, X, y, **given)
         if failed is not None:
@@ -293,6 +278,37 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         if tasks is not None:
             tasks.close()
         return self
+
+    def _fit(
+        self, X: Any, y: Any, given: Mapping[str, Any], tasks: FitTasks | None
+    ) -> tuple[list[TrainingResult], DivergedError | None]:
+        """Prepare, train and keep; return an error of the training that a repair may undo."""
+        started, is_whole = time.perf_counter(), not self._continues
+        with self._progress() as progress:
+            prepared = replace(self._prepare_fit(X, y, **given), progress=progress)
+            whole, n_models = prepared.whole, len(prepared.jobs)
+            if isinstance(whole, WholeData):
+                progress.expect(n_models + whole.count_networks(n_models))
+                whole.fit_features(progress)
+            jobs = [
+                replace(job, callbacks=(*progress.callbacks, *job.callbacks))
+                for job in prepared.jobs
+            ]
+            if tasks is not None:  # a callback costs a look at the weights in each epoch
+                jobs[0] = replace(jobs[0], callbacks=(*jobs[0].callbacks, tasks))
+            results = train_jobs(jobs)
+            error = results[0].error
+            if error is not None:  # a callback failed, not the training
+                if results[0].best_epoch:
+                    self._keep(prepared, results)
+                raise error
+            failed: DivergedError | None = None
+            try:
+                self._keep(prepared, results)
+            except DivergedError as diverged:
+                failed = diverged
+        self._tell_origin(prepared, is_whole=is_whole, fit_s=time.perf_counter() - started)
+        return results, failed
 
     def _check_windows(self, prepared: PreparedFit) -> tuple[Finding, ...]:
         """Check a classifier's windows as it sees them, unless they stay in their file."""
@@ -436,7 +452,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
                 None if held_out is None else held_out.data,
                 config,
                 training,
-                callbacks=own_callbacks if member else (*self._progress(), *own_callbacks),
+                callbacks=own_callbacks,
                 engine=self.engine,
                 refresh=self._renewal(train, samples, training),
                 checkpoint=self._open_checkpoint(member) if member else arguments.checkpoint,
@@ -660,7 +676,8 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         self._make_report()
         ranks = current_ranks()
         if ranks is None or ranks.is_first:
-            notify(prepared.jobs[0].callbacks, "on_epoch_end", self.module_, self.history_)
+            callbacks = (*self._progress().callbacks, *prepared.jobs[0].callbacks)
+            notify(callbacks, "on_epoch_end", self.module_, self.history_)
 
     def _run_pass(
         self, prepared: PreparedFit, *, begins: bool
@@ -999,13 +1016,14 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             return continue_network(self.modules_[member], parameters)
         return make_network(parameters, n_channels, self._n_outputs, seed)
 
-    def _progress(self, title: str = "") -> tuple[Any, ...]:
-        """Return what shows the progress of a training, if anything does."""
-        if not self.verbose:
-            return ()
+    def _progress(self) -> NoProgress:
+        """Return what shows the progress of a fit, if anything does."""
+        ranks = current_ranks()
+        if not self.verbose or not (ranks is None or ranks.is_first):
+            return NoProgress()
         from sensorseq.training.progress import ProgressReport  # rich, only when it shows
 
-        return (ProgressReport(every_epoch=self.verbose > 1, title=title),)
+        return ProgressReport(every_epoch=self.verbose > 1)
 
     def _make_report(self, record: TrainingRecord | None = None) -> None:
         self.fluctuation_ = make_report(

@@ -1,7 +1,7 @@
 """FeatureHead: what the linear layer sees beside the LSTM's pooled state, and its weights."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -387,31 +387,101 @@ class HeadData:
         )
 
 
-def fit_feature_head(
+@dataclass
+class FittedFeatures:
+    """Kinds of features with their linear layers, and their scores of windows left out.
+
+    `scores` are (n, K) for each kind, NaN for a window in no fold; `rows` are the numbers of the n
+    windows among all that were given.
+    """
+
+    data: HeadData
+    rows: NDArray[np.int64]
+    blocks: list[_Block]
+    scores: list[NDArray[np.float64]]
+    n_folds: int
+
+    def are_enough(self, lstm_logits: NDArray[np.float64]) -> bool:
+        """Whether the LSTM adds nothing, by its logits for windows that it was not trained on.
+
+        The `lstm_logits` (n, K) are NaN for a window that it was trained on.
+        """
+        weights, _ = self._weigh(lstm_logits[self.rows])
+        return bool(weights[1:].any()) and not weights[0]
+
+    def join(self, lstm_logits: NDArray[np.float64], *, alone: bool = False) -> FeatureHead:
+        """Weigh the features against the LSTM, as in `are_enough`; or leave it out of the sum.
+
+        Alone, features are weighed on the windows left out of every fold, which the LSTM was not
+        asked for.
+        """
+        lstm_logits = lstm_logits[self.rows]
+        known = np.zeros_like(lstm_logits) if alone else lstm_logits
+        weights, log_loss = self._weigh(known)
+        if not weights.any():
+            weights[0] = _SMALLEST_WEIGHT
+        tested = self._tested(known)
+        truth = self.data.class_index[tested], self.data.weight[tested]
+        stacked = np.stack([known, *self.scores])[:, tested]
+        together = np.tensordot(weights, stacked, 1)
+        names = [block.name for block in self.blocks]
+        candidates = [
+            self._try(name, scores, factor)
+            for name, scores, factor in zip(
+                [LSTM, *names], [lstm_logits, *self.scores], weights.tolist(), strict=True
+            )
+        ]
+        joined = Candidate("together", log_loss, _accuracy(together, *truth), None)
+        choice = _describe_choice([*candidates, joined], len(together), self.n_folds)
+        if alone:
+            said = "; the LSTM added nothing in the first fold, so it was trained for no other"
+            choice = replace(choice, reason=choice.reason + said)
+        for block, factor in zip(self.blocks, weights[1:].tolist(), strict=True):
+            block.multiply(factor)
+        used = [block for block in self.blocks if block.name in choice.names]
+        return FeatureHead(float(weights[0]), used, choice, together, self.rows[tested])
+
+    def _tested(self, lstm_logits: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which windows each model has scores of."""
+        known = [np.isfinite(scores).all(axis=1) for scores in (lstm_logits, *self.scores)]
+        return np.asarray(np.all(known, axis=0))
+
+    def _weigh(self, lstm_logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        tested = self._tested(lstm_logits)
+        stacked = np.stack([lstm_logits, *self.scores])[:, tested]
+        return fit_stack(stacked, self.data.class_index[tested], self.data.weight[tested])
+
+    def _try(self, name: str, scores: NDArray[np.float64], factor: float) -> Candidate:
+        """Say what a model does alone."""
+        own = np.isfinite(scores).all(axis=1)
+        truth = self.data.class_index[own], self.data.weight[own]
+        _, log_loss = fit_stack(scores[None, own], *truth)
+        return Candidate(name, log_loss, _accuracy(scores[own], *truth), factor)
+
+
+def fit_features(
     features: Any,
     data: HeadData,
-    lstm_logits: NDArray[np.float64],
     folds: Sequence[Fold],
     rows: NDArray[np.int64],
     seed: np.random.SeedSequence,
-) -> FeatureHead:
-    """Fit the linear layer on features by ridge regression, and weigh it against the LSTM.
+) -> FittedFeatures:
+    """Fit the linear layer on features by ridge regression, on `rows` and for each fold.
 
-    The `lstm_logits` (n, K) are of networks that did not train on the window, NaN for a window in
-    no fold; `folds` are the (fit rows, test rows) of those networks. The final fit is on `rows`.
+    The `folds` are (fit rows, test rows).
     """
     drawn = np.arange(len(data.X))
     if len(data.X) > MOST_WINDOWS:
         drawn = _draw(data, np.random.default_rng(seed))
-        data, lstm_logits, folds, rows = _thinned(drawn, data, lstm_logits, folds, rows)
-    tested = np.isfinite(lstm_logits).all(axis=1)
+        data, folds, rows = _thinned(drawn, data, folds, rows)
+    tested = np.unique(np.concatenate([test_rows for _, test_rows in folds]))
     class_index, weight = data.class_index[tested], data.weight[tested]
 
     def loss(scores: NDArray[np.float64]) -> float:
         return fit_stack(scores[None, tested], class_index, weight)[1]
 
     found: list[_Block] = []
-    scores = [lstm_logits]
+    scores = []
     for number, kind in enumerate(_as_list(features)):
         if kind == BOOSTING or is_classifier(kind):
             name = BOOSTING if kind == BOOSTING else f"{type(kind).__name__}_{number}"
@@ -421,23 +491,7 @@ def fit_feature_head(
             block, out_of_fold = _fit_linear(name, kind, data, folds, rows, seed, loss)
         found.append(block)
         scores.append(out_of_fold)
-    stacked = np.stack(scores)[:, tested]
-    weights, log_loss = fit_stack(stacked, class_index, weight)
-    if not weights.any():
-        weights[0] = _SMALLEST_WEIGHT
-    together = np.tensordot(weights, stacked, 1)
-    choice = _describe_choice(
-        [LSTM, *(block.name for block in found)],
-        stacked,
-        weights,
-        (log_loss, _accuracy(together, class_index, weight)),
-        (class_index, weight),
-        len(folds),
-    )
-    for block, factor in zip(found, weights[1:].tolist(), strict=True):
-        block.multiply(factor)
-    used = [block for block in found if block.name in choice.names]
-    return FeatureHead(float(weights[0]), used, choice, together, drawn[tested])
+    return FittedFeatures(data, drawn, found, scores, len(folds))
 
 
 def _fit_linear(
@@ -536,19 +590,14 @@ def _draw(data: HeadData, rng: np.random.Generator) -> NDArray[np.int64]:
 
 
 def _thinned(
-    drawn: NDArray[np.int64],
-    data: HeadData,
-    lstm_logits: NDArray[np.float64],
-    folds: Sequence[Fold],
-    rows: NDArray[np.int64],
-) -> tuple[HeadData, NDArray[np.float64], list[Fold], NDArray[np.int64]]:
+    drawn: NDArray[np.int64], data: HeadData, folds: Sequence[Fold], rows: NDArray[np.int64]
+) -> tuple[HeadData, list[Fold], NDArray[np.int64]]:
     """Keep the drawn windows alone."""
 
     def kept(of: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.flatnonzero(np.isin(drawn, of))
 
-    thin = [(kept(fit), kept(test)) for fit, test in folds]
-    return data.take(drawn), lstm_logits[drawn], thin, kept(rows)
+    return data.take(drawn), [(kept(fit), kept(test)) for fit, test in folds], kept(rows)
 
 
 def _learned(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> Any:
@@ -589,31 +638,14 @@ def _accuracy(
     return float(np.average(scores.argmax(axis=1) == class_index, weights=weight))
 
 
-def _describe_choice(
-    names: Sequence[str],
-    stacked: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    together: tuple[float, float],
-    truth: tuple[NDArray[np.int64], NDArray[np.float64]],
-    n_folds: int,
-) -> FeatureChoice:
-    """Say what each model does alone, and which are used."""
-    candidates = [
-        Candidate(name, fit_stack(of_one[None], *truth)[1], _accuracy(of_one, *truth), factor)
-        for name, of_one, factor in zip(names, stacked, weights.tolist(), strict=True)
-    ]
-    used = tuple(tried.name for tried in candidates[1:] if tried.weight)
-    alone = candidates[0]
+def _describe_choice(tried: list[Candidate], n_windows: int, n_folds: int) -> FeatureChoice:
+    """Say which are used: the LSTM is the first, all together the last."""
+    alone, together = tried[0], tried[-1]
+    used = tuple(each.name for each in tried[1:] if each.weight)
     reason = (
-        f"log-loss of {stacked.shape[1]} windows left out in {n_folds} fold(s): LSTM alone"
-        f" {alone.log_loss:.3f}, with {' and '.join(used)} {together[0]:.3f}"
+        f"log-loss of {n_windows} windows left out in {n_folds} fold(s): LSTM alone"
+        f" {alone.log_loss:.3f}, with {' and '.join(used)} {together.log_loss:.3f}"
         if used
         else "no features lowered the log-loss of windows left out"
     )
-    return FeatureChoice(
-        used,
-        (*candidates, Candidate("together", *together, None)),
-        stacked.shape[1],
-        n_folds,
-        reason,
-    )
+    return FeatureChoice(used, tuple(tried), n_windows, n_folds, reason)

@@ -19,10 +19,10 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.estimator.feature_head import (
     FeatureChoice,
-    FeatureHead,
+    FittedFeatures,
     HeadData,
     check_features,
-    fit_feature_head,
+    fit_features,
     try_functions,
 )
 from sensorseq.features.ridge import Fold
@@ -30,6 +30,7 @@ from sensorseq.history import History
 from sensorseq.preprocessing.split import folds_in_time, near_in_time
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import centre_windows
+from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.data import FitData, FitPart
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
@@ -79,6 +80,7 @@ class WholeData:
     refits: bool
     entropy: int
     keeps_folds: bool = False
+    fitted: FittedFeatures | None = None
 
     @cached_property
     def seen(self) -> HeadData:
@@ -121,6 +123,45 @@ class WholeData:
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
         """Return a stream of its own."""
         return np.random.SeedSequence(self.entropy, spawn_key=(kind, number))
+
+    def count_networks(self, n_models: int) -> int:
+        """Return how many networks follow those of the training part, if all goes well."""
+        n_refits = n_models if self.refits and not self.keeps_folds else 0
+        return len(self.folds) - self.has_held_out + n_refits
+
+    def fit_features(self, progress: NoProgress) -> None:
+        """Fit the features, which need no network; weights and further networks follow."""
+        if self.features is not None:
+            progress.say("features")
+            whole = self.refits or not self.has_held_out
+            self.fitted = self._fitted(self.folds, np.arange(len(self.data)) if whole else None)
+
+    def fit_features_again(self) -> None:
+        """Fit the features without the held-out part, where no network has seen that either."""
+        self.fitted = None
+        if self.features is None or not self.has_held_out:
+            return
+        try:
+            self.fitted = self._fitted(self.folds[:1], None)
+        except KeyboardInterrupt:
+            if is_second_interrupt():
+                raise
+            warn_caller("fitting the features was interrupted, so the LSTM is used alone.")
+
+    def _fitted(self, folds: Sequence[Fold], rows: NDArray[np.int64] | None) -> FittedFeatures:
+        own = self.seen.learn_rows if rows is None else rows
+        return fit_features(self.features, self.seen, folds, own, self.seed(_FEATURES))
+
+    def fold_logits(self, estimator: Any, modules: Sequence[Any]) -> NDArray[np.float64]:
+        """Return each network's logits for the windows left out of its fold; NaN elsewhere."""
+        seen = self.seen
+        logits = np.full((len(seen.X), seen.n_classes), np.nan)
+        for module, (_, rows) in zip(modules, self.folds, strict=False):
+            X = torch.from_numpy(seen.X[rows])
+            lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[rows])
+            copied = copy.deepcopy(module)
+            logits[rows] = estimator._run_member(copied, *estimator._as_steps(X, lengths))
+        return logits
 
 
 def plan_whole_data(
@@ -256,49 +297,52 @@ def finish_whole_data(
     fold_jobs: list[TrainingJob] = []
     refit_jobs: list[TrainingJob] = []
     histories: list[History] = []  # of the jobs
+    tested = [estimator.module_] if plan.has_held_out else []
     ends = {result.ended_by for result in results}
-    if not ends & {"interrupted", "diverged", "callback_failed"}:
+    has_ended = not ends & {"interrupted", "diverged", "callback_failed"}
+    is_without = False
+    if has_ended and plan.fitted is not None and plan.has_held_out:
+        is_without = plan.fitted.are_enough(plan.fold_logits(estimator, tested))
+    if has_ended and not is_without:
         n_epochs = first.best_epoch if prepared.jobs[0].config.restore_best else len(first.history)
         fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
-        refits = plan.refits and not plan.keeps_folds
-        if refits:
+        if plan.refits and not plan.keeps_folds:
             refit_jobs = [
                 _make_job(estimator, plan.part, plan.data, prepared, plan.seed(_REFIT, i), n_epochs)
                 for i in range(estimator.n_models)
             ]
         jobs = [*fold_jobs, *refit_jobs]
-        if jobs:
-            title = _title(len(fold_jobs), len(refit_jobs))
-            jobs[-1] = replace(jobs[-1], callbacks=estimator._progress(title))
-        histories = _train_all(jobs)
-        if len(histories) < len(jobs):
+        histories = _train_all(
+            [replace(job, callbacks=prepared.progress.callbacks) for job in jobs]
+        )
+        has_ended = len(histories) == len(jobs)
+        if not has_ended:
             warn_caller(
                 "training on further parts of the windows was interrupted or diverged, so the"
                 " network of the training part is kept: it has not seen the held-out windows."
             )
             fold_jobs, refit_jobs = [], []
+    if not has_ended:
+        plan.fit_features_again()
     estimator.features_ = FeatureChoice()
-    if plan.features is not None:
-        if plan.has_held_out or fold_jobs:
-            try:
-                learns_all = bool(refit_jobs) or (plan.keeps_folds and bool(fold_jobs))
-                head = _fit_head(estimator, plan, fold_jobs, learns_all=learns_all)
-                if plan.shares_groups:
-                    said = "; they are of the same groups as the others, so all figures are high"
-                    head.choice = replace(head.choice, reason=head.choice.reason + said)
-                estimator._head, estimator.features_ = head, head.choice
-            except KeyboardInterrupt:
-                if is_second_interrupt():
-                    raise
-                warn_caller("fitting the features was interrupted, so the LSTM is used alone.")
-                estimator.features_ = FeatureChoice(reason="fitting the features was interrupted")
-        else:
-            estimator.features_ = FeatureChoice(reason="training was interrupted or diverged")
+    if plan.fitted is not None:
+        tested += [job.module for job in fold_jobs]
+        head = plan.fitted.join(plan.fold_logits(estimator, tested), alone=is_without)
+        if plan.shares_groups:
+            said = "; they are of the same groups as the others, so all figures are high"
+            head.choice = replace(head.choice, reason=head.choice.reason + said)
+        if plan.part is not None and plan.part.rows is not None:
+            head.given_rows = plan.part.rows[head.out_of_fold_rows]
+        estimator._head, estimator.features_ = head, head.choice
+    elif plan.features is not None:
+        estimator.features_ = FeatureChoice(reason="training was interrupted or diverged")
     estimator._learn_probabilities(prepared)  # of networks that have not seen the windows
     kept = [job.module for job in refit_jobs]
     if plan.keeps_folds and fold_jobs:
         kept = [estimator.module_, *(job.module for job in fold_jobs)]
         estimator._other_histories = histories
+    if is_without and plan.refits:
+        kept = estimator.modules_  # their weight is 0: all that counts has seen all windows
     if kept:
         estimator._held_out = _held_out_outputs(estimator, plan)
         estimator.refitted_ = True
@@ -317,13 +361,6 @@ def _held_out_outputs(
     X = torch.from_numpy(seen.X[first:])
     lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[first:])
     return np.arange(len(X)), estimator._join(X, lengths)
-
-
-def _title(n_folds: int, n_refits: int) -> str:
-    """Say what the further trainings are for."""
-    ways = [f"{n_folds} on other parts of the windows"] if n_folds else []
-    ways += [f"{n_refits} on all windows"] if n_refits else []
-    return f"training {n_folds + n_refits} more network(s): {' and '.join(ways)}"
 
 
 def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:
@@ -384,24 +421,3 @@ def _make_job(
     return TrainingJob(
         module, data, None, config, training, engine=estimator.engine, refresh=refresh
     )
-
-
-def _fit_head(
-    estimator: Any, plan: WholeData, fold_jobs: Sequence[TrainingJob], *, learns_all: bool
-) -> FeatureHead:
-    """Weigh the features against networks that did not train on the windows."""
-    seen, folds = plan.seen, list(plan.folds)
-    modules: list[Any] = [copy.deepcopy(estimator.module_)] if plan.has_held_out else []
-    modules += [job.module for job in fold_jobs]
-    folds = folds[: len(modules)]
-    logits = np.full((len(seen.X), seen.n_classes), np.nan)
-    for module, (_, rows) in zip(modules, folds, strict=True):
-        X = torch.from_numpy(seen.X[rows])
-        lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[rows])
-        logits[rows] = estimator._run_member(module, *estimator._as_steps(X, lengths))
-    whole = learns_all or not plan.has_held_out
-    final = np.arange(len(plan.data)) if whole else seen.learn_rows
-    head = fit_feature_head(plan.features, seen, logits, folds, final, plan.seed(_FEATURES))
-    if plan.part is not None and plan.part.rows is not None:
-        head.given_rows = plan.part.rows[head.out_of_fold_rows]
-    return head

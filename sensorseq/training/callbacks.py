@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from torch import nn
@@ -67,6 +67,30 @@ class Callback:
         module, history
             As in `on_epoch_begin`.
         """
+
+
+class NoProgress:
+    """What a fit tells of its progress, shown to nobody; `ProgressReport` shows it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def callbacks(self) -> tuple[Any, ...]:
+        """What the fit's networks tell of their epochs."""
+        return ()
+
+    def say(self, stage: str) -> None:
+        """Show what is done before the first epoch, or between two networks."""
+
+    def expect(self, n_networks: int) -> None:
+        """Learn how many networks there will be."""
+
+    def close(self) -> None:
+        """Show that everything is done."""
 
 
 def check_callbacks(callbacks: Any) -> tuple[Any, ...]:

@@ -3,17 +3,19 @@
 import os
 import statistics
 import sys
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
 
 from sensorseq.history import History
-from sensorseq.training.callbacks import Callback
+from sensorseq.training.callbacks import Callback, NoProgress
 from sensorseq.training.config import TrainingConfig
 
 LINES = 20  # about as many as a log of one fit should have
@@ -21,67 +23,143 @@ _SCORES = {"accuracy": "{:.1%}", "r2": "{:.3f}"}
 _RECENT = 10  # epochs whose median duration foretells the rest
 
 
-class ProgressReport(Callback):
-    """Show epoch, losses, scores, learning rate and the time left, on stderr.
+class ProgressReport(NoProgress, Callback):
+    """Show what a fit does, and the time left for the rest of it, on stderr.
 
-    A terminal shows a bar above a line of figures, a notebook one line that is updated, anything
-    else a log of about twenty lines, or with `every_epoch` one line per epoch. The time left is for
-    `max_epochs`; early stopping ends sooner. `title` is a line to write first.
+    It is a callback of all networks of the fit. A terminal shows one bar above a line
+    of figures, a notebook one line that is updated, anything else a log of about twenty lines, or
+    with `every_epoch` one line per epoch. The time left is for all epochs of all networks; early
+    stopping ends sooner.
     """
 
-    def __init__(
-        self, *, every_epoch: bool = False, console: Console | None = None, title: str = ""
-    ) -> None:
-        self._every_epoch, self._title = every_epoch, title
+    def __init__(self, *, every_epoch: bool = False, console: Console | None = None) -> None:
+        self._every_epoch = every_epoch
+        self._n_networks = 1
         self._notebook = _notebook_display() if console is None else None
         self._console = console or _Stderr(stderr=True, force_jupyter=False)
         self._bar: _Bar | None = None
         self._line: Any = None  # IPython's handle of the line in a notebook
-        self._max_epochs = 0
+        self._networks: list[_Network] = []
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._figures = ""
+        self._started: float | None = None
+
+    @property
+    def callbacks(self) -> tuple[Any, ...]:
+        """Return this."""
+        return (self,)
+
+    def say(self, stage: str) -> None:
+        """Show what is done before the first epoch, or between two networks."""
+        self._open()
+        self._show(stage, "", is_due=False)
+
+    def expect(self, n_networks: int) -> None:
+        """Learn how many networks there will be."""
+        self._n_networks = n_networks
 
     def on_fit_begin(self, module: Any, config: TrainingConfig) -> None:
-        """Open the bar."""
-        self._max_epochs = config.n_epochs
-        if self._title:
-            self._write(self._title)
-        if self._notebook is not None:
-            self._line = self._notebook(_plain("training"), raw=True, display_id=True)
-        elif self._console.is_terminal:
-            self._bar = _Bar(self._console, config.n_epochs)
-            self._bar.start()
+        """Count the network's epochs."""
+        self._open()
+        self._networks.append(_Network(module, config.n_epochs))
 
     def on_epoch_end(self, module: Any, history: History) -> None:
         """Advance the bar, update the line, or write another line."""
         row = history[-1]
-        epoch, left = int(row["epoch"]), _time_left(history, self._max_epochs)
-        figures = "  ".join(_figures(row))
-        line = f"epoch {epoch}/{self._max_epochs}  {figures}  left {left}"
-        if self._bar is not None:
-            self._bar.advance_to(epoch, left, figures)
-        elif self._line is not None:
-            self._line.update(_plain(line), raw=True)
-        else:
-            step = 1 if self._every_epoch else max(1, self._max_epochs // LINES)
-            if epoch in (1, self._max_epochs) or epoch % step == 0:
-                self._write(line)
+        epoch = int(row["epoch"])
+        network = next((known for known in self._networks if known.module is module), None)
+        self._figures = "  ".join(_figures(row))
+        if network is None:  # a pass of partial_fit
+            self._write(f"pass {epoch}  {self._figures}")
+            return
+        before = self._done
+        network.done = epoch
+        self._recent.append(row.get("duration_s", 0.0))
+        every = 1 if self._every_epoch else max(1, self._total // LINES)
+        is_due = before == 0 or before // every < self._done // every or self._done == self._total
+        self._show(f"{self._name(network)}epoch {epoch}/{network.n_epochs}", self._left(), is_due)
 
     def on_fit_end(self, module: Any, history: History) -> None:
-        """Close the bar; show the number of epochs and the time they took."""
+        """Forget the epochs that early stopping spares."""
+        for network in self._networks:
+            if network.module is module:
+                network.n_epochs, network.has_ended = network.done, True
+
+    def close(self) -> None:
+        """Close the bar; say how long everything took. Nothing if nothing was shown."""
+        if self._started is None:
+            return
         if self._bar is not None:
             self._bar.stop()
-            self._bar = None
-        total_s = sum(row.get("duration_s", 0.0) for row in history)
-        ending = f"{len(history)} epochs in {total_s:.1f} s"
+        n_networks = len(self._networks)
+        networks = "1 network" if n_networks == 1 else f"{n_networks} networks"
+        seconds = time.perf_counter() - self._started
+        ending = f"{self._done} epochs of {networks}, {seconds:.1f} s in all"
         if self._line is None:
             self._write(ending)
+        else:
+            self._line.update(_plain(f"{ending}  {self._figures}".rstrip()), raw=True)
+        self._bar = self._line = self._started = None
+
+    @property
+    def _done(self) -> int:
+        return sum(network.done for network in self._networks)
+
+    @property
+    def _total(self) -> int:
+        """The epochs of all networks; those that have not begun are taken to be like the last."""
+        n_others = max(0, self._n_networks - len(self._networks))
+        known = sum(network.n_epochs for network in self._networks)
+        return known + n_others * self._networks[-1].n_epochs
+
+    def _name(self, network: "_Network") -> str:
+        """Say which networks train, unless there is but one."""
+        n_networks = max(self._n_networks, len(self._networks))
+        if n_networks == 1:
+            return ""
+        training = [n for n, known in enumerate(self._networks, 1) if not known.has_ended]
+        if len(training) > 1:
+            return f"networks {training[0]}-{training[-1]}/{n_networks}  "
+        return f"network {self._networks.index(network) + 1}/{n_networks}  "
+
+    def _left(self) -> str:
+        left_s = round(statistics.median(self._recent) * (self._total - self._done))
+        minutes, seconds = divmod(left_s, 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"left {hours}:{minutes:02}:{seconds:02}"
+
+    def _open(self) -> None:
+        if self._started is not None:
             return
-        figures = "  ".join(_figures(history[-1])) if len(history) else ""
-        self._line.update(_plain(f"{ending}  {figures}".rstrip()), raw=True)
-        self._line = None
+        self._started = time.perf_counter()
+        if self._notebook is not None:
+            self._line = self._notebook(_plain("training"), raw=True, display_id=True)
+        elif self._console.is_terminal:
+            self._bar = _Bar(self._console)
+            self._bar.start()
+
+    def _show(self, stage: str, left: str, is_due: bool) -> None:
+        if self._bar is not None:
+            total = self._total if self._networks else None
+            self._bar.show(stage, self._done, total, left, self._figures)
+            return
+        line = "  ".join(part for part in (stage, self._figures, left) if part)
+        if self._line is not None:
+            self._line.update(_plain(line), raw=True)
+        elif is_due:
+            self._write(line)
 
     def _write(self, line: str) -> None:
         with suppress(OSError):  # of a full disk: no reason to lose a training
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class _Network:
+    """One network's share of the bar."""
+
+    def __init__(self, module: Any, n_epochs: int) -> None:
+        self.module, self.n_epochs = module, n_epochs
+        self.done, self.has_ended = 0, False
 
 
 class _Stderr(Console):
@@ -94,27 +172,26 @@ class _Stderr(Console):
 
 
 class _Bar(Progress):
-    """A bar with the epoch and the time left; below it the figures, which need a line of 80."""
+    """A bar with stage and time left; below it the figures, which need a line of 80."""
 
-    def __init__(self, console: Console, max_epochs: int) -> None:
+    def __init__(self, console: Console) -> None:
         self._figures = ""
         super().__init__(
-            TextColumn("epoch"),
-            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
             BarColumn(),
             TextColumn("{task.fields[left]}", table_column=Column(no_wrap=True)),
             console=console,
         )
-        self.add_task("fit", total=max_epochs, left="")
+        self.add_task("", total=None, left="")
 
     def get_renderables(self) -> Iterator[RenderableType]:
         yield self.make_tasks_table(self.tasks)
         if self._figures:
             yield Text(self._figures)
 
-    def advance_to(self, epoch: int, left: str, figures: str) -> None:
+    def show(self, stage: str, done: int, total: int | None, left: str, figures: str) -> None:
         self._figures = figures
-        self.update(self.task_ids[0], completed=epoch, left=f"left {left}")
+        self.update(self.task_ids[0], description=stage, completed=done, total=total, left=left)
 
 
 def _figures(row: Mapping[str, Any]) -> list[str]:
@@ -134,14 +211,6 @@ def _loss(value: float) -> str:
         if abs(value) < limit:
             return f"{value:.{n_decimals}f}"
     return f"{value:.1e}"
-
-
-def _time_left(history: History, max_epochs: int) -> str:
-    recent = [row.get("duration_s", 0.0) for row in history.to_rows()[-_RECENT:]]
-    left_s = round(statistics.median(recent) * (max_epochs - int(history[-1]["epoch"])))
-    minutes, seconds = divmod(left_s, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"
 
 
 def _notebook_display() -> Any:

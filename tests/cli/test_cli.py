@@ -17,6 +17,7 @@ from page_reader import Reader
 from sensorseq import SensorBlendClassifier, SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import RecordingError
+from sensorseq.estimator.feature_head import FittedFeatures
 from sensorseq.estimator.whole_data import N_FOLDS
 from sensorseq.fluctuation.report.words import banner_words, list_steps, settings_as_options
 from sensorseq.ops.cuda_kernels import ALL_KERNELS
@@ -846,6 +847,7 @@ def test_a_folder_of_files_named_otherwise_is_told_to_give_the_files(logs, tmp_p
 # What train says of features, and the blend
 
 
+@pytest.mark.usefixtures("lstm_is_used")
 @pytest.mark.trains
 def test_train_says_what_the_linear_layer_uses_and_what_was_trained_on(prepared, tmp_path, capsys):
     model = tmp_path / "model.safetensors"
@@ -863,6 +865,14 @@ def test_train_says_what_the_linear_layer_uses_and_what_was_trained_on(prepared,
         in words
     )
     assert max(map(len, said.splitlines())) <= 80 + len(str(model))
+
+
+@pytest.mark.trains
+def test_train_says_when_the_features_decide_alone(prepared, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(FittedFeatures, "are_enough", lambda *_: True)
+    assert run(["train", str(prepared), "-o", str(tmp_path / "model"), *FAST]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "The LSTM adds nothing to the features here, so they decide alone." in words
 
 
 @pytest.mark.trains

@@ -65,6 +65,7 @@ def test_members_are_those_of_smaller_ensembles_and_the_first_is_a_fit_of_one(cl
     assert told(three) == told(one)
 
 
+@pytest.mark.usefixtures("lstm_is_used")
 @pytest.mark.trains
 def test_members_are_refitted_and_share_one_choice_of_features(tmp_path):
     whole = {"features": "auto", "refit": "all", "early_stopping": False}

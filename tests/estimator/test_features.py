@@ -12,11 +12,12 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
-from sensorseq.estimator import feature_head, whole_data
+from sensorseq.estimator import base, feature_head, whole_data
+from sensorseq.estimator.feature_head import FittedFeatures, HeadData
 from sensorseq.estimator.whole_data import N_FOLDS
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import write_windows
-from sensorseq.training import train_network
+from sensorseq.training import Callback, train_network
 from sensorseq.training.network import make_network
 
 RNG = np.random.default_rng(0)
@@ -345,6 +346,7 @@ def test_a_refit_uses_all_windows_for_as_many_steps(monkeypatch):
     assert weights(module) == weights(clf)
 
 
+@pytest.mark.usefixtures("lstm_is_used")
 @pytest.mark.trains
 def test_the_networks_of_the_folds_are_kept_together(monkeypatch):
     trained = []
@@ -374,6 +376,7 @@ def test_the_networks_of_the_folds_are_kept_together(monkeypatch):
     np.testing.assert_allclose(clf.decision_function(NEW), parts[:, 1] - parts[:, 0], rtol=1e-5)
 
 
+@pytest.mark.usefixtures("lstm_is_used")
 @pytest.mark.trains
 def test_a_pass_trains_every_network_of_the_folds():
     clf = small(features="summary").fit(X, Y, groups=GROUPS)
@@ -402,6 +405,7 @@ def test_few_groups_leave_too_few_folds_so_one_network_learns_from_all():
     assert len(clf.modules_) == 1
 
 
+@pytest.mark.usefixtures("lstm_is_used")
 def test_without_a_refit_the_held_out_fit_is_kept():
     one = small(features=None, refit=None).fit(X, Y, groups=GROUPS)
     other = small(features="auto", refit=None).fit(X, Y, groups=GROUPS)
@@ -545,13 +549,13 @@ def test_more_windows_than_the_linear_layer_takes(monkeypatch):
 def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(monkeypatch):
     """The accuracy of stored logits against the labels of their rows is the reported one."""
     plans = []
-    finish = whole_data._fit_head
+    finish = base.finish_whole_data
 
-    def watched(estimator, plan, *arguments, **options):
+    def watched(estimator, plan, *arguments):
         plans.append(plan)
-        return finish(estimator, plan, *arguments, **options)
+        finish(estimator, plan, *arguments)
 
-    monkeypatch.setattr(whole_data, "_fit_head", watched)
+    monkeypatch.setattr(base, "finish_whole_data", watched)
     for most in (10**6, 20):
         monkeypatch.setattr(feature_head, "MOST_WINDOWS", most)
         clf = small(features="summary", refit=None).fit(X, Y, X_val=X + 0.3, y_val=Y)
@@ -704,6 +708,7 @@ def _no_interrupt_before(monkeypatch):
     monkeypatch.setattr("sensorseq.training.engine._last_interrupt_s", float("-inf"))
 
 
+@pytest.mark.usefixtures("lstm_is_used")
 @pytest.mark.trains
 @pytest.mark.parametrize("features", ["summary", None])
 def test_an_interrupt_of_the_further_trainings_keeps_the_first(features, monkeypatch):
@@ -730,17 +735,74 @@ def test_an_interrupt_of_the_further_trainings_keeps_the_first(features, monkeyp
     assert not clf.refitted_
 
 
-@pytest.mark.trains
-def test_an_interrupt_of_the_linear_layer_keeps_the_lstm(monkeypatch):
+def test_an_interrupt_while_features_are_fitted_ends_the_fit(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(whole_data, "fit_feature_head", interrupted)
+    monkeypatch.setattr(whole_data, "fit_features", interrupted)
+    clf = small(refit="all")
+    with pytest.raises(KeyboardInterrupt):
+        clf.fit(X, Y, groups=GROUPS)
+    assert not hasattr(clf, "module_")
+
+
+@pytest.mark.trains
+@pytest.mark.filterwarnings("ignore:training was interrupted")
+def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monkeypatch):
+    fit_features, calls = whole_data.fit_features, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise KeyboardInterrupt
+        return fit_features(*arguments)
+
+    class StopLate(Callback):
+        def on_epoch_end(self, module, history):
+            if len(history) == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(whole_data, "fit_features", interrupted)
+    monkeypatch.setattr(whole_data, "is_second_interrupt", lambda: False)
     with pytest.warns(UserWarning, match="fitting the features was interrupted, so the LSTM is"):
-        clf = small(refit="all").fit(X, Y, groups=GROUPS)
-    assert clf.features_.reason == "fitting the features was interrupted"
+        clf = small(refit="all", callbacks=[StopLate()]).fit(X, Y, groups=GROUPS)
+    assert clf.features_.reason == "training was interrupted or diverged"
     assert clf.predict_proba(NEW).shape == (9, 2)
-    assert clf.refitted_
+    assert not clf.refitted_
+
+
+@pytest.mark.parametrize("n_models", [1, 2])
+@pytest.mark.trains
+def test_an_lstm_that_adds_nothing_is_trained_for_no_other_fold(n_models, monkeypatch):
+    """Features that know the label, and a network that has learned nothing."""
+    rng = np.random.default_rng(0)
+    windows = rng.normal(size=(60, 16, 2))
+    windows[:, :, 0] += 9 * (np.arange(60) % 2)[:, None]  # scaling keeps it
+    monkeypatch.setattr(whole_data, "train_jobs", lambda jobs: pytest.fail("trained"))
+    monkeypatch.setattr(FittedFeatures, "are_enough", lambda *_: True)
+    clf = small(features="summary", n_models=n_models)
+    clf.fit(windows, np.arange(60) % 2, groups=np.arange(60) // 3)
+    assert len(clf.modules_) == n_models
+    assert clf._head.lstm_weight == 0
+    assert clf.refitted_  # the features, on all windows
+    assert clf.features_.reason.endswith("so it was trained for no other")
+    assert clf.features_.n_folds == 3
+    assert len(clf._head.out_of_fold_rows) == 60
+    assert clf.score(windows, np.arange(60) % 2) == 1
+
+
+def test_features_are_enough_where_the_lstm_knows_nothing_more():
+    rng = np.random.default_rng(0)
+    target = np.arange(90) % 3
+    scores = 4.0 * np.eye(3)[target] + rng.normal(size=(90, 3))
+    data = HeadData(np.zeros((90, 1, 1)), None, target, np.ones(90), 3, np.arange(90))
+    fitted = FittedFeatures(data, np.arange(90), [], [scores], 2)
+    unseen = (np.arange(90) < 45)[:, None]
+    against = np.where(unseen, -scores, np.nan)
+    assert fitted.are_enough(against)
+    assert not fitted.are_enough(np.where(unseen, 2.0 * np.eye(3)[target], np.nan))
+    fitted.scores[0] = 0 * scores  # which know nothing either
+    assert not fitted.are_enough(against)
 
 
 # Streamed windows

@@ -32,12 +32,20 @@ WIDEST = {
 
 
 def watch(progress, n_epochs, max_epochs, figures=FIGURES):
+    with progress:
+        train(progress, [object()], n_epochs, max_epochs, figures)
+
+
+def train(progress, networks, n_epochs, max_epochs, figures=FIGURES):
     history = History()
-    progress.on_fit_begin(None, TrainingConfig(n_outputs=2, max_epochs=max_epochs))
+    for network in networks:
+        progress.on_fit_begin(network, TrainingConfig(n_outputs=2, max_epochs=max_epochs))
     for epoch in range(1, n_epochs + 1):
         history.append({"epoch": epoch, **figures})
-        progress.on_epoch_end(None, history)
-    progress.on_fit_end(None, history)
+        for network in networks:
+            progress.on_epoch_end(network, history)
+    for network in networks:
+        progress.on_fit_end(network, history)
 
 
 def report(n_epochs, max_epochs, *, terminal=False, width=120, figures=FIGURES, **arguments):
@@ -59,7 +67,7 @@ def test_without_a_terminal_a_fit_writes_about_twenty_lines():
     )
     assert lines[-2].startswith("epoch 200/200 ")
     assert lines[-2].endswith("left 0:00:00")
-    assert lines[-1] == "200 epochs in 100.0 s"
+    assert re.fullmatch(r"200 epochs of 1 network, \d\.\d s in all", lines[-1])
     assert 20 <= len(lines) <= 23
 
 
@@ -95,7 +103,38 @@ def test_a_regression_shows_its_own_score():
 
 
 def test_a_fit_that_failed_before_its_first_epoch_is_reported_too():
-    assert report(0, 10) == "0 epochs in 0.0 s\n"
+    assert report(0, 10).startswith("0 epochs of 1 network, ")
+
+
+def test_one_bar_is_for_everything_that_a_fit_does():
+    """Early stopping of the first network spares its own epochs; the others train together."""
+    text = io.StringIO()
+    with ProgressReport(console=Console(file=text, width=120), every_epoch=True) as progress:
+        progress.expect(3)
+        progress.say("features")
+        train(progress, [object()], 2, 10)
+        train(progress, [object(), object()], 4, 4)
+    *shown, ending = [re.sub("  loss .*left", "", line) for line in text.getvalue().splitlines()]
+    of_first = ["network 1/3  epoch 1/10 0:00:14", "network 1/3  epoch 2/10 0:00:14"]
+    left = ("0:00:04", "0:00:03", "0:00:02", "0:00:02", "0:00:02", "0:00:01", "0:00:00", "0:00:00")
+    of_others = [f"networks 2-3/3  epoch {1 + n // 2}/4 {time}" for n, time in enumerate(left)]
+    assert shown == of_first + of_others
+    assert ending.startswith("10 epochs of 3 networks, ")
+
+
+def test_networks_that_are_not_trained_after_all_leave_the_bar():
+    text = io.StringIO()
+    with ProgressReport(console=Console(file=text, width=120)) as progress:
+        progress.expect(3)
+        train(progress, [object()], 10, 10)
+    assert text.getvalue().splitlines()[-1].startswith("10 epochs of 1 network, ")
+
+
+def test_what_fails_before_anything_is_shown_says_nothing():
+    text = io.StringIO()
+    with ProgressReport(console=Console(file=text)):
+        pass
+    assert text.getvalue() == ""
 
 
 class StandIn(types.ModuleType):
@@ -132,15 +171,15 @@ def ipython(request, monkeypatch):
 @pytest.mark.parametrize("ipython", [True], indirect=True)
 def test_a_notebook_shows_one_line_that_is_written_over(ipython, capsys):
     watch(ProgressReport(), 2, 10)
-    assert ipython.shown == [
+    *shown, ending = ipython.shown
+    assert shown == [
         "training",
         "epoch 1/10  loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%"
         "  rate 1.0e-03  left 0:00:04",
         "epoch 2/10  loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%"
         "  rate 1.0e-03  left 0:00:04",
-        "2 epochs in 1.0 s  loss 0.500  accuracy 62.5%  val_loss 0.250  val_accuracy 75.0%"
-        "  rate 1.0e-03",
     ]
+    assert re.fullmatch(r"2 epochs of 1 network, .* s in all  loss 0.500 .*  rate 1.0e-03", ending)
     assert capsys.readouterr() == ("", "")
 
 
@@ -148,7 +187,7 @@ def test_a_notebook_shows_one_line_that_is_written_over(ipython, capsys):
 def test_ipython_in_a_terminal_is_no_notebook(ipython, capsys):
     watch(ProgressReport(), 2, 10)
     assert ipython.shown == []
-    assert capsys.readouterr().err.endswith("2 epochs in 1.0 s\n")
+    assert "\n2 epochs of 1 network, " in capsys.readouterr().err
 
 
 def test_a_full_disk_below_the_lines_does_not_cost_the_fit():
