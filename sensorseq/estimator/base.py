@@ -16,13 +16,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sensorseq.arguments import check_integer
 from sensorseq.data_checks import (
     Finding,
     check_continuity,
     check_overlap,
     check_windows,
     check_zero_ends,
-    refuse_rows,
 )
 from sensorseq.data_checks import Part as CheckedPart
 from sensorseq.doctor import Diagnosis, check_training
@@ -355,7 +355,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedFit:
         """Check the arguments, read and split the data, and prepare the training."""
         arguments = self._check_arguments()
-        data = self._read_data(X, y, **given)
+        data = FitData.read(self, X, y, **given)
         parts = data.split(self.validation_fraction, arguments.seeds.split, arguments.config)
         return self._prepare(data, *parts, arguments)
 
@@ -401,7 +401,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         """Do what `_prepare_fit` does for a lot of windows that all train."""
         config = check_parameters(self.get_params(deep=False), self._task)
         device, seeds = self._training_device(), self._make_seeds()
-        data = self._read_data(X, y, **given)
+        data = FitData.read(self, X, y, **given)
         train = data.stored_part("train")
         self._learn_scaling(train, data)
         self._learn_ranges(data, continues=self._continues)
@@ -917,14 +917,6 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         preparation: Preparation | None = getattr(self, "preparation_", None)
         return None if preparation is None else preparation["channels"]
 
-    def _read_data(self, X: Any, y: Any, **given: Any) -> FitData:
-        """Read the data of a fit; refuse samples that are given as windows."""
-        data = FitData.read(self, X, y, **given)
-        sequences, target = data.windows.sequences, data.windows.target
-        if sequences.is_flat and sequences.are_full and self._task == CLASSIFICATION:
-            refuse_rows(sequences.X[:, :, 0], target)
-        return data
-
     def _learn_origin(
         self, source: WindowSet | None, source_val: WindowSet | None, *, had_lengths: bool
     ) -> None:
@@ -1018,6 +1010,8 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
 
     def _progress(self) -> NoProgress:
         """Return what shows the progress of a fit, if anything does."""
+        if not isinstance(self.verbose, bool):
+            check_integer("verbose", self.verbose, 0)
         ranks = current_ranks()
         if not self.verbose or not (ranks is None or ranks.is_first):
             return NoProgress()

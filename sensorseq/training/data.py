@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sensorseq.data_checks import refuse_rows
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import Scaler
@@ -215,6 +216,9 @@ class FitData:
             rows,
             None if groups is None else _starts_of(source, groups, sequences)[rows],
         )
+        is_flat = sequences.is_flat and sequences.are_full
+        if is_flat and estimator._task == CLASSIFICATION:  # rows may be samples, not windows
+            refuse_rows(windows.sequences.X[:, :, 0], windows.target)
         of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
         source_val = X_val if isinstance(X_val, WindowSet) else None
         estimator._learn_origin(source, source_val, had_lengths=not sequences.are_full)

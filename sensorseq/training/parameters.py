@@ -89,8 +89,6 @@ def check_parameters(parameters: Mapping[str, Any], task: str = CLASSIFICATION) 
     check_device(p["device"])
     check_choice("dtype", p["dtype"], DTYPES)
     check_choice("engine", p["engine"], ENGINES)
-    if not isinstance(p["verbose"], bool):
-        check_integer("verbose", p["verbose"], 0)
     check_callbacks(p["callbacks"])
     check_checkpoint(p["checkpoint"], p["checkpoint_every"], p["resume"])
     check_augment(p["augment"])

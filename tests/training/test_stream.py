@@ -305,7 +305,8 @@ classifier = SensorLSTMClassifier(
     features=None, refit=None,
 )
 classifier.fit(small).predict(small)  # loads what libraries load once
-print(peak_beyond(lambda: classifier.fit(large).predict(large)))
+# the lesser of two: pages that the system had taken away come back in the first
+print(min(peak_beyond(lambda: classifier.fit(large).predict(large)) for _ in range(2)))
 """
 
 
