@@ -16,7 +16,6 @@ from sensorseq.data_checks.leaks import (
 )
 from sensorseq.data_checks.part import Finding, Part
 from sensorseq.data_checks.ranges import OutsideWindows, TrainedRanges, join_outside
-from sensorseq.data_checks.rows import refuse_rows
 from sensorseq.data_checks.shifts import check_classes, check_labels, check_levels, check_shares
 
 __all__ = [
@@ -32,7 +31,6 @@ __all__ = [
     "constant_channels",
     "count_shared",
     "join_outside",
-    "refuse_rows",
 ]
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorseq.data_checks import refuse_rows
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import Scaler
@@ -37,6 +36,7 @@ from sensorseq.training.preparation import (
     refuse_scaled,
     without_test,
 )
+from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
 from sensorseq.windows import WindowSet
 

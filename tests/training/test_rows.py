@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn import datasets
 
-from sensorseq.data_checks import refuse_rows
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import InputError
 from sensorseq.simulate import SURFACES, TRACE_UNITS, Robot, simulate_recordings
+from sensorseq.training.rows import refuse_rows
 
 
 def is_refused(X, y):

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.part import Ints
 from sensorseq.errors import InputError
 
 # The limits were set on the motors of BorealTC and half of the other sets of docs/input_files.md.
@@ -16,7 +15,7 @@ NEAR = 0.7  # of the distance to another row of the run, and to the next column
 SHARE = 0.25  # of the columns, in which rows are that near to the next
 
 
-def refuse_rows(X: NDArray[Any], target: Ints) -> None:
+def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:
     """Raise when the rows of X (n, t), read as windows of one channel, are samples of recordings.
 
     Then a row continues the one before it, column by column: it is nearer than others with the same
