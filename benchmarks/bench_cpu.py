@@ -13,8 +13,6 @@ the sides are timed in turns in one process. What each row compares:
 - one step: T=1, N=1, called from Python again and again, carrying the state. Ours is a stream;
   in "one step, module" it is the module, which gets the state and returns it.
 - long sequence: inference with N=1 over 10 000 timesteps.
-- bfloat16: inference of ``inference_precision="bfloat16"`` against torch's LSTM in bfloat16, and
-  against our own float32.
 - subnormals kept: training of the shapes in `VANISHING` where torch does not flush subnormal
   numbers to zero, which is how torch starts. Pooling is "last" and the weights are torch's first
   ones, so in windows of 250 steps and more the gradients vanish: towards the first step they become
@@ -44,10 +42,8 @@ from sensorseq.benchmark import (
     format_row,
     make_case,
     measure,
-    repeated,
 )
 from sensorseq.nn import LSTMLinear
-from sensorseq.ops import _extension
 
 # windows, timesteps, channels, hidden size
 VANISHING = [
@@ -96,12 +92,6 @@ VARLEN_SHAPES = [
 ]
 ONE_STEP = Shape(1, 1, 6, 64)
 LONG = Shape(1, 10_000, 6, 64)
-BFLOAT16_SHAPES = [
-    Shape(1, 100, 6, 128),
-    Shape(32, 100, 6, 128),
-    Shape(32, 100, 6, 256),
-    Shape(32, 50, 6, 512),
-]
 KEPT = "subnormals kept, "
 
 
@@ -120,35 +110,6 @@ def cases():
     yield "one step", ONE_STEP, lambda: one_step_case(stepping_stream)
     yield "one step, module", ONE_STEP, lambda: one_step_case(stepping_module)
     yield "long sequence", LONG, lambda: make_case("inference", LONG)
-    for against in ("torch's", "our float32") if _extension.has_bfloat16() else ():
-        for shape in BFLOAT16_SHAPES:
-            yield (
-                f"bfloat16 against {against}",
-                shape,
-                lambda shape=shape, against=against: bfloat16_case(shape, against),
-            )
-
-
-def bfloat16_case(shape, against):
-    """Our inference in bfloat16, against torch's or our own in float32."""
-    n_windows, n_timesteps, n_channels, hidden_size = shape
-    torch.manual_seed(0)
-    lstm = torch.nn.LSTM(n_channels, hidden_size, batch_first=True)
-    linear = torch.nn.Linear(hidden_size, N_CLASSES)
-    module = LSTMLinear.from_torch(lstm, linear).eval()
-    rounded = LSTMLinear.from_torch(lstm, linear).eval()
-    rounded.inference_precision = "bfloat16"
-    x = torch.randn(n_windows, n_timesteps, n_channels)
-    halves, its_linear, its_x = lstm.bfloat16(), linear.bfloat16(), x.bfloat16()
-
-    def of_torch():
-        return its_linear(halves(its_x)[1][0][-1])
-
-    theirs = of_torch if against == "torch's" else lambda: module(x)
-    with torch.no_grad():
-        torch.testing.assert_close(rounded(x), theirs().float(), rtol=0.05, atol=0.05)
-    flops = 8.0 * n_windows * n_timesteps * hidden_size * (hidden_size + n_channels)
-    return Case(repeated(theirs, grad=False), repeated(lambda: rounded(x), grad=False), flops)
 
 
 def kept_rows(threads, rounds):

@@ -106,9 +106,14 @@ void ForDtype(const Tensor& tensor, F f) {
   }
 }
 
+void RefuseLowPrecision(bool is_wanted) {
+  if (is_wanted) Fail("sensorseq: low_precision is for GPUs; the CPU computes in the dtype of x.");
+}
+
 struct Cpu {
   static ForwardResult Forward(const Arguments& a, const std::string& pooling, bool save_state,
                                bool low_precision) {
+    RefuseLowPrecision(low_precision);
     const LstmShape s = a.Check(pooling);
     const ForwardResult out = EmptyForward(a, s, EmptySaved(a.x, SavedSizes(s, save_state)));
     ForDtype(a.x, [&](auto* type) {
@@ -116,7 +121,6 @@ struct Cpu {
       LstmForward<Real> args = ForwardCall<Real>(a, s, out, save_state);
       args.workspace = Workspace(lstm_forward_workspace_bytes(s, sizeof(Real)));
       args.parallel = ParallelFor(s, save_state);
-      args.bfloat16 = low_precision;
       Raise(lstm_forward(args));
     });
     return out;
@@ -124,7 +128,7 @@ struct Cpu {
 
   static BackwardResult Backward(const Arguments& a, const std::string& pooling,
                                  const BackwardInputs& in, bool needs_grad_x, bool low_precision) {
-    if (low_precision) Raise(Status::kBfloat16Misplaced);
+    RefuseLowPrecision(low_precision);
     const LstmShape s = a.Check(pooling);
     in.Check(a, s, SavedSizes(s, true));
     const BackwardResult grad = EmptyGradients(a, s, needs_grad_x);
@@ -314,7 +318,7 @@ LossResult LstmLinearLossOp(Tensor x, MaybeTensor lengths, Tensor class_index,
 
 struct CpuTraining {
   static void Run(const TrainTensors& t, int64_t n_lanes, bool low_precision) {
-    if (low_precision) Fail("sensorseq: low_precision serves no training on the CPU.");
+    RefuseLowPrecision(low_precision);
     const TrainShape s = t.Check();
     const double* columns = Data<double>(t.hyper);
     for (int64_t m = 0; m < s.n_models && !t.seeds; ++m, columns += kHyperColumns) {
@@ -433,14 +437,6 @@ std::string CpuIsas() {
   return names;
 }
 
-// Whether the instruction set that serves has products of bfloat16.
-bool CpuBfloat16() {
-  Status status;
-  const bool has = ActiveBfloat16Kernels(&status) != nullptr;
-  if (status != Status::kNoBfloat16) Raise(status);
-  return has;
-}
-
 // Runs chains of multiply-adds, `repeats` turns in each of `n_tasks` tasks that run in parallel.
 int64_t MultiplyAddFlops(int64_t repeats, int64_t n_tasks) {
   Status status;
@@ -523,7 +519,6 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
   m.def("train_epoch_columns(str tensor) -> str");
   m.def("cpu_isa() -> str");
   m.def("cpu_isas() -> str");
-  m.def("cpu_bfloat16() -> bool");
   m.def(
       "cuda_trains(int n_channels, int hidden_size, int n_layers, int n_directions, str head_norm,"
       " bool low_precision) -> str");
@@ -552,7 +547,6 @@ STABLE_TORCH_LIBRARY_IMPL(sensorseq, CompositeExplicitAutograd, m) {
   m.impl("train_epoch_columns", TORCH_BOX(&sensorseq::TrainEpochColumns));
   m.impl("cpu_isa", TORCH_BOX(&sensorseq::CpuIsa));
   m.impl("cpu_isas", TORCH_BOX(&sensorseq::CpuIsas));
-  m.impl("cpu_bfloat16", TORCH_BOX(&sensorseq::CpuBfloat16));
   m.impl("cuda_trains", TORCH_BOX(&sensorseq::CudaTrains));
   m.impl("cuda_facts", TORCH_BOX(&sensorseq::CudaFacts));
   m.impl("cuda_is_served", TORCH_BOX(&sensorseq::CudaIsServed));

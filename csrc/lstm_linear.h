@@ -95,10 +95,6 @@ struct LstmForward {
   Parallel parallel;
   const void* packed = nullptr;  // from lstm_pack: the weights and biases of `in`, which are then
                                  // not read and may be null; null: packed in the call
-  bool bfloat16 = false;  // round what the products of the gates multiply (x, h after its mask,
-                          // weight_ih, weight_hh) to bfloat16, to nearest, even, subnormals to 0;
-                          // all else, sums included, stays float. An error for double, for saved
-                          // or packed, and where no such kernels exist: never ignored
 };
 
 template <typename Real>

@@ -50,7 +50,7 @@ int64_t SavedFloats(const LstmShape& shape, const Options& options);
 size_t forward_workspace_bytes(const LstmShape& shape, const Options& options);
 size_t backward_workspace_bytes(const LstmShape& shape, const Options& options);
 
-// `parallel`, `packed` and `bfloat16` are not read; with a head, all of pooled, logits and
+// `parallel` and `packed` are not read; with a head, all of pooled, logits and
 // bias_out are needed. hidden may be null.
 Status lstm_forward(const LstmForward<float>& args, const Options& options);
 

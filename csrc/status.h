@@ -18,8 +18,6 @@ enum class Status : int32_t {
   kPackedForOtherIsa,    // packed was written by another instruction set than serves now
   kUnknownIsa,           // SENSORSEQ_CPU_ISA names no instruction set of this build
   kIsaNotSupported,      // SENSORSEQ_CPU_ISA names one that this processor lacks
-  kNoBfloat16,           // bfloat16 is asked for, and the instruction set that serves has none
-  kBfloat16Misplaced,    // bfloat16 is asked for in float64, or where state is kept or gone back
   kNotServedHiddenSize,  // no CUDA kernel holds so many units in this precision
   kNotServedChannels,    // more channels than a CUDA kernel multiplies, and x is not projected
   kNotServed,            // no CUDA kernel of this build serves the shape
@@ -54,13 +52,6 @@ inline const char* StatusText(Status status) {
       return "SENSORSEQ_CPU_ISA names no instruction set of this build";
     case Status::kIsaNotSupported:
       return "SENSORSEQ_CPU_ISA names an instruction set this processor lacks";
-    case Status::kNoBfloat16:
-      return "precision 'bfloat16' needs a processor with AVX512_BF16 and the instruction set "
-             "avx512;"
-             " without them precision must be 'float32'";
-    case Status::kBfloat16Misplaced:
-      return "precision 'bfloat16' serves float32 at inference; in float64, and where gradients are"
-             " wanted, precision must be 'float32'";
     case Status::kNotServedHiddenSize:
       return "no CUDA kernel of this precision holds so many units (hidden_size)";
     case Status::kNotServedChannels:

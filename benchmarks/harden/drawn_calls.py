@@ -215,7 +215,7 @@ def training(rng, n_spoiled):
     facts = {**given, **sizes, "tensor": "hyper", "is_projected": False}
     for operator in (ops.train_epoch_columns, ops.cuda_trains, ops.cuda_is_served, ops.cuda_facts):
         call(rng, operator, of(operator, facts), n_spoiled)
-    for operator in (ops.cpu_isa, ops.cpu_isas, ops.cpu_bfloat16):
+    for operator in (ops.cpu_isa, ops.cpu_isas):
         call(rng, operator, {}, 0)
     call(rng, ops.multiply_add_flops, {"repeats": 10, "n_tasks": rng.randrange(1, 4)}, 0)
 

@@ -21,7 +21,6 @@ Status CheckShape(const LstmShape& s, const int64_t* lengths) {
 }
 
 void Call(const Kernels& k, const LstmForward<float>& args) { k.lstm_forward_f32(args); }
-void Call(const Bfloat16Kernels& k, const LstmForward<float>& args) { k.lstm_forward(args); }
 void Call(const Kernels& k, const LstmForward<double>& args) { k.lstm_forward_f64(args); }
 void Call(const Kernels& k, const LstmBackward<float>& args) { k.lstm_backward_f32(args); }
 void Call(const Kernels& k, const LstmBackward<double>& args) { k.lstm_backward_f64(args); }
@@ -62,29 +61,14 @@ Status CheckPacked(const LstmShape& s, const Kernels& kernels, size_t real_bytes
                                                             : Status::kPackedOtherwise;
 }
 
-template <typename Row, typename Args>
-Status CheckAndCall(const Row* (*active)(Status*), const LstmShape& shape, const int64_t* lengths,
-                    const Args& args) {
+template <typename Args>
+Status CheckAndCall(const LstmShape& shape, const int64_t* lengths, const Args& args) {
   Status status = CheckShape(shape, lengths);
   if (status != Status::kOk) return status;
-  const Row* kernels = active(&status);
+  const Kernels* kernels = ActiveKernels(&status);
   if (kernels != nullptr) Call(*kernels, args);
   return status;
 }
-
-}  // namespace
-
-const Bfloat16Kernels* ActiveBfloat16Kernels(Status* status) {
-  const Kernels* active = ActiveKernels(status);
-  if (active == nullptr) return nullptr;
-  if (std::strcmp(kBfloat16Kernels.name, active->name) == 0 && kBfloat16Kernels.is_supported()) {
-    return &kBfloat16Kernels;
-  }
-  *status = Status::kNoBfloat16;
-  return nullptr;
-}
-
-namespace {
 
 struct GuardedTask {
   Parallel::Task task;
@@ -116,8 +100,7 @@ ForwardLayout LayoutForward(const LstmShape& s) {
   ForwardLayout layout;
   layout.packed_stride = Aligned(padded * width * kGates);
   layout.scratch_offset = s.n_models * s.n_directions * layout.packed_stride;
-  layout.scratch_stride =
-      Aligned(kTileRows * (kForwardScratch * padded + FactorsSize(s.hidden_size, s.n_channels)));
+  layout.scratch_stride = Aligned(kTileRows * kForwardScratch * padded);
   layout.total =
       layout.scratch_offset + s.n_models * TileCount(s.n_windows) * layout.scratch_stride;
   return layout;
@@ -190,10 +173,8 @@ Status lstm_pack(const LstmShape& shape, const LstmInputs<Real>& in, void* packe
   return status;
 }
 
-namespace {
-
 template <typename Real>
-Status ForwardOn(const LstmForward<Real>& args) {
+Status lstm_forward(const LstmForward<Real>& args) {
   Status status = CheckShape(args.shape, args.in.lengths);
   if (status != Status::kOk) return status;
   const Kernels* kernels = ActiveKernels(&status);
@@ -203,31 +184,18 @@ Status ForwardOn(const LstmForward<Real>& args) {
   if (status == Status::kOk) Call(*kernels, args);
   return status;
 }
-
-}  // namespace
-
-template <>
-Status lstm_forward(const LstmForward<float>& args) {
-  if (!args.bfloat16) return ForwardOn(args);
-  if (args.saved != nullptr || args.packed != nullptr) return Status::kBfloat16Misplaced;
-  return CheckAndCall(&ActiveBfloat16Kernels, args.shape, args.in.lengths, args);
-}
-template <>
-Status lstm_forward(const LstmForward<double>& args) {
-  if (args.bfloat16) return Status::kBfloat16Misplaced;
-  return ForwardOn(args);
-}
 template <typename Real>
 Status lstm_backward(const LstmBackward<Real>& args) {
-  return CheckAndCall(&ActiveKernels, args.shape, args.in.lengths, args);
+  return CheckAndCall(args.shape, args.in.lengths, args);
 }
 template <typename Real>
 Status lstm_step(const LstmStep<Real>& args) {
-  if (args.forward.bfloat16) return Status::kBfloat16Misplaced;
-  return CheckAndCall(&ActiveKernels, args.forward.shape, args.forward.in.lengths, args);
+  return CheckAndCall(args.forward.shape, args.forward.in.lengths, args);
 }
 template Status lstm_pack(const LstmShape&, const LstmInputs<float>&, void*);
 template Status lstm_pack(const LstmShape&, const LstmInputs<double>&, void*);
+template Status lstm_forward(const LstmForward<float>&);
+template Status lstm_forward(const LstmForward<double>&);
 template Status lstm_backward(const LstmBackward<float>&);
 template Status lstm_backward(const LstmBackward<double>&);
 template Status lstm_step(const LstmStep<float>&);

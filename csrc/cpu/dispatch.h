@@ -46,20 +46,9 @@ struct Kernels {
   int64_t (*multiply_add_flops)(int64_t repeats);
 };
 
-// The forward pass with products of bfloat16, beside the row of the instruction set it extends.
-struct Bfloat16Kernels {
-  const char* name;  // of that row
-  bool (*is_supported)();
-  void (*lstm_forward)(const LstmForward<float>&);
-};
-
 using KernelTable = IsaTable<Kernels>;
 KernelTable AllKernels();
 inline const Kernels* ActiveKernels(Status* status) { return AllKernels().Active(status); }
-
-extern const Bfloat16Kernels& kBfloat16Kernels;
-// What goes with the active kernels. Null, with a status, if nothing does.
-const Bfloat16Kernels* ActiveBfloat16Kernels(Status* status);
 
 // Rows of windows that one task takes through time together, and slots of weight gradients. Part of
 // the contract of bits, so the same on every instruction set.
@@ -82,11 +71,6 @@ constexpr int64_t kUnevenHidden = 128;
 constexpr int64_t kGroupTiles = 16;
 
 inline bool IsWide(const LstmShape& s) { return s.hidden_size >= kWideHidden; }
-
-// Room of one row for h and x as pairs of bfloat16, each padded to whole vectors of pairs.
-inline int64_t FactorsSize(int64_t hidden_size, int64_t n_channels) {
-  return Padded((hidden_size + 1) / 2) + Padded((n_channels + 1) / 2);
-}
 
 // Values of saved state of one direction and window.
 inline int64_t SavedSize(const LstmShape& s) {

@@ -1,20 +1,6 @@
 // The sums of the gates in Real: their packed weights, and the products. Included by an ISA file
 // after tile-inl.h; includes nothing.
 
-// Packed as a column of weight_hh per hidden unit, then one of weight_ih per channel.
-SENSORSEQ_INLINE int64_t Groups(int64_t n) { return n; }
-
-template <typename Real>
-SENSORSEQ_INLINE void PackGroups(const Real* rows, int64_t row_stride, int64_t n_rows, int64_t n,
-                                 Real* packed) {
-  PackColumns(rows, row_stride, n_rows, n, packed);
-}
-
-// Nothing to do: products take h and x as they are.
-template <typename Real>
-SENSORSEQ_INLINE void PrepareFactors(const ForwardStep<Real>&, int64_t, const Blocks&) {}
-constexpr bool kPreparesFactors = false;
-
 template <typename Real, int kRows>
 SENSORSEQ_INLINE void AddProducts(const Vec<Real> (&factors)[kRows], const Real* weights,
                                   Vec<Real> (&sums)[kRows][kGates]) {

@@ -1,12 +1,12 @@
 // The forward body: a tile of windows through time in one direction. Included by an ISA
-// file after gate_sums-inl.h or gate_sums_bf16-inl.h; includes nothing.
+// file after tile-inl.h; includes nothing.
 
 // [unit block][groups of h, groups of x, 1][gate][lane], one contiguous line group per product; the
 // last is the bias, in Real. Padded units have zero weights and bias, so they stay exactly 0 and no
 // hot loop needs a mask.
 template <typename Real>
 SENSORSEQ_INLINE int64_t PackedBlockSize(int64_t H, int64_t C) {
-  return (Groups(H) + Groups(C) + 1) * kGates * kLanes<Real>;
+  return (H + C + 1) * kGates * kLanes<Real>;
 }
 
 template <typename Real>
@@ -24,9 +24,9 @@ inline void PackForward(const LstmShape& s, const LstmInputs<Real>& in, int64_t 
     for (int gate = 0; gate < kGates; ++gate) {
       const int64_t row = gate * H + unit;
       Real* to = packed + gate * V;
-      PackGroups(weight_hh + row * H, H, n_units, H, to);
-      PackGroups(weight_ih + row * C, C, n_units, C, to + Groups(H) * kGates * V);
-      Store(to + (Groups(H) + Groups(C)) * kGates * V, LoadSome(bias + row, n_units));
+      PackColumns(weight_hh + row * H, H, n_units, H, to);
+      PackColumns(weight_ih + row * C, C, n_units, C, to + H * kGates * V);
+      Store(to + (H + C) * kGates * V, LoadSome(bias + row, n_units));
     }
     packed += PackedBlockSize<Real>(H, C);
   }
@@ -190,7 +190,6 @@ class ForwardTile {
     step_.largest_at = HasLargest(s) && saved_.steps != nullptr
                            ? reinterpret_cast<Bit<Real>*>(scratch + 7 * size)
                            : nullptr;
-    step_.factors = scratch + kForwardScratch * size;
     step_.is_reversed = direction_ == 1;
     step_.saved_rows = rows.n;
 
@@ -216,7 +215,7 @@ class ForwardTile {
     while (alive_ > 0 && rows.length[alive_ - 1] == 0) EndRow(--alive_, step_.h_plain);
   }
 
-  // Before Units of step i; its factors are complete once all threads have called it.
+  // Before Units of step i.
   void BeginStep(int64_t i) {
     const LstmShape& s = args_->shape;
     step_.is_odd = i % 2 != 0;
@@ -229,7 +228,6 @@ class ForwardTile {
       step_.x[r] = XRow(s, args_->in.x, model_, rows.window[r], t);
       step_.timestep[r] = static_cast<Bit<Real>>(t);
     }
-    PrepareFactors(step_, alive_, columns_);
   }
 
   // The step of some of the thread's blocks.
@@ -314,7 +312,6 @@ inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* 
     const int64_t n_panels =
         n_tiles == 1 ? 1 : (blocks.end - blocks.begin + kShareBlocks - 1) / kShareBlocks;
     for (int64_t t = 0; t < n_tiles; ++t) tiles[t].BeginStep(i);
-    if (kPreparesFactors) member.Wait();
     for (int64_t j = 0; j < n_panels; ++j) {
       const int64_t begin = blocks.begin + (i % 2 != 0 ? n_panels - 1 - j : j) * width;
       const int64_t end = begin + width < blocks.end ? begin + width : blocks.end;

@@ -50,7 +50,7 @@ inline TileRows OrderRows(const LstmShape& s, const int64_t* lengths, int64_t fi
   return rows;
 }
 
-// A thread's share in a team is a multiple of two blocks, so that no pair of bfloat16 is shared.
+// A thread's share in a team is a multiple of the blocks that few rows take at a time.
 constexpr int64_t kShareBlocks = 2;
 template <typename Real>
 SENSORSEQ_INLINE int64_t ShareCount(int64_t hidden_size) {
@@ -143,7 +143,6 @@ struct ForwardStep {
   int64_t H, C, stride;
   const Real* h;  // as it enters the gates, masked
   const Real* x[kTileRows];
-  Real* factors;  // room for PrepareFactors, FactorsSize for each row
   Real* c;
   Real* h_next;   // of the step after, masked
   Real* h_plain;  // not masked; h_next without a mask

@@ -801,8 +801,8 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         ------
         InputError
             If the model has something that the graph cannot compute: scaling per recording or
-            group, ``scale="quantile"``, ``inference_precision="bfloat16"``, a function or
-            classifier of your own as `features`.
+            group, ``scale="quantile"``, a function or classifier of your own as
+            `features`.
         EnvironmentProblemError
             If the library onnx is missing.
         """

@@ -207,9 +207,7 @@ def unpack_state(packed: dict[str, Any]) -> dict[str, Any]:
 
 def _describe_network(module: LSTMLinear) -> dict[str, Any]:
     return {
-        "architecture": {
-            name: getattr(module, name) for name in (*ARCHITECTURE, "inference_precision")
-        },
+        "architecture": {name: getattr(module, name) for name in ARCHITECTURE},
         "n_channels": module.input_size,
         "n_outputs": module.num_classes,
         "dtype": str(module.linear.weight.dtype).removeprefix("torch."),

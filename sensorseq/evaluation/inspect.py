@@ -452,7 +452,6 @@ def describe_installation() -> dict[str, Any]:
         "numpy": np.__version__,
         "scikit-learn": version("scikit-learn"),
         "instruction set": torch_ops.cpu_isa(),
-        "bfloat16 inference": "available" if torch_ops.has_bfloat16() else "not available",
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
         "cuda build": cuda if cuda["built"] else None,

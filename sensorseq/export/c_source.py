@@ -186,11 +186,6 @@ def _refuse(estimator: Any) -> None:
             raise InputError(
                 f"features={block.name!r} is a function of your own, which cannot be exported to C."
             )
-    precision = estimator.module_.inference_precision
-    if precision != "float32":
-        raise InputError(
-            f"inference_precision={precision!r} cannot be exported to C; set it to 'float32'."
-        )
     if (estimator.preparation_ or {}).get("scaled") is not None:
         raise InputError(
             "the model was trained on windows that were already scaled, so it does not hold the"

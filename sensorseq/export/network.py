@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorseq.errors import InputError
 from sensorseq.export.graph import Graph, float32
 from sensorseq.export.windows import GraphWindows
 from sensorseq.nn import LSTMLinear
@@ -17,11 +16,6 @@ _GATES = (0, 3, 1, 2)  # i, o, f, c of ONNX among our i, f, g, o
 
 def network_outputs(g: Graph, module: LSTMLinear, windows: GraphWindows) -> str:
     """Return the outputs of a network in evaluation mode, (n, outputs) float32."""
-    if module.inference_precision != "float32":
-        raise InputError(
-            f"inference_precision={module.inference_precision!r} cannot be exported, only"
-            " 'float32'; set it on the module before."
-        )
     n_directions, hidden = 2 if module.bidirectional else 1, module.hidden_size
     lengths = "" if windows.are_full else g.cast(windows.lengths, np.int32)
     sequence = g("Transpose", windows.x, perm=[1, 0, 2])  # (t, n, c)

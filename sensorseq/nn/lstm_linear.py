@@ -12,7 +12,6 @@ from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.nn.stream import Stream
 from sensorseq.ops import (
     POOLINGS,
-    PRECISIONS,
     check_loss,
     lstm,
     lstm_linear,
@@ -90,10 +89,6 @@ class LSTMLinear(nn.Module):
         Networks, 2016), in training.
     head_norm : {"none", "batch", "layer"}, default="none"
         Normalization of the pooled vector before the head.
-    inference_precision : {"float32", "bfloat16"}, default="float32"
-        Precision of the LSTM layers in eval mode; it can also be set as an attribute. See
-        `sensorseq.ops.lstm`. Training mode never rounds. With ``"bfloat16"``, eval mode needs
-        ``torch.no_grad()``.
     device, dtype : optional
         As in every torch module.
 
@@ -116,7 +111,6 @@ class LSTMLinear(nn.Module):
         *,
         recurrent_dropout: float = 0.0,
         head_norm: str = "none",
-        inference_precision: str = "float32",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -132,7 +126,6 @@ class LSTMLinear(nn.Module):
         check_flag("bidirectional", bidirectional)
         check_choice("pooling", pooling, POOLINGS)
         check_choice("head_norm", head_norm, HEAD_NORMS)
-        check_choice("inference_precision", inference_precision, PRECISIONS)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_classes = num_classes
@@ -142,7 +135,6 @@ class LSTMLinear(nn.Module):
         self.dropout = dropout
         self.recurrent_dropout = recurrent_dropout
         self.head_norm = head_norm
-        self.inference_precision = inference_precision
         # what draws the dropout masks in training, given values, probability and site; None: torch
         self.dropout_source: DropoutSource | None = None
         self._n_directions = 2 if bidirectional else 1
@@ -193,8 +185,6 @@ class LSTMLinear(nn.Module):
         ------
         InputError
             If the shape of `x` or of a state is wrong.
-        ArgumentError
-            If `inference_precision` is not supported here; see `sensorseq.ops.lstm`.
         """
         self._check_input(x)
         sequence, states, h_n, c_n = self._below_top(x, lengths, state)
@@ -206,12 +196,11 @@ class LSTMLinear(nn.Module):
                 self.linear.weight[None],
                 self.linear.bias[None],
                 pooling=self.pooling,
-                precision=self._precision(),
                 **states,
             )
             logits = logits[0]
         else:
-            hidden, h, c = lstm(sequence, *weights, precision=self._precision(), **states)
+            hidden, h, c = lstm(sequence, *weights, **states)
             pooled = reference.pool(hidden, h, lengths, self.pooling)[0]
             if self.norm is not None:
                 pooled = self.norm(pooled)
@@ -235,8 +224,8 @@ class LSTMLinear(nn.Module):
 
         The top layer, the head and the loss run forward and backward in one pass, so the gradients
         are ready together with the loss, and ``backward()`` only scales them. If no gradient is
-        required, this is a forward pass. With a head norm, with dropout in training, or with
-        bfloat16 in eval mode, `forward` runs first and the loss after it.
+        required, this is a forward pass. With a head norm, or with dropout in training, `forward`
+        runs first and the loss after it.
 
         Parameters
         ----------
@@ -283,7 +272,7 @@ class LSTMLinear(nn.Module):
             raise InputError(f"y has dtype {y.dtype}; expected class indices of dtype torch.int64.")
         if sample_weight is not None:
             sample_weight = sample_weight.detach().to(self.linear.weight.dtype)
-        if not self._head_is_fused() or self._precision() != "float32":
+        if not self._head_is_fused():
             logits = self.forward(x, lengths)
             losses = reference.window_losses(logits, y, loss, label_smoothing)
             value = (losses if sample_weight is None else losses * sample_weight).mean()
@@ -310,9 +299,6 @@ class LSTMLinear(nn.Module):
                 f" {self.input_size})."
             )
 
-    def _precision(self) -> str:
-        return "float32" if self.training else self.inference_precision
-
     def _head_is_fused(self) -> bool:
         """Whether nothing stands between the top layer and the head but pooling."""
         return self.norm is None and not (self.training and self.dropout > 0.0)
@@ -332,7 +318,7 @@ class LSTMLinear(nn.Module):
         c_n: list[Tensor] = []
         for layer in range(self.num_layers - 1):
             weights = self.lstm.layer(layer, self._n_directions)
-            sequence, h, c = lstm(sequence, *weights, precision=self._precision(), **inputs[layer])
+            sequence, h, c = lstm(sequence, *weights, **inputs[layer])
             sequence = self._drop(sequence, self.dropout, output_site(layer))
             h_n.append(h)
             c_n.append(c)

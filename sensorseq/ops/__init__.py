@@ -1,12 +1,11 @@
 """Operators: an LSTM layer, also fused with pooling and a linear head, and with the loss."""
 
-from sensorseq.ops.lstm_linear import POOLINGS, PRECISIONS, lstm, lstm_linear, pooled_size
+from sensorseq.ops.lstm_linear import POOLINGS, lstm, lstm_linear, pooled_size
 from sensorseq.ops.lstm_linear_loss import LOSSES, check_loss, lstm_linear_loss
 
 __all__ = [
     "LOSSES",
     "POOLINGS",
-    "PRECISIONS",
     "check_loss",
     "lstm",
     "lstm_linear",

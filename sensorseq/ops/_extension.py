@@ -61,12 +61,6 @@ def cpu_isas() -> tuple[str, ...]:
     return tuple(str(torch.ops.sensorseq.cpu_isas()).split(","))
 
 
-def has_bfloat16() -> bool:
-    """Whether ``precision="bfloat16"`` is supported by this processor and instruction set."""
-    load()
-    return bool(torch.ops.sensorseq.cpu_bfloat16())
-
-
 @functools.cache
 def cuda_facts() -> dict[str, Any]:
     """Describe the CUDA support of this build and this machine.

@@ -20,7 +20,6 @@ from sensorseq.ops.eager import differentiable
 
 POOLINGS = ("last", "mean", "max", "meanmax")
 """How hidden states become one vector."""
-PRECISIONS = ("float32", "bfloat16")
 """In which the operators compute."""
 _SAVED_VALUES = 6  # of a unit and step: SavedRows() in csrc/gates.h
 _PADDING = 16  # Padded() in csrc/gates.h
@@ -55,7 +54,6 @@ def lstm(
     h_0: Tensor | None = None,
     c_0: Tensor | None = None,
     recurrent_mask: Tensor | None = None,
-    precision: str = "float32",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer in one or two directions and return its hidden sequence.
 
@@ -74,11 +72,6 @@ def lstm(
         States before the first step; zeros by default.
     recurrent_mask : Tensor of shape (M, N, D, H), optional
         Factor on the hidden state wherever it enters the gates. Not differentiated.
-    precision : {"float32", "bfloat16"}, default="float32"
-        With ``"bfloat16"``, the factors of the gates' products (`x`, the weights, the hidden state
-        at each step) are rounded to bfloat16; sums, biases, cell states and all results stay
-        float32. It needs float32 input on the CPU and no gradients. See Notes. By default
-        everything is computed in the dtype of `x`.
 
     Returns
     -------
@@ -91,11 +84,9 @@ def lstm(
     Raises
     ------
     ArgumentError
-        If `precision` is unknown, if bfloat16 is requested for another dtype or device or where a
-        gradient is required, or if an argument carries a forward-mode derivative.
+        If an argument carries a forward-mode derivative.
     RuntimeError
-        If a shape, dtype or length is wrong, or the processor lacks bfloat16; the message names
-        the argument.
+        If a shape, dtype or length is wrong; the message names the argument.
 
     Notes
     -----
@@ -111,15 +102,9 @@ def lstm(
       beyond 4094 and initial states beyond 255 are out of range and give NaN.
     - Calls do not wait for the device, except for `lengths` where torch's LSTM is used.
     - Under autocast all results are float32, as on the CPU.
-
-    With ``precision="bfloat16"`` the logits of `lstm_linear` differ by 0.07 to 0.4 % (relative L2)
-    from float64, for random weights, 17 to 128 units and 40 to 100 steps; float32 differs by less
-    than 0.0001 %. In a trained classifier with 64 units none of 329 labels changed, and no
-    probability changed by more than 0.01. As always, a row has the same bits in any batch, on any
-    number of threads and in chunks.
     """
     arguments = _prepare(x, lengths, weight_ih, weight_hh, bias, h_0, c_0, recurrent_mask)
-    return _compute((reference.lstm, framework.lstm, _lstm), arguments, weight_hh, precision)
+    return _compute((reference.lstm, framework.lstm, _lstm), arguments, weight_hh)
 
 
 def lstm_linear(
@@ -135,7 +120,6 @@ def lstm_linear(
     h_0: Tensor | None = None,
     c_0: Tensor | None = None,
     recurrent_mask: Tensor | None = None,
-    precision: str = "float32",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one LSTM layer, pool over its valid steps and apply a linear head, in one kernel.
 
@@ -143,8 +127,8 @@ def lstm_linear(
 
     Parameters
     ----------
-    x, weight_ih, weight_hh, bias, lengths, h_0, c_0, recurrent_mask, precision
-        As in `lstm`; the head is computed in the dtype of `x` in any case.
+    x, weight_ih, weight_hh, bias, lengths, h_0, c_0, recurrent_mask
+        As in `lstm`.
     weight_out : Tensor of shape (M, K, P)
         P is ``D * H``, twice that for ``"meanmax"``.
     bias_out : Tensor of shape (M, K)
@@ -163,19 +147,17 @@ def lstm_linear(
         x, lengths, weight_ih, weight_hh, bias, weight_out, bias_out, h_0, c_0, recurrent_mask
     )
     functions = reference.lstm_linear, framework.lstm_linear, _lstm_linear
-    return _compute(functions, arguments, weight_hh, precision, pooling)
+    return _compute(functions, arguments, weight_hh, pooling)
 
 
 def _compute(
     functions: tuple[Callable[..., tuple[Tensor, ...]], ...],
     arguments: list[Any],
     weight_hh: Tensor,
-    precision: str,
     *options: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Call the one of (reference, framework, native) functions that serves; return the results."""
     choice = choose_call(arguments, weight_hh)
-    low_precision = _wants_bfloat16(precision, arguments)
     by_reference, by_framework, by_kernel = functions
     if choice.served_by == "reference":
         first, h_n, c_n = by_reference(*arguments, *options)
@@ -183,7 +165,7 @@ def _compute(
     if choice.served_by == "framework":
         return _in_framework(by_framework, arguments, *options)
     refuse_forward_mode(arguments)
-    save_state, dtype = _needs_state(arguments), None
+    save_state, low_precision, dtype = _needs_state(arguments), False, None
     if choice.is_in_cuda:
         x, low_precision = arguments[0], choice.precision == "fp16"
         dtype = torch.float32 if torch.is_autocast_enabled(x.device.type) else x.dtype
@@ -279,26 +261,6 @@ def _in_dtype(
     if dtype is None:
         return first, h_n, c_n
     return first.to(dtype), h_n.to(dtype), c_n.to(dtype)
-
-
-def _wants_bfloat16(precision: str, arguments: list[Any]) -> bool:
-    """Check that it can be had; whether the processor has it, the kernel says."""
-    check_choice("precision", precision, PRECISIONS)
-    if precision == "float32":
-        return False
-    x = arguments[0]
-    if x.device.type != "cpu" or x.dtype != torch.float32:
-        raise ArgumentError(
-            "precision='bfloat16' needs float32 on the CPU, but x is"
-            f" {str(x.dtype).removeprefix('torch.')} on {x.device.type}. Use precision='float32',"
-            " which computes in the dtype of x."
-        )
-    if _needs_state(arguments):
-        raise ArgumentError(
-            "precision='bfloat16' has no backward pass, but an argument requires a gradient. Call"
-            " it under torch.no_grad(), or use precision='float32'."
-        )
-    return True
 
 
 def _state_shape(x: Tensor, weight_hh: Tensor) -> tuple[int, int, int, int]:

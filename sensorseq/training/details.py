@@ -304,7 +304,6 @@ class StepDetails:
         self._scratch = copy.deepcopy(module)
         if isinstance(self._scratch, LSTMLinear):
             self._scratch.dropout_source = None  # its own masks, not those of the training
-            self._scratch.inference_precision = "float32"  # the other has no gradients
         self._has_dropout = _has_dropout(module)
         self._rnn_dropout = {
             part: part.dropout for part in self._scratch.modules() if isinstance(part, nn.RNNBase)

@@ -149,7 +149,7 @@ def _is_one_call(module: LSTMLinear) -> bool:
     weight = module.linear.weight
     if module.num_layers > 1 or module.norm is not None or not weight.is_cpu:
         return False
-    if module.inference_precision != "float32" or weight.dtype is not torch.float32:
+    if weight.dtype is not torch.float32:
         return False
     choice = choose_here(
         weight.device,

@@ -233,8 +233,6 @@ def _begin(place: int, job: TrainingJob, moved: dict[Hashable, TrainingData]) ->
         return None  # streamed: each run reads its own windows
     if choice.name != "native" or not isinstance(module, LSTMLinear):
         return None
-    if module.inference_precision != "float32":
-        return None
     if job.checkpoint is not None or job.own is not None:
         return None
     order_seed, crop_seed, dropout_seed = job.seed.spawn(3)

@@ -187,10 +187,6 @@ def test_what_a_graph_cannot_compute_is_refused_by_name(tmp_path):
     path = tmp_path / "model.onnx"
     with pytest.raises(InputError, match="scale='quantile' cannot be exported"):
         fitted(scale="quantile").to_onnx(path)
-    clf = fitted()
-    clf.module_.inference_precision = "bfloat16"
-    with pytest.raises(InputError, match="inference_precision='bfloat16' cannot be exported"):
-        clf.to_onnx(path)
     own = blend(X, y, features=lambda X, lengths: X[:, 0])
     assert own._head.blocks
     with pytest.raises(InputError, match="a function given as features cannot be exported"):

@@ -19,11 +19,9 @@ using reference::Problem;
 using reference::Result;
 
 // Outputs that a caller may leave out, whether both passes run as one fused step, which lacks what
-// is the head's, and whether the forward pass gets packed weights and no others. bfloat16 goes
-// without gradients.
+// is the head's, and whether the forward pass gets packed weights and no others.
 struct Wanted {
-  bool hidden = true, grad_x = true, gradients = true, fused = false, packed = false,
-       bfloat16 = false;
+  bool hidden = true, grad_x = true, gradients = true, fused = false, packed = false;
 };
 
 template <typename Real>
@@ -119,7 +117,6 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
   forward.logits = out.logits.or_null(has_head);
   forward.saved = out.saved.or_null(wanted.gradients);
   forward.parallel = parallel;
-  forward.bfloat16 = wanted.bfloat16;
   const Workspace forward_space(lstm_forward_workspace_bytes(s, sizeof(Real)));
   forward.workspace = forward_space.data;
   // the contract says that nothing is allocated; threads of the caller's are

@@ -217,53 +217,6 @@ void CheckCases(const std::string& isa, int64_t lanes) {
               int(n_cases + 4));
 }
 
-// Against the reference without rounding: a wrong index is off by far more than bfloat16 is.
-void CheckBfloat16() {
-  constexpr double kTolerance = 0.03;
-  std::mt19937 random(4);
-  const Lengths patterns[] = {Lengths::kNone, Lengths::kFull, Lengths::kMixed};
-  Wanted wanted;
-  wanted.gradients = false;
-  wanted.bfloat16 = true;
-  int64_t n_cases = 0;
-  // around whole vectors of values and of pairs
-  for (int64_t H : {1, 2, 15, 16, 17, 31, 32, 33, 67}) {
-    for (int64_t C : {0, 1, 2, 16, 17, 33}) {
-      for (int64_t N : {1, 2, 3, 4, 5, 6, 7, 13}) {
-        const int64_t i = n_cases++;
-        LstmShape shape;
-        shape.n_models = 1 + i % 2;
-        shape.n_x_models = i % 4 == 1 ? 2 : 1;
-        shape.n_windows = N;
-        shape.n_timesteps = 1 + i % 5;
-        shape.n_channels = C;
-        shape.hidden_size = H;
-        shape.n_directions = 1 + i / 2 % 2;
-        shape.pooling = static_cast<Pooling>(i % 5);
-        shape.n_classes = shape.pooling == Pooling::kNone ? 0 : 3;
-        const std::string name =
-            "bfloat16 N" + std::to_string(N) + " C" + std::to_string(C) + " H" + std::to_string(H);
-        const Problem p = MakeProblem(random, shape, patterns[i % 3], i % 7 < 3);
-        const Result expected = reference::Run(p);
-        Outputs<float> one(shape), several(shape);
-        Compute(p, wanted, Parallel{}, one);
-        Compute(p, wanted, OnThreads(), several);
-        auto Both = [&](const char* what, Exact<float>& a, Exact<float>& b, const Array& exact) {
-          Compare(name + " " + what, a, exact, kTolerance);
-          SameBits(name + " " + what, a, b);
-        };
-        Both("hidden", one.hidden, several.hidden, expected.hidden);
-        Both("h_n", one.h_n, several.h_n, expected.h_n);
-        Both("c_n", one.c_n, several.c_n, expected.c_n);
-        if (shape.pooling == Pooling::kNone) continue;
-        Both("pooled", one.pooled, several.pooled, expected.pooled);
-        Both("logits", one.logits, several.logits, expected.logits);
-      }
-    }
-  }
-  std::printf("bfloat16: %d cases\n", int(n_cases));
-}
-
 // What the header allows: h_n in place of h_0, and c_n of c_0.
 template <typename Real>
 void CheckStatesInPlace(const std::string& isa) {
@@ -421,23 +374,6 @@ void CheckActivations(const Kernels& kernels) {
   }
 }
 
-// Asked for and not to be had is an error, never another precision.
-void CheckBfloat16Refusals(LstmForward<float> args) {
-  args.bfloat16 = true;
-  setenv("SENSORSEQ_CPU_ISA", "baseline", 1);
-  Check(lstm_forward(args) == Status::kNoBfloat16, "bfloat16 is refused on the baseline");
-  unsetenv("SENSORSEQ_CPU_ISA");
-  float state;
-  args.saved = &state;
-  Check(lstm_forward(args) == Status::kBfloat16Misplaced, "bfloat16 with saved state is refused");
-  LstmStep<float> step{};
-  step.forward = args;
-  Check(lstm_step(step) == Status::kBfloat16Misplaced, "bfloat16 in a training step is refused");
-  LstmForward<double> twice{};
-  twice.bfloat16 = true;
-  Check(lstm_forward(twice) == Status::kBfloat16Misplaced, "bfloat16 in double is refused");
-}
-
 // Inference needs memory for windows, not for timesteps.
 void CheckMemory() {
   LstmShape shape;
@@ -528,7 +464,6 @@ void CheckRefusals() {
   }
   args.in.lengths = nullptr;
   CheckPackedHeader();
-  CheckBfloat16Refusals(args);
   setenv("SENSORSEQ_CPU_ISA", "haswell", 1);
   Check(lstm_forward(args) == Status::kUnknownIsa, "an unknown instruction set is refused");
   const KernelTable table = AllKernels();
@@ -566,12 +501,6 @@ int main() {
     CheckActivations(kernels);
   });
   unsetenv("SENSORSEQ_CPU_ISA");
-  Status status;
-  if (ActiveBfloat16Kernels(&status) != nullptr) {
-    CheckBfloat16();
-  } else {
-    std::printf("bfloat16: not on this processor\n");
-  }
   CheckSlots();
   CheckMemory();
   CheckRefusals();

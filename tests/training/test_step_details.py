@@ -282,19 +282,6 @@ def test_the_masks_are_not_those_of_the_training():
     assert recorded(details).details["dropout_variance"][0] > 0
 
 
-def test_a_network_that_rounds_in_evaluation_mode_is_measured_without():
-    module = make_module().float()
-    data = make_data()
-    data = replace(data, X=data.X.float(), weight=None)
-    wanted = plain_loss(module, data)
-    module.inference_precision = "bfloat16"
-    details = make_details(module, data)
-    details.before(data, 0)
-    details.after()
-    losses = [recorded(details).details[name][0] for name in DETAIL_NAMES[:2]]
-    assert losses == pytest.approx([wanted] * 2, rel=1e-5)
-
-
 def test_frozen_weights_have_no_gradient_to_measure():
     module, data = make_module(), make_data()
     for parameter in module.lstm.parameters():
