@@ -110,6 +110,7 @@ inline int64_t SlotWindow(int64_t slot, const LstmShape& s) {
 // layers, and where tiles are so few that threads would have none, or fewer than others.
 inline bool IsTogether(const LstmShape& s, const Parallel& parallel) {
   if (IsWide(s)) return true;
+  if (TileCount(s.n_windows) > kMaxSlots) return false;  // tiles of one slot, not side by side
   const int64_t n_tiles = s.n_models * TileCount(s.n_windows), n_threads = parallel.n_threads;
   if (n_tiles >= n_threads) {
     return n_tiles < 2 * n_threads && n_tiles % n_threads != 0 && s.hidden_size >= kUnevenHidden;

@@ -4,7 +4,6 @@
 #include "cpu/activations-inl.h"
 #include "cpu/pack-inl.h"
 #include "cpu/tile-inl.h"
-#include "cpu/gate_sums-inl.h"
 #include "cpu/lstm_forward-inl.h"
 #include "cpu/lstm_backward-inl.h"
 #include "cpu/head-inl.h"

@@ -17,15 +17,15 @@ template <typename Real>
 constexpr int64_t kChainBlocks = 32 / kLanes<Real> > 0 ? 32 / kLanes<Real> : 1;
 
 // out[r][0 .. kWidth vectors) = grad_gates[r] @ some vectors of a panel of `width`, rows of
-// grad_gates side by side.
+// grad_gates side by side: what the units of some blocks, which are whole chains, add to it.
 template <typename Real, int kRows, int kWidth>
-inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Real* grad_gates,
-                         Real* out, int64_t out_stride) {
+inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Blocks& blocks,
+                         const Real* grad_gates, Real* out, int64_t out_stride) {
   constexpr int64_t V = kLanes<Real>;
-  const int64_t n_blocks = UnitBlocks<Real>(H);
-  for (int64_t chain = 0; chain < n_blocks; chain += kChainBlocks<Real>) {
+  panel += blocks.begin * V * kGates * width * V;
+  for (int64_t chain = blocks.begin; chain < blocks.end; chain += kChainBlocks<Real>) {
     const int64_t end =
-        chain + kChainBlocks<Real> < n_blocks ? chain + kChainBlocks<Real> : n_blocks;
+        chain + kChainBlocks<Real> < blocks.end ? chain + kChainBlocks<Real> : blocks.end;
     Vec<Real> sums[kRows][kWidth];
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -36,17 +36,24 @@ inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Real
       const int64_t n_units = H - block * V < V ? H - block * V : V;
       for (int64_t gate = 0; gate < kGates; ++gate) {
         const Real* a = grad_gates + block * kGateBlock<Real> + gate * V;
+        auto Add = [&](int64_t n) {
 #pragma GCC unroll 4
-        for (int64_t k = 0; k < n_units; ++k, panel += width * V) {
-          Vec<Real> factors[kRows];
+          for (int64_t k = 0; k < n; ++k, panel += width * V) {
+            Vec<Real> factors[kRows];
 #pragma GCC unroll 8
-          for (int r = 0; r < kRows; ++r) factors[r] = Broadcast(a[r * kGates * V + k]);
+            for (int r = 0; r < kRows; ++r) factors[r] = Broadcast(a[r * kGates * V + k]);
 #pragma GCC unroll 4
-          for (int j = 0; j < kWidth; ++j) {
-            const Vec<Real> weight = Load(panel + j * V);
+            for (int j = 0; j < kWidth; ++j) {
+              const Vec<Real> weight = Load(panel + j * V);
 #pragma GCC unroll 8
-            for (int r = 0; r < kRows; ++r) sums[r][j] = MulAdd(factors[r], weight, sums[r][j]);
+              for (int r = 0; r < kRows; ++r) sums[r][j] = MulAdd(factors[r], weight, sums[r][j]);
+            }
           }
+        };
+        if (n_units == V) {  // known to the compiler
+          Add(V);
+        } else {
+          Add(n_units);
         }
       }
     }
@@ -64,7 +71,8 @@ inline void PanelProduct(const Real* panel, int64_t width, int64_t H, const Real
 // Vectors [begin, end) of the n_vectors of a product.
 template <typename Real, int kRows>
 inline void PanelsForRows(const Real* packed, int64_t n_vectors, const Blocks& vectors, int64_t H,
-                          const Real* grad_gates, Real* out, int64_t out_stride) {
+                          const Blocks& blocks, const Real* grad_gates, Real* out,
+                          int64_t out_stride) {
   constexpr int64_t V = kLanes<Real>;
   for (int64_t first = vectors.begin; first < vectors.end;) {
     const int64_t panel = first - first % kPanelVectors, end = panel + kPanelVectors;
@@ -74,17 +82,18 @@ inline void PanelsForRows(const Real* packed, int64_t n_vectors, const Blocks& v
     Real* to = out + first * V;
     switch (last - first) {
       case 1:
-        PanelProduct<Real, kRows, 1>(weights, width, H, grad_gates, to, out_stride);
+        PanelProduct<Real, kRows, 1>(weights, width, H, blocks, grad_gates, to, out_stride);
         break;
       case 2:
-        PanelProduct<Real, kRows, 2>(weights, width, H, grad_gates, to, out_stride);
+        PanelProduct<Real, kRows, 2>(weights, width, H, blocks, grad_gates, to, out_stride);
         break;
       case 3:
-        PanelProduct<Real, kRows, 3>(weights, width, H, grad_gates, to, out_stride);
+        PanelProduct<Real, kRows, 3>(weights, width, H, blocks, grad_gates, to, out_stride);
         break;
       default:
         if (width == kPanelVectors) {  // known to the compiler
-          PanelProduct<Real, kRows, 4>(weights, kPanelVectors, H, grad_gates, to, out_stride);
+          PanelProduct<Real, kRows, 4>(weights, kPanelVectors, H, blocks, grad_gates, to,
+                                       out_stride);
         }
     }
     first = last;
@@ -93,13 +102,13 @@ inline void PanelsForRows(const Real* packed, int64_t n_vectors, const Blocks& v
 
 template <typename Real, int kRows = SENSORSEQ_REGISTER_ROWS>
 inline void PanelsForSomeRows(int64_t n_rows, const Real* packed, int64_t n_vectors,
-                              const Blocks& vectors, int64_t H, const Real* grad_gates, Real* out,
-                              int64_t out_stride) {
+                              const Blocks& vectors, int64_t H, const Blocks& blocks,
+                              const Real* grad_gates, Real* out, int64_t out_stride) {
   if (n_rows == kRows) {
-    PanelsForRows<Real, kRows>(packed, n_vectors, vectors, H, grad_gates, out, out_stride);
+    PanelsForRows<Real, kRows>(packed, n_vectors, vectors, H, blocks, grad_gates, out, out_stride);
   } else if constexpr (kRows > 1) {
-    PanelsForSomeRows<Real, kRows - 1>(n_rows, packed, n_vectors, vectors, H, grad_gates, out,
-                                       out_stride);
+    PanelsForSomeRows<Real, kRows - 1>(n_rows, packed, n_vectors, vectors, H, blocks, grad_gates,
+                                       out, out_stride);
   }
 }
 
@@ -147,20 +156,20 @@ inline void WeightProductForSome(int64_t n_columns, const Real* inputs, int64_t 
 // twice torch's.
 constexpr int64_t kRunEntries = SENSORSEQ_RUN_ENTRIES;
 
+// Columns of a block's weight gradients that stay in the first cache while all entries add to them.
+constexpr int64_t kColumnRun = 48;
+
+// Of some columns of the K of one block, whose gate gradients and weight gradients are given.
 template <typename Real>
-inline void AddWeightGradients(const LstmShape& s, const Blocks& blocks, const Real* inputs,
+inline void AddWeightGradients(int64_t K, const Blocks& columns, const Real* inputs,
                                const Real* grad_gates, int64_t n_entries, Real* grad_weights) {
   constexpr int64_t kColumns = SENSORSEQ_REGISTER_ROWS, kGroup = kGates * kLanes<Real>;
-  const int64_t K = s.hidden_size + s.n_channels + 1;
-  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
-    const Real* gates = grad_gates + block * kGateBlock<Real>;
-    Real* to = grad_weights + block * K * kGroup;
-    for (int64_t entry = 0; entry < n_entries; entry += kRunEntries) {
-      const int64_t left = n_entries - entry, n = left < kRunEntries ? left : kRunEntries;
-      for (int64_t k = 0; k < K; k += kColumns) {
-        WeightProductForSome(K - k < kColumns ? K - k : kColumns, inputs + entry * K + k, K,
-                             gates + entry * kGroup, n, to + k * kGroup);
-      }
+  for (int64_t entry = 0; entry < n_entries; entry += kRunEntries) {
+    const int64_t left = n_entries - entry, n = left < kRunEntries ? left : kRunEntries;
+    for (int64_t k = columns.begin; k < columns.end; k += kColumns) {
+      WeightProductForSome(columns.end - k < kColumns ? columns.end - k : kColumns,
+                           inputs + entry * K + k, K, grad_gates + entry * kGroup, n,
+                           grad_weights + k * kGroup);
     }
   }
 }
@@ -286,20 +295,19 @@ class BackwardTile {
     }
   }
 
-  // What reaches h and x, for some of the thread's vectors.
-  void Products(int64_t step, const Real* packed, const Blocks& vectors) const {
+  // What reaches h and x from the units of some blocks, for some of the thread's vectors.
+  void Products(int64_t step, const Real* packed, const Blocks& vectors,
+                const Blocks& blocks) const {
     if (step == 0 && args_->grad_x == nullptr && args_->grad_h_0 == nullptr) return;
-    for (int64_t first = 0; first < alive_; first += SENSORSEQ_REGISTER_ROWS) {
-      const int64_t left = alive_ - first;
-      PanelsForSomeRows(left < SENSORSEQ_REGISTER_ROWS ? left : SENSORSEQ_REGISTER_ROWS, packed,
-                        n_vectors_, vectors, args_->shape.hidden_size,
+    ForRegisterRows(alive_, [&](int64_t first, int64_t n_rows) {
+      PanelsForSomeRows(n_rows, packed, n_vectors_, vectors, args_->shape.hidden_size, blocks,
                         StepGates() + first * kGates * kLanes<Real>,
                         product_ + first * product_stride_, product_stride_);
-    }
+    });
   }
 
-  // After Products. Returns whether the inputs were read and are free again.
-  bool EndStep(int64_t step) {
+  // After Products.
+  void EndStep(int64_t step) {
     const LstmShape& s = args_->shape;
     const int64_t C = s.n_channels;
     for (int64_t r = 0; r < alive_; ++r) {
@@ -312,14 +320,21 @@ class BackwardTile {
       Real* to = GradX(r, TimestepAt(step, rows.length[r], direction_));
       for (int64_t k = 0; k < C; ++k) to[k] = direction_ == 0 ? grad[k] : to[k] + grad[k];
     }
-    if (alive_ == 0) return false;
     n_entries_ += alive_;
-    if (n_entries_ + rows.n <= kBlockEntries && step > 0) return false;
-    AddWeightGradients(s, blocks_, inputs_, grad_gates_, n_entries_, grad_weights_);
-    n_entries_ = 0;
-    return true;
   }
 
+  // Whether a further step has no room for its entries.
+  bool IsFull() const { return n_entries_ + rows.n > kBlockEntries; }
+  // Adds the entries so far to some columns of a block's weight gradients.
+  void AddTo(int64_t block, const Blocks& columns) const {
+    const int64_t K = args_->shape.hidden_size + args_->shape.n_channels + 1;
+    AddWeightGradients(K, columns, inputs_, grad_gates_ + block * kGateBlock<Real>, n_entries_,
+                       grad_weights_ + block * K * kGates * kLanes<Real>);
+  }
+  // Once all threads have added them.
+  void DropEntries() { n_entries_ = 0; }
+
+  const Blocks& blocks() const { return blocks_; }
   const Blocks& vectors() const { return vectors_; }
 
   void End() const {
@@ -397,30 +412,64 @@ class BackwardTile {
   }
 };
 
-// Takes tiles that have begun back through time side by side, as ForwardTiles.
+// Adds the entries of the tiles that are due to the weight gradients of the member's blocks: of a
+// panel of columns, tile by tile.
+template <typename Real, typename IsDue>
+inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, int64_t n_columns, IsDue is_due,
+                       Team::Member& member) {
+  const Blocks& blocks = tiles[0].blocks();
+  for (int64_t block = blocks.begin; block < blocks.end; ++block) {
+    for (int64_t k = 0; k < n_columns; k += kColumnRun) {
+      const Blocks columns = {k, k + kColumnRun < n_columns ? k + kColumnRun : n_columns};
+      for (int64_t t = 0; t < n_tiles; ++t) {
+        if (is_due(t)) tiles[t].AddTo(block, columns);
+      }
+    }
+  }
+  member.Wait();
+  for (int64_t t = 0; t < n_tiles; ++t) {
+    if (is_due(t)) tiles[t].DropEntries();
+  }
+}
+
+// Takes tiles that have begun back through time side by side, as ForwardTiles. Where they share a
+// slot, all add their entries to it when one is full; else each when it is full itself, so that
+// their number is without effect.
 template <typename Real>
 inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
-                          int64_t hidden_size, Team::Member& member) {
-  const int64_t n_steps = StepCount(tiles, n_tiles);
+                          const LstmShape& s, Team::Member& member) {
+  const int64_t H = s.hidden_size, n_blocks = UnitBlocks<Real>(H);
+  const bool is_once = n_tiles == 1 && tiles[0].rows.n <= SENSORSEQ_REGISTER_ROWS;
+  const int64_t n_together = is_once ? n_blocks : kChainBlocks<Real>;
   int64_t n_members = member.n_members;
-  for (int64_t step = n_steps - 1; step >= 0; --step) {
+  for (int64_t step = StepCount(tiles, n_tiles) - 1; step >= 0; --step) {
     for (int64_t t = 0; t < n_tiles; ++t) tiles[t].Gates(step);
     if (!member.Stay()) return false;
     if (member.n_members != n_members) {
       n_members = member.n_members;
-      const Blocks blocks = ShareOf<Real>(member, hidden_size);
-      for (int64_t t = 0; t < n_tiles; ++t) tiles[t].Take(blocks, hidden_size);
+      const Blocks blocks = ShareOf<Real>(member, H);
+      for (int64_t t = 0; t < n_tiles; ++t) tiles[t].Take(blocks, H);
     }
     const Blocks vectors = tiles[0].vectors();
     for (int64_t begin = vectors.begin; begin < vectors.end;) {
-      int64_t end = n_tiles == 1 ? vectors.end : begin + kPanelVectors - begin % kPanelVectors;
+      int64_t end = is_once ? vectors.end : begin + kPanelVectors - begin % kPanelVectors;
       if (end > vectors.end) end = vectors.end;
-      for (int64_t t = 0; t < n_tiles; ++t) tiles[t].Products(step, packed, {begin, end});
+      for (int64_t at = 0; at < n_blocks; at += n_together) {
+        const Blocks blocks = {at, at + n_together < n_blocks ? at + n_together : n_blocks};
+        for (int64_t t = 0; t < n_tiles; ++t) {
+          tiles[t].Products(step, packed, {begin, end}, blocks);
+        }
+      }
       begin = end;
     }
-    bool are_free = false;
-    for (int64_t t = 0; t < n_tiles; ++t) are_free |= tiles[t].EndStep(step);
-    if (are_free) member.Wait();
+    bool is_any_full = step == 0;
+    for (int64_t t = 0; t < n_tiles; ++t) {
+      tiles[t].EndStep(step);
+      is_any_full |= tiles[t].IsFull();
+    }
+    if (!is_any_full) continue;
+    auto IsDue = [&](int64_t t) { return IsWide(s) || step == 0 || tiles[t].IsFull(); };
+    AddEntries(tiles, n_tiles, H + s.n_channels + 1, IsDue, member);
   }
   for (int64_t t = 0; t < n_tiles; ++t) tiles[t].End();
   return true;

@@ -1,9 +1,8 @@
 // The forward body: a tile of windows through time in one direction. Included by an ISA
 // file after tile-inl.h; includes nothing.
 
-// [unit block][groups of h, groups of x, 1][gate][lane], one contiguous line group per product; the
-// last is the bias, in Real. Padded units have zero weights and bias, so they stay exactly 0 and no
-// hot loop needs a mask.
+// [unit block][h, x, 1][gate][lane], one contiguous line group per product; the last is the bias.
+// Padded units have zero weights and bias, so they stay exactly 0 and no hot loop needs a mask.
 template <typename Real>
 SENSORSEQ_INLINE int64_t PackedBlockSize(int64_t H, int64_t C) {
   return (H + C + 1) * kGates * kLanes<Real>;
@@ -32,31 +31,63 @@ inline void PackForward(const LstmShape& s, const LstmInputs<Real>& in, int64_t 
   }
 }
 
+template <typename Real, int kRows>
+SENSORSEQ_INLINE void AddProducts(const Vec<Real> (&factors)[kRows], const Real* weights,
+                                  Vec<Real> (&sums)[kRows][kGates]) {
+#pragma GCC unroll 4
+  for (int gate = 0; gate < kGates; ++gate) {
+    const Vec<Real> weight = Load(weights + gate * kLanes<Real>);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) sums[r][gate] = MulAdd(factors[r], weight, sums[r][gate]);
+  }
+}
+
+// Adds the products of n inputs to the sums of kBlocks blocks of units; input(r, k) is one of them.
+template <typename Real, int kRows, int kBlocks, typename Input>
+SENSORSEQ_INLINE void AddGateProducts(const Real* packed, int64_t block_size, int64_t n,
+                                      Input input, Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
+#pragma GCC unroll 4
+  for (int64_t k = 0; k < n; ++k, packed += kGates * kLanes<Real>) {
+    Vec<Real> factors[kRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) factors[r] = Broadcast(input(r, k));
+#pragma GCC unroll 4
+    for (int b = 0; b < kBlocks; ++b) AddProducts(factors, packed + b * block_size, sums[b]);
+  }
+}
+
+// Calls of(b, r, gate) for every sum of kBlocks blocks.
+template <int kRows, int kBlocks, typename F>
+SENSORSEQ_INLINE void ForSums(F of) {
+#pragma GCC unroll 4
+  for (int b = 0; b < kBlocks; ++b) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+      for (int gate = 0; gate < kGates; ++gate) of(b, r, gate);
+    }
+  }
+}
+
 // Sums of the gates of kBlocks blocks of units: the products, then the bias, which is often the
 // largest term and would cost every later sum its last digits.
 template <typename Real, int kRows, int kBlocks>
 SENSORSEQ_INLINE void GateSums(const Real* packed, const ForwardStep<Real>& step, int64_t first,
                                Vec<Real> (&sums)[kBlocks][kRows][kGates]) {
-#pragma GCC unroll 4
-  for (int b = 0; b < kBlocks; ++b) {
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-      for (int gate = 0; gate < kGates; ++gate) sums[b][r][gate] = Vec<Real>{};
-    }
-  }
-  const int64_t block_size = PackedBlockSize<Real>(step.H, step.C);
-  const Real* bias = AddGateProducts<Real, kRows, kBlocks>(packed, block_size, step, first, sums);
-#pragma GCC unroll 4
-  for (int b = 0; b < kBlocks; ++b) {
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-      for (int gate = 0; gate < kGates; ++gate) {
-        sums[b][r][gate] += Load(bias + b * block_size + gate * kLanes<Real>);
-      }
-    }
-  }
+  constexpr int64_t V = kLanes<Real>;
+  const int64_t block_size = PackedBlockSize<Real>(step.H, step.C), stride = step.stride;
+  const Real* h = step.h + first * stride;
+  const Real* const* x = step.x + first;
+  ForSums<kRows, kBlocks>([&](int b, int r, int gate) { sums[b][r][gate] = Vec<Real>{}; });
+  AddGateProducts<Real, kRows, kBlocks>(
+      packed, block_size, step.H, [&](int r, int64_t k) { return h[r * stride + k]; }, sums);
+  packed += step.H * kGates * V;
+  AddGateProducts<Real, kRows, kBlocks>(
+      packed, block_size, step.C, [&](int r, int64_t k) { return x[r][k]; }, sums);
+  packed += step.C * kGates * V;
+  ForSums<kRows, kBlocks>([&](int b, int r, int gate) {
+    sums[b][r][gate] += Load(packed + b * block_size + gate * V);
+  });
 }
 
 template <typename Real>
@@ -82,8 +113,8 @@ inline void ForwardBlocks(const Real* packed, const ForwardStep<Real>& step, int
                           int64_t block) {
   constexpr int64_t V = kLanes<Real>;
   Vec<Real> sums[kBlocks][kRows][kGates];
-  GateSums<Real, kRows, kBlocks>(packed + block * PackedBlockSize<Real>(step.H, step.C), step,
-                                 first, sums);
+  packed += block * PackedBlockSize<Real>(step.H, step.C);
+  GateSums<Real, kRows, kBlocks>(packed, step, first, sums);
 #pragma GCC unroll 4
   for (int b = 0; b < kBlocks; ++b) {
     const int64_t column = (block + b) * V;
@@ -232,11 +263,9 @@ class ForwardTile {
 
   // The step of some of the thread's blocks.
   void Units(const Real* packed, const Blocks& blocks) const {
-    for (int64_t first = 0; first < alive_; first += SENSORSEQ_REGISTER_ROWS) {
-      const int64_t left = alive_ - first;
-      ForwardSomeRows(packed, step_, first,
-                      left < SENSORSEQ_REGISTER_ROWS ? left : SENSORSEQ_REGISTER_ROWS, blocks);
-    }
+    ForRegisterRows(alive_, [&](int64_t first, int64_t n_rows) {
+      ForwardSomeRows(packed, step_, first, n_rows, blocks);
+    });
   }
 
   // After Units of step i.
@@ -293,14 +322,19 @@ class ForwardTile {
   }
 };
 
+// Blocks of a panel of weights: those that a group of rows takes at a time.
+constexpr int64_t kPanelBlocks = SENSORSEQ_REGISTER_ROWS < 6 ? 1 : kShareBlocks;
+
 // Takes tiles that have begun through time side by side. In a step, a panel of weights serves every
-// tile before the next panel is read. Returns whether the member stays in its team.
+// row before the next panel is read. Returns whether the member stays in its team.
 template <typename Real>
 inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                          int64_t hidden_size, Team::Member& member) {
   const int64_t n_steps = StepCount(tiles, n_tiles);
   Blocks blocks = ShareOf<Real>(member, hidden_size);
   int64_t n_members = member.n_members;
+  // weights that no second group of rows reads are read as they lie
+  const bool is_once = n_tiles == 1 && tiles[0].rows.n <= SENSORSEQ_REGISTER_ROWS;
   if (!member.Stay()) return false;
   for (int64_t i = 0; i < n_steps; ++i) {
     if (member.n_members != n_members) {
@@ -308,9 +342,8 @@ inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* 
       blocks = ShareOf<Real>(member, hidden_size);
       for (int64_t t = 0; t < n_tiles; ++t) tiles[t].Take(blocks, hidden_size);
     }
-    const int64_t width = n_tiles == 1 ? blocks.end - blocks.begin : kShareBlocks;
-    const int64_t n_panels =
-        n_tiles == 1 ? 1 : (blocks.end - blocks.begin + kShareBlocks - 1) / kShareBlocks;
+    const int64_t width = is_once ? blocks.end - blocks.begin : kPanelBlocks;
+    const int64_t n_panels = is_once ? 1 : (blocks.end - blocks.begin + width - 1) / width;
     for (int64_t t = 0; t < n_tiles; ++t) tiles[t].BeginStep(i);
     for (int64_t j = 0; j < n_panels; ++j) {
       const int64_t begin = blocks.begin + (i % 2 != 0 ? n_panels - 1 - j : j) * width;

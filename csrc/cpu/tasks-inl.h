@@ -269,7 +269,7 @@ inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t 
                              slot.weights + direction * layout.slot_stride);
     }
     const Real* weights = workspace + (model * s.n_directions + direction) * layout.packed_stride;
-    if (!BackwardTiles(tiles, end - first, weights, H, member)) return false;
+    if (!BackwardTiles(tiles, end - first, weights, s, member)) return false;
   }
   member.Wait();
   for (int64_t t = first; t < end && args.slot_squares != nullptr; ++t) {

@@ -57,6 +57,17 @@ SENSORSEQ_INLINE int64_t ShareCount(int64_t hidden_size) {
   return (UnitBlocks<Real>(hidden_size) + kShareBlocks - 1) / kShareBlocks;
 }
 
+// Calls some(first, n) for groups of at most as many rows as registers hold the sums of, alike.
+template <typename F>
+SENSORSEQ_INLINE void ForRegisterRows(int64_t n_rows, F some) {
+  int64_t n_groups = (n_rows + SENSORSEQ_REGISTER_ROWS - 1) / SENSORSEQ_REGISTER_ROWS;
+  for (int64_t first = 0; n_groups > 0; --n_groups) {
+    const int64_t n = (n_rows - first + n_groups - 1) / n_groups;
+    some(first, n);
+    first += n;
+  }
+}
+
 // The blocks of units that are a member's.
 template <typename Real>
 SENSORSEQ_INLINE Blocks ShareOf(const Team::Member& member, int64_t hidden_size) {

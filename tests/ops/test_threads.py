@@ -54,11 +54,14 @@ def one_thread(work):
     return work()
 
 
-@pytest.mark.parametrize(("n_windows", "hidden_size"), [(1, 150), (15, 140), (13, 340)])
-def test_threads_that_share_the_units_of_a_layer_change_no_bit(n_windows, hidden_size):
+@pytest.mark.parametrize(
+    ("n_windows", "hidden_size", "many"),
+    [(1, 150, 4), (15, 140, 4), (13, 340, 4), (72, 144, 8)],  # 72 windows: 12 tiles for 8 threads
+)
+def test_threads_that_share_the_units_of_a_layer_change_no_bit(n_windows, hidden_size, many):
     work = make_work(n_windows, hidden_size)
     expected = one_thread(work)
-    for n_threads in (2, 4, 2, 3):
+    for n_threads in (2, many, 2, 3):
         torch.set_num_threads(n_threads)
         torch.testing.assert_close(work(), expected, rtol=0, atol=0)
 
