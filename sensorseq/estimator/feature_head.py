@@ -43,8 +43,9 @@ def check_features(features: Any) -> None:
         is_name = isinstance(kind, str) and kind in NAMES
         if not (callable(kind) or is_name or is_classifier(kind)):
             raise ArgumentError(
-                f"features={features!r} is not known. Use 'auto', None, 'rocket', 'summary', a"
-                " function (windows, lengths) -> array of shape (n, f), or a list of these."
+                f"features={features!r} is not known. Use 'auto', None, 'rocket', 'summary',"
+                " 'boosting', a function (windows, lengths) -> array of shape (n, f), a classifier"
+                " of scikit-learn, or a list of these."
             )
     names = [kind for kind in kinds if isinstance(kind, str)]
     if len(set(names)) < len(names):
@@ -62,7 +63,7 @@ def _as_list(features: Any) -> list[Any]:
 
 
 def is_classifier(kind: Any) -> bool:
-    """Whether it is a classifier of scikit-learn's, which a blend takes."""
+    """Whether it is a classifier of scikit-learn's, to be fitted on summary statistics."""
     return all(hasattr(kind, name) for name in ("fit", "predict_proba", "get_params"))
 
 
@@ -562,7 +563,7 @@ def _fit_probabilities(
         """Return the classifier and the statistics that it was fitted on."""
         values, class_index, weight = statistics[own], data.class_index[own], data.weight[own]
         if kind == BOOSTING:
-            model = make_boosting()
+            model = make_boosting(len(own))
             columns = important_statistics(values, class_index, weight, BOOSTED_STATISTICS)
         else:
             model, columns = clone(kind), np.arange(statistics.shape[1])
@@ -575,9 +576,9 @@ def _fit_probabilities(
         own = statistics[np.ix_(test_rows, columns)]
         out_of_fold[test_rows] = log_probabilities(of_fold, own, data.n_classes)
     final, columns = fitted(rows)
-    is_ours = kind == BOOSTING
-    classifier = BoostedTrees.of(final, columns, statistics.shape[1]) if is_ours else final
-    return _ProbabilityBlock(name, summary, classifier, data.n_classes), out_of_fold
+    if kind == BOOSTING:
+        final = BoostedTrees.of(final, columns, statistics.shape[1]).midway(statistics[rows])
+    return _ProbabilityBlock(name, summary, final, data.n_classes), out_of_fold
 
 
 def _draw(data: HeadData, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -46,14 +46,48 @@ def test_values_at_a_threshold_go_left():
         )
 
 
-def test_the_boosting_that_is_used():
+@pytest.mark.parametrize(("n_windows", "n_of_a_leaf"), [(24, 2), (60, 3), (200, 10), (999, 20)])
+def test_the_boosting_that_is_used(n_windows, n_of_a_leaf):
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(60, 3)), np.arange(60) % 3
-    model = make_boosting(seed=3).set_params(max_iter=20).fit(x, y)
+    x, y = rng.normal(size=(n_windows, 30)), np.arange(n_windows) % 3
+    model = make_boosting(n_windows).fit(x, y)
     probability = np.exp(BoostedTrees.of(model).log_probabilities(x))
     np.testing.assert_allclose(probability, model.predict_proba(x), atol=1e-12)
-    assert model.get_params()["early_stopping"] is False
-    assert model.get_params()["random_state"] == 3
+    nodes = [tree.nodes for trees in model._predictors for tree in trees]
+    leaves = [own["count"][own["is_leaf"] == 1] for own in nodes]
+    assert len(leaves) == 3 * 60
+    assert min(map(np.min, leaves)) >= n_of_a_leaf
+    assert 2 <= max(map(len, leaves)) <= 10
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("n", [40, 321])  # quantiles of 32 bins fall on values
+def test_thresholds_midway_decide_alike_for_training_values_that_are_rounded(n, n_classes):
+    rng = np.random.default_rng(n_classes)
+    x = rng.normal(size=(n, 6)) * [1, 1e-6, 1e6, 1, 1, 1]
+    x[:, 3] = np.round(2 * x[:, 3]) / 2  # many equal values
+    y = rng.permutation(np.arange(n) % n_classes)
+    model = make_boosting(n).fit(x, y)
+    trees = BoostedTrees.of(model)
+    moved = trees.midway(x)
+    np.testing.assert_array_equal(moved.log_probabilities(x), trees.log_probabilities(x))
+    assert np.isin(trees.state()["arrays"]["threshold"], x).any()
+    for rounded in (x.astype(np.float32), x * (1 + 1e-12), x * (1 - 1e-12)):
+        probability = np.exp(moved.log_probabilities(rounded))
+        np.testing.assert_allclose(probability, model.predict_proba(x), atol=1e-12)
+    own = moved.state()["arrays"]
+    short = own["threshold"].astype(np.float32)
+    np.testing.assert_array_equal(short[own["feature"] >= 0], own["threshold"][own["feature"] >= 0])
+
+
+def test_values_that_rounding_alone_tells_apart_are_not_split():
+    x = np.array([1.0, 1 + 1e-13, 1 + 2e-13, 2.0, 2 + 1e-15, 3.0])[:, None]
+    model = HistGradientBoostingClassifier(min_samples_leaf=1, max_iter=5, learning_rate=1)
+    model.fit(x, [0, 1, 1, 0, 0, 1])
+    assert np.ptp(model.predict_proba(x[:2])[:, 0]) > 0.1
+    found = BoostedTrees.of(model).midway(x).log_probabilities(x)
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[3], found[4])
 
 
 def test_trees_on_some_of_the_statistics_read_their_columns_of_all():
@@ -155,6 +189,9 @@ INNER = int(np.flatnonzero(BoostedTrees.of(fitted(3)[0]).state()["arrays"]["feat
         ("root", lambda a: a[:0], None),
         ("root", np.ravel, None),
         ("baseline", lambda a: a[0], None),
+        ("left", lambda a: np.where(a == a.max(), a.max() - 1, a), None),  # two parents
+        ("root", lambda a: a[::-1], None),
+        ("root", lambda a: np.vstack([a[:-1], a[-1:] + np.int32([[1, 0, 0]])]), None),
     ],
 )
 def test_impossible_trees_are_refused(name, value, at):
