@@ -58,7 +58,7 @@ def _as_list(features: Any) -> list[Any]:
     if features is None:
         return []
     if isinstance(features, str) and features == "auto":
-        return list(LINEAR)
+        return list(NAMES)
     return list(features) if isinstance(features, list | tuple) else [features]
 
 
