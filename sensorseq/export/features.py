@@ -2,8 +2,8 @@
 
 Where a value is compared with a threshold that was learned from data, a last digit decides. The
 convolutions therefore add in the order of the C++ loop, in float32: their shares have the same
-bits. Statistics are computed in float64, whose rounding errors `above_ties` and
-`BoostedTrees.midway` allow for.
+bits. Statistics are computed in float64, whose rounding errors the thresholds of steps and trees
+allow for.
 """
 
 from itertools import combinations

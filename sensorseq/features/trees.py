@@ -43,6 +43,7 @@ class BoostedTrees:
     def __init__(self, arrays: Mapping[str, NDArray[Any]], n_statistics: int) -> None:
         self._arrays = dict(arrays)
         self.n_statistics = n_statistics
+        self.classes_ = np.arange(self.n_outputs)
 
     @property
     def n_outputs(self) -> int:
@@ -57,10 +58,8 @@ class BoostedTrees:
         return np.unique(feature[feature >= 0]).astype(np.int64)
 
     @classmethod
-    def of(
-        cls, fitted: Any, columns: NDArray[np.int64] | None = None, n_statistics: int = 0
-    ) -> "BoostedTrees":
-        """Take the trees of a classifier of numbers, fitted on some `columns` of `n_statistics`."""
+    def of(cls, fitted: Any) -> "BoostedTrees":
+        """Take the trees of a classifier of numbers."""
         nodes: list[dict[str, NDArray[Any]]] = []
         root: list[list[int]] = []
         start = 0
@@ -73,32 +72,33 @@ class BoostedTrees:
         arrays = {name: np.concatenate([node[name] for node in nodes]) for name in nodes[0]}
         arrays["root"] = np.array(root, np.int32)
         arrays["baseline"] = np.ravel(fitted._baseline_prediction).astype(np.float64)
-        if columns is None:
-            return cls(arrays, fitted.n_features_in_)
-        feature = arrays["feature"]
-        arrays["feature"] = np.where(feature < 0, -1, columns[feature]).astype(np.int32)
-        return cls(arrays, n_statistics)
+        return cls(arrays, fitted.n_features_in_)
 
-    def midway(self, statistics: NDArray[np.float64]) -> "BoostedTrees":
-        """Return the same trees with thresholds in the middle between two training values.
+    @classmethod
+    def grown(
+        cls,
+        statistics: NDArray[np.float64],
+        columns: NDArray[np.int64],
+        class_index: NDArray[np.int64],
+        weight: NDArray[np.float64],
+    ) -> "BoostedTrees":
+        """Grow trees that read some `columns` of statistics (n, n_statistics).
 
-        A threshold of scikit-learn's is often a value of the `statistics` (n, n_statistics) that it
-        was learned from. The last digit of a rounding, which differs between programs, would then
-        decide. A middle is rounded to float32 if it stays between its neighbours.
+        `classes_` are those of the windows.
         """
-        feature, threshold = self._arrays["feature"], self._arrays["threshold"].copy()
-        for column in np.unique(feature[(feature >= 0) & np.isfinite(threshold)]).tolist():
-            rising = np.sort(statistics[:, column])
-            own = np.flatnonzero((feature == column) & np.isfinite(threshold))
-            edge = above_ties(threshold[own], np.abs(rising).max())
-            after = np.searchsorted(rising, edge, side="right")
-            inside = (after > 0) & (after < len(rising))
-            own, after = own[inside], after[inside]
-            low, high = rising[after - 1], rising[after]
-            middle = low + (high - low) / 2
-            short = middle.astype(np.float32).astype(np.float64)
-            threshold[own] = np.where((low <= short) & (short < high), short, middle)
-        return BoostedTrees({**self._arrays, "threshold": threshold}, self.n_statistics)
+        values = statistics[:, columns]
+        edges = _make_edges(values)
+        binned = [np.searchsorted(*pair) for pair in zip(edges, values.T, strict=True)]
+        fitted = make_boosting(len(values))
+        fitted.fit(np.stack(binned, axis=1), class_index, sample_weight=weight)
+        trees = cls.of(fitted)
+        arrays = trees._arrays
+        inner = arrays["feature"] >= 0
+        own = arrays["feature"][inner]
+        arrays["threshold"][inner] = edges[own, arrays["threshold"][inner].astype(np.int64)]
+        arrays["feature"][inner] = columns[own]
+        trees.n_statistics, trees.classes_ = statistics.shape[1], fitted.classes_
+        return trees
 
     def log_probabilities(self, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the logarithm of each class's probability for statistics (n, n_statistics)."""
@@ -201,6 +201,25 @@ def make_boosting(n_windows: int) -> HistGradientBoostingClassifier:
         early_stopping=False,
         random_state=0,
     )
+
+
+def _make_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where trees may split each statistic of (n, f): between quantiles, (f, bins - 1).
+
+    An edge is in the middle between two values, in float32 if that is between them, too. At a value
+    the last digit of a rounding would decide, which differs between programs.
+    """
+    rising, spread = np.sort(values, axis=0).T, np.abs(values).max(axis=0)
+    edges = np.quantile(values, np.arange(1, _BINS) / _BINS, axis=0).T
+    edges = above_ties(edges, spread[:, None])
+    for own, edge in zip(rising, edges, strict=True):
+        after = np.searchsorted(own, edge, side="right")
+        inside = after < len(own)
+        low, high = own[after[inside] - 1], own[after[inside]]
+        middle = low + (high - low) / 2
+        short = middle.astype(np.float32).astype(np.float64)
+        edge[inside] = np.where((low <= short) & (short < high), short, middle)
+    return edges
 
 
 def _shifted(nodes: Any, start: int) -> dict[str, NDArray[Any]]:
