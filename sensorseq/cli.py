@@ -462,7 +462,7 @@ def train(
     if kind is not None:
         raise ArgumentError(
             f"--model {kind}: every model has boosted trees where they help, so there is nothing to"
-            " choose. Leave --model out; --set features=none trains the LSTM alone."
+            " choose. Leave --model out; features=none trains the LSTM alone."
         )
     was_there = _check_output(output, windows, kind="model")
     _check_output(report, windows, output, kind="page")
