@@ -1,7 +1,7 @@
 """Accuracy and cost of each method on real recordings.
 
     bench_accuracy.py --borealtc FOLDER --resume               # everything; hours of one core
-    bench_accuracy.py --sets A,watch --methods defaults,blend --seeds 0 --resume --borealtc FOLDER
+    bench_accuracy.py --sets A,watch --methods defaults --seeds 0 --resume --borealtc FOLDER
     bench_accuracy.py --develop --methods defaults,boosting    # no test part is opened
     bench_accuracy.py --table                                  # results/accuracy.json
 

@@ -153,7 +153,6 @@ def verdict_table(results: dict) -> str:
 
 METHODS = {
     "defaults": "defaults",
-    "blend": "blend",
     "minirocket": "MiniRocket + ridge",
     "multirocket": "MultiRocket",
     "hydra": "Hydra",

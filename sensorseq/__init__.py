@@ -11,7 +11,6 @@ from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.estimator import (
-        SensorBlendClassifier,
         SensorLSTMClassifier,
         SensorLSTMRegressor,
     )
@@ -33,7 +32,6 @@ __all__ = [
     "PreparePipeline",
     "Recording",
     "Resampler",
-    "SensorBlendClassifier",
     "SensorLSTMClassifier",
     "SensorLSTMRegressor",
     "WindowSet",
@@ -52,7 +50,6 @@ __getattr__, __dir__ = lazy_names(
         "PreparePipeline": "preprocessing.pipeline",
         "Recording": "recording",
         "Resampler": "preprocessing.recording_transformers",
-        "SensorBlendClassifier": "estimator",
         "SensorLSTMClassifier": "estimator",
         "SensorLSTMRegressor": "estimator",
         "WindowSet": "windows",

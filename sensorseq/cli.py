@@ -73,13 +73,6 @@ app = typer.Typer(
 )
 
 
-class Kind(StrEnum):
-    """What `train` trains."""
-
-    lstm = "lstm"
-    blend = "blend"
-
-
 class Format(StrEnum):
     """What `export` writes."""
 
@@ -432,7 +425,6 @@ def prepare(
 @app.command(
     epilog=_example(
         "sensorseq train terrain.h5 -o terrain.safetensors --report fit.html",
-        "sensorseq train terrain.h5 -o t.safetensors --model blend",
         "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.5",
         "sensorseq train terrain.h5 -o t.safetensors \\",
         "    --set checkpoint=t.checkpoint --set resume=true",
@@ -442,9 +434,7 @@ def prepare(
 def train(
     windows: Prepared,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="File to write.")],
-    kind: Annotated[
-        Kind, typer.Option("--model", help="The network, or its blend with boosted trees.")
-    ] = Kind.lstm,
+    kind: Annotated[str | None, typer.Option("--model", hidden=True)] = None,
     hidden_size: Annotated[int | None, typer.Option(help="LSTM units.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows per step.")] = None,
@@ -457,7 +447,7 @@ def train(
     compare: Annotated[
         bool,
         typer.Option(
-            "--compare/--no-compare", help="Also try boosting, to say whether a blend pays."
+            "--compare/--no-compare", help="In the page, compare with simple baseline models."
         ),
     ] = True,
     report: Report = None,
@@ -469,6 +459,11 @@ def train(
     The validation part gives the curve and the report; then the model is trained on it, too. The
     test part is not read.
     """
+    if kind is not None:
+        raise ArgumentError(
+            f"--model {kind}: every model has boosted trees where they help, so there is nothing to"
+            " choose. Leave --model out; features=none trains the LSTM alone."
+        )
     was_there = _check_output(output, windows, kind="model")
     _check_output(report, windows, output, kind="page")
     arguments = {
@@ -479,7 +474,7 @@ def train(
         "patience": patience,
         "early_stopping": None if patience is None else True,
     }
-    from sensorseq.estimator import SensorBlendClassifier, SensorLSTMClassifier
+    from sensorseq.estimator import SensorLSTMClassifier
 
     typed = {name: value for name, value in arguments.items() if value is not None}
     typed |= _read_settings(settings)
@@ -494,18 +489,13 @@ def train(
     model = SensorLSTMClassifier(
         **{"random_state": random_state, "verbose": 0 if quiet else 1, **given}
     )
-    if kind is Kind.blend:
-        model = SensorBlendClassifier(network=model).fit(windows).network_
-    else:
-        model.fit(windows)
-    model.set_params(verbose=0)
+    model.fit(windows).set_params(verbose=0)
     _save(model, output)
     from sensorseq.fluctuation.report.console import write_report
     from sensorseq.fluctuation.report.words import settings_as_options
 
     def again(changes: Mapping[str, Any]) -> str:
         command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"
-        command += f" --model {kind.value}" if kind is not Kind.lstm else ""
         command += f" --seed {random_state}" if random_state else ""
         command += "" if compare else " --no-compare"
         command += settings_as_options({**typed, **changes})
@@ -527,24 +517,9 @@ def train(
         "refitted": model.refitted_,
         "fluctuation": verdict.to_dict(),
     }
-    better = None
-    if compare and kind is Kind.lstm and given.get("features", "auto") == "auto":
-        if model.features_.n_folds > 1:
-            from sensorseq.evaluation.baselines import try_boosting
-            from sensorseq.storage.prepared import read_windows
-
-            better = try_boosting(model, read_windows(windows))
-        result["boosting"] = None if better is None else better._asdict()
     page = str(report) if report is not None else _page_command(output)
     lines = [write_report(verdict, again, page), "", *_describe_fit(model)]
     lines.append(f"model written to {output}{was_there}")
-    if better is not None and better.is_better:
-        words = (
-            f"Boosting on summary features is better here: {100 * better.boosting:.1f} % of windows"
-            f" left out, this model {100 * better.model:.1f} %. To use both:"
-        )
-        command = f"  sensorseq train {windows} -o {output} --model blend"
-        lines += ["", *textwrap.wrap(words, 80), command]
     if report is not None:
         lines.append(f"report written to {report}")
     _say(result, "\n".join(lines), as_json)

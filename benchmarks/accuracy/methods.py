@@ -29,7 +29,6 @@ from sensorseq.evaluation.baselines import make_baseline, summary_features
 
 METHODS = {
     "defaults": "SensorLSTMClassifier() with default arguments",
-    "blend": "SensorBlendClassifier() with default arguments",
     "lstm": "torch LSTM, last step, Adam 1e-3, batches of 32, 100 epochs, as in Keras",
     "lstm_defaults_steps": "torch loop with our default network, as many steps as `defaults` took",
     "lstm_fcn": "LSTM-FCN in torch, about 1000 steps (published with 2000 epochs)",
@@ -39,7 +38,7 @@ METHODS = {
     "boosting": "histogram gradient boosting on summary statistics of the channels",
     "majority": "the most frequent class",
 }
-OURS = ("defaults", "blend")
+OURS = ("defaults",)
 PEERS = ("minirocket", "boosting")  # what ours are compared with in pairs
 WITHOUT_SEED = ("boosting", "majority")  # the same result from every seed
 _AEON = ("multirocket", "hydra")
@@ -88,9 +87,7 @@ class Runner:
     def why_absent(self, method: str) -> str:
         """Return why a method cannot be run here, empty where it can."""
         try:
-            if method == "blend":
-                _blend_class()
-            elif self.uses_aeon(method):
+            if self.uses_aeon(method):
                 self.aeon.ask({"what": "available", "method": method})
         except AbsentError as error:
             return str(error)
@@ -133,8 +130,7 @@ def _fit(
     # A class that the training part lacks leaves the network an idle output, or is never predicted.
     n_classes = int(train.y.max()) + 1
     if method in OURS:
-        make = SensorLSTMClassifier if method == "defaults" else _blend_class()
-        model = make(random_state=seed)
+        model = SensorLSTMClassifier(random_state=seed)
         model.fit(train.X, train.y, groups=train.groups, lengths=train.lengths)
         return lambda test: model.predict(test.X, lengths=test.lengths), count_steps(model)
     if method == "lstm":
@@ -157,12 +153,11 @@ def _fit(
 
 def count_steps(model: Any) -> int | None:
     """Count the optimizer steps of the network's first training, without folds and refits."""
-    network = getattr(model, "network_", model)
-    n_train = getattr(getattr(network, "fluctuation_", None), "n_train", None)
-    if n_train is None or not hasattr(network, "n_iter_"):
+    n_train = getattr(getattr(model, "fluctuation_", None), "n_train", None)
+    if n_train is None or not hasattr(model, "n_iter_"):
         return None
-    drawn = min(n_train, getattr(network, "windows_per_epoch", None) or n_train)
-    return int(network.n_iter_) * math.ceil(drawn / (network.batch_size or drawn))
+    drawn = min(n_train, getattr(model, "windows_per_epoch", None) or n_train)
+    return int(model.n_iter_) * math.ceil(drawn / (model.batch_size or drawn))
 
 
 def streams_of(windows: Windows) -> tuple[Any, ...]:
@@ -217,13 +212,6 @@ def _convolutions() -> Callable[..., Any] | None:
         return importlib.import_module("sensorseq.features").RandomConvolutions
     except (ImportError, AttributeError):
         return None
-
-
-def _blend_class() -> Any:
-    try:
-        return importlib.import_module("sensorseq").SensorBlendClassifier
-    except AttributeError:
-        raise AbsentError("sensorseq has no SensorBlendClassifier") from None
 
 
 class Aeon:

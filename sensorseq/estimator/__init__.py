@@ -1,6 +1,5 @@
 """The estimators: predict classes or numbers from windows of sensor signals."""
 
-from sensorseq.estimator.blend import SensorBlendClassifier
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.decisions import Decisions, RecordingDecision
 from sensorseq.estimator.regressor import SensorLSTMRegressor
@@ -10,7 +9,6 @@ __all__ = [
     "DecisionStream",
     "Decisions",
     "RecordingDecision",
-    "SensorBlendClassifier",
     "SensorLSTMClassifier",
     "SensorLSTMRegressor",
     "StreamDecision",

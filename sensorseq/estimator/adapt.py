@@ -167,6 +167,8 @@ def _move_head(clf: Any, few: _Few) -> tuple[bool, str]:
     if not folds:  # on some recordings a change cost 15 points that nothing at hand showed
         return False, "was kept (a change needs two groups of each class to check it)"
     parts = list(_linear_parts(clf, few))
+    if not parts:
+        return False, "was kept (boosted trees decide alone, which a few windows do not change)"
     gain = np.mean([part.gain(few.class_index, folds) for part in parts], axis=0)
     if not _falls(gain, few.class_index, 0.0):
         return False, "was kept (it is better on windows left out)"
@@ -248,14 +250,21 @@ class _LinearPart:
 
 
 def _linear_parts(clf: Any, few: _Few) -> Iterator[_LinearPart]:
-    """Yield the layer on features, or without one those on the states of all networks."""
+    """Yield the layer on features, or without one those on the states of all networks.
+
+    None where the networks do not count either.
+    """
     scaled, lengths = clf._scaled(clf._read_windows(few.X, few.lengths))
-    blocks = [] if clf._head is None else clf._head.linear_blocks
-    if blocks:
+    head = clf._head
+    if blocks := [] if head is None else head.linear_blocks:
         valid = None if lengths is None else lengths.numpy()
         layers = [(describe(b.describe, scaled.numpy(), valid), b.add) for b in blocks]
         yield _LinearPart(layers, clf._join(scaled, lengths), clf.temperature_)
         return
+    factor = 1.0 if head is None else head.lstm_weight
+    if not factor:
+        return
+    whole = None if head is None else clf._join(scaled, lengths)
     steps, valid = clf._as_steps(scaled, lengths)
     for module in clf.modules_:
         pooled, weight = copy.deepcopy(module), module.linear.weight
@@ -263,15 +272,17 @@ def _linear_parts(clf: Any, few: _Few) -> Iterator[_LinearPart]:
         pooled.linear.weight = torch.nn.Parameter(torch.eye(size).to(weight))
         pooled.linear.bias = torch.nn.Parameter(torch.zeros(size).to(weight))
         states = predict_outputs(pooled, steps.to(weight.dtype), valid).numpy()
-        logits = clf._run_member(module, steps, valid)
-        yield _LinearPart([(states, partial(_add, module))], logits, clf.temperature_)
+        logits = clf._run_member(module, steps, valid) if whole is None else whole
+        yield _LinearPart([(states, partial(_add, module, factor))], logits, clf.temperature_)
 
 
 @torch.no_grad()
-def _add(module: Any, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
+def _add(
+    module: Any, factor: float, weight: NDArray[np.float64], bias: NDArray[np.float64]
+) -> None:
     linear = module.linear
-    linear.weight += torch.from_numpy(weight.T).to(linear.weight)
-    linear.bias += torch.from_numpy(bias).to(linear.bias)
+    linear.weight += torch.from_numpy(weight.T / factor).to(linear.weight)
+    linear.bias += torch.from_numpy(bias / factor).to(linear.bias)
 
 
 def _copied(clf: Any) -> Any:

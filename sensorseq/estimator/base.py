@@ -771,7 +771,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         """Write what `predict_proba` or, for a regressor, `predict` computes as an ONNX model.
 
         The graph takes windows as they are given to `fit`, and contains cropping, scaling, all
-        networks, `features` with boosted trees, and the temperature. It has opset 17 and runs in
+        networks, `features`, and the temperature. It has opset 17 and runs in
         onnxruntime 1.15 or later. Windows have to be prepared as in training; see `steps`. Metadata
         say how, and have classes, channels, units, sample rate and the SHA-256 of the model file.
         Needs the extra ``onnx``.

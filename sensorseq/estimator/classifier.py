@@ -212,15 +212,20 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     random_state : int, RandomState or None, default=None
         Seed of split, initial weights, order, crops and dropout. The same integer gives bit for bit
         the same result on one machine; with the native engine (see `engine_`) also with any number
-        of threads, but for the last digits of the weights of `features`, which LAPACK computes.
-    features : "auto", None, "rocket", "summary", callable or list, default="auto"
-        What the linear layer sees beside the pooled state of the LSTM: random convolutions
-        (``"rocket"``, see `sensorseq.features.RandomConvolutions`), steps of summary statistics
-        (``"summary"``, see `sensorseq.features.SummarySteps`), or what a function
-        ``(windows, lengths) -> array of shape (n, f)`` makes of scaled windows. Their weights come
-        from ridge regression, in closed form, and are joined to the LSTM's by factors with the
-        lowest log-loss on windows left out, in whole groups. ``"auto"`` tries both kinds and
-        keeps those that lower it; `features_` says which and why. With `refit`, or nothing held
+        of threads, but for the last digits of what `features` add, which LAPACK and scikit-learn
+        compute.
+    features : "auto", None, "rocket", "summary", "boosting", callable, classifier or list, \
+            default="auto"
+        What joins the LSTM: a linear layer on random convolutions (``"rocket"``, see
+        `sensorseq.features.RandomConvolutions`), one on steps of summary statistics
+        (``"summary"``, see `sensorseq.features.SummarySteps`), one on what a function
+        ``(windows, lengths) -> array of shape (n, f)`` makes of scaled windows; gradient boosting
+        on summary statistics (``"boosting"``), or a classifier of scikit-learn, which is fitted on
+        `sensorseq.features.SummaryFeatures` of scaled windows (without weights if its `fit` takes
+        no `sample_weight`). Linear layers come from ridge regression, in closed form. All are
+        joined to the LSTM by factors with the lowest log-loss on windows left out, in whole
+        groups. ``"auto"`` tries the three that have a name and keeps those that lower it;
+        `features_` says which and why. With `refit`, or nothing held
         out, windows are left out in three folds, which trains the network two or three more times;
         otherwise the validation part serves. None is the LSTM alone. Streamed windows and training
         in several processes have none with ``"auto"``.
@@ -678,8 +683,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         Raises
         ------
         InputError
-            If part of the model cannot be written in C: boosted trees, a function of your own as
-            features, scaling per recording, a step with ``phase="zero"``, spectral frames.
+            If part of the model cannot be written in C: a function or classifier of your own as
+            features, scaling per recording, a step with ``phase="zero"``.
         ArgumentError
             If an argument does not fit the model.
         """

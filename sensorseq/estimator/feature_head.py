@@ -18,7 +18,6 @@ from sensorseq.features.trees import (
     SMALLEST_LOG,
     BoostedTrees,
     important_statistics,
-    make_boosting,
 )
 from sensorseq.fluctuation.statistics.run import unplain
 
@@ -43,8 +42,9 @@ def check_features(features: Any) -> None:
         is_name = isinstance(kind, str) and kind in NAMES
         if not (callable(kind) or is_name or is_classifier(kind)):
             raise ArgumentError(
-                f"features={features!r} is not known. Use 'auto', None, 'rocket', 'summary', a"
-                " function (windows, lengths) -> array of shape (n, f), or a list of these."
+                f"features={features!r} is not known. Use 'auto', None, 'rocket', 'summary',"
+                " 'boosting', a function (windows, lengths) -> array of shape (n, f), a classifier"
+                " of scikit-learn, or a list of these."
             )
     names = [kind for kind in kinds if isinstance(kind, str)]
     if len(set(names)) < len(names):
@@ -57,12 +57,12 @@ def _as_list(features: Any) -> list[Any]:
     if features is None:
         return []
     if isinstance(features, str) and features == "auto":
-        return list(LINEAR)
+        return list(NAMES)
     return list(features) if isinstance(features, list | tuple) else [features]
 
 
 def is_classifier(kind: Any) -> bool:
-    """Whether it is a classifier of scikit-learn's, which a blend takes."""
+    """Whether it is a classifier of scikit-learn's, to be fitted on summary statistics."""
     return all(hasattr(kind, name) for name in ("fit", "predict_proba", "get_params"))
 
 
@@ -242,11 +242,11 @@ def log_probabilities(
     if isinstance(classifier, BoostedTrees):
         logs = classifier.log_probabilities(statistics)
     else:
-        known = np.zeros((len(statistics), n_classes))
-        known[:, classifier.classes_] = classifier.predict_proba(statistics)
         with np.errstate(divide="ignore"):
-            logs = np.log(known)
-    return np.maximum(logs, SMALLEST_LOG)
+            logs = np.log(classifier.predict_proba(statistics))
+    known = np.full((len(statistics), n_classes), SMALLEST_LOG)
+    known[:, classifier.classes_] = np.maximum(logs, SMALLEST_LOG)
+    return known
 
 
 @dataclass
@@ -558,26 +558,20 @@ def _fit_probabilities(
     summary = SummaryFeatures().fit(data.X, data.lengths)
     statistics = summary.transform(data.X, data.lengths)
 
-    def fitted(own: NDArray[np.int64]) -> tuple[Any, NDArray[np.int64]]:
-        """Return the classifier and the statistics that it was fitted on."""
+    def fitted(own: NDArray[np.int64]) -> Any:
         values, class_index, weight = statistics[own], data.class_index[own], data.weight[own]
         if kind == BOOSTING:
-            model = make_boosting()
             columns = important_statistics(values, class_index, weight, BOOSTED_STATISTICS)
-        else:
-            model, columns = clone(kind), np.arange(statistics.shape[1])
+            return BoostedTrees.grown(values, columns, class_index, weight)
+        model = clone(kind)
         options = {"sample_weight": weight} if has_fit_parameter(model, "sample_weight") else {}
-        return model.fit(values[:, columns], class_index, **options), columns
+        return model.fit(values, class_index, **options)
 
     out_of_fold = np.full((len(data.X), data.n_classes), np.nan)
     for fit_rows, test_rows in folds:
-        of_fold, columns = fitted(fit_rows)
-        own = statistics[np.ix_(test_rows, columns)]
-        out_of_fold[test_rows] = log_probabilities(of_fold, own, data.n_classes)
-    final, columns = fitted(rows)
-    is_ours = kind == BOOSTING
-    classifier = BoostedTrees.of(final, columns, statistics.shape[1]) if is_ours else final
-    return _ProbabilityBlock(name, summary, classifier, data.n_classes), out_of_fold
+        own = statistics[test_rows]
+        out_of_fold[test_rows] = log_probabilities(fitted(fit_rows), own, data.n_classes)
+    return _ProbabilityBlock(name, summary, fitted(rows), data.n_classes), out_of_fold
 
 
 def _draw(data: HeadData, rng: np.random.Generator) -> NDArray[np.int64]:

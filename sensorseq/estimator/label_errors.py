@@ -12,7 +12,6 @@ from sklearn.base import clone, is_classifier
 from sensorseq.data_checks.part import Floats, Ints
 from sensorseq.data_checks.wrong_labels import LabelErrors, judge_labels
 from sensorseq.errors import ArgumentError, InputError, SplitError
-from sensorseq.estimator.blend import SensorBlendClassifier
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.feature_head import MOST_WINDOWS
 from sensorseq.estimator.labels import draw_entropy, read_labels
@@ -43,7 +42,7 @@ def find_label_errors(
 
     Parameters
     ----------
-    clf : SensorLSTMClassifier, SensorBlendClassifier or scikit-learn classifier
+    clf : SensorLSTMClassifier or scikit-learn classifier
         Fitted or not; it is cloned and stays as it is. A classifier of scikit-learn needs
         `predict_proba` and must take windows of shape (n, t, c).
     X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), or WindowSet
@@ -61,9 +60,9 @@ def find_label_errors(
         On development data two ranked slightly better than one, and three no better than two.
     n_folds : int, optional
         Folds of each repetition. None means the folds on which `fit` of a
-        `SensorLSTMClassifier` or `SensorBlendClassifier` weighs its features: a single fit judges
-        all windows. For more than 6,000 windows, ``features=None`` and other classifiers it means
-        five. With a number, the classifier is fitted once per fold.
+        `SensorLSTMClassifier` weighs its features: a single fit judges all windows. For more than
+        6,000 windows, ``features=None`` and other classifiers it means five. With a number, the
+        classifier is fitted once per fold.
     random_state : int, RandomState or None, default=None
         Seed of the folds, and of the `random_state` of `clf`. The same integer gives the same
         result.
@@ -117,8 +116,8 @@ def find_label_errors(
         check_count("n_folds", n_folds, 2)
     if isinstance(clf, type) or not is_classifier(clf) or not hasattr(clf, "predict_proba"):
         raise ArgumentError(
-            f"clf={clf!r} must be a SensorLSTMClassifier, a SensorBlendClassifier or another"
-            " scikit-learn classifier with predict_proba."
+            f"clf={clf!r} must be a SensorLSTMClassifier or another scikit-learn classifier with"
+            " predict_proba."
         )
     given = _read(X, y, groups, lengths)
     _check_groups(given, n_folds)
@@ -219,12 +218,9 @@ def _out_of_fold(clf: Any, given: _Given, n_folds: int | None, seed: int) -> Flo
 
 def _by_own_folds(clf: Any, given: _Given, seed: int) -> Floats | None:
     """Return the predictions of the folds inside one fit, if it has them for every window."""
-    if isinstance(clf, SensorBlendClassifier):
-        network = clf._make_network()
-    elif isinstance(clf, SensorLSTMClassifier):
-        network = clone(clf)
-    else:
+    if not isinstance(clf, SensorLSTMClassifier):
         return None
+    network = clone(clf)
     if network.features is None or len(given.target) > MOST_WINDOWS:
         return None
     network.set_params(

@@ -1,20 +1,18 @@
-"""Baselines for the network: the majority class, classic learners, and what boosting would give."""
+"""Baselines for the network: the majority class and classic learners."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sensorseq.estimator import SensorLSTMClassifier
-from sensorseq.estimator.whole_data import N_FOLDS, split_folds
-from sensorseq.features import RandomConvolutions, SummaryFeatures
+from sensorseq.features import RandomConvolutions
 from sensorseq.features.summary import summary_features
-from sensorseq.features.trees import make_boosting
 from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.windows import WindowSet
 
@@ -35,7 +33,14 @@ def make_baseline(name: str, seed: int = 0) -> Any:
         )
     if name == "rocket_ridge":  # as published, without weights of the classes
         return make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)))
-    return make_boosting(seed)
+    # Without early stopping: what it would hold out is windows of recordings it trains on.
+    return HistGradientBoostingClassifier(
+        max_iter=150,
+        learning_rate=0.08,
+        class_weight="balanced",
+        early_stopping=False,
+        random_state=seed,
+    )
 
 
 def predict_baseline(
@@ -79,46 +84,3 @@ def _describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray
         return features
 
     return describe
-
-
-_NOTABLE = 0.01  # of accuracy: less is not worth another model
-
-
-class Alternative(NamedTuple):
-    """Accuracies on `n_windows` left out, in folds of whole groups."""
-
-    model: float
-    boosting: float
-    n_windows: int
-
-    @property
-    def is_better(self) -> bool:
-        """Whether boosting is better by more than a point and the standard error of both."""
-        share = (self.model + self.boosting) / 2
-        error = np.sqrt(2 * share * (1 - share) / self.n_windows)
-        return bool(self.boosting - self.model > max(_NOTABLE, error))
-
-
-def try_boosting(
-    model: SensorLSTMClassifier, windows: WindowSet, seed: int = 0
-) -> Alternative | None:
-    """Compare a fitted classifier with boosting on the windows of its fit, without their test part.
-
-    None if the fit left no windows out in folds, or there are too few groups.
-    """
-    together = [tried for tried in model.features_.candidates if tried.name == "together"]
-    if not together or model.features_.n_folds < 2 or windows.y is None:
-        return None
-    if windows.split is not None:
-        windows = windows.take(np.flatnonzero(windows.split != "test"))
-    labels = np.unique(np.asarray(windows.y), return_inverse=True)[1]
-    groups = windows.recording_id if windows.groups is None else windows.groups
-    statistics = (
-        SummaryFeatures().fit(windows.X, windows.lengths).transform(windows.X, windows.lengths)
-    )
-    right = tested = 0
-    for fit_rows, test_rows in split_folds(labels, groups, N_FOLDS, seed):
-        fitted = make_boosting(seed).fit(statistics[fit_rows], labels[fit_rows])
-        right += int((fitted.predict(statistics[test_rows]) == labels[test_rows]).sum())
-        tested += len(test_rows)
-    return Alternative(together[0].accuracy, right / tested, tested) if tested else None

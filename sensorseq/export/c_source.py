@@ -18,8 +18,12 @@ from sensorseq.atomic import make_folder, write_together
 from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
 from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
 from sensorseq.export.c_tables import Tables, comment, rounded, struct_bytes, text
+from sensorseq.export.c_trees import add_trees, with_rounded_leaves
 from sensorseq.export.windows import MOST_STEPS
 from sensorseq.features import RandomConvolutions, SummarySteps
+from sensorseq.features.summary import FEATURES
+from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
+from sensorseq.features.trees import BoostedTrees
 from sensorseq.preprocessing._checks import check_count, check_positive
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
@@ -31,8 +35,9 @@ from sensorseq.training.unknown import N_NEIGHBORS, SMALLEST_LOG, KnownWindows
 WEIGHTS = ("float32", "int8")
 _LARGEST_LOSS = 0.005  # of accuracy by int8 weights, before a warning
 _MOST_TERMS = 10_000  # of a hop that is no whole number of samples
-# Bytes of code for a Cortex-M4, gcc -Os, without libm: of the network, a step and a larger part.
-_NETWORK_BYTES, _STEP_BYTES, _PART_BYTES = 1500, 350, 1500
+# Bytes of code for a Cortex-M4, gcc -Os, without libm: of the network, a small part (a step,
+# resampling, trees) and a larger one.
+_NETWORK_BYTES, _SMALL_BYTES, _PART_BYTES = 1500, 350, 1500
 
 
 @dataclass(frozen=True)
@@ -143,11 +148,10 @@ def write_c(
     paths = at / f"{prefix}_model.h", at / f"{prefix}_model.c"
     texts = (template.render(values).encode() for template in (header, code_of))
     write_together(dict(zip(paths, texts, strict=True)))
-    n_parts = (
-        len(source.blocks) + (source.scale == "quantile") + 0.3 * (source.resampler is not None)
-    )
-    n_parts += sum(step.kind == "spectral" for step in steps)
-    code = round(_NETWORK_BYTES + _STEP_BYTES * len(steps) + _PART_BYTES * n_parts)
+    n_parts = ("rocket" in source.blocks) + bool(source.used_statistics.size)
+    n_parts += (source.scale == "quantile") + sum(step.kind == "spectral" for step in steps)
+    n_small = len(steps) + (source.resampler is not None) + ("boosting" in source.blocks)
+    code = _NETWORK_BYTES + _SMALL_BYTES * n_small + _PART_BYTES * n_parts
     return CExport(
         *paths,
         weights,
@@ -177,14 +181,10 @@ def _environment() -> Environment:
 def _refuse(estimator: Any) -> None:
     """Raise an InputError that names what cannot be written as C."""
     for block in [] if estimator._head is None else estimator._head.blocks:
-        if not hasattr(block, "weight"):
+        if not isinstance(_described_by(block), RandomConvolutions | SummarySteps | BoostedTrees):
             raise InputError(
-                f"the model is a blend with {block.name!r}, whose trees cannot be exported to C;"
-                " train the network alone (`sensorseq train --model lstm`), or export ONNX."
-            )
-        if not isinstance(block.describe, RandomConvolutions | SummarySteps):
-            raise InputError(
-                f"features={block.name!r} is a function of your own, which cannot be exported to C."
+                f"features={block.name!r} is a function or classifier of your own, which cannot be"
+                " exported to C; train without it."
             )
     if (estimator.preparation_ or {}).get("scaled") is not None:
         raise InputError(
@@ -198,6 +198,14 @@ def _refuse(estimator: Any) -> None:
         )
 
 
+def _described_by(block: Any) -> Any:
+    """Return what a block of the feature head was fitted as."""
+    return getattr(block, "describe", None) or getattr(block, "classifier", None)
+
+
+_KINDS = {RandomConvolutions: "rocket", SummarySteps: "summary", BoostedTrees: "boosting"}
+
+
 class _Source:
     """What the templates are filled with, collected part by part."""
 
@@ -206,7 +214,7 @@ class _Source:
         self.tables = tables
         self.modules = estimator.modules_
         self.blocks = {
-            "rocket" if isinstance(block.describe, RandomConvolutions) else "summary": block
+            _KINDS[type(_described_by(block))]: block
             for block in ([] if estimator._head is None else estimator._head.blocks)
         }
         self.resampler: Resampler | None = None
@@ -325,17 +333,32 @@ class _Source:
 
     def features(self) -> None:
         """Add what describes a window, and the weights of these features."""
+        used = self.used_statistics
+        if used.size:
+            self.tables.add("statistic_column", used, "i4")
         for name, block in self.blocks.items():
-            arrays = block.describe.state()["arrays"]
+            if name == "boosting":
+                add_trees(self.tables, block.classifier, used)
+                continue
             if name == "rocket":
-                for own, values in arrays.items():
+                for own, values in block.describe.state()["arrays"].items():
                     self.tables.add(f"rocket_{own}", values, values.dtype.str[1:])
             else:
-                columns = arrays.get("columns", np.arange(len(arrays["thresholds"])))
-                self.tables.add("summary_column", columns, "i4")
+                places = np.searchsorted(used, block.describe.columns)
+                self.tables.add("summary_statistic", places, "u2")
                 self.tables.add("summary_threshold", block.describe.edges(), "f8")
             self.tables.add_features(name, block.weight)
             self.tables.add(f"{name}_intercept", block.bias, "f8")
+
+    @property
+    def used_statistics(self) -> NDArray[np.int64]:
+        """Columns of the summary statistics that steps and trees read."""
+        columns = [np.zeros(0, np.int64)]
+        if "summary" in self.blocks:
+            columns.append(self.blocks["summary"].describe.columns)
+        if "boosting" in self.blocks:
+            columns.append(self.blocks["boosting"].classifier.columns)
+        return np.unique(np.concatenate(columns))
 
     @property
     def _n_directions(self) -> int:
@@ -345,7 +368,7 @@ class _Source:
         """Return the values of the templates, with the fields of the state."""
         first, n = self.modules[0], timing.n_timesteps
         width = first.hidden_size * self._n_directions
-        rocket, summary = self.blocks.get("rocket"), self.blocks.get("summary")
+        rocket = self.blocks.get("rocket")
         n_rows = n
         if rocket is not None:
             n_rows = max(n, rocket.describe.state()["settings"]["padded_steps"])
@@ -371,7 +394,11 @@ class _Source:
             "streams": streams and not self.blocks,
             "n_rows": n_rows,
             "rocket": rocket,
-            "summary": summary,
+            "summary": self.blocks.get("summary"),
+            "boosting": self.blocks.get("boosting"),
+            "smallest_log_of_trees": SMALLEST_LOG_OF_TREES,
+            "features": list(self.blocks),
+            "n_statistics": self.used_statistics.size,
             "scale": self.scale,
             "steps": steps,
             "resampler": self.resampler,
@@ -391,8 +418,13 @@ class _Source:
             arrays = self.blocks["rocket"].describe.state()["arrays"]
             n_sums = 8 * c * len(arrays["dilations"]) + 4 * int(arrays["channel_counts"].sum())
             total += n * n_sums + (n + k) * len(arrays["biases"])  # a comparison counts as one
+        n_described = len(np.unique(self.used_statistics // len(FEATURES)))
+        total += n_described * n * (3 * n + 10)
         if "summary" in self.blocks:
-            total += c * n * (3 * n + 10) + k * self.blocks["summary"].weight.shape[0]
+            total += k * self.blocks["summary"].weight.shape[0]
+        if "boosting" in self.blocks:
+            feature = self.blocks["boosting"].classifier.state()["arrays"]["feature"]
+            total += int((feature >= 0).sum())  # a comparison counts as one; these at most
         rate = timing.model_rate_hz or 1.0
         own = sum(step.multiply_adds * step.rate_hz / rate for step in steps)
         if self.resampler is not None:
@@ -417,7 +449,10 @@ def with_rounded_weights(estimator: Any) -> Any:
                 values[...] = rounded(values)
     if copied._head is not None:
         for block in copied._head.blocks:
-            block.weight = rounded(block.weight, exponents=True)
+            if isinstance(own := _described_by(block), BoostedTrees):
+                block.classifier = with_rounded_leaves(own)
+            else:
+                block.weight = rounded(block.weight, exponents=True)
     return copied
 
 

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-C_TYPES = {"f4": "float", "f8": "double", "i4": "int", "i1": "signed char"}
+C_TYPES = {
+    "f4": "float",
+    "f8": "double",
+    "i4": "int",
+    "u2": "unsigned short",
+    "i1": "signed char",
+    "u1": "unsigned char",
+}
 _BYTES = {"double": 8, "float": 4, "int": 4}
 _LARGEST = 127
 

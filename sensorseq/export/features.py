@@ -2,7 +2,8 @@
 
 Where a value is compared with a threshold that was learned from data, a last digit decides. The
 convolutions therefore add in the order of the C++ loop, in float32: their shares have the same
-bits. Statistics are computed in float64, whose rounding errors `above_ties` allows for.
+bits. Statistics are computed in float64, whose rounding errors the thresholds of steps and trees
+allow for.
 """
 
 from itertools import combinations
@@ -16,7 +17,7 @@ from sensorseq.export.graph import Graph
 from sensorseq.export.windows import GraphWindows
 from sensorseq.features import RandomConvolutions, SummarySteps
 from sensorseq.features.random_convolutions import N_KERNELS
-from sensorseq.features.summary import N_BANDS, QUANTILES, SMALLEST_POWER, above_ties
+from sensorseq.features.summary import N_BANDS, QUANTILES, SMALLEST_POWER
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
 
 _TAPS = 9
@@ -216,19 +217,13 @@ def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
     """Return bounded log-probabilities of boosted trees, (n, K) float64."""
     a = trees.state()["arrays"]
     n_trees = a["root"].shape[1]
-    starts = np.sort(a["root"], axis=None)
+    starts = a["root"].ravel()
     n_nodes = np.diff(np.append(starts, a["feature"].size))
     tree = np.repeat(np.arange(starts.size), n_nodes)
     own = np.repeat(starts, n_nodes)  # the first node of the tree of each node
     inner = a["feature"] >= 0
     leaf = np.flatnonzero(~inner)
-    target = np.empty(starts.size, np.int64)
-    target[np.searchsorted(starts, a["root"])] = np.arange(n_trees)[None]
     place = np.arange(own.size) - own
-    spread = np.zeros(trees.n_statistics)  # of the thresholds of each statistic
-    split = inner & np.isfinite(a["threshold"])
-    np.maximum.at(spread, a["feature"][split], np.abs(a["threshold"][split]))
-    edges = above_ties(a["threshold"], spread[np.maximum(a["feature"], 0)])
     tensor = g.onnx.numpy_helper.from_array
     scores = g(
         "TreeEnsembleRegressor",
@@ -240,12 +235,12 @@ def _tree_logs(g: Graph, trees: BoostedTrees, statistics: str) -> str:
         nodes_nodeids=place.tolist(),
         nodes_featureids=np.where(inner, a["feature"], 0).tolist(),
         nodes_modes=np.where(inner, "BRANCH_LEQ", "LEAF").tolist(),
-        nodes_values_as_tensor=tensor(np.where(inner, edges, 0.0), "thresholds"),
+        nodes_values_as_tensor=tensor(np.where(inner, a["threshold"], 0.0), "thresholds"),
         nodes_truenodeids=np.where(inner, a["left"] - own, 0).tolist(),
         nodes_falsenodeids=np.where(inner, a["right"] - own, 0).tolist(),
         target_treeids=tree[leaf].tolist(),
         target_nodeids=place[leaf].tolist(),
-        target_ids=target[tree[leaf]].tolist(),
+        target_ids=(tree[leaf] % n_trees).tolist(),
         target_weights_as_tensor=tensor(a["value"][leaf], "values"),
     )
     scores = g.cast(scores, np.float64)

@@ -44,7 +44,7 @@ class SummarySteps:
         self.n_steps = check_integer("n_steps", n_steps, 2, 10_000)
         self._summary = SummaryFeatures()
         self._thresholds = np.zeros((0, 0))
-        self._columns = np.zeros(0, np.int64)  # statistics that are described
+        self._columns = np.zeros(0, np.int64)
 
     def __repr__(self) -> str:
         return f"SummarySteps(n_steps={self.n_steps})"
@@ -59,6 +59,12 @@ class SummarySteps:
     def n_channels_(self) -> int:
         """Channels of the windows given to `fit`."""
         return self._fitted().n_channels_
+
+    @property
+    def columns(self) -> NDArray[np.int64]:
+        """Statistics that are described, as columns of `SummaryFeatures`."""
+        self._fitted()
+        return self._columns
 
     def fit(self, X: ArrayLike, lengths: ArrayLike | None = None) -> "SummarySteps":
         """Learn the quantiles of each statistic, and return this object.

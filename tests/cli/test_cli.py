@@ -14,7 +14,7 @@ from fits import plain_classifier
 from limited_files import run_limited
 from page_reader import Reader
 
-from sensorseq import SensorBlendClassifier, SensorLSTMClassifier
+from sensorseq import SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import RecordingError
 from sensorseq.estimator.feature_head import FittedFeatures
@@ -844,7 +844,7 @@ def test_a_folder_of_files_named_otherwise_is_told_to_give_the_files(logs, tmp_p
     assert run(["predict", str(tmp_path / "m"), str(tmp_path / "new" / "drive.csv")]) == 0
 
 
-# What train says of features, and the blend
+# What train says of features
 
 
 @pytest.mark.usefixtures("lstm_is_used")
@@ -882,33 +882,12 @@ def test_patience_stops_early_without_saying_so_twice(prepared, tmp_path):
     assert SensorLSTMClassifier.load(model).early_stopping
 
 
-@pytest.mark.trains
-def test_a_blend_is_trained_evaluated_and_predicts_like_any_model(prepared, logs, tmp_path, capsys):
-    model = tmp_path / "blend.safetensors"
-    line = ["train", str(prepared), "-o", str(model), "--model", "blend", *FAST, "--json"]
-    assert run(line) == 0
-    said = json.loads(capsys.readouterr().out)
-    tried = [candidate["name"] for candidate in said["features"]["candidates"]]
-    assert tried == ["lstm", "rocket", "summary", "boosting", "together"]
-    assert "boosting" not in said  # nothing else was tried
-    assert SensorBlendClassifier.load(model).estimators == ["ridge", "boosting"]
-    assert run(["evaluate", str(model), str(prepared), "--json", "-q"]) == 0
-    assert json.loads(capsys.readouterr().out)["accuracy"] > 0.8
-    recording = next((logs / "rough").iterdir())
-    assert run(["predict", str(model), str(recording), "--json"]) == 0
-    (predicted,) = json.loads(capsys.readouterr().out)["recordings"]
-    assert predicted["label"] == "rough"
-
-
-@pytest.mark.trains
-@pytest.mark.parametrize("compares", [True, False])
-def test_boosting_is_tried_unless_that_is_not_wanted(prepared, tmp_path, capsys, compares):
-    line = ["train", str(prepared), "-o", str(tmp_path / "m.safetensors"), *FAST, "--json"]
-    assert run([*line, *([] if compares else ["--no-compare"])]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert ("boosting" in said) == compares
-    if compares:
-        assert 0.5 < said["boosting"]["boosting"] <= 1.0
+@pytest.mark.parametrize("kind", ["blend", "lstm"])
+def test_the_option_model_says_what_to_use_instead(prepared, tmp_path, capsys, kind):
+    message = refused(["train", prepared, "-o", tmp_path / "m", "--model", kind], 2, capsys)
+    assert f"--model {kind}: every model has boosted trees where they help" in message
+    assert "Leave --model out; --set features=none trains the LSTM alone." in message
+    assert not (tmp_path / "m").exists()
 
 
 def test_export_writes_a_graph_of_the_same_probabilities(prepared, model, tmp_path, capsys):

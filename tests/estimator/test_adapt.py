@@ -125,6 +125,35 @@ def test_the_change_of_the_weights_is_the_change_of_the_logits(model):
         np.testing.assert_allclose(now._logits, wanted, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def with_trees():
+    """A model of trees and one network, both of which count."""
+    X, y = robot(90, 0)
+    settings = {"hidden_size": 6, "max_epochs": 5, "features": "boosting", "refit": None}
+    clf = SensorLSTMClassifier(**settings, random_state=0).fit(X, y)
+    assert [block.name for block in clf._head.blocks] == ["boosting"]
+    clf._head.lstm_weight = 0.4
+    return clf
+
+
+def test_beside_trees_the_states_of_the_lstm_change_what_all_predict(with_trees):
+    few = adapting._read(with_trees, *robot(12, 1, shifted=True), None, None)
+    changed = adapting._copied(with_trees)
+    (part,) = adapting._linear_parts(changed, few)
+    np.testing.assert_array_equal(part._logits, with_trees._outputs(few.X, None))
+    part.change(few.class_index)
+    wanted = part._logits + part._products @ part._solve(few.class_index, np.arange(12))
+    np.testing.assert_allclose(changed._outputs(few.X, None), wanted, atol=1e-4)
+
+
+def test_trees_that_decide_alone_have_no_layer_to_change(with_trees):
+    alone = adapting._copied(with_trees)
+    alone._head.lstm_weight = 0.0
+    kept = alone.adapt(*robot(60, 1, shifted=True))
+    assert not kept.adaptation_.head
+    assert "was kept (boosted trees decide alone" in kept.adaptation_.reason
+
+
 def test_groups_are_never_on_both_sides_of_a_fold():
     rng = np.random.default_rng(0)
     class_index, groups = np.repeat(np.arange(3), 20), rng.integers(0, 6, 60)

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sensorseq import SensorBlendClassifier, SensorLSTMClassifier, WindowSet
+from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import (
     ArgumentError,
     DivergedError,
@@ -81,9 +81,6 @@ def test_scikit_learns_checks(estimator, check):
 @parametrize_with_checks(
     [
         SensorLSTMClassifier(hidden_size=4, max_epochs=3, device="cpu", random_state=0),
-        SensorBlendClassifier(
-            network=SensorLSTMClassifier(hidden_size=4, max_epochs=3, device="cpu"), random_state=0
-        ),
     ],
     expected_failed_checks=lambda _: EXPECTED_FAILED_CHECKS,
 )

@@ -9,12 +9,15 @@ import torch
 from fits import weights, without_time
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
 from sensorseq.estimator import base, feature_head, whole_data
 from sensorseq.estimator.feature_head import FittedFeatures, HeadData
 from sensorseq.estimator.whole_data import N_FOLDS
+from sensorseq.features.summary import FEATURES
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import write_windows
 from sensorseq.training import Callback, train_network
@@ -116,6 +119,54 @@ def test_steps_of_the_most_important_statistics(refit, tmp_path, monkeypatch):
 
 
 @pytest.mark.trains
+def test_boosting_on_the_most_important_of_many_statistics(tmp_path, monkeypatch):
+    chosen_from, choose = [], feature_head.important_statistics
+
+    def watched(statistics, class_index, weight, most):
+        chosen_from.append(len(statistics))
+        return choose(statistics, class_index, weight, most)
+
+    monkeypatch.setattr(feature_head, "BOOSTED_STATISTICS", 3)
+    monkeypatch.setattr(feature_head, "important_statistics", watched)
+    clf = small(features="boosting", refit=None).fit(X, Y, groups=GROUPS)
+    (block,) = clf._head.blocks
+    assert 1 <= len(block.classifier.columns) <= 3
+    assert block.classifier.n_statistics == 2 * len(FEATURES)
+    assert chosen_from == [48 - clf.features_.n_windows] * 2  # without the windows left out
+    assert clf.score(X, Y) > 0.8
+    clf.save(tmp_path / "model")
+    again = SensorLSTMClassifier.load(tmp_path / "model")
+    np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
+
+
+@pytest.mark.trains
+def test_trees_learn_from_windows_and_decide_at_no_value_of_them():
+    """What another rounding of the scaled windows changes, at most, is what float32 loses."""
+    rng = np.random.default_rng(2)
+    y = np.arange(264) % 2
+    windows = rng.normal(size=(264, 16, 2)) * (1 + 0.4 * y[:, None, None])
+    clf = small(features="boosting", refit=None, validation_fraction=0.25).fit(windows, y)
+    (block,) = clf._head.blocks
+    scaled = clf.scaler_.transform(windows)
+    once = block.logits(scaled.astype(np.float32), None)
+    np.testing.assert_array_equal(
+        block.logits(np.nextafter(scaled, 9, dtype=np.float32), None), once
+    )
+
+
+@pytest.mark.trains
+def test_classifiers_of_scikit_learn_join(tmp_path):
+    members = [LogisticRegression(), make_pipeline(StandardScaler(), LogisticRegression())]
+    clf = small(features=["summary", *members], refit=None, class_weight="balanced")
+    clf.fit(X, Y, groups=GROUPS)
+    names = [tried.name for tried in clf.features_.candidates]
+    assert names == ["lstm", "summary", "LogisticRegression_1", "Pipeline_2", "together"]
+    assert not hasattr(members[0], "coef_")  # clones are fitted
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.decision_function(NEW), clf.decision_function(NEW))
+
+
+@pytest.mark.trains
 def test_the_seed_determines_every_bit_with_any_number_of_threads():
     before = torch.get_num_threads()
     found = []
@@ -182,7 +233,7 @@ def test_auto_keeps_what_lowers_the_loss():
     spread = noise * (1 + y[:, None, None])  # only statistics of spread say which
     clf = small(features="auto", refit=None, max_epochs=1, learning_rate=1e-6)
     clf.fit(spread[:60], y[:60], X_val=spread[60:], y_val=y[60:])
-    assert "summary" in clf.features_.names
+    assert {"summary", "boosting"} & set(clf.features_.names)
     by_name = {tried.name: tried for tried in clf.features_.candidates}
     assert by_name["summary"].accuracy > 0.9
     assert by_name["summary"].log_loss < 0.5 < by_name["lstm"].log_loss
@@ -192,7 +243,7 @@ def test_auto_keeps_what_lowers_the_loss():
 
 @pytest.mark.trains
 @pytest.mark.parametrize("good", ["rocket", "summary"])
-def test_auto_chooses_the_kind_that_helps(good, monkeypatch):
+def test_the_kind_that_helps_is_chosen(good, monkeypatch):
     """The other kind is made useless: it describes noise."""
     useless = "summary" if good == "rocket" else "rocket"
     learned = feature_head._learned
@@ -208,7 +259,7 @@ def test_auto_chooses_the_kind_that_helps(good, monkeypatch):
     rng = np.random.default_rng(3)
     y = np.arange(200) % 2
     windows = rng.normal(size=(200, 40, 1)) * (1 + 1.5 * y[:, None, None])
-    clf = small(features="auto", refit=None, max_epochs=1, learning_rate=1e-6)
+    clf = small(features=["rocket", "summary"], refit=None, max_epochs=1, learning_rate=1e-6)
     clf.fit(windows[:100], y[:100], X_val=windows[100:], y_val=y[100:])
     weight = {tried.name: tried.weight for tried in clf.features_.candidates}
     assert good in clf.features_.names
@@ -832,11 +883,11 @@ def test_streamed_windows_have_no_features_and_say_why(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model"
-    clf = small(features=["summary", "boosting"], refit=None, random_state=1)
-    clf.fit(X, Y, groups=GROUPS)
-    head = clf._head
-    if {block.name for block in head.blocks} != {"summary", "boosting"}:
-        pytest.fail("the model lacks a kind: change the data")
+    clf, other = (
+        small(features=kind, refit=None, random_state=1).fit(X, Y, groups=GROUPS)
+        for kind in ("summary", "boosting")
+    )
+    clf._head.blocks += other._head.blocks  # as if both had lowered the loss of one fit
     clf.save(path)
     return path
 
@@ -899,4 +950,10 @@ def test_the_choice_goes_through_json():
     again = feature_head.FeatureChoice.from_dict(json.loads(text))
     assert again == clf.features_
     lines = str(clf.features_).splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["lstm", "rocket", "summary", "together"]
+    assert [line.split()[0] for line in lines[2:]] == [
+        "lstm",
+        "rocket",
+        "summary",
+        "boosting",
+        "together",
+    ]

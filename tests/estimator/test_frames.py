@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from sensorseq import PreparePipeline, Recording, SensorBlendClassifier, WindowSet
+from sensorseq import PreparePipeline, Recording, WindowSet
 from sensorseq.errors import InputError
 from sensorseq.training.inputs import read_sequences
 
@@ -149,11 +149,10 @@ def test_names_are_kept_by_every_copy_but_a_clone(fitted, tmp_path):
 
 
 def test_another_fit_forgets_the_names():
-    clf = SensorBlendClassifier(["ridge"], classifier())
+    clf = classifier()
     assert clf.fit(frames(), Y).feature_names_in_.tolist() == NAMES
     clf.fit(ARRAYS, Y)
     assert not hasattr(clf, "feature_names_in_")
-    assert not hasattr(clf.network_, "feature_names_in_")
 
 
 def test_further_fits_go_on_with_the_names():

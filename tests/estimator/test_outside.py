@@ -12,7 +12,6 @@ from sklearn.base import clone
 from sensorseq import (
     PreparePipeline,
     Recording,
-    SensorBlendClassifier,
     SensorLSTMClassifier,
     SensorLSTMRegressor,
     WindowSet,
@@ -157,7 +156,6 @@ def test_saved_and_pickled_models_say_the_same(model, tmp_path):
     model.save(tmp_path / "m.safetensors")
     for again in (
         SensorLSTMClassifier.load(tmp_path / "m.safetensors"),
-        SensorBlendClassifier.load(tmp_path / "m.safetensors"),
         pickle.loads(pickle.dumps(model)),
     ):
         found = again.outside(windows)

@@ -7,6 +7,7 @@ import pytest
 from fits import plain_classifier
 from page_reader import Reader
 
+from sensorseq import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
 from sensorseq.evaluation.metrics import compare
@@ -57,6 +58,20 @@ def model(windows):
 @pytest.fixture(scope="module")
 def page(model, windows):
     return make_page(model, PagePart.of(model, windows, "validation"), title="a fit")
+
+
+@pytest.mark.trains
+def test_the_page_of_a_fit_shows_the_validation_part_by_networks_that_have_not_seen_it(windows):
+    clf = SensorLSTMClassifier(hidden_size=2, max_epochs=2, features="rocket", random_state=0)
+    clf.fit(windows)
+    part = PagePart.of(clf, windows, "validation")
+    rows, probability = clf.held_out_predictions(len(windows.part("validation")))
+    np.testing.assert_array_equal(part.probability, probability)
+    assert len(rows) == len(part.windows) == (windows.split == "validation").sum()
+    assert not np.array_equal(probability, clf.predict_proba(windows.part("validation")))
+    page = make_page(clf, part, title="fit")
+    assert "by networks that were not trained on them" in page
+    assert "weighed the features" in page
 
 
 def test_the_page_needs_nothing_but_itself(page):

@@ -14,8 +14,9 @@ from c_models import STRICT, CModel, need
 from fits import plain_classifier
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.naive_bayes import GaussianNB
 
-from sensorseq import PreparePipeline, Recording, SensorBlendClassifier, SensorLSTMClassifier
+from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.feature_head import (
@@ -27,7 +28,7 @@ from sensorseq.estimator.feature_head import (
 from sensorseq.export.c_source import with_rounded_weights
 from sensorseq.export.c_tables import rounded
 from sensorseq.features import SummaryFeatures
-from sensorseq.features.trees import BoostedTrees, make_boosting
+from sensorseq.features.trees import BoostedTrees
 from sensorseq.preprocessing.steps import (
     BandPass,
     Derivative,
@@ -135,12 +136,13 @@ def test_every_network_in_c_is_that_of_python(
 
 
 def fitted_with_features(**arguments):
-    """Fit with both kinds of features, of which a fit may choose one alone."""
+    """Fit with every kind of features, of which a fit may choose one alone."""
     classifier = fitted(features="rocket", **arguments)
     blocks = [*classifier._head.blocks, *fitted(features="summary")._head.blocks]
-    assert [block.name for block in blocks] == ["rocket", "summary"]
-    for block in blocks:
-        assert np.abs(block.weight).sum() > 0
+    blocks += fitted(features="boosting")._head.blocks
+    assert [block.name for block in blocks] == ["rocket", "summary", "boosting"]
+    assert all(np.abs(block.weight).sum() > 0 for block in blocks[:2])
+    assert len(blocks[2].classifier.columns) > 3
     classifier._head = FeatureHead(0.5, blocks, FeatureChoice())
     return classifier
 
@@ -152,6 +154,58 @@ def test_features_in_c_are_those_of_python(tmp_path, weights):
     model = CModel(export, N_CHANNELS, N_CLASSES)
     assert model.size == export.ram_bytes
     check_same(with_rounded_weights(classifier) if weights == "int8" else classifier, model, 9)
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_boosted_trees_in_c_are_those_of_python(tmp_path, n_classes, weights):
+    X, y = make_windows(200)
+    known = y < n_classes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = plain_classifier(features="boosting", max_epochs=1, hidden_size=2)
+        classifier.fit(X[known], y[known])
+    (block,) = classifier._head.blocks
+    export = classifier.to_c(tmp_path, n_timesteps=N_STEPS, hop=9, weights=weights)
+    model = CModel(export, N_CHANNELS, n_classes)
+    assert model.size == export.ram_bytes
+    expected = with_rounded_weights(classifier) if weights == "int8" else classifier
+    check_same(expected, model, 9)
+    found = [model.predict(window) for window in X]  # what the thresholds were learned from
+    np.testing.assert_allclose(found, expected.predict_proba(X), atol=TOLERANCE, rtol=0)
+    np.testing.assert_allclose(found, classifier.predict_proba(X), atol=0.02, rtol=0)
+    assert "Features  boosting\n" in export.header.read_text()
+    classifier._head.blocks.clear()
+    bare = classifier.to_c(tmp_path, n_timesteps=N_STEPS, weights=weights)
+    constants = [each.flash_bytes - each.code_bytes for each in (export, bare)]
+    feature = block.classifier.state()["arrays"]["feature"]
+    n_leaves, n_inner = (feature < 0).sum(), (feature >= 0).sum()
+    node_bytes = 4 * n_inner + n_leaves * (1 if weights == "int8" else 4)
+    n_tests = constants[0] - constants[1] - node_bytes
+    assert 0 < n_tests < 2200 + 8 * 31 * len(block.classifier.columns)
+
+
+def test_trees_without_a_split_and_a_threshold_that_needs_double(tmp_path):
+    classifier = fitted(features="boosting")
+    block = classifier._head.blocks[0]
+    trees = block.classifier.state()["arrays"]
+    n = np.arange(3)
+    for step in (0.0, 1e-12):  # exact in float32, and not
+        arrays = {name: values[:0] for name, values in trees.items()} | {
+            "feature": np.array([-1, 5, -1, -1, -1], np.int32),
+            "threshold": np.array([0, 0.5 + step, 0, 0, 0]),
+            "left": np.array([0, 2, 0, 0, 0], np.int32),
+            "right": np.array([0, 3, 0, 0, 0], np.int32),
+            "value": np.array([0.3, 0, -1.0, 1.0, 0.2]),
+            "root": np.array([[0, 1, 4]], np.int32),
+            "baseline": 0.1 * n,
+        }
+        state = {"settings": block.classifier.state()["settings"], "arrays": arrays}
+        block.classifier = BoostedTrees.from_state(state)
+        export = classifier.to_c(tmp_path / str(step), n_timesteps=N_STEPS, hop=5)
+        check_same(classifier, CModel(export, N_CHANNELS, N_CLASSES), 5)
+        kind = "double" if step else "float"
+        assert f"static const {kind} boosting_threshold[1]" in export.source.read_text()
 
 
 def test_windows_of_several_lengths_are_padded_for_features_as_in_python(tmp_path):
@@ -565,20 +619,15 @@ def test_a_step_that_c_cannot_do_is_refused_by_name(tmp_path, steps, message):
 def test_what_c_cannot_do_is_refused_by_name(tmp_path):
     X, y = make_windows()
     summary = SummaryFeatures().fit(X)
-    boosting = make_boosting().fit(summary.transform(X), y)
-    trees = _ProbabilityBlock("boosting", summary, BoostedTrees.of(boosting), N_CLASSES)
+    bayes = GaussianNB().fit(summary.transform(X), y)
+    other = _ProbabilityBlock("GaussianNB_0", summary, bayes, N_CLASSES)
     own = _LinearBlock("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
-    blend = SensorBlendClassifier()
-    for block, message in (
-        (trees, "blend with 'boosting', whose trees cannot be exported to C"),
-        (own, "features='first_step' is a function of your own"),
-    ):
+    for block in (other, own):
         network = fitted()
         network._head = FeatureHead(1.0, [block], FeatureChoice())
-        blend._keep(network)
-        for refused in (network, blend):
-            with pytest.raises(InputError, match=message):
-                refused.to_c(tmp_path, n_timesteps=N_STEPS)
+        message = f"features='{block.name}' is a function or classifier of your own, which cannot"
+        with pytest.raises(InputError, match=message):
+            network.to_c(tmp_path, n_timesteps=N_STEPS)
     per = PreparePipeline(
         window_s=0.9, sample_rate_hz=100.0, scale_per="recording", split_by="recording"
     )

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from sensorseq import (
     PreparePipeline,
     Recording,
-    SensorBlendClassifier,
     SensorLSTMClassifier,
     SensorLSTMRegressor,
 )
@@ -87,7 +86,7 @@ def test_probabilities_are_those_of_the_model(
         assert onnx_difference(clf, path, X[:, :9], None) <= 1e-5
 
 
-def blend(X, y, lengths=None, **arguments):
+def featured(X, y, lengths=None, **arguments):
     given = {"max_epochs": 1, "early_stopping": False, "device": "cpu", "hidden_size": 4}
     clf = SensorLSTMClassifier(**given | {"random_state": 0} | arguments)
     clf.fit(X, y, lengths=lengths)
@@ -105,7 +104,7 @@ def test_features_are_in_the_graph(tmp_path, features, has_lengths):
     if has_lengths:
         lengths = np.random.default_rng(0).integers(2, 25, 60)
         lengths[0] = 24
-    clf = blend(X, y, lengths, features=features)
+    clf = featured(X, y, lengths, features=features)
     assert clf._head is not None
     assert clf._head.blocks
     clf.to_onnx(tmp_path / "model.onnx", lengths=has_lengths)
@@ -120,25 +119,24 @@ def test_a_constant_channel_and_coarse_values_stay_on_their_side_of_thresholds(t
     X, y = windows(60)
     X = np.round(2 * X / UNITS) / 2
     X[:, :, 1] = 0.3
-    clf = blend(X, y, features=["rocket", "summary"], scale=None)
+    clf = featured(X, y, features="auto", scale=None)
     clf.to_onnx(tmp_path / "model.onnx")
     assert onnx_difference(clf, tmp_path / "model.onnx", X) <= 1e-5
     assert onnx_difference(clf, tmp_path / "model.onnx", X[:, ::-1]) <= 1e-5
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_a_blend_has_its_trees(tmp_path, n_classes):
+def test_boosted_trees_are_in_the_graph(tmp_path, n_classes):
     X, y = windows(90)
     known = np.isin(y, LABELS[:n_classes])
-    own = SensorLSTMClassifier(max_epochs=1, device="cpu", hidden_size=4, scale="robust")
-    clf = SensorBlendClassifier(["boosting"], network=own, random_state=0).fit(X[known], y[known])
-    assert [block.name for block in clf.network_._head.blocks] == ["boosting"]
+    clf = featured(X[known], y[known], features="boosting", scale="robust")
+    assert [block.name for block in clf._head.blocks] == ["boosting"]
     clf.to_onnx(tmp_path / "model.onnx")
     kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
     assert "TreeEnsembleRegressor" in kinds
     for seed in (0, 3):  # also the windows that the thresholds were learned from
         X, _ = windows(90, seed=seed)
-        assert onnx_difference(clf.network_, tmp_path / "model.onnx", X) <= 1e-5
+        assert onnx_difference(clf, tmp_path / "model.onnx", X) <= 1e-5
 
 
 @pytest.mark.parametrize("n_models", [1, 3])
@@ -187,7 +185,7 @@ def test_what_a_graph_cannot_compute_is_refused_by_name(tmp_path):
     path = tmp_path / "model.onnx"
     with pytest.raises(InputError, match="scale='quantile' cannot be exported"):
         fitted(scale="quantile").to_onnx(path)
-    own = blend(X, y, features=lambda X, lengths: X[:, 0])
+    own = featured(X, y, features=lambda X, lengths: X[:, 0])
     assert own._head.blocks
     with pytest.raises(InputError, match="a function given as features cannot be exported"):
         own.to_onnx(path)

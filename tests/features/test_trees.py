@@ -46,27 +46,75 @@ def test_values_at_a_threshold_go_left():
         )
 
 
-def test_the_boosting_that_is_used():
+@pytest.mark.parametrize(("n_windows", "n_of_a_leaf"), [(24, 2), (60, 3), (200, 10), (999, 20)])
+def test_the_boosting_that_is_used(n_windows, n_of_a_leaf):
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(60, 3)), np.arange(60) % 3
-    model = make_boosting(seed=3).set_params(max_iter=20).fit(x, y)
-    probability = np.exp(BoostedTrees.of(model).log_probabilities(x))
-    np.testing.assert_allclose(probability, model.predict_proba(x), atol=1e-12)
-    assert model.get_params()["early_stopping"] is False
-    assert model.get_params()["random_state"] == 3
+    x, y = rng.normal(size=(n_windows, 30)), np.arange(n_windows) % 3
+    nodes = [
+        tree.nodes for trees in make_boosting(n_windows).fit(x, y)._predictors for tree in trees
+    ]
+    leaves = [own["count"][own["is_leaf"] == 1] for own in nodes]
+    assert len(leaves) == 3 * 60
+    assert min(map(np.min, leaves)) >= n_of_a_leaf
+    assert 2 <= max(map(len, leaves)) <= 10
 
 
-def test_trees_on_some_of_the_statistics_read_their_columns_of_all():
-    model, x = fitted(3)
-    columns = np.array([1, 2, 6, 7, 9])
-    full = np.full((len(x), 12), np.nan)  # a statistic that is not among them is never read
-    full[:, columns] = x
-    trees = BoostedTrees.of(model, columns, 12)
+COLUMNS = np.array([1, 2, 6, 7, 9])
+
+
+def grown(n, n_classes, seed=0):
+    """Trees, the statistics and classes that they learned, and the same ones by scikit-learn."""
+    rng = np.random.default_rng(seed)
+    y, weight = rng.permutation(np.arange(n) % n_classes), rng.uniform(0.5, 2, n)
+    x = rng.normal(size=(n, 12)) * 10.0 ** rng.integers(-6, 6, 12) + y[:, None]
+    x[:, 2] = np.round(2 * rng.normal(size=n)) / 2  # many equal values
+    bins = np.stack([np.digitize(own, cuts(own), right=True) for own in x[:, COLUMNS].T], axis=1)
+    model = make_boosting(n).fit(bins, y, sample_weight=weight)
+    full = np.full_like(x, np.nan)  # a statistic that is not among them is never read
+    full[:, COLUMNS] = x[:, COLUMNS]
+    return BoostedTrees.grown(full, COLUMNS, y, weight), full, model.predict_proba(bins)
+
+
+def cuts(values):
+    """The middles between neighbouring values at the 31 quantiles."""
+    distinct = np.unique(values)
+    place = np.searchsorted(distinct, np.quantile(values, np.arange(1, 32) / 32), side="right")
+    place = place[place < len(distinct)]
+    return (distinct[place - 1] + distinct[place]) / 2
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("n", [40, 321])
+def test_grown_trees_are_those_of_scikit_learn_on_bins_between_quantiles(n, n_classes):
+    trees, x, expected = grown(n, n_classes)
     assert trees.n_statistics == 12
-    probability = np.exp(trees.log_probabilities(full))
-    np.testing.assert_allclose(probability, model.predict_proba(x), atol=1e-12)
+    assert set(trees.columns) <= set(COLUMNS)
+    for rounded in (x, x.astype(np.float32), x * (1 + 1e-12), x * (1 - 1e-12)):
+        probability = np.exp(trees.log_probabilities(rounded))
+        np.testing.assert_allclose(probability, expected, atol=1e-12)
+    arrays = trees.state()["arrays"]
+    inner = arrays["feature"] >= 0
+    short = arrays["threshold"][inner].astype(np.float32)
+    np.testing.assert_array_equal(short, arrays["threshold"][inner])
     again = BoostedTrees.from_state(trees.state())
-    np.testing.assert_array_equal(again.log_probabilities(full), trees.log_probabilities(full))
+    np.testing.assert_array_equal(again.log_probabilities(x), trees.log_probabilities(x))
+
+
+def test_trees_know_the_classes_that_they_were_grown_on():
+    x, y = np.arange(40.0)[:, None], np.repeat([0, 3], 20)
+    trees = BoostedTrees.grown(x, np.array([0]), y, np.ones(40))
+    assert trees.classes_.tolist() == [0, 3]
+    assert (trees.log_probabilities(x).argmax(axis=1) == y // 3).all()
+
+
+def test_values_that_rounding_alone_tells_apart_are_not_split():
+    x = np.repeat([1.0, 1 + 1e-13, 1 + 2e-13, 2.0, 2 + 1e-15, 3.0], 9)[:, None]
+    y = np.repeat([0, 1, 1, 0, 1, 1], 9)
+    trees = BoostedTrees.grown(x, np.array([0]), y, np.ones(len(y)))
+    found = trees.log_probabilities(x[::9])
+    for one, other in ((0, 1), (0, 2), (3, 4)):
+        np.testing.assert_array_equal(found[one], found[other])
+    assert found[5, 1] > found[0, 1]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -155,6 +203,9 @@ INNER = int(np.flatnonzero(BoostedTrees.of(fitted(3)[0]).state()["arrays"]["feat
         ("root", lambda a: a[:0], None),
         ("root", np.ravel, None),
         ("baseline", lambda a: a[0], None),
+        ("left", lambda a: np.where(a == a.max(), a.max() - 1, a), None),  # two parents
+        ("root", lambda a: a[::-1], None),
+        ("root", lambda a: np.vstack([a[:-1], a[-1:] + np.int32([[1, 0, 0]])]), None),
     ],
 )
 def test_impossible_trees_are_refused(name, value, at):
