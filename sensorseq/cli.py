@@ -40,7 +40,13 @@ from sensorseq.errors import (
     ways_out,
     writing,
 )
-from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, split_names
+from sensorseq.preprocessing.options import (
+    OPTIONS,
+    READ_AS_IN_TRAINING,
+    READING_OPTIONS,
+    PreparationOptions,
+    split_names,
+)
 
 if TYPE_CHECKING:
     from sensorseq.data_checks import OutsideWindows
@@ -94,21 +100,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on 
 def _flag(name: str) -> Any:
     """Return the command-line option for an option of preparation."""
     option = OPTIONS[name]
-    return typer.Option(option.flag, metavar=option.metavar, help=option.help)
+    flag = f"{option.flag}/{option.off}" if option.off else option.flag
+    return typer.Option(flag, metavar=option.metavar, help=option.help)
 
 
-TimeColumn = Annotated[str | None, _flag("time_column")]
-TimeUnit = Annotated[str | None, _flag("time_unit")]
-RecordingColumn = Annotated[str | None, _flag("recording_column")]
-GroupColumn = Annotated[str | None, _flag("group_column")]
-LabelColumn = Annotated[str | None, _flag("label_column")]
-Files = Annotated[list[str] | None, _flag("files")]
-Pair = Annotated[str | None, _flag("pair")]
-Exclude = Annotated[list[str] | None, _flag("exclude")]
-Encoding = Annotated[str | None, _flag("encoding")]
-Delimiter = Annotated[str | None, _flag("delimiter")]
-Decimal = Annotated[str | None, _flag("decimal")]
-Channels = Annotated[list[str] | None, _flag("channels")]
 FalseAlarmRate = Annotated[
     float | None,
     typer.Option(
@@ -148,24 +143,45 @@ def _sensorseq(
         raise typer.Exit
 
 
-def _with_options(command: _Command) -> _Command:
-    """Give a command that takes ``**options`` the options of preparation, before its own."""
-    own = signature(command)
-    given = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    first = next(i for i, p in enumerate(given) if p.default is not p.empty)
-    options = [
-        Parameter(
-            option.name,
-            Parameter.POSITIONAL_OR_KEYWORD,
-            default=False if option.command_type is bool else None,
-            annotation=Annotated[option.command_type, _flag(option.name)],
+def _with_options(names: Sequence[str]) -> Callable[[_Command], _Command]:
+    """Give a command that takes ``**options`` these of preparation, before its own.
+
+    The command gets those that are given, as arguments in Python.
+    """
+    options = [option for option in map(OPTIONS.__getitem__, names) if option.help]
+
+    def decorate(command: _Command) -> _Command:
+        @wraps(command)
+        def run_command(*args: Any, **kwargs: Any) -> None:
+            given = {option.name: kwargs.pop(option.name) for option in options}
+            command(
+                *args,
+                **kwargs,
+                **{
+                    name: value if (read := OPTIONS[name].read) is None else read(value)
+                    for name, value in given.items()
+                    if value is not None  # 0 is a value
+                },
+            )
+
+        own = signature(command)
+        given = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        first = next(i for i, p in enumerate(given) if p.default is not p.empty)
+        added = [
+            Parameter(
+                option.name,
+                Parameter.POSITIONAL_OR_KEYWORD,
+                default=None,
+                annotation=Annotated[option.command_type, _flag(option.name)],
+            )
+            for option in options
+        ]
+        run_command.__signature__ = own.replace(  # type: ignore[attr-defined]
+            parameters=[*given[:first], *added, *given[first:]]
         )
-        for option in OPTIONS.values()
-        if option.help
-    ]
-    parameters = [*given[:first], *options, *given[first:]]
-    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return command
+        return cast(_Command, run_command)
+
+    return decorate
 
 
 def _reads_prepared(command: _Command) -> _Command:
@@ -247,6 +263,7 @@ def simulate(
     )
 )
 @_reads_prepared
+@_with_options(READING_OPTIONS)
 def inspect(
     context: typer.Context,
     path: Annotated[
@@ -256,18 +273,6 @@ def inspect(
             help="Recording, folder or manifest; with --html or --leakage, also a prepared file.",
         ),
     ],
-    files: Files = None,
-    pair: Pair = None,
-    time_column: TimeColumn = None,
-    time_unit: TimeUnit = None,
-    recording_column: RecordingColumn = None,
-    group_column: GroupColumn = None,
-    label_column: LabelColumn = None,
-    exclude: Exclude = None,
-    channels: Channels = None,
-    encoding: Encoding = None,
-    delimiter: Delimiter = None,
-    decimal: Decimal = None,
     html: Annotated[
         Path | None,
         typer.Option(metavar="HTML", help="Write a page with a picture of each channel."),
@@ -277,6 +282,7 @@ def inspect(
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    **selected: Any,
 ) -> None:
     """Show what recordings contain, what is odd in them, and which cannot be read.
 
@@ -289,27 +295,12 @@ def inspect(
     """
     from sensorseq.evaluation import inspect as described
 
-    selected: dict[str, Any] = {
-        "files": files,
-        "pair": pair,
-        "time_column": time_column,
-        "time_unit": time_unit,
-        "recording_column": recording_column,
-        "group_column": group_column,
-        "label_column": label_column,
-        "exclude": split_names(exclude) or (),
-        "channels": split_names(channels),
-        "encoding": encoding,
-        "delimiter": delimiter,
-        "decimal": decimal,
-    }
     is_prepared = leakage or (html is not None and described.is_prepared(path))
-    for name, value in selected.items() if is_prepared else ():
-        if value:
-            raise ArgumentError(
-                f"{OPTIONS[name].flag} selects recordings and has no use with a prepared file;"
-                " remove it."
-            )
+    if is_prepared and selected:
+        raise ArgumentError(
+            f"{OPTIONS[next(iter(selected))].flag} is for recordings and has no use with a prepared"
+            " file; remove it."
+        )
     if leakage:
         if html is not None:
             raise ArgumentError("--html shows no leakage; run the command once for each.")
@@ -352,7 +343,7 @@ def _inspect_leakage(path: Path, as_json: bool) -> None:
         "    -o terrain.h5",
     )
 )
-@_with_options
+@_with_options(tuple(OPTIONS))
 def prepare(
     context: typer.Context,
     source: Annotated[
@@ -406,16 +397,11 @@ def prepare(
 
     refuse_prepared(Path(source), "give the recordings it was made from, or use `sensorseq train`.")
 
-    given = {
-        name: value if (read := OPTIONS[name].read) is None else read(value)
-        for name, value in options.items()
-        if value is not None and value is not False  # 0 is a value
-    }
     with _progress("preparing", quiet=quiet) as advance:
         summary = make_file(
             source,
             output,
-            **given,
+            **options,
             config=config,
             jobs=jobs,
             engine=engine,
@@ -646,33 +632,25 @@ def evaluate(
         "sensorseq predict terrain.safetensors new_logs --windows --json",
     )
 )
+@_with_options(READ_AS_IN_TRAINING)
 def predict(
     model_file: ModelFile,
     recordings: Annotated[
         list[Path], typer.Argument(metavar="RECORDING...", help="Raw files, or folders of them.")
     ],
-    time_column: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Column of time stamps [default: as in training]."),
-    ] = None,
-    time_unit: Annotated[
-        str | None,
-        typer.Option(metavar="UNIT", help="Unit of time stamps [default: as in training]."),
-    ] = None,
-    encoding: Encoding = None,
-    delimiter: Delimiter = None,
-    decimal: Decimal = None,
     every_window: Annotated[
         bool, typer.Option("--windows", help="Print one line per window instead of per span.")
     ] = False,
     strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    **reading: Any,
 ) -> None:
     """Classify raw recordings.
 
-    They go through the same steps as the training windows: rate, channels, filters and features,
-    windows, scaling. Each line gives a time span and its class; with --windows, a single window.
+    They are read as the training recordings were, unless an option here says otherwise, and go
+    through the same steps as the training windows: rate, channels, filters and features, windows,
+    scaling. Each line gives a time span and its class; with --windows, a single window.
     """
     from sensorseq.data_checks import join_outside
     from sensorseq.evaluation.predict import predict_recordings
@@ -683,12 +661,8 @@ def predict(
         found = predict_recordings(
             model,
             recordings,
-            time_column=time_column,
-            time_unit=time_unit,
-            encoding=encoding,
-            delimiter=delimiter,
-            decimal=decimal,
             progress=advance,
+            **reading,
         )
     outside = [one.outside for one in found if one.outside is not None]
     _tell_outside(join_outside(outside) if outside else None, strict=strict)

@@ -22,9 +22,14 @@ from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.estimator.stream import prediction_pipeline
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.options import (
+    READ_AS_IN_TRAINING,
+    PreparationOptions,
+    takes_options,
+)
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
+from sensorseq.readers.stamps import describe_clock
 from sensorseq.recording import Recording
 from sensorseq.training.preparation import name_anew
 from sensorseq.training.probabilities import recording_prediction
@@ -90,16 +95,13 @@ class RecordingPrediction:
         }
 
 
+@takes_options(READ_AS_IN_TRAINING, default=None)
 def predict_recordings(
     model: SensorLSTMClassifier,
     paths: Sequence[str | os.PathLike[str]],
     *,
-    time_column: str | None = None,
-    time_unit: str | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    decimal: str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> list[RecordingPrediction]:
     """Resample, cut and predict recordings in the same way as the training windows.
 
@@ -110,10 +112,11 @@ def predict_recordings(
     paths : sequence of path-like
         Files or folders. If the model uses several sensors, one file of a recording brings in the
         files of its other sensors.
-    time_column, time_unit, encoding, delimiter, decimal : str, optional
-        By default those used to prepare the training windows.
     progress : callable, optional
         Called with the number of recordings done and their total.
+    **options
+        Those of `READ_AS_IN_TRAINING`, see `PreparationOptions`; by default as the training windows
+        were prepared. ``sample_rate_hz`` is the rate of the rows of files without a time column.
 
     Raises
     ------
@@ -124,14 +127,7 @@ def predict_recordings(
     """
     pipeline = prediction_pipeline(model)
     reading = PreparationOptions.recorded(model.preparation_ or {})
-    reading = replace(
-        reading,
-        time_column=time_column or reading.time_column,
-        time_unit=time_unit or reading.time_unit,
-        encoding=encoding or reading.encoding,
-        delimiter=delimiter or reading.delimiter,
-        decimal=decimal or reading.decimal,
-    )
+    reading = replace(reading, **{k: value for k, value in options.items() if value is not None})
     sources = [source for path in paths for source in _find(Path(path), reading)]
     predictions = []
     for done, source in enumerate(sources):
@@ -214,14 +210,8 @@ def read_recording(
     """Read the channels of a recording that the model's preparation uses."""
     used = pipeline.options.channels or ()
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
-    said: dict[str, Any] = {
-        "units": units,
-        "time_column": reading.time_column,
-        "time_unit": reading.time_unit,
-        "channels": pipeline.options.channels,
-        "repair_stamps": bool(reading.repair_stamps),
-    }
-    if (label_column := reading.label_column) is not None:
+    said = reading.reading | {"units": units, "channels": pipeline.options.channels}
+    if (label_column := said.pop("label_column")) is not None:
         # Said to be labels, the column is no channel that words in it would spoil. A recording to
         # be predicted may be without it: then, and for what else is wrong, it is read plainly.
         with suppress(RecordingError):
@@ -236,7 +226,10 @@ def _notes(windows: WindowSet, outside: OutsideWindows | None, *, seen: bool) ->
     )
     if outside is not None and outside.n_outside:
         notes.append(str(outside))
-    (recorded,) = {row["sample_rate_hz"] for row in windows.provenance["recordings"]}
+    (facts,) = windows.provenance["recordings"]
+    if "sample_rate_hz" in (clock := facts.get("clock", {})):
+        notes.append(f"{describe_clock(clock)}.")
+    recorded = facts["sample_rate_hz"]
     wanted = windows.sample_rate_hz
     if wanted is not None and recorded is not None and recorded < _SLOW * wanted:
         notes.append(

@@ -130,17 +130,7 @@ def read_recording(
     source: RecordingSource, options: PreparationOptions, scratch: Path, *, salvage: bool
 ) -> Recording:
     """Read a recording with the options that concern reading."""
-    return read_source(
-        source,
-        channels=options.channels,
-        time_column=options.time_column,
-        time_unit=options.time_unit,
-        label_column=options.label_column,
-        units=options.units,
-        repair_stamps=bool(options.repair_stamps),
-        salvage=salvage,
-        scratch=scratch,
-    )
+    return read_source(source, salvage=salvage, scratch=scratch, **options.reading)
 
 
 def digests_of(source: RecordingSource) -> list[dict[str, Any]]:

@@ -104,11 +104,7 @@ def prepare(
     check_count("jobs", jobs, most=4096)
     report = progress or (lambda stage, done, total: None)
     use = request.options
-    which = ("files", "pair", "labels", "manifest", "recording_column", "group_column")
-    wanted = {name: getattr(use, name) for name in which} | use.form
-    if use.recording_column is not None:
-        wanted["label_column"] = use.label_column
-    sources = find_recordings(source, exclude=use.exclude or (), ignore=output, **wanted)
+    sources = find_recordings(source, ignore=output, **use.listing)
     for pair in similar_names(Counter(str(k) for one in sources for k in one.labels)):
         warn_caller(f"{pair.text} {pair.advice}")
     if use.split is not None and use.split_by != "time":

@@ -112,6 +112,8 @@ def find_recordings(
     encoding: str | None = None,
     delimiter: str | None = None,
     decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
@@ -147,7 +149,7 @@ def find_recordings(
         group. If it has several classes, `read_source` makes label spans of them.
     ignore : path-like, optional
         A file in the folder that is no recording, such as the file that is prepared from them.
-    encoding, delimiter, decimal : str, optional
+    encoding, delimiter, decimal, no_header, names : optional
         How CSV files are written; see `read_csv`. A manifest may also be written as usual.
 
     Returns
@@ -163,7 +165,9 @@ def find_recordings(
     ArgumentError
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
-    form = CsvFormat(encoding, delimiter, decimal).check()
+    form = CsvFormat(
+        encoding, delimiter, decimal, no_header, None if names is None else tuple(names)
+    ).check()
     if is_url(path):
         if recording_column is not None:
             raise ArgumentError(

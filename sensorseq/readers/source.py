@@ -16,7 +16,12 @@ from sensorseq.errors import RecordingError, did_you_mean
 from sensorseq.order_statistics import median_interval
 from sensorseq.readers.arrays import read_arrays, read_arrays_timestamps
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
-from sensorseq.readers.find import ARRAY_SUFFIXES, RecordingSource, known_suffix_of
+from sensorseq.readers.find import (
+    ARRAY_SUFFIXES,
+    TABLE_SUFFIXES,
+    RecordingSource,
+    known_suffix_of,
+)
 from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.long_table import (
@@ -77,6 +82,7 @@ def read_source(
     time_unit: str | None = None,
     salvage: bool = False,
     scratch: str | os.PathLike[str] | None = None,
+    sample_rate_hz: float | None = None,
 ) -> Recording:
     """Read one listed recording.
 
@@ -101,6 +107,8 @@ def read_source(
         Use what is before the damage of a robot log; see `read_robot_log`.
     scratch : path-like, optional
         As in `read_csv`; robot logs and files of arrays are held in memory.
+    sample_rate_hz : float, optional
+        As in `read_csv`, of CSV and Parquet files without a time column.
     """
     _check_complete(source)
     if source.rows is not None and source.label is not None:
@@ -127,7 +135,13 @@ def read_source(
         parts = [read_robot_log(source.paths, channels=channels, salvage=salvage, **arguments)]
     elif source.rows is not None:
         parts = [
-            read_table_recording(source.paths[0], source.rows, time_unit=time_unit, **arguments)
+            read_table_recording(
+                source.paths[0],
+                source.rows,
+                time_unit=time_unit,
+                sample_rate_hz=sample_rate_hz,
+                **arguments,
+            )
         ]
     else:
         arguments["time_unit"] = time_unit
@@ -136,7 +150,9 @@ def read_source(
         else:
             arguments["scratch"] = scratch
         parts = [
-            _READERS[known_suffix_of(path)][0](path, **arguments, **_form(source, path))
+            _READERS[known_suffix_of(path)][0](
+                path, **arguments, **_form(source, path), **_clock(path, sample_rate_hz)
+            )
             for path in source.paths
         ]
     recording = parts[0]
@@ -256,8 +272,13 @@ def digest_file(path: Path) -> dict[str, Any]:
         raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def _form(source: RecordingSource, path: Path) -> dict[str, str | None]:
+def _form(source: RecordingSource, path: Path) -> dict[str, Any]:
     return source.form._asdict() if known_suffix_of(path).startswith(".csv") else {}
+
+
+def _clock(path: Path, sample_rate_hz: float | None) -> dict[str, float | None]:
+    is_table = known_suffix_of(path) in TABLE_SUFFIXES
+    return {"sample_rate_hz": sample_rate_hz} if is_table else {}
 
 
 def _check_complete(source: RecordingSource) -> None:

@@ -76,6 +76,8 @@ def seconds_of(
 
 def describe_clock(facts: dict[str, Any]) -> str:
     """Return a sentence about the facts of `Stamps`."""
+    if "sample_rate_hz" in facts:
+        return f"no time column; rows are 1/{facts['sample_rate_hz']:g} s apart (sample_rate_hz)"
     how = {"time_unit": "as given", "name": "by its name", "data": "found from its rate and date"}
     held = f"is in {facts['unit']}" if facts["unit"] in UNITS else "holds dates"
     known_by = how.get(facts["unit_from"], "by its type")
@@ -172,13 +174,18 @@ class DateTexts:
 
     def _begin(self, texts: pa.Array) -> None:
         self._first = next((text for text in texts.to_pylist() if text and text.strip()), None)
-        if self._first is None or not _DATE.match(self._first):
+        if self._first is None or not is_date(self._first):
             raise RecordingError(
                 f"{self._path}: column {self._name!r} holds no numbers; time stamps are numbers,"
                 " such as seconds since the start, or dates such as 2026-03-01T12:00:00.5Z."
             )
         zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", self._first[10:].strip())
         self._type = pa.timestamp("ns", "UTC" if zoned else None)
+
+
+def is_date(text: str) -> bool:
+    """Return whether a text begins like an ISO 8601 date."""
+    return _DATE.match(text) is not None
 
 
 def _is_date(text: str | None, type_: pa.DataType) -> bool:
