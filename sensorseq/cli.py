@@ -373,7 +373,10 @@ def prepare(
         str, typer.Option(metavar="skip|stop", help="What to do with an unusable recording.")
     ] = "stop",
     allow_scales: Annotated[
-        bool, typer.Option("--allow-scales", help="Use recordings that seem to be in other units.")
+        bool,
+        typer.Option(
+            "--allow-scales", help="Use recordings that seem to be in other units, or are all zero."
+        ),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -752,6 +755,12 @@ def stream(
             samples = live.samples_of_pipe(sys.stdin.fileno(), parser)
         decisions.on_outside = partial(_tell_outside, strict=strict)
         n_samples = live.write_decisions(decisions, samples, sys.stdout)
+    if parser.n_unreadable and not n_samples:
+        raise InputError(
+            f"none of {parser.n_unreadable} line(s) is a sample of {len(decisions.channels)}"
+            f" channels ({', '.join(decisions.channels)}). Send a header with the channels' names,"
+            " or these columns in this order; or use --format."
+        )
     if not quiet:
         counts = {"n_samples": n_samples, "n_unreadable": parser.n_unreadable, **decisions.counts}
         said = ", ".join(f"{name.removeprefix('n_')} {n}" for name, n in counts.items() if n)

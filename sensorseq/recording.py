@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, repeated
-from sensorseq.order_statistics import median_interval
+from sensorseq.order_statistics import sample_period
 from sensorseq.scratch import count_where, is_finite
 
 __all__ = ["Channel", "LabelSpan", "Recording", "sample_rate_of"]
@@ -156,10 +156,10 @@ class Recording:
         n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, n - 1, t)
         if n_wrong:
             before, now = t[row], t[row + 1]
-            what = "repeats" if now == before else "goes back"
+            what = "repeats" if now == before else f"goes back {before - now:.6g} s"
             raise RecordingError(
-                f"{name}: time {what} at sample {row + 1} ({before:.6f} s, then {now:.6f} s;"
-                f" {n_wrong} such sample(s)). Use preprocessing.regrid.repair_stamps to sort"
+                f"{name}: time {what} at sample {row + 1}, {before - t[0]:.6g} s from the start"
+                f" ({n_wrong} such sample(s)). Use preprocessing.regrid.repair_stamps to sort"
                 " and merge them."
             )
         row = -1
@@ -275,10 +275,10 @@ class Recording:
 
     @property
     def median_sample_rate_hz(self) -> float:
-        """One over the median interval between time stamps; NaN for fewer than two samples."""
+        """One over the median interval of stamps, the mean where they are uneven; NaN for one."""
         if self.n_samples < 2:
             return float("nan")
-        return float(1.0 / median_interval(self.timestamps_s))
+        return float(1.0 / sample_period(self.timestamps_s))
 
     @property
     def is_labelled(self) -> bool:

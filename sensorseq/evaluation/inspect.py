@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sensorseq.data_checks import Finding, Part, check_shares, check_windows
-from sensorseq.data_checks.facts import LONG_GAP_PERIODS, RecordingFacts, measure
+from sensorseq.data_checks.facts import RecordingFacts, measure
 from sensorseq.data_checks.recordings import check_recordings
 from sensorseq.errors import (
     InputError,
@@ -25,6 +25,7 @@ from sensorseq.errors import (
     refusing,
 )
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
+from sensorseq.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
 from sensorseq.preprocessing.options import (
     READING_OPTIONS,
@@ -32,7 +33,7 @@ from sensorseq.preprocessing.options import (
     takes_options,
 )
 from sensorseq.readers import find_recordings, list_arrays, read_source
-from sensorseq.readers.columns import listed
+from sensorseq.readers.columns import describe_counters, listed
 from sensorseq.readers.find import ARRAY_SUFFIXES, suffix_of
 from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
@@ -105,7 +106,8 @@ def _spans(recording: Recording) -> Iterator[Recording]:
             recording,
             values=recording.values[first:last],
             timestamps_s=recording.timestamps_s[first:last],
-            recording_id=f"{recording.recording_id} from {span.start_s:.6g} s",
+            recording_id=f"{recording.recording_id} from"
+            f" {span.start_s - recording.timestamps_s[0]:.6g} s",
             label=span.label,
             label_spans=(),
         )
@@ -190,11 +192,12 @@ def _describe(recording: Recording, facts: RecordingFacts) -> dict[str, Any]:
         "duration_s": recording.duration_s,
         "sample_rate_hz": rate if np.isfinite(rate) else None,
         "longest_gap_s": float(steps.max()) if steps.size else None,
-        "n_long_gaps": int((steps > LONG_GAP_PERIODS * np.median(steps)).sum())
+        "n_long_gaps": int((steps > GAP_PERIODS * sample_period(recording.timestamps_s)).sum())
         if steps.size
         else 0,
         "channels": channels,
         "dropped_columns": list(recording.attributes.get("dropped_columns", [])),  # type: ignore[call-overload]
+        "counters": list(recording.attributes.get("counters", [])),  # type: ignore[call-overload]
     }
 
 
@@ -220,13 +223,15 @@ def format_recordings(found: dict[str, Any]) -> str:
             lines.append("the channels differ between recordings; choose some with --channels")
         clocks = Counter(row["clock"] for row in readable if row.get("clock"))
         lines += [wrapped(f"{clock} in {count} recording(s)") for clock, count in clocks.items()]
+        counters = Counter(name for row in readable for name in row.get("counters", ()))
+        lines += map(wrapped, describe_counters(counters))
         rows = [
             [
                 row["recording_id"][-34:],
                 f"{row['duration_s']:.1f}",
                 f"{row['sample_rate_hz'] or float('nan'):.4g}",
                 str(row["n_samples"]),
-                str(sum(channel["n_missing"] for channel in row["channels"])),
+                str(sum(one["n_missing"] + one["n_lost"] for one in row["channels"])),
                 str(row["n_long_gaps"]),
             ]
             for row in readable[:_MANY_RECORDINGS]

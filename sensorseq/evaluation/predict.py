@@ -29,7 +29,7 @@ from sensorseq.preprocessing.options import (
 )
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
-from sensorseq.readers.stamps import describe_clock
+from sensorseq.readers.stamps import date_of, describe_clock
 from sensorseq.recording import Recording
 from sensorseq.training.preparation import name_anew
 from sensorseq.training.probabilities import recording_prediction
@@ -43,7 +43,8 @@ class RecordingPrediction:
     """A model's prediction for one recording, of K classes in n windows.
 
     `probability` (n, K) has the columns of `classes`; `start_s` (n,) is the start of each window on
-    the recording's clock. With `seen`, the recording was in the training data, and the prediction
+    the recording's clock, on which the recording begins at `begins_s`; `date` is when that was, if
+    its stamps say so. With `seen`, the recording was in the training data, and the prediction
     is no test of the model. `outside` says which windows are unlike those of the training; None if
     the model does not know. Read the caveats in `notes` before trusting the labels.
     """
@@ -57,6 +58,8 @@ class RecordingPrediction:
     notes: tuple[str, ...] = ()
     outside: OutsideWindows | None = None
     in_table: bool = False  # of many recordings
+    begins_s: float = 0.0
+    date: str = ""
 
     @property
     def label(self) -> Any:
@@ -79,6 +82,8 @@ class RecordingPrediction:
             "vote": self.vote,
             "probability": dict(zip(names, mean.tolist(), strict=True)),
             "n_windows": len(self.start_s),
+            "begins_s": self.begins_s,
+            "date": self.date or None,
             "n_outside": None if self.outside is None else self.outside.n_outside,
             "seen_in_training": self.seen,
             "notes": list(self.notes),
@@ -133,7 +138,7 @@ def predict_recordings(
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
-        windows = _windows(source, pipeline, reading)
+        recording, windows = _windows(source, pipeline, reading)
         seen = _is_seen(model, source)
         if not seen and isinstance(model.scaler_, KeyedScaler):
             # not to be scaled by the statistics of an old recording of the same name
@@ -150,6 +155,8 @@ def predict_recordings(
                 tuple(_notes(windows, outside, seen=seen)),
                 outside,
                 source.rows is not None,
+                float(recording.timestamps_s[0]),
+                date_of(recording),
             )
         )
     if progress is not None:
@@ -186,12 +193,12 @@ def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
 
 def _windows(
     source: RecordingSource, pipeline: PreparePipeline, reading: PreparationOptions
-) -> WindowSet:
+) -> tuple[Recording, WindowSet]:
     listed = " + ".join(str(path) for path in source.paths)
     try:
         recording = read_recording(source, pipeline, reading)
         # A robot does not know where labels change: its windows follow time alone.
-        return pipeline.prepare([replace(recording, label_spans=())])
+        return recording, pipeline.prepare([replace(recording, label_spans=())])
     except WindowError as error:
         seconds = pipeline.options.window_s
         raise WindowError(

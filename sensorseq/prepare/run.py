@@ -77,8 +77,8 @@ def prepare(
     allow_scales : bool, default=False
         Use recordings even if their time stamps or a channel seem to have another unit than those
         of the other recordings: a sample rate 100 times theirs, or 30 times the usual range of
-        values in the class with the same spectrum, or a fraction as small. By default such a
-        recording cannot be used.
+        values in the class with the same spectrum, or a fraction as small; or if all their samples
+        are zero. By default such a recording cannot be used.
     progress : callable, optional
         See `Progress`.
     **options

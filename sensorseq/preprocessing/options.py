@@ -356,9 +356,7 @@ class PreparationOptions:
         """Which recordings to use, as arguments of `find_recordings`."""
         which = ("files", "pair", "labels", "manifest", "recording_column", "group_column")
         chosen = {name: getattr(self, name) for name in which} | self.form
-        if self.recording_column is not None:
-            chosen["label_column"] = self.label_column
-        return chosen | {"exclude": self.exclude or ()}
+        return chosen | {"label_column": self.label_column, "exclude": self.exclude or ()}
 
     @property
     def reading(self) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def read_recordings(
         manifest=manifest,
         recording_column=recording_column,
         group_column=group_column,
-        label_column=None if recording_column is None else label_column,
+        label_column=label_column,
         encoding=encoding,
         delimiter=delimiter,
         decimal=decimal,

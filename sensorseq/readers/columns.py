@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from itertools import pairwise
 from pathlib import Path
@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
-from sensorseq.order_statistics import median_interval
+from sensorseq.order_statistics import sample_period
 from sensorseq.preprocessing import regrid
 from sensorseq.readers.stamps import Stamps
-from sensorseq.recording import Channel, LabelSpan, Recording
+from sensorseq.recording import UNITS, Channel, LabelSpan, Recording
 from sensorseq.scratch import Rows, blocks, count_where, is_finite, is_stored, rows_where
 
 Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
@@ -25,6 +25,9 @@ TIME_COLUMNS = ("time", "time_s")
 """Names tried first for the time column when none is given."""
 COMMENTS = ("#", "%", "//", "sep=")
 """What a line before the header begins with, in files of other programs."""
+_NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as pandas names them
+_FEWEST_ROWS = 30  # fewer may rise by chance
+_SAME_CLOCK = 0.01
 _TIME_NAME = re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
 
 
@@ -134,8 +137,9 @@ def check_timestamps(
         before, now = t[row], t[row + 1]
         same = now == before
         raise RecordingError(
-            f"{path}, row {row + 2}: time {'repeats' if same else 'goes back'} {where}"
-            f" ({before:.9g} s, then {now:.9g} s; {n_wrong} such row(s)). "
+            f"{path}, row {row + 2}: time"
+            f" {'repeats' if same else f'goes back {before - now:.6g} s'} {where},"
+            f" {before - t[0]:.6g} s from the start ({n_wrong} such row(s)). "
             + (
                 "Keep one row for each time stamp."
                 if same
@@ -247,6 +251,63 @@ def make_recording(
         raise RecordingError(f"{path}: {error}") from error
 
 
+def without_counters(recording: Recording) -> Recording:
+    """Leave out columns that are no sensors: without a name, an index, a counter, other stamps.
+
+    ``attributes["counters"]`` lists them. A recording of nothing else is left as it is.
+    """
+    t, x, names = recording.timestamps_s, recording.values, recording.channel_names
+    clock: Any = recording.attributes.get("clock", {})
+    rising = [name for c, name in enumerate(names) if _rises(x[:, c])]
+    if "sample_rate_hz" in clock:
+        for name in rising:
+            if (np.diff(x[:_FEWEST_ROWS, names.index(name)]) != 1).any():
+                raise RecordingError(
+                    f"recording {recording.recording_id!r}: no column is named like time stamps,"
+                    f" but {name!r} rises in every row. Use time_column={name!r} if it is the time;"
+                    " if there is none, choose the others with `channels`."
+                )
+    counters = [
+        name
+        for c, name in enumerate(names)
+        if _NAMELESS.fullmatch(name) or (name in rising and _counts(x[:, c], t))
+    ]
+    if not counters or len(counters) == len(names):
+        return recording
+    kept = recording.select([name for name in names if name not in counters])
+    return replace(kept, attributes={**kept.attributes, "counters": counters})
+
+
+def describe_counters(counters: Mapping[str, int]) -> list[str]:
+    """Return a sentence for each column that is no sensor, with the number of its recordings."""
+    named = "left out column {!r}, which rises in every row (an index, a counter or a stamp), in {}"
+    nameless = "left out a column without a name in {1}"
+    return [
+        (named if name.strip() else nameless).format(name, f"{count} recording(s)")
+        + ("; --channels can keep it" if name.strip() else "")
+        for name, count in counters.items()
+    ]
+
+
+def _rises(values: NDArray[np.floating]) -> bool:
+    """Whether a column rises, or falls, from each row to the next."""
+    first = np.diff(values[:_FEWEST_ROWS])
+    if len(values) < _FEWEST_ROWS or not ((first > 0).all() or (first < 0).all()):
+        return False
+    sign, n = np.sign(first[0]), len(values) - 1
+    wrong = count_where(lambda at, stop: ~(sign * np.diff(values[at : stop + 1]) > 0), n, values)
+    return not wrong[0]
+
+
+def _counts(values: NDArray[np.floating], t: NDArray[np.float64]) -> bool:
+    """Whether a column that rises holds whole numbers, or the time in one of its units."""
+    n = len(values)
+    if not count_where(lambda at, stop: values[at:stop] != np.floor(values[at:stop]), n, values)[0]:
+        return True
+    per_s = float(values[-1] - values[0]) / float(t[-1] - t[0])
+    return any(abs(per_s / ticks - 1) < _SAME_CLOCK for ticks in UNITS.values())
+
+
 def _are_infinite(values: NDArray[np.float64], at: int, stop: int) -> NDArray[np.bool_]:
     return np.isinf(values[at:stop])
 
@@ -278,7 +339,7 @@ def spans_of_labels(
     edges = rows_where(
         lambda at, stop: np.diff(same[codes[at : stop + 1]]) != 0, len(codes) - 1, codes
     )
-    period_s = median_interval(t) if len(t) > 1 else 1.0
+    period_s = sample_period(t) if len(t) > 1 else 1.0
     firsts = [0, *(edges + 1).tolist()]
     starts_s = [*t[firsts].tolist(), float(t[-1] + period_s)]
     return tuple(

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
-from sensorseq.order_statistics import median_interval
+from sensorseq.order_statistics import sample_period
 from sensorseq.readers.arrays import read_arrays, read_arrays_timestamps
+from sensorseq.readers.columns import without_counters
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
 from sensorseq.readers.find import (
     ARRAY_SUFFIXES,
@@ -93,7 +94,9 @@ def read_source(
     time_column : str, optional
         Column of the time stamps; as in `read_csv` by default.
     channels : sequence of str, optional
-        Channels to keep, in this order; all by default.
+        Channels to keep, in this order. By default all but columns that are no sensors, which
+        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
+        and hold whole numbers or the time (an index, a counter, another stamp).
     repair_stamps : bool, default=False
         Sort rows by time and merge those with equal time stamps, rather than raise; see
         `read_csv`. With several sensors, the counts are totals over all files.
@@ -111,7 +114,7 @@ def read_source(
         As in `read_csv`, of CSV and Parquet files without a time column.
     """
     _check_complete(source)
-    if source.rows is not None and source.label is not None:
+    if source.label is not None and (source.rows is not None or source.labelled_by == label_column):
         label_column = None  # it gave the label of the recording
     n_files = 1 if source.is_log else len(source.paths)
     if label_column is not None and (n_files > 1 or source.label_spans):
@@ -155,6 +158,8 @@ def read_source(
             )
             for path in source.paths
         ]
+    if channels is None and not source.is_log:
+        parts = [without_counters(part) for part in parts]
     recording = parts[0]
     if len(parts) > 1:
         try:
@@ -227,7 +232,7 @@ def read_source_rate(
             for path in source.paths
         ]
     rates = [
-        1.0 / median_interval(stamps) if len(stamps) > 1 else float("nan")
+        1.0 / sample_period(stamps) if len(stamps) > 1 else float("nan")
         for stamps in stamps_of_files
     ]
     known = [rate for rate in rates if np.isfinite(rate)]
