@@ -51,6 +51,7 @@ from sensorseq.preprocessing.options import (
 if TYPE_CHECKING:
     from sensorseq.data_checks import OutsideWindows
     from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.evaluation.baselines import Alternative
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 _HEADS = {  # of files that another run may replace
@@ -489,6 +490,7 @@ def train(
         model.fit(windows)
     model.set_params(verbose=0)
     _save(model, output)
+    _tell(f"model written to {output}{was_there}", as_json)
     from sensorseq.fluctuation.report.console import write_report
     from sensorseq.fluctuation.report.words import settings_as_options
 
@@ -500,9 +502,9 @@ def train(
         command += settings_as_options({**typed, **changes})
         return command if report is None else f"{command} --report {shlex.quote(str(report))}"
 
-    if report is not None:
-        _write_page(report, model, windows, "validation", compare, title=output.name, command=again)
     verdict = model.fluctuation_
+    page = str(report) if report is not None else _page_command(output)
+    _tell("\n".join(["", write_report(verdict, again, page), "", *_describe_fit(model)]), as_json)
     last = model.history_[model.best_epoch_ - 1]
     result = {
         "model": str(output),
@@ -516,27 +518,52 @@ def train(
         "refitted": model.refitted_,
         "fluctuation": verdict.to_dict(),
     }
-    better = None
-    if compare and kind is Kind.lstm and given.get("features", "auto") == "auto":
-        if model.features_.n_folds > 1:
-            from sensorseq.evaluation.baselines import try_boosting
-            from sensorseq.storage.prepared import read_windows
-
-            better = try_boosting(model, read_windows(windows))
+    compares = compare and kind is Kind.lstm and given.get("features", "auto") == "auto"
+    if compares:
+        better = _try_boosting(model, windows, quiet=quiet)
         result["boosting"] = None if better is None else better._asdict()
-    page = str(report) if report is not None else _page_command(output)
-    lines = [write_report(verdict, again, page), "", *_describe_fit(model)]
-    lines.append(f"model written to {output}{was_there}")
-    if better is not None and better.is_better:
-        words = (
-            f"Boosting on summary features is better here: {100 * better.boosting:.1f} % of windows"
-            f" left out, this model {100 * better.model:.1f} %. To use both:"
-        )
-        command = f"  sensorseq train {windows} -o {output} --model blend"
-        lines += ["", *textwrap.wrap(words, 80), command]
+        if better is not None and better.is_better:
+            gain = 100 * (better.boosting - better.model)
+            words = (
+                f"Boosting on summary features is better here, by {gain:.1f} points:"
+                f" {100 * better.boosting:.1f} % of windows left out, this model"
+                f" {100 * better.model:.1f} %. The model is kept as it is. To train one that uses"
+                " both, type:"
+            )
+            both = f"  {again({})} --model blend"
+            _tell("\n".join([*textwrap.wrap(words, 80), both]), as_json)
     if report is not None:
-        lines.append(f"report written to {report}")
-    _say(result, "\n".join(lines), as_json)
+        _write_page(report, model, windows, "validation", compare, title=output.name, command=again)
+        _tell(f"report written to {report}", as_json)
+    if as_json:
+        _say(result, "", as_json)
+
+
+def _try_boosting(
+    model: "SensorLSTMClassifier", windows: Path, *, quiet: bool
+) -> "Alternative | None":
+    """Compare a fit with boosting, which Ctrl-C skips; the model is written by then."""
+    from sensorseq.evaluation.baselines import try_boosting
+    from sensorseq.storage.prepared import read_windows
+
+    if model.features_.n_folds < 2:
+        return None
+    try:
+        with _progress("comparing with boosting", quiet=quiet) as advance:
+
+            def tell(done: int, total: int, left_s: float) -> None:
+                if not done and left_s > 60 and not quiet:
+                    _warn(
+                        f"Comparing with boosting takes about {left_s / 60:.0f} minutes. Ctrl-C"
+                        " skips it, and --no-compare leaves it out."
+                    )
+                left = f"{left_s / 60:.0f} min" if left_s > 90 else f"{left_s:.0f} s"
+                advance(done, total, f"about {left} left")
+
+            return try_boosting(model, read_windows(windows), progress=tell)
+    except KeyboardInterrupt:
+        _warn("The comparison with boosting was skipped.")
+        return None
 
 
 @app.command(
@@ -1275,6 +1302,12 @@ def _say(result: Mapping[str, Any], text: str, as_json: bool) -> None:
         print("\n".join(map(_visible_json, shown.split("\n"))))
     else:
         print(printable(text, "\n"))
+
+
+def _tell(text: str, as_json: bool) -> None:
+    """Print a part of the result at once, unless all of it comes as JSON at the end."""
+    if not as_json:
+        print(printable(text, "\n"), flush=True)
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """Baselines for the network: the majority class, classic learners, and what boosting would give."""
 
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -81,6 +82,7 @@ def _describe_by_convolutions(train: WindowSet) -> Callable[[WindowSet], NDArray
     return describe
 
 
+_PROBED_TREES = 3
 _NOTABLE = 0.01  # of accuracy: less is not worth another model
 
 
@@ -100,12 +102,17 @@ class Alternative(NamedTuple):
 
 
 def try_boosting(
-    model: SensorLSTMClassifier, windows: WindowSet, seed: int = 0
+    model: SensorLSTMClassifier,
+    windows: WindowSet,
+    seed: int = 0,
+    progress: Callable[[int, int, float], None] | None = None,
 ) -> Alternative | None:
     """Compare a fitted classifier with boosting on the windows of its fit, without their test part.
 
-    None if the fit left no windows out in folds, or there are too few groups.
+    None if the fit left no windows out in folds, or there are too few groups. `progress` is called
+    with the folds that are done, their number and the seconds that are left.
     """
+    say = progress or (lambda done, total, left_s: None)
     together = [tried for tried in model.features_.candidates if tried.name == "together"]
     if not together or model.features_.n_folds < 2 or windows.y is None:
         return None
@@ -117,8 +124,19 @@ def try_boosting(
         SummaryFeatures().fit(windows.X, windows.lengths).transform(windows.X, windows.lengths)
     )
     right = tested = 0
-    for fit_rows, test_rows in split_folds(labels, groups, N_FOLDS, seed):
+    folds = list(split_folds(labels, groups, N_FOLDS, seed))
+    began_s = time.monotonic()
+    if folds and progress is not None:  # a few trees tell how long all of them take
+        first = make_boosting(seed)
+        share = _PROBED_TREES / first.max_iter
+        rows = folds[0][0]
+        first.set_params(max_iter=_PROBED_TREES).fit(statistics[rows], labels[rows])
+        say(0, len(folds), (time.monotonic() - began_s) / share * len(folds))
+        began_s = time.monotonic()
+    for done, (fit_rows, test_rows) in enumerate(folds, start=1):
         fitted = make_boosting(seed).fit(statistics[fit_rows], labels[fit_rows])
+        took_s = time.monotonic() - began_s
+        say(done, len(folds), took_s / done * (len(folds) - done))
         right += int((fitted.predict(statistics[test_rows]) == labels[test_rows]).sum())
         tested += len(test_rows)
     return Alternative(together[0].accuracy, right / tested, tested) if tested else None

@@ -321,7 +321,7 @@ def _facts(model: SensorLSTMClassifier) -> dict[str, str]:
         "classes": ", ".join(str(name) for name in model.classes_.tolist()),
         "training windows": str(report.n_train),
         "validation windows": str(report.n_val) if report.n_val else "none",
-        "epochs": f"{model.n_iter_}, best weights from epoch {model.best_epoch_}",
+        "epochs": f"{model.n_iter_}, the weights of epoch {model.best_epoch_} kept",
         "features": " and ".join(model.features_.names) or "none",
         "learned from": "training and validation windows"
         if model.refitted_

@@ -124,9 +124,9 @@ def find_recordings(
     recording (``ICE/pro_01.csv``) with its own group. A folder that contains only files holds
     recordings without a label. Manifest: a CSV table with columns ``path`` (relative to the
     manifest's folder), ``label`` (or ``class``) and, optionally, ``group``, ``recording_id``,
-    ``start_s`` and ``end_s``. A row with times labels that part of the recording; a path may
-    have several such rows. Hidden files and folders are ignored. Long table: one CSV or Parquet file whose
-    `recording_column` names the recording of each row; rows may be in any order.
+    ``start_s`` and ``end_s``. A row with times labels that part of the recording; a path may have
+    several such rows. Long table: one CSV or Parquet file whose `recording_column` names the
+    recording of each row; rows may be in any order. Hidden files and folders are ignored.
 
     Parameters
     ----------

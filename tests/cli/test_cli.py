@@ -15,10 +15,11 @@ from limited_files import run_limited
 from page_reader import Reader
 
 from sensorseq import SensorBlendClassifier, SensorLSTMClassifier
-from sensorseq.cli import run
+from sensorseq.cli import _try_boosting, run
 from sensorseq.errors import RecordingError
 from sensorseq.estimator.feature_head import FittedFeatures
 from sensorseq.estimator.whole_data import N_FOLDS
+from sensorseq.evaluation import baselines
 from sensorseq.fluctuation.report.words import banner_words, list_steps, settings_as_options
 from sensorseq.ops.cuda_kernels import ALL_KERNELS
 from sensorseq.storage.model_file import read_model, write_model
@@ -909,6 +910,45 @@ def test_boosting_is_tried_unless_that_is_not_wanted(prepared, tmp_path, capsys,
     assert ("boosting" in said) == compares
     if compares:
         assert 0.5 < said["boosting"]["boosting"] <= 1.0
+
+
+@pytest.mark.trains
+def test_the_model_and_its_verdict_are_there_before_the_comparison_which_keeps_the_model(
+    prepared, tmp_path, capsys, monkeypatch
+):
+    path = tmp_path / "my model.safetensors"
+    there = {}
+
+    def compare(model, windows, progress):
+        there["file"], there["said"] = path.read_bytes(), capsys.readouterr().out
+        progress(0, 3, 600.0)
+        return baselines.Alternative(0.5, 0.75, 400)
+
+    monkeypatch.setattr(baselines, "try_boosting", compare)
+    line = ["train", str(prepared), "-o", str(path), *FAST[:-1]]
+    assert run([*line, "--seed", "3"]) == 0
+    assert f"model written to {path}" in there["said"]
+    assert "Verdict" in there["said"]
+    assert path.read_bytes() == there["file"]
+    said, announced = capsys.readouterr()
+    assert "10 minutes" in announced
+    assert "Ctrl-C" in announced
+    said = " ".join(said.split())
+    assert "by 25.0 points" in said
+    assert "kept" in said
+    assert f"sensorseq train {shlex.quote(str(prepared))} -o {shlex.quote(str(path))}" in said
+    assert "--seed 3" in said
+    assert said.endswith("--model blend")
+
+
+def test_ctrl_c_skips_the_comparison(model, prepared, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(baselines, "try_boosting", interrupted)
+    fitted = SensorLSTMClassifier.load(model)
+    assert _try_boosting(fitted, prepared, quiet=True) is None
+    assert "skipped" in capsys.readouterr().err
 
 
 def test_export_writes_a_graph_of_the_same_probabilities(prepared, model, tmp_path, capsys):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from sensorseq import SensorLSTMClassifier
+from sensorseq.estimator.whole_data import N_FOLDS
 from sensorseq.evaluation.baselines import Alternative, try_boosting
 from sensorseq.evaluation.page import PagePart, make_page
 from sensorseq.windows import WindowSet
@@ -71,3 +72,12 @@ def test_the_page_of_a_fit_shows_the_validation_part_by_networks_that_have_not_s
     page = make_page(fitted, part, title="fit")
     assert "by networks that were not trained on them" in page
     assert "weighed the features" in page
+
+
+@pytest.mark.trains
+def test_the_time_left_is_told_before_the_folds_and_after_each(fitted):
+    told = []
+    try_boosting(fitted, thresholds(), progress=lambda *one: told.append(one))
+    assert [one[:2] for one in told] == [(done, N_FOLDS) for done in range(N_FOLDS + 1)]
+    assert told[0][2] > 0
+    assert told[-1][2] == 0
