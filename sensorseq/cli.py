@@ -844,6 +844,14 @@ def export(
     weights: Annotated[
         str | None, typer.Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
     ] = None,
+    units: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=UNIT,...", help="C: units of channels, such as current=mA."),
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="C: first part of all names [default: sensorseq]."),
+    ] = None,
     false_alarm_rate: FalseAlarmRate = None,
     as_json: Json = False,
 ) -> None:
@@ -856,10 +864,12 @@ def export(
     if to is Format.c:
         _refuse_options(to, lengths=lengths, steps=steps)
         is_new = not output.exists()
+        prefix = prefix or "sensorseq"
+        _check_parent(output)
         output = make_folder(output)
         if is_new:
             _outputs.callback(lambda: None if any(output.iterdir()) else output.rmdir())
-        for path in (output / "sensorseq_model.h", output / "sensorseq_model.c"):
+        for path in (output / f"{prefix}_model.h", output / f"{prefix}_model.c"):
             _check_output(path, model_file, kind="file of C code")
         given: dict[str, Any] = {
             "n_timesteps": n_timesteps,
@@ -867,11 +877,13 @@ def export(
             "sample_rate_hz": sample_rate_hz,
             "false_alarm_rate": false_alarm_rate,
         }
-        given |= {"check": check, "weights": weights or "float32"}
+        given |= {"check": check, "weights": weights or "float32", "prefix": prefix}
+        given["units"] = _read_units(units)
         written = _load(model_file).to_c(output, **given)
         _say({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
-    _refuse_options(to, hop=hop, sample_rate=sample_rate_hz, weights=weights)
+    c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}
+    _refuse_options(to, **c_alone, units=units, prefix=prefix)
     was_there = _check_output(
         output, model_file, *([] if check is None else [check]), kind="ONNX graph"
     )
@@ -1366,6 +1378,17 @@ def _read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
     return read
 
 
+def _read_units(given: Sequence[str] | None) -> dict[str, str]:
+    """Read ``channel=unit``."""
+    units = {}
+    for text in split_names(given) or ():
+        name, equals, unit = (part.strip() for part in text.partition("="))
+        if not (name and equals and unit):
+            raise ArgumentError(f"--units {text}: give NAME=UNIT, such as current=mA.")
+        units[name] = unit
+    return units
+
+
 def _read_columns(given: Sequence[str] | None) -> dict[str, str | None]:
     """Read ``role=name``; the name none is None."""
     columns: dict[str, str | None] = {}
@@ -1512,15 +1535,20 @@ def _check_output(path: Path | None, *others: Path, kind: str) -> str:
             )
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a file name.")
-    if not (parent := real_file(path).absolute().parent).is_dir():
-        if parent.exists():
-            raise InputError(f"{path}: {parent} is a file, not a folder.")
-        raise InputError(f"{path}: the folder {parent} is missing; create it.")
+    _check_parent(path)
     _check_replaced(path, kind)
     is_there = path.exists()
     with writing(path):
         _outputs.enter_context(locking(path, run=True))
     return ", in place of the earlier one" if is_there else ""
+
+
+def _check_parent(path: Path) -> None:
+    """Raise if the folder that an output is to be written into is missing."""
+    if not (parent := real_file(path).absolute().parent).is_dir():
+        if parent.exists():
+            raise InputError(f"{path}: {parent} is a file, not a folder.")
+        raise InputError(f"{path}: the folder {parent} is missing; create it.")
 
 
 def _check_replaced(path: Path, kind: str) -> None:

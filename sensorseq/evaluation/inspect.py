@@ -218,8 +218,7 @@ def format_recordings(found: dict[str, Any]) -> str:
             for channel in readable[0]["channels"]
         ]
         lines.append(f"channels of {readable[0]['recording_id']}: {', '.join(names)}")
-        others = {tuple(c["name"] for c in row["channels"]) for row in readable}
-        if len(others) > 1:
+        if len({tuple(c["name"] for c in row["channels"]) for row in readable}) > 1:
             lines.append("the channels differ between recordings; choose some with --channels")
         clocks = Counter(row["clock"] for row in readable if row.get("clock"))
         lines += [wrapped(f"{clock} in {count} recording(s)") for clock, count in clocks.items()]

@@ -183,7 +183,9 @@ def read_csv(
         If the file cannot be read as such a table, or its time stamps can be of several units.
     """
     path = Path(path)
-    form = CsvFormat(encoding, delimiter, decimal, no_header, names and tuple(names))
+    form = CsvFormat(
+        encoding, delimiter, decimal, no_header, None if names is None else tuple(names)
+    )
     file = _Text(path, scratch, form)
     names = file.header()
     rate_hz = rate_of_rows(names, time_column, sample_rate_hz)
