@@ -865,7 +865,8 @@ def export(
         _refuse_options(to, lengths=lengths, steps=steps)
         is_new = not output.exists()
         prefix = prefix or "sensorseq"
-        _check_parent(output)
+        if is_new:
+            _check_parent(output)
         output = make_folder(output)
         if is_new:
             _outputs.callback(lambda: None if any(output.iterdir()) else output.rmdir())

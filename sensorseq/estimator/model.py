@@ -91,7 +91,8 @@ def restore_fit(
     device: str | None,
 ) -> Any:
     """Rebuild what `describe_fit` described, of class `cls`."""
-    description = {"adaptation": None, "patch": None, **description}  # added within version 3
+    added = dict.fromkeys(("adaptation", "patch", "n_timesteps"))  # within version 3
+    description = {**added, **description}
 
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)
