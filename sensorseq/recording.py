@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, repeated
+from sensorseq.notebook import html_table
 from sensorseq.order_statistics import sample_period
 from sensorseq.scratch import count_where, is_finite
 
@@ -176,6 +177,27 @@ class Recording:
         object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "group", str(self.group) or self.recording_id)
         object.__setattr__(self, "label_spans", self._sorted_spans())
+
+    def __repr__(self) -> str:
+        said = [f"{self.n_samples} samples of {self.n_channels} channel(s)"]
+        if self.n_samples > 1:
+            said.append(f"{self.duration_s:.4g} s at {self.median_sample_rate_hz:.4g} Hz")
+        if self.is_labelled:
+            said.append(f"labelled {', '.join(map(repr, self.labels))}")
+        return f"<Recording {self.recording_id!r}: {', '.join(said)}>"
+
+    def _repr_html_(self) -> str:
+        """Show the channels as a table in a notebook."""
+        rows = []
+        for number, channel in enumerate(self.channels):
+            known = self.values[:, number]
+            known = known[~np.isnan(known)]
+            ends = [f"{known.min():.4g}", f"{known.max():.4g}"] if len(known) else ["", ""]
+            missing = str(self.n_samples - len(known))
+            rows.append([channel.name, channel.unit, *ends, missing])
+        return html_table(
+            repr(self)[1:-1], ["channel", "unit", "least", "largest", "missing"], rows
+        )
 
     def _sorted_spans(self) -> tuple[LabelSpan, ...]:
         is_checked = isinstance(self.label_spans, _OrderedSpans)

@@ -139,13 +139,17 @@ def _baselines(comparison: "Comparison") -> str:
     return f"{table(heads, rows)}\n{wrapped(f'p: {P_VALUE}')}"
 
 
-def _scores(evaluation: "Evaluation") -> str:
-    rows = [
+def score_rows(evaluation: "Evaluation") -> list[list[str]]:
+    """Return name, score and interval of each score that is known."""
+    return [
         [NAMES[name], percent(evaluation.scores[name]), format_interval(evaluation.intervals[name])]
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
         if np.isfinite(evaluation.scores[name])
     ]
-    return table(["", "score", "95 % interval by recording"], rows)
+
+
+def _scores(evaluation: "Evaluation") -> str:
+    return table(["", "score", "95 % interval by recording"], score_rows(evaluation))
 
 
 def _confusion(evaluation: "Evaluation") -> str:
