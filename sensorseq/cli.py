@@ -40,7 +40,13 @@ from sensorseq.errors import (
     ways_out,
     writing,
 )
-from sensorseq.preprocessing.options import OPTIONS, PreparationOptions, split_names
+from sensorseq.preprocessing.options import (
+    OPTIONS,
+    READ_AS_IN_TRAINING,
+    READING_OPTIONS,
+    PreparationOptions,
+    split_names,
+)
 
 if TYPE_CHECKING:
     from sensorseq.data_checks import OutsideWindows
@@ -87,21 +93,10 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on 
 def _flag(name: str) -> Any:
     """Return the command-line option for an option of preparation."""
     option = OPTIONS[name]
-    return typer.Option(option.flag, metavar=option.metavar, help=option.help)
+    flag = f"{option.flag}/{option.off}" if option.off else option.flag
+    return typer.Option(flag, metavar=option.metavar, help=option.help)
 
 
-TimeColumn = Annotated[str | None, _flag("time_column")]
-TimeUnit = Annotated[str | None, _flag("time_unit")]
-RecordingColumn = Annotated[str | None, _flag("recording_column")]
-GroupColumn = Annotated[str | None, _flag("group_column")]
-LabelColumn = Annotated[str | None, _flag("label_column")]
-Files = Annotated[list[str] | None, _flag("files")]
-Pair = Annotated[str | None, _flag("pair")]
-Exclude = Annotated[list[str] | None, _flag("exclude")]
-Encoding = Annotated[str | None, _flag("encoding")]
-Delimiter = Annotated[str | None, _flag("delimiter")]
-Decimal = Annotated[str | None, _flag("decimal")]
-Channels = Annotated[list[str] | None, _flag("channels")]
 FalseAlarmRate = Annotated[
     float | None,
     typer.Option(
@@ -141,24 +136,45 @@ def _sensorseq(
         raise typer.Exit
 
 
-def _with_options(command: _Command) -> _Command:
-    """Give a command that takes ``**options`` the options of preparation, before its own."""
-    own = signature(command)
-    given = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    first = next(i for i, p in enumerate(given) if p.default is not p.empty)
-    options = [
-        Parameter(
-            option.name,
-            Parameter.POSITIONAL_OR_KEYWORD,
-            default=False if option.command_type is bool else None,
-            annotation=Annotated[option.command_type, _flag(option.name)],
+def _with_options(names: Sequence[str]) -> Callable[[_Command], _Command]:
+    """Give a command that takes ``**options`` these of preparation, before its own.
+
+    The command gets those that are given, as arguments in Python.
+    """
+    options = [option for option in map(OPTIONS.__getitem__, names) if option.help]
+
+    def decorate(command: _Command) -> _Command:
+        @wraps(command)
+        def run_command(*args: Any, **kwargs: Any) -> None:
+            given = {option.name: kwargs.pop(option.name) for option in options}
+            command(
+                *args,
+                **kwargs,
+                **{
+                    name: value if (read := OPTIONS[name].read) is None else read(value)
+                    for name, value in given.items()
+                    if value is not None  # 0 is a value
+                },
+            )
+
+        own = signature(command)
+        given = [p for p in own.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        first = next(i for i, p in enumerate(given) if p.default is not p.empty)
+        added = [
+            Parameter(
+                option.name,
+                Parameter.POSITIONAL_OR_KEYWORD,
+                default=None,
+                annotation=Annotated[option.command_type, _flag(option.name)],
+            )
+            for option in options
+        ]
+        run_command.__signature__ = own.replace(  # type: ignore[attr-defined]
+            parameters=[*given[:first], *added, *given[first:]]
         )
-        for option in OPTIONS.values()
-        if option.help
-    ]
-    parameters = [*given[:first], *options, *given[first:]]
-    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-    return command
+        return cast(_Command, run_command)
+
+    return decorate
 
 
 def _reads_prepared(command: _Command) -> _Command:
@@ -240,6 +256,7 @@ def simulate(
     )
 )
 @_reads_prepared
+@_with_options(READING_OPTIONS)
 def inspect(
     context: typer.Context,
     path: Annotated[
@@ -249,18 +266,6 @@ def inspect(
             help="Recording, folder or manifest; with --html or --leakage, also a prepared file.",
         ),
     ],
-    files: Files = None,
-    pair: Pair = None,
-    time_column: TimeColumn = None,
-    time_unit: TimeUnit = None,
-    recording_column: RecordingColumn = None,
-    group_column: GroupColumn = None,
-    label_column: LabelColumn = None,
-    exclude: Exclude = None,
-    channels: Channels = None,
-    encoding: Encoding = None,
-    delimiter: Delimiter = None,
-    decimal: Decimal = None,
     html: Annotated[
         Path | None,
         typer.Option(metavar="HTML", help="Write a page with a picture of each channel."),
@@ -270,6 +275,7 @@ def inspect(
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    **selected: Any,
 ) -> None:
     """Show what recordings contain, what is odd in them, and which cannot be read.
 
@@ -282,27 +288,12 @@ def inspect(
     """
     from sensorseq.evaluation import inspect as described
 
-    selected: dict[str, Any] = {
-        "files": files,
-        "pair": pair,
-        "time_column": time_column,
-        "time_unit": time_unit,
-        "recording_column": recording_column,
-        "group_column": group_column,
-        "label_column": label_column,
-        "exclude": split_names(exclude) or (),
-        "channels": split_names(channels),
-        "encoding": encoding,
-        "delimiter": delimiter,
-        "decimal": decimal,
-    }
     is_prepared = leakage or (html is not None and described.is_prepared(path))
-    for name, value in selected.items() if is_prepared else ():
-        if value:
-            raise ArgumentError(
-                f"{OPTIONS[name].flag} selects recordings and has no use with a prepared file;"
-                " remove it."
-            )
+    if is_prepared and selected:
+        raise ArgumentError(
+            f"{OPTIONS[next(iter(selected))].flag} is for recordings and has no use with a prepared"
+            " file; remove it."
+        )
     if leakage:
         if html is not None:
             raise ArgumentError("--html shows no leakage; run the command once for each.")
@@ -345,7 +336,7 @@ def _inspect_leakage(path: Path, as_json: bool) -> None:
         "    -o terrain.h5",
     )
 )
-@_with_options
+@_with_options(tuple(OPTIONS))
 def prepare(
     context: typer.Context,
     source: Annotated[
@@ -375,7 +366,10 @@ def prepare(
         str, typer.Option(metavar="skip|stop", help="What to do with an unusable recording.")
     ] = "stop",
     allow_scales: Annotated[
-        bool, typer.Option("--allow-scales", help="Use recordings that seem to be in other units.")
+        bool,
+        typer.Option(
+            "--allow-scales", help="Use recordings that seem to be in other units, or are all zero."
+        ),
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -399,16 +393,11 @@ def prepare(
 
     refuse_prepared(Path(source), "give the recordings it was made from, or use `sensorseq train`.")
 
-    given = {
-        name: value if (read := OPTIONS[name].read) is None else read(value)
-        for name, value in options.items()
-        if value is not None and value is not False  # 0 is a value
-    }
     with _progress("preparing", quiet=quiet) as advance:
         summary = make_file(
             source,
             output,
-            **given,
+            **options,
             config=config,
             jobs=jobs,
             engine=engine,
@@ -491,6 +480,7 @@ def train(
     )
     model.fit(windows).set_params(verbose=0)
     _save(model, output)
+    _tell(f"model written to {output}{was_there}", as_json)
     from sensorseq.fluctuation.report.console import write_report
     from sensorseq.fluctuation.report.words import settings_as_options
 
@@ -501,9 +491,9 @@ def train(
         command += settings_as_options({**typed, **changes})
         return command if report is None else f"{command} --report {shlex.quote(str(report))}"
 
-    if report is not None:
-        _write_page(report, model, windows, "validation", compare, title=output.name, command=again)
     verdict = model.fluctuation_
+    page = str(report) if report is not None else _page_command(output)
+    _tell("\n".join(["", write_report(verdict, again, page), "", *_describe_fit(model)]), as_json)
     last = model.history_[model.best_epoch_ - 1]
     result = {
         "model": str(output),
@@ -517,12 +507,11 @@ def train(
         "refitted": model.refitted_,
         "fluctuation": verdict.to_dict(),
     }
-    page = str(report) if report is not None else _page_command(output)
-    lines = [write_report(verdict, again, page), "", *_describe_fit(model)]
-    lines.append(f"model written to {output}{was_there}")
     if report is not None:
-        lines.append(f"report written to {report}")
-    _say(result, "\n".join(lines), as_json)
+        _write_page(report, model, windows, "validation", compare, title=output.name, command=again)
+        _tell(f"report written to {report}", as_json)
+    if as_json:
+        _say(result, "", as_json)
 
 
 @app.command(
@@ -621,33 +610,25 @@ def evaluate(
         "sensorseq predict terrain.safetensors new_logs --windows --json",
     )
 )
+@_with_options(READ_AS_IN_TRAINING)
 def predict(
     model_file: ModelFile,
     recordings: Annotated[
         list[Path], typer.Argument(metavar="RECORDING...", help="Raw files, or folders of them.")
     ],
-    time_column: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Column of time stamps [default: as in training]."),
-    ] = None,
-    time_unit: Annotated[
-        str | None,
-        typer.Option(metavar="UNIT", help="Unit of time stamps [default: as in training]."),
-    ] = None,
-    encoding: Encoding = None,
-    delimiter: Delimiter = None,
-    decimal: Decimal = None,
     every_window: Annotated[
         bool, typer.Option("--windows", help="Print one line per window instead of per span.")
     ] = False,
     strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    **reading: Any,
 ) -> None:
     """Classify raw recordings.
 
-    They go through the same steps as the training windows: rate, channels, filters and features,
-    windows, scaling. Each line gives a time span and its class; with --windows, a single window.
+    They are read as the training recordings were, unless an option here says otherwise, and go
+    through the same steps as the training windows: rate, channels, filters and features, windows,
+    scaling. Each line gives a time span and its class; with --windows, a single window.
     """
     from sensorseq.data_checks import join_outside
     from sensorseq.evaluation.predict import predict_recordings
@@ -658,12 +639,8 @@ def predict(
         found = predict_recordings(
             model,
             recordings,
-            time_column=time_column,
-            time_unit=time_unit,
-            encoding=encoding,
-            delimiter=delimiter,
-            decimal=decimal,
             progress=advance,
+            **reading,
         )
     outside = [one.outside for one in found if one.outside is not None]
     _tell_outside(join_outside(outside) if outside else None, strict=strict)
@@ -753,6 +730,12 @@ def stream(
             samples = live.samples_of_pipe(sys.stdin.fileno(), parser)
         decisions.on_outside = partial(_tell_outside, strict=strict)
         n_samples = live.write_decisions(decisions, samples, sys.stdout)
+    if parser.n_unreadable and not n_samples:
+        raise InputError(
+            f"none of {parser.n_unreadable} line(s) is a sample of {len(decisions.channels)}"
+            f" channels ({', '.join(decisions.channels)}). Send a header with the channels' names,"
+            " or these columns in this order; or use --format."
+        )
     if not quiet:
         counts = {"n_samples": n_samples, "n_unreadable": parser.n_unreadable, **decisions.counts}
         said = ", ".join(f"{name.removeprefix('n_')} {n}" for name, n in counts.items() if n)
@@ -809,6 +792,14 @@ def export(
     weights: Annotated[
         str | None, typer.Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
     ] = None,
+    units: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=UNIT,...", help="C: units of channels, such as current=mA."),
+    ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="C: first part of all names [default: sensorseq]."),
+    ] = None,
     false_alarm_rate: FalseAlarmRate = None,
     as_json: Json = False,
 ) -> None:
@@ -821,10 +812,13 @@ def export(
     if to is Format.c:
         _refuse_options(to, lengths=lengths, steps=steps)
         is_new = not output.exists()
+        prefix = prefix or "sensorseq"
+        if is_new:
+            _check_parent(output)
         output = make_folder(output)
         if is_new:
             _outputs.callback(lambda: None if any(output.iterdir()) else output.rmdir())
-        for path in (output / "sensorseq_model.h", output / "sensorseq_model.c"):
+        for path in (output / f"{prefix}_model.h", output / f"{prefix}_model.c"):
             _check_output(path, model_file, kind="file of C code")
         given: dict[str, Any] = {
             "n_timesteps": n_timesteps,
@@ -832,11 +826,13 @@ def export(
             "sample_rate_hz": sample_rate_hz,
             "false_alarm_rate": false_alarm_rate,
         }
-        given |= {"check": check, "weights": weights or "float32"}
+        given |= {"check": check, "weights": weights or "float32", "prefix": prefix}
+        given["units"] = _read_units(units)
         written = _load(model_file).to_c(output, **given)
         _say({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
-    _refuse_options(to, hop=hop, sample_rate=sample_rate_hz, weights=weights)
+    c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}
+    _refuse_options(to, **c_alone, units=units, prefix=prefix)
     was_there = _check_output(
         output, model_file, *([] if check is None else [check]), kind="ONNX graph"
     )
@@ -1269,6 +1265,12 @@ def _say(result: Mapping[str, Any], text: str, as_json: bool) -> None:
         print(printable(text, "\n"))
 
 
+def _tell(text: str, as_json: bool) -> None:
+    """Print a part of the result at once, unless all of it comes as JSON at the end."""
+    if not as_json:
+        print(printable(text, "\n"), flush=True)
+
+
 def _plain(value: Any) -> Any:
     """Replace what JSON has no number for by null."""
     if isinstance(value, Mapping):
@@ -1323,6 +1325,17 @@ def _read_settings(settings: Sequence[str] | None) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             read[name] = None if text.lower() == "none" else text
     return read
+
+
+def _read_units(given: Sequence[str] | None) -> dict[str, str]:
+    """Read ``channel=unit``."""
+    units = {}
+    for text in split_names(given) or ():
+        name, equals, unit = (part.strip() for part in text.partition("="))
+        if not (name and equals and unit):
+            raise ArgumentError(f"--units {text}: give NAME=UNIT, such as current=mA.")
+        units[name] = unit
+    return units
 
 
 def _read_columns(given: Sequence[str] | None) -> dict[str, str | None]:
@@ -1471,15 +1484,20 @@ def _check_output(path: Path | None, *others: Path, kind: str) -> str:
             )
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a file name.")
-    if not (parent := real_file(path).absolute().parent).is_dir():
-        if parent.exists():
-            raise InputError(f"{path}: {parent} is a file, not a folder.")
-        raise InputError(f"{path}: the folder {parent} is missing; create it.")
+    _check_parent(path)
     _check_replaced(path, kind)
     is_there = path.exists()
     with writing(path):
         _outputs.enter_context(locking(path, run=True))
     return ", in place of the earlier one" if is_there else ""
+
+
+def _check_parent(path: Path) -> None:
+    """Raise if the folder that an output is to be written into is missing."""
+    if not (parent := real_file(path).absolute().parent).is_dir():
+        if parent.exists():
+            raise InputError(f"{path}: {parent} is a file, not a folder.")
+        raise InputError(f"{path}: the folder {parent} is missing; create it.")
 
 
 def _check_replaced(path: Path, kind: str) -> None:

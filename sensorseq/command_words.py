@@ -4,7 +4,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sensorseq.preprocessing.options import OPTIONS
@@ -24,8 +24,12 @@ class _Typed:
     off: str = ""  # the option that turns it off
     is_switch: bool = False
     between: str = " "
+    of: str = ""  # the command that has it, if it is another one
 
     def with_value(self, text: str) -> str:
+        return self._with_value(text) + (f" of `sensorseq {self.of}`" if self.of else "")
+
+    def _with_value(self, text: str) -> str:
         if not text:
             return f"{self.flag}=..." if self.between == "=" else self.flag
         value = _plain(text)
@@ -55,7 +59,11 @@ def in_options(
         What was typed: options of preparation that were not come from the file of ``--config``.
     """
     own = {option.name: _typed(option) for option in options if option.opts[0].startswith("-")}
-    typed = {} if "window_s" in own else _of_preparation({}, ())  # that made the file given
+    typed: dict[str, _Typed] = {}
+    if "window_s" not in own:  # another command made, or will make, the file
+        typed = {"on_error": _Typed("--on-error"), "allow_scales": _Typed("--allow-scales")}
+        typed |= _of_preparation({}, ())
+        typed = {name: replace(one, of="prepare") for name, one in typed.items()}
     typed |= {name: _Typed(f"--set {name}", between="=") for name in settings} | own
     if "window_s" in own:
         typed |= _of_preparation(own, given)

@@ -1,7 +1,6 @@
 """History: one row of numbers per epoch, with export to JSON, CSV and pandas."""
 
 import csv
-import html
 import io
 import json
 import os
@@ -14,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.atomic import write_whole
-from sensorseq.errors import EnvironmentProblemError, InputError, printable, refusing, repeated
+from sensorseq.errors import EnvironmentProblemError, InputError, refusing, repeated
+from sensorseq.notebook import html_table
 
 __all__ = ["History"]
 
@@ -221,15 +221,7 @@ class History:
         if len(cells) > 2 * _SHOWN_AT_EACH_END + 1:
             gap = ["…"] * len(self.names)
             cells = [*cells[:_SHOWN_AT_EACH_END], gap, *cells[-_SHOWN_AT_EACH_END:]]
-        head = "".join(f"<th>{html.escape(printable(name))}</th>" for name in self.names)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in cells
-        )
-        return (
-            f"<table><caption>History of {len(self)} epochs</caption>"
-            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        )
+        return html_table(f"History of {len(self)} epochs", list(self.names), cells)
 
 
 def _plain(value: Any) -> Any:

@@ -37,16 +37,49 @@ def median(blocks: Blocks, n_rows: int) -> float:
     return float(np.mean(at_ranks(blocks, n_rows, 1, middle, np.float64)))
 
 
-def median_interval(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
-    """Return the median difference of two or more stamps, or of those at increasing rows."""
-    n_stamps = len(stamps) if rows is None else len(rows)
+GAP_PERIODS = 10.0
+"""Sample periods after which a hole between samples is a gap, if nothing else is said."""
+_FEWEST_STEPS = 30  # fewer tell a clock from none badly
+_MEAN_RATIO = 1.25  # of mean to median step, or its inverse: below, they are the same clock
+_OFF_CLOCK = 0.1  # share of steps that are no multiples of the median, where there is no clock
+
+
+def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
+    """Return the seconds that each of two or more stamps is worth, or of those at increasing rows.
+
+    The median difference; but the mean one where that is another because no clock is behind the
+    stamps, as in merged topics or messages that come in bursts. Gaps are not counted in a mean.
+    """
+    n_steps = (len(stamps) if rows is None else len(rows)) - 1
 
     def intervals() -> Iterator[NDArray[np.float64]]:
-        for at, stop in scratch.blocks(n_stamps - 1, stamps):
+        for at, stop in scratch.blocks(n_steps, stamps):
             some = stamps[at : stop + 1] if rows is None else stamps[rows[at : stop + 1]]
             yield np.diff(some)[:, np.newaxis]
 
-    return median(intervals, n_stamps - 1)
+    usual = median(intervals, n_steps)
+    if n_steps < _FEWEST_STEPS or usual <= 0:
+        return usual
+    n_off = n_long = 0
+    long_s = whole_s = 0.0
+    for steps in intervals():
+        periods = steps / usual
+        n_off += int(((np.abs(periods - np.rint(periods)) > 0.25) | (periods < 0.5)).sum())
+        n_long += int((periods > GAP_PERIODS).sum())
+        long_s += float(steps[periods > GAP_PERIODS].sum())
+        whole_s += float(steps.sum())
+    comes_in_bursts = n_long > 0.02 * n_steps and long_s > whole_s / 2
+    if n_off < _OFF_CLOCK * n_steps and not comes_in_bursts:
+        return usual
+    mean, n_kept, n_before = whole_s / n_steps, n_steps, -1
+    while n_kept != n_before and n_kept > 0.95 * n_steps:  # gaps are few
+        kept = [steps[steps <= GAP_PERIODS * mean] for steps in intervals()]
+        kept_s = sum(float(some.sum()) for some in kept)
+        if kept_s > 0.9 * whole_s:  # and take time, or they are not worth an exception
+            break
+        n_before, n_kept = n_kept, sum(map(len, kept))
+        mean = kept_s / max(n_kept, 1)
+    return mean if max(mean / usual, usual / mean) > _MEAN_RATIO else usual
 
 
 def at_ranks(

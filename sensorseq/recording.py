@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, repeated
-from sensorseq.order_statistics import median_interval
+from sensorseq.notebook import html_table
+from sensorseq.order_statistics import sample_period
 from sensorseq.scratch import count_where, is_finite
 
 __all__ = ["Channel", "LabelSpan", "Recording", "sample_rate_of"]
@@ -156,10 +157,10 @@ class Recording:
         n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, n - 1, t)
         if n_wrong:
             before, now = t[row], t[row + 1]
-            what = "repeats" if now == before else "goes back"
+            what = "repeats" if now == before else f"goes back {before - now:.6g} s"
             raise RecordingError(
-                f"{name}: time {what} at sample {row + 1} ({before:.6f} s, then {now:.6f} s;"
-                f" {n_wrong} such sample(s)). Use preprocessing.regrid.repair_stamps to sort"
+                f"{name}: time {what} at sample {row + 1}, {before - t[0]:.6g} s from the start"
+                f" ({n_wrong} such sample(s)). Use preprocessing.regrid.repair_stamps to sort"
                 " and merge them."
             )
         row = -1
@@ -176,6 +177,27 @@ class Recording:
         object.__setattr__(self, "channels", channels)
         object.__setattr__(self, "group", str(self.group) or self.recording_id)
         object.__setattr__(self, "label_spans", self._sorted_spans())
+
+    def __repr__(self) -> str:
+        said = [f"{self.n_samples} samples of {self.n_channels} channel(s)"]
+        if self.n_samples > 1:
+            said.append(f"{self.duration_s:.4g} s at {self.median_sample_rate_hz:.4g} Hz")
+        if self.is_labelled:
+            said.append(f"labelled {', '.join(map(repr, self.labels))}")
+        return f"<Recording {self.recording_id!r}: {', '.join(said)}>"
+
+    def _repr_html_(self) -> str:
+        """Show the channels as a table in a notebook."""
+        rows = []
+        for number, channel in enumerate(self.channels):
+            known = self.values[:, number]
+            known = known[~np.isnan(known)]
+            ends = [f"{known.min():.4g}", f"{known.max():.4g}"] if len(known) else ["", ""]
+            missing = str(self.n_samples - len(known))
+            rows.append([channel.name, channel.unit, *ends, missing])
+        return html_table(
+            repr(self)[1:-1], ["channel", "unit", "least", "largest", "missing"], rows
+        )
 
     def _sorted_spans(self) -> tuple[LabelSpan, ...]:
         is_checked = isinstance(self.label_spans, _OrderedSpans)
@@ -275,10 +297,10 @@ class Recording:
 
     @property
     def median_sample_rate_hz(self) -> float:
-        """One over the median interval between time stamps; NaN for fewer than two samples."""
+        """One over the median interval of stamps, the mean where they are uneven; NaN for one."""
         if self.n_samples < 2:
             return float("nan")
-        return float(1.0 / median_interval(self.timestamps_s))
+        return float(1.0 / sample_period(self.timestamps_s))
 
     @property
     def is_labelled(self) -> bool:

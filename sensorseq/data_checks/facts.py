@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.data_checks.part import Floats
+from sensorseq.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.preprocessing.copies import stretch_hashes
 from sensorseq.recording import Channel, Recording
 
@@ -14,7 +15,6 @@ QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 N_BINS = 80  # of a picture over time
 N_SEGMENT, MOST_SEGMENTS = 128, 200  # samples and number of the segments of a spectrum
 N_BANDS = N_SEGMENT // 2 + 1
-LONG_GAP_PERIODS = 10  # what resampling does not bridge by default
 MOST_GAPS, MOST_FAR = 200, 20
 LEAST_STILL_SAMPLES = 20  # at one value, before it is asked whether other channels move
 EDGE_BAND = 0.02  # of the range: the values next to an extreme, to compare its count with
@@ -151,10 +151,11 @@ def _measure_channel(
     values, times = column.values, column.times
     n = len(values)
     steps = np.diff(times)
-    period = float(np.median(steps)) if n > 1 else np.nan
+    period = sample_period(times) if n > 1 else np.nan
+    is_even = n > 1 and period == float(np.median(steps))
     gaps = _gaps(column, period, is_whole)
     duration = column.span[1] - column.span[0]
-    short = steps[steps <= LONG_GAP_PERIODS * period]
+    short = steps[steps <= GAP_PERIODS * period]
     ordered = np.sort(values)
     quantiles = ordered[np.rint(np.array(QUANTILES) * (n - 1)).astype(np.int64)] if n else _NONE
     ends = np.abs(np.concatenate([ordered[:MOST_FAR], ordered[-MOST_FAR:]]) - quantiles[2])
@@ -176,7 +177,8 @@ def _measure_channel(
         channel.name,
         channel.unit,
         n,
-        int(np.maximum(np.rint(short / period) - 1, 0).sum()) if n > 1 else 0,
+        # without a clock, whose period is the median step, none is known to be lost
+        int(np.maximum(np.rint(short / period) - 1, 0).sum()) if is_even else 0,
         1 / period,
         quantiles,
         float(values.mean()) if n else np.nan,
@@ -201,7 +203,7 @@ def _gaps(column: _Column, period: float, is_whole: bool) -> Floats:
     around = column.times
     if is_whole:
         around = np.concatenate([column.span[:1], around, column.span[1:]])
-    at = np.flatnonzero(np.diff(around) > LONG_GAP_PERIODS * period)
+    at = np.flatnonzero(np.diff(around) > GAP_PERIODS * period)
     gaps = np.stack([around[at], around[at + 1]], axis=1)
     return gaps[np.argsort(gaps[:, 0] - gaps[:, 1], kind="stable")]
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.data_checks.part import BLOCK_VALUES, Floats, Ints
+from sensorseq.notebook import html_table
 from sensorseq.preprocessing.odd_scales import likely_unit
 
 # Margins and sizes were set on development recordings of benchmarks/bench_outside.py.
@@ -61,6 +62,18 @@ class OutsideWindows:
         which = f"{self.n_outside} of {n} windows" if n > 1 else "The window"
         lie = "lies" if self.n_outside == 1 else "lie"
         return f"{which} {lie} outside what the model was trained on: {'; '.join(said)}."
+
+    def __repr__(self) -> str:
+        return f"<OutsideWindows: {self.n_outside} of {len(self.reasons)}>"
+
+    def _repr_html_(self) -> str:
+        """Show in how many windows each channel is odd, and how, as a table in a notebook."""
+        rows = [
+            [name, str(int((self.reasons[:, c] != "").sum())), ", ".join(kinds)]
+            for c, name in enumerate(self.channels)
+            if (kinds := sorted(set(self.reasons[:, c].tolist()) - {""}))
+        ]
+        return html_table(str(self), ["channel", "windows outside", "by"], rows)
 
     def _say(self, c: int) -> str:
         """Say in how many windows a channel is odd, by the reason that most of them have."""

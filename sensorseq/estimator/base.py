@@ -169,6 +169,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     best_epoch_: int
     best_score_: float
     _flat_timesteps: int | None
+    _n_timesteps: int | None = None  # of the windows of the fit
     _were_lengths: bool = False
     _in_pass = False  # during partial_fit: nothing is held out, scaling is not fitted again
     _passes: list[dict[str, Any]]  # one for each network
@@ -963,7 +964,8 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
                 self.__dict__.pop("feature_names_in_", None)
                 if sequences.channels is not None:
                     self.feature_names_in_ = np.array(sequences.channels, dtype=object)
-            self._flat_timesteps = sequences.X.shape[1] if sequences.is_flat else None
+            self._n_timesteps = sequences.X.shape[1]
+            self._flat_timesteps = self._n_timesteps if sequences.is_flat else None
         else:
             check_channels(sequences, self._n_channels, self._flat_timesteps, name)
         return sequences

@@ -653,7 +653,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         folder : str or path
             Where ``sensorseq_model.h`` and ``sensorseq_model.c`` are written; made if missing.
         n_timesteps : int, optional
-            Samples of a window. Those of training by default; needed after a fit on 3-D arrays.
+            Samples of a window. Those of training by default; needed after `from_torch`.
         hop : int, optional
             Samples from the start of a window to that of the next, at the rate of the windows. By
             default that of the preparation; without one, windows do not overlap.

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
 from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.notebook import html_table
 from sensorseq.preprocessing._checks import check_count
 from sensorseq.training.stream import is_stored
 
@@ -59,6 +60,23 @@ class Explanation:
             size, total, out=np.zeros_like(size), where=total > 0
         )
         return shares
+
+    def __repr__(self) -> str:
+        n, n_regions, n_channels = self.contributions.shape
+        return (
+            f"<Explanation of {n} window(s) by {self.method}, in {n_regions} regions of"
+            f" {n_channels} channel(s)>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the mean share of each channel and region as a table in a notebook."""
+        ends = zip(self.edges[:-1].tolist(), self.edges[1:].tolist(), strict=True)
+        heads = ["channel", *(f"steps {first} to {last - 1}" for first, last in ends)]
+        rows = [
+            [str(c), *(f"{100 * share:.0f} %" for share in shares)]
+            for c, shares in enumerate(self.shares.mean(axis=0).T)
+        ]
+        return html_table(repr(self)[1:-1], heads, rows)
 
 
 def explain(

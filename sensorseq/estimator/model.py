@@ -54,6 +54,7 @@ def describe_fit(estimator: Any) -> dict[str, Any]:
         "patch": None if estimator.patch_ is None else list(estimator.patch_),
         "n_features_in": estimator.n_features_in_,
         "flat_timesteps": estimator._flat_timesteps,
+        "n_timesteps": estimator._n_timesteps,
         "feature_names_in": (
             estimator.feature_names_in_.tolist()
             if hasattr(estimator, "feature_names_in_")
@@ -90,7 +91,8 @@ def restore_fit(
     device: str | None,
 ) -> Any:
     """Rebuild what `describe_fit` described, of class `cls`."""
-    description = {"adaptation": None, "patch": None, **description}  # added within version 3
+    added = dict.fromkeys(("adaptation", "patch", "n_timesteps"))  # within version 3
+    description = {**added, **description}
 
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)
@@ -115,6 +117,7 @@ def restore_fit(
     estimator._restore_targets(take)
     estimator.n_features_in_ = take("n_features_in", int)
     estimator._flat_timesteps = take("flat_timesteps", int | None)
+    estimator._n_timesteps = take("n_timesteps", int | None)
     names = take("feature_names_in", list | None)
     if names is not None:
         estimator.feature_names_in_ = np.array(_texts("feature_names_in", names), dtype=object)

@@ -3,6 +3,7 @@
 import importlib
 import os
 import platform
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sensorseq.data_checks import Finding, Part, check_shares, check_windows
-from sensorseq.data_checks.facts import LONG_GAP_PERIODS, RecordingFacts, measure
+from sensorseq.data_checks.facts import RecordingFacts, measure
 from sensorseq.data_checks.recordings import check_recordings
 from sensorseq.errors import (
     InputError,
@@ -24,8 +25,15 @@ from sensorseq.errors import (
     refusing,
 )
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
+from sensorseq.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
+from sensorseq.preprocessing.options import (
+    READING_OPTIONS,
+    PreparationOptions,
+    takes_options,
+)
 from sensorseq.readers import find_recordings, list_arrays, read_source
+from sensorseq.readers.columns import describe_counters, listed
 from sensorseq.readers.find import ARRAY_SUFFIXES, suffix_of
 from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
@@ -37,25 +45,17 @@ from sensorseq.windows import PARTS
 _MANY_RECORDINGS = 60
 
 
+@takes_options(READING_OPTIONS, default=None)
 def inspect_recordings(
     path: str | os.PathLike[str],
     *,
-    files: Sequence[str] | None = None,
-    pair: str | None = None,
-    time_column: str | None = None,
-    time_unit: str | None = None,
-    recording_column: str | None = None,
-    group_column: str | None = None,
-    label_column: str | None = None,
-    exclude: Sequence[str] = (),
-    channels: Sequence[str] | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    decimal: str | None = None,
     read_logs: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> tuple[dict[str, Any], list[RecordingFacts]]:
     """Read recordings, one at a time, and describe them; an error is listed and the others go on.
+
+    The options are those of `PreparationOptions` about files.
 
     Returns ``recordings``, for each its id, files, label, group, duration, rate, channels with
     range and missing samples, longest gap; of a robot log its topics with type, messages, rate and
@@ -68,18 +68,8 @@ def inspect_recordings(
         "use `sensorseq info` to describe it, --html to look at it, or --leakage to check its"
         " split.",
     )
-    sources = find_recordings(
-        path,
-        files=files,
-        pair=pair,
-        exclude=exclude,
-        recording_column=recording_column,
-        group_column=group_column,
-        label_column=label_column,
-        encoding=encoding,
-        delimiter=delimiter,
-        decimal=decimal,
-    )
+    use = PreparationOptions(window_s=np.nan, **options)
+    sources = find_recordings(path, **use.listing)
     rows: list[dict[str, Any]] = []
     facts: list[RecordingFacts] = []
     for done, source in enumerate(sources):
@@ -94,13 +84,7 @@ def inspect_recordings(
         try:
             described = _describe_log(list_topics(source.paths)) if source.is_log else {}
             if read_logs or not source.is_log:
-                recording = read_source(
-                    source,
-                    time_column=time_column,
-                    time_unit=time_unit,
-                    label_column=label_column,
-                    channels=channels,
-                )
+                recording = read_source(source, **use.reading)
                 whole = measure(recording)
                 described |= _describe(recording, whole)
                 facts += [measure(span) for span in _spans(recording)] or [whole]
@@ -122,7 +106,8 @@ def _spans(recording: Recording) -> Iterator[Recording]:
             recording,
             values=recording.values[first:last],
             timestamps_s=recording.timestamps_s[first:last],
-            recording_id=f"{recording.recording_id} from {span.start_s:.6g} s",
+            recording_id=f"{recording.recording_id} from"
+            f" {span.start_s - recording.timestamps_s[0]:.6g} s",
             label=span.label,
             label_spans=(),
         )
@@ -207,11 +192,12 @@ def _describe(recording: Recording, facts: RecordingFacts) -> dict[str, Any]:
         "duration_s": recording.duration_s,
         "sample_rate_hz": rate if np.isfinite(rate) else None,
         "longest_gap_s": float(steps.max()) if steps.size else None,
-        "n_long_gaps": int((steps > LONG_GAP_PERIODS * np.median(steps)).sum())
+        "n_long_gaps": int((steps > GAP_PERIODS * sample_period(recording.timestamps_s)).sum())
         if steps.size
         else 0,
         "channels": channels,
         "dropped_columns": list(recording.attributes.get("dropped_columns", [])),  # type: ignore[call-overload]
+        "counters": list(recording.attributes.get("counters", [])),  # type: ignore[call-overload]
     }
 
 
@@ -232,18 +218,19 @@ def format_recordings(found: dict[str, Any]) -> str:
             for channel in readable[0]["channels"]
         ]
         lines.append(f"channels of {readable[0]['recording_id']}: {', '.join(names)}")
-        others = {tuple(c["name"] for c in row["channels"]) for row in readable}
-        if len(others) > 1:
+        if len({tuple(c["name"] for c in row["channels"]) for row in readable}) > 1:
             lines.append("the channels differ between recordings; choose some with --channels")
         clocks = Counter(row["clock"] for row in readable if row.get("clock"))
         lines += [wrapped(f"{clock} in {count} recording(s)") for clock, count in clocks.items()]
+        counters = Counter(name for row in readable for name in row.get("counters", ()))
+        lines += map(wrapped, describe_counters(counters))
         rows = [
             [
                 row["recording_id"][-34:],
                 f"{row['duration_s']:.1f}",
                 f"{row['sample_rate_hz'] or float('nan'):.4g}",
                 str(row["n_samples"]),
-                str(sum(channel["n_missing"] for channel in row["channels"])),
+                str(sum(one["n_missing"] + one["n_lost"] for one in row["channels"])),
                 str(row["n_long_gaps"]),
             ]
             for row in readable[:_MANY_RECORDINGS]
@@ -256,7 +243,17 @@ def format_recordings(found: dict[str, Any]) -> str:
     if found["odd"]:
         lines += ["", "What is odd:"]
         lines += [wrapped(f"- {odd['text']} {odd['advice']}", "  ") for odd in found["odd"]]
-    lines += [f"cannot be read: {row['error']}" for row in found["recordings"] if "error" in row]
+    unreadable: dict[str, list[Mapping[str, Any]]] = {}
+    for row in found["recordings"]:
+        if "error" in row:  # which is the same but for the file and its numbers
+            paths = "|".join(map(re.escape, row["paths"]))
+            kind = re.sub(rf"{paths}|[-+.\d]+", "", row["error"])
+            unreadable.setdefault(kind, []).append(row)
+    for first, *others in unreadable.values():
+        lines.append(f"cannot be read: {first['error']}")
+        if others:
+            ids = listed([row["recording_id"] for row in others], 3)
+            lines.append(wrapped(f"{len(others)} more cannot be read for this reason: {ids}", "  "))
     return "\n".join(lines)
 
 

@@ -20,7 +20,8 @@ from sensorseq.evaluation.calibration import (
     resampling_weights,
     sign_flips,
 )
-from sensorseq.evaluation.text import format_evaluation
+from sensorseq.evaluation.text import format_evaluation, percent, score_rows
+from sensorseq.notebook import html_table
 from sensorseq.training.probabilities import recording_prediction
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
@@ -68,6 +69,17 @@ class Evaluation:
 
     def __str__(self) -> str:
         return format_evaluation(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Evaluation of {self.n_windows} windows of {len(self.recordings)} recordings:"
+            f" accuracy {percent(self.scores['accuracy'])}>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Show the scores as a table in a notebook."""
+        heads = ["", "score", "95 % interval by recording"]
+        return html_table(repr(self)[1:-1], heads, score_rows(self))
 
     @property
     def n_windows(self) -> int:

@@ -93,6 +93,7 @@ def make_page(
         **describe(model.fluctuation_, command, loss_unit=unit),
         title=title,
         heading=title,
+        scores_first=comparison is not None and command is None,  # it is not about the fit
         alone=" and ".join(model.features_.names),
         scores=None if evaluation is None else _scores(model, evaluation, comparison),
         matrix=None if evaluation is None else _matrix(evaluation),
@@ -197,7 +198,15 @@ def _matrix(evaluation: Evaluation) -> dict[str, Any]:
         )
         for i, name in enumerate(names)
     ]
-    return {"names": names, "rows": rows, "is_shown": len(names) <= _MAX_CLASSES}
+    predicted = matrix.sum(axis=0)
+    return {
+        "names": names,
+        "rows": rows,
+        "precision": [
+            percent(matrix[i, i] / predicted[i]) if predicted[i] else "·" for i in range(len(names))
+        ],
+        "is_shown": len(names) <= _MAX_CLASSES,
+    }
 
 
 def _recordings(evaluation: Evaluation) -> dict[str, Any]:
@@ -321,7 +330,7 @@ def _facts(model: SensorLSTMClassifier) -> dict[str, str]:
         "classes": ", ".join(str(name) for name in model.classes_.tolist()),
         "training windows": str(report.n_train),
         "validation windows": str(report.n_val) if report.n_val else "none",
-        "epochs": f"{model.n_iter_}, best weights from epoch {model.best_epoch_}",
+        "epochs": f"{model.n_iter_}, the weights of epoch {model.best_epoch_} kept",
         "features": " and ".join(model.features_.names) or "none",
         "learned from": "training and validation windows"
         if model.refitted_

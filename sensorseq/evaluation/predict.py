@@ -22,9 +22,14 @@ from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.estimator.stream import prediction_pipeline
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.options import (
+    READ_AS_IN_TRAINING,
+    PreparationOptions,
+    takes_options,
+)
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
+from sensorseq.readers.stamps import date_of, describe_clock
 from sensorseq.recording import Recording
 from sensorseq.training.preparation import name_anew
 from sensorseq.training.probabilities import recording_prediction
@@ -38,7 +43,8 @@ class RecordingPrediction:
     """A model's prediction for one recording, of K classes in n windows.
 
     `probability` (n, K) has the columns of `classes`; `start_s` (n,) is the start of each window on
-    the recording's clock. With `seen`, the recording was in the training data, and the prediction
+    the recording's clock, on which the recording begins at `begins_s`; `date` is when that was, if
+    its stamps say so. With `seen`, the recording was in the training data, and the prediction
     is no test of the model. `outside` says which windows are unlike those of the training; None if
     the model does not know. Read the caveats in `notes` before trusting the labels.
     """
@@ -52,6 +58,8 @@ class RecordingPrediction:
     notes: tuple[str, ...] = ()
     outside: OutsideWindows | None = None
     in_table: bool = False  # of many recordings
+    begins_s: float = 0.0
+    date: str = ""
 
     @property
     def label(self) -> Any:
@@ -74,6 +82,8 @@ class RecordingPrediction:
             "vote": self.vote,
             "probability": dict(zip(names, mean.tolist(), strict=True)),
             "n_windows": len(self.start_s),
+            "begins_s": self.begins_s,
+            "date": self.date or None,
             "n_outside": None if self.outside is None else self.outside.n_outside,
             "seen_in_training": self.seen,
             "notes": list(self.notes),
@@ -90,16 +100,13 @@ class RecordingPrediction:
         }
 
 
+@takes_options(READ_AS_IN_TRAINING, default=None)
 def predict_recordings(
     model: SensorLSTMClassifier,
     paths: Sequence[str | os.PathLike[str]],
     *,
-    time_column: str | None = None,
-    time_unit: str | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    decimal: str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> list[RecordingPrediction]:
     """Resample, cut and predict recordings in the same way as the training windows.
 
@@ -110,10 +117,11 @@ def predict_recordings(
     paths : sequence of path-like
         Files or folders. If the model uses several sensors, one file of a recording brings in the
         files of its other sensors.
-    time_column, time_unit, encoding, delimiter, decimal : str, optional
-        By default those used to prepare the training windows.
     progress : callable, optional
         Called with the number of recordings done and their total.
+    **options
+        Those of `READ_AS_IN_TRAINING`, see `PreparationOptions`; by default as the training windows
+        were prepared. ``sample_rate_hz`` is the rate of the rows of files without a time column.
 
     Raises
     ------
@@ -124,20 +132,13 @@ def predict_recordings(
     """
     pipeline = prediction_pipeline(model)
     reading = PreparationOptions.recorded(model.preparation_ or {})
-    reading = replace(
-        reading,
-        time_column=time_column or reading.time_column,
-        time_unit=time_unit or reading.time_unit,
-        encoding=encoding or reading.encoding,
-        delimiter=delimiter or reading.delimiter,
-        decimal=decimal or reading.decimal,
-    )
+    reading = replace(reading, **{k: value for k, value in options.items() if value is not None})
     sources = [source for path in paths for source in _find(Path(path), reading)]
     predictions = []
     for done, source in enumerate(sources):
         if progress is not None:
             progress(done, len(sources))
-        windows = _windows(source, pipeline, reading)
+        recording, windows = _windows(source, pipeline, reading)
         seen = _is_seen(model, source)
         if not seen and isinstance(model.scaler_, KeyedScaler):
             # not to be scaled by the statistics of an old recording of the same name
@@ -154,6 +155,8 @@ def predict_recordings(
                 tuple(_notes(windows, outside, seen=seen)),
                 outside,
                 source.rows is not None,
+                float(recording.timestamps_s[0]),
+                date_of(recording),
             )
         )
     if progress is not None:
@@ -190,12 +193,12 @@ def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
 
 def _windows(
     source: RecordingSource, pipeline: PreparePipeline, reading: PreparationOptions
-) -> WindowSet:
+) -> tuple[Recording, WindowSet]:
     listed = " + ".join(str(path) for path in source.paths)
     try:
         recording = read_recording(source, pipeline, reading)
         # A robot does not know where labels change: its windows follow time alone.
-        return pipeline.prepare([replace(recording, label_spans=())])
+        return recording, pipeline.prepare([replace(recording, label_spans=())])
     except WindowError as error:
         seconds = pipeline.options.window_s
         raise WindowError(
@@ -214,14 +217,8 @@ def read_recording(
     """Read the channels of a recording that the model's preparation uses."""
     used = pipeline.options.channels or ()
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
-    said: dict[str, Any] = {
-        "units": units,
-        "time_column": reading.time_column,
-        "time_unit": reading.time_unit,
-        "channels": pipeline.options.channels,
-        "repair_stamps": bool(reading.repair_stamps),
-    }
-    if (label_column := reading.label_column) is not None:
+    said = reading.reading | {"units": units, "channels": pipeline.options.channels}
+    if (label_column := said.pop("label_column")) is not None:
         # Said to be labels, the column is no channel that words in it would spoil. A recording to
         # be predicted may be without it: then, and for what else is wrong, it is read plainly.
         with suppress(RecordingError):
@@ -236,7 +233,10 @@ def _notes(windows: WindowSet, outside: OutsideWindows | None, *, seen: bool) ->
     )
     if outside is not None and outside.n_outside:
         notes.append(str(outside))
-    (recorded,) = {row["sample_rate_hz"] for row in windows.provenance["recordings"]}
+    (facts,) = windows.provenance["recordings"]
+    if "sample_rate_hz" in (clock := facts.get("clock", {})):
+        notes.append(f"{describe_clock(clock)}.")
+    recorded = facts["sample_rate_hz"]
     wanted = windows.sample_rate_hz
     if wanted is not None and recorded is not None and recorded < _SLOW * wanted:
         notes.append(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sensorseq.errors import printable
+from sensorseq.readers.columns import describe_counters
 
 if TYPE_CHECKING:
     from sensorseq.evaluation.evaluate import Comparison
@@ -83,7 +84,9 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
     if str(plain["vote"]) != str(plain["label"]):
         lines.append(f"  the majority of its windows is classified as {plain['vote']}")
     lines += [wrapped(f"note: {note}", "  ") for note in prediction.notes]
-    windows = plain["windows"]
+    windows = [{**one, "start_s": one["start_s"] - plain["begins_s"]} for one in plain["windows"]]
+    if plain["date"]:
+        lines.append(f"  begins {plain['date']}; times are seconds from then")
     if every_window:
         rows = [
             [f"{w['start_s']:.2f}", str(w["label"]), percent(w["probability"][str(w["label"])])]
@@ -136,13 +139,17 @@ def _baselines(comparison: "Comparison") -> str:
     return f"{table(heads, rows)}\n{wrapped(f'p: {P_VALUE}')}"
 
 
-def _scores(evaluation: "Evaluation") -> str:
-    rows = [
+def score_rows(evaluation: "Evaluation") -> list[list[str]]:
+    """Return name, score and interval of each score that is known."""
+    return [
         [NAMES[name], percent(evaluation.scores[name]), format_interval(evaluation.intervals[name])]
         for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
         if np.isfinite(evaluation.scores[name])
     ]
-    return table(["", "score", "95 % interval by recording"], rows)
+
+
+def _scores(evaluation: "Evaluation") -> str:
+    return table(["", "score", "95 % interval by recording"], score_rows(evaluation))
 
 
 def _confusion(evaluation: "Evaluation") -> str:
@@ -292,6 +299,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
                 + (f"; if it is the label, use --label-column {name}" if unlabelled else "")
             )
         )
+    lines += map(wrapped, describe_counters(summary.get("counters", {})))
     if summary["n_reused"]:
         lines.append(f"{summary['n_reused']} recordings were reused from an earlier run")
     return "\n".join(lines)
@@ -306,6 +314,16 @@ def _warnings(summary: Mapping[str, Any]) -> Iterator[str]:
             " put both in one group in a manifest."
         )
     yield from summary.get("odd_scales", ())
+    if zeros := summary.get("zero_windows", {}):
+        yield (
+            f"All samples are zero in {sum(zeros.values())} window(s), {max(zeros.values())} of"
+            f" them in {max(zeros, key=lambda name: zeros[name])}: was the sensor connected?"
+        )
+    if gaps_s := summary.get("bridging_gaps_s", {}):
+        yield (
+            f"Gaps leave less than half of {len(gaps_s)} recording(s) in windows, such as"
+            f" {next(iter(gaps_s))}. --max-gap-s {max(gaps_s.values()):g} bridges most of them."
+        )
     yield from format_odd_rates(summary.get("odd_rates_hz", {}))
     lowest, highest = summary.get("own_rates_hz", (0.0, 0.0))
     resampled = summary["resampled_to_hz"]

@@ -34,6 +34,7 @@ from sensorseq.training.unknown import N_NEIGHBORS, SMALLEST_LOG, KnownWindows
 
 WEIGHTS = ("float32", "int8")
 _LARGEST_LOSS = 0.005  # of accuracy by int8 weights, before a warning
+_ROUNDED_HOP = 1e-3  # samples
 _MOST_TERMS = 10_000  # of a hop that is no whole number of samples
 # Bytes of code for a Cortex-M4, gcc -Os, without libm: of the network, a small part (a step,
 # resampling, trees) and a larger one.
@@ -231,16 +232,12 @@ class _Source:
         made = self.estimator.preparation_ or {}
         options = PreparationOptions.recorded(made)
         model_rate, configured = made.get("sample_rate_hz"), bool(made.get("configuration"))
-        n = (
-            self.estimator._flat_timesteps
-            if made.get("n_timesteps") is None
-            else made["n_timesteps"]
-        )
+        n = made.get("n_timesteps") or self.estimator._n_timesteps
         if n_timesteps is not None:
             n = check_count("n_timesteps", n_timesteps, most=MOST_STEPS)
         if n is None:
             raise ArgumentError(
-                "the model was trained on arrays and does not know the length of its windows; give"
+                "the model does not know the length of the windows it was trained on; give"
                 " n_timesteps."
             )
         most = self.estimator.max_timesteps
@@ -254,6 +251,8 @@ class _Source:
             length = Fraction(check_count("hop", hop, most=MOST_STEPS))
         elif configured and model_rate and options.hop_s is not None:
             length = Fraction(options.hop_s * model_rate).limit_denominator(_MOST_TERMS)
+            if abs(length - round(length)) < _ROUNDED_HOP:  # a rate of stamps is not exact
+                length = Fraction(round(length))
         n_channels = self.estimator._n_channels
         names = self.estimator._channels or [f"channel_{i}" for i in range(n_channels)]
         steps: list[CStep] = []

@@ -322,6 +322,7 @@ class FilePreparation:
         if self.request.options.balance is not None and columns.y is not None:
             fitted.update(map(str, columns.y[sample_indices].tolist()))
         dropped = Counter(name for one in self.facts for name in one.dropped_columns)
+        counters = Counter(name for one in self.facts for name in one.counters)
         repaired: Counter[str] = Counter()
         for one in self.facts:
             repaired.update(one.repaired_stamps or {})
@@ -349,6 +350,13 @@ class FilePreparation:
             clocks=dict(Counter(describe_clock(one.clock) for one in self.facts if one.clock)),
             odd_rates_hz=odd_rates({one.recording_id: one.sample_rate_hz for one in kept}),
             odd_scales=self.odd_scales,
+            counters=dict(counters),
+            zero_windows={
+                one.recording_id: one.n_zero_windows for one in kept if one.n_zero_windows
+            },
+            bridging_gaps_s={
+                one.recording_id: one.bridging_gap_s for one in self.facts if one.bridging_gap_s
+            },
         )
 
     def _inputs(self) -> dict[str, str]:
@@ -443,10 +451,12 @@ class FilePreparation:
             if any(fate["best_share"] or fate["in_spans"] for fate in fates):
                 self._check_fates()  # long enough recordings, whose windows have no label
             longest = max((one.duration_s for one in self.facts), default=0.0)
+            gap_s = max((one.bridging_gap_s or 0.0 for one in self.facts), default=0.0)
+            way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps" if gap_s else ""
             raise WindowError(
                 f"none of {len(self.facts)} recordings has a gap-free stretch of"
-                f" window_s={self.request.options.window_s:g} s; the longest recording lasts"
-                f" {longest:g} s. Use a shorter window_s, or a longer max_gap_s."
+                f" window_s={self.request.options.window_s:g}; the longest recording lasts"
+                f" {longest:g} s. Use a shorter window_s{way_out}."
             )
         usual = Counter(tuple(sorted(one.channels)) for one in facts).most_common(1)[0][0]
         usual = tuple(sorted(self.channels)) or usual
@@ -460,6 +470,7 @@ class FilePreparation:
             message = (
                 f"{files_of(one)}: channels {', '.join(one.channels)}"
                 + (f" ({', '.join(dropped)} without numbers)" if dropped else "")
+                + (f" ({', '.join(one.counters)} left out as a counter)" if one.counters else "")
                 + f"; {files_of(model)} and most others have {', '.join(model.channels)}."
                 " Choose common channels with `channels`, leave this recording out with `exclude`,"
                 " or, if the files are sensors of one recording, join them with `pair`."
@@ -478,6 +489,7 @@ class FilePreparation:
                 one.sample_rate_hz,
                 str((one.clock or {}).get("unit", "s")),
                 one.scales or {},
+                is_zero=0 < one.n_windows == one.n_zero_windows,
             )
             for one in facts
         ]

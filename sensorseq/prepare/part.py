@@ -26,7 +26,8 @@ from sensorseq.scratch import count_where
 from sensorseq.storage.parts import read_part_facts, write_part
 from sensorseq.windows import WindowSet
 
-PART_VERSION = 5  # raised when equal arguments no longer give equal windows
+PART_VERSION = 6  # raised when equal arguments no longer give equal windows
+_BLOCK_WINDOWS = 1024  # looked at together
 SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
 _PART_OPTIONS = [  # that decide the windows of a recording; derived steps are kept apart
     name
@@ -68,10 +69,13 @@ class Facts:
     n_samples: int
     repaired_stamps: dict[str, int] | None = None
     clock: dict[str, Any] | None = None  # the facts of `Stamps`
+    bridging_gap_s: float | None = None  # the `max_gap_s` that mends what gaps cut too short
     n_pieces: int
     n_holes_filled: int
     n_windows: int
+    n_zero_windows: int  # whose samples are all zero
     dropped_columns: list[str]
+    counters: list[str]
     dropped: list[dict[str, Any]]
     sources: list[dict[str, Any]]
     scales: dict[str, list[float]] | None = None  # as `measure_scales` returns
@@ -79,7 +83,7 @@ class Facts:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON holds them."""
         plain = dict(vars(self))
-        for name in ("repaired_stamps", "clock"):
+        for name in ("repaired_stamps", "clock", "bridging_gap_s"):
             if plain[name] is None:
                 del plain[name]
         return plain
@@ -130,17 +134,7 @@ def read_recording(
     source: RecordingSource, options: PreparationOptions, scratch: Path, *, salvage: bool
 ) -> Recording:
     """Read a recording with the options that concern reading."""
-    return read_source(
-        source,
-        channels=options.channels,
-        time_column=options.time_column,
-        time_unit=options.time_unit,
-        label_column=options.label_column,
-        units=options.units,
-        repair_stamps=bool(options.repair_stamps),
-        salvage=salvage,
-        scratch=scratch,
-    )
+    return read_source(source, salvage=salvage, scratch=scratch, **options.reading)
 
 
 def digests_of(source: RecordingSource) -> list[dict[str, Any]]:
@@ -185,12 +179,19 @@ def _cut(
         duration_s=recording.duration_s,
         **describe_cut(recording, pieces),
         n_windows=len(windows),
+        n_zero_windows=_n_zero(arrays["X"]),
         dropped_columns=cast(list[str], recording.attributes.get("dropped_columns", [])),
+        counters=cast(list[str], recording.attributes.get("counters", [])),
         dropped=windows.provenance["dropped"],
         sources=sources,
         scales=measure_scales(recording),
     )
     return facts, arrays
+
+
+def _n_zero(X: NDArray[np.float32]) -> int:
+    parts = (X[at : at + _BLOCK_WINDOWS] for at in range(0, len(X), _BLOCK_WINDOWS))
+    return sum(int((~part.any(axis=(1, 2))).sum()) for part in parts)
 
 
 def _arrays(windows: WindowSet, prefix: str) -> dict[str, NDArray[Any]]:

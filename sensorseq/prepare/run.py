@@ -77,8 +77,8 @@ def prepare(
     allow_scales : bool, default=False
         Use recordings even if their time stamps or a channel seem to have another unit than those
         of the other recordings: a sample rate 100 times theirs, or 30 times the usual range of
-        values in the class with the same spectrum, or a fraction as small. By default such a
-        recording cannot be used.
+        values in the class with the same spectrum, or a fraction as small; or if all their samples
+        are zero. By default such a recording cannot be used.
     progress : callable, optional
         See `Progress`.
     **options
@@ -104,11 +104,7 @@ def prepare(
     check_count("jobs", jobs, most=4096)
     report = progress or (lambda stage, done, total: None)
     use = request.options
-    which = ("files", "pair", "labels", "manifest", "recording_column", "group_column")
-    wanted = {name: getattr(use, name) for name in which} | use.form
-    if use.recording_column is not None:
-        wanted["label_column"] = use.label_column
-    sources = find_recordings(source, exclude=use.exclude or (), ignore=output, **wanted)
+    sources = find_recordings(source, ignore=output, **use.listing)
     for pair in similar_names(Counter(str(k) for one in sources for k in one.labels)):
         warn_caller(f"{pair.text} {pair.advice}")
     if use.split is not None and use.split_by != "time":

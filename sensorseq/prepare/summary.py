@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sensorseq.errors import printable
+from sensorseq.readers.columns import describe_counters
 
 _OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")  # not of the file
 
@@ -25,6 +26,7 @@ class PreparedSummary:
     sample_rate_from: str  # given, or median of the recordings
     dropped: list[dict[str, Any]] = field(default_factory=list)  # recordings, or pieces of them
     dropped_columns: dict[str, int] = field(default_factory=dict)  # without numbers
+    counters: dict[str, int] = field(default_factory=dict)  # columns that are no sensors
     n_reused: int = 0  # recordings of an interrupted run or of the file that was there
     size_bytes: int = 0
     imbalance: str = ""
@@ -39,6 +41,8 @@ class PreparedSummary:
     clocks: dict[str, int] = field(default_factory=dict)  # how units of time were found
     odd_rates_hz: dict[str, float] = field(default_factory=dict)  # of recordings
     odd_scales: list[str] = field(default_factory=list)  # recordings in another unit, if allowed
+    zero_windows: dict[str, int] = field(default_factory=dict)  # by recording, all samples zero
+    bridging_gaps_s: dict[str, float] = field(default_factory=dict)  # `max_gap_s` that mends each
     action: str = "written"  # or replaced, extended, none
     changes: list[str] = field(default_factory=list)  # since the file that was there
 
@@ -91,6 +95,7 @@ class PreparedSummary:
             f"  column {name!r} holds no numbers (in {count} recording(s)), so it was ignored"
             for name, count in self.dropped_columns.items()
         ]
+        lines += [f"  {text}" for text in describe_counters(self.counters)]
         return "\n".join(map(printable, lines))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sensorseq.errors import ArgumentError
-from sensorseq.order_statistics import median_interval
+from sensorseq.order_statistics import sample_period
 from sensorseq.preprocessing._checks import check_rate
 from sensorseq.preprocessing.regrid import valid_rows
 from sensorseq.preprocessing.steps.units import quantity_of
@@ -88,7 +88,7 @@ def channel_rates(recording: Recording) -> list[float]:
     for channel in range(recording.n_channels):
         rows = valid_rows(recording.values, channel)
         n_valid = recording.n_samples if rows is None else len(rows)
-        period_s = median_interval(recording.timestamps_s, rows) if n_valid > 1 else np.nan
+        period_s = sample_period(recording.timestamps_s, rows) if n_valid > 1 else np.nan
         rates.append(1 / period_s)
     return rates
 

@@ -170,7 +170,8 @@ def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[Lab
 Fate = Mapping[str, Any]
 """Plain values, for a file: ``label``; ``n_windows``, its number of windows; ``longest_s``, its
 longest recording, piece or label span; ``best_share``, its largest share of a window's samples,
-None under the rule whole; ``in_spans``, whether windows were cut inside its label spans."""
+None under the rule whole; ``in_spans``, whether windows were cut inside its label spans;
+``bridging_gap_s``, the `max_gap_s` that mends recordings which gaps cut too short, or 0."""
 
 
 def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
@@ -188,6 +189,7 @@ def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
                 default=None,
             ),
             "in_spans": any(fate["in_spans"] for fate in own),
+            "bridging_gap_s": max(fate["bridging_gap_s"] for fate in own),
         }
         for label, own in of_label.items()
     ]
@@ -220,6 +222,12 @@ def check_class_fates(
             if seconds
             else "its label spans contain no samples"
         )
+    elif (share is None or seconds < window_s) and (gap_s := fate["bridging_gap_s"]):
+        why = (
+            f"gaps cut its recordings into pieces shorter than window_s={window_s:g}; the longest"
+            f" lasts {seconds:g} s"
+        )
+        way = f"Use max_gap_s={gap_s:g}, which bridges the gaps, or a shorter window_s"
     elif share is None or seconds < window_s:
         why = f"all its recordings are shorter than window_s={window_s:g}"
     else:

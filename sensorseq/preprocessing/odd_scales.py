@@ -36,6 +36,7 @@ class ScaleFacts(NamedTuple):
     rate_hz: float | None
     time_unit: str = ""  # as which its time stamps were read, if known
     channels: Mapping[str, Sequence[float]] = MappingProxyType({})
+    is_zero: bool = False
 
 
 def measure_scales(recording: Recording) -> dict[str, list[float]]:
@@ -88,7 +89,8 @@ def _measure(segments: Floats) -> list[float] | None:
 def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
     """Return by position what is odd about recordings whose time or values have another unit."""
     found: dict[int, list[str]] = {}
-    for at, text in [*_odd_rates(facts), *_odd_channels(facts)]:
+    zeros = [(at, "all its samples are zero") for at, one in enumerate(facts) if one.is_zero]
+    for at, text in [*_odd_rates(facts), *_odd_channels(facts), *zeros]:
         found.setdefault(at, []).append(text)
     return found
 
@@ -99,7 +101,9 @@ def refuse_odd_scales(recordings: Sequence[Recording]) -> None:
     for one in recordings:
         clock: Any = one.attributes.get("clock", {})
         own = (", ".join(sorted(one.labels)), sample_rate_of(one), str(clock.get("unit", "s")))
-        facts.append(ScaleFacts(f"recording {one.recording_id!r}", *own, measure_scales(one)))
+        named = f"recording {one.recording_id!r}"
+        is_zero = bool(one.n_samples) and not one.values.any()
+        facts.append(ScaleFacts(named, *own, measure_scales(one), is_zero))
     odd = find_odd_scales(facts)
     for at in sorted(odd):
         raise odd_scale_error(facts[at], odd[at], len(odd))
@@ -109,7 +113,7 @@ def odd_scale_error(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> 
     """Return the error about a recording in another unit, of so many."""
     more = f" {count} recordings are like that." if count > 1 else ""
     return RecordingError(
-        f"{facts.name}: {'; '.join(texts)}.{more} Convert the recording, leave it out (--exclude),"
+        f"{facts.name}: {'; '.join(texts)}.{more} Correct the recording, leave it out (--exclude),"
         " or use it as it is with allow_scales=True (--allow-scales)."
     )
 

@@ -20,6 +20,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Of the configuration file, in the order in which it is written.
 SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", "balance")
 
+CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
+READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz")
+"""What may differ between the recordings of training and those to be predicted."""
 CAN_BE_OFF = ("split", "scale", "balance", "derive")  # by None, or "none" in a file or command
 
 
@@ -28,8 +31,9 @@ class Option:
     """Where an option of preparation appears outside Python.
 
     `section`, `key` and `toml` are its place and type in the configuration file (key and type as in
-    Python by default), `flag`, `metavar` and `help` those of the command (without help, only in the
-    file); `read` turns the text of the command into the argument.
+    Python by default), `flag`, `off` (what turns a flag off), `metavar` and `help` those of the
+    command (without help, only in the file); `read` turns the text of the command into the
+    argument.
     """
 
     name: str
@@ -39,6 +43,7 @@ class Option:
     key: str = ""
     toml: Any = None
     flag: str = ""
+    off: str = ""
     metavar: str | None = None
     help: str = ""
     read: Callable[[Any], Any] | None = None
@@ -93,12 +98,13 @@ class PreparationOptions:
     files, pair, labels, exclude, manifest
         Which recordings to use; see `readers.find_recordings`.
     time_column : str, optional
-        Column of the time stamps; ``time`` or ``time_s``, whichever is there, by default, else the
-        only one with a name such as ``t``, ``timestamp`` or ``time_ms``.
+        Column of the time stamps, by name or place (``"1"`` is the first, ``"-1"`` the last);
+        ``time`` or ``time_s``, whichever is there, by default, else the only one with a name such
+        as ``t``, ``timestamp`` or ``time_ms``.
     time_unit : {"s", "ms", "us", "ns"}, optional
         Unit of the time stamps. By default that of the column's name (``stamp_ns``); else seconds,
         or for whole numbers the unit that the rate or the date shows; see `readers.read_csv`.
-    encoding, delimiter, decimal : str, optional
+    encoding, delimiter, decimal, no_header, names : optional
         How CSV files are written; see `readers.read_csv`.
     label_column : str, optional
         Column with the label of each sample, for recordings whose label changes, or of a long
@@ -115,8 +121,9 @@ class PreparationOptions:
         Sort samples by time, merge those with equal time stamps, and count both. False by
         default: such samples are then an error.
     sample_rate_hz : float, optional
-        Common rate of all recordings. By default the median of the recordings' median rates (with
-        several sensors, the rate of the fastest), which is stored in `provenance`.
+        Common rate of all recordings, and the clock of files without a time column. By default the
+        median of the recordings' own rates (with several sensors, the rate of the fastest), which
+        is stored in `provenance`.
     max_gap_s : float, optional
         Longest gap, in seconds, to interpolate across; by default ten sample periods of the input.
     resample_engine : {"polyphase", "soxr"}, default="polyphase"
@@ -182,7 +189,7 @@ class PreparationOptions:
         help="Join the files of one recording by name, such as '{sensor}_{recording}.*'.",
     )
     time_column: str | None = _option(
-        "input", metavar="NAME", help="Column of time stamps [default: time or time_s]."
+        "input", metavar="NAME", help="Column of time stamps, by name or place [default: time]."
     )
     time_unit: str | None = _option(
         "input", metavar="UNIT", help="Unit of time stamps: s, ms, us, ns [default: found]."
@@ -195,6 +202,19 @@ class PreparationOptions:
     )
     decimal: str | None = _option(
         "input", metavar="CHAR", help="Decimal mark of CSV files: . or a comma."
+    )
+    no_header: bool | None = _option(
+        "input",
+        toml=bool,
+        off="--header",
+        help="CSV files have no header line; columns are column_1, column_2, ...",
+    )
+    names: Sequence[str] | None = _option(
+        "input",
+        toml=list[str],
+        metavar="NAME,...",
+        help="Names of the columns of CSV files without a header line.",
+        read=split_names,
     )
     label_column: str | None = _option(
         "input", metavar="NAME", help="Column with a label per sample."
@@ -230,7 +250,8 @@ class PreparationOptions:
     sample_rate_hz: float | None = _option(
         "resample",
         metavar="HZ",
-        help="Resample to this rate [default: median of the recordings].",
+        help="Resample to this rate; without a time column, the rate of the rows"
+        " [default: median of the recordings].",
     )
     max_gap_s: float | None = _option(
         "resample",
@@ -328,7 +349,21 @@ class PreparationOptions:
     @property
     def form(self) -> dict[str, Any]:
         """How CSV files are written, as arguments of `find_recordings`."""
-        return {name: getattr(self, name) for name in ("encoding", "delimiter", "decimal")}
+        return {name: getattr(self, name) for name in CSV_FORM}
+
+    @property
+    def listing(self) -> dict[str, Any]:
+        """Which recordings to use, as arguments of `find_recordings`."""
+        which = ("files", "pair", "labels", "manifest", "recording_column", "group_column")
+        chosen = {name: getattr(self, name) for name in which} | self.form
+        return chosen | {"label_column": self.label_column, "exclude": self.exclude or ()}
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How to read a recording, as arguments of `read_source`."""
+        names = ("channels", "time_column", "time_unit", "label_column", "units", "sample_rate_hz")
+        how = {name: getattr(self, name) for name in names}
+        return how | {"repair_stamps": bool(self.repair_stamps)}
 
     @classmethod
     def recorded(cls, provenance: Mapping[str, Any]) -> "PreparationOptions":
@@ -354,6 +389,10 @@ OPTIONS = {
     each.name: Option(each.name, each.default, each.type, **each.metadata)
     for each in fields(PreparationOptions)
 }
+READING_OPTIONS = (
+    *(name for name, option in OPTIONS.items() if option.section == "input"),
+    "sample_rate_hz",
+)
 PIPELINE_OPTIONS = tuple(name for name, option in OPTIONS.items() if not option.of_files)
 
 

@@ -24,6 +24,7 @@ from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, check_per, rows_by_key
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.polyphase import check_engine
+from sensorseq.preprocessing.regrid import bridging_gap_s
 from sensorseq.preprocessing.resample import StreamResampler, resample_recording
 from sensorseq.preprocessing.scale import KINDS, PHYSICAL, Scaler, fit_scaler_to_blocks
 from sensorseq.preprocessing.split import (
@@ -38,10 +39,12 @@ from sensorseq.preprocessing.window import (
     window_recordings,
     window_samples,
 )
-from sensorseq.recording import Channel, Recording
+from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.windows import WindowSet
 
 SPLIT_BY = ("group", "recording", "time")
+MOST_UPSAMPLED = 95.0  # times the samples of a recording; more points to another unit of time
+SLIGHTLY_MORE = 1.05  # the first of few samples counts, too
 SAME_RATE = 1e-3  # rates that differ by less are treated as equal: time stamps are rounded
 
 
@@ -149,6 +152,15 @@ class PreparationPlan:
         A recording without any time at which all channels are known becomes one empty piece, so
         that it is counted.
         """
+        own_rate = sample_rate_of(recording)
+        is_given = self.options.sample_rate_hz is not None
+        if is_given and sample_rate_hz > MOST_UPSAMPLED * own_rate:
+            raise RecordingError(
+                f"recording {recording.recording_id!r} has {own_rate:.4g} samples a second:"
+                f" sample_rate_hz={sample_rate_hz:g} is {sample_rate_hz / own_rate:.0f} times as"
+                f" many, and none of them would be new. Use sample_rate_hz={own_rate:.4g}, or check"
+                " the unit of the time stamps (time_unit)."
+            )
         pieces = resample_recording(
             recording,
             sample_rate_hz,
@@ -156,10 +168,14 @@ class PreparationPlan:
             engine=self.options.resample_engine,
             attenuation_db=self.options.attenuation_db,
         )
+        bridged = self._bridged(recording, pieces)
         if not pieces:
             channels = StepChain(self.steps).output_channels(recording.channels, sample_rate_hz)
             none, never = np.empty((0, len(channels))), np.empty(0)
-            return [replace(recording, values=none, timestamps_s=never, channels=channels)]
+            empty = replace(recording, values=none, timestamps_s=never, channels=channels)
+            return [replace(empty, attributes={**empty.attributes, **bridged})]
+        if bridged:
+            pieces = [replace(p, attributes={**p.attributes, **bridged}) for p in pieces]
         rate = sample_rate_hz
         for index, step in enumerate(self.steps):
             where = f"in steps[{index}] ({step.kind}) of recording {recording.recording_id!r}"
@@ -167,6 +183,15 @@ class PreparationPlan:
                 pieces = [step.apply(piece, rate) for piece in pieces]
                 rate = step.output_rate_hz(rate)
         return pieces
+
+    def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
+        """Return the ``bridging_gap_s`` of a recording most of which gaps make too short."""
+        window_s, duration_s = self.options.window_s, recording.duration_s
+        kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
+        if duration_s < window_s or kept_s >= duration_s / 2:
+            return {}
+        gap_s = bridging_gap_s(recording.timestamps_s, recording.values, window_s)
+        return {"bridging_gap_s": gap_s}
 
     def windows(
         self,
@@ -380,6 +405,8 @@ def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str,
     filled: list[Any] = [
         piece.attributes["resampled"] for piece in pieces if "resampled" in piece.attributes
     ]
+    if "bridging_gap_s" in pieces[0].attributes:
+        facts["bridging_gap_s"] = pieces[0].attributes["bridging_gap_s"]
     facts["n_pieces"] = len(filled)
     facts["n_holes_filled"] = sum(int(piece["n_holes_filled"]) for piece in filled)
     return facts

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.arguments import as_float
 from sensorseq.errors import SignalError, check_choice
-from sensorseq.order_statistics import median_interval
+from sensorseq.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.preprocessing._checks import check_rate, check_signal
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
@@ -118,7 +118,6 @@ def _means(x: NDArray[np.floating], starts: NDArray[np.int64]) -> NDArray[np.flo
     return np.where(n > 0, total / np.maximum(n, 1), np.nan).astype(x.dtype)
 
 
-GAP_PERIODS = 10.0  # sample periods after which a hole is a gap, by default
 FILLED_PERIODS = 1.75  # samples further apart than this have one missing; jitter stays below
 HOLE_PERIODS = 3.0  # longer holes are bridged by a line: a cubic would overshoot on noise
 EVEN_PERIODS = 0.02  # stamps this close to an even clock are treated as even
@@ -132,9 +131,9 @@ MERGE_PERIODS = 0.1  # samples closer than this are merged: their noise must not
 class RegriddedPiece:
     """The samples between two gaps, on an even grid from `start_s` on, with facts about the input.
 
-    Holes and their missing samples (by the channel's median period) are counted over all channels;
+    Holes and their missing samples (by the channel's own period) are counted over all channels;
     `longest_hole_s` is the time between the two samples around a hole. `sample_rate_hz` is the rate
-    of the even clock, or one over the median interval of the stamps.
+    of the even clock, or one over the sample period of the stamps.
     """
 
     start_s: float
@@ -170,7 +169,7 @@ def regrid(
     frequency f up to 0.2 of the samples' rate is at most ``0.03 * (f / (0.2 * rate)) ** 4`` (0.023
     measured).
 
-    Samples of a channel more than `max_gap_s` apart (by default ten of its median periods) are
+    Samples of a channel more than `max_gap_s` apart (by default ten of its own periods) are
     separated by a gap, which ends the piece for all channels. Returns ``(start_s, values)`` for
     each interval in which every channel is known; `start_s` is one of `timestamps_s`.
     """
@@ -202,8 +201,8 @@ def regrid_pieces(
     n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, len(t) - 1, t)
     if n_wrong:
         raise SignalError(
-            f"{n_wrong} timestamp(s) repeat or go back, the first at sample {row + 1}"
-            f" ({t[row]:.9g} s, then {t[row + 1]:.9g} s); timestamps must be strictly increasing."
+            f"{n_wrong} timestamp(s) repeat or go back, the first at sample {row + 1},"
+            f" {t[row] - t[0]:.6g} s from the start; timestamps must be strictly increasing."
             " Use `repair_stamps` to sort and merge them."
         )
     is_complete = is_finite(x)
@@ -211,7 +210,7 @@ def regrid_pieces(
         raise SignalError("values contain infinity; mark missing samples as NaN.")
     if not len(x):
         return []
-    period = median_interval(t) if len(t) > 1 else 1 / rate
+    period = sample_period(t) if len(t) > 1 else 1 / rate
     if is_complete:  # every channel has the same runs
         channels = [_ChannelRuns(t, None, 0, max_gap_s, period)] * x.shape[1]
     else:
@@ -223,6 +222,30 @@ def regrid_pieces(
         _regrid_piece(t, x, channels, first, last, rate, period, filtered)
         for first, last in _common_stretches(channels)
     ]
+
+
+def bridging_gap_s(
+    timestamps_s: NDArray[np.float64], values: NDArray[np.floating], least_s: float
+) -> float:
+    """Return the least `max_gap_s` that leaves stretches of `least_s` in half of each channel."""
+    longest = 0.0
+    for column in range(values.shape[1]):
+        rows = valid_rows(values, column)
+        stamps = timestamps_s if rows is None else timestamps_s[rows]
+        steps = np.diff(stamps)
+        tried = np.unique(steps)
+        low, high = 0, len(tried) - 1
+        while low < high:
+            middle = (low + high) // 2
+            ends = np.flatnonzero(np.append(steps > tried[middle], True))
+            lasts = stamps[ends] - stamps[np.append(0, ends[:-1] + 1)]
+            if lasts[lasts >= least_s].sum() >= 0.5 * (stamps[-1] - stamps[0]):
+                high = middle
+            else:
+                low = middle + 1
+        longest = max(longest, float(tried[high]) if len(tried) else 0.0)
+    digits = 10.0 ** (np.floor(np.log10(longest)) - 1) if longest else 1.0
+    return float(f"{np.ceil(longest / digits) * digits:.2g}")
 
 
 def valid_rows(x: NDArray[np.floating], column: int) -> NDArray[np.int64] | None:
@@ -251,7 +274,7 @@ class _ChannelRuns:
         if n == 1:
             period = 0.0
         else:
-            period = usual_period if self.valid is None else median_interval(t, self.valid)
+            period = usual_period if self.valid is None else sample_period(t, self.valid)
         if max_gap_s is None:
             max_gap_s = GAP_PERIODS * period
         elif not as_float(max_gap_s) >= period:
@@ -320,8 +343,8 @@ class _Run:
         if end - begin < 2:
             return 0.0
         if channel.valid is None:
-            return median_interval(channel.t[begin:end])
-        return median_interval(channel.t, channel.valid[begin:end])
+            return sample_period(channel.t[begin:end])
+        return sample_period(channel.t, channel.valid[begin:end])
 
     def at(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the values at increasing times."""
@@ -396,7 +419,7 @@ def _regrid_piece(
         n_samples_filled=sum(n for _, n, _ in holes),
         longest_hole_s=max(longest for _, _, longest in holes),
         is_even_clock=clock is not None,
-        sample_rate_hz=1 / (period if clock is not None else median_interval(stamps)),
+        sample_rate_hz=1 / (period if clock is not None else sample_period(stamps)),
     )
 
 
@@ -445,7 +468,7 @@ def _even_clock(
     if len(t) == 1:
         return rows.as_array(), usual_period
     # The usual period, so that two stamps around a missing row are not mistaken for a slower clock.
-    period = usual_period if is_whole else min(usual_period, median_interval(t))
+    period = usual_period if is_whole else min(usual_period, sample_period(t))
     last = np.int64(0)
     for at, stop in blocks(len(t) - 1, t):
         steps = np.rint(np.diff(t[at : stop + 1]) / period)

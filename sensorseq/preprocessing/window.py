@@ -471,6 +471,7 @@ def _fates(
             "longest_s": max(cut.longest.get(label, 0) for cut in cuts) / grid.rate,
             "best_share": None if is_whole else max(float(c.best_share[code]) for c in cuts),
             "in_spans": is_whole and label in spanned,
+            "bridging_gap_s": _bridging_gap_s(p for p in pieces if label in p.labels),
         }
         for code, label in enumerate(classes)
     ]
@@ -491,8 +492,16 @@ def _check_not_too_short(
             " window_s, short='pad', or a label_rule that lets windows cross spans."
         )
     longest = max(pieces, key=lambda piece: piece.duration_s)
+    gap_s = _bridging_gap_s(pieces)
+    way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps between them" if gap_s else ""
     raise WindowError(
         f"none of {len(pieces)} recordings or pieces is as long as window_s={grid.window_s:g}; the"
         f" longest, of {longest.recording_id!r}, lasts {longest.duration_s:g} s. Use a shorter"
-        " window_s, or a longer max_gap_s if gaps cut the recordings."
+        f" window_s{way_out}."
     )
+
+
+def _bridging_gap_s(pieces: Iterable[Recording]) -> float:
+    """Return the `max_gap_s` that mends recordings which gaps cut into too short pieces, or 0."""
+    gaps_s = (p.attributes.get("bridging_gap_s") for p in pieces)
+    return max((float(gap_s) for gap_s in gaps_s if isinstance(gap_s, float)), default=0.0)

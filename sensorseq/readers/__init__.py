@@ -60,6 +60,9 @@ def read_recordings(
     encoding: str | None = None,
     delimiter: str | None = None,
     decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
+    sample_rate_hz: float | None = None,
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
@@ -71,9 +74,9 @@ def read_recordings(
     ----------
     path, files, labels, exclude, pair, manifest, recording_column, group_column
         Which recordings to read; see `find_recordings`.
-    encoding, delimiter, decimal
+    encoding, delimiter, decimal, no_header, names
         How CSV files are written; see `read_csv`.
-    time_column, channels, repair_stamps, label_column, units, time_unit
+    time_column, channels, repair_stamps, label_column, units, time_unit, sample_rate_hz
         As in `read_source`.
     on_error : {"stop", "skip"}, default="stop"
         skip: leave out recordings that cannot be read, with a warning that gives the reason; of a
@@ -103,10 +106,12 @@ def read_recordings(
         manifest=manifest,
         recording_column=recording_column,
         group_column=group_column,
-        label_column=None if recording_column is None else label_column,
+        label_column=label_column,
         encoding=encoding,
         delimiter=delimiter,
         decimal=decimal,
+        no_header=no_header,
+        names=names,
     )
     recordings = []
     for source in sources:
@@ -119,6 +124,7 @@ def read_recordings(
                 label_column=label_column,
                 units=units,
                 time_unit=time_unit,
+                sample_rate_hz=sample_rate_hz,
                 salvage=on_error == "skip",
             )
             recordings.append(recording)

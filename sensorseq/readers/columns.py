@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from itertools import pairwise
 from pathlib import Path
@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
-from sensorseq.order_statistics import median_interval
+from sensorseq.order_statistics import sample_period
 from sensorseq.preprocessing import regrid
-from sensorseq.recording import Channel, LabelSpan, Recording
+from sensorseq.readers.stamps import Stamps
+from sensorseq.recording import UNITS, Channel, LabelSpan, Recording
 from sensorseq.scratch import Rows, blocks, count_where, is_finite, is_stored, rows_where
 
 Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
@@ -24,6 +25,9 @@ TIME_COLUMNS = ("time", "time_s")
 """Names tried first for the time column when none is given."""
 COMMENTS = ("#", "%", "//", "sep=")
 """What a line before the header begins with, in files of other programs."""
+_NAMELESS = re.compile(r"\s*|Unnamed: \d+|__index_level_\d+__")  # or as pandas names them
+_FEWEST_ROWS = 30  # fewer may rise by chance
+_SAME_CLOCK = 0.01
 _TIME_NAME = re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
 
 
@@ -40,25 +44,60 @@ def refusing_odd_content(read: _Reader) -> _Reader:
 
 
 def find_time_column(path: Path, names: Iterable[str], time_column: str | None) -> str:
-    """Return the name of the time column; an error names the most similar column."""
+    """Return the name of the time column, given by name or place, or the one named like it.
+
+    An error names the most similar column.
+    """
     there = list(names)
     if time_column is None:
-        usual = [name for name in TIME_COLUMNS if name in there]
-        usual = usual or [name for name in there if is_time_name(name)]
+        usual = _usual_time_columns(there)
         if len(usual) == 1:
             return usual[0]
         found = "has no column" if not usual else "has both columns"
         joined = " or ".join(TIME_COLUMNS) if not usual else " and ".join(usual)
+        way_out = "Give the time column with time_column (its name or place)"
+        if not usual:
+            way_out += ", or, if there is none, the rate of the rows with sample_rate_hz"
         raise RecordingError(
-            f"{path}: {found} {joined} (columns: {_listed(there)}). Give the time column with"
-            " time_column." + _without_header(there)
+            f"{path}: {found} {joined} (columns: {listed(there)}). {way_out}."
+            + _before_header(there)
         )
     if time_column in there:
         return time_column
+    if re.fullmatch(r"[+-]?\d{1,4}", time_column):
+        place = int(time_column)
+        if 1 <= abs(place) <= len(there):
+            return there[place - 1 if place > 0 else place]
+        raise RecordingError(
+            f"{path}: time_column={time_column!r} is no place from 1 to {len(there)}; its columns"
+            f" are {listed(there)}."
+        )
     hint = did_you_mean(time_column, there, "time_column={!r}")
     raise RecordingError(
-        f"{path}: no column {time_column!r}; it has {_listed(there)}.{hint}{_without_header(there)}"
+        f"{path}: no column {time_column!r}; it has {listed(there)}.{hint}{_before_header(there)}"
     )
+
+
+def _usual_time_columns(names: list[str]) -> list[str]:
+    usual = [name for name in TIME_COLUMNS if name in names]
+    return usual or [name for name in names if is_time_name(name)]
+
+
+def rate_of_rows(
+    names: list[str], time_column: str | None, sample_rate_hz: float | None
+) -> float | None:
+    """Return the rate that is the clock of rows without a time column; None if there is one."""
+    is_clock = time_column is None and not _usual_time_columns(names)
+    return sample_rate_hz if is_clock else None
+
+
+def stamps_of_rows(columns: Columns, sample_rate_hz: float) -> Stamps:
+    """Return the time stamps of rows that have none but come at a rate."""
+    rows = next((values for values in columns.values() if values is not None), np.empty(0))
+    stamps = Rows.like(rows, np.float64)
+    for at, stop in blocks(len(rows), rows):
+        stamps.append(np.arange(at, stop) / sample_rate_hz)
+    return Stamps(stamps.as_array(), {"sample_rate_hz": float(sample_rate_hz)})
 
 
 def is_time_name(name: str) -> bool:
@@ -98,8 +137,9 @@ def check_timestamps(
         before, now = t[row], t[row + 1]
         same = now == before
         raise RecordingError(
-            f"{path}, row {row + 2}: time {'repeats' if same else 'goes back'} {where}"
-            f" ({before:.9g} s, then {now:.9g} s; {n_wrong} such row(s)). "
+            f"{path}, row {row + 2}: time"
+            f" {'repeats' if same else f'goes back {before - now:.6g} s'} {where},"
+            f" {before - t[0]:.6g} s from the start ({n_wrong} such row(s)). "
             + (
                 "Keep one row for each time stamp."
                 if same
@@ -139,7 +179,7 @@ class FileContent:
 
     columns: Columns
     timestamps_s: NDArray[np.float64]
-    time_name: str
+    time_name: str  # "" if there is no time column
     labels: Sequence[str | None] | CodedLabels | None = None
     units: Mapping[str, str] = field(default_factory=dict)
     clock: dict[str, Any] = field(default_factory=dict)  # the facts of `Stamps`
@@ -160,7 +200,8 @@ def make_recording(
     labels = None if content.labels is None else CodedLabels.of(content.labels)
     columns = {name: values for name, values in content.columns.items() if values is not None}
     if not columns:
-        raise RecordingError(f"{path}: no column of numbers besides {time_name!r}.")
+        besides = f" besides {time_name!r}" if time_name else ""
+        raise RecordingError(f"{path}: no column of numbers{besides}.")
     if not len(timestamps_s):
         raise RecordingError(f"{path}: has a header but no samples.")
     check_timestamps(path, timestamps_s, time_name, repair_stamps=repair_stamps)
@@ -182,7 +223,7 @@ def make_recording(
     for name in units:
         if name not in columns:
             raise RecordingError(
-                f"{path}: a unit is given for {name!r}; the channels are {_listed(columns)}."
+                f"{path}: a unit is given for {name!r}; the channels are {listed(columns)}."
             )
     dropped = [name for name, values in content.columns.items() if values is None]
     attributes: dict[str, object] = {"dropped_columns": dropped} if dropped else {}
@@ -208,6 +249,63 @@ def make_recording(
         )
     except RecordingError as error:
         raise RecordingError(f"{path}: {error}") from error
+
+
+def without_counters(recording: Recording) -> Recording:
+    """Leave out columns that are no sensors: without a name, an index, a counter, other stamps.
+
+    ``attributes["counters"]`` lists them. A recording of nothing else is left as it is.
+    """
+    t, x, names = recording.timestamps_s, recording.values, recording.channel_names
+    clock: Any = recording.attributes.get("clock", {})
+    rising = [name for c, name in enumerate(names) if _rises(x[:, c])]
+    if "sample_rate_hz" in clock:
+        for name in rising:
+            if (np.diff(x[:_FEWEST_ROWS, names.index(name)]) != 1).any():
+                raise RecordingError(
+                    f"recording {recording.recording_id!r}: no column is named like time stamps,"
+                    f" but {name!r} rises in every row. Use time_column={name!r} if it is the time;"
+                    " if there is none, choose the others with `channels`."
+                )
+    counters = [
+        name
+        for c, name in enumerate(names)
+        if _NAMELESS.fullmatch(name) or (name in rising and _counts(x[:, c], t))
+    ]
+    if not counters or len(counters) == len(names):
+        return recording
+    kept = recording.select([name for name in names if name not in counters])
+    return replace(kept, attributes={**kept.attributes, "counters": counters})
+
+
+def describe_counters(counters: Mapping[str, int]) -> list[str]:
+    """Return a sentence for each column that is no sensor, with the number of its recordings."""
+    named = "left out column {!r}, which rises in every row (an index, a counter or a stamp), in {}"
+    nameless = "left out a column without a name in {1}"
+    return [
+        (named if name.strip() else nameless).format(name, f"{count} recording(s)")
+        + ("; --channels can keep it" if name.strip() else "")
+        for name, count in counters.items()
+    ]
+
+
+def _rises(values: NDArray[np.floating]) -> bool:
+    """Whether a column rises, or falls, from each row to the next."""
+    first = np.diff(values[:_FEWEST_ROWS])
+    if len(values) < _FEWEST_ROWS or not ((first > 0).all() or (first < 0).all()):
+        return False
+    sign, n = np.sign(first[0]), len(values) - 1
+    wrong = count_where(lambda at, stop: ~(sign * np.diff(values[at : stop + 1]) > 0), n, values)
+    return not wrong[0]
+
+
+def _counts(values: NDArray[np.floating], t: NDArray[np.float64]) -> bool:
+    """Whether a column that rises holds whole numbers, or the time in one of its units."""
+    n = len(values)
+    if not count_where(lambda at, stop: values[at:stop] != np.floor(values[at:stop]), n, values)[0]:
+        return True
+    per_s = float(values[-1] - values[0]) / float(t[-1] - t[0])
+    return any(abs(per_s / ticks - 1) < _SAME_CLOCK for ticks in UNITS.values())
 
 
 def _are_infinite(values: NDArray[np.float64], at: int, stop: int) -> NDArray[np.bool_]:
@@ -241,7 +339,7 @@ def spans_of_labels(
     edges = rows_where(
         lambda at, stop: np.diff(same[codes[at : stop + 1]]) != 0, len(codes) - 1, codes
     )
-    period_s = median_interval(t) if len(t) > 1 else 1.0
+    period_s = sample_period(t) if len(t) > 1 else 1.0
     firsts = [0, *(edges + 1).tolist()]
     starts_s = [*t[firsts].tolist(), float(t[-1] + period_s)]
     return tuple(
@@ -278,7 +376,7 @@ def check_names(path: Path, names: Iterable[str], there: list[str]) -> None:
     for name in names:
         if name not in there:
             hint = did_you_mean(name, there)
-            raise RecordingError(f"{path}: no column {name!r}; it has {_listed(there)}.{hint}")
+            raise RecordingError(f"{path}: no column {name!r}; it has {listed(there)}.{hint}")
 
 
 def check_label_column(
@@ -291,7 +389,7 @@ def check_label_column(
     if label_column not in there:
         hint = did_you_mean(label_column, there, "label_column={!r}")
         raise RecordingError(
-            f"{path}: no column {label_column!r} for the labels; it has {_listed(there)}.{hint}"
+            f"{path}: no column {label_column!r} for the labels; it has {listed(there)}.{hint}"
         )
     if label_column == time_name:
         raise RecordingError(f"{path}: {label_column!r} is the time column, not the labels.")
@@ -393,10 +491,11 @@ def as_float(text: str, decimal: str = ".") -> float | None:
         return None
 
 
-def _listed(names: Iterable[str], most: int = 12) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
+def listed(names: Iterable[str], most: int = 12) -> str:
+    """Return names with commas; of many, the first and how many more."""
+    every = list(names)
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
 
 
 _THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(\.\d{3})+\s*")  # or a number with a point
@@ -407,9 +506,7 @@ _OTHER_FORM = re.compile(
 )
 
 
-def _without_header(names: list[str]) -> str:
-    if names and all(as_float(name) is not None for name in names):
-        return " The first line holds numbers: add a header line with the column names."
+def _before_header(names: list[str]) -> str:
     if len(names) == 1 or (names and names[0].startswith(COMMENTS)):
         return " The first line must hold the column names; remove what stands before them."
     return ""

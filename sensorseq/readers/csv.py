@@ -6,7 +6,7 @@ import gzip
 import mmap
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -27,24 +27,33 @@ from sensorseq.readers.columns import (
     Columns,
     FileContent,
     TextColumn,
+    as_float,
     check_label_column,
     check_names,
     check_timestamps,
     find_time_column,
     is_missing,
+    listed,
     make_recording,
+    rate_of_rows,
+    stamps_of_rows,
 )
-from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, seconds_of
+from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, is_date, seconds_of
 from sensorseq.recording import Recording
 from sensorseq.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
 
 
 class CsvFormat(NamedTuple):
-    """How the text of CSV files is written; None: UTF-8 or what the mark says, ``,`` and ``.``."""
+    """How the text of CSV files is written; None: UTF-8 or what the mark says, ``,`` and ``.``.
+
+    A text has no header line if `no_header` is true, or if it is None and `names` are given.
+    """
 
     encoding: str | None = None
     delimiter: str | None = None
     decimal: str | None = None
+    no_header: bool | None = None
+    names: tuple[str, ...] | None = None
 
     def check(self) -> "CsvFormat":
         """Return it, or raise if a value is none that a text can have."""
@@ -61,7 +70,14 @@ class CsvFormat(NamedTuple):
             )
         if self.decimal not in (None, ".", ","):
             raise ArgumentError(f"decimal={self.decimal!r} must be '.' or ','.")
+        if (twice := repeated(self.names or ())) is not None:
+            raise ArgumentError(f"`names` has {twice!r} more than once.")
         return self
+
+    @property
+    def has_header(self) -> bool:
+        """Whether the first line of a text holds the names of its columns."""
+        return self.names is None if self.no_header is None else not self.no_header
 
     def encoding_of(self, text: bytes | mmap.mmap) -> str:
         """Return the encoding of a text, by its mark if none is given."""
@@ -100,8 +116,11 @@ def read_csv(
     encoding: str | None = None,
     delimiter: str | None = None,
     decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
+    sample_rate_hz: float | None = None,
 ) -> Recording:
-    """Read one recording from a CSV file with a header line.
+    """Read one recording from a CSV file.
 
     Every column of numbers except the time is a channel. A column without any number, such as a
     comment, is left out and listed in ``attributes["dropped_columns"]``. An empty field is a
@@ -113,8 +132,9 @@ def read_csv(
         The file; a name ending in ``.gz`` is decompressed.
     time_column : str or None, default="time_s"
         Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
-        None: ``time`` or ``time_s``, whichever is there, else the only one with a name such as
-        ``t``, ``timestamp`` or ``time_ms``.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. None: ``time`` or
+        ``time_s``, whichever is there, else the only one with a name such as ``t``, ``timestamp``
+        or ``time_ms``.
     recording_id : str, optional
         The file's name without suffixes by default.
     group, label : str, optional
@@ -142,6 +162,13 @@ def read_csv(
         a comma.
     decimal : {".", ","}, default="."
         Decimal mark of numbers.
+    no_header : bool, optional
+        The first line holds samples; the columns are named ``column_1``, ``column_2`` and so on.
+    names : sequence of str, optional
+        Names of the columns of a file without a header line.
+    sample_rate_hz : float, optional
+        The clock of a file in which no column is named like time stamps, if `time_column` is None:
+        its rows are this many a second, from 0 s on.
 
     Returns
     -------
@@ -156,13 +183,20 @@ def read_csv(
         If the file cannot be read as such a table, or its time stamps can be of several units.
     """
     path = Path(path)
-    file = _Text(path, scratch, CsvFormat(encoding, delimiter, decimal))
+    form = CsvFormat(
+        encoding, delimiter, decimal, no_header, None if names is None else tuple(names)
+    )
+    file = _Text(path, scratch, form)
     names = file.header()
-    time_name = find_time_column(path, names, time_column)
+    rate_hz = rate_of_rows(names, time_column, sample_rate_hz)
+    time_name = "" if rate_hz else find_time_column(path, names, time_column)
     check_label_column(path, names, label_column, time_name, label)
     labels = None if label_column is None else file.labels(label_column)
     columns = file.numbers([name for name in names if name != label_column])
-    stamps = file.stamps(time_name, columns.pop(time_name), time_unit)
+    if rate_hz:
+        stamps = stamps_of_rows(columns, rate_hz)
+    else:
+        stamps = file.stamps(time_name, columns.pop(time_name), time_unit)
     if recording_id is None:
         recording_id = path.name.removesuffix(".gz").removesuffix(".csv")
     return make_recording(
@@ -183,7 +217,7 @@ def read_csv_timestamps(
     repair_stamps: bool = False,
     time_unit: str | None = None,
     scratch: str | PathLike[str] | None = None,
-    **form: str | None,
+    **form: Any,
 ) -> NDArray[np.float64]:
     """Read only the time stamps of a CSV file; see `read_csv`."""
     file = _Text(path, scratch, CsvFormat(**form))
@@ -255,6 +289,7 @@ class _Text:
         line = _FIRST_LINE.match(self._text)
         assert line is not None  # whatever the text, it has a first line
         self._first_line = line
+        self._data_at = line.end() if form.has_header else line.start(1)
 
     def header(self) -> list[str]:
         """Return the column names."""
@@ -271,8 +306,18 @@ class _Text:
             raise RecordingError(
                 f"{path}: the header is not UTF-8 text ({error}).{OTHER_ENCODING}"
             ) from error
-        names = next(csv.reader([header], delimiter=self._form.separator), [])
-        self._check_form(header, names)
+        fields = next(csv.reader([header], delimiter=self._form.separator), [])
+        self._check_form(header, fields)
+        if not self._form.has_header:
+            return self._names_of(fields)
+        names, decimal = fields, self._form.decimal or "."
+        others = [f for f in fields if f.strip() and as_float(f, decimal) is None]
+        if len(others) < sum(map(bool, fields)) and all(map(is_date, others)):
+            raise RecordingError(
+                f"{path}: the first line holds numbers ({listed(fields, 4)}), not names of columns."
+                " Name the columns with names='a,b,c', or use `no_header`, which names them"
+                f" column_1 to column_{len(fields)}."
+            )
         twice = repeated(names)
         if twice is not None:
             form = "" if twice else " Only one character separates two fields."
@@ -282,6 +327,24 @@ class _Text:
         if _NOT_BLANK.search(self._text, line.end()) is None:
             raise RecordingError(f"{path}: has a header but no samples.")
         return names
+
+    def _names_of(self, fields: list[str]) -> list[str]:
+        """Return the names of the columns of a text without a header line."""
+        names, decimal = self._form.names, self._form.decimal or "."
+        words = [f for f in fields if f.strip() and as_float(f, decimal) is None]
+        if len(words) == sum(map(bool, fields)) and not any(map(is_date, words)):
+            raise RecordingError(
+                f"{self._path}: the first line holds names ({listed(fields, 4)}), not samples. Read"
+                " it as a header line with no_header=False."
+            )
+        if names is None:
+            return [f"column_{place}" for place in range(1, len(fields) + 1)]
+        if len(names) != len(fields):
+            raise RecordingError(
+                f"{self._path}: `names` has {len(names)} name(s) ({listed(names)}), but the first"
+                f" line has {len(fields)} field(s)."
+            )
+        return list(names)
 
     def _check_form(self, header: str, names: list[str]) -> None:
         """Raise for a text that is written in another form than the one given or usual."""
@@ -297,7 +360,7 @@ class _Text:
                     " if numbers have decimal commas, also decimal=','."
                 )
         n_fields = _n_fields(second, mark)
-        if n_fields > len(names):
+        if n_fields > len(names) and self._form.has_header:
             raise RecordingError(
                 f"{path}: its first line has {len(names)} column name(s), the next line"
                 f" {n_fields} fields. The first line must hold all names: remove lines before it,"
@@ -333,7 +396,7 @@ class _Text:
         if not (isinstance(self._text, bytes) and is_usual):
             return None
         there, wanted = self.header(), set(names)
-        values = read_numbers(self._text, self._first_line.end(), [one in wanted for one in there])
+        values = read_numbers(self._text, self._data_at, [one in wanted for one in there])
         if values is None or not values.shape[1]:
             return None
         columns = dict(zip((name for name in there if name in wanted), values, strict=True))
@@ -424,7 +487,11 @@ class _Text:
             decimal_point=self._form.decimal or ".",
         )
         parse = pyarrow.csv.ParseOptions(delimiter=self._form.separator)
-        read = pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES)
+        read = pyarrow.csv.ReadOptions(
+            use_threads=False,
+            block_size=_BLOCK_BYTES,
+            column_names=None if self._form.has_header else self.header(),
+        )
         try:
             if isinstance(self._text, bytes):
                 table = pyarrow.csv.read_csv(source, read, parse, convert)

@@ -54,6 +54,8 @@ class RecordingSource:
         Where `root` is, if not on this machine; the paths are then those of its downloaded files.
     form : CsvFormat
         How the text of CSV files is written.
+    labelled_by : str or None
+        The column of a manifest that was said to be its labels.
     """
 
     recording_id: str
@@ -67,6 +69,7 @@ class RecordingSource:
     rows: TableRows | None = None
     url: str = ""
     form: CsvFormat = USUAL_FORM
+    labelled_by: str | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -112,16 +115,18 @@ def find_recordings(
     encoding: str | None = None,
     delimiter: str | None = None,
     decimal: str | None = None,
+    no_header: bool | None = None,
+    names: Sequence[str] | None = None,
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
     Folder per label: every folder in `path` is a class, and every matching file below it a
     recording (``ICE/pro_01.csv``) with its own group. A folder that contains only files holds
     recordings without a label. Manifest: a CSV table with columns ``path`` (relative to the
-    manifest's folder), ``label`` and, optionally, ``group``, ``recording_id``, ``start_s`` and
-    ``end_s``. A row with times labels that part of the recording; a path may have several such
-    rows. Hidden files and folders are ignored. Long table: one CSV or Parquet file whose
-    `recording_column` names the recording of each row; rows may be in any order.
+    manifest's folder), ``label`` (or ``class``) and, optionally, ``group``, ``recording_id``,
+    ``start_s`` and ``end_s``. A row with times labels that part of the recording; a path may have
+    several such rows. Long table: one CSV or Parquet file whose `recording_column` names the
+    recording of each row; rows may be in any order. Hidden files and folders are ignored.
 
     Parameters
     ----------
@@ -144,10 +149,11 @@ def find_recordings(
         Column of a long table with the id of the recording of each row.
     group_column, label_column : str, optional
         Columns of a long table with the group and the class of each row. A recording has one
-        group. If it has several classes, `read_source` makes label spans of them.
+        group. If it has several classes, `read_source` makes label spans of them. `label_column`
+        may also name the labels of a manifest.
     ignore : path-like, optional
         A file in the folder that is no recording, such as the file that is prepared from them.
-    encoding, delimiter, decimal : str, optional
+    encoding, delimiter, decimal, no_header, names : optional
         How CSV files are written; see `read_csv`. A manifest may also be written as usual.
 
     Returns
@@ -163,7 +169,9 @@ def find_recordings(
     ArgumentError
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
-    form = CsvFormat(encoding, delimiter, decimal).check()
+    form = CsvFormat(
+        encoding, delimiter, decimal, no_header, None if names is None else tuple(names)
+    ).check()
     if is_url(path):
         if recording_column is not None:
             raise ArgumentError(
@@ -173,7 +181,7 @@ def find_recordings(
             if isinstance(manifest, str | os.PathLike):
                 manifest = there / manifest
             chosen: Any = {"labels": labels, "exclude": exclude, "manifest": manifest}
-            chosen |= {"group_column": group_column}
+            chosen |= {"group_column": group_column, "label_column": label_column}
             found = find_recordings(there, files=files, pair=pair, **chosen)
         return [replace(source, url=url, form=form) for source in found]
     root = Path(path)
@@ -193,7 +201,7 @@ def find_recordings(
         raise ArgumentError("group_column needs recording_column, the column with recording ids.")
     elif table is not None:
         root = table.parent
-        listed = _from_manifest(table, form)
+        listed = _from_manifest(table, form, label_column)
     elif root.is_dir():
         listed = None
     elif root.exists():
@@ -216,7 +224,7 @@ def find_recordings(
         _check_empty_classes(root, matching, patterns, excluded, labels)
     if pair is not None:
         sources = exclusion.keep(_paired(sources, pair, patterns))
-    exclusion.check({label for source in sources for label in source.labels})
+    exclusion.check([*matching, *sources])
     sources = _of_labels(sources, labels, root)
     if not sources:
         raise RecordingError(f"{root}: every recording is excluded.")
@@ -268,10 +276,17 @@ def _find_manifest(
     if root.is_file() and suffix_of(root) == ".csv":
         try:
             with root.open("rb") as file:
-                header = _rows_of(file.readline(1_000_000), form, "replace").fieldnames
+                reader = _rows_of(
+                    file.readline(1_000_000) + file.readline(1_000_000), form, "replace"
+                )
         except OSError as error:
             raise RecordingError(f"{root}: cannot be read ({error.strerror}).") from error
-        return root if {"path", "label"} <= set(header or ()) else None
+        header = reader.fieldnames or ()
+        if "path" in header and {"label", "class"}.intersection(header):
+            return root
+        # a recording does not name files, so one with misspelled columns is a manifest, too
+        fields = [field for row in reader for field in row.values() if isinstance(field, str)]
+        return root if any(suffix_of(Path(field.strip())) for field in fields) else None
     table = root / MANIFEST
     if table.is_file():
         return table
@@ -290,32 +305,52 @@ def _rows_of(content: bytes, form: CsvFormat, errors: str = "strict") -> "csv.Di
     text = text.removeprefix("\ufeff").lstrip("\r\n")
     head = text.partition("\n")[0]
     marks = (form.separator, ",", ";", "\t")
-    mark = next((m for m in marks if "path" in head.replace('"', "").strip().split(m)), ",")
+    fields = {m: head.replace('"', "").strip().split(m) for m in marks}
+    several = next((m for m in marks if len(fields[m]) > 1), ",")
+    mark = next((m for m in marks if "path" in fields[m]), several)
     return csv.DictReader(io.StringIO(text, newline=""), delimiter=mark)
 
 
-def _read_manifest(table: Path, form: CsvFormat) -> tuple[list[str], list[dict[str, str]]]:
-    """Return the header of a manifest and its rows; columns that cannot be used are refused."""
+def _read_manifest(
+    table: Path, form: CsvFormat, label_column: str | None
+) -> tuple[list[str], list[dict[str, str]], str | None]:
+    """Return the header of a manifest, its rows, and `label_column` if it is in there.
+
+    Columns that cannot be used are refused. The column ``class`` is read as ``label``, or the one
+    that is said to be the labels.
+    """
     try:
         reader = _rows_of(table.read_bytes(), form)
         header = list(reader.fieldnames or [])
+        labels = label_column if label_column in header else "class"
+        if labels in header and (labels == label_column or "label" not in header):
+            named = {"label": "", labels: "label"}  # another column with this name is not used
+            header = [named.get(name, name) for name in header]
+        reader.fieldnames = header
         rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         hint = OTHER_ENCODING if isinstance(error, UnicodeDecodeError) else ""
         message = f"{table}: cannot be read as a CSV table ({error}).{hint}"
         raise RecordingError(message) from error
     if "path" not in header:
+        nearest = nearest_known("path", header)
         raise RecordingError(
             f"{table}: a manifest needs a column 'path'; this one has"
-            f" {', '.join(header) or 'no columns'}.{did_you_mean('path', header)}"
+            f" {', '.join(header) or 'no columns'}. Name the column of files 'path'"
+            + (f" (is it {nearest!r}?)." if nearest else ".")
         )
     for name in header:
-        meant = nearest_known(name, _MANIFEST_COLUMNS)
+        meant = nearest_known(name, (*_MANIFEST_COLUMNS, "class"))
+        meant = "label" if meant == "class" else meant
         if name not in _MANIFEST_COLUMNS and meant is not None and meant not in header:
             raise RecordingError(
                 f"{table}: column {name!r} is not known; did you mean {meant!r}?"
                 f" Known: {', '.join(_MANIFEST_COLUMNS)}."
             )
+    if label_column is not None and labels != label_column:
+        others = [name for name in header if name not in _MANIFEST_COLUMNS or name == "label"]
+        if meant := did_you_mean(label_column, others, "label_column={!r}"):
+            raise RecordingError(f"{table}: no column {label_column!r} for the labels.{meant}")
     if not rows:
         raise RecordingError(f"{table}: has a header but lists no recordings.")
     there = {"start_s", "end_s", "label"}.intersection(header)
@@ -326,7 +361,7 @@ def _read_manifest(table: Path, form: CsvFormat) -> tuple[list[str], list[dict[s
             f" {min({'start_s', 'end_s', 'label'} - there)!r}; label spans need start_s, end_s and"
             " label."
         )
-    return header, rows
+    return header, rows, label_column if labels == label_column else None
 
 
 def _is_file(path: Path) -> bool:
@@ -336,8 +371,8 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _from_manifest(table: Path, form: CsvFormat) -> list[RecordingSource]:
-    header, rows = _read_manifest(table, form)
+def _from_manifest(table: Path, form: CsvFormat, label_column: str | None) -> list[RecordingSource]:
+    header, rows, labelled_by = _read_manifest(table, form, label_column)
     spans: dict[str, list[_SpanRow]] = {}
     listed: dict[str, RecordingSource] = {}
     row_of: dict[str, int] = {}
@@ -363,7 +398,9 @@ def _from_manifest(table: Path, form: CsvFormat) -> list[RecordingSource]:
             raise RecordingError(f"{where}: {name!r} has no label; fill it in or remove the row.")
         recording_id = (row.get("recording_id") or "").strip() or _without_suffix(Path(name))
         group = (row.get("group") or "").strip() or recording_id
-        source = RecordingSource(recording_id, (file,), label, group, root=table.parent)
+        source = RecordingSource(
+            recording_id, (file,), label, group, root=table.parent, labelled_by=labelled_by
+        )
         if any(times):
             spans.setdefault(name, []).append(
                 _SpanRow(number, _span(where, times, label, form), source)
@@ -570,13 +607,15 @@ class _Exclusion:
         self._met |= met
         return bool(met)
 
-    def check(self, labels: Iterable[str | None]) -> None:
+    def check(self, sources: Iterable[RecordingSource]) -> None:
         """Raise for patterns that matched nothing, which are probably typing errors."""
+        names = {name for one in sources for name in (*one.labels, one.recording_id)}
         for pattern in self.patterns:
-            if pattern not in self._met:
+            if pattern not in self._met:  # one of a recording must not suggest a whole class
+                like = [name for name in sorted(names) if "/" in name or "/" not in pattern]
                 raise ArgumentError(
                     f"exclude={pattern!r} matches no class or recording in {self.root}."
-                    + did_you_mean(pattern, [label for label in labels if label])
+                    + did_you_mean(pattern, like)
                 )
 
 

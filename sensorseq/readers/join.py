@@ -58,7 +58,7 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
     shared = Counter(name for recording in recordings for name in recording.channel_names)
     timestamps_s, values = _side_by_side(recordings)
     channels: list[Channel] = []
-    dropped: list[str] = []
+    left_out: dict[str, list[str]] = {"dropped_columns": [], "counters": []}
     for sensor, recording in zip(sensors, recordings, strict=True):
         channels += [
             replace(channel, name=f"{sensor}.{channel.name}")
@@ -66,15 +66,14 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
             else channel
             for channel in recording.channels
         ]
-        named = recording.attributes.get("dropped_columns", [])
-        dropped += list(named) if isinstance(named, list) else []
+        for kind, names in left_out.items():
+            names += cast(list[str], recording.attributes.get(kind, []))
     attributes: dict[str, object] = {
         "sensor_rates_hz": {
             sensor: r.median_sample_rate_hz for sensor, r in zip(sensors, recordings, strict=True)
         }
     }
-    if dropped:
-        attributes["dropped_columns"] = dropped
+    attributes |= {kind: names for kind, names in left_out.items() if names}
     clocks = [r.attributes["clock"] for r in recordings if "clock" in r.attributes]
     if clocks:
         attributes["clock"] = clocks[0]

@@ -22,7 +22,9 @@ from sensorseq.readers.columns import (
     find_time_column,
     is_missing,
     make_recording,
+    rate_of_rows,
     refusing_odd_content,
+    stamps_of_rows,
     texts_of_numbers,
 )
 from sensorseq.readers.stamps import DateTexts, Stamps, seconds_of
@@ -43,6 +45,7 @@ def read_parquet(
     label_column: str | None = None,
     time_unit: str | None = None,
     scratch: str | PathLike[str] | None = None,
+    sample_rate_hz: float | None = None,
 ) -> Recording:
     """Read one recording from a Parquet file with a column for time and one for each channel.
 
@@ -53,7 +56,8 @@ def read_parquet(
 
     Parameters
     ----------
-    path, recording_id, group, label, units, label_column, repair_stamps, time_unit, scratch
+    path, recording_id, group, label, units, label_column, repair_stamps, time_unit, scratch, \
+sample_rate_hz
         As in `read_csv`; `units` overrides units stored in the file.
     time_column : str, optional
         Column of the time stamps; as in `read_csv` by default.
@@ -75,6 +79,7 @@ def read_parquet(
         repair_stamps=repair_stamps,
         label_column=label_column,
         time_unit=time_unit,
+        sample_rate_hz=sample_rate_hz,
     )
 
 
@@ -90,18 +95,23 @@ def recording_of_table(
     repair_stamps: bool = False,
     label_column: str | None = None,
     time_unit: str | None = None,
+    sample_rate_hz: float | None = None,
     text_column: Callable[[Path, str], TextColumn] = TextColumn,
 ) -> Recording:
     """Make a recording of a table with a column for time and one for each channel.
 
     `text_column` makes what reads the numbers of a column of texts.
     """
-    time_name = find_time_column(path, table.column_names, time_column)
+    rate_hz = rate_of_rows(table.column_names, time_column, sample_rate_hz)
+    time_name = "" if rate_hz else find_time_column(path, table.column_names, time_column)
     check_label_column(path, table.column_names, label_column, time_name, label)
     names = [name for name in table.column_names if name not in (time_name, label_column)]
     columns = {name: _as_numbers(path, name, table[name], text_column) for name in names}
     stored = {name: (table.schema.field(name).metadata or {}).get(b"unit") for name in names}
-    stamps = as_stamps(path, time_name, table[time_name], time_unit)
+    if rate_hz:
+        stamps = stamps_of_rows(columns, rate_hz)
+    else:
+        stamps = as_stamps(path, time_name, table[time_name], time_unit)
     content = FileContent(
         columns,
         stamps.seconds,

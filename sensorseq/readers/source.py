@@ -13,10 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
-from sensorseq.order_statistics import median_interval
+from sensorseq.order_statistics import sample_period
 from sensorseq.readers.arrays import read_arrays, read_arrays_timestamps
+from sensorseq.readers.columns import without_counters
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
-from sensorseq.readers.find import ARRAY_SUFFIXES, RecordingSource, known_suffix_of
+from sensorseq.readers.find import (
+    ARRAY_SUFFIXES,
+    TABLE_SUFFIXES,
+    RecordingSource,
+    known_suffix_of,
+)
 from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.long_table import (
@@ -77,6 +83,7 @@ def read_source(
     time_unit: str | None = None,
     salvage: bool = False,
     scratch: str | os.PathLike[str] | None = None,
+    sample_rate_hz: float | None = None,
 ) -> Recording:
     """Read one listed recording.
 
@@ -87,7 +94,9 @@ def read_source(
     time_column : str, optional
         Column of the time stamps; as in `read_csv` by default.
     channels : sequence of str, optional
-        Channels to keep, in this order; all by default.
+        Channels to keep, in this order. By default all but columns that are no sensors, which
+        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
+        and hold whole numbers or the time (an index, a counter, another stamp).
     repair_stamps : bool, default=False
         Sort rows by time and merge those with equal time stamps, rather than raise; see
         `read_csv`. With several sensors, the counts are totals over all files.
@@ -101,9 +110,11 @@ def read_source(
         Use what is before the damage of a robot log; see `read_robot_log`.
     scratch : path-like, optional
         As in `read_csv`; robot logs and files of arrays are held in memory.
+    sample_rate_hz : float, optional
+        As in `read_csv`, of CSV and Parquet files without a time column.
     """
     _check_complete(source)
-    if source.rows is not None and source.label is not None:
+    if source.label is not None and (source.rows is not None or source.labelled_by == label_column):
         label_column = None  # it gave the label of the recording
     n_files = 1 if source.is_log else len(source.paths)
     if label_column is not None and (n_files > 1 or source.label_spans):
@@ -127,7 +138,13 @@ def read_source(
         parts = [read_robot_log(source.paths, channels=channels, salvage=salvage, **arguments)]
     elif source.rows is not None:
         parts = [
-            read_table_recording(source.paths[0], source.rows, time_unit=time_unit, **arguments)
+            read_table_recording(
+                source.paths[0],
+                source.rows,
+                time_unit=time_unit,
+                sample_rate_hz=sample_rate_hz,
+                **arguments,
+            )
         ]
     else:
         arguments["time_unit"] = time_unit
@@ -136,9 +153,13 @@ def read_source(
         else:
             arguments["scratch"] = scratch
         parts = [
-            _READERS[known_suffix_of(path)][0](path, **arguments, **_form(source, path))
+            _READERS[known_suffix_of(path)][0](
+                path, **arguments, **_form(source, path), **_clock(path, sample_rate_hz)
+            )
             for path in source.paths
         ]
+    if channels is None and not source.is_log:
+        parts = [without_counters(part) for part in parts]
     recording = parts[0]
     if len(parts) > 1:
         try:
@@ -211,7 +232,7 @@ def read_source_rate(
             for path in source.paths
         ]
     rates = [
-        1.0 / median_interval(stamps) if len(stamps) > 1 else float("nan")
+        1.0 / sample_period(stamps) if len(stamps) > 1 else float("nan")
         for stamps in stamps_of_files
     ]
     known = [rate for rate in rates if np.isfinite(rate)]
@@ -256,8 +277,13 @@ def digest_file(path: Path) -> dict[str, Any]:
         raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def _form(source: RecordingSource, path: Path) -> dict[str, str | None]:
+def _form(source: RecordingSource, path: Path) -> dict[str, Any]:
     return source.form._asdict() if known_suffix_of(path).startswith(".csv") else {}
+
+
+def _clock(path: Path, sample_rate_hz: float | None) -> dict[str, float | None]:
+    is_table = known_suffix_of(path) in TABLE_SUFFIXES
+    return {"sample_rate_hz": sample_rate_hz} if is_table else {}
 
 
 def _check_complete(source: RecordingSource) -> None:

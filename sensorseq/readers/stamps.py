@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
 from sensorseq.order_statistics import median
-from sensorseq.recording import PLAUSIBLE_HZ, UNITS
+from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording
 from sensorseq.scratch import Rows, blocks, count_where
 
 EXACT = 2**53
@@ -62,6 +63,8 @@ def seconds_of(
         unit, known_by = named[1].lower().replace("µ", "u").removesuffix("ec"), "name"
     if stamps.dtype.kind == "f" and not _are_whole(stamps):
         seconds = stamps.astype(np.float64, copy=False)
+        if unit is None:
+            _refuse_no_seconds(path, name, seconds)
         if unit in (None, "s"):
             return Stamps(seconds, {})
         return Stamps(seconds / UNITS[str(unit)], _facts(name, str(unit), known_by))
@@ -76,11 +79,22 @@ def seconds_of(
 
 def describe_clock(facts: dict[str, Any]) -> str:
     """Return a sentence about the facts of `Stamps`."""
+    if "sample_rate_hz" in facts:
+        return f"no time column; rows are 1/{facts['sample_rate_hz']:g} s apart (sample_rate_hz)"
     how = {"time_unit": "as given", "name": "by its name", "data": "found from its rate and date"}
     held = f"is in {facts['unit']}" if facts["unit"] in UNITS else "holds dates"
     known_by = how.get(facts["unit_from"], "by its type")
     start = ", counted from the first stamp" if "origin_ns" in facts else ""
     return f"time column {facts['column']!r} {held} ({known_by}{start})"
+
+
+def date_of(recording: Recording) -> str:
+    """Return the date of a recording's first stamp, in UTC; "" if its stamps are no dates."""
+    clock: Any = recording.attributes.get("clock", {})
+    start_s = float(recording.timestamps_s[0]) + clock.get("origin_ns", 0) / UNITS["ns"]
+    if not _CALENDAR_S[0] <= start_s < _CALENDAR_S[1]:
+        return ""
+    return f"{datetime.fromtimestamp(start_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def odd_rates(rates_hz: Mapping[str, float | None]) -> dict[str, float]:
@@ -141,6 +155,25 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
     )
 
 
+def _refuse_no_seconds(path: Path, name: str, stamps: NDArray[np.float64]) -> None:
+    """Raise if numbers with fractions make no rate or date as seconds, but do in another unit."""
+    if len(stamps) <= _FEWEST:
+        return
+    step = float(np.median(np.abs(np.diff(stamps[: 1 << 12]))))
+    lowest, highest = PLAUSIBLE_HZ
+    is_date = stamps[0] < _CALENDAR_S[1]
+    if not step > 0 or (1 / step >= lowest and is_date):
+        return
+    for unit, per_s in UNITS.items():
+        if unit != "s" and lowest <= per_s / step <= highest:
+            raise RecordingError(
+                f"{path}: the numbers in time column {name!r} are {step:.4g} apart. As seconds,"
+                f" that is {1 / step:.4g} Hz{'' if is_date else ' after the year 2100'}, in {unit}"
+                f" {per_s / step:.4g} Hz. Use time_unit={unit!r}, or time_unit='s' if they are"
+                " seconds. If other files are in seconds, convert this one or leave it out."
+            )
+
+
 class DateTexts:
     """A column of ISO 8601 dates that arrive in blocks; all are like the first."""
 
@@ -172,13 +205,18 @@ class DateTexts:
 
     def _begin(self, texts: pa.Array) -> None:
         self._first = next((text for text in texts.to_pylist() if text and text.strip()), None)
-        if self._first is None or not _DATE.match(self._first):
+        if self._first is None or not is_date(self._first):
             raise RecordingError(
                 f"{self._path}: column {self._name!r} holds no numbers; time stamps are numbers,"
                 " such as seconds since the start, or dates such as 2026-03-01T12:00:00.5Z."
             )
         zoned = re.search(r"(Z|[+-]\d\d(:?\d\d)?)\s*$", self._first[10:].strip())
         self._type = pa.timestamp("ns", "UTC" if zoned else None)
+
+
+def is_date(text: str) -> bool:
+    """Return whether a text begins like an ISO 8601 date."""
+    return _DATE.match(text) is not None
 
 
 def _is_date(text: str | None, type_: pa.DataType) -> bool:

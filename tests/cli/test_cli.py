@@ -890,6 +890,19 @@ def test_the_option_model_says_what_to_use_instead(prepared, tmp_path, capsys, k
     assert not (tmp_path / "m").exists()
 
 
+def test_export_to_c_takes_units_and_a_prefix_and_creates_no_folder_but_its_own(
+    model, tmp_path, capsys
+):
+    line = ["export", model, "--format", "c", "-o", tmp_path / "c"]
+    assert run([*map(str, line), "--prefix", "wheel", "--units", "current=mA,speed=m/s"]) == 0
+    assert (tmp_path / "c" / "wheel_model.h").exists()
+    assert "NAME=UNIT" in refused([*line, "--units", "current"], 2, capsys)
+    said = refused([*line[:-1], tmp_path / "none" / "c"], 3, capsys)
+    assert f"{tmp_path / 'none'} is missing" in said
+    onnx = ["export", model, "-o", tmp_path / "m.onnx", "--prefix", "wheel"]
+    assert "--prefix does not apply" in refused(onnx, 2, capsys)
+
+
 def test_export_writes_a_graph_of_the_same_probabilities(prepared, model, tmp_path, capsys):
     output = tmp_path / "model.onnx"
     capsys.readouterr()

@@ -88,7 +88,7 @@ PREPARE = [
     ("--max-gap-s 0.00001", "--max-gap-s 1e-05 is shorter"),
     ("--train-hop-s 1 --split none", "--train-hop-s 1.0 and [window] train_phase = grid"),
     ("--scale physical", "--scale physical and [scale] rated = {"),
-    ("--window-s 100", "Use a shorter --window-s, or a longer --max-gap-s"),
+    ("--window-s 100", "Use a shorter --window-s"),
     ("--window-s 100", "--resume continues"),
     ("--config {place}/c.toml", "[window] hop_s = -1.0 is not"),
     ("--config {place}/c.toml --hop-s -2", "--hop-s -2.0 is not"),

@@ -188,7 +188,7 @@ class TestPrepare:
     @pytest.mark.parametrize("given", [{}, {"sample_rate_hz": 20.0}])
     def test_a_recording_in_milliseconds_is_an_error(self, folder, tmp_path, given):
         rewrite(folder / "ice" / "r2.csv", time_factor=1000.0)
-        with pytest.raises(RecordingError, match=r"ice/r2.csv: its time.* in ms.*--allow-scales"):
+        with pytest.raises(RecordingError, match=r"ice/r2.csv.* in ms .* time_unit='ms'"):
             prepare(folder, tmp_path / "o.h5", window_s=2, split="none", **given)
         assert not (tmp_path / "o.h5").exists()
 

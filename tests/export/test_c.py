@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import warnings
 from pathlib import Path
@@ -642,7 +643,6 @@ def test_what_c_cannot_do_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "does not know the length of its windows; give n_timesteps"),
         ({"n_timesteps": 5, "sample_rate_hz": 50.0}, "needs the rate of training"),
         ({"n_timesteps": 5, "hop": -1}, "hop=-1 is not an integer from 1 to 2147483647"),
         ({"n_timesteps": 0}, "n_timesteps=0 is not an integer from 1"),
@@ -658,6 +658,23 @@ def test_arguments_that_do_not_fit_are_errors(tmp_path, arguments, message):
     with pytest.raises(ArgumentError, match=message):
         fitted().to_c(tmp_path, **arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_windows_are_as_long_as_the_arrays_of_the_fit_and_so_is_the_hop(tmp_path):
+    classifier = fitted()
+    header = classifier.to_c(tmp_path).header.read_text()
+    assert f"SENSORSEQ_WINDOW {N_STEPS} " in header
+    assert f"SENSORSEQ_HOP {N_STEPS} " in header
+    classifier.save(tmp_path / "model.safetensors")
+    loaded = SensorLSTMClassifier.load(tmp_path / "model.safetensors")
+    assert loaded.to_c(tmp_path).header.read_text() == header
+
+
+def test_a_hop_of_whole_samples_but_for_the_digits_of_stamps_is_whole(tmp_path):
+    classifier = prepared_with()
+    classifier.preparation_["sample_rate_hz"] *= 1 + 1e-6
+    header = classifier.to_c(tmp_path).header.read_text()
+    assert re.search(r"#define SENSORSEQ_HOP \d+ ", header)
 
 
 def test_a_classifier_that_crops_its_windows_is_refused(tmp_path):

@@ -132,8 +132,11 @@ def test_a_unit_for_no_channel_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("stamps", "said"),
     [
-        ((0, 1, 1, 2), r"row 3: time repeats in time column 'time_s' \(1 s, then 1 s; 1 such"),
-        ((0, 5, 1, 2), r"row 3: time goes back in time column 'time_s' \(5 s, then 1 s; 1 such"),
+        ((0, 1, 1, 2), r"row 3: time repeats in time column 'time_s', 1 s from the start \(1 such"),
+        (
+            (0, 5, 1, 2),
+            r"row 3: time goes back 4 s in time column 'time_s', 5 s from the start \(1 such",
+        ),
         ((0, "inf", 1, 2), "row 2: inf in time column"),
     ],
 )

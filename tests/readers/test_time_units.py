@@ -78,7 +78,7 @@ def test_nanoseconds_since_1970_keep_every_digit(tmp_path, file, write, read):
 
 @each_format
 def test_seconds_with_fractions_stay_as_they_are(tmp_path, file, write, read):
-    stamps = np.cumsum(np.random.default_rng(0).uniform(0.001, 30, 200))
+    stamps = np.cumsum(np.random.default_rng(0).uniform(0.001, 3, 200))
     recording = read(write(tmp_path / file, stamps), time_column=None)
     np.testing.assert_array_equal(recording.timestamps_s, stamps)
     assert "clock" not in recording.attributes
@@ -177,14 +177,14 @@ def test_prepare_says_what_it_found_and_what_looks_wrong(tmp_path):
     said = "time column 'time' is in ms (found from its rate and date) in 3 recording(s)"
     assert said in str(summary)
     assert summary.odd_rates_hz == {}
-    write_csv(tmp_path / "in" / "b" / "slow.csv", np.arange(1000) * 10 + 0.3)
+    write_csv(tmp_path / "in" / "b" / "slow.csv", np.arange(25) * 10 + 0.3)
     odd = {"max_gap_s": 60, "allow_scales": True}
     with pytest.raises(RecordingError, match=r"b/slow\.csv: its time stamps give 0\.1 Hz"):
         prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, max_gap_s=60)
     summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, **odd)
     assert summary.odd_rates_hz == {"b/slow": 0.1}
     # the option is for all, and is kept for prediction
-    given_all = {"time_unit": "s", "sample_rate_hz": 100, **odd}
+    given_all = {"time_unit": "s", "sample_rate_hz": 9, **odd}
     summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=1, **given_all)
     assert set(summary.odd_rates_hz) == {"a/0", "a/1", "a/2", "b/slow"}
     (read,) = read_recordings(tmp_path / "in" / "b" / "0.csv", time_unit="ms")

@@ -21,7 +21,7 @@ def signals(seed, n_samples=400, rate_hz=20.0):
     return {
         "time": t,
         "current": np.sin(t * (1 + seed % 3)) + rng.normal(size=n_samples),
-        "speed": t,
+        "speed": t + 0.3 * np.sin(9 * t),  # does not rise in every row, as a counter does
     }
 
 

@@ -57,9 +57,18 @@ def draw_history(
         raise EnvironmentProblemError(
             'drawing a history needs matplotlib: pip install "sensorseq[plot]"'
         ) from error
+
+    class ShownFigure(Figure):
+        """A figure that a notebook shows, without pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            picture = BytesIO()
+            self.savefig(picture, format="png")
+            return picture.getvalue()
+
     rows = read_history(history).rows
     _, n_epochs = read_columns(rows)
-    figure = Figure(figsize=(7.2, 6.2), dpi=120, layout="constrained")
+    figure = ShownFigure(figsize=(7.2, 6.2), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = dict(zip(("loss", "accuracy"), figure.subplots(2, 1, sharex=True), strict=True))
     drawn = draw_curves(

@@ -136,7 +136,7 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
     if report.generalization is not None:
-        keep = "" if _keeps_best(report) else "Keep the weights of the best epoch. "
+        keep = _keep_words(report)
         steps.append(Step("generalize", GENERALIZATION[report.generalization].format(keep=keep)))
     if not steps:
         return []
@@ -162,11 +162,17 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
     return steps
 
 
-def _keeps_best(report: "FluctuationReport") -> bool:
+def _keep_words(report: "FluctuationReport") -> str:
+    """Say which epoch to keep, next to the one that is kept; nothing if they are the same."""
     val_loss = np.array(report.history.get("val_loss", ()), np.float64)
     if report.best_epoch is None or not np.isfinite(val_loss).any():
-        return False
-    return report.best_epoch == int(np.where(np.isfinite(val_loss), val_loss, np.inf).argmin()) + 1
+        return "Keep the weights of the best epoch. "
+    best = int(np.where(np.isfinite(val_loss), val_loss, np.inf).argmin()) + 1
+    if best == report.best_epoch:
+        return ""
+    how = ": restore_best=True keeps it" if report.origin is not None else "; keep it"
+    kept = f"The weights kept are those of epoch {report.best_epoch}"
+    return f"{kept}, and the validation loss was lowest in epoch {best}{how}. "
 
 
 def _repair(report: "FluctuationReport", command: Command | None) -> Step | None:

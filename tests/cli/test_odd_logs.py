@@ -1,0 +1,380 @@
+"""Logs as people have them, each from the first file to a prediction for a second one."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from sensorseq.cli import run
+
+FAST = (
+    "--no-compare",
+    "--max-epochs",
+    "2",
+    "--set",
+    "features=none",
+    "--set",
+    "hidden_size=8",
+    "-q",
+)
+RATE = 40
+ROBOTS = {  # two, with other classes, names and values
+    "first": {"classes": ("ice", "snow"), "names": ("ax", "ay"), "size": 1.0, "start": 1645150995},
+    "second": {
+        "classes": ("A 1", "B 2"),
+        "names": ("m 1", "m 2"),
+        "size": 40.0,
+        "start": 1760000123,
+    },
+}
+
+
+@pytest.fixture(params=ROBOTS)
+def robot(request):
+    return ROBOTS[request.param]
+
+
+def signals(robot, seconds=20.0, rate=RATE):
+    """Yield class, name, seconds and values of six recordings."""
+    rng = np.random.default_rng(3)
+    for number, label in enumerate(robot["classes"]):
+        for i in range(3):
+            t = np.arange(int(seconds * rate)) / rate
+            wave = np.sin(2 * np.pi * (1 + 3 * number) * t[:, None] + np.arange(2))
+            values = robot["size"] * (wave + 0.1 * rng.standard_normal(wave.shape))
+            yield label, f"run_{i}", t, values
+
+
+def write(path, columns, header):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [] if header is None else [",".join(header)]
+    lines += [
+        ",".join("" if v != v else f"{v:.15g}" for v in row) for row in np.column_stack(columns)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def said(capsys, *arguments, code=0):
+    """Return what a command that ends with this code prints."""
+    capsys.readouterr()
+    ended = run([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    assert ended == code, out + err
+    return re.sub(r"\s+", " ", out + err)
+
+
+def predicted(capsys, folder, recording, *options, predict=()):
+    """Prepare a folder, train, and predict a recording; return what `prepare` said and JSON."""
+    windows, model = folder.parent / "w.h5", folder.parent / "m.safetensors"
+    told = said(capsys, "prepare", folder, "--window-s", 1, "-o", windows, "-q", *options)
+    said(capsys, "train", windows, "-o", model, *FAST)
+    run(["predict", str(model), str(recording), "--json", "-q", *predict])
+    (found,) = json.loads(capsys.readouterr().out)["recordings"]
+    assert len(found["windows"]) >= 15
+    return told, found
+
+
+def test_a_file_without_header_is_said_to_be_one_and_is_read_with_names_or_places(
+    robot, tmp_path, capsys
+):
+    for label, name, t, x in signals(robot):
+        stamps = 1000 * robot["start"] + np.rint(1000 * t)
+        lines = [
+            ",".join([*(f"{v:.5f}" for v in row), f"{ms:.0f}"])
+            for row, ms in zip(x, stamps, strict=True)
+        ]
+        path = tmp_path / "logs" / label / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+    logs, windows = tmp_path / "logs", tmp_path / "w.h5"
+    told = said(capsys, "prepare", logs, "--window-s", 1, "-o", windows, code=3)
+    assert "first line holds numbers" in told
+    assert all(
+        word in told for word in ("--names", "--no-header", "column_3", str(path.parent.parent))
+    )
+    told = said(capsys, "inspect", logs, code=3)
+    assert told.count("first line holds numbers") == 1  # not once for each file
+    assert "5 more" in told
+    names = [*robot["names"], "stamp"]
+    told, _ = predicted(capsys, logs, path, "--names", ",".join(names), "--time-column", "stamp")
+    assert ", ".join(names[:2]) in told
+    assert "is in ms" in told
+    told, found = predicted(capsys, logs, path, "--no-header", "--time-column", "-1")
+    assert "column_1, column_2" in told
+    # the same samples with a header, whose names are those of the training
+    headed = write(
+        tmp_path / "headed.csv",
+        [x, 1000 * robot["start"] + np.rint(1000 * t)],
+        ["column_1", "column_2", "column_3"],
+    )
+    _, same = predicted(
+        capsys, logs, headed, "--no-header", "--time-column", "3", predict=["--header"]
+    )
+    assert len(same["windows"]) == len(found["windows"])
+    told = said(capsys, "prepare", logs, "--window-s", 1, "-o", windows, "--names", "a,b", code=3)
+    assert "2 name(s)" in told
+    assert "3 field(s)" in told
+
+
+def test_names_given_for_a_file_with_a_header_are_refused(robot, tmp_path, capsys):
+    for label, name, t, x in signals(robot):
+        write(tmp_path / "logs" / label / f"{name}.csv", [t, x], ["time", *robot["names"]])
+    told = said(
+        capsys,
+        "prepare",
+        tmp_path / "logs",
+        "--window-s",
+        1,
+        "-o",
+        tmp_path / "w.h5",
+        "--names",
+        "time,a,b",
+        code=3,
+    )
+    assert robot["names"][0] in told
+    assert "--header" in told
+
+
+def test_the_rate_is_the_clock_of_files_without_a_time_column(robot, tmp_path, capsys):
+    for label, name, _, x in signals(robot):
+        path = write(tmp_path / "logs" / label / f"{name}.csv", [x], robot["names"])
+    told = said(
+        capsys, "prepare", path.parent.parent, "--window-s", 1, "-o", tmp_path / "w.h5", code=3
+    )
+    assert "--sample-rate-hz" in told
+    assert "--time-column" in told
+    told, found = predicted(capsys, path.parent.parent, path, "--sample-rate-hz", RATE)
+    assert f"1/{RATE} s" in told
+    assert any(f"1/{RATE} s" in note for note in found["notes"])  # so is that of a prediction
+    starts = [window["start_s"] for window in found["windows"]]
+    assert np.diff(starts) == pytest.approx(1)
+    bare = write(tmp_path / "bare.csv", [x], None)
+    told, other = predicted(
+        capsys,
+        path.parent.parent,
+        bare,
+        "--sample-rate-hz",
+        RATE,
+        predict=["--names", ",".join(robot["names"])],
+    )
+    assert other["windows"] == found["windows"]
+
+
+def merged(robot, seconds=25.0, each_hz=68):
+    """Yield class, name, stamps and values of two topics that come at odd times, in one table."""
+    rng = np.random.default_rng(8)
+    for number, label in enumerate(robot["classes"]):
+        for i in range(3):
+            first = np.sort(rng.uniform(0, seconds, int(seconds * each_hz)))
+            t = np.sort(np.concatenate([first, first + rng.uniform(0.001, 0.004, len(first))]))
+            t = t[np.append(True, np.diff(t) > 1e-5)]
+            x = np.sin(2 * np.pi * (1 + 3 * number) * t[:, None] + np.arange(2))
+            yield label, f"run_{i}", robot["start"] + t, robot["size"] * x
+
+
+def test_a_rate_is_what_the_samples_of_merged_topics_are_worth(robot, tmp_path, capsys):
+    for label, name, t, x in merged(robot):
+        path = write(
+            tmp_path / "logs" / label / f"{name}.csv",
+            [np.arange(len(t)), t, x],
+            ["", "time", *robot["names"]],
+        )
+    told, found = predicted(capsys, path.parent.parent, path)
+    rate = float(re.search(r"at ([\d.]+) Hz", told)[1])
+    assert rate == pytest.approx(len(t) / 25, rel=0.03)
+    assert f"channels {robot['names'][0]}, {robot['names'][1]}" in told  # not the index
+    assert "column without a name" in told
+    assert found["label"] == robot["classes"][1]
+
+
+def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_mends_them(
+    robot, tmp_path, capsys
+):
+    for label, name, t, x in signals(robot, seconds=25):
+        stamps = t + 1.7 * np.floor(t / 0.6)  # pauses after 0.6 s each
+        path = write(
+            tmp_path / "logs" / label / f"{name}.csv", [stamps, x], ["time", *robot["names"]]
+        )
+    logs, windows = path.parent.parent, tmp_path / "w.h5"
+    told = said(capsys, "prepare", logs, "--window-s", 2, "-o", windows, code=3)
+    gap_s = float(re.search(r"--max-gap-s ([\d.]+)", told)[1])
+    assert gap_s == pytest.approx(1.725, rel=0.06)
+    assert f"lasts {stamps[-1]:g} s" in told
+    told = said(capsys, "prepare", logs, "--window-s", 2, "-o", windows, "--max-gap-s", gap_s)
+    assert "windows of" in told
+    assert "max-gap-s" not in told
+
+
+def test_columns_that_count_are_left_out_and_said_unless_they_are_named(robot, tmp_path, capsys):
+    for label, name, t, x in signals(robot):
+        n = np.arange(len(t))
+        path = write(
+            tmp_path / "logs" / label / f"{name}.csv",
+            [n, t, 7 + 3 * n, 1e3 * (t + 4.01), x],
+            ["", "time", "seq", "device", *robot["names"]],
+        )
+    logs = path.parent.parent
+    told, _ = predicted(capsys, logs, path)
+    assert f"channels {', '.join(robot['names'])} " in told
+    assert "left out column 'seq'" in told
+    assert "left out column 'device'" in told
+    assert "without a name" in told
+    assert "'seq'" in said(capsys, "inspect", logs)
+    other = write(tmp_path / "other.csv", [t, x], ["t", *robot["names"]])
+    said(capsys, "predict", tmp_path / "m.safetensors", other)  # needs them not
+    told = said(
+        capsys, "prepare", logs, "--window-s", 1, "-o", tmp_path / "w.h5",
+        "--channels", f"seq,{robot['names'][0]}",
+    )  # fmt: skip
+    assert f"channels seq, {robot['names'][0]}" in told
+
+
+def test_a_stamp_with_an_unknown_name_is_asked_about_before_a_rate_is_the_clock(
+    robot, tmp_path, capsys
+):
+    for label, name, t, x in signals(robot):
+        path = write(
+            tmp_path / "logs" / label / f"{name}.csv", [1000 * t, x], ["tick", *robot["names"]]
+        )
+    arguments = ["prepare", path.parent.parent, "--window-s", 1, "-o", tmp_path / "w.h5"]
+    told = said(capsys, *arguments, "--sample-rate-hz", RATE, code=3)
+    assert "--time-column tick" in told
+    assert "--channels" in told
+
+
+@pytest.mark.parametrize("start", [0.0, 1645150995123.25])
+def test_fractions_of_milliseconds_are_asked_about(robot, start, tmp_path, capsys):
+    for label, name, t, x in signals(robot):
+        path = write(
+            tmp_path / "logs" / label / f"{name}.csv",
+            [start + 1000 * t + 0.125 * (np.arange(len(t)) % 8 == 7), x],
+            ["time", *robot["names"]],
+        )
+    logs = path.parent.parent
+    told = said(capsys, "prepare", logs, "--window-s", 1, "-o", tmp_path / "w.h5", code=3)
+    assert "--time-unit ms" in told
+    assert f"{RATE} Hz" in told
+    told, _ = predicted(capsys, logs, path, "--time-unit", "ms")
+    assert float(re.search(r"at ([\d.]+) Hz", told)[1]) == pytest.approx(RATE, rel=1e-3)
+
+
+def test_a_hundred_times_the_rate_is_refused(robot, tmp_path, capsys):
+    for label, name, t, x in signals(robot):
+        path = write(tmp_path / "logs" / label / f"{name}.csv", [t, x], ["time", *robot["names"]])
+    told = said(
+        capsys, "prepare", path.parent.parent, "--window-s", 1, "-o", tmp_path / "w.h5",
+        "--sample-rate-hz", 100_000, code=3,
+    )  # fmt: skip
+    assert "2500 times" in told
+    assert f"--sample-rate-hz {RATE}" in told
+
+
+def test_a_recording_of_zeros_is_refused_and_windows_of_zeros_are_said(robot, tmp_path, capsys):
+    for label, name, t, x in signals(robot):
+        x[(t > 5) & (t < 9)] = 0
+        path = write(tmp_path / "logs" / label / f"{name}.csv", [t, x], ["time", *robot["names"]])
+    arguments = ["prepare", path.parent.parent, "--window-s", 1, "-o", tmp_path / "w.h5"]
+    told = said(capsys, *arguments)
+    assert "zero in 18 window(s), 3 of them" in told
+    write(path, [t, 0 * x], ["time", *robot["names"]])
+    told = said(capsys, *arguments, code=3)
+    assert path.name in told
+    assert "zero" in told
+    assert "--exclude" in told
+    said(capsys, *arguments, "--allow-scales")
+
+
+@pytest.mark.parametrize(
+    "given", ["path,class", "path;label", "path,surface --label-column surface"]
+)
+def test_a_manifest_names_its_classes_as_people_do(robot, given, tmp_path, capsys):
+    header, *options = given.split(" ")
+    rows = []
+    for label, name, t, x in signals(robot):
+        path = write(tmp_path / "all" / f"{label}_{name}.csv", [t, x], ["time", *robot["names"]])
+        rows.append(header.replace(header[:4], path.name).replace(header[5:], label))
+    manifest = tmp_path / "all" / "list.csv"
+    manifest.write_text("\n".join([header, *rows]) + "\n")
+    told, found = predicted(capsys, manifest, path, *options)
+    assert all(label in told for label in robot["classes"])
+    assert found["label"] in robot["classes"]
+
+
+@pytest.mark.parametrize(
+    ("header", "option", "meant"),
+    [
+        ("paht,label", "", "'path'"),
+        ("path,lable", "", "'label'"),
+        ("path,clas", "", "'label'"),
+        ("path,surface", "surfac", "--label-column surface"),
+        ("path,label", "lable", "--label-column label"),
+    ],
+)
+def test_a_misspelled_column_of_a_manifest_is_named(robot, header, option, meant, tmp_path, capsys):
+    for _, name, t, x in signals(robot, seconds=2):
+        path = write(tmp_path / f"{name}.csv", [t, x], ["time", *robot["names"]])
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"{header}\n{path.name},{robot['classes'][0]}\n")
+    options = ["--label-column", option] if option else []
+    told = said(
+        capsys, "prepare", manifest, "--window-s", 1, "-o", tmp_path / "w.h5", *options, code=3
+    )
+    assert meant in told
+    assert manifest.name in told
+
+
+def test_a_recording_to_exclude_that_is_misspelled_does_not_suggest_its_class(
+    robot, tmp_path, capsys
+):
+    label = robot["classes"][1]
+    for name in ("pro_12", "pro_3"):
+        write(tmp_path / label / f"{name}.csv", [np.arange(9.0), np.ones(9)], ["time", "a"])
+    told = said(
+        capsys, "prepare", tmp_path, "--window-s", 1, "-o", tmp_path / "w.h5",
+        "--exclude", f"{label}/12", code=2,
+    )  # fmt: skip
+    assert f"{label}/pro_12" in told
+
+
+def test_times_are_seconds_from_the_start_of_a_recording_and_its_date_is_said_once(
+    robot, tmp_path, capsys
+):
+    for label, name, t, x in signals(robot):
+        stamps = robot["start"] + t
+        path = write(
+            tmp_path / "logs" / label / f"{name}.csv", [stamps, x], ["time", *robot["names"]]
+        )
+    _, found = predicted(capsys, path.parent.parent, path)
+    told = said(capsys, "predict", tmp_path / "m.safetensors", path)
+    assert str(robot["start"])[:6] not in told
+    assert "0.0 to 19.0" in told
+    assert told.count(found["date"]) == 1
+    assert re.fullmatch(r"202[25]-\d\d-\d\d \d\d:\d\d:\d\d UTC", found["date"])
+    stamps[100] -= 3
+    write(path, [stamps, x], ["time", *robot["names"]])
+    told = said(capsys, "inspect", path, code=3)
+    assert f"back {3 - 1 / RATE:.6g} s" in told
+    assert f"{99 / RATE:.6g} s from the start" in told
+
+
+def test_samples_lost_by_the_clock_are_missing_in_the_table_too(robot, tmp_path, capsys):
+    for label, name, t, x in signals(robot):
+        kept = np.arange(len(t)) % 20 != 7
+        path = write(
+            tmp_path / label / f"{name}.csv", [t[kept], x[kept]], ["time", *robot["names"]]
+        )
+    told = said(capsys, "inspect", path)
+    assert re.search(r"760 80 0", told)  # of 40 a channel
+
+
+def test_a_stream_without_one_good_line_fails(robot, tmp_path, capsys):
+    for label, name, t, x in signals(robot):
+        path = write(tmp_path / "logs" / label / f"{name}.csv", [t, x], ["time", *robot["names"]])
+    predicted(capsys, path.parent.parent, path)
+    words = tmp_path / "words.txt"
+    words.write_text("speed=1\nspeed=2\n")
+    told = said(capsys, "stream", tmp_path / "m.safetensors", "--input", words, code=3)
+    assert "none of 2" in told
+    assert robot["names"][1] in told
