@@ -41,6 +41,7 @@ GAP_PERIODS = 10.0
 """Sample periods after which a hole between samples is a gap, if nothing else is said."""
 _FEWEST_STEPS = 30  # fewer tell a clock from none badly
 _MEAN_RATIO = 1.25  # of mean to median step, or its inverse: below, they are the same clock
+_ROUNDED = 0.015  # by which a median of rounded steps may be off
 _OFF_CLOCK = 0.1  # share of steps that are no multiples of the median, where there is no clock
 
 
@@ -60,17 +61,20 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
     usual = median(intervals, n_steps)
     if n_steps < _FEWEST_STEPS or usual <= 0:
         return usual
-    n_off = n_long = 0
-    long_s = whole_s = 0.0
+    n_off = n_long = n_short = 0
+    long_s = whole_s = short_s = 0.0
     for steps in intervals():
         periods = steps / usual
         n_off += int(((np.abs(periods - np.rint(periods)) > 0.25) | (periods < 0.5)).sum())
         n_long += int((periods > GAP_PERIODS).sum())
         long_s += float(steps[periods > GAP_PERIODS].sum())
+        n_short += int((periods < 1.5).sum())
+        short_s += float(steps[periods < 1.5].sum())
         whole_s += float(steps.sum())
     comes_in_bursts = n_long > 0.02 * n_steps and long_s > whole_s / 2
     if n_off < _OFF_CLOCK * n_steps and not comes_in_bursts:
-        return usual
+        short = short_s / n_short  # of stamps in whole milliseconds, the median is rounded, too
+        return short if abs(short / usual - 1) > _ROUNDED else usual
     mean, n_kept, n_before = whole_s / n_steps, n_steps, -1
     while n_kept != n_before and n_kept > 0.95 * n_steps:  # gaps are few
         kept = [steps[steps <= GAP_PERIODS * mean] for steps in intervals()]

@@ -152,7 +152,7 @@ def _measure_channel(
     n = len(values)
     steps = np.diff(times)
     period = sample_period(times) if n > 1 else np.nan
-    is_even = n > 1 and period == float(np.median(steps))
+    is_even = n > 1 and abs(period / float(np.median(steps)) - 1) < 0.25
     gaps = _gaps(column, period, is_whole)
     duration = column.span[1] - column.span[0]
     short = steps[steps <= GAP_PERIODS * period]

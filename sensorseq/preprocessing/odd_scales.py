@@ -101,9 +101,7 @@ def refuse_odd_scales(recordings: Sequence[Recording]) -> None:
     for one in recordings:
         clock: Any = one.attributes.get("clock", {})
         own = (", ".join(sorted(one.labels)), sample_rate_of(one), str(clock.get("unit", "s")))
-        named = f"recording {one.recording_id!r}"
-        is_zero = bool(one.n_samples) and not one.values.any()
-        facts.append(ScaleFacts(named, *own, measure_scales(one), is_zero))
+        facts.append(ScaleFacts(f"recording {one.recording_id!r}", *own, measure_scales(one)))
     odd = find_odd_scales(facts)
     for at in sorted(odd):
         raise odd_scale_error(facts[at], odd[at], len(odd))

@@ -201,8 +201,8 @@ def regrid_pieces(
     n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, len(t) - 1, t)
     if n_wrong:
         raise SignalError(
-            f"{n_wrong} timestamp(s) repeat or go back, the first at sample {row + 1},"
-            f" {t[row] - t[0]:.6g} s from the start; timestamps must be strictly increasing."
+            f"{n_wrong} timestamp(s) repeat or go back, the first at sample {row + 1}"
+            f" ({t[row] - t[0]:.6g} s from the start); timestamps must be strictly increasing."
             " Use `repair_stamps` to sort and merge them."
         )
     is_complete = is_finite(x)

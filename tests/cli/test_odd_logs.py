@@ -189,6 +189,17 @@ def test_a_rate_is_what_the_samples_of_merged_topics_are_worth(robot, tmp_path, 
     assert found["label"] == robot["classes"][1]
 
 
+def test_a_rate_of_stamps_in_whole_milliseconds_is_not_rounded(robot, tmp_path, capsys):
+    for label, name, t, x in signals(robot, rate=80):  # 12 or 13 ms apart
+        path = write(
+            tmp_path / "logs" / label / f"{name}.csv",
+            [1000 * robot["start"] + np.rint(1000 * t), x],
+            ["time_ms", *robot["names"]],
+        )
+    told, _ = predicted(capsys, path.parent.parent, path)
+    assert float(re.search(r"at ([\d.]+) Hz", told)[1]) == pytest.approx(80, rel=1e-3)
+
+
 def test_the_message_about_gaps_that_cut_recordings_has_the_value_that_mends_them(
     robot, tmp_path, capsys
 ):
