@@ -287,10 +287,16 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         lines.append(wrapped(f"{clock} in {count} recording(s)"))
     if summary["n_holes_filled"]:
         lines.append(wrapped(f"interpolated {summary['n_holes_filled']} short gaps"))
-    for name in summary["constant_channels"]:
-        lines.append(
-            wrapped(f"channel {name!r} is constant in training; it is kept and scaled by 1")
+    if constant := [repr(name) for name in summary["constant_channels"]]:
+        first = ", ".join([*constant[:3], "..."] if len(constant) > 3 else constant)
+        words = (
+            f"{len(constant)} channels never change in training ({first}); they are kept and scaled"
+            " by 1. To leave them out,"
+            if len(constant) > 1
+            else f"channel {first} never changes in training; it is kept and scaled by 1. To leave"
+            " it out,"
         )
+        lines.append(wrapped(f"{words} name the others with --channels."))
     unlabelled = all(set(by_class) == {""} for by_class in summary["counts"].values())
     for name, count in summary["dropped_columns"].items():
         lines.append(

@@ -479,3 +479,20 @@ def test_missing_packages_are_named_with_their_extra(logs, monkeypatch):
     with pytest.raises(Exception, match=r'pip install "sensorseq\[ros\]"'):
         read_robot_log(logs["mcap"])
     assert isinstance(logs["mcap"], Path)
+
+
+def test_channels_that_never_change_are_one_line(tmp_path):
+    for label in ("grass", "gravel"):
+        for i in range(3):
+            (tmp_path / "in" / label).mkdir(parents=True, exist_ok=True)
+            write_log(tmp_path / "in" / label, "mcap", n=200, name=f"run{i}")
+    summary = prepare(tmp_path / "in", tmp_path / "out.h5", window_s=0.5).to_dict()
+    constant = summary["constant_channels"]
+    said = " ".join(format_summary(summary).split())
+    assert len(constant) > 3
+    assert f"{len(constant)} channels never change" in said
+    assert f"{constant[0]!r}" in said
+    assert f"{constant[-1]!r}" not in said
+    assert "--channels" in said
+    one = " ".join(format_summary(summary | {"constant_channels": constant[:1]}).split())
+    assert f"channel {constant[0]!r} never changes" in one
