@@ -508,6 +508,8 @@ def train(
         "fluctuation": verdict.to_dict(),
     }
     if report is not None:
+        if compare:
+            _tell("comparing with baselines for the page; Ctrl-C skips it", as_json)
         _write_page(report, model, windows, "validation", compare, title=output.name, command=again)
         _tell(f"report written to {report}", as_json)
     if as_json:
@@ -1427,7 +1429,10 @@ def _write_page(
         read = read_windows(windows)
         shown = PagePart.of(model, read, part)
         if with_baselines and shown is not None:
-            more["comparison"] = compare_on_validation(model, shown, read)
+            try:
+                more["comparison"] = compare_on_validation(model, shown, read)
+            except KeyboardInterrupt:
+                _warn("The comparison with baselines was stopped; the page is without it.")
     write_whole(path, make_page(model, shown, **more).encode())
 
 

@@ -387,6 +387,20 @@ def test_the_page_is_written(prepared, model, tmp_path, capsys):
     assert "gradient boosting" in page.read_text("utf-8")
 
 
+def test_ctrl_c_skips_the_comparison_with_baselines(prepared, tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sensorseq.evaluation.page.compare_on_validation", interrupted)
+    page, out = tmp_path / "fit.html", tmp_path / "m"
+    assert run(["train", str(prepared), "-o", str(out), *FAST, "--report", str(page)]) == 0
+    assert out.exists()
+    text = Reader(page.read_text("utf-8")).text
+    assert "Scores" in text
+    assert "majority class" not in text
+    assert capsys.readouterr().err.count("comparison with baselines was stopped") == 1
+
+
 def flat(text):
     """Return text in one line, with plus-minus written in one way."""
     return " ".join(text.replace("+-", "±").split())

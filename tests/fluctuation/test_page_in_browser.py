@@ -264,6 +264,32 @@ def test_the_page_of_a_fit_fits_a_phone(browser, tmp_path):
 
 
 @pytest.mark.browser
+def test_ten_classes_with_long_names_fit_the_page(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    label = np.arange(400) % 10
+    windows = WindowSet(
+        rng.normal(size=(400, 20, 10)) + label[:, None, None],
+        y=np.array([f"dry_grass_outdoor_{i}" for i in range(10)])[label],
+        recording_id=np.arange(400) // 10 % 8 * 10 + label,
+        split=np.array(["train", "validation"])[np.arange(400) // 10 % 8 % 2],
+        channels=tuple(f"imu_link/linear_acceleration.{i}" for i in range(10)),
+    )
+    model = plain_classifier(hidden_size=4, max_epochs=2, random_state=0).fit(windows)
+    page = tmp_path / "fit.html"
+    part = PagePart.of(model, windows, "validation")
+    page.write_text(make_page(model, part, title="a fit"))
+    browser.get(page.as_uri())
+    assert_no_wider(browser, 820)
+    too_wide = (
+        "return [...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth)"
+    )
+    assert max(browser.execute_script(too_wide)) <= 0
+    assert browser.execute_script(OVERLAPS) == []
+    emulate(browser, "dark")
+    assert_readable(browser)
+
+
+@pytest.mark.browser
 def test_the_page_of_recordings_can_be_read_and_fits_a_phone(browser, tmp_path):
     rng = np.random.default_rng(0)
     names = ("current_of_the_left_motor", "speed", "yaw")
