@@ -79,12 +79,14 @@ def make_page(
     title: str,
     comparison: Comparison | None = None,
     command: Command | None = None,
+    scores_first: bool = False,
 ) -> str:
     """Return a self-contained HTML page, in light and dark, that needs no script to be read.
 
     `part` has the windows to show examples from. After a fit these are the validation windows,
     which also chose the epoch, as the page states; without `comparison` the scores come from them
-    too. `command` gives the command line that repeats the fit with changed arguments.
+    too. `command` gives the command line that repeats the fit with changed arguments; without it
+    these are in Python. `scores_first` is for pages that are not about the fit.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""
@@ -93,7 +95,7 @@ def make_page(
         **describe(model.fluctuation_, command, loss_unit=unit),
         title=title,
         heading=title,
-        scores_first=comparison is not None and command is None,  # it is not about the fit
+        scores_first=scores_first,
         alone=" and ".join(model.features_.names),
         scores=None if evaluation is None else _scores(model, evaluation, comparison),
         matrix=None if evaluation is None else _matrix(evaluation),

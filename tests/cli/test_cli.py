@@ -431,13 +431,20 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
         assert banner_words(report).lower() in text.lower()
         assert first.title in text
         assert flat(step.text) in flat(text)
-        is_command = text is printed
+        is_command = text in (printed, shown)
         assert (flat(step.code) in flat(text)) != is_command
     assert flat(step.command) in printed
     assert flat(step.command) in shown
     # what is told for the command line can be run there
     assert f"sensorseq train {prepared} -o {out}{step.command} --report {page}" in shown
     assert "majority class" in shown
+    assert "clf." not in shown
+    assert run(["evaluate", str(out), str(prepared), "--no-baselines", "--report", str(page)]) == 0
+    shown = Reader(page.read_text("utf-8")).text
+    assert shown.index("Scores") < shown.lower().index(banner_words(report).lower())
+    assert "clf." not in shown
+    assert "--set optimizer=" in shown
+    assert "sensorseq train H5 -o MODEL" in shown
 
 
 # What cannot be done.
