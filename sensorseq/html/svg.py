@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 58, 14, 14, 40
-_LANE, _LANE_NAME, _LANE_LETTERS = 32, 11, 40  # a row: height, that of its name, most letters
+_LANE, _LANE_NAME, _LANE_LETTERS = 32, 11, 40  # a row: least height, that of its name, most letters
 
 
 @dataclass
@@ -166,8 +166,8 @@ def sparkline(
     of the channels, each has a row of its own below its name, in one colour.
     """
     width, (low, high) = 240, limits
-    head, row = (_LANE_NAME, _LANE) if lanes else (0, height)
-    height = _LANE * len(lanes) if lanes else height
+    head, row = (_LANE_NAME, max(_LANE, height // len(lanes))) if lanes else (0, height)
+    height = row * len(lanes) if lanes else height
     step = width / max(1, len(shares))
     lines = [
         f'<rect class="share" x="{_short(i * step)}" width="{_short(step)}" height="{height}"'
@@ -177,7 +177,7 @@ def sparkline(
     ]
     for number, values in enumerate(channels):
         inside = np.where(np.isfinite(values), np.clip(values, low, high), np.nan)
-        bottom = number * _LANE + row if lanes else height
+        bottom = number * row + row if lanes else height
         y = bottom - (inside - low) / (high - low) * (row - head - 4) - 2
         x = np.linspace(2, width - 2, len(values)) if len(values) > 1 else np.array([width / 2])
         for run in _finite_runs(y):
@@ -185,7 +185,7 @@ def sparkline(
             lines.append(f'<polyline class="c{0 if lanes else number}" points="{points}"/>')
     for number, name in enumerate(lanes):
         words = name if len(name) <= _LANE_LETTERS else f"…{name[1 - _LANE_LETTERS :]}"
-        place = number * _LANE + _LANE_NAME - 1
+        place = number * row + _LANE_NAME - 1
         lines.append(f'<text class="lane" x="2" y="{place}">{escape(words)}</text>')
     return (
         f'<svg class="spark" viewBox="0 0 {width} {height}" role="img"'
