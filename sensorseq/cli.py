@@ -508,6 +508,8 @@ def train(
         "fluctuation": verdict.to_dict(),
     }
     if report is not None:
+        if compare:
+            _tell("comparing with baselines for the page; Ctrl-C skips it", as_json)
         _write_page(report, model, windows, "validation", compare, title=output.name, command=again)
         _tell(f"report written to {report}", as_json)
     if as_json:
@@ -591,6 +593,15 @@ def evaluate(
             comparison = evaluate_folds(model, read_windows(windows), folds, **given)
         _tell_outside(comparison.outside, strict=strict)
     if report is not None:
+        from sensorseq.fluctuation.report.words import settings_as_options
+
+        usual = type(model)().get_params()
+        left = {"checkpoint", "device", "resume", "verbose"}
+        own = {k: v for k, v in model.get_params().items() if k not in left and v != usual[k]}
+
+        def again(changes: Mapping[str, Any]) -> str:  # the file it was trained on is not known
+            return f"sensorseq train H5 -o MODEL{settings_as_options({**own, **changes})}"
+
         _write_page(
             report,
             model,
@@ -599,6 +610,8 @@ def evaluate(
             False,
             title=f"{model_file.name} on {windows.name}",
             comparison=comparison,
+            command=again,
+            scores_first=True,
         )
     result = {"model": str(model_file), "windows": str(windows), **comparison.to_dict()}
     _say(result, format_comparison(comparison), as_json)
@@ -1427,7 +1440,10 @@ def _write_page(
         read = read_windows(windows)
         shown = PagePart.of(model, read, part)
         if with_baselines and shown is not None:
-            more["comparison"] = compare_on_validation(model, shown, read)
+            try:
+                more["comparison"] = compare_on_validation(model, shown, read)
+            except KeyboardInterrupt:
+                _warn("The comparison with baselines was stopped; the page is without it.")
     write_whole(path, make_page(model, shown, **more).encode())
 
 

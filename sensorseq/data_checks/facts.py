@@ -14,6 +14,7 @@ from sensorseq.recording import Channel, Recording
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
 N_BINS = 80  # of a picture over time
 N_SEGMENT, MOST_SEGMENTS = 128, 200  # samples and number of the segments of a spectrum
+LEAST_SEGMENT = 16
 N_BANDS = N_SEGMENT // 2 + 1
 MOST_GAPS, MOST_FAR = 200, 20
 LEAST_STILL_SAMPLES = 20  # at one value, before it is asked whether other channels move
@@ -227,13 +228,20 @@ def _edge(
 
 
 def _spectrum(values: Floats, steps: Floats, period: float) -> Floats:
-    """Return the log of the mean spectrum of segments without lost samples."""
+    """Return the log of the mean spectrum of segments without lost samples.
+
+    Segments are shorter, and the spectrum is coarser, where samples are lost so often that no long
+    one is whole.
+    """
     size = min(N_SEGMENT, 1 << max(len(values).bit_length() - 1, 0))
-    if size < 16:
-        return np.full(N_BANDS, np.nan)
     breaks = np.concatenate([[0], np.cumsum(steps > 1.5 * period)])
-    starts = np.arange(0, len(values) - size + 1, size // 2)
-    starts = starts[breaks[starts + size - 1] == breaks[starts]]
+    starts, step = np.empty(0, np.int64), size // 2
+    while size >= LEAST_SEGMENT:
+        starts = np.arange(0, len(values) - size + 1, step)
+        starts = starts[breaks[starts + size - 1] == breaks[starts]]
+        if len(starts):
+            break
+        size, step = size // 2, 1  # a whole one may begin anywhere
     if not len(starts):
         return np.full(N_BANDS, np.nan)
     starts = starts[np.linspace(0, len(starts) - 1, min(len(starts), MOST_SEGMENTS)).astype(int)]

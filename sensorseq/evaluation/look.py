@@ -1,6 +1,6 @@
 """One HTML page about recordings or windows before training: what is odd, and a look at each."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +18,11 @@ from sensorseq.data_checks.recordings import (
 )
 from sensorseq.html.render import render
 from sensorseq.html.svg import over_time, sparkline
+from sensorseq.readers.columns import describe_counters
 
 MOST_ROWS = 50  # of a class, as pictures
-MOST_CELLS = 1800  # pictures of the page, which stays below 3 MB with them
+MOST_CELLS = 1200  # pictures of the page, fewer where they are large
+MOST_BYTES = 1_000_000
 MOST_CHANNELS = 16
 MOST_CLASSES = 60
 MOST_DECADES = 8.0  # of power density in a picture
@@ -29,8 +31,21 @@ MOST_DECADES = 8.0  # of power density in a picture
 def make_look(found: Mapping[str, Any], facts: Sequence[RecordingFacts], *, title: str) -> str:
     """Return a self-contained HTML page, in light and dark, that needs no script to be read.
 
-    `found` and `facts` are what `inspect_recordings` and `inspect_windows` return.
+    `found` and `facts` are what `inspect_recordings` and `inspect_windows` return. It has at most
+    `MOST_BYTES`, with fewer recordings, then fewer channels, drawn where there are many.
     """
+    n_cells = MOST_CELLS
+    while True:
+        page = _make_look(found, facts, title, n_cells)
+        size = len(page.encode())
+        if size <= MOST_BYTES or n_cells == 1:
+            return page
+        n_cells = max(int(0.95 * n_cells * MOST_BYTES / size), 1)
+
+
+def _make_look(
+    found: Mapping[str, Any], facts: Sequence[RecordingFacts], title: str, n_cells: int
+) -> str:
     notes: dict[str, dict[str | None, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
     channels_of = {one.recording_id: one.channels for one in facts}
     for odd in found["odd"]:
@@ -38,18 +53,20 @@ def make_look(found: Mapping[str, Any], facts: Sequence[RecordingFacts], *, titl
             own = odd["values"]["channels"]
             for channel in own if set(channels_of[name]) - set(own) else [None]:
                 notes[name][channel][odd["kind"]] = None
+    counters = Counter(name for row in found["recordings"] for name in row.get("counters", ()))
     noted = {channel for channels in notes.values() for channel in channels}
-    room = MOST_CELLS / max(1, len({one.label for one in facts}))
+    room = n_cells / min(max(1, len({one.label for one in facts})), MOST_CLASSES)
     sets = []
     for names, own in sets_of_channels(facts):
         moving = {c.name for one in own for c in one.channels.values() if c.spread > 0}
         first = sorted(names, key=lambda name: (name not in moving, name not in noted))
-        shown = sorted(first[:MOST_CHANNELS], key=names.index)
+        n_channels = min(MOST_CHANNELS, max(int(room / 2), 1))  # a row of the class, and one more
+        shown = sorted(first[:n_channels], key=names.index)
         scales = [_Scale.of(name, own) for name in shown]
         classes: dict[str, list[RecordingFacts]] = defaultdict(list)
         for one in sorted(own, key=lambda one: (one.label or "", one.recording_id)):
             classes[one.label or "no label"].append(one)
-        n_rows = int(min(MOST_ROWS, max(room / len(shown), 1)))
+        n_rows = int(min(MOST_ROWS, max(room / len(shown) - 1, 1)))
         drawn = dict(list(classes.items())[:MOST_CLASSES])
         chosen = {
             label: sorted(rows, key=lambda one: one.recording_id not in notes)[:n_rows]
@@ -72,6 +89,7 @@ def make_look(found: Mapping[str, Any], facts: Sequence[RecordingFacts], *, titl
         found=found,
         errors=[row["error"] for row in found["recordings"] if "error" in row],
         facts=facts,
+        counters=describe_counters(counters),
         rates=sorted({f"{one.rate_hz:.4g}" for one in facts if one.rate_hz > 0}, key=float),
         sets=sets,
         notes=notes,

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import ArgumentError
 from sensorseq.evaluation.calibration import (
     N_RESAMPLES,
+    CalibrationBin,
     Interval,
     are_probabilities,
     calibration_error,
@@ -55,8 +56,8 @@ class Evaluation:
     of each group, for paired comparisons. Next to those over windows, `scores` has recording_vote
     and recording_mean, the shares of recordings classified correctly by the majority vote, and by
     the mean probability, of their windows; and calibration_error, NaN if the scores are not
-    probabilities. `intervals` come from resampling whole groups. `recordings` are sorted by label
-    and id.
+    probabilities, whose bins `reliability` has. `intervals` come from resampling whole groups.
+    `recordings` are sorted by label and id.
     """
 
     classes: NDArray[Any]
@@ -66,6 +67,7 @@ class Evaluation:
     recordings: tuple[RecordingScore, ...]
     n_groups: int
     group_confusion: NDArray[np.int64] = field(repr=False)
+    reliability: tuple[CalibrationBin, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return format_evaluation(self)
@@ -158,8 +160,9 @@ def score_predictions(
     weights = resampling_weights(len(group_confusion), n_resamples, seed)
     recordings = _score_recordings(labels, scores, predicted_index, names, ids, group)
     calibration, interval = float("nan"), Interval(float("nan"), float("nan"))
+    bins: tuple[CalibrationBin, ...] = ()
     if are_probabilities(scores):
-        calibration, interval, *_ = calibration_error(
+        calibration, interval, _, bins = calibration_error(
             labels, scores, names, groups=group, n_resamples=n_resamples, seed=seed
         )
     point, drawn = scores_of(total), scores_of(_resampled(group_confusion, weights))
@@ -174,6 +177,7 @@ def score_predictions(
         recordings=recordings,
         n_groups=len(group_confusion),
         group_confusion=group_confusion,
+        reliability=bins,
     )
 
 

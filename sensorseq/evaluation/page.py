@@ -20,10 +20,10 @@ from sensorseq.evaluation.text import (
     format_p_value,
     percent,
 )
-from sensorseq.fluctuation.report.page import describe
+from sensorseq.fluctuation.report.page import Figure, describe
 from sensorseq.fluctuation.report.words import Command
 from sensorseq.html.render import render
-from sensorseq.html.svg import sparkline
+from sensorseq.html.svg import Panel, sparkline
 from sensorseq.preprocessing.keyed_scale import transform_windows
 from sensorseq.windows import WindowSet
 
@@ -79,12 +79,14 @@ def make_page(
     title: str,
     comparison: Comparison | None = None,
     command: Command | None = None,
+    scores_first: bool = False,
 ) -> str:
     """Return a self-contained HTML page, in light and dark, that needs no script to be read.
 
     `part` has the windows to show examples from. After a fit these are the validation windows,
     which also chose the epoch, as the page states; without `comparison` the scores come from them
-    too. `command` gives the command line that repeats the fit with changed arguments.
+    too. `command` gives the command line that repeats the fit with changed arguments; without it
+    these are in Python. `scores_first` is for pages that are not about the fit.
     """
     evaluation = comparison.model if comparison else part.evaluation if part else None
     unit = "nats" if model.loss == "cross_entropy" else ""
@@ -93,11 +95,12 @@ def make_page(
         **describe(model.fluctuation_, command, loss_unit=unit),
         title=title,
         heading=title,
-        scores_first=comparison is not None and command is None,  # it is not about the fit
+        scores_first=scores_first,
         alone=" and ".join(model.features_.names),
         scores=None if evaluation is None else _scores(model, evaluation, comparison),
         matrix=None if evaluation is None else _matrix(evaluation),
         recordings=None if evaluation is None else _recordings(evaluation),
+        reliability=None if evaluation is None else _reliability(evaluation),
         examples=None if part is None else _examples(model, part),
         facts=_facts(model),
     )
@@ -209,6 +212,36 @@ def _matrix(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def _reliability(evaluation: Evaluation) -> Figure | None:
+    """Return how often the predicted class is right, by how probable the model calls it."""
+    if not evaluation.reliability:
+        return None
+    counts, probability, accuracy = np.array(evaluation.reliability).T
+    panel = Panel(
+        "How often a prediction is right, by its probability",
+        (0.0, 1.0),
+        (0.0, 1.0),
+        "probability of the predicted class",
+        "share that is right",
+        width=380,
+        height=300,
+        x_whole=False,
+    )
+    panel.line(np.array([0.0, 1.0]), np.array([0.0, 1.0]), "best")
+    panel.line(probability, accuracy, "measured")
+    panel.dots(probability, accuracy, "measured", 4.0)
+    least, most = int(counts.min()), int(counts.max())
+    windows = str(least) if least == most else f"{least} to {most}"
+    error = evaluation.scores["calibration_error"]
+    return Figure(
+        Markup(panel.render()),
+        "Is the probability right?",
+        f"Each dot is {windows} windows of similar probability. On the dashed line the probability"
+        " is right; a dot below it is surer than it should be."
+        + (f" On average it is {100 * error:.1f} points off." if np.isfinite(error) else ""),
+    )
+
+
 def _recordings(evaluation: Evaluation) -> dict[str, Any]:
     rows = list(evaluation.recordings)
     shown = rows
@@ -259,14 +292,13 @@ def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
     return {
         "words": f"For each class, three {part.name} windows{seconds}: the most confident correct"
         " one, the least confident correct one, and one the network got wrong. Channels are scaled"
-        " and share one axis. The darker a stretch of time, the more the decision rests on it; the"
-        " channel it rests on most is named with its share."
+        " alike, with a row each. The darker a stretch of time, the more the decision rests on it;"
+        " the channel it rests on most is named with its share."
         + (
             f" Only the first {len(names)} of {len(windows.channels)} channels are shown."
             if cut
             else ""
         ),
-        "channels": names,
         "classes": classes,
     }
 
@@ -321,7 +353,15 @@ def _spark(
         low, high = low - 1, high + 1
     channels: Sequence[NDArray[np.float64]] = [X[row, keep, c] for c in range(X.shape[2])]
     title = f"window of class {label}"
-    return Markup(sparkline(channels, (low, high), title, shares=shares.tolist()))
+    return Markup(
+        sparkline(
+            channels,
+            (low, high),
+            title,
+            shares=shares.tolist(),
+            lanes=windows.channels[: X.shape[2]],
+        )
+    )
 
 
 def _facts(model: SensorLSTMClassifier) -> dict[str, str]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 58, 14, 14, 40
+_LANE, _LANE_NAME, _LANE_LETTERS = 32, 11, 40  # a row: least height, that of its name, most letters
 
 
 @dataclass
@@ -157,12 +158,16 @@ def sparkline(
     *,
     shares: Sequence[float] = (),
     height: int = 90,
+    lanes: Sequence[str] = (),
 ) -> str:
     """Return a small picture of one window: a line for each channel, class ``c0``, ``c1``...
 
-    `shares` shade equal stretches of time, the largest share the darkest.
+    `shares` shade equal stretches of time, the largest share the darkest. With `lanes`, the names
+    of the channels, each has a row of its own below its name, in one colour.
     """
     width, (low, high) = 240, limits
+    head, row = (_LANE_NAME, max(_LANE, height // len(lanes))) if lanes else (0, height)
+    height = row * len(lanes) if lanes else height
     step = width / max(1, len(shares))
     lines = [
         f'<rect class="share" x="{_short(i * step)}" width="{_short(step)}" height="{height}"'
@@ -172,11 +177,16 @@ def sparkline(
     ]
     for number, values in enumerate(channels):
         inside = np.where(np.isfinite(values), np.clip(values, low, high), np.nan)
-        y = height - (inside - low) / (high - low) * (height - 4) - 2
+        bottom = number * row + row if lanes else height
+        y = bottom - (inside - low) / (high - low) * (row - head - 4) - 2
         x = np.linspace(2, width - 2, len(values)) if len(values) > 1 else np.array([width / 2])
         for run in _finite_runs(y):
             points = " ".join(_pairs(x[run], y[run]))
-            lines.append(f'<polyline class="c{number}" points="{points}"/>')
+            lines.append(f'<polyline class="c{0 if lanes else number}" points="{points}"/>')
+    for number, name in enumerate(lanes):
+        words = name if len(name) <= _LANE_LETTERS else f"…{name[1 - _LANE_LETTERS :]}"
+        place = number * row + _LANE_NAME - 1
+        lines.append(f'<text class="lane" x="2" y="{place}">{escape(words)}</text>')
     return (
         f'<svg class="spark" viewBox="0 0 {width} {height}" role="img"'
         f' aria-label="{escape(title)}">{"".join(lines)}</svg>'

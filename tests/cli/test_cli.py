@@ -387,6 +387,20 @@ def test_the_page_is_written(prepared, model, tmp_path, capsys):
     assert "gradient boosting" in page.read_text("utf-8")
 
 
+def test_ctrl_c_skips_the_comparison_with_baselines(prepared, tmp_path, capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sensorseq.evaluation.page.compare_on_validation", interrupted)
+    page, out = tmp_path / "fit.html", tmp_path / "m"
+    assert run(["train", str(prepared), "-o", str(out), *FAST, "--report", str(page)]) == 0
+    assert out.exists()
+    text = Reader(page.read_text("utf-8")).text
+    assert "Scores" in text
+    assert "majority class" not in text
+    assert capsys.readouterr().err.count("comparison with baselines was stopped") == 1
+
+
 def flat(text):
     """Return text in one line, with plus-minus written in one way."""
     return " ".join(text.replace("+-", "±").split())
@@ -417,13 +431,20 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
         assert banner_words(report).lower() in text.lower()
         assert first.title in text
         assert flat(step.text) in flat(text)
-        is_command = text is printed
+        is_command = text in (printed, shown)
         assert (flat(step.code) in flat(text)) != is_command
     assert flat(step.command) in printed
     assert flat(step.command) in shown
     # what is told for the command line can be run there
     assert f"sensorseq train {prepared} -o {out}{step.command} --report {page}" in shown
     assert "majority class" in shown
+    assert "clf." not in shown
+    assert run(["evaluate", str(out), str(prepared), "--no-baselines", "--report", str(page)]) == 0
+    shown = Reader(page.read_text("utf-8")).text
+    assert shown.index("Scores") < shown.lower().index(banner_words(report).lower())
+    assert "clf." not in shown
+    assert "--set optimizer=" in shown
+    assert "sensorseq train H5 -o MODEL" in shown
 
 
 # What cannot be done.

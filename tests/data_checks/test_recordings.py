@@ -10,7 +10,7 @@ from borealtc import BOREALTC, needs_borealtc
 from sensorseq.data_checks.facts import N_BINS, QUANTILES, measure
 from sensorseq.data_checks.recordings import check_recordings
 from sensorseq.readers import find_recordings, read_source
-from sensorseq.recording import Recording
+from sensorseq.recording import Channel, Recording
 
 RATE = 100.0
 
@@ -189,3 +189,16 @@ def test_what_is_odd_in_real_recordings_is_true():
         "SNOW/pro_12",
         "SNOW/pro_13",
     }
+
+
+def test_where_samples_are_often_lost_the_spectrum_is_coarser_and_still_there():
+    rng = np.random.default_rng(0)
+    t = np.arange(2000) / RATE
+    x = np.sin(2 * np.pi * RATE / 4 * t) + 0.1 * rng.normal(size=2000)
+    kept = np.flatnonzero(rng.random(2000) > 0.15)
+    assert np.diff(np.flatnonzero(np.diff(kept) > 1)).max() < 64  # no long stretch is whole
+    recording = Recording(x[kept, None], t[kept], (Channel("x"),), "a")
+    spectrum = measure(recording).channels["x"].spectrum
+    assert np.isfinite(spectrum).all()
+    assert abs(spectrum.argmax() / (len(spectrum) - 1) - 0.5) < 0.05  # of half the rate
+    assert spectrum.max() > spectrum[5] + 1

@@ -10,9 +10,10 @@ from page_reader import Reader
 from sensorseq import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
-from sensorseq.evaluation.metrics import compare
+from sensorseq.evaluation.metrics import compare, score_predictions
 from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
 from sensorseq.fluctuation.report.words import list_steps, settings_as_options
+from sensorseq.html.svg import MARGIN_BOTTOM, MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP
 from sensorseq.windows import WindowSet
 
 HOSTILE = "<script>alert(1)</script>&\"'"
@@ -207,3 +208,28 @@ def test_the_page_of_a_fit_has_causes_what_to_do_and_baselines(windows):
     right = model.classes_[predicted.argmax(axis=1)] == validation.y
     assert ridge == pytest.approx(right.mean())
     assert f"validation part: {len(validation)} windows" in text.lower()
+
+
+def test_a_reliability_diagram_has_the_bins_counted_by_hand():
+    sure = np.repeat([0.6, 0.9], 40)
+    y = np.where(np.r_[np.arange(40) < 20, np.arange(40) < 38], "a", "b")
+    bins = score_predictions(y, np.stack([sure, 1 - sure], axis=1), ["a", "b"]).reliability
+    assert [one.n_windows for one in bins] == [40, 40]
+    np.testing.assert_allclose([one[1:] for one in bins], [[0.6, 0.5], [0.9, 0.95]])
+
+
+def test_the_page_draws_each_bin_where_it_is(page, model, windows):
+    bins = PagePart.of(model, windows, "validation").evaluation.reliability
+    dots = re.findall(r'<circle class="measured" cx="([\d.]+)" cy="([\d.]+)" r="4"', page)
+    width, height = 380 - MARGIN_LEFT - MARGIN_RIGHT, 300 - MARGIN_TOP - MARGIN_BOTTOM
+    expected = [(MARGIN_LEFT + p * width, 300 - MARGIN_BOTTOM - a * height) for _, p, a in bins]
+    np.testing.assert_allclose(np.array(dots, float), expected, atol=0.06)
+    assert sum(one.n_windows for one in bins) == (windows.split == "validation").sum()
+
+
+def test_each_channel_of_an_example_window_has_a_row(page, model, windows):
+    (picture, *_) = re.findall(r'<svg class="spark".*?</svg>', page)
+    assert re.findall(r'<text class="lane"[^>]*>([^<]*)', picture) == list(windows.channels)
+    lines = re.findall(r'points="([^"]*)"', picture)
+    heights = [[float(point.split(",")[1]) for point in line.split()] for line in lines]
+    assert max(heights[0]) < min(heights[1])

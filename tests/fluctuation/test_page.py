@@ -404,9 +404,9 @@ def run_code(code):
     return clf.arguments
 
 
-def test_a_proved_change_is_a_table_code_and_a_command_that_do_it():
+def test_a_proved_change_is_a_table_and_code_or_a_command_that_do_it():
     report = restless()
-    page = make_page(report, lambda changes: f"train{settings_as_options(changes)}")
+    page = make_page(report)
     code = re.search('(?s)<code id="code-repair">(.+?)</code>', page)[1]
     assert run_code(code.split("\n#")[0]) == report.probes.repair
     rows = re.findall("(?s)<tr><th.*?</tr>", page)
@@ -416,9 +416,12 @@ def test_a_proved_change_is_a_table_code_and_a_command_that_do_it():
     ]
     text = text_of(page)
     assert f"proved Better than the run. {report.probes.note}".replace("+-", "±") in text
-    assert "train --set lr_schedule=cosine --set learning_rate=0.003" in text
     assert list_steps(report)[0].instead == ()  # what was not tried is no match for it
     assert "better = report.apply()" in text
+    shell = text_of(make_page(report, lambda changes: f"train{settings_as_options(changes)}"))
+    assert "train --set lr_schedule=cosine --set learning_rate=0.003" in shell
+    assert "better = report.apply()" not in shell
+    assert "set_params" not in shell
 
 
 def test_what_was_applied_already_is_not_asked_for_again():

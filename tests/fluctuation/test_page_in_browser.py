@@ -263,6 +263,34 @@ def test_the_page_of_a_fit_fits_a_phone(browser, tmp_path):
     assert browser.execute_script(OVERLAPS) == []
 
 
+TOO_WIDE = """
+return [...document.querySelectorAll(".scroll")].map(e => e.scrollWidth - e.clientWidth);
+"""
+
+
+@pytest.mark.browser
+def test_ten_classes_with_long_names_fit_the_page(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    label = np.arange(400) % 10
+    windows = WindowSet(
+        rng.normal(size=(400, 20, 10)) + label[:, None, None],
+        y=np.array([f"dry_grass_outdoor_{i}" for i in range(10)])[label],
+        recording_id=np.arange(400) // 10 % 8 * 10 + label,
+        split=np.array(["train", "validation"])[np.arange(400) // 10 % 8 % 2],
+        channels=tuple(f"imu_link/linear_acceleration.{i}" for i in range(10)),
+    )
+    model = plain_classifier(hidden_size=4, max_epochs=2, random_state=0).fit(windows)
+    page = tmp_path / "fit.html"
+    part = PagePart.of(model, windows, "validation")
+    page.write_text(make_page(model, part, title="a fit"))
+    browser.get(page.as_uri())
+    assert_no_wider(browser, 820)
+    assert max(browser.execute_script(TOO_WIDE)) <= 0
+    assert browser.execute_script(OVERLAPS) == []
+    emulate(browser, "dark")
+    assert_readable(browser)
+
+
 @pytest.mark.browser
 def test_the_page_of_recordings_can_be_read_and_fits_a_phone(browser, tmp_path):
     rng = np.random.default_rng(0)
@@ -287,6 +315,25 @@ def test_the_page_of_recordings_can_be_read_and_fits_a_phone(browser, tmp_path):
     emulate(browser, "dark")
     assert_readable(browser)
     assert_no_wider(browser, 360)
+
+
+@pytest.mark.browser
+def test_ten_channels_with_long_names_fit_the_page_of_recordings(browser, tmp_path):
+    rng = np.random.default_rng(0)
+    names = [f"imu_link/linear_acceleration.{i}" for i in range(10)]
+    facts = [
+        measure(
+            Recording.evenly_sampled(
+                rng.normal(size=(600, 10)), 50.0, names, f"run_{'of_the_robot_' * 3}{i}", label="a"
+            )
+        )
+        for i in range(3)
+    ]
+    page = tmp_path / "look.html"
+    page.write_text(make_look({"recordings": [], "odd": []}, facts, title="x"))
+    browser.get(page.as_uri())
+    assert_no_wider(browser, 820)
+    assert max(browser.execute_script(TOO_WIDE)) <= 0
 
 
 OVERLAPS = """

@@ -395,7 +395,7 @@ def describe(
     steps = list_steps(report, command)
     repeated = {name for step in steps for name in step.arguments}
     of_cause, _ = place_figures(report)
-    cards = [_card(cause, of_cause, repeated) for cause in report.causes]
+    cards = [_card(cause, of_cause, repeated, command or call) for cause in report.causes]
     return {
         "copied": copied,
         "sizes": sizes(report),
@@ -451,7 +451,9 @@ def colour_of(report: FluctuationReport) -> str:
     return "wait" if colour == "good" and is_doubtful else colour
 
 
-def _card(cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str]) -> dict[str, Any]:
+def _card(
+    cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str], say: Command
+) -> dict[str, Any]:
     card: dict[str, Any] = dict.fromkeys(("rank", "chance", "repair", "advice", "figure"), "")
     card |= {"cause": cause, "evidence": cause.evidence, "sources": {}, "instead": (), "width": 0}
     if cause.grade == "rejected":
@@ -467,8 +469,8 @@ def _card(cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str]) -> d
     card["figure"] = of_cause.get(cause.name)
     card["advice"] = cause.advice
     if cause.recommendation and not set(cause.recommendation) <= repeated:
-        card["repair"] = call(cause.recommendation)
-        card["instead"] = [call(change) for change in cause.alternatives if change]
+        card["repair"] = say(cause.recommendation)
+        card["instead"] = [say(change) for change in cause.alternatives if change]
     return card
 
 

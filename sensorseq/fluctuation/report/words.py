@@ -241,7 +241,7 @@ def _change(
         code,
         "" if command is None else command(arguments),
         tuple(
-            call(change)
+            (call(change) if command is None else command(change))
             for cause in not_rejected(report)
             if cause.recommendation and set(cause.recommendation) <= set(arguments)
             for change in cause.alternatives
