@@ -142,7 +142,7 @@ class BoostedTrees:
             and root.size > 0
             and baseline.shape == root.shape[1:]
             and ((root >= 0) & (root < n_nodes)).all()
-            and (feature < n_statistics).all()
+            and ((feature >= -1) & (feature < n_statistics)).all()
             and not np.isnan(stored["threshold"]).any()
             and (np.abs(stored["value"]) < _LARGEST).all()  # false for NaN
             and (np.abs(baseline) < _LARGEST).all()

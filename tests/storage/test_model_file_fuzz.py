@@ -298,8 +298,9 @@ def test_no_field_of_a_wrong_type_is_another_error_or_another_model(saved, read,
 def test_a_description_without_one_of_its_fields_is_refused(saved, read, tmp_path):
     kind, _, _, expected = saved
     arrays, description = read
-    # versions are for people, and files before the report, adaptations or patches have none
-    for name in set(description) - {"versions", "fluctuation", "adaptation", "patch"}:
+    # versions are for people; files before the report, adaptations, patches or lengths have none
+    later = {"fluctuation", "adaptation", "patch", "n_timesteps"}
+    for name in set(description) - {"versions", *later}:
         rest = {key: value for key, value in description.items() if key != name}
         write_model(tmp_path / "model", arrays, rest)
         assert refused_or_the_same(kind, tmp_path / "model", expected), name
