@@ -170,7 +170,8 @@ def _keep_words(report: "FluctuationReport") -> str:
     best = int(np.where(np.isfinite(val_loss), val_loss, np.inf).argmin()) + 1
     if best == report.best_epoch:
         return ""
-    how = ": restore_best=True keeps it" if report.origin is not None else "; keep it"
+    is_ours = report.origin is not None and not report.of_module
+    how = ": restore_best=True keeps it" if is_ours else "; keep it"
     kept = f"The weights kept are those of epoch {report.best_epoch}"
     return f"{kept}, and the validation loss was lowest in epoch {best}{how}. "
 
