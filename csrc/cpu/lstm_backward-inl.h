@@ -262,7 +262,7 @@ class BackwardTile {
   void Gates(int64_t step) {
     constexpr int64_t V = kLanes<Real>;
     const LstmShape& s = args_->shape;
-    const int64_t H = s.hidden_size, C = s.n_channels, input_width = H + C + 1;
+    const int64_t H = s.hidden_size, C = s.n_channels, input_width = InputWidth();
     alive_ = rows.Alive(step);
     for (int64_t r = 0; r < alive_; ++r) {
       BackwardRow<Real> row;
@@ -327,13 +327,15 @@ class BackwardTile {
   bool IsFull() const { return n_entries_ + rows.n > kBlockEntries; }
   // Adds the entries so far to some columns of a block's weight gradients.
   void AddTo(int64_t block, const Blocks& columns) const {
-    const int64_t K = args_->shape.hidden_size + args_->shape.n_channels + 1;
+    const int64_t K = InputWidth();
     AddWeightGradients(K, columns, inputs_, grad_gates_ + block * kGateBlock<Real>, n_entries_,
                        grad_weights_ + block * K * kGates * kLanes<Real>);
   }
   // Once all threads have added them.
   void DropEntries() { n_entries_ = 0; }
 
+  // h, x and 1: what a gate has weights for.
+  int64_t InputWidth() const { return args_->shape.hidden_size + args_->shape.n_channels + 1; }
   const Blocks& blocks() const { return blocks_; }
   const Blocks& vectors() const { return vectors_; }
 
@@ -415,9 +417,10 @@ class BackwardTile {
 // Adds the entries of the tiles that are due to the weight gradients of the member's blocks: of a
 // panel of columns, tile by tile.
 template <typename Real, typename IsDue>
-inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, int64_t n_columns, IsDue is_due,
+inline void AddEntries(BackwardTile<Real>* tiles, int64_t n_tiles, IsDue is_due,
                        Team::Member& member) {
   const Blocks& blocks = tiles[0].blocks();
+  const int64_t n_columns = tiles[0].InputWidth();
   for (int64_t block = blocks.begin; block < blocks.end; ++block) {
     for (int64_t k = 0; k < n_columns; k += kColumnRun) {
       const Blocks columns = {k, k + kColumnRun < n_columns ? k + kColumnRun : n_columns};
@@ -439,7 +442,7 @@ template <typename Real>
 inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real* packed,
                           const LstmShape& s, Team::Member& member) {
   const int64_t H = s.hidden_size, n_blocks = UnitBlocks<Real>(H);
-  const bool is_once = n_tiles == 1 && tiles[0].rows.n <= SENSORSEQ_REGISTER_ROWS;
+  const bool is_once = IsOneGroup(tiles, n_tiles);
   const int64_t n_together = is_once ? n_blocks : kChainBlocks<Real>;
   int64_t n_members = member.n_members;
   for (int64_t step = StepCount(tiles, n_tiles) - 1; step >= 0; --step) {
@@ -469,7 +472,7 @@ inline bool BackwardTiles(BackwardTile<Real>* tiles, int64_t n_tiles, const Real
     }
     if (!is_any_full) continue;
     auto IsDue = [&](int64_t t) { return IsWide(s) || step == 0 || tiles[t].IsFull(); };
-    AddEntries(tiles, n_tiles, H + s.n_channels + 1, IsDue, member);
+    AddEntries(tiles, n_tiles, IsDue, member);
   }
   for (int64_t t = 0; t < n_tiles; ++t) tiles[t].End();
   return true;

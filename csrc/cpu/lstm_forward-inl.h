@@ -333,8 +333,7 @@ inline bool ForwardTiles(ForwardTile<Real>* tiles, int64_t n_tiles, const Real* 
   const int64_t n_steps = StepCount(tiles, n_tiles);
   Blocks blocks = ShareOf<Real>(member, hidden_size);
   int64_t n_members = member.n_members;
-  // weights that no second group of rows reads are read as they lie
-  const bool is_once = n_tiles == 1 && tiles[0].rows.n <= SENSORSEQ_REGISTER_ROWS;
+  const bool is_once = IsOneGroup(tiles, n_tiles);
   if (!member.Stay()) return false;
   for (int64_t i = 0; i < n_steps; ++i) {
     if (member.n_members != n_members) {

@@ -88,6 +88,12 @@ SENSORSEQ_INLINE int64_t StepCount(const Tile* tiles, int64_t n_tiles) {
   return n_steps;
 }
 
+// Whether a step has one group of rows, so that no other reads its weights again.
+template <typename Tile>
+SENSORSEQ_INLINE bool IsOneGroup(const Tile* tiles, int64_t n_tiles) {
+  return n_tiles == 1 && tiles[0].rows.n <= SENSORSEQ_REGISTER_ROWS;
+}
+
 // The columns of some blocks; the last block has the padding too.
 template <typename Real>
 SENSORSEQ_INLINE Blocks ColumnsOf(const Blocks& blocks, int64_t hidden_size) {
