@@ -772,10 +772,10 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         """Write what `predict_proba` or, for a regressor, `predict` computes as an ONNX model.
 
         The graph takes windows as they are given to `fit`, and contains cropping, scaling, all
-        networks, `features`, and the temperature. It has opset 17 and runs in
-        onnxruntime 1.15 or later. Windows have to be prepared as in training; see `steps`. Metadata
-        say how, and have classes, channels, units, sample rate and the SHA-256 of the model file.
-        Needs the extra ``onnx``.
+        networks, `features`, and the temperature. It has opset 17 and runs in onnxruntime 1.15 or
+        later. Windows have to be prepared as in training; see `steps`. Metadata say how, and have
+        classes, channels, units, sample rate and the SHA-256 of the model file. Needs the extra
+        ``onnx``.
 
         Parameters
         ----------
@@ -802,8 +802,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         ------
         InputError
             If the model has something that the graph cannot compute: scaling per recording or
-            group, ``scale="quantile"``, a function or classifier of your own as
-            `features`.
+            group, ``scale="quantile"``, a function or classifier of your own as `features`.
         EnvironmentProblemError
             If the library onnx is missing.
         """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sensorseq.errors import printable
-from sensorseq.readers.columns import describe_counters
+from sensorseq.readers.columns import describe_counters, listed
 
 if TYPE_CHECKING:
     from sensorseq.evaluation.evaluate import Comparison
@@ -288,13 +288,12 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     if summary["n_holes_filled"]:
         lines.append(wrapped(f"interpolated {summary['n_holes_filled']} short gaps"))
     if constant := [repr(name) for name in summary["constant_channels"]]:
-        first = ", ".join([*constant[:3], "..."] if len(constant) > 3 else constant)
         words = (
-            f"{len(constant)} channels never change in training ({first}); they are kept and scaled"
-            " by 1. To leave them out,"
+            f"{len(constant)} channels never change in training ({listed(constant, 3)}); they are"
+            " kept and scaled by 1. To leave them out,"
             if len(constant) > 1
-            else f"channel {first} never changes in training; it is kept and scaled by 1. To leave"
-            " it out,"
+            else f"channel {constant[0]} never changes in training; it is kept and scaled by 1."
+            " To leave it out,"
         )
         lines.append(wrapped(f"{words} name the others with --channels."))
     unlabelled = all(set(by_class) == {""} for by_class in summary["counts"].values())
