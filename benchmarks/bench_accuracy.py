@@ -23,7 +23,7 @@ import scipy
 import sklearn
 import torch
 from accuracy import data
-from accuracy.methods import METHODS, WITHOUT_SEED, AbsentError, Runner
+from accuracy.methods import FIRST_FOLD_ONLY, METHODS, OURS, AbsentError, Runner
 from accuracy.rows import Key, WorkFile, missing, scores
 from accuracy.table import format_table, incomplete, summarise
 from common.results_file import RESULTS, commit, write_results
@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     words = parser.add_argument
     words("--sets", type=_names, help=f"sets or tasks, with commas: {', '.join(data.TASKS)}")
     words("--methods", type=_names, default=list(METHODS), help=f"of {', '.join(METHODS)}")
-    words("--seeds", type=_numbers, default=list(SEEDS), help="with commas; default 0,1,2")
+    words("--seeds", type=_numbers, default=list(SEEDS), help="of ours; default 0,1,2")
     words("--first-folds", type=int, metavar="N", help="only the first N folds of each task")
     words("--resume", action="store_true", help="skip the fits that the work file has")
     words("--develop", action="store_true", help="folds inside the first training part only")
@@ -92,13 +92,13 @@ def chosen_tasks(names: list[str] | None, *, develop: bool) -> tuple[list[data.T
 def plan(
     task: data.Task, folds: list[data.Fold], methods: Sequence[str], seeds: Sequence[int], part: str
 ) -> list[Key]:
-    """Return the fits of a task in their order: `defaults` comes before what counts its steps."""
+    """Return the fits of a task in their order: of the first seed only, but for our own methods."""
     return [
         Key(task.name, part, fold.split, fold.fold, method, seed)
-        for fold in folds
-        for place, seed in enumerate(seeds)
-        for method in METHODS
-        if method in methods and (method not in WITHOUT_SEED or place == 0)
+        for number, fold in enumerate(folds)
+        for method in methods
+        for seed in (seeds if method in OURS else seeds[:1])
+        if number == 0 or method not in FIRST_FOLD_ONLY
     ]
 
 
@@ -134,10 +134,9 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
             for count, key in enumerate(todo, 1):
                 fold = by_key[key.split, key.fold]
                 train, test = windows.take(fold.train), windows.take(fold.test)
-                steps = known.get(key._replace(method="defaults"), {}).get("steps")
                 started = time.perf_counter()
                 try:
-                    outcome = runner.run(key.method, train, test, key.seed, steps)
+                    outcome = runner.run(key.method, train, test, key.seed)
                 except AbsentError as error:
                     print(f"left out: {' '.join(map(str, key))}: {error}", file=sys.stderr)
                     continue
@@ -153,7 +152,6 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
                     "n_folds": n_folds,
                     "fit_s": round(outcome.fit_s, 4),
                     "predict_s": round(outcome.predict_s, 4),
-                    "steps": outcome.steps,
                     "description": runner.describe(key.method),
                     "load_average": round(os.getloadavg()[0], 2),
                     **shared,

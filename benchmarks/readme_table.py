@@ -153,49 +153,65 @@ def verdict_table(results: dict) -> str:
 
 METHODS = {
     "defaults": "defaults",
-    "minirocket": "MiniRocket + ridge",
+    "minirocket": "MiniRocket",
     "multirocket": "MultiRocket",
     "hydra": "Hydra",
+    "quant": "QUANT",
     "boosting": "boosting",
+    "extra_trees": "extra trees",
+    "lstm": "LSTM alone",
     "lstm_fcn": "LSTM-FCN",
-    "lstm": "LSTM, Keras's settings",
-    "lstm_defaults_steps": "LSTM, our steps",
 }
 
 
 def accuracy_table(results: dict) -> str:
-    """Give the accuracy of each method on each set, and what it cost to train."""
-    scores = [row for row in results["rows"] if row["what"] == "scores" and row["n_fits"]]
+    """Give the accuracy of each method on each set, the mean ranks, and what a fit cost."""
+    scores = [row for row in results["rows"] if row["what"] == "scores"]
     found = {(row["task"], row["method"]): row for row in scores}
-    lines = [f"| set | fits | {' | '.join(METHODS.values())} |", "|---" * (2 + len(METHODS)) + "|"]
+    heads = f"| set | {' | '.join(METHODS.values())} |"
+    lines = [heads, "|---" * (1 + len(METHODS)) + "|"]
+    costs = list(lines)
     for task in dict.fromkeys(row["task"] for row in scores):
         own = [found.get((task, method)) for method in METHODS]
-        cells = [f" {_accuracy(row)} |" for row in own]
-        n_fits = max(row["n_fits"] for row in own if row is not None)
-        lines.append(f"| {task} | {n_fits} |{''.join(cells)}")
-    ranks = {
-        row["method"]: row
-        for row in results["rows"]
-        if row["what"] == "rank" and row["role"] == "all"
-    }
-    if ranks:
-        n_sets = len(next(iter(ranks.values()))["sets"])
-        cells = [f" {ranks[m]['mean_rank']:.1f} |" if m in ranks else " - |" for m in METHODS]
-        lines.append(f"| mean rank | {n_sets} sets |{''.join(cells)}")
+        best = max(row[row["score"]] for row in own if row is not None and row["complete"])
+        lines.append(f"| {task} |{''.join(_score(row, best) for row in own)}")
+        costs.append(f"| {task} |{''.join(f' {_fit_s(row)} |' for row in own)}")
+    ranks = [row for row in results["rows"] if row["what"] == "rank"]
+    for kind in dict.fromkeys(row["kind"] for row in ranks):
+        mean = {row["method"]: row["mean_rank"] for row in ranks if row["kind"] == kind}
+        cells = [f" {mean[method]:.1f} |" if method in mean else " |" for method in METHODS]
+        lines.append(f"| mean rank, {kind} |{''.join(cells)}")
+    pairs = [row for row in results["rows"] if row["what"] == "difference"]
+    against = [
+        "| set | best peer | defaults minus it, points | 95 % interval |",
+        "|---|---|---|---|",
+    ]
+    against += [
+        f"| {row['task']} | {METHODS[row['peer']]} | {100 * row['difference']:+.1f} |"
+        f" {100 * row['low']:+.1f} to {100 * row['high']:+.1f} |"
+        for row in pairs
+    ]
     note = (
-        "Accuracy in %, in brackets the seconds of a fit with one thread on a shared machine."
-        " Where not all folds of a set were run, the number of fits follows the accuracy. Methods"
-        " are ranked on the sets on which all of them were run completely."
-        f" {_environment(results)}"
+        "The best of each line is bold. Seconds are of one thread on a machine that did other work"
+        f" at the same time, so they show orders of magnitude. {_environment(results)}"
     )
-    return "\n".join((*lines, "", note))
+    parts = (lines, ["The defaults against the best of the others, in pairs:"], against)
+    parts += (["Seconds of a fit:"], costs, [note])
+    return "\n\n".join("\n".join(part) for part in parts)
 
 
-def _accuracy(row: dict | None) -> str:
+def _score(row: dict | None, best: float) -> str:
     if row is None:
-        return "-"
-    fewer = "" if row["complete"] else f", {row['n_fits']} fits"
-    return f"{100 * row['accuracy']:.1f}{fewer} ({row['fit_s']:.1f} s)"
+        return " |"
+    value = row[row["score"]]
+    text = f"{100 * value:.1f}"
+    if not row["complete"]:
+        return f" {text} ({row['n_fits']} of {row['n_expected']} fits) |"
+    return f" **{text}** |" if value >= best - 1e-9 else f" {text} |"
+
+
+def _fit_s(row: dict | None) -> str:
+    return "" if row is None else f"{row['fit_s']:.1f}"
 
 
 def headlines(cpu: dict, fit: dict, verdict: dict, repair: dict) -> str:

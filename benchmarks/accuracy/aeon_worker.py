@@ -15,7 +15,7 @@ import numpy as np
 
 
 def make(method, seed, n_threads):
-    """Return an unfitted transform, and the scaler that goes with it."""
+    """Return an unfitted transform, and the scaler or classifier that goes with it."""
     from aeon.transformations.collection import convolution_based
     from sklearn.preprocessing import StandardScaler
 
@@ -37,6 +37,13 @@ def make(method, seed, n_threads):
                 return super().transform(torch.from_numpy(X)).numpy()
 
         return hydra, Scaler()
+    if method == "quant":  # with the trees of its authors
+        from aeon.transformations.collection.interval_based import QUANTTransformer
+        from sklearn.ensemble import ExtraTreesClassifier
+
+        return QUANTTransformer(), ExtraTreesClassifier(
+            200, max_features=0.1, criterion="entropy", n_jobs=n_threads, random_state=seed
+        )
     return convolution_based.MiniRocket(random_state=seed, n_jobs=n_threads), StandardScaler()
 
 
@@ -48,13 +55,13 @@ def classify(method, seed, n_threads, streams, y, test_streams):
     started = time.perf_counter()
     transforms = [make(method, seed, n_threads)[0] for _ in streams]
     features = [t.fit_transform(X) for t, X in zip(transforms, streams, strict=True)]
-    linear = make_pipeline(
-        make(method, seed, n_threads)[1], RidgeClassifierCV(np.logspace(-3, 3, 10))
-    )
-    linear.fit(np.hstack(features), y)
+    last = make(method, seed, n_threads)[1]
+    if hasattr(last, "transform"):
+        last = make_pipeline(last, RidgeClassifierCV(np.logspace(-3, 3, 10)))
+    last.fit(np.hstack(features), y)
     fitted = time.perf_counter()
     features = [t.transform(X) for t, X in zip(transforms, test_streams, strict=True)]
-    predicted = linear.predict(np.hstack(features))
+    predicted = last.predict(np.hstack(features))
     return predicted, fitted - started, time.perf_counter() - fitted
 
 

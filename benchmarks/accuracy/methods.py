@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import json
-import math
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import torch
 from accuracy import networks
 from accuracy.data import Windows
 from numpy.typing import NDArray
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -29,19 +29,21 @@ from sensorseq.evaluation.baselines import make_baseline, summary_features
 
 METHODS = {
     "defaults": "SensorLSTMClassifier() with default arguments",
-    "lstm": "torch LSTM, last step, Adam 1e-3, batches of 32, 100 epochs, as in Keras",
-    "lstm_defaults_steps": "torch loop with our default network, as many steps as `defaults` took",
-    "lstm_fcn": "LSTM-FCN in torch, about 1000 steps (published with 2000 epochs)",
     "minirocket": "MiniRocket with 10,000 features and a ridge classifier",
     "multirocket": "MultiRocket (aeon) and a ridge classifier",
     "hydra": "Hydra (aeon) and a ridge classifier",
+    "quant": "QUANT (aeon): quantiles of intervals and 200 extremely randomised trees",
     "boosting": "histogram gradient boosting on summary statistics of the channels",
+    "extra_trees": "500 extremely randomised trees on summary statistics of the channels",
+    "lstm": "SensorLSTMClassifier(features=None), the LSTM alone",
+    "lstm_fcn": "LSTM-FCN in torch, about 1000 steps (published with 2000 epochs)",
     "majority": "the most frequent class",
 }
 OURS = ("defaults",)
-PEERS = ("minirocket", "boosting")  # what ours are compared with in pairs
-WITHOUT_SEED = ("boosting", "majority")  # the same result from every seed
-_AEON = ("multirocket", "hydra")
+# what ours are compared with in pairs
+PEERS = ("minirocket", "multirocket", "hydra", "quant", "boosting", "extra_trees")
+FIRST_FOLD_ONLY = ("lstm_fcn",)  # minutes a fit; not ranked
+_AEON = ("multirocket", "hydra", "quant")
 
 
 class AbsentError(Exception):
@@ -50,12 +52,11 @@ class AbsentError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a fit predicted, what it cost, and how many optimizer steps it took, where it counts."""
+    """What a fit predicted, and what it cost."""
 
     predicted: NDArray[np.int64]
     fit_s: float
     predict_s: float
-    steps: int | None = None
 
 
 class Runner:
@@ -74,10 +75,10 @@ class Runner:
 
     def _warm_up(self, method: str) -> None:
         """Let the network's first fit, which imports what it needs, happen before the clock."""
-        if method in OURS and method not in self._warm:
+        if method in ("defaults", "lstm") and method not in self._warm:
             rng = np.random.default_rng(0)
             X, y = rng.normal(size=(80, 20, 1)).astype(np.float32), np.arange(80) % 2
-            _fit(method, Windows(X, y), 0, self.n_threads, None)[0](Windows(X, y))
+            _fit(method, Windows(X, y), 0, self.n_threads)(Windows(X, y))
             self._warm.add(method)
 
     def uses_aeon(self, method: str) -> bool:
@@ -99,65 +100,42 @@ class Runner:
             return METHODS[method] + (" (sensorseq.features)" if _convolutions() else " (aeon)")
         return METHODS[method]
 
-    def run(
-        self,
-        method: str,
-        train: Windows,
-        test: Windows,
-        seed: int,
-        default_steps: int | None = None,
-    ) -> Outcome:
+    def run(self, method: str, train: Windows, test: Windows, seed: int) -> Outcome:
         """Fit on one part and predict the other."""
         torch.set_num_threads(self.n_threads)
         with threadpool_limits(self.n_threads):
             if self.uses_aeon(method):
                 return self.aeon.run(method, train, test, seed)
-            if method == "lstm_defaults_steps" and default_steps is None:
-                raise AbsentError("needs the row of `defaults` of the same fold and seed")
             self._warm_up(method)
             started = time.perf_counter()
-            predict, steps = _fit(method, train, seed, self.n_threads, default_steps)
+            predict = _fit(method, train, seed, self.n_threads)
             fitted = time.perf_counter()
             predicted = np.asarray(predict(test))
             done = time.perf_counter()
-        return Outcome(predicted, fitted - started, done - fitted, steps)
+        return Outcome(predicted, fitted - started, done - fitted)
 
 
-def _fit(
-    method: str, train: Windows, seed: int, n_threads: int, default_steps: int | None
-) -> tuple[networks.Predict, int | None]:
-    """Fit a method of this interpreter; return what predicts, and its optimizer steps."""
-    # A class that the training part lacks leaves the network an idle output, or is never predicted.
-    n_classes = int(train.y.max()) + 1
-    if method in OURS:
-        model = SensorLSTMClassifier(random_state=seed)
+def _fit(method: str, train: Windows, seed: int, n_threads: int) -> networks.Predict:
+    """Fit a method of this interpreter; return what predicts."""
+    if method in ("defaults", "lstm"):
+        features = "auto" if method == "defaults" else None
+        model = SensorLSTMClassifier(features=features, random_state=seed)
         model.fit(train.X, train.y, groups=train.groups, lengths=train.lengths)
-        return lambda test: model.predict(test.X, lengths=test.lengths), count_steps(model)
-    if method == "lstm":
-        return networks.fit_keras_like(train, seed, n_classes), None
-    if method == "lstm_defaults_steps":
-        fitted = networks.fit_same_steps(train, seed, n_classes, int(default_steps or 0))
-        return fitted, default_steps
+        return lambda test: model.predict(test.X, lengths=test.lengths)
     if method == "lstm_fcn":
-        return networks.fit_lstm_fcn(train, seed, n_classes), None
+        # A class that the training part lacks is an idle output, and never predicted.
+        return networks.fit_lstm_fcn(train, seed, int(train.y.max()) + 1)
     if method == "minirocket":
-        return _fit_minirocket(train, seed, n_threads), None
-    kind = {"boosting": "gradient_boosting", "majority": "majority"}[method]
-    model = make_baseline(kind, seed)
-    if kind == "majority":
-        model.fit(np.zeros((len(train), 1)), train.y)
-        return lambda test: model.predict(np.zeros((len(test), 1))), None
-    model.fit(_summaries(train), train.y)
-    return lambda test: model.predict(_summaries(test)), None
-
-
-def count_steps(model: Any) -> int | None:
-    """Count the optimizer steps of the network's first training, without folds and refits."""
-    n_train = getattr(getattr(model, "fluctuation_", None), "n_train", None)
-    if n_train is None or not hasattr(model, "n_iter_"):
-        return None
-    drawn = min(n_train, getattr(model, "windows_per_epoch", None) or n_train)
-    return int(model.n_iter_) * math.ceil(drawn / (model.batch_size or drawn))
+        return _fit_minirocket(train, seed, n_threads)
+    if method == "majority":
+        most = np.bincount(train.y).argmax()
+        return lambda test: np.full(len(test), most)
+    if method == "extra_trees":
+        learner = ExtraTreesClassifier(500, n_jobs=n_threads, random_state=seed)
+    else:
+        learner = make_baseline("gradient_boosting", seed)
+    learner.fit(_summaries(train), train.y)
+    return lambda test: learner.predict(_summaries(test))
 
 
 def streams_of(windows: Windows) -> tuple[Any, ...]:

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from accuracy.data import CONFIRM, SEARCH, SIMULATED, TASKS
-from accuracy.methods import METHODS, OURS, PEERS
+from accuracy.data import CONFIRM, ROBOTS, SEARCH, SHAPES, SIMULATED, TASKS
+from accuracy.methods import FIRST_FOLD_ONLY, METHODS, OURS, PEERS
 from accuracy.rows import Key, unpack
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 WIDTH = 100
 RESAMPLES = 10_000
-_SHORT = {"lstm_defaults_steps": "same steps", "lstm_fcn": "LSTM-FCN", "multirocket": "MultiRock."}
+_SHORT = {"lstm_fcn": "LSTM-FCN", "multirocket": "MultiRock.", "extra_trees": "extra tr."}
 _NAME_WIDTH, _CELL_WIDTH = 22, 11
 
 Rows = dict[Key, dict[str, Any]]
@@ -65,7 +65,7 @@ def _cell(name: str, method: str, fits: Rows) -> dict[str, Any]:
         "method": method,
         "seeds": seeds,
         "n_fits": len(fits),
-        "n_expected": n_folds * len(seeds),
+        "n_expected": (1 if method in FIRST_FOLD_ONLY else n_folds) * len(seeds),
     }
     cell["complete"] = cell["n_fits"] == cell["n_expected"]
     for score in ("accuracy", "balanced_accuracy"):
@@ -81,8 +81,6 @@ def _cell(name: str, method: str, fits: Rows) -> dict[str, Any]:
         cell[f"{score}_sd_folds"] = float(np.std(spread, ddof=1)) if len(spread) > 1 else None
     for cost in ("fit_s", "predict_s"):
         cell[cost] = float(np.mean([row[cost] for row in fits.values()]))
-    steps = [row["steps"] for row in fits.values() if row.get("steps") is not None]
-    cell["steps"] = float(np.mean(steps)) if steps else None
     return cell
 
 
@@ -148,35 +146,36 @@ def bootstrap(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]
 
 
 def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rank the methods on each real task; average over the tasks of a set, then over sets.
+    """Rank the methods on robots' sets and on shapes; average over a set's tasks, then over sets.
 
-    Only tasks on which every method is complete count.
+    Only tasks on which every ranked method is complete count, and of a set with several protocols
+    only the one that keeps recordings whole.
     """
-    methods = list(dict.fromkeys(cell["method"] for cell in cells))
+    methods = list(dict.fromkeys(c["method"] for c in cells if c["method"] not in FIRST_FOLD_ONLY))
     found = []
-    for group, members in (
-        ("all", SEARCH + CONFIRM),
-        ("search", SEARCH),
-        ("confirm", CONFIRM),
-    ):
+    for kind, members in (("robots", ROBOTS), ("shapes", SHAPES)):
         by_set: dict[str, list[Any]] = {}
+        ranked = []
         for name, task in TASKS.items():
-            values = {
+            complete = {
                 c["method"]: c[task.score] for c in cells if c["task"] == name and c["complete"]
             }
-            if task.set in members and len(values) == len(methods) > 1:
-                order = rankdata([-values[method] for method in methods])  # ties share a rank
+            if task.set not in members or task.protocol or len(methods) < 2:
+                continue
+            if set(methods) <= set(complete):
+                order = rankdata([-complete[method] for method in methods])  # ties share a rank
                 by_set.setdefault(task.set, []).append(order)
+                ranked.append(name)
         if by_set:
             mean = np.mean([np.mean(each, axis=0) for each in by_set.values()], axis=0)
             found += [
                 {
                     "what": "rank",
-                    "role": group,
+                    "kind": kind,
                     "method": method,
                     "mean_rank": float(value),
                     "n_methods": len(methods),
-                    "sets": list(by_set),
+                    "tasks": ranked,
                 }
                 for method, value in zip(methods, mean, strict=True)
             ]
@@ -209,10 +208,12 @@ def format_table(summary: list[dict[str, Any]], absent: dict[str, str]) -> str:
     if pairs:
         lines += ["", "Points above the better peer, paired, with 95 % intervals"]
         lines += [_format_pair(pair) for pair in pairs]
-    for row in (row for row in summary if row["what"] == "rank"):
-        if row["method"] == next(r["method"] for r in summary if r["what"] == "rank"):
-            lines += ["", *_wrap(f"Mean rank of {row['n_methods']} methods", row["sets"])]
-        lines.append(f"{row['role']:8} {row['method']:20} {row['mean_rank']:.2f}")
+    order = [row for row in summary if row["what"] == "rank"]
+    for kind in dict.fromkeys(row["kind"] for row in order):
+        own = [row for row in order if row["kind"] == kind]
+        head = f"Mean rank of {own[0]['n_methods']} methods on {kind}"
+        lines += ["", *_wrap(head, own[0]["tasks"])]
+        lines += [f"  {row['method']:20} {row['mean_rank']:.2f}" for row in own]
     lacking = incomplete(summary)
     lines += ["", "Fits missing:", *lacking] if lacking else []
     lines += ["", "Absent:"] if absent else []

@@ -233,7 +233,6 @@ def a_row(task="ArrowHead", method="defaults", seed=0, split=0, fold=0, n_folds=
         "right": rows.pack(np.array([1, 1, 0, 0], bool)),
         "fit_s": 1.0,
         "predict_s": 0.1,
-        "steps": None,
     }
     return row | more
 
@@ -280,18 +279,19 @@ def test_an_absence_is_kept_until_there_is_a_row(tmp_path):
     assert work.absences() == {"watch": "no seglearn"}
 
 
-def test_the_plan_runs_defaults_before_what_counts_its_steps_and_repeats_no_seedless_method():
+def test_the_plan_repeats_only_our_methods_and_runs_a_slow_one_on_the_first_fold():
     folds = [data.Fold(0, k, np.arange(1), np.arange(1)) for k in range(2)]
-    names = ["majority", "lstm_defaults_steps", "defaults"]
+    names = ["majority", "lstm_fcn", "defaults"]
     keys = bench_accuracy.plan(data.TASKS["A-raw"], folds, names, [3, 4], "test")
-    assert [(key.fold, key.seed, key.method) for key in keys[:5]] == [
-        (0, 3, "defaults"),
-        (0, 3, "lstm_defaults_steps"),
+    assert [(key.fold, key.seed, key.method) for key in keys] == [
         (0, 3, "majority"),
+        (0, 3, "lstm_fcn"),
+        (0, 3, "defaults"),
         (0, 4, "defaults"),
-        (0, 4, "lstm_defaults_steps"),
+        (1, 3, "majority"),
+        (1, 3, "defaults"),
+        (1, 4, "defaults"),
     ]
-    assert len(keys) == 10
 
 
 # The table.
@@ -325,22 +325,20 @@ def test_a_cell_is_the_mean_of_folds_then_of_seeds():
     assert alone["accuracy_sd_seeds"] is None
 
 
-def test_ranks_average_over_sets_and_leave_simulated_ones_out():
-    given = made_rows()
-    given |= by_key(*[a_row("surfaces", m) for m in ("defaults", "boosting", "majority")])
+def test_robots_and_shapes_are_ranked_apart_without_simulated_sets_leaky_folds_and_slow_methods():
+    given = made_rows() | by_key(a_row("ArrowHead", "lstm_fcn", accuracy=1.0))
+    for task in ("surfaces", "A-P1-raw"):
+        given |= by_key(*[a_row(task, m) for m in ("defaults", "boosting", "majority")])
     summary = table.summarise(given, "test")
-    found = {r["method"]: r for r in only(summary, what="rank", role="all")}
-    assert {m: r["mean_rank"] for m, r in found.items()} == {
-        "defaults": 1.0,
-        "boosting": 2.0,
-        "majority": 3.0,
-    }
-    assert found["defaults"]["sets"] == ["A", "ArrowHead"]
-    assert not only(summary, what="rank", role="confirm")
+    ranks = {"defaults": 1.0, "boosting": 2.0, "majority": 3.0}
+    for kind, task in (("robots", "A-raw"), ("shapes", "ArrowHead")):
+        found = {row["method"]: row for row in only(summary, what="rank", kind=kind)}
+        assert {method: row["mean_rank"] for method, row in found.items()} == ranks
+        assert found["defaults"]["tasks"] == [task]
 
 
 def test_equal_scores_share_a_rank_and_a_set_of_many_tasks_counts_once():
-    scores = {"A-raw": (0.9, 0.8), "A-derived": (0.9, 0.9), "ArrowHead": (0.1, 0.2)}
+    scores = {"A-raw": (0.9, 0.8), "A-derived": (0.9, 0.9), "watch": (0.1, 0.2)}
     given = by_key(
         *[
             a_row(task, method, accuracy=accuracy)
@@ -348,7 +346,7 @@ def test_equal_scores_share_a_rank_and_a_set_of_many_tasks_counts_once():
             for method, accuracy in zip(("defaults", "boosting"), both, strict=True)
         ]
     )
-    found = only(table.summarise(given, "test"), what="rank", role="all")
+    found = only(table.summarise(given, "test"), what="rank")
     ranks = {row["method"]: row["mean_rank"] for row in found}
     assert ranks == {"defaults": (1.25 + 2) / 2, "boosting": (1.75 + 1) / 2}
 
@@ -381,7 +379,7 @@ def test_an_incomplete_cell_is_marked_and_neither_ranked_nor_compared():
     summary = table.summarise(given, "test")
     assert table.incomplete(summary) == ["A-raw boosting: 3 of 4 fits"]
     assert not only(summary, what="difference", task="A-raw")
-    assert only(summary, what="rank", role="all")[0]["sets"] == ["ArrowHead"]
+    assert only(summary, what="rank")[0]["tasks"] == ["ArrowHead"]
     assert "62.0*" in table.format_table(summary, {})
 
 
@@ -431,37 +429,19 @@ def test_scaling_and_its_padding_leave_out_what_is_not_valid():
     assert (scaled[1, 12:] == 0).all()
 
 
-@pytest.mark.parametrize("pooling", ["last", "meanmax"])
-def test_the_plain_network_ignores_padding(pooling):
-    import torch
-
-    torch.manual_seed(0)
-    module = networks.PlainLSTM(2, 3, pooling)
-    x = torch.randn(4, 10, 2)
-    lengths = torch.tensor([10, 3, 7, 1])
-    other = x.clone()
-    for row, length in enumerate(lengths):
-        other[row, length:] = 99.0
-        alone = module(x[row : row + 1, :length], None)
-        torch.testing.assert_close(module(x, lengths)[row : row + 1], alone)
-    torch.testing.assert_close(module(other, lengths), module(x, lengths))
-
-
 @pytest.mark.trains
 @pytest.mark.parametrize("uneven", [False, True])
 def test_every_method_of_this_interpreter_learns_an_easy_task(monkeypatch, uneven):
-    monkeypatch.setattr(networks, "KERAS_EPOCHS", 20)
     monkeypatch.setattr(networks, "FCN_STEPS", 20)
     windows = small(lengths=uneven)
     with methods.Runner() as runner:
         for method in methods.METHODS:
             if runner.uses_aeon(method) or runner.why_absent(method):
                 continue
-            outcome = runner.run(method, windows, windows, 0, default_steps=40)
+            outcome = runner.run(method, windows, windows, 0)
             right = np.mean(outcome.predicted == windows.y)
             assert right == 0.5 if method == "majority" else right > 0.9, method
             assert outcome.fit_s > 0
-            assert (outcome.steps or 0) > 0 or method not in ("defaults", "lstm_defaults_steps")
 
 
 def test_an_interpreter_without_aeon_is_absent_with_the_reason(tmp_path):
