@@ -27,6 +27,7 @@ from sensorseq.estimator.feature_head import (
 )
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
+from sensorseq.preprocessing.balance import recording_weights
 from sensorseq.preprocessing.split import folds_in_time, near_in_time
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import centre_windows
@@ -65,14 +66,16 @@ class WholeData:
     """All windows of a fit that may be trained on, and what is to be done with them.
 
     `part` and the scaled `data` are training and then validation windows; validation windows given
-    apart are in `given` (scaled) alone, and `part` is None. The first fold is that of the held-out
-    part, if there is one. `refits`: what is kept learns from all windows, with `keeps_folds` by the
-    networks of the folds, else by one trained on all windows.
+    apart are in `given` (scaled) alone, and `part` is None. `share` is how much each window counts
+    by the length of its recording; None where all count the same. The first fold is that of the
+    held-out part, if there is one. `refits`: what is kept learns from all windows, with
+    `keeps_folds` by the networks of the folds, else by one trained on all windows.
     """
 
     part: FitPart | None
     data: TrainingData
     given: TrainingData | None
+    share: NDArray[np.float64] | None
     config: TrainingConfig
     n_train: int
     folds: list[Fold]
@@ -104,6 +107,8 @@ class WholeData:
         weight = np.ones(len(target))
         if self.data.weight is not None:
             weight[: len(self.data.weight)] = self.data.weight.cpu().numpy()
+        if self.share is not None:
+            weight *= self.share
         learn = np.arange(self.n_train)
         return HeadData(np.concatenate(X), lengths, target, weight, self.config.n_outputs, learn)
 
@@ -204,8 +209,13 @@ def plan_whole_data(
         if validation is not None:
             data = estimator._training_data(part, training=True)
     n_train, entropy = len(train.target), prepared.entropy
+    groups = [one.groups for one in (train, validation) if one is not None]
+    share = None
+    if train.weight is None and not any(own is None for own in groups):
+        target = np.concatenate([one.target for one in (train, validation) if one is not None])
+        share = recording_weights(np.concatenate(groups), target)
     plan = WholeData(
-        part, data, given, prepared.jobs[0].config, n_train, [], features, refits, entropy
+        part, data, given, share, prepared.jobs[0].config, n_train, [], features, refits, entropy
     )
     if features is None:
         return plan

@@ -18,6 +18,7 @@ from sensorseq.estimator import base, feature_head, whole_data
 from sensorseq.estimator.feature_head import FittedFeatures, HeadData
 from sensorseq.estimator.whole_data import N_FOLDS
 from sensorseq.features.summary import FEATURES
+from sensorseq.preprocessing.balance import recording_weights
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import write_windows
 from sensorseq.training import Callback, train_network
@@ -283,6 +284,21 @@ def test_nothing_useful_keeps_the_order_of_the_lstm():
 
 
 # What is left out
+
+
+@pytest.mark.trains
+def test_windows_of_a_long_recording_count_less_unless_weights_are_given():
+    groups = np.repeat([0, 1, 2, 3, 4, 5, 6, 7], [26, 4, 4, 4, 4, 2, 2, 2])
+    y = np.append(np.zeros(26, np.int64), np.arange(22) % 2)
+
+    def direction(**given):
+        clf = small(features="summary", refit="all").fit(X, y, groups=groups, **given)
+        weight = clf._head.linear_blocks[0].weight
+        return weight / np.linalg.norm(weight)
+
+    same = direction(sample_weight=recording_weights(groups, y))
+    np.testing.assert_allclose(direction(), same, rtol=1e-4, atol=1e-6)
+    assert np.abs(direction(sample_weight=np.ones(48)) - same).max() > 1e-3
 
 
 def copies(n_groups=24, n_each=3, seed=0):
