@@ -40,7 +40,7 @@ def summarise(rows: Rows, part: str, methods: Sequence[str] | None = None) -> li
         for ours in OURS
         if ours in methods and (pair := difference(rows, cells, name, part, ours))
     ]
-    return cells + pairs + ranks(cells)
+    return cells + pairs + ranks(rows, methods, part)
 
 
 def _select(rows: Rows, task: str, part: str, method: str) -> Rows:
@@ -145,28 +145,32 @@ def bootstrap(values: NDArray[np.float64], seed: int = 0) -> tuple[float, float]
     return float(low), float(high)
 
 
-def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def ranks(rows: Rows, methods: Sequence[str], part: str) -> list[dict[str, Any]]:
     """Rank the methods on robots' sets and on shapes; average over a set's tasks, then over sets.
 
-    Only tasks on which every ranked method is complete count, and of a set with several protocols
-    only the one that keeps recordings whole.
+    Of a set with several protocols only the one that keeps recordings whole counts. Ranked are the
+    methods that ran on every task that ours ran on, by the splits that all of them have whole.
     """
-    methods = list(dict.fromkeys(c["method"] for c in cells if c["method"] not in FIRST_FOLD_ONLY))
     found = []
     for kind, members in (("robots", ROBOTS), ("shapes", SHAPES)):
+        whole = {
+            (name, method): _whole_splits(rows, name, part, method)
+            for name, task in TASKS.items()
+            if task.set in members and not task.protocol
+            for method in methods
+            if method not in FIRST_FOLD_ONLY
+        }
+        tasks = [name for name, method in whole if method == OURS[0] and whole[name, method]]
+        ranked = [m for m in methods if tasks and all(whole.get((name, m)) for name in tasks)]
         by_set: dict[str, list[Any]] = {}
-        ranked = []
-        for name, task in TASKS.items():
-            complete = {
-                c["method"]: c[task.score] for c in cells if c["task"] == name and c["complete"]
-            }
-            if task.set not in members or task.protocol or len(methods) < 2:
-                continue
-            if set(methods) <= set(complete):
-                order = rankdata([-complete[method] for method in methods])  # ties share a rank
-                by_set.setdefault(task.set, []).append(order)
-                ranked.append(name)
-        if by_set:
+        for name in tasks:
+            splits = set.intersection(*(whole[name, method] for method in ranked))
+            shared = {key: row for key, row in rows.items() if key.split in splits}
+            fits = [_select(shared, name, part, method) for method in ranked]
+            scores = [_by_fold(own, TASKS[name].score).mean() for own in fits]
+            order = rankdata(-np.array(scores))  # ties share a rank
+            by_set.setdefault(TASKS[name].set, []).append(order)
+        if len(ranked) > 1:
             mean = np.mean([np.mean(each, axis=0) for each in by_set.values()], axis=0)
             found += [
                 {
@@ -174,12 +178,23 @@ def ranks(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
                     "kind": kind,
                     "method": method,
                     "mean_rank": float(value),
-                    "n_methods": len(methods),
-                    "tasks": ranked,
+                    "n_methods": len(ranked),
+                    "tasks": tasks,
                 }
-                for method, value in zip(methods, mean, strict=True)
+                for method, value in zip(ranked, mean, strict=True)
             ]
     return found
+
+
+def _whole_splits(rows: Rows, name: str, part: str, method: str) -> set[int]:
+    """Return the splits of which a method has all folds that any method has."""
+    own = {key for key in rows if (key.task, key.part) == (name, part)}
+    folds = {key.fold for key in own}
+    return {
+        split
+        for split in {key.split for key in own}
+        if folds <= {key.fold for key in own if (key.split, key.method) == (split, method)}
+    }
 
 
 def incomplete(cells: list[dict[str, Any]]) -> list[str]:

@@ -337,6 +337,15 @@ def test_robots_and_shapes_are_ranked_apart_without_simulated_sets_leaky_folds_a
         assert found["defaults"]["tasks"] == [task]
 
 
+def test_ranks_are_of_the_splits_that_all_methods_have_whole():
+    given = [a_row("A-raw", "boosting", 0, 0, k, 4, accuracy=0.6) for k in range(2)]
+    for split, accuracy in ((0, 0.5), (1, 0.9)):
+        given += [a_row("A-raw", "defaults", 0, split, k, 4, accuracy=accuracy) for k in range(2)]
+    given.append(a_row("A-raw", "boosting", 0, 1, 0, 4, accuracy=0.6))
+    found = only(table.summarise(by_key(*given), "test"), what="rank")
+    assert {row["method"]: row["mean_rank"] for row in found} == {"defaults": 2, "boosting": 1}
+
+
 def test_equal_scores_share_a_rank_and_a_set_of_many_tasks_counts_once():
     scores = {"A-raw": (0.9, 0.8), "A-derived": (0.9, 0.9), "watch": (0.1, 0.2)}
     given = by_key(
@@ -379,7 +388,8 @@ def test_an_incomplete_cell_is_marked_and_neither_ranked_nor_compared():
     summary = table.summarise(given, "test")
     assert table.incomplete(summary) == ["A-raw boosting: 3 of 4 fits"]
     assert not only(summary, what="difference", task="A-raw")
-    assert only(summary, what="rank")[0]["tasks"] == ["ArrowHead"]
+    for kind, ranked in (("robots", 2), ("shapes", 3)):
+        assert len(only(summary, what="rank", kind=kind)) == ranked
     assert "62.0*" in table.format_table(summary, {})
 
 
