@@ -61,7 +61,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "mcap": ("readers/robot_logs.py",),
     "rosbags": ("readers/robot_logs.py",),
     "tensorboard": ("training/tensorboard.py",),
-    "onnx": ("nn/from_onnx.py",),
+    "onnx": ("export/graph.py",),
     "onnxruntime": ("export/check.py",),
     "mlflow": ("training/mlflow.py",),
 }

@@ -278,38 +278,6 @@ class Parquet(RecordingFile):
         return found
 
 
-class Onnx(Parser):
-    suffix = ".onnx"
-
-    def seeds(self, folder):
-        import numpy as np
-        import onnx
-        from onnx import helper, numpy_helper
-
-        rng = np.random.default_rng(0)
-        shapes = {"W": (1, 8, 3), "R": (1, 8, 2), "B": (1, 16)}
-        weights = [
-            numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
-            for name, shape in shapes.items()
-        ]
-        node = helper.make_node("LSTM", ["X", *shapes], ["Y"], "lstm", hidden_size=2)
-        ends = [
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-            for name, shape in (("X", [4, 1, 3]), ("Y", [4, 1, 1, 2]))
-        ]
-        graph = helper.make_graph([node], "graph", ends[:1], ends[1:], initializer=weights)
-        opset = [helper.make_opsetid("", 17)]
-        model = helper.make_model(graph, opset_imports=opset, ir_version=8)
-        return [model.SerializeToString()]
-
-    def parse(self, path):
-        import torch
-
-        from sensorseq.nn import from_onnx
-
-        from_onnx(path)(torch.zeros(4, 1, 3))
-
-
 class Model(Parser):
     """Bytes of the file, or values of its description under a checksum that is right."""
 
@@ -398,7 +366,6 @@ PARSERS = {
     "npz": Arrays,
     "mat": Matlab,
     "parquet": Parquet,
-    "onnx": Onnx,
     "model": Model,
     "model description": ModelDescription,
     "checkpoint": CheckpointBytes,
