@@ -27,7 +27,6 @@ import time
 import traceback
 import warnings
 import zipfile
-import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -308,29 +307,17 @@ class ModelDescription(Model):
         return [json.dumps(to_jsonable(description)).encode()]
 
     def repair(self, data):
-        import safetensors.numpy
-
         from sensorseq.storage import model_file as file
 
-        text = data.decode(errors="replace")
-        metadata = {
-            "format": file.FORMAT,
-            "version": str(file.VERSION),
-            "description": text,
-            "sha256": file._digest(self.arrays, text),
-        }
-        return safetensors.numpy.save(self.arrays, metadata)
+        return file.pack(file._MODEL, self.arrays, data.decode(errors="replace"))
 
 
 class CheckpointBytes(Parser):
-    """A checkpoint, resumed from, with its CRC-32 made right again."""
+    """A checkpoint, resumed from."""
 
     def seeds(self, folder):
         _fit_partly(folder / "seed")
         return [(folder / "seed").read_bytes()]
-
-    def repair(self, data):
-        return data[:-4] + struct.pack("<I", zlib.crc32(data[:-4]))
 
     def parse(self, path):
         _fit(checkpoint=str(path), resume=True)
@@ -348,9 +335,9 @@ class CheckpointDescription(CheckpointBytes):
         return [json.dumps(description).encode()]
 
     def repair(self, data):
-        from sensorseq.storage.checkpoint_file import lay_out
+        from sensorseq.storage.checkpoint_file import pack_checkpoint
 
-        return b"".join(map(bytes, lay_out(self.arrays, data.decode(errors="replace"))))
+        return pack_checkpoint(self.arrays, data.decode(errors="replace"))
 
 
 PARSERS = {
@@ -390,7 +377,7 @@ def _npy(array):
 
 
 def _record(data):
-    from sensorseq.fluctuation.logs.event_file import masked_crc32c
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
     length = struct.pack("<Q", len(data))
     sums = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]

@@ -1,64 +1,17 @@
-"""Files of old versions load and predict what they predicted; what a header holds comes back."""
+"""What a model file holds of how the model was made comes back."""
 
 import hashlib
-import json
 import platform
-from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from fits import plain_classifier
 
 import sensorseq
-from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq import SensorLSTMClassifier
 from sensorseq.prepare import prepare
 from sensorseq.storage.model_file import read_model
 from sensorseq.storage.prepared import read_windows
-
-ARCHIVES = Path(__file__).parents[1] / "data" / "archives"
-FILES = sorted(ARCHIVES.glob("*/*.safetensors"))
-
-
-def load(path):
-    kind = SensorLSTMRegressor if path.stem == "regressor" else SensorLSTMClassifier
-    return kind.load(path, device="cpu")
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_file_of_an_old_version_predicts_what_it_predicted(path):
-    expected = json.loads(path.with_suffix(".json").read_text("utf-8"))
-    fitted = load(path)
-    windows = np.array(expected["X"])
-    if fitted.dtype == "float32":
-        windows = windows.astype(np.float32)
-    for method in {"predict", "predict_proba"} & set(expected):
-        values = getattr(fitted, method)(windows)
-        if values.dtype.kind == "f":
-            np.testing.assert_allclose(values, expected[method], rtol=1e-4, atol=1e-6)
-        else:
-            assert values.tolist() == expected[method]
-    assert len(fitted.history_) == expected["n_epochs"]
-    assert fitted.fluctuation_.verdict == expected["verdict"]
-    recordings = (fitted.preparation_ or {}).get("recordings", {})
-    assert sorted(recordings) == expected["recordings"]
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_file_of_an_old_version_is_saved_anew_and_trained_on(path, tmp_path):
-    fitted = load(path)
-    windows = np.array(json.loads(path.with_suffix(".json").read_text("utf-8"))["X"])
-    fitted.save(tmp_path / "model")
-    again = type(fitted).load(tmp_path / "model")
-    np.testing.assert_array_equal(again.predict(windows), fitted.predict(windows))
-    assert again.get_params() == fitted.get_params()
-
-
-def test_every_folder_of_the_archives_says_where_it_came_from():
-    assert len(FILES) >= 5
-    for folder in {path.parent for path in FILES}:
-        assert (folder / "README.md").is_file()
-        assert sum(file.stat().st_size for file in folder.iterdir()) < 50_000
 
 
 def test_preparation_history_digests_and_versions_come_back(tmp_path):
