@@ -110,11 +110,11 @@ SIZES = {
     ),
     "simulate": (
         lambda: simulate_recording("ice", duration_s=1e12),
-        r"duration_s=1e\+12 of 1 recordings needs 24.8 PB of memory",
+        r"duration_s=1e\+12 of 1 recordings needs 24.0 PB of memory",
     ),
     "write simulated": (
         lambda: write_simulated("never", n_robots=10**9),
-        "of 12,000,000,000 recordings .* fewer recordings or",
+        "of 12,000,000,000 recordings .* or fewer recordings",
     ),
     "a view of one value": (
         lambda: plain_classifier().fit(view(8, 10**9, 2), Y),
