@@ -29,7 +29,7 @@ from sklearn.linear_model import LogisticRegression
 import sensorseq.estimator.adapt as steps
 from sensorseq import PreparePipeline, SensorLSTMClassifier
 from sensorseq.datasets import load_surfaces
-from sensorseq.simulate import SURFACES, Robot, simulate_recordings
+from sensorseq.simulate import SURFACES, Robot, draw_robot, simulate_recordings
 from sensorseq.storage.prepared import read_windows, write_windows
 from sensorseq.windows import WindowSet
 
@@ -57,7 +57,7 @@ def fleet(seed: int, *, is_other: bool) -> list[Robot]:
     robots = []
     for number in range(N_ROBOTS):
         rng = np.random.default_rng([seed, number])
-        robot = Robot.drawn(rng, f"robot_{seed}_{number:02d}")
+        robot = draw_robot(rng, f"robot_{seed}_{number:02d}")
         if is_other:
             robot = replace(
                 robot,

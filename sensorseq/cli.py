@@ -5,15 +5,13 @@ import io
 import json
 import math
 import os
-import re
 import shlex
 import sys
-import tempfile
 import textwrap
 import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from enum import StrEnum
 from functools import partial, wraps
 from inspect import Parameter, signature
@@ -53,12 +51,6 @@ if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
-_HEADS = {  # of files that another run may replace
-    "model": rb'(?s).{7}\0\{"',
-    "page": rb"(?i)\s*<!doctype html",
-    "ONNX graph": rb"\x08",
-    "file of C code": rb"/\* \w+_model\.[ch]: written by sensorseq",
-}
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 _outputs = ExitStack()  # what the running command has locked
 # typer brings click's exceptions along, its own copy of them or click's, by version.
@@ -299,7 +291,7 @@ def inspect(
             raise ArgumentError("--html shows no leakage; run the command once for each.")
         _inspect_leakage(path, as_json)
         return
-    _check_output(html, path, kind="page")
+    _check_output(html, path)
     with _progress("reading", quiet=quiet) as advance:
         if is_prepared:
             found, facts = described.inspect_windows(path, progress=advance)
@@ -423,7 +415,6 @@ def prepare(
 def train(
     windows: Prepared,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="File to write.")],
-    kind: Annotated[str | None, typer.Option("--model", hidden=True)] = None,
     hidden_size: Annotated[int | None, typer.Option(help="LSTM units.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Windows per step.")] = None,
@@ -448,13 +439,8 @@ def train(
     The validation part gives the curve and the report; then the model is trained on it, too. The
     test part is not read.
     """
-    if kind is not None:
-        raise ArgumentError(
-            f"--model {kind}: every model has boosted trees where they help, so there is nothing to"
-            " choose. Leave --model out; features=none trains the LSTM alone."
-        )
-    was_there = _check_output(output, windows, kind="model")
-    _check_output(report, windows, output, kind="page")
+    was_there = _check_output(output, windows)
+    _check_output(report, windows, output)
     arguments = {
         "hidden_size": hidden_size,
         "learning_rate": learning_rate,
@@ -479,7 +465,7 @@ def train(
         **{"random_state": random_state, "verbose": 0 if quiet else 1, **given}
     )
     model.fit(windows).set_params(verbose=0)
-    _save(model, output)
+    model.save(output)
     _tell(f"model written to {output}{was_there}", as_json)
     from sensorseq.fluctuation.report.console import write_report
     from sensorseq.fluctuation.report.words import settings_as_options
@@ -532,10 +518,10 @@ def adapt(
     Prepare its recordings like those of training. Scaling and linear layer change if that lowers
     the log-loss; the old training windows are not needed, and a test part is not read.
     """
-    was_there = _check_output(output, model_file, windows, kind="model")
+    was_there = _check_output(output, model_file, windows)
     with _naming(windows):
         adapted = _load(model_file).adapt(windows)
-    _save(adapted, output)
+    adapted.save(output)
     result = {"model": str(output), **vars(adapted.adaptation_)}
     _say(result, f"{output}{was_there}: {adapted.adaptation_}", as_json)
 
@@ -576,7 +562,7 @@ def evaluate(
     from sensorseq.evaluation.text import format_comparison
     from sensorseq.storage.prepared import read_windows
 
-    _check_output(report, windows, model_file, kind="page")
+    _check_output(report, windows, model_file)
     model = _load(model_file, strict=strict)
     compared = BASELINES if baselines else ()
     with _naming(windows), _progress("evaluating", quiet=quiet) as advance:
@@ -832,7 +818,7 @@ def export(
         if is_new:
             _outputs.callback(lambda: None if any(output.iterdir()) else output.rmdir())
         for path in (output / f"{prefix}_model.h", output / f"{prefix}_model.c"):
-            _check_output(path, model_file, kind="file of C code")
+            _check_output(path, model_file)
         given: dict[str, Any] = {
             "n_timesteps": n_timesteps,
             "hop": hop,
@@ -846,9 +832,7 @@ def export(
         return
     c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}
     _refuse_options(to, **c_alone, units=units, prefix=prefix)
-    was_there = _check_output(
-        output, model_file, *([] if check is None else [check]), kind="ONNX graph"
-    )
+    was_there = _check_output(output, model_file, *([] if check is None else [check]))
     if steps and check is not None:
         raise ArgumentError(
             "--check compares windows after the steps, which a graph with --steps does not take;"
@@ -933,7 +917,7 @@ def diagnose(
     """
     if fail_on is not None:
         check_choice("--fail-on", fail_on, ("mild", "strong"))
-    _check_output(html, path, kind="page")
+    _check_output(html, path)
     counts: dict[str, Any] = {
         "n_val": n_val,
         "n_train": n_train,
@@ -1137,20 +1121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     4: an output cannot be written, or the installation or the machine lacks something. 10: a
     requested check failed.
     """
-    _open_closed_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks is shown escaped
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
-
-
-def _open_closed_streams() -> None:
-    """Give a process that began without stdin, stdout or stderr the null device for them."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # no file must get their numbers
-        pass
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.dup(descriptor), "r" if name == "stdin" else "w"))
-    os.close(descriptor)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -1197,20 +1170,6 @@ def _drop_buffer(stream: TextIO) -> None:
     os.dup2(own, descriptor)
     os.close(own)
     os.close(null)
-
-
-def _save(model: Any, output: Path) -> None:
-    """Write a model; if it cannot be written there, keep it in a temporary folder."""
-    try:
-        model.save(output)
-    except OutputError as error:
-        with suppress(OSError), ExitStack() as undo:
-            folder = Path(tempfile.mkdtemp(prefix="sensorseq-"))
-            undo.callback(folder.rmdir)
-            model.save(folder / output.name)
-            undo.pop_all()
-            error.add_note(f"The fitted model is in {folder / output.name} instead")
-        raise
 
 
 def _fail_by_system(error: OSError, words: Callable[[str], str]) -> int:
@@ -1485,10 +1444,10 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
-def _check_output(path: Path | None, *others: Path, kind: str) -> str:
+def _check_output(path: Path | None, *others: Path) -> str:
     """Check before an hour of training that the result can be written, and lock it.
 
-    Returns what to add to the message about it if a file of this kind is there.
+    Returns what to add to the message about it if a file is there.
     """
     if path is None:
         return ""
@@ -1501,7 +1460,6 @@ def _check_output(path: Path | None, *others: Path, kind: str) -> str:
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a file name.")
     _check_parent(path)
-    _check_replaced(path, kind)
     is_there = path.exists()
     with writing(path):
         _outputs.enter_context(locking(path, run=True))
@@ -1514,19 +1472,6 @@ def _check_parent(path: Path) -> None:
         if parent.exists():
             raise InputError(f"{path}: {parent} is a file, not a folder.")
         raise InputError(f"{path}: the folder {parent} is missing; create it.")
-
-
-def _check_replaced(path: Path, kind: str) -> None:
-    """Raise if another kind of file would be replaced, which may be a recording or notes."""
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        head = file.read(64)
-    if head and not re.match(_HEADS[kind], head):
-        raise InputError(
-            f"{path}: is there already, is no {kind} and is not replaced. Remove it, or choose"
-            " another output."
-        )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from sensorseq.simulate import (
     TRACE_UNITS,
     Robot,
     check_simulation,
+    draw_robot,
     simulate_recordings,
 )
 
@@ -198,7 +199,7 @@ class _Planned(NamedTuple):
 
 def _plan(surfaces: Iterable[str], seed: int, n_robots: int, n_recordings: int) -> list[_Planned]:
     robots = [
-        Robot.drawn(np.random.default_rng([seed, number]), f"robot_{number:02d}")
+        draw_robot(np.random.default_rng([seed, number]), f"robot_{number:02d}")
         for number in range(n_robots)
     ]
     return [

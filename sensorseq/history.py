@@ -1,11 +1,8 @@
-"""History: one row of numbers per epoch, with export to JSON, CSV and pandas."""
+"""History: one row of numbers per epoch, with export to JSON and pandas."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.atomic import write_whole
-from sensorseq.errors import EnvironmentProblemError, InputError, refusing, repeated
-from sensorseq.notebook import html_table
+from sensorseq.errors import EnvironmentProblemError, InputError
 
 __all__ = ["History"]
-
-_SHOWN_AT_EACH_END = 5  # rows of the table in a notebook
 
 
 class History:
@@ -141,56 +135,6 @@ class History:
             raise InputError(f"{name} is not a JSON array with one object for each epoch.")
         return cls(rows)
 
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a header line, then one line for each epoch.
-
-        Numbers are written with full precision, so that `from_csv` reads the same values; a missing
-        entry is empty. The file appears when it is complete; an existing file is replaced.
-
-        Parameters
-        ----------
-        path : str or path
-            Name of the file.
-        """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.names)
-        writer.writerows([row.get(name) for name in self.names] for row in self._rows)
-        write_whole(path, text.getvalue().encode(errors="backslashreplace"))
-
-    @classmethod
-    def from_csv(cls, path: str | os.PathLike[str]) -> "History":
-        """Read a file written by `to_csv`, or another program's table with one line per epoch.
-
-        Parameters
-        ----------
-        path : str or path
-            Name of the file. Empty entries are missing; entries that are not numbers stay text.
-
-        Raises
-        ------
-        InputError
-            If a line does not have an entry for each column, or a column name comes twice.
-        """
-        reader = csv.reader(io.StringIO(_read(path), newline=""))
-        history = cls()
-        with refusing(InputError, str(path)):
-            names = next(reader, [])
-            twice = repeated(names)
-            if twice is not None:
-                raise InputError(f"{path} has the column {twice!r} twice.")
-            for entries in reader:
-                if not entries and names:
-                    continue  # an empty line, as editors leave it at the end
-                if len(entries) != len(names):
-                    raise InputError(
-                        f"{path}, line {reader.line_num}: {len(entries)} entries for"
-                        f" {len(names)} columns."
-                    )
-                pairs = zip(names, entries, strict=True)
-                history.append({name: _number(entry) for name, entry in pairs if entry})
-        return history
-
     def to_frame(self) -> Any:
         """Return a pandas DataFrame with one row for each epoch, NaN where an entry is missing.
 
@@ -203,7 +147,7 @@ class History:
             import pandas as pd  # type: ignore[import-untyped]
         except ImportError as error:
             raise EnvironmentProblemError(
-                "to_frame() needs pandas: pip install pandas. to_columns() and to_csv() work"
+                "to_frame() needs pandas: pip install pandas. to_columns() and to_json() work"
                 " without it."
             ) from error
         columns = self.to_columns()
@@ -215,31 +159,10 @@ class History:
             index=pd.RangeIndex(len(self)),
         )
 
-    def _repr_html_(self) -> str:
-        """Show the first and last epochs as a table in a notebook."""
-        cells = [[_shown(row.get(name)) for name in self.names] for row in self._rows]
-        if len(cells) > 2 * _SHOWN_AT_EACH_END + 1:
-            gap = ["…"] * len(self.names)
-            cells = [*cells[:_SHOWN_AT_EACH_END], gap, *cells[-_SHOWN_AT_EACH_END:]]
-        return html_table(f"History of {len(self)} epochs", list(self.names), cells)
-
 
 def _plain(value: Any) -> Any:
     """Turn numpy and torch scalars into Python scalars, so that rows can be written as JSON."""
     return value.item() if hasattr(value, "item") else value
-
-
-def _number(entry: str) -> Any:
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(entry)
-    return {"True": True, "False": False}.get(entry, entry)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _read(path: str | os.PathLike[str]) -> str:

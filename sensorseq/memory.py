@@ -14,17 +14,6 @@ from sensorseq.errors import ArgumentError, InputError, RecordingError
 Available = Callable[[], int | None]
 _MOST_SHRUNK, _HARMLESS_BYTES = 100, 1 << 27  # of recordings that are compressed
 SMALL_BYTES = 1 << 24  # bytes that are not worth the tenth of a millisecond that asking takes
-_USUAL = {  # what nobody would call large, and how to come closer to it
-    "hidden_size": (64, "a smaller hidden_size"),
-    "num_layers": (1, "a smaller num_layers"),
-    "n_models": (1, "a smaller n_models"),
-    "n_timesteps": (100, "a smaller max_timesteps, or shorter windows"),
-    "input_size": (10, "fewer channels"),
-    "num_classes": (10, "fewer classes"),
-    "n_windows": (1000, "fewer windows at a time"),
-    "batch_size": (32, "a smaller batch_size"),
-    "windows_per_epoch": (1000, "a smaller windows_per_epoch"),
-}
 
 
 def available_bytes() -> int | None:
@@ -145,23 +134,6 @@ def check_array_size(name: str, array: NDArray[Any], of_value: int = 1) -> None:
     parts = {"a dense copy": copied * array.size, "the check of its values": of_value * array.size}
     ways = "fewer or shorter windows, or fewer channels; a prepared file is read in parts"
     check_memory(f"{name} of shape {array.shape}", parts, ways)
-
-
-def check_sizes(
-    needs: Callable[..., Mapping[str, int]],
-    sizes: Mapping[str, int],
-    available: Available | None = None,
-) -> None:
-    """Check ``needs(**sizes)``; the error names the size that makes most of it by being unusual."""
-    sizes = {name: int(size) for name, size in sizes.items()}  # numpy's would overflow
-
-    def without(name: str) -> int:
-        return sum(needs(**{**sizes, name: min(sizes[name], _USUAL[name][0])}).values())
-
-    parts = needs(**sizes)
-    if sum(parts.values()) > SMALL_BYTES:
-        most = min(sizes, key=without)
-        check_memory(f"{most}={sizes[most]}", parts, _USUAL[most][1], available=available)
 
 
 def _human(n_bytes: int) -> str:

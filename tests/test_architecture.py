@@ -60,8 +60,8 @@ HOME = {  # library: where it may be imported, as path prefixes
     "google": ("readers/robot_logs.py",),
     "mcap": ("readers/robot_logs.py",),
     "rosbags": ("readers/robot_logs.py",),
-    "tensorboard": ("training/tensorboard.py",),
-    "onnx": ("nn/from_onnx.py",),
+    "tensorboard": ("fluctuation/logs/event_file.py", "training/tensorboard.py"),
+    "onnx": ("export/graph.py",),
     "onnxruntime": ("export/check.py",),
     "mlflow": ("training/mlflow.py",),
 }

@@ -115,54 +115,6 @@ def test_a_history_says_how_long_it_is_and_what_it_holds():
 
 
 @given(rows=rows)
-def test_csv_and_back_keeps_every_number_and_every_gap(rows, tmp_path_factory):
-    path = tmp_path_factory.getbasetemp() / "history.csv"
-    History(rows).to_csv(path)
-    again = History.from_csv(path)
-    present = [{name: value for name, value in row.items() if value is not None} for row in rows]
-    assert len(again) == len(rows)
-    assert all(
-        same(list(map(row.get, History(rows).names)), list(map(kept.get, History(rows).names)))
-        for row, kept in zip(again, present, strict=True)
-    )
-
-
-def test_a_csv_file_is_what_a_spreadsheet_reads(tmp_path):
-    path = tmp_path / "history.csv"
-    History([{"epoch": 1, "loss": 0.1}, {"epoch": 2, "loss": math.inf, "val,r2": -0.5}]).to_csv(
-        path
-    )
-    assert path.read_text() == 'epoch,loss,"val,r2"\n1,0.1,\n2,inf,-0.5\n'
-    assert History.from_csv(str(path)).to_rows() == [
-        {"epoch": 1, "loss": 0.1},
-        {"epoch": 2, "loss": math.inf, "val,r2": -0.5},
-    ]
-
-
-def test_a_table_of_another_program_is_read(tmp_path):
-    path = tmp_path / "keras.csv"
-    path.write_bytes(b"\xef\xbb\xbfepoch,loss,note\r\n0,1e-3,first\r\n1,2,True\r\n\r\n")
-    assert History.from_csv(path).to_rows() == [
-        {"epoch": 0, "loss": 0.001, "note": "first"},
-        {"epoch": 1, "loss": 2, "note": True},
-    ]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("epoch,loss\n1,0.5\n2\n", "line 3: 1 entries for 2 columns"),
-        ("loss,loss\n1,0.5\n", "has the column 'loss' twice"),
-    ],
-)
-def test_a_broken_table_is_an_error_that_names_the_place(content, message, tmp_path):
-    path = tmp_path / "history.csv"
-    path.write_text(content)
-    with pytest.raises(InputError, match=message):
-        History.from_csv(path)
-
-
-@given(rows=rows)
 def test_a_json_file_holds_what_the_text_says(rows, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "history.json"
     history = History(rows)
@@ -179,8 +131,7 @@ def test_what_is_no_history_is_refused_by_name(content, tmp_path):
         History.from_json(path)
 
 
-@pytest.mark.parametrize("method", ["to_csv", "to_json"])
-def test_a_write_that_fails_leaves_what_was_there(method, tmp_path, monkeypatch):
+def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     path = tmp_path / "history"
     path.write_text("old")
 
@@ -189,7 +140,7 @@ def test_a_write_that_fails_leaves_what_was_there(method, tmp_path, monkeypatch)
 
     monkeypatch.setattr("pathlib.Path.replace", fail)
     with pytest.raises(OSError, match="no room"):
-        getattr(History([{"loss": 1.0}]), method)(path)
+        History([{"loss": 1.0}]).to_json(path)
     assert [file.name for file in tmp_path.iterdir()] == ["history"]
     assert path.read_text() == "old"
 
@@ -207,13 +158,3 @@ def test_without_pandas_a_frame_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(EnvironmentProblemError, match="pip install pandas"):
         History([{"loss": 1.0}]).to_frame()
-
-
-def test_a_notebook_shows_the_first_and_the_last_epochs():
-    history = History([{"epoch": i, "<loss>": i / 7} for i in range(1, 201)])
-    table = history._repr_html_()
-    assert "History of 200 epochs" in table
-    assert "<th>epoch</th><th>&lt;loss&gt;</th>" in table
-    assert table.count("<tr>") == 1 + 5 + 1 + 5
-    assert "<td>200</td><td>28.57</td>" in table
-    assert History([{"loss": 1.0}, {}])._repr_html_().count("<td>") == 2

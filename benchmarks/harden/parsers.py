@@ -27,7 +27,6 @@ import time
 import traceback
 import warnings
 import zipfile
-import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -278,38 +277,6 @@ class Parquet(RecordingFile):
         return found
 
 
-class Onnx(Parser):
-    suffix = ".onnx"
-
-    def seeds(self, folder):
-        import numpy as np
-        import onnx
-        from onnx import helper, numpy_helper
-
-        rng = np.random.default_rng(0)
-        shapes = {"W": (1, 8, 3), "R": (1, 8, 2), "B": (1, 16)}
-        weights = [
-            numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name)
-            for name, shape in shapes.items()
-        ]
-        node = helper.make_node("LSTM", ["X", *shapes], ["Y"], "lstm", hidden_size=2)
-        ends = [
-            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
-            for name, shape in (("X", [4, 1, 3]), ("Y", [4, 1, 1, 2]))
-        ]
-        graph = helper.make_graph([node], "graph", ends[:1], ends[1:], initializer=weights)
-        opset = [helper.make_opsetid("", 17)]
-        model = helper.make_model(graph, opset_imports=opset, ir_version=8)
-        return [model.SerializeToString()]
-
-    def parse(self, path):
-        import torch
-
-        from sensorseq.nn import from_onnx
-
-        from_onnx(path)(torch.zeros(4, 1, 3))
-
-
 class Model(Parser):
     """Bytes of the file, or values of its description under a checksum that is right."""
 
@@ -340,29 +307,17 @@ class ModelDescription(Model):
         return [json.dumps(to_jsonable(description)).encode()]
 
     def repair(self, data):
-        import safetensors.numpy
-
         from sensorseq.storage import model_file as file
 
-        text = data.decode(errors="replace")
-        metadata = {
-            "format": file.FORMAT,
-            "version": str(file.VERSION),
-            "description": text,
-            "sha256": file._digest(self.arrays, text),
-        }
-        return safetensors.numpy.save(self.arrays, metadata)
+        return file.pack(file._MODEL, self.arrays, data.decode(errors="replace"))
 
 
 class CheckpointBytes(Parser):
-    """A checkpoint, resumed from, with its CRC-32 made right again."""
+    """A checkpoint, resumed from."""
 
     def seeds(self, folder):
         _fit_partly(folder / "seed")
         return [(folder / "seed").read_bytes()]
-
-    def repair(self, data):
-        return data[:-4] + struct.pack("<I", zlib.crc32(data[:-4]))
 
     def parse(self, path):
         _fit(checkpoint=str(path), resume=True)
@@ -380,9 +335,9 @@ class CheckpointDescription(CheckpointBytes):
         return [json.dumps(description).encode()]
 
     def repair(self, data):
-        from sensorseq.storage.checkpoint_file import lay_out
+        from sensorseq.storage.checkpoint_file import pack_checkpoint
 
-        return b"".join(map(bytes, lay_out(self.arrays, data.decode(errors="replace"))))
+        return pack_checkpoint(self.arrays, data.decode(errors="replace"))
 
 
 PARSERS = {
@@ -398,7 +353,6 @@ PARSERS = {
     "npz": Arrays,
     "mat": Matlab,
     "parquet": Parquet,
-    "onnx": Onnx,
     "model": Model,
     "model description": ModelDescription,
     "checkpoint": CheckpointBytes,
@@ -423,7 +377,7 @@ def _npy(array):
 
 
 def _record(data):
-    from sensorseq.fluctuation.logs.event_file import masked_crc32c
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
     length = struct.pack("<Q", len(data))
     sums = [struct.pack("<I", masked_crc32c(part)) for part in (length, data)]

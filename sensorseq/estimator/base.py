@@ -87,7 +87,7 @@ from sensorseq.training.preparation import (
 )
 from sensorseq.training.recorder import new_recorder
 from sensorseq.training.side_by_side import train_jobs
-from sensorseq.training.sizes import check_prediction_memory, check_training_memory
+from sensorseq.training.sizes import check_training_memory
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.stream import StreamedData, is_stored
 from sensorseq.training.unknown import KnownWindows
@@ -1050,8 +1050,6 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
         """Return the network's outputs, (n, outputs), those of an ensemble joined."""
         sequences = self._read_windows(X, lengths)
-        item = 0 if self.scaler_ is None else getattr(torch, self.dtype).itemsize
-        check_prediction_memory(sequences, self.max_timesteps, self._n_outputs, item)
         if is_stored(sequences):
             part = self._format.stored(sequences, training=False).with_scaler(self.scaler_)
             data: Any = StreamedData(part, np.zeros(len(part), np.int64))

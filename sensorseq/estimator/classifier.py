@@ -29,7 +29,6 @@ from sensorseq.estimator.whole_data import WholeData
 from sensorseq.export.c_source import CExport, write_c
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
-from sensorseq.nn.from_onnx import lstm_linear_from_onnx
 from sensorseq.storage.model_file import describe_labels
 from sensorseq.storage.model_file import read_labels as restore_labels
 from sensorseq.training.config import CLASSIFICATION
@@ -758,26 +757,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         module, activation = lstm_linear_from_keras(model)
         refuse_sigmoids(module, activation, "Keras")
         estimator: Self = import_network(cls, two_logits(module), arguments, classes, "Keras")
-        return estimator
-
-    @classmethod
-    def from_onnx(cls, model: Any, *, classes: ArrayLike | None = None, **arguments: Any) -> Self:
-        """Return a fitted classifier with the weights of an ONNX model of another library.
-
-        It expects windows scaled as for that model. See `sensorseq.nn.from_onnx` for the graphs
-        that are supported; an ArgumentError names a node that is not.
-
-        Parameters
-        ----------
-        model : path or onnx.ModelProto
-            A chain of LSTM layers, a pooling over time and a linear layer, perhaps with softmax or
-            one sigmoid unit.
-        classes, **arguments
-            As in `from_torch`.
-        """
-        module, activation = lstm_linear_from_onnx(model)
-        refuse_sigmoids(module, activation, "ONNX")
-        estimator: Self = import_network(cls, two_logits(module), arguments, classes, "ONNX")
         return estimator
 
     def _import_targets(self, module: LSTMLinear, classes: Any) -> None:

@@ -203,8 +203,7 @@ class DecisionMixin:
         if self._known is None:
             raise InputError(
                 "false_alarm_rate needs windows that fit left out, which this model does not have:"
-                " it was imported, saved by an older version, or trained without a validation"
-                " part. Fit it again."
+                " it was imported, or trained without a validation part. Fit it again."
             )
         return self._known, self._known.threshold(false_alarm_rate)
 

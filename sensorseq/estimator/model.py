@@ -91,8 +91,6 @@ def restore_fit(
     device: str | None,
 ) -> Any:
     """Rebuild what `describe_fit` described, of class `cls`."""
-    added = dict.fromkeys(("adaptation", "patch", "n_timesteps"))  # within version 3
-    description = {**added, **description}
 
     def take(name: str, kind: Any) -> Any:
         return take_field(description, name, kind, path)
@@ -106,11 +104,8 @@ def restore_fit(
             f"{path} holds a model for {task}, which {cls.__name__} cannot load; load it with"
             f" {'SensorLSTMClassifier' if task == CLASSIFICATION else 'SensorLSTMRegressor'}."
         )
-    parameters = take("parameters", dict)
     head = take("features", dict | None)
-    if task == CLASSIFICATION and head is None and "features" not in parameters:
-        parameters |= {"features": None, "refit": None}  # files of versions 1 and 2
-    estimator = cls(**parameters)
+    estimator = cls(**take("parameters", dict))
     check_parameters(estimator.get_params(deep=False), task)
     if device is not None:
         estimator.device = device
@@ -128,8 +123,6 @@ def restore_fit(
     estimator.best_score_ = take("best_score", float)
     estimator.engine_ = EngineChoice(*_texts("engine", take("engine", list)))
     estimator._report_facts = take("report_facts", dict)
-    if task == CLASSIFICATION:  # files of the first version did not repeat it there
-        estimator._report_facts.setdefault("n_classes", len(estimator.classes_))
     estimator.preparation_ = check_preparation(take("preparation", dict | None))
     estimator._make_report()  # also of a file that brings it: it checks what it is made of
     if "fluctuation" in description:

@@ -15,8 +15,8 @@ from sensorseq.training.stream import StoredPart, is_stored
 
 _MOST_STORED = 4096  # windows of a file that are learned from
 NO_RANGES = (
-    "the model does not have the ranges of its training windows: it was imported, or fitted by a"
-    " version that did not keep them. Fit it again."
+    "the model does not have the ranges of its training windows, because it was imported. Fit it"
+    " again."
 )
 
 

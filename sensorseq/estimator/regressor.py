@@ -14,7 +14,6 @@ from sensorseq.estimator.base import SensorLSTM, store_arguments
 from sensorseq.estimator.model import import_network
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
-from sensorseq.nn.from_onnx import lstm_linear_from_onnx
 from sensorseq.training.config import REGRESSION
 from sensorseq.training.data import FitData, FitPart
 from sensorseq.training.inputs import check_values, mean_one
@@ -270,30 +269,6 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
                 " classes use SensorLSTMClassifier."
             )
         estimator: Self = import_network(cls, module, arguments, None, "Keras")
-        return estimator
-
-    @classmethod
-    def from_onnx(cls, model: Any, **arguments: Any) -> Self:
-        """Return a fitted regressor with the weights of an ONNX model of another library.
-
-        It expects windows, and gives values, scaled as for that model. See
-        `sensorseq.nn.from_onnx` for the graphs that are supported; an ArgumentError names a node
-        that is not.
-
-        Parameters
-        ----------
-        model : path or onnx.ModelProto
-            A chain of LSTM layers, a pooling over time and a linear layer.
-        **arguments
-            As in `from_torch`.
-        """
-        module, activation = lstm_linear_from_onnx(model)
-        if activation != "linear":
-            raise ArgumentError(
-                f"the ONNX model ends in {activation}; a regressor needs a linear layer. For"
-                " classes use SensorLSTMClassifier."
-            )
-        estimator: Self = import_network(cls, module, arguments, None, "ONNX")
         return estimator
 
     def _import_targets(self, module: LSTMLinear, classes: Any) -> None:

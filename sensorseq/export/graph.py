@@ -6,9 +6,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.nn.from_onnx import import_onnx
+from sensorseq.errors import EnvironmentProblemError
 
 OPSET, ML_OPSET, IR_VERSION = 17, 3, 8  # read by onnxruntime 1.15 (2023) and later
+
+
+def import_onnx() -> Any:
+    """Return the library onnx, or say which extra brings it."""
+    try:
+        import onnx
+        import onnx.helper
+        import onnx.numpy_helper
+    except ImportError as error:
+        raise EnvironmentProblemError(
+            "ONNX models need the library onnx: pip install 'sensorseq[onnx]'."
+        ) from error
+    return onnx
 
 
 class Graph:

@@ -1,7 +1,6 @@
 """Torch modules that run on the native kernels."""
 
 from sensorseq.nn.accelerate import FoundLSTM, accelerate, find_lstms
-from sensorseq.nn.from_onnx import OnnxLSTM, from_onnx
 from sensorseq.nn.lstm import LSTM
 from sensorseq.nn.lstm_linear import DropoutSource, LSTMLinear
 from sensorseq.nn.stream import Stream
@@ -13,9 +12,7 @@ __all__ = [
     "DropoutSource",
     "FoundLSTM",
     "LSTMLinear",
-    "OnnxLSTM",
     "Stream",
     "accelerate",
     "find_lstms",
-    "from_onnx",
 ]

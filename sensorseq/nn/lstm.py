@@ -12,7 +12,6 @@ from torch.nn.utils.rnn import PackedSequence
 from sensorseq.errors import ArgumentError
 from sensorseq.ops import lstm
 from sensorseq.ops.choice import HALVES, Choice, choose_here
-from sensorseq.ops.sizes import check_weights
 
 
 class LSTM(nn.LSTM):
@@ -30,18 +29,12 @@ class LSTM(nn.LSTM):
 
     torch itself computes what no kernel supports (see `sensorseq.ops.lstm`): other devices, dtypes
     and sizes, autocast on the CPU, `torch.func` transforms, forward-mode derivatives, tracing and
-    export. Invalid arguments are also passed to torch, so its own errors are raised; only weights
-    that do not fit into memory are an ArgumentError.
+    export. Invalid arguments are also passed to torch, so its own errors are raised.
 
     `torch.jit.script` restores `torch.nn.LSTM`, also in the model passed to it.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        names = ("input_size", "hidden_size", "num_layers")
-        given = {"num_layers": 1, **dict(zip(names, args, strict=False)), **kwargs}
-        sizes: dict[str, Any] = {"num_classes": 1, **{name: given.get(name) for name in names}}
-        if all(isinstance(size, int) and size > 0 for size in sizes.values()):
-            check_weights("last", 1, sizes, given.get("device"), given.get("dtype"))
         super().__init__(*args, **kwargs)
         if self.proj_size:
             raise ArgumentError(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sensorseq.arguments import check_flag, check_real
+from sensorseq.arguments import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.nn.stream import Stream
 from sensorseq.ops import (
@@ -19,7 +19,6 @@ from sensorseq.ops import (
     pooled_size,
     reference,
 )
-from sensorseq.ops.sizes import check_weights
 from sensorseq.ops.train_epoch import (
     HEAD_NORMS,
     lstm_shapes,
@@ -27,6 +26,8 @@ from sensorseq.ops.train_epoch import (
     parameter_suffix,
     recurrent_site,
 )
+
+_MOST_LAYERS = 1000  # each is made by itself, which takes long
 
 DropoutSource = Callable[[Tensor, float, int], Tensor]
 """What drops values in training: gets values, probability and site, and returns the values left."""
@@ -115,12 +116,10 @@ class LSTMLinear(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        sizes = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_classes": num_classes,
-            "num_layers": num_layers,
-        }
+        check_integer("input_size", input_size, 1)
+        check_integer("hidden_size", hidden_size, 1)
+        check_integer("num_classes", num_classes, 1)
+        check_integer("num_layers", num_layers, 1, _MOST_LAYERS)
         check_real("dropout", dropout, 0.0, 1.0)
         check_real("recurrent_dropout", recurrent_dropout, 0.0, 1.0)
         check_flag("bidirectional", bidirectional)
@@ -139,7 +138,6 @@ class LSTMLinear(nn.Module):
         self.dropout_source: DropoutSource | None = None
         self._n_directions = 2 if bidirectional else 1
         factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        check_weights(pooling, self._n_directions, sizes, device, dtype)
         width = pooled_size(pooling, hidden_size, self._n_directions)
         self.lstm = _LSTMParameters(
             input_size, hidden_size, num_layers, self._n_directions, **factory

@@ -353,9 +353,15 @@ def _gradients(ctx: Any, *grads_of_results: Tensor | None) -> tuple[Any, ...]:
     grads = [None if g is None else g.contiguous() for g in grads_of_results[:3]]
     if all(g is None for g in grads):
         return (None,) * len(arguments) + no_options
-    backward, given = double_backward.lstm_backward, arguments
+    if torch.is_grad_enabled():  # create_graph: what a kernel gives has no graph
+        run: Any = reference.lstm_linear if ctx.pooling else reference.lstm
+        found = double_backward.gradients(
+            lambda *tensors: run(*tensors, *ctx.pooling), arguments, grads
+        )
+        return (*found, *no_options)
+    backward, given = torch.ops.sensorseq.lstm_backward.default, arguments
     if ctx.pooling:
-        backward, bias_out = double_backward.lstm_linear_backward, arguments[6]
+        backward, bias_out = torch.ops.sensorseq.lstm_linear_backward.default, arguments[6]
         given = (*arguments[:6], *arguments[7:])
         if grads[0] is None:
             grads[0] = bias_out.new_zeros((*saved[0].shape[:2], bias_out.shape[1]))

@@ -4,6 +4,7 @@ Forward and backward pass run tile by tile while what they share is in the cache
 are there when the loss is; the backward pass of autograd only scales them.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -144,6 +145,16 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.set_materialize_grads(False)
 
 
+def _reference(pooling: str, *options: Any) -> Callable[..., list[Tensor]]:
+    """Return the reference of the op with these options."""
+
+    def run(x: Tensor, lengths: Tensor, class_index: Tensor, weight: Any, *others: Any) -> Any:
+        logits, _, _ = reference.lstm_linear(x, lengths, *others, pooling)  # type: ignore[call-arg]
+        return [reference.mean_loss(logits, class_index, weight, *options)]
+
+    return run
+
+
 def _gradients(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
     tensors, grads = ctx.saved_tensors[:_N_TENSORS], ctx.saved_tensors[_N_TENSORS:]
     nothing = (None,) * (len(ctx.options) + 2)
@@ -151,7 +162,7 @@ def _gradients(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
         return (None,) * _N_TENSORS + nothing
     if torch.is_grad_enabled():  # create_graph: what is ready has no graph of its own
         return (
-            *double_backward.lstm_linear_loss(grad_loss, tensors, ctx.options),
+            *double_backward.gradients(_reference(*ctx.options), tensors, [grad_loss]),
             *nothing,
         )
     scaled = tuple(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sensorseq._lazy import lazy_names, moved_modules
+from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.preprocessing.augment import Augmentation
@@ -52,16 +52,5 @@ __getattr__, __dir__ = lazy_names(
         "StreamResampler": "resample",
         "Windower": "recording_transformers",
         "find_leakage": "leakage",
-    },
-)
-
-moved_modules(
-    __name__,
-    {
-        "stamps": "regrid",
-        "step_transformer": "recording_transformers",
-        "time_split": "split",
-        "transformers": "recording_transformers window_transformers",
-        "weights": "balance",
     },
 )

@@ -163,10 +163,7 @@ class PreparePipeline:
         try:
             configuration = made["configuration"]
             sections = {name: configuration[name] for name in ("resample", "window")}
-            # Older files of version 1, without steps, store their channels in another place.
-            channels = made.get("input_channels") or made.get("channels")
-            if channels is None:
-                channels = made["recordings"][0]["channels"]
+            channels = made.get("input_channels") or made["channels"]
             return cls.from_configuration(
                 {**sections, "steps": configuration.get("steps") or []},
                 sample_rate_hz=made.get("resampled_to_hz") or made["sample_rate_hz"],

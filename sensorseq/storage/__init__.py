@@ -1,1 +1,1 @@
-"""File formats, which this and every later version can read."""
+"""File formats: models, checkpoints, prepared files."""

@@ -1,7 +1,7 @@
 """A model on disk: arrays and a description in one safetensors file, checked when read.
 
-Nothing in the file is executed. `format` and `version` identify it; a SHA-256 of the arrays and the
-description detects damage, so that a damaged file is never loaded.
+Checkpoints are of the same form. Nothing in a file is executed. `format` and `version` identify it;
+a SHA-256 of the arrays and the description detects damage, so that a damaged file is never loaded.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -20,20 +20,32 @@ from numpy.typing import NDArray
 from sensorseq.atomic import write_whole
 from sensorseq.errors import InputError, ModelFileError, nearest_known
 
-FORMAT = "sensorseq.model"
-VERSION = 3
-# Fields added in version 2, with the values that older files imply.
-_SINCE_2: dict[str, Any] = {
-    "task": "classification",
-    "temperature": 1.0,
-    "abstention": None,
-    "other_histories": [],
-}
-_SINCE_3: dict[str, Any] = {"features": None, "refitted": False}
 _KEYS = {"format", "version", "description", "sha256"}
 _TAGS = ("tuple", "dict")
 _LARGEST_LABELS_BYTES = 2**26  # a wide text type is padded, so few bytes of file could take many
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
+SAVE_AGAIN = " Save the model again where it was trained."
+
+
+class Kind(NamedTuple):
+    """What files of arrays and a description there are."""
+
+    format: str
+    version: int
+    noun: str
+    error: type[InputError]
+    way_out: str  # of a file that is none of this kind
+    update: str  # or what to do about a newer one
+
+
+_MODEL = Kind(
+    "sensorseq.model",
+    3,
+    "model file",
+    ModelFileError,
+    "Give a file written by save(), or copy it again from its source.",
+    "save the model again with the older version.",
+)
 
 
 def write_model(
@@ -45,16 +57,7 @@ def write_model(
 
     For the values of `description` see `to_jsonable`.
     """
-    text = json.dumps(to_jsonable(description))
-    # np.ascontiguousarray would turn a scalar into an array of one.
-    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "description": text,
-        "sha256": _digest(contiguous, text),
-    }
-    content = _in_fixed_order(safetensors.numpy.save(contiguous, metadata))
+    content = pack(_MODEL, arrays, json.dumps(to_jsonable(description)))
     write_whole(path, content, force=True)
 
 
@@ -64,75 +67,79 @@ def model_digest(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, A
 
 
 def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return the arrays and the description that `write_model` wrote, with defaults of its version.
+    """Return the arrays and the description that `write_model` wrote.
 
-    A `ModelFileError` if the file is empty, truncated, damaged, from another program or from a
-    newer version.
+    A `ModelFileError` if the file is empty, truncated, damaged, from another program or of another
+    version.
     """
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"the model file {file} does not exist.")
-    metadata, arrays = _open(file)
-    update = "save the model again with the older version."
-    check_format(file, metadata, ModelFileError, FORMAT, VERSION, _WAY_OUT, update)
-    version = metadata.get("version", "")
-    text = metadata.get("description", "")
-    known = version in map(str, range(1, VERSION + 1))
-    whole = known and set(metadata) == _KEYS
-    if not whole or metadata["sha256"] != _digest(arrays, text):
-        raise ModelFileError(f"{file} is damaged: its checksum does not match. {_WAY_OUT}")
+    arrays, plain = unpack(_MODEL, file)
     try:
-        description = from_jsonable(json.loads(text))
+        description = from_jsonable(plain)
     except (ValueError, TypeError, RecursionError) as error:
-        raise ModelFileError(f"{file} has a description that cannot be read. {_WAY_OUT}") from error
+        raise ModelFileError(
+            f"{file} has a description that cannot be read. {_MODEL.way_out}"
+        ) from error
     if not isinstance(description, dict):
-        raise ModelFileError(f"{file} has a description that is not a mapping. {_WAY_OUT}")
-    defaults = {**(_SINCE_2 if version == "1" else {}), **(_SINCE_3 if version != "3" else {})}
-    return arrays, {**defaults, **description}
+        raise ModelFileError(f"{file} has a description that is not a mapping. {_MODEL.way_out}")
+    return arrays, description
 
 
-def check_format(
-    file: Path,
-    metadata: Mapping[str, str],
-    error: type[InputError],
-    wanted: str,
-    newest: int,
-    way_out: str,
-    update: str,
-) -> None:
-    """Raise if a safetensors file is of another kind, or newer than this version reads."""
-    given, version = metadata.get("format"), metadata.get("version", "")
-    if given != wanted:
-        raise error(
-            f"{file} is a safetensors file of another kind (format {given!r}, expected"
-            f" {wanted!r}). {way_out}"
+def pack(kind: Kind, arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
+    """Return the content of a file of this kind; `text`, its description, is JSON."""
+    # np.ascontiguousarray would turn a scalar into an array of one.
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    metadata = {
+        "format": kind.format,
+        "version": str(kind.version),
+        "description": text,
+        "sha256": _digest(contiguous, text),
+    }
+    return _in_fixed_order(safetensors.numpy.save(contiguous, metadata))
+
+
+def unpack(kind: Kind, file: Path) -> tuple[dict[str, NDArray[Any]], Any]:
+    """Return the arrays and the description, parsed, of a file of this kind, or raise its error."""
+    metadata, arrays = _open(kind, file)
+    if metadata.get("format") != kind.format:
+        raise kind.error(
+            f"{file} is a safetensors file of another kind (format {metadata.get('format')!r},"
+            f" expected {kind.format!r}). {kind.way_out}"
         )
-    if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) > newest:
-        raise error(
-            f"{file} has format version {version}; this version of sensorseq reads up to {newest}."
-            f" Update sensorseq, or {update}"
+    version = metadata.get("version", "")
+    if re.fullmatch(r"[1-9]\d{0,5}", version) and int(version) != kind.version:
+        raise kind.error(
+            f"{file} has format version {version}; this version of sensorseq reads {kind.version}."
+            f" Update sensorseq, or {kind.update}"
         )
+    text = metadata.get("description", "")
+    is_whole = set(metadata) == _KEYS and version == str(kind.version)
+    if not is_whole or metadata["sha256"] != _digest(arrays, text):
+        raise kind.error(f"{file} is damaged: its checksum does not match. {kind.way_out}")
+    try:
+        return arrays, json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise kind.error(f"{file} has a description that cannot be read. {kind.way_out}") from error
 
 
-SAVE_AGAIN = " Save the model again where it was trained."
-_WAY_OUT = "Give a file written by save(), or copy it again from its source."
-
-
-def _open(file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+def _open(kind: Kind, file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
     if file.is_dir():
-        raise ModelFileError(f"{file} is a folder, not a model file. {_WAY_OUT}")
+        raise kind.error(f"{file} is a folder, not a {kind.noun}. {kind.way_out}")
     size = file.stat().st_size
     if size == 0:
-        raise ModelFileError(f"{file} is empty. {_WAY_OUT}")
+        raise kind.error(f"{file} is empty. {kind.way_out}")
     try:
         with safetensors.safe_open(file, framework="numpy") as opened:
             metadata = dict(opened.metadata() or {})
             return metadata, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
     except OSError:
         raise
-    except Exception as error:  # whatever bytes make the library raise, they are no model
-        raise ModelFileError(
-            f"{file} ({size} bytes) is truncated, damaged or not a model file: {error}. {_WAY_OUT}"
+    except Exception as error:  # whatever bytes make the library raise, they are of no kind
+        raise kind.error(
+            f"{file} ({size} bytes) is truncated, damaged or not a {kind.noun}: {error}."
+            f" {kind.way_out}"
         ) from error
 
 
@@ -235,11 +242,12 @@ def take_field(description: Mapping[str, Any], name: str, kind: Any, path: Any) 
     if name not in description:
         nearest = nearest_known(name, [str(key) for key in description])
         hint = f" (it has {nearest!r})" if nearest else ""
-        raise ModelFileError(f"{path} has no {name!r} in its description{hint}. {_WAY_OUT}")
+        raise ModelFileError(f"{path} has no {name!r} in its description{hint}. {_MODEL.way_out}")
     value = description[name]
     if not isinstance(value, kind):
         expected = getattr(kind, "__name__", kind)
         raise ModelFileError(
-            f"{path}: {name!r} is of type {type(value).__name__}, expected {expected}. {_WAY_OUT}"
+            f"{path}: {name!r} is of type {type(value).__name__}, expected {expected}."
+            f" {_MODEL.way_out}"
         )
     return value

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import PreparedFileError, WindowError, warn_caller
+from sensorseq.errors import PreparedFileError, WindowError
 from sensorseq.storage import _hdf5, checksums, isolated
 from sensorseq.windows import PARTS, WindowSet
 
@@ -49,7 +49,7 @@ def _plain(values: ArrayLike, name: str) -> NDArray[Any]:
     return array
 
 
-_CHECKED_VERSION = 2  # from which on files end with their checksums
+VERSION = 2  # from which on files end with their checksums
 FORMAT = "sensorseq.windows"
 VERSION = 2
 
@@ -302,25 +302,17 @@ class PreparedFile:
                 f" {FORMAT!r}); give a file written by `sensorseq prepare`."
             )
         version = int(self._file.attrs.get("version", 0))
-        if version > VERSION:
+        if version != VERSION:
             raise PreparedFileError(
-                f"{self.path}: has format version {version}; this version of sensorseq reads up to"
+                f"{self.path}: has format version {version}; this version of sensorseq reads"
                 f" {VERSION}. Update sensorseq, or prepare the recordings again."
             )
-        if version < 1:
-            raise PreparedFileError(f"{self.path}: is damaged (no version); prepare it again.")
-        if not self.verified or self._checked is not None:
-            return
-        if version >= _CHECKED_VERSION:
+        if self.verified and self._checked is None:
             raise PreparedFileError(
                 f"{self.path}: is truncated or damaged (its checksums are missing: it was cut off,"
                 " or another program wrote to it); copy it again from its source, or prepare it"
                 " again."
             )
-        warn_caller(
-            f"{self.path} was written by an older version of sensorseq, without checksums: damage"
-            " may go unnoticed. Prepare it again to add them."
-        )
 
     def _read_columns(self) -> None:
         file = self._file

@@ -4,19 +4,18 @@ import importlib
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.atomic import locking, real_file
+from sensorseq.atomic import locking, real_file, write_whole
 from sensorseq.errors import (
     LACKS_SPACE,
     CheckpointError,
@@ -31,9 +30,8 @@ from sensorseq.errors import (
 from sensorseq.history import History
 from sensorseq.ops import _extension
 from sensorseq.storage.checkpoint_file import (
-    CheckpointFile,
     check_replaceable,
-    lay_out,
+    pack_checkpoint,
     read_checkpoint,
 )
 from sensorseq.storage.model_file import from_jsonable, to_jsonable
@@ -188,25 +186,16 @@ def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:
 
 
 _HISTORY = "history"
+_FLUSH_S = 1.0  # least time between two checkpoints that are flushed to disk
 _PROBE_S = 1.0  # longer than other ranks of a distributed run look whether the file is free
 _T = TypeVar("_T")
-
-
-class _State(NamedTuple):
-    """A run after an epoch, in memory of its own."""
-
-    arrays: dict[str, NDArray[Any]]
-    plain: Any
-    rows: list[dict[str, Any]]  # of the history, those since the state written before
-    last: bool
 
 
 class Checkpoint:
     """Write a run to a file, and resume from it.
 
     The file is replaced as a whole after every `every`-th epoch and after the last one, so a killed
-    process leaves the last complete file. A thread writes it while the next epochs are trained; of
-    epochs shorter than a write, the newest is written. If a run ends early (Ctrl-C, a callback, an
+    process leaves the last complete file. If a run ends early (Ctrl-C, a callback, an
     error), its last finished epoch is written. A resumed run is bit for bit the same as an
     uninterrupted one, except for `duration_s`. A checkpoint with other `arguments` is rejected; a
     new run overwrites a checkpoint of this name, but no other file. The file has about four times
@@ -231,14 +220,9 @@ class Checkpoint:
         self._identity_text = "{}"
         self._rows = bytearray()  # the history as it is written, a line of JSON for each epoch
         self._n_rows = 0  # that were taken in
-        self._pending: _State | None = None
-        self._lock = Lock()
-        self._waiting: _State | None = None  # the newest that is to be written
-        self._writing: Future[None] | None = None
-        self._writer = ThreadPoolExecutor(1, "checkpoint")  # no thread before there is work
-        self._file: CheckpointFile | None = None
+        self._pending: tuple[dict[str, NDArray[Any]], Any] | None = None  # not written yet
+        self._flushed_s = -np.inf
         self._held = ExitStack()  # the lock of the file
-        self._problem: Exception | None = None  # why a checkpoint could not be written
         self._has_warned = False
         self._hold(run=False)
         if self.path.exists():
@@ -277,10 +261,8 @@ class Checkpoint:
                 is_misplaced = isinstance(problem, MisplacedOutputError)
                 kind = CheckpointError if is_misplaced else CheckpointOutputError
                 raise kind(f"checkpoint {problem}") from problem
-            self._problem = reason  # no reason not to train
-        if run:
-            self._file = CheckpointFile(real_file(self.path))
-        else:
+            # else no reason not to train: the first write warns
+        if not run:
             self._held.close()
 
     def discard(self) -> None:
@@ -295,86 +277,51 @@ class Checkpoint:
             self._stored = None
 
     def keep(self, run: Any, *, last: bool) -> None:
-        """Take in the state of a run after an epoch; write it when it is time, or the last.
-
-        A thread writes it. A state that still waits for the write before is replaced by this one.
-        """
-        arrays, plain = pack_state(run.state_dict())
+        """Take in the state of a run after an epoch; write it when it is time, or the last."""
+        self._pending = pack_state(run.state_dict())
         n_epochs = len(run.history)
-        rows = [] if self._pending is None else self._pending.rows
-        rows += [run.history[i] for i in range(self._n_rows, n_epochs)]
-        self._n_rows = n_epochs
-        self._warn_once()
-        state, self._pending = _State(arrays, plain, rows, last), None
-        if not last and n_epochs % self._every:
-            self._pending = state
-            return
-        writing = self._writing
-        if writing is not None and writing.done():
-            self._wait()  # it failed: raises
-        with self._lock:
-            if self._waiting is not None:
-                state = state._replace(rows=self._waiting.rows + state.rows)
-            self._waiting = state
-            if self._writing is None:
-                self._writing = self._writer.submit(self._write_newest)
+        for i in range(self._n_rows, n_epochs):
+            self._rows += json.dumps(run.history[i]).encode() + b"\n"
+            self._n_rows = i + 1
+        if last or not n_epochs % self._every:
+            self._write(last=last)
 
     def close(self) -> None:
-        """Write what is not written yet, and remove what was only of use on the way."""
-        if self._file is None:
-            return
+        """Write what is not written yet, and leave the file to other runs."""
         try:
-            try:
-                self._wait()
-            finally:
-                self._writer.shutdown()
-            if self._pending is not None:
-                self._write(self._pending._replace(last=True))
-            self._warn_once()
+            self._write(last=True)
         finally:
             self._pending = None
-            with suppress(OSError):
-                self._file.close()
             self._held.close()
 
-    def _wait(self) -> None:
-        """Wait until nothing waits to be written; raise what went wrong with it."""
-        writing = self._writing
-        if writing is not None:
-            try:
-                writing.result()
-            finally:
-                self._writing = None
+    def _write(self, *, last: bool) -> None:
+        """Replace the file by one of the pending state, if there is one.
 
-    def _write_newest(self) -> None:
-        while True:
-            with self._lock:
-                state, self._waiting = self._waiting, None
-                if state is None:
-                    self._writing = None
-                    return
-            self._write(state)
-
-    def _write(self, state: "_State") -> None:
-        assert self._file is not None
-        plain = json.dumps(state.plain)
-        description = f'{{"identity":{self._identity_text},"state":{plain}}}'
-        for row in state.rows:
-            self._rows += json.dumps(row).encode() + b"\n"
-        history = np.frombuffer(bytes(self._rows), np.uint8)
+        One that is not the last and comes within a second of a flushed one is not flushed to disk:
+        a power failure may damage it, which is found out when it is read.
+        """
+        if self._pending is None:
+            return
+        arrays, plain = self._pending
+        description = f'{{"identity":{self._identity_text},"state":{json.dumps(plain)}}}'
+        arrays[_HISTORY] = np.frombuffer(bytes(self._rows), np.uint8)
+        now_s = time.monotonic()
+        is_flushed = last or now_s - self._flushed_s >= _FLUSH_S
         try:
-            content = lay_out({**state.arrays, _HISTORY: history}, description)
-            self._file.write(content, last=state.last)
-        except (OSError, CheckpointError) as problem:
-            self._problem = problem
+            write_whole(self.path, pack_checkpoint(arrays, description), force=is_flushed)
+        except OutputError as problem:
+            self._warn_once(problem)
+        else:
+            self._flushed_s = now_s if is_flushed else self._flushed_s
+        self._pending = None
 
-    def _warn_once(self) -> None:
+    def _warn_once(self, problem: OutputError) -> None:
         """Say that a checkpoint could not be written; no reason to lose the training."""
-        problem = self._problem
-        if problem is None or self._has_warned:
+        if self._has_warned:
             return
         self._has_warned = True
-        why = reason_of(problem) if isinstance(problem, OSError) else str(problem)
+        reason = problem.__cause__ or problem
+        why = reason_of(reason) if isinstance(reason, OSError) else str(problem)
         there = "keeps an earlier epoch" if self.path.exists() else "does not exist"
         warn_caller(
             f"the checkpoint {self.path} cannot be written ({why}). Training continues without"

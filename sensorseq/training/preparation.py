@@ -7,7 +7,7 @@ was trained on is recognized.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Required, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,17 +33,14 @@ from sensorseq.training.stream import StoredPart, buffer_bytes
 from sensorseq.windows import PARTS, WindowSet
 
 
-class Preparation(TypedDict, total=False):
-    """How the windows of a fit were made, as `preparation_` of an estimator and its file have it.
+class Preparation(TypedDict):
+    """How the windows of a fit were made, as `preparation_` and a model file have it."""
 
-    Older files lack the last three.
-    """
-
-    channels: Required[list[str]]
-    sample_rate_hz: Required[float | None]
-    n_timesteps: Required[int]
-    configuration: Required[dict[str, Any] | None]  # see `PreparationOptions.recorded`
-    recordings: Required[dict[str, list[str]]]  # the digests of each recording seen, by its id
+    channels: list[str]
+    sample_rate_hz: float | None
+    n_timesteps: int
+    configuration: dict[str, Any] | None  # see `PreparationOptions.recorded`
+    recordings: dict[str, list[str]]  # the digests of each recording seen, by its id
     scaled: str | None
     input_channels: list[str] | None
     resampled_to_hz: float | None

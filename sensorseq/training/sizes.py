@@ -1,14 +1,13 @@
-"""The bytes that a training and a prediction are certain to take."""
+"""The bytes that a training is certain to take."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from sensorseq.memory import SMALL_BYTES, check_sizes
-from sensorseq.ops.sizes import available_on, count_parameters
+from sensorseq.memory import Available, check_memory
+from sensorseq.ops.lstm_linear import pooled_size
 from sensorseq.training.batches import RESIDENT_BYTES
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.distributed import current_ranks
@@ -19,16 +18,11 @@ from sensorseq.training.stream import is_stored
 _SAVED = 6  # numbers per unit and step for the backward pass, kSavedValues in csrc/gates.h
 _SAVED_WINDOWS = 48  # of a batch, at a time: kTileRows * kMaxSlots in csrc/cpu/dispatch.h
 _OF_OPTIMIZER = {"rmsprop": 1, "adam": 2, "adamw": 2}  # numbers per weight, at least
-
-
-def _sizes_of(sequences: Sequences, max_timesteps: int | None, n_outputs: int) -> dict[str, int]:
-    used = np.minimum(sequences.lengths, float(max_timesteps or np.inf))
-    return {
-        "n_timesteps": int(used.mean()) if len(used) else 1,
-        "input_size": sequences.X.shape[2],
-        "num_classes": n_outputs,
-        "n_windows": len(sequences),
-    }
+_WAYS_OUT = {  # of each array
+    "weights and their optimizer": "a smaller hidden_size, num_layers or n_models",
+    "windows": "fewer or shorter windows, or fewer channels",
+    "the states of a batch": "a smaller batch_size, hidden_size or max_timesteps",
+}
 
 
 def check_training_memory(
@@ -38,60 +32,52 @@ def check_training_memory(
     train: Sequences | None = None,
     n_outputs: int = 1,
 ) -> None:
-    """Refuse a training that cannot fit into the memory of the device.
+    """Refuse a training whose largest arrays cannot fit into the memory of the device.
 
     `parameters` are the estimator's; before the windows are read, they count as one of one value.
     """
     item = getattr(torch, parameters["dtype"]).itemsize
+    hidden, n_layers, n_models = (
+        int(parameters[name]) for name in ("hidden_size", "num_layers", "n_models")
+    )
     n_directions = 2 if parameters["bidirectional"] else 1
-    count = partial(count_parameters, parameters["pooling"], n_directions)
-    ranks = current_ranks()
-    world = 1 if ranks is None else ranks.world
-    n_saved = n_directions * (_SAVED if device.type == "cpu" else 1)
-    sizes = {name: int(parameters[name]) for name in ("hidden_size", "num_layers", "n_models")}
-    sizes |= {"n_timesteps": 1, "input_size": 1, "num_classes": 1, "n_windows": 1}
+    n_windows = n_steps = n_channels = 1
     if train is not None:
-        sizes |= _sizes_of(train, config.max_timesteps, n_outputs)
-    sizes["batch_size"] = config.batch_size or sizes["n_windows"]
-    sizes["windows_per_epoch"] = config.windows_per_epoch or 0
-
-    def needs(
-        n_models: int, n_timesteps: int, n_windows: int, batch_size: int, **of: int
-    ) -> dict[str, int]:
-        n_drawn, weights = of.pop("windows_per_epoch"), item * count(**of)
-        batch = -(-min(batch_size, n_windows) // world)
-        of_window = item * n_timesteps * of["input_size"]
-        is_elsewhere = device.type != "cpu" and n_windows * of_window > RESIDENT_BYTES
-        is_streamed = is_elsewhere or (train is not None and is_stored(train))
-        patch = make_patch(parameters.get("patch"), n_timesteps, of["input_size"])
-        n_steps = count_steps(n_timesteps, patch)
-        n_states = min(batch, _SAVED_WINDOWS) * n_steps * of["num_layers"] * of["hidden_size"]
-        return {
-            "weights": n_models * weights,
-            "gradients": weights,
-            "the optimizer": _OF_OPTIMIZER.get(config.optimizer, 0) * weights,
-            "windows": (batch if is_streamed else n_windows) * of_window,
-            "the states of a batch": item * n_saved * n_states,
-            "outputs": item * batch * of["num_classes"],
-            "the order of an epoch": 8 * max(n_drawn, n_windows),
-        }
-
-    check_sizes(needs, sizes, available_on(device))
+        n_windows, n_channels = len(train), train.X.shape[2]
+        n_steps = int(np.minimum(train.lengths, float(config.max_timesteps or np.inf)).mean())
+    of_window = item * n_steps * n_channels
+    n_inputs = n_channels + (n_layers - 1) * n_directions * hidden  # of all layers
+    n_weights = 4 * hidden * n_directions * (n_inputs + n_layers * (hidden + 2))
+    n_weights += n_outputs * (pooled_size(parameters["pooling"], hidden, n_directions) + 1)
+    copies = n_models + 1 + _OF_OPTIMIZER.get(config.optimizer, 0)  # and gradients
+    ranks = current_ranks()
+    batch = min(config.batch_size or n_windows, n_windows)
+    batch = -(-batch // (1 if ranks is None else ranks.world))
+    is_elsewhere = device.type != "cpu" and n_windows * of_window > RESIDENT_BYTES
+    is_streamed = is_elsewhere or (train is not None and is_stored(train))
+    n_steps = count_steps(n_steps, make_patch(parameters.get("patch"), n_steps, n_channels))
+    n_saved = n_layers * n_directions * (_SAVED if device.type == "cpu" else 1)
+    sizes = (
+        item * copies * n_weights,
+        (batch if is_streamed else n_windows) * of_window,
+        item * n_saved * min(batch, _SAVED_WINDOWS) * n_steps * hidden,
+    )
+    parts = dict(zip(_WAYS_OUT, sizes, strict=True))
+    subject = f"a training with hidden_size={hidden}, num_layers={n_layers}, n_models={n_models}"
+    way_out = _WAYS_OUT[max(parts, key=lambda name: parts[name])]
+    check_memory(subject, parts, way_out, available=_available_on(device))
 
 
-def check_prediction_memory(
-    sequences: Sequences, max_timesteps: int | None, n_outputs: int, item: int
-) -> None:
-    """Refuse windows that cannot fit into memory with `item` bytes a value and their outputs."""
-    n_windows, n_timesteps, n_channels = sequences.X.shape
-    if n_windows * (item * n_timesteps * n_channels + 12 * n_outputs) <= SMALL_BYTES:
-        return  # soon: windows are predicted one by one as they arrive
-    copied = 0 if is_stored(sequences) else item
+def _available_on(device: torch.device) -> Available | None:
+    """Return what tells the bytes left on a device; None: `sensorseq.memory.available_bytes`."""
+    if device.type == "cpu":
+        return None
 
-    def needs(n_windows: int, n_timesteps: int, input_size: int, num_classes: int) -> Any:
-        return {
-            "windows": copied * n_windows * n_timesteps * input_size,
-            "outputs": 12 * n_windows * num_classes,  # in single and in double precision
-        }
+    def left() -> int | None:
+        if device.type != "cuda":
+            return None
+        free, _ = torch.cuda.mem_get_info(device)
+        # what torch has reserved and does not use is free, too
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
-    check_sizes(needs, _sizes_of(sequences, max_timesteps, n_outputs))
+    return left

@@ -903,14 +903,6 @@ def test_patience_stops_early_without_saying_so_twice(prepared, tmp_path):
     assert SensorLSTMClassifier.load(model).early_stopping
 
 
-@pytest.mark.parametrize("kind", ["blend", "lstm"])
-def test_the_option_model_says_what_to_use_instead(prepared, tmp_path, capsys, kind):
-    message = refused(["train", prepared, "-o", tmp_path / "m", "--model", kind], 2, capsys)
-    assert f"--model {kind}: every model has boosted trees where they help" in message
-    assert "Leave --model out; --set features=none trains the LSTM alone." in message
-    assert not (tmp_path / "m").exists()
-
-
 def test_export_to_c_takes_units_and_a_prefix_and_creates_no_folder_but_its_own(
     model, tmp_path, capsys
 ):

@@ -189,12 +189,14 @@ main(["diagnose", sys.argv[1], "--fail-on", "strong", "-q"])
 
 
 def test_a_log_is_judged_where_neither_torch_nor_tensorboard_can_be_imported(wild, tmp_path):
-    tensorboard = pytest.importorskip("torch.utils.tensorboard")
-    with tensorboard.SummaryWriter(tmp_path / "run") as writer:
-        for step, loss in enumerate(curve(0.3)["train_loss"]):
-            writer.add_scalar("train/loss", loss, step)
-    for source in (wild, str(tmp_path / "run")):
+    def judge(source):
         command = [sys.executable, "-c", BLOCKED, source]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-        assert done.returncode == 10, done.stderr
-        assert "fluctuating (strong)" in done.stdout.lower()
+        return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+
+    done = judge(wild)
+    assert done.returncode == 10, done.stderr
+    assert "fluctuating (strong)" in done.stdout.lower()
+    (tmp_path / "events.out.tfevents.1").write_bytes(b"")
+    done = judge(str(tmp_path / "events.out.tfevents.1"))
+    assert done.returncode == 4
+    assert 'pip install "sensorseq[tensorboard]"' in done.stderr

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from itertools import product
 from pathlib import Path
@@ -119,8 +118,7 @@ def test_a_read_only_disk_is_refused_before_anything_is_read(place, tmp_path, ca
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_training_is_kept_when_a_disk_is_full(place, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+def test_a_full_disk_ends_checkpoints_but_not_the_training(place, tmp_path, capsys):
     with small_disk(tmp_path / "disk") as disk, filled(disk):
         line = ["train", place / "w.h5", "-o", tmp_path / "o", *FIT]
         code, said = said_of([*line, "--set", f"checkpoint={disk / 'run'}"], capsys)
@@ -129,13 +127,7 @@ def test_a_training_is_kept_when_a_disk_is_full(place, tmp_path, capsys, monkeyp
         code, said = said_of([*line[:3], disk / "o", *FIT], capsys)
         assert (code, "no space left on device" in said) == (4, True)
         assert [path.name for path in disk.iterdir()] == ["fill"]
-        kept = said.partition("The fitted model is in ")[2].partition(" instead")[0]
-        monkeypatch.setattr(tempfile, "tempdir", str(disk))
-        code, said = said_of([*line[:3], disk / "o", *FIT], capsys)
-        assert (code, "instead" in said) == (4, False)
-        assert [path.name for path in disk.iterdir()] == ["fill"]
-    assert Path(kept).parent.parent == tmp_path
-    assert run(["info", str(tmp_path / "o")]) == run(["info", kept]) == 0
+    assert run(["info", str(tmp_path / "o")]) == 0
 
 
 @pytest.mark.long
@@ -154,10 +146,9 @@ def test_a_full_stdout_is_one_message(place):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("redirected", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full"])
-def test_a_page_is_written_whatever_the_standard_streams_are(tmp_path, redirected):
+def test_a_page_is_written_though_messages_cannot_be(tmp_path):
     (tmp_path / "h.csv").write_text("loss,val_loss\n" + "0.5,0.5\n" * 20)
-    words = f"diagnose {tmp_path / 'h.csv'} --html {tmp_path / 'h.html'} {redirected}"
+    words = f"diagnose {tmp_path / 'h.csv'} --html {tmp_path / 'h.html'} 2>/dev/full"
     command = f"{sys.executable} -m sensorseq {words}"
     buffered = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
     done = subprocess.run(

@@ -345,33 +345,7 @@ def test_files_and_json_stay_exact(evil):
     assert (code, json.loads(out)["classes"]) == (0, [f"a{EVIL}", f"b{EVIL}"])
 
 
-def test_another_kind_of_file_is_never_replaced(place, tmp_path):
-    notes = tmp_path / "notes"
-    model, windows, logs = place / "m", place / "w.h5", place / "logs"
-    for line in (
-        ("prepare", logs, "--window-s", "1", "-o", notes),
-        ("train", windows, "-o", notes),
-        ("train", windows, "-o", tmp_path / "new", "--report", notes),
-        ("evaluate", model, windows, "--report", notes),
-        ("inspect", logs, "--html", notes),
-        ("diagnose", model, "--html", notes),
-        ("export", model, "-o", notes),
-    ):
-        for content in (b"mine\n", b"time,current\n0,1\n"):
-            notes.write_bytes(content)
-            code, out, err = said(*line)
-            assert (code, out) == (3, ""), line
-            assert f"{notes}: is there already" in err
-            assert notes.read_bytes() == content
-    assert list(tmp_path.iterdir()) == [notes]
-    header = tmp_path / "sensorseq_model.h"
-    header.write_text("/* mine */")
-    code, _, err = said("export", model, "-o", tmp_path, "--format", "c")
-    assert (code, header.read_text()) == (3, "/* mine */")
-    assert f"{header}: is there already" in err
-
-
-def test_what_is_of_the_same_kind_is_replaced_and_reported(place, tmp_path):
+def test_what_is_replaced_is_reported(place, tmp_path):
     model, page, graph = tmp_path / "m", tmp_path / "page.html", tmp_path / "m.onnx"
     for earlier in (False, True):
         said_of = " in place of the earlier one"

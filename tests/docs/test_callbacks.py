@@ -17,7 +17,7 @@ def test_the_page_can_be_typed_from_top_to_bottom(tmp_path, monkeypatch, capsys)
     for block in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S):
         exec(block, names)
     written = {path.name for path in tmp_path.iterdir()}
-    assert written == {"history.csv", "history.json", "history.png", "runs"}
+    assert written == {"history.json", "history.png", "runs"}
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["fit_1"]
     columns = set(names["clf"].history_.names)
     text = PAGE.read_text("utf-8")

@@ -247,7 +247,7 @@ def test_a_random_state_that_makes_no_generator_is_an_error_of_its_name(seed):
 def test_files_that_cannot_be_written_are_named_and_no_other_file_is(tmp_path):
     fitted = classifier().fit(X, Y)
     nowhere = tmp_path / "no" / "file.png"
-    for write in (fitted.save, fitted.history_.to_csv, fitted.plot_history):
+    for write in (fitted.save, fitted.history_.to_json, fitted.plot_history):
         with pytest.raises(
             OutputError, match=r"no/file\.png: cannot be written .* is missing; create it"
         ):

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from killable_runs import MAX_EPOCHS
 
-from sensorseq.storage.checkpoint_file import CheckpointFile, read_checkpoint
+from sensorseq.storage.checkpoint_file import read_checkpoint
 
-LONGEST_WRITE_S = 0.5  # of a small checkpoint, on a busy machine
 PROGRAM = Path(__file__).parents[1] / "support" / "killable_runs.py"
 
 
@@ -116,7 +115,7 @@ def test_runs_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(
             engine=engine,
             resume=True,
             at_most=until + 4,
-            least_epoch_s=0.02,  # longer than a write
+            least_epoch_s=0.02,
         )
         heard_s = []
         for epoch in range(before + 1, until + 1):
@@ -131,11 +130,7 @@ def test_runs_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(
         assert code == -signal.SIGKILL  # it was alive
         epoch = max([epoch, *later])
         assert 0 < epoch < MAX_EPOCHS  # and in the middle of its training
-        # nothing is lost but the epoch it was in, and those that were trained while a checkpoint
-        # was being written: one, unless the machine keeps the thread that writes from its work
-        n_lost = epoch - epochs_in(path)
-        assert n_lost >= 0
-        assert n_lost <= 2 or n_lost * epoch_s < LONGEST_WRITE_S
+        assert epoch - epochs_in(path) in (0, 1)  # the one that was not written yet is lost
         n_kills += 1
     assert n_kills >= 3
     runs.begin(checkpoint=str(path), engine=engine, resume=True)
@@ -147,19 +142,17 @@ def test_runs_killed_at_random_moments_end_with_the_bytes_of_one_never_killed(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("step", ["_open_part", "_keep_spare", "_take_name", "_change_parts"])
+@pytest.mark.parametrize("step", ["write", "rename"])
 def test_runs_killed_while_a_checkpoint_is_written_end_with_the_same_bytes(
     runs, uninterrupted, tmp_path, step
 ):
-    assert hasattr(CheckpointFile, step)
     path = tmp_path / "run"
     for at_write in (1, 2, 3, 4):
         where = {"checkpoint": str(path), "engine": "native", "resume": True}
         runs.begin(die_at=[step, at_write], **where)
         _, code = runs.hear_end()
         assert code == -signal.SIGKILL
-    # one, two and three writes came before; of epochs that waited for one, the newest was written
-    assert (10 if step == "_change_parts" else 6) <= epochs_in(path) < MAX_EPOCHS
+    assert epochs_in(path) == 1 + 2 + 3  # that were written before
     runs.begin(**where)
     assert runs.hear_end()[1] == 0
     assert_same_bytes(path, uninterrupted / "native")

@@ -109,7 +109,7 @@ def test_a_file_and_a_pickle_keep_it_and_an_older_file_has_none(model, tmp_path)
     arrays, description = read_model(tmp_path / "model")
     without = {name: a for name, a in arrays.items() if not name.startswith("known.")}
     write_model(tmp_path / "older", without, description)
-    with pytest.raises(InputError, match="saved by an older version"):
+    with pytest.raises(InputError, match="it was imported, or trained without"):
         SensorLSTMClassifier.load(tmp_path / "older").predict_or_abstain(new, false_alarm_rate=0.1)
     for name, wrong in {
         "known.points": arrays["known.points"][:, :2],

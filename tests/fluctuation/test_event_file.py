@@ -1,16 +1,19 @@
 """Event files: against hand-built bytes, TensorBoard's own writer, and damage of every kind."""
 
+import contextlib
 import math
 import struct
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sensorseq.errors import InputError
-from sensorseq.fluctuation.logs.event_file import Scalar, masked_crc32c, read_scalars
+from sensorseq.errors import EnvironmentProblemError, InputError
+from sensorseq.fluctuation.logs.event_file import Scalar, read_scalars
 from sensorseq.fluctuation.logs.read import read_event_files
 
+pytest.importorskip("tensorboard")
 NOT_FRESH = [HealthCheck.function_scoped_fixture]  # the folder may be used again
 NAME = "events.out.tfevents.1700000000.robot"
 
@@ -77,11 +80,10 @@ def write(folder, *events, name=NAME):
     return path
 
 
-def test_the_checksum_is_the_published_one():
-    assert crc32c_bit_by_bit(b"123456789") == 0xE3069283  # RFC 3720's and everyone's check value
-    assert masked_crc32c(b"123456789") == mask(0xE3069283)
-    assert masked_crc32c(bytes(32)) == mask(0x8A9136AA)  # RFC 3720, B.4
-    assert masked_crc32c(b"\xff" * 32) == mask(0x62A8AB43)
+def test_without_tensorboard_an_event_file_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.backend.event_processing", None)
+    with pytest.raises(EnvironmentProblemError, match=r"pip install .sensorseq\[tensorboard\]"):
+        list(read_scalars(write(tmp_path, event(0, simple("loss", 1.5)))))
 
 
 def test_scalars_of_hand_built_bytes_are_read_in_order(tmp_path):
@@ -99,6 +101,9 @@ def test_scalars_of_hand_built_bytes_are_read_in_order(tmp_path):
     ]
 
 
+SHAPE = field(2, field(2, field(1, 2)))  # of two numbers
+
+
 @pytest.mark.parametrize(
     ("content", "value"),
     [
@@ -110,7 +115,7 @@ def test_scalars_of_hand_built_bytes_are_read_in_order(tmp_path):
         (field(1, 3) + field(7, -3), -3.0),
         (field(1, 9) + field(10, varint(-3)), -3.0),
         (field(2, b"") + field(1, 1) + field(4, struct.pack("<f", 0.5)), 0.5),
-        (field(1, 1) + field(4, struct.pack("<ff", 1, 2)), None),  # a histogram
+        (field(1, 1) + SHAPE + field(4, struct.pack("<ff", 1, 2)), None),  # a histogram
         (field(1, 7) + field(8, b"a text"), None),
     ],
 )
@@ -229,29 +234,5 @@ def test_messages_of_any_bytes_are_read_or_refused(tmp_path, data, inner):
     }[inner]
     path = tmp_path / NAME
     path.write_bytes(record(nested))
-    try:
-        found = list(read_scalars(path))
-    except InputError as error:
-        found, told = [], str(error)
-    else:
-        told = f"{NAME}, byte 0"
-    assert f"{NAME}, byte 0" in told
-    assert all(isinstance(scalar.value, float) for scalar in found)
-
-
-def test_the_checksum_of_a_large_record_counts_if_a_scalar_is_in_it(tmp_path):
-    def write_damaged(content):
-        path = write(tmp_path, event(1, simple("loss", 0.5)), content)
-        path.write_bytes(path.read_bytes()[:-4] + b"????")
-        return path
-
-    picture = event(2, field(1, b"picture") + field(4, bytes(1 << 17)))
-    assert [scalar.tag for scalar in read_scalars(write_damaged(picture))] == ["loss"]
-    with pytest.raises(InputError, match="its checksum is wrong"):
-        list(read_scalars(write_damaged(event(2, simple("loss" * (1 << 15), 0.5)))))
-
-
-def test_a_message_of_endless_fields_is_refused(tmp_path):
-    path = write(tmp_path, b"\x38\x01" * 200_000)
-    with pytest.raises(InputError, match="more than 100000 fields"):
-        list(read_scalars(path))
+    with contextlib.suppress(InputError):
+        assert all(isinstance(scalar.value, float) for scalar in read_scalars(path))

@@ -121,7 +121,7 @@ def test_what_was_read_as_what_is_kept_in_the_report():
 
 def test_our_own_history_is_read_as_it_is(tmp_path):
     history = History({"epoch": i, **row} for i, row in enumerate(ROWS, 1))
-    history.to_csv(tmp_path / "h.csv")
+    history.to_frame().to_csv(tmp_path / "h.csv", index=False)
     history.to_json(tmp_path / "h.json")
     expected = FluctuationReport.from_history(history, 42).to_dict()
     for source in (
@@ -326,9 +326,8 @@ def test_the_origin_of_a_log_is_known_by_its_form(tmp_path):
     keras = [["epoch", "accuracy", "loss", "val_accuracy", "val_loss"]]
     keras += [(i, ACCURACY[i], LOSS[i], VAL_ACCURACY[i], VAL_LOSS[i]) for i in range(30)]
     plain = [["epoch", "loss", "val_loss"], *((i, LOSS[i], VAL_LOSS[i]) for i in range(30))]
-    History({"epoch": i, **row, "duration_s": 0.1} for i, row in enumerate(ROWS, 1)).to_csv(
-        tmp_path / "ours.csv"
-    )
+    own = History({"epoch": i, **row, "duration_s": 0.1} for i, row in enumerate(ROWS, 1))
+    own.to_frame().to_csv(tmp_path / "ours.csv", index=False)
     origins = {
         "keras": [
             SimpleNamespace(history=OURS, params={}),

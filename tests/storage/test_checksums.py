@@ -32,12 +32,6 @@ def damage(path, at):
     path.write_bytes(content)
 
 
-def as_version_1(path):
-    """Rewrite a file as the first version of the format, which had no checksums."""
-    with h5py.File(path, "r+") as file:  # HDF5 removes what is behind its end
-        file.attrs["version"] = 1
-
-
 def test_any_program_can_verify_the_documented_checksums(long_path):
     content = long_path.read_bytes()
     crc, piece, size, magic = struct.unpack("<IIQ8s", content[-24:])
@@ -88,17 +82,6 @@ def test_a_large_file_is_verified_where_it_is_read(long_path, monkeypatch):
             file.windows()
         with pytest.raises(PreparedFileError, match="bytes from 262144 on differ"):
             file.verify()
-
-
-def test_an_old_file_without_checksums_is_read_with_a_note(path):
-    windows = read_windows(path)
-    as_version_1(path)
-    with pytest.warns(UserWarning, match="without checksums.*Prepare it again"):
-        old = read_windows(path)
-    np.testing.assert_array_equal(old.X, windows.X)
-    assert old.y.tolist() == windows.y.tolist()
-    with PreparedFile(path, verify=False) as file:
-        assert len(file) == len(windows)
 
 
 @pytest.mark.parametrize("lost", [1, 24])

@@ -188,13 +188,7 @@ def test_reading_a_model_neither_unpickles_nor_evaluates(saved, monkeypatch):
 
 def sealed(path, arrays, text):
     """Write a description of any text, with its sum."""
-    metadata = {
-        "format": model_file.FORMAT,
-        "version": str(model_file.VERSION),
-        "description": text,
-        "sha256": model_file._digest(arrays, text),
-    }
-    path.write_bytes(safetensors.numpy.save(arrays, metadata))
+    path.write_bytes(model_file.pack(model_file._MODEL, arrays, text))
 
 
 @pytest.mark.parametrize(

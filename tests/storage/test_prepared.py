@@ -222,7 +222,7 @@ def of_other_lengths(path):
         (lambda path: path.write_text("X,y\n1,2\n"), "not an HDF5 file"),
         (lambda path: None, "cannot be read"),
         (foreign, "another kind .*sensorseq prepare"),
-        (newer, "format version 3; .* up to 2. Update sensorseq"),
+        (newer, "format version 3; .* reads 2. Update sensorseq"),
         (without_labels_classes, "truncated or damaged"),
         (of_other_lengths, "start_s has shape"),
     ],

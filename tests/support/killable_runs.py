@@ -10,13 +10,13 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from sensorseq.nn import LSTMLinear
-from sensorseq.storage.checkpoint_file import CheckpointFile
-from sensorseq.training import TrainingConfig, TrainingData, train_network
+from sensorseq.training import TrainingConfig, TrainingData, checkpoint, train_network
 from sensorseq.training.checkpoint import Checkpoint
 
 MAX_EPOCHS = 30
@@ -44,7 +44,7 @@ def make_part(n_windows, seed):
     return TrainingData(X + target[:, None, None], None, target)
 
 
-def train(checkpoint, *, engine, resume, at_most=None, least_epoch_s=0.0):
+def train(path, *, engine, resume, at_most=None, least_epoch_s=0.0):
     """Train, with something of everything that a checkpoint must hold."""
     torch.manual_seed(0)
     module = LSTMLinear(2, 8, 3, pooling="meanmax", dropout=0.2, head_norm="batch")
@@ -67,22 +67,23 @@ def train(checkpoint, *, engine, resume, at_most=None, least_epoch_s=0.0):
         seed=np.random.SeedSequence(5),
         callbacks=[Progress(at_most, least_epoch_s)],
         engine=engine,
-        checkpoint=Checkpoint(checkpoint, resume=resume),
+        checkpoint=Checkpoint(path, resume=resume),
     )
 
 
 def die_at(step, at_write):
     """Kill this process at a step of a checkpoint's writing, just before it is taken."""
     taken = []
-    take = getattr(CheckpointFile, step)
+    holder, name = {"write": (checkpoint, "write_whole"), "rename": (Path, "replace")}[step]
+    take = getattr(holder, name)
 
-    def take_or_die(self):
+    def take_or_die(*args, **kwargs):
         taken.append(step)
         if len(taken) == at_write:
             os.kill(os.getpid(), signal.SIGKILL)
-        return take(self)
+        return take(*args, **kwargs)
 
-    setattr(CheckpointFile, step, take_or_die)
+    setattr(holder, name, take_or_die)
 
 
 def main():
@@ -97,7 +98,7 @@ def main():
                 die_at(*asked.pop("die_at"))
             code = 1
             try:
-                train(**asked)
+                train(asked.pop("checkpoint"), **asked)
                 code = 0
             finally:
                 os._exit(code)

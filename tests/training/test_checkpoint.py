@@ -3,9 +3,7 @@
 import copy
 import json
 import math
-import threading
 import warnings
-from concurrent import futures
 
 import numpy as np
 import pytest
@@ -16,10 +14,9 @@ from torch import nn
 
 from sensorseq.errors import ArgumentError, CheckpointError
 from sensorseq.nn import LSTMLinear
-from sensorseq.storage import checkpoint_file
-from sensorseq.storage.checkpoint_file import read_checkpoint
+from sensorseq.storage.checkpoint_file import pack_checkpoint, read_checkpoint
 from sensorseq.storage.model_file import write_model
-from sensorseq.training import TrainingConfig, TrainingData, engine, train_network
+from sensorseq.training import TrainingConfig, TrainingData, checkpoint, engine, train_network
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import OPTIMIZERS
 
@@ -326,36 +323,12 @@ def epochs_in(path):
     return len(read_checkpoint(path)[0]["history"].tobytes().splitlines())
 
 
-def test_of_states_that_wait_the_newest_is_written(tmp_path, monkeypatch):
-    path, states = tmp_path / "run", []
-    checkpoint, may_write = Checkpoint(path), threading.Event()
-    write = checkpoint._write
-
-    def write_later(state):
-        assert may_write.wait(60)
-        states.append(len(state.rows))
-        write(state)
-
-    class Release:
-        def on_epoch_end(self, module, history):
-            if len(history) == 6:  # the first five were kept while nothing was written
-                may_write.set()
-                checkpoint._wait()
-                assert epochs_in(path) == 5
-
-    monkeypatch.setattr(checkpoint, "_write", write_later)
-    train(checkpoint, callbacks=[Release()])
-    assert len(states) <= 3
-    assert sum(states) == epochs_in(path) == N_EPOCHS
-
-
 @pytest.mark.parametrize("every", [1, 2, 4, 100])
 def test_a_checkpoint_is_written_after_each_kth_epoch_and_the_last(tmp_path, every):
     checkpoint = Checkpoint(tmp_path / "run", every=every)
 
     class Look:
         def on_epoch_end(self, module, history):
-            checkpoint._wait()
             found = epochs_in(tmp_path / "run") if (tmp_path / "run").exists() else 0
             assert found == (len(history) - 1) // every * every
 
@@ -523,50 +496,71 @@ def test_what_a_killed_run_left_beside_its_checkpoint_goes_away(tmp_path, resume
     path = tmp_path / "run"
     with pytest.raises(CrashError):
         train(Checkpoint(path), callbacks=[CrashIn(4)])
-    (tmp_path / ".run.part").write_bytes(b"half of one")
-    (tmp_path / ".run.spare").hardlink_to(path)  # as after a kill between link and rename
+    (tmp_path / f".run.{'a' * 32}.tmp").write_bytes(b"half of one")
     once = train(Checkpoint(tmp_path / "whole"))
     again = train(Checkpoint(path, resume=resume))
     assert_same_run(once, tmp_path / "whole", again, path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["run", "whole"]
 
 
-@pytest.mark.parametrize("step", ["_open_part", "_keep_spare", "_take_name", "fsync"])
-@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_whatever_fails_in_writing_leaves_the_checkpoint_before(tmp_path, monkeypatch, step, error):
+def test_at_most_one_checkpoint_a_second_and_the_last_are_flushed_to_disk(tmp_path, monkeypatch):
+    now_s, flushed = [0.0], []
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr("os.fsync", lambda _: flushed.append(round(now_s[0], 1)))
+
+    class Clock:
+        def on_epoch_end(self, module, history):
+            now_s[0] = 0.4 * len(history)
+
+    train(Checkpoint(tmp_path / "run"), callbacks=[Clock()])
+    assert flushed == [0.4, 1.6, 2.4]
+
+
+@pytest.mark.parametrize("step", ["pathlib.Path.replace", "os.fsync"])
+def test_a_disk_that_fails_leaves_the_checkpoint_before(tmp_path, monkeypatch, step):
     path, states = tmp_path / "run", []
-    checkpoint = Checkpoint(path)
-    monkeypatch.setattr(checkpoint_file, "SYNC_S", 0.0)  # so that every one is forced to the disk
-    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+    monkeypatch.setattr(checkpoint, "_FLUSH_S", 0.0)  # so that every one is flushed
+
+    def fail(*_):
+        raise OSError("no space left")
 
     class FailNow:
         def on_epoch_end(self, module, history):
             if len(history) == 4:
-                checkpoint._wait()
                 states.append(path.read_bytes())
-                monkeypatch.setattr(*where, fail)
-            elif len(history) > 4:
-                writing = checkpoint._writing  # the next state finds it failed
-                futures.wait([] if writing is None else [writing], timeout=60)
+                monkeypatch.setattr(step, fail)
 
-    def fail(*_):
-        raise error("no space left")
-
-    where = ("os.fsync",) if step == "fsync" else (checkpoint_file.CheckpointFile, step)
-    if error is OSError:
-        with pytest.warns(UserWarning, match="Training continues without") as caught:
-            assert train(checkpoint, callbacks=[FailNow()])[1].ended_by == "max_epochs"
-        (warning,) = caught
-        assert str(warning.message) == (
-            f"the checkpoint {path} cannot be written (no space left). Training continues without"
-            " checkpoints; the file keeps an earlier epoch."
-        )
-    else:
-        assert train(checkpoint, callbacks=[FailNow()])[1].ended_by == "interrupted"
+    with pytest.warns(UserWarning, match="Training continues without") as caught:
+        assert train(Checkpoint(path), callbacks=[FailNow()])[1].ended_by == "max_epochs"
+    (warning,) = caught
+    assert str(warning.message) == (
+        f"the checkpoint {path} cannot be written (no space left). Training continues without"
+        " checkpoints; the file keeps an earlier epoch."
+    )
     assert [path.read_bytes()] == states
     assert epochs_in(path) == 3
     assert list(tmp_path.iterdir()) == [path]
     monkeypatch.undo()
+    again = train(Checkpoint(path, resume=True))
+    once = train(Checkpoint(tmp_path / "whole"))
+    assert_same_run(once, tmp_path / "whole", again, path)
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_loses_no_epoch(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "_last_interrupt_s", -math.inf)
+    path, write = tmp_path / "run", checkpoint.write_whole
+
+    def interrupt(*_, **__):
+        monkeypatch.setattr(checkpoint, "write_whole", write)
+        raise KeyboardInterrupt
+
+    class InterruptNow:
+        def on_epoch_end(self, module, history):
+            if len(history) == 4:
+                monkeypatch.setattr(checkpoint, "write_whole", interrupt)
+
+    assert train(Checkpoint(path), callbacks=[InterruptNow()])[1].ended_by == "interrupted"
+    assert epochs_in(path) == 4
     again = train(Checkpoint(path, resume=True))
     once = train(Checkpoint(tmp_path / "whole"))
     assert_same_run(once, tmp_path / "whole", again, path)
@@ -605,8 +599,7 @@ def test_a_damaged_checkpoint_with_a_right_checksum_is_read_or_refused(begun, tm
             name = rng.choice(sorted(arrays))
             array = given.pop(name)
             given[rng.choice([name, f"{name}x"])] = array[:0] if array.ndim else array.reshape(1)
-        content = checkpoint_file.lay_out(given, json.dumps(changed))
-        path.write_bytes(b"".join(map(bytes, content)))
+        path.write_bytes(pack_checkpoint(given, json.dumps(changed)))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

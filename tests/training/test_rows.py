@@ -45,6 +45,7 @@ def drives():
         [Robot()] * len(surfaces),
         30.0,
         random_states=range(len(surfaces)),
+        recording_ids=surfaces,
         channels=tuple(TRACE_UNITS),
     )
     return [(one.values[np.isfinite(one.values).all(axis=1)], one.label) for one in made]

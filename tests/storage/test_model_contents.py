@@ -1,0 +1,49 @@
+"""What a model file holds of how the model was made comes back."""
+
+import hashlib
+import platform
+
+import numpy as np
+import torch
+from fits import plain_classifier
+
+import sensorseq
+from sensorseq import SensorLSTMClassifier
+from sensorseq.prepare import prepare
+from sensorseq.storage.model_file import read_model
+from sensorseq.storage.prepared import read_windows
+
+
+def test_preparation_history_digests_and_versions_come_back(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("ice", "mud"):
+        (tmp_path / label).mkdir()
+        for run in range(4):
+            rows = rng.normal(size=(120, 2)) * (1 + (label == "mud"))
+            text = "\n".join(f"{t / 50:.2f},{a:.4f},{b:.4f}" for t, (a, b) in enumerate(rows))
+            (tmp_path / label / f"run_{run}.csv").write_text(f"time,left,right\n{text}\n")
+    prepare(tmp_path, tmp_path / "windows.h5", window_s=0.5, sample_rate_hz=25.0)
+    windows = read_windows(tmp_path / "windows.h5")
+    fitted = plain_classifier(hidden_size=2, max_epochs=3, device="cpu", random_state=0)
+    fitted.fit(windows).save(tmp_path / "model")
+
+    _, description = read_model(tmp_path / "model")
+    assert description["versions"] == {
+        "sensorseq": sensorseq.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+    again = SensorLSTMClassifier.load(tmp_path / "model")
+    assert again.history_ == fitted.history_
+    assert len(again.history_) == 3
+    assert again.preparation_ == fitted.preparation_
+    configuration = again.preparation_["configuration"]
+    assert configuration["window"]["window_s"] == 0.5
+    assert configuration["resample"]["sample_rate_hz"] == 25.0
+    assert again.preparation_["channels"] == ["left", "right"]
+    seen = np.unique(windows.recording_id[windows.split != "test"])
+    assert set(again.preparation_["recordings"]) == set(seen)
+    for recording_id, digests in again.preparation_["recordings"].items():
+        content = (tmp_path / f"{recording_id}.csv").read_bytes()
+        assert digests == [hashlib.sha256(content).hexdigest()]
