@@ -4,8 +4,8 @@ A *task* is a set, a form of its channels and a protocol. `TASKS` names all of t
 downloaded: BorealTC is a folder, the other recordings are files of installed packages.
 
 - A, B, C: windows of 5 s of BorealTC's five terrains; A the motors (6.5 Hz), B the IMU, C both.
-  ``raw``: A as it is, B and C at 25 Hz, with the motors' last value held. Methods that work on
-  features of a window get the streams at their own rates. ``derived``: windows of ``sensorseq
+  ``raw``: A and B as they are, C at the IMU's 100 Hz with the motors' last value held. Peers get
+  the streams of C at their own rates. ``derived``: windows of ``sensorseq
   prepare --derive auto``.
   Protocol P2 keeps recordings whole, in three splits of five folds. P1 does not: neighbours of a
   test window are trained on. ``1.7s`` is P1 with windows of 1.7 s, every 0.3 s inside the windows
@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from sensorseq import PreparePipeline
@@ -62,7 +61,6 @@ WINDOW_S = 5
 _MOTOR_RATE_HZ, _IMU_RATE_HZ = 6.5, 100.0
 _MOTOR_SAMPLES, _MOTOR_STEP = 32, 32.5
 _IMU_SAMPLES = 500
-_RAW_RATE_HZ = 25
 _CROPS = np.arange(12)  # starts of 1.7 s inside 5 s, every 0.3 s
 _CROP_S, _CROP_HOP_S = 1.7, 0.3
 
@@ -187,8 +185,7 @@ def develop(windows: Windows, folds: list[Fold]) -> list[Fold]:
 class Recordings:
     """Windows of 5 s of all recordings, the streams still apart; one of them may be None.
 
-    `first_s` is the time of the first motor sample after the window's start, `slow` the IMU at
-    25 Hz.
+    `first_s` is the time of the first motor sample after the window's start.
     """
 
     y: Ints
@@ -196,7 +193,6 @@ class Recordings:
     motor: Floats | None
     first_s: Floats | None
     imu: Floats | None
-    slow: Floats | None
 
 
 def _terrains(task: Task, folder: Path | None) -> tuple[Windows, list[Fold]]:
@@ -236,9 +232,7 @@ def _terrains(task: Task, folder: Path | None) -> tuple[Windows, list[Fold]]:
 @cache
 def read_terrains(folder: Path, *, motor: bool, imu: bool) -> Recordings:
     """Cut every recording into windows of 5 s: number k holds the samples from 5 k s on."""
-    found: dict[str, list[Any]] = {
-        name: [] for name in ("y", "group", "motor", "first_s", "imu", "slow")
-    }
+    found: dict[str, list[Any]] = {name: [] for name in ("y", "group", "motor", "first_s", "imu")}
     for terrain in TERRAINS:
         for path in sorted((folder / terrain).glob("pro_*.csv*")):
             counts = []
@@ -252,9 +246,6 @@ def read_terrains(folder: Path, *, motor: bool, imu: bool) -> Recordings:
                 if not present:
                     continue  # three recordings have no IMU
                 inertial = _read_csv(present[0])
-                slow = resample_poly(
-                    inertial, _RAW_RATE_HZ, 100, axis=0, padtype="edge"
-                )  # the whole recording, so windows have no edges of the filter
                 counts.append(len(inertial) // _IMU_SAMPLES)
             for k in range(min(counts)):
                 found["y"].append(terrain)
@@ -265,11 +256,8 @@ def read_terrains(folder: Path, *, motor: bool, imu: bool) -> Recordings:
                     found["first_s"].append(start / _MOTOR_RATE_HZ - WINDOW_S * k)
                 if imu:
                     found["imu"].append(inertial[_IMU_SAMPLES * k : _IMU_SAMPLES * (k + 1)])
-                    n = _RAW_RATE_HZ * WINDOW_S
-                    found["slow"].append(slow[n * k : n * (k + 1)])
     arrays = {
-        name: np.stack(found[name]) if found[name] else None
-        for name in ("motor", "first_s", "imu", "slow")
+        name: np.stack(found[name]) if found[name] else None for name in ("motor", "first_s", "imu")
     }
     y = np.unique(found["y"], return_inverse=True)[1]
     return Recordings(y, np.unique(found["group"], return_inverse=True)[1], **arrays)
@@ -291,9 +279,9 @@ def _raw(held: Recordings) -> Windows:
     if held.imu is None:
         return Windows(held.motor, held.y, held.groups)
     if held.motor is None:
-        return Windows(held.slow, held.y, held.groups, streams=(held.imu,))
-    times_s = np.arange(held.slow.shape[1]) / _RAW_RATE_HZ
-    both = [hold(held.motor, held.first_s, times_s), held.slow]
+        return Windows(held.imu, held.y, held.groups)
+    times_s = np.arange(_IMU_SAMPLES) / _IMU_RATE_HZ
+    both = [hold(held.motor, held.first_s, times_s), held.imu]
     X = np.concatenate(both, axis=2)
     return Windows(X, held.y, held.groups, streams=(held.motor, held.imu))
 
@@ -355,7 +343,7 @@ def _crop(windows: Windows, form: str) -> Windows:
         return Windows(_cut_crops(windows.X[:, -46:], 10, 13), windows.y[rows], rows)
     motor, imu = windows.streams
     streams = _cut_crops(motor, 6.5, 11), _cut_crops(imu, 100, 170)
-    return Windows(_cut_crops(windows.X, 25, 42), windows.y[rows], rows, streams=streams)
+    return Windows(_cut_crops(windows.X, 100, 170), windows.y[rows], rows, streams=streams)
 
 
 def _cut_crops(X: Floats, rate_hz: float, n_samples: int) -> Floats:
