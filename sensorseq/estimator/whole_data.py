@@ -27,7 +27,7 @@ from sensorseq.estimator.feature_head import (
 )
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
-from sensorseq.preprocessing.balance import recording_weights
+from sensorseq.preprocessing.balance import weights_of_few_recordings
 from sensorseq.preprocessing.split import folds_in_time, near_in_time
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import centre_windows
@@ -67,8 +67,8 @@ class WholeData:
 
     `part` and the scaled `data` are training and then validation windows; validation windows given
     apart are in `given` (scaled) alone, and `part` is None. `share` is how much each window counts
-    by the length of its recording; None where all count the same. The first fold is that of the
-    held-out part, if there is one. `refits`: what is kept learns from all windows, with
+    where classes of few recordings count equally; None where all count the same. The first fold is
+    that of the held-out part, if there is one. `refits`: what is kept learns from all windows, with
     `keeps_folds` by the networks of the folds, else by one trained on all windows.
     """
 
@@ -213,7 +213,7 @@ def plan_whole_data(
     share = None
     if train.weight is None and not any(own is None for own in groups):
         target = np.concatenate([one.target for one in (train, validation) if one is not None])
-        share = recording_weights(np.concatenate(groups), target)
+        share = weights_of_few_recordings(np.concatenate(groups), target)
     plan = WholeData(
         part, data, given, share, prepared.jobs[0].config, n_train, [], features, refits, entropy
     )

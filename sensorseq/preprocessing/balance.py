@@ -12,7 +12,6 @@ from sensorseq.preprocessing.augment import copy_numbers
 
 KINDS = ("balanced", "effective_number")  # of class weights
 BETA = 0.999
-RECORDING_CORRELATION = 0.03
 FEW_RECORDINGS = 5
 STRATEGIES = ("undersample", "oversample")
 
@@ -223,27 +222,20 @@ def weights_of_counts(
     return np.where(present, weight * counts.sum() / (weight * counts).sum(), 1.0)
 
 
-def recording_weights(groups: ArrayLike, class_index: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return a weight for each window, mean 1: those of a long recording count less.
+def weights_of_few_recordings(
+    groups: ArrayLike, class_index: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Return weights (n_windows,) by which all classes count equally, None for many recordings.
 
-    A recording is the windows of one class in one of the `groups` (n_windows,). They resemble each
-    other, so n of them tell as much as ``n / (1 + (n - 1) r)`` independent ones (the design effect
-    of cluster sampling [1]_), with r the correlation within a recording, here
-    `RECORDING_CORRELATION`. With up to `FEW_RECORDINGS` of a class on average, how long they are
-    says little about how common a class is, so all classes count equally.
-
-    References
-    ----------
-    .. [1] L. Kish, *Survey Sampling*, Wiley, 1965.
+    A recording is the windows of one class in one of the `groups`. Of `FEW_RECORDINGS` of a class
+    on average, or fewer, the lengths say little about how common a class is.
     """
     group_index = np.unique(np.asarray(groups), return_inverse=True)[1]
-    n_classes = int(class_index.max()) + 1
-    pairs, recording = np.unique(group_index * n_classes + class_index, return_inverse=True)
-    weight = 1 / (1 + (np.bincount(recording)[recording] - 1) * RECORDING_CORRELATION)
-    total = np.bincount(class_index, weights=weight)
-    if len(pairs) <= FEW_RECORDINGS * (total > 0).sum():
-        weight /= total[class_index]
-    return np.asarray(weight / weight.mean())
+    counts = np.bincount(class_index)
+    n_recordings = len(np.unique(group_index * len(counts) + class_index))
+    if n_recordings > FEW_RECORDINGS * (counts > 0).sum():
+        return None
+    return weights_of_counts(counts, "balanced")[class_index]
 
 
 def _check_sample_weight(sample_weight: ArrayLike | None, n_windows: int) -> NDArray[np.float64]:

@@ -18,7 +18,6 @@ from sensorseq.estimator import base, feature_head, whole_data
 from sensorseq.estimator.feature_head import FittedFeatures, HeadData
 from sensorseq.estimator.whole_data import N_FOLDS
 from sensorseq.features.summary import FEATURES
-from sensorseq.preprocessing.balance import recording_weights
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import write_windows
 from sensorseq.training import Callback, train_network
@@ -287,16 +286,17 @@ def test_nothing_useful_keeps_the_order_of_the_lstm():
 
 
 @pytest.mark.trains
-def test_windows_of_a_long_recording_count_less_unless_weights_are_given():
-    groups = np.repeat([0, 1, 2, 3, 4, 5, 6, 7], [26, 4, 4, 4, 4, 2, 2, 2])
-    y = np.append(np.zeros(26, np.int64), np.arange(22) % 2)
+def test_classes_of_few_recordings_count_equally_unless_weights_are_given():
+    groups = np.repeat([0, 1, 2, 3, 4, 5], [28, 4, 4, 4, 4, 4])
+    y = groups % 2  # 36 windows of one class, 12 of the other
+    windows = X + np.float32(1.2) * (y - Y)[:, None, None].astype(np.float32)
 
     def direction(**given):
-        clf = small(features="summary", refit="all").fit(X, y, groups=groups, **given)
+        clf = small(features="summary", refit="all").fit(windows, y, groups=groups, **given)
         weight = clf._head.linear_blocks[0].weight
         return weight / np.linalg.norm(weight)
 
-    same = direction(sample_weight=recording_weights(groups, y))
+    same = direction(sample_weight=np.where(y == 0, 48 / 72, 48 / 24))
     np.testing.assert_allclose(direction(), same, rtol=1e-4, atol=1e-6)
     assert np.abs(direction(sample_weight=np.ones(48)) - same).max() > 1e-3
 

@@ -7,9 +7,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from sensorseq.errors import ArgumentError, WindowError
 from sensorseq.preprocessing.balance import (
     KINDS,
-    RECORDING_CORRELATION,
     class_weights,
-    recording_weights,
+    weights_of_few_recordings,
 )
 
 counts_of_classes = st.lists(st.integers(1, 400), min_size=1, max_size=6)
@@ -92,27 +91,15 @@ def test_errors_say_what_is_wrong():
             class_weights([0, 1], "effective_number", beta)
 
 
-@given(sizes=st.lists(st.integers(1, 400), min_size=12, max_size=14), seed=st.integers(0, 50))
-def test_a_recording_counts_as_much_as_its_correlated_windows_tell(sizes, seed):
-    recording = labels(sizes, seed)
-    y = recording % 2
-    weight = recording_weights(recording // 2, y)
-    assert weight.mean() == pytest.approx(1)
-    # The inverse variance of the best mean of correlated values: 1' S^-1 1.
-    r = RECORDING_CORRELATION
-    told = [np.linalg.solve(np.eye(n) * (1 - r) + r, np.ones(n)).sum() for n in sizes]
-    counts = np.bincount(recording, weights=weight)
-    np.testing.assert_allclose(counts / counts.sum(), told / np.sum(told), rtol=1e-9)
-
-
 def test_classes_of_few_recordings_count_equally():
-    sizes = [40, 3, 9, 5, 60, 7, 2, 2, 80, 31]
-    recording = np.repeat(np.arange(10), sizes)
-    y = recording % 2
-    total = np.bincount(y, weights=recording_weights(recording, y))
+    recording = np.repeat(np.arange(10), [40, 3, 9, 5, 60, 7, 2, 2, 80, 31])
+    y = recording % 2  # five recordings of each
+    weight = weights_of_few_recordings(recording, y)
+    total = np.bincount(y, weights=weight)
     assert total[0] == pytest.approx(total[1])
-    within = [recording_weights(recording, y)[recording == k][0] for k in (0, 4)]
-    assert within[0] / within[1] == pytest.approx((1 + 59 * 0.03) / (1 + 39 * 0.03))
-    # a class that no window has counts nothing, as do numbers that skip one
-    skipped = recording_weights(recording, 2 * y)
-    np.testing.assert_allclose(skipped, recording_weights(recording, y))
+    assert weight.mean() == pytest.approx(1)
+    # numbers of classes that skip one; a group with both classes is two recordings
+    for groups, target in ((recording, 2 * y), (recording // 2, y)):
+        np.testing.assert_allclose(weights_of_few_recordings(groups, target), weight)
+    more = np.append(recording, 10)
+    assert weights_of_few_recordings(more, more % 2) is None
