@@ -50,7 +50,8 @@ from sensorseq.export.to_onnx import write_onnx
 from sensorseq.fluctuation.causes.rank import causes_of
 from sensorseq.fluctuation.race.arm import LabPart
 from sensorseq.fluctuation.report.report import FluctuationReport
-from sensorseq.fluctuation.statistics.statements import say
+from sensorseq.fluctuation.statistics.statements import Statement, say
+from sensorseq.fluctuation.verdict.level import compare_level
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
@@ -131,6 +132,7 @@ class PreparedFit:
     There is one job per member of an ensemble; the report and its `facts` are on the first. The
     data of `train` and `validation` may also be streamed. `whole` says what follows on all windows,
     or why nothing does; None keeps what an earlier fit learned. `progress` shows what is done.
+    `given` are both parts before scaling.
     """
 
     jobs: list[TrainingJob]
@@ -138,6 +140,7 @@ class PreparedFit:
     train: LabPart
     validation: LabPart | None
     entropy: int
+    given: tuple[FitPart, FitPart | None]
     whole: WholeData | FeatureChoice | None = None
     progress: NoProgress = field(default_factory=NoProgress)
 
@@ -159,7 +162,6 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     module_: LSTMLinear
     history_: History
     engine_: EngineChoice
-    fluctuation_: FluctuationReport
     features_: FeatureChoice
     refitted_: bool
     preparation_: Preparation | None
@@ -472,6 +474,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             LabPart(windows, train.groups, train.rows, samples),
             held_out,
             seeds.entropy,
+            (train, validation),
         )
 
     def _prepare_again(self, prepared: PreparedFit) -> PreparedFit:
@@ -544,6 +547,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         if record is not None and held_out is not None and held_out.groups is not None:
             record.val_groups = np.unique(held_out.groups, return_inverse=True)[1][record.val_rows]
         self._make_report(record)
+        self._to_compare = self._windows_to_compare(prepared)
         if any(of_member.best_epoch == 0 for of_member in results):
             self.__dict__.pop("module_", None)
             raise DivergedError(
@@ -711,6 +715,31 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     # After the fit.
 
     @property
+    def fluctuation_(self) -> FluctuationReport:
+        """The report; the first look at it compares the network with what the data allow."""
+        own = self.__dict__
+        if "fluctuation_" not in own:
+            raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
+        if own.get("_to_compare") is not None:
+            own["fluctuation_"] = compare_level(own["fluctuation_"], *own["_to_compare"])
+            own["_to_compare"] = None
+        report: FluctuationReport = own["fluctuation_"]
+        return report
+
+    @fluctuation_.setter
+    def fluctuation_(self, report: FluctuationReport) -> None:
+        self.__dict__ |= {"fluctuation_": report, "_to_compare": None}
+
+    def _windows_to_compare(self, prepared: PreparedFit) -> tuple[CheckedPart, CheckedPart] | None:
+        """Return both parts of a classifier without features, if they are in memory."""
+        train, validation = prepared.given
+        if self._task != CLASSIFICATION or self.features is not None or validation is None:
+            return None
+        if is_stored(train.sequences) or is_stored(validation.sequences):
+            return None
+        return _as_checked(train), _as_checked(validation)
+
+    @property
     def modules_(self) -> list[LSTMLinear]:
         """The networks of all members; `module_` is the first."""
         return [self.module_, *self.__dict__.get("_other_modules", ())]
@@ -857,6 +886,8 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
+        if "fluctuation_" in self.__dict__:
+            _ = self.fluctuation_  # compared, which needs windows that are not kept
         return pack_state(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -1045,7 +1076,11 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             self.best_epoch_,
         )
         origin = FitOrigin(*known, patch=self.patch_, out_of_fold=predicted)
-        self.fluctuation_ = replace(self.fluctuation_, origin=origin)
+        report: FluctuationReport = self.__dict__["fluctuation_"]  # not yet compared
+        choice = getattr(self, "features_", FeatureChoice())
+        if choice.candidates:
+            report = replace(report, statements=(*report.statements, _say_parts(choice)))
+        self.__dict__["fluctuation_"] = replace(report, origin=origin)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
         """Return the network's outputs, (n, outputs), those of an ensemble joined."""
@@ -1110,6 +1145,17 @@ def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:
     for name, value in arguments.items():
         if name not in ("self", "__class__"):
             setattr(estimator, name, value)
+
+
+def _as_checked(part: FitPart) -> CheckedPart:
+    return CheckedPart(part.sequences.X, part.sequences.lengths, part.target, part.groups)
+
+
+def _say_parts(choice: FeatureChoice) -> Statement:
+    """Say what the network and each kind of features got, alone and together."""
+    names = {"lstm": "the LSTM alone", "together": "all together"}
+    parts = (f"{names.get(one.name, one.name)} {one.accuracy:.0%}" for one in choice.candidates)
+    return say("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))
 
 
 def make_report(
