@@ -132,7 +132,6 @@ class PreparedFit:
     There is one job per member of an ensemble; the report and its `facts` are on the first. The
     data of `train` and `validation` may also be streamed. `whole` says what follows on all windows,
     or why nothing does; None keeps what an earlier fit learned. `progress` shows what is done.
-    `given` are both parts before scaling.
     """
 
     jobs: list[TrainingJob]
@@ -140,7 +139,6 @@ class PreparedFit:
     train: LabPart
     validation: LabPart | None
     entropy: int
-    given: tuple[FitPart, FitPart | None]
     whole: WholeData | FeatureChoice | None = None
     progress: NoProgress = field(default_factory=NoProgress)
 
@@ -444,7 +442,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         if validation is not None:
             shown: Any = self._training_data(validation, training=False)
             steps = shown if patch is None else shown.patched(patch)
-            held_out = LabPart(steps, validation.groups, validation.rows, shown)
+            held_out = LabPart(steps, validation.groups, validation.rows, shown, validation)
         config = self._resolved(config, modules[0], windows)
         findings = (*findings, *self._check_shares(train, validation))
         own_callbacks = check_callbacks(self.callbacks)
@@ -471,10 +469,9 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         return PreparedFit(
             jobs,
             {**self._facts_of(train, validation), "data_facts": findings},
-            LabPart(windows, train.groups, train.rows, samples),
+            LabPart(windows, train.groups, train.rows, samples, train),
             held_out,
             seeds.entropy,
-            (train, validation),
         )
 
     def _prepare_again(self, prepared: PreparedFit) -> PreparedFit:
@@ -732,8 +729,10 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
 
     def _windows_to_compare(self, prepared: PreparedFit) -> tuple[CheckedPart, CheckedPart] | None:
         """Return both parts of a classifier without features, if they are in memory."""
-        train, validation = prepared.given
-        if self._task != CLASSIFICATION or self.features is not None or validation is None:
+        if self._task != CLASSIFICATION or self.features is not None or not prepared.validation:
+            return None
+        train, validation = prepared.train.given, prepared.validation.given
+        if train is None or validation is None:
             return None
         if is_stored(train.sequences) or is_stored(validation.sequences):
             return None
