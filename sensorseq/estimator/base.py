@@ -51,7 +51,7 @@ from sensorseq.fluctuation.causes.rank import causes_of
 from sensorseq.fluctuation.race.arm import LabPart
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.statistics.statements import Statement, say
-from sensorseq.fluctuation.verdict.level import compare_level
+from sensorseq.fluctuation.verdict.level import compare_level, spread
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
@@ -727,8 +727,8 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     def fluctuation_(self, report: FluctuationReport) -> None:
         self.__dict__ |= {"fluctuation_": report, "_to_compare": None}
 
-    def _windows_to_compare(self, prepared: PreparedFit) -> tuple[CheckedPart, CheckedPart] | None:
-        """Return both parts of a classifier without features, if they are in memory."""
+    def _windows_to_compare(self, prepared: PreparedFit) -> tuple[Any, ...] | None:
+        """Return what `compare_level` takes, of a classifier without features, if in memory."""
         if self._task != CLASSIFICATION or self.features is not None or not prepared.validation:
             return None
         train, validation = prepared.train.given, prepared.validation.given
@@ -736,7 +736,9 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             return None
         if is_stored(train.sequences) or is_stored(validation.sequences):
             return None
-        return _as_checked(train), _as_checked(validation)
+        rows = spread(len(validation.sequences))
+        train = train.take(spread(len(train.sequences)))
+        return _as_checked(train), _as_checked(validation.take(rows)), rows
 
     @property
     def modules_(self) -> list[LSTMLinear]:

@@ -150,6 +150,25 @@ def test_the_epoch_that_is_kept_counts():
     assert compare_level(replace(report, best_epoch=2), *parts).level == "below_data"
 
 
+def test_of_many_windows_an_even_share_is_compared(monkeypatch):
+    monkeypatch.setattr(level, "MOST_WINDOWS", 40)
+    (X, y, _), (X_val, y_val, _) = waves(0, 90), waves(1, 60)
+    record = TrainingRecord(
+        epoch_steps=np.arange(2),
+        val_rows=np.arange(0, 60, 2),  # every second one is followed
+        val_target=y_val[::2],
+        val_predicted=((y_val[::2] + (np.arange(30) < 15)) % 3)[None].astype(np.uint16),
+    )
+    report = FluctuationReport("normal", None, n_epochs=1, record=record)
+    rows = level.spread(60)
+    found = compare_level(report, Part(X, None, y), Part(X_val[rows], None, y_val[rows]), rows)
+    n = len(shown := np.intersect1d(rows, record.val_rows))
+    assert len(rows) == 40
+    assert 15 < n < 30
+    assert found.statements[0].values["network"] == np.mean(shown >= 30)
+    assert compare_level(report, Part(X, None, y), Part(X_val, None, y_val)).level == "below_data"
+
+
 @pytest.mark.parametrize("shape", [(24, 1, 1), (24, 2, 3), (24, 5)])
 def test_windows_of_any_length_are_compared(shape):
     X, y = np.zeros(shape, np.float32), np.arange(24) % 2

@@ -558,7 +558,7 @@ def _judge(
         arguments=lab.arguments,
         data_facts=causes_of(check_windows(*checked), lab.arguments),
     )
-    return report if len(checked) < 2 else compare_level(report, *checked)
+    return report if len(checked) < 2 else compare_level(report, checked[0], checked[1])
 
 
 def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:

@@ -29,35 +29,33 @@ _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 
 
 def compare_level(
-    report: "FluctuationReport", train: Part, validation: Part
+    report: "FluctuationReport", train: Part, validation: Part, rows: Ints | None = None
 ) -> "FluctuationReport":
     """Return a report that says whether its network is below what the data allow.
 
-    `validation` are the windows behind `val_accuracy`, in their order. Where the report has no
-    record, only how many of them were right is known: they are taken as unlike those of the rival.
+    `validation` are the windows behind `val_accuracy`: all in order, or those at `rows`. Where
+    the report has no record, only how many of them were right is known: they are taken as unlike
+    those of the rival.
     """
     record, epoch = report.record, report.best_epoch or report.n_epochs
-    rows = np.arange(len(validation))
+    own = rows = np.arange(len(validation)) if rows is None else rows
+    right = None
     if record is not None and len(record.val_predicted) >= epoch > 0:
-        rows = np.asarray(record.val_rows)
-        right = record.val_predicted[epoch - 1] == record.val_target
-    else:
-        accuracies = report.history.get("val_accuracy", [])[:epoch]
-        if not accuracies or accuracies[-1] is None:
-            return report
-        right = None
-    kept = np.arange(len(rows))
-    if len(kept) > MOST_WINDOWS:
-        kept = np.linspace(0, len(rows) - 1, MOST_WINDOWS).round().astype(np.int64)
-    shown = _some(validation, rows[kept])
+        _, at, own = np.intersect1d(record.val_rows, rows, return_indices=True)
+        right = (record.val_predicted[epoch - 1] == record.val_target)[at]
+    accuracies = report.history.get("val_accuracy", [])[:epoch]
+    if right is None and (not accuracies or accuracies[-1] is None):
+        return report
+    kept = spread(len(own))
     n = len(kept)
     n_right = round(n * accuracies[-1]) if right is None else int(right[kept].sum())
     if not is_beatable(n_right, n):
         return report
+    shown = _some(validation, own[kept])
     for name, predicted in rivals(train, shown):
         rival = predicted == shown.target
-        own = _unlike(rival, n_right) if right is None else right[kept]
-        if is_below(own, rival, shown.groups):
+        mine = _unlike(rival, n_right) if right is None else right[kept]
+        if is_below(mine, rival, shown.groups):
             said = say("below_data", network=n_right / n, rival=name, accuracy=float(rival.mean()))
             return replace(report, statements=(said, *report.statements))
     return report
@@ -87,6 +85,12 @@ def read_parts(
             )
         parts.append(Part(values, None, target, None if of is None else np.asarray(of)))
     return parts[0], parts[1]
+
+
+def spread(n_windows: int) -> Ints:
+    """Return which of so many windows are compared: all, or evenly spread ones."""
+    count = min(n_windows, MOST_WINDOWS)
+    return np.linspace(0, n_windows - 1, count).round().astype(np.int64)
 
 
 def is_beatable(n_right: int, n: int) -> bool:
@@ -135,9 +139,7 @@ def _unlike(rival: NDArray[np.bool_], n_right: int) -> NDArray[np.bool_]:
 
 def rivals(train: Part, validation: Part) -> Iterator[tuple[str, Ints]]:
     """Yield the name of a rival and the classes it gives validation windows, the fastest first."""
-    rng = np.random.default_rng(0)
-    if len(train) > MOST_WINDOWS:
-        train = _some(train, np.sort(rng.permutation(len(train))[:MOST_WINDOWS]))
+    train = _some(train, spread(len(train)))
     classes, target = np.unique(train.target, return_inverse=True)
     if len(classes) < 2:
         return
@@ -145,7 +147,7 @@ def rivals(train: Part, validation: Part) -> Iterator[tuple[str, Ints]]:
     own, shown = (
         (scaler.transform(part.X, part.lengths), part.lengths) for part in (train, validation)
     )
-    yield "ridge on features", classes[_ridge(own, shown, target, _folds(train, rng))]
+    yield "ridge on features", classes[_ridge(own, shown, target, _folds(train))]
     yield "boosting on features", classes[_boosting(own, shown, target)]
 
 
@@ -156,11 +158,11 @@ def _some(part: Part, rows: Ints) -> Part:
     return Part(part.X[rows], lengths, part.target[rows], groups)
 
 
-def _folds(train: Part, rng: np.random.Generator) -> list[Fold]:
+def _folds(train: Part) -> list[Fold]:
     codes = np.arange(len(train))
     if train.groups is not None and len(np.unique(train.groups)) >= _FOLDS:
         codes = np.unique(train.groups, return_inverse=True)[1]
-    fold = (rng.permutation(codes.max() + 1) % _FOLDS)[codes]
+    fold = (np.random.default_rng(0).permutation(codes.max() + 1) % _FOLDS)[codes]
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(_FOLDS)]
 
 
