@@ -55,12 +55,16 @@ def write_table(
         (folder / ROWS).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
-def measure_level(draws: Sequence[int], work: Path, borealtc: Path | None) -> None:
+def measure_level(
+    draws: Sequence[int], work: Path, borealtc: Path | None, *, only_tuned: bool
+) -> None:
     """Add the draws that are missing to those of a folder, a line each."""
     work.mkdir(parents=True, exist_ok=True)
     done = {rows[0]["draw"] for rows in read_level(work) if rows}
     for number in draws:
-        if number not in done and (rows := list(measure_draw(number, borealtc))):
+        if number not in done and (
+            rows := list(measure_draw(number, borealtc, only_tuned=only_tuned))
+        ):
             with (work / "level.jsonl").open("a") as file:
                 file.write(json.dumps(rows) + "\n")
             print(f"draw {number}: {len(rows)} runs", file=sys.stderr, flush=True)
@@ -87,12 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--table", action="store_true", help="run nothing; write the results")
     parser.add_argument("--show", action="store_true", help="run nothing; print the table alone")
     parser.add_argument("--level", action="store_true", help="of report.level instead")
+    parser.add_argument("--tuned", action="store_true", help="with --level: tuned settings alone")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     if options.level:
         if not (options.table or options.show):
             draws = range(options.first, options.first + options.draws)
-            measure_level(draws, options.work, options.borealtc)
+            measure_level(draws, options.work, options.borealtc, only_tuned=options.tuned)
         rows = [row for of_draw in read_level(options.work) for row in of_draw]
         for line in (lines := summarise(rows)):
             print(json.dumps(line))

@@ -34,8 +34,14 @@ DIAGNOSIS = "tuned, with and without one fault"
 REPAIR, VERDICT = "settings at random", "sensible settings"
 
 
-def measure_draw(number: int, borealtc: Path | None) -> Iterator[dict[str, Any]]:
-    """Yield a row for each run of three draws of windows, as the three benchmarks have them."""
+def measure_draw(
+    number: int, borealtc: Path | None, *, only_tuned: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each run of three draws of windows, or of the first, as benchmarks have them.
+
+    They are those of diagnosis (tuned settings, with and without a fault), of repair, and of the
+    verdict.
+    """
     rng = np.random.default_rng([8, number])
     part = ("calibration", "test")[number // 5 % 2]
     if not available(SETS_OF[part][number % 5], borealtc):
@@ -47,7 +53,7 @@ def measure_draw(number: int, borealtc: Path | None) -> Iterator[dict[str, Any]]
         runs += [(of.settings, of.change) for of in made]
         yield from _measured(DIAGNOSIS, number, windows, runs)
     name = SETS[number % len(SETS)]
-    if available(name, borealtc):
+    if only_tuned or available(name, borealtc):
         return
     windows = draw_windows(number, borealtc)
     sizes = windows.train.X.shape[:2]

@@ -349,7 +349,7 @@ def test_the_table_of_levels_counts_sick_healthy_and_those_below():
 
 
 def test_levels_resume(tmp_path, monkeypatch, capsys):
-    def measure(number, borealtc):
+    def measure(number, borealtc, *, only_tuned):
         return [{"draw": number, "source": "a", "level": 0.9, "best": 0.9, "rival": 0.9} | OTHERS]
 
     monkeypatch.setattr(bench_diagnosis, "measure_draw", measure)

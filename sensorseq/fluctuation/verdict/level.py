@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Ints = NDArray[np.int64]
 
-MOST_WINDOWS = 1_500  # of a part, for which rivals take about a second
+MOST_WINDOWS = 1_000  # of a part, for which rivals take two seconds
 _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 
 
