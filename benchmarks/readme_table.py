@@ -337,7 +337,7 @@ def level_table(results: dict) -> str:
         cells = []
         for row in (found[source, what] for source in sources):
             (k, n), (low, high) = row["runs"], row["interval"]
-            cells.append(f"{k} of {n} [{100 * low:.0f}, {100 * high:.0f}] %")
+            cells.append(f"{100 * k / n:.0f} % of {n} [{100 * low:.0f}, {100 * high:.0f}]")
         lines.append(f"| {what} | {' | '.join(cells)} |")
     facts = results["environment"]
     note = f"{facts['runs']} runs of {len(facts['draws'])} draws; in brackets 95 % intervals"
