@@ -3,6 +3,8 @@
 bench_diagnosis.py --data calibration --borealtc FOLDER --work FOLDER   # resumes
 bench_diagnosis.py --data test --borealtc FOLDER --work FOLDER
 bench_diagnosis.py --table --work FOLDER                                # results/diagnosis.json
+bench_diagnosis.py --level --first 200 --draws 40 --borealtc FOLDER --work FOLDER    # resumes
+bench_diagnosis.py --level --table --work FOLDER                        # results/level.json
 """
 
 import argparse
@@ -16,6 +18,7 @@ from typing import Any
 import torch
 from common.results_file import RESULTS, write_results
 from fluctuation.generate import generate, read_rows
+from fluctuation.level import measure_draw, summarise
 from fluctuation.score import describe, format_line, judged, score
 from fluctuation.windows import LEAST_FRESH
 
@@ -52,6 +55,27 @@ def write_table(
         (folder / ROWS).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
+def measure_level(
+    draws: Sequence[int], work: Path, borealtc: Path | None, *, only_tuned: bool
+) -> None:
+    """Add the draws that are missing to those of a folder, a line each."""
+    work.mkdir(parents=True, exist_ok=True)
+    done = {rows[0]["draw"] for rows in read_level(work) if rows}
+    for number in draws:
+        if number not in done and (
+            rows := list(measure_draw(number, borealtc, only_tuned=only_tuned))
+        ):
+            with (work / "level.jsonl").open("a") as file:
+                file.write(json.dumps(rows) + "\n")
+            print(f"draw {number}: {len(rows)} runs", file=sys.stderr, flush=True)
+
+
+def read_level(work: Path) -> list[list[dict[str, Any]]]:
+    """Return the rows of each draw."""
+    path = work / "level.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Generate rows, or write the table."""
     parser = argparse.ArgumentParser(
@@ -66,8 +90,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first draw")
     parser.add_argument("--table", action="store_true", help="run nothing; write the results")
     parser.add_argument("--show", action="store_true", help="run nothing; print the table alone")
+    parser.add_argument("--level", action="store_true", help="of report.level instead")
+    parser.add_argument("--tuned", action="store_true", help="with --level: tuned settings alone")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    if options.level:
+        if not (options.table or options.show):
+            draws = range(options.first, options.first + options.draws)
+            measure_level(draws, options.work, options.borealtc, only_tuned=options.tuned)
+        rows = [row for of_draw in read_level(options.work) for row in of_draw]
+        for line in (lines := summarise(rows)):
+            print(json.dumps(line))
+        facts = {"runs": len(rows), "draws": sorted({row["draw"] for row in rows})}
+        write_results("level", lines, partial=not options.table, **facts)
+        return 0
     if options.table or options.show:
         write_table(options.work, keep=options.table, borealtc=options.borealtc)
         return 0

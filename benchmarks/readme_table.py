@@ -14,8 +14,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGES = {  # the markers that each page must have
     "README.md": ("headlines",),
     "docs/benchmarks.md": (
-        *("cpu", "fit", "preprocessing", "estimator", "verdict", "diagnosis"),
-        *("repair", "accuracy"),
+        *("cpu", "fit", "preprocessing", "estimator", "verdict", "level"),
+        *("diagnosis", "repair", "accuracy"),
     ),
     "docs/remedies/README.md": ("remedies",),
 }
@@ -343,6 +343,23 @@ def diagnosis_table(results: dict) -> str:
     )
 
 
+def level_table(results: dict) -> str:
+    """Say how often runs are rightly and wrongly called below what the data allow."""
+    rows = results["rows"]
+    found = {(row["source"], row["what"]): row for row in rows}
+    sources = list(dict.fromkeys(row["source"] for row in rows))
+    lines = [f"| runs | {' | '.join(sources)} |", "|---" * (1 + len(sources)) + "|"]
+    for what in dict.fromkeys(row["what"] for row in rows):
+        cells = []
+        for row in (found[source, what] for source in sources):
+            (k, n), (low, high) = row["runs"], row["interval"]
+            cells.append(f"{100 * k / n:.0f} % of {n} [{100 * low:.0f}, {100 * high:.0f}]")
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    facts = results["environment"]
+    note = f"{facts['runs']} runs of {len(facts['draws'])} draws; in brackets 95 % intervals"
+    return "\n".join((*lines, "", f"{note} (Clopper and Pearson). {_environment(results)}"))
+
+
 def remedies_table(results: dict) -> str:
     """Say what each remedy changes in pairs of runs, and whether that is clear."""
     lines = ["| on | from | to | measured | without | with | difference | mean | seeds |"]
@@ -390,6 +407,7 @@ TABLES = {
     "estimator": estimator_table,
     "verdict": verdict_table,
     "diagnosis": diagnosis_table,
+    "level": level_table,
     "headlines": headlines,
     "remedies": remedies_table,
     "repair": repair_table,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import bench_diagnosis
 import numpy as np
 import pytest
-from fluctuation import faults, fits, generate, resets, score, truth, windows
+from fluctuation import faults, fits, generate, level, resets, score, truth, windows
 from fluctuation.configuration import ConfigurationGuess, deviations, largest_deviation
 from verdict.data import draw
 from verdict.runs import load
@@ -329,3 +329,35 @@ def test_the_committed_table_is_what_the_committed_rows_say():
     if not (bench_diagnosis.RESULTS / "diagnosis.json").exists():
         pytest.skip("nothing was measured yet")
     _check_table(bench_diagnosis.RESULTS)
+
+
+def test_the_table_of_levels_counts_sick_healthy_and_those_below():
+    base = {"source": "a", "best": 0.9, "movement": 0.001, "verdict": "normal"}
+    base |= {"generalization": None, "below": False}
+    rows = [
+        base | {"level": 0.5, "rival": 0.95, "below": True},  # sick, flagged by its level alone
+        base | {"level": 0.5, "rival": 0.95, "verdict": "diverged"},
+        base | {"level": 0.9, "rival": 0.92},  # healthy
+        base | {"level": 0.9, "rival": 0.99, "below": True},  # as good as other networks
+    ]
+    lines = level.summarise(rows)
+    assert [line["runs"] for line in lines if line["source"] == "all"] == [
+        *([1, 2], [2, 2], [0, 1], [1, 2], [2, 2])
+    ]
+    assert lines[-1]["interval"][1] == 1.0
+    assert lines[-1]["interval"][0] == pytest.approx(0.025**0.5)
+
+
+def test_levels_resume(tmp_path, monkeypatch, capsys):
+    def measure(number, borealtc, *, only_tuned):
+        return [{"draw": number, "source": "a", "level": 0.9, "best": 0.9, "rival": 0.9} | OTHERS]
+
+    monkeypatch.setattr(bench_diagnosis, "measure_draw", measure)
+    arguments = ["--level", "--work", str(tmp_path), "--first", "7", "--draws"]
+    assert bench_diagnosis.main([*arguments, "1"]) == bench_diagnosis.main([*arguments, "2"]) == 0
+    drawn = [rows[0]["draw"] for rows in bench_diagnosis.read_level(tmp_path)]
+    assert drawn == [7, 8]
+    assert "healthy, called below" in capsys.readouterr().out
+
+
+OTHERS = {"movement": 0.0, "verdict": "normal", "generalization": None, "below": False}

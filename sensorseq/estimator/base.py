@@ -50,7 +50,8 @@ from sensorseq.export.to_onnx import write_onnx
 from sensorseq.fluctuation.causes.rank import causes_of
 from sensorseq.fluctuation.race.arm import LabPart
 from sensorseq.fluctuation.report.report import FluctuationReport
-from sensorseq.fluctuation.statistics.statements import say
+from sensorseq.fluctuation.statistics.statements import Statement, say
+from sensorseq.fluctuation.verdict.level import compare_level, spread
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
@@ -159,7 +160,6 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     module_: LSTMLinear
     history_: History
     engine_: EngineChoice
-    fluctuation_: FluctuationReport
     features_: FeatureChoice
     refitted_: bool
     preparation_: Preparation | None
@@ -442,7 +442,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         if validation is not None:
             shown: Any = self._training_data(validation, training=False)
             steps = shown if patch is None else shown.patched(patch)
-            held_out = LabPart(steps, validation.groups, validation.rows, shown)
+            held_out = LabPart(steps, validation.groups, validation.rows, shown, validation)
         config = self._resolved(config, modules[0], windows)
         findings = (*findings, *self._check_shares(train, validation))
         own_callbacks = check_callbacks(self.callbacks)
@@ -469,7 +469,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         return PreparedFit(
             jobs,
             {**self._facts_of(train, validation), "data_facts": findings},
-            LabPart(windows, train.groups, train.rows, samples),
+            LabPart(windows, train.groups, train.rows, samples, train),
             held_out,
             seeds.entropy,
         )
@@ -544,6 +544,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         if record is not None and held_out is not None and held_out.groups is not None:
             record.val_groups = np.unique(held_out.groups, return_inverse=True)[1][record.val_rows]
         self._make_report(record)
+        self._to_compare = self._windows_to_compare(prepared)
         if any(of_member.best_epoch == 0 for of_member in results):
             self.__dict__.pop("module_", None)
             raise DivergedError(
@@ -711,6 +712,35 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     # After the fit.
 
     @property
+    def fluctuation_(self) -> FluctuationReport:
+        """The report; the first look at it compares the network with what the data allow."""
+        own = self.__dict__
+        if "fluctuation_" not in own:
+            raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
+        if own.get("_to_compare") is not None:
+            own["fluctuation_"] = compare_level(own["fluctuation_"], *own["_to_compare"])
+            own["_to_compare"] = None
+        report: FluctuationReport = own["fluctuation_"]
+        return report
+
+    @fluctuation_.setter
+    def fluctuation_(self, report: FluctuationReport) -> None:
+        self.__dict__ |= {"fluctuation_": report, "_to_compare": None}
+
+    def _windows_to_compare(self, prepared: PreparedFit) -> tuple[Any, ...] | None:
+        """Return what `compare_level` takes, of a classifier without features, if in memory."""
+        if self._task != CLASSIFICATION or self.features is not None or not prepared.validation:
+            return None
+        train, validation = prepared.train.given, prepared.validation.given
+        if train is None or validation is None:
+            return None
+        if is_stored(train.sequences) or is_stored(validation.sequences):
+            return None
+        rows = spread(len(validation.sequences))
+        train = train.take(spread(len(train.sequences)))
+        return _as_checked(train), _as_checked(validation.take(rows)), rows
+
+    @property
     def modules_(self) -> list[LSTMLinear]:
         """The networks of all members; `module_` is the first."""
         return [self.module_, *self.__dict__.get("_other_modules", ())]
@@ -857,6 +887,8 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         return tags
 
     def __getstate__(self) -> dict[str, Any]:
+        if "fluctuation_" in self.__dict__:
+            _ = self.fluctuation_  # compared, which needs windows that are not kept
         return pack_state(super().__getstate__())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -1045,7 +1077,11 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             self.best_epoch_,
         )
         origin = FitOrigin(*known, patch=self.patch_, out_of_fold=predicted)
-        self.fluctuation_ = replace(self.fluctuation_, origin=origin)
+        report: FluctuationReport = self.__dict__["fluctuation_"]  # not yet compared
+        choice = getattr(self, "features_", FeatureChoice())
+        if choice.candidates:
+            report = replace(report, statements=(*report.statements, _say_parts(choice)))
+        self.__dict__["fluctuation_"] = replace(report, origin=origin)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
         """Return the network's outputs, (n, outputs), those of an ensemble joined."""
@@ -1108,6 +1144,17 @@ def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:
     for name, value in arguments.items():
         if name not in ("self", "__class__"):
             setattr(estimator, name, value)
+
+
+def _as_checked(part: FitPart) -> CheckedPart:
+    return CheckedPart(part.sequences.X, part.sequences.lengths, part.target, part.groups)
+
+
+def _say_parts(choice: FeatureChoice) -> Statement:
+    """Say what the network and each kind of features got, alone and together."""
+    names = {"lstm": "the LSTM alone", "together": "all together"}
+    parts = (f"{names.get(one.name, one.name)} {one.accuracy:.0%}" for one in choice.candidates)
+    return say("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))
 
 
 def make_report(

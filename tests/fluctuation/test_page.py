@@ -502,12 +502,12 @@ def test_the_lamp_is_that_of_the_verdict():
         "short": "",
     }
     worse = SimpleNamespace(
-        verdict="normal", severity=None, generalization="overfitting", causes=()
+        verdict="normal", severity=None, generalization="overfitting", level=None, causes=()
     )
     assert colour_of(worse) == "wait"
     narrow = Cause("model_complexity", "observed", 0.6, "", "too small", family_confidence=0.7)
     doubtful = SimpleNamespace(
-        verdict="normal", severity=None, generalization=None, causes=(narrow,)
+        verdict="normal", severity=None, generalization=None, level=None, causes=(narrow,)
     )
     assert colour_of(doubtful) == "wait"
 

@@ -133,13 +133,10 @@ def with_unknown(ranked: Sequence[Cause]) -> tuple[Cause, ...]:
     first = families(ranked)[0] if ranked else None
     if first is not None and first.confidence >= NAMED:
         return tuple(ranked)
-    evidence, rest = "Cause unclear.", 1.0
-    if first is not None:
-        rest, likeliest = 1 - first.confidence, first.causes[0].title
-        evidence = (
-            f"Cause unclear: the likeliest, {likeliest}, has {100 * first.confidence:.0f} % only."
-        )
-    unknown = Cause(UNKNOWN, "observed", rest, evidence, advice=SAFE, family_confidence=rest)
+    rest = 1.0 if first is None else 1 - first.confidence
+    unknown = Cause(
+        UNKNOWN, "observed", rest, "Cause unclear.", advice=SAFE, family_confidence=rest
+    )
     return (unknown, *ranked)
 
 

@@ -23,6 +23,7 @@ from sensorseq.fluctuation.causes.foreign_words import TORCH, in_foreign_words, 
 from sensorseq.fluctuation.causes.rank import causes_of
 from sensorseq.fluctuation.race.arm import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
 from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.fluctuation.verdict.level import compare_level
 from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.batches import TrainingData
@@ -546,7 +547,7 @@ def _judge(
     held = [windows for windows in (lab.train, lab.validation) if windows is not None]
     checked = [Part(*windows, classes=lab.classes) for windows in held]
     counts = np.bincount(held_out, minlength=n_classes)
-    return FluctuationReport.from_history(
+    report = FluctuationReport.from_history(
         lab.result.history,
         len(held_out) or None,
         n_train=n_train,
@@ -557,6 +558,7 @@ def _judge(
         arguments=lab.arguments,
         data_facts=causes_of(check_windows(*checked), lab.arguments),
     )
+    return report if len(checked) < 2 else compare_level(report, checked[0], checked[1])
 
 
 def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:

@@ -16,6 +16,7 @@ from torch import nn
 from sensorseq.fluctuation.causes.cause import NotTested, Suspect, Trial
 from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import TrainingConfig
+from sensorseq.training.data import FitPart
 from sensorseq.training.engine import TrainingResult
 from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training_record import TrainingRecord
@@ -63,13 +64,15 @@ class LabWindows(NamedTuple):
 class LabPart:
     """Windows of one part as the engine takes them, with groups and rows of `LabWindows`.
 
-    `samples` are the same windows where the steps of `data` are patches of several samples.
+    `samples` are the same windows where the steps of `data` are patches of several samples, and
+    `given` those before they were cropped and scaled.
     """
 
     data: TrainingData
     groups: NDArray[Any] | None
     rows: NDArray[np.int64] | None
     samples: TrainingData | None = None
+    given: FitPart | None = None
 
     def as_windows(self) -> LabWindows:
         """Return the samples as arrays."""

@@ -59,7 +59,7 @@ def write_report(
             for part in answer(report)[1:]
         ),
     ]
-    is_fine = report.verdict == "normal" and report.generalization is None
+    is_fine = report.verdict == "normal" and not (report.generalization or report.level)
     height = _CALM_HEIGHT if is_fine and not report.causes else _HEIGHT
     shown, left_out = _choose(blocks, height - len(head) - 1)
     notes = [
@@ -96,8 +96,10 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
 
 def _findings(report: FluctuationReport) -> list[_Block]:
     said = [part.statement for part in answer(report)]
-    first = of_topic(report.statements, *_FIRST)[:3] or list(report.statements[:1])
-    first += of_topic(report.statements, "recovery")
+    level = of_topic(report.statements, "level")
+    others = [part for part in report.statements if part not in level]
+    first = [*level, *(of_topic(others, *_FIRST)[:3] or others[:1])]
+    first += of_topic(report.statements, "recovery", "parts")
     blocks = [_Block(0, 0, _wrap("", str(part)), "explanation") for part in first]
     rest = [part for part in report.statements if part not in first and part not in said]
     return blocks + [_Block(8, _WHY, _wrap("", str(part)), "explanation") for part in rest]

@@ -321,6 +321,7 @@ _DOUBTS = {  # of a normal curve
     "overfitting": "The curve is calm, but the model gets worse on the validation windows.",
     "not_generalizing": "The curve is calm, but what is learned does not hold for the validation"
     " windows.",
+    "below_data": "The curve is calm, but the data allow more accuracy.",
 }
 _COLOURS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
 # The table of statistics
@@ -391,7 +392,7 @@ def describe(
     words = doubt = _VERDICTS.get(report.verdict, "")
     if hidden_cause(report.verdict, report.causes) is not None:
         doubt = "The curve is calm, but a setting may cost accuracy."
-    doubt = _DOUBTS.get(report.generalization or "", doubt)
+    doubt = _DOUBTS.get(report.generalization or report.level or "", doubt)
     steps = list_steps(report, command)
     repeated = {name for step in steps for name in step.arguments}
     of_cause, _ = place_figures(report)
@@ -404,7 +405,7 @@ def describe(
         "colour": colour_of(report),
         "answers": answers,
         "explanation": [part for part in remaining(report, answers) if part not in still_open],
-        "n_lead": _N_LEAD,
+        "n_lead": _N_LEAD + (report.level is not None),
         "steps": steps,
         "families": _families(report, cards),
         "family_words": FAMILIES,
@@ -442,12 +443,12 @@ def describe_evidence(report: FluctuationReport) -> dict[str, Any]:
 
 
 def colour_of(report: FluctuationReport) -> str:
-    """Return the lamp that is lit: never green if the model overfits, fails or got worse."""
+    """Return the lamp that is lit: never green if the model is not as good as it can be."""
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
     colour = _COLOURS.get(report.verdict, "")
     may_cost = hidden_cause(report.verdict, report.causes) is not None
-    is_doubtful = report.generalization is not None or may_cost
+    is_doubtful = bool(report.generalization or report.level or may_cost)
     return "wait" if colour == "good" and is_doubtful else colour
 
 

@@ -26,13 +26,22 @@ from sensorseq.fluctuation.statistics.run import (
     read_numbers,
     unplain,
 )
-from sensorseq.fluctuation.statistics.statements import Statement, generalization_of
+from sensorseq.fluctuation.statistics.statements import Statement, generalization_of, level_of
 from sensorseq.fluctuation.verdict.judge import judge
 from sensorseq.history import History
 from sensorseq.training_record import TrainingRecord
 
 _SAVED = (  # in a file, besides format and version
-    *("verdict", "severity", "generalization", "statements", "causes", "statistics", "n_epochs"),
+    *(
+        "verdict",
+        "severity",
+        "generalization",
+        "level",
+        "statements",
+        "causes",
+        "statistics",
+        "n_epochs",
+    ),
     *("n_val", "n_train", "n_classes", "best_epoch", "history", "evidence", "probes", "of_module"),
 )
 # of a report in a file, so that its page can be made
@@ -122,6 +131,12 @@ class FluctuationReport:
         columns: Mapping[str, str | None] | None = None,
         arguments: Mapping[str, Any] | None = None,
         data_facts: Sequence[Cause] = (),
+        X: Any = None,
+        y: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups: Any = None,
+        groups_val: Any = None,
     ) -> "FluctuationReport":
         """Judge a training curve from what was recorded after each epoch.
 
@@ -157,7 +172,13 @@ class FluctuationReport:
             likelier.
         data_facts : sequence of Cause, optional
             What the checks of the data found.
-
+        X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
+            Windows of equal length that the network was trained on, those behind `val_accuracy`,
+            and their labels. Given all four, simple classifiers are trained on the same windows,
+            which takes about a second, and `level` says whether the network is below them. Needs
+            scikit-learn.
+        groups, groups_val : array-like of shape (n,), optional
+            What each of these windows was cut from.
 
         Raises
         ------
@@ -198,7 +219,7 @@ class FluctuationReport:
         causes = find_causes(run, verdict, arguments, data_facts, statements)
         if arguments is None and read.origin in NAMES:
             causes = in_foreign_words(causes, read.origin)
-        return cls(
+        report = cls(
             verdict=verdict,
             severity=severity,
             statements=tuple(statements),
@@ -214,6 +235,11 @@ class FluctuationReport:
             record=record,
             columns_read=read.names,
         )
+        if all(part is None for part in (X, y, X_val, y_val)):
+            return report
+        from sensorseq.fluctuation.verdict.level import compare_level, read_parts
+
+        return compare_level(report, *read_parts(X, y, X_val, y_val, groups, groups_val))
 
     def probe(
         self,
@@ -336,7 +362,9 @@ class FluctuationReport:
             if version == 3:  # which had sentences
                 said = description["explanation"]
                 saved["statements"] = [{"kind": "text", "values": {"text": one}} for one in said]
-            saved = {name: saved[name] for name in _SAVED if name != "generalization"}
+            saved = {
+                name: saved[name] for name in _SAVED if name not in ("generalization", "level")
+            }
             if is_page:
                 _check_size(saved)
             report: FluctuationReport = unplain(cls, saved)
@@ -368,6 +396,15 @@ class FluctuationReport:
     def generalization(self) -> str | None:
         """``"overfitting"``, ``"not_generalizing"`` or None, whatever the verdict on the noise."""
         return generalization_of(self.statements)
+
+    @property
+    def level(self) -> str | None:
+        """``"below_data"`` if its network is below what the data allow, or None.
+
+        Ridge regression or boosted trees on features of the same training windows are then right on
+        more of the validation windows, by more than luck. None also where this was not compared.
+        """
+        return level_of(self.statements)
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -35,6 +35,9 @@ GENERALIZATION = {  # what to do, by what `report.generalization` may be
     " record more groups.",
 }
 
+DEFAULTS = "Fit the defaults, which add features to the network:"
+DEFAULTS_CODE = "better = SensorLSTMClassifier()"
+
 
 def likely(confidence: float) -> str:
     """Return a probability in per cent; nothing where it is no number."""
@@ -135,6 +138,9 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
     """Return what to do, in order, with the command of each where `command` returns it."""
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
+    if report.level is not None and (report.probes is None or not report.probes.repair):
+        again = "" if command is None else command({"features": "auto"})
+        steps.insert(0, Step("defaults", DEFAULTS, code=DEFAULTS_CODE, command=again))
     if report.generalization is not None:
         keep = _keep_words(report)
         steps.append(Step("generalize", GENERALIZATION[report.generalization].format(keep=keep)))
@@ -282,10 +288,10 @@ def banner_words(report: "FluctuationReport") -> str:
     """Return the verdict in words, with its severity, and whether it generalizes."""
     words = report.verdict.replace("_", " ")
     words = f"{words} ({report.severity})" if report.severity else words
-    if report.generalization is None:
-        return words
+    also = [_GENERALIZATION[report.generalization]] if report.generalization else []
+    also += ["below what the data allow"] if report.level else []
     between = "but" if report.verdict == "normal" else "and"
-    return f"{words}, {between} {_GENERALIZATION[report.generalization]}"
+    return f"{words}, {between} {' and '.join(also)}" if also else words
 
 
 def sizes(report: "FluctuationReport") -> str:
@@ -323,6 +329,8 @@ def _normal(report: "FluctuationReport") -> str:
         return f"Its noise is, but it {_GENERALIZATION[report.generalization]}."
     if hidden_cause(report.verdict, report.causes) is not None:
         return "Its noise is, but a setting may cost accuracy."
+    if report.verdict == "normal" and report.level is not None:
+        return "Its noise is, but the data allow more accuracy."
     if report.verdict == "normal":
         return "Yes. Nothing about its noise has to be repaired."
     if report.verdict == "fluctuating":

@@ -83,6 +83,10 @@ _TEXTS = {
         " class. Hold out recordings of every class.",
         "no_overfitting": "The validation loss did not rise: it ends within luck of its lowest.",
     },
+    "level": {
+        "below_data": "Your network gets {network:percent} % of the validation windows; {rival}"
+        " gets {accuracy:percent} %.",
+    },
     "recovery": {
         "recovered": "The {part} loss was not finite in {epochs:listed}; the run recovered.",
     },
@@ -220,6 +224,9 @@ _TEXTS = {
         " probe_module with a budget trains with other settings to find out.",
         "one_run": "Whether another seed or split would look the same: this is one run.",
     },
+    "parts": {
+        "parts": "Of {n:#window} left out of training these are right: {parts}.",
+    },
     "other": {
         "text": "{text}",
         "loss_not_judged": "The loss ({loss}) is not cross-entropy in nats and was not judged.",
@@ -264,6 +271,11 @@ def generalization_of(statements: Iterable[Statement]) -> str | None:
     """Return ``"overfitting"`` or ``"not_generalizing"`` where a statement says so."""
     found = (_GENERALIZATION.get(statement.kind) for statement in statements)
     return next((value for value in found if value is not None), None)
+
+
+def level_of(statements: Iterable[Statement]) -> str | None:
+    """Return ``"below_data"`` where a statement says so."""
+    return next((one.kind for one in statements if one.kind == "below_data"), None)
 
 
 def of_topic(statements: Iterable[Statement], *topics: str) -> list[Statement]:

@@ -53,4 +53,10 @@ EXCESS_RATIO = 1.5  # R or R_g above this, and surely above 1, is moving togethe
 RESTLESS_WINDOWS = 0.1  # of all windows ...
 RESTLESS_SHARE = 0.6  # ... carrying this share of all flips: they, not the model, make it rough
 ONE_CLASS_WINDOWS = 10  # of these at least, all predicted alike is no coincidence
+# Of a network below what the data allow. Two rivals are looked at, each at 1 %. Where groups are
+# too few for a test of their signs, windows are compared, with a gap that groups rarely make.
+LEVEL_ALPHA = 0.01
+LEVEL_GAP = 0.1  # of accuracy
+LEVEL_GROUPS = 8
+LEVEL_GAP_OF_FEW_GROUPS = 0.2
 STILL_FALLS = 0.02  # share of itself that a training loss must lose in ten epochs to be worth more
