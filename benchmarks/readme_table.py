@@ -173,7 +173,8 @@ def accuracy_table(results: dict) -> str:
     costs = list(lines)
     for task in dict.fromkeys(row["task"] for row in scores):
         own = [found.get((task, method)) for method in METHODS]
-        best = max(row[row["score"]] for row in own if row is not None and row["complete"])
+        whole = [row[row["score"]] for row in own if row is not None and row["complete"]]
+        best = max(whole, default=1.0)
         lines.append(f"| {task} |{''.join(_score(row, best) for row in own)}")
         costs.append(f"| {task} |{''.join(f' {_fit_s(row)} |' for row in own)}")
     ranks = [row for row in results["rows"] if row["what"] == "rank"]

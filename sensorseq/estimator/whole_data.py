@@ -209,10 +209,11 @@ def plan_whole_data(
         if validation is not None:
             data = estimator._training_data(part, training=True)
     n_train, entropy = len(train.target), prepared.entropy
-    groups = [one.groups for one in (train, validation) if one is not None]
+    parts = [one for one in (train, validation) if one is not None]
+    groups = [one.groups for one in parts if one.groups is not None]
     share = None
-    if train.weight is None and not any(own is None for own in groups):
-        target = np.concatenate([one.target for one in (train, validation) if one is not None])
+    if train.weight is None and len(groups) == len(parts):
+        target = np.concatenate([one.target for one in parts])
         share = weights_of_few_recordings(np.concatenate(groups), target)
     plan = WholeData(
         part, data, given, share, prepared.jobs[0].config, n_train, [], features, refits, entropy
