@@ -10,7 +10,6 @@ from scipy.special import expit
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import InputError, ModelFileError
 from sensorseq.evaluation import calibration_error
-from sensorseq.storage import model_file
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training.probabilities import fit_temperature, softmax
 
@@ -160,18 +159,6 @@ def test_files_and_pickles_keep_temperature_and_threshold(abstaining, tmp_path):
         assert copy.temperature_ == abstaining.temperature_
         assert copy.abstention_ == abstaining.abstention_
         np.testing.assert_array_equal(copy.predict_proba(X), abstaining.predict_proba(X))
-
-
-def test_a_file_from_before_calibration_has_the_temperature_one(twins, tmp_path, monkeypatch):
-    twins[0].save(tmp_path / "model")
-    arrays, description = read_model(tmp_path / "model")
-    del description["temperature"], description["abstention"]
-    with monkeypatch.context() as patch:
-        patch.setattr(model_file, "VERSION", 1)
-        write_model(tmp_path / "model", arrays, description)
-    again = SensorLSTMClassifier.load(tmp_path / "model")
-    assert again.temperature_ == 1.0
-    assert not hasattr(again, "abstain_threshold_")
 
 
 @pytest.mark.parametrize(
