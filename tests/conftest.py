@@ -4,6 +4,7 @@ import importlib.util
 import os
 import random
 import sys
+from typing import Any
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,14 @@ def _fixed_seeds():
 
 @pytest.fixture
 def lstm_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a fit train every network, also where the first one adds nothing to the features."""
-    monkeypatch.setattr(
-        "sensorseq.estimator.feature_head.FittedFeatures.are_enough", lambda *_: False
-    )
+    """Let a fit train every network and use them, also where they add little to the features."""
+    from sensorseq.estimator.feature_head import FittedFeatures
+
+    weigh = FittedFeatures._weigh
+
+    def weighed(*given: Any) -> Any:
+        weights, log_loss = weigh(*given)
+        weights[0] = max(weights[0], 0.1)
+        return weights, log_loss
+
+    monkeypatch.setattr(FittedFeatures, "_weigh", weighed)

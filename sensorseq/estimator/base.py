@@ -1112,6 +1112,9 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
 
     def _join(self, X: torch.Tensor, lengths: torch.Tensor | None) -> NDArray[np.float64]:
         """Return the outputs for scaled windows, of all members and features as one."""
+        if self._head is not None and not self._head.lstm_weight:  # features decide alone
+            nothing = np.zeros((len(X), self.module_.num_classes))
+            return self._head.join(nothing, X.numpy(), None if lengths is None else lengths.numpy())
         steps = self._as_steps(X, lengths)
         outputs = [self._run_member(module, *steps) for module in self.modules_]
         joined = outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))

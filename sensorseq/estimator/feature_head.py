@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
@@ -19,6 +20,7 @@ from sensorseq.features.trees import (
     BoostedTrees,
     important_statistics,
 )
+from sensorseq.fluctuation.statistics.per_window import clustered_error
 from sensorseq.fluctuation.statistics.run import unplain
 
 LINEAR = ("rocket", "summary")
@@ -368,7 +370,8 @@ class HeadData:
     """The scaled windows a feature head is fitted on.
 
     `weight` are positive factors in the loss. Thresholds and convolutions are chosen from the
-    windows of `learn_rows`, which are never those held out.
+    windows of `learn_rows`, which are never those held out. Windows of one of `groups` (n,) are
+    alike; None takes each for itself.
     """
 
     X: NDArray[Any]
@@ -377,14 +380,16 @@ class HeadData:
     weight: NDArray[np.float64]
     n_classes: int
     learn_rows: NDArray[np.int64]
+    groups: NDArray[Any] | None = None
 
     def take(self, rows: NDArray[np.int64]) -> "HeadData":
         """Return the windows at `rows`; those to learn from stay those."""
-        lengths = None if self.lengths is None else self.lengths[rows]
-        learn = np.flatnonzero(np.isin(rows, self.learn_rows))
-        return HeadData(
-            self.X[rows], lengths, self.class_index[rows], self.weight[rows], self.n_classes, learn
+        lengths, groups = (
+            None if values is None else values[rows] for values in (self.lengths, self.groups)
         )
+        learn = np.flatnonzero(np.isin(rows, self.learn_rows))
+        own = self.X[rows], lengths, self.class_index[rows], self.weight[rows]
+        return HeadData(*own, self.n_classes, learn, groups)
 
 
 @dataclass
@@ -402,7 +407,7 @@ class FittedFeatures:
     n_folds: int
 
     def are_enough(self, lstm_logits: NDArray[np.float64]) -> bool:
-        """Whether the LSTM adds nothing, by its logits for windows that it was not trained on.
+        """Whether the LSTM adds too little, by its logits for windows that it was not trained on.
 
         The `lstm_logits` (n, K) are NaN for a window that it was trained on.
         """
@@ -434,7 +439,7 @@ class FittedFeatures:
         joined = Candidate("together", log_loss, _accuracy(together, *truth), None)
         choice = _describe_choice([*candidates, joined], len(together), self.n_folds)
         if alone:
-            said = "; the LSTM added nothing in the first fold, so it was trained for no other"
+            said = "; the LSTM added too little in the first fold, so it was trained for no other"
             choice = replace(choice, reason=choice.reason + said)
         for block, factor in zip(self.blocks, weights[1:].tolist(), strict=True):
             block.multiply(factor)
@@ -447,9 +452,24 @@ class FittedFeatures:
         return np.asarray(np.all(known, axis=0))
 
     def _weigh(self, lstm_logits: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Return the weights of the LSTM and of each kind, and the log-loss of their sum.
+
+        The LSTM joins features only where it lowers the log-loss by more than the standard error
+        of that: where it lowered it by less, windows of other recordings lost by it.
+        """
         tested = self._tested(lstm_logits)
+        class_index, weight = self.data.class_index[tested], self.data.weight[tested]
         stacked = np.stack([lstm_logits, *self.scores])[:, tested]
-        return fit_stack(stacked, self.data.class_index[tested], self.data.weight[tested])
+        weights, log_loss = fit_stack(stacked, class_index, weight)
+        without, own_log_loss = fit_stack(stacked[1:], class_index, weight)
+        if not (weights[0] and without.any()):
+            return weights, log_loss
+        alone = np.concatenate([np.zeros(1), without])
+        of_both = log_softmax(np.tensordot(np.stack([weights, alone]), stacked, 1), axis=2)
+        lowered = (of_both[0] - of_both[1])[np.arange(len(class_index)), class_index]
+        lowered *= weight / weight.mean()
+        groups = None if self.data.groups is None else self.data.groups[tested]
+        return (weights, log_loss) if is_sure(lowered, groups) else (alone, own_log_loss)
 
     def _try(self, name: str, scores: NDArray[np.float64], factor: float) -> Candidate:
         """Say what a model does alone."""
@@ -624,6 +644,16 @@ def _standard(
     varies = sd > 1e-6 * np.maximum(np.abs(centre), 1e-30)
     scale = np.where(varies, 1.0 / np.where(varies, sd, 1.0), 0.0)
     return centre.astype(np.float32), scale.astype(np.float32)
+
+
+def is_sure(gain: NDArray[np.float64], groups: NDArray[Any] | None) -> bool:
+    """Whether a mean gain of windows is above its standard error, over groups where there are any.
+
+    Of windows of one group alone nobody knows the error: any gain counts.
+    """
+    unit = np.unique(np.arange(len(gain)) if groups is None else groups, return_inverse=True)[1]
+    n_units = int(unit.max()) + 1
+    return bool(gain.mean() > (clustered_error(gain, unit, n_units) if n_units > 1 else 0.0))
 
 
 def _accuracy(

@@ -66,7 +66,8 @@ class WholeData:
     """All windows of a fit that may be trained on, and what is to be done with them.
 
     `part` and the scaled `data` are training and then validation windows; validation windows given
-    apart are in `given` (scaled) alone, and `part` is None. `share` is how much each window counts
+    apart are in `given` (scaled) alone, and `part` is None. `groups` are those of all, if all have
+    one. `share` is how much each window counts
     where classes of few recordings count equally; None where all count the same. The first fold is
     that of the held-out part, if there is one. `refits`: what is kept learns from all windows, with
     `keeps_folds` by the networks of the folds, else by one trained on all windows.
@@ -75,6 +76,7 @@ class WholeData:
     part: FitPart | None
     data: TrainingData
     given: TrainingData | None
+    groups: NDArray[Any] | None
     share: NDArray[np.float64] | None
     config: TrainingConfig
     n_train: int
@@ -110,7 +112,8 @@ class WholeData:
         if self.share is not None:
             weight *= self.share
         learn = np.arange(self.n_train)
-        return HeadData(np.concatenate(X), lengths, target, weight, self.config.n_outputs, learn)
+        own = np.concatenate(X), lengths, target, weight
+        return HeadData(*own, self.config.n_outputs, learn, self.groups)
 
     @property
     def has_held_out(self) -> bool:
@@ -210,13 +213,15 @@ def plan_whole_data(
             data = estimator._training_data(part, training=True)
     n_train, entropy = len(train.target), prepared.entropy
     parts = [one for one in (train, validation) if one is not None]
-    groups = [one.groups for one in parts if one.groups is not None]
+    of_parts = [one.groups for one in parts if one.groups is not None]
+    groups = np.concatenate(of_parts) if len(of_parts) == len(parts) else None
     share = None
-    if train.weight is None and len(groups) == len(parts):
+    if train.weight is None and groups is not None:
         target = np.concatenate([one.target for one in parts])
-        share = weights_of_few_recordings(np.concatenate(groups), target)
+        share = weights_of_few_recordings(groups, target)
+    config = prepared.jobs[0].config
     plan = WholeData(
-        part, data, given, share, prepared.jobs[0].config, n_train, [], features, refits, entropy
+        part, data, given, groups, share, config, n_train, [], features, refits, entropy
     )
     if features is None:
         return plan
@@ -339,6 +344,7 @@ def finish_whole_data(
     if plan.fitted is not None:
         tested += [job.module for job in fold_jobs]
         head = plan.fitted.join(plan.fold_logits(estimator, tested), alone=is_without)
+        is_without = has_ended and not head.lstm_weight
         if plan.shares_groups:
             said = "; they are of the same groups as the others, so all figures are high"
             head.choice = replace(head.choice, reason=head.choice.reason + said)
@@ -349,11 +355,11 @@ def finish_whole_data(
         estimator.features_ = FeatureChoice(reason="training was interrupted or diverged")
     estimator._learn_probabilities(prepared)  # of networks that have not seen the windows
     kept = [job.module for job in refit_jobs]
-    if plan.keeps_folds and fold_jobs:
-        kept = [estimator.module_, *(job.module for job in fold_jobs)]
-        estimator._other_histories = histories
     if is_without and plan.refits:
         kept = estimator.modules_  # their weight is 0: all that counts has seen all windows
+    elif plan.keeps_folds and fold_jobs:
+        kept = [estimator.module_, *(job.module for job in fold_jobs)]
+        estimator._other_histories = histories
     if kept:
         estimator._held_out = _held_out_outputs(estimator, plan)
         estimator.refitted_ = True

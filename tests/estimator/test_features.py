@@ -323,6 +323,7 @@ def copies(n_groups=24, n_each=3, seed=0):
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("lstm_is_used")
 def test_windows_left_out_were_seen_by_no_model(arguments):
     accuracy = []
     for seed in range(3):

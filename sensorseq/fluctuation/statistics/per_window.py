@@ -230,13 +230,13 @@ def cross_fit(
     gain = outcome - right[-1]
     return CrossFit(
         accuracy=float(outcome.mean()),
-        accuracy_error=_clustered_error(outcome, unit, n_units),
+        accuracy_error=clustered_error(outcome, unit, n_units),
         gain=float(gain.mean()),
-        gain_error=_clustered_error(gain, unit, n_units),
+        gain_error=clustered_error(gain, unit, n_units),
     )
 
 
-def _clustered_error(values: Floats, unit: NDArray[np.int64], n_units: int) -> float:
+def clustered_error(values: Floats, unit: NDArray[np.int64], n_units: int) -> float:
     """Return the standard error of a mean whose values are independent between units only."""
     sums = np.bincount(unit, values - values.mean(), n_units)
     return float(np.sqrt((sums**2).sum() * n_units / (n_units - 1))) / len(values)
