@@ -746,6 +746,12 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         return [self.module_, *self.__dict__.get("_other_modules", ())]
 
     @property
+    def _used_modules(self) -> list[LSTMLinear]:
+        """The networks that count: none where features decide alone."""
+        is_without = self._head is not None and not self._head.lstm_weight
+        return [] if is_without else self.modules_
+
+    @property
     def histories_(self) -> list[History]:
         """One history for each member; `history_` is the first."""
         return [self.history_, *self.__dict__.get("_other_histories", ())]
@@ -1112,12 +1118,12 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
 
     def _join(self, X: torch.Tensor, lengths: torch.Tensor | None) -> NDArray[np.float64]:
         """Return the outputs for scaled windows, of all members and features as one."""
-        if self._head is not None and not self._head.lstm_weight:  # features decide alone
-            nothing = np.zeros((len(X), self.module_.num_classes))
-            return self._head.join(nothing, X.numpy(), None if lengths is None else lengths.numpy())
-        steps = self._as_steps(X, lengths)
-        outputs = [self._run_member(module, *steps) for module in self.modules_]
-        joined = outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
+        modules = self._used_modules
+        joined = np.zeros((len(X), self.module_.num_classes))
+        if modules:
+            steps = self._as_steps(X, lengths)
+            outputs = [self._run_member(module, *steps) for module in modules]
+            joined = outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
         if self._head is None:
             return joined
         return self._head.join(joined, X.numpy(), None if lengths is None else lengths.numpy())

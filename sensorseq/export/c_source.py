@@ -152,7 +152,7 @@ def write_c(
     n_parts = ("rocket" in source.blocks) + bool(source.used_statistics.size)
     n_parts += (source.scale == "quantile") + sum(step.kind == "spectral" for step in steps)
     n_small = len(steps) + (source.resampler is not None) + ("boosting" in source.blocks)
-    code = _NETWORK_BYTES + _SMALL_BYTES * n_small + _PART_BYTES * n_parts
+    code = _NETWORK_BYTES * bool(source.modules) + _SMALL_BYTES * n_small + _PART_BYTES * n_parts
     return CExport(
         *paths,
         weights,
@@ -213,7 +213,7 @@ class _Source:
     def __init__(self, estimator: Any, tables: Tables) -> None:
         self.estimator = estimator
         self.tables = tables
-        self.modules = estimator.modules_
+        self.modules = estimator._used_modules
         self.blocks = {
             _KINDS[type(_described_by(block))]: block
             for block in ([] if estimator._head is None else estimator._head.blocks)
@@ -361,11 +361,11 @@ class _Source:
 
     @property
     def _n_directions(self) -> int:
-        return 2 if self.modules[0].bidirectional else 1
+        return 2 if self.estimator.module_.bidirectional else 1
 
     def layout(self, timing: _Timing, steps: list[CStep]) -> dict[str, Any]:
         """Return the values of the templates, with the fields of the state."""
-        first, n = self.modules[0], timing.n_timesteps
+        first, n = self.estimator.module_, timing.n_timesteps
         width = first.hidden_size * self._n_directions
         rocket = self.blocks.get("rocket")
         n_rows = n
@@ -405,7 +405,7 @@ class _Source:
 
     def multiply_adds(self, timing: _Timing, steps: list[CStep]) -> int:
         """Return the multiply-adds of a window and of the preprocessing of a hop."""
-        first, n, k = self.modules[0], timing.n_timesteps, len(self.estimator.classes_)
+        first, n, k = self.estimator.module_, timing.n_timesteps, len(self.estimator.classes_)
         hidden, c = first.hidden_size, self.estimator._n_channels
         n_steps = count_steps(n, self.estimator.patch_)
         width = hidden * self._n_directions

@@ -71,7 +71,11 @@ def write_onnx(
 
 def _outputs(g: Graph, estimator: Any, windows: GraphWindows) -> str:
     """Return what `_join` of the estimator returns, (n, outputs) float64."""
-    modules = estimator.modules_
+    modules, head = estimator._used_modules, estimator._head
+    known: dict[str, str] = {}
+    if not modules:
+        logits = [block_logits(g, block, windows, known) for block in head.blocks]
+        return logits[0] if len(logits) == 1 else g("Sum", *logits)
     steps = as_steps(g, windows, estimator.patch_)
     outputs = [g.cast(network_outputs(g, module, steps), np.float64) for module in modules]
     joined = outputs[0]
@@ -81,14 +85,12 @@ def _outputs(g: Graph, estimator: Any, windows: GraphWindows) -> str:
         joined = g("Sub", of_all, np.float64(np.log(len(outputs))))
     elif len(outputs) > 1:
         joined = g("Div", g("Sum", *outputs), np.float64(len(outputs)))
-    head = estimator._head
     if head is None:
         return joined
-    logits = g("Mul", joined, np.float64(head.lstm_weight))
-    known: dict[str, str] = {}
+    joined = g("Mul", joined, np.float64(head.lstm_weight))
     for block in head.blocks:
-        logits = g("Add", logits, block_logits(g, block, windows, known))
-    return logits
+        joined = g("Add", joined, block_logits(g, block, windows, known))
+    return joined
 
 
 def _is_unknown(g: Graph, probabilities: str, known: KnownWindows, threshold: float) -> str:
