@@ -224,8 +224,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         no `sample_weight`). Linear layers come from ridge regression, in closed form. All are
         joined to the LSTM by factors with the lowest log-loss on windows left out, in whole
         groups. ``"auto"`` tries the three that have a name and keeps those that lower it;
-        `features_` says which and why. With `refit`, or nothing held
-        out, windows are left out in three folds, which trains the network two or three more times;
+        `features_` says which and why. The LSTM joins them only where it lowers it by more than
+        the standard error. With `refit`, or nothing held out, windows are left out in three folds,
+        which trains the network two or three more times unless it added too little in the first;
         otherwise the validation part serves. None is the LSTM alone. Streamed windows and training
         in several processes have none with ``"auto"``.
     refit : "auto", "all" or None, default="auto"
