@@ -4,8 +4,8 @@ import importlib.util
 import os
 import random
 import sys
-from typing import Any
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest

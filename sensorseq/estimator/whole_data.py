@@ -158,7 +158,8 @@ class WholeData:
 
     def _fitted(self, folds: Sequence[Fold], rows: NDArray[np.int64] | None) -> FittedFeatures:
         own = self.seen.learn_rows if rows is None else rows
-        return fit_features(self.features, self.seen, folds, own, self.seed(_FEATURES))
+        seed, in_time = self.seed(_FEATURES), self.shares_groups
+        return fit_features(self.features, self.seen, folds, own, seed, in_time)
 
     def fold_logits(self, estimator: Any, modules: Sequence[Any]) -> NDArray[np.float64]:
         """Return each network's logits for the windows left out of its fold; NaN elsewhere."""
@@ -346,7 +347,10 @@ def finish_whole_data(
         head = plan.fitted.join(plan.fold_logits(estimator, tested), alone=is_without)
         is_without = has_ended and not head.lstm_weight
         if plan.shares_groups:
-            said = "; they are of the same groups as the others, so all figures are high"
+            said = (
+                "; they are of the same groups as the others, so all figures are high, and linear"
+                " layers count equally"
+            )
             head.choice = replace(head.choice, reason=head.choice.reason + said)
         if plan.part is not None and plan.part.rows is not None:
             head.given_rows = plan.part.rows[head.out_of_fold_rows]

@@ -19,7 +19,7 @@ class RidgeFit:
     """Ridge regression fitted on all windows, and its predictions for each fold's own windows.
 
     `weight` (F, K) is for features as they were given; `out_of_fold` (n, K) is NaN for a window in
-    no fold; `strength` is the chosen one of `STRENGTHS`.
+    no fold; `strength` is the chosen one of the `strengths`.
     """
 
     weight: NDArray[np.float64]
@@ -36,6 +36,7 @@ def fit_ridge(
     rows: NDArray[np.int64],
     loss: Callable[[NDArray[np.float64]], float],
     columns: Sequence[NDArray[np.int64]] | None = None,
+    strengths: Sequence[float] = STRENGTHS,
 ) -> RidgeFit:
     """Fit weighted ridge regression to `target` (n, K); the penalty with the smallest `loss` wins.
 
@@ -54,16 +55,16 @@ def fit_ridge(
         own = Z[:, columns[number]]
         return np.asarray((own @ own.T).astype(np.float64))
 
-    tested: list[NDArray[np.float64]] = [np.full(target.shape, np.nan) for _ in STRENGTHS]
+    tested: list[NDArray[np.float64]] = [np.full(target.shape, np.nan) for _ in strengths]
     for number, (fit_rows, test_rows) in enumerate(folds):
         own_rows = fit_rows[sample_weight[fit_rows] > 0]
         solved = _Solver(products_of(number), target, sample_weight, own_rows)
-        for scores, strength in zip(tested, STRENGTHS, strict=True):
+        for scores, strength in zip(tested, strengths, strict=True):
             dual, constant = solved.solve(strength)
             scores[test_rows] = solved.centred(test_rows) @ dual + constant
     best = int(np.argmin([loss(scores) for scores in tested]))
     solved = _Solver(products_of(len(folds)), target, sample_weight, rows)
-    dual, constant = solved.solve(STRENGTHS[best])
+    dual, constant = solved.solve(strengths[best])
     # weights of features: those of windows, taken through the centred features
     of_windows = dual - solved.share[:, None] * dual.sum(axis=0)
     weight = np.zeros((Z.shape[1], target.shape[1]))
@@ -73,7 +74,7 @@ def fit_ridge(
         block = used[start : start + _BLOCK]
         values = Z[np.ix_(rows, block)].astype(np.float64)
         weight[block], centre[block] = values.T @ of_windows, solved.share @ values
-    return RidgeFit(weight, constant - centre @ weight, tested[best], STRENGTHS[best])
+    return RidgeFit(weight, constant - centre @ weight, tested[best], strengths[best])
 
 
 class _Solver:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sensorseq import SensorLSTMClassifier, WindowSet
-from sensorseq.errors import ArgumentError, InputError, ModelFileError
+from sensorseq.errors import ArgumentError, InputError, LeakWarning, ModelFileError
 from sensorseq.estimator import base, feature_head, whole_data
-from sensorseq.estimator.feature_head import FittedFeatures, HeadData
+from sensorseq.estimator.feature_head import FittedFeatures, HeadData, _ProbabilityBlock
 from sensorseq.estimator.whole_data import N_FOLDS
 from sensorseq.features.summary import FEATURES
 from sensorseq.storage.model_file import read_model, write_model
@@ -375,9 +376,9 @@ def test_ridge_does_not_learn_from_x_val(monkeypatch):
     seen = []
     fit_ridge = feature_head.fit_ridge
 
-    def watched(Z, target, weight, folds, rows, loss, columns):
+    def watched(Z, target, weight, folds, rows, loss, *rest):
         seen.append((rows.tolist(), [fit.tolist() for fit, _ in folds]))
-        return fit_ridge(Z, target, weight, folds, rows, loss, columns)
+        return fit_ridge(Z, target, weight, folds, rows, loss, *rest)
 
     monkeypatch.setattr(feature_head, "fit_ridge", watched)
     small(features="auto").fit(X[:36], Y[:36], X_val=X[36:], y_val=Y[36:])
@@ -871,6 +872,39 @@ def test_features_are_enough_where_the_lstm_knows_nothing_more():
     assert not fitted.are_enough(np.where(unseen, 2.0 * np.eye(3)[target], np.nan))
     fitted.scores[0] = 0 * scores  # which know nothing either
     assert not fitted.are_enough(against)
+
+
+def test_the_lstm_joins_only_by_more_than_the_standard_error_over_groups():
+    """It knows one group of ten by heart: as ten groups that is luck, as 100 windows it is not."""
+    rng = np.random.default_rng(0)
+    target, group = np.arange(100) % 2, np.arange(100) // 10
+    scores = 1.0 * np.eye(2)[target] + rng.normal(size=(100, 2))
+    lstm = np.where(group[:, None] == 0, 6.0 * np.eye(2)[target], 0.0)
+    data = HeadData(np.zeros((100, 1, 1)), None, target, np.ones(100), 2, np.arange(100))
+    rows, block = np.arange(100), _ProbabilityBlock("boosting", None, None, 2)
+    for groups, joins in ((group, False), (None, True)):
+        fitted = FittedFeatures(replace(data, groups=groups), rows, [block], [scores], 3)
+        head = fitted.join(lstm)
+        assert bool(head.lstm_weight) is joins
+        assert fitted.are_enough(lstm) is not joins
+        assert head.choice.names == ("boosting",)
+        if not joins:
+            assert head.choice.candidates[-1].log_loss == head.choice.candidates[1].log_loss
+
+
+@pytest.mark.trains
+def test_with_one_recording_of_each_class_linear_layers_count_equally():
+    """Stretches of the same recordings cannot tell which of them knows another recording."""
+    rng = np.random.default_rng(0)
+    groups, y = np.arange(40) // 20, np.repeat(["a", "b"], 20)
+    windows = rng.normal(size=(40, 16, 2)) + 0.5 * groups[:, None, None]
+    clf = small(features="auto")
+    with pytest.warns(LeakWarning):
+        clf.fit(windows, y, groups=groups)
+    weight = {tried.name: tried.weight for tried in clf.features_.candidates}
+    assert weight["rocket"] == weight["summary"] > 0 == weight["lstm"] == weight["boosting"]
+    assert clf.features_.names == ("rocket", "summary")
+    assert clf.features_.reason.endswith("linear layers count equally")
 
 
 # Streamed windows
