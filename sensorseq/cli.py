@@ -1425,8 +1425,8 @@ def _describe_fit(model: "SensorLSTMClassifier") -> list[str]:
         )
     elif model.refitted_ and model._head is not None and not model._head.lstm_weight:
         said.append(
-            "The LSTM adds nothing to the features here, so they decide alone. They have learned"
-            " from all windows but those for test."
+            "The LSTM adds too little to the features here, so they decide alone. They have"
+            " learned from all windows but those for test."
         )
     elif model.refitted_:
         said.append("After that, the network was trained again on all windows but those for test.")

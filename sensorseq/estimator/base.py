@@ -1161,7 +1161,7 @@ def _as_checked(part: FitPart) -> CheckedPart:
 
 def _say_parts(choice: FeatureChoice) -> Statement:
     """Say what the network and each kind of features got, alone and together."""
-    names = {"lstm": "the LSTM alone", "together": "all together"}
+    names = {"lstm": "the LSTM alone gets", "together": "all together"}
     parts = (f"{names.get(one.name, one.name)} {one.accuracy:.0%}" for one in choice.candidates)
     return say("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))
 

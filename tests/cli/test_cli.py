@@ -893,7 +893,7 @@ def test_train_says_when_the_features_decide_alone(prepared, tmp_path, capsys, m
     monkeypatch.setattr(FittedFeatures, "are_enough", lambda *_: True)
     assert run(["train", str(prepared), "-o", str(tmp_path / "model"), *FAST]) == 0
     words = " ".join(capsys.readouterr().out.split())
-    assert "The LSTM adds nothing to the features here, so they decide alone." in words
+    assert "The LSTM adds too little to the features here, so they decide alone." in words
 
 
 @pytest.mark.trains

@@ -225,7 +225,7 @@ _TEXTS = {
         "one_run": "Whether another seed or split would look the same: this is one run.",
     },
     "parts": {
-        "parts": "Of {n:#window} left out of training these are right: {parts}.",
+        "parts": "On {n:#window} left out of training, {parts}.",
     },
     "other": {
         "text": "{text}",
