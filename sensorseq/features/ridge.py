@@ -47,13 +47,13 @@ def fit_ridge(
     every fold and penalty.
     """
     rows = rows[sample_weight[rows] > 0]
-    shared = (Z @ Z.T).astype(np.float64) if columns is None else np.empty((0, 0))
+    shared = Z @ Z.T if columns is None else np.empty((0, 0), np.float32)
 
-    def products_of(number: int) -> NDArray[np.float64]:
+    def products_of(number: int) -> NDArray[np.float32]:
         if columns is None:
             return shared
         own = Z[:, columns[number]]
-        return np.asarray((own @ own.T).astype(np.float64))
+        return np.asarray(own @ own.T)
 
     tested: list[NDArray[np.float64]] = [np.full(target.shape, np.nan) for _ in strengths]
     for number, (fit_rows, test_rows) in enumerate(folds):
@@ -82,7 +82,7 @@ class _Solver:
 
     def __init__(
         self,
-        products: NDArray[np.float64],
+        products: NDArray[np.float32],
         target: NDArray[np.float64],
         sample_weight: NDArray[np.float64],
         rows: NDArray[np.int64],
@@ -92,7 +92,7 @@ class _Solver:
         self.share = weight / weight.sum()
         self._constant = self.share @ target[rows]
         self._target = target[rows] - self._constant
-        own = products[np.ix_(rows, rows)]
+        own = products[np.ix_(rows, rows)].astype(np.float64)
         mean_norm = float(np.mean(np.diag(own)))
         self._to_mean = own @ self.share  # product of each window with the mean one
         self._mean_squared = float(self.share @ self._to_mean)
@@ -106,15 +106,18 @@ class _Solver:
     def _centre(
         self, products: NDArray[np.float64], to_mean: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        return np.asarray(products - to_mean[:, None] - self._to_mean[None, :] + self._mean_squared)
+        products -= to_mean[:, None]  # in place: they may take hundreds of megabytes
+        products -= self._to_mean[None, :]
+        products += self._mean_squared
+        return products
 
     def centred(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the products of other windows with those of the fit, both less the mean."""
-        products: NDArray[np.float64] = self._products[np.ix_(rows, self._rows)]
+        products = self._products[np.ix_(rows, self._rows)].astype(np.float64)
         return self._centre(products, products @ self.share)
 
     def solve(self, strength: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the weight of each window and the constant."""
-        matrix = self._own.copy()
+        matrix = self._own.copy(order="F")  # which LAPACK factors in place
         matrix[np.diag_indices_from(matrix)] += strength * self._unit / self._relative
         return cho_solve(cho_factor(matrix, overwrite_a=True), self._target), self._constant
