@@ -234,8 +234,8 @@ rng = np.random.default_rng(0)
 X, y = rng.standard_normal((120, 30, 3)).astype("f4"), np.arange(120) % 3
 
 def make():
-    settings = dict(hidden_size=16, max_epochs=2, batch_size=32, head_norm="layer", dropout=0.2, features=None)
-    return SensorLSTMClassifier(**settings, random_state=0)
+    settings = dict(hidden_size=16, max_epochs=2, batch_size=32, head_norm="layer", dropout=0.2)
+    return SensorLSTMClassifier(**settings, features=None, random_state=0)
 
 def find():
     return make().fit(X, y).predict_proba(X)
