@@ -1423,7 +1423,7 @@ def _describe_fit(model: "SensorLSTMClassifier") -> list[str]:
             f"The model keeps the networks of {len(model.modules_)} folds, which together have"
             " learned from all windows but those for test."
         )
-    elif model.refitted_ and model._head is not None and not model._head.lstm_weight:
+    elif model.refitted_ and not model._used_modules:
         said.append(
             "The LSTM adds too little to the features here, so they decide alone. They have"
             " learned from all windows but those for test."

@@ -471,8 +471,10 @@ class FittedFeatures:
             factor, log_loss = fit_stack(stacked[are_linear].sum(0)[None], class_index, weight)
             return factor * are_linear, log_loss
         weights, log_loss = fit_stack(stacked, class_index, weight)
+        if not weights[0]:
+            return weights, log_loss
         without, own_log_loss = fit_stack(stacked[1:], class_index, weight)
-        if not (weights[0] and without.any()):
+        if not without.any():
             return weights, log_loss
         alone = np.concatenate([np.zeros(1), without])
         of_both = log_softmax(np.tensordot(np.stack([weights, alone]), stacked, 1), axis=2)
@@ -665,8 +667,7 @@ def is_sure(gain: NDArray[np.float64], groups: NDArray[Any] | None) -> bool:
     Of windows of one group alone nobody knows the error: any gain counts.
     """
     unit = np.unique(np.arange(len(gain)) if groups is None else groups, return_inverse=True)[1]
-    n_units = int(unit.max()) + 1
-    return bool(gain.mean() > (clustered_error(gain, unit, n_units) if n_units > 1 else 0.0))
+    return bool(gain.mean() > (clustered_error(gain, unit) if unit.any() else 0.0))
 
 
 def _accuracy(

@@ -347,10 +347,9 @@ def finish_whole_data(
         head = plan.fitted.join(plan.fold_logits(estimator, tested), alone=is_without)
         is_without = has_ended and not head.lstm_weight
         if plan.shares_groups:
-            said = (
-                "; they are of the same groups as the others, so all figures are high, and linear"
-                " layers count equally"
-            )
+            said = "; they are of the same groups as the others, so all figures are high"
+            if head.linear_blocks:
+                said += ", and linear layers count equally"
             head.choice = replace(head.choice, reason=head.choice.reason + said)
         if plan.part is not None and plan.part.rows is not None:
             head.given_rows = plan.part.rows[head.out_of_fold_rows]
