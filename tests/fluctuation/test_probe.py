@@ -27,6 +27,7 @@ def make_data(seed, n_windows):
 
 X, Y = make_data(0, 200)
 HOT = {"learning_rate": 0.2, "lr_schedule": "constant", "hidden_size": 16, "max_epochs": 60}
+STUCK = {"learning_rate": 1e-9, "max_epochs": 20}  # bad whatever the rounding
 
 
 def classifier(**options):
@@ -137,8 +138,8 @@ def test_a_report_without_its_fit_says_what_to_do(hot, tmp_path):
 
 
 def test_a_fit_repairs_itself():
-    repaired = classifier(**HOT, auto_repair=True).fit(X, Y)
-    assert repaired.get_params()["learning_rate"] == HOT["learning_rate"]
+    repaired = classifier(**STUCK, auto_repair=True).fit(X, Y)
+    assert repaired.get_params()["learning_rate"] == STUCK["learning_rate"]
     report = repaired.fluctuation_
     assert report.probes is not None
     if repaired.repair_:
@@ -152,9 +153,8 @@ def test_a_repair_that_cannot_be_looked_for_leaves_the_fit():
     def own_loss(logits, target):
         return torch.nn.functional.cross_entropy(logits, target, reduction="none")
 
-    options = {"loss": own_loss, "max_epochs": 20, "learning_rate": 1e-9}
     with pytest.warns(UserWarning, match="could not look for a cause"):
-        fitted = classifier(**options, auto_repair=True).fit(X, Y)
+        fitted = classifier(**STUCK, loss=own_loss, auto_repair=True).fit(X, Y)
     assert fitted.repair_ == {}
     assert fitted.fluctuation_.verdict == "not_learning"
     fitted.set_params(auto_repair=False).fit(X, Y)
@@ -167,7 +167,7 @@ def test_an_interrupted_repair_keeps_the_fit(monkeypatch):
 
     monkeypatch.setattr("sensorseq.estimator.lab.FitOrigin.open", interrupt)
     with pytest.warns(UserWarning, match="interrupted"):
-        fitted = classifier(**HOT, auto_repair=True).fit(X, Y)
+        fitted = classifier(**STUCK, auto_repair=True).fit(X, Y)
     assert fitted.repair_ == {}
     assert fitted.predict(X).shape == Y.shape
 
