@@ -1,17 +1,21 @@
-"""Ridge regression on more features than windows, with predictions for windows left out."""
+"""Ridge regression on many features, with predictions for windows left out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.blas import dsyrk
 
+Floats = NDArray[np.float64]
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows to fit on, rows to predict
 
 # Penalties that are tried, as a share of windows x mean squared norm of a centred window.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-_BLOCK = 4096  # features
+_BLOCK = 4096  # features, or windows, in double at a time
 
 
 @dataclass(frozen=True)
@@ -22,19 +26,19 @@ class RidgeFit:
     no fold; `strength` is the chosen one of the `strengths`.
     """
 
-    weight: NDArray[np.float64]
-    bias: NDArray[np.float64]
-    out_of_fold: NDArray[np.float64]
+    weight: Floats
+    bias: Floats
+    out_of_fold: Floats
     strength: float
 
 
 def fit_ridge(
     Z: NDArray[np.float32],
-    target: NDArray[np.float64],
-    sample_weight: NDArray[np.float64],
+    target: Floats,
+    sample_weight: Floats,
     folds: Sequence[Fold],
     rows: NDArray[np.int64],
-    loss: Callable[[NDArray[np.float64]], float],
+    loss: Callable[[Floats], float],
     columns: Sequence[NDArray[np.int64]] | None = None,
     strengths: Sequence[float] = STRENGTHS,
 ) -> RidgeFit:
@@ -43,81 +47,150 @@ def fit_ridge(
     The features Z (n, F) are float32 of similar scale. `folds` are (fit rows, test rows), each
     window tested at most once; `loss` gets the scores (n, K) of windows left out, NaN where there
     are none. `columns` are the features that each fold, and then the final fit on `rows`, may use.
-    The problem is solved among windows rather than features: one matrix of their products serves
-    every fold and penalty.
+    Each fit is solved among its windows or its features, whichever are fewer.
     """
     rows = rows[sample_weight[rows] > 0]
-    shared = Z @ Z.T if columns is None else np.empty((0, 0), np.float32)
 
-    def products_of(number: int) -> NDArray[np.float32]:
-        if columns is None:
-            return shared
-        own = Z[:, columns[number]]
-        return np.asarray(own @ own.T)
+    @cache
+    def products_of_all() -> NDArray[np.float32]:
+        return Z @ Z.T
 
-    tested: list[NDArray[np.float64]] = [np.full(target.shape, np.nan) for _ in strengths]
+    def solver_of(number: int, own_rows: NDArray[np.int64]) -> _OfWindows | _OfFeatures:
+        given = target, sample_weight, own_rows
+        used = None if columns is None else columns[number]
+        if (Z.shape[1] if used is None else len(used)) < len(own_rows):
+            return _OfFeatures(Z, used, *given)
+        products = products_of_all() if used is None else Z[:, used] @ Z[:, used].T
+        return _OfWindows(Z, used, products, *given)
+
+    tested: list[Floats] = [np.full(target.shape, np.nan) for _ in strengths]
     for number, (fit_rows, test_rows) in enumerate(folds):
-        own_rows = fit_rows[sample_weight[fit_rows] > 0]
-        solved = _Solver(products_of(number), target, sample_weight, own_rows)
+        solver = solver_of(number, fit_rows[sample_weight[fit_rows] > 0])
         for scores, strength in zip(tested, strengths, strict=True):
-            dual, constant = solved.solve(strength)
-            scores[test_rows] = solved.centred(test_rows) @ dual + constant
+            scores[test_rows] = solver.predict(strength, test_rows)
     best = int(np.argmin([loss(scores) for scores in tested]))
-    solved = _Solver(products_of(len(folds)), target, sample_weight, rows)
-    dual, constant = solved.solve(strengths[best])
-    # weights of features: those of windows, taken through the centred features
-    of_windows = dual - solved.share[:, None] * dual.sum(axis=0)
+    solver = solver_of(len(folds), rows)
+    own, bias = solver.weigh(strengths[best])
     weight = np.zeros((Z.shape[1], target.shape[1]))
-    centre = np.zeros(Z.shape[1])
-    used = np.arange(Z.shape[1]) if columns is None else columns[-1]
-    for start in range(0, len(used), _BLOCK):  # in double a block at a time: Z may be large
-        block = used[start : start + _BLOCK]
-        values = Z[np.ix_(rows, block)].astype(np.float64)
-        weight[block], centre[block] = values.T @ of_windows, solved.share @ values
-    return RidgeFit(weight, constant - centre @ weight, tested[best], strengths[best])
+    weight[slice(None) if columns is None else columns[-1]] = own
+    return RidgeFit(weight, bias, tested[best], strengths[best])
 
 
-class _Solver:
-    """Ridge regression on some of the windows, from the products of all."""
+def _unit_of(norm: float, centred_norm: float) -> float:
+    """Return the penalty of strength 1, from the summed squared norms of the windows."""
+    # of windows with equal features only rounding is left, and any penalty gives their mean
+    return max(centred_norm, 1e-3 * norm) or 1.0
+
+
+class _OfFeatures:
+    """Ridge regression on some of the windows, from the products of their features."""
 
     def __init__(
         self,
-        products: NDArray[np.float32],
-        target: NDArray[np.float64],
-        sample_weight: NDArray[np.float64],
+        Z: NDArray[np.float32],
+        used: NDArray[np.int64] | None,
+        target: Floats,
+        sample_weight: Floats,
         rows: NDArray[np.int64],
     ) -> None:
-        self._products, self._rows = products, rows
+        self._Z, self._used = Z, used
         weight = sample_weight[rows]
-        self.share = weight / weight.sum()
-        self._constant = self.share @ target[rows]
+        share, root = weight / weight.sum(), np.sqrt(weight / weight.mean())
+        self._constant = share @ target[rows]
+        self._mean: Any = 0.0
+        norm = 0.0
+        for at, values in self._blocks(rows):
+            self._mean = self._mean + share[at] @ values
+            norm += float(np.square(values).sum())
+        centred_norm = 0.0
+        self._products: Any = None
+        self._of_target: Any = 0.0
+        for at, values in self._blocks(rows):
+            values -= self._mean
+            centred_norm += float(np.square(values).sum())
+            values *= root[at, None]
+            self._of_target = self._of_target + values.T @ (
+                root[at, None] * (target[rows[at]] - self._constant)
+            )
+            self._products = dsyrk(  # of which the upper half is there
+                1.0, values.T, beta=1.0, c=self._products, overwrite_c=True
+            )
+        self._unit = _unit_of(norm, centred_norm)
+
+    def _blocks(self, rows: NDArray[np.int64]) -> Iterator[tuple[slice, Floats]]:
+        """Yield windows in double, a block at a time: they may be many."""
+        for start in range(0, len(rows), _BLOCK):
+            at = slice(start, start + _BLOCK)
+            of_all = self._Z[rows[at]]
+            yield at, (of_all if self._used is None else of_all[:, self._used]).astype(np.float64)
+
+    def predict(self, strength: float, rows: NDArray[np.int64]) -> Floats:
+        """Return the scores of windows."""
+        weight, bias = self.weigh(strength)
+        scores = np.empty((len(rows), len(bias)))
+        for at, values in self._blocks(rows):
+            scores[at] = values @ weight + bias
+        return scores
+
+    def weigh(self, strength: float) -> tuple[Floats, Floats]:
+        """Return the weight of each feature, and the bias."""
+        matrix = self._products.copy(order="F")  # which LAPACK factors in place
+        matrix[np.diag_indices_from(matrix)] += strength * self._unit
+        weight = cho_solve(cho_factor(matrix, overwrite_a=True), self._of_target)
+        return weight, self._constant - self._mean @ weight
+
+
+class _OfWindows:
+    """Ridge regression on some of the windows, from the products of all windows."""
+
+    def __init__(
+        self,
+        Z: NDArray[np.float32],
+        used: NDArray[np.int64] | None,
+        products: NDArray[np.float32],
+        target: Floats,
+        sample_weight: Floats,
+        rows: NDArray[np.int64],
+    ) -> None:
+        self._Z, self._used, self._products, self._rows = Z, used, products, rows
+        weight = sample_weight[rows]
+        self._share, self._relative = weight / weight.sum(), weight / weight.mean()
+        self._constant = self._share @ target[rows]
         self._target = target[rows] - self._constant
         own = products[np.ix_(rows, rows)].astype(np.float64)
-        mean_norm = float(np.mean(np.diag(own)))
-        self._to_mean = own @ self.share  # product of each window with the mean one
-        self._mean_squared = float(self.share @ self._to_mean)
+        norm = float(np.trace(own))
+        self._to_mean = own @ self._share  # product of each window with the mean one
+        self._mean_squared = float(self._share @ self._to_mean)
         self._own = self._centre(own, self._to_mean)
-        centred_norm = float(np.mean(np.diag(self._own)))
-        # of windows with equal features only rounding is left, and any penalty gives their mean
-        mean_norm = max(centred_norm, 1e-3 * mean_norm)
-        self._unit = len(rows) * mean_norm if mean_norm > 0 else 1.0
-        self._relative = weight / weight.mean()
+        self._unit = _unit_of(norm, float(np.trace(self._own)))
 
-    def _centre(
-        self, products: NDArray[np.float64], to_mean: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _centre(self, products: Floats, to_mean: Floats) -> Floats:
         products -= to_mean[:, None]  # in place: they may take hundreds of megabytes
         products -= self._to_mean[None, :]
         products += self._mean_squared
         return products
 
-    def centred(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the products of other windows with those of the fit, both less the mean."""
-        products = self._products[np.ix_(rows, self._rows)].astype(np.float64)
-        return self._centre(products, products @ self.share)
-
-    def solve(self, strength: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the weight of each window and the constant."""
+    def _solve(self, strength: float) -> Floats:
+        """Return the weight of each window."""
         matrix = self._own.copy(order="F")  # which LAPACK factors in place
         matrix[np.diag_indices_from(matrix)] += strength * self._unit / self._relative
-        return cho_solve(cho_factor(matrix, overwrite_a=True), self._target), self._constant
+        return np.asarray(cho_solve(cho_factor(matrix, overwrite_a=True), self._target))
+
+    def predict(self, strength: float, rows: NDArray[np.int64]) -> Floats:
+        """Return the scores of windows."""
+        products = self._products[np.ix_(rows, self._rows)].astype(np.float64)
+        centred = self._centre(products, products @ self._share)
+        return np.asarray(centred @ self._solve(strength) + self._constant)
+
+    def weigh(self, strength: float) -> tuple[Floats, Floats]:
+        """Return the weight of each feature, and the bias."""
+        solution = self._solve(strength)
+        # weights of features: those of windows, taken through the centred features
+        of_windows = solution - self._share[:, None] * solution.sum(axis=0)
+        used = np.arange(self._Z.shape[1]) if self._used is None else self._used
+        weight, centre = np.zeros((len(used), solution.shape[1])), np.zeros(len(used))
+        for start in range(0, len(used), _BLOCK):
+            at = slice(start, start + _BLOCK)
+            values = self._Z[np.ix_(self._rows, used[at])].astype(np.float64)
+            weight[at], centre[at] = values.T @ of_windows, self._share @ values
+        return weight, self._constant - centre @ weight

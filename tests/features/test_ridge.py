@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 
+from sensorseq.features import ridge
 from sensorseq.features.ridge import STRENGTHS, fit_ridge
 
 
@@ -54,9 +55,11 @@ def assert_as_scikit_learn(Z, target, weight, rows, **tolerance):
     assert losses[STRENGTHS.index(found.strength)] <= min(losses) * (1 + 1e-9)
 
 
-@pytest.mark.parametrize(("n", "n_features"), [(30, 5), (12, 60), (9, 9), (10, 1)])
+@pytest.mark.parametrize(("n", "n_features"), [(30, 5), (12, 60), (9, 9), (10, 1), (13, 8)])
 @pytest.mark.parametrize("is_weighted", [False, True])
-def test_equals_scikit_learn(n, n_features, is_weighted):
+@pytest.mark.parametrize("block", [4, 4096])
+def test_equals_scikit_learn(monkeypatch, n, n_features, is_weighted, block):
+    monkeypatch.setattr(ridge, "_BLOCK", block)
     Z, target, weight = problem(n, n_features)
     weight = weight if is_weighted else np.ones(n)
     assert_as_scikit_learn(Z, target, weight, np.arange(n), rtol=1e-8, atol=1e-10)
