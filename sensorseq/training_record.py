@@ -15,18 +15,6 @@ STEP_NAMES = (
     "loss_variance",
     "accuracy",
     "grad_norm",
-    "update_ratio",
-    "gradient_noise",
-    "saturated_input",
-    "saturated_forget",
-    "saturated_cell",
-    "saturated_output",
-)
-DETAIL_NAMES = (
-    "same_batch_loss_before",
-    "same_batch_loss_after",
-    "gradient_cosine",
-    "dropout_variance",
 )
 
 
@@ -57,25 +45,12 @@ class TrainingRecord:
 
     # (E + 1,): first step of each epoch, and the end of the last
     epoch_steps: NDArray[np.int64] = field(default_factory=_none(np.int64, 1))
-    # `STEP_NAMES`, (S,) each. Up to `grad_norm` of every step: windows in the batch, learning rate,
-    # loss of the batch (nats, before the step, in training mode), variance of the windows' losses
-    # in it, accuracy, global gradient norm before clipping. The others, every `detail_every` steps:
-    # |change| / |parameters|; trace of the covariance of one window's gradient; share of each
-    # gate's values near its bounds (outside [0.05, 0.95], for the cell |g| > 0.9).
+    # `STEP_NAMES`, (S,) each: windows in the batch, learning rate, loss of the batch (nats, before
+    # the step, in training mode), variance of the windows' losses in it, accuracy, global gradient
+    # norm before clipping
     steps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     class_counts: NDArray[np.int32] | None = None  # (S, K), of each batch; None for a regression
-    # (D,): steps, counted from 0, at which the details below were measured
-    detail_steps: NDArray[np.int64] = field(default_factory=_none(np.int64))
-    # `DETAIL_NAMES`, (D,) each: loss of the batch in evaluation mode right before and right after
-    # its own step (nats); cosine of the gradients of this step and the one measured before;
-    # variance of the batch's mean loss over 4 dropout masks at fixed weights
-    details: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    # (D,) of each parameter, by its name in the state dict
-    tensor_grad_norms: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    # (D, 16): share of |dL/dx_t| in each sixteenth of the sequence; rows sum to one
-    time_profile: NDArray[np.float64] = field(default_factory=_none(np.float64, 0, 16))
-    # (D, 16): mean norm of the top layer's hidden vector over each sixteenth of the sequence
-    hidden_norm: NDArray[np.float64] = field(default_factory=_none(np.float64, 0, 16))
+    input_rms: float = np.nan  # root mean square of the fixed subset's values: 1 if standardized
     fixed_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))  # of training windows
     # (E,): mean loss (nats) and accuracy of that fixed subset after each epoch, in evaluation mode
     # and unweighted, so that sampling, dropout and the validation size have no effect

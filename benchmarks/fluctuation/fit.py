@@ -69,14 +69,14 @@ PRIOR: dict[str, dict[str, float]] = {
         "loss_fall": -0.2, "over_chance": -0.2,
     },
     "capacity": {
-        "lead_capacity": 1.0, "train_mode_gap": 0.2, "over_chance": -0.2, "hidden_change": -0.2,
+        "lead_capacity": 1.0, "train_mode_gap": 0.2, "over_chance": -0.2,
     },
     "data": {
-        "lead_data": 1.0, "unscaled": 0.2, "input_scale": 0.4, "saturated_first": 0.3,
+        "lead_data": 1.0, "unscaled": 0.2, "input_scale": 0.4,
         "stuck_depth": 0.3, "accuracy_gap": 0.2, "group_spread": 0.2,
     },
     "start": {
-        "lead_start": 1.0, "first_loss_excess": 0.4, "saturated_first": 0.2, "class_bias": 0.2,
+        "lead_start": 1.0, "first_loss_excess": 0.4, "class_bias": 0.2,
         "own_class_weight": 0.2,
     },
     "stopping": {
@@ -85,13 +85,12 @@ PRIOR: dict[str, dict[str, float]] = {
     },
     "learning_rate: too high": {
         "fluctuating": 0.5, "diverged": 1.0, "not_learning": 0.2,
-        "rate_above": 1.5, "rate_below": -1.0, "update_ratio": 0.7, "overshoot": 0.3,
+        "rate_above": 1.5, "rate_below": -1.0,
         "loss_fall": -0.2,
     },
     "learning_rate: too low": {
         "fluctuating": -1.5, "diverged": -1.5, "loss_noise": -0.7,
-        "rate_below": 1.5, "rate_above": -1.0, "update_ratio": -0.7, "loss_fall": -0.4,
-        "gradient_cosine": 0.3,
+        "rate_below": 1.5, "rate_above": -1.0, "loss_fall": -0.4,
     },
     "learning_rate: schedule missing": {
         "fluctuating": 0.7, "diverged": -0.5,
@@ -122,27 +121,26 @@ PRIOR: dict[str, dict[str, float]] = {
         "width_above": 0.8, "more_layers": 0.8, "loss_gap": 0.3, "train_accuracy": 0.2,
     },
     "regularization: too strong": {
-        "dropout_above": 1.2, "decay_above": 1.2, "train_mode_gap": 0.5, "hidden_change": -0.5,
+        "dropout_above": 1.2, "decay_above": 1.2, "train_mode_gap": 0.5,
     },
     "regularization: missing": {
         "unregularized": 1.0, "loss_gap": 0.4, "accuracy_gap": 0.4,
     },
     "preprocessing: scale of the inputs": {
-        "unscaled": 1.2, "input_scale": 0.6, "saturated_first": 0.4,
+        "unscaled": 1.2, "input_scale": 0.6,
     },
     "label_noise": {
         "stuck_depth": 0.8, "stuck_share": 0.4, "val_stubborn_of_errors": 0.4, "unscaled": -0.4,
     },
     "sequence_length": {
         "cropped": 1.2,
-        "profile_dead": 0.5, "hidden_growth": 0.4, "stuck_share": 0.2, "unscaled": -0.4,
+        "stuck_share": 0.2, "unscaled": -0.4,
     },
     "distribution_shift": {
         "accuracy_gap": 0.8, "group_spread": 0.5, "loss_gap_first": 0.5, "unscaled": -0.4,
     },
     "weight_init": {
         "own_weights": 0.8, "forget_bias_off": 0.9, "first_loss_excess": 0.5,
-        "saturated_first": 0.4,
     },
     "loss: not cross-entropy": {
         "own_loss": 1.5, "cross_entropy_gap": 0.4,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError, warn_caller
-from sensorseq.fluctuation.causes.cause import TROUBLED, Cause
+from sensorseq.fluctuation.causes.cause import TROUBLED
 from sensorseq.fluctuation.race.arm import (
     OUT_OF_TIME,
     Arm,
@@ -376,8 +376,8 @@ def _differ(rows: NDArray[np.int64], target: NDArray[np.int64], data: TrainingDa
 class Repair:
     """What repairing a fit came to.
 
-    The report has the probes, and causes graded ``"repaired"`` where the second fit showed it. When
-    the first fit is kept, `changes` is empty and `fitted` None.
+    The report has the probes, and the evidence of proved causes says what the second fit came to.
+    When the first fit is kept, `changes` is empty and `fitted` None.
     """
 
     report: FluctuationReport
@@ -422,7 +422,9 @@ def repair_fit(
         return Repair(replace(proof, probes=probes))
     after = fitted.fluctuation_
     causes = tuple(
-        _repaired(cause, sentence)
+        replace(cause, evidence=f"{cause.evidence} {sentence}")
+        if cause.grade == "proved"
+        else cause
         for cause in proof.causes
         if not (cause.name == "unknown" and after.verdict == "normal")
     )
@@ -473,9 +475,3 @@ def _late_accuracy(report: FluctuationReport) -> float:
     values = [v for v in report.history.get("val_accuracy", ()) if v is not None]
     late = values[-max(1, len(values) // LATE_SHARE) :]
     return float(np.mean(late)) if late else math.nan
-
-
-def _repaired(cause: Cause, sentence: str) -> Cause:
-    if cause.grade != "proved":
-        return cause
-    return replace(cause, grade="repaired", evidence=f"{cause.evidence} {sentence}")

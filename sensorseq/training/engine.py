@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import KW_ONLY, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -306,10 +307,6 @@ class TrainingRun:
             None if self.validation is None else Objective(config, self.validation.target)
         )
         self.parameters = list(self.module.parameters())
-        if own is None:
-            self.optimizer = make_optimizer(self.parameters, config)
-        else:
-            self.optimizer = own.make_optimizer(self.parameters)
         n_drawn = config.windows_per_epoch or len(train)
         self.batches = train.make_sampler(
             train.target.cpu().numpy(),
@@ -323,6 +320,9 @@ class TrainingRun:
         n_batches = self.batches.n_batches
         # From here on, max_epochs is the number of epochs that the run has.
         self.config = replace(config, max_epochs=count_epochs(config, n_batches))
+        self._own = own
+        if own is not None or config.optimizer_params:  # which torch checks
+            _ = self.optimizer
         self.crop_rng = np.random.default_rng(crop_seed)
         self.schedule: Schedule | OwnRates = (
             Schedule(config, n_batches) if own is None else OwnRates(own.table, n_batches)
@@ -339,6 +339,13 @@ class TrainingRun:
         self.first_epoch = 0  # done before the history begins
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
+
+    @cached_property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Torch's, which the native engine does without: the first one imports for a second."""
+        if self._own is not None:
+            return self._own.make_optimizer(self.parameters)
+        return make_optimizer(self.parameters, self.config)
 
     def choose_steps(self, choice: EngineChoice, dropout_seed: int) -> None:
         """Let the chosen engine take the steps; on a CPU both drop the same."""
@@ -531,45 +538,13 @@ class TrainingRun:
             for data, batches in passes:
                 native.replace_data(data)
                 of_pass = self._draw_rates(len(batches))
-                if self.recorder is None:
-                    taken.append(native.take_steps(batches, of_pass, self.crop_rng))
-                else:
-                    taken += self._record_native_steps(
-                        self.recorder, native, data, batches, of_pass
-                    )
+                margins = self.recorder is not None and self.recorder.notes_margins
+                steps = native.take_steps(batches, of_pass, self.crop_rng, margins=margins)
+                if self.recorder is not None:
+                    self.recorder.note_statistics(data, batches, of_pass, [steps])
+                taken.append(steps)
                 rates += of_pass
         return row_of(taken, rates)
-
-    def _record_native_steps(
-        self,
-        recorder: Recorder,
-        native: NativeEpochs,
-        data: TrainingData,
-        batches: list[NDArray[np.int64]],
-        rates: list[float],
-    ) -> list[StepStatistics]:
-        first_step = self.n_steps - len(batches)
-        taken = []
-        for first, last in recorder.split_steps(first_step, len(batches)):
-            steps, step = batches[first:last], first_step + first
-            crop_starts = native.draw_crops(steps, self.crop_rng)
-            is_detail = recorder.measures(step)
-            if is_detail:
-                batch = native.take_batch(steps[0], crop_starts)
-                recorder.begin_step(batch, step, native.named_parameters())
-            taken.append(
-                native.take_steps(
-                    steps,
-                    rates[first:last],
-                    crop_starts=crop_starts,
-                    detail_every=recorder.detail_every,
-                    margins=recorder.notes_margins,
-                )
-            )
-            if is_detail:
-                recorder.end_step(native.named_parameters())
-        recorder.note_statistics(data, batches, rates, taken, first_step=first_step)
-        return taken
 
     def draw_epoch(self) -> tuple[list[NDArray[np.int64]], list[float]]:
         """Return the rows and the learning rate of each step of the next epoch."""
@@ -587,7 +562,7 @@ class TrainingRun:
         if self.recorder is not None:
             rates = [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
             totals = torch.stack(steps).double().cpu().numpy()
-            self.recorder.note_outputs(data, batches, rates, totals, noted, first)
+            self.recorder.note_outputs(data, batches, rates, totals, noted)
         return steps
 
     def _train_step(self, data: TrainingData, rows: Tensor, noted: _Noted) -> Tensor:
@@ -603,9 +578,6 @@ class TrainingRun:
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        details = self.recorder if self.recorder and self.recorder.measures(self.n_steps) else None
-        if details is not None:
-            details.begin_step(batch, self.n_steps)
         loss, merit = self._backward(batch, noted)
         norm = clip_gradients(self.parameters, self.config.max_grad_norm, self.config.clip_by)
         try:
@@ -616,8 +588,6 @@ class TrainingRun:
             raise ArgumentError(
                 f"learning_rate={self.config.learning_rate!r} is too large for {loss.dtype}."
             ) from error
-        if details is not None:
-            details.end_step()
         if self.average is not None:
             self.average.update()
         self.n_steps += 1
@@ -644,8 +614,6 @@ class TrainingRun:
         loss = losses.mean()
         if self.recorder is not None and self.ranks is None:
             noted.append((losses.detach(), outputs.detach()))
-            if self.recorder.measures(self.n_steps):
-                self.recorder.watch_step(outputs, losses)
         if self.ranks is not None:
             loss = loss * (len(batch) / n_windows)
         penalized = loss + l1 * l1_penalty(self.module) if l1 else loss

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from operator import mul
 from typing import Any, cast
 
@@ -24,8 +23,8 @@ from sensorseq.ops.train_epoch import (
 )
 from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
 from sensorseq.training.config import CLASSIFICATION, DTYPES, TrainingConfig
-from sensorseq.training.inputs import crop_starts, crop_tensor_at
-from sensorseq.training.optim import make_optimizer
+from sensorseq.training.inputs import crop_starts
+from sensorseq.training.optim import optimizer_options
 from sensorseq.training.stopping import ModuleWeights
 from sensorseq.training.stream import StreamedData
 
@@ -76,8 +75,7 @@ def native_engine_gap(
 
 def hyper_of(config: TrainingConfig, module: LSTMLinear) -> Tensor:
     """Return the row of hyper-parameters, shape (1, columns), that means what `config` says."""
-    # torch fills in its defaults and checks what it is given
-    options = make_optimizer([nn.Parameter(torch.zeros(1))], config).defaults
+    options = optimizer_options(config)
     beta1, beta2 = options.get("betas", (0.9, 0.999))
     bound = math.inf if config.max_grad_norm is None else config.max_grad_norm
     columns = {
@@ -280,48 +278,23 @@ class NativeEpochs:
         batches: Sequence[NDArray[np.int64]],
         learning_rates: Sequence[float],
         crop_rng: np.random.Generator | None = None,
-        crop_starts: NDArray[np.int64] | None = None,
         **options: Any,
     ) -> StepStatistics:
         """Take one step for each batch of rows and put the weights into the module.
 
         Without `ema_decay`, the steps start from what the module holds: a callback's change to its
-        weights is a change to the training. `crop_starts` is what `draw_crops` gave for these
-        batches; by default `crop_rng` draws them. `options` are those of `EpochTrainer.run`.
+        weights is a change to the training. Random crops are drawn from `crop_rng`. `options` are
+        those of `EpochTrainer.run`.
         """
         self._weights.read_module()
         rows, offsets = pack_batches([batches])
-        if crop_starts is None:
-            crop_starts = self.draw_crops(batches, crop_rng)
-        starts = None if crop_starts is None else torch.from_numpy(crop_starts)
+        crops = self._crops
+        starts = torch.from_numpy(crops.draw(batches, crop_rng)) if crops.crops else None
         rates = torch.tensor(learning_rates, dtype=torch.float64)
         steps = self.trainer.run(rows, offsets, rates, crop_starts=starts, **options)
         self._weights.count_steps(len(batches))
         self._weights.write_module()
         return steps
-
-    def draw_crops(
-        self, batches: Sequence[NDArray[np.int64]], crop_rng: np.random.Generator | None
-    ) -> NDArray[np.int64] | None:
-        """Draw where the crops of these steps begin; None where windows are not cropped."""
-        return self._crops.draw(batches, crop_rng) if self._crops.crops else None
-
-    def take_batch(
-        self, rows: NDArray[np.int64], crop_starts: NDArray[np.int64] | None
-    ) -> TrainingData:
-        """Return the windows of a step as it sees them."""
-        batch = self._data.take(torch.from_numpy(rows), self.trainer.parameters.device)
-        if crop_starts is None:
-            return batch
-        cropped = crop_tensor_at(batch.X, batch.lengths, self._crops.n_timesteps, crop_starts)
-        return replace(batch, X=cropped[0], lengths=cropped[1])
-
-    def named_parameters(self) -> dict[str, Tensor] | None:
-        """Return the weights that the next step starts from, where the module has others."""
-        trainer = self.trainer
-        if trainer.average is None:
-            return None
-        return trainer.network.unflatten(trainer.parameters[0])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to continue from here, beside the module's state."""

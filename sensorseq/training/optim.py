@@ -1,5 +1,6 @@
 """Optimizer, learning-rate schedule and clipping, with torch's names and arithmetic."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,18 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
             f" optimizer={config.optimizer!r}: {error}."
         ) from error
     return optimizer
+
+
+def optimizer_options(config: TrainingConfig) -> dict[str, Any]:
+    """Return all options of the optimizer, with torch's defaults."""
+    if config.optimizer_params:  # which torch checks
+        return make_optimizer([torch.nn.Parameter(torch.zeros(1))], config).defaults
+    # without making one: the first that is made imports torch's compiler, for a second or two
+    parameters = inspect.signature(_CLASSES[config.optimizer]).parameters
+    own = {"weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        own["momentum"] = config.momentum
+    return {name: parameter.default for name, parameter in parameters.items()} | own
 
 
 def stored_steps(state: Mapping[str, Any]) -> int:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
 from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.details import AutogradDetails, StepDetails
 from sensorseq.training.evaluation import evaluate
 from sensorseq.training.stopping import ModuleWeights, float_parts
 from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
@@ -27,16 +25,9 @@ from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, Snapshot, Trainin
 if TYPE_CHECKING:
     from sensorseq.training.engine import TrainingRun
 
-# Steps from one detail to the next, at least: where the windows are many an epoch has many steps,
-# and what is noted must stay a small share of its time; where they are few, of the absolute time.
-DETAIL_EVERY, DETAIL_EVERY_OF_MANY, MANY_WINDOWS = 16, 64, 1000
-MAX_DETAILS = 32  # of a run that takes all its epochs
-BATCH_SHARE = 4  # one in so many of these is measured by passes of its own, see `StepDetails`
 FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # windows of the fixed subset: one in 20
 AVERAGE_DECAY = 0.9
 N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8  # kept beside the first; one every eighth of the epochs
-
-_FIRST_DETAIL = STATISTIC_COLUMNS.index("update_ratio")
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
@@ -74,17 +65,16 @@ class Recorder:
 
     - Windows streamed from their file: no fixed subset, `averaged_loss` or `train_margin`.
     - Several processes: of the steps no loss, variance or accuracy, of which each process has its
-      part, and nothing in detail; no `train_margin` and no validation windows.
-    - A custom loss: no fixed subset, nothing in detail. A given `fixed` subset has no `fixed_rows`.
+      part; no `train_margin` and no validation windows.
+    - A custom loss: no fixed subset. A given `fixed` subset has no `fixed_rows`.
     - Regression: no `class_counts`, no margins, no followed windows; `fixed_accuracy` and the
       `accuracy` of a step are R2.
-    - Runs side by side: no snapshots; details only of what the native engine measures.
+    - Runs side by side: no snapshots.
     - A run resumed from a checkpoint: no earlier snapshots, or no record if that had none.
     """
 
     def __init__(self, *, fixed: TrainingData | None = None, keeps_snapshots: bool = True) -> None:
         self.duration_s = 0.0
-        self.detail_every = 0
         self.fixed: TrainingData | None = None
         self._began_late = False
         self._given_fixed = fixed
@@ -96,9 +86,6 @@ class Recorder:
         config, train = run.config, run.train
         self._is_alone = is_alone
         self._objective = run.objective
-        self.detail_every = detail_period(
-            config.n_epochs * run.batches.n_batches, n_windows=len(train)
-        )
         self._snapshot_every = max(1, math.ceil(config.n_epochs / SNAPSHOT_SHARE))
         self._first_snapshot: list[Snapshot] = []
         self._snapshots: deque[Snapshot] = deque(maxlen=N_SNAPSHOTS)
@@ -122,11 +109,6 @@ class Recorder:
             self.fixed = centre_windows(
                 train.take(torch.from_numpy(self._fixed_rows), run.device), config
             )
-        measures = is_alone and not is_shared and not is_own_loss
-        self._details = StepDetails(run.module, run.objective) if measures else None
-        takes_autograd = measures and run.native is None
-        self._autograd = AutogradDetails(run.module) if takes_autograd else None
-        self._step, self._step_numbers = 0, list[tuple[int, Tensor]]()
         self._average: Tensor | None = None
         self._done = _Epoch()
         self._now = self._new_epoch()
@@ -136,51 +118,6 @@ class Recorder:
         if len(self._train.rows):
             epoch.train_margin = [np.full((1, len(self._train.rows)), np.nan, np.float16)]
         return epoch
-
-    def measures(self, step: int) -> bool:
-        """Whether a step, counted from 0, is measured in detail here."""
-        if self._details is None:
-            return False
-        # of the native engine's steps it is their own business what they give every time
-        every = 1 if self._autograd is not None else BATCH_SHARE
-        return step % (every * self.detail_every) == 0
-
-    @property
-    def _measures_batch(self) -> bool:
-        return self._step % (BATCH_SHARE * self.detail_every) == 0
-
-    def split_steps(self, first_step: int, n_steps: int) -> list[tuple[int, int]]:
-        """Return the ranges of steps, counted from `first_step`, between which to measure."""
-        due = [step for step in range(n_steps) if self.measures(first_step + step)]
-        edges = sorted({0, n_steps, *due, *(step + 1 for step in due)})
-        return list(pairwise(edges))
-
-    @_timed
-    def begin_step(
-        self, batch: TrainingData, step: int, parameters: Mapping[str, Tensor] | None = None
-    ) -> None:
-        """Measure a batch right before its step, see `StepDetails.before`."""
-        assert self._details is not None
-        self._step = step
-        if self._measures_batch:
-            self._details.before(batch, step, parameters)
-        if self._autograd is not None:
-            self._autograd.begin(batch)
-
-    @_timed
-    def watch_step(self, outputs: Tensor, losses: Tensor) -> None:
-        """Measure a step by autograd before it goes backward, see `AutogradDetails.watch`."""
-        if self._autograd is not None:
-            self._autograd.watch(outputs, losses)
-
-    @_timed
-    def end_step(self, parameters: Mapping[str, Tensor] | None = None) -> None:
-        """Measure a batch right after its step, see `StepDetails.after`."""
-        assert self._details is not None
-        if self._autograd is not None:
-            self._step_numbers.append((self._step, self._autograd.finish()))
-        if self._measures_batch:
-            self._details.after(parameters)
 
     @property
     def follows_validation(self) -> bool:
@@ -195,14 +132,10 @@ class Recorder:
         rates: Sequence[float],
         statistics: Sequence[StepStatistics],
         model: int = 0,
-        first_step: int = 0,
     ) -> None:
         """Take in the steps of native calls."""
         values = np.concatenate([part.values[model].numpy() for part in statistics])
         values = values[: len(batches)]
-        taken = np.arange(first_step, first_step + len(batches))
-        # another model may have asked for more details
-        values[taken % self.detail_every != 0, _FIRST_DETAIL:] = np.nan
         margins = None
         if self.notes_margins:
             found = [part.margins[model] for part in statistics if part.margins is not None]
@@ -217,9 +150,8 @@ class Recorder:
         rates: Sequence[float],
         totals: NDArray[np.float64],
         noted: Sequence[tuple[Tensor, Tensor]],
-        first_step: int,
     ) -> None:
-        """Take in the steps of autograd; `first_step` were taken before.
+        """Take in the steps of autograd.
 
         `totals` (S, 3): loss and merits of each step, summed over its windows, and its gradient
         norm. `noted` are the losses, (n,) or (), and outputs (n, K) of each step's windows; empty
@@ -240,10 +172,6 @@ class Recorder:
             if self.notes_margins:
                 every = torch.cat(outputs).cpu().numpy()
                 margins = margins_of(every, self._classes_of(data)[np.concatenate(batches)])
-        if self._step_numbers:
-            places, numbers = zip(*self._step_numbers, strict=True)
-            values[np.array(places) - first_step, _FIRST_DETAIL:] = torch.stack(numbers).cpu()
-            self._step_numbers = []
         self._note(data, batches, rates, values, margins)
 
     def _note(
@@ -316,12 +244,7 @@ class Recorder:
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to continue from the end of an epoch."""
         arrays = {name: torch.from_numpy(array) for name, array in self._joined().items()}
-        details = {} if self._details is None else self._details.state_dict()
-        return arrays | {
-            "n_steps": torch.tensor(self._done.n_steps),
-            "average": self._average,
-            "details": {name: torch.from_numpy(part) for name, part in details.items()},
-        }
+        return arrays | {"n_steps": torch.tensor(self._done.n_steps), "average": self._average}
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         """Continue from where `state_dict` was called; None is a run that was not recorded."""
@@ -331,9 +254,6 @@ class Recorder:
         self._average = state["average"]
         if self._average is not None and self.fixed is not None:
             self._average = self._average.to(self.fixed.X.device)
-        if self._details is not None:
-            details = {name: part.numpy() for name, part in state["details"].items()}
-            self._details.load_state_dict(details)
         arrays = {name: part.numpy() for name, part in state.items() if isinstance(part, Tensor)}
         self._done = _Epoch(
             [int(n) for n in state["n_steps"]],
@@ -375,13 +295,14 @@ class Recorder:
         joined, n_all = self._joined(), sum(n_steps)
         steps, fixed = joined["steps"][:n_all], joined["fixed"][:n_epochs]
         counts = joined.get("class_counts")
-        record = TrainingRecord(
+        return TrainingRecord(
             epoch_steps=np.concatenate([[0], np.cumsum(n_steps, dtype=np.int64)]).astype(np.int64),
             steps={name: steps[:, i].copy() for i, name in enumerate(STEP_NAMES)},
             class_counts=None if counts is None else counts[:n_all],
             fixed_rows=self._fixed_rows,
             fixed_loss=fixed[:, 0].copy(),
             fixed_accuracy=fixed[:, 1].copy(),
+            input_rms=math.nan if self.fixed is None else _root_mean_square(self.fixed),
             averaged_loss=averaged_loss,
             average_decay=AVERAGE_DECAY,
             val_rows=self._val.rows,
@@ -394,9 +315,6 @@ class Recorder:
             snapshots=[*self._first_snapshot, *self._snapshots],
             duration_s=self.duration_s,
         )
-        if self._details is not None:
-            self._details.fill(record, n_all)
-        return record
 
     @_timed
     @torch.no_grad()
@@ -430,18 +348,6 @@ def without_recording() -> Iterator[None]:
         yield
     finally:
         _is_recording = before
-
-
-def detail_period(n_steps: int, n_windows: int) -> int:
-    """Return how many steps lie between two details of a run of at most `n_steps`.
-
-    A power of two that gives at most `MAX_DETAILS`, so that runs side by side, which are measured
-    at the same steps, need not be measured more often than one asks.
-    """
-    period = DETAIL_EVERY if n_windows < MANY_WINDOWS else DETAIL_EVERY_OF_MANY
-    while period * MAX_DETAILS < n_steps:
-        period *= 2
-    return period
 
 
 def margins_of(outputs: NDArray[Any], target: NDArray[np.int64]) -> NDArray[Any]:
@@ -479,6 +385,13 @@ class _Followed:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
         into[rows] = _half(values)
+
+
+def _root_mean_square(windows: TrainingData) -> float:
+    X, lengths = windows.X, windows.lengths
+    if lengths is not None:
+        X = X[torch.arange(X.shape[1], device=X.device) < lengths.to(X.device)[:, None]]
+    return float(X.double().square().mean().sqrt())
 
 
 def _half(values: NDArray[Any]) -> NDArray[np.float16]:

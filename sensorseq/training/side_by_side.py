@@ -337,11 +337,7 @@ class _Group:
         self._validations = self._evaluations([member.validation for member in members])
         recorders = [member.run.recorder for member in members]
         self._fixed = self._evaluations([None if r is None else r.fixed for r in recorders])
-        periods = [r.detail_every for r in recorders if r is not None]
-        self._recording: dict[str, Any] = {
-            "detail_every": min(periods, default=0),  # powers of two: one of all others
-            "margins": bool(periods),
-        }
+        self._notes_margins = any(recorder is not None for recorder in recorders)
 
     def _evaluations(self, parts: Sequence[TrainingData | None]) -> list["_Evaluation"]:
         alike: dict[Hashable, list[int]] = {}
@@ -448,13 +444,12 @@ class _Group:
             offsets,
             torch.from_numpy(learning_rates),
             crop_starts=starts,
-            **self._recording,
+            margins=self._notes_margins,
         )
         for model, (member, epoch) in enumerate(zip(self._active, drawn, strict=True)):
             recorder = member.run.recorder
             if recorder is not None:
-                first = member.run.n_steps - len(epoch[0])
-                recorder.note_statistics(member.train, *epoch, [steps], model, first)
+                recorder.note_statistics(member.train, *epoch, [steps], model)
         for member, of_model in zip(self._active, batches, strict=True):
             member.weights.count_steps(len(of_model))
             if member.job.callbacks:

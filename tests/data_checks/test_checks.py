@@ -337,7 +337,7 @@ def test_findings_become_causes_with_what_the_estimator_can_change():
     scaling, labels = causes_of(findings, {"scale": None})
     assert (scaling.name, scaling.finding) == ("preprocessing", "not scaled")
     assert (labels.name, labels.finding) == ("data_bug", "one window, two labels")
-    assert scaling.grade == labels.grade == "supported"
+    assert scaling.grade == labels.grade == "observed"
     assert scaling.confidence > labels.confidence > 0
     assert scaling.recommendation == {"scale": "standard"}
     assert scaling.alternatives == ({"scale": "robust"},)

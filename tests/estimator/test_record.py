@@ -172,4 +172,3 @@ def test_windows_that_are_streamed_are_recorded_step_by_step(engine, tmp_path, m
     np.testing.assert_array_equal(every, np.bincount(Y[split == "train"]))
     assert len(record.fixed_loss) == len(record.train_rows) == 0
     assert np.isnan(record.averaged_loss)
-    np.testing.assert_array_equal(record.detail_steps, [0])

@@ -77,9 +77,9 @@ def run_noisy_loop(way):
     criterion = nn.CrossEntropyLoss()
     monitor = None
     if way == "hooks":
-        monitor = TorchMonitor(model, optimizer, criterion, detail_every=1)
+        monitor = TorchMonitor(model, optimizer, criterion)
     elif way != "plain":
-        monitor = TorchMonitor(model, optimizer, n_fixed=8, detail_every=3)
+        monitor = TorchMonitor(model, optimizer, n_fixed=8)
     if way == "watch":
         monitor.watch(X[::5].numpy(), Y[::5].numpy())
     for _ in range(3):
@@ -127,7 +127,7 @@ def test_nothing_is_read_from_the_device_before_the_epoch_ends():
     model = make_noisy_model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     criterion = nn.CrossEntropyLoss()
-    monitor = TorchMonitor(model, optimizer, criterion, detail_every=1)
+    monitor = TorchMonitor(model, optimizer, criterion)
     with _CountedReads() as counted:
         for x, y in zip(X.split(16), Y.split(16), strict=True):
             loss = take_step(model, optimizer, x, y, criterion)
@@ -238,15 +238,14 @@ def test_a_step_of_a_linear_model_has_the_figures_worked_out_by_hand():
     optimizer = torch.optim.SGD(
         [{"params": [model.weight], "lr": rate}, {"params": [model.bias], "lr": rate}]
     )
-    monitor = TorchMonitor(model, optimizer, detail_every=2)
+    monitor = TorchMonitor(model, optimizer)
     x, y = X.double(), Y
     expected = []
     for start in (0, 20, 40):
         weight, bias = model.weight.detach().numpy().copy(), model.bias.detach().numpy().copy()
         part = slice(start, start + 20)
         truth = by_hand(weight, bias, x[part].numpy(), y[part].numpy())
-        size = np.sqrt((weight**2).sum() + (bias**2).sum())
-        expected.append((*truth, rate * truth[3] / size))
+        expected.append(truth)
         logits = model(x[part])
         loss = cross_entropy(logits, y[part])
         optimizer.zero_grad()
@@ -261,12 +260,8 @@ def test_a_step_of_a_linear_model_has_the_figures_worked_out_by_hand():
     np.testing.assert_allclose(steps["loss"], [e[0].mean() for e in expected])
     np.testing.assert_allclose(steps["accuracy"], [e[2].mean() for e in expected])
     np.testing.assert_allclose(steps["grad_norm"], [e[3] for e in expected])
-    np.testing.assert_allclose(
-        steps["update_ratio"], [expected[0][4], np.nan, expected[2][4]], rtol=1e-9
-    )
     np.testing.assert_array_equal(steps["n_windows"], 20)
     np.testing.assert_array_equal(steps["learning_rate"], rate)
-    assert np.isnan(steps["gradient_noise"]).all()  # not measured here
     np.testing.assert_array_equal(record.train_rows, np.arange(60))
     np.testing.assert_array_equal(record.train_target, Y)
     margins = np.concatenate([e[1] for e in expected])
@@ -767,7 +762,6 @@ def test_a_hot_loop_is_told_from_a_calm_one():
         ({"optimizer": []}, "optimizer is a list; expected one torch.optim.Optimizer"),
         ({"criterion": cross_entropy}, "criterion is a function.*log_step"),
         ({"n_fixed": -1}, "n_fixed=-1"),
-        ({"detail_every": 0.5}, "detail_every=0.5"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, says):

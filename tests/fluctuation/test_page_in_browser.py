@@ -447,21 +447,6 @@ def test_the_repair_is_copied_and_its_button_says_so(browser, findings):
 
 
 @pytest.mark.browser
-def test_rejected_causes_unfold_by_keyboard_and_in_print(browser, findings):
-    from selenium.webdriver import Keys
-
-    browser.get(findings.as_uri())
-    rejected = browser.find_element("css selector", "ul.causes")
-    assert not rejected.is_displayed()
-    browser.find_element("css selector", "details > summary").send_keys(Keys.ENTER)
-    assert rejected.is_displayed()
-    assert "gradient_clipping" in rejected.text
-    folded = count_printed_pages(browser)
-    browser.refresh()
-    assert count_printed_pages(browser) == folded  # what is folded is printed, too
-
-
-@pytest.mark.browser
 def test_grades_differ_without_their_colour(browser, findings):
     browser.get(findings.as_uri())
     icons = browser.execute_script(

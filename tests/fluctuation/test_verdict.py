@@ -71,11 +71,6 @@ def run_of(
             "n_windows": np.full(n_steps, 32.0),
             "grad_norm": rng.lognormal(size=n_steps),
         },
-        detail_steps=np.arange(0, n_steps, 16),
-        details={
-            "same_batch_loss_before": np.ones(-(-n_steps // 16)),
-            "same_batch_loss_after": 0.98 + 0.01 * rng.normal(size=-(-n_steps // 16)),
-        },
         fixed_loss=fixed,
         fixed_accuracy=np.clip(0.9 - 0.6 * np.exp(-t / 4) + 0.004 * noise[0], 0, 1),
         averaged_loss=float(fixed[-10:].mean()) - cost,
@@ -329,7 +324,7 @@ def test_evidence_is_what_a_page_draws_and_survives_json():
     report = judged(history, record)
     evidence = report.evidence
     assert set(evidence) == {
-        *("fixed_loss", "loss", "val_accuracy", "common_mode", "flips", "grad_norm", "overshoot"),
+        *("fixed_loss", "loss", "val_accuracy", "common_mode", "flips", "grad_norm"),
     }
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False)) == report.to_dict()
     assert evidence["fixed_loss"]["epoch"] == list(range(1, 61))

@@ -62,7 +62,6 @@ class FakeLab:
         seed=0,
         arguments=None,
         channel_sd=30.0,
-        gradient_noise=1.0,
         with_validation=True,
     ):
         self.effects = effects or {}
@@ -81,8 +80,6 @@ class FakeLab:
                 "n_windows": np.full(n_steps, float(batch_size)),
                 "learning_rate": np.full(n_steps, 0.01),
                 "grad_norm": rng.lognormal(0, 1, n_steps),
-                "update_ratio": np.full(n_steps, 1e-3),
-                "gradient_noise": np.full(n_steps, gradient_noise),
             },
             fixed_loss=level + rng.normal(0, noise, n_epochs),
             snapshots=[

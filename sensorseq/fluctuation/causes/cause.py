@@ -7,15 +7,11 @@ from typing import Any
 from sensorseq.fluctuation.causes.table import FAMILY_OF, UNKNOWN
 
 CAUSE_NAMES = tuple(FAMILY_OF)
-# Ranked from the run alone; the run alone would rank its family first as well; the race adopted
-# its change; a whole fit with the change is calm and as accurate; its change did worse.
-GRADES = ("observed", "supported", "proved", "repaired", "rejected")
+GRADES = ("observed", "proved")  # seen in the run alone; a training with its change did better
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that ask for a cause
 IDENTIFIED = 0.45  # confidence of a family from which a calm run has a hidden cause
 # In a normal run these explain a rough curve or describe the data; they need not cost accuracy.
-DESCRIPTIVE = frozenset(
-    ("small_validation_set", "dropout_noise", "label_noise", "distribution_shift", "data_bug")
-)
+DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
 
 
 @dataclass(frozen=True)
@@ -135,7 +131,6 @@ def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
         return None
     for cause in causes:
         likely = max(float(cause.family_confidence), float(cause.confidence)) >= IDENTIFIED
-        likely = likely and cause.grade != "rejected"
-        if cause.name not in DESCRIPTIVE and (likely or cause.grade in ("proved", "repaired")):
+        if cause.name not in DESCRIPTIVE and (likely or cause.grade == "proved"):
             return cause
     return None

@@ -18,15 +18,14 @@ from sensorseq.fluctuation.statistics.run import Floats, Run
 from sensorseq.training_record import TrainingRecord
 
 NAN = math.nan
-_STEPS = ("loss", "grad_norm", "n_windows", "update_ratio", "learning_rate")
+_STEPS = ("loss", "grad_norm", "n_windows", "learning_rate")
 _CURVE = """
 fluctuating diverged not_learning loss_fall still_falling loss_noise loss_spike_share
 val_accuracy_noise val_noise_over_sampling loss_gap loss_gap_first val_loss_rise
 val_loss_lowest_at train_accuracy accuracy_gap over_chance
 """
 _RECORD = """
-n_steps windows_per_step rate_end first_loss_excess update_ratio overshoot grad_tail
-gradient_cosine input_scale saturated_first hidden_change hidden_growth profile_dead dropout_share
+n_steps windows_per_step rate_end first_loss_excess grad_tail input_scale
 train_mode_gap excess_plateau_loss cross_entropy_gap stuck_share stuck_depth
 val_stubborn_of_errors class_bias group_spread common_mode
 """
@@ -45,8 +44,8 @@ CURVE_FEATURES, RECORD_FEATURES, ARGUMENT_FEATURES = (
 NAMES = (*CURVE_FEATURES, *RECORD_FEATURES, *ARGUMENT_FEATURES)
 _LOGARITHMIC = """
 loss_noise val_accuracy_noise val_noise_over_sampling val_loss_rise n_steps windows_per_step
-first_loss_excess update_ratio grad_tail input_scale hidden_change hidden_growth dropout_share
-excess_plateau_loss cross_entropy_gap group_spread common_mode
+first_loss_excess grad_tail input_scale excess_plateau_loss cross_entropy_gap group_spread
+common_mode
 """
 LOGARITHMIC = frozenset(_LOGARITHMIC.split())  # weighed by their logarithms
 # Statistics of the verdict that evidence quotes in place of the features of the same thing.
@@ -68,7 +67,7 @@ def measure(
     record = run.record
     if record is not None:
         if int(record.epoch_steps[-1]) > 0:
-            found |= {**_of_steps(run, record), **_of_time(run, record)}
+            found |= _of_steps(run, record)
         found |= {**_of_training_windows(run, record), **_of_validation_windows(run, record)}
     if arguments:
         found |= _of_arguments(run, arguments)
@@ -157,73 +156,18 @@ def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
         late = slice(0, late.stop)
     of = {name: np.asarray(values, np.float64) for name, values in record.steps.items()}
     nothing = np.full(late.stop, NAN)
-    loss, norm, size, update, rate = (of.get(name, nothing) for name in _STEPS)
-    gates = [of[name] for name in of if name.startswith("saturated_")]
+    loss, norm, size, rate = (of.get(name, nothing) for name in _STEPS)
     found = {
         "n_steps": float(late.stop),
         "windows_per_step": _middle(size),
         "rate_end": _ratio(_middle(rate[-max(len(rate) // 20, 1) :]), _top(rate)),
-        "saturated_first": _top([gate[0] for gate in gates]),
-        "update_ratio": _middle(update[late]),
+        "input_scale": record.input_rms,
     }
     if run.is_in_nats:  # ln K is the cost of a guess in nats only
         found["first_loss_excess"] = float(loss[0]) - run.log_classes
     held = _finite(norm[late])
     if len(held) >= 8 and np.median(held) > 0:
         found["grad_tail"] = float(np.quantile(held, 0.99) / np.median(held))
-    return found | _of_details(record, late, loss)
-
-
-def _of_details(record: TrainingRecord, late: slice, loss: Floats) -> dict[str, float]:
-    at = np.asarray(record.detail_steps)
-    chosen = at >= late.start
-    if not chosen.any():
-        chosen = at >= 0
-    if not len(at):
-        return {}
-    of = {
-        name: np.asarray(values, np.float64)[chosen]
-        for name, values in record.details.items()
-        if len(values) == len(at)
-    }
-    nothing = np.full(int(chosen.sum()), NAN)
-    before = of.get("same_batch_loss_before", nothing)
-    after = of.get("same_batch_loss_after", nothing)
-    known = np.isfinite(before) & np.isfinite(after)
-    found = {"gradient_cosine": _middle(of.get("gradient_cosine", nothing))}
-    if known.any():
-        found["overshoot"] = float((after[known] > 1.01 * before[known]).mean())
-    masks, steps = _finite(of.get("dropout_variance", nothing)), _finite(np.diff(loss[late]))
-    if len(masks) and len(steps):
-        found["dropout_share"] = _ratio(float(masks.mean()), float(steps.var()) / 2)
-    tensors = {
-        name: np.asarray(norms, np.float64) for name, norms in record.tensor_grad_norms.items()
-    }
-    # The gradient of the input weights is that of the biases times the input, so their quotient is
-    # the size of an input vector.
-    sizes = [
-        part[bias > 0] / bias[bias > 0]
-        for name, part in tensors.items()
-        if "weight_ih_l0" in name
-        and (bias := tensors.get(name.replace("weight_ih", "bias_ih"))) is not None
-    ]
-    found["input_scale"] = _middle(np.concatenate(sizes)) if sizes else NAN
-    return found
-
-
-def _of_time(run: Run, record: TrainingRecord) -> dict[str, float]:
-    found: dict[str, float] = {}
-    half = len(record.detail_steps) // 2
-    profile, hidden = (np.asarray(x, np.float64) for x in (record.time_profile, record.hidden_norm))
-    if profile.shape == (len(record.detail_steps), 16) and len(profile):
-        share = np.array([_middle(part) for part in profile[half:].T])
-        share = share / share.sum() if share.sum() > 0 else share * NAN
-        if np.isfinite(share).all():
-            found["profile_dead"] = float((share < 0.1 / 16).mean())
-    if hidden.shape == (len(record.detail_steps), 16) and len(hidden):
-        found["hidden_growth"] = _ratio(_middle(hidden[half:, -1]), _middle(hidden[half:, 7]))
-        if half:
-            found["hidden_change"] = _ratio(_middle(hidden[half:]), _middle(hidden[0]))
     return found
 
 

@@ -88,10 +88,6 @@ ADVICE: Mapping[tuple[str, str], _Words] = {
         "train three times as many epochs", "fit(epochs=3 times as many)"
     ),
     ("early_stopping", ""): _STOP,
-    ("dropout_noise", ""): _of(
-        "read the loss in evaluation mode; the training is fine",
-        "read the loss of model.evaluate; the training is fine",
-    ),
     ("evaluation_not_deterministic", ""): _of(
         "model.eval() before validation", "training=False in calls of the model for validation"
     ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sensorseq.fluctuation.causes.cause import IDENTIFIED, TROUBLED, Cause, families
-from sensorseq.fluctuation.causes.features import ARGUMENT_FEATURES, LOGARITHMIC, measure, quote
+from sensorseq.fluctuation.causes.features import LOGARITHMIC, measure, quote
 from sensorseq.fluctuation.causes.table import (
     CLAUSES,
     SAFE,
@@ -181,7 +181,6 @@ def weigh_causes(
 ) -> tuple[Cause, ...]:
     """Return the likely causes of a table; `shown` are features as evidence quotes them."""
     chances = weigh(features)
-    alone = weigh({**features, **dict.fromkeys(ARGUMENT_FEATURES, math.nan)})
     best: dict[str, tuple[float, Entry]] = {}
     for entry in table:
         chance = chances.get(entry.family)
@@ -210,14 +209,7 @@ def weigh_causes(
         family = cause.family_confidence
         confidence = cause.confidence * max(family / total[cause.family], 1.0)
         filled.append(replace(cause, confidence=min(confidence, family)))
-    likeliest = max(alone, key=lambda family: alone[family].family)
-    is_seen = alone[likeliest].family >= IDENTIFIED
-    return tuple(
-        replace(cause, grade="supported")
-        if is_seen and cause.family == likeliest and cause.confidence >= IDENTIFIED
-        else cause
-        for cause in filled
-    )
+    return tuple(filled)
 
 
 def describe(
@@ -284,14 +276,12 @@ def _explained(table: Sequence[Entry], of: Mapping[str, float]) -> tuple[Cause, 
         and of["common_mode"] < limits.EXCESS_RATIO
     ):
         shares["small_validation_set"] = 1 / max(of["common_mode"], 1.0)
-    if is_calm and of["dropout_share"] > 0.5:
-        shares["dropout_noise"] = min(of["dropout_share"], 1.0)
     # windows about as far on the wrong side as the others are on the right one
     if of["stuck_share"] > 0.05 and of["stuck_depth"] > 0.8 and of["train_accuracy"] > 0.5:
         share = of["val_stubborn_of_errors"]
         shares["label_noise"] = share if math.isfinite(share) else 0.5
     found = [
-        replace(cause, confidence=shares[entry.cause], grade="supported")
+        replace(cause, confidence=shares[entry.cause])
         for entry in table
         if entry.cause in shares and (cause := describe(entry, of, None)) is not None
     ]
@@ -345,7 +335,7 @@ def _cause_of(finding: "Finding", arguments: Mapping[str, Any]) -> Cause:
             advice = "Check why values that were scaled are so far off."
     return Cause(
         kind.name,
-        "supported",
+        "observed",
         kind.if_severe if finding.values.get("severe") else kind.confidence,
         finding.text,
         finding=kind.finding.format(**finding.values),

@@ -113,8 +113,6 @@ class Entry:
 # What is said of a feature: {n} is the value, {p} the same in per cent, {points} a fraction in
 # points, {nats} a loss.
 CLAUSES = {
-    "update_ratio": "a step changes the weights by {p} of their norm",
-    "overshoot": "{p} of the steps raise the loss of their own batch",
     "loss_noise": "the training loss moves +-{nats} nats per epoch",
     "loss_spike_share": "the training loss spikes in {p} of the epochs",
     "loss_fall": "the training loss has lost {p} of its first value",
@@ -123,7 +121,6 @@ CLAUSES = {
     "excess_plateau_loss": "averaged weights are {nats} nats better",
     "windows_per_step": "each step sees a batch of {n}",
     "n_steps": "the run has {n} steps in all",
-    "gradient_cosine": "gradients of distant steps have a cosine of {n}",
     "grad_tail": "one gradient in a hundred is {n} times the median",
     "clipped_share": "{p} of the gradients are clipped",
     "train_accuracy": "training accuracy ends at {p}",
@@ -135,15 +132,10 @@ CLAUSES = {
     "val_accuracy_noise": "validation accuracy moves +-{points} points per epoch",
     "val_sampling_noise": "luck of its windows alone gives up to +-{points}",
     "train_mode_gap": "the loss with dropout is {p} above the loss without",
-    "dropout_share": "dropout makes {p} of the variance between batches",
-    "hidden_change": "the hidden state is {n} times its first size",
-    "hidden_growth": "the hidden state still grows {n} times to the end of a window",
-    "profile_dead": "{p} of a window hardly affects the loss",
     "stuck_share": "{p} of the training windows never fit",
     "stuck_depth": "they are {n} times as far on the wrong side as usual ones on the right side",
     "val_stubborn_of_errors": "{p} of the validation errors are always the same windows",
-    "input_scale": "the inputs have a size of {n}",
-    "saturated_first": "{p} of a gate's values are saturated at the first step",
+    "input_scale": "the inputs have a root mean square of {n}",
     "first_loss_excess": "the first loss is {nats} nats above that of a guess",
     "cross_entropy_gap": "the loss is {nats} nats from the cross-entropy",
     "class_bias": "{p} of the answers go to the wrong classes",
@@ -159,14 +151,14 @@ TABLE = (
     Entry(
         "learning_rate: too high",
         "step",
-        "update_ratio overshoot loss_noise loss_spike_share train_accuracy",
+        "loss_noise loss_spike_share train_accuracy",
         tuple({"learning_rate": value} for value in (Usual(-1), Times(0.1), Times(0.3))),
         "Lower the learning rate.",
     ),
     Entry(
         "learning_rate: too low",
         "step",
-        "update_ratio gradient_cosine still_falling loss_fall",
+        "still_falling loss_fall",
         tuple({"learning_rate": value} for value in (Usual(1), Times(10.0), Times(3.0))),
         "Raise the learning rate.",
         is_quiet=True,
@@ -196,7 +188,7 @@ TABLE = (
     Entry(
         "optimizer",
         "step",
-        "loss_spike_share update_ratio loss_fall",
+        "loss_spike_share loss_fall",
         (dict.fromkeys(ARGUMENTS_OF["optimizer"], Usual()), {"optimizer_params": Usual()}),
         "Adam suits LSTMs: each parameter gets its own step size.",
     ),
@@ -234,7 +226,7 @@ TABLE = (
     Entry(
         "regularization: too strong",
         "capacity",
-        "train_mode_gap dropout_share hidden_change train_accuracy",
+        "train_mode_gap train_accuracy",
         (
             dict.fromkeys(ARGUMENTS_OF["regularization"], Usual(-1)),
             {"dropout": 0.0, "recurrent_dropout": 0.0, "weight_decay": 0.0},
@@ -251,7 +243,7 @@ TABLE = (
     Entry(
         "preprocessing: scale of the inputs",
         "data",
-        "input_scale saturated_first train_accuracy",
+        "input_scale train_accuracy",
         ({"scale": Usual()}, {"scale": "robust"}),
         "Scale each channel with the mean and standard deviation of the training windows.",
     ),
@@ -265,7 +257,7 @@ TABLE = (
     Entry(
         "sequence_length",
         "data",
-        "profile_dead hidden_growth stuck_share",
+        "stuck_share train_accuracy",
         ({"max_timesteps": Usual()},),
         "Cut windows of two to four periods of the slowest motion that matters.",
     ),
@@ -288,7 +280,7 @@ TABLE = (
     Entry(
         "weight_init",
         "start",
-        "first_loss_excess saturated_first loss_fall",
+        "first_loss_excess loss_fall",
         (dict.fromkeys(ARGUMENTS_OF["weight_init"], Usual()),),
         "Start from Xavier (input) and orthogonal (recurrent) weights and a forget bias of 1.",
     ),
@@ -322,13 +314,6 @@ TABLE = (
         ({"restore_best": True},),
         "Keep the weights of the best epoch.",
         denied_by="still_falls no_overfitting",
-    ),
-    Entry(
-        "dropout_noise",
-        "evaluation",
-        "dropout_share train_mode_gap loss_noise",
-        (),
-        "Training is fine: read the loss that is measured without dropout.",
     ),
     Entry("evaluation_not_deterministic", "evaluation"),
     Entry(UNKNOWN, UNKNOWN),

@@ -41,7 +41,6 @@ class _Batch:
 class _Step:
     learning_rate: Tensor | float
     grad_norm: Tensor | float | None = None
-    update_ratio: Tensor | None = None
     batches: list[_Batch] = field(default_factory=list)
 
 
@@ -90,9 +89,6 @@ class TorchMonitor(Monitor):
         free of sampling and of dropout, and says best whether the model itself moves. 0 keeps
         none. It is filled in the first epoch, where the model's output is the logits; the record
         numbers its windows as they were met.
-    detail_every : int, default=16
-        Measure |change| / |parameters| at every so many steps, from the first on; 0 never does. It
-        holds a copy of the parameters during that step.
 
     Attributes
     ----------
@@ -139,7 +135,6 @@ class TorchMonitor(Monitor):
         criterion: nn.Module | None = None,
         *,
         n_fixed: int = 256,
-        detail_every: int = 16,
     ) -> None:
         for name, value, kind, expected in (
             ("model", model, nn.Module, "the torch.nn.Module that is trained"),
@@ -157,9 +152,7 @@ class TorchMonitor(Monitor):
         super().__init__("torch")
         self._model, self._optimizer = model, optimizer
         self._n_fixed = check_count("n_fixed", n_fixed, least=0) or 0
-        self._detail_every = check_count("detail_every", detail_every, least=0) or 0
         self._steps: list[_Step] = []
-        self._n_steps = 0
         self._pending: list[_Batch] = []  # batches whose step is still to come
         self._batch: _Batch | None = None  # the one that is being told about
         self._forward: _Forward | None = None
@@ -167,7 +160,6 @@ class TorchMonitor(Monitor):
         self._stepped = False  # since the last forward pass
         self._step: _Step | None = None  # while it is taken
         self._ignores = False  # evaluations of a closure after its first
-        self._before: list[Tensor] | None = None
         self._fixed: list[tuple[tuple[Any, ...], dict[str, Any], Tensor]] = []
         self._n_in_fixed = 0
         self._handles = [
@@ -413,9 +405,7 @@ class TorchMonitor(Monitor):
         self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         step = _Step(_largest([group["lr"] for group in optimizer.param_groups]))
-        self._step, self._before = step, None
-        if self._detail_every and self._n_steps % self._detail_every == 0:
-            self._before = [p.detach().clone() for p in self._parameters()]
+        self._step = step
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None:
             self._take_pending(step)
@@ -452,12 +442,7 @@ class TorchMonitor(Monitor):
         step, self._step = self._step, None
         if step is None:  # the monitor was made inside of this one
             return
-        if self._before is not None:
-            change = [p.detach() - b for p, b in zip(self._parameters(), self._before, strict=True)]
-            step.update_ratio = get_total_norm(change) / get_total_norm(self._before)
-            self._before = None
         self._steps.append(step)
-        self._n_steps += 1
         self._stepped = True
 
     # --- what they are made of ------------------------------------------------------------------
@@ -615,7 +600,6 @@ def _read(
             "loss": total(weight * loss) / share,
             "accuracy": total(n_correct) / total(count),
             "grad_norm": _numbers([step.grad_norm for step in steps]),
-            "update_ratio": _numbers([step.update_ratio for step in steps]),
         }
     row: dict[str, float] = {}
     if batches:

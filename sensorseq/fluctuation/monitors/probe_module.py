@@ -184,10 +184,6 @@ class ModuleLab(Lab):
         self.result = self._train_module(module, config, self.seeds[2], Recorder(), own)
         record = self.result.record
         assert record is not None  # an interrupt rises from here
-        norms = record.tensor_grad_norms
-        record.tensor_grad_norms = {
-            name.removeprefix(ModuleCall.PREFIX): values for name, values in norms.items()
-        }
         if self._validation is not None and self._validation.groups is not None:
             codes = np.unique(self._validation.groups, return_inverse=True)[1]
             record.val_groups = np.asarray(codes[record.val_rows], np.int64)

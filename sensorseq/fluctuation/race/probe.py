@@ -259,32 +259,29 @@ def _repair(findings: Findings, result: RaceResult) -> tuple[dict[str, Any], str
     return {}, result.note
 
 
-PROVED_ODDS, REJECTED_ODDS = 15.0, 0.1  # by which a proof or failed trials change the odds
+PROVED_ODDS = 15.0  # by which a proof changes the odds of a cause
 NEW_CONFIDENCE = 0.05  # of a cause that was not ranked, before its proof
-EXCLUDED = ("inference", "rejected")  # such a trial excludes a cause for good, and it is listed
 
 
 def regrade(
     causes: Sequence[Cause], trials: Sequence[Trial], proofs: Sequence[Proof], *, calm: bool = False
 ) -> tuple[Cause, ...]:
-    """Return the causes with the grades that trials give them: the proved first, the rejected last.
+    """Return the causes that trials leave, the proved ones first.
 
-    Of a `calm` run, what explains a rough curve comes after what costs accuracy.
+    A cause goes where every change that was tried for it did worse. Of a `calm` run, what explains
+    a rough curve comes after what costs accuracy.
     """
     proved = {proof.cause: proof for proof in reversed(proofs)}
     known = {cause.name: cause for cause in join(causes) if cause.name != UNKNOWN}
-    excluded = [one.cause for one in trials if (one.kind, one.outcome) == EXCLUDED]
-    for name in (*proved, *excluded):
+    for name in proved:
         known.setdefault(name, Cause(name, "observed", NEW_CONFIDENCE, ""))
     places = {proof.cause: place for place, proof in enumerate(proofs)}
-    kept, rejected = [], []
+    kept = []
     for name, cause in known.items():
         own = [trial for trial in trials if trial.cause == name]
         if name in proved:
             kept.append(_proved(cause, proved[name]))
-        elif own and all(trial.outcome == "rejected" for trial in own):
-            rejected.append(_rejected(cause, own))
-        else:
+        elif not own or any(trial.outcome != "rejected" for trial in own):
             kept.append(cause)
 
     def place(cause: Cause) -> tuple[int, int]:
@@ -293,10 +290,9 @@ def regrade(
         return 2 if calm and cause.name in DESCRIPTIVE else 1, 0
 
     kept = sorted(in_order(kept), key=place)
-    is_known = calm or bool(proved)
-    if any(cause.name == UNKNOWN for cause in causes) and not is_known:
+    if (not kept or any(cause.name == UNKNOWN for cause in causes)) and not (calm or proved):
         kept = list(with_unknown(kept))
-    return (*kept, *rejected)
+    return tuple(kept)
 
 
 def _proved(cause: Cause, proof: Proof) -> Cause:
@@ -312,18 +308,6 @@ def _proved(cause: Cause, proof: Proof) -> Cause:
         recommendation=dict(proof.repair),
         alternatives=(),
         sources={**cause.sources, "race": proof.sentence},
-    )
-
-
-def _rejected(cause: Cause, trials: Sequence[Trial]) -> Cause:
-    said = " ".join(trial.sentence for trial in trials)
-    return replace(
-        cause,
-        grade="rejected",
-        confidence=_updated(cause.confidence, REJECTED_ODDS),
-        family_confidence=0.0,
-        evidence=said,
-        sources={**cause.sources, "race": said},
     )
 
 

@@ -16,7 +16,6 @@ from sensorseq.fluctuation.report.words import (
     cost_words,
     likely,
     list_steps,
-    not_rejected,
     sizes,
 )
 from sensorseq.fluctuation.statistics.statements import of_topic
@@ -52,8 +51,7 @@ def write_report(
     blocks = [
         *_findings(report),
         *_what_to_do(report, command),
-        # where all were rejected nothing was suspected to begin with
-        *(_causes(report.families) if not_rejected(report) else ()),
+        *_causes(report.families),
         *(
             _Block(6, 5, _wrap(part.label, part.text), "explanation" if part.statement else "")
             for part in answer(report)[1:]
@@ -136,16 +134,15 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
     blocks: list[_Block] = []
     rank = 0
     for family in families:
-        members = [cause for cause in family.causes if cause.grade != "rejected"]
         chance = likely(family.confidence)
         name = FAMILIES.get(family.name, family.name)
-        title = f"{name}, {chance}" if members and chance and family.name != UNKNOWN else ""
+        title = f"{name}, {chance}" if chance and family.name != UNKNOWN else ""
         for cause in family.causes:
-            mark = {cause.grade == "rejected": "-", cause.name == UNKNOWN: "?"}.get(True, "")
-            rank += not mark
+            is_unknown = cause.name == UNKNOWN
+            rank += not is_unknown
             lines = _wrap("", title) if title else []
             title = ""
-            lines.append(_headline(mark or str(rank), cause))
+            lines.append(_headline("?" if is_unknown else str(rank), cause))
             is_first = not blocks
             if is_first:
                 lines[0] = "Cause".ljust(_INDENT) + lines[0][_INDENT:]
@@ -158,8 +155,7 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
 def _headline(rank: str, cause: Cause) -> str:
     title = textwrap.shorten(printable(cause.title), _TITLE, placeholder=" ...") or "?"
     grade = textwrap.shorten(printable(cause.grade.upper()), _GRADE, placeholder="...")
-    is_open = cause.grade not in ("proved", "repaired", "rejected")
-    sure = likely(cause.confidence)[:8] if is_open else ""
+    sure = "" if cause.grade == "proved" else likely(cause.confidence)[:8]
     line = f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade:<{_GRADE}} {sure:>6}"
     return line[:_WIDTH].rstrip()
 

@@ -56,10 +56,9 @@ def place_figures(report: FluctuationReport) -> tuple[dict[str, Figure], list[Fi
     left = {name: figure for name, figure in drawn.items() if figure is not None}
     of_cause: dict[str, Figure] = {}
     for cause in report.causes:
-        if cause.grade != "rejected":
-            quoted = [name for name in left if _shows(name, cause.statistics)]
-            if quoted:
-                of_cause[cause.name] = left.pop(quoted[0])
+        quoted = [name for name in left if _shows(name, cause.statistics)]
+        if quoted:
+            of_cause[cause.name] = left.pop(quoted[0])
     return of_cause, [one for name, one in left.items() if _shows(name, report.statistics)]
 
 
@@ -158,32 +157,12 @@ def _grad_norm(part: Mapping[str, Any]) -> Figure | None:
     return _figure(panel, words)
 
 
-def _overshoot(part: Mapping[str, Any]) -> Figure | None:
-    steps, change = floats(part["step"]), floats(part["change"])
-    known = np.isfinite(change)
-    if not known.any():
-        return None
-    unit = part.get("unit", "nats")
-    shown = [change, np.zeros(1)]
-    panel = _panel("Do the steps go too far?", steps, shown, "step", unit, "change of the loss")
-    panel.line(np.array(panel.x_limits), np.zeros(2), "axis")
-    for is_there, style, radius in ((change <= 0, "measured", 2.0), (change > 0, "above", 3.0)):
-        panel.dots(steps[known & is_there], change[known & is_there], style, radius)
-    words = (
-        "Change of a batch's loss by its own step:"
-        f" {int((change[known] > 0).sum())} of {known.sum()} made it worse (larger dots, above the"
-        f" line){_thinned(steps)}. With momentum, up to a third is ordinary."
-    )
-    return _figure(panel, words)
-
-
 # By name of the series: how the names of its statistics begin, and what draws it.
 _SERIES: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Figure | None]]] = {
     "fixed_loss": (("fixed_loss", "loss_noise", "excess_plateau"), _fixed_loss),
     "common_mode": (("val_common_mode", "common_mode"), _common_mode),
     "flips": (("val_flips", "val_churn"), _flips),
     "grad_norm": (("grad_", "spike_lift"), _grad_norm),
-    "overshoot": (("overshoot",), _overshoot),
 }
 _SIZE: dict[str, Any] = {"width": 420, "height": 230}
 
@@ -409,7 +388,6 @@ def describe(
         "steps": steps,
         "families": _families(report, cards),
         "family_words": FAMILIES,
-        "rejected": [card for card in cards if card["cause"].grade == "rejected"],
         "grades": {
             grade: meaning
             for grade, meaning in GRADES.items()
@@ -457,10 +435,7 @@ def _card(
 ) -> dict[str, Any]:
     card: dict[str, Any] = dict.fromkeys(("rank", "chance", "repair", "advice", "figure"), "")
     card |= {"cause": cause, "evidence": cause.evidence, "sources": {}, "instead": (), "width": 0}
-    if cause.grade == "rejected":
-        return card
-    is_open = cause.grade not in ("proved", "repaired")
-    if is_open and (chance := likely(cause.confidence)):
+    if cause.grade != "proved" and (chance := likely(cause.confidence)):
         what = "likely to be none of those listed" if cause.name == UNKNOWN else "likely"
         card["chance"] = f"{chance} {what}"
         card["width"] = round(min(max(100 * cause.confidence, 0.0), 100.0))
@@ -476,18 +451,16 @@ def _card(
 
 
 def _families(report: FluctuationReport, cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    told = [card for card in cards if card["cause"].grade != "rejected"]
-    for rank, card in enumerate((c for c in told if c["cause"].name != UNKNOWN), 1):
+    for rank, card in enumerate((c for c in cards if c["cause"].name != UNKNOWN), 1):
         card["rank"] = f"{rank}. "
-    grouped = [
+    return [
         {
             "name": family.name,
             "chance": likely(family.confidence),
-            "cards": [card for card in told if card["cause"] in family.causes],
+            "cards": [card for card in cards if card["cause"] in family.causes],
         }
         for family in report.families
     ]
-    return [family for family in grouped if family["cards"]]
 
 
 def _race(probes: Probes) -> dict[str, Any]:

@@ -414,14 +414,12 @@ class FluctuationReport:
     @property
     def family(self) -> str | None:
         """Name of the likeliest family that is known; None where no cause is left."""
-        left = families(cause for cause in self.causes if cause.grade != "rejected")
-        return next((one.name for one in left if one.name != UNKNOWN), None)
+        return next((one.name for one in self.families if one.name != UNKNOWN), None)
 
     def __repr__(self) -> str:
         facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]
-        first = next((cause for cause in self.causes if cause.grade != "rejected"), None)
-        if first is not None:
-            facts.append(" ".join(f"{first.title} {first.grade}".split()))
+        if self.causes:
+            facts.append(" ".join(f"{self.causes[0].title} {self.causes[0].grade}".split()))
         return f"FluctuationReport({', '.join(facts)})"
 
     def __str__(self) -> str:

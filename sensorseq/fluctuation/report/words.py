@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, Probes, hidden_cause
+from sensorseq.fluctuation.causes.cause import TROUBLED, Probes, hidden_cause
 from sensorseq.fluctuation.statistics.run import plural
 from sensorseq.fluctuation.statistics.statements import Statement, of_topic, say
 from sensorseq.fluctuation.statistics.thresholds import MIN_EPOCHS
@@ -23,10 +23,7 @@ Command = Callable[[Mapping[str, Any]], str]  # changed arguments to a command l
 _LINE, _NEXT = 66, ",\n    "  # of code: characters, and what parts the arguments of longer calls
 GRADES = {
     "observed": "the run's figures suggest it; nothing was tried",
-    "supported": "the run's figures suggest it and speak against its rivals",
     "proved": "its change does better than the run, beyond chance",
-    "repaired": "a whole fit with its change is calm and as accurate",
-    "rejected": "its change does worse than the run",
 }
 GENERALIZATION = {  # what to do, by what `report.generalization` may be
     "overfitting": "It overfits. {keep}Record more groups: more data is the surest remedy. Dropout"
@@ -107,17 +104,10 @@ def cost_words(probes: Probes) -> str:
     return f"{took} ({budget} allowed), for {plural(len(probes.trials), 'trial')}"
 
 
-def not_rejected(report: "FluctuationReport") -> list[Cause]:
-    """Return the causes that were not excluded, in their order."""
-    return [cause for cause in report.causes if cause.grade != "rejected"]
-
-
 def _proof(report: "FluctuationReport") -> str:
-    grades = {cause.grade for cause in report.causes}
-    if "repaired" in grades:
-        return f"repaired: {GRADES['repaired']}"
-    proved = "proved: better than the run"
-    return proved if "proved" in grades else "better than the run; no single cause is proved"
+    is_proved = any(cause.grade == "proved" for cause in report.causes)
+    better = "better than the run"
+    return f"proved: {better}" if is_proved else f"{better}; no single cause is proved"
 
 
 @dataclass(frozen=True)
@@ -188,11 +178,11 @@ def _repair(report: "FluctuationReport", command: Command | None) -> Step | None
     if probes.repair:
         return _change(report, command, probes.repair, _proof(report), note)
     hidden = hidden_cause(report.verdict, report.causes)
-    first = hidden or next(iter(not_rejected(report)), None)
+    first = hidden or next(iter(report.causes), None)
     is_calm = report.verdict == "normal" and hidden is None
     if is_calm or first is None or not (first.recommendation or first.advice):
         return _advise("no change is shown to help", note) if note else None
-    is_proved = first.grade in ("proved", "repaired")
+    is_proved = first.grade == "proved"
     if first.recommendation:  # proved, and still nothing was adopted, or not proved
         status = _proof(report) if is_proved else "not proved"
         return _change(report, command, first.recommendation, status, note or first.advice)
@@ -249,7 +239,7 @@ def _change(
         "" if command is None else command(arguments),
         tuple(
             (call(change) if command is None else command(change))
-            for cause in not_rejected(report)
+            for cause in report.causes
             if cause.recommendation and set(cause.recommendation) <= set(arguments)
             for change in cause.alternatives
             if change and not probes.repair
@@ -368,7 +358,7 @@ def limits(report: "FluctuationReport") -> list[str]:
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
         still_open.append(say("running_loss"))
     asks = report.verdict in TROUBLED or hidden_cause(report.verdict, report.causes) is not None
-    if asks and not any(cause.grade in ("proved", "repaired") for cause in report.causes):
+    if asks and not any(cause.grade == "proved" for cause in report.causes):
         if report.probes is not None:
             still_open.append(say("none_proved", n=len(report.probes.trials)))
         elif not report.causes:

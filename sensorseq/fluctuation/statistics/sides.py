@@ -352,8 +352,6 @@ def collect_evidence(
       ``by``: ``"windows"`` or ``"groups"``.
     - ``flips``: ``rate``, flips per epoch of each window, rising.
     - ``grad_norm``: ``step`` (from 0), ``value``.
-    - ``overshoot``: ``step`` and ``change`` of the batch's own loss by its step, in nats. Where
-      another loss than cross-entropy was minimised, it has its ``unit``, which is empty.
     - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
     """
     evidence: dict[str, Any] = {}
@@ -393,17 +391,6 @@ def _of_steps(run: Run) -> dict[str, Any]:
     if "grad_norm" in steps and np.isfinite(steps["grad_norm"]).any():
         at = _largest_of_stretches(steps["grad_norm"])
         evidence["grad_norm"] = {"step": at.tolist(), "value": steps["grad_norm"][at].tolist()}
-    details = record.details
-    if {"same_batch_loss_before", "same_batch_loss_after"} <= set(details):
-        change = details["same_batch_loss_after"] - details["same_batch_loss_before"]
-        if np.isfinite(change).any():
-            at = _largest_of_stretches(change)
-            evidence["overshoot"] = {
-                "step": record.detail_steps[at].tolist(),
-                "change": change[at].tolist(),
-            }
-    if "overshoot" in evidence and not record.is_in_nats:
-        evidence["overshoot"]["unit"] = record.loss_unit
     return evidence
 
 
