@@ -35,11 +35,18 @@ def write_table(
     work: Path, *, keep: bool, borealtc: Path | None = None, folder: Path = RESULTS
 ) -> None:
     """Judge all records again; print the lines of both parts, and write those of the test."""
+    records = work / "records"
     calibration, test = (
         [
             row
             for found in read_rows(work / f"{part}.jsonl").values()
-            if (row := judged(found, work / "records", borealtc))["n_fresh"] >= LEAST_FRESH
+            # of an earlier version's runs, which were learned from, only the rows are kept
+            for row in [
+                judged(found, records, borealtc)
+                if (records / f"{found['name']}.npz").exists()
+                else found
+            ]
+            if row["n_fresh"] >= LEAST_FRESH
         ]
         for part in ("calibration", "test")
     )

@@ -68,6 +68,7 @@ class Sum(_Combined):
             """    Entry(
         "window_overlap",
         "data",
+        "cropped",
         "n_steps loss_gap",
         ({"max_timesteps": 50}, {"batch_size": Usual()}),
         "Cut windows with a longer hop.",
@@ -184,7 +185,7 @@ assert cause.evidence == "The run has 400 steps in all."
 assert cause.recommendation == {"max_timesteps": 50}
 assert cause.alternatives == ({"batch_size": 32},)
 assert cause.advice.startswith("Cut windows")
-assert advice_for("window_overlap", "", "keras") == ""
+assert advice_for("window_overlap", "", "torch") == ""
 """,
     "reader": """
 from pathlib import Path

@@ -63,7 +63,7 @@ def list_resets(
     cause : str
         See there.
     """
-    own = {**DEFAULTS, "max_epochs": 60, **settings}
+    own = {**DEFAULTS, **FIXED, "max_epochs": 60, **settings}
     found = [
         Reset(SAME, "", dict(own), dict(change)),
         Reset(ALL_DEFAULTS, "", all_defaults(own), dict(change)),

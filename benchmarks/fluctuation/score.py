@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from fluctuation.configuration import ConfigurationGuess, largest_deviation
 from fluctuation.faults import FAMILY_OF
+from fluctuation.fit import sample_of
 from fluctuation.fits import fit
 from fluctuation.generate import HEALTHY
 from fluctuation.resets import ALL_DEFAULTS, COSINE, HARMED, REPAIRED, SAME
@@ -29,11 +30,13 @@ from scipy.stats import binomtest
 from verdict.runs import load
 
 from sensorseq.estimator.base import make_report
+from sensorseq.fluctuation.causes.rank import weigh
 from sensorseq.fluctuation.causes.table import RANKED
 from sensorseq.history import History
 from sensorseq.training.config import CLASSIFICATION
 
 OURS, DEVIATION, LOGISTIC = "ours", "largest deviation from the defaults", "configuration, fitted"
+RANKING = "our ranking, also where the report names none"
 BEST = "best single reset"
 OF_VALIDATION = ("distribution_shift", "small_validation_set")  # the fresh windows show neither
 Answer = tuple[str, str]  # verdict and first family, "" where none is named
@@ -64,10 +67,12 @@ def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
         )
         named = (FAMILY_OF[cause.name] for cause in report.causes if cause.name in FAMILY_OF)
         answers.append((report.verdict, next(named, "")))
+    chances = weigh(sample_of(row, records / f"{row['name']}.npz").features)
     counts = np.bincount(parts.fresh.y)
     return {
         **row,
         "answers": answers,
+        "ranked": max(chances, key=lambda family: chances[family]),
         "guess": float(counts.max() / counts.sum()),
         "n_fresh": int(counts.sum()),
     }
@@ -101,13 +106,14 @@ def score(
         guesses = _guess(asked, rows, learned, strictly)
         named = {
             OURS: {row["name"]: answers[row["name"]][1] for row in asked},
+            RANKING: {row["name"]: row.get("ranked", "") for row in asked},
             DEVIATION: {row["name"]: largest_deviation(row) for row in asked},
             LOGISTIC: guesses,
         }
         hits = {who: [named[who][n] in right[n] for n in right] for who in named}
         for who, of in hits.items():
             line = {"table": "family first", "runs": what, "who": who, **_share(of)}
-            lines.append(line | {"p": mcnemar(hits[OURS], of) if who != OURS else None})
+            lines.append(line | {"p": mcnemar(hits[RANKING], of) if who != RANKING else None})
         said = [name for name in right if named[OURS][name]]
         of_named = [named[OURS][name] in right[name] for name in said]
         lines.append({"table": "where named", "runs": what, "who": OURS, **_share(of_named)})

@@ -114,7 +114,7 @@ def settings_of(**changed):
 
 def test_a_reset_changes_arguments_of_one_cause():
     own = settings_of(learning_rate=0.1, scale=None, batch_size=2, dropout=0.8, max_timesteps=5)
-    full = {**resets.DEFAULTS, **own}
+    full = {**resets.DEFAULTS, **fits.FIXED, **own}
     found = resets.list_resets(own, {}, *SIZES, twin=settings_of(), cause="learning_rate")
     singles = [reset for reset in found if reset.cause]
     assert {"learning_rate", "preprocessing", "batch_size", "regularization"} <= {

@@ -10,19 +10,16 @@ from cause_runs import (
     N_EPOCHS,
     N_STEPS,
     N_TRAIN,
-    cross_entropy,
     healthy_record,
     history_of,
     judged_run,
-    logits_of,
-    softmax,
     unjudged_run,
 )
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.fluctuation.causes.features import ARGUMENT_FEATURES, NAMES, measure
+from sensorseq.fluctuation.causes.features import FURTHEST, NAMES, SETTING_FEATURES, measure
 from sensorseq.fluctuation.statistics.run import Column, Run
 
 DEFAULTS = SensorLSTMClassifier().get_params()
@@ -52,7 +49,7 @@ def bare_run(**columns):
 def test_every_run_has_the_same_features_and_a_log_has_those_of_its_curves():
     foreign = measure(bare_run(loss=np.linspace(1, 0.1, 30)), "normal")
     assert tuple(foreign) == NAMES
-    assert foreign["loss_fall"] == pytest.approx(0.9)
+    assert foreign["still_falling"] == 0.3
     assert foreign["fluctuating"] == 0
     assert math.isnan(foreign["grad_tail"])
     diverged = measure(bare_run(loss=np.array([1.0, np.nan, np.nan])), "diverged")
@@ -85,21 +82,6 @@ def test_first_loss_above_that_of_a_guess(excess):
     assert math.isnan(other["first_loss_excess"])
 
 
-def test_which_loss_was_minimised_shows_in_its_margins():
-    logits, target = logits_of(0, N_TRAIN)
-    target = np.broadcast_to(target, logits.shape[:2])
-
-    def of_loss(loss):
-        return changed(lambda record, history: history.update(loss=loss.mean(axis=1)))
-
-    plain = of_loss(cross_entropy(logits, target))["cross_entropy_gap"]
-    twice = of_loss(cross_entropy(softmax(logits), target))["cross_entropy_gap"]
-    squared = ((softmax(logits) - np.eye(N_CLASSES)[target]) ** 2).mean(axis=-1)
-    assert plain < 1e-3  # margins are kept in 16 bits
-    assert twice > 0.1
-    assert of_loss(squared)["cross_entropy_gap"] > 0.05
-
-
 def test_curve_features():
     def rise(record, history):
         history["val_loss"] = 0.5 + 0.05 * np.abs(np.arange(N_EPOCHS) - 10)
@@ -107,7 +89,6 @@ def test_curve_features():
     found = changed(rise)
     # running medians of five: the last ones lie about epoch 35, the lowest one step above the tip
     assert found["val_loss_rise"] == pytest.approx(0.05 * (35 - 10) - 0.05)
-    assert found["val_loss_lowest_at"] == pytest.approx(11 / 40, abs=0.05)
 
 
 def test_windows_and_recordings_that_stay_wrong():
@@ -126,14 +107,11 @@ def test_windows_and_recordings_that_stay_wrong():
     assert one_class["class_bias"] == pytest.approx(0.75)
 
 
-def test_arguments_count_by_how_far_they_are_from_what_is_usual():
+def test_settings_count_by_how_far_they_are_from_what_is_usual():
     record = healthy_record()
-    usual = features_of(record, arguments={**DEFAULTS, "restore_best": True})
-    off = {name: usual[name] for name in ARGUMENT_FEATURES if usual[name]}
-    leads = {name for name in off if name.startswith("lead_")}
-    # of the data and of the run
-    assert set(off) - leads == {"batch_of_all", "clipped_share", "epochs_off"}
-    assert max(leads, key=lambda name: off[name]) == "lead_stopping"
+    usual = features_of(record, arguments={**DEFAULTS, "max_epochs": 50})
+    off = {name for name in SETTING_FEATURES if usual[name]}
+    assert off == {"epochs_below"}  # of the run
     wild = {"learning_rate": 0.3, "optimizer": "adam", "batch_size": 2, "hidden_size": 640}
     found = features_of(record, arguments={**DEFAULTS, **wild, "dropout": 0.8, "scale": None})
     assert found["rate_above"] == pytest.approx(2)
@@ -141,12 +119,12 @@ def test_arguments_count_by_how_far_they_are_from_what_is_usual():
     assert found["batch_below"] == pytest.approx(math.log10(16))
     assert found["width_above"] == pytest.approx(1)
     assert found["dropout_above"] == pytest.approx(0.5 / 0.4)
-    assert found["unscaled"] == 1
-    assert found["lead_step"] == pytest.approx(2 - 0.5 / 0.4)  # a hundredfold rate, most dropout
-    assert found["lead_capacity"] == -found["lead_step"]
+    assert found["unscaled"] == found["furthest_data"] == 1
+    assert found["furthest_step"] == pytest.approx(2)  # a hundredfold rate
+    assert found["furthest_capacity"] == pytest.approx(0.5 / 0.4)
     some = features_of(record, arguments={"learning_rate": 3e-5})
-    known = {name for name in ARGUMENT_FEATURES if math.isfinite(some[name])}
-    assert known == {"rate_above", "rate_below", "lead_step"}
+    known = {name for name in (*SETTING_FEATURES, *FURTHEST.values()) if math.isfinite(some[name])}
+    assert known == {"rate_above", "rate_below", "furthest_step"}
     assert some["rate_below"] == pytest.approx(2)
 
 

@@ -172,7 +172,7 @@ def test_a_proof_without_arguments_is_told_in_words():
 def test_a_normal_run_is_told_that_its_accuracy_jumps_by_luck():
     text = said(expected_roughness())
     assert "Verdict NORMAL Accuracy jumps: luck of 25 windows (each is 4 points)." in text
-    assert "small_validation_set SUPPORTED 97 %" in text
+    assert "small_validation_set OBSERVED 97 %" in text
     assert "set_params" not in text
 
 

@@ -118,9 +118,8 @@ def test_a_file_of_version_3_and_keys_of_other_versions_are_read():
     described = restless().to_dict()
     told = FluctuationReport.from_dict(described)
     for cause in described["causes"]:
-        for name in ("sources", "family_confidence"):  # version 3 has neither
-            del cause[name]
-        cause["another"] = 1
+        del cause["sources"]  # version 3 has none
+        cause["family_confidence"] = 0.5  # earlier ones have it
     for trial in described["probes"]["trials"]:
         trial |= {"evidence_ratio": [0.5], "bounds": [None, 2.89], "averaged_change": -0.1}
     described["probes"]["another"] = described["probes"]["suspects"][0]["another"] = 1

@@ -482,7 +482,7 @@ def test_the_lamp_is_that_of_the_verdict():
         verdict="normal", severity=None, generalization="overfitting", level=None, causes=()
     )
     assert colour_of(worse) == "wait"
-    narrow = Cause("model_complexity", "observed", 0.6, "", "too small", family_confidence=0.7)
+    narrow = Cause("model_complexity", "observed", 0.6, "", "too small")
     doubtful = SimpleNamespace(
         verdict="normal", severity=None, generalization=None, level=None, causes=(narrow,)
     )

@@ -44,7 +44,6 @@ CAUSES = st.builds(
     advice=WORDS,
     statistics=st.lists(ODD, max_size=2).map(tuple),
     sources=st.dictionaries(st.sampled_from(["curve", "data", "arguments", "race"]), WORDS),
-    family_confidence=NUMBERS,
 )
 TRIALS = st.builds(
     Trial,

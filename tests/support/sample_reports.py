@@ -275,7 +275,7 @@ def unproved():
     causes = (
         replace(CAUSES[0], grade="observed", confidence=0.48),
         Cause("unknown", "observed", 0.4, "No statistic points at one of the known causes."),
-        CAUSES[1],
+        CAUSES[2],
     )
     probes = replace(
         full.probes,

@@ -39,7 +39,7 @@ class Cause:
 
     name: str  # of `CAUSE_NAMES`
     grade: str  # of `GRADES`
-    confidence: float
+    confidence: float  # probability that it is the cause; of all together at most 1
     evidence: str  # a sentence with its figures
     finding: str = ""  # which side, such as "too high"; may be empty
     recommendation: Mapping[str, Any] = field(default_factory=dict)
@@ -47,7 +47,6 @@ class Cause:
     advice: str = ""  # what to do, in words
     statistics: tuple[str, ...] = ()  # features or statistics that `evidence` quotes
     sources: Mapping[str, str] = field(default_factory=dict)  # by "curve", "data" and others
-    family_confidence: float = 0.0  # that some single change in its family repairs the run
 
     @property
     def title(self) -> str:
@@ -65,24 +64,17 @@ class Family:
     """Causes whose repairs are nearly the same."""
 
     name: str  # of `table.FAMILIES`
-    confidence: float  # probability that some single change in this family repairs the run
-    causes: tuple[Cause, ...]  # the likeliest first
+    confidence: float  # of its causes together
+    causes: tuple[Cause, ...]
 
 
 def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
-    """Group causes by family, in order; a family is as likely as its likeliest cause at least."""
+    """Group causes by family, in order."""
     members: dict[str, list[Cause]] = {}
     for cause in causes:
         members.setdefault(cause.family, []).append(cause)
     return tuple(
-        Family(
-            name,
-            min(
-                max(max(float(c.family_confidence), float(c.confidence)) for c in group),
-                sum(float(c.confidence) for c in group),
-            ),
-            tuple(group),
-        )
+        Family(name, sum(float(cause.confidence) for cause in group), tuple(group))
         for name, group in members.items()
     )
 
@@ -129,8 +121,6 @@ def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
     """Return what probably costs a calm run accuracy; None for other runs, or if nothing does."""
     if verdict != "normal":
         return None
-    for cause in causes:
-        likely = max(float(cause.family_confidence), float(cause.confidence)) >= IDENTIFIED
-        if cause.name not in DESCRIPTIVE and (likely or cause.grade == "proved"):
-            return cause
-    return None
+    costly = [cause for cause in causes if cause.name not in DESCRIPTIVE]
+    likely = {family.name for family in families(costly) if family.confidence >= IDENTIFIED}
+    return next((one for one in costly if one.grade == "proved" or one.family in likely), None)

@@ -1,4 +1,4 @@
-"""Features: numbers of a run and of its configuration, from which causes are ranked.
+"""Features: numbers of a run and of its settings, from which causes are ranked and told.
 
 Every one may be missing (NaN). Losses are in nats, accuracies and shares are fractions.
 """
@@ -12,40 +12,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sensorseq.fluctuation.causes.table import DEFAULTS, usual_rate
+from sensorseq.fluctuation.causes.table import DEFAULTS, RANKED, TABLE, usual_rate
 from sensorseq.fluctuation.statistics import metrics
 from sensorseq.fluctuation.statistics.run import Floats, Run
 from sensorseq.training_record import TrainingRecord
 
 NAN = math.nan
-_STEPS = ("loss", "grad_norm", "n_windows", "learning_rate")
 _CURVE = """
-fluctuating diverged not_learning loss_fall still_falling loss_noise loss_spike_share
-val_accuracy_noise val_noise_over_sampling loss_gap loss_gap_first val_loss_rise
-val_loss_lowest_at train_accuracy accuracy_gap over_chance
+fluctuating diverged not_learning still_falling loss_noise val_accuracy_noise
+val_noise_over_sampling loss_gap val_loss_rise train_accuracy accuracy_gap
 """
 _RECORD = """
-n_steps windows_per_step rate_end first_loss_excess grad_tail input_scale
-train_mode_gap excess_plateau_loss cross_entropy_gap stuck_share stuck_depth
-val_stubborn_of_errors class_bias group_spread common_mode
+n_steps windows_per_step rate_end first_loss_excess grad_tail clipped_share input_scale
+train_mode_gap stuck_share stuck_depth val_stubborn_of_errors class_bias group_spread common_mode
 """
-# How far each argument is from what is usual: tenfold is 1, another choice about a half. And how
-# far the largest of each family is above those of the others.
-_ARGUMENT = """
-rate_above rate_below rate_constant batch_above batch_below batch_of_all width_above width_below
-more_layers pools_less dropout_above unregularized decay_above unclipped clip_below unscaled sgd
-rmsprop momentum_off epochs_off own_optimizer_parameters own_weights forget_bias_off own_loss
-own_class_weight cropped keeps_last clipped_share lead_step lead_capacity lead_data lead_start
-lead_stopping
+# How far each setting is from what is usual: tenfold is 1, another choice about a half.
+_SETTINGS = """
+rate_above rate_below rate_constant batch_above batch_below width_above width_below more_layers
+pools_less dropout_above unregularized decay_above unclipped clip_below unscaled sgd rmsprop
+momentum_off own_optimizer_parameters epochs_above epochs_below own_weights forget_bias_off
+own_loss own_class_weight cropped
 """
-CURVE_FEATURES, RECORD_FEATURES, ARGUMENT_FEATURES = (
-    tuple(names.split()) for names in (_CURVE, _RECORD, _ARGUMENT)
+CURVE_FEATURES, RECORD_FEATURES, SETTING_FEATURES = (
+    tuple(names.split()) for names in (_CURVE, _RECORD, _SETTINGS)
 )
-NAMES = (*CURVE_FEATURES, *RECORD_FEATURES, *ARGUMENT_FEATURES)
+FURTHEST = {family: f"furthest_{family}" for family in RANKED}  # of the settings of each family
+NAMES = (*CURVE_FEATURES, *RECORD_FEATURES, *SETTING_FEATURES, *FURTHEST.values())
 _LOGARITHMIC = """
 loss_noise val_accuracy_noise val_noise_over_sampling val_loss_rise n_steps windows_per_step
-first_loss_excess grad_tail input_scale excess_plateau_loss cross_entropy_gap group_spread
-common_mode
+first_loss_excess grad_tail input_scale group_spread common_mode
 """
 LOGARITHMIC = frozenset(_LOGARITHMIC.split())  # weighed by their logarithms
 # Statistics of the verdict that evidence quotes in place of the features of the same thing.
@@ -70,7 +65,14 @@ def measure(
             found |= _of_steps(run, record)
         found |= {**_of_training_windows(run, record), **_of_validation_windows(run, record)}
     if arguments:
-        found |= _of_arguments(run, arguments)
+        found |= _of_settings(run, arguments)
+        for family, name in FURTHEST.items():
+            own = [one for entry in TABLE if entry.family == family for one in entry.means.split()]
+            found[name] = _top([found[one] for one in own if one in SETTING_FEATURES])
+        clip = arguments.get("max_grad_norm")
+        if isinstance(clip, int | float) and record is not None and "grad_norm" in record.steps:
+            norms = _finite(record.steps["grad_norm"])
+            found["clipped_share"] = float((norms > clip).mean()) if len(norms) else NAN
     return found
 
 
@@ -91,16 +93,12 @@ def _of_curves(run: Run) -> dict[str, float]:
     validation, running, fixed = (_column(run, name) for name in ("val_loss", "loss", "fixed_loss"))
     train = fixed if np.isfinite(fixed).sum() > 2 else running
     late = slice(run.n_epochs - max(run.n_epochs // 3, 1), run.n_epochs)
-    n_first = max(math.ceil(0.1 * run.n_epochs), 2)
     level, val_accuracy = _middle(train[late]), _middle(_column(run, "val_accuracy")[late])
     accuracy = _middle(_column(run, "accuracy")[late])
     if run.record is not None and len(run.record.fixed_accuracy) == run.n_epochs:
         accuracy = _middle(run.record.fixed_accuracy[late])
-    best = val_accuracy if math.isfinite(val_accuracy) else accuracy
     scale = 0.1 * run.log_classes
     found = {
-        # the running mean of an epoch belongs to its middle: that of the next one is fairer
-        "loss_gap_first": _middle(validation[1:n_first] - train[1:n_first]),
         "loss_gap": _middle(validation[late]) - level,
         "train_accuracy": accuracy,
         "accuracy_gap": accuracy - val_accuracy,
@@ -109,14 +107,11 @@ def _of_curves(run: Run) -> dict[str, float]:
         ),
         "val_accuracy_noise": _statistic(run, "val_accuracy_noise"),
         "val_noise_over_sampling": _statistic(run, "val_accuracy_noise_over_sampling"),
-        "excess_plateau_loss": _statistic(run, "excess_plateau_loss"),
         "common_mode": _statistic(run, "val_common_mode"),
     }
-    if run.chance is not None:
-        found["over_chance"] = (best - run.chance) / max(1 - run.chance, 1e-9)
     found |= {**_of_loss(train, scale), **_rise(validation)}
     if not run.is_in_nats:  # of a loss in other units only what is relative counts
-        for name in ("loss_gap", "loss_gap_first", "loss_noise", "val_loss_rise"):
+        for name in ("loss_gap", "loss_noise", "val_loss_rise"):
             found[name] = NAN
     return found
 
@@ -125,14 +120,10 @@ def _of_loss(train: Floats, scale: float) -> dict[str, float]:
     held, found = _finite(train), {}
     half = len(held) // 2
     if half >= 6:
-        n_spikes = len(metrics.spike_epochs(held, least_rise=0.05))
         found["loss_noise"] = metrics.mean_noise(held[half:])
-        found["loss_spike_share"] = n_spikes / len(held)
     if len(held) >= 6:
-        start = max(float(held[0]), 1e-12)
         last = held[-max(len(held) // 3, 4) :]
         falling = -10 * metrics.theil_sen_slope(last) / (float(np.median(last)) + scale)
-        found["loss_fall"] = (start - float(held.min())) / start
         found["still_falling"] = float(np.clip(falling, -0.3, 0.3))
     return found
 
@@ -142,11 +133,7 @@ def _rise(validation: Floats) -> dict[str, float]:
     if len(held) < 10:
         return {}
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(held, 5), axis=1)
-    lowest = int(smooth.argmin())
-    return {
-        "val_loss_rise": float(smooth[-5:].mean() - smooth[lowest]),
-        "val_loss_lowest_at": (lowest + 3) / len(held),
-    }
+    return {"val_loss_rise": float(smooth[-5:].mean() - smooth.min())}
 
 
 def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
@@ -156,7 +143,9 @@ def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
         late = slice(0, late.stop)
     of = {name: np.asarray(values, np.float64) for name, values in record.steps.items()}
     nothing = np.full(late.stop, NAN)
-    loss, norm, size, rate = (of.get(name, nothing) for name in _STEPS)
+    loss, norm, size, rate = (
+        of.get(name, nothing) for name in ("loss", "grad_norm", "n_windows", "learning_rate")
+    )
     found = {
         "n_steps": float(late.stop),
         "windows_per_step": _middle(size),
@@ -172,28 +161,20 @@ def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
 
 
 def _of_training_windows(run: Run, record: TrainingRecord) -> dict[str, float]:
-    """Return which training windows never fit, and how far the loss is from cross-entropy."""
+    """Return which training windows never fit."""
     if len(record.train_margin) != run.n_epochs or not record.train_margin.shape[1]:
         return {}
-    margin = np.asarray(record.train_margin, np.float64)
+    margin = np.asarray(record.train_margin[-max(run.n_epochs // 3, 1) :], np.float64)
     margin = np.where(np.isfinite(margin), margin, NAN)
-    found: dict[str, float] = {}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # windows or epochs without a margin
-        late = _finite(np.nanmean(margin[-max(run.n_epochs // 3, 1) :], axis=0))
-        # A margin bounds the probability of the own class, so it bounds the cross-entropy.
-        rivals = np.exp(-np.clip(margin, -50, 50))
-        n_classes = round(math.exp(run.log_classes))
-        low = np.nanmean(np.log1p(rivals), axis=1)
-        high = np.nanmean(np.log1p((n_classes - 1) * rivals), axis=1)
-    loss = _column(run, "loss")
-    gaps = _finite(np.maximum(np.maximum(low - loss, loss - high), 0.0))
-    found["cross_entropy_gap"] = float(gaps.mean()) if len(gaps) else NAN
-    if len(late):
-        stuck, typical = late < 0, max(float(np.median(late)), 0.0) + 0.5
-        found["stuck_share"] = float(stuck.mean())
-        if stuck.any():
-            found["stuck_depth"] = -float(np.median(late[stuck])) / typical
+        warnings.simplefilter("ignore", RuntimeWarning)  # windows without a margin
+        late = _finite(np.nanmean(margin, axis=0))
+    if not len(late):
+        return {}
+    stuck, typical = late < 0, max(float(np.median(late)), 0.0) + 0.5
+    found = {"stuck_share": float(stuck.mean())}
+    if stuck.any():
+        found["stuck_depth"] = -float(np.median(late[stuck])) / typical
     return found
 
 
@@ -223,28 +204,6 @@ def _of_validation_windows(run: Run, record: TrainingRecord) -> dict[str, float]
     return found
 
 
-def _of_arguments(run: Run, arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Return how far the arguments are from what is usual; NaN for those that are not known."""
-    get, batch = arguments.get, _number(arguments, "batch_size")
-    if "batch_size" in arguments and batch != batch and run.n_train:
-        batch = float(run.n_train)
-    deviations = _deviations(arguments, batch, run.n_epochs)
-    found = {name: value for own in deviations.values() for name, value in own.items()}
-    largest = {family: _top(list(own.values())) for family, own in deviations.items()}
-    for family, own in largest.items():
-        others = [value for name, value in largest.items() if name != family]
-        found[f"lead_{family}"] = own - _top([0.0, *others])
-    found["batch_of_all"] = min(batch / run.n_train, 1.0) if run.n_train else NAN
-    found["keeps_last"] = _known(
-        arguments, "early_stopping", not (get("early_stopping") or get("restore_best"))
-    )
-    clip, record = get("max_grad_norm"), run.record
-    if isinstance(clip, int | float) and record is not None and "grad_norm" in record.steps:
-        norms = _finite(record.steps["grad_norm"])
-        found["clipped_share"] = float((norms > clip).mean()) if len(norms) else NAN
-    return found
-
-
 def _known(arguments: Mapping[str, Any], name: str, value: Any) -> float:
     return float(value) if name in arguments else NAN
 
@@ -258,62 +217,51 @@ def _above(value: float, other: float) -> float:
     return max(math.log10(value / other), 0.0) if value > 0 and other > 0 else NAN
 
 
-def _deviations(
-    arguments: Mapping[str, Any], batch: float, n_epochs: int
-) -> dict[str, dict[str, float]]:
-    """Return by how much each argument deviates, by the family of causes that it speaks for."""
+def _of_settings(run: Run, arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Return how far each setting is from what is usual; NaN for one that is not known."""
     get, above = arguments.get, _above
     known, number = partial(_known, arguments), partial(_number, arguments)
     rate, usual, width = number("learning_rate"), usual_rate(arguments), number("hidden_size")
+    batch = number("batch_size")
+    if "batch_size" in arguments and batch != batch and run.n_train:
+        batch = float(run.n_train)
     masks = _top([number(name) for name in ("dropout", "recurrent_dropout", "input_dropout")])
     decay, l1, clip = number("weight_decay"), number("l1"), get("max_grad_norm")
     optimizer, momentum, ratios = get("optimizer"), number("momentum"), get("class_weight")
     shares = [float(v) for v in ratios.values()] if isinstance(ratios, Mapping) else [1.0]
     is_weighed = isinstance(ratios, Mapping) or ratios in (None, "balanced")
+    own_weights = [_oddity(get(name)) for name in ("weight_init", "recurrent_init")]
     return {
-        "step": {
-            "rate_above": above(rate, usual),
-            "rate_below": above(usual, rate),
-            "rate_constant": known("lr_schedule", 0.5 * (get("lr_schedule") == "constant")),
-            "batch_above": above(batch, 32.0),
-            "batch_below": above(32.0, batch),
-            "sgd": known("optimizer", 0.5 * (optimizer == "sgd")),
-            "rmsprop": known("optimizer", 0.5 * (optimizer == "rmsprop")),
-            "momentum_off": known(
-                "optimizer", abs(math.log10(max(1 - momentum, 1e-3) / 0.1)) * (optimizer == "sgd")
-            ),
-            "own_optimizer_parameters": known("optimizer_params", bool(get("optimizer_params"))),
-            "unclipped": known("max_grad_norm", 0.5 * (clip is None)),
-            "clip_below": known("max_grad_norm", above(1.0, clip or 1.0)),
-        },
-        "capacity": {
-            "width_above": above(width, 64.0),
-            "width_below": above(64.0, width),
-            "more_layers": 0.5 * (number("num_layers") - 1),
-            "pools_less": known("pooling", 0.5 * (get("pooling") == "last")),
-            "dropout_above": max(masks - DEFAULTS["dropout"], 0.0) / 0.4,
-            "unregularized": known("dropout", 0.5 * (not masks > 0 and not decay > 0)),
-            "decay_above": known(
-                "weight_decay", _top([0.0, above(decay, 1e-3) / 2, above(l1, 1e-5)])
-            ),
-        },
-        "data": {
-            "unscaled": known("scale", {None: 1.0, "standard": 0.0}.get(get("scale"), 0.4)),
-            "cropped": known("max_timesteps", above(100.0, get("max_timesteps") or 100.0)),
-        },
-        "start": {
-            "own_weights": known(
-                "weight_init", max(map(_oddity, (get("weight_init"), get("recurrent_init"))))
-            ),
-            "forget_bias_off": abs(number("forget_bias") - DEFAULTS["forget_bias"]) / 2,
-            "own_loss": known("loss", 0.7 * (get("loss") != "cross_entropy")),
-            "own_class_weight": known(
-                "class_weight", above(max(shares), min(shares)) if is_weighed else 1.0
-            ),
-        },
-        "stopping": {
-            "epochs_off": known("max_epochs", abs(math.log10(max(n_epochs, 1) / 50))),
-        },
+        "rate_above": above(rate, usual),
+        "rate_below": above(usual, rate),
+        "rate_constant": known("lr_schedule", 0.5 * (get("lr_schedule") == "constant")),
+        "batch_above": above(batch, 32.0),
+        "batch_below": above(32.0, batch),
+        "sgd": known("optimizer", 0.5 * (optimizer == "sgd")),
+        "rmsprop": known("optimizer", 0.5 * (optimizer == "rmsprop")),
+        "momentum_off": known(
+            "optimizer", abs(math.log10(max(1 - momentum, 1e-3) / 0.1)) * (optimizer == "sgd")
+        ),
+        "own_optimizer_parameters": known("optimizer_params", bool(get("optimizer_params"))),
+        "unclipped": known("max_grad_norm", 0.5 * (clip is None)),
+        "clip_below": known("max_grad_norm", above(1.0, clip or 1.0)),
+        "width_above": above(width, 64.0),
+        "width_below": above(64.0, width),
+        "more_layers": 0.5 * (number("num_layers") - 1),
+        "pools_less": known("pooling", 0.5 * (get("pooling") == "last")),
+        "dropout_above": max(masks - DEFAULTS["dropout"], 0.0) / 0.4,
+        "unregularized": known("dropout", 0.5 * (not masks > 0 and not decay > 0)),
+        "decay_above": known("weight_decay", _top([0.0, above(decay, 1e-3) / 2, above(l1, 1e-5)])),
+        "unscaled": known("scale", {None: 1.0, "standard": 0.0}.get(get("scale"), 0.4)),
+        "cropped": known("max_timesteps", above(100.0, get("max_timesteps") or 100.0)),
+        "own_weights": known("weight_init", max(own_weights)),
+        "forget_bias_off": abs(number("forget_bias") - DEFAULTS["forget_bias"]) / 2,
+        "own_loss": known("loss", 0.7 * (get("loss") != "cross_entropy")),
+        "own_class_weight": known(
+            "class_weight", above(max(shares), min(shares)) if is_weighed else 1.0
+        ),
+        "epochs_above": known("max_epochs", above(run.n_epochs, 50.0)),
+        "epochs_below": known("max_epochs", above(50.0, run.n_epochs)),
     }
 
 

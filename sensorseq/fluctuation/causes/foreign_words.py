@@ -5,125 +5,97 @@ from dataclasses import replace
 from typing import Any
 
 from sensorseq.fluctuation.causes.cause import Cause
+from sensorseq.fluctuation.causes.table import UNKNOWN
 
 KERAS, TORCH = "keras", "torch"
 NAMES = {KERAS: "Keras", TORCH: "torch"}
-
-_Words = Mapping[str, str]  # by origin
-
-
-def _of(torch: str, keras: str = "") -> _Words:
-    return {TORCH: torch, KERAS: keras or torch}
-
-
-_COSINE = _of(
-    "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs), stepped once an epoch",
-    "optimizer=Adam(CosineDecay(1e-3, epochs * steps_per_epoch))",
+_COSINE = (
+    "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs), stepped once an epoch"
 )
-_CLIP = _of(
-    "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) before each step",
-    "global_clipnorm=1.0 in the optimizer",
-)
-_STOP = _of(
-    "save model.state_dict() at the lowest validation loss, and load it at the end",
-    'EarlyStopping(monitor="val_loss", patience=20, restore_best_weights=True)',
-)
-_CALM = {name: f"{_COSINE[name]}; {_CLIP[name]}; {_STOP[name]}" for name in (TORCH, KERAS)}
-
-# What to do about a side of a cause; a cause's own words where it has one side, or none is known.
-ADVICE: Mapping[tuple[str, str], _Words] = {
-    ("learning_rate", "too high"): {
-        name: f"divide the learning rate by 10; {_CLIP[name]}" for name in (TORCH, KERAS)
-    },
-    ("learning_rate", "too low"): _of("multiply the learning rate by 10"),
+_CLIP = "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) before each step"
+_STOP = "save model.state_dict() at the lowest validation loss, and load it at the end"
+# What to do first where no cause is known, as of any log.
+_SAFE = {
+    TORCH: f"{_COSINE}; {_CLIP}; {_STOP}",
+    KERAS: "optimizer=Adam(CosineDecay(1e-3, epochs * steps_per_epoch), global_clipnorm=1.0);"
+    ' EarlyStopping(monitor="val_loss", patience=20, restore_best_weights=True)',
+}
+# What to do in torch about a side of a cause; its own words where it has one side, or none is known
+ADVICE: Mapping[tuple[str, str], str] = {
+    ("learning_rate", "too high"): f"divide the learning rate by 10; {_CLIP}",
+    ("learning_rate", "too low"): "multiply the learning rate by 10",
     ("learning_rate", "schedule missing"): _COSINE,
     ("learning_rate", ""): _COSINE,
-    ("batch_size", "too small"): _of(
-        "DataLoader(batch_size=32) or larger", "fit(batch_size=32) or larger"
-    ),
-    ("batch_size", "too large"): _of("DataLoader(batch_size=32)", "fit(batch_size=32)"),
-    ("optimizer", ""): _of(
-        "torch.optim.AdamW(model.parameters(), lr=1e-3)", "optimizer=AdamW(1e-3)"
-    ),
+    ("batch_size", "too small"): "DataLoader(batch_size=32) or larger",
+    ("batch_size", "too large"): "DataLoader(batch_size=32)",
+    ("optimizer", ""): "torch.optim.AdamW(model.parameters(), lr=1e-3)",
     ("gradient_clipping", ""): _CLIP,
-    ("model_complexity", "too small"): _of("torch.nn.LSTM(hidden_size=64)", "LSTM(64)"),
-    ("model_complexity", "too large"): _of(
-        "torch.nn.LSTM with one layer and fewer units", "one LSTM layer with fewer units"
+    ("model_complexity", "too small"): "torch.nn.LSTM(hidden_size=64)",
+    ("model_complexity", "too large"): "torch.nn.LSTM with one layer and fewer units",
+    ("model_complexity", "last step only"): (
+        "feed the mean and maximum of the LSTM's outputs over time into the last layer"
     ),
-    ("model_complexity", "last step only"): _of(
-        "the mean and maximum of the LSTM's outputs over time, in place of the last one",
-        "LSTM(64, return_sequences=True) with GlobalAveragePooling1D",
-    ),
-    ("regularization", "too strong"): _of(
+    ("regularization", "too strong"): (
         "dropout of at most 0.3, and weight_decay of at most 1e-3 in the optimizer"
     ),
-    ("regularization", "missing"): _of(
-        "torch.nn.Dropout(0.3) before the last layer, and torch.optim.AdamW(weight_decay=1e-3)",
-        "Dropout(0.3) before the last layer, and optimizer=AdamW(weight_decay=1e-3)",
+    ("regularization", "missing"): (
+        "torch.nn.Dropout(0.3) before the last layer, and torch.optim.AdamW(weight_decay=1e-3)"
     ),
-    ("preprocessing", "scale of the inputs"): _of(
-        "X with each channel minus its mean, divided by its standard deviation in the training"
-        " windows",
-        "a Normalization layer, adapted to the training windows",
+    ("preprocessing", "scale of the inputs"): (
+        "scale each channel with the mean and standard deviation of the training windows"
     ),
-    ("distribution_shift", ""): _of("train on more recordings, or scale each one by itself"),
-    ("small_validation_set", ""): _of(
-        "hold out more windows, or cross-validate; the training is fine"
-    ),
-    ("weight_init", ""): _of(
+    ("distribution_shift", ""): "train on more recordings, or scale each one by itself",
+    ("small_validation_set", ""): "hold out more windows, or cross-validate; the training is fine",
+    ("weight_init", ""): (
         "xavier_uniform_ for weight_ih, orthogonal_ for weight_hh, and a forget bias of 1 in"
-        " torch.nn.init",
-        'kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal",'
-        " unit_forget_bias=True in LSTM",
+        " torch.nn.init"
     ),
-    ("loss", "not cross-entropy"): _of(
-        "torch.nn.CrossEntropyLoss() on the logits, without a softmax before it",
-        'loss="sparse_categorical_crossentropy" after one softmax layer',
+    ("loss", "not cross-entropy"): (
+        "torch.nn.CrossEntropyLoss() on the logits, without a softmax before it"
     ),
-    ("loss", "classes weighed wrongly"): _of(
-        "torch.nn.CrossEntropyLoss() without weight, or with the inverse of each class's frequency",
-        "fit without class_weight, or with the inverse of each class's frequency",
+    ("loss", "classes weighed wrongly"): (
+        "torch.nn.CrossEntropyLoss() without weight, or with the inverse of each class's frequency"
     ),
-    ("early_stopping", "too few epochs"): _of(
-        "train three times as many epochs", "fit(epochs=3 times as many)"
-    ),
+    ("early_stopping", "too few epochs"): "train three times as many epochs",
     ("early_stopping", ""): _STOP,
-    ("evaluation_not_deterministic", ""): _of(
-        "model.eval() before validation", "training=False in calls of the model for validation"
-    ),
-    ("unknown", ""): _CALM,
+    ("evaluation_not_deterministic", ""): "model.eval() before validation",
 }
 
 
 def advice_for(cause: str, finding: str, origin: str | None) -> str:
-    """Return what to do about a side of a cause in words of Keras or torch; "" for our own fits.
+    """Return what to do about a side of a cause in words of Keras or torch; "" for our own words.
 
-    >>> advice_for("gradient_clipping", "", "keras")
-    'In Keras: global_clipnorm=1.0 in the optimizer.'
+    >>> advice_for("gradient_clipping", "", "torch")
+    'In torch: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) before each step.'
     """
-    words = ADVICE.get((cause, finding)) or ADVICE.get((cause, ""))
-    if words is None or origin is None:
+    if origin is None:
         return ""
-    if words[TORCH] == words[KERAS]:
-        return f"{words[TORCH][:1].upper()}{words[TORCH][1:]}."
-    return f"In {NAMES[origin]}: {words[origin]}."
+    words = ADVICE.get((cause, finding)) or ADVICE.get((cause, "")) if origin == TORCH else None
+    words = _SAFE[origin] if cause == UNKNOWN else words
+    if words and not any(sign in words for sign in "(_."):  # plain English
+        return f"{words[0].upper()}{words[1:]}."
+    return f"In {NAMES[origin]}: {words}." if words else ""
 
 
 def in_foreign_words(causes: Sequence[Cause], origin: str | None) -> tuple[Cause, ...]:
     """Return causes that recommend in words of Keras or torch; None changes nothing."""
-    found = []
-    for cause in causes:
-        words = advice_for(cause.name, cause.finding, origin)
-        if words:
-            cause = replace(cause, recommendation={}, alternatives=(), advice=words)
-        found.append(cause)
-    return tuple(found)
+    return tuple(
+        cause
+        if origin is None
+        else replace(
+            cause,
+            recommendation={},
+            alternatives=(),
+            advice=advice_for(cause.name, cause.finding, origin) or cause.advice,
+        )
+        for cause in causes
+    )
 
 
 # Arguments of ours that a custom loop has too, or one of them with its value, in torch's words.
 _CHANGES: Mapping[str, str] = {
-    "lr_schedule=cosine": _COSINE[TORCH],
-    "restore_best=True": _STOP[TORCH],
+    "lr_schedule=cosine": _COSINE,
+    "restore_best=True": _STOP,
     "batch_size": "DataLoader(batch_size={value})",
     "batch_size=None": "all windows in one batch",
     "max_grad_norm": (

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -33,13 +32,6 @@ WEIGHTS_FILE = Path(__file__).with_name("weights.json")
 LEAST_LOG, MOST_SDS = 1e-4, 4.0
 
 
-class Chance(NamedTuple):
-    """Probability that a change repairs the run, of a family and of the sides in it."""
-
-    family: float
-    sides: Mapping[str, float]  # by `Entry.key`
-
-
 @cache
 def weights() -> Mapping[str, Any]:
     """Return the fitted weights; written by benchmarks/fluctuation/fit.py."""
@@ -49,21 +41,20 @@ def weights() -> Mapping[str, Any]:
 
 def weigh(
     features: Mapping[str, float], model: Mapping[str, Any] | None = None
-) -> dict[str, Chance]:
-    """Return the chances of each family, from the features of `measure`."""
+) -> dict[str, float]:
+    """Return the probability of each family that one change in it repairs the run.
+
+    A multinomial logistic regression on features of `measure`; what is missing to 1 is the
+    probability that no single change does.
+    """
     model = weights() if model is None else model
     z = standardised(features, model["scales"])
-    return {
-        family: Chance(
-            probability(own, z),
-            {
-                key: probability(side, z)
-                for key, side in model["sides"].items()
-                if side["family"] == family
-            },
-        )
-        for family, own in model["families"].items()
-    }
+    scores = [
+        of["intercept"] + sum(w * z[name] for name, w in of["weights"].items())
+        for of in model["families"].values()
+    ]
+    raised = np.exp(np.array([*scores, 0.0]) - max(*scores, 0.0))
+    return dict(zip(model["families"], (raised / raised.sum()).tolist(), strict=False))
 
 
 def standardised(
@@ -85,14 +76,9 @@ def transformed(name: str, value: float) -> float:
     return math.log10(max(value, LEAST_LOG))
 
 
-def probability(weighed: Mapping[str, Any], z: Mapping[str, float]) -> float:
-    """Return the probability that a logistic regression gives."""
-    score = weighed["intercept"] + sum(w * z[name] for name, w in weighed["weights"].items())
-    return 1 / (1 + math.exp(-min(max(score, -30.0), 30.0)))
-
-
-NAMED = 0.25  # confidence of a family, below which "unknown" leads
+NAMED = 0.4  # confidence of a family, below which "unknown" leads
 LEAST_CONFIDENCE = 0.05  # of a cause that is listed
+LEAST_MEANING = 0.05  # what a side counts whose settings are the usual ones
 MOST_CAUSES, MOST_CLAUSES = 6, 3
 LEAST_SHARE = 0.0005  # of a fraction that is worth words
 CALM = "The curve is calm, but accuracy may suffer: "
@@ -104,12 +90,15 @@ def find_causes(
     arguments: Mapping[str, Any] | None = None,
     data_facts: Sequence[Cause] = (),
     statements: Sequence[Statement] = (),
+    *,
+    is_sick: bool = False,
 ) -> tuple[Cause, ...]:
     """Rank the causes of what a run did, after `judge`, the likeliest family first.
 
-    ``"unknown"`` leads if no family is likely enough. Of a normal run come what probably costs it
-    accuracy, if anything, then what explains a rough curve. Without `arguments` the run alone
-    decides, and none is recommended. No cause is named that contradicts `statements`.
+    ``"unknown"`` leads if no family is likely enough, and where no `arguments` are given: a curve
+    alone does not tell its cause. Of a normal run come what probably costs it accuracy, if
+    anything, then what explains a rough curve; or where it `is_sick` all the same, as of others.
+    No cause is named that contradicts `statements`.
     """
     if verdict != "normal" and verdict not in TROUBLED:
         return tuple(data_facts)
@@ -117,9 +106,10 @@ def find_causes(
     shown = quote(run, features)
     said = {statement.kind for statement in statements}
     table = [entry for entry in TABLE if said.isdisjoint(entry.denied_by.split())]
-    weighed = weigh_causes(table, features, shown, arguments)
+    is_sick = is_sick or verdict != "normal"
+    weighed = () if arguments is None else weigh_causes(table, features, shown, arguments, is_sick)
     ranked = join(weighed, data_facts)
-    if verdict != "normal":
+    if is_sick:
         return with_unknown(ranked)
     sure = {family.name for family in families(weighed) if family.confidence >= IDENTIFIED}
     names = {cause.name for cause in weighed if cause.family in sure}
@@ -130,21 +120,29 @@ def find_causes(
 
 def with_unknown(ranked: Sequence[Cause]) -> tuple[Cause, ...]:
     """Put ``"unknown"`` first if no family is likely enough to be named."""
-    first = families(ranked)[0] if ranked else None
-    if first is not None and first.confidence >= NAMED:
+    if max((family.confidence for family in families(ranked)), default=0.0) >= NAMED:
         return tuple(ranked)
-    rest = 1.0 if first is None else 1 - first.confidence
-    unknown = Cause(
-        UNKNOWN, "observed", rest, "Cause unclear.", advice=SAFE, family_confidence=rest
-    )
-    return (unknown, *ranked)
+    rest = 1 - sum(cause.confidence for cause in ranked)
+    return (Cause(UNKNOWN, "observed", rest, "Cause unclear.", advice=SAFE), *ranked)
 
 
-def join(causes: Iterable[Cause], facts: Iterable[Cause] = ()) -> tuple[Cause, ...]:
-    """Add what the checks of the data found; of two causes with one name the surer one leads."""
-    of_data = (replace(one, sources={**one.sources, "data": one.evidence}) for one in facts)
+def join(causes: Iterable[Cause], facts: Sequence[Cause] = ()) -> tuple[Cause, ...]:
+    """Add what the checks of the data found, of which the others leave the rest of certainty.
+
+    Of two causes with one name the surer one leads.
+    """
+    total = sum(fact.confidence for fact in facts)
+    weaker = [replace(one, confidence=one.confidence * max(1 - total, 0.0)) for one in causes]
+    of_data = [
+        replace(
+            one,
+            confidence=one.confidence / max(total, 1.0),
+            sources={**one.sources, "data": one.evidence},
+        )
+        for one in facts
+    ]
     known: dict[str, Cause] = {}
-    for cause in (*causes, *of_data):
+    for cause in (*weaker, *of_data):
         held = known.get(cause.name)
         known[cause.name] = cause if held is None else _joined(held, cause)
     return in_order(known.values())
@@ -155,9 +153,9 @@ def _joined(one: Cause, other: Cause) -> Cause:
     new = "" if less.evidence in surer.evidence else less.evidence
     return replace(
         surer,
+        confidence=one.confidence + other.confidence,
         evidence=f"{surer.evidence} {new}".strip(),
         sources={**less.sources, **surer.sources},
-        family_confidence=max(one.family_confidence, other.family_confidence),
     )
 
 
@@ -165,51 +163,53 @@ def in_order(causes: Iterable[Cause]) -> tuple[Cause, ...]:
     """Return causes by the confidence of their family, then by their own."""
     held = tuple(causes)
     sure = {family.name: family.confidence for family in families(held)}
-    known = [replace(cause, family_confidence=sure[cause.family]) for cause in held]
-    return tuple(sorted(known, key=_place))
-
-
-def _place(cause: Cause) -> tuple[float, str, float]:
-    return -cause.family_confidence, cause.family, -cause.confidence
+    return tuple(
+        sorted(held, key=lambda one: (-sure[one.family], one.family, -float(one.confidence)))
+    )
 
 
 def weigh_causes(
     table: Sequence[Entry],
     features: Mapping[str, float],
     shown: Mapping[str, float],
-    arguments: Mapping[str, Any] | None,
+    arguments: Mapping[str, Any],
+    is_sick: bool,
 ) -> tuple[Cause, ...]:
-    """Return the likely causes of a table; `shown` are features as evidence quotes them."""
+    """Return the likely causes of a table; `shown` are features as evidence quotes them.
+
+    Of a run that is sick one family is taken to be the cause; of another it is asked whether one
+    is. The sides of a family share its probability by how much speaks for each.
+    """
     chances = weigh(features)
-    best: dict[str, tuple[float, Entry]] = {}
+    if is_sick:
+        total = sum(chances.values())
+        chances = {family: chance / total for family, chance in chances.items()}
+    is_restless = features["fluctuating"] > 0 or features["diverged"] > 0
+    sides: dict[str, dict[str, tuple[float, Entry]]] = {family: {} for family in chances}
     for entry in table:
-        chance = chances.get(entry.family)
-        is_restless = features["fluctuating"] > 0 or features["diverged"] > 0
-        if chance is None or (entry.is_quiet and is_restless):
+        if entry.family not in chances or (entry.is_quiet and is_restless):
             continue
         names = {name for reset in entry.resets for name in reset}
-        are_known = bool(names) and names <= set(arguments or ())
-        if are_known and not any(resolve(one, arguments or {}) for one in entry.resets):
+        are_known = bool(names) and names <= set(arguments)
+        if are_known and not any(resolve(one, arguments) for one in entry.resets):
             continue  # all arguments that would repair it have these values already
-        confidence = chance.family * chance.sides.get(entry.key, 0.0)
-        if confidence > best.get(entry.cause, (LEAST_CONFIDENCE,))[0]:
-            best[entry.cause] = (confidence, entry)
-    found = [
-        replace(cause, confidence=confidence, family_confidence=chances[entry.family].family)
-        for confidence, entry in best.values()
-        if (cause := describe(entry, shown, arguments)) is not None
-    ]
-    found.sort(key=_place)
-    del found[MOST_CAUSES:]
-    total: dict[str, float] = defaultdict(float)
-    for cause in found:
-        total[cause.family] += cause.confidence
-    filled = []  # as likely together as their family: one of them is it, if the family is
-    for cause in found:
-        family = cause.family_confidence
-        confidence = cause.confidence * max(family / total[cause.family], 1.0)
-        filled.append(replace(cause, confidence=min(confidence, family)))
-    return tuple(filled)
+        means = [features[name] for name in entry.means.split()]
+        counts = max([LEAST_MEANING, *(value for value in means if math.isfinite(value))])
+        of_family = sides[entry.family]
+        if counts > of_family.get(entry.cause, (0.0,))[0]:
+            of_family[entry.cause] = counts, entry
+    found = []
+    for family, of_family in sides.items():
+        told = [
+            (counts, cause)
+            for counts, entry in of_family.values()
+            if (cause := describe(entry, shown, arguments)) is not None
+        ]
+        total = sum(counts for counts, _ in told)
+        found += [
+            replace(cause, confidence=chances[family] * counts / total) for counts, cause in told
+        ]
+    return in_order(cause for cause in found if cause.confidence >= LEAST_CONFIDENCE)[:MOST_CAUSES]
 
 
 def describe(
@@ -276,8 +276,8 @@ def _explained(table: Sequence[Entry], of: Mapping[str, float]) -> tuple[Cause, 
         and of["common_mode"] < limits.EXCESS_RATIO
     ):
         shares["small_validation_set"] = 1 / max(of["common_mode"], 1.0)
-    # windows about as far on the wrong side as the others are on the right one
-    if of["stuck_share"] > 0.05 and of["stuck_depth"] > 0.8 and of["train_accuracy"] > 0.5:
+    # a few windows about as far on the wrong side as the others are on the right one
+    if 0.05 < of["stuck_share"] < 0.45 and of["stuck_depth"] > 0.8 and of["train_accuracy"] > 0.5:
         share = of["val_stubborn_of_errors"]
         shares["label_noise"] = share if math.isfinite(share) else 0.5
     found = [

@@ -1,6 +1,6 @@
 """The table of causes: family, sides, what shows each, what resets it, and its words.
 
-A new cause is one entry here and its test; its weights are fitted by the benchmark.
+A new cause is one entry here and its test.
 """
 
 from collections.abc import Mapping
@@ -93,9 +93,10 @@ class Entry:
 
     key: str  # the cause; after a colon which side, where there are several
     family: str
-    shows: str = ""  # features that show it, most important first; words in `CLAUSES`
+    means: str = ""  # features that mean this side of its family, above all unusual settings
+    shows: str = ""  # features of the run that show it, most important first; words in `CLAUSES`
     resets: tuple[Reset, ...] = ()  # changes that repair it, the best first
-    advice: str = ""  # what to do; for Keras and torch: `foreign_words.ADVICE`
+    advice: str = ""  # what to do; in torch: `foreign_words.ADVICE`
     is_quiet: bool = False  # never named for a run that fluctuates or diverged
     denied_by: str = ""  # kinds of statements that say the opposite
 
@@ -114,11 +115,8 @@ class Entry:
 # points, {nats} a loss.
 CLAUSES = {
     "loss_noise": "the training loss moves +-{nats} nats per epoch",
-    "loss_spike_share": "the training loss spikes in {p} of the epochs",
-    "loss_fall": "the training loss has lost {p} of its first value",
     "still_falling": "the training loss still falls by {p} in ten epochs",
     "rate_end": "the learning rate ends at {p} of its highest value",
-    "excess_plateau_loss": "averaged weights are {nats} nats better",
     "windows_per_step": "each step sees a batch of {n}",
     "n_steps": "the run has {n} steps in all",
     "grad_tail": "one gradient in a hundred is {n} times the median",
@@ -126,9 +124,7 @@ CLAUSES = {
     "train_accuracy": "training accuracy ends at {p}",
     "accuracy_gap": "validation accuracy is {points} points below training accuracy",
     "loss_gap": "validation loss ends {nats} nats above training loss",
-    "loss_gap_first": "the losses part by {nats} nats in the first epochs",
     "val_loss_rise": "validation loss ends {nats} nats above its lowest value",
-    "val_loss_lowest_at": "it was lowest after {p} of the epochs",
     "val_accuracy_noise": "validation accuracy moves +-{points} points per epoch",
     "val_sampling_noise": "luck of its windows alone gives up to +-{points}",
     "train_mode_gap": "the loss with dropout is {p} above the loss without",
@@ -137,7 +133,6 @@ CLAUSES = {
     "val_stubborn_of_errors": "{p} of the validation errors are always the same windows",
     "input_scale": "the inputs have a root mean square of {n}",
     "first_loss_excess": "the first loss is {nats} nats above that of a guess",
-    "cross_entropy_gap": "the loss is {nats} nats from the cross-entropy",
     "class_bias": "{p} of the answers go to the wrong classes",
     "group_spread": "recordings differ {n} times as much as chance allows",
 }
@@ -151,14 +146,16 @@ TABLE = (
     Entry(
         "learning_rate: too high",
         "step",
-        "loss_noise loss_spike_share train_accuracy",
+        "rate_above",
+        "loss_noise train_accuracy",
         tuple({"learning_rate": value} for value in (Usual(-1), Times(0.1), Times(0.3))),
         "Lower the learning rate.",
     ),
     Entry(
         "learning_rate: too low",
         "step",
-        "still_falling loss_fall",
+        "rate_below",
+        "still_falling train_accuracy",
         tuple({"learning_rate": value} for value in (Usual(1), Times(10.0), Times(3.0))),
         "Raise the learning rate.",
         is_quiet=True,
@@ -166,13 +163,15 @@ TABLE = (
     Entry(
         "learning_rate: schedule missing",
         "step",
-        "rate_end loss_noise excess_plateau_loss",
+        "rate_constant",
+        "rate_end loss_noise",
         ({"lr_schedule": Usual()}, {"ema_decay": 0.99}),
         "The learning rate itself may be right: let it fall towards the end.",
     ),
     Entry(
         "batch_size: too small",
         "step",
+        "batch_below",
         "windows_per_step loss_noise grad_tail",
         ({"batch_size": Usual(1)}, {"batch_size": Times(4.0)}),
         "Use batches of 32 windows or more; a lower learning rate also reduces the noise.",
@@ -180,6 +179,7 @@ TABLE = (
     Entry(
         "batch_size: too large",
         "step",
+        "batch_above",
         "n_steps still_falling",
         ({"batch_size": Usual(-1)}, {"batch_size": Times(0.25, 8)}),
         "Use batches of 32 windows or fewer, so that an epoch has more steps.",
@@ -188,27 +188,31 @@ TABLE = (
     Entry(
         "optimizer",
         "step",
-        "loss_spike_share loss_fall",
+        "sgd rmsprop momentum_off own_optimizer_parameters",
+        "loss_noise train_accuracy",
         (dict.fromkeys(ARGUMENTS_OF["optimizer"], Usual()), {"optimizer_params": Usual()}),
         "Adam suits LSTMs: each parameter gets its own step size.",
     ),
     Entry(
         "gradient_clipping",
         "step",
-        "grad_tail clipped_share loss_spike_share",
+        "unclipped clip_below",
+        "grad_tail clipped_share",
         ({"max_grad_norm": Usual()},),
         "Inspect the windows with the largest gradients: they may be outliers.",
     ),
     Entry(
         "model_complexity: too small",
         "capacity",
-        "train_accuracy stuck_share loss_gap",
+        "width_below",
+        "train_accuracy stuck_share",
         ({"hidden_size": Usual(1)}, {"hidden_size": Times(4.0)}),
         "Use more hidden units; 64 are usual.",
     ),
     Entry(
         "model_complexity: last step only",
         "capacity",
+        "pools_less",
         "train_accuracy stuck_share",
         ({"pooling": Usual()},),
         "Feed the mean and the maximum over all time steps into the last layer.",
@@ -216,6 +220,7 @@ TABLE = (
     Entry(
         "model_complexity: too large",
         "capacity",
+        "width_above more_layers",
         "train_accuracy loss_gap val_loss_rise",
         (
             {"hidden_size": Usual(-1), "num_layers": Usual(-1)},
@@ -226,6 +231,7 @@ TABLE = (
     Entry(
         "regularization: too strong",
         "capacity",
+        "dropout_above decay_above",
         "train_mode_gap train_accuracy",
         (
             dict.fromkeys(ARGUMENTS_OF["regularization"], Usual(-1)),
@@ -236,6 +242,7 @@ TABLE = (
     Entry(
         "regularization: missing",
         "capacity",
+        "unregularized",
         "accuracy_gap loss_gap",
         ({"dropout": Usual(1), "weight_decay": Usual(1)},),
         "Dropout of 0.3 and a weight decay of 0.001 narrow the gap; more recordings do more.",
@@ -243,6 +250,7 @@ TABLE = (
     Entry(
         "preprocessing: scale of the inputs",
         "data",
+        "unscaled",
         "input_scale train_accuracy",
         ({"scale": Usual()}, {"scale": "robust"}),
         "Scale each channel with the mean and standard deviation of the training windows.",
@@ -250,6 +258,7 @@ TABLE = (
     Entry(
         "label_noise",
         "data",
+        "stuck_depth",
         "stuck_share stuck_depth val_stubborn_of_errors",
         (),
         "Check the labels of the windows that never fit.",
@@ -257,6 +266,7 @@ TABLE = (
     Entry(
         "sequence_length",
         "data",
+        "cropped",
         "stuck_share train_accuracy",
         ({"max_timesteps": Usual()},),
         "Cut windows of two to four periods of the slowest motion that matters.",
@@ -264,13 +274,15 @@ TABLE = (
     Entry(
         "distribution_shift",
         "data",
-        "accuracy_gap group_spread loss_gap_first",
+        "accuracy_gap",
+        "accuracy_gap group_spread",
         (),
         "More recordings, or scaling with statistics per recording.",
     ),
     Entry(
         "small_validation_set",
         "data",
+        "",
         "val_accuracy_noise val_sampling_noise loss_noise",
         (),
         "Training is fine: hold out more windows or cross-validate, and read the validation loss.",
@@ -280,20 +292,23 @@ TABLE = (
     Entry(
         "weight_init",
         "start",
-        "first_loss_excess loss_fall",
+        "own_weights forget_bias_off",
+        "first_loss_excess train_accuracy",
         (dict.fromkeys(ARGUMENTS_OF["weight_init"], Usual()),),
         "Start from Xavier (input) and orthogonal (recurrent) weights and a forget bias of 1.",
     ),
     Entry(
         "loss: not cross-entropy",
         "start",
-        "cross_entropy_gap train_accuracy",
+        "own_loss",
+        "train_accuracy",
         ({"loss": Usual()},),
         "Train with the cross-entropy of the logits; apply the softmax only once.",
     ),
     Entry(
         "loss: classes weighed wrongly",
         "start",
+        "own_class_weight",
         "class_bias train_accuracy",
         ({"class_weight": Usual()}, {"class_weight": "balanced"}),
         "Use no class weights, or balanced ones.",
@@ -301,6 +316,7 @@ TABLE = (
     Entry(
         "early_stopping: too few epochs",
         "stopping",
+        "epochs_below",
         "still_falling n_steps train_accuracy",
         ({"max_epochs": Times(3.0)},),
         "Train longer.",
@@ -310,7 +326,8 @@ TABLE = (
     Entry(
         "early_stopping: too many epochs",
         "stopping",
-        "val_loss_rise val_loss_lowest_at loss_gap",
+        "epochs_above",
+        "val_loss_rise loss_gap",
         ({"restore_best": True},),
         "Keep the weights of the best epoch.",
         denied_by="still_falls no_overfitting",

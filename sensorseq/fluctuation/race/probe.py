@@ -259,7 +259,6 @@ def _repair(findings: Findings, result: RaceResult) -> tuple[dict[str, Any], str
     return {}, result.note
 
 
-PROVED_ODDS = 15.0  # by which a proof changes the odds of a cause
 NEW_CONFIDENCE = 0.05  # of a cause that was not ranked, before its proof
 
 
@@ -296,25 +295,16 @@ def regrade(
 
 
 def _proved(cause: Cause, proof: Proof) -> Cause:
-    confidence = _updated(cause.confidence, PROVED_ODDS)
     if proof.finding and proof.finding != cause.finding:  # words of another side do not hold
         cause = replace(cause, finding=proof.finding, advice="", statistics=(), sources={})
     return replace(
         cause,
         grade="proved",
-        confidence=confidence,
-        family_confidence=max(confidence, cause.family_confidence),
         evidence=proof.sentence,
         recommendation=dict(proof.repair),
         alternatives=(),
         sources={**cause.sources, "race": proof.sentence},
     )
-
-
-def _updated(confidence: float, ratio: float) -> float:
-    confidence = min(max(confidence, 1e-3), 1 - 1e-3)
-    odds = ratio * confidence / (1 - confidence)
-    return odds / (1 + odds)
 
 
 def check_budget(budget: Any) -> float:

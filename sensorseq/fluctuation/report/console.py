@@ -13,8 +13,8 @@ from sensorseq.fluctuation.report.words import (
     Step,
     answer,
     banner_words,
+    chance_of,
     cost_words,
-    likely,
     list_steps,
     sizes,
 )
@@ -134,7 +134,7 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
     blocks: list[_Block] = []
     rank = 0
     for family in families:
-        chance = likely(family.confidence)
+        chance = chance_of(family)
         name = FAMILIES.get(family.name, family.name)
         title = f"{name}, {chance}" if chance and family.name != UNKNOWN else ""
         for cause in family.causes:
@@ -155,7 +155,7 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
 def _headline(rank: str, cause: Cause) -> str:
     title = textwrap.shorten(printable(cause.title), _TITLE, placeholder=" ...") or "?"
     grade = textwrap.shorten(printable(cause.grade.upper()), _GRADE, placeholder="...")
-    sure = "" if cause.grade == "proved" else likely(cause.confidence)[:8]
+    sure = chance_of(cause)[:8]
     line = f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade:<{_GRADE}} {sure:>6}"
     return line[:_WIDTH].rstrip()
 

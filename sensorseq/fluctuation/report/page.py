@@ -21,6 +21,7 @@ from sensorseq.fluctuation.report.words import (
     answer,
     banner_words,
     call,
+    chance_of,
     cost_words,
     likely,
     limits,
@@ -435,7 +436,7 @@ def _card(
 ) -> dict[str, Any]:
     card: dict[str, Any] = dict.fromkeys(("rank", "chance", "repair", "advice", "figure"), "")
     card |= {"cause": cause, "evidence": cause.evidence, "sources": {}, "instead": (), "width": 0}
-    if cause.grade != "proved" and (chance := likely(cause.confidence)):
+    if chance := chance_of(cause):
         what = "likely to be none of those listed" if cause.name == UNKNOWN else "likely"
         card["chance"] = f"{chance} {what}"
         card["width"] = round(min(max(100 * cause.confidence, 0.0), 100.0))
@@ -456,7 +457,7 @@ def _families(report: FluctuationReport, cards: list[dict[str, Any]]) -> list[di
     return [
         {
             "name": family.name,
-            "chance": likely(family.confidence),
+            "chance": chance_of(family),
             "cards": [card for card in cards if card["cause"] in family.causes],
         }
         for family in report.families

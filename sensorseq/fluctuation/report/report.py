@@ -84,6 +84,8 @@ class FluctuationReport:
         What was recognised as what: our name to that of the log. Not part of `to_dict`.
     probes : Probes or None
         What controlled re-runs came to, in a report that `probe` made.
+    causes_if_below : tuple of Cause
+        The causes, should it turn out to be below what the data allow. Not part of `to_dict`.
     origin : object or None
         The fit this is the report of, for `probe`; it stays in this process like `record`.
     of_module : bool
@@ -105,6 +107,7 @@ class FluctuationReport:
     record: TrainingRecord | None = None
     columns_read: Mapping[str, str] = field(default_factory=dict)
     probes: Probes | None = None
+    causes_if_below: tuple[Cause, ...] = ()
     origin: Any = None
     of_module: bool = False
 
@@ -216,14 +219,16 @@ class FluctuationReport:
         )
         with read.naming_it():
             verdict, severity, statements = judge(run)
-        causes = find_causes(run, verdict, arguments, data_facts, statements)
+        asked = run, verdict, arguments, data_facts, statements
+        causes, if_below = (find_causes(*asked, is_sick=is_sick) for is_sick in (False, True))
         if arguments is None and read.origin in NAMES:
-            causes = in_foreign_words(causes, read.origin)
+            causes, if_below = (in_foreign_words(one, read.origin) for one in (causes, if_below))
         report = cls(
             verdict=verdict,
             severity=severity,
             statements=tuple(statements),
             causes=causes,
+            causes_if_below=if_below,
             statistics=run.statistics,
             n_epochs=n_epochs,
             n_val=run.n_val,

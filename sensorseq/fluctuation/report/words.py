@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sensorseq.fluctuation.causes.cause import TROUBLED, Probes, hidden_cause
+from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, Family, Probes, hidden_cause
 from sensorseq.fluctuation.statistics.run import plural
 from sensorseq.fluctuation.statistics.statements import Statement, of_topic, say
 from sensorseq.fluctuation.statistics.thresholds import MIN_EPOCHS
@@ -45,6 +45,13 @@ def likely(confidence: float) -> str:
     if 0.99 < confidence < 1:
         return "> 99 %"
     return f"{100 * confidence:.0f} %"
+
+
+def chance_of(one: Cause | Family) -> str:
+    """Return the probability of a cause or of a family; nothing where a trial has proved it."""
+    causes = one.causes if isinstance(one, Family) else (one,)
+    is_proved = any(cause.grade == "proved" for cause in causes)
+    return "" if is_proved else likely(one.confidence)
 
 
 def literal(value: Any) -> str:

@@ -57,7 +57,8 @@ def compare_level(
         mine = _unlike(rival, n_right) if right is None else right[kept]
         if is_below(mine, rival, shown.groups):
             said = say("below_data", network=n_right / n, rival=name, accuracy=float(rival.mean()))
-            return replace(report, statements=(said, *report.statements))
+            causes = report.causes_if_below or report.causes
+            return replace(report, statements=(said, *report.statements), causes=causes)
     return report
 
 
