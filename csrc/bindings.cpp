@@ -507,7 +507,7 @@ STABLE_TORCH_LIBRARY(sensorseq, m) {
       " Tensor(e!)? running, Tensor(f!) statistics, Tensor(g!)? margins, Tensor(h!) workspace,"
       " int n_timesteps, int hidden_size, int n_layers, int n_directions, int n_classes,"
       " str pooling, str head_norm, str loss, str optimizer, int max_batch, int first_step,"
-      " int n_steps, int detail_every, int n_lanes, bool low_precision=False) -> ()");
+      " int n_steps, int n_lanes, bool low_precision=False) -> ()");
   m.def(
       "train_epoch_check(Tensor? lengths, Tensor class_index, Tensor rows, Tensor offsets,"
       " Tensor? crop_starts, int n_data_timesteps, int n_timesteps, int n_classes,"

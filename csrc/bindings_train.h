@@ -97,7 +97,7 @@ struct TrainTensors {
   TrainShape network;  // the sizes that no tensor tells
   Loss loss;
   Optimizer optimizer;
-  int64_t first_step, n_steps, detail_every;
+  int64_t first_step, n_steps;
 
   TrainShape Check() const;
 
@@ -131,7 +131,6 @@ struct TrainTensors {
     args.margins = margins ? MutableData<Real>(*margins) : nullptr;
     args.first_step = first_step;
     args.n_steps = n_steps;
-    args.detail_every = detail_every;
     args.n_lanes = 1;
     return args;
   }
@@ -193,8 +192,7 @@ void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor
                   MaybeTensor margins, Tensor workspace, int64_t n_timesteps, int64_t hidden_size,
                   int64_t n_layers, int64_t n_directions, int64_t n_classes, std::string pooling,
                   std::string head_norm, std::string loss, std::string optimizer, int64_t max_batch,
-                  int64_t first_step, int64_t n_steps, int64_t detail_every, int64_t n_lanes,
-                  bool low_precision) {
+                  int64_t first_step, int64_t n_steps, int64_t n_lanes, bool low_precision) {
   TrainShape network =
       NetworkShape(0, hidden_size, n_layers, n_directions, n_classes, pooling, head_norm);
   network.n_timesteps = n_timesteps;
@@ -221,8 +219,7 @@ void TrainEpochOp(Tensor x, MaybeTensor lengths, Tensor class_index, MaybeTensor
                              LossNamed(loss),
                              OptimizerNamed(optimizer),
                              first_step,
-                             n_steps,
-                             detail_every};
+                             n_steps};
   Device::Run(tensors, n_lanes, low_precision);
 }
 

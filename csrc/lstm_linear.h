@@ -117,13 +117,7 @@ struct LstmBackward {
   Real* grad_c_0;         // (M, N, D, H)    written; null: not wanted
   Real* grad_weight_out;  // (M, K, P)       written; null without a head
   Real* grad_bias_out;    // (M, K)          written; null without a head
-  double* slot_squares = nullptr;     // (M, slots)  written: squared norm of each slot's share of
-                                      //     grad_weight_ih, grad_weight_hh and twice grad_bias (it
-                                      //     is the gradient of two); null: not wanted
-  int64_t* slot_saturated = nullptr;  // (M, slots, 4)  written: values of each gate, at valid
-                                      //     steps, that lie outside [0.05, 0.95], of the cell
-                                      //     gate outside [-0.9, 0.9]; null: not wanted
-  void* workspace;  // lstm_backward_workspace_bytes, aligned to 64; undefined afterwards
+  void* workspace;        // lstm_backward_workspace_bytes, aligned to 64; undefined afterwards
   Parallel parallel;
 };
 

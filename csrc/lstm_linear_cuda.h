@@ -54,7 +54,7 @@ size_t backward_workspace_bytes(const LstmShape& shape, const Options& options);
 // bias_out are needed. hidden may be null.
 Status lstm_forward(const LstmForward<float>& args, const Options& options);
 
-// `slot_squares` and `slot_saturated` are not read. grad_x is written only where is_projected.
+// grad_x is written only where is_projected.
 Status lstm_backward(const LstmBackward<float>& args, const Options& options);
 
 // What this build and this machine have; no CUDA call is made before one of these.

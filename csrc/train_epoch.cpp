@@ -79,7 +79,6 @@ struct Lane {
   Real* logits;                      // (B, K)
   Real* grad_logits;                 // (slots, K)
   Real* grads;                       // (Q)
-  Real* before;                      // (Q)     parameters before the update
   Real* shares;               // (slots, parameters of norm and head)  their gradients by slot
   double* inverse_deviation;  // (P or B)
   double *losses, *log_p, *grad_loss;  // (B), (slots, K), (slots, K)
@@ -126,7 +125,6 @@ size_t CarveLane(const TrainShape& s, void* block, Lane<Real>* lane) {
   lane->logits = carver.Take<Real>(B * s.n_classes);
   lane->grad_logits = carver.Take<Real>(kMaxSlots * s.n_classes);
   lane->grads = carver.Take<Real>(ParameterCount(s));
-  lane->before = carver.Take<Real>(ParameterCount(s));
   lane->shares = carver.Take<Real>(kMaxSlots * (ParameterCount(s) - NormOffset(s)));
   lane->inverse_deviation = carver.Take<double>(B > P ? B : P);
   lane->losses = carver.Take<double>(B);
@@ -172,7 +170,6 @@ class Step {
     weight_ = args.weight == nullptr
                   ? nullptr
                   : args.weight + (args.n_weight_models == 1 ? 0 : model) * s_.n_windows;
-    has_details_ = args.detail_every > 0 && step_count_ % args.detail_every == 0;
     has_lengths_ = args.lengths != nullptr;
   }
 
@@ -189,7 +186,6 @@ class Step {
     MeasureLoss();
     ScatterGradients();
     SumShares();
-    if (has_details_) MeasureNoise();
     AddL1();
     Clip();
     UpdateParameters();
@@ -325,7 +321,7 @@ class Step {
     return args;
   }
 
-  LstmBackward<Real> BackwardArgs(int64_t l) {
+  LstmBackward<Real> BackwardArgs(int64_t l) const {
     LstmBackward<Real> args{};
     args.shape = KernelShape(s_, l, B_);
     args.in = Inputs(l);
@@ -341,25 +337,17 @@ class Step {
     args.grad_weight_ih = IsFlat() ? flat : lane_.grad_weight_ih[l];
     args.grad_weight_hh = IsFlat() ? flat + InputWeights(l) : lane_.grad_weight_hh[l];
     args.grad_bias = lane_.grad_bias[l];
-    args.slot_squares = has_details_ ? layer_squares_ : nullptr;
-    args.slot_saturated = has_details_ ? layer_saturated_ : nullptr;
     args.workspace = lane_.kernel_workspace;
     args.parallel = parallel_;
     return args;
   }
 
   // What follows the backward pass of a layer.
-  void AfterBackward(int64_t l, const LstmBackward<Real>& args) {
-    for (int64_t slot = 0; has_details_ && slot < SlotCount(of_slots_); ++slot) {
-      slot_squares_[slot] += layer_squares_[slot];
-      for (int gate = 0; gate < kGates; ++gate) {
-        n_saturated_[gate] += layer_saturated_[slot * kGates + gate];
-      }
-    }
+  void AfterBackward(int64_t l, const LstmBackward<Real>& args) const {
     if (l > 0) Drop(l - 1, 0, B_ * s_.n_timesteps * args.shape.n_channels, args.grad_x);
   }
 
-  Status BackwardLayer(int64_t l) {
+  Status BackwardLayer(int64_t l) const {
     const LstmBackward<Real> args = BackwardArgs(l);
     const Status status = lstm_backward(args);
     if (status == Status::kOk) AfterBackward(l, args);
@@ -520,7 +508,7 @@ class Step {
   }
 
   // Gradients of norm and head: the slots' shares, in order.
-  void SumShares() {
+  void SumShares() const {
     const int64_t n = ShareSize();
     Real* grads = lane_.grads + NormOffset(s_);
     Copy(lane_.shares, n, grads);
@@ -528,24 +516,6 @@ class Step {
       const Real* share = NormShare(slot);
       for (int64_t i = 0; i < n; ++i) grads[i] += share[i];
     }
-    for (int64_t slot = 0; has_details_ && slot < SlotCount(of_slots_); ++slot) {
-      slot_squares_[slot] += kernels_.sum_of_squares(NormShare(slot), n);
-    }
-  }
-
-  // With G_s the sum over the n_s windows of slot s of the windows' gradients and G the sum of all
-  // B, E |G_s|^2 / n_s - E |G|^2 / B, added up over S slots, is (S - 1) times the trace sought.
-  void MeasureNoise() const {
-    const int64_t n_slots = SlotCount(of_slots_);
-    if (n_slots < 2) return;
-    double sum = -kernels_.sum_of_squares(lane_.grads, Q_) / static_cast<double>(B_);
-    for (int64_t slot = 0; slot < n_slots; ++slot) {
-      const int64_t n_windows = SlotWindow(slot + 1, of_slots_) - SlotWindow(slot, of_slots_);
-      sum += slot_squares_[slot] / static_cast<double>(n_windows);
-    }
-    // the gradients are of the mean over the batch
-    const double n_windows = static_cast<double>(B_);
-    statistics_[kGradientNoise] = sum * n_windows * n_windows / static_cast<double>(n_slots - 1);
   }
 
   void AddL1(int64_t offset, int64_t n) const {
@@ -576,7 +546,6 @@ class Step {
   }
 
   void UpdateParameters() {
-    if (has_details_) Copy(parameters_, Q_, lane_.before);
     ++step_count_;
     const int64_t n_state_rows = StateRows(a_.optimizer);
     kernels_.update(a_.optimizer, hyper_, learning_rate_, step_count_, Q_, lane_.grads, parameters_,
@@ -586,30 +555,6 @@ class Step {
       const Real fresh = static_cast<Real>(FreshShare(hyper_[kEmaDecay], step_count_));
       Real* average = a_.average + model_ * Q_;
       kernels_.move_average(fresh, Q_, parameters_, average);
-    }
-    if (has_details_) MeasureDetails();
-  }
-
-  void MeasureDetails() const {
-    auto Before = [&](int64_t i) { return static_cast<double>(lane_.before[i]); };
-    const double change = Sum(Q_, [&](int64_t i) {
-      const double difference = static_cast<double>(parameters_[i]) - Before(i);
-      return difference * difference;
-    });
-    statistics_[kUpdateRatio] =
-        std::sqrt(change / Sum(Q_, [&](int64_t i) { return Before(i) * Before(i); }));
-
-    int64_t n_steps = B_ * s_.n_timesteps;
-    if (has_lengths_) {
-      n_steps = 0;
-      for (int64_t n = 0; n < B_; ++n) n_steps += lane_.lengths[n];
-    }
-    const int64_t n_values = n_steps * s_.n_layers * s_.n_directions * s_.hidden_size;
-    constexpr Statistic kColumns[kGates] = {kSaturatedInput, kSaturatedForget, kSaturatedCell,
-                                            kSaturatedOutput};
-    for (int gate = 0; gate < kGates; ++gate) {
-      statistics_[kColumns[gate]] =
-          static_cast<double>(n_saturated_[gate]) / static_cast<double>(n_values);
     }
   }
 
@@ -627,11 +572,8 @@ class Step {
   const int64_t *rows_, *crop_starts_, *class_index_;
   const Real* weight_;
   double learning_rate_;
-  bool has_details_, has_lengths_;
+  bool has_lengths_;
   const TrainKernels<Real>& kernels_;
-  // of a layer, as its backward pass wrote them, and of all parameters and layers in the end
-  double layer_squares_[kMaxSlots] = {}, slot_squares_[kMaxSlots] = {};
-  int64_t layer_saturated_[kMaxSlots * kGates] = {}, n_saturated_[kGates] = {};
 };
 
 template <typename Real>
@@ -688,10 +630,10 @@ Status CheckSizes(const TrainEpoch<Real>& a) {
       s.n_directions < 1 || s.n_directions > 2 || s.n_layers < 1 || s.n_layers > kMaxLayers ||
       s.n_classes < 1 || s.pooling == Pooling::kNone || s.n_rows < 0 || s.n_steps < 0 ||
       s.max_batch < 0 || a.first_step < 0 || a.n_steps < 0 ||
-      a.n_steps > s.n_steps - a.first_step || a.detail_every < 0 || a.n_lanes < 1 ||
-      a.n_lanes > s.n_models || !IsCount(a.n_x_models, s.n_models) ||
-      !IsCount(a.n_class_models, s.n_models) || !IsCount(a.n_weight_models, s.n_models) ||
-      !IsCount(a.n_row_models, s.n_models) || !IsCount(a.n_rate_models, s.n_models)) {
+      a.n_steps > s.n_steps - a.first_step || a.n_lanes < 1 || a.n_lanes > s.n_models ||
+      !IsCount(a.n_x_models, s.n_models) || !IsCount(a.n_class_models, s.n_models) ||
+      !IsCount(a.n_weight_models, s.n_models) || !IsCount(a.n_row_models, s.n_models) ||
+      !IsCount(a.n_rate_models, s.n_models)) {
     return Status::kInvalidShape;
   }
   return Status::kOk;

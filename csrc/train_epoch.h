@@ -76,27 +76,16 @@ constexpr const char* kHyperNames[kHyperColumns] = {"momentum",
                                                     "recurrent_dropout",
                                                     "ema_decay"};
 
-// Columns of `statistics`. The first four come for every step, from before its update; the others
-// for the steps `detail_every` asks for, and NaN otherwise. All are NaN for a step without windows.
+// Columns of `statistics`, from before a step's update. All are NaN for a step without windows.
 enum Statistic : int {
-  kLoss = 0,         // of the batch, weighted, without penalties
-  kLossVariance,     // of the windows' weighted losses around it, divided by windows
-  kAccuracy,         // share of windows whose largest logit is their class
-  kGradNorm,         // global norm, L1 included, before clipping
-  kUpdateRatio,      // |change of the parameters| / |parameters|: a detail, first of them
-  kGradientNoise,    // trace of the covariance of one window's gradient, without L1: unbiased, from
-                     // the sums of the slots weight gradients are added up in; NaN below two
-                     // slots. The squared norm of the gradient without noise is then grad_norm^2 -
-                     // gradient_noise / windows (where there is no L1)
-  kSaturatedInput,   // share of this gate's values outside [0.05, 0.95], over valid steps of all
-  kSaturatedForget,  // layers and directions
-  kSaturatedCell,    // the same distance from its bounds: |g| > 0.9
-  kSaturatedOutput,
+  kLoss = 0,      // of the batch, weighted, without penalties
+  kLossVariance,  // of the windows' weighted losses around it, divided by windows
+  kAccuracy,      // share of windows whose largest logit is their class
+  kGradNorm,      // global norm, L1 included, before clipping
   kStatisticColumns
 };
-constexpr const char* kStatisticNames[kStatisticColumns] = {
-    "loss",           "loss_variance",   "accuracy",         "grad_norm",      "update_ratio",
-    "gradient_noise", "saturated_input", "saturated_forget", "saturated_cell", "saturated_output"};
+constexpr const char* kStatisticNames[kStatisticColumns] = {"loss", "loss_variance", "accuracy",
+                                                            "grad_norm"};
 
 constexpr int64_t kMaxLayers = 8;
 
@@ -159,7 +148,6 @@ struct TrainEpoch {
                         //                      written for the steps of this call; null: not wanted
 
   int64_t first_step, n_steps;  // this call takes steps [first_step, first_step + n_steps)
-  int64_t detail_every;         // details are recorded when step_count is a multiple; 0: never
   int64_t n_lanes;  // models trained at a time, 1 to M, each by one thread. 1: one model
                     // after the other, each step's tiles on several threads
   void* workspace;  // train_epoch_workspace_bytes, aligned to 64; undefined afterwards

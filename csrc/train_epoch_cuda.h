@@ -6,8 +6,7 @@
 // one CUDA graph is made in a call and launched for each of its steps.
 //
 // Bits: as train_epoch.h promises, for the variant that serves H, C and T; and the same twice.
-// Other bits than the CPU's: sums go in another order, and gradients in slots of other windows,
-// from which the gradient's noise is another estimate of the same number.
+// Other bits than the CPU's: sums go in another order, and gradients in slots of other windows.
 //
 // Rows, offsets, crops, classes and lengths are checked by whoever has them on the host: see
 // CheckValues. What is wrong on the device turns the model's head to NaN, and nothing is read or

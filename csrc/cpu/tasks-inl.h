@@ -154,51 +154,6 @@ inline void BackwardPackTask(void* context, int64_t index) {
       static_cast<Real*>(args.workspace) + model_direction * LayoutBackward(s).packed_stride);
 }
 
-// Squared norm of a slot's share of the gradients of one direction, the bias counted twice.
-template <typename Real>
-inline double SlotSquare(const LstmShape& s, const Real* slot) {
-  constexpr int64_t V = kLanes<Real>;
-  const int64_t width = s.hidden_size + s.n_channels + 1;
-  double of_lanes[V] = {};
-  for (int64_t block = 0; block < UnitBlocks<Real>(s.hidden_size); ++block) {
-    for (int64_t k = 0; k < width; ++k) {
-      const double times = k + 1 == width ? 2.0 : 1.0;
-      for (int gate = 0; gate < kGates; ++gate, slot += V) {
-        for (int64_t lane = 0; lane < V; ++lane) {
-          const double value = static_cast<double>(slot[lane]);
-          of_lanes[lane] += times * value * value;
-        }
-      }
-    }
-  }
-  double sum = 0;
-  for (int64_t lane = 0; lane < V; ++lane) sum += of_lanes[lane];
-  return sum;
-}
-
-// Adds how many gate values of a tile lie near their bounds; padded units never do.
-template <typename Real>
-inline void CountSaturated(const LstmShape& s, const TileRows& rows, const Real* saved_memory,
-                           int64_t* counts) {
-  constexpr int64_t V = kLanes<Real>;
-  const SavedTile<Real> saved(s, const_cast<Real*>(saved_memory), rows.n);
-  for (int gate = 0; gate < kGates; ++gate) {
-    const Vec<Real> low = Broadcast(gate == kCellGate ? Real(-0.9) : Real(0.05));
-    const Vec<Real> high = Broadcast(gate == kCellGate ? Real(0.9) : Real(0.95));
-    VecBits<Real> of_lanes{};
-    for (int64_t step = 0; step < rows.n_steps; ++step) {
-      const int64_t alive = rows.Alive(step);
-      for (int64_t block = 0; block < UnitBlocks<Real>(s.hidden_size); ++block) {
-        for (int64_t r = 0; r < alive; ++r) {
-          const Vec<Real> value = Load(saved.At(step, block, r) + gate * V);
-          of_lanes -= (value < low) | (value > high);
-        }
-      }
-    }
-    for (int64_t lane = 0; lane < V; ++lane) counts[gate] += of_lanes[lane];
-  }
-}
-
 // One slot of one model: its pieces of the workspace.
 template <typename Real>
 struct Slot {
@@ -215,8 +170,7 @@ struct Slot {
   }
 };
 
-// As ForwardSome. A slot's head, and what is measured of it, are one member's; of a member that has
-// left, the first's.
+// As ForwardSome. A slot's head is one member's; of a member that has left, the first's.
 template <typename Real, typename SavedOf>
 inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t first, int64_t end,
                          Real* scratch, SavedOf saved_of, Team::Member& member) {
@@ -241,9 +195,6 @@ inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t 
                (blocks.end - blocks.begin) * size);
       }
       if (is_owner) Zeroed(slot.head, layout.head_stride);
-      for (int gate = 0; gate < kGates && is_owner && args.slot_saturated != nullptr; ++gate) {
-        args.slot_saturated[slot.index * kGates + gate] = 0;
-      }
     }
     if (!is_owner) continue;
     for (int64_t n = TileBegin(t, s.n_windows); n < TileBegin(t + 1, s.n_windows) && K > 0; ++n) {
@@ -260,27 +211,12 @@ inline bool BackwardSome(const LstmBackward<Real>& call, int64_t model, int64_t 
     const Blocks share = ShareOf<Real>(member, H);  // all of them once the team has dissolved
     for (int64_t t = first; t < end; ++t) {
       const Slot<Real> slot(args, layout, model, t);
-      const Real* saved = saved_of(t, direction);
-      if (args.slot_saturated != nullptr && slot.index % member.n_members == member.index) {
-        CountSaturated(s, rows[t - first], saved, args.slot_saturated + slot.index * kGates);
-      }
-      tiles[t - first].Begin(args, model, direction, rows[t - first], share, saved,
+      tiles[t - first].Begin(args, model, direction, rows[t - first], share, saved_of(t, direction),
                              scratch + (t - first) * layout.scratch_stride,
                              slot.weights + direction * layout.slot_stride);
     }
     const Real* weights = workspace + (model * s.n_directions + direction) * layout.packed_stride;
     if (!BackwardTiles(tiles, end - first, weights, s, member)) return false;
-  }
-  member.Wait();
-  for (int64_t t = first; t < end && args.slot_squares != nullptr; ++t) {
-    const Slot<Real> slot(args, layout, model, t);
-    const bool is_last = t + 1 == TileCount(s.n_windows) || IsFirstOfSlot(t + 1, s);
-    if (!is_last || slot.index % member.n_members != member.index) continue;
-    double sum = 0;
-    for (int64_t direction = 0; direction < s.n_directions; ++direction) {
-      sum += SlotSquare(s, slot.weights + direction * layout.slot_stride);
-    }
-    args.slot_squares[slot.index] = sum;
   }
   return true;
 }

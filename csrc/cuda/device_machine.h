@@ -150,10 +150,6 @@ class DeviceMachine {
     x.second = LaneSum(x.second);
     return x;
   }
-  SENSORSEQ_BODY static void AtomicAdd(int64_t* base, int64_t at, int64_t x) {
-    if (Lane() != 0) return;
-    atomicAdd(reinterpret_cast<unsigned long long*>(base + at), static_cast<unsigned long long>(x));
-  }
 
   // Global memory.
   SENSORSEQ_BODY static F LoadGlobalIf(bool on, const float* base, L at) {

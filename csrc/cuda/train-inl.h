@@ -48,9 +48,6 @@ SENSORSEQ_HD int64_t ClassOf(const TrainParams& p, int64_t model, int64_t window
   return p.call
       .class_index[(p.call.n_class_models == 1 ? 0 : model) * p.call.shape.n_windows + window];
 }
-SENSORSEQ_HD bool HasDetails(const TrainParams& p, int64_t model) {
-  return p.call.detail_every > 0 && p.call.step_count[model] % p.call.detail_every == 0;
-}
 SENSORSEQ_HD const double* HyperOf(const TrainParams& p, int64_t model) {
   return p.call.hyper + model * kHyperColumns;
 }
@@ -93,7 +90,7 @@ struct OfStep {
   using Params = TrainParams;
 };
 
-// Windows, lengths and the recurrent mask of the step; and zeros where the step counts.
+// Windows, lengths and the recurrent mask of the step; and zeros where the step takes a maximum.
 struct Gather : OfStep {
   SENSORSEQ_HD static int64_t Chunks(const Sizes& s) {
     const int64_t of_x = SliceCount(s.n_timesteps * s.n_channels);
@@ -122,7 +119,6 @@ struct Gather : OfStep {
         if (n > 0) return;
         p.n_windows[model] = batch.n;
         for (int d = 0; d < s.n_directions; ++d) p.largest[model * s.n_directions + d] = 0;
-        for (int gate = 0; gate < kGates; ++gate) p.saturated[model * kGates + gate] = 0;
       });
     }
     const int64_t first = chunk * kSlice;
@@ -234,49 +230,6 @@ struct Head : OfStep {
   }
 };
 
-// Counts gates near their bounds, where details are recorded: before the backward pass, which puts
-// gradients in their place.
-struct CountSaturated : OfStep {
-  SENSORSEQ_HD static int64_t Groups(const Sizes& s) {
-    return (s.hidden_size + kGroupUnits - 1) / kGroupUnits;
-  }
-  SENSORSEQ_HD static int64_t Warps(const TrainParams& p) {
-    const Sizes& s = p.sizes;
-    return s.n_models * s.n_directions * TileCount(s.n_windows) * Groups(s);
-  }
-
-  template <typename M>
-  SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
-    const Sizes& s = p.sizes;
-    const int64_t groups = Groups(s), tiles = TileCount(s.n_windows);
-    const int64_t tile = warp / groups % tiles, of_model = warp / groups / tiles;
-    const int64_t model = of_model / s.n_directions;
-    if (!HasDetails(p, model)) return;
-    const int group = static_cast<int>(warp % groups);
-    const int padded = s.padded_hidden;
-    const float* saved =
-        p.saved + (of_model * tiles + tile) * SavedTileFloats(s.n_timesteps, padded);
-    for (int gate = 0; gate < kGates; ++gate) {
-      const double count = m.LaneSum(m.PerLane([&](int64_t lane) {
-        int64_t own = 0;
-        if (group * kGroupUnits + UnitOfLane(lane) >= s.hidden_size) return 0.0;
-        for (int r = 0; r < 2; ++r) {
-          const int64_t n = tile * kTileRows + RowOfLane(lane) + r;
-          const int64_t length = n < s.n_windows ? p.lengths[model * s.n_windows + n] : 0;
-          for (int64_t step = 0; step < length; ++step) {
-            const float value = saved[step * SavedStepFloats(padded) + SavedOfLane(lane, group) +
-                                      gate / 2 * kSavedPart + gate % 2 * 2 + r];
-            own +=
-                gate == kCellGate ? value < -0.9f || value > 0.9f : value < 0.05f || value > 0.95f;
-          }
-        }
-        return static_cast<double>(own);
-      }));
-      m.AtomicAdd(p.saturated, model * kGates + gate, static_cast<int64_t>(count));
-    }
-  }
-};
-
 // Where the slots of one parameter lie.
 struct Place {
   const float* slots;  // the first
@@ -315,24 +268,21 @@ struct Place {
     stride = n_rows * (C + 1);
   }
 
-  // Of slots [first, last) of windows, in order.
-  SENSORSEQ_HD float Sum(int64_t first, int64_t last) const {
-    float sum = slots[first * n_time * stride];
-    for (int64_t slot = first * n_time + 1; slot < last * n_time; ++slot) {
-      sum += slots[slot * stride];
-    }
+  // Of the first `n` slots of windows, in order.
+  SENSORSEQ_HD float Sum(int64_t n) const {
+    float sum = slots[0];
+    for (int64_t slot = 1; slot < n * n_time; ++slot) sum += slots[slot * stride];
     return sum;
   }
 };
 
 // A warp of these takes a slice of a model's parameters.
 struct Slice {
-  int64_t model, index, first, last;
+  int64_t model, first, last;
   SENSORSEQ_HD Slice(const TrainParams& p, int64_t warp) {
     const int64_t n = SliceCount(p.n_parameters);
     model = warp / n;
-    index = warp % n;
-    first = index * kSlice;
+    first = warp % n * kSlice;
     last = first + kSlice < p.n_parameters ? first + kSlice : p.n_parameters;
   }
 };
@@ -345,8 +295,7 @@ struct OfModels : OfStep {
   SENSORSEQ_HD static int64_t Warps(const TrainParams& p) { return p.sizes.n_models; }
 };
 
-// The gradient of every parameter, L1 included, and its squares; where details are recorded, those
-// of each slot's share, too, for the gradient's noise.
+// The gradient of every parameter, L1 included, and the sum of its squares.
 struct SumGradients : OfSlices {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t warp) {
@@ -356,30 +305,18 @@ struct SumGradients : OfSlices {
     const auto l1 = static_cast<float>(HyperOf(p, slice.model)[kL1]);
     const float* parameters = p.call.parameters + slice.model * p.n_parameters;
     float* grads = p.grads + slice.model * p.n_parameters;
-    const Two sums = SumOf(m, slice.first, slice.last, [&](int64_t i) {
+    const double sum = SumOf(m, slice.first, slice.last, [&](int64_t i) {
       const Place place(p, slice.model, i);
-      const float plain = place.Sum(0, n_slots);
+      const float plain = place.Sum(n_slots);
       const bool has_l1 = place.is_weight && l1 != 0.0f;
       grads[i] = has_l1 ? plain + L1Gradient(l1, parameters[i]) : plain;
-      return Two{Square(plain), Square(grads[i])};
+      return Square(grads[i]);
     });
-    m.Once([&] {
-      p.squares[2 * warp] = sums.first;
-      p.squares[2 * warp + 1] = sums.second;
-    });
-    for (int64_t slot = 0; HasDetails(p, slice.model) && slot < n_slots; ++slot) {
-      const double sum = SumOf(m, slice.first, slice.last, [&](int64_t i) {
-        return Square(Place(p, slice.model, i).Sum(slot, slot + 1));
-      });
-      m.Once([&] {
-        p.slot_squares[(slice.model * kMaxTileSlots + slot) * SliceCount(p.n_parameters) +
-                       slice.index] = sum;
-      });
-    }
+    m.Once([&] { p.squares[warp] = sum; });
   }
 };
 
-// What is known before the update: loss, accuracy, the gradient's norm and noise.
+// What is known before the update: loss, accuracy and the gradient's norm.
 struct Measure : OfModels {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t model) {
@@ -399,29 +336,14 @@ struct Measure : OfModels {
     const double variance =
         SumOf(m, 0, n_windows, [&](int64_t n) { return Square(losses[n] - loss); });
     const int64_t n_slices = SliceCount(p.n_parameters);
-    const double* of_slices = p.squares + model * n_slices * 2;
-    const Two squares = SumOf(
-        m, 0, n_slices, [&](int64_t i) { return Two{of_slices[2 * i], of_slices[2 * i + 1]}; });
-    double noise = nan;
-    const int64_t n_slots = TileSlots(n_windows);
-    if (HasDetails(p, model) && n_slots > 1) {
-      // as MeasureNoise of train_epoch.cpp
-      double sum = -squares.first / count;
-      for (int64_t slot = 0; slot < n_slots; ++slot) {
-        const double* of_slot = p.slot_squares + (model * kMaxTileSlots + slot) * n_slices;
-        const double square = SumOf(m, 0, n_slices, [&](int64_t i) { return of_slot[i]; });
-        sum += square /
-               static_cast<double>(SlotWindow(slot + 1, n_windows) - SlotWindow(slot, n_windows));
-      }
-      noise = sum * count * count / static_cast<double>(n_slots - 1);
-    }
+    const double* of_slices = p.squares + model * n_slices;
+    const double square = SumOf(m, 0, n_slices, [&](int64_t i) { return of_slices[i]; });
     m.Once([&] {
-      p.norm[model] = std::sqrt(squares.second);
+      p.norm[model] = std::sqrt(square);
       statistics[kLoss] = loss;
       statistics[kLossVariance] = variance / count;
       statistics[kAccuracy] = sums.second / count;
       statistics[kGradNorm] = p.norm[model];
-      statistics[kGradientNoise] = noise;
     });
   }
 };
@@ -443,14 +365,14 @@ struct MoveParameters : OfSlices {
     if (a.optimizer == Optimizer::kSgd) {
       const SgdRule<float> rule(hyper, rate, step);
       const bool is_plain = rule.momentum == 0.0f;
-      Move(m, p, slice, warp, step, [&](int64_t i, float grad, float parameter) {
+      Move(m, p, slice, step, [&](int64_t i, float grad, float parameter) {
         return is_plain ? rule.Plain(grad, parameter)
                         : rule.WithMomentum(grad, parameter, state + i);
       });
     } else if (is_adam) {
       const AdamRule<float> rule(hyper, rate, step, a.optimizer == Optimizer::kAdamW);
       const bool has_amsgrad = hyper[kAmsgrad] != 0.0;
-      Move(m, p, slice, warp, step, [&](int64_t i, float grad, float parameter) {
+      Move(m, p, slice, step, [&](int64_t i, float grad, float parameter) {
         float *first = state + i, *second = first + Q, *largest = second + Q;
         return has_amsgrad ? rule.template Step<true>(grad, parameter, first, second, largest)
                            : rule.template Step<false>(grad, parameter, first, second, largest);
@@ -458,7 +380,7 @@ struct MoveParameters : OfSlices {
     } else {
       const RmspropRule<float> rule(hyper, rate);
       const bool is_centered = hyper[kCentered] != 0.0;
-      Move(m, p, slice, warp, step, [&](int64_t i, float grad, float parameter) {
+      Move(m, p, slice, step, [&](int64_t i, float grad, float parameter) {
         float *squares = state + i, *buffer = squares + Q, *means = buffer + Q;
         return is_centered ? rule.template Step<true>(grad, parameter, squares, buffer, means)
                            : rule.template Step<false>(grad, parameter, squares, buffer, means);
@@ -469,8 +391,8 @@ struct MoveParameters : OfSlices {
  private:
   // update(i, gradient, parameter) is the parameter after the step.
   template <typename M, typename Update>
-  SENSORSEQ_BODY static void Move(M& m, const TrainParams& p, const Slice& slice, int64_t warp,
-                                  int64_t step, const Update& update) {
+  SENSORSEQ_BODY static void Move(M& m, const TrainParams& p, const Slice& slice, int64_t step,
+                                  const Update& update) {
     const double* hyper = HyperOf(p, slice.model);
     const bool has_norm = std::isfinite(hyper[kMaxGradNorm]);
     const bool has_value = std::isfinite(hyper[kMaxGradValue]);
@@ -478,53 +400,27 @@ struct MoveParameters : OfSlices {
     const auto bound = static_cast<float>(hyper[kMaxGradValue]);
     const auto fresh = static_cast<float>(FreshShare(hyper[kEmaDecay], step));
     const int64_t of_model = slice.model * p.n_parameters;
-    const Two sums = SumOf(m, slice.first, slice.last, [&](int64_t i) {
+    ForEach(m, slice.first, slice.last, [&](int64_t i) {
       float grad = p.grads[of_model + i];
       if (has_norm) grad *= factor;
       if (has_value) grad = ClipValue(bound, grad);
       float* parameter = p.call.parameters + of_model + i;
-      const float before = *parameter, after = update(i, grad, before);
+      const float after = update(i, grad, *parameter);
       *parameter = after;
       if (p.call.average != nullptr) {
         float* average = p.call.average + of_model + i;
         *average = Lerp(*average, after, fresh);
       }
-      return Two{Square(static_cast<double>(after) - static_cast<double>(before)), Square(before)};
-    });
-    m.Once([&] {
-      p.changes[2 * warp] = sums.first;
-      p.changes[2 * warp + 1] = sums.second;
     });
   }
 };
 
-// What is known after the update; and on to the next step.
+// On to the next step.
 struct End : OfModels {
   template <typename M>
   SENSORSEQ_BODY static void Run(M& m, const TrainParams& p, int64_t model) {
-    const int64_t n_windows = p.n_windows[model];
-    double* statistics = StatisticsOf(p, model);
-    if (HasDetails(p, model) && n_windows > 0) {
-      const int64_t n_slices = SliceCount(p.n_parameters);
-      const double* changes = p.changes + model * n_slices * 2;
-      const Two sums =
-          SumOf(m, 0, n_slices, [&](int64_t i) { return Two{changes[2 * i], changes[2 * i + 1]}; });
-      const int64_t* lengths = p.lengths + model * p.sizes.n_windows;
-      const double n_steps = SumOf(m, 0, n_windows, [&](int64_t n) {
-        return static_cast<double>(lengths[n] > 0 ? lengths[n] : 0);
-      });
-      const double n_values = n_steps * p.sizes.n_directions * p.sizes.hidden_size;
-      m.Once([&] {
-        statistics[kUpdateRatio] = std::sqrt(sums.first / sums.second);
-        for (int gate = 0; gate < kGates; ++gate) {
-          statistics[kSaturatedInput + gate] =
-              static_cast<double>(p.saturated[model * kGates + gate]) / n_values;
-        }
-      });
-    }
-    m.SyncWarp();  // every lane has read what changes here
     m.Once([&] {
-      if (n_windows > 0) ++p.call.step_count[model];
+      if (p.n_windows[model] > 0) ++p.call.step_count[model];
       ++p.step[model];
     });
   }

@@ -63,16 +63,13 @@ inline size_t CarveTrain(const TrainEpoch<float>& args, const Options& options, 
   p.losses = carver.Take<double>(M * B);
   p.is_correct = carver.Take<double>(M * B);
   p.grads = carver.Take<float>(M * Q);
-  p.squares = carver.Take<double>(M * slices * 2);
-  p.slot_squares = carver.Take<double>(M * kMaxTileSlots * slices);
-  p.changes = carver.Take<double>(M * slices * 2);
+  p.squares = carver.Take<double>(M * slices);
   p.norm = carver.Take<double>(M);
-  p.saturated = carver.Take<int64_t>(M * kGates);
   p.largest = carver.Take<uint32_t>(M * D);
   p.head_slots = space->head_slots = carver.Take<float>(TileSlots(B) * M * K * (P + 1));
   p.hidden_slots = space->hidden_slots = carver.Take<float>(rows * H);
   p.input_slots = space->input_slots = carver.Take<float>(rows * (C + 1));
-  p.saved = space->saved = carver.Take<float>(SavedFloatsOf(LayerShape(shape)));
+  space->saved = carver.Take<float>(SavedFloatsOf(LayerShape(shape)));
   space->h_n = carver.Take<float>(M * B * D * H);
   space->c_n = carver.Take<float>(M * B * D * H);
   space->packed = carver.Take<char>(packed);
@@ -154,7 +151,6 @@ void QueueStep(Queue& queue, const TrainSpace& space, const Options& options) {
   });
   queue.template RunTasks<Head>(p);
   queue.template RunSlots<HeadWeightGrad>(h);
-  if (p.call.detail_every > 0) queue.template RunTasks<CountSaturated>(p);
   ForVariant(options, s, [&](auto planes, auto hidden) {
     queue.template RunBackward<planes.value, hidden.value>(b);
     w.slots = space.hidden_slots;

@@ -27,13 +27,9 @@ struct TrainParams {
   double* losses;                          // (M, B)
   double* is_correct;                      // (M, B)
   float* grads;                            // (M, Q)
-  double* squares;                         // (M, slices, 2)  of the gradient, without L1 and with
-  double* slot_squares;                    // (M, kMaxTileSlots, slices)  of a slot's share
-  double* changes;     // (M, slices, 2)  squares of the change, and of what was before
-  double* norm;        // (M)  of the gradient
-  int64_t* saturated;  // (M, gates)
-  const float* saved;
-  uint32_t* largest;                                     // (M, D)
+  double* squares;                         // (M, slices)  of the gradient
+  double* norm;                            // (M)  likewise
+  uint32_t* largest;                       // (M, D)
   const float *hidden_slots, *input_slots, *head_slots;  // of SumSlotsParams
 };
 

@@ -31,7 +31,7 @@ HEAD_NORMS = ("none", "batch", "layer")
 MAX_LAYERS = 8
 
 _CALL_S = 0.25  # aim of one native call, so that none takes half a second
-_TILE, _SLOTS, _WIDE = 6, 8, 320  # kTileRows, kMaxSlots and kWideHidden in csrc/cpu/dispatch.h
+_TILE, _SLOTS = 6, 8  # kTileRows and kMaxSlots in csrc/cpu/dispatch.h
 _ALIGNMENT = 64
 
 # torch's own defaults; no clipping and no regularization
@@ -184,7 +184,7 @@ class StepStatistics:
     """What the S steps of one call on R rows recorded.
 
     `values` (M, S, len(STATISTIC_COLUMNS)), float64, are those of `enum Statistic` in
-    csrc/train_epoch.h; NaN where nothing was recorded. `n_windows` (M or 1, S) are those of each
+    csrc/train_epoch.h; NaN for a step without windows. `n_windows` (M or 1, S) are those of each
     step. `margins` (M, R): logit of each row's class less the largest of the others, before its
     step.
     """
@@ -227,17 +227,6 @@ def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(rows), torch.from_numpy(offsets)
 
 
-def slot_bounds(n_windows: int, hidden_size: int) -> list[int]:
-    """Return the first window of each slot, which sums gradients on its own, and the end of all.
-
-    See csrc/cpu/dispatch.h.
-    """
-    n_tiles = max(1, -(-n_windows // _TILE))
-    n_slots = min(n_tiles, _SLOTS) if hidden_size < _WIDE else 1
-    tiles = (slot * n_tiles // n_slots for slot in range(n_slots + 1))
-    return [tile * n_windows // n_tiles for tile in tiles]
-
-
 def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
     """Return how many models train at a time: one, unless that leaves more threads idle."""
     inside = min(n_threads, _SLOTS, -(-max_batch // _TILE))
@@ -261,7 +250,7 @@ class EpochTrainer:
 
     A model gets the same bits alone and with others, on any number of threads, however its steps
     are cut into calls, and whatever is recorded. A GPU has other bits than a CPU, the same each
-    time, and another estimate of `gradient_noise`, from slots of other windows.
+    time.
     """
 
     def __init__(
@@ -348,18 +337,16 @@ class EpochTrainer:
         learning_rate: Tensor | float,
         *,
         crop_starts: Tensor | None = None,
-        detail_every: int = 0,
         margins: bool = False,
         on_call: Callable[[int], Any] | None = None,
     ) -> StepStatistics:
         """Take the steps that `rows` and `offsets` lay out, see `pack_batches`.
 
         An empty step is none. `learning_rate` may be one for each step, (S,) or (M, S).
-        `crop_starts` are the first timesteps of each window's crop to `n_timesteps`. Update ratio
-        and gate saturation are recorded when `step_count` is a multiple of `detail_every`.
-        `on_call` gets the number of steps taken after every native call; these calls are short, so
-        that Ctrl-C ends the run between two steps. Where a shape, row, class or length does not
-        fit, a RuntimeError is raised and nothing was changed.
+        `crop_starts` are the first timesteps of each window's crop to `n_timesteps`. `on_call` gets
+        the number of steps taken after every native call; these calls are short, so that Ctrl-C
+        ends the run between two steps. Where a shape, row, class or length does not fit, a
+        RuntimeError is raised and nothing was changed.
         """
         rows, offsets = _of_models(rows).cpu(), _of_models(offsets).cpu()
         n_steps = offsets.shape[1] - 1
@@ -391,9 +378,7 @@ class EpochTrainer:
         while taken < n_steps:
             size = self._call_size(done, taken)
             started = time.perf_counter()
-            torch.ops.sensorseq.train_epoch(
-                *arguments, taken, size, detail_every, lanes, low_precision
-            )
+            torch.ops.sensorseq.train_epoch(*arguments, taken, size, lanes, low_precision)
             if is_on_gpu:
                 torch.cuda.synchronize(device)  # so that time, progress and Ctrl-C are the steps'
             elapsed = max(time.perf_counter() - started, 1e-6)

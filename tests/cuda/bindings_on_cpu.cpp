@@ -9,6 +9,7 @@ namespace {
 void* const kStream = reinterpret_cast<void*>(0x5eed);
 int n_guards = 0;
 sensorseq::Status next_status = sensorseq::Status::kOk;  // of the next call, if it fails
+bool trains_in_fp16 = false;                             // what a call of train_epoch is to say
 
 }  // namespace
 
@@ -167,7 +168,7 @@ Status train_epoch(const TrainEpoch<float>& args, const Options& options) {
   Demand(options.stream == kStream, "another stream than the current one");
   Demand(n_guards == 1, "no device guard");
   Demand(!options.is_projected && args.n_lanes == 1, "options of another call");
-  Demand((options.precision == Precision::kFp16) == (args.detail_every == 16), "another precision");
+  Demand((options.precision == Precision::kFp16) == trains_in_fp16, "another precision");
   const Status failure = std::exchange(next_status, Status::kOk);
   if (failure != Status::kOk) return failure;
   std::memset(args.workspace, 0xff, train_epoch_workspace_bytes(args.shape, options));
@@ -192,6 +193,8 @@ int64_t GuardsHeld() { return n_guards; }
 void FailNext(bool is_too_small) {
   next_status = is_too_small ? sensorseq::Status::kNoCluster : sensorseq::Status::kCudaError;
 }
+
+void ExpectFp16(bool is_expected) { trains_in_fp16 = is_expected; }
 
 }  // namespace
 
@@ -223,7 +226,7 @@ STABLE_TORCH_LIBRARY(gpu_on_cpu, m) {
       " Tensor(e!)? running, Tensor(f!) statistics, Tensor(g!)? margins, Tensor(h!) workspace,"
       " int n_timesteps, int hidden_size, int n_layers, int n_directions, int n_classes,"
       " str pooling, str head_norm, str loss, str optimizer, int max_batch, int first_step,"
-      " int n_steps, int detail_every, int n_lanes, bool low_precision=False) -> ()");
+      " int n_steps, int n_lanes, bool low_precision=False) -> ()");
   m.def(
       "cuda_trains(int n_channels, int hidden_size, int n_layers, int n_directions, str head_norm,"
       " bool low_precision) -> str");
@@ -233,6 +236,7 @@ STABLE_TORCH_LIBRARY(gpu_on_cpu, m) {
       " bool is_projected) -> str");
   m.def("guards_held() -> int");
   m.def("fail_next(bool is_too_small) -> ()");
+  m.def("expect_fp16(bool is_expected) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(gpu_on_cpu, CPU, m) {
@@ -249,4 +253,5 @@ STABLE_TORCH_LIBRARY_IMPL(gpu_on_cpu, CompositeExplicitAutograd, m) {
   m.impl("cuda_is_served", TORCH_BOX(&sensorseq::CudaIsServed));
   m.impl("guards_held", TORCH_BOX(&GuardsHeld));
   m.impl("fail_next", TORCH_BOX(&FailNext));
+  m.impl("expect_fp16", TORCH_BOX(&ExpectFp16));
 }

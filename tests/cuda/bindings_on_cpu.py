@@ -208,6 +208,7 @@ def check_training():
             for place, value in changes:
                 arguments[place] = value
             seen.append(arguments)
+            gpu.expect_fp16(low_precision)
             return op(*arguments)
 
         with unittest.mock.patch.object(torch.ops.sensorseq, "train_epoch", call):
@@ -216,7 +217,6 @@ def check_training():
                 torch.tensor([[0, 4, 4, 9], [0, 2, 7, 9]]),
                 torch.tensor([0.1, 0.01, 0.02]),
                 crop_starts=torch.arange(2 * N).reshape(M, N) % 2,
-                detail_every=16 if low_precision else 1,
                 margins=True,
             )
         state = (trainer.parameters, trainer.state, trainer.average, trainer.step_count)

@@ -26,9 +26,8 @@ def computed(case, device):
 
 
 def train_epoch(*arguments):
-    arguments = list(arguments)
-    arguments[-1], arguments[-3] = low_precision, 16 if low_precision else 1
-    gpu.train_epoch(*arguments)
+    gpu.expect_fp16(low_precision)
+    gpu.train_epoch(*arguments[:-1], low_precision)
 
 
 for name in ("lstm", "lstm_backward", "lstm_linear", "lstm_linear_backward"):

@@ -28,7 +28,6 @@ struct Problem {
   int64_t width = 0;                            // P
   int64_t n_x_models = 1, n_class_models = 1;   // of x; of class_index and weight
   int64_t n_row_models = 0, n_rate_models = 1;  // 0: all
-  int64_t detail_every = 2;
   bool has_seeds = true, has_average = true, has_margins = true;
 };
 
@@ -173,7 +172,6 @@ struct Call {
     args.margins = out.margins.or_null(p.has_margins);
     args.first_step = 0;
     args.n_steps = p.shape.n_steps;
-    args.detail_every = p.detail_every;
     args.n_lanes = 1;
   }
 };

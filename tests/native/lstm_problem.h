@@ -29,8 +29,6 @@ struct Outputs {
   Exact<Real> hidden, h_n, c_n, pooled, logits, saved;
   Exact<Real> grad_x, grad_weight_ih, grad_weight_hh, grad_bias, grad_h_0, grad_c_0,
       grad_weight_out, grad_bias_out;
-  Exact<double> slot_squares;
-  Exact<int64_t> slot_saturated;
 
   explicit Outputs(const LstmShape& s)
       : hidden(Rows(s) * s.n_timesteps * s.n_directions * s.hidden_size),
@@ -46,9 +44,7 @@ struct Outputs {
         grad_h_0(h_n.size()),
         grad_c_0(h_n.size()),
         grad_weight_out(s.n_models * s.n_classes * PooledSize(s)),
-        grad_bias_out(s.n_models * s.n_classes),
-        slot_squares(s.n_models * SlotCount(s)),
-        slot_saturated(slot_squares.size() * kGates) {}
+        grad_bias_out(s.n_models * s.n_classes) {}
 
  private:
   static int64_t Rows(const LstmShape& s) { return s.n_models * s.n_windows; }
@@ -159,8 +155,6 @@ inline void Compute(const Problem& p, const Wanted& wanted, const Parallel& para
   backward.grad_c_0 = out.grad_c_0.or_null(p.has_c_0);
   backward.grad_weight_out = out.grad_weight_out.or_null(has_head);
   backward.grad_bias_out = out.grad_bias_out.or_null(has_head);
-  backward.slot_squares = out.slot_squares.data();
-  backward.slot_saturated = out.slot_saturated.data();
   backward.parallel = parallel;
   const Workspace backward_space(lstm_backward_workspace_bytes(s, sizeof(Real)));
   backward.workspace = backward_space.data;

@@ -61,9 +61,6 @@ struct ResultIn {
   Array hidden, h_n, c_n, pooled, logits;
   Array grad_x, grad_weight_ih, grad_weight_hh, grad_bias, grad_h_0, grad_c_0, grad_weight_out,
       grad_bias_out;
-  // values of each gate near its bounds: (M, N, 4) here, of the kernels (M, slots, 4)
-  Array saturated;
-  Array slot_squares;  // of the kernels alone
 };
 using Result = ResultIn<double>;
 
@@ -91,7 +88,6 @@ inline ResultIn<Real> RunIn(const Problem& problem) {
   r.grad_bias.assign(M * D * 4 * H, 0);
   r.grad_weight_out.assign(M * K * P, 0);
   r.grad_bias_out.assign(M * K, 0);
-  r.saturated.assign(M * N * 4, 0);
 
   for (int64_t m = 0; m < M; ++m) {
     for (int64_t n = 0; n < N; ++n) {
@@ -121,10 +117,7 @@ inline ResultIn<Real> RunIn(const Problem& problem) {
             for (int64_t k = 0; k < H; ++k) {
               a += p.weight_hh[(md * 4 * H + row) * H + k] * h[step * H + k] * Mask(d, k);
             }
-            const bool is_cell = row / H == sensorseq::kCellGate;
-            g[row] = is_cell ? std::tanh(a) : Sigmoid(a);
-            const Real distance = std::fabs(is_cell ? g[row] : g[row] - Real(0.5));
-            r.saturated[(m * N + n) * 4 + row / H] += distance > (is_cell ? 0.9 : 0.45);
+            g[row] = row / H == sensorseq::kCellGate ? std::tanh(a) : Sigmoid(a);
           }
           for (int64_t j = 0; j < H; ++j) {
             c[(step + 1) * H + j] = g[H + j] * c[step * H + j] + g[j] * g[2 * H + j];

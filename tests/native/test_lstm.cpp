@@ -79,24 +79,6 @@ void CheckSaved(const std::string& name, const Problem& p, Exact<Real>& saved) {
   }
 }
 
-// Of every slot the sum over its windows. `expected` is by window.
-template <typename Real>
-void CheckSaturated(const std::string& name, const LstmShape& s, Outputs<Real>& out,
-                    const Array& expected) {
-  for (int64_t i = 0; i < s.n_models * SlotCount(s); ++i) {
-    const int64_t model = i / SlotCount(s), slot = i % SlotCount(s);
-    const int64_t end = SlotWindow(slot + 1, s);
-    for (int64_t gate = 0; gate < kGates; ++gate) {
-      double sum = 0;
-      for (int64_t n = SlotWindow(slot, s); n < end; ++n) {
-        sum += expected[(model * s.n_windows + n) * kGates + gate];
-      }
-      const auto ours = static_cast<double>(out.slot_saturated.data()[i * kGates + gate]);
-      Check(ours == sum, name + " slot_saturated");
-    }
-  }
-}
-
 template <typename Real>
 void CheckCase(const std::string& name, const Problem& p, const Wanted& wanted) {
   const Result expected = reference::Run(p);
@@ -123,7 +105,6 @@ void CheckCase(const std::string& name, const Problem& p, const Wanted& wanted) 
   if (wanted.grad_x) Both("grad_x", one.grad_x, several.grad_x, expected.grad_x);
   if (p.has_h_0) Both("grad_h_0", one.grad_h_0, several.grad_h_0, expected.grad_h_0);
   if (p.has_c_0) Both("grad_c_0", one.grad_c_0, several.grad_c_0, expected.grad_c_0);
-  CheckSaturated(name, p.shape, one, expected.saturated);
   if (has_pooling) Both("pooled", one.pooled, several.pooled, expected.pooled);
   if (!wanted.fused) {
     Both("logits", one.logits, several.logits, expected.logits);

@@ -152,7 +152,6 @@ class Machine {
     for (int l = 0; l < kLanes; ++l) first[l] = x[l].first, second[l] = x[l].second;
     return {LaneSum(first), LaneSum(second)};
   }
-  static void AtomicAdd(int64_t* base, int64_t at, int64_t x) { base[at] += x; }
 
   // Global memory. A load may be from a cache that knows nothing of what other CTAs have written.
   F LoadGlobalIf(const B& on, const float* base, const L& at);
