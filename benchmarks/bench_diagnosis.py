@@ -27,7 +27,9 @@ ROWS = "diagnosis_rows.jsonl.gz"
 
 def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] = ()) -> list[Any]:
     """Return the lines of the table, from rows with their answers."""
-    first, again = ({row["name"]: row["answers"][k] for row in rows} for k in (0, 1))
+    first, again = (
+        {row["name"]: row["answers"][k] for row in rows if len(row["answers"]) > k} for k in (0, 1)
+    )
     return score(rows, first, learned, again)
 
 
@@ -40,13 +42,7 @@ def write_table(
         [
             row
             for found in read_rows(work / f"{part}.jsonl").values()
-            # of an earlier version's runs, which were learned from, only the rows are kept
-            for row in [
-                judged(found, records, borealtc)
-                if (records / f"{found['name']}.npz").exists()
-                else found
-            ]
-            if row["n_fresh"] >= LEAST_FRESH
+            if (row := judged(found, records, borealtc))["n_fresh"] >= LEAST_FRESH
         ]
         for part in ("calibration", "test")
     )

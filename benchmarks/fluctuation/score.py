@@ -36,7 +36,7 @@ from sensorseq.history import History
 from sensorseq.training.config import CLASSIFICATION
 
 OURS, DEVIATION, LOGISTIC = "ours", "largest deviation from the defaults", "configuration, fitted"
-RANKING = "our ranking, also where the report names none"
+RANKING = "our ranking"  # also where the report names no family
 BEST = "best single reset"
 OF_VALIDATION = ("distribution_shift", "small_validation_set")  # the fresh windows show neither
 Answer = tuple[str, str]  # verdict and first family, "" where none is named
@@ -45,7 +45,8 @@ Answer = tuple[str, str]  # verdict and first family, "" where none is named
 def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
     """Return a row with what the classifier answers now on its records, of two seeds each.
 
-    And with the number of fresh windows, and the accuracy of a constant guess on them.
+    Where they are not there, on its history alone. And with the number of fresh windows, and the
+    accuracy of a constant guess on them.
     """
     drawn = draw_short_windows(row["part"], row["draw"], borealtc)
     parts = change_parts(drawn, row["change"], row["draw"])
@@ -54,20 +55,20 @@ def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
     classifier = fit(parts, row["settings"] | short, row["seed"], judged=False).classifier
     arguments = classifier.get_params(deep=False) | {of: row["settings"][of] for of in short}
     answers = []
-    for end in ("", "-again"):
-        run = load(records / f"{row['name']}{end}.npz")
+    paths = [records / f"{row['name']}{end}.npz" for end in ("", "-again")]
+    for run in [load(path) for path in paths if path.exists()] or [None]:
         report = make_report(
-            History(run.rows),
+            History(row["history"] if run is None else run.rows),
             arguments["loss"],
             CLASSIFICATION,
-            record=run.record,
+            record=None if run is None else run.record,
             arguments=arguments,
-            best_epoch=run.facts["best_epoch"],
+            best_epoch=(row["report"] if run is None else run.facts)["best_epoch"],
             **classifier._report_facts,
         )
         named = (FAMILY_OF[cause.name] for cause in report.causes if cause.name in FAMILY_OF)
         answers.append((report.verdict, next(named, "")))
-    chances = weigh(sample_of(row, records / f"{row['name']}.npz").features)
+    chances = weigh(sample_of({"guess": math.nan} | dict(row), paths[0]).features)
     counts = np.bincount(parts.fresh.y)
     return {
         **row,

@@ -117,6 +117,18 @@ def test_a_run_below_the_data_is_said_with_both_figures():
     assert first.code == "better = SensorLSTMClassifier()"
 
 
+@pytest.mark.parametrize("accuracy", [0.6, 1.0])
+def test_a_calm_run_has_a_cause_where_the_data_allow_more(accuracy):
+    settings = SensorLSTMClassifier(hidden_size=2).get_params()
+    report = report_of(accuracy, arguments=settings)
+    assert report.verdict == "normal"
+    if report.level is None:
+        assert not report.causes
+    else:
+        assert report.causes[0].title == "model_complexity: too small"
+        assert "clf.set_params(hidden_size=64)" in str(report)
+
+
 def test_nothing_is_said_of_a_run_as_good_as_the_data_allow(monkeypatch):
     monkeypatch.setattr(level, "rivals", None)  # there is nothing to gain, so none is trained
     report = report_of(0.97)
