@@ -4,6 +4,7 @@
 
 #include "device_machine.h"
 #include "launch.h"
+#include "train-inl.h"
 #include "weight_grad-inl.h"
 
 namespace sensorseq::cuda {
@@ -16,6 +17,8 @@ constexpr int kLeastCtas = 0;
 // left alone, the compiler takes registers for one less, or spills to fit one more
 template <int kPlanes>
 constexpr int kLeastCtas<HiddenGrad<kPlanes>> = kPlanes == 1 ? 4 : 3;
+template <>
+constexpr int kLeastCtas<MoveParameters> = 8;
 
 // Body::Warps(p) says how many warps there are, and Body::Run what one does.
 template <typename Body>
