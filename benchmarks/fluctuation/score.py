@@ -118,7 +118,10 @@ def score(
         said = [name for name in right if named[OURS][name]]
         of_named = [named[OURS][name] in right[name] for name in said]
         lines.append({"table": "where named", "runs": what, "who": OURS, **_share(of_named)})
-    return [*lines, *_verdicts(rows, answers), *_seeds(rows, answers, again), *_repairs(rows)]
+    # a verdict is asked of what a classifier records, not of a history alone
+    recorded = [row for row in rows if again is None or row["name"] in again]
+    verdicts = _verdicts(recorded, answers)
+    return [*lines, *verdicts, *_seeds(rows, answers, again), *_repairs(rows)]
 
 
 def _guess(
