@@ -197,7 +197,7 @@ def test_chances_are_probabilities_whatever_was_measured(features):
 )
 def test_causes_and_what_is_unknown_are_certain_together(features, arguments, is_sick, facts):
     features |= {name: float(name == "fluctuating") for name in CURVE_FEATURES[:3]}
-    ranked = join(weigh_causes(TABLE, features, features, arguments, is_sick), facts)
+    ranked = join(weigh_causes(features, features, arguments, is_sick=is_sick), facts)
     assert sum(cause.confidence for cause in ranked) <= 1 + 1e-9
     first, *_ = told = with_unknown(ranked)
     if first.name == "unknown":
@@ -215,6 +215,25 @@ def test_no_cause_is_named_next_to_a_statement_that_denies_it(entry):
             for arguments in (None, {**OWN, "max_epochs": 5}, {**OWN, "max_epochs": 5000}):
                 found = find_causes(run, verdict, arguments, (), [say(kind)])
                 assert entry.key not in {cause.title for cause in found}
+
+
+def test_what_is_off_one_way_is_not_named_the_other_way():
+    run = judged_run(healthy_record())[0]
+    run.n_epochs, run.record = 4000, None
+    for said, named in (((), True), ((say("no_overfitting"),), False)):
+        found = find_causes(run, "not_learning", OWN, (), said)
+        assert ("early_stopping: too many epochs" in {one.title for one in found}) == named
+        assert "early_stopping: too few epochs" not in {one.title for one in found}
+
+
+def test_a_restless_run_at_a_constant_rate_asks_for_a_schedule():
+    own = {**OWN, "lr_schedule": "constant", "optimizer_params": {"betas": (0.9, 0.9)}}
+    for verdict, first in (
+        ("fluctuating", "learning_rate: schedule missing"),
+        ("not_learning", "optimizer"),
+    ):
+        found = find_causes(judged_run(healthy_record())[0], verdict, own)
+        assert next(one.title for one in found if one.family == "step") == first
 
 
 def test_evidence_quotes_the_figures_of_the_verdict():

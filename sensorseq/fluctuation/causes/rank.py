@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -105,9 +105,11 @@ def find_causes(
     features = measure(run, verdict, arguments)
     shown = quote(run, features)
     said = {statement.kind for statement in statements}
-    table = [entry for entry in TABLE if said.isdisjoint(entry.denied_by.split())]
+    denied = {entry.key for entry in TABLE if not said.isdisjoint(entry.denied_by.split())}
     is_sick = is_sick or verdict != "normal"
-    weighed = () if arguments is None else weigh_causes(table, features, shown, arguments, is_sick)
+    weighed: tuple[Cause, ...] = ()
+    if arguments is not None:
+        weighed = weigh_causes(features, shown, arguments, denied, is_sick=is_sick)
     ranked = join(weighed, data_facts)
     if is_sick:
         return with_unknown(ranked)
@@ -115,7 +117,7 @@ def find_causes(
     names = {cause.name for cause in weighed if cause.family in sure}
     hidden = [replace(one, evidence=f"{CALM}{one.evidence}") for one in ranked if one.name in names]
     facts = {fact.name for fact in data_facts} - names
-    return (*hidden, *_explained(table, shown), *(one for one in ranked if one.name in facts))
+    return (*hidden, *_explained(shown, denied), *(one for one in ranked if one.name in facts))
 
 
 def with_unknown(ranked: Sequence[Cause]) -> tuple[Cause, ...]:
@@ -169,25 +171,27 @@ def in_order(causes: Iterable[Cause]) -> tuple[Cause, ...]:
 
 
 def weigh_causes(
-    table: Sequence[Entry],
     features: Mapping[str, float],
     shown: Mapping[str, float],
     arguments: Mapping[str, Any],
+    denied: Container[str] = (),
+    *,
     is_sick: bool,
 ) -> tuple[Cause, ...]:
-    """Return the likely causes of a table; `shown` are features as evidence quotes them.
+    """Return the likely causes; `shown` are features as evidence quotes them.
 
     Of a run that is sick one family is taken to be the cause; of another it is asked whether one
-    is. The sides of a family share its probability by how much speaks for each.
+    is. The sides of a family share its probability by how much speaks for each. That of a side
+    whose key is `denied`, or that a restless run denies, goes to no other.
     """
     chances = weigh(features)
     if is_sick:
         total = sum(chances.values())
         chances = {family: chance / total for family, chance in chances.items()}
     is_restless = features["fluctuating"] > 0 or features["diverged"] > 0
-    sides: dict[str, dict[str, tuple[float, Entry]]] = {family: {} for family in chances}
-    for entry in table:
-        if entry.family not in chances or (entry.is_quiet and is_restless):
+    sides: dict[str, dict[str, tuple[float, Entry | None]]] = {}
+    for entry in TABLE:
+        if entry.family not in chances:
             continue
         names = {name for reset in entry.resets for name in reset}
         are_known = bool(names) and names <= set(arguments)
@@ -195,20 +199,18 @@ def weigh_causes(
             continue  # all arguments that would repair it have these values already
         means = [features[name] for name in entry.means.split()]
         counts = max([LEAST_MEANING, *(value for value in means if math.isfinite(value))])
-        of_family = sides[entry.family]
-        if counts > of_family.get(entry.cause, (0.0,))[0]:
-            of_family[entry.cause] = counts, entry
+        is_denied = entry.key in denied or (entry.is_quiet and is_restless)
+        held = entry.key if is_denied else entry.cause
+        of_family = sides.setdefault(entry.family, {})
+        if counts > of_family.get(held, (0.0,))[0]:
+            of_family[held] = counts, None if is_denied else entry
     found = []
     for family, of_family in sides.items():
-        told = [
-            (counts, cause)
-            for counts, entry in of_family.values()
-            if (cause := describe(entry, shown, arguments)) is not None
-        ]
-        total = sum(counts for counts, _ in told)
-        found += [
-            replace(cause, confidence=chances[family] * counts / total) for counts, cause in told
-        ]
+        total = sum(counts for counts, _ in of_family.values())
+        for counts, side in of_family.values():
+            cause = None if side is None else describe(side, shown, arguments)
+            if cause is not None:
+                found.append(replace(cause, confidence=chances[family] * counts / total))
     return in_order(cause for cause in found if cause.confidence >= LEAST_CONFIDENCE)[:MOST_CAUSES]
 
 
@@ -265,7 +267,7 @@ def tell(shows: Iterable[str], features: Mapping[str, float]) -> dict[str, str]:
     return dict(list(said.items())[:MOST_CLAUSES])
 
 
-def _explained(table: Sequence[Entry], of: Mapping[str, float]) -> tuple[Cause, ...]:
+def _explained(of: Mapping[str, float], denied: Container[str]) -> tuple[Cause, ...]:
     """Return what makes a calm run's curve look rough, with the share of it as confidence."""
     is_calm = of["loss_noise"] < limits.FIXED_LOSS_NOISE_NATS
     shares = {}
@@ -282,8 +284,10 @@ def _explained(table: Sequence[Entry], of: Mapping[str, float]) -> tuple[Cause, 
         shares["label_noise"] = share if math.isfinite(share) else 0.5
     found = [
         replace(cause, confidence=shares[entry.cause])
-        for entry in table
-        if entry.cause in shares and (cause := describe(entry, of, None)) is not None
+        for entry in TABLE
+        if entry.cause in shares
+        and entry.key not in denied
+        and (cause := describe(entry, of, None)) is not None
     ]
     return tuple(sorted(found, key=lambda cause: -cause.confidence))
 

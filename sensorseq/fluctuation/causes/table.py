@@ -163,7 +163,7 @@ TABLE = (
     Entry(
         "learning_rate: schedule missing",
         "step",
-        "rate_constant",
+        "rate_constant restless_at_constant_rate",
         "rate_end loss_noise",
         ({"lr_schedule": Usual()}, {"ema_decay": 0.99}),
         "The learning rate itself may be right: let it fall towards the end.",
