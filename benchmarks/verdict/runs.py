@@ -293,18 +293,6 @@ def _joined_record(records: list[TrainingRecord | None]) -> TrainingRecord | Non
         joined.class_counts = np.concatenate([record.class_counts for record in held])
     for name in EPOCH_ARRAYS:
         setattr(joined, name, np.concatenate([getattr(record, name) for record in held]))
-    joined.detail_steps = np.concatenate(
-        [record.detail_steps + start for record, start in zip(held, starts, strict=True)]
-    )
-    joined.details = {
-        name: np.concatenate([record.details[name] for record in held]) for name in first.details
-    }
-    joined.tensor_grad_norms = {
-        name: np.concatenate([record.tensor_grad_norms[name] for record in held])
-        for name in first.tensor_grad_norms
-    }
-    for name in ("time_profile", "hidden_norm"):
-        setattr(joined, name, np.concatenate([getattr(record, name) for record in held]))
     return joined
 
 
