@@ -121,8 +121,8 @@ class _OfFeatures:
         """Yield windows in double, a block at a time: they may be many."""
         for start in range(0, len(rows), _BLOCK):
             at = slice(start, start + _BLOCK)
-            of_all = self._Z[rows[at]]
-            yield at, (of_all if self._used is None else of_all[:, self._used]).astype(np.float64)
+            own = rows[at] if self._used is None else np.ix_(rows[at], self._used)
+            yield at, self._Z[own].astype(np.float64)
 
     def predict(self, strength: float, rows: NDArray[np.int64]) -> Floats:
         """Return the scores of windows."""

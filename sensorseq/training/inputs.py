@@ -428,13 +428,6 @@ def crop_tensor(
         return X, lengths
     valid = np.full(n_windows, n_timesteps) if lengths is None else lengths.cpu().numpy()
     starts = crop_starts(valid, max_timesteps, "random", rng)
-    return crop_tensor_at(X, lengths, max_timesteps, starts)
-
-
-def crop_tensor_at(
-    X: Tensor, lengths: Tensor | None, max_timesteps: int, starts: NDArray[np.int64]
-) -> tuple[Tensor, Tensor | None]:
-    """Crop each window of at least `max_timesteps` steps from its first step to keep."""
     steps = torch.from_numpy(starts).to(X.device)[:, None]
     steps = steps + torch.arange(max_timesteps, device=X.device)
     cropped = torch.take_along_dim(X, steps[:, :, None], dim=1)

@@ -70,8 +70,12 @@ def advice_for(cause: str, finding: str, origin: str | None) -> str:
     """
     if origin is None:
         return ""
-    words = ADVICE.get((cause, finding)) or ADVICE.get((cause, "")) if origin == TORCH else None
-    words = _SAFE[origin] if cause == UNKNOWN else words
+    if cause == UNKNOWN:
+        words = _SAFE[origin]
+    elif origin == TORCH:
+        words = ADVICE.get((cause, finding)) or ADVICE.get((cause, ""), "")
+    else:
+        words = ""
     if words and not any(sign in words for sign in "(_."):  # plain English
         return f"{words[0].upper()}{words[1:]}."
     return f"In {NAMES[origin]}: {words}." if words else ""
@@ -79,10 +83,10 @@ def advice_for(cause: str, finding: str, origin: str | None) -> str:
 
 def in_foreign_words(causes: Sequence[Cause], origin: str | None) -> tuple[Cause, ...]:
     """Return causes that recommend in words of Keras or torch; None changes nothing."""
+    if origin is None:
+        return tuple(causes)
     return tuple(
-        cause
-        if origin is None
-        else replace(
+        replace(
             cause,
             recommendation={},
             alternatives=(),

@@ -129,9 +129,9 @@ def with_unknown(ranked: Sequence[Cause]) -> tuple[Cause, ...]:
 
 
 def join(causes: Iterable[Cause], facts: Sequence[Cause] = ()) -> tuple[Cause, ...]:
-    """Add what the checks of the data found, of which the others leave the rest of certainty.
+    """Add what the checks of the data found; the other causes share what certainty that leaves.
 
-    Of two causes with one name the surer one leads.
+    Of two causes with one name the words of the surer one come first.
     """
     total = sum(fact.confidence for fact in facts)
     weaker = [replace(one, confidence=one.confidence * max(1 - total, 0.0)) for one in causes]

@@ -142,7 +142,7 @@ def suspected_labels(lab: Lab) -> Findings:
     return Findings(trials=[trial], suspects=suspects)
 
 
-# Side by side, without details, an epoch takes about this share of the time of one of the fit.
+# Side by side, an epoch takes about this share of the time of one of the fit.
 PACE = 0.6
 # Of the budget, in epochs of the fit. The clock ends it earlier where there is one.
 PURSE_SHARE, CLOCKED_SHARE = 1.4, 3.0

@@ -85,7 +85,8 @@ class FluctuationReport:
     probes : Probes or None
         What controlled re-runs came to, in a report that `probe` made.
     causes_if_below : tuple of Cause
-        The causes, should it turn out to be below what the data allow. Not part of `to_dict`.
+        The causes of a normal run, should it turn out to be below what the data allow. Not part of
+        `to_dict`.
     origin : object or None
         The fit this is the report of, for `probe`; it stays in this process like `record`.
     of_module : bool
@@ -220,7 +221,8 @@ class FluctuationReport:
         with read.naming_it():
             verdict, severity, statements = judge(run)
         asked = run, verdict, arguments, data_facts, statements
-        causes, if_below = (find_causes(*asked, is_sick=is_sick) for is_sick in (False, True))
+        causes = find_causes(*asked)
+        if_below = find_causes(*asked, is_sick=True) if verdict == "normal" else ()
         if arguments is None and read.origin in NAMES:
             causes, if_below = (in_foreign_words(one, read.origin) for one in (causes, if_below))
         report = cls(
