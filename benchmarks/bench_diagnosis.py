@@ -2,6 +2,7 @@
 
 bench_diagnosis.py --data calibration --borealtc FOLDER --work FOLDER   # resumes
 bench_diagnosis.py --data test --borealtc FOLDER --work FOLDER
+bench_diagnosis.py --data sick --borealtc FOLDER --work FOLDER    # healthy settings, sick data
 bench_diagnosis.py --table --work FOLDER                                # results/diagnosis.json
 bench_diagnosis.py --level --first 200 --draws 40 --borealtc FOLDER --work FOLDER    # resumes
 bench_diagnosis.py --level --table --work FOLDER                        # results/level.json
@@ -20,7 +21,7 @@ from common.results_file import RESULTS, write_results
 from fluctuation.generate import generate, read_rows
 from fluctuation.level import measure_draw, summarise
 from fluctuation.score import describe, format_line, judged, score
-from fluctuation.windows import LEAST_FRESH
+from fluctuation.windows import LEAST_FRESH, SETS_OF
 
 ROWS = "diagnosis_rows.jsonl.gz"
 
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="\n".join(__doc__.splitlines()[2:]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", choices=("calibration", "test"), default="calibration")
+    parser.add_argument("--data", choices=tuple(SETS_OF), default="calibration")
     parser.add_argument("--borealtc", type=Path, help="folder of the BorealTC set")
     parser.add_argument("--work", type=Path, required=True, help="folder of rows and records")
     parser.add_argument("--draws", type=int, default=60)

@@ -11,14 +11,13 @@ from sensorseq.fluctuation.causes import table
 
 Rng = np.random.Generator
 FAMILY_OF = {  # of the causes that can be injected
-    cause: family
-    for cause, family in table.FAMILY_OF.items()
-    if family in table.RANKED and cause != "data_bug"
+    cause: family for cause, family in table.FAMILY_OF.items() if family in table.RANKED
 }
 DATA_CHANGES_OF = {
     "label_noise": ("random_labels", "confused_labels"),
     "distribution_shift": ("shift", "gain"),
     "small_validation_set": ("n_val",),
+    "data_bug": ("dead", "mixed_units", "clipped", "duplicates"),
 }
 # Of a fit on this benchmark's windows, in microseconds for each step of a window: measured.
 STEP_US, STEP_US_PER_PRODUCT, CALL_US = 0.45, 0.00055, 0.7
@@ -233,6 +232,16 @@ FAULTS = (
         "sequence_length", "truncated", {"max_timesteps": _whole(2, 10), "crop": _one_of("tail")}
     ),
 )
+_SICK = (  # name of the cause, kind, change
+    ("label_noise", "wrong labels", {"random_labels": _between(0.15, 0.4)}),
+    ("distribution_shift", "shifted groups", {"shift": _between(1.0, 4.0)}),
+    ("data_bug", "dead channel", {"dead": _between(0.2, 0.6)}),
+    ("data_bug", "mixed units", {"mixed_units": _power(1.5, 3.0)}),
+    ("data_bug", "clipped sensor", {"clipped": _between(0.15, 0.4)}),
+    ("data_bug", "duplicates", {"duplicates": _between(0.6, 0.9)}),
+)
+# of settings that are healthy
+DATA_FAULTS = tuple(Fault(cause, kind, {}, change, "cosine") for cause, kind, change in _SICK)
 BENIGN = (
     Fault("", "a near-tuned twin", base="cosine"),
     Fault("", "a constant rate", base="constant"),

@@ -1,7 +1,8 @@
 """Rows of the benchmark of diagnosis: one a run, with the outcomes of its single resets.
 
 A draw of windows gets two runs with settings drawn at random, two near-tuned twins with one cause
-reset badly, and a healthy one (of the calibration in every second draw). The best level known of a
+reset badly, and a healthy one (of the calibration in every second draw); of the part ``"sick"``,
+two near-tuned runs on faulty data. The best level known of a
 draw is that of the fits of all of them, their twins and settings that were tuned by hand. A row is
 one line of a JSON file; the record of its run lies in a file of its own, so that features can be
 computed again without training.
@@ -16,7 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fluctuation.faults import BENIGN, FAULTS, Injected, draw_settings, draw_short, inject
+from fluctuation.faults import (
+    BENIGN,
+    DATA_FAULTS,
+    FAULTS,
+    Injected,
+    draw_settings,
+    draw_short,
+    inject,
+)
 from fluctuation.fits import Fit, Settings, fit
 from fluctuation.resets import ALL_DEFAULTS, COSINE, SAME, is_calm, list_resets
 from fluctuation.windows import LEAST_FRESH, SETS_OF, change_parts, draw_short_windows
@@ -57,6 +66,11 @@ def plan_draw(part: str, number: int, n_train: int, n_steps: int) -> list[Planne
     rng = np.random.default_rng([6, number, sum(part.encode())])
     order = np.random.default_rng(sum(part.encode())).permutation(len(FAULTS))
     planned = []
+    if part == "sick":
+        for place in range(2):
+            fault = DATA_FAULTS[(2 * number + place) % len(DATA_FAULTS)]
+            planned.append(_injected(place, INJECTED, inject(fault, rng, n_train, n_steps)))
+        return planned
     for place in range(2):
         drawn = draw_short(rng, n_train, n_steps, draw_settings)
         planned.append(Planned(2 * place, NATURAL, drawn, {}))

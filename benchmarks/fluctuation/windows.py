@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from verdict.data import GENERATED, MEASURED, Parts, Windows, draw
+from verdict.data import GENERATED, MEASURED, Floats, Parts, Windows, draw
 
 SETS = (*MEASURED, *GENERATED)
 # No data set is in both: the ranker is fitted on the first, and judged once on the second.
 SETS_OF = {
     "calibration": ("surfaces", "sinusoids", "vowels", "autoregressive", "pulses"),
     "test": ("borealtc", "chirps", "watch", "replica", "motions"),
+    "sick": ("borealtc", "chirps", "watch", "replica", "motions"),
 }
 LONGEST_STEPS, MOST_FRESH = 50, 300  # every second step of longer windows; a fit stays short
 LEAST_FRESH = 60  # of fewer one window is more than the differences that count
@@ -72,7 +73,10 @@ def change_parts(parts: Parts, change: Mapping[str, Any], seed: int) -> Parts:
         `units` (factor, offset): of all parts. `random_labels`, `confused_labels`: share of
         training and validation labels that become any other class, or always the next. `shift`:
         offset of validation groups, up to so many standard deviations; `gain`: their factor.
-        `n_val`: validation windows left.
+        `n_val`: validation windows left. Of training and validation windows alike, `dead`: one
+        channel is constant, or of a single channel this share of its windows; `mixed_units`: one
+        channel is larger by this factor in half of the groups; `clipped`: this share of the values
+        at either end. `duplicates`: share of the training windows that are copies of others.
     seed : int
         Of what is random.
     """
@@ -130,6 +134,49 @@ def _n_val(parts: Parts, n: int, rng: Rng) -> Parts:
     return replace(parts, validation=parts.validation.take(slice(n)))
 
 
+def _on_both(parts: Parts, change: Callable[[Windows, Floats], None]) -> Parts:
+    """Change copies of the training and of the validation windows in place."""
+
+    def changed(part: Windows) -> Windows:
+        X = part.X.copy()
+        change(part, X)
+        return replace(part, X=X)
+
+    return replace(parts, train=changed(parts.train), validation=changed(parts.validation))
+
+
+def _dead(parts: Parts, share: float, rng: Rng) -> Parts:
+    n_channels = parts.train.X.shape[2]
+    channel = rng.integers(n_channels)
+
+    def kill(part: Windows, X: Floats) -> None:
+        X[np.full(len(X), True) if n_channels > 1 else rng.random(len(X)) < share, :, channel] = 0
+
+    return _on_both(parts, kill)
+
+
+def _mixed_units(parts: Parts, factor: float, rng: Rng) -> Parts:
+    channel = rng.integers(parts.train.X.shape[2])
+
+    def scale(part: Windows, X: Floats) -> None:
+        groups = np.unique(part.groups)
+        X[np.isin(part.groups, groups[rng.random(len(groups)) < 0.5]), :, channel] *= factor
+
+    return _on_both(parts, scale)
+
+
+def _clipped(parts: Parts, share: float, rng: Rng) -> Parts:
+    limits = np.quantile(parts.train.X, [share, 1 - share], axis=(0, 1))
+    return _on_both(parts, lambda part, X: np.copyto(X, X.clip(*limits)))
+
+
+def _duplicates(parts: Parts, share: float, rng: Rng) -> Parts:
+    rows = np.arange(len(parts.train))
+    copies = rng.permutation(rows)[: round(share * len(rows))]
+    rows[copies] = rng.choice(np.setdiff1d(rows, copies), len(copies))
+    return replace(parts, train=parts.train.take(rows))
+
+
 _CHANGES: dict[str, Callable[[Parts, Any, Rng], Parts]] = {
     "units": _units,
     "random_labels": _random_labels,
@@ -137,4 +184,8 @@ _CHANGES: dict[str, Callable[[Parts, Any, Rng], Parts]] = {
     "shift": _shift,
     "gain": _gain,
     "n_val": _n_val,
+    "dead": _dead,
+    "mixed_units": _mixed_units,
+    "clipped": _clipped,
+    "duplicates": _duplicates,
 }

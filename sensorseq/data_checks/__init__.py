@@ -16,7 +16,13 @@ from sensorseq.data_checks.leaks import (
 )
 from sensorseq.data_checks.part import Finding, Part
 from sensorseq.data_checks.ranges import OutsideWindows, TrainedRanges, join_outside
-from sensorseq.data_checks.shifts import check_classes, check_labels, check_levels, check_shares
+from sensorseq.data_checks.shifts import (
+    check_classes,
+    check_labels,
+    check_levels,
+    check_shares,
+    check_units,
+)
 
 __all__ = [
     "Finding",
@@ -49,5 +55,6 @@ def check_windows(train: Part, validation: Part | None = None) -> Iterator[Findi
         check_padding,
         check_classes,
         check_levels,
+        check_units,
     ):
         yield from check(train, validation)

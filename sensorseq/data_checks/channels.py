@@ -22,6 +22,10 @@ CLOCK_SHARE = 0.99  # of the windows in which a clock is a straight line ...
 CLOCK_STRAIGHT = 0.999  # ... by its squared correlation with the step ...
 CLOCK_SLOPE = 0.02  # ... and one slope for all, but for this share
 LEAST_STEPS, CLOCK_LEAST_WINDOWS = 5, 10
+SEVERE_CLIP = 0.2  # of the values
+CLIPPED_SHARE = 0.03  # of the values, at the largest and at the smallest alike ...
+CLIPPED_TIMES = 10  # ... and so many times what the other values get on average
+LEAST_LEVELS = 50  # different values; a sensor of fewer has coarse steps
 STILL_SHARE, LEAST_STILL = 0.01, 3  # windows in which no channel moves
 
 
@@ -54,6 +58,27 @@ def check_channels(train: Part, validation: Part | None = None) -> Iterator[Find
     if len(usable):
         yield from _scale(train, usable)
         yield from _outliers(train, usable)
+        yield from _clipped(train, usable)
+
+
+def _clipped(train: Part, usable: Ints) -> Iterator[Finding]:
+    found: dict[int, float] = {}
+    for channel in usable.tolist():
+        values = train.sample(channel)
+        levels, counts = np.unique(values, return_counts=True)
+        least = max(CLIPPED_SHARE * len(values), CLIPPED_TIMES * len(values) / len(levels))
+        if len(levels) >= LEAST_LEVELS and min(counts[0], counts[-1]) > least:
+            found[channel] = float(counts[0] + counts[-1]) / len(values)
+    if found:
+        worst = max(found, key=lambda channel: found[channel])
+        yield Finding(
+            "clipped",
+            {"channels": list(found), "share": found[worst], "severe": found[worst] > SEVERE_CLIP},
+            f"{train.name_channels(list(found))}: many values are exactly the largest or the"
+            f" smallest one ({found[worst]:.0%} of channel {worst}), so the sensor or its amplifier"
+            " is at its limit.",
+            "Lower the gain or use a larger measuring range, and record again.",
+        )
 
 
 def _of_constant(train: Part, constant: Ints) -> Finding:

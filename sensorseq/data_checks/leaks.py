@@ -31,9 +31,18 @@ _CURE = (
 
 
 def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
-    """Yield windows of training that contradict each other, and those in both parts."""
+    """Yield training windows that contradict or repeat each other, and those in both parts."""
     keys = _known_keys(train)
     yield from _contradictions(train, keys)
+    n_copies = int((keys != 0).sum()) - len(np.unique(keys[keys != 0]))
+    if n_copies > MANY * len(train):
+        yield Finding(
+            "copies",
+            {"n_windows": n_copies, "severe": n_copies > len(train) / 2},
+            f"{n_copies} of {len(train)} training windows are copies of other training windows, so"
+            f" there are only {len(train) - n_copies} different ones.",
+            "Remove the copies. To give windows more weight, use sample_weight or sampler.",
+        )
     if validation is None or validation.n_channels != train.n_channels:
         return
     theirs = _known_keys(validation)

@@ -86,6 +86,9 @@ LEAST_SHIFT_SDS = 0.3  # of the channel in training; 1 without groups
 SHIFT_ERRORS = 5.0
 LEAST_GROUPS = 5  # in each part, below which a difference between parts is that of a few groups
 LEAST_WINDOWS = 20  # of a part without groups
+UNIT_RATIO = 10.0  # of spreads in one class, between groups that are otherwise alike
+LEAST_APART, LEAST_APART_SDS = 3.0, 0.5  # of levels of groups: times those of training, and sds
+LEAST_VALIDATION_GROUPS = 3
 
 
 def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
@@ -152,10 +155,14 @@ def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
 def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
     """Yield channels whose level differs more between the parts than between their groups.
 
-    Windows of one recording are alike, so without groups the shift must be larger.
+    Windows of one recording are alike, so without groups the shift must be larger. Where the mean
+    over groups is that of training, they may still lie far apart.
     """
-    if validation is None or validation.n_channels != train.n_channels:
-        return
+    if validation is not None and validation.n_channels == train.n_channels:
+        yield from list(_moved(train, validation)) or _moved_apart(train, validation)
+
+
+def _moved(train: Part, validation: Part) -> Iterator[Finding]:
     by_group = train.groups is not None and validation.groups is not None
     ours, theirs = (_levels(part, by_group) for part in (train, validation))
     n_fewest = min(len(ours), len(theirs))
@@ -182,6 +189,59 @@ def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
         "Check whether both parts were recorded and scaled alike; scaling each recording by itself"
         " removes its level.",
     )
+
+
+def _moved_apart(train: Part, validation: Part) -> Iterator[Finding]:
+    if train.groups is None or validation.groups is None:
+        return
+    ours, theirs = _levels(train, True), _levels(validation, True)
+    if len(ours) < LEAST_GROUPS or len(theirs) < LEAST_VALIDATION_GROUPS:
+        return
+    scale = np.where(train.sd > 0, train.sd, 1.0)
+    usual, apart = (np.sqrt(((of - train.mean) ** 2).mean(axis=0)) / scale for of in (ours, theirs))
+    limit = LEAST_APART * (1 + 4 / min(len(ours), len(theirs))) * usual
+    moved = np.flatnonzero((apart > np.maximum(limit, LEAST_APART_SDS)) & (train.sd > 0))
+    if not len(moved):
+        return
+    worst = int(moved[apart[moved].argmax()])
+    yield Finding(
+        "groups_apart",
+        {"channels": moved.tolist(), "apart": float(apart[worst]), "severe": apart[worst] > 1},
+        f"{train.name_channels(moved)}: validation groups are at other levels than training"
+        f" groups, {apart[worst]:.2g} standard deviations from the mean for"
+        f" {train.name_channels([worst])}; training groups are {usual[worst]:.2g}.",
+        "Check whether all groups were recorded and calibrated alike; scaling each recording by"
+        " itself removes its level.",
+    )
+
+
+def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
+    """Yield a channel whose spread falls into two heaps of groups, within one class."""
+    if train.groups is None:
+        return
+    pairs = np.stack([train.target, np.unique(train.groups, return_inverse=True)[1]], axis=1)
+    kinds, code = np.unique(pairs, axis=0, return_inverse=True)
+    code = code.ravel()
+    power = np.zeros((len(kinds), train.n_channels))
+    np.add.at(power, code, train.window_sd**2)
+    spread = np.sqrt(power / np.bincount(code)[:, None])
+    found: dict[int, float] = {}
+    for channel in np.flatnonzero((spread > 0).all(axis=0)).tolist():
+        logs = np.log10(spread[:, channel])
+        classes = [np.sort(logs[kinds[:, 0] == k]) for k in np.unique(kinds[:, 0])]
+        gaps = np.array([np.diff(of).max() for of in classes if len(of) >= LEAST_GROUPS])
+        if len(gaps) and np.median(gaps) > np.log10(UNIT_RATIO):
+            found[channel] = float(10 ** np.median(gaps))
+    if found:
+        worst = max(found, key=lambda channel: found[channel])
+        yield Finding(
+            "mixed_units",
+            {"channels": list(found), "ratio": found[worst]},
+            f"{train.name_channels(list(found))}: in some groups the values spread"
+            f" {found[worst]:.2g} times as far as in other groups of the same class, with none"
+            " between: they may be in other units.",
+            "Bring all recordings to the same units before they are cut into windows.",
+        )
 
 
 def _levels(part: Part, by_group: bool) -> NDArray[np.float64]:

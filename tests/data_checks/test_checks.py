@@ -271,6 +271,41 @@ def test_another_level_in_validation_is_a_shift():
     assert "level_shift" not in [one.kind for one in found(train, few)]
 
 
+def test_validation_groups_at_other_levels_are_a_shift_even_if_their_mean_is_not():
+    train, validation = clean(), clean(120, seed=1, first=240)
+    of_group = np.where(validation.groups % 2, 3.0, -3.0)
+    validation.X[:, :, 1] += of_group[:, None]
+    text = only("groups_apart", train, validation, channels=["x", "y"])
+    assert "channel 1 (y): validation groups are at other levels" in text
+
+
+def test_groups_in_other_units_are_found_and_a_class_that_moves_more_is_not():
+    train = clean()
+    train.X[np.isin(train.groups, [1, 2, 3, 9, 12]), :, 1] *= 50
+    train.X[:, :, 1] /= train.X[:, :, 1].std()
+    assert "channel 1: in some groups the values spread 4" in only("mixed_units", train)
+    moves = clean(order="blocks")
+    moves.X[moves.target == 1] *= 50
+    assert "mixed_units" not in [one.kind for one in found(moves)]
+
+
+def test_a_sensor_at_its_limits_is_clipped_and_one_at_rest_is_not():
+    train = clean(kind="sine")
+    limits = np.quantile(train.X[:, :, 0], [0.1, 0.9])
+    train.X[:, :, 0] = train.X[:, :, 0].clip(*limits)
+    assert "(20% of channel 0)" in only("clipped", train)
+    rest = clean(kind="sine")
+    rest.X = np.maximum(rest.X, 0)  # a motor that stands still has one value, and one alone
+    assert "clipped" not in [one.kind for one in found(rest)]
+
+
+def test_copies_of_training_windows_are_counted():
+    train = clean(200, with_groups=False)
+    train.X[150:] = train.X[:50]
+    train.target[150:] = train.target[:50]
+    assert "50 of 200 training windows are copies" in only("copies", train)
+
+
 @pytest.mark.parametrize("k", [1, -2])
 def test_labels_that_are_rows_off_are_found(k):
     train = clean(600)
