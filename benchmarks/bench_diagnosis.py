@@ -20,7 +20,7 @@ import torch
 from common.results_file import RESULTS, write_results
 from fluctuation.generate import generate, read_rows
 from fluctuation.level import measure_draw, summarise
-from fluctuation.score import describe, format_line, judged, score
+from fluctuation.score import describe, format_line, judged, score, score_sick
 from fluctuation.windows import LEAST_FRESH, SETS_OF
 
 ROWS = "diagnosis_rows.jsonl.gz"
@@ -39,23 +39,28 @@ def write_table(
 ) -> None:
     """Judge all records again; print the lines of both parts, and write those of the test."""
     records = work / "records"
-    calibration, test = (
+    calibration, test, sick = (
         [
             row
             for found in read_rows(work / f"{part}.jsonl").values()
             if (row := judged(found, records, borealtc))["n_fresh"] >= LEAST_FRESH
         ]
-        for part in ("calibration", "test")
+        for part in SETS_OF
     )
     for part, rows, learned in (("calibration", calibration, ()), ("test", test, calibration)):
         print(f"{part}: {len(rows)} runs")
         lines = lines_of(rows, learned) if rows else []
         for line in lines:
             print(format_line(line))
+    answers = {row["name"]: row["answers"][0] for row in sick}
+    of_data = score_sick(sick, answers, calibration) if sick else []
+    for line in of_data:
+        print(format_line(line))
     if keep:
+        lines = [*lines, *of_data]
         facts = {"learned": describe(calibration), "judged": describe(test)}
         write_results("diagnosis", lines, partial=False, folder=folder, **facts)
-        text = "".join(json.dumps(row) + "\n" for row in (*calibration, *test))
+        text = "".join(json.dumps(row) + "\n" for row in (*calibration, *test, *sick))
         (folder / ROWS).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 

@@ -328,12 +328,13 @@ def diagnosis_table(results: dict) -> str:
         f"{judged['runs']} runs on {len(judged['data'])} data sets, {judged['sick']} of them sick."
         f" The fitted guess from the configuration learned from {learned['runs']} runs on"
         f" {len(learned['data'])} other data sets. In brackets 95 % intervals (Wilson); p of"
-        f" McNemar's test against our ranking. {_environment(results)}"
+        f" McNemar's test against our ranking, of sick data against the report. {_environment(results)}"
     )
     return "\n".join(
         (
             *table("family first", "the first family is right; runs that"),
             *table("where named", "the same, where the report names a family"),
+            *table("sick data", "data named first; runs with healthy settings and sick data"),
             *table("verdict", "verdict; runs"),
             *table("seeds", "the same first family from another seed; runs"),
             *table("repairs", "strictly repaired by; runs"),

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from fluctuation.configuration import ConfigurationGuess, largest_deviation
-from fluctuation.faults import FAMILY_OF
+from fluctuation.faults import DATA_CHANGES_OF, FAMILY_OF
 from fluctuation.fit import sample_of
 from fluctuation.fits import fit
 from fluctuation.generate import HEALTHY
-from fluctuation.resets import ALL_DEFAULTS, COSINE, HARMED, REPAIRED, SAME
+from fluctuation.resets import ALL_DEFAULTS, COSINE, HARMED, REPAIRED, SAME, helps
 from fluctuation.truth import (
     MOVES,
     Row,
@@ -39,6 +39,7 @@ OURS, DEVIATION, LOGISTIC = "ours", "largest deviation from the defaults", "conf
 RANKING = "our ranking"  # also where the report names no family
 BEST = "best single reset"
 OF_VALIDATION = ("distribution_shift", "small_validation_set")  # the fresh windows show neither
+OF_DATA = tuple(DATA_CHANGES_OF)
 Answer = tuple[str, str]  # verdict and first family, "" where none is named
 
 
@@ -124,6 +125,50 @@ def score(
     return [*lines, *verdicts, *_seeds(rows, answers, again), *_repairs(rows)]
 
 
+def score_sick(
+    rows: Sequence[Row], answers: Mapping[str, Answer], learned: Sequence[Row]
+) -> list[dict[str, Any]]:
+    """Return how often the data are named first where the settings are healthy and the data sick.
+
+    Parameters
+    ----------
+    rows : sequence of row
+        Of the part ``"sick"``.
+    answers : mapping of str to (str, str)
+        As of `score`.
+    learned : sequence of row
+        What the fitted guess learns from.
+    """
+    named = {
+        OURS: {row["name"]: answers[row["name"]][1] for row in rows},
+        DEVIATION: {row["name"]: largest_deviation(row) for row in rows},
+        LOGISTIC: _guess(rows, rows, learned, strictly=True),
+    }
+    chosen = {kind: [row for row in rows if row["kind"] == kind] for kind in _kinds(rows)}
+    chosen["all of these"] = list(rows)
+    chosen["clean data are 5 points better"] = [
+        row
+        for row in rows
+        if any(of["cause"] in OF_DATA and helps(of["level"], row["level"]) for of in _singles(row))
+    ]
+    lines = []
+    for what, of in chosen.items():
+        hits = {who: [named[who][row["name"]] == "data" for row in of] for who in named}
+        for who, right in hits.items():
+            line = {"table": "sick data", "runs": what, "who": who, **_share(right)}
+            is_sum = what not in _kinds(rows) and who != OURS
+            lines.append(line | {"p": mcnemar(hits[OURS], right) if is_sum else None})
+    return lines
+
+
+def _kinds(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["kind"] for row in rows))
+
+
+def _singles(row: Row) -> list[Row]:
+    return [of for of in row["resets"].values() if of["cause"]]
+
+
 def _guess(
     asked: Sequence[Row], rows: Sequence[Row], learned: Sequence[Row], strictly: bool
 ) -> dict[str, str]:
@@ -202,7 +247,7 @@ def _repairs(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
     def outcome(row: Row, name: str) -> Row | None:
         if name == BEST:
-            singles = [of for of in row["resets"].values() if of["cause"]]
+            singles = _singles(row)
             singles = [of for of in singles if repaired_by(row, of)] or singles
             return max(singles, key=lambda of: of["level"], default=None)
         found: Row | None = row["resets"].get(name)

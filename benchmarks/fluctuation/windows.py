@@ -172,7 +172,8 @@ def _clipped(parts: Parts, share: float, rng: Rng) -> Parts:
 
 def _duplicates(parts: Parts, share: float, rng: Rng) -> Parts:
     rows = np.arange(len(parts.train))
-    copies = rng.permutation(rows)[: round(share * len(rows))]
+    kept = np.unique(parts.train.y, return_index=True)[1]  # of each class one
+    copies = rng.permutation(np.setdiff1d(rows, kept))[: round(share * len(rows))]
     rows[copies] = rng.choice(np.setdiff1d(rows, copies), len(copies))
     return replace(parts, train=parts.train.take(rows))
 

@@ -18,7 +18,7 @@ from sample_reports import (
 from sensorseq.fluctuation.causes.cause import CAUSE_NAMES, Cause, NotTested, Probes
 from sensorseq.fluctuation.report.console import write_report
 from sensorseq.fluctuation.report.report import FluctuationReport
-from sensorseq.fluctuation.report.words import answer, likely, literal, settings_as_options
+from sensorseq.fluctuation.report.words import likely, literal, settings_as_options
 from sensorseq.fluctuation.statistics.statements import say
 
 
@@ -109,14 +109,20 @@ def test_a_print_answers_what_is_asked_and_says_nothing_twice(verdict):
     report = run_of(verdict)
     assert report.verdict == verdict
     printed = said(report)
-    for label in ("Verdict", "Longer?", "Kept"):
+    for label in ("Verdict", "Problem", "Step", "Gain", "Longer?"):
         assert f"\n{label} " in str(report)
     assert all(printed.count(sentence) <= 1 for sentence in report.explanation)
     assert report.explanation[0] in printed
 
 
 def test_a_calm_run_needs_few_lines():
-    assert len(lines_of(run_of("normal"))) <= 14
+    lines = lines_of(run_of("normal"))
+    assert len(lines) <= 16
+    assert lines[2:4] == [
+        "Problem   None: the curve is as calm as can be expected.",
+        "Step      None is needed: keep these settings.",
+    ]
+    assert lines[4].startswith("Gain      With 60 validation windows the accuracy is known to +-")
 
 
 def test_a_proved_repair_is_the_call_that_makes_it():
@@ -155,8 +161,10 @@ def test_a_cause_that_is_not_known_is_not_repaired():
     assert report.probes.note in said(report)
     assert "set_params" not in said(report)
     bare = said(replace(report, probes=None, origin=object()))
-    assert "Probes would tell them apart." in bare
+    assert "Step Train with other settings" in bare
     assert "report.probe(X, y" in bare
+    foreign = said(replace(report, probes=None))
+    assert "Step Probes would tell them apart. Gain Not known before it is tried" in foreign
 
 
 def test_a_proof_without_arguments_is_told_in_words():
@@ -171,7 +179,7 @@ def test_a_proof_without_arguments_is_told_in_words():
 
 def test_a_normal_run_is_told_that_its_accuracy_jumps_by_luck():
     text = said(expected_roughness())
-    assert "Verdict NORMAL Accuracy jumps: luck of 25 windows (each is 4 points)." in text
+    assert "Seen Accuracy jumps: luck of 25 windows (each is 4 points)." in text
     assert "small_validation_set OBSERVED 97 %" in text
     assert "set_params" not in text
 
@@ -181,9 +189,9 @@ def test_a_run_that_overfits_is_never_only_normal():
     report = FluctuationReport("normal", None, (say("loss_calm"), overfits), n_epochs=40)
     lines = str(report).split("\n")
     assert lines[1] == "Verdict   NORMAL, BUT OVERFITS"
-    assert lines[3].strip() == "It overfits from epoch 9; the best epoch is 9."
-    assert "\nDo        1. " in str(report)
-    assert answer(report)[0].text == "Its noise is, but it overfits."
+    assert lines[2].startswith("Problem   It overfits")
+    assert lines[3].startswith("Step      Keep the weights of the best epoch.")
+    assert "It overfits from epoch 9; the best epoch is 9." in str(report)
     assert repr(report) == "FluctuationReport('NORMAL, BUT OVERFITS', 40 epochs)"
 
 

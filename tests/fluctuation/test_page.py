@@ -92,7 +92,7 @@ def test_all_that_the_report_says_is_there_without_scripts(report):
     assert verdict in re.search("<title>(.+)</title>", page)[1]
     for sentence in report.explanation:
         assert sentence.replace("+-", "±") in text
-    for question in ("Is this normal?", "Will more epochs help?", "Which weights are kept?"):
+    for question in ("What will it bring?", "Will more epochs help?", "Which weights are kept?"):
         assert question in text
     assert "What this report cannot tell" in text
     # the buttons do nothing without the script, and they alone are hidden
@@ -323,7 +323,7 @@ def test_every_cause_is_a_card_in_order_with_grade_chance_and_evidence(name):
 def test_the_grades_that_occur_are_explained():
     said = text_of(make_page(restless()))
     assert "proved : its change does better than the run" in said
-    assert "observed : the run's figures suggest it" in said
+    assert "observed : suggested by the settings or the curve" in said
 
 
 def test_a_figure_stands_with_the_cause_that_quotes_it_and_none_comes_twice():
@@ -399,7 +399,8 @@ def test_a_proved_change_is_a_table_and_code_or_a_command_that_do_it():
         "learning_rate 0.001 0.003",
     ]
     text = text_of(page)
-    assert f"proved Better than the run. {report.probes.note}".replace("+-", "±") in text
+    assert "proved Take the settings that did better: argument was" in text
+    assert report.probes.note.replace("+-", "±") in text
     assert list_steps(report)[0].instead == ()  # what was not tried is no match for it
     assert "better = report.apply()" in text
     shell = text_of(make_page(report, lambda changes: f"train{settings_as_options(changes)}"))

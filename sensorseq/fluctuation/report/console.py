@@ -1,7 +1,7 @@
 """A FluctuationReport as text: at most 24 lines of 80 columns, what matters first."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sensorseq.errors import printable
@@ -9,6 +9,7 @@ from sensorseq.fluctuation.causes.cause import Cause, Family
 from sensorseq.fluctuation.causes.table import FAMILIES, UNKNOWN
 from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.fluctuation.report.words import (
+    Answer,
     Command,
     Step,
     answer,
@@ -20,7 +21,7 @@ from sensorseq.fluctuation.report.words import (
 )
 from sensorseq.fluctuation.statistics.statements import of_topic
 
-_WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 14, 10
+_WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 16, 10
 _TITLE, _GRADE = 44, 10  # columns
 _ON_PAGE = {"explanation": "findings", "causes": "causes"}
 _WHY = 4  # section of the figures behind what is said first
@@ -48,13 +49,17 @@ def write_report(
         *_wrap("FLUCTUATION REPORT   ", sizes(report), most=2, indent=21),
         *_wrap("Verdict", banner_words(report).upper(), most=2),
     ]
+    steps = list_steps(report, command)
+    answers = {part.label: part for part in answer(report, steps)}
     blocks = [
-        *_findings(report),
-        *_what_to_do(report, command),
+        *_in_short(answers, steps),
+        *_findings(report, answers.values()),
+        *_what_to_do(report, steps[1:]),
         *_causes(report.families),
         *(
             _Block(6, 5, _wrap(part.label, part.text), "explanation" if part.statement else "")
-            for part in answer(report)[1:]
+            for label in ("Longer?", "Kept")
+            for part in [answers[label]]
         ),
     ]
     is_fine = report.verdict == "normal" and not (report.generalization or report.level)
@@ -92,33 +97,55 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
     return sorted(shown, key=lambda block: order[id(block)]), left_out
 
 
-def _findings(report: FluctuationReport) -> list[_Block]:
-    said = [part.statement for part in answer(report)]
-    level = of_topic(report.statements, "level")
-    others = [part for part in report.statements if part not in level]
-    first = [*level, *(of_topic(others, *_FIRST)[:3] or others[:1])]
+def _in_short(answers: Mapping[str, Answer], steps: Sequence[Step]) -> list[_Block]:
+    """Return whether something is wrong, what to do first, and what that will bring."""
+    text = [answers["Step"].text, *([f"({steps[0].mark})"] if steps and steps[0].mark else [])]
+    blocks = [
+        _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4)),
+        _Block(0, 0, _wrap("Step", " ".join(text), most=5)),
+        *[_Block(2, 0, _typed(step)) for step in steps[:1]],
+    ]
+    if "Gain" in answers:
+        blocks.append(_Block(0, 0, _wrap("Gain", answers["Gain"].text, most=4)))
+    return blocks
+
+
+def _findings(report: FluctuationReport, answers: Iterable[Answer]) -> list[_Block]:
+    said = [part.statement for part in answers]
+    said += of_topic(report.statements, "level")
+    others = [part for part in report.statements if part not in said]
+    first = of_topic(others, *_FIRST)[:3] or others[:1]
     first += of_topic(report.statements, "recovery", "parts")
-    blocks = [_Block(0, 0, _wrap("", str(part)), "explanation") for part in first]
+    blocks = [
+        _Block(2, 1, _wrap("" if n else "Seen", str(part)), "explanation")
+        for n, part in enumerate(first)
+    ]
     rest = [part for part in report.statements if part not in first and part not in said]
     return blocks + [_Block(8, _WHY, _wrap("", str(part)), "explanation") for part in rest]
 
 
-def _what_to_do(report: FluctuationReport, command: Command | None) -> list[_Block]:
+def _what_to_do(report: FluctuationReport, steps: Sequence[Step]) -> list[_Block]:
     blocks = []
-    for number, step in enumerate(list_steps(report, command), 1):
+    for number, step in enumerate(steps):
         mark = f" ({step.mark})" if step.mark else ""
-        lines = _wrap("Do" if number == 1 else "", f"{number}. {step.text}{mark}", hang=3)
-        for part in _code(step):
-            is_command = bool(step.command)  # of several lines: it can be pasted as it is
-            width = _WIDTH - 2 * is_command
-            typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=width)
-            lines += [f"{line} \\" for line in typed[:-1]] + typed[-1:] if is_command else typed
-        blocks.append(_Block(2, 2, lines))
+        lines = _wrap("" if number else "Then", f"{step.text}{mark}")
+        blocks.append(_Block(3, 3, [*lines, *_typed(step)]))
     if report.probes is not None:
-        blocks.append(_Block(5, 2, _wrap("Cost", f"probes {cost_words(report.probes)}")))
+        blocks.append(_Block(5, 3, _wrap("Cost", f"probes {cost_words(report.probes)}")))
         untested = ", ".join(f"{part.cause} ({part.reason})" for part in report.probes.not_tested)
-        blocks += [_Block(9, 2, _wrap("Untested", untested))] if untested else []
+        blocks += [_Block(9, 3, _wrap("Untested", untested))] if untested else []
     return blocks
+
+
+def _typed(step: Step) -> list[str]:
+    """Return what is typed, command or Python, in lines that can be pasted."""
+    lines = []
+    for part in _code(step):
+        is_command = bool(step.command)  # of several lines: it can be pasted as it is
+        width = _WIDTH - 2 * is_command
+        typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=width)
+        lines += [f"{line} \\" for line in typed[:-1]] + typed[-1:] if is_command else typed
+    return lines
 
 
 def _code(step: Step) -> list[str]:
@@ -146,9 +173,9 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
             is_first = not blocks
             if is_first:
                 lines[0] = "Cause".ljust(_INDENT) + lines[0][_INDENT:]
-            blocks.append(_Block(1 if is_first else 3 if rank < 5 else 7, 1, lines, "causes"))
+            blocks.append(_Block(1 if is_first else 4 if rank < 5 else 7, 2, lines, "causes"))
             if is_first and cause.evidence.split():
-                blocks.append(_Block(4, 1, _wrap("", cause.evidence, indent=_INDENT + 2)))
+                blocks.append(_Block(4, 2, _wrap("", cause.evidence, indent=_INDENT + 2)))
     return blocks
 
 

@@ -290,19 +290,6 @@ def _ends(x: Floats) -> tuple[float, float]:
 
 _N_LEAD = 3  # sentences of the explanation that stand with the verdict
 _MAX_DOWNLOAD = 1_300_000  # characters of the link that carries the history
-_VERDICTS = {
-    "normal": "The curve is as calm as can be expected of it.",
-    "fluctuating": "The curve moves more than a healthy run does.",
-    "diverged": "Training diverged.",
-    "not_learning": "The network did not learn.",
-    "too_short_to_tell": "Too few epochs to tell whether the curve fluctuates.",
-}
-_DOUBTS = {  # of a normal curve
-    "overfitting": "The curve is calm, but the model gets worse on the validation windows.",
-    "not_generalizing": "The curve is calm, but what is learned does not hold for the validation"
-    " windows.",
-    "below_data": "The curve is calm, but the data allow more accuracy.",
-}
 _COLOURS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
 # The table of statistics
 _SUBJECTS = {  # how names of statistics begin
@@ -368,12 +355,8 @@ def describe(
     loss_unit: str = "nats",
 ) -> dict[str, Any]:
     """Return what the template of the findings shows; `copied` is whether code can be copied."""
-    answers, still_open = answer(report), limits(report)
-    words = doubt = _VERDICTS.get(report.verdict, "")
-    if hidden_cause(report.verdict, report.causes) is not None:
-        doubt = "The curve is calm, but a setting may cost accuracy."
-    doubt = _DOUBTS.get(report.generalization or report.level or "", doubt)
     steps = list_steps(report, command)
+    (problem, *answers), still_open = answer(report, steps), limits(report)
     repeated = {name for step in steps for name in step.arguments}
     of_cause, _ = place_figures(report)
     cards = [_card(cause, of_cause, repeated, command or call) for cause in report.causes]
@@ -381,11 +364,11 @@ def describe(
         "copied": copied,
         "sizes": sizes(report),
         "verdict": banner_words(report),
-        "verdict_words": doubt if report.verdict == "normal" else words,
+        "verdict_words": problem.text,
         "colour": colour_of(report),
-        "answers": answers,
+        "answers": [part for part in answers if part.label != "Step" or not steps],
         "explanation": [part for part in remaining(report, answers) if part not in still_open],
-        "n_lead": _N_LEAD + (report.level is not None),
+        "n_lead": _N_LEAD,
         "steps": steps,
         "families": _families(report, cards),
         "family_words": FAMILIES,

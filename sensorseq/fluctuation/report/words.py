@@ -4,12 +4,13 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, Family, Probes, hidden_cause
+from sensorseq.fluctuation.causes.table import UNKNOWN
 from sensorseq.fluctuation.statistics.run import plural
 from sensorseq.fluctuation.statistics.statements import Statement, of_topic, say
 from sensorseq.fluctuation.statistics.thresholds import MIN_EPOCHS
@@ -22,17 +23,21 @@ Command = Callable[[Mapping[str, Any]], str]  # changed arguments to a command l
 
 _LINE, _NEXT = 66, ",\n    "  # of code: characters, and what parts the arguments of longer calls
 GRADES = {
-    "observed": "the run's figures suggest it; nothing was tried",
+    "observed": "suggested by the settings or the curve, and not proved",
     "proved": "its change does better than the run, beyond chance",
 }
 GENERALIZATION = {  # what to do, by what `report.generalization` may be
-    "overfitting": "It overfits. {keep}Record more groups: more data is the surest remedy. Dropout"
+    "overfitting": "{keep}Record more groups: more data is the surest remedy. Dropout"
     " and weight decay help less.",
-    "not_generalizing": "It does not generalize. Check the split and the labels, then"
-    " record more groups.",
+    "not_generalizing": "Check the split and the labels, then record more groups.",
 }
 
 DEFAULTS = "Fit the defaults, which add features to the network:"
+# Gains of steps that nothing was tried of. The shares are those of benchmarks/bench_diagnosis.py
+# and benchmarks/bench_repair.py.
+UNTRIED = "Not known before it is tried. A cause that the report names is right in 3 of 4 runs."
+BY_PROBE = "It repairs most bad runs, and takes about as long as the fit."
+UNCLEAR = "Not known before it is tried; no cause is likely enough to be named."
 DEFAULTS_CODE = "better = SensorLSTMClassifier()"
 
 
@@ -123,6 +128,7 @@ class Step:
 
     name: str  # identifies its code on a page
     text: str  # what to do
+    gain: str = ""  # what it will bring, as far as that is known
     mark: str = ""  # how sure it is: a grade, "not proved" or nothing
     arguments: Mapping[str, str] = field(default_factory=dict)  # new values as typed in Python
     previous: Mapping[str, str] = field(default_factory=dict)  # their old values
@@ -137,16 +143,20 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
     steps = [] if repair is None else [repair]
     if report.level is not None and (report.probes is None or not report.probes.repair):
         again = "" if command is None else command({"features": "auto"})
-        steps.insert(0, Step("defaults", DEFAULTS, code=DEFAULTS_CODE, command=again))
+        (level, *_) = of_topic(report.statements, "level")
+        gain = str(say("gain_of_defaults", **level.values))
+        steps.insert(0, Step("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again))
     if report.generalization is not None:
         keep = _keep_words(report)
-        steps.append(Step("generalize", GENERALIZATION[report.generalization].format(keep=keep)))
-    if not steps:
+        words = GENERALIZATION[report.generalization].format(keep=keep)
+        steps.append(Step("generalize", words, _gain_of_best_epoch(report)))
+    if not steps and not _is_unclear(report):
         return []
     suspects = () if report.probes is None else report.probes.suspects
     if suspects:
         n = plural(len(suspects), "window")
-        steps.append(Step("labels", f"Check the labels of {n}: report.probes.suspects lists them."))
+        words = f"Check the labels of {n}: report.probes.suspects lists them."
+        steps.append(Step("labels", words, "Not known before they are checked."))
     if report.origin is not None and report.probes is None:  # the fit is at hand
         # measured by benchmarks/bench_repair.py
         better = "; most bad runs do better with the defaults, SensorLSTMClassifier()"
@@ -155,14 +165,25 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
         words += f"{better if is_without else ''}:"
         code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
         again = "" if command is None else command({"auto_repair": True})
-        steps.append(Step("probe", words, code=code, command=again))
+        steps.append(Step("probe", words, BY_PROBE, code=code, command=again))
     elif report.probes is None:
         words = (
             "To find what repairs it, fit with SensorLSTMClassifier and call report.probe, or give"
             " your own network to probe_module."
         )
-        steps.append(Step("probe", words))
+        steps.append(Step("probe", words, BY_PROBE))
     return steps
+
+
+def _is_unclear(report: "FluctuationReport") -> bool:
+    return bool(report.causes) and report.causes[0].name == UNKNOWN
+
+
+def _gain_of_best_epoch(report: "FluctuationReport") -> str:
+    for one in report.statements:
+        if one.kind == "overfitting_figures" and report.best_epoch != one.values["epoch"]:
+            return str(say("gain_of_best_epoch", **one.values))
+    return "Not known before there are more."
 
 
 def _keep_words(report: "FluctuationReport") -> str:
@@ -183,12 +204,12 @@ def _repair(report: "FluctuationReport", command: Command | None) -> Step | None
     probes = report.probes or Probes(0.0)
     note = probes.note
     if probes.repair:
-        return _change(report, command, probes.repair, _proof(report), note)
+        return _adopted(report, command, probes)
     hidden = hidden_cause(report.verdict, report.causes)
     first = hidden or next(iter(report.causes), None)
     is_calm = report.verdict == "normal" and hidden is None
     if is_calm or first is None or not (first.recommendation or first.advice):
-        return _advise("no change is shown to help", note) if note else None
+        return Step("change", f"No change is shown to help. {note}") if note else None
     is_proved = first.grade == "proved"
     if first.recommendation:  # proved, and still nothing was adopted, or not proved
         status = _proof(report) if is_proved else "not proved"
@@ -198,8 +219,9 @@ def _repair(report: "FluctuationReport", command: Command | None) -> Step | None
         repeats = report.of_module and note.startswith("Take ")
         words = note if repeats else " ".join(part for part in (first.advice, note) if part)
         return _advise(_proof(report), words)
-    if first.name == "unknown":
-        return _advise("the cause is unclear", note or first.advice)
+    if _is_unclear(report):  # then probing is the first step, where it is possible
+        can_probe = report.origin is not None and report.probes is None
+        return None if can_probe else Step("change", note or first.advice, UNCLEAR)
     is_foreign = report.of_module or report.origin is None
     status = "not proved" if is_foreign else "no argument of the classifier repairs it"
     return _advise(status, first.advice)
@@ -209,12 +231,26 @@ def _advise(status: str, note: str) -> Step:
     """Return a step that changes no argument, with how sure it is."""
     mark, _, words = status.partition(": ")
     is_mark = mark in (*GRADES, "not proved")
-    return Step("change", _joined(words if is_mark else status, note), mark if is_mark else "")
+    text = _joined(words if is_mark else status, note)
+    return Step("change", text, "" if mark == "proved" else UNTRIED, mark if is_mark else "")
 
 
 def _joined(words: str, note: str) -> str:
     text = " ".join(part for part in (words and f"{words}.", note) if part)
     return text[:1].upper() + text[1:]
+
+
+def _adopted(report: "FluctuationReport", command: Command | None, probes: Probes) -> Step:
+    """Return the step that takes the settings which did better."""
+    if probes.is_applied:
+        done = f"Done: this model was fitted with {keywords(probes.repair)}."
+        return Step("repair", done, probes.note, _proof(report).partition(": ")[0])
+    mark, _, doubt = _proof(report).partition("; ")
+    step = _change(report, command, probes.repair, mark, "")
+    text = f"Take the settings that did better{f'; {doubt}' if doubt else ''}:"
+    code = f"{step.code}\n# or, from the report that tried it:\nbetter = report.apply()"
+    previous = {name: literal(value) for name, value in probes.previous.items()}
+    return replace(step, text=text, gain=probes.note, code=code, previous=previous, instead=())
 
 
 def _change(
@@ -226,22 +262,17 @@ def _change(
 ) -> Step:
     """Return a step that changes arguments: those that `probe` adopted, or those of a cause."""
     mark, _, words = status.partition(": ")
-    probes = report.probes or Probes(0.0)
-    if probes.is_applied:
-        done = f"Done: this model was fitted with {keywords(arguments)}. {note}"
-        return Step("repair", done, mark)
+    is_mark = mark in (*GRADES, "not proved")
     code = call(arguments)
     if len(code) > _LINE:
         code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
-    if probes.repair:
-        code += "\n# or, from the report that tried it:\nbetter = report.apply()"
-    previous = probes.previous if probes.repair else {}
     return Step(
         "repair",
-        _joined(words, note) or "The likeliest cause asks for this:",
-        mark,
+        _joined(words if is_mark else status, note) or "The likeliest cause asks for this:",
+        UNTRIED,
+        mark if is_mark else "",
         {name: literal(value) for name, value in arguments.items()},
-        {name: literal(value) for name, value in previous.items()},
+        {},
         code,
         "" if command is None else command(arguments),
         tuple(
@@ -249,7 +280,7 @@ def _change(
             for cause in report.causes
             if cause.recommendation and set(cause.recommendation) <= set(arguments)
             for change in cause.alternatives
-            if change and not probes.repair
+            if change
         ),
     )
 
@@ -268,10 +299,15 @@ class Answer:
     statement: Statement | None = None  # of the report, that it quotes
 
 
-_NORMAL = {
-    "diverged": "No. Training broke down.",
-    "not_learning": "No. However calm it looks, nothing useful is being learned.",
-    "too_short_to_tell": "It cannot be told yet.",
+_PROBLEMS = {
+    "diverged": "Training broke down.",
+    "not_learning": "The network learns nothing useful, however calm the curve looks.",
+    "too_short_to_tell": "Too few epochs to tell.",
+}
+_SPOILT = {
+    "overfitting": "It overfits: it has been getting worse on the validation windows.",
+    "not_generalizing": "What it learns from the training windows does not hold for the validation"
+    " windows.",
 }
 _LONGER = {
     "diverged": "No. What comes after a breakdown does not recover by itself.",
@@ -304,36 +340,56 @@ def sizes(report: "FluctuationReport") -> str:
     return ", ".join([*facts, plural(report.n_epochs, "epoch")])
 
 
-def answer(report: "FluctuationReport") -> tuple[Answer, Answer, Answer]:
-    """Return the three answers, in the order they are asked."""
+def answer(report: "FluctuationReport", steps: Sequence[Step]) -> tuple[Answer, ...]:
+    """Return the answers in the order in which they are asked; `steps` are those to do."""
     more, kept = _more_epochs(report), _kept(report)
     quoted = [part if isinstance(part, Statement) else None for part in (more, kept)]
+    text, gain = (steps[0].text, steps[0].gain) if steps else (KEEP, _resolution(report))
     return (
-        Answer("Normal?", "Is this normal?", _normal(report)),
+        Answer("Problem", "Is something wrong?", _problem(report)),
+        Answer("Step", "What is the best first step?", text),
+        *([Answer("Gain", "What will it bring?", gain)] if gain else []),
         Answer("Longer?", "Will more epochs help?", str(more), quoted[0]),
         Answer("Kept", "Which weights are kept?", str(kept), quoted[1]),
     )
+
+
+def _problem(report: "FluctuationReport") -> str:
+    if report.verdict == "fluctuating":
+        how = {"mild": "somewhat ", "strong": "much "}.get(report.severity or "", "")
+        found = [f"The loss moves {how}more than in a healthy run."]
+    else:
+        found = [words] if (words := _PROBLEMS.get(report.verdict)) else []
+    if report.generalization is not None:
+        found.append(_SPOILT[report.generalization])
+    found += [str(one) for one in of_topic(report.statements, "level")]
+    if not found and hidden_cause(report.verdict, report.causes) is not None:
+        found = ["The curve is calm, but a setting may cost accuracy."]
+    if not found and report.verdict == "normal":
+        found = ["None: the curve is as calm as can be expected."]
+    return " ".join(found) or "See the verdict."
+
+
+KEEP = "None is needed: keep these settings."
+
+
+def _resolution(report: "FluctuationReport") -> str:
+    """Say how much other settings would have to gain to be seen; nothing where it is not known."""
+    found = np.array(report.history.get("val_accuracy", ()), np.float64)
+    late = found[len(found) - max(len(found) // 3, 1) :]
+    late = late[np.isfinite(late)]
+    if not report.n_val or not late.size:
+        return ""
+    share = float(np.median(late))
+    points = 196 * math.sqrt(max(share * (1 - share), 0.0) / report.n_val)
+    few = f"With {plural(report.n_val, 'validation window')} the accuracy is known to"
+    return f"{few} +-{points:.1f} points; smaller gains would not be seen."
 
 
 def remaining(report: "FluctuationReport", answers: Sequence[Answer]) -> list[str]:
     """Return the texts of the statements that no answer has repeated."""
     quoted = [part.statement for part in answers]
     return [str(statement) for statement in report.statements if statement not in quoted]
-
-
-def _normal(report: "FluctuationReport") -> str:
-    if report.verdict == "normal" and report.generalization is not None:
-        return f"Its noise is, but it {_GENERALIZATION[report.generalization]}."
-    if hidden_cause(report.verdict, report.causes) is not None:
-        return "Its noise is, but a setting may cost accuracy."
-    if report.verdict == "normal" and report.level is not None:
-        return "Its noise is, but the data allow more accuracy."
-    if report.verdict == "normal":
-        return "Yes. Nothing about its noise has to be repaired."
-    if report.verdict == "fluctuating":
-        how = {"mild": "somewhat ", "strong": "much "}.get(report.severity or "", "")
-        return f"No. It moves {how}more than a healthy run does."
-    return _NORMAL.get(report.verdict, "See the verdict.")
 
 
 def _more_epochs(report: "FluctuationReport") -> Statement | str:

@@ -87,6 +87,11 @@ _TEXTS = {
         "below_data": "Your network gets {network:percent} % of the validation windows; {rival}"
         " gets {accuracy:percent} %.",
     },
+    "gain": {
+        "gain_of_defaults": "Of the validation windows, {rival} gets {accuracy:percent} %; the"
+        " defaults use the same features.",
+        "gain_of_best_epoch": "A validation loss of {lowest:.2f} nats in place of {end:.2f}.",
+    },
     "recovery": {
         "recovered": "The {part} loss was not finite in {epochs:listed}; the run recovered.",
     },
