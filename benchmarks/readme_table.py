@@ -334,7 +334,7 @@ def diagnosis_table(results: dict) -> str:
         (
             *table("family first", "the first family is right; runs that"),
             *table("where named", "the same, where the report names a family"),
-            *table("sick data", "data named first; runs with healthy settings and sick data"),
+            *table("sick data", "the fault is named first; healthy settings, sick data"),
             *table("verdict", "verdict; runs"),
             *table("seeds", "the same first family from another seed; runs"),
             *table("repairs", "strictly repaired by; runs"),

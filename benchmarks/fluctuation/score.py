@@ -40,7 +40,7 @@ RANKING = "our ranking"  # also where the report names no family
 BEST = "best single reset"
 OF_VALIDATION = ("distribution_shift", "small_validation_set")  # the fresh windows show neither
 OF_DATA = tuple(DATA_CHANGES_OF)
-Answer = tuple[str, str]  # verdict and first family, "" where none is named
+Answer = tuple[str, str, str]  # verdict, first family and first cause, "" where none is named
 
 
 def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
@@ -67,8 +67,8 @@ def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
             best_epoch=(row["report"] if run is None else run.facts)["best_epoch"],
             **classifier._report_facts,
         )
-        named = (FAMILY_OF[cause.name] for cause in report.causes if cause.name in FAMILY_OF)
-        answers.append((report.verdict, next(named, "")))
+        named = next((cause.name for cause in report.causes if cause.name in FAMILY_OF), "")
+        answers.append((report.verdict, FAMILY_OF.get(named, ""), named))
     chances = weigh(sample_of({"guess": math.nan} | dict(row), paths[0]).features)
     counts = np.bincount(parts.fresh.y)
     return {
@@ -128,7 +128,9 @@ def score(
 def score_sick(
     rows: Sequence[Row], answers: Mapping[str, Answer], learned: Sequence[Row]
 ) -> list[dict[str, Any]]:
-    """Return how often the data are named first where the settings are healthy and the data sick.
+    """Return how often the fault is named first where the settings are healthy and the data sick.
+
+    The report has to name the right cause; of the guesses the family is enough.
 
     Parameters
     ----------
@@ -140,9 +142,12 @@ def score_sick(
         What the fitted guess learns from.
     """
     named = {
-        OURS: {row["name"]: answers[row["name"]][1] for row in rows},
-        DEVIATION: {row["name"]: largest_deviation(row) for row in rows},
-        LOGISTIC: _guess(rows, rows, learned, strictly=True),
+        OURS: {row["name"]: answers[row["name"]][2] == row["cause"] for row in rows},
+        DEVIATION: {row["name"]: largest_deviation(row) == "data" for row in rows},
+        LOGISTIC: {
+            name: family == "data"
+            for name, family in _guess(rows, rows, learned, strictly=True).items()
+        },
     }
     chosen = {kind: [row for row in rows if row["kind"] == kind] for kind in _kinds(rows)}
     chosen["all of these"] = list(rows)
@@ -153,7 +158,7 @@ def score_sick(
     ]
     lines = []
     for what, of in chosen.items():
-        hits = {who: [named[who][row["name"]] == "data" for row in of] for who in named}
+        hits = {who: [named[who][row["name"]] for row in of] for who in named}
         for who, right in hits.items():
             line = {"table": "sick data", "runs": what, "who": who, **_share(right)}
             is_sum = what not in _kinds(rows) and who != OURS

@@ -248,3 +248,20 @@ def test_what_is_not_known_has_no_rank_among_the_causes():
         ("1", "learning_rate"),
         ("2", "batch_size"),
     ]
+
+
+def test_a_fault_of_the_data_is_a_problem_though_the_curve_is_calm():
+    fault = Cause(
+        "data_bug",
+        "observed",
+        0.6,
+        "70 of 100 training windows are copies of other training windows.",
+        finding="copies among the training windows",
+        advice="Remove the copies.",
+        sources={"data": "70 of 100"},
+    )
+    text = said(replace(run_of("normal"), causes=(fault,)))
+    assert "Problem The curve is calm, but the data have a fault: copies among" in text
+    assert "Step Remove the copies. Gain Not known before" in text
+    harmless = said(replace(run_of("normal"), causes=(replace(fault, confidence=0.1),)))
+    assert "Problem None" in harmless

@@ -482,7 +482,7 @@ def test_the_founding_case_is_answered_in_its_first_three_lines(source):
     lines = [line.strip() for line in str(report).split("\n")]
     seen = lines.index("Seen      Accuracy jumps: luck of 20 windows (each is 5 points).")
     assert lines[1] == "Verdict   FLUCTUATING (STRONG), AND OVERFITS"
-    assert [line[:9].strip() for line in lines[2:seen] if line[9] == " "][::2] == ["Problem", "Gain"]
+    assert lines[2].startswith("Problem   The loss moves much more than in a healthy run.")
     assert lines[seen + 1 : seen + 3] == [
         "The loss jumps: really, at a constant learning rate.",
         f"It overfits from epoch {epoch}; the best epoch is {epoch}.",

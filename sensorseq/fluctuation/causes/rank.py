@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sensorseq.fluctuation.causes.cause import IDENTIFIED, TROUBLED, Cause, families
+from sensorseq.fluctuation.causes.cause import IDENTIFIED, LEAST_FAULT, TROUBLED, Cause, families
 from sensorseq.fluctuation.causes.features import LOGARITHMIC, measure, quote
 from sensorseq.fluctuation.causes.table import (
     CLAUSES,
@@ -116,8 +116,15 @@ def find_causes(
     sure = {family.name for family in families(weighed) if family.confidence >= IDENTIFIED}
     names = {cause.name for cause in weighed if cause.family in sure}
     hidden = [replace(one, evidence=f"{CALM}{one.evidence}") for one in ranked if one.name in names]
-    facts = {fact.name for fact in data_facts} - names
-    return (*hidden, *_explained(shown, denied), *(one for one in ranked if one.name in facts))
+    names_of_facts = {fact.name for fact in data_facts} - names
+    facts = [one for one in ranked if one.name in names_of_facts]
+    faults = [one for one in facts if one.confidence >= LEAST_FAULT]
+    return (
+        *hidden,
+        *faults,
+        *_explained(shown, denied),
+        *(one for one in facts if one not in faults),
+    )
 
 
 def with_unknown(ranked: Sequence[Cause]) -> tuple[Cause, ...]:

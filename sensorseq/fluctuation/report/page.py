@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from sensorseq.fluctuation.causes.cause import Cause, Probes, Suspect, Trial, hidden_cause
+from sensorseq.fluctuation.causes.cause import (
+    Cause,
+    Probes,
+    Suspect,
+    Trial,
+    data_fault,
+    hidden_cause,
+)
 from sensorseq.fluctuation.causes.table import FAMILIES, UNKNOWN
 from sensorseq.fluctuation.report.curves import band_of, draw_curves, drawable, floats, note_above
 from sensorseq.fluctuation.report.report import FluctuationReport
@@ -409,8 +416,8 @@ def colour_of(report: FluctuationReport) -> str:
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
     colour = _COLOURS.get(report.verdict, "")
-    may_cost = hidden_cause(report.verdict, report.causes) is not None
-    is_doubtful = bool(report.generalization or report.level or may_cost)
+    found = (of(report.verdict, report.causes) for of in (hidden_cause, data_fault))
+    is_doubtful = bool(report.generalization or report.level or any(found))
     return "wait" if colour == "good" and is_doubtful else colour
 
 

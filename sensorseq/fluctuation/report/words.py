@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sensorseq.fluctuation.causes.cause import TROUBLED, Cause, Family, Probes, hidden_cause
+from sensorseq.fluctuation.causes.cause import (
+    TROUBLED,
+    Cause,
+    Family,
+    Probes,
+    data_fault,
+    hidden_cause,
+)
 from sensorseq.fluctuation.causes.table import UNKNOWN
 from sensorseq.fluctuation.statistics.run import plural
 from sensorseq.fluctuation.statistics.statements import Statement, of_topic, say
@@ -144,7 +151,8 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
     if report.level is not None and (report.probes is None or not report.probes.repair):
         again = "" if command is None else command({"features": "auto"})
         (level, *_) = of_topic(report.statements, "level")
-        gain = str(say("gain_of_defaults", **level.values))
+        points = level.values["accuracy"] - level.values["network"]
+        gain = str(say("gain_of_defaults", points=points, rival=level.values["rival"]))
         steps.insert(0, Step("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again))
     if report.generalization is not None:
         keep = _keep_words(report)
@@ -208,6 +216,9 @@ def _repair(report: "FluctuationReport", command: Command | None) -> Step | None
     hidden = hidden_cause(report.verdict, report.causes)
     first = hidden or next(iter(report.causes), None)
     is_calm = report.verdict == "normal" and hidden is None
+    fault = data_fault(report.verdict, report.causes)
+    if is_calm and fault is not None and not note:
+        return Step("change", fault.advice, "Not known before the network is fitted again.")
     if is_calm or first is None or not (first.recommendation or first.advice):
         return Step("change", f"No change is shown to help. {note}") if note else None
     is_proved = first.grade == "proved"
@@ -365,6 +376,9 @@ def _problem(report: "FluctuationReport") -> str:
     found += [str(one) for one in of_topic(report.statements, "level")]
     if not found and hidden_cause(report.verdict, report.causes) is not None:
         found = ["The curve is calm, but a setting may cost accuracy."]
+    fault = data_fault(report.verdict, report.causes)
+    if not found and fault is not None:
+        found = [f"The curve is calm, but the data have a fault: {fault.finding}."]
     if not found and report.verdict == "normal":
         found = ["None: the curve is as calm as can be expected."]
     return " ".join(found) or "See the verdict."

@@ -88,8 +88,8 @@ _TEXTS = {
         " gets {accuracy:percent} %.",
     },
     "gain": {
-        "gain_of_defaults": "Of the validation windows, {rival} gets {accuracy:percent} %; the"
-        " defaults use the same features.",
+        "gain_of_defaults": "About {points:percent} points of accuracy, if they do as well as"
+        " {rival}, which uses the same features.",
         "gain_of_best_epoch": "A validation loss of {lowest:.2f} nats in place of {end:.2f}.",
     },
     "recovery": {

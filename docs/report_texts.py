@@ -1,0 +1,32 @@
+"""Write docs/fluctuation_reports.md from the runs in docs/fluctuation_reports.jsonl.
+
+Each line of that file is a run: a title, what is true of it, and its report as `to_dict` has it.
+"""
+
+import json
+from pathlib import Path
+
+from sensorseq import FluctuationReport
+
+HERE = Path(__file__).parent
+RUNS, PAGE = HERE / "fluctuation_reports.jsonl", HERE / "fluctuation_reports.md"
+HEAD = """# Fifteen reports
+
+What `print(clf.fluctuation_)` says of fifteen runs of the [benchmark of diagnosis](benchmarks.md#causes),
+whose truth is known: each run's settings or data were reset one by one. `docs/report_texts.py` writes
+this page, and a test compares. [Is my training curve abnormal?](fluctuation.md) says how a report decides.
+"""
+
+
+def write_page() -> str:
+    """Return the page's text."""
+    parts = [HEAD]
+    for number, line in enumerate(RUNS.read_text("utf-8").splitlines(), 1):
+        run = json.loads(line)
+        report = FluctuationReport.from_dict(run["report"])
+        parts.append(f"## {number}. {run['title']}\n\n{run['truth']}\n\n```text\n{report}\n```\n")
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(write_page(), "utf-8")
