@@ -24,6 +24,7 @@ from fluctuation.score import describe, format_line, judged, score, score_sick
 from fluctuation.windows import LEAST_FRESH, SETS_OF
 
 ROWS = "diagnosis_rows.jsonl.gz"
+NOT_KEPT = ("history", "report")  # of a row, in the results: no figure of the table needs them
 
 
 def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] = ()) -> list[Any]:
@@ -32,6 +33,11 @@ def lines_of(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]] =
         {row["name"]: row["answers"][k] for row in rows if len(row["answers"]) > k} for k in (0, 1)
     )
     return score(rows, first, learned, again)
+
+
+def lines_of_sick(rows: Sequence[dict[str, Any]], learned: Sequence[dict[str, Any]]) -> list[Any]:
+    """Return the lines of runs with healthy settings and sick data."""
+    return score_sick(rows, {row["name"]: row["answers"][0] for row in rows}, learned)
 
 
 def write_table(
@@ -52,15 +58,17 @@ def write_table(
         lines = lines_of(rows, learned) if rows else []
         for line in lines:
             print(format_line(line))
-    answers = {row["name"]: row["answers"][0] for row in sick}
-    of_data = score_sick(sick, answers, calibration) if sick else []
+    of_data = lines_of_sick(sick, calibration) if sick else []
     for line in of_data:
         print(format_line(line))
     if keep:
         lines = [*lines, *of_data]
         facts = {"learned": describe(calibration), "judged": describe(test)}
         write_results("diagnosis", lines, partial=False, folder=folder, **facts)
-        text = "".join(json.dumps(row) + "\n" for row in (*calibration, *test, *sick))
+        kept = [
+            {k: row[k] for k in row if k not in NOT_KEPT} for row in (*calibration, *test, *sick)
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in kept)
         (folder / ROWS).write_bytes(gzip.compress(text.encode(), mtime=0))
 
 

@@ -12,9 +12,10 @@ HERE = Path(__file__).parent
 RUNS, PAGE = HERE / "fluctuation_reports.jsonl", HERE / "fluctuation_reports.md"
 HEAD = """# Fifteen reports
 
-What `print(clf.fluctuation_)` says of fifteen runs of the [benchmark of diagnosis](benchmarks.md#causes),
-whose truth is known: each run's settings or data were reset one by one. `docs/report_texts.py` writes
-this page, and a test compares. [Is my training curve abnormal?](fluctuation.md) says how a report decides.
+What `print(clf.fluctuation_)` says of fifteen runs of the benchmark
+([Causes](benchmarks.md#causes)), whose truth is known: their settings and their data were
+reset one by one. `docs/report_texts.py` writes this page, and a test compares.
+How a report decides: [Is my training curve abnormal?](fluctuation.md)
 """
 
 

@@ -327,8 +327,10 @@ def _check_table(folder):
     table = json.loads((folder / "diagnosis.json").read_text())
     text = gzip.decompress((folder / bench_diagnosis.ROWS).read_bytes()).decode()
     rows = [json.loads(line) for line in text.splitlines()]
-    half = table["environment"]["learned"]["runs"]
-    lines = bench_diagnosis.lines_of(rows[half:], rows[:half])
+    parts = {part: [row for row in rows if row["part"] == part] for part in windows.SETS_OF}
+    lines = bench_diagnosis.lines_of(parts["test"], parts["calibration"])
+    if parts["sick"]:
+        lines += bench_diagnosis.lines_of_sick(parts["sick"], parts["calibration"])
     assert json.loads(json.dumps(lines)) == table["rows"]
 
 

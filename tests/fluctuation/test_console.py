@@ -190,8 +190,8 @@ def test_a_run_that_overfits_is_never_only_normal():
     lines = str(report).split("\n")
     assert lines[1] == "Verdict   NORMAL, BUT OVERFITS"
     assert lines[2].startswith("Problem   It overfits")
-    assert lines[3].startswith("Step      Keep the weights of the best epoch.")
-    assert "It overfits from epoch 9; the best epoch is 9." in str(report)
+    assert lines[3].startswith("Step      Record more groups")
+    assert "It overfits: the validation loss rises from epoch 9 on." in str(report)
     assert repr(report) == "FluctuationReport('NORMAL, BUT OVERFITS', 40 epochs)"
 
 

@@ -485,7 +485,7 @@ def test_the_founding_case_is_answered_in_its_first_three_lines(source):
     assert lines[2].startswith("Problem   The loss moves much more than in a healthy run.")
     assert lines[seen + 1 : seen + 3] == [
         "The loss jumps: really, at a constant learning rate.",
-        f"It overfits from epoch {epoch}; the best epoch is {epoch}.",
+        f"It overfits: the validation loss rises from epoch {epoch} on.",
     ]
     assert report.generalization == "overfitting"
     assert not {"noise_falls", "still_falls"} & set(kinds(report))  # more epochs do not help

@@ -9,7 +9,7 @@ from sensorseq.fluctuation.causes.table import FAMILY_OF, UNKNOWN
 CAUSE_NAMES = tuple(FAMILY_OF)
 GRADES = ("observed", "proved")  # seen in the run alone; a training with its change did better
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that ask for a cause
-LEAST_FAULT = 0.2  # confidence from which a fault of the data matters in a calm run
+LEAST_FAULT = 0.2  # confidence from which a fault of the data matters
 IDENTIFIED = 0.45  # confidence of a family from which a calm run has a hidden cause
 # In a normal run these explain a rough curve or describe the data; they need not cost accuracy.
 DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
@@ -127,7 +127,13 @@ def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
     return next((one for one in costly if one.grade == "proved" or one.family in likely), None)
 
 
-def data_fault(verdict: str, causes: Sequence[Cause]) -> Cause | None:
-    """Return what the checks of a calm run's data found; None if that hardly matters."""
-    found = (one for one in causes if "data" in one.sources and one.confidence >= LEAST_FAULT)
-    return next(found, None) if verdict == "normal" else None
+def data_fault(causes: Sequence[Cause]) -> Cause | None:
+    """Return the likeliest fault that the checks of the data found; None if none matters."""
+    found = (
+        one
+        for one in causes
+        if one.name in ("data_bug", "distribution_shift")
+        and "data" in one.sources
+        and one.confidence >= LEAST_FAULT
+    )
+    return next(found, None)

@@ -323,7 +323,7 @@ KINDS = {
     "class_not_in_training": _Kind("data_bug", "class missing in training", 0.2, 0.4),
     "class_not_in_validation": _Kind("distribution_shift", "class missing in validation", 0.15),
     "level_shift": _Kind("distribution_shift", "another level in validation", 0.2, 0.35),
-    "groups_apart": _Kind("distribution_shift", "validation groups at other levels", 0.25, 0.45),
+    "groups_apart": _Kind("distribution_shift", "groups at other levels", 0.25, 0.45),
     "not_scaled": _Kind("preprocessing", "not scaled", 0.25, 0.4),
     "padding_as_signal": _Kind("preprocessing", "padding read as signal", 0.25),
     "outliers": _Kind("preprocessing", "outliers", 0.15),

@@ -195,11 +195,13 @@ def _wrap(
     hang: int = 0,
     width: int = _WIDTH,
 ) -> list[str]:
-    return textwrap.wrap(
-        printable(" ".join(text.split())),
+    lines = textwrap.wrap(
+        # no line begins with the sign of a per cent
+        printable(" ".join(text.split())).replace(" %", "\N{NO-BREAK SPACE}%"),
         width,
         initial_indent=label.ljust(indent),
         subsequent_indent=" " * (indent + hang),
         max_lines=most,
         placeholder=" ...",
     )
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]

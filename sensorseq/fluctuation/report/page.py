@@ -416,8 +416,8 @@ def colour_of(report: FluctuationReport) -> str:
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
     colour = _COLOURS.get(report.verdict, "")
-    found = (of(report.verdict, report.causes) for of in (hidden_cause, data_fault))
-    is_doubtful = bool(report.generalization or report.level or any(found))
+    may_cost = hidden_cause(report.verdict, report.causes) or data_fault(report.causes)
+    is_doubtful = bool(report.generalization or report.level or may_cost)
     return "wait" if colour == "good" and is_doubtful else colour
 
 

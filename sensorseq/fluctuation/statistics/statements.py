@@ -70,7 +70,7 @@ _TEXTS = {
         "loss_calm": "The loss is calm.",
     },
     "generalization": {
-        "overfits": "It overfits from epoch {epoch}; the best epoch is {epoch}.",
+        "overfits": "It overfits: the validation loss rises from epoch {epoch} on.",
         "got_worse": "It got worse: validation accuracy ends {fall:points} points below its best,"
         " beyond luck.",
         "not_carried_over": "It does not generalize: validation accuracy ends at {level:points} %,"
@@ -89,8 +89,7 @@ _TEXTS = {
     },
     "gain": {
         "gain_of_defaults": "About {points:percent} points of accuracy, if they do as well as"
-        " {rival}, which uses the same features.",
-        "gain_of_best_epoch": "A validation loss of {lowest:.2f} nats in place of {end:.2f}.",
+        " {rival}, which is a part of them.",
     },
     "recovery": {
         "recovered": "The {part} loss was not finite in {epochs:listed}; the run recovered.",

@@ -320,10 +320,10 @@ def generalization(run: Run, roughness: Roughness) -> list[Statement]:
     if run.validates_one_class:
         return [say("one_class")]
     worse = _rises_from_lowest(run)
+    if roughness.got_worse:
+        worse.append(say("got_worse", fall=roughness.drawdown))
     if worse:
         return worse
-    if roughness.got_worse:
-        return [say("got_worse", fall=roughness.drawdown)]
     return _near_guessing(run) or (
         [say("no_overfitting")] if "val_loss_rise_after_lowest" in run.statistics else []
     )
