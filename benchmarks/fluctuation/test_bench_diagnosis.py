@@ -327,10 +327,11 @@ def _check_table(folder):
     table = json.loads((folder / "diagnosis.json").read_text())
     text = gzip.decompress((folder / bench_diagnosis.ROWS).read_bytes()).decode()
     rows = [json.loads(line) for line in text.splitlines()]
-    parts = {part: [row for row in rows if row["part"] == part] for part in windows.SETS_OF}
-    lines = bench_diagnosis.lines_of(parts["test"], parts["calibration"])
-    if parts["sick"]:
-        lines += bench_diagnosis.lines_of_sick(parts["sick"], parts["calibration"])
+    first, last = (table["environment"][of]["runs"] for of in ("learned", "judged"))
+    learned, judged, sick = rows[:first], rows[first : first + last], rows[first + last :]
+    lines = bench_diagnosis.lines_of(judged, learned)
+    if sick:
+        lines += bench_diagnosis.lines_of_sick(sick, learned)
     assert json.loads(json.dumps(lines)) == table["rows"]
 
 

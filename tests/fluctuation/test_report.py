@@ -307,7 +307,7 @@ def test_overfitting_is_said_whatever_the_noise():
     lowest = int(curve["val_loss"].argmin()) + 1
     (statement,) = [part for part in report.statements if part.kind == "overfits"]
     assert statement.values["epoch"] == lowest
-    assert str(statement) == f"It overfits from epoch {lowest}; the best epoch is {lowest}."
+    assert str(statement) == f"It overfits: the validation loss rises from epoch {lowest} on."
     assert "NORMAL, BUT OVERFITS" in str(report)
     assert "those of epoch 9 of 40" in " ".join(report.explanation)
 
