@@ -9,7 +9,6 @@ bench_diagnosis.py --level --table --work FOLDER                        # result
 """
 
 import argparse
-import gzip
 import json
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from fluctuation.level import measure_draw, summarise
 from fluctuation.score import describe, format_line, judged, score, score_sick
 from fluctuation.windows import LEAST_FRESH, SETS_OF
 
-ROWS = "diagnosis_rows.jsonl.gz"
+ROWS = "diagnosis_rows.jsonl"
 NOT_KEPT = ("history", "report")  # of a row, in the results: no figure of the table needs them
 
 
@@ -69,7 +68,7 @@ def write_table(
             {k: row[k] for k in row if k not in NOT_KEPT} for row in (*calibration, *test, *sick)
         ]
         text = "".join(json.dumps(row) + "\n" for row in kept)
-        (folder / ROWS).write_bytes(gzip.compress(text.encode(), mtime=0))
+        (folder / ROWS).write_text(text)
 
 
 def measure_level(

@@ -29,10 +29,16 @@ def write_results(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{table}.json"
     beside = path.with_suffix(".part")  # a run that is stopped leaves a whole file
-    beside.write_text(json.dumps({"environment": facts, "rows": rows}, indent=1) + "\n")
+    beside.write_text(as_text(facts, rows))
     beside.replace(path)
     if not quiet:
         print(f"wrote {folder.name}/{path.name}, {len(rows)} rows")
+
+
+def as_text(facts: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Return a table as JSON with a row a line."""
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    return f'{{"environment": {json.dumps(facts)},\n"rows": [\n{lines}\n]}}\n'
 
 
 def commit() -> str:
