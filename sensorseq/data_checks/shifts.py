@@ -237,9 +237,9 @@ def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
         yield Finding(
             "mixed_units",
             {"channels": list(found), "ratio": found[worst]},
-            f"{train.name_channels(list(found))}: in some groups the values spread"
-            f" {found[worst]:.2g} times as far as in other groups of the same class, with none"
-            " between: they may be in other units.",
+            f"{train.name_channels(list(found))}: in some groups the values vary"
+            f" {found[worst]:.2g} times as much as in other groups of the same class, and no group"
+            " lies between: they may be in other units.",
             "Bring all recordings to the same units before they are cut into windows.",
         )
 

@@ -283,7 +283,7 @@ def test_groups_in_other_units_are_found_and_a_class_that_moves_more_is_not():
     train = clean()
     train.X[np.isin(train.groups, [1, 2, 3, 9, 12]), :, 1] *= 50
     train.X[:, :, 1] /= train.X[:, :, 1].std()
-    assert "channel 1: in some groups the values spread 4" in only("mixed_units", train)
+    assert "channel 1: in some groups the values vary 4" in only("mixed_units", train)
     moves = clean(order="blocks")
     moves.X[moves.target == 1] *= 50
     assert "mixed_units" not in [one.kind for one in found(moves)]
@@ -372,7 +372,7 @@ def test_findings_become_causes_with_what_the_estimator_can_change():
     scaling, labels = causes_of(findings, {"scale": None})
     assert (scaling.name, scaling.finding) == ("preprocessing", "not scaled")
     assert (labels.name, labels.finding) == ("data_bug", "one window, two labels")
-    assert scaling.grade == labels.grade == "observed"
+    assert scaling.grade == labels.grade == "suspected"
     assert scaling.confidence > labels.confidence > 0
     assert scaling.recommendation == {"scale": "standard"}
     assert scaling.alternatives == ({"scale": "robust"},)

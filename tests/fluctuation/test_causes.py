@@ -188,7 +188,7 @@ def test_chances_are_probabilities_whatever_was_measured(features):
         st.builds(
             Cause,
             st.sampled_from(CAUSE_NAMES[:-1]),
-            st.just("observed"),
+            st.just("suspected"),
             st.floats(0, 1),
             st.just("It is so."),
         ),
@@ -299,7 +299,7 @@ def test_an_argument_is_evidence_and_so_is_the_run():
 def test_a_healthy_run_has_no_cause_and_a_short_one_only_facts():
     run, verdict = judged_run(healthy_record())
     assert verdict == "normal"
-    fact = Cause("data_bug", "observed", 0.4, "Channel 2 is constant.")
+    fact = Cause("data_bug", "suspected", 0.4, "Channel 2 is constant.")
     for arguments in (None, OWN):
         assert find_causes(run, verdict, arguments) == ()
         (told,) = find_causes(run, verdict, arguments, [fact])
@@ -313,7 +313,7 @@ def test_what_makes_a_calm_curve_rough_is_explained():
     few.statistics["val_accuracy_noise"] = replace(few.statistics["val_accuracy_noise"], value=0.06)
     few.add("val_common_mode", 1.1, "ratio")
     (cause,) = find_causes(few, "normal")
-    assert (cause.name, cause.grade) == ("small_validation_set", "observed")
+    assert (cause.name, cause.grade) == ("small_validation_set", "suspected")
     assert hidden_cause("normal", [cause]) is None
 
 
@@ -329,9 +329,9 @@ def test_labels_that_are_wrong_are_named_of_a_calm_run(share):
 
 
 def test_a_check_of_the_data_joins_the_cause_of_its_name():
-    told = Cause("preprocessing", "observed", 0.6, "The gates are shut.", "scale", {"scale": "x"})
-    fact = Cause("preprocessing", "observed", 0.25, "Channel 2 is 100 times as large.")
-    other = Cause("learning_rate", "observed", 0.4, "It moves.")
+    told = Cause("preprocessing", "suspected", 0.6, "The gates are shut.", "scale", {"scale": "x"})
+    fact = Cause("preprocessing", "suspected", 0.25, "Channel 2 is 100 times as large.")
+    other = Cause("learning_rate", "suspected", 0.4, "It moves.")
     joined, last = join([other, told], [fact])
     assert last.confidence == pytest.approx(0.4 * 0.75)  # of what the fact leaves
     assert joined.confidence == pytest.approx(0.6 * 0.75 + 0.25)
@@ -341,13 +341,13 @@ def test_a_check_of_the_data_joins_the_cause_of_its_name():
 
 
 def test_only_calm_runs_hide_a_cause():
-    rough = Cause("small_validation_set", "observed", 0.9, "")
-    found = Cause("weight_init", "observed", 0.6, "")
+    rough = Cause("small_validation_set", "suspected", 0.9, "")
+    found = Cause("weight_init", "suspected", 0.6, "")
     assert hidden_cause("normal", (rough,)) is None
     assert hidden_cause("normal", (rough, found)) is found
     assert hidden_cause("fluctuating", (found,)) is None
     assert hidden_cause("normal", (replace(found, confidence=0.4),)) is None
-    halves = [Cause(name, "observed", 0.3, "") for name in ("learning_rate", "optimizer")]
+    halves = [Cause(name, "suspected", 0.3, "") for name in ("learning_rate", "optimizer")]
     assert hidden_cause("normal", halves) is halves[0]
 
 

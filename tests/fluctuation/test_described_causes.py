@@ -50,7 +50,7 @@ def test_numbers_that_are_not_finite_come_back_as_none_or_nan():
     suspect = Suspect(3, "a", "b", math.nan, values=[[0.0, math.nan]])
     probes = Probes(math.inf, cost=math.nan, trials=(trial,), suspects=(suspect,))
     report = FluctuationReport(
-        "normal", None, (), (Cause("loss", "observed", math.nan, "x."),), probes=probes
+        "normal", None, (), (Cause("loss", "suspected", math.nan, "x."),), probes=probes
     )
     text = json.dumps(report.to_dict(), allow_nan=False)
     again = FluctuationReport.from_dict(json.loads(text))

@@ -53,8 +53,8 @@ def test_the_founding_case_is_answered_and_repaired():
     report = before.fluctuation_
     lines = [line.strip() for line in str(report).split("\n")]
     assert lines[1].startswith("Verdict   FLUCTUATING")
-    assert lines[2] == "Accuracy jumps: luck of 20 windows (each is 5 points)."
-    assert lines[3] == "The loss jumps: really, at a constant learning rate."
+    assert lines[2] == "Accuracy jumps no more than by chance (20 windows of 5 points each)."
+    assert lines[3] == "The loss jumps, and not by luck: the learning rate is constant."
     assert lines[4].startswith("It overfits from epoch ")
     assert report.generalization == "overfitting"
 

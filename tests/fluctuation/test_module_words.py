@@ -140,7 +140,7 @@ def test_a_report_names_no_argument_that_a_module_has_not(make_optimizer, given)
 
 
 def test_what_would_leak_is_seen():
-    leaking = Cause("loss", "observed", 0.9, "x.", recommendation={"class_weight": "balanced"})
+    leaking = Cause("loss", "suspected", 0.9, "x.", recommendation={"class_weight": "balanced"})
     report = FluctuationReport("fluctuating", "mild", (), causes=(leaking,))
     assert {"clf", "set_params", "class_weight="} <= set(leaks(everything_said(report)))
 
@@ -183,9 +183,9 @@ def test_a_change_is_said_once_and_where_it_is_made(change, words):
 def test_what_a_lab_cannot_change_is_recommended_without_its_value():
     lab = report_of(budget=0, max_epochs=1).origin.lab
     causes = (
-        Cause("batch_size", "observed", 0.5, "", "too small", {"batch_size": 64}, advice="More."),
-        Cause("model_complexity", "observed", 0.4, "", "too small", {"hidden_size": 64}),
-        Cause("label_noise", "observed", 0.1, "", advice="Check the labels."),
+        Cause("batch_size", "suspected", 0.5, "", "too small", {"batch_size": 64}, advice="More."),
+        Cause("model_complexity", "suspected", 0.4, "", "too small", {"hidden_size": 64}),
+        Cause("label_noise", "suspected", 0.1, "", advice="Check the labels."),
     )
     report = FluctuationReport("fluctuating", "mild", (), causes=causes)
     batch, network, labels = ModuleOrigin(lab, None, 1.0).in_words(report).causes
@@ -214,7 +214,7 @@ def test_causes_of_a_foreign_log_recommend_in_its_words():
     causes = (
         Cause(
             "learning_rate",
-            "observed",
+            "suspected",
             0.6,
             "x.",
             "too high",
@@ -222,7 +222,7 @@ def test_causes_of_a_foreign_log_recommend_in_its_words():
             (),
             "its own",
         ),
-        Cause("unknown", "observed", 0.4, "y."),
+        Cause("unknown", "suspected", 0.4, "y."),
     )
     for origin in (KERAS, TORCH):
         rate, unknown = in_foreign_words(causes, origin)

@@ -317,13 +317,13 @@ def test_every_cause_is_a_card_in_order_with_grade_chance_and_evidence(name):
         assert f" {cause.grade} " in said  # the word; its icon is beside it
         assert '<svg class="icon"' in card
         assert cause.evidence in said
-        assert ("% likely" in said) == (cause.grade == "observed")
+        assert ("% likely" in said) == (cause.grade == "suspected")
 
 
 def test_the_grades_that_occur_are_explained():
     said = text_of(make_page(restless()))
     assert "proved : its change does better than the run" in said
-    assert "observed : suggested by the settings or the curve" in said
+    assert "suspected : suggested by the settings, the curve or the data" in said
 
 
 def test_a_figure_stands_with_the_cause_that_quotes_it_and_none_comes_twice():
@@ -423,7 +423,7 @@ def test_what_was_applied_already_is_not_asked_for_again():
 def test_what_is_not_proved_says_so():
     report = unproved()
     text = text_of(make_page(report))
-    assert "not proved No change passed its stop rule" in text
+    assert "untested No change passed its stop rule" in text
     assert "report.apply()" not in text
     bare = replace(report, probes=None, origin="a fit of this process")
     assert "report.probe(X, y, groups=groups" in text_of(make_page(bare))
@@ -483,7 +483,7 @@ def test_the_lamp_is_that_of_the_verdict():
         verdict="normal", severity=None, generalization="overfitting", level=None, causes=()
     )
     assert colour_of(worse) == "wait"
-    narrow = Cause("model_complexity", "observed", 0.6, "", "too small")
+    narrow = Cause("model_complexity", "suspected", 0.6, "", "too small")
     doubtful = SimpleNamespace(
         verdict="normal", severity=None, generalization=None, level=None, causes=(narrow,)
     )

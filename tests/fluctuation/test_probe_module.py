@@ -389,7 +389,7 @@ def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
         met.update(lab=lab, budget=budget, fit_s=fit_s)
         causes = (
             Cause("learning_rate", "proved", 0.9, "", recommendation={"learning_rate": 0.005}),
-            Cause("batch_size", "observed", 0.1, "", recommendation={"batch_size": 64}),
+            Cause("batch_size", "suspected", 0.1, "", recommendation={"batch_size": 64}),
         )
         probes = Probes(budget, repair={"learning_rate": 0.005}, note="It was proved.")
         return replace(report, causes=causes, probes=probes)
@@ -418,7 +418,7 @@ def test_the_parts_of_the_race_run_on_it():
     )
     lab = report.origin.lab
     purse = Purse(lab, 600.0)
-    result = run_race(lab, purse, [Cause("learning_rate", "observed", 0.9, "")])
+    result = run_race(lab, purse, [Cause("learning_rate", "suspected", 0.9, "")])
     assert purse.spent <= 600
     assert {entry.option.change.get("learning_rate") for entry in result.entries} > {0.01, 1.0}
     trained = [entry for entry in result.entries if entry.cost_epochs]

@@ -166,7 +166,7 @@ def test_the_best_are_trained_longer_and_none_longer_than_the_run():
 
 
 def test_a_small_budget_tries_the_likeliest_and_reports_what_it_left_out():
-    result = race(KnownLab({}), budget=14.0, causes=[Cause("loss", "observed", 0.9, "")])
+    result = race(KnownLab({}), budget=14.0, causes=[Cause("loss", "suspected", 0.9, "")])
     assert [entry.option.name for entry in result.entries] == ["the defaults"]
     assert len(result.untried) > 5
     nothing = race(KnownLab({}), budget=3.0)
@@ -213,7 +213,10 @@ def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(mon
     lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.95})
     lab.classes = ["a", "b", "c"]
     monkeypatch.setattr(probe, "zero_test", lambda lab: Findings())
-    causes = (Cause("optimizer", "observed", 0.5, ""), Cause("learning_rate", "observed", 0.4, ""))
+    causes = (
+        Cause("optimizer", "suspected", 0.5, ""),
+        Cause("learning_rate", "suspected", 0.4, ""),
+    )
     report = FluctuationReport("fluctuating", "strong", n_epochs=lab.n_epochs, causes=causes)
     proof = probe.probe_lab(lab, report)
     first = proof.causes[0]
@@ -234,7 +237,10 @@ def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(mon
 
 def test_options_change_what_the_run_does_not_have_and_the_likeliest_cause_leads():
     lab = KnownLab({})
-    causes = [Cause("preprocessing", "observed", 0.4, ""), Cause("optimizer", "observed", 0.6, "")]
+    causes = [
+        Cause("preprocessing", "suspected", 0.4, ""),
+        Cause("optimizer", "suspected", 0.6, ""),
+    ]
     lab.arguments = {**OWN, "scale": None, "hidden_size": 4}
     options = list_options(lab, causes)
     assert [one.cause for one in options[:4]] == [SEVERAL, SEVERAL, "optimizer", "preprocessing"]

@@ -11,7 +11,7 @@ from sensorseq.fluctuation.race.probe import regrade
 
 def cause(name, confidence, **more):
     more = {"advice": "raise it", **more}
-    return Cause(name, "observed", confidence, "seen", recommendation={"batch_size": 64}, **more)
+    return Cause(name, "suspected", confidence, "seen", recommendation={"batch_size": 64}, **more)
 
 
 def trial(name, outcome, change="a change"):

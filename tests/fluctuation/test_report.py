@@ -389,7 +389,9 @@ def test_a_normal_curve_says_why_it_looks_rough_with_the_binomial_figure():
     p = float(np.median(curve["val_accuracy"][int(report.statistics["initial_descent"].value) :]))
     luck = f"{100 * math.sqrt(p * (1 - p) / 25):.1f}"
     assert f"sampling 25 windows alone gives up to +-{luck}." in text
-    assert report.explanation[0] == "Accuracy jumps: luck of 25 windows (each is 4 points)."
+    assert report.explanation[0] == (
+        "Accuracy jumps no more than by chance (25 windows of 4 points each)."
+    )
     assert "Accuracy on the training windows moves +-" in text
 
 
@@ -480,11 +482,13 @@ def test_the_founding_case_is_answered_in_its_first_three_lines(source):
         epoch = int(history["val_loss"].argmin()) + 1
     report = FluctuationReport.from_history(history, 20, n_train=78, n_classes=6)
     lines = [line.strip() for line in str(report).split("\n")]
-    seen = lines.index("Seen      Accuracy jumps: luck of 20 windows (each is 5 points).")
+    seen = lines.index(
+        "Seen      Accuracy jumps no more than by chance (20 windows of 5 points each)."
+    )
     assert lines[1] == "Verdict   FLUCTUATING (STRONG), AND OVERFITS"
     assert lines[2].startswith("Problem   The loss moves much more than in a healthy run.")
     assert lines[seen + 1 : seen + 3] == [
-        "The loss jumps: really, at a constant learning rate.",
+        "The loss jumps, and not by luck: the learning rate is constant.",
         f"It overfits: the validation loss rises from epoch {epoch} on.",
     ]
     assert report.generalization == "overfitting"

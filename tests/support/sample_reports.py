@@ -115,7 +115,7 @@ CAUSES = (
     ),
     Cause(
         "batch_size",
-        "observed",
+        "suspected",
         0.06,
         "4 steps per epoch, and the noise of the gradient asks for 130 windows a step; there were"
         " 32.",
@@ -126,7 +126,7 @@ CAUSES = (
     ),
     Cause(
         "label_noise",
-        "observed",
+        "suspected",
         0.02,
         "3 of 98 training windows keep a negative margin for one and the same other class.",
         advice="Look at the windows below: whether a label is wrong, only a person can say.",
@@ -255,7 +255,7 @@ def expected_roughness():
     report = FluctuationReport.from_history(history, 25, n_train=300, n_classes=6, best_epoch=120)
     cause = Cause(
         "small_validation_set",
-        "observed",
+        "suspected",
         0.97,
         "25 validation windows that change sides one by one explain 7.1 of the 7.3 points that the"
         " accuracy moves per epoch.",
@@ -273,8 +273,8 @@ def unproved():
         for trial in TRIALS
     )
     causes = (
-        replace(CAUSES[0], grade="observed", confidence=0.48),
-        Cause("unknown", "observed", 0.4, "No statistic points at one of the known causes."),
+        replace(CAUSES[0], grade="suspected", confidence=0.48),
+        Cause("unknown", "suspected", 0.4, "No statistic points at one of the known causes."),
         CAUSES[2],
     )
     probes = replace(

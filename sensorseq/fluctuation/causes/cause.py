@@ -7,9 +7,10 @@ from typing import Any
 from sensorseq.fluctuation.causes.table import FAMILY_OF, UNKNOWN
 
 CAUSE_NAMES = tuple(FAMILY_OF)
-GRADES = ("observed", "proved")  # seen in the run alone; a training with its change did better
+GRADES = ("suspected", "proved")  # seen in the run alone; a training with its change did better
 TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that ask for a cause
-LEAST_FAULT = 0.2  # confidence from which a fault of the data matters
+LEAST_FAULT = 0.2  # confidence from which a fault of the data matters ...
+LIKELY_FAULT = 0.4  # ... and from which it is repaired first
 IDENTIFIED = 0.45  # confidence of a family from which a calm run has a hidden cause
 # In a normal run these explain a rough curve or describe the data; they need not cost accuracy.
 DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))

@@ -132,7 +132,7 @@ def with_unknown(ranked: Sequence[Cause]) -> tuple[Cause, ...]:
     if max((family.confidence for family in families(ranked)), default=0.0) >= NAMED:
         return tuple(ranked)
     rest = 1 - sum(cause.confidence for cause in ranked)
-    return (Cause(UNKNOWN, "observed", rest, "Cause unclear.", advice=SAFE), *ranked)
+    return (Cause(UNKNOWN, "suspected", rest, "Cause unclear.", advice=SAFE), *ranked)
 
 
 def join(causes: Iterable[Cause], facts: Sequence[Cause] = ()) -> tuple[Cause, ...]:
@@ -246,7 +246,7 @@ def describe(
         return None
     return Cause(
         entry.cause,
-        "observed",
+        "suspected",
         0.0,
         " ".join(sources.values()),
         finding=entry.finding,
@@ -350,7 +350,7 @@ def _cause_of(finding: "Finding", arguments: Mapping[str, Any]) -> Cause:
             advice = "Check why values that were scaled are so far off."
     return Cause(
         kind.name,
-        "observed",
+        "suspected",
         kind.if_severe if finding.values.get("severe") else kind.confidence,
         finding.text,
         finding=kind.finding.format(**finding.values),

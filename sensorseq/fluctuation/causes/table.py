@@ -191,7 +191,7 @@ TABLE = (
         "sgd rmsprop momentum_off own_optimizer_parameters",
         "loss_noise train_accuracy",
         (dict.fromkeys(ARGUMENTS_OF["optimizer"], Usual()), {"optimizer_params": Usual()}),
-        "Adam suits LSTMs: each parameter gets its own step size.",
+        "Use Adam with its usual parameters: it gives each parameter a step size of its own.",
     ),
     Entry(
         "gradient_clipping",

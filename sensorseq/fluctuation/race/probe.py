@@ -273,7 +273,7 @@ def regrade(
     proved = {proof.cause: proof for proof in reversed(proofs)}
     known = {cause.name: cause for cause in join(causes) if cause.name != UNKNOWN}
     for name in proved:
-        known.setdefault(name, Cause(name, "observed", NEW_CONFIDENCE, ""))
+        known.setdefault(name, Cause(name, "suspected", NEW_CONFIDENCE, ""))
     places = {proof.cause: place for place, proof in enumerate(proofs)}
     kept = []
     for name, cause in known.items():

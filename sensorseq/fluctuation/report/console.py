@@ -166,15 +166,17 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
         title = f"{name}, {chance}" if chance and family.name != UNKNOWN else ""
         for cause in family.causes:
             is_unknown = cause.name == UNKNOWN
+            if is_unknown and blocks:
+                continue  # what is not known matters where it leads
             rank += not is_unknown
             lines = _wrap("", title) if title else []
             title = ""
-            lines.append(_headline("?" if is_unknown else str(rank), cause))
+            lines.append(" " * _INDENT + "unclear" if is_unknown else _headline(str(rank), cause))
             is_first = not blocks
             if is_first:
                 lines[0] = "Cause".ljust(_INDENT) + lines[0][_INDENT:]
             blocks.append(_Block(1 if is_first else 4 if rank < 5 else 7, 2, lines, "causes"))
-            if is_first and cause.evidence.split():
+            if is_first and not is_unknown and cause.evidence.split():
                 blocks.append(_Block(4, 2, _wrap("", cause.evidence, indent=_INDENT + 2)))
     return blocks
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sensorseq.fluctuation.causes.cause import (
+    LIKELY_FAULT,
     TROUBLED,
     Cause,
     Family,
@@ -30,7 +31,7 @@ Command = Callable[[Mapping[str, Any]], str]  # changed arguments to a command l
 
 _LINE, _NEXT = 66, ",\n    "  # of code: characters, and what parts the arguments of longer calls
 GRADES = {
-    "observed": "suggested by the settings or the curve, and not proved",
+    "suspected": "suggested by the settings, the curve or the data; not tried",
     "proved": "its change does better than the run, beyond chance",
 }
 GENERALIZATION = {  # what to do, by what `report.generalization` may be
@@ -39,18 +40,20 @@ GENERALIZATION = {  # what to do, by what `report.generalization` may be
     "not_generalizing": "Check the split and the labels, then record more groups.",
 }
 
-DEFAULTS = "Fit the defaults, which add features to the network:"
+DEFAULTS = "Fit with the default settings, which add features to the network:"
 # Gains of steps that nothing was tried of. The shares are those of benchmarks/bench_diagnosis.py
 # and benchmarks/bench_repair.py.
-UNTRIED = "Not known before it is tried. A cause that the report names is right in 7 of 10 runs."
+UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
+TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
 BY_PROBE = "It repairs most bad runs, and takes about as long as the fit."
 UNTRIED_DATA = {
-    "overfitting": "Not known before there are more. Weights of the epoch with the lowest"
-    " validation loss rarely get more windows right than the last ones.",
-    "not_generalizing": "Not known before there are more.",
+    "overfitting": "Unknown: it depends on what is recorded. Going back to the epoch with the"
+    " lowest validation loss rarely gets more windows right.",
+    "not_generalizing": "Unknown: it depends on what is found or recorded.",
 }
-UNCLEAR = "Not known before it is tried; no cause is likely enough to be named."
-DEFAULTS_CODE = "better = SensorLSTMClassifier()"
+AFTER_REPAIR = "Unknown until the data are repaired and the network is fitted again."
+UNCLEAR = "Unknown until it is tried: no cause is likely enough to be named."
+DEFAULTS_CODE = "better = SensorLSTMClassifier().fit(X, y, groups=groups)"
 
 
 def likely(confidence: float) -> str:
@@ -141,7 +144,7 @@ class Step:
     name: str  # identifies its code on a page
     text: str  # what to do
     gain: str = ""  # what it will bring, as far as that is known
-    mark: str = ""  # how sure it is: a grade, "not proved" or nothing
+    mark: str = ""  # how sure it is: a grade, "untested" or nothing
     arguments: Mapping[str, str] = field(default_factory=dict)  # new values as typed in Python
     previous: Mapping[str, str] = field(default_factory=dict)  # their old values
     code: str = ""  # Python that does it
@@ -158,7 +161,12 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
         (level, *_) = of_topic(report.statements, "level")
         points = level.values["accuracy"] - level.values["network"]
         gain = str(say("gain_of_defaults", points=points, rival=level.values["rival"]))
-        steps.insert(0, Step("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again))
+        defaults = Step("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
+        fault = data_fault(report.causes)
+        comes_second = fault is not None and fault.confidence >= LIKELY_FAULT and bool(steps)
+        steps.insert(1 if comes_second else 0, defaults)
+    if report.verdict == "too_short_to_tell":
+        steps.insert(0, Step("longer", TOO_SHORT, "A verdict, and perhaps accuracy."))
     if report.generalization is not None:
         keep = _keep_words(report)
         words = GENERALIZATION[report.generalization].format(keep=keep)
@@ -169,7 +177,7 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
     if suspects:
         n = plural(len(suspects), "window")
         words = f"Check the labels of {n}: report.probes.suspects lists them."
-        steps.append(Step("labels", words, "Not known before they are checked."))
+        steps.append(Step("labels", words, "Unknown until they are checked."))
     if report.origin is not None and report.probes is None:  # the fit is at hand
         # measured by benchmarks/bench_repair.py
         better = "; most bad runs do better with the defaults, SensorLSTMClassifier()"
@@ -214,12 +222,12 @@ def _repair(report: "FluctuationReport", command: Command | None) -> Step | None
     is_calm = report.verdict == "normal" and hidden is None
     fault = data_fault(report.causes)
     if is_calm and fault is not None and not note:
-        return Step("change", fault.advice, "Not known before the network is fitted again.")
+        return Step("change", fault.advice, AFTER_REPAIR)
     if is_calm or first is None or not (first.recommendation or first.advice):
         return Step("change", f"No change is shown to help. {note}") if note else None
     is_proved = first.grade == "proved"
-    if first.recommendation:  # proved, and still nothing was adopted, or not proved
-        status = _proof(report) if is_proved else "not proved"
+    if first.recommendation:  # proved, and still nothing was adopted, or untested
+        status = _proof(report) if is_proved else "untested"
         return _change(report, command, first.recommendation, status, note or first.advice)
     if is_proved:
         # the advice of a cause may repeat what the note says to take
@@ -230,14 +238,14 @@ def _repair(report: "FluctuationReport", command: Command | None) -> Step | None
         can_probe = report.origin is not None and report.probes is None
         return None if can_probe else Step("change", note or first.advice, UNCLEAR)
     is_foreign = report.of_module or report.origin is None
-    status = "not proved" if is_foreign else "no argument of the classifier repairs it"
+    status = "untested" if is_foreign else "no argument of the classifier repairs it"
     return _advise(status, first.advice)
 
 
 def _advise(status: str, note: str) -> Step:
     """Return a step that changes no argument, with how sure it is."""
     mark, _, words = status.partition(": ")
-    is_mark = mark in (*GRADES, "not proved")
+    is_mark = mark in (*GRADES, "untested")
     text = _joined(words if is_mark else status, note)
     return Step("change", text, "" if mark == "proved" else UNTRIED, mark if is_mark else "")
 
@@ -269,7 +277,7 @@ def _change(
 ) -> Step:
     """Return a step that changes arguments: those that `probe` adopted, or those of a cause."""
     mark, _, words = status.partition(": ")
-    is_mark = mark in (*GRADES, "not proved")
+    is_mark = mark in (*GRADES, "untested")
     code = call(arguments)
     if len(code) > _LINE:
         code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
@@ -376,7 +384,7 @@ def _problem(report: "FluctuationReport") -> str:
         found = ["The curve is calm, but a setting may cost accuracy."]
     if (fault := data_fault(report.causes)) is not None:
         begin = "The" if found or report.verdict != "normal" else "The curve is calm, but the"
-        found.append(f"{begin} data have a fault: {fault.finding}.")
+        found.append(f"{begin} data seem to have a fault: {fault.finding}.")
     if not found and report.verdict == "normal":
         found = ["None: the curve is as calm as can be expected."]
     return " ".join(found) or "See the verdict."
@@ -396,8 +404,8 @@ def _resolution(report: "FluctuationReport") -> str:
     n = report.n_val + 4
     share = (float(np.median(late)) * report.n_val + 2) / n
     points = 196 * math.sqrt(max(share * (1 - share), 0.0) / n)
-    few = f"With {plural(report.n_val, 'validation window')} the accuracy is known to"
-    return f"{few} +-{points:.1f} points; smaller gains would not be seen."
+    few = f"The accuracy on {plural(report.n_val, 'validation window')} is known to"
+    return f"{few} +-{points:.1f} points (95 %); smaller gains would not be seen."
 
 
 def remaining(report: "FluctuationReport", answers: Sequence[Answer]) -> list[str]:

@@ -33,29 +33,30 @@ _PICKED = (
 _TEXTS = {
     # The accuracy, the loss and the generalization, a line each
     "accuracy": {
-        "accuracy_luck": "Accuracy jumps: luck of {n_val} windows (each is {step:worth}).",
-        "accuracy_restless": "Accuracy jumps: a few of {n_val} windows keep changing sides, not the"
-        " model.",
-        "accuracy_recordings": "Accuracy jumps: {n_groups} recordings flip as blocks, not the"
-        " model.",
+        "accuracy_luck": "Accuracy jumps no more than by chance ({n_val} windows of {step:worth}"
+        " each).",
+        "accuracy_restless": "Accuracy jumps because a few of {n_val} windows keep changing sides,"
+        " not the model.",
+        "accuracy_recordings": "Accuracy jumps because {n_groups} recordings flip as blocks, not"
+        " the model.",
         "accuracy_together": "Accuracy jumps {ratio:.1f} times as far as luck of {n_val} windows;"
         " too few groups to tell why.",
-        "accuracy_real": "Accuracy jumps: really, {ratio:.1f} times as far as luck of {n_val}"
-        " windows.",
+        "accuracy_real": "Accuracy jumps {ratio:.1f} times as far as luck of {n_val} windows"
+        " explains.",
         "accuracy_alone": "Accuracy jumps {ratio:.1f} times as far as luck of {n_val} windows, but"
         " training is calm.",
         "accuracy_unsized": "Accuracy jumps; whether by luck cannot be told without n_val.",
         "accuracy_calm": "Accuracy is calm: +-{sd:points} points per epoch.",
     },
     "loss": {
-        "loss_constant_rate": "The loss jumps: really, at a constant learning rate.",
-        "loss_moves": "The loss jumps: really, the model itself moves.",
+        "loss_constant_rate": "The loss jumps, and not by luck: the learning rate is constant.",
+        "loss_moves": "The loss jumps, and not by luck: the model itself moves.",
         "loss_together": "Both losses leap up together in {epochs:listed}: the model is thrown"
         " off.",
-        "loss_costs": "The loss jumps: really. Averaging the weights would save {excess:.2f} nats:"
-        " let the rate decay.",
+        "loss_costs": "The loss jumps, and not by luck. Averaging the weights would save"
+        " {excess:.2f} nats: let the rate decay.",
         "loss_leaps": "The loss leaps up in {epochs:listed} and recovers.",
-        "loss_of_validation": "The validation loss jumps: really, from epoch to epoch.",
+        "loss_of_validation": "The validation loss jumps from epoch to epoch, and not by luck.",
         "loss_calmed": "The loss jumped at first and has calmed down.",
         "loss_unsure": "The loss moves more than that of calm runs, but not for sure.",
         "loss_alone": "The training loss moves a little more than that of calm runs: no alarm.",
@@ -89,7 +90,7 @@ _TEXTS = {
     },
     "gain": {
         "gain_of_defaults": "About {points:percent} points of accuracy, if they do as well as"
-        " {rival}, which is a part of them.",
+        " {rival}, which is built into them.",
     },
     "recovery": {
         "recovered": "The {part} loss was not finite in {epochs:listed}; the run recovered.",
