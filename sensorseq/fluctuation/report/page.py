@@ -4,8 +4,9 @@ import base64
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -373,8 +374,12 @@ def describe(
         "verdict": banner_words(report),
         "verdict_words": problem.text,
         "colour": colour_of(report),
-        "answers": [part for part in answers if part.label != "Step" or not steps],
-        "explanation": [part for part in remaining(report, answers) if part not in still_open],
+        "answers": [replace(part, text=re.sub(":$", ".", part.text)) for part in answers],
+        "explanation": [
+            part
+            for part in remaining(report, answers)
+            if part not in still_open and part not in problem.text
+        ],
         "n_lead": _N_LEAD,
         "steps": steps,
         "families": _families(report, cards),
