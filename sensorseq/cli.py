@@ -3,7 +3,6 @@
 import importlib
 import io
 import json
-import math
 import os
 import shlex
 import sys
@@ -45,6 +44,7 @@ from sensorseq.preprocessing.options import (
     PreparationOptions,
     split_names,
 )
+from sensorseq.text import plain
 
 if TYPE_CHECKING:
     from sensorseq.data_checks import OutsideWindows
@@ -1231,7 +1231,7 @@ def _show_warning(
 def _say(result: Mapping[str, Any], text: str, as_json: bool) -> None:
     if as_json:
         is_utf = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-        shown = json.dumps(_plain(result), allow_nan=False, ensure_ascii=not is_utf, indent=1)
+        shown = json.dumps(plain(result), allow_nan=False, ensure_ascii=not is_utf, indent=1)
         print("\n".join(map(_visible_json, shown.split("\n"))))
     else:
         print(printable(text, "\n"))
@@ -1241,15 +1241,6 @@ def _tell(text: str, as_json: bool) -> None:
     """Print a part of the result at once, unless all of it comes as JSON at the end."""
     if not as_json:
         print(printable(text, "\n"), flush=True)
-
-
-def _plain(value: Any) -> Any:
-    """Replace what JSON has no number for by null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class _Typed:
     def _with_value(self, text: str) -> str:
         if not text:
             return f"{self.flag}=..." if self.between == "=" else self.flag
-        value = _plain(text)
+        value = _parsed(text)
         if self.is_switch or (value is None and self.between == " "):
             return self.flag if value else self.off or f"no {self.flag}"
         words = _in_words(value, text)
@@ -106,7 +106,7 @@ def _of_preparation(own: Mapping[str, _Typed], given: Sequence[str]) -> dict[str
     return found
 
 
-def _plain(text: str) -> Any:
+def _parsed(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -42,7 +42,12 @@ class History:
         row : mapping of str to number
             The values of the epoch, by column name.
         """
-        self._rows.append({str(name): _plain(value) for name, value in row.items()})
+        self._rows.append(
+            {
+                str(name): value.item() if hasattr(value, "item") else value
+                for name, value in row.items()
+            }
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -158,11 +163,6 @@ class History:
             },
             index=pd.RangeIndex(len(self)),
         )
-
-
-def _plain(value: Any) -> Any:
-    """Turn numpy and torch scalars into Python scalars, so that rows can be written as JSON."""
-    return value.item() if hasattr(value, "item") else value
 
 
 def _read(path: str | os.PathLike[str]) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.part import Finding, Ints, Part, listed
+from sensorseq.data_checks.part import Finding, Ints, Part
 from sensorseq.preprocessing.copies import shared_stretches, window_keys
+from sensorseq.text import listed
 
 if TYPE_CHECKING:
     from sensorseq.training.data import FitPart  # torch

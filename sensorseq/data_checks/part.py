@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.text import listed
+
 BLOCK_VALUES = 250_000  # values that are looked at together: 2 MB, which a cache holds
 SAMPLE_VALUES = 200_000  # of a channel, for its median
 MOST_LISTED = 5  # rows or names in a sentence
@@ -125,21 +127,18 @@ class Part:
 
     def name_rows(self, places: Ints) -> str:
         """Return the first few of some windows by their rows, for a sentence."""
-        return listed(places if self.rows is None else self.rows[places])
+        return listed(places if self.rows is None else self.rows[places], MOST_LISTED)
 
     def name_channels(self, numbers: Sequence[int] | Ints) -> str:
         """Return what channels are called."""
         known = self._channels or ()
         return listed(
-            [f"channel {i}" + (f" ({known[i]})" if i < len(known) else "") for i in numbers]
+            [f"channel {i}" + (f" ({known[i]})" if i < len(known) else "") for i in numbers],
+            MOST_LISTED,
         )
 
     def name_classes(self, codes: Sequence[int] | Ints) -> str:
         """Return what classes are called."""
         known = () if self._classes is None else self._classes
-        return listed([repr(known[k]) if k < len(known) else str(k) for k in codes])
-
-
-def listed(names: Sequence[Any] | NDArray[Any]) -> str:
-    """Return the first few of some names, for a sentence."""
-    return ", ".join(map(str, names[:MOST_LISTED])) + (", ..." if len(names) > MOST_LISTED else "")
+        names = [repr(known[k]) if k < len(known) else str(k) for k in codes]
+        return listed(names, MOST_LISTED)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from sensorseq.data_checks.channels import SD_PER_MAD
 from sensorseq.data_checks.facts import ChannelFacts, Edge, RecordingFacts
-from sensorseq.data_checks.part import Finding, Floats, listed
+from sensorseq.data_checks.part import Finding, Floats
 from sensorseq.data_checks.similar_names import similar_names
 from sensorseq.preprocessing.odd_scales import odd_sizes
 from sensorseq.readers.stamps import odd_rates
+from sensorseq.text import listed
 
 # Each limit was set on borealtc and simulated recordings, healthy and with planted faults.
 RATE_RATIO = 1.1

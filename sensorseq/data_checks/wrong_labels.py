@@ -11,6 +11,7 @@ from scipy.special import softmax
 from sensorseq.data_checks.part import Floats, Ints
 from sensorseq.errors import printable
 from sensorseq.features.stack import fit_stack
+from sensorseq.text import number
 
 LEAST_WINDOWS = 3  # of one label in a recording, to judge the recording
 _SHOWN, _SHOWN_RECORDINGS = 10, 5  # rows of a printed table
@@ -75,7 +76,7 @@ class LabelErrors:
             if (values := getattr(self, name)) is not None
         }
         recordings = [
-            {name: _plain(value) for name, value in vars(one).items()} for one in self.recordings
+            {name: number(value) for name, value in vars(one).items()} for one in self.recordings
         ]
         return {"n_estimated": self.n_estimated, "windows": columns, "recordings": recordings}
 
@@ -164,8 +165,8 @@ def _find_recordings(
     best = ratio.argmax(axis=1)
     found = []
     pairs, unit = np.unique(np.stack([member, target]), axis=1, return_inverse=True)
-    for number, (group, label) in enumerate(pairs.T.tolist()):
-        rows = np.flatnonzero(unit.ravel() == number)
+    for place, (group, label) in enumerate(pairs.T.tolist()):
+        rows = np.flatnonzero(unit.ravel() == place)
         votes = np.bincount(best[rows], minlength=len(classes))
         rival, share = int(votes.argmax()), float(votes.max() / len(rows))
         if len(rows) >= LEAST_WINDOWS and rival != label and share > 0.5:
@@ -178,7 +179,3 @@ def _find_recordings(
 def _cut(value: Any, width: int) -> str:
     text = printable(str(value))
     return f"{text if len(text) <= width else text[: width - 3] + '...':{width}}"
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

@@ -44,7 +44,7 @@ def model_card(
         "Limits": _limits(model, comparison),
         "Provenance": _provenance(model, Path(path), description),
     }
-    blocks = [f"# {_plain(Path(path).name)}", _purpose(model)]
+    blocks = [f"# {_cell(Path(path).name)}", _purpose(model)]
     for head, section in sections.items():
         blocks += [f"## {head}", *section]
     return "\n\n".join(blocks) + "\n"
@@ -54,13 +54,13 @@ def _purpose(model: SensorLSTMClassifier) -> str:
     known: Mapping[str, Any] = model.preparation_ or {}
     channels, rate = known.get("channels") or [], known.get("sample_rate_hz")
     n_timesteps = known.get("n_timesteps")
-    said = f"Classifies sensor windows as {_listed(model.classes_.tolist())}."
+    said = f"Classifies sensor windows as {', '.join(map(str, model.classes_.tolist()))}."
     if n_timesteps and rate:
         said += f" A window has {n_timesteps} samples at {rate:g} Hz ({n_timesteps / rate:.3g} s)"
-        said += f" of {len(channels)} channel(s), in this order: {_listed(channels)}."
+        said += f" of {len(channels)} channel(s), in this order: {', '.join(channels)}."
     elif not known:
         said += f" A window has {model.n_features_in_} channel(s); it was trained on arrays."
-    return _plain(said)
+    return _cell(said)
 
 
 def _figures(model: SensorLSTMClassifier, comparison: Comparison | None) -> list[str]:
@@ -83,7 +83,7 @@ def _figures(model: SensorLSTMClassifier, comparison: Comparison | None) -> list
         if np.isfinite(evaluation.scores[name])
     ]
     blocks = [
-        f"Measured on the {_plain(comparison.protocol)}. Intervals come from resampling whole"
+        f"Measured on the {_cell(comparison.protocol)}. Intervals come from resampling whole"
         " groups of recordings.",
         _table(["", "score", "95 % interval"], rows),
     ]
@@ -152,14 +152,14 @@ def _training(model: SensorLSTMClassifier) -> list[str]:
         f"{len(model.modules_)} network(s) of {model.module_.num_layers} LSTM layer(s) with"
         f" {model.module_.hidden_size} units, {n_weights} weights in all.",
         f"Arguments other than the defaults: {', '.join(changed) or 'none'}.",
-        f"Features in the linear layer: {_listed(model.features_.names) or 'none'}.",
+        f"Features in the linear layer: {', '.join(model.features_.names) or 'none'}.",
         f"{model.n_iter_} epochs; weights of epoch {model.best_epoch_}."
         + (" Trained again on the validation part as well." if model.refitted_ else ""),
         f"Temperature of the probabilities: {model.temperature_:.3g}"
         + (" (not calibrated)." if model.temperature_ == 1 else "."),
         f"Fluctuation report: {model.fluctuation_.verdict}.",
     ]
-    return ["\n".join(f"- {_plain(fact)}" for fact in facts)]
+    return ["\n".join(f"- {_cell(fact)}" for fact in facts)]
 
 
 def _limits(model: SensorLSTMClassifier, comparison: Comparison | None) -> list[str]:
@@ -189,7 +189,7 @@ def _limits(model: SensorLSTMClassifier, comparison: Comparison | None) -> list[
         "Other robots, mountings, speeds, sample rates and units than those of the recordings below"
         " were not measured."
     )
-    return ["\n".join(f"- {_plain(fact[0].upper() + fact[1:])}" for fact in facts)]
+    return ["\n".join(f"- {_cell(fact[0].upper() + fact[1:])}" for fact in facts)]
 
 
 def _provenance(
@@ -207,7 +207,7 @@ def _provenance(
         f"Made with {versions}.",
     ]
     if model.adaptation_ is not None:
-        blocks.append(_plain(f"This model was {model.adaptation_}"))
+        blocks.append(_cell(f"This model was {model.adaptation_}"))
     if rows:
         blocks += [
             "Recordings it was trained on, with the first 16 digits of the SHA-256 of their files:",
@@ -218,13 +218,9 @@ def _provenance(
 
 def _table(heads: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
-def _listed(names: Iterable[Any]) -> str:
-    return ", ".join(str(name) for name in names)
-
-
-def _plain(value: Any) -> str:
+def _cell(value: Any) -> str:
     """Return text that neither ends a table's cell nor becomes HTML."""
     return printable(str(value)).replace("|", "\\|").replace("<", "&lt;")

@@ -33,13 +33,14 @@ from sensorseq.preprocessing.options import (
     takes_options,
 )
 from sensorseq.readers import find_recordings, list_arrays, read_source
-from sensorseq.readers.columns import describe_counters, listed
+from sensorseq.readers.columns import describe_counters
 from sensorseq.readers.find import ARRAY_SUFFIXES, suffix_of
 from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
 from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.storage.model_file import SAVE_AGAIN, read_model
 from sensorseq.storage.prepared import PreparedFile
+from sensorseq.text import listed
 from sensorseq.windows import PARTS
 
 _MANY_RECORDINGS = 60

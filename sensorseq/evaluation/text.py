@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sensorseq.errors import printable
-from sensorseq.readers.columns import describe_counters, listed
+from sensorseq.readers.columns import describe_counters
+from sensorseq.text import listed
 
 if TYPE_CHECKING:
     from sensorseq.evaluation.evaluate import Comparison

@@ -14,6 +14,7 @@ from sensorseq.errors import PreparedFileError
 from sensorseq.preprocessing.options import OPTIONS
 from sensorseq.storage.checksums import DamagedFileError
 from sensorseq.storage.prepared import PreparedFile
+from sensorseq.text import listed
 
 SELECTING = ("files", "pair", "labels", "exclude", "manifest")
 """Options that choose recordings; the windows of a recording do not depend on them."""
@@ -98,7 +99,7 @@ class EarlierFile:
             "removed": [name for name in old if name not in inputs],
         }
         words = [
-            f"{len(names)} {kind} recording(s): {_listed(names)}"
+            f"{len(names)} {kind} recording(s): {listed(names, _N_NAMED)}"
             for kind, names in kinds.items()
             if names
         ]
@@ -211,10 +212,5 @@ def _in_words(value: Any) -> str:
     if value is None:
         return "not given"
     if isinstance(value, list | tuple):
-        return _listed(value)
+        return listed(value, _N_NAMED)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _listed(names: Sequence[Any]) -> str:
-    shown = ", ".join(str(name) for name in names[:_N_NAMED])
-    return f"{shown}, ..." if len(names) > _N_NAMED else shown

@@ -13,6 +13,7 @@ from sensorseq.preprocessing._checks import check_rate
 from sensorseq.preprocessing.regrid import valid_rows
 from sensorseq.preprocessing.steps.units import quantity_of
 from sensorseq.recording import Channel, Recording
+from sensorseq.text import listed
 
 DERIVE = ("auto",)
 
@@ -74,7 +75,7 @@ def derive_steps(
         rules.add_spectra(inertial)
     if not motors and not inertial:
         rules.lines.append(
-            f"nothing derived: none of the channels ({_listed([c.name for c in channels])}) has the"
+            f"nothing derived: none of the channels ({listed([c.name for c in channels])}) has the"
             " name or unit of a motor current (cur*, current*, i_*, A), a speed (vel*, speed*,"
             " rpm*, m/s, rad/s) or an inertial sensor (ax, wz, acc*, gyr*, m/s^2). Set units in"
             " [input], or write the steps yourself as [[steps]] in a configuration file."
@@ -200,7 +201,7 @@ class _Rules:
         if len(usable) < len(motors):
             slow = [one.name for one in motors if one.name not in usable]
             self.lines.append(
-                f"not derived: moving statistics of {_listed(slow)}, which have fewer than 2"
+                f"not derived: moving statistics of {listed(slow)}, which have fewer than 2"
                 " samples in 1 s"
             )
         made: list[str] = []
@@ -217,7 +218,7 @@ class _Rules:
         slow = [one for one in inertial if one not in fast]
         if slow:
             self.lines.append(
-                f"not derived: spectra of {_listed([one.name for one in slow])}, as"
+                f"not derived: spectra of {listed([one.name for one in slow])}, as"
                 f" {min(one.rate_hz for one in slow):.3g} Hz is below {_IMU_RATE_HZ:g} Hz"
             )
         if not fast:
@@ -255,7 +256,7 @@ class _Rules:
 
     def _say(self, made: Sequence[str], what: str) -> None:
         if made:
-            self.lines.append(f"derived from {_listed(made)}: {what}")
+            self.lines.append(f"derived from {listed(made)}: {what}")
 
 
 def _pair(currents: list[_Seen], speeds: list[_Seen]) -> list[tuple[str, str]]:
@@ -276,8 +277,3 @@ def _pair(currents: list[_Seen], speeds: list[_Seen]) -> list[tuple[str, str]]:
 def _round(value: float) -> float:
     """Round to four digits: own rates are estimates."""
     return float(f"{value:.4g}")
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = [*names[:5], "...", names[-1]] if len(names) > 8 else list(names)
-    return ", ".join(shown)

@@ -16,6 +16,7 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
 from sensorseq.preprocessing.split import near_in_time, rows_of
+from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet
 
 _N_EXAMPLES = 3
@@ -299,7 +300,7 @@ class _Check:
         self._add_each(
             "shared_recordings",
             [
-                (close, {"recording_id": _plain(name), "parts": parts})
+                (close, {"recording_id": number(name), "parts": parts})
                 for name, (parts, close) in shared.items()
             ],
             "recording(s) have windows in more than one part",
@@ -330,7 +331,7 @@ class _Check:
         self._add_each(
             "shared_groups",
             [
-                (name not in meant, {"group": _plain(name), "parts": parts})
+                (name not in meant, {"group": number(name), "parts": parts})
                 for name, parts in parts_of.items()
             ],
             "group(s) have windows in more than one part",
@@ -656,7 +657,7 @@ class _Check:
     def _place(self, view: _View, row: int, prefix: str) -> dict[str, Any]:
         place: dict[str, Any] = {"row": row, "part": str(view.part[row])}
         if self.recording is not None:
-            place["recording_id"] = _plain(self.recording[row])
+            place["recording_id"] = number(self.recording[row])
         if self.windows.start_s is not None:
             place["start_s"] = float(self.windows.start_s[row])
         return {prefix + name: value for name, value in place.items()}
@@ -743,10 +744,6 @@ def _check_rows(name: str, rows: ArrayLike, n_windows: int) -> NDArray[np.int64]
 def _parts_among(part: NDArray[np.str_]) -> list[str]:
     present = set(part.tolist())
     return [name for name in PARTS if name in present]
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _in_words(example: dict[str, Any]) -> str:

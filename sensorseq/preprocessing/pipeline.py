@@ -42,6 +42,7 @@ from sensorseq.preprocessing.plan import (
 )
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.recording import Channel, Recording, sample_rate_of
+from sensorseq.text import number
 from sensorseq.windows import WindowSet
 
 _BLOCK_WINDOWS = 4096  # held in double at a time while a scale is learned
@@ -403,7 +404,7 @@ def _plain(value: Any) -> Any:
     """Return a numpy number, alone or in a mapping, as a Python number, which files can store."""
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
-    return value.item() if isinstance(value, np.generic) else value
+    return number(value)
 
 
 def _lists(value: Any) -> Any:

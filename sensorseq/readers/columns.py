@@ -17,6 +17,7 @@ from sensorseq.preprocessing import regrid
 from sensorseq.readers.stamps import Stamps
 from sensorseq.recording import UNITS, Channel, LabelSpan, Recording
 from sensorseq.scratch import Rows, blocks, count_where, is_finite, is_stored, rows_where
+from sensorseq.text import listed
 
 Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
 _Reader = TypeVar("_Reader", bound=Callable[..., Any])
@@ -489,13 +490,6 @@ def as_float(text: str, decimal: str = ".") -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def listed(names: Iterable[str], most: int = 12) -> str:
-    """Return names with commas; of many, the first and how many more."""
-    every = list(names)
-    more = f" and {len(every) - most} more" if len(every) > most else ""
-    return ", ".join(every[:most]) + more
 
 
 _THOUSANDS = re.compile(r"\s*[-+]?[1-9]\d{0,2}(\.\d{3})+\s*")  # or a number with a point

@@ -33,7 +33,6 @@ from sensorseq.readers.columns import (
     check_timestamps,
     find_time_column,
     is_missing,
-    listed,
     make_recording,
     rate_of_rows,
     stamps_of_rows,
@@ -41,6 +40,7 @@ from sensorseq.readers.columns import (
 from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, is_date, seconds_of
 from sensorseq.recording import Recording
 from sensorseq.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
+from sensorseq.text import listed
 
 
 class CsvFormat(NamedTuple):

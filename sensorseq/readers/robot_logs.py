@@ -595,7 +595,7 @@ def _decoder(path: Path, channel: Any, schema: Any) -> Callable[[bytes], Any]:
         )
     if encoding == "protobuf":
         parse = _protobuf_parser(schema.data, schema.name)
-        return lambda data: _plain(parse(data))
+        return lambda data: _as_values(parse(data))
     from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
     text = schema.data.decode()
@@ -630,19 +630,19 @@ def _protobuf_parser(definitions: bytes, name: str) -> Callable[[bytes], Any]:
     return parse
 
 
-def _plain(value: Any) -> Any:
+def _as_values(value: Any) -> Any:
     """Return a protobuf message as mappings, lists and values; what is not set is left out."""
     if hasattr(value, "DESCRIPTOR"):
         return {
-            field.name: _plain(getattr(value, field.name))
+            field.name: _as_values(getattr(value, field.name))
             for field in value.DESCRIPTOR.fields
             if not field.has_presence or value.HasField(field.name)
         }
     if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: _as_values(part) for key, part in value.items()}
     if isinstance(value, str | bytes | int | float):
         return value
-    return [_plain(part) for part in value]
+    return [_as_values(part) for part in value]
 
 
 def _intact_bytes(path: Path) -> int | None:

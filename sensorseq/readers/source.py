@@ -119,7 +119,7 @@ def read_source(
     n_files = 1 if source.is_log else len(source.paths)
     if label_column is not None and (n_files > 1 or source.label_spans):
         raise RecordingError(
-            f"{_listed(source)}: label_column={label_column!r} labels the samples of one file, but"
+            f"{_named(source)}: label_column={label_column!r} labels the samples of one file, but"
             + (
                 f" this recording has {len(source.paths)} files; list its labels in a manifest."
                 if n_files > 1
@@ -165,20 +165,20 @@ def read_source(
         try:
             recording = join_sensors(parts, source.sensors)
         except RecordingError as error:
-            raise RecordingError(f"{_listed(source)}: {error}") from error
+            raise RecordingError(f"{_named(source)}: {error}") from error
     if source.label_spans:
         recording = replace(recording, label_spans=source.label_spans)
     try:
         recording.check_label_spans()
     except RecordingError as error:
-        raise RecordingError(f"{_listed(source)}: {error}") from error
+        raise RecordingError(f"{_named(source)}: {error}") from error
     for name in (*(channels or ()), *(units or ())):
         if name not in recording.channel_names:
             dropped = str(recording.attributes.get("dropped_columns", ""))
             why = " (the column holds no numbers)" if name in dropped else ""
             there = recording.channel_names
             raise RecordingError(
-                f"{_listed(source)}: no channel {name!r}{why}; it has {', '.join(there)}."
+                f"{_named(source)}: no channel {name!r}{why}; it has {', '.join(there)}."
                 + did_you_mean(name, there)
             )
     if units:
@@ -289,11 +289,11 @@ def _clock(path: Path, sample_rate_hz: float | None) -> dict[str, float | None]:
 def _check_complete(source: RecordingSource) -> None:
     if source.missing_sensors:
         raise RecordingError(
-            f"{_listed(source)}: recording {source.recording_id!r} has no file for"
+            f"{_named(source)}: recording {source.recording_id!r} has no file for"
             f" {' and '.join(source.missing_sensors)}, unlike other recordings. Leave it out with"
             f" exclude={source.recording_id!r} or on_error='skip'."
         )
 
 
-def _listed(source: RecordingSource) -> str:
+def _named(source: RecordingSource) -> str:
     return " + ".join(str(path) for path in source.paths)

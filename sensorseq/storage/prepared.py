@@ -17,7 +17,7 @@ from sensorseq.windows import PARTS, WindowSet
 
 
 def _write_column(writer: _hdf5.Writer, name: str, values: ArrayLike) -> None:
-    array = _plain(values, name)
+    array = _storable(values, name)
     if array.dtype.kind == "U":
         writer.texts(name, array)
     else:
@@ -37,7 +37,7 @@ def _read_labels(file: Any) -> NDArray[Any]:
     return labels
 
 
-def _plain(values: ArrayLike, name: str) -> NDArray[Any]:
+def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
     """Return words or numbers as an array that a file can hold without pickling."""
     array = np.asarray(values)
     if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.tolist()):
@@ -160,7 +160,7 @@ def write_window_blocks(
         writer.texts("channels", np.array(columns.channels, dtype=np.str_))
         writer.array("lengths", np.asarray(columns.lengths, np.int64))
         if columns.y is not None:
-            classes, codes = np.unique(_plain(columns.y, "y"), return_inverse=True)
+            classes, codes = np.unique(_storable(columns.y, "y"), return_inverse=True)
             writer.array("y", codes.astype(np.int32))
             _write_column(writer, "classes", classes)
         for name in _COLUMNS:

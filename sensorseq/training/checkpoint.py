@@ -75,8 +75,8 @@ def make_identity(job: "TrainingJob", engine: str) -> dict[str, dict[str, Any]]:
         "arguments": {**plain_arguments(named), "engine": engine, "device": device.type},
         "contents": {
             **data,
-            "random_state": _plain([seed.entropy, *seed.spawn_key, seed.n_children_spawned]),
-            "network": _plain(repr(module)),
+            "random_state": _described([seed.entropy, *seed.spawn_key, seed.n_children_spawned]),
+            "network": _described(repr(module)),
             "first weights": digest_tensors(module.state_dict()),
         },
         "surroundings": _surroundings(device, engine),
@@ -85,7 +85,7 @@ def make_identity(job: "TrainingJob", engine: str) -> dict[str, dict[str, Any]]:
 
 def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return those arguments that shape a run as a file holds them."""
-    return {name: _plain(value) for name, value in arguments.items() if name not in NOT_SHAPING}
+    return {name: _described(value) for name, value in arguments.items() if name not in NOT_SHAPING}
 
 
 def differences(
@@ -111,7 +111,7 @@ def _changed(
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 
-def _plain(value: Any) -> Any:
+def _described(value: Any) -> Any:
     """Return a value as a file holds it; functions and objects by their name."""
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"

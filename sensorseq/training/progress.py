@@ -98,7 +98,7 @@ class ProgressReport(NoProgress, Callback):
         if self._line is None:
             self._write(ending)
         else:
-            self._line.update(_plain(f"{ending}  {self._figures}".rstrip()), raw=True)
+            self._line.update(_as_mime(f"{ending}  {self._figures}".rstrip()), raw=True)
         self._bar = self._line = self._started = None
 
     @property
@@ -133,7 +133,7 @@ class ProgressReport(NoProgress, Callback):
             return
         self._started = time.perf_counter()
         if self._notebook is not None:
-            self._line = self._notebook(_plain("training"), raw=True, display_id=True)
+            self._line = self._notebook(_as_mime("training"), raw=True, display_id=True)
         elif self._console.is_terminal:
             self._bar = _Bar(self._console)
             self._bar.start()
@@ -145,7 +145,7 @@ class ProgressReport(NoProgress, Callback):
             return
         line = "  ".join(part for part in (stage, self._figures, left) if part)
         if self._line is not None:
-            self._line.update(_plain(line), raw=True)
+            self._line.update(_as_mime(line), raw=True)
         elif is_due:
             self._write(line)
 
@@ -224,5 +224,5 @@ def _notebook_display() -> Any:
     return display
 
 
-def _plain(line: str) -> dict[str, str]:
+def _as_mime(line: str) -> dict[str, str]:
     return {"text/plain": line}

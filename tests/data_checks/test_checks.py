@@ -112,7 +112,7 @@ def test_windows_in_which_nothing_moves_are_counted():
     train = clean()
     train.X[7:17] = train.X[7:17, :1]
     text = only("still_windows", train)
-    assert "In 10 of 240 training windows (rows 7, 8, 9, 10, 11, ...)" in text
+    assert "In 10 of 240 training windows (rows 7, 8, 9, 10, 11 and 5 more)" in text
 
 
 def test_one_window_with_two_labels_is_found_with_its_rows():

@@ -14,7 +14,7 @@ from sample_reports import SAMPLES, TRIALS, restless
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.causes.cause import Cause, Probes, Suspect
 from sensorseq.fluctuation.report.report import FluctuationReport
-from sensorseq.fluctuation.statistics.run import plain
+from sensorseq.text import plain
 
 
 @pytest.mark.parametrize("name", SAMPLES)

@@ -204,7 +204,7 @@ class TestExtended:
         assert sorted(parsed) == sorted([*new, "Eis/pro_00"])
         assert summary.headline == (
             f"extended {tmp_path / 'w.h5'}: 10 new recording(s): Eis/new_0, Eis/new_1, great"
-            " snow/new_0, ...; 1 changed recording(s): Eis/pro_00; 1 removed recording(s):"
+            " snow/new_0 and 7 more; 1 changed recording(s): Eis/pro_00; 1 removed recording(s):"
             " sand/pro_02."
         )
         assert {stage for stage, _, _ in seen} == {"digests", "recordings", "merge"}

@@ -24,6 +24,7 @@ from sensorseq.errors import (
 from sensorseq.fluctuation.logs.event_file import is_event_file, read_scalars
 from sensorseq.fluctuation.statistics.run import COLUMNS, NEEDED
 from sensorseq.history import History
+from sensorseq.text import listed
 
 ROLES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "grad_norm", "epoch")
 STEP = "step"  # tells the rows of one epoch apart; no column of a report
@@ -117,13 +118,6 @@ def recognise(
                 f' columns={{"{role}": "{of_role[0]}"}} (--column {role}={of_role[0]}).'
             )
     return found
-
-
-def listed(names: Iterable[str], most: int = 12) -> str:
-    """Return names as a list to read, shortened when it is long."""
-    known = list(names)
-    more = f" and {len(known) - most} more" if len(known) > most else ""
-    return (", ".join(known[:most]) or "nothing") + more
 
 
 def _words(name: str) -> list[str]:
@@ -334,7 +328,7 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     roles = recognise(named, columns, where)
     if file and not any(role in NEEDED for role in roles.values()):
         raise InputError(
-            f"{where} has {listed(named)}. None is known as one of"
+            f"{where} has {listed(named) or 'nothing'}. None is known as one of"
             f" {', '.join(NEEDED)}; say which is with columns= (--column val_loss=...)."
         )
     rows = [

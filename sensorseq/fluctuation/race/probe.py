@@ -29,7 +29,7 @@ from sensorseq.fluctuation.causes.table import UNKNOWN
 from sensorseq.fluctuation.race.arm import Findings, Lab, Proof, Purse
 from sensorseq.fluctuation.race.race import SEVERAL, RaceResult, run_race
 from sensorseq.fluctuation.statistics import metrics
-from sensorseq.fluctuation.statistics.run import plural
+from sensorseq.text import plural
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.randomness import isolated_generators
 

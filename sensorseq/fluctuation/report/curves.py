@@ -7,8 +7,9 @@ import numpy as np
 from markupsafe import Markup
 
 from sensorseq.fluctuation.statistics import metrics
-from sensorseq.fluctuation.statistics.run import Floats, plural
+from sensorseq.fluctuation.statistics.run import Floats
 from sensorseq.html.svg import Panel
+from sensorseq.text import plural
 
 _LARGEST = 1e30  # that an axis can span
 _MOST_CROSSES = 60

@@ -37,10 +37,11 @@ from sensorseq.fluctuation.report.words import (
     remaining,
     sizes,
 )
-from sensorseq.fluctuation.statistics.run import Floats, Statistic, plural
+from sensorseq.fluctuation.statistics.run import Floats, Statistic
 from sensorseq.fluctuation.statistics.sides import MAX_POINTS
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, extremes, sparkline
+from sensorseq.text import plural
 
 MOST_SUSPECTS = 24  # that are drawn
 MOST_SETTINGS = 6  # of the race that are drawn: as many have a colour

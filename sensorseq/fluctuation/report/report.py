@@ -20,8 +20,6 @@ from sensorseq.fluctuation.statistics.run import (
     check_count,
     check_epoch,
     check_fraction,
-    plain,
-    plural,
     read_columns,
     read_numbers,
     unplain,
@@ -29,6 +27,7 @@ from sensorseq.fluctuation.statistics.run import (
 from sensorseq.fluctuation.statistics.statements import Statement, generalization_of, level_of
 from sensorseq.fluctuation.verdict.judge import judge
 from sensorseq.history import History
+from sensorseq.text import plain, plural
 from sensorseq.training_record import TrainingRecord
 
 _SAVED = (  # in a file, besides format and version

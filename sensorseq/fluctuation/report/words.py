@@ -19,9 +19,9 @@ from sensorseq.fluctuation.causes.cause import (
     hidden_cause,
 )
 from sensorseq.fluctuation.causes.table import UNKNOWN
-from sensorseq.fluctuation.statistics.run import plural
 from sensorseq.fluctuation.statistics.statements import Statement, of_topic, say
 from sensorseq.fluctuation.statistics.thresholds import MIN_EPOCHS
+from sensorseq.text import plural
 
 if TYPE_CHECKING:
     from sensorseq.fluctuation.report.report import FluctuationReport

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.errors import ArgumentError
 from sensorseq.fluctuation.statistics import thresholds as limits
 from sensorseq.fluctuation.statistics.metrics import NullTest, circular_shift_test
-from sensorseq.fluctuation.statistics.run import Floats, Run, plural
+from sensorseq.fluctuation.statistics.run import Floats, Run
 from sensorseq.fluctuation.statistics.statements import Statement, say
+from sensorseq.text import plural
 
 
 class Flips:

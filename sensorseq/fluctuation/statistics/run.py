@@ -1,7 +1,7 @@
 """Columns of numbers of a history, each value checked; Run: one history as the rules see it."""
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -96,26 +96,6 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
             " counted from 1."
         )
     return checked
-
-
-def plain(value: Any) -> Any:
-    """Return dictionaries, lists, text, numbers, True, False and None in place of anything.
-
-    NaN and infinity become None; what has no such form, such as a function, becomes its name.
-    """
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, np.generic | np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, Mapping):
-        return {str(name): plain(part) for name, part in value.items()}
-    if isinstance(value, list | tuple | Set):
-        return [plain(part) for part in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    return getattr(value, "__qualname__", None) or str(value)
 
 
 def unplain(kind: Any, value: Any) -> Any:
@@ -261,8 +241,3 @@ class Run:
 def part(name: str) -> str:
     """Return which part of the data a column speaks of."""
     return "Validation" if name.startswith("val_") else "Training"
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sensorseq.fluctuation.statistics.run import plural
+from sensorseq.text import plural
 
 
 class Kind(NamedTuple):
