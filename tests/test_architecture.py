@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """_lazy errors _signal text < arguments memory notebook scratch < atomic order_statistics remote
-           < recording windows history training_record html ops
+ORDER = """_lazy errors _signal text < arguments memory notebook scratch
+           < atomic order_statistics remote < recording windows history training_record html ops
            < simulate storage preprocessing nn gpu_check < readers features
            < datasets training < data_checks < fluctuation doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
