@@ -206,7 +206,11 @@ def _moved_apart(train: Part, validation: Part) -> Iterator[Finding]:
     worst = int(moved[apart[moved].argmax()])
     yield Finding(
         "groups_apart",
-        {"channels": moved.tolist(), "apart": float(apart[worst]), "severe": bool(apart[worst] > 1)},
+        {
+            "channels": moved.tolist(),
+            "apart": float(apart[worst]),
+            "severe": bool(apart[worst] > 1),
+        },
         f"{train.name_channels(moved)}: validation groups are at other levels than training"
         f" groups, {apart[worst]:.2g} standard deviations from the mean for"
         f" {train.name_channels([worst])}; training groups are {usual[worst]:.2g}.",
