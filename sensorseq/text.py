@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-import numpy as np
-
 
 def listed(names: Iterable[Any], most: int = 12) -> str:
     """Return names with commas; of many, the first and how many more."""
@@ -29,7 +27,7 @@ def plain(value: Any) -> Any:
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if isinstance(value, np.generic | np.ndarray):
+    if hasattr(value, "tolist"):  # of numpy, which is not imported: the command line starts sooner
         return plain(value.tolist())
     if isinstance(value, Mapping):
         return {str(name): plain(part) for name, part in value.items()}
@@ -42,4 +40,4 @@ def plain(value: Any) -> Any:
 
 def number(value: Any) -> Any:
     """Return a scalar of numpy as Python's, which files can store; anything else as it is."""
-    return value.item() if isinstance(value, np.generic) else value
+    return value.item() if getattr(value, "shape", None) == () else value
