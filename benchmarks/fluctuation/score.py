@@ -136,7 +136,7 @@ def score_sick(
     ----------
     rows : sequence of row
         Of the part ``"sick"``.
-    answers : mapping of str to (str, str)
+    answers : mapping of str to Answer
         As of `score`.
     learned : sequence of row
         What the fitted guess learns from.
@@ -149,7 +149,8 @@ def score_sick(
             for name, family in _guess(rows, rows, learned, strictly=True).items()
         },
     }
-    chosen = {kind: [row for row in rows if row["kind"] == kind] for kind in _kinds(rows)}
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    chosen = {kind: [row for row in rows if row["kind"] == kind] for kind in kinds}
     chosen["all of these"] = list(rows)
     chosen["clean data are 5 points better"] = [
         row
@@ -161,13 +162,9 @@ def score_sick(
         hits = {who: [named[who][row["name"]] for row in of] for who in named}
         for who, right in hits.items():
             line = {"table": "sick data", "runs": what, "who": who, **_share(right)}
-            is_sum = what not in _kinds(rows) and who != OURS
+            is_sum = what not in kinds and who != OURS
             lines.append(line | {"p": mcnemar(hits[OURS], right) if is_sum else None})
     return lines
-
-
-def _kinds(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row["kind"] for row in rows))
 
 
 def _singles(row: Row) -> list[Row]:

@@ -225,10 +225,7 @@ def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
         return
     pairs = np.stack([train.target, np.unique(train.groups, return_inverse=True)[1]], axis=1)
     kinds, code = np.unique(pairs, axis=0, return_inverse=True)
-    code = code.ravel()
-    power = np.zeros((len(kinds), train.n_channels))
-    np.add.at(power, code, train.window_sd**2)
-    spread = np.sqrt(power / np.bincount(code)[:, None])
+    spread = np.sqrt(_means(train.window_sd**2, code.ravel()))
     found: dict[int, float] = {}
     for channel in np.flatnonzero((spread > 0).all(axis=0)).tolist():
         logs = np.log10(spread[:, channel])
@@ -252,7 +249,11 @@ def _levels(part: Part, by_group: bool) -> NDArray[np.float64]:
     """Return the mean of each window, or of each group over its windows; (units, c)."""
     if not by_group or part.groups is None:
         return part.window_mean
-    _, code = np.unique(part.groups, return_inverse=True)
-    sums = np.zeros((int(code.max()) + 1, part.n_channels))
-    np.add.at(sums, code, part.window_mean)
+    return _means(part.window_mean, np.unique(part.groups, return_inverse=True)[1])
+
+
+def _means(values: Floats, code: Ints) -> Floats:
+    """Return the mean of the rows of each code, (codes, c)."""
+    sums = np.zeros((int(code.max()) + 1, values.shape[1]))
+    np.add.at(sums, code, values)
     return np.asarray(sums / np.bincount(code)[:, None])

@@ -53,9 +53,12 @@ def test_the_founding_case_is_answered_and_repaired():
     report = before.fluctuation_
     lines = [line.strip() for line in str(report).split("\n")]
     assert lines[1].startswith("Verdict   FLUCTUATING")
-    assert lines[2] == "Accuracy jumps no more than by chance (20 windows of 5 points each)."
-    assert lines[3] == "The loss jumps, and not by luck: the learning rate is constant."
-    assert lines[4].startswith("It overfits from epoch ")
+    assert lines[2].startswith("Problem   The loss moves ")
+    seen = lines.index(
+        "Seen      Accuracy jumps no more than by chance (20 windows of 5 points each)."
+    )
+    assert lines[seen + 1] == "The loss jumps, and not by luck: the learning rate is constant."
+    assert lines[seen + 2].startswith("It overfits: the validation loss rises from epoch ")
     assert report.generalization == "overfitting"
 
     proof = report.probe(**data, verbose=0)
