@@ -68,11 +68,16 @@ def draw_settings(rng: Rng) -> Settings:
     return settings
 
 
-def draw_short(rng: Rng, n_train: int, n_steps: int, make: Callable[[Rng], Settings]) -> Settings:
+def draw_short(
+    rng: Rng,
+    n_train: int,
+    n_steps: int,
+    make: Callable[[Rng], Settings],
+    longest_s: float = LONGEST_S,
+) -> Settings:
     """Draw until a fit does not take too long; what that is grows with the number of draws."""
-    longest = LONGEST_S
-    while estimated_s(settings := make(rng), n_train, n_steps) > longest:
-        longest *= 1.02
+    while estimated_s(settings := make(rng), n_train, n_steps) > longest_s:
+        longest_s *= 1.02
     return settings
 
 

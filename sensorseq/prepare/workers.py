@@ -137,7 +137,7 @@ def _dask_pool(
     jobs: int, scheduler: str | None, reads: Path | None, writes: Path | None
 ) -> Iterator[Executor]:
     try:
-        from distributed import Client, LocalCluster
+        from distributed import LocalCluster
     except ImportError as error:
         raise EnvironmentProblemError(
             f'engine="dask" needs packages: pip install "sensorseq[dask]" ({error}).'
@@ -154,7 +154,7 @@ def _dask_pool(
                 )
             )
         try:
-            client = stack.enter_context(Client(where, timeout=_TIMEOUT_S, set_as_default=False))
+            client = stack.enter_context(_connect(where))
         except (OSError, ValueError) as error:
             raise EnvironmentProblemError(
                 f"scheduler={scheduler!r}: no dask scheduler can be reached there ({error})."
@@ -172,6 +172,16 @@ def _dask_pool(
             yield pool
         finally:
             pool.shutdown()
+
+
+def _connect(where: Any) -> "Client":
+    """Connect to a cluster, where nothing else of this process uses the connection."""
+    from distributed import Client
+
+    try:
+        return Client(where, timeout=_TIMEOUT_S, set_as_default=False)
+    except AssertionError:  # its thread did not start within 10 s: the machine was busy
+        return Client(where, timeout=_TIMEOUT_S, set_as_default=False)
 
 
 def _check_workers(client: "Client", scheduler: str, paths: dict[str, Path]) -> None:

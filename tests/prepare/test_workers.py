@@ -289,6 +289,18 @@ if __name__ == "__main__":
         ):
             pass
 
+    def test_a_connection_that_starts_late_is_tried_again(self, cluster, tmp_path, monkeypatch):
+        connect, tried = distributed.Client, []
+
+        def late(*args, **kwargs):
+            tried.append(args)
+            assert len(tried) > 1
+            return connect(*args, **kwargs)
+
+        monkeypatch.setattr(distributed, "Client", late)
+        with worker_pool("dask", 1, cluster.scheduler_address, tmp_path, tmp_path) as pool:
+            assert pool.submit(int, "7").result() == 7
+
     def test_another_version_on_a_worker_is_an_error(self, cluster, tmp_path, monkeypatch):
         monkeypatch.setattr(workers, "versions", lambda: {"sensorseq": "9.9"})
         with (
