@@ -17,10 +17,10 @@ from typing import Any
 
 import torch
 from common.results_file import RESULTS, write_results
-from fluctuation.generate import generate, read_rows
-from fluctuation.level import measure_draw, summarise
-from fluctuation.score import describe, format_line, judged, score, score_sick
-from fluctuation.windows import LEAST_FRESH, SETS_OF
+from diagnosis.generate import generate, read_rows
+from diagnosis.level import measure_draw, summarise
+from diagnosis.score import describe, format_line, judged, score, score_sick
+from diagnosis.windows import LEAST_FRESH, SETS_OF
 
 ROWS = "diagnosis_rows.jsonl"
 NOT_KEPT = ("history", "report")  # of a row, in the results: no figure of the table needs them

@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 import torch
 from common.results_file import write_results
-from fluctuation.faults import draw_settings, draw_short, draw_twin
-from fluctuation.fits import Fit, Settings, fit, fit_keywords
-from fluctuation.resets import HARMED, all_defaults
-from fluctuation.windows import SETS, draw_windows
+from diagnosis.faults import draw_settings, draw_short, draw_twin
+from diagnosis.fits import Fit, Settings, fit, fit_keywords
+from diagnosis.resets import HARMED, all_defaults
+from diagnosis.windows import SETS, draw_windows
 from verdict.data import Parts, available
 
 FIRST_DRAW, N_DRAWS = 300, 40

@@ -26,7 +26,7 @@ WAY = (  # of a window, from the file to the report: package, what happens to it
     ("data_checks", "looked at"),
     ("training", "drawn in batches"),
     ("ops", "through the kernels"),
-    ("fluctuation", "its loss judged"),
+    ("diagnosis", "its loss judged"),
     ("evaluation", "scored"),
 )
 INK, LINE, ACCENT = "#1f2933", "#cbd2d9", "#0b6bcb"

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from sensorseq.diagnosis.report import FluctuationReport
     from sensorseq.estimator import (
         SensorLSTMClassifier,
         SensorLSTMRegressor,
     )
     from sensorseq.estimator.label_errors import find_label_errors
-    from sensorseq.fluctuation.report.report import FluctuationReport
     from sensorseq.preprocessing.pipeline import PreparePipeline
     from sensorseq.preprocessing.recording_transformers import Resampler, Windower
     from sensorseq.preprocessing.window_transformers import ChannelScaler, ClassBalancer
@@ -46,7 +46,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "ChannelScaler": "preprocessing.window_transformers",
         "ClassBalancer": "preprocessing.window_transformers",
-        "FluctuationReport": "fluctuation.report.report",
+        "FluctuationReport": "diagnosis.report",
         "PreparePipeline": "preprocessing.pipeline",
         "Recording": "recording",
         "Resampler": "preprocessing.recording_transformers",

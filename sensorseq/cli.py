@@ -467,8 +467,7 @@ def train(
     model.fit(windows).set_params(verbose=0)
     model.save(output)
     _tell(f"model written to {output}{was_there}", as_json)
-    from sensorseq.fluctuation.report.console import write_report
-    from sensorseq.fluctuation.report.words import settings_as_options
+    from sensorseq.diagnosis.words import settings_as_options, write_report
 
     def again(changes: Mapping[str, Any]) -> str:
         command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"
@@ -579,7 +578,7 @@ def evaluate(
             comparison = evaluate_folds(model, read_windows(windows), folds, **given)
         _tell_outside(comparison.outside, strict=strict)
     if report is not None:
-        from sensorseq.fluctuation.report.words import settings_as_options
+        from sensorseq.diagnosis.words import settings_as_options
 
         usual = type(model)().get_params()
         left = {"checkpoint", "device", "resume", "verbose"}
@@ -933,7 +932,7 @@ def diagnose(
                 )
         report = _load(path).fluctuation_
     else:
-        from sensorseq.fluctuation.report.report import FluctuationReport
+        from sensorseq.diagnosis.report import FluctuationReport
 
         report = FluctuationReport.from_history(path, **counts, columns=_read_columns(columns))
         if not quiet:
@@ -941,7 +940,7 @@ def diagnose(
             _warn(textwrap.fill(f"read: {pairs}", 80, subsequent_indent="  "))
     if html is not None:
         report.to_html(html)
-    from sensorseq.fluctuation.report.console import write_report
+    from sensorseq.diagnosis.words import write_report
 
     page = _page_command(path) if html is None else str(html)
     _say(report.to_dict(), write_report(report, page=page), as_json)

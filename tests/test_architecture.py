@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = """_lazy errors _signal text < arguments memory notebook scratch
            < atomic order_statistics remote < recording windows history training_record html ops
            < simulate storage preprocessing nn gpu_check < readers features
-           < datasets training < data_checks < fluctuation doctor export < estimator
+           < datasets training < data_checks < diagnosis doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda command_words self_check < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
@@ -17,7 +17,9 @@ TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md 
          csrc data docs examples mkdocs.yml pyproject.toml requirements scripts sensorseq setup.py
          tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
-FLUCTUATION_ORDER = "statistics < causes verdict < logs < race < report < monitors"
+DIAGNOSIS_ORDER = """thresholds causes statements < run < metrics < witnesses ranking
+                     < judge logs < curves words < report
+                     < level race page monitor < probe module"""
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("storage/_hdf5.py",),
     "sklearn": (
@@ -35,8 +37,9 @@ HOME = {  # library: where it may be imported, as path prefixes
         "ops/",
         "nn/",
         "training/",
-        "fluctuation/race/",
-        "fluctuation/monitors/",
+        "diagnosis/race.py",
+        "diagnosis/probe.py",
+        "diagnosis/module.py",
         "gpu_check/",
         "doctor/",
         "estimator/",
@@ -56,11 +59,10 @@ HOME = {  # library: where it may be imported, as path prefixes
     "fsspec": ("remote.py",),
     "aeon": ("adapters/aeon.py",),
     "sktime": ("adapters/sktime.py",),
-    "keras": ("fluctuation/monitors/keras_monitor.py",),
     "google": ("readers/robot_logs.py",),
     "mcap": ("readers/robot_logs.py",),
     "rosbags": ("readers/robot_logs.py",),
-    "tensorboard": ("fluctuation/logs/event_file.py", "training/tensorboard.py"),
+    "tensorboard": ("diagnosis/logs.py", "training/tensorboard.py"),
     "onnx": ("export/graph.py",),
     "onnxruntime": ("export/check.py",),
     "mlflow": ("training/mlflow.py",),
@@ -98,29 +100,25 @@ def test_imports_point_downwards_and_stay_at_home():
     assert [problem for path in files for problem in wrong_imports(path)] == []
 
 
-def test_the_parts_of_fluctuation_import_one_another_one_way():
-    layers = FLUCTUATION_ORDER.split(" < ")
+def test_the_parts_of_the_diagnosis_import_one_another_one_way():
+    layers = DIAGNOSIS_ORDER.split("<")
     depth = {name: i for i, layer in enumerate(layers) for name in layer.split()}
-    package = ROOT / "sensorseq" / "fluctuation"
-    upwards = []
-    for path in sorted(package.glob("*/*.py")):
-        own = path.parent.name
-        for name in runtime_imports(path):
-            parts = name.split(".")
-            if parts[:2] == ["sensorseq", "fluctuation"] and parts[2] in depth:
-                other = parts[2]
-                if other != own and depth[other] >= depth[own]:
-                    upwards.append(f"{path.relative_to(package)} imports {other}")
+    files = sorted((ROOT / "sensorseq" / "diagnosis").glob("[a-z]*.py"))
+    assert {path.stem for path in files} == depth.keys()
+    upwards = [
+        f"{path.stem} imports {other}"
+        for path in files
+        for name in runtime_imports(path)
+        for other in name.removeprefix("sensorseq.diagnosis.").split(".")[:1]
+        if other in depth and name.startswith("sensorseq.diagnosis.")
+        if depth[other] >= depth[path.stem]
+    ]
     assert upwards == []
 
 
 def runtime_imports(path):
-    """Yield what a module imports, also within functions, but not for its types alone."""
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
+    """Yield what a module imports at its top, but not for its types alone."""
+    for node in ast.parse(path.read_text("utf-8")).body:
         if isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 

@@ -5,9 +5,9 @@ import pytest
 
 from sensorseq import Recording
 from sensorseq.data_checks import OutsideWindows
+from sensorseq.diagnosis.curves import draw_history
 from sensorseq.estimator.explain import Explanation
 from sensorseq.evaluation.metrics import score_predictions
-from sensorseq.fluctuation.report.picture import draw_history
 
 
 def results(names):

@@ -63,7 +63,7 @@ class Sum(_Combined):
         ],
     },
     "cause": {
-        "fluctuation/causes/table.py": (
+        "diagnosis/causes.py": (
             "TABLE = (\n",
             """    Entry(
         "window_overlap",
@@ -174,9 +174,8 @@ with tempfile.TemporaryDirectory() as folder:
     assert SensorLSTMClassifier.load(folder + "/m.safetensors").head_gain == 3.0
 """,
     "cause": """
-from sensorseq.fluctuation.causes.foreign_words import advice_for
-from sensorseq.fluctuation.causes.rank import describe
-from sensorseq.fluctuation.causes.table import FAMILY_OF, TABLE
+from sensorseq.diagnosis.ranking import describe
+from sensorseq.diagnosis.causes import FAMILY_OF, TABLE, advice_for
 
 assert FAMILY_OF["window_overlap"] == "data"
 (entry,) = [entry for entry in TABLE if entry.cause == "window_overlap"]

@@ -74,7 +74,7 @@ def predictions():
 
 def reports():
     """Make the report of a history of 30 epochs and write it as a page, and as text."""
-    from sensorseq.fluctuation import FluctuationReport
+    from sensorseq.diagnosis import FluctuationReport
 
     X, y = windows(0)
     fitted = classifier(max_epochs=30, patience=30).fit(X, y)

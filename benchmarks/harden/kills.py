@@ -200,7 +200,7 @@ def serve_writers():
     import torch
 
     from sensorseq import SensorLSTMClassifier
-    from sensorseq.fluctuation import FluctuationReport
+    from sensorseq.diagnosis import FluctuationReport
     from sensorseq.storage.prepared import write_windows
     from sensorseq.windows import WindowSet
 

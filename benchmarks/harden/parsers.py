@@ -134,7 +134,7 @@ class Report(Parser):
     is_json = True
 
     def seeds(self, folder):
-        from sensorseq.fluctuation import FluctuationReport
+        from sensorseq.diagnosis import FluctuationReport
 
         rng = random.Random(0)
         rows = [
@@ -150,8 +150,8 @@ class Report(Parser):
         return [json.dumps(report.to_dict(), default=str).encode()]
 
     def parse(self, path):
-        from sensorseq.fluctuation import FluctuationReport
-        from sensorseq.fluctuation.report.page import make_page
+        from sensorseq.diagnosis import FluctuationReport
+        from sensorseq.diagnosis.page import make_page
 
         report = FluctuationReport.from_dict(_loaded(path))
         _ = str(report), repr(report), make_page(report), report.to_dict()
@@ -169,7 +169,7 @@ class HistoryFile(Parser):
         return [(folder / "seed.json").read_bytes(), json.dumps(rows).encode()]
 
     def parse(self, path):
-        from sensorseq.fluctuation import FluctuationReport
+        from sensorseq.diagnosis import FluctuationReport
 
         str(FluctuationReport.from_history(path))
 
@@ -195,7 +195,7 @@ class EventFile(Parser):
         return repaired + data[at:]
 
     def parse(self, path):
-        from sensorseq.fluctuation import FluctuationReport
+        from sensorseq.diagnosis import FluctuationReport
 
         str(FluctuationReport.from_history(path))
 

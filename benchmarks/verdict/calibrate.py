@@ -16,8 +16,8 @@ from verdict.oracle import find_truth, is_faulty
 from verdict.rates import report_of
 from verdict.runs import Evidence
 
-from sensorseq.fluctuation.statistics import metrics
-from sensorseq.fluctuation.statistics.thresholds import MIN_EPOCHS
+from sensorseq.diagnosis import metrics
+from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 EDGE_QUANTILE = 0.99

@@ -18,7 +18,7 @@ from verdict.oracle import find_truth, is_faulty
 from verdict.rivals import RIVALS
 from verdict.runs import Evidence
 
-from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.diagnosis.report import FluctuationReport
 
 PLAIN, CONTROL, FAULTY = "plain healthy", "noisy but normal", "made faulty"
 OURS, CURVE_ONLY = "ours", "ours, from the curve alone"

@@ -25,6 +25,11 @@ from sensorseq.data_checks import (
     check_zero_ends,
 )
 from sensorseq.data_checks import Part as CheckedPart
+from sensorseq.diagnosis.level import compare_level, spread
+from sensorseq.diagnosis.race import LabPart
+from sensorseq.diagnosis.ranking import causes_of
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.statements import Statement, say
 from sensorseq.doctor import Diagnosis, check_training
 from sensorseq.errors import (
     ArgumentError,
@@ -47,11 +52,6 @@ from sensorseq.estimator.whole_data import (
     plan_whole_data,
 )
 from sensorseq.export.to_onnx import write_onnx
-from sensorseq.fluctuation.causes.rank import causes_of
-from sensorseq.fluctuation.race.arm import LabPart
-from sensorseq.fluctuation.report.report import FluctuationReport
-from sensorseq.fluctuation.statistics.statements import Statement, say
-from sensorseq.fluctuation.verdict.level import compare_level, spread
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
@@ -764,7 +764,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         path : str or path, optional
             File to write the figure to.
         """
-        from sensorseq.fluctuation.report.picture import draw_history  # matplotlib is an extra
+        from sensorseq.diagnosis.curves import draw_history  # matplotlib is an extra
 
         check_is_fitted(self)
         return draw_history(

@@ -11,6 +11,8 @@ from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
+from sensorseq.diagnosis.run import unplain
+from sensorseq.diagnosis.witnesses import clustered_error
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.features import RandomConvolutions, SummaryFeatures, SummarySteps
 from sensorseq.features.ridge import STRENGTHS, Fold, fit_ridge
@@ -20,8 +22,6 @@ from sensorseq.features.trees import (
     BoostedTrees,
     important_statistics,
 )
-from sensorseq.fluctuation.statistics.per_window import clustered_error
-from sensorseq.fluctuation.statistics.run import unplain
 
 LINEAR = ("rocket", "summary")
 BOOSTING = "boosting"

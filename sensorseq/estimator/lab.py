@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import _safe_indexing
 
-from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError, warn_caller
-from sensorseq.fluctuation.causes.cause import TROUBLED
-from sensorseq.fluctuation.race.arm import (
+from sensorseq.diagnosis.causes import TROUBLED
+from sensorseq.diagnosis.probe import probe_fit
+from sensorseq.diagnosis.race import (
     OUT_OF_TIME,
     Arm,
     ArmResult,
@@ -22,8 +22,8 @@ from sensorseq.fluctuation.race.arm import (
     LabPart,
     failed_arm,
 )
-from sensorseq.fluctuation.race.probe import probe_fit
-from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError, warn_caller
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.config import CLASSIFICATION, LOSSES
@@ -137,7 +137,7 @@ class FitOrigin:
 
 
 class FitLab(Lab):
-    """Re-runs of one fit: see `sensorseq.fluctuation.race.arm.Lab`.
+    """Re-runs of one fit: see `sensorseq.diagnosis.race.Lab`.
 
     Losses of the fixed training windows, of its record and of its arms, are in nats, or where
     another loss is minimised in units in which a guess costs as much as it does in nats.

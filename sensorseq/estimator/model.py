@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.data_checks import TrainedRanges
+from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ArgumentError, ModelFileError, check_choice
 from sensorseq.estimator.adapt import Adaptation
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
-from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.augment import Augmentation

@@ -8,6 +8,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from sensorseq.diagnosis.page import Figure, describe
+from sensorseq.diagnosis.words import Command
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import predict_baseline
 from sensorseq.evaluation.evaluate import Comparison, scorer
@@ -20,8 +22,6 @@ from sensorseq.evaluation.text import (
     format_p_value,
     percent,
 )
-from sensorseq.fluctuation.report.page import Figure, describe
-from sensorseq.fluctuation.report.words import Command
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
 from sensorseq.preprocessing.keyed_scale import transform_windows

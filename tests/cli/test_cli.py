@@ -16,10 +16,10 @@ from page_reader import Reader
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.cli import run
+from sensorseq.diagnosis.words import banner_words, list_steps, settings_as_options
 from sensorseq.errors import RecordingError
 from sensorseq.estimator.feature_head import FittedFeatures
 from sensorseq.estimator.whole_data import N_FOLDS
-from sensorseq.fluctuation.report.words import banner_words, list_steps, settings_as_options
 from sensorseq.ops.cuda_kernels import ALL_KERNELS
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import read_windows, write_windows

@@ -9,8 +9,8 @@ import pytest
 from fits import plain_classifier
 
 from sensorseq.cli import run
-from sensorseq.fluctuation.report.console import write_report
-from sensorseq.fluctuation.report.report import FluctuationReport
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.words import write_report
 
 T = np.arange(40)
 

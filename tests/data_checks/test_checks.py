@@ -7,8 +7,8 @@ import pytest
 
 from sensorseq.data_checks import Part, check_shares, check_windows, check_zero_ends
 from sensorseq.data_checks import part as part_module
-from sensorseq.fluctuation.causes.cause import CAUSE_NAMES
-from sensorseq.fluctuation.causes.rank import KINDS, causes_of
+from sensorseq.diagnosis.causes import CAUSE_NAMES
+from sensorseq.diagnosis.ranking import KINDS, causes_of
 from sensorseq.preprocessing.copies import window_keys
 
 N_CLASSES = 3

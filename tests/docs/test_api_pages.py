@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[2]
 API = ROOT / "docs" / "api"
 MODULES = [
     "sensorseq",
-    *("sensorseq.datasets", "sensorseq.doctor", "sensorseq.errors", "sensorseq.evaluation"),
-    "sensorseq.features",
-    *("sensorseq.fluctuation", "sensorseq.history", "sensorseq.model_selection", "sensorseq.nn"),
+    *("sensorseq.datasets", "sensorseq.diagnosis", "sensorseq.doctor", "sensorseq.errors"),
+    *("sensorseq.evaluation", "sensorseq.features"),
+    *("sensorseq.history", "sensorseq.model_selection", "sensorseq.nn"),
     *("sensorseq.ops", "sensorseq.preprocessing", "sensorseq.readers", "sensorseq.recording"),
     *("sensorseq.simulate", "sensorseq.training", "sensorseq.training.callbacks"),
     "sensorseq.windows",

@@ -6,8 +6,8 @@ import torch
 from fits import plain_classifier
 
 from sensorseq import SensorLSTMRegressor
+from sensorseq.diagnosis.race import OUT_OF_TIME, Arm
 from sensorseq.errors import ArgumentError
-from sensorseq.fluctuation.race.arm import OUT_OF_TIME, Arm
 
 N_EPOCHS = 10
 

@@ -9,8 +9,8 @@ import pytest
 from fits import PLAIN, weights, without_time
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
+from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ModelFileError
-from sensorseq.fluctuation.report.report import FluctuationReport
 from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.storage.prepared import write_windows
 from sensorseq.training.recorder import without_recording

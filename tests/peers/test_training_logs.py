@@ -14,7 +14,7 @@ def two_means(n=64, seed=0):
 
 
 def read(source):
-    from sensorseq.fluctuation.logs.read import read_history
+    from sensorseq.diagnosis.logs import read_history
 
     rows = read_history(source).rows
     assert len(rows) == N_EPOCHS

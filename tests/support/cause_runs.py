@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from sensorseq.fluctuation.statistics.run import Column, Run
-from sensorseq.fluctuation.verdict.judge import judge
+from sensorseq.diagnosis.judge import judge
+from sensorseq.diagnosis.run import Column, Run
 from sensorseq.training_record import STEP_NAMES, TrainingRecord
 
 N_CLASSES, N_EPOCHS, STEPS_PER_EPOCH, N_TRAIN, N_VAL = 4, 40, 10, 320, 120

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sensorseq.fluctuation.race.arm import ArmResult, LabWindows
+from sensorseq.diagnosis.race import ArmResult, LabWindows
 from sensorseq.training_record import Snapshot, TrainingRecord
 
 ARGUMENTS = {

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from sensorseq.fluctuation.causes.cause import (
+from sensorseq.diagnosis.causes import (
     CAUSE_NAMES,
     GRADES,
     Cause,

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from sensorseq.fluctuation.causes.cause import Cause, NotTested, Probes, Suspect, Trial
-from sensorseq.fluctuation.report.report import FluctuationReport
-from sensorseq.fluctuation.statistics.metrics import local_trend
+from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Suspect, Trial
+from sensorseq.diagnosis.metrics import local_trend
+from sensorseq.diagnosis.report import FluctuationReport
 
 N_EPOCHS = 150
 

@@ -1,0 +1,201 @@
+"""One fit: settings, the classifier on them, and what fresh windows say of each epoch."""
+
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from verdict.data import Parts
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.diagnosis.metrics import mean_noise
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.errors import DivergedError
+from sensorseq.training.inputs import crop_windows
+
+DEFAULTS = {
+    name: value
+    for name, value in SensorLSTMClassifier().get_params(deep=False).items()
+    if name not in ("random_state", "callbacks")
+}
+# What surrounds the settings, unless a repair adds features or keeps the best epoch: one network
+# that reads every sample, its last weights, on the CPU.
+FIXED = {
+    "features": None,
+    "refit": None,
+    "early_stopping": False,
+    "restore_best": False,
+    "patch": None,
+    "device": "cpu",
+}
+Settings = dict[str, Any]
+
+
+class _Unjudged(SensorLSTMClassifier):
+    """A classifier that saves the time of a report, which the fits of resets do not need."""
+
+    def _make_report(self, record: Any = None) -> None:
+        self.fluctuation_ = FluctuationReport("too_short_to_tell", None, (), record=record)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What one fit came to.
+
+    Parameters
+    ----------
+    classifier : SensorLSTMClassifier
+        Fitted, or as it was when it diverged.
+    accuracy : ndarray of shape (E,)
+        On fresh windows after each epoch, NaN where it was not measured.
+    fit_s : float
+        Seconds.
+    score : float, optional
+        Accuracy of the classifier on fresh windows, where the network's last epochs do not say it.
+    """
+
+    classifier: SensorLSTMClassifier
+    accuracy: NDArray[np.float64]
+    fit_s: float
+    score: float | None = None
+
+    @property
+    def level(self) -> float:
+        """Median accuracy on fresh windows over the last third of the epochs; 0 if it diverged.
+
+        With features or the weights of the best epoch: that of the classifier itself.
+        """
+        if not hasattr(self.classifier, "module_") or not len(self.accuracy):
+            return 0.0
+        if self.score is not None:
+            return self.score
+        return float(np.median(self.accuracy[-max(len(self.accuracy) // 3, 1) :]))
+
+    @property
+    def level_at_best(self) -> float:
+        """Accuracy on fresh windows after the epoch of the lowest validation loss."""
+        loss = np.asarray(self.classifier.history_["val_loss"], float)
+        if not np.isfinite(loss).any() or not np.isfinite(self.accuracy).any():
+            return 0.0
+        return float(self.accuracy[int(np.nanargmin(loss))])
+
+    @property
+    def movement(self) -> float | None:
+        """Noise of the loss of fixed training windows, second half, in nats; None if not finite."""
+        record = self.classifier.fluctuation_.record
+        loss = np.zeros(0) if record is None else np.asarray(record.fixed_loss, float)
+        late = loss[len(loss) // 2 :]
+        return float(mean_noise(late)) if len(late) >= 4 and np.isfinite(late).all() else None
+
+
+class _FreshWatch:
+    """Measure the accuracy on fresh windows, as the classifier sees them, after each epoch."""
+
+    def __init__(self, parts: Parts, classifier: SensorLSTMClassifier, first_epoch: int) -> None:
+        self.fresh, self.classifier, self.first_epoch = parts.fresh, classifier, first_epoch
+        self.accuracy: list[float] = []
+        self._seen: Any = None
+
+    def on_epoch_end(self, module: Any, history: Any) -> None:
+        if len(history) < self.first_epoch:
+            self.accuracy.append(np.nan)
+            return
+        x, lengths = self._seen = self._seen or self._see()
+        with torch.no_grad():
+            right = module(x, lengths).argmax(1).numpy() == self.fresh.y
+        self.accuracy.append(float(right.mean()))
+
+    def _see(self) -> Any:
+        n, n_steps, _ = self.fresh.X.shape
+        lengths, classifier = self.fresh.lengths, self.classifier
+        valid = np.full(n, n_steps) if lengths is None else lengths
+        X, valid = crop_windows(self.fresh.X, valid, classifier.max_timesteps, classifier.crop)
+        if classifier.scaler_ is not None:
+            X = classifier.scaler_.transform(X, valid)
+        kept = None if lengths is None else torch.from_numpy(valid)
+        return torch.from_numpy(np.ascontiguousarray(X, np.float32)), kept
+
+
+def fit(
+    parts: Parts,
+    settings: Mapping[str, Any],
+    seed: int,
+    *,
+    every_epoch: bool = False,
+    judged: bool = True,
+) -> Fit:
+    """Fit, and measure fresh windows in the last third of the epochs, or in every one."""
+    n_classes = int(parts.train.y.max()) + 1
+    make = SensorLSTMClassifier if judged else _Unjudged
+    clf = make(**as_arguments(settings, n_classes), random_state=seed)
+    n_epochs = settings.get("max_epochs", "auto")
+    late = 0 if every_epoch or n_epochs == "auto" else n_epochs - max(n_epochs // 3, 1)
+    watch = _FreshWatch(parts, clf, late)
+    clf.set_params(callbacks=[watch])
+    started = time.perf_counter()
+    with warnings.catch_warnings(), suppress(DivergedError):
+        warnings.simplefilter("ignore")  # what is to go wrong does
+        clf.fit(parts.train.X, parts.train.y, **fit_keywords(parts))
+    clf.set_params(callbacks=None)
+    fit_s, score = time.perf_counter() - started, None
+    if hasattr(clf, "module_") and (clf.features is not None or clf.restore_best):
+        predicted = clf.predict(parts.fresh.X, parts.fresh.lengths)
+        score = float(np.mean(predicted == parts.fresh.y))
+    return Fit(clf, np.array(watch.accuracy), fit_s, score)
+
+
+def fit_keywords(parts: Parts) -> dict[str, Any]:
+    """Return what `fit` and `probe` get beside X and y."""
+    return {
+        "groups": parts.train.groups,
+        "lengths": parts.train.lengths,
+        "X_val": parts.validation.X,
+        "y_val": parts.validation.y,
+        "groups_val": parts.validation.groups,
+        "lengths_val": parts.validation.lengths,
+    }
+
+
+class Normal:
+    """Fill weights with N(0, sd)."""
+
+    def __init__(self, sd: float) -> None:
+        self.sd = sd
+
+    def __call__(self, name: str, tensor: Any, generator: Any) -> None:
+        """Fill a tensor."""
+        tensor.normal_(0.0, self.sd, generator=generator)
+
+
+class Gain:
+    """Fill recurrent weights with N(0, gain / sqrt(H))."""
+
+    def __init__(self, gain: float) -> None:
+        self.gain = gain
+
+    def __call__(self, name: str, tensor: Any, generator: Any) -> None:
+        """Fill a tensor."""
+        tensor.normal_(0.0, self.gain / tensor.shape[-1] ** 0.5, generator=generator)
+
+
+def as_arguments(settings: Mapping[str, Any], n_classes: int) -> Settings:
+    """Return settings, whose values are JSON's, as the classifier takes them."""
+    made: Settings = {**FIXED, **settings}
+    if made.get("optimizer", "adamw") != "sgd":
+        made.pop("momentum", None)
+    for name, kinds in {
+        "weight_init": {"normal": Normal, "gain": Gain},
+        "recurrent_init": {"normal": Normal, "gain": Gain},
+    }.items():
+        word, _, number = str(made.get(name, "")).partition(" ")
+        if number:
+            made[name] = kinds[word](float(number))
+    if str(made.get("class_weight")).startswith("first x"):
+        factor = float(made["class_weight"].removeprefix("first x"))
+        made["class_weight"] = {k: factor if k == 0 else 1.0 for k in range(n_classes)}
+    return made

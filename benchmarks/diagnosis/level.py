@@ -1,0 +1,148 @@
+"""How often is `report.level` right? On twins with and without a fault, and on settings at random.
+
+What the data allow is the second best accuracy on fresh windows of the fits of a draw, or that of
+the rival if it is more. A run is sick if it is 5 points below the fits, or moves more than healthy
+ones do. It is healthy if it is neither, and not 5 points below the rival.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diagnosis.faults import BENIGN, FAULTS, draw_settings, draw_short, inject
+from diagnosis.fits import Fit, fit
+from diagnosis.generate import TUNED
+from diagnosis.resets import REPAIRED, is_calm
+from diagnosis.windows import (
+    LEAST_FRESH,
+    SETS,
+    SETS_OF,
+    change_parts,
+    draw_short_windows,
+    draw_windows,
+)
+from scipy.stats import beta
+from verdict.data import Parts, Windows, available, draw
+from verdict.plan import SETTINGS, SIZES
+from verdict.runs import PLAIN
+
+from sensorseq.data_checks import Part
+from sensorseq.diagnosis.level import rivals
+
+DIAGNOSIS = "tuned, with and without one fault"
+REPAIR, VERDICT = "settings at random", "sensible settings"
+
+
+def measure_draw(
+    number: int, borealtc: Path | None, *, only_tuned: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each run of three draws of windows, or of the first, as benchmarks have them.
+
+    They are those of diagnosis (tuned settings, with and without a fault), of repair, and of the
+    verdict.
+    """
+    rng = np.random.default_rng([8, number])
+    part = ("calibration", "test")[number // 5 % 2]
+    if not available(SETS_OF[part][number % 5], borealtc):
+        windows = draw_short_windows(part, number, borealtc)
+        sizes = windows.train.X.shape[:2]
+        faults = [FAULTS[k] for k in rng.permutation(len(FAULTS))[:2]]
+        made = [inject(of, rng, *sizes) for of in (*faults, BENIGN[number % len(BENIGN)])]
+        runs = [(of.twin, of.twin_change) for of in made]
+        runs += [(of.settings, of.change) for of in made]
+        yield from _measured(DIAGNOSIS, number, windows, runs)
+    name = SETS[number % len(SETS)]
+    if only_tuned or available(name, borealtc):
+        return
+    windows = draw_windows(number, borealtc)
+    sizes = windows.train.X.shape[:2]
+    runs = [({}, {}), *((draw_short(rng, *sizes, draw_settings), {}) for _ in range(3))]
+    yield from _measured(REPAIR, number, windows, runs)
+    n_train, n_val = SIZES["test"][int(rng.integers(len(SIZES["test"]) - 1))]
+    windows = draw(name, 50_000 + number, n_train, n_val, hard=number % 3 == 2, borealtc=borealtc)
+    chosen = rng.permutation(len(SETTINGS))[:3]
+    sensible = [PLAIN | list(SETTINGS.values())[k] for k in chosen]
+    size = {"hidden_size": int(rng.choice([16, 24, 32])), "batch_size": 16, "max_epochs": 60}
+    yield from _measured(VERDICT, number, windows, [(own | size, {}) for own in sensible])
+
+
+def _measured(
+    source: str, number: int, windows: Parts, runs: Sequence[tuple[Any, Any]]
+) -> list[dict[str, Any]]:
+    if len(windows.fresh) < LEAST_FRESH:
+        return []
+    parts = [change_parts(windows, change, number) for _, change in runs]
+    fits = [fit(of, runs[k][0], k) for k, of in enumerate(parts)]
+    levels = [of.level for of in fits]
+    if source != VERDICT:  # whose settings are all sensible
+        levels.append(fit(windows, TUNED, 1, judged=False).level)
+    best = sorted(levels)[-2]
+    seen: dict[str, list[float]] = {}
+    return [
+        {"source": source, "draw": number, "settings": settings, "change": change, "best": best}
+        | _row(of, own, seen.setdefault(str(change), _of_rivals(own)))
+        for (settings, change), own, of in zip(runs, parts, fits, strict=True)
+    ]
+
+
+def _row(of: Fit, parts: Parts, fresh: list[float]) -> dict[str, Any]:
+    report = of.classifier.fluctuation_
+    return {
+        "n_val": len(parts.validation),
+        "level": of.level,
+        "movement": of.movement,
+        "rival": max(fresh),
+        "below": report.level is not None,
+        "verdict": report.verdict,
+        "generalization": report.generalization,
+        "suspects": report.family is not None,
+    }
+
+
+def _of_rivals(parts: Parts) -> list[float]:
+    """Return the accuracy of each rival on fresh windows."""
+    train, fresh = (_part(of) for of in (parts.train, parts.fresh))
+    return [float(np.mean(found == fresh.target)) for _, found in rivals(train, fresh)]
+
+
+def _part(windows: Windows) -> Part:
+    return Part(windows.X, windows.lengths, windows.y, windows.groups)
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return how many sick runs are flagged, by what, and how many healthy ones are accused."""
+    lines = []
+    for source in (*dict.fromkeys(row["source"] for row in rows), "all"):
+        own = [row for row in rows if source in (row["source"], "all")]
+        sick = [row for row in own if is_sick(row)]
+        well = [row for row in own if not is_sick(row)]
+        healthy = [row for row in well if row["level"] >= row["rival"] - REPAIRED]
+        found = {
+            "sick, flagged without the level": [_is_flagged(row) for row in sick],
+            "sick, flagged": [_is_flagged(row) or row["below"] for row in sick],
+            "healthy, called below": [row["below"] for row in healthy],
+            "as good as other networks, called below": [row["below"] for row in well],
+            "called below, and less accurate on fresh windows": [
+                row["rival"] > row["level"] for row in own if row["below"]
+            ],
+        }
+        lines += [_line(source, what, held) for what, held in found.items()]
+    return lines
+
+
+def is_sick(row: Mapping[str, Any]) -> bool:
+    """Tell whether a run is 5 points below the other fits, or moves more than healthy ones do."""
+    return row["level"] < row["best"] - REPAIRED or not is_calm(row["movement"])
+
+
+def _is_flagged(row: Mapping[str, Any]) -> bool:
+    is_calm_verdict = row["verdict"] in ("normal", "too_short_to_tell")
+    return not is_calm_verdict or row["generalization"] is not None
+
+
+def _line(source: str, what: str, found: Sequence[bool]) -> dict[str, Any]:
+    k, n = sum(found), len(found)
+    low = float(beta.ppf(0.025, k, n - k + 1)) if k else 0.0
+    high = float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
+    return {"source": source, "what": what, "runs": [k, n], "interval": [low, high]}

@@ -1,0 +1,309 @@
+"""The figures of the benchmark of diagnosis, from rows and the records of their runs."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diagnosis.configuration import ConfigurationGuess, largest_deviation
+from diagnosis.faults import DATA_CHANGES_OF, FAMILY_OF
+from diagnosis.fit import sample_of
+from diagnosis.fits import fit
+from diagnosis.generate import HEALTHY
+from diagnosis.resets import ALL_DEFAULTS, COSINE, HARMED, REPAIRED, SAME, helps
+from diagnosis.truth import (
+    MOVES,
+    Row,
+    best_of,
+    fails,
+    families_of,
+    fresh_movement,
+    is_healthy,
+    is_sick,
+    moves_or_fails,
+    repaired_by,
+    right_causes,
+)
+from diagnosis.windows import change_parts, draw_short_windows
+from scipy.stats import binomtest
+from verdict.runs import load
+
+from sensorseq.diagnosis.causes import RANKED
+from sensorseq.diagnosis.ranking import weigh
+from sensorseq.estimator.base import make_report
+from sensorseq.history import History
+from sensorseq.training.config import CLASSIFICATION
+
+OURS, DEVIATION, LOGISTIC = "ours", "largest deviation from the defaults", "configuration, fitted"
+RANKING = "our ranking"  # also where the report names no family
+BEST = "best single reset"
+OF_VALIDATION = ("distribution_shift", "small_validation_set")  # the fresh windows show neither
+OF_DATA = tuple(DATA_CHANGES_OF)
+Answer = tuple[str, str, str]  # verdict, first family and first cause, "" where none is named
+
+
+def judged(row: Row, records: Path, borealtc: Path | None) -> dict[str, Any]:
+    """Return a row with what the classifier answers now on its records, of two seeds each.
+
+    Where they are not there, on its history alone. And with the number of fresh windows, and the
+    accuracy of a constant guess on them.
+    """
+    drawn = draw_short_windows(row["part"], row["draw"], borealtc)
+    parts = change_parts(drawn, row["change"], row["draw"])
+    # what a classifier finds in the data, of a fit as short as can be
+    short = {"max_epochs": 1, "hidden_size": 1, "num_layers": 1}
+    classifier = fit(parts, row["settings"] | short, row["seed"], judged=False).classifier
+    arguments = classifier.get_params(deep=False) | {of: row["settings"][of] for of in short}
+    answers = []
+    paths = [records / f"{row['name']}{end}.npz" for end in ("", "-again")]
+    for run in [load(path) for path in paths if path.exists()] or [None]:
+        report = make_report(
+            History(row["history"] if run is None else run.rows),
+            arguments["loss"],
+            CLASSIFICATION,
+            record=None if run is None else run.record,
+            arguments=arguments,
+            best_epoch=(row["report"] if run is None else run.facts)["best_epoch"],
+            **classifier._report_facts,
+        )
+        named = next((cause.name for cause in report.causes if cause.name in FAMILY_OF), "")
+        answers.append((report.verdict, FAMILY_OF.get(named, ""), named))
+    chances = weigh(sample_of({"guess": math.nan} | dict(row), paths[0]).features)
+    counts = np.bincount(parts.fresh.y)
+    return {
+        **row,
+        "answers": answers,
+        "ranked": max(chances, key=lambda family: chances[family]),
+        "guess": float(counts.max() / counts.sum()),
+        "n_fresh": int(counts.sum()),
+    }
+
+
+def score(
+    rows: Sequence[Row],
+    answers: Mapping[str, Answer],
+    learned: Sequence[Row] = (),
+    again: Mapping[str, Answer] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the lines of the table.
+
+    Parameters
+    ----------
+    rows : sequence of row
+        To judge.
+    answers, again : mapping of str to (str, str)
+        Verdict and first family of each by its name; `again` of the same run from another seed.
+    learned : sequence of row
+        What the fitted guess from the configuration learns from; without any the other data sets.
+    """
+    lines = []
+    for what, strictly, chosen in (
+        ("a single reset repairs", True, lambda row: True),
+        ("a single reset repairs, moves or fails", True, moves_or_fails),
+        ("a single reset helps", False, lambda row: True),
+    ):
+        asked = [row for row in rows if chosen(row) and right_causes(row, strictly=strictly)]
+        right = {row["name"]: families_of(right_causes(row, strictly=strictly)) for row in asked}
+        guesses = _guess(asked, rows, learned, strictly)
+        named = {
+            OURS: {row["name"]: answers[row["name"]][1] for row in asked},
+            RANKING: {row["name"]: row.get("ranked", "") for row in asked},
+            DEVIATION: {row["name"]: largest_deviation(row) for row in asked},
+            LOGISTIC: guesses,
+        }
+        hits = {who: [named[who][n] in right[n] for n in right] for who in named}
+        for who, of in hits.items():
+            line = {"table": "family first", "runs": what, "who": who, **_share(of)}
+            lines.append(line | {"p": mcnemar(hits[RANKING], of) if who != RANKING else None})
+        said = [name for name in right if named[OURS][name]]
+        of_named = [named[OURS][name] in right[name] for name in said]
+        lines.append({"table": "where named", "runs": what, "who": OURS, **_share(of_named)})
+    # a verdict is asked of what a classifier records, not of a history alone
+    recorded = [row for row in rows if again is None or row["name"] in again]
+    verdicts = _verdicts(recorded, answers)
+    return [*lines, *verdicts, *_seeds(rows, answers, again), *_repairs(rows)]
+
+
+def score_sick(
+    rows: Sequence[Row], answers: Mapping[str, Answer], learned: Sequence[Row]
+) -> list[dict[str, Any]]:
+    """Return how often the fault is named first where the settings are healthy and the data sick.
+
+    The report has to name the right cause; of the guesses the family is enough.
+
+    Parameters
+    ----------
+    rows : sequence of row
+        Of the part ``"sick"``.
+    answers : mapping of str to Answer
+        As of `score`.
+    learned : sequence of row
+        What the fitted guess learns from.
+    """
+    named = {
+        OURS: {row["name"]: answers[row["name"]][2] == row["cause"] for row in rows},
+        DEVIATION: {row["name"]: largest_deviation(row) == "data" for row in rows},
+        LOGISTIC: {
+            name: family == "data"
+            for name, family in _guess(rows, rows, learned, strictly=True).items()
+        },
+    }
+    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+    chosen = {kind: [row for row in rows if row["kind"] == kind] for kind in kinds}
+    chosen["all of these"] = list(rows)
+    chosen["clean data are 5 points better"] = [
+        row
+        for row in rows
+        if any(of["cause"] in OF_DATA and helps(of["level"], row["level"]) for of in _singles(row))
+    ]
+    lines = []
+    for what, of in chosen.items():
+        hits = {who: [named[who][row["name"]] for row in of] for who in named}
+        for who, right in hits.items():
+            line = {"table": "sick data", "runs": what, "who": who, **_share(right)}
+            is_sum = what not in kinds and who != OURS
+            lines.append(line | {"p": mcnemar(hits[OURS], right) if is_sum else None})
+    return lines
+
+
+def _singles(row: Row) -> list[Row]:
+    return [of for of in row["resets"].values() if of["cause"]]
+
+
+def _guess(
+    asked: Sequence[Row], rows: Sequence[Row], learned: Sequence[Row], strictly: bool
+) -> dict[str, str]:
+    """Let the configuration alone answer, learned on other data sets."""
+    found = {}
+    for data in {row["data"] for row in asked}:
+        known = [row for row in learned or rows if row["data"] != data]
+        known = [row for row in known if right_causes(row, strictly=strictly)]
+        if not known:
+            continue
+        guess = ConfigurationGuess(
+            known, [families_of(right_causes(row, strictly=strictly)) for row in known]
+        )
+        found |= {row["name"]: guess.first(row) for row in asked if row["data"] == data}
+    return {row["name"]: found.get(row["name"], "") for row in asked}
+
+
+def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
+    """Return the two-sided p of McNemar's exact test between two judges of the same runs."""
+    apart = [a for a, b in zip(one, other, strict=True) if a != b]
+    return float(binomtest(sum(apart), len(apart)).pvalue) if apart else 1.0
+
+
+def _share(of: Sequence[bool]) -> dict[str, Any]:
+    n, k = len(of), sum(map(bool, of))
+    if not n:
+        return {"count": [0, 0], "wilson": None}
+    interval = binomtest(k, n).proportion_ci(0.95, method="wilson")
+    return {"count": [k, n], "wilson": [float(interval.low), float(interval.high)]}
+
+
+def _verdicts(rows: Sequence[Row], answers: Mapping[str, Answer]) -> list[dict[str, Any]]:
+    def line(what: str, chosen: Sequence[Row], says: Callable[[str], bool]) -> dict[str, Any]:
+        held = [says(answers[row["name"]][0]) for row in chosen]
+        return {"table": "verdict", "runs": what, "who": OURS, **_share(held)}
+
+    def is_alarm(verdict: str) -> bool:
+        return verdict not in ("normal", "too_short_to_tell")
+
+    healthy = [row for row in rows if is_healthy(row)]
+    blind = [row for row in healthy if row["cause"] in OF_VALIDATION]
+    healthy = [row for row in healthy if row["cause"] not in OF_VALIDATION]
+    constant = [row for row in healthy if row["settings"].get("lr_schedule") == "constant"]
+    benign = [row for row in healthy if row["role"] == HEALTHY or row["cause"]]
+    lines = [
+        line("healthy, called sick", healthy, is_alarm),
+        line("healthy at a constant rate, called sick", constant, is_alarm),
+        line("healthy after an injection, called sick", benign, is_alarm),
+    ]
+    for data in sorted({row["data"] for row in healthy}):
+        own = [row for row in healthy if row["data"] == data]
+        lines.append(line(f"healthy, {data}, called sick", own, is_alarm))
+    moving = [row for row in rows if fresh_movement(row) >= MOVES]
+    failing = [row for row in rows if fails(row)]
+    lines.append(line("moves by 3 points or more, called sick", moving, is_alarm))
+    lines.append(line("fails, called sick", failing, is_alarm))
+    named = [answers[row["name"]][1] == "data" for row in blind]
+    what = "healthy, validation windows shifted or few: data named first"
+    return [*lines, {"table": "verdict", "runs": what, "who": OURS, **_share(named)}]
+
+
+def _seeds(
+    rows: Sequence[Row], answers: Mapping[str, Answer], again: Mapping[str, Answer] | None
+) -> list[dict[str, Any]]:
+    both = [row["name"] for row in rows if is_sick(row) and again and row["name"] in again]
+    assert again is not None or not both
+    named = [n for n in both if answers[n][1]]
+    same = [again[n][1] == answers[n][1] for n in named] if again else []
+    return [{"table": "seeds", "runs": "sick, a family named", "who": OURS, **_share(same)}]
+
+
+def _repairs(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return what simple repairs do, and what the best single reset does, which nobody knows."""
+    sick = [row for row in rows if is_sick(row)]
+    single = [row for row in sick if right_causes(row)]
+
+    def outcome(row: Row, name: str) -> Row | None:
+        if name == BEST:
+            singles = _singles(row)
+            singles = [of for of in singles if repaired_by(row, of)] or singles
+            return max(singles, key=lambda of: of["level"], default=None)
+        found: Row | None = row["resets"].get(name)
+        return found if found is not None else {"level": row["level"], "movement": row["movement"]}
+
+    lines = []
+    for name in (ALL_DEFAULTS, COSINE, SAME, BEST):
+        for what, chosen in (("sick", sick), ("a single reset repairs", single)):
+            held = [
+                (of := outcome(row, name)) is not None and repaired_by(row, of) for row in chosen
+            ]
+            lines.append({"table": "repairs", "runs": what, "who": name, **_share(held)})
+        if name != BEST:
+            harmed = [
+                (of := outcome(row, name)) is not None and of["level"] < row["level"] - HARMED
+                for row in rows
+            ]
+            lines.append({"table": "harmed", "runs": "all", "who": name, **_share(harmed)})
+    twins = [
+        row["known"][twin] >= best_of(row) - REPAIRED
+        for row in sick
+        if (twin := f"twin {row['name'].rpartition('-')[2]}") in row["known"]
+    ]
+    ceiling = {"runs": "sick after an injection", "who": "the tuned twin, by its level alone"}
+    return [*lines, {"table": "ceiling", **ceiling, **_share(twins)}]
+
+
+def describe(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return how many runs there are of each kind."""
+    asked = [row for row in rows if right_causes(row)]
+    return {
+        "runs": len(rows),
+        "sick": sum(is_sick(row) for row in rows),
+        "moves_or_fails": sum(moves_or_fails(row) for row in rows),
+        "roles": {
+            role: sum(row["role"] == role for row in rows)
+            for role in ("natural", "injected", "benign")
+        },
+        "data": sorted({row["data"] for row in rows}),
+        "repaired_by": {
+            f: sum(f in families_of(right_causes(row)) for row in asked) for f in RANKED
+        },
+        "level_sick": float(np.mean([row["level"] for row in rows if is_sick(row)] or [math.nan])),
+        "level_best": float(np.mean([best_of(row) for row in rows if is_sick(row)] or [math.nan])),
+    }
+
+
+def format_line(line: Mapping[str, Any]) -> str:
+    """Return a line of the table as text."""
+    k, n = line["count"]
+    low, high = line["wilson"] or (0.0, 0.0)
+    p = line.get("p")
+    return (
+        f"{line['table']:12} {line['runs']:42} {line['who']:36} {k:4} of {n:4}"
+        f" {100 * k / max(n, 1):5.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+        + ("" if p is None else f" p {p:.2g}")
+    )

@@ -1,0 +1,371 @@
+"""The benchmark of diagnosis: faults, resets, what is true of a row, and that it resumes."""
+
+import json
+from dataclasses import replace
+
+import bench_diagnosis
+import numpy as np
+import pytest
+from diagnosis import faults, fits, generate, level, resets, score, truth, windows
+from diagnosis.configuration import ConfigurationGuess, deviations, largest_deviation
+from verdict.data import draw
+from verdict.runs import load
+
+from sensorseq.diagnosis.causes import ARGUMENTS_OF, CAUSE_NAMES
+
+pytestmark = pytest.mark.benchmarks
+SIZES = (120, 50)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return draw("sinusoids", 3, 40, 20)
+
+
+@pytest.mark.parametrize(
+    "fault", [*faults.FAULTS, *faults.DATA_FAULTS, *faults.BENIGN], ids=lambda of: of.kind
+)
+def test_a_fault_changes_what_is_of_its_cause_and_nothing_else(fault):
+    for seed in range(5):
+        made = faults.inject(fault, np.random.default_rng(seed), *SIZES)
+        changed = {name for name in made.twin if made.settings[name] != made.twin[name]}
+        of_data = {name for name in made.change if made.change[name] != made.twin_change.get(name)}
+        assert set(made.settings) == set(made.twin)
+        if fault.cause:
+            assert changed | of_data
+            assert changed <= set(ARGUMENTS_OF.get(fault.cause, ()))
+            assert of_data <= set(faults.DATA_CHANGES_OF.get(fault.cause, ()))
+            assert fault.cause in CAUSE_NAMES
+        json.dumps([made.settings, made.change])
+
+
+def test_every_cause_of_a_family_is_injected():
+    injected = [*faults.FAULTS, *faults.DATA_FAULTS]
+    assert {of.cause for of in injected} == set(faults.FAMILY_OF)
+
+
+def test_strengths_are_continuous():
+    fault = faults.FAULTS[0]
+    rates = {
+        faults.inject(fault, np.random.default_rng(seed), *SIZES).settings["learning_rate"]
+        for seed in range(20)
+    }
+    assert len(rates) == 20
+
+
+def test_drawn_settings_are_those_that_the_classifier_takes():
+    rng = np.random.default_rng(0)
+    known = {*fits.DEFAULTS}
+    for _ in range(50):
+        settings = faults.draw_settings(rng)
+        assert set(settings) <= known
+        json.dumps(settings)
+    assert set(faults.draw_twin(rng)) <= known
+
+
+def test_no_data_set_is_in_both_parts_and_every_one_is_in_one():
+    calibration, test = (set(windows.SETS_OF[part]) for part in ("calibration", "test"))
+    assert not calibration & test
+    assert set(windows.SETS_OF["sick"]) == test
+    assert calibration | test == set(windows.SETS)
+
+
+def test_settings_become_arguments():
+    settings = {"optimizer": "adam", "momentum": 0.9, "weight_init": "normal 2"}
+    made = fits.as_arguments(settings | {"class_weight": "first x 5"}, 3)
+    assert "momentum" not in made
+    assert made["weight_init"].sd == 2
+    assert made["class_weight"] == {0: 5.0, 1: 1.0, 2: 1.0}
+    assert made["refit"] is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"random_labels": 0.3}, {"confused_labels": 0.3}, {"dead": 0.3}, {"mixed_units": 50.0}),
+        *({"clipped": 0.2}, {"duplicates": 0.7}, {"shift": 2.0}, {"gain": 2.0}, {"n_val": 9}),
+    ],
+    ids=str,
+)
+def test_faulty_data_leave_the_fresh_windows(parts, change):
+    changed = windows.change_parts(parts, change, 0)
+    for name in ("X", "y"):
+        assert np.array_equal(getattr(changed.fresh, name), getattr(parts.fresh, name))
+    touched = {
+        name for name in ("train", "validation") for _ in (0,) if _differs(parts, changed, name)
+    }
+    (name,) = change
+    alone = {"shift": "validation", "gain": "validation", "n_val": "validation"}
+    alone["duplicates"] = "train"
+    assert touched == ({alone[name]} if name in alone else {"train", "validation"})
+    if "labels" in name:
+        assert (changed.train.y != parts.train.y).mean() == pytest.approx(0.3, abs=0.2)
+
+
+def _differs(parts, changed, name):
+    one, other = getattr(parts, name), getattr(changed, name)
+    return len(one) != len(other) or bool((one.X != other.X).any() or (one.y != other.y).any())
+
+
+def test_units_are_the_same_in_every_part(parts):
+    changed = windows.change_parts(parts, {"units": (10.0, 2.0)}, 0)
+    sd = parts.train.X.std()
+    assert np.allclose(changed.fresh.X, 10 * (parts.fresh.X + 2 * sd), rtol=1e-4)
+
+
+def settings_of(**changed):
+    return {**faults.draw_twin(np.random.default_rng(0)), **changed}
+
+
+def test_a_reset_changes_arguments_of_one_cause():
+    own = settings_of(learning_rate=0.1, scale=None, batch_size=2, dropout=0.8, max_timesteps=5)
+    full = {**resets.DEFAULTS, **fits.FIXED, **own}
+    found = resets.list_resets(own, {}, *SIZES, twin=settings_of(), cause="learning_rate")
+    singles = [reset for reset in found if reset.cause]
+    assert {"learning_rate", "preprocessing", "batch_size", "regularization"} <= {
+        reset.cause for reset in singles
+    }
+    for reset in singles:
+        changed = {name for name in full if reset.settings[name] != full[name]}
+        assert changed
+        assert changed <= set(ARGUMENTS_OF[reset.cause])
+    assert len({reset.name for reset in found}) == len(found)
+
+
+def test_what_is_already_so_is_not_reset():
+    names = {reset.name for reset in resets.list_resets(settings_of(), {}, *SIZES)}
+    assert not names & {"preprocessing: default", "loss: default", "sequence_length: default"}
+    assert resets.COSINE not in names  # the twin has that schedule
+
+
+def test_the_reset_of_wrong_labels_is_clean_data():
+    change = {"units": (1.0, 2.0), "random_labels": 0.2}
+    found = resets.list_resets(settings_of(), change, *SIZES)
+    (clean,) = (reset for reset in found if reset.cause == "label_noise")
+    assert clean.change == {"units": (1.0, 2.0)}
+
+
+@pytest.mark.parametrize(
+    ("level", "movement", "before", "fluctuates", "repaired"),
+    [
+        (0.86, 0.5, 0.5, False, True),  # calm before: the level alone counts
+        (0.84, 0.01, 0.5, False, False),
+        (0.86, 0.25, 0.5, True, True),  # half
+        (0.86, 0.26, 0.5, True, False),
+        (0.86, 0.022, 0.03, True, True),  # as calm as healthy runs are
+        (0.86, None, 0.5, True, False),  # the loss is not finite
+        (0.86, 0.1, None, True, False),  # it was not finite before: nothing to halve
+        (0.86, 0.01, None, True, True),
+    ],
+)
+def test_what_strictly_repairs(level, movement, before, fluctuates, repaired):
+    held = resets.repairs(level, movement, best=0.9, before=before, fluctuates=fluctuates)
+    assert held is repaired
+
+
+def row(name="a", level=0.5, movement=0.01, *, data="x", settings=None, fresh=None, **after):
+    """Make up a row; `after` are the levels of resets by cause."""
+    outcomes = {resets.SAME: {"cause": "", "level": level, "movement": movement}}
+    outcomes |= {
+        f"{cause}: default": {"cause": cause, "level": to, "movement": movement}
+        for cause, to in after.items()
+    }
+    return {
+        "name": name,
+        "data": data,
+        "role": "natural",
+        "cause": "",
+        "level": level,
+        "movement": movement,
+        "known": {"tuned": 0.9, "twin 1": 0.9, "twin 3": 0.8},
+        "resets": outcomes,
+        "report": {"n_classes": 4},
+        "fresh": fresh or [level] * 20,
+        "settings": settings or settings_of(),
+        "sizes": [100, 50, 50, 1],
+        "verdict": "normal",
+    }
+
+
+def test_right_are_all_causes_whose_reset_repairs():
+    found = truth.right_causes(row(batch_size=0.88, loss=0.6, optimizer=0.8))
+    assert found == {"batch_size"}
+    found = truth.right_causes(row(batch_size=0.88, loss=0.6, optimizer=0.5), strictly=False)
+    assert found == {"batch_size", "loss"}
+    assert truth.families_of(found) == {"step", "start"}
+
+
+def test_a_healthy_run_and_one_that_another_seed_repairs_have_no_cause():
+    assert truth.right_causes(row(level=0.9, batch_size=0.95)) == set()
+    lucky = row(batch_size=0.88)
+    lucky["resets"][resets.SAME]["level"] = 0.9
+    assert truth.right_causes(lucky) == set()
+
+
+def test_what_moves_and_what_fails():
+    assert truth.moves_or_fails(row(level=0.3))
+    assert not truth.moves_or_fails(row(level=0.8))
+    assert truth.moves_or_fails(row(level=0.8, fresh=[0.8, 0.9] * 10))
+    assert truth.is_sick(row(level=0.9, movement=0.1))
+    assert truth.is_sick(row(level=0.9, movement=None))
+
+
+def test_healthy_is_what_clearly_learned_beside_a_guess():
+    assert truth.is_healthy(row(level=0.9))
+    assert not truth.is_healthy(row(level=0.9) | {"guess": 0.8})
+    assert not truth.is_healthy(row(level=0.84))
+    assert not truth.is_healthy(row(level=0.9, movement=0.03))
+
+
+def test_the_configuration_alone_finds_what_is_far_from_the_defaults():
+    far = {
+        "step": {"learning_rate": 1.0},
+        "capacity": {"hidden_size": 1},
+        "data": {"scale": None},
+        "start": {"forget_bias": -8.0},
+        "stopping": {"max_epochs": 2},
+    }
+    rows = [row(settings=settings_of(**changed)) for changed in far.values()]
+    assert [largest_deviation(of) for of in rows] == list(far)
+    assert all(np.isfinite(list(deviations(of).values())).all() for of in rows)
+    guess = ConfigurationGuess(rows * 8, [{family} for family in far] * 8)
+    assert [guess.first(of) for of in rows] == list(far)
+
+
+def test_mcnemar_counts_where_judges_differ():
+    assert score.mcnemar([True] * 6 + [False], [False] * 6 + [False]) == pytest.approx(2 / 64)
+    assert score.mcnemar([True, False], [True, False]) == 1.0
+
+
+def test_the_score_of_made_up_rows():
+    rows = [
+        row("a", batch_size=0.88),
+        row("b", batch_size=0.5, loss=0.88),
+        row("c", level=0.9),
+        row("d", level=0.3, data="y", model_complexity=0.9),
+    ]
+    answers = {
+        "a": ("fluctuating", "step"),
+        "b": ("normal", "step"),
+        "c": ("fluctuating", "step"),
+        "d": ("not_learning", "capacity"),
+    }
+    again = {**answers, "a": ("fluctuating", "start")}
+    lines = score.score(rows, answers, again=again)
+    count = {(of["table"], of["runs"], of["who"]): of["count"] for of in lines}
+    ours = score.OURS
+    assert count["family first", "a single reset repairs", ours] == [2, 3]
+    assert count["family first", "a single reset repairs, moves or fails", ours] == [1, 1]
+    assert count["verdict", "healthy, called sick", ours] == [1, 1]
+    assert count["verdict", "fails, called sick", ours] == [1, 1]
+    assert count["seeds", "sick, a family named", ours] == [2, 3]
+    assert count["repairs", "sick", score.BEST] == [3, 3]
+    assert count["repairs", "sick", resets.SAME] == [0, 3]
+    assert all("%" in score.format_line(line) for line in lines)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Let a draw have two runs of a few epochs, with few resets."""
+
+    def plan_draw(part, number, n_train, n_steps):
+        rng = np.random.default_rng(number)
+        made = faults.inject(faults.FAULTS[number], rng, n_train, n_steps)
+        made = replace(made, twin={**made.twin, "max_epochs": 4})
+        short = {**made.settings, "max_epochs": 4, "hidden_size": 4}
+        drawn = {**faults.draw_settings(rng), "max_epochs": 4, "hidden_size": 3, "num_layers": 1}
+        return [
+            generate.Planned(0, generate.NATURAL, drawn, {}),
+            generate.Planned(1, generate.INJECTED, short, made.change, made),
+        ]
+
+    whole = resets.list_resets
+    monkeypatch.setattr(generate, "plan_draw", plan_draw)
+    monkeypatch.setattr(generate, "list_resets", lambda *a, **k: whole(*a, **k)[:4])
+    monkeypatch.setitem(generate.TUNED, "max_epochs", 3)
+    monkeypatch.setitem(windows.SETS_OF, "calibration", ("sinusoids", "pulses"))
+
+
+def _without_times(rows):
+    return {
+        name: {key: value for key, value in of.items() if key not in ("fit_s", "row_s", "history")}
+        for name, of in rows.items()
+    }
+
+
+@pytest.mark.trains
+def test_a_run_that_was_stopped_gives_the_same_rows(tiny, tmp_path, capsys):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    arguments = ["--data", "calibration", "--draws", "2", "--work"]
+    assert bench_diagnosis.main([*arguments, str(whole)]) == 0
+    expected = generate.read_rows(whole / "calibration.jsonl")
+    assert list(expected) == [f"calibration-{draw}-{slot}" for draw in (0, 1) for slot in (0, 1)]
+
+    stopped.mkdir()
+    first = json.dumps(expected["calibration-0-0"])
+    second = json.dumps(expected["calibration-0-1"])
+    (stopped / "calibration.jsonl").write_text(f"{first}\n{second[: len(second) // 2]}")
+    assert bench_diagnosis.main([*arguments, str(stopped)]) == 0
+    found = generate.read_rows(stopped / "calibration.jsonl")
+    assert _without_times(found) == _without_times(expected)
+
+    run = load(whole / "records" / "calibration-1-1.npz")
+    assert len(run.rows) == run.record.n_epochs == 4
+    assert (whole / "records" / "calibration-1-1-again.npz").exists()
+    capsys.readouterr()
+    assert bench_diagnosis.main(["--work", str(whole), "--show"]) == 0
+    assert "healthy, called sick" in capsys.readouterr().out
+
+    (whole / "test.jsonl").write_text((whole / "calibration.jsonl").read_text())
+    bench_diagnosis.write_table(whole, keep=True, folder=tmp_path)
+    _check_table(tmp_path)
+
+
+def _check_table(folder):
+    table = json.loads((folder / "diagnosis.json").read_text())
+    text = (folder / bench_diagnosis.ROWS).read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
+    first, last = (table["environment"][of]["runs"] for of in ("learned", "judged"))
+    learned, judged, sick = rows[:first], rows[first : first + last], rows[first + last :]
+    lines = bench_diagnosis.lines_of(judged, learned)
+    if sick:
+        lines += bench_diagnosis.lines_of_sick(sick, learned)
+    assert json.loads(json.dumps(lines)) == table["rows"]
+
+
+def test_the_committed_table_is_what_the_committed_rows_say():
+    if not (bench_diagnosis.RESULTS / "diagnosis.json").exists():
+        pytest.skip("nothing was measured yet")
+    _check_table(bench_diagnosis.RESULTS)
+
+
+def test_the_table_of_levels_counts_sick_healthy_and_those_below():
+    base = {"source": "a", "best": 0.9, "movement": 0.001, "verdict": "normal"}
+    base |= {"generalization": None, "below": False}
+    rows = [
+        base | {"level": 0.5, "rival": 0.95, "below": True},  # sick, flagged by its level alone
+        base | {"level": 0.5, "rival": 0.95, "verdict": "diverged"},
+        base | {"level": 0.9, "rival": 0.92},  # healthy
+        base | {"level": 0.9, "rival": 0.99, "below": True},  # as good as other networks
+    ]
+    lines = level.summarise(rows)
+    assert [line["runs"] for line in lines if line["source"] == "all"] == [
+        *([1, 2], [2, 2], [0, 1], [1, 2], [2, 2])
+    ]
+    assert lines[-1]["interval"][1] == 1.0
+    assert lines[-1]["interval"][0] == pytest.approx(0.025**0.5)
+
+
+def test_levels_resume(tmp_path, monkeypatch, capsys):
+    def measure(number, borealtc, *, only_tuned):
+        return [{"draw": number, "source": "a", "level": 0.9, "best": 0.9, "rival": 0.9} | OTHERS]
+
+    monkeypatch.setattr(bench_diagnosis, "measure_draw", measure)
+    arguments = ["--level", "--work", str(tmp_path), "--first", "7", "--draws"]
+    assert bench_diagnosis.main([*arguments, "1"]) == bench_diagnosis.main([*arguments, "2"]) == 0
+    drawn = [rows[0]["draw"] for rows in bench_diagnosis.read_level(tmp_path)]
+    assert drawn == [7, 8]
+    assert "healthy, called below" in capsys.readouterr().out
+
+
+OTHERS = {"movement": 0.0, "verdict": "normal", "generalization": None, "below": False}

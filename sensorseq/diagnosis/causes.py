@@ -1,0 +1,652 @@
+"""What may be wrong with a run: causes and what was found of them; the table of all causes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+GRADES = ("suspected", "proved")  # seen in the run alone; a training with its change did better
+TROUBLED = ("fluctuating", "diverged", "not_learning")  # verdicts that ask for a cause
+LEAST_FAULT = 0.2  # confidence from which a fault of the data matters ...
+LIKELY_FAULT = 0.4  # ... and from which it is repaired first
+IDENTIFIED = 0.45  # confidence of a family from which a calm run has a hidden cause
+# In a normal run these explain a rough curve or describe the data; they need not cost accuracy.
+DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_shift", "data_bug"))
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One change that was tried, next to the run as it was."""
+
+    cause: str  # of `CAUSE_NAMES`
+    name: str  # what was changed, such as "learning_rate / 4"
+    change: Mapping[str, Any]  # arguments and their values; empty where none does it
+    kind: str  # "race" or "inference" (without a step); older files: "snapshot", "init", "replay"
+    outcome: str  # "confirmed", "rejected" or "undecided"
+    sentence: str  # the result, with its figures
+    noise_ratio: float | None = None  # movement of the loss with the change over that without
+    raw_change: float | None = None  # loss with the change minus that without, in nats
+    curves: Mapping[str, list[list[float]]] = field(default_factory=dict)
+    cost_epochs: float = 0.0  # in epochs of the run
+    change_error: float | None = None  # standard error of `raw_change` over groups
+    accuracy_change: float | None = None  # validation accuracy with minus without, a fraction
+    accuracy_error: float | None = None  # its standard error
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One possible cause of what a run did."""
+
+    name: str  # of `CAUSE_NAMES`
+    grade: str  # of `GRADES`
+    confidence: float  # probability that it is the cause; of all together at most 1
+    evidence: str  # a sentence with its figures
+    finding: str = ""  # which side, such as "too high"; may be empty
+    recommendation: Mapping[str, Any] = field(default_factory=dict)
+    alternatives: tuple[Mapping[str, Any], ...] = ()
+    advice: str = ""  # what to do, in words
+    statistics: tuple[str, ...] = ()  # features or statistics that `evidence` quotes
+    sources: Mapping[str, str] = field(default_factory=dict)  # by "curve", "data" and others
+
+    @property
+    def title(self) -> str:
+        """The name, and the finding if there is one."""
+        return f"{self.name}: {self.finding}" if self.finding else self.name
+
+    @property
+    def family(self) -> str:
+        """The family it belongs to, such as ``"step"`` or ``"data"``; see `FAMILIES`."""
+        return FAMILY_OF.get(self.name, UNKNOWN)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Causes whose repairs are nearly the same."""
+
+    name: str  # of `table.FAMILIES`
+    confidence: float  # of its causes together
+    causes: tuple[Cause, ...]
+
+
+def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
+    """Group causes by family, in order."""
+    members: dict[str, list[Cause]] = {}
+    for cause in causes:
+        members.setdefault(cause.family, []).append(cause)
+    return tuple(
+        Family(name, sum(float(cause.confidence) for cause in group), tuple(group))
+        for name, group in members.items()
+    )
+
+
+@dataclass(frozen=True)
+class NotTested:
+    """A cause that no trial was made for."""
+
+    cause: str  # of `CAUSE_NAMES`
+    reason: str  # why not
+    would_settle: str = ""  # what would
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A window whose label looks wrong."""
+
+    row: int  # of the windows given to `fit`
+    label: str
+    rival: str  # the class that fits better
+    probability: float  # of its label, out of fold
+    recording: str | None = None  # or group it comes from, where known
+    values: list[list[float]] = field(default_factory=list)  # of each channel, thinned
+
+
+@dataclass(frozen=True)
+class Probes:
+    """What trainings of a fit with other settings came to."""
+
+    budget: float  # what they may cost, in times of the fit
+    cost: float = 0.0  # what they did cost, in times of the fit, by the clock
+    fit_s: float = 0.0
+    probes_s: float = 0.0
+    trials: tuple[Trial, ...] = ()  # in the order in which they were made
+    not_tested: tuple[NotTested, ...] = ()  # the other causes
+    suspects: tuple[Suspect, ...] = ()  # worst first
+    repair: Mapping[str, Any] = field(default_factory=dict)  # smallest, for `set_params`
+    previous: Mapping[str, Any] = field(default_factory=dict)  # what it replaces
+    note: str = ""  # how `repair` was found, or why it is empty
+    is_applied: bool = False  # whether the report is of a fit with `repair` already
+
+
+def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
+    """Return what probably costs a calm run accuracy; None for other runs, or if nothing does."""
+    if verdict != "normal":
+        return None
+    costly = [cause for cause in causes if cause.name not in DESCRIPTIVE]
+    likely = {family.name for family in families(costly) if family.confidence >= IDENTIFIED}
+    return next((one for one in costly if one.grade == "proved" or one.family in likely), None)
+
+
+def data_fault(causes: Sequence[Cause]) -> Cause | None:
+    """Return the likeliest fault that the checks of the data found; None if none matters."""
+    found = (
+        one
+        for one in causes
+        if one.name in ("data_bug", "distribution_shift")
+        and "data" in one.sources
+        and one.confidence >= LEAST_FAULT
+    )
+    return next(found, None)
+
+
+UNKNOWN = "unknown"
+# Families in words. Repairs within a family do nearly the same.
+FAMILIES = {
+    "step": "step size",
+    "capacity": "size and regularization of the network",
+    "data": "data and scaling",
+    "start": "first weights and loss function",
+    "stopping": "length of the training",
+    "evaluation": "how the curve is measured",
+    UNKNOWN: "unknown",
+}
+RANKED = ("step", "capacity", "data", "start", "stopping")  # families that the ranker weighs
+# The classifier's own values, for resets and as what is usual.
+DEFAULTS: Mapping[str, Any] = {
+    "hidden_size": 64,
+    "num_layers": 1,
+    "pooling": "meanmax",
+    "input_dropout": 0.0,
+    "dropout": 0.3,
+    "recurrent_dropout": 0.0,
+    "weight_init": "xavier",
+    "recurrent_init": "orthogonal",
+    "forget_bias": 1.0,
+    "loss": "cross_entropy",
+    "label_smoothing": 0.0,
+    "class_weight": None,
+    "optimizer": "adamw",
+    "learning_rate": 3e-3,
+    "momentum": 0.9,
+    "optimizer_params": None,
+    "lr_schedule": "cosine",
+    "batch_size": 32,
+    "max_grad_norm": 1.0,
+    "weight_decay": 1e-3,
+    "l1": 0.0,
+    "max_timesteps": None,
+    "scale": "standard",
+}
+# The rate at which each optimizer usually trains an LSTM; for sgd that with a momentum of 0.9.
+USUAL_RATES = {"adam": 3e-3, "adamw": 3e-3, "rmsprop": 1e-3, "sgd": 0.1}
+# Arguments that reset each cause. Of one with two causes, the first is the one it names alone.
+ARGUMENTS_OF: Mapping[str, tuple[str, ...]] = {
+    "learning_rate": ("learning_rate", "lr_schedule", "warmup_epochs"),
+    "optimizer": ("optimizer", "learning_rate", "momentum", "optimizer_params"),
+    "batch_size": ("batch_size",),
+    "gradient_clipping": ("max_grad_norm", "clip_by"),
+    "regularization": (
+        "dropout",
+        "recurrent_dropout",
+        "input_dropout",
+        "weight_decay",
+        "l1",
+        "label_smoothing",
+    ),
+    "preprocessing": ("scale",),
+    "weight_init": ("weight_init", "recurrent_init", "forget_bias"),
+    "loss": ("loss", "class_weight"),
+    "model_complexity": ("hidden_size", "num_layers", "pooling", "head_norm"),
+    "sequence_length": ("max_timesteps", "crop"),
+    "early_stopping": ("max_epochs", "restore_best"),
+}
+OWNER_OF = {name: cause for cause in reversed(tuple(ARGUMENTS_OF)) for name in ARGUMENTS_OF[cause]}
+
+
+class Usual(NamedTuple):
+    """The classifier's own value; with a sign only if that lowers (-1) or raises (1) it."""
+
+    sign: int = 0
+
+
+class Times(NamedTuple):
+    """The present value times a factor, but not below `least`."""
+
+    factor: float
+    least: float = 0.0
+
+
+Reset = Mapping[str, Any]  # argument -> value, `Usual` or `Times`
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One side of a cause."""
+
+    key: str  # the cause; after a colon which side, where there are several
+    family: str
+    means: str = ""  # features that mean this side of its family, above all unusual settings
+    shows: str = ""  # features of the run that show it, most important first; words in `CLAUSES`
+    resets: tuple[Reset, ...] = ()  # changes that repair it, the best first
+    advice: str = ""  # what to do; in torch: `foreign_words.ADVICE`
+    is_quiet: bool = False  # never named for a run that fluctuates or diverged
+    denied_by: str = ""  # kinds of statements that say the opposite
+
+    @property
+    def cause(self) -> str:
+        """Its name."""
+        return self.key.partition(": ")[0]
+
+    @property
+    def finding(self) -> str:
+        """Which side; empty if there is only one."""
+        return self.key.partition(": ")[2]
+
+
+# What is said of a feature: {n} is the value, {p} the same in per cent, {points} a fraction in
+# points, {nats} a loss.
+CLAUSES = {
+    "loss_noise": "the training loss moves +-{nats} nats per epoch",
+    "still_falling": "the training loss still falls by {p} in ten epochs",
+    "rate_end": "the learning rate ends at {p} of its highest value",
+    "windows_per_step": "each step sees a batch of {n}",
+    "n_steps": "the run has {n} steps in all",
+    "grad_tail": "one gradient in a hundred is {n} times the median",
+    "clipped_share": "{p} of the gradients are clipped",
+    "train_accuracy": "training accuracy ends at {p}",
+    "accuracy_gap": "validation accuracy is {points} points below training accuracy",
+    "loss_gap": "validation loss ends {nats} nats above training loss",
+    "val_loss_rise": "validation loss ends {nats} nats above its lowest value",
+    "val_accuracy_noise": "validation accuracy moves +-{points} points per epoch",
+    "val_sampling_noise": "luck of its windows alone gives up to +-{points}",
+    "train_mode_gap": "the loss with dropout is {p} above the loss without",
+    "stuck_share": "{p} of the training windows never fit",
+    "stuck_depth": "they are {n} times as far on the wrong side as usual ones on the right side",
+    "val_stubborn_of_errors": "{p} of the validation errors are always the same windows",
+    "input_scale": "the inputs have a root mean square of {n}",
+    "first_loss_excess": "the first loss is {nats} nats above that of a guess",
+    "class_bias": "{p} of the answers go to the wrong classes",
+    "group_spread": "recordings differ {n} times as much as chance allows",
+}
+# What to do where no cause is likely.
+SAFE = (
+    "A safe first change: scaled inputs, Adam with a learning rate of 0.001 to 0.003 that falls to"
+    " zero, and gradients clipped at 1."
+)
+
+TABLE = (
+    Entry(
+        "learning_rate: too high",
+        "step",
+        "rate_above",
+        "loss_noise train_accuracy",
+        tuple({"learning_rate": value} for value in (Usual(-1), Times(0.1), Times(0.3))),
+        "Lower the learning rate.",
+    ),
+    Entry(
+        "learning_rate: too low",
+        "step",
+        "rate_below",
+        "still_falling train_accuracy",
+        tuple({"learning_rate": value} for value in (Usual(1), Times(10.0), Times(3.0))),
+        "Raise the learning rate.",
+        is_quiet=True,
+    ),
+    Entry(
+        "learning_rate: schedule missing",
+        "step",
+        "rate_constant restless_at_constant_rate",
+        "rate_end loss_noise",
+        ({"lr_schedule": Usual()}, {"ema_decay": 0.99}),
+        "The learning rate itself may be right: let it fall towards the end.",
+    ),
+    Entry(
+        "batch_size: too small",
+        "step",
+        "batch_below",
+        "windows_per_step loss_noise grad_tail",
+        ({"batch_size": Usual(1)}, {"batch_size": Times(4.0)}),
+        "Use batches of 32 windows or more; a lower learning rate also reduces the noise.",
+    ),
+    Entry(
+        "batch_size: too large",
+        "step",
+        "batch_above",
+        "n_steps still_falling",
+        ({"batch_size": Usual(-1)}, {"batch_size": Times(0.25, 8)}),
+        "Use batches of 32 windows or fewer, so that an epoch has more steps.",
+        is_quiet=True,
+    ),
+    Entry(
+        "optimizer",
+        "step",
+        "sgd rmsprop momentum_off own_optimizer_parameters",
+        "loss_noise train_accuracy",
+        (dict.fromkeys(ARGUMENTS_OF["optimizer"], Usual()), {"optimizer_params": Usual()}),
+        "Use Adam with its usual parameters: it gives each parameter a step size of its own.",
+    ),
+    Entry(
+        "gradient_clipping",
+        "step",
+        "unclipped clip_below",
+        "grad_tail clipped_share",
+        ({"max_grad_norm": Usual()},),
+        "Inspect the windows with the largest gradients: they may be outliers.",
+    ),
+    Entry(
+        "model_complexity: too small",
+        "capacity",
+        "width_below",
+        "train_accuracy stuck_share",
+        ({"hidden_size": Usual(1)}, {"hidden_size": Times(4.0)}),
+        "Use more hidden units; 64 are usual.",
+    ),
+    Entry(
+        "model_complexity: last step only",
+        "capacity",
+        "pools_less",
+        "train_accuracy stuck_share",
+        ({"pooling": Usual()},),
+        "Feed the mean and the maximum over all time steps into the last layer.",
+    ),
+    Entry(
+        "model_complexity: too large",
+        "capacity",
+        "width_above more_layers",
+        "train_accuracy loss_gap val_loss_rise",
+        (
+            {"hidden_size": Usual(-1), "num_layers": Usual(-1)},
+            {"hidden_size": Times(0.25, 8)},
+        ),
+        "Use one layer and fewer hidden units, or record more.",
+    ),
+    Entry(
+        "regularization: too strong",
+        "capacity",
+        "dropout_above decay_above",
+        "train_mode_gap train_accuracy",
+        (
+            dict.fromkeys(ARGUMENTS_OF["regularization"], Usual(-1)),
+            {"dropout": 0.0, "recurrent_dropout": 0.0, "weight_decay": 0.0},
+        ),
+        "Use dropout of at most 0.3 and a weight decay of at most 0.001.",
+    ),
+    Entry(
+        "regularization: missing",
+        "capacity",
+        "unregularized",
+        "accuracy_gap loss_gap",
+        ({"dropout": Usual(1), "weight_decay": Usual(1)},),
+        "Dropout of 0.3 and a weight decay of 0.001 narrow the gap; more recordings do more.",
+    ),
+    Entry(
+        "preprocessing: scale of the inputs",
+        "data",
+        "unscaled",
+        "input_scale train_accuracy",
+        ({"scale": Usual()}, {"scale": "robust"}),
+        "Scale each channel with the mean and standard deviation of the training windows.",
+    ),
+    Entry(
+        "label_noise",
+        "data",
+        "stuck_depth",
+        "stuck_share stuck_depth val_stubborn_of_errors",
+        (),
+        "Check the labels of the windows that never fit.",
+    ),
+    Entry(
+        "sequence_length",
+        "data",
+        "cropped",
+        "stuck_share train_accuracy",
+        ({"max_timesteps": Usual()},),
+        "Cut windows of two to four periods of the slowest motion that matters.",
+    ),
+    Entry(
+        "distribution_shift",
+        "data",
+        "accuracy_gap",
+        "accuracy_gap group_spread",
+        (),
+        "More recordings, or scaling with statistics per recording.",
+    ),
+    Entry(
+        "small_validation_set",
+        "data",
+        "",
+        "val_accuracy_noise val_sampling_noise loss_noise",
+        (),
+        "Training is fine: hold out more windows or cross-validate, and read the validation loss.",
+        denied_by="accuracy_calm accuracy_restless accuracy_recordings accuracy_alone",
+    ),
+    Entry("data_bug", "data"),
+    Entry(
+        "weight_init",
+        "start",
+        "own_weights forget_bias_off",
+        "first_loss_excess train_accuracy",
+        (dict.fromkeys(ARGUMENTS_OF["weight_init"], Usual()),),
+        "Start from Xavier (input) and orthogonal (recurrent) weights and a forget bias of 1.",
+    ),
+    Entry(
+        "loss: not cross-entropy",
+        "start",
+        "own_loss",
+        "train_accuracy",
+        ({"loss": Usual()},),
+        "Train with the cross-entropy of the logits; apply the softmax only once.",
+    ),
+    Entry(
+        "loss: classes weighed wrongly",
+        "start",
+        "own_class_weight",
+        "class_bias train_accuracy",
+        ({"class_weight": Usual()}, {"class_weight": "balanced"}),
+        "Use no class weights, or balanced ones.",
+    ),
+    Entry(
+        "early_stopping: too few epochs",
+        "stopping",
+        "epochs_below",
+        "still_falling n_steps train_accuracy",
+        ({"max_epochs": Times(3.0)},),
+        "Train longer.",
+        denied_by="flat hardly_falls overfits got_worse noise_constant noise_falls_little"
+        " noise_rises noise_rises_little",
+    ),
+    Entry(
+        "early_stopping: too many epochs",
+        "stopping",
+        "epochs_above",
+        "val_loss_rise loss_gap",
+        ({"restore_best": True},),
+        "Keep the weights of the best epoch.",
+        denied_by="still_falls no_overfitting",
+    ),
+    Entry("evaluation_not_deterministic", "evaluation"),
+    Entry(UNKNOWN, UNKNOWN),
+)
+FAMILY_OF = {entry.cause: entry.family for entry in TABLE}  # of each cause
+CAUSE_NAMES = tuple(FAMILY_OF)
+
+
+def usual_rate(arguments: Mapping[str, Any]) -> float:
+    """Return the usual learning rate of the optimizer in use; that of sgd depends on momentum."""
+    name = arguments.get("optimizer", DEFAULTS["optimizer"])
+    rate = USUAL_RATES.get(name, DEFAULTS["learning_rate"]) if isinstance(name, str) else 3e-3
+    momentum = arguments.get("momentum", DEFAULTS["momentum"])
+    if name == "sgd" and isinstance(momentum, int | float) and 0 <= momentum < 1:
+        rate *= (1 - momentum) / (1 - DEFAULTS["momentum"])
+    return float(f"{rate:.3g}")
+
+
+def resolve(reset: Reset, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a reset changes, with their values; empty if it changes nothing."""
+    found = {}
+    for name, wanted in reset.items():
+        new = _value(name, wanted, arguments, is_alone=len(reset) == 1)
+        if new is not _KEEP and not (name in arguments and is_same(arguments[name], new)):
+            found[name] = new
+    return {} if "optimizer" in reset and "optimizer" not in found else found
+
+
+_KEEP: Any = object()
+
+
+def _value(name: str, wanted: Any, arguments: Mapping[str, Any], *, is_alone: bool) -> Any:
+    old = arguments.get(name, _KEEP)
+    number = old if isinstance(old, int | float) and not isinstance(old, bool) else None
+    if isinstance(wanted, Times):
+        if number is None:
+            return _KEEP
+        new = max(number * wanted.factor, wanted.least)
+        new = max(round(new), 1) if isinstance(number, int) else float(f"{new:.3g}")
+        return new if new != number and (new > number) == (wanted.factor > 1) else _KEEP
+    if not isinstance(wanted, Usual):
+        return wanted
+    usual = DEFAULTS[name]
+    if name == "learning_rate" and is_alone:  # with the optimizer its own default is meant
+        usual = usual_rate(arguments)
+    if wanted.sign == 0:
+        return usual
+    if old is None and name == "batch_size":  # all windows in one batch
+        return usual if wanted.sign < 0 else _KEEP
+    if number is None:
+        return _KEEP if old is not _KEEP or name == "learning_rate" else usual
+    # a value near the usual one is not worth a change
+    is_far = number * 1.4 < usual if wanted.sign > 0 else number > 1.4 * usual
+    return usual if is_far else _KEEP
+
+
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two values of an argument are equal, be a number whole or not."""
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other
+    return type(one) is type(other) and bool(one == other)
+
+
+KERAS, TORCH = "keras", "torch"
+NAMES = {KERAS: "Keras", TORCH: "torch"}
+_COSINE = (
+    "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs), stepped once an epoch"
+)
+_CLIP = "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) before each step"
+_STOP = "save model.state_dict() at the lowest validation loss, and load it at the end"
+# What to do first where no cause is known, as of any log.
+_SAFE = {
+    TORCH: f"{_COSINE}; {_CLIP}; {_STOP}",
+    KERAS: "optimizer=Adam(CosineDecay(1e-3, epochs * steps_per_epoch), global_clipnorm=1.0);"
+    ' EarlyStopping(monitor="val_loss", patience=20, restore_best_weights=True)',
+}
+# What to do in torch about a side of a cause; its own words where it has one side, or none is known
+ADVICE: Mapping[tuple[str, str], str] = {
+    ("learning_rate", "too high"): f"divide the learning rate by 10; {_CLIP}",
+    ("learning_rate", "too low"): "multiply the learning rate by 10",
+    ("learning_rate", "schedule missing"): _COSINE,
+    ("learning_rate", ""): _COSINE,
+    ("batch_size", "too small"): "DataLoader(batch_size=32) or larger",
+    ("batch_size", "too large"): "DataLoader(batch_size=32)",
+    ("optimizer", ""): "torch.optim.AdamW(model.parameters(), lr=1e-3)",
+    ("gradient_clipping", ""): _CLIP,
+    ("model_complexity", "too small"): "torch.nn.LSTM(hidden_size=64)",
+    ("model_complexity", "too large"): "torch.nn.LSTM with one layer and fewer units",
+    ("model_complexity", "last step only"): (
+        "feed the mean and maximum of the LSTM's outputs over time into the last layer"
+    ),
+    ("regularization", "too strong"): (
+        "dropout of at most 0.3, and weight_decay of at most 1e-3 in the optimizer"
+    ),
+    ("regularization", "missing"): (
+        "torch.nn.Dropout(0.3) before the last layer, and torch.optim.AdamW(weight_decay=1e-3)"
+    ),
+    ("preprocessing", "scale of the inputs"): (
+        "scale each channel with the mean and standard deviation of the training windows"
+    ),
+    ("distribution_shift", ""): "train on more recordings, or scale each one by itself",
+    ("small_validation_set", ""): "hold out more windows, or cross-validate; the training is fine",
+    ("weight_init", ""): (
+        "xavier_uniform_ for weight_ih, orthogonal_ for weight_hh, and a forget bias of 1 in"
+        " torch.nn.init"
+    ),
+    ("loss", "not cross-entropy"): (
+        "torch.nn.CrossEntropyLoss() on the logits, without a softmax before it"
+    ),
+    ("loss", "classes weighed wrongly"): (
+        "torch.nn.CrossEntropyLoss() without weight, or with the inverse of each class's frequency"
+    ),
+    ("early_stopping", "too few epochs"): "train three times as many epochs",
+    ("early_stopping", ""): _STOP,
+    ("evaluation_not_deterministic", ""): "model.eval() before validation",
+}
+
+
+def advice_for(cause: str, finding: str, origin: str | None) -> str:
+    """Return what to do about a side of a cause in words of Keras or torch; "" for our own words.
+
+    >>> advice_for("gradient_clipping", "", "torch")
+    'In torch: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) before each step.'
+    """
+    if origin is None:
+        return ""
+    if cause == UNKNOWN:
+        words = _SAFE[origin]
+    elif origin == TORCH:
+        words = ADVICE.get((cause, finding)) or ADVICE.get((cause, ""), "")
+    else:
+        words = ""
+    if words and not any(sign in words for sign in "(_."):  # plain English
+        return f"{words[0].upper()}{words[1:]}."
+    return f"In {NAMES[origin]}: {words}." if words else ""
+
+
+def in_foreign_words(causes: Sequence[Cause], origin: str | None) -> tuple[Cause, ...]:
+    """Return causes that recommend in words of Keras or torch; None changes nothing."""
+    if origin is None:
+        return tuple(causes)
+    return tuple(
+        replace(
+            cause,
+            recommendation={},
+            alternatives=(),
+            advice=advice_for(cause.name, cause.finding, origin) or cause.advice,
+        )
+        for cause in causes
+    )
+
+
+# Arguments of ours that a custom loop has too, or one of them with its value, in torch's words.
+_CHANGES: Mapping[str, str] = {
+    "lr_schedule=cosine": _COSINE,
+    "restore_best=True": _STOP,
+    "batch_size": "DataLoader(batch_size={value})",
+    "batch_size=None": "all windows in one batch",
+    "max_grad_norm": (
+        "torch.nn.utils.clip_grad_norm_(model.parameters(), {value:g}) before each step"
+    ),
+    "max_grad_norm=None": "no clipping of gradients",
+    "clip_by=norm": "clipping of the gradient's norm",
+    "label_smoothing": "torch.nn.CrossEntropyLoss(label_smoothing={value:g})",
+    "sampler=balanced": "batches drawn equally from each class",
+    "sampler=shuffle": "batches of shuffled windows, each once in an epoch",
+    "last_batch=merge": "a last batch that is joined to the one before",
+    "last_batch=drop": "DataLoader(drop_last=True)",
+    "last_batch=keep": "DataLoader(drop_last=False)",
+}
+_OF_OPTIMIZER = {"learning_rate": "lr", "weight_decay": "weight_decay"}
+
+
+def say_change(change: Mapping[str, Any]) -> str:
+    """Return a change of our arguments in the words of torch, its parts after commas.
+
+    >>> say_change({"learning_rate": 1e-4, "batch_size": 32})
+    'lr=0.0001 in the optimizer, DataLoader(batch_size=32)'
+    """
+    rest = dict(change)
+    if rest.get("max_grad_norm") is not None and rest.get("clip_by") == "norm":
+        del rest["clip_by"]  # said by the function's name
+    options = {_OF_OPTIMIZER[name]: rest.pop(name) for name in _OF_OPTIMIZER if name in rest}
+    given = ", ".join(f"{name}={value:g}" for name, value in options.items())
+    said = [f"{given} in the optimizer"] if given else []
+    for name, value in rest.items():
+        words = _CHANGES.get(f"{name}={value}") or _CHANGES.get(name) or "{name}={value!r}"
+        said.append(words.format(name=name, value=value))
+    return ", ".join(said)

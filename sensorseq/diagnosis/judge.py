@@ -1,0 +1,478 @@
+"""The rules that turn a Run into a verdict and the statements that explain it."""
+
+import math
+
+import numpy as np
+
+from sensorseq.diagnosis import metrics
+from sensorseq.diagnosis import thresholds as limits
+from sensorseq.diagnosis.run import NEEDED, Column, Floats, Run, part
+from sensorseq.diagnosis.statements import Statement, generalization_of, say
+from sensorseq.diagnosis.witnesses import (
+    Flips,
+    Movement,
+    Roughness,
+    SteadyNoise,
+    collect_evidence,
+    cross_fit,
+)
+
+
+def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
+    """Apply the verdict rules in order of gravity; the first that holds decides."""
+    recovered = _set_recovered_apart(run)
+    diverged = _divergence(run)
+    if diverged:
+        return "diverged", None, [*diverged, *recovered, *kept(run), *cannot_tell(run)]
+    too_short = _cut_initial_descent(run)
+    if too_short:
+        rest = [*recovered, *kept(run), *cannot_tell(run)]
+        return "too_short_to_tell", None, [*too_short, *rest]
+    flips = Flips(run)
+    movement, roughness = Movement(run), Roughness(run, flips)
+    adjusted = metrics.holm({**movement.p_values, **roughness.p_values})
+    movement.decide(adjusted)
+    roughness.decide(adjusted)
+    run.evidence.update(collect_evidence(run, movement, roughness, flips))
+    learns_nothing = one_class(run) or not_learning(run)
+    verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
+    if learns_nothing:
+        lines = [*roughness.accuracy_line(verdict), *loss_line]
+        if generalization_of(learns_nothing) is None:  # so a calm curve means nothing
+            lines, details = [], movement.statements()
+        rest = [*recovered, *details, *kept(run), *cannot_tell(run)]
+        return "not_learning", None, [*lines, *learns_nothing, *rest]
+    generalizes = generalization(run, roughness)
+    more_epochs = []  # whether the noise goes away with them, and whether the loss falls
+    if generalization_of(generalizes) is None:
+        series = run.settled(movement.name if movement.known else "val_loss")
+        more_epochs += _noise_trend(run, series) if verdict == "fluctuating" else []
+        more_epochs += _descent(run, movement) if movement.known else []
+    statements = [
+        *roughness.accuracy_line(verdict),
+        *loss_line,
+        *generalizes,
+        *recovered,
+        *details,
+        *more_epochs,
+        *roughness.drawdown_statement(),
+        *kept(run),
+        *cannot_tell(run),
+    ]
+    return verdict, severity, statements
+
+
+def _set_recovered_apart(run: Run) -> list[Statement]:
+    """Drop epochs whose loss was not finite where the run went on normally after them."""
+    said = []
+    for name, side in (("loss", "training"), ("val_loss", "validation")):
+        column = run.columns[name]
+        broken = np.flatnonzero(column.recorded & ~np.isfinite(column.values))
+        few = max(limits.RECOVERED_SHARE * column.recorded.sum(), 1)
+        n_after = int(column.recorded[broken[-1] + 1 :].sum()) if len(broken) else 0
+        if n_after < limits.RECOVERY_EPOCHS or len(broken) > few:
+            continue
+        said.append(say("recovered", part=side, epochs=(broken + 1).tolist()))
+        for of_losses in ("loss", "val_loss"):  # both, which are compared epoch by epoch
+            losses = run.columns[of_losses]
+            values, recorded = losses.values.copy(), losses.recorded.copy()
+            values[broken], recorded[broken] = np.nan, False
+            run.columns[of_losses] = Column(values, recorded)
+    return said
+
+
+def _divergence(run: Run) -> list[Statement]:
+    for name, side in (("loss", "training"), ("val_loss", "validation")):
+        series = run.whole(name)
+        index = metrics.divergence_epoch(series, least=run.log_classes)
+        if index is None:
+            continue
+        epoch = int(np.flatnonzero(run.columns[name].recorded)[index]) + 1
+        value = float(series[index])
+        run.add("diverged_at_epoch", epoch, "epochs")
+        if not np.isfinite(value):
+            what = "not a number (NaN)" if np.isnan(value) else "infinite"
+            lasts = not np.isfinite(series[index:]).any() and index + 1 < len(series)
+            kind = "broken_from" if lasts else "broken_in"
+            said = [say(kind, part=side, what=what, epoch=epoch)]
+            if name == "val_loss" and len(run.whole("loss")):
+                said.append(say("broken_validation"))
+            return said
+        if name == "val_loss" and len(run.whole("loss")):
+            continue  # a validation loss that grows while training goes well is overfitting
+        return [say("exploded", part=side, first=float(series[0]), epoch=epoch, value=value)]
+    return _collapse(run)
+
+
+def _collapse(run: Run) -> list[Statement]:
+    for name, n_windows in (("accuracy", run.n_train), ("val_accuracy", run.n_val)):
+        series = run.whole(name)
+        if name == "val_accuracy" and run.validates_one_class:
+            continue
+        if run.chance is None or len(series) < 2 * limits.COLLAPSE_EPOCHS:
+            continue
+        limit = guessing_limit(run.chance, n_windows)
+        triples = np.lib.stride_tricks.sliding_window_view(series, limits.COLLAPSE_EPOCHS)
+        once = float(triples.min(axis=1).max())
+        end = series[-limits.COLLAPSE_EPOCHS :]
+        if once > limit + limits.COLLAPSE_MARGIN and end.max() <= limit:
+            return [say("collapsed", part=part(name), once=once, last=float(series[-1]))]
+        return []  # training accuracy is the better witness where there is one
+    return []
+
+
+def _cut_initial_descent(run: Run) -> list[Statement]:
+    """Find where the initial descent ends; return a statement when too little is left after it."""
+    name = next(name for name in (*NEEDED, "accuracy") if len(run.whole(name)))
+    series, is_loss = run.whole(name), name in ("loss", "val_loss")
+    falling = metrics.softened_log(series, run.log_classes) if is_loss else -series
+    n_dropped = metrics.burn_in(falling)
+    recorded = np.flatnonzero(run.columns[name].recorded)
+    n_left = len(series) - n_dropped
+    run.add("initial_descent", n_dropped, "epochs")
+    run.add(
+        "epochs_judged", n_left, "epochs", float(limits.MIN_EPOCHS), "needed to measure a noise"
+    )
+    if n_left < limits.MIN_EPOCHS:
+        return [say("too_short", n_epochs=len(series), n_left=n_left, least=limits.MIN_EPOCHS)]
+    run.first = int(recorded[n_dropped])
+    return []
+
+
+_Judged = tuple[str, str | None, list[Statement], list[Statement]]
+
+
+def _compare(run: Run, movement: Movement, roughness: Roughness, flips: Flips) -> _Judged:
+    """Return the verdict, the severity, the line about the loss, and the figures."""
+    moves, seen, costs = movement.statements(), roughness.statements(), movement.cost()
+    shares, windows = flips.shares(), flips.statements()
+    noise = movement.noise
+    spikes = [say("thrown_off", epochs=movement.spikes)] if movement.has_spikes else []
+    jumps = [say("loss_constant_rate" if run.rate_is_constant else "loss_moves")]
+    if movement.is_hot and roughness.follows_the_model:
+        is_strong = movement.noise.exceeds(limits.STRONG_EDGES) and roughness.is_strong
+        grade = "strong" if is_strong else "mild"
+        return "fluctuating", grade, jumps, [*spikes, *moves, *seen, *costs, *shares]
+    if movement.common_leaps:
+        line = [say("loss_together", epochs=movement.common_leaps)]
+        return "fluctuating", "mild", line, [*seen, *costs]
+    if movement.is_hot and movement.costs_loss:
+        line = [say("loss_costs", excess=movement.excess)]
+        return "fluctuating", "mild", line, [*moves, *seen, *windows]
+    if movement.has_spikes:
+        line = [say("loss_leaps", epochs=movement.spikes)]
+        return "fluctuating", "mild", line, [*moves, *seen, *costs]
+    if noise.exceeds(limits.ONE_SIDE_EDGES) and movement.is_hot and not roughness.known:
+        return "fluctuating", _grade_alone(noise), jumps, [*moves, *costs]
+    is_blatant = roughness.follows_the_model and roughness.noise.exceeds(limits.ONE_SIDE_EDGES)
+    if is_blatant and not movement.known:
+        return "fluctuating", _grade_alone(roughness.noise), [say("loss_of_validation")], seen
+    line = _loss_line(movement, roughness)
+    # by a multiple, so that a calm training loss is no excuse
+    far_exceeds = (roughness.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
+    if roughness.exceeds_sampling and (far_exceeds or not movement.known):
+        grade = "strong" if roughness.is_strong else "mild"
+        return "fluctuating", grade, line, [*moves, *seen, *shares]
+    if movement.is_hot or not roughness.looks_rough:
+        windows = []  # nothing to explain
+    return "normal", None, line, [*seen[:1], *windows, *moves, *seen[1:]]
+
+
+def _loss_line(movement: Movement, roughness: Roughness) -> list[Statement]:
+    noise = movement.noise
+    if not movement.known:
+        return []
+    if not noise.is_known:
+        return [say("loss_unjudged")]
+    if noise.has_calmed:
+        return [say("loss_calmed")]
+    if movement.is_hot and not roughness.known:
+        return [say("loss_alone")]
+    if movement.is_hot:
+        return [say("loss_dropout" if movement.name == "loss" else "loss_harmless")]
+    if noise.exceeds():
+        return [say("loss_unsure")]
+    return [say("loss_validation_only" if roughness.noise.exceeds() else "loss_calm")]
+
+
+def _grade_alone(noise: SteadyNoise) -> str:
+    return "strong" if noise.exceeds(limits.ONE_SIDE_EDGES * limits.STRONG_EDGES) else "mild"
+
+
+# Answers beyond the noise: what is learned and carries over, and whether more epochs help.
+
+
+def one_class(run: Run) -> list[Statement]:
+    """Catch a model that gives every validation window the same answer, however calm its curve."""
+    record = run.followed
+    if record is None:
+        return []
+    predicted = record.val_predicted[-_n_last(run) :]
+    n_windows = predicted.shape[1]
+    if n_windows < limits.ONE_CLASS_WINDOWS or np.ptp(record.val_target) == 0:
+        return []
+    is_one = not np.ptp(predicted.astype(np.int64), axis=1).any()
+    return [say("one_answer", n_windows=n_windows)] if is_one else []
+
+
+def not_learning(run: Run) -> list[Statement]:
+    """Return statements when nothing is learned, or nothing that carries over to validation."""
+    if run.chance is None:
+        return _no_descent(run)
+    train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
+    val_limit = guessing_limit(run.chance, run.n_val)
+    validates = (validation is not None and validation > val_limit) or _balanced_beats_guess(run)
+    if train is not None and not _training_beats_guess(run, train):
+        if validates or _has_begun(run):
+            return []
+        return [say("nothing_learned", level=train, chance=run.chance)]
+    if validation is None or validates:
+        return [] if train is not None or validation is not None else _no_descent(run)
+    bound = [] if run.n_val is None else [say("guessing_limit", n_val=run.n_val, limit=val_limit)]
+    if train is None:
+        return [say("validation_guesses", level=validation, chance=run.chance), *bound]
+    # Half of what was learned on the training windows: surely out of reach, or just not measurable?
+    half = run.chance + (train - run.chance) / 2
+    sampling = metrics.binomial_sd(half, run.n_val) if run.n_val is not None else 0.0
+    # Without a record the recalls of the classes could not be asked; then it has to be surer.
+    z = limits.SURELY_BELOW_Z if run.record is None else limits.ONE_SIDED_99
+    if validation < half - z * sampling:
+        figures = {"level": validation, "chance": run.chance, "train": train}
+        return [say("not_carried_over", **figures), *bound]
+    return []
+
+
+def _training_beats_guess(run: Run, train: float) -> bool:
+    """Ask the running accuracy, and that of the fixed subset, which holds no dropout."""
+    assert run.chance is not None
+    # What is learned by heart raises it a little with any labels, so this has to be sure.
+    chance, record = run.chance, run.record
+    if record is not None and len(record.train_target):
+        chance = float(np.bincount(record.train_target).max()) / len(record.train_target)
+    if train > guessing_limit(chance, run.n_train, limits.ONE_SIDED_99):
+        return True
+    if record is None or len(record.fixed_accuracy) != run.n_epochs or not len(record.fixed_rows):
+        return False
+    fixed = float(np.median(record.fixed_accuracy[-_n_last(run) :]))
+    return fixed > guessing_limit(chance, len(record.fixed_rows))
+
+
+def _balanced_beats_guess(run: Run) -> bool:
+    """Ask the mean of the classes' recalls, which a frequent class does not hide."""
+    record = run.followed
+    if record is None:
+        return False
+    classes, counts = np.unique(record.val_target, return_counts=True)
+    if len(classes) < 2:
+        return False
+    correct = record.val_correct[-_n_last(run) :]
+    recalls = [correct[:, record.val_target == one].mean(axis=1) for one in classes]
+    level = float(np.median(np.mean(recalls, axis=0)))
+    chance = 1 / len(classes)
+    sd = float(np.sqrt((chance * (1 - chance) / counts).sum())) / len(classes)
+    limit = chance + limits.ONE_SIDED_95 * sd
+    run.add("val_balanced_accuracy", level, "fraction", limit, "guessing gives up to")
+    return level > limit
+
+
+def _n_last(run: Run) -> int:
+    """Return how many epochs are the last third of those judged."""
+    return max((run.n_epochs - run.first) // 3, 1)
+
+
+def _has_begun(run: Run) -> bool:
+    """Tell a late start, with accuracy still rising, from a run that learns nothing."""
+    loss, accuracy = run.settled("loss"), run.settled("accuracy")
+    if len(loss) < limits.MIN_EPOCHS:
+        return False
+    rise = metrics.theil_sen_slope(accuracy) * (len(accuracy) - 1)
+    fall = -metrics.theil_sen_slope(loss) * (len(loss) - 1)
+    noise = metrics.detrended_volatility(accuracy)
+    return rise > max(limits.LATE_START_RISE, 2 * noise) and fall > limits.LATE_START_FALL * loss[0]
+
+
+def _no_descent(run: Run) -> list[Statement]:
+    """Judge by the loss where accuracy or what guessing gives is not known."""
+    loss = run.whole("loss")
+    if len(loss) < limits.MIN_EPOCHS or _level(run, "accuracy") is not None:
+        return []
+    first, last = float(loss[0]), float(np.median(loss[-(len(loss) // 3) :]))
+    is_flat = last >= (1 - limits.NO_DESCENT) * first
+    return [say("no_descent", first=first, last=last)] if is_flat else []
+
+
+def _level(run: Run, name: str) -> float | None:
+    """Return the accuracy of the last third of the epochs judged; None of one class alone."""
+    if name == "val_accuracy" and run.validates_one_class:
+        return None
+    series = run.settled(name)
+    return float(np.median(series[-max(len(series) // 3, 1) :])) if len(series) else None
+
+
+def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_SIDED_95) -> float:
+    """Return the accuracy that guessing stays below, with a margin where no size is known."""
+    if n_windows is None:
+        return min(chance + limits.UNKNOWN_SIZE_MARGIN, 1.0)
+    return metrics.chance_limit(chance, n_windows, z)
+
+
+def generalization(run: Run, roughness: Roughness) -> list[Statement]:
+    """Say whether validation gets worse while training gets better, from the lowest loss on."""
+    if run.validates_one_class:
+        return [say("one_class")]
+    worse = _rises_from_lowest(run)
+    if roughness.got_worse:
+        worse.append(say("got_worse", fall=roughness.drawdown))
+    if worse:
+        return worse
+    return _near_guessing(run) or (
+        [say("no_overfitting")] if "val_loss_rise_after_lowest" in run.statistics else []
+    )
+
+
+def _rises_from_lowest(run: Run) -> list[Statement]:
+    val_loss, loss = run.whole("val_loss"), run.whole("loss")
+    if len(val_loss) < limits.MIN_EPOCHS or len(loss) != len(val_loss):
+        return []
+    lowest, n_last = int(val_loss.argmin()), max(len(val_loss) // 6, 3)
+    end = float(np.median(val_loss[-n_last:]))
+    noise = metrics.high_frequency_noise(val_loss)
+    rise = end - val_loss[lowest]
+    # its mean, and what the lowest value and the median at the end scatter about theirs
+    luck = metrics.selection_bias(noise, len(val_loss)) + 1.5 * noise
+    run.add("val_loss_rise_after_lowest", rise, "nats", luck, "luck of picking the lowest")
+    train = metrics.local_trend(loss)  # a single epoch of a loss that jumps says nothing
+    rises = rise > limits.OVERFITTING_RISE_NATS + luck or _trend_rises(val_loss, n_last, noise)
+    if not rises or train[-1] >= train[lowest]:
+        return []
+    epoch = int(np.flatnonzero(run.columns["val_loss"].recorded)[lowest]) + 1
+    figures = {"lowest": float(val_loss[lowest]), "end": end}
+    figures |= {"train_then": float(train[lowest]), "train_end": float(train[-1])}
+    return [say("overfits", epoch=epoch), say("overfitting_figures", epoch=epoch, **figures)]
+
+
+def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
+    """Find a rise that a jumpy loss hides from single epochs: of medians of sixths of the run."""
+    blocks = len(val_loss) // n_last
+    medians = np.median(val_loss[-blocks * n_last :].reshape(blocks, n_last), axis=1)
+    after = medians[int(medians.argmin()) :]
+    sd = 1.25 * noise / math.sqrt(n_last)  # of a median of normal noise
+    luck = metrics.selection_bias(sd, blocks) + 1.5 * sd
+    if len(after) < 3:
+        return False
+    # a loss that wanders comes back; one of a model that overfits stays up, or keeps rising
+    lasting = after[len(after) // 2 :].min() - after[0]
+    if metrics.theil_sen_slope(after) > 0 and after[-1] >= max(after) - 2 * sd:
+        lasting = max(lasting, after[-1] - after[0])
+    return bool(lasting > limits.OVERFITTING_RISE_NATS + luck)
+
+
+def _near_guessing(run: Run) -> list[Statement]:
+    if run.chance is None:
+        return []
+    train, validation = (_level(run, name) for name in ("accuracy", "val_accuracy"))
+    if train is not None and train <= guessing_limit(run.chance, run.n_train):
+        kind = "training_rises" if _has_begun(run) else "training_near_guessing"
+        return [say(kind, level=train, chance=run.chance)]
+    if validation is None or validation > guessing_limit(run.chance, run.n_val):
+        return []
+    figures = {"level": validation, "chance": run.chance}
+    if run.n_val is None:
+        return [say("not_beyond_guessing", **figures)]
+    return [say("not_beyond_guessing_sized", **figures, n_val=run.n_val)]
+
+
+def _noise_trend(run: Run, series: Floats) -> list[Statement]:
+    if len(series) < limits.MIN_EPOCHS:
+        return []
+    ratio, z = metrics.noise_change(series)
+    run.add("noise_late_over_early", ratio, "ratio", 1.0, "constant noise")
+    run.add("noise_trend", z, "z", limits.TREND_Z, "constant noise stays below")
+    if abs(z) <= limits.TREND_Z:
+        return [say("noise_constant")]
+    if (z > 0) != (ratio > 1) or ratio == 1:
+        return []
+    kinds = ("noise_rises", "noise_rises_little")
+    if z < 0:
+        kinds = ("noise_falls", "noise_falls_little")
+    is_little = max(ratio, 1 / ratio if ratio else math.inf) <= limits.TREND_RATIO
+    return [say(kinds[is_little], ratio=ratio)]
+
+
+def _descent(run: Run, movement: Movement) -> list[Statement]:
+    loss = run.settled(movement.name)
+    start = metrics.plateau_start(loss)
+    since = int(run.settled_epochs(movement.name)[start]) + 1
+    if len(loss) - start >= max(len(loss) // 3, 8):
+        return [say("flat", epoch=since, n_epochs=run.n_epochs)]
+    last = loss[-max(len(loss) // 3, 8) :]  # longer than the plateau, so it falls or rises
+    fall = -10 * metrics.theil_sen_slope(last)
+    if fall <= 0:
+        return []
+    level = float(np.median(last)) + 0.1 * run.log_classes
+    return [
+        say("still_falls", fall=fall) if fall > limits.STILL_FALLS * level else say("hardly_falls")
+    ]
+
+
+def kept(run: Run) -> list[Statement]:
+    """Answer which epoch's weights were kept, and what they are worth without luck."""
+    if run.best_epoch is None:
+        return [say("kept_unknown")]
+    index = run.best_epoch - 1
+    named = {"loss": "val_loss", "accuracy": "val_accuracy"}
+    values = {name: float(run.columns[column].values[index]) for name, column in named.items()}
+    figures = {name: value for name, value in values.items() if math.isfinite(value)}
+    kind = "kept_both" if len(figures) == 2 else "_".join(["kept", *figures])
+    where = {"epoch": run.best_epoch, "n_epochs": run.n_epochs}
+    return [say(kind, **where, **figures), *_worth(run, index)]
+
+
+def _worth(run: Run, index: int) -> list[Statement]:
+    """Return the accuracy of an epoch that is picked on other windows than it is scored on."""
+    record = run.followed
+    if record is None or index == run.n_epochs - 1:
+        return []
+    correct, groups = record.val_correct, record.val_groups
+    n_units = correct.shape[1] if groups is None else len(np.unique(groups))
+    if n_units < limits.MIN_UNITS_TO_SCORE:
+        return []
+    val_loss = run.columns["val_loss"].values
+    score = None
+    if np.isfinite(val_loss).any() and val_loss[index] <= np.nanmin(val_loss):
+        # Picked by the validation loss: of two classes exactly, of more nearly this of the margin.
+        margin = np.clip(np.nan_to_num(record.val_margin.astype(np.float64)), -1e4, 1e4)
+        score = -np.logaddexp(0.0, -margin)
+    fit = cross_fit(correct, groups, score=score)
+    half = limits.ONE_SIDED_95 * fit.accuracy_error
+    interval = (fit.accuracy - half, fit.accuracy + half)
+    run.add("best_epoch_accuracy", fit.accuracy, "fraction", interval=interval)
+    figures = {"accuracy": fit.accuracy, "error": fit.accuracy_error}
+    if fit.gain > max(2 * fit.gain_error, 0.0):
+        return [say("picked_gains", **figures, gain=fit.gain)]
+    return [say("picked", **figures)]
+
+
+def cannot_tell(run: Run) -> list[Statement]:
+    """Say what the figures at hand leave open, and what would settle it."""
+    said = []
+    accuracies = run.whole("val_accuracy")
+    if run.has_foreign_record:
+        said.append(say("foreign_record"))
+    if not len(run.whole("val_loss")) and not len(accuracies):
+        said.append(say("no_validation"))
+    elif run.n_val is None and len(accuracies):
+        n = metrics.guess_count(run.columns["val_accuracy"].values)
+        said.append(say("no_size") if n is None else say("size_guessed", n=n))
+    few = [len(run.settled(name)) for name in ("val_loss", "val_accuracy")]
+    few = [n for n in few if 0 < n < limits.MIN_EPOCHS]
+    if run.first and few:
+        said.append(say("few_validations", n=few[0], least=limits.MIN_EPOCHS))
+    if not len(run.whole("loss")):
+        said.append(say("movement_unknown"))
+    has_accuracy = len(run.whole("accuracy")) or len(accuracies)
+    if has_accuracy and run.chance is None and not run.validates_one_class:
+        said.append(say("no_chance"))
+    if run.record is None and len(accuracies):
+        said.append(say("no_record"))
+    return said

@@ -1,0 +1,202 @@
+"""What the data allow: ridge regression and boosted trees on features, next to a network."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.data_checks import Part
+from sensorseq.diagnosis import thresholds as limits
+from sensorseq.diagnosis.run import Floats
+from sensorseq.diagnosis.statements import say
+from sensorseq.errors import ArgumentError
+from sensorseq.features.random_convolutions import RandomConvolutions
+from sensorseq.features.ridge import Fold, fit_ridge
+from sensorseq.features.steps import SummarySteps
+from sensorseq.features.summary import SummaryFeatures
+from sensorseq.preprocessing.scale import fit_scaler
+
+if TYPE_CHECKING:
+    from sensorseq.diagnosis.report import FluctuationReport
+
+Ints = NDArray[np.int64]
+
+MOST_WINDOWS = 1_000  # of a part, for which rivals take two seconds
+_CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
+
+
+def compare_level(
+    report: "FluctuationReport", train: Part, validation: Part, rows: Ints | None = None
+) -> "FluctuationReport":
+    """Return a report that says whether its network is below what the data allow.
+
+    `validation` are the windows behind `val_accuracy`: all in order, or those at `rows`. Where
+    the report has no record, only how many of them were right is known: they are taken as unlike
+    those of the rival.
+    """
+    record, epoch = report.record, report.best_epoch or report.n_epochs
+    own = rows = np.arange(len(validation)) if rows is None else rows
+    right = None
+    if record is not None and len(record.val_predicted) >= epoch > 0:
+        _, at, own = np.intersect1d(record.val_rows, rows, return_indices=True)
+        right = (record.val_predicted[epoch - 1] == record.val_target)[at]
+    accuracies = report.history.get("val_accuracy", [])[:epoch]
+    if right is None and (not accuracies or accuracies[-1] is None):
+        return report
+    kept = spread(len(own))
+    n = len(kept)
+    n_right = round(n * accuracies[-1]) if right is None else int(right[kept].sum())
+    if not is_beatable(n_right, n):
+        return report
+    shown = _some(validation, own[kept])
+    for name, predicted in rivals(train, shown):
+        rival = predicted == shown.target
+        mine = _unlike(rival, n_right) if right is None else right[kept]
+        if is_below(mine, rival, shown.groups):
+            said = say("below_data", network=n_right / n, rival=name, accuracy=float(rival.mean()))
+            causes = report.causes_if_below or report.causes
+            return replace(report, statements=(said, *report.statements), causes=causes)
+    return report
+
+
+def read_parts(
+    X: Any, y: Any, X_val: Any, y_val: Any, groups: Any = None, groups_val: Any = None
+) -> tuple[Part, Part]:
+    """Return training and validation windows that a caller gave, with labels as codes."""
+    given = {"X": X, "y": y, "X_val": X_val, "y_val": y_val}
+    missing = [name for name, values in given.items() if values is None]
+    if missing:
+        raise ArgumentError(f"{', '.join(missing)} missing: give X, y, X_val and y_val, or none.")
+    labels = [np.asarray(values) for values in (y, y_val)]
+    codes = np.unique(np.concatenate(labels), return_inverse=True)[1]
+    parts = []
+    for suffix, own, target, of in (
+        ("", X, codes[: len(labels[0])], groups),
+        ("_val", X_val, codes[len(labels[0]) :], groups_val),
+    ):
+        values = np.asarray(own, np.float32)
+        sizes = {len(values), len(target), len(target) if of is None else len(of)}
+        if values.ndim not in (2, 3) or len(sizes) > 1 or not np.isfinite(values).all():
+            raise ArgumentError(
+                f"X{suffix} has shape {values.shape}, with {len(target)} labels; expected finite"
+                " windows (n, t, c) or (n, t), with one label, and one group if any, for each."
+            )
+        parts.append(Part(values, None, target, None if of is None else np.asarray(of)))
+    return parts[0], parts[1]
+
+
+def spread(n_windows: int) -> Ints:
+    """Return which of so many windows are compared: all, or evenly spread ones."""
+    count = min(n_windows, MOST_WINDOWS)
+    return np.linspace(0, n_windows - 1, count).round().astype(np.int64)
+
+
+def is_beatable(n_right: int, n: int) -> bool:
+    """Tell whether a rival that is right everywhere would be better than so many of n windows."""
+    n_wrong = n - n_right
+    return n_wrong >= limits.LEVEL_GAP * n and 0.5**n_wrong <= limits.LEVEL_ALPHA
+
+
+def is_below(own: Any, rival: Any, groups: Any) -> bool:
+    """Tell whether a rival is right on more windows than the network, by more than luck.
+
+    The signs of the differences are exchangeable if neither is better: of single windows, or of
+    whole groups if there are enough.
+    """
+    own, rival = np.asarray(own, bool), np.asarray(rival, bool)
+    apart = rival.astype(np.int64) - own
+    gap = limits.LEVEL_GAP
+    if groups is not None:
+        codes = np.unique(groups, return_inverse=True)[1]
+        if codes.max() + 1 >= limits.LEVEL_GROUPS:
+            apart = np.bincount(codes, apart).astype(np.int64)
+        else:
+            gap = limits.LEVEL_GAP_OF_FEW_GROUPS
+    is_wide = rival.mean() - own.mean() >= gap
+    return bool(is_wide and sign_test(apart) <= limits.LEVEL_ALPHA)
+
+
+def sign_test(apart: Ints) -> float:
+    """Return how likely a sum as large is if each of the whole numbers had a random sign."""
+    sizes = np.abs(apart[apart != 0])
+    chance = np.ones(1)  # of each sum, from the least to the greatest
+    for size in sizes:
+        wider = np.zeros(len(chance) + 2 * size)
+        wider[: len(chance)] += 0.5 * chance
+        wider[2 * size :] += 0.5 * chance
+        chance = wider
+    return float(chance[int(apart.sum() + sizes.sum()) :].sum())
+
+
+def _unlike(rival: NDArray[np.bool_], n_right: int) -> NDArray[np.bool_]:
+    """Return which windows a network gets that differs the most from a rival."""
+    own = np.zeros(len(rival), bool)
+    own[np.argsort(rival, kind="stable")[:n_right]] = True
+    return own
+
+
+def rivals(train: Part, validation: Part) -> Iterator[tuple[str, Ints]]:
+    """Yield the name of a rival and the classes it gives validation windows, the fastest first."""
+    train = _some(train, spread(len(train)))
+    classes, target = np.unique(train.target, return_inverse=True)
+    if len(classes) < 2:
+        return
+    scaler = fit_scaler(train.X, train.lengths)
+    own, shown = (
+        (scaler.transform(part.X, part.lengths), part.lengths) for part in (train, validation)
+    )
+    yield "ridge on features", classes[_ridge(own, shown, target, _folds(train))]
+    yield "boosting on features", classes[_boosting(own, shown, target)]
+
+
+def _some(part: Part, rows: Ints) -> Part:
+    lengths, groups = (
+        None if values is None else values[rows] for values in (part.lengths, part.groups)
+    )
+    return Part(part.X[rows], lengths, part.target[rows], groups)
+
+
+def _folds(train: Part) -> list[Fold]:
+    codes = np.arange(len(train))
+    if train.groups is not None and len(np.unique(train.groups)) >= _FOLDS:
+        codes = np.unique(train.groups, return_inverse=True)[1]
+    fold = (np.random.default_rng(0).permutation(codes.max() + 1) % _FOLDS)[codes]
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(_FOLDS)]
+
+
+_Windows = tuple[Any, Any]  # scaled, with their lengths
+
+
+def _ridge(own: _Windows, shown: _Windows, target: Ints, folds: list[Fold]) -> Ints:
+    """Return the classes by ridge regression on random convolutions and steps of statistics."""
+    n, described = len(target), []
+    convolutions = RandomConvolutions(_CONVOLUTIONS, random_state=0, pad=True).fit(*own)
+    for how in (convolutions, SummarySteps().fit(*own)):
+        values = np.concatenate([how.transform(*own), how.transform(*shown)])
+        centre, spread = values[:n].mean(axis=0), values[:n].std(axis=0)
+        if how is not convolutions:  # steps are 0 or 1: rare ones stay small
+            centre, spread = np.full_like(centre, 0.5), np.full_like(spread, 0.5)
+        varies = spread > 1e-6 * np.maximum(np.abs(centre), 1e-30)
+        scale = np.where(varies, 1 / np.where(varies, spread, 1.0), 0.0)
+        described.append((values - centre) * (scale / math.sqrt(values.shape[1])))
+    Z = np.concatenate(described, axis=1).astype(np.float32)
+    signs = 2.0 * np.eye(int(target.max()) + 1)[target] - 1.0
+
+    def loss(scores: Floats) -> float:
+        return float(np.mean((scores - signs) ** 2))
+
+    fitted = fit_ridge(Z[:n], signs, np.ones(n), folds, np.arange(n), loss)
+    return np.asarray((Z[n:] @ fitted.weight + fitted.bias).argmax(axis=1))
+
+
+def _boosting(own: _Windows, shown: _Windows, target: Ints) -> Ints:
+    from sensorseq.features.trees import BoostedTrees, important_statistics  # scikit-learn
+
+    summary, weight = SummaryFeatures().fit(*own), np.ones(len(target))
+    values = summary.transform(*own)
+    columns = important_statistics(values, target, weight, _STATISTICS)
+    trees = BoostedTrees.grown(values, columns, target, weight)
+    return np.asarray(trees.log_probabilities(summary.transform(*shown)).argmax(axis=1))

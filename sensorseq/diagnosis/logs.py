@@ -1,0 +1,700 @@
+"""Scalars of a TensorBoard event file, read by the library that wrote it."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import chain, pairwise
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sensorseq.diagnosis.run import COLUMNS, NEEDED
+from sensorseq.errors import (
+    ArgumentError,
+    EnvironmentProblemError,
+    InputError,
+    check_choice,
+    nearest_known,
+    refusing,
+    repeated,
+    warn_caller,
+)
+from sensorseq.history import History
+from sensorseq.text import listed
+
+_AROUND_RECORD = 16  # bytes: the length and the checksums of both
+_NUMBERS = "fiu"  # kinds of numpy's types
+
+
+class Scalar(NamedTuple):
+    """One value of one tag."""
+
+    tag: str
+    step: int
+    value: float
+
+
+def is_event_file(path: Path) -> bool:
+    """Return whether a file is named like one, or begins with the length of a first record."""
+    if ".tfevents." in path.name:
+        return True
+    with path.open("rb") as file:
+        return file.read(8)[2:] == bytes(6)
+
+
+def read_scalars(path: Path) -> Iterator[Scalar]:
+    """Yield the scalars of an event file in order; an InputError names the byte of a bad record."""
+    try:
+        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.util.tensor_util import make_ndarray
+    except ImportError as error:
+        raise EnvironmentProblemError(
+            f"{path}: event files of TensorBoard need tensorboard: pip install"
+            ' "sensorseq[tensorboard]"'
+        ) from error
+
+    def scalar_of(value: Any) -> float | None:
+        if value.WhichOneof("value") == "simple_value":
+            return float(value.simple_value)
+        if value.WhichOneof("value") != "tensor":
+            return None
+        if any(one.size != 1 for one in value.tensor.tensor_shape.dim):  # such as a histogram
+            return None
+        number = make_ndarray(value.tensor)
+        return float(number.item()) if number.dtype.kind in _NUMBERS else None
+
+    offset = 0
+    with refusing(InputError, f"{path} is damaged, or no event file of TensorBoard"):
+        for data in RawEventFileLoader(str(path)).Load():
+            event = Event.FromString(data)
+            for value in event.summary.value:
+                number = scalar_of(value)
+                if number is not None:
+                    yield Scalar(value.tag, event.step, number)
+            offset += _AROUND_RECORD + len(data)
+    if offset != path.stat().st_size:  # the library takes a damaged record for the end
+        raise InputError(
+            f"{path}, byte {offset}: the record is cut short or damaged. The run was killed while"
+            " it wrote, or the copy is not complete."
+        )
+
+
+ROLES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "grad_norm", "epoch")
+STEP = "step"  # tells the rows of one epoch apart; no column of a report
+
+_CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_TRAIN = {"train", "training"}
+_VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev"}
+_TEST = {"test", "testing"}
+_STEPS = {"step", "steps", "batch", "iter", "iteration", "iterations"}
+_MEANINGS = {
+    "loss": ("loss", "cross_entropy", "cross_entropy_loss", "nll_loss"),
+    "accuracy": (
+        "acc",
+        "accuracy",
+        "binary_accuracy",
+        "categorical_accuracy",
+        "sparse_categorical_accuracy",
+        "multiclass_accuracy",
+    ),
+    "learning_rate": ("lr", "learning_rate"),
+    "grad_norm": ("grad_norm", "gradient_norm"),
+}
+_MEANING_OF = {word: role for role, words in _MEANINGS.items() for word in words}
+
+
+def role_of(name: str) -> str | None:
+    """Return what a column is by its name: one of `ROLES`, `STEP`, or None.
+
+    A word for the part may stand anywhere; without one it is the training part. A name with
+    ``test``, ``step``, ``batch`` or ``iteration`` is no result of an epoch.
+
+    >>> [role_of(name) for name in ("train_loss_epoch", "eval/loss", "train_loss_step", "test_acc")]
+    ['loss', 'val_loss', None, None]
+    """
+    words = _words(name)
+    if words in (["epoch"], ["train", "epoch"]):
+        return "epoch"
+    if words and words[-1] in _STEPS and set(words[:-1]) <= {"global", "training", "train"}:
+        return STEP
+    said = set(words)
+    if said & (_TEST | _STEPS) or (said & _TRAIN and said & _VALIDATION):
+        return None
+    rest = "_".join(word for word in words if word not in _TRAIN | _VALIDATION | {"epoch"})
+    if words[:1] == ["lr"]:  # as lr-Adam, lr-SGD/pg1
+        rest = "lr"
+    role = _MEANING_OF.get(rest)
+    if role is None or not said & _VALIDATION:
+        return role
+    return f"val_{role}" if role in ("loss", "accuracy") else None
+
+
+def _is_of_test(name: str) -> bool:
+    return bool(_TEST & set(_words(name)))
+
+
+def recognise(
+    names: Iterable[str], columns: Mapping[str, str | None], where: str
+) -> dict[str, str]:
+    """Return what each column is, for those that are something: name to role.
+
+    `columns`, role to name or None for "there is none", comes before the rules.
+    """
+    names = list(dict.fromkeys(names))
+    given = dict(columns)
+    used = [name for name in given.values() if name is not None]
+    if len(set(map(str, used))) < len(used):
+        raise ArgumentError(f"columns={given}: one column cannot be two things.")
+    for role, own in given.items():
+        check_choice("`columns`: role", role, ROLES)
+        if own is not None and own not in names:
+            nearest = nearest_known(own, names)
+            hint = f" Did you mean {nearest!r}?" if nearest else ""
+            raise ArgumentError(
+                f"`columns`: {role} is to be {own!r}, but {where} has no such column.{hint}"
+                f" There are {listed(names)}."
+            )
+    found: dict[str, str] = {name: role for role, name in given.items() if name is not None}
+    candidates: dict[str, list[str]] = {}
+    for name in names:
+        meant = role_of(name)
+        if meant is not None and meant not in given and name not in found:
+            candidates.setdefault(meant, []).append(name)
+    for role, of_role in candidates.items():
+        if len(of_role) == 1:
+            found[of_role[0]] = role
+        elif role in ("learning_rate", "grad_norm", STEP):
+            found.update({of_role[0]: role} if role == STEP else {})
+        else:
+            raise InputError(
+                f"{where}: {role} could be {' or '.join(map(repr, of_role))}. Say which with"
+                f' columns={{"{role}": "{of_role[0]}"}} (--column {role}={of_role[0]}).'
+            )
+    return found
+
+
+def _words(name: str) -> list[str]:
+    words = re.split(r"[^a-z0-9]+", _CAPITAL.sub("_", name).lower())
+    return list(dict.fromkeys(word for word in words if word))
+
+
+_EMPTY = {"", "na", "n/a", "none", "null"}
+_SEPARATORS = ",;\t"
+_EVENTS = "*.tfevents.*"
+_MOST_EPOCHS = 50_000
+
+
+@dataclass
+class Table:
+    """Rows under the names of whoever wrote them, without an entry where nothing was recorded."""
+
+    rows: list[dict[str, Any]]  # in the order they were written
+    places: list[str]  # what each is called in messages, such as "line 7"
+    nan_is_empty: bool = False  # whether NaN is what "not recorded" looks like, too
+    losses_are_means: bool = False  # whether a training loss is the mean since the one before it
+    notes: list[str] = field(default_factory=list)  # what was not taken as it stands
+
+
+def read_path(path: Path) -> Table:
+    """Read a file, or the folder of one run; an InputError names the line, row or byte at fault."""
+    if path.is_dir():
+        metrics = path / "metrics.csv"  # Lightning's CSVLogger
+        return _read_text(metrics) if metrics.is_file() else read_event_files(path)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file or folder.")
+    return read_event_files(path) if is_event_file(path) else _read_text(path)
+
+
+def _read_text(path: Path) -> Table:
+    """Read a table, JSON if it begins with a bracket, else lines of entries."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no log that can be read here: {error}.") from error
+    return _read_json(path, text) if text.lstrip()[:1] in ("[", "{") else _read_lines(path, text)
+
+
+def _read_lines(path: Path, text: str) -> Table:
+    """Read entries between commas, semicolons or tabs, below a line with their names."""
+    head = text.lstrip("\r\n").partition("\n")[0]
+    separator = max(_SEPARATORS, key=head.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
+    names: list[str] = []
+    table = Table([], [])
+    try:
+        for entries in reader:
+            entries = [entry.strip() for entry in entries]
+            if not any(entries) or entries == names:  # a resumed log has two heads
+                continue
+            if not names:
+                names = entries
+                twice = repeated(names)
+                if twice is not None:
+                    raise InputError(f"{path} has the column {twice!r} twice.")
+                continue
+            place = f"line {reader.line_num}"
+            if len(entries) != len(names):
+                raise InputError(
+                    f"{path}, {place}: {len(entries)} entries for {len(names)} columns."
+                )
+            pairs = zip(names, entries, strict=True)
+            table.rows.append({name: e for name, e in pairs if e.lower() not in _EMPTY})
+            table.places.append(place)
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}.") from error
+    if not table.rows:
+        raise InputError(f"{path} has no rows of results below a line with their names.")
+    return table
+
+
+def _read_json(path: Path, text: str) -> Table:
+    """Read an array of rows, a row in each line, columns, or a `log_history` with rows."""
+    content = _parse_json(path, text)
+    table = Table([], [])
+    if isinstance(content, dict) and isinstance(content.get("log_history"), list):
+        # transformers.Trainer: a loss is the mean of its steps; the last row sums the run up.
+        log = content["log_history"]
+        content = [row for row in log if not (isinstance(row, dict) and "train_runtime" in row)]
+        table.losses_are_means = True
+    elif isinstance(content, dict) and all(isinstance(v, list) for v in content.values()):
+        if len({len(values) for values in content.values()}) > 1:
+            lengths = ", ".join(f"{name} {len(values)}" for name, values in content.items())
+            raise InputError(f"{path}: columns differ in length: {lengths}.")
+        content = _rows_of(content)
+    if not isinstance(content, list) or not all(isinstance(row, Mapping) for row in content):
+        raise InputError(
+            f"{path} is no table of results: expected an array of objects, one for each epoch, or"
+            " an object of columns."
+        )
+    if not content:
+        raise InputError(f"{path} has no rows of results.")
+    table.rows = [{k: v for k, v in row.items() if v is not None} for row in content]
+    table.places = [f"row {number}" for number in range(1, len(content) + 1)]
+    return table
+
+
+def _parse_json(path: Path, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise InputError(f"{path} is no table: it is nested too deeply.") from error
+    except ValueError as error:
+        try:
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        except (ValueError, RecursionError):
+            raise InputError(f"{path} is not JSON: {error}.") from error
+
+
+def read_event_files(path: Path) -> Table:
+    """Read an event file, or the folder of one run; folders in it name the part, as train/.
+
+    Files are read in the order of their names, which hold the time; where a step comes again, the
+    later one and what follows counts.
+    """
+    files = {"": [path]}
+    if path.is_dir():
+        files = {"": sorted(path.glob(_EVENTS))}
+        for folder in sorted(part for part in path.iterdir() if part.is_dir()):
+            files[f"{folder.name}/"] = sorted(folder.glob(_EVENTS))
+        if not any(files.values()):
+            levels = (path.glob(f"{above}/{_EVENTS}") for above in ("*/*", "*/*/*"))
+            deeper = next(chain.from_iterable(levels), None)
+            hint = f" Give the folder of one run, such as {deeper.parent}." if deeper else ""
+            raise InputError(f"{path} has no event files of TensorBoard.{hint}")
+    series: dict[str, dict[int, float]] = {}
+    again: set[str] = set()
+    for prefix, paths in files.items():
+        for tag, step, value in chain.from_iterable(map(read_scalars, paths)):
+            name = prefix + tag
+            points = series.setdefault(name, {})
+            if points.get(step, value) != value:
+                again.add(name)
+                for later in [s for s in points if s >= step]:
+                    del points[later]
+            points[step] = value
+    rows: dict[int, dict[str, Any]] = {}
+    for name, points in series.items():
+        for step, value in points.items():
+            rows.setdefault(step, {STEP: step})[name] = value
+    if not rows:
+        raise InputError(f"{path} has no scalars.")
+    table = Table([rows[step] for step in sorted(rows)], [f"step {step}" for step in sorted(rows)])
+    if again:
+        table.notes.append(_resumed(path, f"steps of {listed(sorted(again), most=4)}"))
+    return table
+
+
+def _resumed(where: Any, what: str) -> str:
+    return (
+        f"{where}: there more than once, as after a resumed run, so that the later counts: {what}."
+    )
+
+
+# Of skorch, transformers, Lightning and SummaryWriter.
+_OF_TORCH = {"dur", "train_batch_count", "eval_loss", STEP}
+
+Row = dict[str, Any]  # without an entry where nothing was recorded
+# Entries of one epoch by name, each with its step, in the order they were written.
+_Group = dict[str, list[tuple[float | None, Any]]]
+_LOSSES = ("loss", "val_loss")
+_NO_EPOCH = 'columns={"epoch": None} (--column epoch=none)'
+
+
+@dataclass(frozen=True)
+class ReadHistory:
+    """A history with our column names, a row for each epoch."""
+
+    rows: list[dict[str, Any]]  # columns that were not recognised keep their own names
+    names: dict[str, str]  # what was recognised and used: our name to that of the source
+    file: str | None  # None for what was in memory
+    origin: str | None = None  # "keras", "torch" or "other"; None for our own fits
+
+    @contextmanager
+    def naming_it(self) -> Iterator[None]:
+        """Name the file, and what its columns were taken for, in an error about the values."""
+        try:
+            yield
+        except ArgumentError as error:
+            if self.file is None:
+                raise
+            renamed = ", ".join(f"{ours} <- {own}" for ours, own in self.names.items())
+            message = str(error).removeprefix("history: ")
+            raise InputError(f"{self.file}: {message} (Read: {renamed}.)") from error
+
+
+def read_history(history: Any, columns: Mapping[str, str | None] | None = None) -> ReadHistory:
+    """Read a history of any kind that `FluctuationReport.from_history` takes, and warn of oddities.
+
+    >>> read_history({"acc": [0.5, 0.7], "val_acc": [0.4, 0.6]}).names
+    {'accuracy': 'acc', 'val_accuracy': 'val_acc'}
+    """
+    if columns is not None and not isinstance(columns, Mapping):
+        raise ArgumentError(f'columns={columns!r}; expected a mapping such as {{"loss": "cost"}}.')
+    columns = dict(columns or {})
+    if isinstance(history, str | PathLike):
+        file: str | None = str(history)
+        table = read_path(Path(history))
+    else:
+        file, table = None, _read_object(history, columns)
+    where = file or "history"
+    named = list(dict.fromkeys(name for row in table.rows for name in row if row[name] is not None))
+    roles = recognise(named, columns, where)
+    if file and not any(role in NEEDED for role in roles.values()):
+        raise InputError(
+            f"{where} has {listed(named) or 'nothing'}. None is known as one of"
+            f" {', '.join(NEEDED)}; say which is with columns= (--column val_loss=...)."
+        )
+    rows = [
+        _read_row(row, roles, file, place)
+        for row, place in zip(table.rows, table.places, strict=True)
+    ]
+    means = {role for role in ("loss", "accuracy") if columns.get(role) is not None}
+    if table.losses_are_means:
+        means.add("loss")
+    own = {role: name for name, role in roles.items()}
+    notes: list[str] = []
+    if not isinstance(history, History):  # whose rows are its epochs
+        rows, notes = gather_epochs(
+            rows, where=where, names=own, means=means, nan_is_empty=table.nan_is_empty
+        )
+    if file and len(rows) > _MOST_EPOCHS:
+        raise InputError(
+            f"{file} has {len(rows)} epochs; at most {_MOST_EPOCHS} can be judged. If they are"
+            " steps, keep the last one of each epoch."
+        )
+    for note in (*table.notes, *notes):
+        warn_caller(note)
+    used = {role for row in rows for role in row}
+    names = {role: own[role] for role in ROLES if role in own.keys() & used}
+    return ReadHistory(rows, names, file, _origin_of(history, table.rows, named))
+
+
+def _origin_of(history: Any, rows: list[dict[str, Any]], names: list[str]) -> str | None:
+    if isinstance(history, History) or "duration_s" in names:
+        return None
+    if isinstance(getattr(history, "history", None), Mapping):
+        return "keras"
+    # Keras' CSVLogger counts from 0 and sorts its columns; its TensorBoard writes epoch_loss
+    first, *rest = names or [""]
+    is_csv = first == "epoch" and "loss" in rest[1:] and rest == sorted(rest)
+    counts_from_0 = is_csv and str(rows[0].get(first)) in ("0", "0.0")
+    if counts_from_0 or any(name.endswith("epoch_loss") for name in names):
+        return "keras"
+    return "torch" if _OF_TORCH & set(names) else "other"
+
+
+def _read_object(history: Any, columns: Mapping[str, str | None]) -> Table:
+    inner = getattr(history, "history", None)
+    if isinstance(inner, Mapping) and not isinstance(history, Mapping):
+        history = inner
+    noun, is_pandas = "epoch", False
+    if isinstance(history, Mapping):
+        rows = _read_mapping(history, columns)
+    elif hasattr(history, "columns"):
+        noun, is_pandas = "row", hasattr(history, "iloc")
+        rows = _rows_of({str(name): history[name] for name in history.columns})
+    else:
+        read = list(history) if isinstance(history, Iterable) else [history]
+        if not all(isinstance(row, Mapping) for row in read):
+            raise ArgumentError(
+                f"history is a {type(history).__name__}; expected a History, a mapping of lists"
+                " (for Keras: its History object's .history) or a list of rows."
+            )
+        rows = [{str(name): v for name, v in row.items()} for row in read]
+    places = [f"{noun} {number}" for number in range(1, len(rows) + 1)]
+    return Table(rows, places, nan_is_empty=is_pandas)
+
+
+def _rows_of(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
+
+
+def _read_mapping(
+    history: Mapping[Any, Any], columns: Mapping[str, str | None]
+) -> list[dict[str, Any]]:
+    """Return lists as rows: those that are judged, and all others that are as long."""
+    lists = {
+        str(name): list(values)
+        for name, values in history.items()
+        if isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping)
+    }
+    unused = {role for role, name in columns.items() if name is None}
+    lengths = {
+        name: len(values)
+        for name, values in lists.items()
+        if name in columns.values() or role_of(name) in {*COLUMNS} - unused
+    }
+    if len(set(lengths.values())) > 1:
+        spelt = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ArgumentError(
+            f"columns of history differ in length: {spelt}. Fill epochs without a value with None."
+        )
+    if not lengths and history:
+        return [dict.fromkeys(map(str, history))]  # told by name in the error that follows
+    n_epochs = max(lengths.values(), default=0)
+    return _rows_of({name: values for name, values in lists.items() if len(values) == n_epochs})
+
+
+def _read_row(
+    row: Mapping[str, Any], roles: Mapping[str, str], file: str | None, place: str
+) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    for name, value in row.items():
+        role = roles.get(name)
+        if role is None:
+            if name not in (*ROLES, STEP):  # one of these that is not used would be mistaken for it
+                read[name] = value
+        elif value is not None:
+            try:
+                read[role] = float(value)
+            except (TypeError, ValueError, OverflowError) as error:
+                kind = ArgumentError if file is None else InputError
+                raise kind(
+                    f"{file or 'history'}: {name} of {place} is {value!r}; expected a number."
+                ) from error
+    return read
+
+
+# Rows to epochs: a log may need several for one epoch, repeat some, or miss some.
+
+
+def gather_epochs(
+    rows: Iterable[Row],
+    *,
+    where: str,
+    names: Mapping[str, str],
+    means: Collection[str] = (),
+    nan_is_empty: bool = False,
+) -> tuple[list[Row], list[str]]:
+    """Return one row for each epoch, in order, and sentences on what was not taken as it stands.
+
+    Where an epoch comes again after a later one, the run was resumed there, and what was written
+    before of it and of later ones is dropped. An epoch without a row gets one without entries; one
+    in parts, such as 1.5, belongs to the one that it is a part of. A training loss with several
+    steps in an epoch, or with one that is not its last, is that of single batches: it is dropped
+    but for `means`, which are averaged. Without an epoch the steps are the epochs, and without
+    steps that grow from row to row, the rows. NaN is "not recorded" if `nan_is_empty`; at the end
+    of a loss, for longer than any gap before, it is a loss that is not a number all the same.
+    """
+    rows = list(rows)
+    real = [{name for name, value in row.items() if _is_real(value)} for row in rows]
+    # what speaks of a test part alone is never judged
+    kept = [any(n in COLUMNS for n in on) or not any(map(_is_of_test, on)) for on in real]
+    rows = [row for row, is_kept in zip(rows, kept, strict=True) if is_kept]
+    by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)
+    steps = [row.get(STEP, math.nan) for row in rows]
+    known = [step for step in steps if _is_real(step)]
+    if by_epoch:
+        keys = _read_epochs(rows, where)
+    elif known[:1] < known[-1:] and known == sorted(known):  # a count of steps per epoch is not
+        keys = _complete(steps)
+        rows = [{name: value for name, value in row.items() if name != STEP} for row in rows]
+    else:
+        return _without_gaps(rows, nan_is_empty), []
+    groups, again = _group(rows, keys, nan_is_empty)
+    notes = []
+    for name in ("loss", "accuracy"):
+        is_of_batches = _is_within_epochs if by_epoch else _is_denser_than_validation
+        if name not in means and is_of_batches(name, groups):
+            notes.append(
+                f"{where}: {names[name]} has values of single steps, which are no {name} of an"
+                f' epoch, and is not used. To have their mean, say columns={{"{name}":'
+                f' "{names[name]}"}} (--column {name}={names[name]}).'
+            )
+            for group in groups.values():
+                group.pop(name, None)
+    gathered, repeated, several = _settle(groups, means)
+    again |= repeated
+    if again:
+        spelt = listed((f"{key:g}" for key in sorted(again)), most=8)
+        notes.append(_resumed(where, f"{'epoch' if by_epoch else 'step'} {spelt}"))
+    notes += [
+        f"{where}: {names[name]} was measured several times an epoch; the last is used."
+        for name in sorted(several)
+    ]
+    if by_epoch:
+        ordered = _fill(gathered, where)
+    else:  # what else was noted at steps of its own is no epoch
+        ordered = [row for row in gathered.values() if not row.keys().isdisjoint(COLUMNS)]
+    return _without_gaps(ordered, nan_is_empty), notes
+
+
+def _settle(
+    groups: Mapping[float, _Group], means: Collection[str]
+) -> tuple[dict[float, Row], set[float], set[str]]:
+    """Return a row for each epoch, the epochs that repeat, and what was measured several times."""
+    gathered: dict[float, Row] = {}
+    again: set[float] = set()
+    several: set[str] = set()
+    for key, group in sorted(groups.items()):
+        row = gathered[key] = {}
+        for name, entries in group.items():
+            row[name] = entries[-1][1]
+            if len(entries) < 2:
+                continue
+            written = [step for step, _ in entries]
+            grows = (a is not None and b is not None and a < b for a, b in pairwise(written))
+            if not all(grows):
+                again.add(key)
+            elif name in means:
+                row[name] = sum(value for _, value in entries) / len(entries)
+            elif name in COLUMNS:
+                several.add(name)
+    return gathered, again, several
+
+
+def _read_epochs(rows: list[Row], where: str) -> list[float]:
+    """Return the epoch of each row; a row without one is of the next row that has one."""
+    raw = _complete([row.get("epoch", math.nan) for row in rows])
+    for epoch in raw:
+        if epoch < 0 or math.isinf(epoch):
+            raise InputError(
+                f"{where}: epoch {epoch:g} is no number from 0 on. Ignore the column with"
+                f" {_NO_EPOCH} to count the rows instead."
+            )
+    if all(epoch == int(epoch) for epoch in raw):
+        return raw
+    return [max(1.0, float(math.ceil(epoch))) for epoch in raw]
+
+
+def _complete(keys: list[float]) -> list[float]:
+    """Return keys with each missing one replaced by the next, at the end by the last."""
+    following = [key for key in keys if _is_real(key)][-1]
+    completed = []
+    for key in reversed(keys):
+        following = key if _is_real(key) else following
+        completed.append(following)
+    return completed[::-1]
+
+
+def _group(
+    rows: list[Row], keys: list[float], nan_is_empty: bool
+) -> tuple[dict[float, _Group], set[float]]:
+    """Return the entries by epoch, and the epochs that were overwritten by a resumed run."""
+    groups: dict[float, _Group] = {}
+    overwritten: set[float] = set()
+    newest = -math.inf
+    for row, key in zip(rows, keys, strict=True):
+        there = {
+            name: value
+            for name, value in row.items()
+            if name not in ("epoch", STEP) and (_is_real(value) or not nan_is_empty)
+        }
+        if key < newest and not groups.get(key, {}).keys().isdisjoint(there):
+            for later in [k for k in groups if k >= key]:
+                overwritten.add(later)
+                del groups[later]
+        newest = key
+        group = groups.setdefault(key, {})
+        for name, value in there.items():
+            entries = group.setdefault(name, [])
+            if nan_is_empty:  # NaN was kept only while there was nothing else
+                entries[:] = [entry for entry in entries if _is_real(entry[1])]
+            entries.append((row.get(STEP), value))
+        for name in set(_LOSSES) & row.keys() - there.keys():
+            group.setdefault(name, [(row.get(STEP), math.nan)])
+    return groups, overwritten
+
+
+def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> bool:
+    """Return whether a column has so many more steps than validation that they are no epochs."""
+    n_own, n_validated = (
+        sum(not group.keys().isdisjoint(names) for group in groups.values())
+        for names in ((name,), ("val_loss", "val_accuracy"))
+    )
+    return n_own >= 2 * n_validated > 0
+
+
+def _is_within_epochs(name: str, groups: Mapping[float, _Group]) -> bool:
+    """Return whether a column was noted at steps within epochs instead of after them."""
+    for group in groups.values():
+        known = [s for own in COLUMNS for s, _ in group.get(own, ()) if s is not None]
+        steps = {step for step, _ in group.get(name, ()) if step is not None}
+        if steps and (len(steps) > 1 or max(known) - max(steps) > 1):
+            return True
+    return False
+
+
+def _fill(gathered: dict[float, Row], where: str) -> list[Row]:
+    if not gathered:
+        return []
+    first = 0 if 0 in gathered else 1
+    last = int(max(gathered))
+    if last - first > 20 * len(gathered) + 1000:
+        raise InputError(
+            f"{where}: its epochs go up to {last}, in {len(gathered)} rows. If these are no"
+            f" epochs, ignore the column with {_NO_EPOCH}."
+        )
+    return [
+        {"epoch": number, **gathered.get(epoch, {})}
+        for number, epoch in enumerate(range(first, last + 1), 1)
+    ]
+
+
+def _without_gaps(rows: list[Row], nan_is_empty: bool) -> list[Row]:
+    if not nan_is_empty:
+        return rows
+    kept: set[tuple[int, str]] = set()
+    for name in _LOSSES:
+        there = [-1, *(i for i, row in enumerate(rows) if _is_real(row.get(name, math.nan)))]
+        end = there[-1] + 1
+        if len(rows) - end > max(
+            (after - before - 1 for before, after in pairwise(there)), default=0
+        ):
+            kept |= {(i, name) for i in range(end, len(rows))}
+    return [
+        {name: v for name, v in row.items() if _is_real(v) or (i, name) in kept}
+        for i, row in enumerate(rows)
+    ]
+
+
+def _is_real(value: Any) -> bool:
+    return not (isinstance(value, float) and math.isnan(value))

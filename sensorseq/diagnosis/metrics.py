@@ -1,0 +1,480 @@
+"""Formulas over a series of epochs: its trend, its noise, its leaps, and what chance accounts for.
+
+Series are one-dimensional, in order of epochs, finite and without gaps; a caller drops epochs that
+recorded nothing. All estimates are robust against a few outlying epochs unless they say otherwise.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.diagnosis.run import Floats
+from sensorseq.errors import ArgumentError
+
+SD_PER_MAD = 1.4826  # sd of a normal distribution over its median absolute deviation
+LARGEST = 2000  # windows; beyond it, logs with four digits cannot tell counts apart
+LEAST_VALUES = 6  # different ones: k of n with a common factor in all is then improbable (2**-6)
+_MOST_BY_CHANCE = 0.01
+_MOST_COVERED = 0.25  # of the space between multiples, by what rounding allows for
+_FLOAT32 = 2.0**-24  # how far a fraction in float32 is off at most
+_MAX_PAIRWISE_POINTS = 1000  # beyond, slopes of all pairs cost memory and add nothing
+_MAX_DRAWN = 4_000_000  # numbers in all resamples together: 32 MB
+_MAX_MOVED = 20_000_000  # changes moved by all shifts together: about a second
+
+
+class NullTest(NamedTuple):
+    """What was measured, what chance alone gives, and p; 1 where there is nothing to test."""
+
+    value: float
+    null: Floats
+    p: float
+
+
+def check_series(values: ArrayLike, minimum: int, name: str = "values") -> Floats:
+    """Return finite values, one per epoch, as float64, or raise an error that names the gap."""
+    series = np.asarray(values, np.float64)
+    if series.ndim != 1:
+        raise ArgumentError(f"{name} has shape {series.shape}; expected one value per epoch.")
+    if not np.isfinite(series).all():
+        epoch = int(np.flatnonzero(~np.isfinite(series))[0])
+        raise ArgumentError(f"{name}[{epoch}] is {series[epoch]}; drop epochs without a number.")
+    if len(series) < minimum:
+        raise ArgumentError(f"{name} has {len(series)} epochs; at least {minimum} are needed.")
+    return series
+
+
+def softened_log(loss: ArrayLike, log_classes: float) -> Floats:
+    """Return ``log(loss + 0.1 ln K)``: relative at an ordinary loss, flat at a vanishing one."""
+    series = check_series(loss, 0, "loss")
+    softened = series + 0.1 * log_classes
+    if len(softened) and softened.min() <= 0:
+        raise ArgumentError(
+            f"loss is {series.min():g}; a loss far below zero has no logarithm. Give a"
+            " cross-entropy, in nats."
+        )
+    return np.log(softened)
+
+
+def theil_sen_slope(values: ArrayLike) -> float:
+    """Return the median slope over pairs of at most 1000 epochs, per epoch (P. K. Sen, 1968)."""
+    series = check_series(values, 2)
+    epochs = np.arange(len(series), dtype=np.float64)
+    if len(series) > _MAX_PAIRWISE_POINTS:
+        epochs = np.linspace(0, len(series) - 1, _MAX_PAIRWISE_POINTS).round()
+        series = series[epochs.astype(np.int64)]
+    first, second = np.triu_indices(len(series), 1)
+    return float(np.median((series[second] - series[first]) / (epochs[second] - epochs[first])))
+
+
+def _kendall_sd(n: Any) -> Any:
+    """Return the spread of rising less falling pairs among n independent values without ties."""
+    return np.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+
+
+def _rises(series: Floats) -> Floats:
+    """Return for each epoch how many later values are above its own, less how many below it."""
+    signs = (np.sign(series[first + 1 :] - now).sum() for first, now in enumerate(series))
+    return np.fromiter(signs, np.float64, len(series))
+
+
+def plateau_start(values: ArrayLike, z: float = 1.96) -> int:
+    """Return the index of the first epoch of the plateau: the longest flat end of the series.
+
+    The longest suffix that the Mann-Kendall test (H. B. Mann, 1945) does not tell from trendless
+    noise. Never fewer than the last three epochs, for which no test can tell.
+    """
+    series = check_series(values, 1)
+    rising = np.cumsum(_rises(series)[::-1])[::-1]
+    spread = _kendall_sd(len(series) - np.arange(len(series), dtype=np.float64))
+    return int(np.argmax(np.abs(rising) <= z * spread))  # the last epoch alone is flat
+
+
+def trend_window(n_epochs: int) -> int:
+    """Return the width of the local trend, in epochs: a quarter of the run, 7 to 101."""
+    return min(max(7, n_epochs // 4), 101)
+
+
+def local_trend(values: ArrayLike, window: int | None = None) -> Floats:
+    """Return a robust local line through each epoch (LOESS; W. S. Cleveland, 1979)."""
+    return loess(check_series(values, 0), window)[0]
+
+
+def loess(series: Floats, window: int | None) -> tuple[Floats, float]:
+    """Return the trend and the share of a white noise's variance that its residuals keep."""
+    n_epochs = len(series)
+    width = min(trend_window(n_epochs) if window is None else window, n_epochs)
+    if width < 3:
+        return series.copy(), 0.0
+    start = np.clip(np.arange(n_epochs) - width // 2, 0, n_epochs - width)
+    columns = start[:, None] + np.arange(width)
+    offset = (columns - np.arange(n_epochs)[:, None]).astype(np.float64)
+    # One beyond the farthest epoch, so that this one still has a weight.
+    reach = np.abs(offset).max(axis=1, keepdims=True) + 1
+    tricube = (1 - (np.abs(offset) / reach) ** 3) ** 3
+
+    def smoother(weight: Floats) -> Floats:
+        moment_0 = weight.sum(axis=1)
+        moment_1 = (weight * offset).sum(axis=1)
+        moment_2 = (weight * offset**2).sum(axis=1)
+        determinant = moment_0 * moment_2 - moment_1**2
+        lines = weight * (moment_2[:, None] - moment_1[:, None] * offset)
+        return np.asarray(lines / determinant[:, None])
+
+    linear = smoother(tricube)
+    own = (linear * (offset == 0)).sum()
+    # Residuals (I - S) y of white noise: trace((I - S)(I - S)^T) of n times its variance.
+    kept = (n_epochs - 2 * own + (linear**2).sum()) / n_epochs
+    # From running medians, not from a first line: a wild epoch would drag its neighbours' line
+    # so far that all of them look wild.
+    trend = _running_median(series, width)
+    for _ in range(2):
+        residual = np.abs(series - trend)
+        # Where most residuals vanish, a hundredth of the largest still tells wild from tame.
+        scale = max(6 * float(np.median(residual)), 0.01 * float(residual.max()), 1e-300)
+        # A floor keeps every local line defined, even where a whole window is outlying.
+        bisquare = np.maximum((1 - np.minimum(residual / scale, 1) ** 2) ** 2, 1e-3)
+        trend = (smoother(tricube * bisquare[columns]) * series[columns]).sum(axis=1)
+    return trend, float(kept)
+
+
+def _running_median(series: Floats, width: int) -> Floats:
+    """Medians of symmetric windows, narrower at the ends: exact for a line everywhere."""
+    last = len(series) - 1
+    reach = np.minimum(width // 2, np.minimum(np.arange(last + 1), last - np.arange(last + 1)))
+    medians = np.empty(len(series))
+    whole = np.flatnonzero(reach == width // 2)
+    if len(whole):
+        medians[whole] = np.median(sliding_window_view(series, 2 * (width // 2) + 1), axis=1)
+    for t in np.flatnonzero(reach < width // 2):
+        medians[t] = np.median(series[t - reach[t] : t + reach[t] + 1])
+    return medians
+
+
+def burn_in(log_loss: ArrayLike) -> int:
+    """Return how many first epochs are still the initial descent, and tell nothing about noise.
+
+    Until the robust slope of the `softened_log` loss over ``max(5, E / 8)`` epochs has lost half of
+    its initial steepness; at least ``max(3, 0.1 E)`` and at most ``E / 3`` of the E epochs.
+    """
+    series = check_series(log_loss, 0, "log_loss")
+    n_epochs = len(series)
+    least = max(3, math.ceil(0.1 * n_epochs))
+    most = max(n_epochs // 3, min(3, n_epochs))
+    least = min(least, most)
+    width = max(5, n_epochs // 8)
+    if n_epochs < width:
+        return least
+    initial = theil_sen_slope(series[:width])
+    if initial >= 0:
+        return least
+    for epoch in range(least, most, max(1, n_epochs // 1000)):
+        if theil_sen_slope(series[epoch : epoch + width]) > initial / 2:
+            return epoch
+    return most
+
+
+def high_frequency_noise(values: ArrayLike) -> float:
+    """Return the noise from epoch to epoch, blind to any linear trend.
+
+    ``1.4826 * median(abs(d)) / sqrt(6)`` with the second differences d (T. Gasser, L. Sroka, C.
+    Jennen-Steinmetz, 1986), whose variance is six times that of one epoch: for white noise its
+    standard deviation. Unit of `values`; needs three epochs.
+    """
+    second_difference = np.diff(check_series(values, 3), 2)
+    return float(SD_PER_MAD * np.median(np.abs(second_difference)) / math.sqrt(6))
+
+
+def mean_noise(values: ArrayLike) -> float:
+    """Return the noise from epoch to epoch by a mean, which leaps in a few epochs move as well.
+
+    ``sqrt(pi / 2) * mean(abs(d)) / sqrt(6)`` with the second differences d; `high_frequency_noise`,
+    a median, is blind to a model that is calm most of the time and now and then thrown off.
+    """
+    return float(mean_noise_of_differences(np.diff(check_series(values, 3), 2)))
+
+
+def mean_noise_of_differences(second_differences: Floats) -> Floats:
+    """Return `mean_noise` of second differences, along the last axis."""
+    return np.asarray(math.sqrt(math.pi / 12) * np.abs(second_differences).mean(axis=-1))
+
+
+def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
+    """Return the standard deviation about the local trend, slow waves included.
+
+    Divided by what smoothing takes from white noise. Not robust, so that it suits an accuracy,
+    whose few possible values make a median jump. Needs five epochs.
+    """
+    series = check_series(values, 5)
+    trend, kept = loess(series, window)
+    return float(np.sqrt(np.mean((series - trend) ** 2))) / math.sqrt(kept)
+
+
+def noise_change(values: ArrayLike) -> tuple[float, float]:
+    """Return whether the noise grows or shrinks: ratio of late to early noise, and its z score.
+
+    The score is the Mann-Kendall trend test (M. Kendall, 1975) of ``abs(d_t)``, the second
+    differences, averaged over the three subsequences in which no two share an epoch; beyond -2 the
+    noise is falling, beyond 2 rising. Needs 12 epochs.
+    """
+    series = check_series(values, 12)
+    half = len(series) // 2
+    early, late = high_frequency_noise(series[:half]), high_frequency_noise(series[-half:])
+    ratio = late / early if early > 0 else (1.0 if late == 0 else math.inf)
+    size = np.abs(np.diff(series, 2))
+    scores = []
+    for first in range(3):
+        part = size[first::3]
+        scores.append(float(_rises(part).sum() / _kendall_sd(float(len(part)))))
+    return ratio, float(np.mean(scores))
+
+
+def excess_plateau_loss(
+    loss: ArrayLike, averaged_loss: float, decay: float
+) -> tuple[float, tuple[float, float]]:
+    """Return how much loss the noise of the weights costs, with its interval; NaN if it is short.
+
+    `averaged_loss` is of the weights' exponential average (B. T. Polyak, A. B. Juditsky, 1992),
+    with `decay` per epoch. The raw losses are averaged with the same weights, over the plateau
+    alone: along a descent the average lags.
+    """
+    series = check_series(loss, 1, "loss")
+    plateau = series[plateau_start(series) :]
+    if 1 - decay ** len(plateau) < 0.5:
+        return math.nan, (math.nan, math.nan)
+    weight = decay ** np.arange(len(plateau))[::-1]
+    weight = weight / weight.sum()
+    resampled = block_bootstrap(plateau, lambda drawn: drawn @ weight) - averaged_loss
+    return float(plateau @ weight) - averaged_loss, interval_of(resampled)
+
+
+def spike_epochs(
+    values: ArrayLike, window: int | None = None, *, factor: float = 4.0, least_rise: float = 0.0
+) -> list[int]:
+    """Return the indices of epochs that leap above what the epochs before them let expect.
+
+    An epoch is a spike when it exceeds the median of the previous `window` epochs by more than
+    `factor` times their MAD scale, and by more than `least_rise`; later epochs never decide.
+    """
+    series = check_series(values, 0)
+    width = trend_window(len(series)) if window is None else window
+    if len(series) <= width:
+        return []
+    before = sliding_window_view(series, width)[:-1]
+    level = np.median(before, axis=1)
+    scale = SD_PER_MAD * np.median(np.abs(before - level[:, None]), axis=1)
+    limit = np.maximum(factor * scale, max(least_rise, 1e-12))
+    return (width + np.flatnonzero(series[width:] - level > limit)).tolist()
+
+
+def divergence_epoch(loss: ArrayLike, *, least: float = 0.0) -> int | None:
+    """Return the index of the epoch at which a loss diverges, or None.
+
+    The first that is not finite, or the first of three neighbours above ten times the first loss
+    and above `least`: a model trained before starts near zero. One bad epoch is a spike.
+    """
+    series = np.asarray(loss, np.float64)
+    broken = np.flatnonzero(~np.isfinite(series))
+    end = int(broken[0]) if broken.size else len(series)
+    if end >= 3:
+        limit = max(10.0 * abs(series[0]), least)
+        lasts = sliding_window_view(series[:end] > limit, 3).all(axis=1)
+        if lasts.any():
+            return int(lasts.argmax())
+    return end if broken.size else None
+
+
+def cross_entropy(logits: Floats, target: NDArray[np.int64]) -> Floats:
+    """Return the cross-entropy of each window in nats, (n,), from its logits, (n, K)."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    own = shifted[np.arange(len(target)), target]
+    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - own)
+
+
+def binomial_sd(accuracy: float, n_windows: int) -> float:
+    """Return ``sqrt(p (1 - p) / n)``: how far the accuracy of n independent windows may scatter."""
+    return math.sqrt(accuracy * (1 - accuracy) / n_windows)
+
+
+def expected_maximum(n_draws: float) -> float:
+    """Return the mean of the largest of n standard normal draws, such as 2.04 for 30."""
+    if n_draws <= 1:
+        return 0.0
+    # Integrated by parts, which needs no density: -int_{-inf}^0 F^n + int_0^inf (1 - F^n).
+    x = np.linspace(0, 9, 1801)
+    upper = np.array([0.5 * math.erfc(value / math.sqrt(2)) for value in x])
+    integrand = 1 - (1 - upper) ** n_draws - upper**n_draws
+    return float(((integrand[1:] + integrand[:-1]) / 2 * np.diff(x)).sum())
+
+
+def selection_bias(noise_sd: float, n_epochs: int) -> float:
+    """Return how far the best of n epochs lies above their mean by luck alone."""
+    return noise_sd * expected_maximum(n_epochs)
+
+
+def chance_limit(chance: float, n_windows: int | None, z: float = 1.645) -> float:
+    """Return the accuracy that guessing stays below in 95 of 100 epochs."""
+    if n_windows is None:
+        return chance
+    spread = max(z * binomial_sd(chance, n_windows), 1 / n_windows)
+    return min(chance + spread, 1.0)
+
+
+def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
+    """Return the share that is surely reached, by 95 % on one side (Wilson); 0 without epochs."""
+    if n_epochs == 0:
+        return 0.0
+    share = n_hits / n_epochs
+    middle = share + z**2 / (2 * n_epochs)
+    width = z * math.sqrt(share * (1 - share) / n_epochs + z**2 / (4 * n_epochs**2))
+    return max((middle - width) / (1 + z**2 / n_epochs), 0.0)
+
+
+def sd_ratio_p(ratio: float, n_epochs: int) -> float:
+    """Return the probability that a normal sample of n epochs scatters `ratio` times its true sd.
+
+    The chi-square tail, from the cube root of ``chi2 / f`` (E. B. Wilson, M. M. Hilferty, 1931).
+    """
+    if n_epochs < 2:
+        return 1.0
+    part = 2 / (9 * (n_epochs - 1))
+    z = (max(ratio, 0.0) ** (2 / 3) - (1 - part)) / math.sqrt(part)
+    return 0.5 * math.erfc(z / math.sqrt(2))
+
+
+def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
+    """Return the probability of at least `n_hits` hits in `n_trials` of probability `share`."""
+    below = sum(  # by logarithms: the first term is below the least float for many trials
+        math.exp(
+            math.lgamma(n_trials + 1)
+            - math.lgamma(hits + 1)
+            - math.lgamma(n_trials - hits + 1)
+            + hits * math.log(share)
+            + (n_trials - hits) * math.log1p(-share)
+        )
+        for hits in range(n_hits)
+    )
+    return min(max(1.0 - below, 0.0), 1.0)
+
+
+def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
+    """Return the 95 % range of binomial sampling around the trend of an accuracy."""
+    trend = np.clip(trend, 0.0, 1.0)
+    # Half a window at least: even a perfect score says no more than n windows can.
+    level = np.clip(trend, 0.5 / n_windows, 1 - 0.5 / n_windows)
+    half_width = 1.96 * np.sqrt(level * (1 - level) / n_windows)
+    return np.clip(trend - half_width, 0, 1), np.clip(trend + half_width, 0, 1)
+
+
+def guess_count(accuracy: ArrayLike) -> int | None:
+    """Return the n of which every accuracy is a multiple of 1/n, or None if that is not clear.
+
+    The smallest such n, at most `LARGEST`; rounding is allowed for. None where another count that
+    is no multiple of it fits as well, or so many would fit by chance (probability above 0.01).
+
+    >>> guess_count([0.1667, 0.3095, 0.5238, 0.4762, 0.6429, 0.7381, 0.6905])
+    42
+    """
+    values = np.asarray(accuracy, np.float64)
+    values = np.unique(values[np.isfinite(values)])
+    if not LEAST_VALUES <= len(values) <= LARGEST + 1:  # 0/n to n/n
+        return None
+    digits = _digits(values)
+    exact = _smallest(values, _FLOAT32)
+    # Values with few digits are multiples of 1/10**digits whatever they were counted over.
+    if exact and (10**digits % exact or (exact / 10**digits) ** len(values) <= _MOST_BY_CHANCE):
+        return exact
+    return _smallest(values, max(0.5 * 10.0**-digits, _FLOAT32))
+
+
+def _smallest(values: NDArray[np.float64], tolerance: float) -> int | None:
+    """Return the smallest n of which all values are multiples of 1/n, within a tolerance."""
+    largest = min(LARGEST, int(_MOST_COVERED / (2 * tolerance)))
+    counts = np.arange(2, largest + 1)
+    off = np.abs((multiples := counts[:, None] * values) - np.rint(multiples))
+    fits = (off <= counts[:, None] * tolerance * 1.01).all(axis=1)
+    by_chance = counts * (2 * counts * tolerance) ** len(values)
+    told = counts[fits & (by_chance <= _MOST_BY_CHANCE)]
+    return int(told[0]) if len(told) and not (told % told[0]).any() else None
+
+
+def _digits(values: NDArray[np.float64]) -> int:
+    """Return after how many decimals all values end; 16 where they are not rounded."""
+    for digits in range(16):
+        if np.allclose(values, np.round(values, digits), rtol=0, atol=1e-12):
+            return digits
+    return 16
+
+
+def block_bootstrap(
+    values: ArrayLike,
+    statistic: Callable[[Floats], Floats],
+    *,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> Floats:
+    """Return a statistic of resamples of a series whose neighbours may correlate.
+
+    Stationary bootstrap (D. N. Politis, J. P. Romano, 1994) with blocks of ``ceil(n^(1/3))`` epochs
+    on average. `statistic` maps resamples, along the first axis, to one value each. The seed is
+    fixed, so that one history gives one report.
+    """
+    series = np.asarray(values, np.float64)
+    n = len(series)
+    n_resamples = min(n_resamples, max(100, _MAX_DRAWN // max(n, 1)))
+    rng = np.random.default_rng(seed)
+    fresh = rng.random((n_resamples, n)) < 1 / math.ceil(n ** (1 / 3))
+    fresh[:, 0] = True
+    start = rng.integers(0, n, (n_resamples, n))
+    position = np.arange(n)
+    begun = np.maximum.accumulate(np.where(fresh, position, 0), axis=1)
+    index = (np.take_along_axis(start, begun, axis=1) + position - begun) % n
+    return np.asarray(statistic(series[index]))
+
+
+def interval_of(resampled: Floats, confidence: float = 0.9) -> tuple[float, float]:
+    """Return the percentile interval of resampled values."""
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Return p values adjusted for the number of tests, even dependent ones (S. Holm, 1979)."""
+    adjusted: dict[str, float] = {}
+    largest = 0.0
+    for rank, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min((len(p_values) - rank) * p_values[name], 1.0))
+        adjusted[name] = largest
+    return {name: adjusted[name] for name in p_values}
+
+
+def circular_shift_test(changes: ArrayLike, *, n_shifts: int = 500, seed: int = 0) -> NullTest:
+    """Test whether units change together: variance of their sum, against shifted units.
+
+    ``mean_t(sum_u(d_ut)^2)`` of changes (n_changes, n_units). Under the null every unit's series is
+    rotated in time by a random offset of its own. p is one-sided, for moving together.
+    """
+    change = np.asarray(changes, np.float64)
+    n_changes, n_units = change.shape
+    epoch, unit = np.nonzero(change)  # flips are rare: only they are moved
+    value = change[epoch, unit]
+    observed = float(np.mean(change.sum(axis=1) ** 2))
+    if not len(value):
+        return NullTest(observed, np.zeros(n_shifts), 1.0)
+    n_shifts = min(n_shifts, max(100, _MAX_MOVED // len(value)))
+    rng = np.random.default_rng(seed)
+    sums = np.empty((n_shifts, n_changes))
+    at_once = max(_MAX_DRAWN // len(value), 1)
+    for first in range(0, n_shifts, at_once):
+        n_now = min(at_once, n_shifts - first)
+        offset = rng.integers(0, n_changes, (n_now, n_units))
+        moved = (epoch + offset[:, unit]) % n_changes + n_changes * np.arange(n_now)[:, None]
+        drawn = np.bincount(moved.ravel(), np.tile(value, n_now), n_now * n_changes)
+        sums[first : first + n_now] = drawn.reshape(n_now, n_changes)
+    null = (sums**2).mean(axis=1)
+    n_beyond = int((null >= observed * (1 - 1e-12)).sum())
+    return NullTest(observed, null, (1 + n_beyond) / (1 + n_shifts))

@@ -1,0 +1,598 @@
+"""probe_module: train any torch module, judge the run, and find what makes it fluctuate."""
+
+import inspect
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from sensorseq.arguments import check_integer, check_real
+from sensorseq.data_checks import Part, check_windows
+from sensorseq.diagnosis.causes import TORCH, Cause, in_foreign_words, say_change
+from sensorseq.diagnosis.level import compare_level
+from sensorseq.diagnosis.race import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
+from sensorseq.diagnosis.ranking import causes_of
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.preprocessing._checks import RandomState, check_random_state
+from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.training.batches import TrainingData
+from sensorseq.training.config import TrainingConfig
+from sensorseq.training.engine import TrainingResult, train_network
+from sensorseq.training.inputs import Sequences, check_groups, from_one_hot, read_sequences
+from sensorseq.training.optim import OwnOptimizer
+from sensorseq.training.randomness import integer_seed, isolated_generators
+from sensorseq.training.recorder import Recorder
+from sensorseq.training.replay import Start, arm_config, recorder_of_arm
+from sensorseq.training_record import TrainingRecord
+
+_OF_TRAINING = ("batch_size", "max_grad_norm", "clip_by", "sampler", "last_batch")
+_OF_RATES = ("learning_rate", "lr_schedule")
+_OF_OPTIMIZER = ("weight_decay", "momentum")  # of its options, those that causes speak of
+# What our estimator may have and a loop with a plain cross-entropy has not.
+_NONE: Mapping[str, Any] = {"class_weight": None, "l1": 0.0, "optimizer_params": None}
+STEP_WINDOWS = 4.0  # a step costs as much as so many windows more
+
+
+class ModuleCall(nn.Module):
+    """A module under the call ``module(X, lengths)``, whether it takes lengths or not."""
+
+    PREFIX = "module."  # of the names of its parameters
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = inspect.signature(module.forward).parameters.values()
+        second = [part for part in parameters if part.kind in positional][1:2]
+        self.takes_lengths = any(p.default is p.empty or p.name == "lengths" for p in second)
+
+    def forward(self, X: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return logits (n, K) of windows (n, t, c)."""
+        if self.takes_lengths and lengths is None:
+            lengths = torch.full((len(X),), X.shape[1], dtype=torch.int64, device=X.device)
+        outputs: Tensor = self.module(X, lengths) if self.takes_lengths else self.module(X)
+        return outputs
+
+
+def make_module(make_model: Callable[[], Any], seed: int) -> ModuleCall:
+    """Return a new module, with something to train; its first weights are drawn from `seed`."""
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    with isolated_generators(seed, torch.device(kind)):
+        module = make_model()
+    if not isinstance(module, nn.Module):
+        raise ArgumentError(
+            f"make_model returned {type(module).__name__}; it takes no argument and returns a new"
+            " torch.nn.Module."
+        )
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ArgumentError("make_model returned a module without a parameter to train.")
+    return ModuleCall(module)
+
+
+def check_outputs(module: ModuleCall, X: Tensor, lengths: Tensor | None, seed: int) -> int:
+    """Return K of the floating-point logits (n, K) that a module gives for a few windows."""
+    with isolated_generators(seed, X.device), torch.no_grad():
+        outputs = module.eval()(X, lengths)
+    what = type(outputs).__name__
+    if isinstance(outputs, Tensor):
+        if outputs.ndim == 2 and len(outputs) == len(X) and outputs.shape[1] > 1:
+            if not outputs.is_floating_point():
+                raise ArgumentError(
+                    f"the module returned {outputs.dtype}; logits are floating-point."
+                )
+            return int(outputs.shape[1])
+        what = f"shape {tuple(outputs.shape)}"
+    raise ArgumentError(
+        f"the module returned {what} for windows of shape {tuple(X.shape)}; it must return logits,"
+        f" a tensor of shape ({len(X)}, n_classes)."
+    )
+
+
+def check_optimizer(optimizer: Any, parameters: Sequence[Tensor]) -> Optimizer:
+    """Return what `make_optimizer` returned when a run can step with it, without a closure."""
+    if not isinstance(optimizer, Optimizer):
+        raise ArgumentError(
+            f"make_optimizer returned {type(optimizer).__name__}; it gets the parameters of the"
+            " module and returns a torch.optim.Optimizer of them."
+        )
+    own = {id(parameter) for parameter in parameters}
+    if not all(id(part) in own for group in optimizer.param_groups for part in group["params"]):
+        raise ArgumentError(
+            "make_optimizer returned an optimizer of other parameters than it was given; make it"
+            " of its argument, such as lambda parameters: torch.optim.Adam(parameters, lr=1e-3)."
+        )
+    step = inspect.signature(optimizer.step).parameters.get("closure")
+    if step is not None and step.default is inspect.Parameter.empty:
+        raise ArgumentError(
+            f"{type(optimizer).__name__} needs a closure for its step, which no re-run gives."
+        )
+    return optimizer
+
+
+def rates_of(
+    optimizer: Optimizer, make_scheduler: Callable[[Optimizer], Any] | None, n_epochs: int
+) -> NDArray[np.float64]:
+    """Return the learning rate of each epoch and parameter group, of shape (E, G).
+
+    The scheduler is stepped after each epoch without any training, so the rates are known
+    beforehand. The optimizer must be a new one, and is of no use afterwards.
+    """
+    scheduler = None if make_scheduler is None else make_scheduler(optimizer)
+    before = _others(optimizer)
+    rates = [[float(group["lr"]) for group in optimizer.param_groups]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no step is taken before that of the scheduler
+        for _ in range(n_epochs - 1):
+            try:
+                if scheduler is not None:
+                    scheduler.step()
+            except TypeError as error:
+                raise ArgumentError(
+                    f"{type(scheduler).__name__} cannot be stepped without a result ({error});"
+                    " re-runs need rates that are known beforehand: take a scheduler that is"
+                    " stepped with step() after each epoch."
+                ) from error
+            rates.append([float(group["lr"]) for group in optimizer.param_groups])
+    if before != _others(optimizer):
+        raise ArgumentError(
+            f"{type(scheduler).__name__} changes more than the learning rate, which a re-run does"
+            " not repeat; switch that off (cycle_momentum=False)."
+        )
+    return np.array(rates)
+
+
+def _others(optimizer: Optimizer) -> list[dict[str, str]]:
+    left_out = ("params", "lr", "initial_lr")
+    return [
+        {name: repr(value) for name, value in group.items() if name not in left_out}
+        for group in optimizer.param_groups
+    ]
+
+
+class ModuleLab(Lab):
+    """A training of a custom module, and its re-runs: see `sensorseq.diagnosis.race.Lab`.
+
+    `table` (E, G) holds the learning rate of each epoch and parameter group.
+    """
+
+    def __init__(
+        self,
+        module: ModuleCall,
+        make_model: Callable[[], Any],
+        make_optimizer: Callable[[Sequence[Tensor]], Optimizer],
+        table: NDArray[np.float64],
+        config: TrainingConfig,
+        parts: tuple[LabPart, LabPart | None],
+        classes: Sequence[str],
+        entropy: int,
+    ) -> None:
+        self._make_model, self._make_optimizer = make_model, make_optimizer
+        self._table, self._config, self.entropy = table, config, entropy
+        self._train, self._validation = parts
+        own = self._own(table)
+        self.result = self._train_module(module, config, self.seeds[2], Recorder(), own)
+        record = self.result.record
+        assert record is not None  # an interrupt rises from here
+        if self._validation is not None and self._validation.groups is not None:
+            codes = np.unique(self._validation.groups, return_inverse=True)[1]
+            record.val_groups = np.asarray(codes[record.val_rows], np.int64)
+        super().__init__(record, module, record.n_epochs, parts, classes)
+        optimizer = own.make_optimizer(list(module.parameters()))
+        group = optimizer.param_groups[0]
+        self.arguments: Mapping[str, Any] = {
+            **{name: getattr(config, name) for name in _OF_TRAINING},
+            "learning_rate": float(table[0, 0]),
+            "label_smoothing": config.label_smoothing,
+            "loss": config.loss,
+            "max_epochs": config.max_epochs,
+            "optimizer": type(optimizer).__name__.lower(),
+            **{name: group[name] for name in _OF_OPTIMIZER if name in group},
+            **_NONE,
+        }
+        self.defaults: Mapping[str, Any] = {
+            "lr_schedule": "cosine",
+            "batch_size": 32,
+            "max_grad_norm": 1.0,
+            "clip_by": "norm",
+            "label_smoothing": 0.0,
+        }
+        of_optimizer = ["weight_decay"] if "weight_decay" in group else []
+        self.changeable = frozenset((*_OF_TRAINING, *_OF_RATES, "label_smoothing", *of_optimizer))
+
+    @property
+    def seeds(self) -> list[np.random.SeedSequence]:
+        """Those of the split, of the first weights and of the training."""
+        return np.random.SeedSequence(self.entropy).spawn(3)
+
+    def _own(
+        self, table: NDArray[np.float64], options: Mapping[str, Any] | None = None
+    ) -> OwnOptimizer:
+        def make(parameters: Sequence[Tensor]) -> Optimizer:
+            return check_optimizer(self._make_optimizer(list(parameters)), parameters)
+
+        return OwnOptimizer(make, table, options or {})
+
+    def _train_module(
+        self,
+        module: ModuleCall,
+        config: TrainingConfig,
+        seed: np.random.SeedSequence,
+        recorder: Recorder,
+        own: OwnOptimizer,
+        start: Start | None = None,
+        callbacks: Sequence[Any] = (),
+    ) -> TrainingResult:
+        with isolated_generators(integer_seed(seed), device_of(module)):
+            return train_network(
+                module,
+                self._train.data,
+                None if self._validation is None else self._validation.data,
+                config,
+                seed=seed,
+                callbacks=callbacks,
+                recorder=recorder,
+                own=own,
+                start=start,
+            )
+
+    def cost_of(self, arm: Arm) -> float:
+        """Return what an arm costs, in epochs of the fit, from its sizes alone."""
+        n_all = len(self._train.data)
+
+        def of_step(batch_size: int | None) -> float:
+            return 1.0 + STEP_WINDOWS / min(batch_size or n_all, n_all)
+
+        own = self._config.batch_size
+        work = of_step(arm.change.get("batch_size", own)) / of_step(own)
+        return arm.n_epochs * work
+
+    def run(
+        self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
+    ) -> list[ArmResult]:
+        """Run arms, one after the other; one that fails says so in its result."""
+        callbacks = () if is_over is None else (Deadline(is_over),)
+        return [self._run(arm, callbacks) for arm in arms]
+
+    def _run(self, arm: Arm, callbacks: Sequence[Any]) -> ArmResult:
+        unknown = sorted(set(arm.change) - self.changeable)
+        if unknown:
+            raise ArgumentError(f"an arm cannot change {', '.join(unknown)} of this module.")
+        own = self._own(self._table_of(arm), _given(arm.change, ("weight_decay",)))
+        seed, start = self.seeds[2], None
+        if arm.start is not None:
+            seed = np.random.SeedSequence([self.entropy, arm.start, 1])
+            snapshot = self.record.snapshots[arm.start]
+            start = Start(snapshot, self._config, self.steps_per_epoch, arm.n_epochs, own)
+        config = arm_config(
+            self._config, arm.n_epochs, **_given(arm.change, (*_OF_TRAINING, "label_smoothing"))
+        )
+        try:
+            module = make_module(self._make_model, integer_seed(self.seeds[1]))
+            fixed = self.fixed_windows(self._train.data, config).to(device_of(module))
+            recorder = recorder_of_arm(fixed)
+            result = self._train_module(module, config, seed, recorder, own, start, callbacks)
+        except Exception as error:  # what a custom module raises is not ours to know
+            return failed_arm(arm, error)
+        if result.ended_by == "interrupted":
+            raise KeyboardInterrupt
+        seen = None if self._validation is None else self._validation.data
+        return self.read(arm, module, seen, result)
+
+    def _table_of(self, arm: Arm) -> NDArray[np.float64]:
+        """Return the rates of an arm's epochs: the run's, from first weights at another pace."""
+        table, epochs = self._table, np.arange(arm.n_epochs)
+        if arm.start is None:
+            table = table[epochs * len(table) // max(arm.n_epochs, 1)]
+        else:
+            epochs_done = self.record.snapshots[arm.start].epoch
+            table = table[np.minimum(epochs_done + epochs, len(table) - 1)]
+        if "learning_rate" in arm.change:
+            table = table * (arm.change["learning_rate"] / self.arguments["learning_rate"])
+        schedule = arm.change.get("lr_schedule")
+        if arm.start is not None or schedule == "cosine":
+            table = table * (0.5 + 0.5 * np.cos(np.pi * epochs / arm.n_epochs))[:, None]
+        return np.asarray(table, np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class ModuleOrigin:
+    """The training behind a report of `probe_module`, for `FluctuationReport.probe` and `apply`."""
+
+    lab: Lab
+    module: Any  # as it was trained, with its last weights
+    fit_s: float  # seconds it took
+    repair: Mapping[str, Any] = field(default_factory=dict)  # proved changes of `lab`
+    causes: tuple[Cause, ...] = ()  # of the report, before what they recommend was put in words
+
+    def open(self, record: TrainingRecord, X: Any = None, y: Any = None, **keywords: Any) -> Lab:
+        """Return what runs it again, on the windows that `probe_module` was given."""
+        return self.lab
+
+    def in_arguments(self, report: FluctuationReport) -> FluctuationReport:
+        """Return a report as the probes take it: it recommends arguments that `lab` knows."""
+        return replace(report, causes=self.causes)
+
+    def in_words(self, report: FluctuationReport) -> FluctuationReport:
+        """Return a report that recommends nothing but in words of torch, in advice and note."""
+        causes = tuple(_in_words(cause, self.lab) for cause in report.causes)
+        probes, repair = report.probes, {}
+        if probes is not None:
+            repair = dict(probes.repair)
+            if repair:
+                note = f"Take {say_change(repair)}. {probes.note}".strip()
+                probes = replace(probes, repair={}, previous={}, note=note)
+        origin = replace(self, repair=repair, causes=report.causes)
+        return replace(report, causes=causes, probes=probes, of_module=True, origin=origin)
+
+    def repaired(self, changes: Mapping[str, Any]) -> Any:
+        """Raise an ArgumentError: a custom module is changed by its owner; say what to change."""
+        words = say_change(changes or self.repair)
+        what = f"Take {words}." if words else "Nothing was proved to repair it."
+        raise ArgumentError(f"a module of your own is yours to change. {what}")
+
+
+def device_of(module: ModuleCall) -> torch.device:
+    """Return where the parameters of a module are."""
+    return next(module.parameters()).device
+
+
+def _given(change: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: change[name] for name in names if name in change}
+
+
+def _in_words(cause: Cause, lab: Lab) -> Cause:
+    """Return a cause whose advice says what it recommends, with values where `lab` knows them."""
+    if not cause.recommendation:
+        return replace(cause, alternatives=())
+    (words,) = in_foreign_words([cause], TORCH)
+    if set(cause.recommendation) <= lab.changeable:
+        advice = f"Take {say_change(cause.recommendation)}. {cause.advice}".strip()
+        words = replace(words, advice=advice)
+    return replace(words, recommendation={}, alternatives=())
+
+
+_TRIED = 2  # windows that the shape of the outputs is looked at with
+
+
+def probe_module(
+    make_model: Callable[[], nn.Module],
+    make_optimizer: Callable[[Iterable[Tensor]], Optimizer],
+    X: ArrayLike,
+    y: ArrayLike,
+    *,
+    loss: str | Callable[..., Any] = "cross_entropy",
+    groups: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    make_scheduler: Callable[[Optimizer], Any] | None = None,
+    batch_size: int | None = 32,
+    max_epochs: int = 60,
+    validation_fraction: float = 0.2,
+    max_grad_norm: float | None = None,
+    sampler: str = "shuffle",
+    last_batch: str = "keep",
+    budget: float = 1.0,
+    random_state: RandomState = None,
+) -> FluctuationReport:
+    """Train a custom module, and report whether and why its run fluctuates.
+
+    The module is trained by your optimizer, in plain epochs over shuffled batches. The run is
+    recorded and judged like a fit of an estimator. Then it is trained again with other settings, to
+    find those that do better, see `FluctuationReport.probe`.
+
+    Parameters
+    ----------
+    make_model : callable
+        Takes nothing and returns a new `torch.nn.Module` each time. It is called as ``module(X)``
+        with windows (n, t, c), or as ``module(X, lengths)`` where its `forward` has a second
+        argument that must be given or is called `lengths`, and returns logits (n, K). It is trained
+        on the device its parameters are on. torch, numpy and Python's `random` are seeded before.
+    make_optimizer : callable
+        Gets the parameters, returns a `torch.optim.Optimizer` of them, as in
+        ``lambda parameters: torch.optim.RMSprop(parameters, lr=1e-3)``.
+    X : array of shape (n, t, c) or (n, t), list of arrays of shape (t_i, c), or WindowSet
+        Windows as the module takes them: they are not scaled.
+    y : array of shape (n,), or (n, K) one-hot
+        Their classes. Integers from 0 to K - 1, with K logits, are used as they are; other labels
+        are numbered in sorted order.
+    loss : {"cross_entropy"} or torch.nn.CrossEntropyLoss, default="cross_entropy"
+        A module with weights or another reduction than the mean is refused.
+    groups : array of shape (n,), optional
+        What each window was cut from. Whole groups are held out.
+    lengths : array of shape (n,), int, optional
+        Valid steps of each window.
+    make_scheduler : callable, optional
+        Gets the optimizer, returns a scheduler of torch's that is stepped after each epoch.
+    batch_size : int or None, default=32
+        None: all windows at once.
+    max_epochs : int, default=60
+        Epochs.
+    validation_fraction : float, default=0.2
+        Share of the windows that is held out; 0 for none.
+    max_grad_norm : float or None, default=None
+        Bound of the gradient's global norm.
+    sampler : {"shuffle", "balanced"}, default="shuffle"
+        ``"balanced"`` draws equally from each class.
+    last_batch : {"keep", "merge", "drop"}, default="keep"
+        What becomes of a last batch that is not full.
+    budget : float, default=1.0
+        What training again may cost, as a multiple of the training time. 0: the run is only judged.
+    random_state : int, Generator, RandomState or None
+        Equal seeds, equal report.
+
+    Returns
+    -------
+    FluctuationReport
+        With `record`, and `probes` unless `budget` is 0. Changes are described in the words of
+        torch, in the `advice` of its causes and the `note` of `probes`. ``origin.module`` is
+        the trained module.
+
+    Raises
+    ------
+    ArgumentError
+        If `make_model` returns no new module each time, its outputs are no logits, or the learning
+        rates are not known beforehand.
+    SplitError
+        If no whole group can be held out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> y = np.arange(40) % 2
+    >>> X = np.random.default_rng(0).normal(size=(40, 10, 2)) + y[:, None, None]
+    >>> report = probe_module(
+    ...     lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(20, 2)),
+    ...     lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+    ...     X, y, budget=0, random_state=0,
+    ... )
+    >>> report.verdict
+    'normal'
+    """
+    budget = check_real("budget", budget, 0.0)
+    check_integer("max_epochs", max_epochs, 1)
+    check_real("validation_fraction", validation_fraction, 0.0, 1.0)
+    entropy = int(check_random_state(random_state).integers(2**63))
+    split_seed, weight_seed, _ = np.random.SeedSequence(entropy).spawn(3)
+    module, scratch = _make_two(make_model, integer_seed(weight_seed))
+    table = rates_of(_made(make_optimizer, scratch), make_scheduler, max_epochs)
+    _made(make_optimizer, module)
+
+    sequences = read_sequences(X, lengths)
+    given = check_groups(groups, len(sequences), "groups")
+    of_windows = sequences.groups if given is None else given
+    dtype = next(part.dtype for part in module.parameters() if part.is_floating_point())
+    n_outputs = _count_outputs(module, sequences, dtype, integer_seed(weight_seed))
+    target, classes = _read_labels(y, len(sequences), n_outputs)
+    seed = int(split_seed.generate_state(1)[0])
+    train_rows, validation_rows = holdout_by_group(target, of_windows, validation_fraction, seed)
+    config = TrainingConfig(
+        n_outputs=n_outputs,
+        label_smoothing=_read_loss(loss),
+        learning_rate=max(float(table[0, 0]), np.finfo(float).tiny),
+        lr_schedule="constant",
+        batch_size=batch_size,
+        sampler=sampler,
+        last_batch=last_batch,
+        max_epochs=max_epochs,
+        max_grad_norm=max_grad_norm,
+        early_stopping=False,
+        restore_best=False,
+    )
+    part = partial(_part_of, sequences, target, of_windows, dtype)
+    parts = part(train_rows), part(validation_rows) if len(validation_rows) else None
+    started = time.perf_counter()
+    lab = ModuleLab(module, make_model, make_optimizer, table, config, parts, classes, entropy)
+    fit_s = time.perf_counter() - started
+    report = _judge(lab, n_outputs, len(train_rows), target[validation_rows])
+    if budget:
+        from sensorseq.diagnosis.probe import probe_lab
+
+        report = probe_lab(lab, report, budget, fit_s)
+    return ModuleOrigin(lab, module.module, fit_s).in_words(report)
+
+
+def _make_two(make_model: Callable[[], Any], seed: int) -> tuple[ModuleCall, ModuleCall]:
+    """Make two modules, and check that they share nothing."""
+    module, scratch = (make_module(make_model, seed) for _ in range(2))
+    taken = {id(parameter) for parameter in module.parameters()}
+    shares = any(id(parameter) in taken for parameter in scratch.parameters())
+    if shares or module.module is scratch.module:
+        raise ArgumentError(
+            "make_model returned the same module, or the same parameters, twice; every re-run"
+            " needs its own: build the module inside make_model, such as lambda: MyModel()."
+        )
+    return module, scratch
+
+
+def _count_outputs(module: ModuleCall, sequences: Sequences, dtype: torch.dtype, seed: int) -> int:
+    tried = TrainingData.from_arrays(
+        sequences.X[:_TRIED], sequences.lengths[:_TRIED], np.zeros(0, np.int64), dtype=dtype
+    )
+    device = device_of(module)
+    valid = None if tried.lengths is None else tried.lengths.to(device)
+    return check_outputs(module, tried.X.to(device), valid, seed)
+
+
+def _part_of(
+    sequences: Sequences,
+    target: NDArray[np.int64],
+    groups: NDArray[Any] | None,
+    dtype: torch.dtype,
+    rows: NDArray[np.int64],
+) -> LabPart:
+    held = sequences.take(rows)
+    data = TrainingData.from_arrays(held.X, held.lengths, target[rows], dtype=dtype)
+    return LabPart(data, None if groups is None else groups[rows], rows)
+
+
+def _judge(
+    lab: ModuleLab, n_classes: int, n_train: int, held_out: NDArray[np.int64]
+) -> FluctuationReport:
+    """Judge the run of a module; `held_out` are the classes of its validation windows."""
+    held = [windows for windows in (lab.train, lab.validation) if windows is not None]
+    checked = [Part(*windows, classes=lab.classes) for windows in held]
+    counts = np.bincount(held_out, minlength=n_classes)
+    report = FluctuationReport.from_history(
+        lab.result.history,
+        len(held_out) or None,
+        n_train=n_train,
+        n_classes=n_classes,
+        majority_fraction=counts.max() / counts.sum() if len(held_out) else None,
+        best_epoch=lab.result.best_epoch or None,
+        record=lab.record,
+        arguments=lab.arguments,
+        data_facts=causes_of(check_windows(*checked), lab.arguments),
+    )
+    return report if len(checked) < 2 else compare_level(report, checked[0], checked[1])
+
+
+def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:
+    parameters = list(module.parameters())
+    return check_optimizer(make_optimizer(parameters), parameters)
+
+
+def _read_labels(y: Any, n_windows: int, n_outputs: int) -> tuple[NDArray[np.int64], list[str]]:
+    labels = np.asarray(y.numpy(force=True) if isinstance(y, Tensor) else y)
+    if labels.ndim == 2 and len(labels) == n_windows:
+        labels = from_one_hot(labels)
+    if labels.shape != (n_windows,):
+        raise InputError(
+            f"y has shape {labels.shape} for the {n_windows} windows of X; expected ({n_windows},)."
+        )
+    if labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < n_outputs:
+        return labels.astype(np.int64), [str(code) for code in range(n_outputs)]
+    if labels.dtype.kind == "f":
+        raise InputError("y holds floating-point numbers; give classes, as integers or names.")
+    names, codes = np.unique(labels, return_inverse=True)
+    if len(names) != n_outputs:
+        raise ArgumentError(
+            f"the module returns {n_outputs} logits, and y has {len(names)} classes."
+        )
+    return codes.astype(np.int64), [str(name) for name in names]
+
+
+def _read_loss(loss: Any) -> float:
+    """Return the label smoothing of a cross-entropy; an ArgumentError for another loss."""
+    if loss in ("cross_entropy", functional.cross_entropy, nn.CrossEntropyLoss):
+        return 0.0
+    if isinstance(loss, nn.CrossEntropyLoss):
+        if loss.weight is None and loss.reduction == "mean" and loss.ignore_index < 0:
+            return float(loss.label_smoothing)
+        raise ArgumentError(
+            "loss has class weights, an ignored class or another reduction than the mean, which"
+            " leaves no loss to compare in nats; take torch.nn.CrossEntropyLoss()."
+        )
+    raise ArgumentError(
+        f"loss={loss!r} is not a cross-entropy, by which alone a run can be judged; for another"
+        " loss watch your own loop with sensorseq.diagnosis.TorchMonitor."
+    )

@@ -1,0 +1,590 @@
+"""A FluctuationReport as one HTML file, and as the fragment that a notebook shows."""
+
+import base64
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from sensorseq.diagnosis.causes import (
+    FAMILIES,
+    UNKNOWN,
+    Cause,
+    Probes,
+    Suspect,
+    Trial,
+    data_fault,
+    hidden_cause,
+)
+from sensorseq.diagnosis.curves import band_of, draw_curves, drawable, floats, note_above
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.run import Floats, Statistic
+from sensorseq.diagnosis.witnesses import MAX_POINTS
+from sensorseq.diagnosis.words import (
+    GRADES,
+    Command,
+    answer,
+    banner_words,
+    call,
+    chance_of,
+    cost_words,
+    likely,
+    limits,
+    list_steps,
+    remaining,
+    sizes,
+)
+from sensorseq.html.render import render
+from sensorseq.html.svg import Panel, extremes, sparkline
+from sensorseq.text import plural
+
+MOST_SUSPECTS = 24  # that are drawn
+MOST_SETTINGS = 6  # of the race that are drawn: as many have a colour
+_CHANNELS = 6
+_POINTS = 60  # stretches of a curve
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with what it shows, in words."""
+
+    picture: Markup  # the svg element
+    title: str
+    words: str  # the caption, below the title
+    keys: tuple[tuple[str, str], ...] = ()  # the legend: style and words
+
+
+def place_figures(report: FluctuationReport) -> tuple[dict[str, Figure], list[Figure]]:
+    """Return a figure for each cause that quotes one, by name, and those of other statistics."""
+    parts = {name: report.evidence.get(name) for name in _SERIES}
+    drawn = {name: _SERIES[name][1](part) for name, part in parts.items() if part}
+    left = {name: figure for name, figure in drawn.items() if figure is not None}
+    of_cause: dict[str, Figure] = {}
+    for cause in report.causes:
+        quoted = [name for name in left if _shows(name, cause.statistics)]
+        if quoted:
+            of_cause[cause.name] = left.pop(quoted[0])
+    return of_cause, [one for name, one in left.items() if _shows(name, report.statistics)]
+
+
+def _shows(name: str, statistics: Sequence[str] | Mapping[str, Any]) -> bool:
+    return any(statistic.startswith(_SERIES[name][0]) for statistic in statistics)
+
+
+def _fixed_loss(part: Mapping[str, Any]) -> Figure | None:
+    epochs, values = floats(part["epoch"]), floats(part["value"])
+    if not np.isfinite(values).any():
+        return None
+    low, high = band_of(part, "band")
+    panel = _panel("What the model itself does", epochs, [values, low, high], "epoch", "nats")
+    panel.band(epochs, low, high, "trainband")
+    panel.line(epochs, values, "measured")
+    outside = int(np.sum((values < low) | (values > high)))
+    words = (
+        "Loss of the same training windows after every epoch, with dropout off, so no luck of the"
+        f" draw is in it. {outside} of {len(values)} epochs lie outside the band that holds 95 % of"
+        " a healthy run's epochs."
+    )
+    return _figure(panel, words, ("measured", "measured"), ("trainband", "a healthy run"))
+
+
+def _common_mode(part: Mapping[str, Any]) -> Figure | None:
+    null, observed = np.sort(floats(part["null"])), part["observed"]
+    if observed is None or not np.isfinite([*null, observed]).all() or len(null) < 2:
+        return None
+    by = "groups" if part["by"] == "groups" else "windows"
+    panel = Panel(
+        f"Do the {by} jump together?",
+        padded(np.array([*null, observed])),
+        (0.0, 100.0),
+        x_label="jumping together, 1 is not at all",
+        y_label="shuffles below (%)",
+        x_whole=False,
+        **_SIZE,
+    )
+    panel.line(null, np.linspace(0, 100, len(null)), "measured")
+    panel.vertical(observed, "limit")
+    above = 100 * float(np.mean(null >= observed * (1 - 1e-9)))  # ties reach as much, too
+    as_much = f"{above:.0f} %" if above >= 1 else "less than 1 %"
+    words = (
+        f"Variance of the accuracy's steps, divided by that of {by} that change sides on their own:"
+        f" {observed:.3g}. {as_much} of all shuffles of these {by} in time reach as much. Far to"
+        " the right of the curve, the model itself jumps."
+    )
+    keys = ("measured", f"independent {by}"), ("limit", f"this run: {observed:.3g}")
+    return _figure(panel, words, *keys)
+
+
+def _flips(part: Mapping[str, Any]) -> Figure | None:
+    rate = np.sort(floats(part["rate"]))[::-1]
+    rate = rate[np.isfinite(rate)]
+    if not rate.size:
+        return None
+    panel = Panel(
+        "Which windows change sides?",
+        (0.0, 100.0),
+        (0.0, max(100 * float(rate.max()) * 1.08, 1.0)),
+        x_label="validation windows, most restless first (%)",
+        y_label="epochs with a change (%)",
+        **_SIZE,
+    )
+    panel.line(100 * (np.arange(len(rate)) + 0.5) / len(rate), 100 * rate, "measured")
+    words = (
+        "How often each validation window went from right to wrong or back."
+        f" {100 * (rate == 0).mean():.0f} % of them never did"
+    )
+    if rate.any():
+        half = int(np.searchsorted(np.cumsum(rate), 0.5 * rate.sum())) + 1
+        words += f"; {100 * half / len(rate):.0f} % make half of all changes"
+    return _figure(panel, f"{words}.")
+
+
+def _grad_norm(part: Mapping[str, Any]) -> Figure | None:
+    steps, values = floats(part["step"]), floats(part["value"])
+    shown = values[np.isfinite(values) & (values > 0)]
+    if not shown.size:
+        return None
+    panel = Panel(
+        "How large are the gradients?",
+        _ends(steps),
+        (float(shown.min()) / 1.3, float(shown.max()) * 1.3),
+        x_label="step",
+        y_label="gradient norm",
+        y_log=True,
+        **_SIZE,
+    )
+    panel.line(steps, values, "measured")
+    words = (
+        f"Norm of the gradient before clipping, on a logarithmic axis{_thinned(steps)}. Half of the"
+        f" points are below {np.median(shown):.3g}; the largest is {shown.max():.3g},"
+        f" {shown.max() / np.median(shown):.3g} times that."
+    )
+    return _figure(panel, words)
+
+
+# By name of the series: how the names of its statistics begin, and what draws it.
+_SERIES: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Figure | None]]] = {
+    "fixed_loss": (("fixed_loss", "loss_noise", "excess_plateau"), _fixed_loss),
+    "common_mode": (("val_common_mode", "common_mode"), _common_mode),
+    "flips": (("val_flips", "val_churn"), _flips),
+    "grad_norm": (("grad_", "spike_lift"), _grad_norm),
+}
+_SIZE: dict[str, Any] = {"width": 420, "height": 230}
+
+
+def draw_race(trials: Sequence[Trial]) -> Figure | None:
+    """Return the loss curves of the run and of the first settings, on one axis."""
+    run = next((curve for trial in trials for curve in trial.curves.get("A", ())), [])
+    drawn = [("run", "the run", drawable(run))] + [
+        (f"c{number}", trial.name, drawable(curve))
+        for number, trial in enumerate(trials[:MOST_SETTINGS])
+        for curve in trial.curves.get("B", ())[:1]
+    ]
+    drawn = [(style, name, curve) for style, name, curve in drawn if np.isfinite(curve).any()]
+    if not drawn:
+        return None
+    values = np.concatenate([curve[np.isfinite(curve)] for *_, curve in drawn])
+    first = drawn[0][2][np.isfinite(drawn[0][2])]
+    # Settings that explode must not flatten the other curves.
+    usual = float(np.quantile(first, 0.9))
+    spread = usual - float(first.min()) or abs(usual) or 1.0
+    low = float(values.min())
+    top = max(min(float(values.max()), usual + 4 * spread), low)
+    panel = Panel(
+        "Loss by epoch: the run, and other settings",
+        (0.5, max(len(curve) for *_, curve in drawn) + 0.5),
+        padded(np.array([low, top])),
+        x_label="epoch",
+        y_label="loss (nats)",
+    )
+    note_above(panel, values)
+    won = "c0" if trials[0].outcome == "confirmed" else ""
+    for style, _, curve in drawn:
+        keep = extremes(curve, 2 * _POINTS)
+        panel.line(keep + 1.0, curve[keep], f"{style} won" if style == won else style)
+    words = (
+        "Training loss after each epoch, dropout off. Other settings were trained for fewer epochs"
+        " than the run, their schedules compressed; those that only end the run begin where it had"
+        " got to."
+    )
+    return _figure(panel, words, *((style, name) for style, name, _ in drawn))
+
+
+def draw_suspects(suspects: tuple[Suspect, ...]) -> dict[str, Any] | None:
+    """Return what the page shows of windows whose labels look wrong; None without any."""
+    if not suspects:
+        return None
+    shown = suspects[:MOST_SUSPECTS]
+    n_channels = max(len(suspect.values) for suspect in shown)
+    spans = [_span(shown, channel) for channel in range(min(_CHANNELS, n_channels))]
+    words = (
+        f"{plural(len(suspects), 'training window')} look more like another class to networks that"
+        " were not trained on them. Only a person can decide whether a label is wrong: no window"
+        " was deleted and no label was changed."
+    )
+    n, most = len(suspects), MOST_SUSPECTS
+    if n > most:
+        words += f" The worst {most} of {n} are drawn; report.probes.suspects has all."
+    cut = f"; the first {_CHANNELS} of {n_channels} are drawn" if n_channels > _CHANNELS else ""
+    return {
+        "words": words,
+        "shown": [_suspect(suspect, spans) for suspect in shown],
+        "scale": f"Each channel has one scale in all pictures{cut}.",
+    }
+
+
+def _suspect(suspect: Suspect, spans: list[tuple[float, float]]) -> dict[str, Any]:
+    channels = [
+        (drawable(values) - low) / (high - low)
+        for values, (low, high) in zip(suspect.values, spans, strict=False)
+    ]
+    drawn = [
+        channel[extremes(channel, _POINTS)] for channel in channels if np.isfinite(channel).any()
+    ]
+    place = f"row {suspect.row} of X"
+    if suspect.recording is not None:
+        place += f", of {suspect.recording}"
+    share = likely(suspect.probability)
+    picture = sparkline(drawn, (0.0, 1.0), f"window {suspect.row}")
+    return {
+        "picture": Markup(picture) if drawn else "",
+        "label": suspect.label,
+        "rival": suspect.rival,
+        "chance": f"; {share} for its own label" if share else "",
+        "place": place,
+    }
+
+
+def _span(suspects: tuple[Suspect, ...], channel: int) -> tuple[float, float]:
+    parts = [drawable(one.values[channel]) for one in suspects if len(one.values) > channel]
+    values = np.concatenate(parts)
+    values = values[np.isfinite(values)]
+    return padded(values) if values.size else (0.0, 1.0)
+
+
+def padded(values: Floats) -> tuple[float, float]:
+    """Return limits of an axis that leave some room about its values."""
+    low, high = float(values.min()), float(values.max())
+    size = max(abs(low), abs(high))
+    # of values that are equal up to rounding their size is all there is to go by
+    margin = 0.06 * (high - low) if high - low > 1e-9 * size else 0.05 * size or 1.0
+    return low - margin, high + margin
+
+
+def _figure(panel: Panel, words: str, *keys: tuple[str, str]) -> Figure:
+    return Figure(Markup(panel.render()), panel.title, words, keys)
+
+
+def _panel(
+    title: str, x: Floats, shown: list[Floats], x_label: str, unit: str, what: str = "loss"
+) -> Panel:
+    values = np.concatenate(shown)
+    limits = padded(values[np.isfinite(values)])
+    y_label = f"{what} ({unit})" if unit else what
+    return Panel(title, _ends(x), limits, x_label=x_label, y_label=y_label, **_SIZE)
+
+
+def _thinned(steps: Floats) -> str:
+    return "; the largest of each stretch is drawn" if len(steps) >= MAX_POINTS else ""
+
+
+def _ends(x: Floats) -> tuple[float, float]:
+    return float(x.min()) - 0.5, float(x.max()) + 0.5
+
+
+_N_LEAD = 3  # sentences of the explanation that stand with the verdict
+_MAX_DOWNLOAD = 1_300_000  # characters of the link that carries the history
+_COLOURS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
+# The table of statistics
+_SUBJECTS = {  # how names of statistics begin
+    "train_loss": "training loss",
+    "fixed_loss": "loss of fixed training windows",
+    "val_loss": "validation loss",
+    "val_accuracy": "validation accuracy",
+    "train_accuracy": "training accuracy",
+}
+_MEASURES = {  # ... and go on
+    "noise": "noise per epoch",
+    "noise_over_sampling": "noise over that of sampling",
+    "independent_noise": "noise if windows changed sides one by one",
+    "spikes": "epochs that leap up",
+    "rise_after_lowest": "rise after its lowest",
+    "step": "one window more or less",
+    "final_drawdown": "last epoch below the best",
+}
+_WORDS = {
+    "diverged_at_epoch": "epoch of the breakdown",
+    "val_balanced_accuracy": "validation accuracy, mean of the classes",
+    "common_leaps": "epochs in which both losses leap up",
+    "initial_descent": "initial descent, left out",
+    "epochs_judged": "epochs judged",
+    "noise_late_over_early": "late noise over early noise",
+    "noise_trend": "trend of the noise",
+    "excess_plateau_loss": "loss that averaging the weights would save",
+    "best_epoch_accuracy": "accuracy of the kept epoch, without luck",
+    "val_flips_of_restless_windows": "flips of the most restless windows",
+    "val_common_mode": "windows that jump together",
+    "val_common_mode_of_groups": "groups that jump together",
+    "val_effective_windows": "windows that move independently",
+}
+_IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
+
+
+def make_page(report: FluctuationReport, command: Command | None = None) -> str:
+    """Return the page: nothing is fetched, and all of it can be read without scripts."""
+    facts = ("n_val", "n_train", "n_classes", "best_epoch")
+    file = base64.b64encode(_csv(report.history).encode(errors="backslashreplace")).decode()
+    return render(
+        "report.html",
+        **describe(report, command),
+        **describe_evidence(report),
+        title=f"Fluctuation report: {banner_words(report)}",
+        heading="Fluctuation report",
+        of_module=report.of_module,
+        facts={name: one for name in facts if (one := getattr(report, name)) is not None},
+        csv=file if len(file) <= _MAX_DOWNLOAD else "",
+    )
+
+
+def make_fragment(report: FluctuationReport) -> str:
+    """Return the top of the page for a notebook, with styles that stay inside of it."""
+    return render("fragment.html", **describe(report, copied=False), limits=limits(report))
+
+
+def describe(
+    report: FluctuationReport,
+    command: Command | None = None,
+    *,
+    copied: bool = True,
+    loss_unit: str = "nats",
+) -> dict[str, Any]:
+    """Return what the template of the findings shows; `copied` is whether code can be copied."""
+    steps = list_steps(report, command)
+    (problem, *answers), still_open = answer(report, steps), limits(report)
+    repeated = {name for step in steps for name in step.arguments}
+    of_cause, _ = place_figures(report)
+    cards = [_card(cause, of_cause, repeated, command or call) for cause in report.causes]
+    return {
+        "copied": copied,
+        "sizes": sizes(report),
+        "verdict": banner_words(report),
+        "verdict_words": problem.text,
+        "colour": colour_of(report),
+        "answers": [replace(part, text=re.sub(":$", ".", part.text)) for part in answers],
+        "explanation": [
+            part
+            for part in remaining(report, answers)
+            if part not in still_open and part not in problem.text
+        ],
+        "n_lead": _N_LEAD,
+        "steps": steps,
+        "families": _families(report, cards),
+        "family_words": FAMILIES,
+        "grades": {
+            grade: meaning
+            for grade, meaning in GRADES.items()
+            if any(cause.grade == grade for cause in report.causes)
+        },
+        "race": None if report.probes is None else _race(report.probes),
+        "curves": draw_curves(
+            report.history,
+            n_val=report.n_val,
+            best_epoch=report.best_epoch,
+            evidence=report.evidence,
+            loss_unit=loss_unit,
+        ),
+    }
+
+
+def describe_evidence(report: FluctuationReport) -> dict[str, Any]:
+    """Return what the template of the evidence shows: suspects, figures, statistics, limits."""
+    compared: dict[str, Statistic] = {}
+    others: dict[str, Statistic] = {}
+    for name, part in report.statistics.items():
+        is_alone = part.floor is None and part.p is None
+        (others if is_alone else compared)[name] = part
+    return {
+        "suspects": None if report.probes is None else draw_suspects(report.probes.suspects),
+        "figures": place_figures(report)[1],
+        "statistics": _table(compared),
+        "more_statistics": _table(others),
+        "limits": limits(report),
+    }
+
+
+def colour_of(report: FluctuationReport) -> str:
+    """Return the lamp that is lit: never green if the model is not as good as it can be."""
+    if report.verdict == "fluctuating":
+        return "bad" if report.severity == "strong" else "wait"
+    colour = _COLOURS.get(report.verdict, "")
+    may_cost = hidden_cause(report.verdict, report.causes) or data_fault(report.causes)
+    is_doubtful = bool(report.generalization or report.level or may_cost)
+    return "wait" if colour == "good" and is_doubtful else colour
+
+
+def _card(
+    cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str], say: Command
+) -> dict[str, Any]:
+    card: dict[str, Any] = dict.fromkeys(("rank", "chance", "repair", "advice", "figure"), "")
+    card |= {"cause": cause, "evidence": cause.evidence, "sources": {}, "instead": (), "width": 0}
+    if chance := chance_of(cause):
+        what = "likely to be none of those listed" if cause.name == UNKNOWN else "likely"
+        card["chance"] = f"{chance} {what}"
+        card["width"] = round(min(max(100 * cause.confidence, 0.0), 100.0))
+    card["sources"] = cause.sources
+    for words in card["sources"].values():  # of which the evidence may be put together
+        card["evidence"] = card["evidence"].replace(words, "").strip()
+    card["figure"] = of_cause.get(cause.name)
+    card["advice"] = cause.advice
+    if cause.recommendation and not set(cause.recommendation) <= repeated:
+        card["repair"] = say(cause.recommendation)
+        card["instead"] = [say(change) for change in cause.alternatives if change]
+    return card
+
+
+def _families(report: FluctuationReport, cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for rank, card in enumerate((c for c in cards if c["cause"].name != UNKNOWN), 1):
+        card["rank"] = f"{rank}. "
+    return [
+        {
+            "name": family.name,
+            "chance": chance_of(family),
+            "cards": [card for card in cards if card["cause"] in family.causes],
+        }
+        for family in report.families
+    ]
+
+
+def _race(probes: Probes) -> dict[str, Any]:
+    """Return the settings that were tried, the adopted first, then by what they gain."""
+
+    def gain_of(trial: Trial) -> float:
+        change = trial.raw_change
+        return math.inf if change is None or math.isnan(change) else change
+
+    tried = sorted(
+        (trial for trial in probes.trials if trial.kind == "race"),
+        key=lambda trial: (trial.outcome != "confirmed", gain_of(trial)),
+    )
+    words = f"The network was trained with other settings: {cost_words(probes)}."
+    if tried:
+        words += " Gains are over the run, on the validation windows, with one standard error."
+    return {
+        "words": words,
+        "rows": [_row(number, trial) for number, trial in enumerate(tried)],
+        "figure": draw_race(tried) if tried else None,
+        "others": [trial for trial in probes.trials if trial.kind != "race"],
+        "not_tested": probes.not_tested,
+    }
+
+
+def _row(number: int, trial: Trial) -> dict[str, Any]:
+    style = f"c{number}" if number < MOST_SETTINGS and trial.curves.get("B") else ""
+    row: dict[str, Any] = {"trial": trial, "style": style}
+    if trial.raw_change is None or trial.change_error is None:
+        sentence = trial.sentence.removeprefix(f"{trial.name}: ")
+        return {**row, "sentence": sentence[:1].upper() + sentence[1:]}
+    accuracy, error, ratio = trial.accuracy_change, trial.accuracy_error or 0.0, trial.noise_ratio
+    points = "" if accuracy is None else f"{100 * accuracy:+.1f} ± {100 * error:.1f}"
+    return {
+        **row,
+        "gain": f"{-trial.raw_change:+.2f} ± {trial.change_error:.2f}",
+        "accuracy": points,
+        "movement": "" if ratio is None or not math.isfinite(ratio) else f"x{ratio:.2g}",
+    }
+
+
+def _words_of(name: str) -> str:
+    for beginning, words in _SUBJECTS.items():
+        measure = _MEASURES.get(name.removeprefix(f"{beginning}_"))
+        if name.startswith(beginning) and measure is not None:
+            return f"{words}: {measure}"
+    return _WORDS.get(name, name.replace("_", " "))
+
+
+def _in_units(name: str, value: float, unit: str) -> str:
+    """Return the value of a statistic with its unit, in as many digits as mean something."""
+    if not math.isfinite(value):
+        return "no number" if math.isnan(value) else ("-" if value < 0 else "") + "infinite"
+    if unit == "fraction" and any(word in name for word in _IN_POINTS):
+        return f"{_digits(100 * value)} points"
+    if unit in ("relative", "fraction"):
+        return f"{_digits(100 * value)} %"
+    if unit in ("ratio", ""):
+        return _digits(value)
+    if unit == "z":
+        return f"z = {value:.1f}"
+    return f"{_digits(value)} {unit.replace('^2', '²')}"
+
+
+def _table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
+    """Return the heads and the rows of a table; None where nothing was measured."""
+    heads = ["what", "measured", "compared with", "at a glance"]
+    # Most reports have no interval and no probability; two empty columns would be in the way.
+    with_interval = any(part.low is not None for part in statistics.values())
+    with_p = any(part.p is not None for part in statistics.values())
+    heads += ["90 % interval"] * with_interval + ["p"] * with_p
+    rows = [
+        {
+            "what": _words_of(name),
+            "measured": _in_units(name, part.value, part.unit),
+            "floor": _floor(name, part),
+            "range": _range(part),
+            "cells": [*[_interval(name, part)] * with_interval, *[_p(part)] * with_p],
+        }
+        for name, part in statistics.items()
+    ]
+    return {"heads": heads, "rows": rows} if rows else None
+
+
+def _floor(name: str, statistic: Statistic) -> str:
+    if statistic.floor is None:
+        return ""
+    floor = _in_units(name, statistic.floor, statistic.unit)
+    return f"{floor}: {statistic.floor_is}" if statistic.floor_is else floor
+
+
+def _interval(name: str, statistic: Statistic) -> str:
+    if statistic.low is None or statistic.high is None:
+        return ""
+    low, high = (_in_units(name, end, statistic.unit) for end in (statistic.low, statistic.high))
+    number, _, unit = low.partition(" ")
+    return f"{number} to {high}" if unit and high.endswith(f" {unit}") else f"{low} to {high}"
+
+
+def _p(statistic: Statistic) -> str:
+    p = statistic.p
+    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def _range(statistic: Statistic) -> dict[str, str]:
+    """Return where value, interval and floor stand in a small picture, 96 pixels wide."""
+    names = ("value", "low", "high", "floor")
+    known = {name: one for name in names if (one := getattr(statistic, name)) is not None}
+    known = {name: one for name, one in known.items() if math.isfinite(one)}
+    if "value" not in known or (statistic.floor is None and statistic.low is None):
+        return {}
+    low = min(0.0, *known.values())
+    span = max(0.0, *known.values()) - low or 1.0
+    return {name: f"{5 + (one - low) / span * 86:.1f}" for name, one in known.items()}
+
+
+def _digits(value: float) -> str:
+    """Return three significant digits, whole numbers in full."""
+    if value == round(value) and abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def _csv(history: Any) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(history)
+    writer.writerows(zip(*history.values(), strict=True))
+    return text.getvalue()

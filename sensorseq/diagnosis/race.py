@@ -1,0 +1,778 @@
+"""Lab: what repeats a fit with other settings; Arm: one repetition; Purse: what may be spent."""
+
+import copy
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import t as student_t
+from torch import nn
+
+from sensorseq.diagnosis import metrics
+from sensorseq.diagnosis.causes import (
+    ARGUMENTS_OF,
+    OWNER_OF,
+    Cause,
+    NotTested,
+    Suspect,
+    Trial,
+    is_same,
+)
+from sensorseq.training.batches import TrainingData, centre_windows
+from sensorseq.training.config import TrainingConfig
+from sensorseq.training.data import FitPart
+from sensorseq.training.engine import TrainingResult
+from sensorseq.training.evaluation import predict_outputs
+from sensorseq.training_record import TrainingRecord
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One re-run.
+
+    With `start` it continues from that snapshot of the run: the windows come in another order, the
+    rate falls to nearly nothing along a half cosine, and nothing else changes. Without, the network
+    is trained from the first weights, as `fit` would with `change`.
+    """
+
+    name: str  # what is different in it
+    n_epochs: int
+    start: int | None = None
+    change: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class ArmResult:
+    """What an arm of L epochs gave; empty where it was not measured."""
+
+    arm: Arm
+    fixed_loss: Floats  # (L,): of the run's fixed training windows, without dropout, in nats
+    record: TrainingRecord | None = None
+    val_outputs: Floats | None = None  # (n_val, K): logits in evaluation mode
+    failed: str = ""  # why it ended early, such as a loss that is not finite
+
+
+class LabWindows(NamedTuple):
+    """Windows of one part as the network sees them."""
+
+    X: NDArray[Any]  # (n, t, c), scaled; padding holds zeros
+    lengths: NDArray[np.int64] | None  # (n,): valid steps; None when all have t
+    target: NDArray[np.int64]  # (n,): classes, as codes
+    groups: NDArray[Any] | None = None  # as given to `fit`
+    rows: NDArray[np.int64] | None = None  # of X of `fit`; None if given separately
+
+
+@dataclass(frozen=True, eq=False)
+class LabPart:
+    """Windows of one part as the engine takes them, with groups and rows of `LabWindows`.
+
+    `samples` are the same windows where the steps of `data` are patches of several samples, and
+    `given` those before they were cropped and scaled.
+    """
+
+    data: TrainingData
+    groups: NDArray[Any] | None
+    rows: NDArray[np.int64] | None
+    samples: TrainingData | None = None
+    given: FitPart | None = None
+
+    def as_windows(self) -> LabWindows:
+        """Return the samples as arrays."""
+        data = self.samples or self.data
+        lengths = None if data.lengths is None else data.lengths.cpu().numpy()
+        target = data.target.cpu().numpy()
+        return LabWindows(data.X.cpu().numpy(), lengths, target, self.groups, self.rows)
+
+
+class Lab(ABC):
+    """A recorded fit that can be trained again; `kept` has the weights that it kept."""
+
+    arguments: Mapping[str, Any]  # the estimator's; of a custom module what is known
+    defaults: Mapping[str, Any]  # of a run that does well on most data, as far as they apply here
+    changeable: frozenset[str]  # what `Arm.change` may name here
+
+    def __init__(
+        self,
+        record: TrainingRecord,
+        kept: nn.Module,
+        kept_epoch: int,
+        parts: tuple[LabPart, LabPart | None],
+        classes: Sequence[str],
+    ) -> None:
+        self.record, self._kept = record, kept
+        self.kept_epoch = kept_epoch if kept_epoch <= record.n_epochs else 0
+        self._train, self._validation = parts
+        self.classes, self.n_classes = classes, len(classes)
+        self.n_epochs = record.n_epochs
+        self.steps_per_epoch = int(record.epoch_steps[1]) if record.n_epochs else 1
+
+    @property
+    def train(self) -> LabWindows:
+        """The training windows."""
+        return self._train.as_windows()
+
+    @property
+    def validation(self) -> LabWindows | None:
+        """The validation windows."""
+        return None if self._validation is None else self._validation.as_windows()
+
+    def val_inputs(self, module: nn.Module) -> TrainingData | None:
+        """Return the validation windows as the network takes them, where and as its weights are."""
+        if self._validation is None:
+            return None
+        like = next(part for part in module.parameters() if part.is_floating_point())
+        data = self._validation.data.to(like.device)
+        return replace(data, X=data.X.to(like.dtype))
+
+    def val_outputs(self) -> Floats | None:
+        """Return the logits of the validation windows, (n_val, K), by the kept weights."""
+        return None if self._validation is None else _outputs(self._kept, self._validation.data)
+
+    def kept_module(self) -> Any:
+        """Return a copy of the network with the kept weights, in evaluation mode."""
+        return copy.deepcopy(self._kept).eval()
+
+    @abstractmethod
+    def cost_of(self, arm: Arm) -> float:
+        """Return what an arm costs, in epochs of the fit, from its sizes alone."""
+
+    @abstractmethod
+    def run(
+        self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
+    ) -> list[ArmResult]:
+        """Run arms, side by side where the engine can; one that fails says so in its result.
+
+        When `is_over` says so, those that train end with their epoch, and no other one begins.
+        """
+
+    def fixed_windows(self, train: TrainingData, config: TrainingConfig) -> TrainingData:
+        """Return the fixed windows of the record out of those of a training."""
+        rows = torch.from_numpy(self.record.fixed_rows)
+        return centre_windows(train.take(rows, train.X.device), config)
+
+    def read(
+        self,
+        arm: Arm,
+        module: Any,
+        validation: Any,
+        result: TrainingResult,
+        scale: float = 1.0,
+    ) -> ArmResult:
+        """Return what a training gave."""
+        seen = isinstance(validation, TrainingData)
+        val_outputs = _outputs(module, validation) if seen else None
+        record = result.record
+        return ArmResult(
+            arm,
+            np.zeros(0) if record is None else scale * record.fixed_loss,
+            record,
+            val_outputs,
+            "a loss or gradient is not finite" if result.ended_by == "diverged" else "",
+        )
+
+
+def failed_arm(arm: Arm, error: Exception) -> ArmResult:
+    """Return the result of an arm that could not be run."""
+    return ArmResult(arm, np.zeros(0), failed=str(error))
+
+
+def _outputs(module: Any, data: TrainingData) -> Floats:
+    outputs: Floats = predict_outputs(module, data.X, data.lengths).numpy().astype(np.float64)
+    return outputs
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What trials proved."""
+
+    cause: str
+    finding: str
+    repair: Mapping[str, Any]  # arguments that were tried and adopted
+    sentence: str  # the evidence
+
+
+@dataclass
+class Findings:
+    """What a probe brings back."""
+
+    trials: list[Trial] = field(default_factory=list)
+    not_tested: list[NotTested] = field(default_factory=list)  # what was not, and why
+    suspects: list[Suspect] = field(default_factory=list)  # windows whose labels look wrong
+    proofs: list[Proof] = field(default_factory=list)  # the best first
+
+    def join(self, other: "Findings") -> None:
+        """Take in what another probe brought back."""
+        self.trials += other.trials
+        self.not_tested += other.not_tested
+        self.suspects += other.suspects
+        self.proofs += other.proofs
+
+
+OUT_OF_TIME = "the time was up before it began"  # why an arm failed that was never trained
+
+
+class Deadline:
+    """A callback that ends trainings when the time is up, and lets no other one begin."""
+
+    def __init__(self, is_over: Callable[[], bool]) -> None:
+        self._is_over = is_over
+
+    def on_fit_begin(self, module: Any, config: Any) -> None:
+        """Raise where the time is up."""
+        if self._is_over():
+            raise TimeoutError(OUT_OF_TIME)
+
+    def on_epoch_end(self, module: Any, history: Any) -> bool:
+        """End the training where the time is up."""
+        return self._is_over()
+
+
+LATEST = 1.5  # times the seconds of a purse, when what trains is stopped
+
+
+class Purse:
+    """What probes may still spend: epochs of training, counted, and the time beside them.
+
+    The count decides what is tried, so that the same run gives the same proofs; the clock leaves
+    out what would take longer than was announced. `epoch_s` is what an epoch of the fit took.
+    """
+
+    def __init__(
+        self,
+        lab: Lab,
+        n_epochs: float,
+        seconds: float = math.inf,
+        epoch_s: float = 0.0,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        began_s: float | None = None,
+    ) -> None:
+        self.lab = lab
+        self.n_epochs = n_epochs
+        self.spent = 0.0
+        self._charged = 0.0
+        self._seconds, self._epoch_s = seconds, epoch_s
+        self._clock = clock
+        self._began_s = clock() if began_s is None else began_s
+        self._running_s = 0.0
+
+    @property
+    def left(self) -> float:
+        """Epochs that are left, as many as the time is thought to reach for."""
+        left = max(0.0, self.n_epochs - self.spent)
+        if math.isinf(self._seconds):
+            return left
+        seconds = max(0.0, self._seconds - (self._clock() - self._began_s))
+        run = self.spent - self._charged
+        pace = self._running_s / run if run > 0 else self._epoch_s
+        return min(left, seconds / pace) if pace > 0 else left * (seconds > 0)
+
+    def is_over(self) -> bool:
+        """Whether what trains has to stop: half as much time again as there was has gone by."""
+        return self._clock() - self._began_s > LATEST * self._seconds
+
+    def charge(self, n_epochs: float) -> None:
+        """Pay for work that is no arm, in epochs of the fit; it says nothing of the pace."""
+        self.spent += n_epochs
+        self._charged += n_epochs
+
+    def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
+        """Pay for arms and run them; `left` says what can be paid."""
+        self.spent += sum(self.lab.cost_of(arm) for arm in arms)
+        started = self._clock()
+        results = self.lab.run(arms, None if math.isinf(self._seconds) else self.is_over)
+        self._running_s += self._clock() - started
+        return results
+
+
+DEFAULTS = "the defaults"  # the first option
+FEATURES = "the defaults plus features"
+SEVERAL = "unknown"  # the cause of a change that no single argument makes
+
+# What the defaults decide, in the order in which they are listed.
+_PRESET_CAUSES = (
+    "optimizer",
+    "learning_rate",
+    "batch_size",
+    "gradient_clipping",
+    "regularization",
+    "preprocessing",
+    "weight_init",
+    "loss",
+)
+_RATE_FACTORS = (0.1, 10.0, 0.3, 3.0)
+_WIDTHS = (8, 128)  # no option makes a network smaller or larger
+
+
+@dataclass(frozen=True)
+class Option:
+    """Settings that may repair a run."""
+
+    name: str  # what it changes, in words
+    cause: str  # of `CAUSE_NAMES`, if it changes one thing; otherwise `SEVERAL`
+    change: Mapping[str, Any]
+    finding: str = ""  # which side of the cause it speaks for
+    is_preset: bool = False  # the defaults, as far as the run differs from them
+    ends_run: bool = False  # tried on the last part of the run, with a rate that falls
+
+
+def list_options(
+    lab: Lab, causes: Sequence[Cause], allowed: frozenset[str] | None = None
+) -> list[Option]:
+    """Return what the run has not and its lab can make: presets, then likely single changes."""
+    may_change = lab.changeable if allowed is None else lab.changeable & allowed
+    confidence = {cause.name: cause.confidence for cause in causes}
+    singles = sorted(_singles(lab), key=lambda one: -confidence.get(one.cause, 0.0))
+    found: list[Option] = []
+    for option in [*_presets(lab), *singles]:
+        new = {
+            name: value
+            for name, value in option.change.items()
+            if not is_same(lab.arguments.get(name), value)
+        }
+        change = {name: value for name, value in new.items() if name in may_change}
+        is_whole = option.cause == SEVERAL or len(change) == len(new)
+        if change and is_whole and all(change != other.change for other in found):
+            found.append(replace(option, change=change))
+    for place, option in enumerate(found):
+        owners = {OWNER_OF.get(name, SEVERAL) for name in option.change}
+        if option.is_preset and len(owners) == 1:  # so that it names a cause
+            rate, own = option.change.get("learning_rate"), lab.arguments.get("learning_rate")
+            finding = ""
+            if rate is not None and isinstance(own, int | float):
+                finding = "too high" if rate < own else "too low"
+            found[place] = replace(option, cause=owners.pop(), finding=finding)
+    return found
+
+
+def _presets(lab: Lab) -> list[Option]:
+    def preset(*causes: str) -> dict[str, Any]:
+        names = dict.fromkeys(name for cause in causes for name in ARGUMENTS_OF[cause])
+        return {name: lab.defaults[name] for name in names if name in lab.defaults}
+
+    whole, same_network = preset(*_PRESET_CAUSES, "model_complexity"), preset(*_PRESET_CAUSES)
+    features = {name: lab.defaults[name] for name in ("features",) if name in lab.changeable}
+    return [
+        Option(DEFAULTS, SEVERAL, whole, is_preset=True),
+        Option("the defaults, with the same network", SEVERAL, same_network, is_preset=True),
+        Option(FEATURES, SEVERAL, whole | features, is_preset=True),
+    ]
+
+
+def _singles(lab: Lab) -> list[Option]:
+    own, defaults = lab.arguments, lab.defaults
+
+    def reset(name: str, cause: str, finding: str = "", *arguments: str) -> Option:
+        names = [key for key in arguments or ARGUMENTS_OF[cause] if key in defaults]
+        return Option(name, cause, {key: defaults[key] for key in names}, finding)
+
+    rate, width = own.get("learning_rate"), own.get("hidden_size")
+    options = []
+    if own.get("lr_schedule", "constant") == "constant":
+        change = {"lr_schedule": "cosine"}
+        options.append(
+            Option("cosine decay", "learning_rate", change, "schedule missing", ends_run=True)
+        )
+    if isinstance(rate, int | float) and rate > 0:
+        options += [
+            Option(
+                f"learning_rate {'x' if factor > 1 else '/'} {max(factor, 1 / factor):.0f}",
+                "learning_rate",
+                {"learning_rate": float(f"{rate * factor:.3g}")},
+                "too low" if factor > 1 else "too high",
+            )
+            for factor in _RATE_FACTORS
+        ]
+    nothing = {name: 0.0 for name in ARGUMENTS_OF["regularization"] if name in own}
+    options += [
+        reset("standard scaling", "preprocessing", "scale of the inputs"),
+        reset("the default first weights", "weight_init"),
+        reset(f"batches of {defaults.get('batch_size')}", "batch_size"),
+        reset("clipping", "gradient_clipping"),
+        reset("the default optimizer", "optimizer"),
+        reset("the default regularization", "regularization"),
+        Option("no dropout, no decay", "regularization", nothing, "too strong"),
+        reset("cross-entropy", "loss"),
+        reset("the default pooling", "model_complexity", "", "pooling"),
+    ]
+    if isinstance(width, int):
+        smaller, larger = max(width // 4, _WIDTHS[0]), min(4 * width, _WIDTHS[1])
+        layers = {"num_layers": 1} if "num_layers" in own else {}
+        if larger > width:
+            wider = {"hidden_size": larger}
+            options.append(Option("a wider network", "model_complexity", wider, "too small"))
+        if smaller < width:
+            less = {"hidden_size": smaller, **layers}
+            options.append(Option("a smaller network", "model_complexity", less, "too large"))
+    return options
+
+
+MOST_OPTIONS = 12
+LEAST_STEPS = 60  # of a training that says anything
+LEAST_FEATURE_STEPS = 1  # of the network beside features, which need no steps themselves
+LEAST_END_EPOCHS = 8  # of the last part of the run, for its movement
+FEATURES_SHARE = 0.3  # of the budget
+PRESET_SHARE = 0.75  # of the rest; single changes, which name the cause, get what is left
+# Standard errors of a gain from which settings are adopted. The defaults need fewer: of runs with
+# settings drawn at random they improve nine of ten (benchmarks/bench_repair.py, development draws).
+SURE_SE, PRESET_SE = 2.0, 1.0
+LOSES_SE = 0.5  # standard errors by which the other of loss and accuracy may be worse
+LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # of accuracy, and of loss
+LEAST_CALMING = 0.5  # of the run's movement, where settings are adopted that lose nothing
+LEAST_GROUPS = 8  # that pick an epoch and score it, half of them each
+BEST_EPOCH = Option(
+    "keeping the best epoch", "early_stopping", {"restore_best": True}, "trained for too long"
+)
+KIND = "race"
+ONE_SD = 0.8413  # of a normal distribution lies below its mean and one standard deviation
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What settings gain on the validation windows, against the run."""
+
+    nats: float  # loss of the run less that of the settings, in nats a window
+    error: float  # its standard error over groups, or over windows where there are no groups
+    accuracy: float = -math.inf  # of the settings less that of the run, a fraction
+    accuracy_error: float = 0.0
+    movement: float = math.nan  # of the training loss over the run's; NaN if unknown
+
+    def is_sure(self, standard_errors: float = SURE_SE) -> bool:
+        """Whether loss or accuracy gains beyond chance, and the other does not lose."""
+        by_loss = self.nats > max(standard_errors * self.error, LEAST_GAIN_NATS)
+        by_accuracy = self.accuracy > max(standard_errors * self.accuracy_error, LEAST_GAIN)
+        return (by_loss or by_accuracy) and not self.loses
+
+    @property
+    def loses(self) -> bool:
+        """Whether loss or accuracy is worse."""
+        by_loss = self.nats < -LOSES_SE * self.error
+        return by_loss or self.accuracy < -LOSES_SE * self.accuracy_error
+
+    @property
+    def is_calmer(self) -> bool:
+        """Whether the movement is halved and nothing is lost."""
+        return self.movement <= LEAST_CALMING and self.nats >= 0 and not self.loses
+
+    def __str__(self) -> str:
+        loss = f"{abs(self.nats):.2f} +- {self.error:.2f} nats"
+        accuracy = f"{100 * abs(self.accuracy):.1f} +- {100 * self.accuracy_error:.1f} points"
+        text = (
+            f"the validation loss is {loss} {'lower' if self.nats >= 0 else 'higher'} than in the"
+            f" run, the accuracy {accuracy} {'higher' if self.accuracy >= 0 else 'lower'}"
+        )
+        moves = f"; the training loss moves {self.movement:.2g} times as much"
+        return text + moves if self.movement <= 1 else text
+
+
+@dataclass(eq=False)
+class Entry:
+    """An option and what its last training gave."""
+
+    option: Option
+    loss: Floats  # of each validation window
+    result: ArmResult
+    gain: Gain
+    cost_epochs: float
+    first_epoch: int = 0  # of the run, from which it was trained
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that were trained; of what needs no training those of the run."""
+        return len(self.result.fixed_loss) or self.result.arm.n_epochs
+
+    @property
+    def score(self) -> float:
+        """Mean loss; infinity if the training failed."""
+        return float(self.loss.mean())
+
+    @property
+    def does_better(self) -> bool:
+        """Whether it gains beyond chance."""
+        return self.gain.is_sure(PRESET_SE if self.option.is_preset else SURE_SE)
+
+
+@dataclass(frozen=True)
+class RaceResult:
+    """What a race came to."""
+
+    adopted: Entry | None  # the settings that do better than the run beyond chance
+    entries: tuple[Entry, ...]  # all options that were trained, the best first
+    untried: tuple[Option, ...]  # options that the budget did not reach
+    note: str  # why these settings, or why none
+    run_loss: list[float] = field(default_factory=list)  # of the fixed training windows
+    proofs: tuple[Entry, ...] = ()  # single changes as good as the adopted, best first
+
+    def trials(self) -> list[Trial]:
+        """Return the trainings for the report."""
+        return [self._trial(entry) for entry in self.entries]
+
+    def _trial(self, entry: Entry) -> Trial:
+        is_adopted = entry is self.adopted or entry in self.proofs
+        gain, option = entry.gain, entry.option
+        own_loss = np.asarray(entry.result.fixed_loss, np.float64).tolist()
+        # a short training that does worse says little
+        is_whole = entry.n_epochs >= len(self.run_loss) or bool(entry.result.failed)
+        is_lower = gain.nats < -SURE_SE * gain.error or not math.isfinite(gain.nats)
+        lost = is_lower and is_whole
+        said = entry.result.failed or str(gain)
+        if not entry.result.failed and entry.n_epochs < entry.result.arm.n_epochs:
+            n_planned = entry.result.arm.n_epochs
+            said = f"{said}; the time was up after {entry.n_epochs} of {n_planned} epochs"
+        return Trial(
+            cause=option.cause,
+            name=option.name,
+            change=dict(option.change),
+            kind=KIND,
+            outcome="confirmed" if is_adopted else "rejected" if lost else "undecided",
+            sentence=f"{option.name}: {said}.",
+            noise_ratio=_finite(gain.movement),
+            raw_change=_finite(-gain.nats),
+            # from the epoch on at which the training began
+            curves={"A": [self.run_loss], "B": [[math.nan] * entry.first_epoch + own_loss]},
+            cost_epochs=entry.cost_epochs,
+            change_error=_finite(gain.error),
+            accuracy_change=_finite(gain.accuracy),
+            accuracy_error=_finite(gain.accuracy_error),
+        )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+class Judge:
+    """Compares settings with the run, on its validation windows."""
+
+    def __init__(self, lab: Lab) -> None:
+        record, validation = lab.record, lab.validation
+        assert validation is not None
+        self.target, self.n_classes = validation.target, lab.n_classes
+        groups = validation.groups
+        self.groups = np.arange(len(self.target)) if groups is None else groups
+        outputs = lab.val_outputs()
+        self.loss, self.is_right = self._judged(outputs)
+        self.keeps_best = bool(
+            lab.arguments.get("restore_best") or lab.arguments.get("early_stopping")
+        )
+        self._at_the_end, self._record = self.loss, record
+        # What the record has of the cross-entropy: that with the next likeliest class.
+        margin = np.asarray(record.val_margin, np.float64)
+        is_known = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
+        self._of_two = np.logaddexp(0.0, -margin) if is_known else None
+        if self._of_two is not None and not self.keeps_best:
+            # the mean over the last quarter of the epochs: the last one may have been lucky
+            n_late = max(record.n_epochs // 4, 1)
+            self.loss = self.loss + self._of_two[-n_late:].mean(axis=0) - self._of_two[-1]
+            self.is_right = record.val_correct[-n_late:].mean(axis=0)
+        self.movement = movement(np.asarray(record.fixed_loss, np.float64))
+
+    def enter_best_epoch(self) -> Entry | None:
+        """Return what keeping the best epoch gains, picked on other groups than it is scored on."""
+        of_two, groups = self._of_two, np.unique(self.groups)
+        if self.keeps_best or of_two is None or len(groups) < LEAST_GROUPS:
+            return None
+        folds = np.isin(self.groups, groups[::2])
+        picked, is_right = np.empty_like(self.loss), np.empty_like(self.loss)
+        for fold in (folds, ~folds):
+            epoch = int(of_two[:, ~fold].mean(axis=1).argmin())
+            picked[fold] = of_two[epoch, fold]
+            is_right[fold] = self._record.val_correct[epoch, fold]
+        loss = self._at_the_end + picked - of_two[-1]
+        gain = Gain(
+            *paired(self.loss - loss, self.groups), *paired(is_right - self.is_right, self.groups)
+        )
+        result = ArmResult(Arm(BEST_EPOCH.name, len(of_two)), np.zeros(0))
+        return Entry(BEST_EPOCH, loss, result, gain, 0.0)
+
+    def _judged(self, outputs: Floats | None) -> tuple[Floats, Floats]:
+        """Return cross-entropy and correctness of each window; of a run that diverged, a guess."""
+        n = len(self.target)
+        if outputs is None or not np.isfinite(outputs).all():
+            return np.full(n, math.log(self.n_classes)), np.full(n, 1 / self.n_classes)
+        loss = metrics.cross_entropy(outputs, self.target)
+        return loss, (outputs.argmax(axis=1) == self.target).astype(np.float64)
+
+    def enter(self, option: Option, result: ArmResult, cost_epochs: float) -> Entry:
+        """Return what a training gave, against the run."""
+        outputs = result.val_outputs
+        if result.failed or outputs is None or not np.isfinite(outputs).all():
+            loss = np.full(len(self.target), math.inf)
+            return Entry(option, loss, result, Gain(-math.inf, 0.0), cost_epochs)
+        loss, is_right = self._judged(outputs)
+        nats, error = paired(self.loss - loss, self.groups)
+        accuracy, accuracy_error = paired(is_right - self.is_right, self.groups)
+        own = movement(result.fixed_loss)
+        ratio = own / self.movement if self.movement > 0 else math.nan
+        gain = Gain(nats, error, accuracy, accuracy_error, ratio)
+        return Entry(option, loss, result, gain, cost_epochs)
+
+
+def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
+    """Return the mean of a gain of each window, and its standard error over groups.
+
+    Of few groups the error is larger, by Student's distribution, so that it covers as much.
+    """
+    mean = float(gain.mean())
+    codes = np.unique(groups, return_inverse=True)[1]
+    sums = np.bincount(codes, gain - mean)
+    n_groups = len(sums)
+    if n_groups < 2:
+        return mean, math.inf
+    error = float(np.sqrt((sums**2).sum() * n_groups / (n_groups - 1)) / len(gain))
+    return mean, error * float(student_t.ppf(ONE_SD, n_groups - 1))
+
+
+def movement(loss: Floats) -> float:
+    """Return how much a training loss moves over the second half of its epochs; NaN if too few."""
+    late = loss[len(loss) // 2 :]
+    late = late[np.isfinite(late)]
+    return float(metrics.mean_noise(late)) if len(late) >= 4 else math.nan
+
+
+def run_race(
+    lab: Lab,
+    purse: Purse,
+    causes: Sequence[Cause],
+    *,
+    may_calm: bool = True,
+    allowed: frozenset[str] | None = None,
+    say: Callable[[str], Any] = lambda _: None,
+) -> RaceResult:
+    """Train with other settings, from first weights and with the schedule compressed.
+
+    First the defaults plus features, where the run has none, with 30 % of the budget; then the
+    defaults, with three quarters of the rest, and single changes, in the order of `causes`.
+    `FluctuationReport.probe` says what is adopted; a calmer curve alone counts if `may_calm`.
+    """
+    if lab.validation is None:
+        return RaceResult(None, (), (), "There are no validation windows to compare settings on.")
+    if not math.isfinite(lab.cost_of(Arm("the run again", 1))):
+        return RaceResult(None, (), (), "The fit continued another one, so it cannot be repeated.")
+    judge = Judge(lab)
+    options = list_options(lab, causes, allowed)[:MOST_OPTIONS]
+    entries: dict[str, Entry] = {}
+
+    # of a run that fluctuates, a rate that falls in its last part costs little and often calms it
+    with_features = [one for one in options if one.name == FEATURES]
+    networks = [one for one in options if one not in with_features]
+    first = [one for one in networks if one.is_preset or (may_calm and one.ends_run)]
+    singles = [one for one in networks if one not in first]
+    stages = (
+        (with_features, FEATURES_SHARE, LEAST_FEATURE_STEPS),
+        (first, PRESET_SHARE, LEAST_STEPS),
+        (singles, 1.0, LEAST_STEPS),
+    )
+    for chosen, share, least in stages:
+        pairs = _share_out(lab, chosen, share * purse.left, least)
+        if not pairs:
+            continue
+        arms = [arm for _, arm in pairs]
+        say(f"training with {len(arms)} other setting(s)")
+        for (option, arm), result in zip(pairs, purse.run(arms), strict=True):
+            if result.failed == OUT_OF_TIME:
+                continue
+            entry = judge.enter(option, result, lab.cost_of(arm))
+            if arm.start is not None:
+                entry.first_epoch = lab.record.snapshots[arm.start].epoch
+            entries[option.name] = entry
+    best_epoch = judge.enter_best_epoch()
+    if best_epoch is not None and (allowed is None or "restore_best" in allowed):
+        entries[BEST_EPOCH.name] = best_epoch
+    good = [one for one in entries.values() if one.does_better or (may_calm and one.gain.is_calmer)]
+    # keeping the best epoch calms nothing and stops nothing, so whatever was trained goes first
+    good = [one for one in good if one.option is not BEST_EPOCH] or good
+    adopted = _chosen(good)
+    ranked = sorted(entries.values(), key=lambda one: (one is not adopted, one.score))
+    untried = tuple(one for one in options if one.name not in entries)
+    run_loss = np.asarray(lab.record.fixed_loss, np.float64).tolist()
+    proofs = [
+        one
+        for one in good
+        if adopted is not None and one.option.cause != SEVERAL and _is_as_good(one, adopted)
+    ]
+    proofs.sort(key=lambda one: one.score)
+    note = _note(adopted, ranked)
+    return RaceResult(adopted, tuple(ranked), untried, note, run_loss, tuple(proofs))
+
+
+def _share_out(
+    lab: Lab, options: Sequence[Option], budget: float, least_steps: int
+) -> list[tuple[Option, Arm]]:
+    """Return trainings of about as many steps each: of all options that a budget allows."""
+    shortest = [_arm(lab, one, least_steps) for one in options]
+    kept: list[tuple[Option, Arm]] = []
+    for pair in zip(options, shortest, strict=True):
+        if _cost(lab, [*kept, pair]) <= budget:
+            kept.append(pair)
+    longest = kept
+    for n_steps in least_steps * 1.25 ** np.arange(1, 60):
+        longer = [(one, _arm(lab, one, n_steps)) for one, _ in kept]
+        if _cost(lab, longer) > budget:
+            break
+        longest = longer
+    return longest
+
+
+def _cost(lab: Lab, arms: Sequence[tuple[Option, Arm]]) -> float:
+    return sum(lab.cost_of(arm) for _, arm in arms)
+
+
+def _arm(lab: Lab, option: Option, n_steps: float) -> Arm:
+    """Return a training of an option of about so many steps, and no longer than the run.
+
+    What ends the run differently is trained from the last state of the run with enough epochs after
+    it, for those epochs.
+    """
+    snapshots = lab.record.snapshots if option.ends_run else []
+    for start in range(len(snapshots) - 1, 0, -1):
+        n_left = lab.n_epochs - snapshots[start].epoch
+        if n_left >= LEAST_END_EPOCHS:
+            return Arm(option.name, n_left, start=start)
+    n_windows = len(lab.train.target)
+    batch_size = {**lab.arguments, **option.change}.get("batch_size") or n_windows
+    n_epochs = math.ceil(n_steps / -(-n_windows // batch_size))
+    return Arm(option.name, min(max(n_epochs, 1), lab.n_epochs), change=option.change)
+
+
+def _chosen(entries: Sequence[Entry]) -> Entry | None:
+    """Return the best; the defaults, with features if they were trained, if they are as good."""
+    if not entries:
+        return None
+    best = min(entries, key=lambda one: one.score)
+    for name in (FEATURES, DEFAULTS) if best.option.is_preset else ():
+        for one in entries:
+            if one.option.name == name and _is_as_good(one, best):
+                return one
+    return best
+
+
+def _is_as_good(one: Entry, best: Entry) -> bool:
+    return best.gain.nats - one.gain.nats <= best.gain.error
+
+
+def _note(adopted: Entry | None, entries: Sequence[Entry]) -> str:
+    if adopted is not None:
+        gain = adopted.gain
+        why = str(gain)
+        if not adopted.does_better:
+            why = (
+                f"the training loss moves {gain.movement:.2g} times as much as in the run, and the"
+                " validation loss is no higher"
+            )
+        return f"With {adopted.option.name}, after {adopted.n_epochs} epochs, {why}."
+    if not entries:
+        return "Not run: the budget allowed no training with other settings."
+    best = entries[0]
+    return (
+        f"None of {len(entries)} other settings did better than the run beyond chance. The best"
+        f" of them was {best.option.name}: {best.gain}."
+    )

@@ -1,0 +1,478 @@
+"""FluctuationReport: one History to a verdict, with the figures and the words behind it."""
+
+import os
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sensorseq.atomic import write_whole
+from sensorseq.diagnosis.causes import (
+    NAMES,
+    UNKNOWN,
+    Cause,
+    Family,
+    Probes,
+    families,
+    in_foreign_words,
+)
+from sensorseq.diagnosis.judge import judge
+from sensorseq.diagnosis.logs import read_history
+from sensorseq.diagnosis.ranking import find_causes
+from sensorseq.diagnosis.run import (
+    Run,
+    Statistic,
+    check_count,
+    check_epoch,
+    check_fraction,
+    read_columns,
+    read_numbers,
+    unplain,
+)
+from sensorseq.diagnosis.statements import Statement, generalization_of, level_of
+from sensorseq.diagnosis.words import banner_words, call
+from sensorseq.errors import ArgumentError, warn_caller
+from sensorseq.history import History
+from sensorseq.text import plain, plural
+from sensorseq.training_record import TrainingRecord
+
+_SAVED = (  # in a file, besides format and version
+    *(
+        "verdict",
+        "severity",
+        "generalization",
+        "level",
+        "statements",
+        "causes",
+        "statistics",
+        "n_epochs",
+    ),
+    *("n_val", "n_train", "n_classes", "best_epoch", "history", "evidence", "probes", "of_module"),
+)
+# of a report in a file, so that its page can be made
+_MOST_SAID, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
+_HOLDERS: Any = (list, tuple, type({}.values()))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FluctuationReport:
+    """Whether a training curve fluctuates more than it should, in figures and in words.
+
+    Made by `from_history`, or found as `fluctuation_` on a fitted classifier. Print it, let a
+    notebook show it, or write it as a page with `to_html`.
+
+    Attributes
+    ----------
+    verdict : str
+        ``"normal"``, ``"fluctuating"``, ``"diverged"``, ``"not_learning"`` or
+        ``"too_short_to_tell"``.
+    severity : str or None
+        ``"mild"`` or ``"strong"`` when fluctuating.
+    statements : tuple of Statement
+        What there is to say, as kinds and values, most important first. `explanation` has their
+        texts.
+    causes : tuple of Cause
+        What may have made it so, the likeliest first; of a normal run what may cost it accuracy.
+    statistics : dict of str to Statistic
+        What was measured, each with the floor it was compared with.
+    n_epochs : int
+        Epochs in the history.
+    n_val, n_train, n_classes, best_epoch : int or None
+        As given to `from_history`.
+    history : dict of str to list
+        All columns of numbers, None where an epoch has no entry.
+    evidence : dict of str to list
+        Series to draw, see `sensorseq.diagnosis.witnesses.collect_evidence`.
+    record : TrainingRecord or None
+        What the run noted in addition to its history; neither `to_dict` nor a pickle has it.
+    columns_read : dict of str to str
+        What was recognised as what: our name to that of the log. Not part of `to_dict`.
+    probes : Probes or None
+        What controlled re-runs came to, in a report that `probe` made.
+    causes_if_below : tuple of Cause
+        The causes of a normal run, should it turn out to be below what the data allow. Not part of
+        `to_dict`.
+    origin : object or None
+        The fit this is the report of, for `probe`; it stays in this process like `record`.
+    of_module : bool
+        Whether it is of a custom module, see `probe_module`: changes are then described in words.
+    """
+
+    verdict: str
+    severity: str | None
+    statements: tuple[Statement, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    statistics: Mapping[str, Statistic] = field(default_factory=dict)
+    n_epochs: int = 0
+    n_val: int | None = None
+    n_train: int | None = None
+    n_classes: int | None = None
+    best_epoch: int | None = None
+    history: Mapping[str, list[Any]] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    record: TrainingRecord | None = None
+    columns_read: Mapping[str, str] = field(default_factory=dict)
+    probes: Probes | None = None
+    causes_if_below: tuple[Cause, ...] = ()
+    origin: Any = None
+    of_module: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # with them a pickle would hold snapshots of weights and, of a module, the training windows
+        return {**self.__dict__, "record": None, "origin": None}
+
+    @classmethod
+    def from_history(
+        cls,
+        history: History
+        | Mapping[str, Iterable[Any]]
+        | Iterable[Mapping[str, Any]]
+        | str
+        | os.PathLike[str]
+        | Any,
+        n_val: int | None = None,
+        *,
+        n_train: int | None = None,
+        n_classes: int | None = None,
+        majority_fraction: float | None = None,
+        best_epoch: int | None = None,
+        record: TrainingRecord | None = None,
+        columns: Mapping[str, str | None] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        data_facts: Sequence[Cause] = (),
+        X: Any = None,
+        y: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups: Any = None,
+        groups_val: Any = None,
+    ) -> "FluctuationReport":
+        """Judge a training curve from what was recorded after each epoch.
+
+        Parameters
+        ----------
+        history : History, mapping of lists, list of rows, DataFrame, Keras History, str or path
+            Columns `loss`, `val_loss` (cross-entropy in nats), `accuracy`, `val_accuracy`
+            (fractions), under these or usual other names (`sensorseq.diagnosis.logs.role_of` has
+            the rules), or the name of a file: a table between commas (Keras, Lightning), JSON (skorch,
+            transformers, `History.to_json`), an event file of TensorBoard or the folder of one run.
+            Of others only `learning_rate` is used: epochs right after it was raised are not judged.
+            None is "not recorded"; NaN in a loss is a loss that is not a number. `loss` is the mean
+            over all training windows of the epoch: a mean of batch means is noisier.
+        n_val : int, optional
+            Independent validation windows behind `val_accuracy`. Without it the report cannot say
+            how much of the curve is sampling noise.
+        n_train : int, optional
+            Training windows behind `accuracy`.
+        n_classes : int, optional
+            K, for the accuracy and the loss of a guess.
+        majority_fraction : float, optional
+            Share of the most frequent class in the validation set, the accuracy of a constant
+            answer; ``1 / n_classes`` when not given.
+        best_epoch : int, optional
+            Epoch, counted from 1, whose weights were kept.
+        record : TrainingRecord, optional
+            What the run noted in addition to its history, as our own fits do.
+        columns : mapping of str to str or None, optional
+            Which column is which where their names do not tell, such as
+            ``{"accuracy": "my_acc"}``; None for one that is not to be used.
+        arguments : mapping of str to object, optional
+            The arguments of the estimator that was fitted: an unusual value makes its cause
+            likelier.
+        data_facts : sequence of Cause, optional
+            What the checks of the data found.
+        X, y, X_val, y_val : array-like of shape (n, t, c) or (n, t), and (n,), optional
+            Windows of equal length that the network was trained on, those behind `val_accuracy`,
+            and their labels. Given all four, simple classifiers are trained on the same windows,
+            which takes about a second, and `level` says whether the network is below them. Needs
+            scikit-learn.
+        groups, groups_val : array-like of shape (n,), optional
+            What each of these windows was cut from.
+
+        Raises
+        ------
+        ArgumentError
+            If the history has no epochs, none of the columns to judge by, or a wrong value.
+        InputError
+            The same of a file, and if it cannot be read or two columns could be the same one.
+
+        Warns
+        -----
+        UserWarning
+            When epochs are there twice (a resumed run), or a training loss is of single batches.
+
+        Examples
+        --------
+        >>> import math
+        >>> loss = [0.5 + math.exp(-t / 5) + 0.2 * (-1) ** t for t in range(40)]
+        >>> FluctuationReport.from_history({"loss": loss}).verdict
+        'fluctuating'
+        """
+        read = read_history(history, columns)
+        with read.naming_it():
+            values, n_epochs = read_columns(read.rows)
+        numbers = read_numbers(read.rows)
+        run = Run(
+            values,
+            n_epochs,
+            n_val=check_count("n_val", n_val),
+            n_train=check_count("n_train", n_train),
+            n_classes=check_count("n_classes", n_classes, least=2),
+            majority_fraction=check_fraction("majority_fraction", majority_fraction),
+            best_epoch=check_epoch(best_epoch, n_epochs),
+            learning_rate=numbers.get("learning_rate"),
+            record=record,
+        )
+        with read.naming_it():
+            verdict, severity, statements = judge(run)
+        asked = run, verdict, arguments, data_facts, statements
+        causes = find_causes(*asked)
+        if_below = find_causes(*asked, is_sick=True) if verdict == "normal" else ()
+        if arguments is None and read.origin in NAMES:
+            causes, if_below = (in_foreign_words(one, read.origin) for one in (causes, if_below))
+        report = cls(
+            verdict=verdict,
+            severity=severity,
+            statements=tuple(statements),
+            causes=causes,
+            causes_if_below=if_below,
+            statistics=run.statistics,
+            n_epochs=n_epochs,
+            n_val=run.n_val,
+            n_train=run.n_train,
+            n_classes=None if n_classes is None else int(n_classes),
+            best_epoch=run.best_epoch,
+            history=numbers,
+            evidence=run.evidence,
+            record=record,
+            columns_read=read.names,
+        )
+        if all(part is None for part in (X, y, X_val, y_val)):
+            return report
+        from sensorseq.diagnosis.level import compare_level, read_parts
+
+        return compare_level(report, *read_parts(X, y, X_val, y_val, groups, groups_val))
+
+    def probe(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        lengths: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        groups_val: Any = None,
+        lengths_val: Any = None,
+        budget: float = 1.0,
+        verbose: int = 1,
+    ) -> "FluctuationReport":
+        """Look for settings with which the fit does better, and for the cause.
+
+        The fit is trained again with other settings, side by side and for fewer epochs: the
+        defaults, and changes of one argument. Settings are adopted when their validation loss is
+        lower, or their accuracy higher, by two standard errors over groups (the defaults: by one)
+        and the other is no worse by half of one, or when they halve the movement of a loss that
+        fluctuates and lose nothing. If one changed argument is enough, its cause is proved. Where
+        nothing does better, nothing is changed. The fit itself is left as it is.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths, X_val, y_val, groups_val, lengths_val
+            As they were given to `fit`. Without validation windows there is nothing to compare on.
+        budget : float, default=1.0
+            What this may cost, in times of the fit; a fit of less than a second counts as one
+            second.
+        verbose : int, default=1
+            0 says nothing while it runs.
+
+        Returns
+        -------
+        FluctuationReport
+            A new one, with the grades that causes got and with `probes`.
+
+        Raises
+        ------
+        ArgumentError
+            If this is not the report of a classifier's fit in this process, or a value is out of
+            range.
+        InputError
+            If the data cannot be that of the fit.
+        """
+        from sensorseq.diagnosis.probe import probe_fit  # torch
+
+        given = {
+            "sample_weight": sample_weight,
+            "groups": groups,
+            "lengths": lengths,
+            "X_val": X_val,
+            "y_val": y_val,
+            "groups_val": groups_val,
+            "lengths_val": lengths_val,
+        }
+        return probe_fit(self, X, y, given, budget=budget, verbose=verbose)
+
+    def apply(self) -> Any:
+        """Return an unfitted estimator with the settings that `probe` adopted.
+
+        An ArgumentError if nothing was probed, or the model is not an estimator of ours; a warning
+        if nothing was adopted, so that the estimator is an unchanged one.
+        """
+        if self.origin is None and self.probes is not None and self.probes.repair:
+            raise ArgumentError(
+                "apply takes a report of a fit in this process, and this one was saved or pickled."
+                f" Apply it by hand: {call(self.probes.repair)}."
+            )
+        if self.probes is None or self.origin is None:
+            raise ArgumentError(
+                "apply takes a report that probe made: report.probe(X, y).apply(), with the data"
+                " as given to fit."
+            )
+        if not self.probes.repair and not self.of_module:
+            warn_caller(f"{self.probes.note} The estimator is returned unchanged.")
+        return self.origin.repaired(self.probes.repair)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values that `json.dumps` takes.
+
+        NaN and infinity become None, keys of arguments text, functions their names.
+        """
+        parts = {name: plain(getattr(self, name)) for name in _SAVED}
+        return {"format": "sensorseq.fluctuation", "version": 4, **parts}
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> "FluctuationReport":
+        """Rebuild what `to_dict` described; numbers that were not finite come back as None or NaN.
+
+        It is written as text and as a page once, so that nothing in it can fail later.
+
+        Parameters
+        ----------
+        description : mapping
+            What `to_dict` returned.
+
+        Raises
+        ------
+        ArgumentError
+            If it is something else, damaged or of a later version.
+        """
+        return cls._from_dict(description, is_page=True)
+
+    @classmethod
+    def _from_dict(cls, description: Mapping[str, Any], *, is_page: bool) -> "FluctuationReport":
+        """Rebuild a report; of one in a file with a checksum the page need not be tried."""
+        if not isinstance(description, Mapping):
+            raise ArgumentError(
+                f"from_dict takes what to_dict returned, not {type(description).__name__}."
+            )
+        kind, version = (description.get(name) for name in ("format", "version"))
+        try:
+            if kind != "sensorseq.fluctuation" or version not in (3, 4):
+                raise ValueError(f"format {reprlib.repr(kind)}, version {reprlib.repr(version)}")
+            saved: dict[str, Any] = {"of_module": False, **description}  # older ones have none
+            if version == 3:  # which had sentences
+                said = description["explanation"]
+                saved["statements"] = [{"kind": "text", "values": {"text": one}} for one in said]
+            saved = {
+                name: saved[name] for name in _SAVED if name not in ("generalization", "level")
+            }
+            if is_page:
+                _check_size(saved)
+            report: FluctuationReport = unplain(cls, saved)
+            report._check(is_page)
+        except Exception as error:  # what is not as in any report breaks what shows it, somewhere
+            raise ArgumentError(
+                f"this is no fluctuation report of version 3 or 4: {error!r}."
+            ) from error
+        return report
+
+    def _check(self, is_page: bool) -> None:
+        """Raise anything if this cannot be shown: as text, or else as a page, too."""
+        unplain(Mapping[str, list[float]], self.history)
+        lengths = {len(column) for column in self.history.values()} or {self.n_epochs}
+        if len(lengths) > 1 or not 0 <= self.n_epochs <= max(lengths):
+            raise ValueError(f"its history is not that of {self.n_epochs} epochs")
+        _ = str(self), repr(self)
+        if is_page:
+            from sensorseq.diagnosis.page import make_page
+
+            make_page(self)
+
+    @property
+    def explanation(self) -> tuple[str, ...]:
+        """The texts of `statements`."""
+        return tuple(map(str, self.statements))
+
+    @property
+    def generalization(self) -> str | None:
+        """``"overfitting"``, ``"not_generalizing"`` or None, whatever the verdict on the noise."""
+        return generalization_of(self.statements)
+
+    @property
+    def level(self) -> str | None:
+        """``"below_data"`` if its network is below what the data allow, or None.
+
+        Ridge regression or boosted trees on features of the same training windows are then right on
+        more of the validation windows, by more than luck. None also where this was not compared.
+        """
+        return level_of(self.statements)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The causes by family, the likeliest first."""
+        return families(self.causes)
+
+    @property
+    def family(self) -> str | None:
+        """Name of the likeliest family that is known; None where no cause is left."""
+        return next((one.name for one in self.families if one.name != UNKNOWN), None)
+
+    def __repr__(self) -> str:
+        facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]
+        if self.causes:
+            facts.append(" ".join(f"{self.causes[0].title} {self.causes[0].grade}".split()))
+        return f"FluctuationReport({', '.join(facts)})"
+
+    def __str__(self) -> str:
+        from sensorseq.diagnosis.words import write_report
+
+        return write_report(self)
+
+    def _repr_html_(self) -> str:
+        from sensorseq.diagnosis.page import make_fragment
+
+        return make_fragment(self)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write a page: verdict, reasons, curves, causes, repair, probes and every figure behind.
+
+        One file that needs nothing but itself, light or dark as the reader's system is.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file. It appears when it is complete; one of that name is replaced.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written.
+        """
+        from sensorseq.diagnosis.page import make_page
+
+        write_whole(path, make_page(self).encode())
+
+
+def _check_size(description: Mapping[str, Any]) -> None:
+    """Raise for what is nested more deeply, or has more in it, than a page can show."""
+    if any(len(description[name]) > _MOST_SAID for name in ("statements", "causes")):
+        raise ValueError(f"it has more than {_MOST_SAID} statements or causes")
+    level: list[Any] = [description]
+    for _ in range(_MOST_LEVELS):
+        within = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [part for one in within if isinstance(one, _HOLDERS) for part in one]
+        if len(level) > _MOST_ENTRIES:
+            break
+    if level:
+        raise ValueError(f"it has more than {_MOST_LEVELS} levels or {_MOST_ENTRIES} entries")

@@ -1,0 +1,675 @@
+"""Which validation windows change sides, whether they do so together, and what an epoch is worth.
+
+`correct` is of shape (n_epochs, n_windows): whether each window was predicted right after each
+epoch. `groups` are codes of shape (n_windows,): the recording each window comes from.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.diagnosis import metrics
+from sensorseq.diagnosis import thresholds as limits
+from sensorseq.diagnosis.metrics import NullTest, circular_shift_test
+from sensorseq.diagnosis.run import Floats, Run
+from sensorseq.diagnosis.statements import Statement, say
+from sensorseq.errors import ArgumentError
+from sensorseq.text import plural
+
+
+class Flips:
+    """What explains a rough validation curve: its size, recordings, a few windows or the model.
+
+    `why` is ``"small"``, ``"windows"``, ``"recordings"``, ``"together"`` or ``"unknown"``; empty
+    where windows were not followed, or none ever flips.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.known = False
+        self.why = ""
+        self.n_groups: int | None = None
+        record = run.followed
+        if record is None:
+            return
+        correct = record.val_correct[run.first :]
+        if correct.shape[0] < limits.MIN_EPOCHS or correct.shape[1] < 2:
+            return
+        self.known = True
+        self.n_windows = correct.shape[1]
+        groups = record.val_groups
+        self.n_groups = len(np.unique(groups)) if groups is not None else None
+        if self.n_groups == self.n_windows:  # every window its own recording: nothing to add
+            groups = self.n_groups = None
+        self.variance = accuracy_variance(correct, groups)
+        self.by_window = common_mode_test(correct)
+        self.by_group = common_mode_test(correct, groups) if groups is not None else None
+        self.rates = flip_rates(correct)
+        self.restless = flip_share(self.rates, limits.RESTLESS_WINDOWS)
+        self.independent_sd = math.sqrt(self.variance.independent)
+        variance = self.variance
+        if variance.independent > 0:
+            self.why = self._explain()
+        is_what = f"what {plural(self.n_windows, 'window')} flipping independently give"
+        name = "val_accuracy_independent_noise"
+        run.add(name, self.independent_sd, "fraction", None, is_what)
+        run.add(
+            "val_flips_of_restless_windows",
+            self.restless,
+            "fraction",
+            limits.RESTLESS_WINDOWS,
+            "all",
+        )
+        if not variance.independent > 0:
+            return
+        run.add("val_common_mode", variance.ratio, "ratio", 1.0, "chance", p=self.by_window.p)
+        if variance.total > 0:
+            run.add("val_effective_windows", variance.n_effective, "windows")
+        if self.by_group is not None and variance.grouped:
+            ratio, p = variance.group_ratio, self.by_group.p
+            run.add("val_common_mode_of_groups", ratio, "ratio", 1.0, "chance", p=p)
+
+    def _explain(self) -> str:
+        def moves_together(test: NullTest) -> bool:
+            return test.value > limits.EXCESS_RATIO and test.p < limits.ALPHA
+
+        if not moves_together(self.by_window):
+            return "windows" if self.restless >= limits.RESTLESS_SHARE else "small"
+        if self.by_group is None or self.n_groups is None or self.n_groups < limits.MIN_GROUPS:
+            return "unknown"
+        return "together" if moves_together(self.by_group) else "recordings"
+
+    @property
+    def acquits(self) -> bool:
+        """Whether something other than the model explains what exceeds the sampling of windows."""
+        return self.known and self.n_groups is not None and self.why in {"recordings", "unknown"}
+
+    def statements(self) -> list[Statement]:
+        """Return why the validation curve is rough, with the figures; nothing when unknown."""
+        if not self.why:
+            return []
+        ratio, p = self.variance.ratio, self.by_window.p
+        if self.why == "small":
+            return [say("windows_independent", ratio=ratio, p=p, sd=self.independent_sd)]
+        if self.why == "windows":
+            return [say("windows_restless", top=limits.RESTLESS_WINDOWS, share=self.restless)]
+        like = max(round(self.variance.n_effective), 1)
+        figures = {"n": self.n_windows, "like": like, "ratio": ratio, "p": p}
+        if self.by_group is None:
+            return [say("windows_ungrouped", **figures)]
+        if self.why == "unknown":
+            return [
+                say(
+                    "windows_few_groups", **figures, n_groups=self.n_groups, least=limits.MIN_GROUPS
+                )
+            ]
+        of_groups = {"group_ratio": self.variance.group_ratio, "group_p": self.by_group.p}
+        kind = "windows_recordings" if self.why == "recordings" else "windows_model"
+        return [say(kind, **figures, **of_groups)]
+
+    def shares(self) -> list[Statement]:
+        """Return how much of the movement each source explains, for a model that moves too much."""
+        total = self.variance.total if self.known else 0.0
+        if not total > 0:
+            return []
+        windows = min(self.variance.independent / total, 1.0)
+        if self.variance.grouped is None:
+            return [say("shares", by_windows=windows)]
+        groups = min(max(self.variance.grouped / total, windows), 1.0)
+        shares = {"by_windows": windows, "by_groups": groups - windows, "rest": 1 - groups}
+        return [say("shares_grouped", **shares)]
+
+
+class AccuracyVariance(NamedTuple):
+    """Variance of an accuracy from epoch to epoch, and what of it independent units explain.
+
+    With ``d_it`` the change of window i from epoch t to the next, in squared fractions. The
+    independent part is at most the binomial variance, and mostly far less: most windows never flip.
+    """
+
+    total: float  # mean_t((sum_i d_it / n)^2) / 2; of white noise its variance
+    independent: float  # sum_i mean_t(d_it^2) / (2 n^2): windows that flip independently
+    grouped: float | None  # sum_g mean_t((sum_{i in g} d_it)^2) / (2 n^2): groups that do
+    n_windows: int  # n
+
+    @property
+    def ratio(self) -> float:
+        """``R = V_tot / V_ind``: 1 for independent windows; NaN where none ever flips."""
+        return self.total / self.independent if self.independent > 0 else np.nan
+
+    @property
+    def group_ratio(self) -> float:
+        """``R_g = V_tot / V_grp``: 1 where groups move independently; NaN without groups."""
+        return self.total / self.grouped if self.grouped else np.nan
+
+    @property
+    def n_effective(self) -> float:
+        """``n / R``: how many independent windows would move like these."""
+        return self.n_windows / self.ratio if self.ratio > 0 else np.nan
+
+
+def accuracy_variance(correct: ArrayLike, groups: ArrayLike | None = None) -> AccuracyVariance:
+    """Split the variance of an accuracy into that of its windows, its groups and the rest."""
+    change = _changes(correct)
+    n_windows = change.shape[1]
+    scale = 2 * n_windows**2
+    parts = [change.sum(axis=1, keepdims=True), change]
+    if groups is not None:
+        parts.append(_by_group(change, groups))
+    total, independent, *grouped = (float((p**2).mean(axis=0).sum()) / scale for p in parts)
+    return AccuracyVariance(total, independent, grouped[0] if grouped else None, n_windows)
+
+
+def common_mode_test(
+    correct: ArrayLike, groups: ArrayLike | None = None, *, n_shifts: int = 500, seed: int = 0
+) -> NullTest:
+    """Test whether windows, or groups, flip in the same epochs more than chance lets them.
+
+    Recordings that flip as blocks give R far above 1 and R_g near 1; a model that jumps as a whole
+    raises both. With few groups the test sees nothing: see `MIN_GROUPS`.
+    """
+    change = _changes(correct)
+    units = change if groups is None else _by_group(change, groups)
+    test = circular_shift_test(units, n_shifts=n_shifts, seed=seed)
+    apart = float((units**2).mean(axis=0).sum())
+    if apart == 0:
+        return NullTest(np.nan, np.full(n_shifts, np.nan), 1.0)
+    return NullTest(test.value / apart, test.null / apart, test.p)
+
+
+def flip_rates(correct: ArrayLike) -> Floats:
+    """Return how often each window changes between right and wrong, per epoch, shape (n,)."""
+    return np.asarray(np.abs(_changes(correct)).mean(axis=0))
+
+
+def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
+    """Return what part of all flips the most restless `share` of the windows carry; 0 if none."""
+    sorted_rates = np.sort(np.asarray(rates, np.float64))[::-1]
+    n_top = max(int(np.ceil(share * len(sorted_rates))), 1)
+    total = float(sorted_rates.sum())
+    return float(sorted_rates[:n_top].sum()) / total if total > 0 else 0.0
+
+
+class CrossFit(NamedTuple):
+    """An epoch chosen on one half of the validation windows and scored on the other."""
+
+    accuracy: float  # on windows that had no part in the choice
+    accuracy_error: float  # its standard error over windows, or over groups
+    gain: float  # that accuracy less the one of the last epoch
+    gain_error: float  # its standard error
+
+
+def cross_fit(
+    correct: ArrayLike,
+    groups: ArrayLike | None = None,
+    *,
+    score: ArrayLike | None = None,
+    n_halvings: int = 50,
+    seed: int = 0,
+) -> CrossFit:
+    """Return what the best epoch is worth without the luck of picking it.
+
+    The epoch with the best mean `score` (`correct` when not given) over a random half of the
+    windows, or of the groups, is evaluated on the other half. Epochs that tie count alike.
+    """
+    right = np.asarray(correct, np.float64)
+    judged = right if score is None else np.asarray(score, np.float64)
+    n_windows = right.shape[1]
+    unit = np.arange(n_windows) if groups is None else _codes(groups, n_windows)
+    n_units = int(unit.max(initial=-1)) + 1
+    if n_units < 2:
+        raise ArgumentError(f"{n_units} unit(s) cannot be halved; at least 2 are needed.")
+    rng = np.random.default_rng(seed)
+    in_first = np.zeros((n_halvings, n_units), bool)
+    for halving in in_first:
+        halving[rng.permutation(n_units)[: n_units // 2]] = True
+    halves = np.concatenate([in_first, ~in_first])[:, unit].astype(np.float64)
+    level = halves @ judged.T / halves.sum(axis=1, keepdims=True)
+    chosen = (level >= level.max(axis=1, keepdims=True) - 1e-12).astype(np.float64)
+    scored = chosen @ right / chosen.sum(axis=1, keepdims=True)
+    outcome = (scored * (1 - halves)).sum(axis=0) / n_halvings
+    gain = outcome - right[-1]
+    return CrossFit(
+        accuracy=float(outcome.mean()),
+        accuracy_error=clustered_error(outcome, unit),
+        gain=float(gain.mean()),
+        gain_error=clustered_error(gain, unit),
+    )
+
+
+def clustered_error(values: Floats, unit: NDArray[np.int64]) -> float:
+    """Return the standard error of a mean whose values are independent between units only.
+
+    The units are numbered from 0, and there are at least two.
+    """
+    sums = np.bincount(unit, values - values.mean())
+    return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1))) / len(values)
+
+
+def _changes(correct: ArrayLike) -> Floats:
+    matrix = np.asarray(correct)
+    if matrix.ndim != 2 or matrix.shape[0] < 2 or not matrix.shape[1]:
+        raise ArgumentError(
+            f"correct has shape {matrix.shape}; expected epochs by windows, two epochs at least."
+        )
+    return np.diff(matrix.astype(np.float64), axis=0)
+
+
+def _codes(groups: ArrayLike, n_windows: int) -> NDArray[np.int64]:
+    codes = np.asarray(groups)
+    if codes.shape != (n_windows,):
+        raise ArgumentError(f"groups has shape {codes.shape}; expected ({n_windows},).")
+    return np.asarray(np.unique(codes, return_inverse=True)[1], np.int64)
+
+
+def _by_group(change: Floats, groups: ArrayLike) -> Floats:
+    """Sum changes of the windows of each group, of shape (n_changes, n_groups)."""
+    code = _codes(groups, change.shape[1])
+    sums = np.zeros((int(code.max(initial=-1)) + 1, len(change)))
+    np.add.at(sums, code, change.T)
+    return sums.T
+
+
+MAX_POINTS = 400  # of a series of steps; of each stretch its largest value is kept
+MAX_QUANTILES = 200  # of flip rates
+
+
+@dataclass(frozen=True, eq=False)
+class SteadyNoise:
+    """How much a loss moves from epoch to epoch over the second half of a run; NaN if unknown."""
+
+    nats: float = (
+        math.nan
+    )  # `metrics.mean_noise`, which sees a leap in a few epochs, as a median does not
+    edge: float = math.nan  # what healthy runs stay below
+    p: float = 1.0  # share of the resamples at or below `SURE_SHARE` of the edge
+    without_largest: float = math.nan  # without the second differences that the largest leap enters
+    before: float = math.nan  # in what comes before the second half, the descent left out
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there were enough epochs."""
+        return not math.isnan(self.nats)
+
+    def exceeds(self, times: float = 1.0) -> bool:
+        """Whether it is above so many times what healthy runs have."""
+        return self.nats > times * self.edge
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether there is noise without its largest leap, too."""
+        return self.without_largest > limits.SURE_SHARE * self.edge
+
+    @property
+    def has_calmed(self) -> bool:
+        """Whether it was above the edge before, and is no longer."""
+        return not self.exceeds() and self.before > self.edge
+
+    def passes(self, adjusted_p: float) -> bool:
+        """Close the gates: large enough, surely not small, and not the work of one moment."""
+        is_sure = adjusted_p < limits.ALPHA or self.without_largest > self.edge
+        return self.exceeds() and is_sure and self.comes_back
+
+
+def measure_steady_noise(run: Run, name: str, statistic: str, edge: float) -> SteadyNoise:
+    """Measure the noise of a column and keep it as a statistic, where there is enough.
+
+    Second differences with an epoch right after a scheduled rise of the learning rate are left out.
+    """
+    loss, epochs = run.settled(name), run.settled_epochs(name)
+    if len(loss) < limits.MIN_DIFFERENCES + 2:
+        return SteadyNoise()
+    differences = np.diff(loss, 2)
+    after = run.after_rise[epochs]
+    judged = ~(after[:-2] | after[1:-1] | after[2:])
+    is_steady = epochs[2:] >= min(run.n_epochs // 2 + 2, int(epochs[-limits.MIN_DIFFERENCES]))
+    steady, before = differences[judged & is_steady], differences[judged & ~is_steady]
+    if len(steady) < limits.MIN_DIFFERENCES:
+        return SteadyNoise()
+    sizes = np.abs(steady)
+    resampled = metrics.block_bootstrap(sizes, metrics.mean_noise_of_differences)
+    at = int(sizes.argmax())  # the two beside it share its epoch
+    rest = np.delete(sizes, slice(max(at - 1, 0), at + 2))
+    noise = SteadyNoise(
+        nats=float(metrics.mean_noise_of_differences(sizes)),
+        edge=edge,
+        p=float((1 + (resampled <= limits.SURE_SHARE * edge).sum()) / (1 + len(resampled))),
+        without_largest=float(metrics.mean_noise_of_differences(rest)),
+        before=float(metrics.mean_noise_of_differences(before)) if len(before) > 3 else math.nan,
+    )
+    interval = metrics.interval_of(resampled)
+    is_below = "healthy runs stay below"
+    run.add(statistic, noise.nats, "nats", edge, is_below, interval=interval, p=noise.p)
+    return noise
+
+
+def common_leaps(run: Run, name: str) -> list[int]:
+    """Return the epochs, from 1, of the second half in which both losses leap up.
+
+    Either one can leap for harmless reasons; an event that both see in the same epoch is the
+    model's. `name` is the column of the training side: the mean over an epoch shows a leap at its
+    end in the next one.
+    """
+    if not len(run.whole(name)) or not len(run.whole("val_loss")):
+        return []
+    train, validation = (_rises(run.columns[column].values) for column in (name, "val_loss"))
+    if name == "loss":
+        train = np.maximum(train, np.append(train[1:], 0.0))
+    both = np.minimum(train, validation) > limits.COMMON_LEAP_NATS
+    both[: max(run.n_epochs // 2, run.first)] = False
+    return [int(epoch) + 1 for epoch in np.flatnonzero(both & ~run.after_rise)]
+
+
+def _rises(loss: Floats) -> Floats:
+    """Return how far each epoch lies above the median of those before it; 0 where not known."""
+    rises, n = np.zeros(len(loss)), limits.COMMON_LEAP_EPOCHS
+    if len(loss) > n:
+        rises[n:] = loss[n:] - np.median(sliding_window_view(loss, n)[:-1], axis=1)
+    return np.nan_to_num(rises, nan=0.0)
+
+
+class Movement:
+    """How much the model moves: by the loss of the fixed subset, otherwise the running loss."""
+
+    def __init__(self, run: Run) -> None:
+        self.name, statistic, self.edge = "loss", "train_loss_noise", limits.LOSS_NOISE_NATS
+        if len(run.settled("fixed_loss")) >= limits.MIN_EPOCHS:
+            self.name = "fixed_loss"
+            statistic, self.edge = "fixed_loss_noise", limits.FIXED_LOSS_NOISE_NATS
+        self.known = len(run.settled(self.name)) >= limits.MIN_EPOCHS
+        self.noise = SteadyNoise()
+        self.is_hot = self.has_spikes = self.costs_loss = False
+        self.excess = math.nan
+        self.spikes: list[int] = []
+        self.common_leaps: list[int] = []
+        self.p_values: dict[str, float] = {}
+        if not self.known:
+            return
+        self.noise = measure_steady_noise(run, self.name, statistic, self.edge)
+        if self.noise.is_known:
+            self.p_values["movement"] = self.noise.p
+        self._find_spikes(run, run.settled(self.name))
+        self.common_leaps = common_leaps(run, self.name)
+        run.add("common_leaps", len(self.common_leaps), "epochs", 0.0, "a healthy run")
+        self._weigh_cost(run)
+
+    def _find_spikes(self, run: Run, loss: Floats) -> None:
+        found = metrics.spike_epochs(loss, least_rise=limits.SPIKE_EDGES * self.edge)
+        epochs = run.settled_epochs(self.name)
+        leaps = [int(epochs[index]) for index in found]
+        self.spikes = [epoch + 1 for epoch in leaps if not run.after_rise[epoch]]
+        watched = epochs[metrics.trend_window(len(loss)) :]
+        n_watched = int((~run.after_rise[watched]).sum())
+        self.spike_share = metrics.share_lower_limit(len(self.spikes), n_watched)
+        n, most = len(self.spikes), limits.SPIKE_SHARE * n_watched
+        p = self.p_values["spikes"] = metrics.binomial_tail(n, n_watched, limits.SPIKE_CHANCE)
+        run.add("train_loss_spikes", n, "epochs", most, "bad luck", p=p)
+
+    def _weigh_cost(self, run: Run) -> None:
+        if run.record is None or self.name != "fixed_loss":
+            return
+        averaged, decay = run.record.averaged_loss, run.record.average_decay
+        loss = run.settled("fixed_loss")
+        excess, interval = metrics.excess_plateau_loss(loss, averaged, decay)
+        if not math.isfinite(excess):
+            return
+        name, limit, is_below = "excess_plateau_loss", limits.EXCESS_PLATEAU_NATS, "harmless below"
+        self.excess = run.add(name, excess, "nats", limit, is_below, interval=interval)
+        self.costs_loss = interval[0] > limit
+
+    def decide(self, adjusted: Mapping[str, float]) -> None:
+        """Close the gates, with the p values of all statistics tested together."""
+        self.is_hot = self.noise.passes(adjusted.get("movement", 1.0))
+        if self.known:
+            is_sure = adjusted["spikes"] < limits.ALPHA
+            self.has_spikes = is_sure and self.spike_share > limits.SPIKE_SHARE
+
+    def statements(self) -> list[Statement]:
+        """Return what the training loss does, with its figures."""
+        noise = self.noise
+        figures = {"noise": noise.nats, "edge": self.edge}
+        if not noise.is_known:
+            return []
+        kind = "movement_calm"
+        if self.is_hot:
+            kind = "movement"
+        elif noise.has_calmed:
+            kind, figures = "movement_calmed", {"noise": noise.nats, "before": noise.before}
+        elif noise.exceeds():
+            kind = "movement_unsure" if noise.comes_back else "movement_leap"
+        return [say(kind, column=self.name, **figures)]
+
+    def cost(self) -> list[Statement]:
+        """Return what the noise of the weights costs, where it was measured and matters."""
+        return [say("weights_cost", excess=self.excess)] if self.costs_loss else []
+
+
+class Roughness:
+    """What the reader of the curve sees: the validation side."""
+
+    def __init__(self, run: Run, flips: Flips) -> None:
+        self.run = run
+        self.flips = flips
+        self.p_values: dict[str, float] = {}
+        loss, accuracy = run.settled("val_loss"), run.settled("val_accuracy")
+        self.accuracy_known = len(accuracy) >= limits.MIN_EPOCHS
+        self.known = len(loss) >= limits.MIN_EPOCHS or self.accuracy_known
+        self.noise = SteadyNoise()
+        self.sd = 0.0
+        self.sampling_sd: float | None = None
+        self.ratio: float | None = None
+        self.surely_beyond_sampling = self.exceeds_sampling = self.follows_the_model = False
+        if len(loss) >= limits.MIN_EPOCHS:
+            edge = limits.VALIDATION_LOSS_NOISE_NATS
+            self.noise = measure_steady_noise(run, "val_loss", "val_loss_noise", edge)
+        if self.noise.is_known:
+            self.p_values["validation_loss"] = self.noise.p
+        if self.accuracy_known:
+            self._measure_accuracy(accuracy)
+
+    def _measure_accuracy(self, accuracy: Floats) -> None:
+        run = self.run
+        self.sd = metrics.detrended_volatility(accuracy)
+        self.drawdown = float(accuracy.max() - accuracy[-1])
+        self.lucky_best = metrics.selection_bias(self.sd, len(accuracy))
+        is_luck = "expected when the best of these epochs is picked"
+        run.add("val_accuracy_final_drawdown", self.drawdown, "fraction", self.lucky_best, is_luck)
+        if run.n_val is None:
+            edge, is_below = limits.ACCURACY_NOISE, "smooth curves stay below"
+            run.add("val_accuracy_noise", self.sd, "fraction", edge, is_below)
+            return
+        level = float(np.median(accuracy))
+        # An accuracy of exactly 0 or 1 has no binomial spread; half a window is left to it.
+        level = min(max(level, 0.5 / run.n_val), 1 - 0.5 / run.n_val)
+        self.sampling_sd = metrics.binomial_sd(level, run.n_val)
+        is_luck = f"sampling of {run.n_val} windows alone explains"
+        run.add("val_accuracy_noise", self.sd, "fraction", self.sampling_sd, is_luck)
+        run.add("val_accuracy_step", 1 / run.n_val, "fraction")
+        self.ratio = self.sd / self.sampling_sd
+        # A curve sampled by a trend has fewer free epochs than epochs.
+        n_free = max(int(0.6 * len(accuracy)), 2)
+        p = self.p_values["validation"] = metrics.sd_ratio_p(self.ratio, n_free)
+        run.add("val_accuracy_noise_over_sampling", self.ratio, "ratio", 1.0, "sampling", p=p)
+
+    @property
+    def looks_rough(self) -> bool:
+        """Whether a reader of the accuracy's curve would ask, however few the windows."""
+        return self.accuracy_known and self.sd > limits.ACCURACY_NOISE
+
+    @property
+    def accuracy_is_rough(self) -> bool:
+        """Whether the accuracy moves by more than a window or two changing sides."""
+        windows = limits.ACCURACY_NOISE_WINDOWS / self.run.n_val if self.run.n_val else 0.0
+        return self.accuracy_known and self.sd > max(windows, limits.ACCURACY_NOISE)
+
+    def decide(self, adjusted: Mapping[str, float]) -> None:
+        """Close the gates, with the p values of all statistics tested together."""
+        beyond = (
+            self.ratio is not None
+            and self.ratio > limits.EXCESS_OVER_SAMPLING
+            and adjusted["validation"] < limits.ALPHA
+            and self.accuracy_is_rough
+        )
+        self.surely_beyond_sampling = beyond
+        # Without a validation loss the accuracy has to show it.
+        self.follows_the_model = (
+            self.noise.passes(adjusted["validation_loss"])
+            if self.noise.is_known
+            else self.surely_beyond_sampling or (self.ratio is None and self.accuracy_is_rough)
+        )
+        self.exceeds_sampling = (
+            beyond and (self.noise.exceeds() or not self.noise.is_known) and not self.flips.acquits
+        )
+
+    @property
+    def is_strong(self) -> bool:
+        """Whether it moves by a multiple of what healthy runs do."""
+        if self.noise.is_known:
+            return self.noise.exceeds(limits.STRONG_EDGES)
+        return (self.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
+
+    def accuracy_line(self, verdict: str) -> list[Statement]:
+        """Return whether the accuracy jumps, and whether that is luck."""
+        n_val, flips = self.run.n_val, self.flips
+        if not self.accuracy_known:
+            return []
+        if not self.looks_rough:
+            return [say("accuracy_calm", sd=self.sd)]
+        if n_val is None or self.ratio is None:
+            return [say("accuracy_unsized")]
+        if flips.why == "recordings":
+            return [say("accuracy_recordings", n_groups=flips.n_groups)]
+        if self.surely_beyond_sampling:
+            kind = "accuracy_real" if verdict == "fluctuating" else "accuracy_alone"
+            kind = "accuracy_together" if flips.acquits else kind
+            return [say(kind, ratio=self.ratio, n_val=n_val)]
+        if flips.why == "windows":
+            return [say("accuracy_restless", n_val=n_val)]
+        return [say("accuracy_luck", n_val=n_val, step=1 / n_val)]
+
+    def statements(self) -> list[Statement]:
+        """Return what the validation side does, with its figures."""
+        said = self._accuracy_figures() if self.accuracy_known else []
+        if self.noise.is_known:
+            kind = "movement" if self.noise.exceeds() else "movement_calm"
+            figures = {"noise": self.noise.nats, "edge": self.noise.edge}
+            said.append(say(kind, column="val_loss", **figures))
+        return said
+
+    def _accuracy_figures(self) -> list[Statement]:
+        n_val, ratio, sampling = self.run.n_val, self.ratio, self.sampling_sd
+        if n_val is None or ratio is None or sampling is None:
+            return [say("accuracy_moves", sd=self.sd)]
+        figures = {"sd": self.sd, "sampling": sampling, "n_val": n_val}
+        if self.surely_beyond_sampling:
+            return [say("accuracy_beyond_luck", **figures, ratio=ratio)]
+        said = [say("accuracy_within_luck", **figures)]
+        train, record = self.run.settled("accuracy"), self.run.record
+        if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
+            fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
+            train = fixed if np.isfinite(fixed).all() else train  # which holds no dropout
+        if len(train) >= limits.MIN_EPOCHS:
+            moves = metrics.detrended_volatility(train)
+            said.append(say("training_accuracy_moves", sd=moves))
+        return said
+
+    @property
+    def got_worse(self) -> bool:
+        """Whether the accuracy fell from its best epoch to the last ones, beyond luck."""
+        if not self.accuracy_known or self.drawdown <= self.lucky_best + 2 * self.sd:
+            return False
+        accuracy = self.run.settled("val_accuracy")
+        end = float(np.median(accuracy[-max(len(accuracy) // 6, 3) :]))
+        return float(accuracy.max()) - end > max(self.lucky_best + self.sd, limits.ACCURACY_NOISE)
+
+    def drawdown_statement(self) -> list[Statement]:
+        """Answer whether a last epoch below the best one is a decline."""
+        least = max(limits.ACCURACY_NOISE, 1 / self.run.n_val if self.run.n_val else 0.0)
+        # a longer fall that lasts is told as part of the generalization
+        if self.accuracy_known and least <= self.drawdown <= self.lucky_best + 2 * self.sd:
+            return [say("lucky_best", fall=self.drawdown, luck=self.lucky_best)]
+        return []
+
+
+def collect_evidence(
+    run: Run, movement: Movement, roughness: Roughness, flips: Flips
+) -> dict[str, Any]:
+    """Return what there is of these, by name.
+
+    - ``loss``, ``fixed_loss``: ``epoch`` (from 1), ``value``, ``trend`` and ``band``, the
+      half-width in nats that 95 % of the epochs of a healthy run keep to.
+    - ``val_accuracy``: the same with ``band_sampling`` (windows drawn anew) and
+      ``band_independent`` (these windows, flipping independently); None where not known.
+    - ``common_mode``: ``observed`` R or R_g, ``null``: its quantiles 0, 1 ... 100 % by chance,
+      ``by``: ``"windows"`` or ``"groups"``.
+    - ``flips``: ``rate``, flips per epoch of each window, rising.
+    - ``grad_norm``: ``step`` (from 0), ``value``.
+    - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
+    """
+    evidence: dict[str, Any] = {}
+    edges = {"fixed_loss": limits.FIXED_LOSS_NOISE_NATS, "loss": limits.LOSS_NOISE_NATS}
+    for name, edge in edges.items():
+        curve = _curve(run, name)
+        if curve:
+            evidence[name] = {**curve, "band": limits.TREND_Z * edge}
+    curve, sampling = _curve(run, "val_accuracy"), roughness.sampling_sd
+    if curve:
+        evidence["val_accuracy"] = {
+            **curve,
+            "band_sampling": None if sampling is None else limits.TREND_Z * sampling,
+            "band_independent": limits.TREND_Z * flips.independent_sd if flips.known else None,
+        }
+    if flips.known:
+        test = flips.by_window if flips.by_group is None else flips.by_group
+        if np.isfinite(test.value):
+            evidence["common_mode"] = {
+                "observed": test.value,
+                "null": np.quantile(test.null, np.linspace(0, 1, 101)).tolist(),
+                "by": "windows" if flips.by_group is None else "groups",
+            }
+        evidence["flips"] = {"rate": _quantiles(flips.rates)}
+    if movement.spikes:
+        evidence["spikes"] = {"epoch": movement.spikes}
+    evidence.update(_of_steps(run))
+    return evidence
+
+
+def _of_steps(run: Run) -> dict[str, Any]:
+    record = run.record
+    if record is None:
+        return {}
+    evidence: dict[str, Any] = {}
+    steps = record.steps
+    if "grad_norm" in steps and np.isfinite(steps["grad_norm"]).any():
+        at = _largest_of_stretches(steps["grad_norm"])
+        evidence["grad_norm"] = {"step": at.tolist(), "value": steps["grad_norm"][at].tolist()}
+    return evidence
+
+
+def _curve(run: Run, name: str) -> dict[str, list[float]]:
+    values = run.whole(name)
+    if not len(values) or not np.isfinite(values).all():
+        return {}
+    return {
+        "epoch": (np.flatnonzero(run.columns[name].recorded) + 1).tolist(),
+        "value": values.tolist(),
+        "trend": metrics.local_trend(values).tolist(),
+    }
+
+
+def _quantiles(rates: Floats) -> list[float]:
+    few = np.sort(rates)
+    if len(rates) > MAX_QUANTILES:
+        few = np.quantile(rates, np.linspace(0, 1, MAX_QUANTILES))
+    return [float(rate) for rate in few]
+
+
+def _largest_of_stretches(values: Floats) -> NDArray[np.int64]:
+    """Return where the largest value of each of `MAX_POINTS` equal stretches lies."""
+    known = np.flatnonzero(np.isfinite(values))
+    stretches = np.array_split(known, min(MAX_POINTS, max(len(known), 1)))
+    return np.array([part[values[part].argmax()] for part in stretches if len(part)], np.int64)

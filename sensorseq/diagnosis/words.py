@@ -1,0 +1,643 @@
+"""A report in words: answers, causes, repairs and what to do, for text and page alike."""
+
+import math
+import re
+import shlex
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sensorseq.diagnosis.causes import (
+    FAMILIES,
+    LIKELY_FAULT,
+    TROUBLED,
+    UNKNOWN,
+    Cause,
+    Family,
+    Probes,
+    data_fault,
+    hidden_cause,
+)
+from sensorseq.diagnosis.statements import Statement, of_topic, say
+from sensorseq.diagnosis.thresholds import MIN_EPOCHS
+from sensorseq.errors import printable
+from sensorseq.text import plural
+
+if TYPE_CHECKING:
+    from sensorseq.diagnosis.report import FluctuationReport
+
+Command = Callable[[Mapping[str, Any]], str]  # changed arguments to a command line
+
+_LINE, _NEXT = 66, ",\n    "  # of code: characters, and what parts the arguments of longer calls
+GRADES = {
+    "suspected": "suggested by the settings, the curve or the data; not tried",
+    "proved": "its change does better than the run, beyond chance",
+}
+GENERALIZATION = {  # what to do, by what `report.generalization` may be
+    "overfitting": "{keep}Record more groups: more data is the surest remedy. Dropout"
+    " and weight decay help less.",
+    "not_generalizing": "Check the split and the labels, then record more groups.",
+}
+
+DEFAULTS = "Fit with the default settings, which add features to the network:"
+# Gains of steps that nothing was tried of. The shares are those of benchmarks/bench_diagnosis.py
+# and benchmarks/bench_repair.py.
+UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
+TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
+BY_PROBE = "It repairs most bad runs, and takes about as long as the fit."
+UNTRIED_DATA = {
+    "overfitting": "Unknown: it depends on what is recorded. Going back to the epoch with the"
+    " lowest validation loss rarely gets more windows right.",
+    "not_generalizing": "Unknown: it depends on what is found or recorded.",
+}
+AFTER_REPAIR = "Unknown until the data are repaired and the network is fitted again."
+UNCLEAR = "Unknown until it is tried: no cause is likely enough to be named."
+DEFAULTS_CODE = "better = SensorLSTMClassifier().fit(X, y, groups=groups)"
+
+
+def likely(confidence: float) -> str:
+    """Return a probability in per cent; nothing where it is no number."""
+    if not math.isfinite(confidence):
+        return ""
+    if 0 < confidence < 0.01:
+        return "< 1 %"
+    if 0.99 < confidence < 1:
+        return "> 99 %"
+    return f"{100 * confidence:.0f} %"
+
+
+def chance_of(one: Cause | Family) -> str:
+    """Return the probability of a cause or of a family; nothing where a trial has proved it."""
+    causes = one.causes if isinstance(one, Family) else (one,)
+    is_proved = any(cause.grade == "proved" for cause in causes)
+    return "" if is_proved else likely(one.confidence)
+
+
+def literal(value: Any) -> str:
+    """Return a value as it is typed in Python."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str) and value.isprintable() and not {'"', "\\"} & set(value):
+        return f'"{value}"'
+    name = getattr(value, "__name__", None)
+    return name if callable(value) and isinstance(name, str) else repr(value)
+
+
+def call(arguments: Mapping[str, Any]) -> str:
+    """Return the call that gives an estimator these arguments."""
+    return f"clf.set_params({keywords(arguments)})"
+
+
+def keywords(arguments: Mapping[str, Any], between: str = ", ") -> str:
+    """Return arguments as they stand in a call."""
+    return between.join(f"{name}={literal(value)}" for name, value in arguments.items())
+
+
+def settings_as_options(arguments: Mapping[str, Any]) -> str:
+    """Return arguments as options of ``sensorseq train``, quoted for a shell."""
+    return "".join(
+        f" --set {shlex.quote(f'{name}={_toml(value)}')}" for name, value in arguments.items()
+    )
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_toml(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return str(value) if re.fullmatch(r"[\w./+-]+", str(value)) else literal(value)
+
+
+def _seconds(value: float) -> str:
+    """Return a time in the unit that it is read in."""
+    if not math.isfinite(value):
+        return "an unknown time"
+    if value >= 120:
+        return f"{value / 60:.3g} min"
+    return f"{value:.0f} s" if value >= 10 else f"{value:.2g} s"
+
+
+def cost_words(probes: Probes) -> str:
+    """Return what the probes took of the fit's time, and what they were allowed."""
+    cost, budget = (
+        f"{times:.2f}" if math.isfinite(times) else "?" for times in (probes.cost, probes.budget)
+    )
+    took = f"{_seconds(probes.probes_s)}, {cost} times the fit"
+    return f"{took} ({budget} allowed), for {plural(len(probes.trials), 'trial')}"
+
+
+def _proof(report: "FluctuationReport") -> str:
+    is_proved = any(cause.grade == "proved" for cause in report.causes)
+    better = "better than the run"
+    return f"proved: {better}" if is_proved else f"{better}; no single cause is proved"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do."""
+
+    name: str  # identifies its code on a page
+    text: str  # what to do
+    gain: str = ""  # what it will bring, as far as that is known
+    mark: str = ""  # how sure it is: a grade, "untested" or nothing
+    arguments: Mapping[str, str] = field(default_factory=dict)  # new values as typed in Python
+    previous: Mapping[str, str] = field(default_factory=dict)  # their old values
+    code: str = ""  # Python that does it
+    command: str = ""  # the same for a shell
+    instead: tuple[str, ...] = ()  # other calls that would do
+
+
+def list_steps(report: "FluctuationReport", command: Command | None = None) -> list[Step]:
+    """Return what to do, in order, with the command of each where `command` returns it."""
+    repair = _repair(report, command)
+    steps = [] if repair is None else [repair]
+    if report.level is not None and (report.probes is None or not report.probes.repair):
+        again = "" if command is None else command({"features": "auto"})
+        (level, *_) = of_topic(report.statements, "level")
+        points = level.values["accuracy"] - level.values["network"]
+        gain = str(say("gain_of_defaults", points=points, rival=level.values["rival"]))
+        defaults = Step("defaults", DEFAULTS, gain, code=DEFAULTS_CODE, command=again)
+        fault = data_fault(report.causes)
+        comes_second = fault is not None and fault.confidence >= LIKELY_FAULT and bool(steps)
+        steps.insert(1 if comes_second else 0, defaults)
+    if report.verdict == "too_short_to_tell":
+        steps.insert(0, Step("longer", TOO_SHORT, "A verdict, and perhaps accuracy."))
+    if report.generalization is not None:
+        keep = _keep_words(report)
+        words = GENERALIZATION[report.generalization].format(keep=keep)
+        steps.append(Step("generalize", words, UNTRIED_DATA[report.generalization]))
+    if not steps and not _is_unclear(report):
+        return []
+    suspects = () if report.probes is None else report.probes.suspects
+    if suspects:
+        n = plural(len(suspects), "window")
+        words = f"Check the labels of {n}: report.probes.suspects lists them."
+        steps.append(Step("labels", words, "Unknown until they are checked."))
+    if report.origin is not None and report.probes is None:  # the fit is at hand
+        # measured by benchmarks/bench_repair.py
+        better = "; most bad runs do better with the defaults, SensorLSTMClassifier()"
+        is_without = getattr(getattr(report.origin, "estimator", 0), "features", "auto") is None
+        words = "Train with other settings, side by side, to find what repairs it"
+        words += f"{better if is_without else ''}:"
+        code = "proof = report.probe(X, y, groups=groups, budget=1.0)\nprint(proof)"
+        again = "" if command is None else command({"auto_repair": True})
+        steps.append(Step("probe", words, BY_PROBE, code=code, command=again))
+    elif report.probes is None:
+        words = (
+            "To find what repairs it, fit with SensorLSTMClassifier and call report.probe, or give"
+            " your own network to probe_module."
+        )
+        steps.append(Step("probe", words, BY_PROBE))
+    return steps
+
+
+def _is_unclear(report: "FluctuationReport") -> bool:
+    return bool(report.causes) and report.causes[0].name == UNKNOWN
+
+
+def _keep_words(report: "FluctuationReport") -> str:
+    """Say which epoch to keep where the accuracy fell; a loss that rises alone is no reason."""
+    accuracy = np.array(report.history.get("val_accuracy", ()), np.float64)
+    fell = any(one.kind == "got_worse" for one in report.statements)
+    if not fell or not np.isfinite(accuracy).any():
+        return ""
+    best = int(np.where(np.isfinite(accuracy), accuracy, -np.inf).argmax()) + 1
+    is_ours = report.origin is not None and not report.of_module
+    how = " (restore_best=True)" if is_ours else ""
+    return "" if best == report.best_epoch else f"Keep the weights of epoch {best}{how}. "
+
+
+def _repair(report: "FluctuationReport", command: Command | None) -> Step | None:
+    probes = report.probes or Probes(0.0)
+    note = probes.note
+    if probes.repair:
+        return _adopted(report, command, probes)
+    hidden = hidden_cause(report.verdict, report.causes)
+    first = hidden or next(iter(report.causes), None)
+    is_calm = report.verdict == "normal" and hidden is None
+    fault = data_fault(report.causes)
+    if is_calm and fault is not None and not note:
+        return Step("change", fault.advice, AFTER_REPAIR)
+    if is_calm or first is None or not (first.recommendation or first.advice):
+        return Step("change", f"No change is shown to help. {note}") if note else None
+    is_proved = first.grade == "proved"
+    if first.recommendation:  # proved, and still nothing was adopted, or untested
+        status = _proof(report) if is_proved else "untested"
+        return _change(report, command, first.recommendation, status, note or first.advice)
+    if is_proved:
+        # the advice of a cause may repeat what the note says to take
+        repeats = report.of_module and note.startswith("Take ")
+        words = note if repeats else " ".join(part for part in (first.advice, note) if part)
+        return _advise(_proof(report), words)
+    if _is_unclear(report):  # then probing is the first step, where it is possible
+        can_probe = report.origin is not None and report.probes is None
+        return None if can_probe else Step("change", note or first.advice, UNCLEAR)
+    is_foreign = report.of_module or report.origin is None
+    status = "untested" if is_foreign else "no argument of the classifier repairs it"
+    return _advise(status, first.advice)
+
+
+def _advise(status: str, note: str) -> Step:
+    """Return a step that changes no argument, with how sure it is."""
+    mark, _, words = status.partition(": ")
+    is_mark = mark in (*GRADES, "untested")
+    text = _joined(words if is_mark else status, note)
+    return Step("change", text, "" if mark == "proved" else UNTRIED, mark if is_mark else "")
+
+
+def _joined(words: str, note: str) -> str:
+    text = " ".join(part for part in (words and f"{words}.", note) if part)
+    return text[:1].upper() + text[1:]
+
+
+def _adopted(report: "FluctuationReport", command: Command | None, probes: Probes) -> Step:
+    """Return the step that takes the settings which did better."""
+    if probes.is_applied:
+        done = f"Done: this model was fitted with {keywords(probes.repair)}."
+        return Step("repair", done, probes.note, _proof(report).partition(": ")[0])
+    mark, _, doubt = _proof(report).partition("; ")
+    step = _change(report, command, probes.repair, mark, "")
+    text = f"Take the settings that did better{f'; {doubt}' if doubt else ''}:"
+    code = f"{step.code}\n# or, from the report that tried it:\nbetter = report.apply()"
+    previous = {name: literal(value) for name, value in probes.previous.items()}
+    return replace(step, text=text, gain=probes.note, code=code, previous=previous, instead=())
+
+
+def _change(
+    report: "FluctuationReport",
+    command: Command | None,
+    arguments: Mapping[str, Any],
+    status: str,
+    note: str,
+) -> Step:
+    """Return a step that changes arguments: those that `probe` adopted, or those of a cause."""
+    mark, _, words = status.partition(": ")
+    is_mark = mark in (*GRADES, "untested")
+    code = call(arguments)
+    if len(code) > _LINE:
+        code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
+    return Step(
+        "repair",
+        _joined(words if is_mark else status, note) or "The likeliest cause asks for this:",
+        UNTRIED,
+        mark if is_mark else "",
+        {name: literal(value) for name, value in arguments.items()},
+        {},
+        code,
+        "" if command is None else command(arguments),
+        tuple(
+            (call(change) if command is None else command(change))
+            for cause in report.causes
+            if cause.recommendation and set(cause.recommendation) <= set(arguments)
+            for change in cause.alternatives
+            if change
+        ),
+    )
+
+
+_GENERALIZATION = {"overfitting": "overfits", "not_generalizing": "does not generalize"}
+_LATE = 0.9  # of the epochs: a best one after this may not be the best yet
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question about the curve, and what the report has to say."""
+
+    label: str  # the question in a word, for a column of text
+    question: str  # in full
+    text: str  # the answer, a sentence or two
+    statement: Statement | None = None  # of the report, that it quotes
+
+
+_PROBLEMS = {
+    "diverged": "Training broke down.",
+    "not_learning": "The network learns nothing useful, however calm the curve looks.",
+    "too_short_to_tell": "Too few epochs to tell.",
+}
+_SPOILT = {
+    "overfitting": "It overfits: it has been getting worse on the validation windows.",
+    "not_generalizing": "What it learns from the training windows does not hold for the validation"
+    " windows.",
+}
+_LONGER = {
+    "diverged": "No. What comes after a breakdown does not recover by itself.",
+    "not_learning": "Hardly: a setting or the data has to change first.",
+    "too_short_to_tell": f"Train longer: {MIN_EPOCHS} epochs after the initial descent are needed"
+    " to judge.",
+}
+
+
+def banner_words(report: "FluctuationReport") -> str:
+    """Return the verdict in words, with its severity, and whether it generalizes."""
+    words = report.verdict.replace("_", " ")
+    words = f"{words} ({report.severity})" if report.severity else words
+    also = [_GENERALIZATION[report.generalization]] if report.generalization else []
+    also += ["below what the data allow"] if report.level else []
+    between = "but" if report.verdict == "normal" else "and"
+    return f"{words}, {between} {' and '.join(also)}" if also else words
+
+
+def sizes(report: "FluctuationReport") -> str:
+    """Return how much there was to judge by."""
+    parts = " / ".join(
+        f"{count} {part}"
+        for count, part in ((report.n_train, "train"), (report.n_val, "validation"))
+        if count is not None
+    )
+    facts = [f"{parts} windows"] if parts else []
+    if report.n_classes is not None:
+        facts.append(f"{report.n_classes} classes")
+    return ", ".join([*facts, plural(report.n_epochs, "epoch")])
+
+
+def answer(report: "FluctuationReport", steps: Sequence[Step]) -> tuple[Answer, ...]:
+    """Return the answers in the order in which they are asked; `steps` are those to do."""
+    more, kept = _more_epochs(report), _kept(report)
+    quoted = [part if isinstance(part, Statement) else None for part in (more, kept)]
+    text, gain = (steps[0].text, steps[0].gain) if steps else (KEEP, _resolution(report))
+    return (
+        Answer("Problem", "Is something wrong?", _problem(report)),
+        Answer("Step", "What is the best first step?", text),
+        *([Answer("Gain", "What will it bring?", gain)] if gain else []),
+        Answer("Longer?", "Will more epochs help?", str(more), quoted[0]),
+        Answer("Kept", "Which weights are kept?", str(kept), quoted[1]),
+    )
+
+
+def _problem(report: "FluctuationReport") -> str:
+    if report.verdict == "fluctuating":
+        how = {"mild": "somewhat ", "strong": "much "}.get(report.severity or "", "")
+        found = [f"The loss moves {how}more than in a healthy run."]
+    else:
+        found = [words] if (words := _PROBLEMS.get(report.verdict)) else []
+    if report.generalization == "not_generalizing" and report.verdict == "not_learning":
+        found = []  # of the training windows it learns something
+    if report.generalization is not None:
+        found.append(_SPOILT[report.generalization])
+    found += [str(one) for one in of_topic(report.statements, "level")]
+    if not found and hidden_cause(report.verdict, report.causes) is not None:
+        found = ["The curve is calm, but a setting may cost accuracy."]
+    if (fault := data_fault(report.causes)) is not None:
+        begin = "The" if found or report.verdict != "normal" else "The curve is calm, but the"
+        found.append(f"{begin} data seem to have a fault: {fault.finding}.")
+    if not found and report.verdict == "normal":
+        found = ["None: the curve is as calm as can be expected."]
+    return " ".join(found) or "See the verdict."
+
+
+KEEP = "None is needed: keep these settings."
+
+
+def _resolution(report: "FluctuationReport") -> str:
+    """Say how much other settings would have to gain to be seen; nothing where it is not known."""
+    found = np.array(report.history.get("val_accuracy", ()), np.float64)
+    late = found[len(found) - max(len(found) // 3, 1) :]
+    late = late[np.isfinite(late)]
+    if not report.n_val or not late.size:
+        return ""
+    # A. Agresti and B. Coull, 1998: two more windows of either kind, so that 100 % is not certain
+    n = report.n_val + 4
+    share = (float(np.median(late)) * report.n_val + 2) / n
+    points = 196 * math.sqrt(max(share * (1 - share), 0.0) / n)
+    few = f"The accuracy on {plural(report.n_val, 'validation window')} is known to"
+    return f"{few} +-{points:.1f} points (95 %); smaller gains would not be seen."
+
+
+def remaining(report: "FluctuationReport", answers: Sequence[Answer]) -> list[str]:
+    """Return the texts of the statements that no answer has repeated."""
+    quoted = [part.statement for part in answers]
+    return [str(statement) for statement in report.statements if statement not in quoted]
+
+
+def _more_epochs(report: "FluctuationReport") -> Statement | str:
+    if report.verdict in _LONGER:
+        return _LONGER[report.verdict]
+    if report.generalization == "overfitting":
+        return "No. It has been getting worse on the validation windows, beyond luck."
+    if report.verdict == "fluctuating":
+        found = of_topic(report.statements, "noise")
+        return found[0] if found else "Whether the noise falls with them cannot be told."
+    if found := of_topic(report.statements, "descent"):
+        return found[0]
+    if report.best_epoch is None:
+        return "Nothing here calls for more, or fewer."
+    if report.best_epoch > _LATE * report.n_epochs:
+        return f"Perhaps: the best epoch, {report.best_epoch}, is among the last."
+    return f"Hardly: the best of {plural(report.n_epochs, 'epoch')} was {report.best_epoch}."
+
+
+def _kept(report: "FluctuationReport") -> Statement:
+    kept = say("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
+    kept = say("kept_unknown") if report.best_epoch is None else kept
+    return next(iter(of_topic(report.statements, "kept")), kept)
+
+
+def limits(report: "FluctuationReport") -> list[str]:
+    """Return what the report leaves open, and what would settle it."""
+    still_open = of_topic(report.statements, "open")
+    if report.history.get("loss") and "fixed_loss" not in report.evidence:
+        still_open.append(say("running_loss"))
+    asks = report.verdict in TROUBLED or hidden_cause(report.verdict, report.causes) is not None
+    if asks and not any(cause.grade == "proved" for cause in report.causes):
+        if report.probes is not None:
+            still_open.append(say("none_proved", n=len(report.probes.trials)))
+        elif not report.causes:
+            still_open.append(say("none_sought"))
+        else:
+            still_open.append(say("not_tried_module" if report.of_module else "not_tried"))
+    return [str(statement) for statement in [*still_open, say("one_run")]]
+
+
+_WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 16, 10
+_TITLE, _GRADE = 44, 10  # columns
+_ON_PAGE = {"explanation": "findings", "causes": "causes"}
+_WHY = 4  # section of the figures behind what is said first
+_FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of what is said first
+_MORE = 'report.to_html("report.html") shows the curves and every figure.'
+
+
+class _Block(NamedTuple):
+    """Lines that are shown together or not at all."""
+
+    rank: int  # the lower, the sooner it gets room
+    section: int  # where it stands
+    lines: list[str]
+    counts_as: str = ""  # what is one less where it is left out
+
+
+def write_report(
+    report: "FluctuationReport", command: Command | None = None, page: str | None = None
+) -> str:
+    """Return the text; what to do is told as commands where `command` returns the line of a change.
+
+    `page` shows the page, for a reader at a command line: a file or a command.
+    """
+    head = [
+        *_wrap("FLUCTUATION REPORT   ", sizes(report), most=2, indent=21),
+        *_wrap("Verdict", banner_words(report).upper(), most=2),
+    ]
+    steps = list_steps(report, command)
+    answers = {part.label: part for part in answer(report, steps)}
+    blocks = [
+        *_in_short(answers, steps),
+        *_findings(report, answers.values()),
+        *_what_to_do(report, steps[1:]),
+        *_causes(report.families),
+        *(
+            _Block(6, 5, _wrap(part.label, part.text), "explanation" if part.statement else "")
+            for label in ("Longer?", "Kept")
+            for part in [answers[label]]
+        ),
+    ]
+    is_fine = report.verdict == "normal" and not (report.generalization or report.level)
+    height = _CALM_HEIGHT if is_fine and not report.causes else _HEIGHT
+    shown, left_out = _choose(blocks, height - len(head) - 1)
+    notes = [
+        f"{left_out.count(name)} more in report.{name}"
+        if page is None
+        else f"{left_out.count(name)} more {_ON_PAGE[name]} on the page"
+        for name in dict.fromkeys(left_out)
+    ]
+    shown += [_Block(0, 9, _wrap("", f"... {'; '.join(notes)}"))] if notes else []
+    why = next((block for block in shown if block.section == _WHY and block.lines), None)
+    if why is not None:
+        why.lines[0] = "Why".ljust(_INDENT) + why.lines[0][_INDENT:]
+    lines = [line for block in sorted(shown, key=lambda b: b.section) for line in block.lines]
+    more = _MORE if page is None else f"{page} shows the curves and every figure."
+    return printable("\n".join([*head, *lines, *_wrap("More", more)]), "\n")
+
+
+def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str]]:
+    """Return the blocks for which there is room, by rank, and what those left out count as."""
+    if sum(len(block.lines) for block in blocks) > room:
+        room -= 1  # for saying that something was left out
+    shown, left_out = [], []
+    for block in sorted(blocks, key=lambda b: b.rank):
+        # a later cause without the name of its family, or before a likelier one, would mislead
+        is_out_of_turn = block.counts_as == "causes" and "causes" in left_out
+        if len(block.lines) <= room and not is_out_of_turn:
+            shown.append(block)
+            room -= len(block.lines)
+        elif block.counts_as:
+            left_out.append(block.counts_as)
+    order = {id(block): place for place, block in enumerate(blocks)}
+    return sorted(shown, key=lambda block: order[id(block)]), left_out
+
+
+def _in_short(answers: Mapping[str, Answer], steps: Sequence[Step]) -> list[_Block]:
+    """Return whether something is wrong, what to do first, and what that will bring."""
+    text = [answers["Step"].text, *([f"({steps[0].mark})"] if steps and steps[0].mark else [])]
+    blocks = [
+        _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4)),
+        _Block(0, 0, _wrap("Step", " ".join(text), most=5)),
+        *[_Block(2, 0, _typed(step)) for step in steps[:1]],
+    ]
+    if "Gain" in answers:
+        blocks.append(_Block(0, 0, _wrap("Gain", answers["Gain"].text, most=4)))
+    return blocks
+
+
+def _findings(report: "FluctuationReport", answers: Iterable[Answer]) -> list[_Block]:
+    said = [part.statement for part in answers]
+    said += of_topic(report.statements, "level")
+    others = [part for part in report.statements if part not in said]
+    first = of_topic(others, *_FIRST)[:3] or others[:1]
+    first += of_topic(report.statements, "recovery", "parts")
+    blocks = [
+        _Block(2, 1, _wrap("" if n else "Seen", str(part)), "explanation")
+        for n, part in enumerate(first)
+    ]
+    rest = [part for part in report.statements if part not in first and part not in said]
+    return blocks + [_Block(8, _WHY, _wrap("", str(part)), "explanation") for part in rest]
+
+
+def _what_to_do(report: "FluctuationReport", steps: Sequence[Step]) -> list[_Block]:
+    blocks = []
+    for number, step in enumerate(steps):
+        mark = f" ({step.mark})" if step.mark else ""
+        lines = _wrap("" if number else "Then", f"{step.text}{mark}")
+        blocks.append(_Block(3, 3, [*lines, *_typed(step)]))
+    if report.probes is not None:
+        blocks.append(_Block(5, 3, _wrap("Cost", f"probes {cost_words(report.probes)}")))
+        untested = ", ".join(f"{part.cause} ({part.reason})" for part in report.probes.not_tested)
+        blocks += [_Block(9, 3, _wrap("Untested", untested))] if untested else []
+    return blocks
+
+
+def _typed(step: Step) -> list[str]:
+    """Return what is typed, command or Python, in lines that can be pasted."""
+    lines = []
+    for part in _code(step):
+        is_command = bool(step.command)  # of several lines: it can be pasted as it is
+        width = _WIDTH - 2 * is_command
+        typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=width)
+        lines += [f"{line} \\" for line in typed[:-1]] + typed[-1:] if is_command else typed
+    return lines
+
+
+def _code(step: Step) -> list[str]:
+    """Return the command of a step, or else its Python, a call on one line."""
+    if step.command:
+        return [step.command]
+    call, end, rest = step.code.partition(",\n)")
+    lines = [" ".join(f"{call})".split()).replace("( ", "("), *rest.split("\n")] if end else []
+    return [line for line in lines or step.code.split("\n") if line and line[0] != "#"]
+
+
+def _causes(families: Iterable[Family]) -> list[_Block]:
+    blocks: list[_Block] = []
+    rank = 0
+    for family in families:
+        chance = chance_of(family)
+        name = FAMILIES.get(family.name, family.name)
+        title = f"{name}, {chance}" if chance and family.name != UNKNOWN else ""
+        for cause in family.causes:
+            is_unknown = cause.name == UNKNOWN
+            if is_unknown and blocks:
+                continue  # what is not known matters where it leads
+            rank += not is_unknown
+            lines = _wrap("", title) if title else []
+            title = ""
+            lines.append(" " * _INDENT + "unclear" if is_unknown else _headline(str(rank), cause))
+            is_first = not blocks
+            if is_first:
+                lines[0] = "Cause".ljust(_INDENT) + lines[0][_INDENT:]
+            blocks.append(_Block(1 if is_first else 4 if rank < 5 else 7, 2, lines, "causes"))
+            if is_first and not is_unknown and cause.evidence.split():
+                blocks.append(_Block(4, 2, _wrap("", cause.evidence, indent=_INDENT + 2)))
+    return blocks
+
+
+def _headline(rank: str, cause: Cause) -> str:
+    title = textwrap.shorten(printable(cause.title), _TITLE, placeholder=" ...") or "?"
+    grade = textwrap.shorten(printable(cause.grade.upper()), _GRADE, placeholder="...")
+    sure = chance_of(cause)[:8]
+    line = f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade:<{_GRADE}} {sure:>6}"
+    return line[:_WIDTH].rstrip()
+
+
+def _wrap(
+    label: str,
+    text: str,
+    most: int | None = None,
+    indent: int = _INDENT,
+    hang: int = 0,
+    width: int = _WIDTH,
+) -> list[str]:
+    lines = textwrap.wrap(
+        # no line begins with the sign of a per cent
+        printable(" ".join(text.split())).replace(" %", "\N{NO-BREAK SPACE}%"),
+        width,
+        initial_indent=label.ljust(indent),
+        subsequent_indent=" " * (indent + hang),
+        max_lines=most,
+        placeholder=" ...",
+    )
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]

@@ -1,1 +1,0 @@
-"""Which cause a fluctuation has: findings, from what happened to a sentence with its figures."""

@@ -1,1 +1,0 @@
-"""Histories that other programs wrote, as rows with our column names; numpy is all they need."""

@@ -1,1 +1,0 @@
-"""What watches a custom training loop, and repeats it with other settings."""

@@ -1,1 +1,0 @@
-"""Trainings side by side that find settings with which a run does better."""

@@ -1,1 +1,0 @@
-"""The report as data, and how it is shown: text, page, pictures."""

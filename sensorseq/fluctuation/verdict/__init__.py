@@ -1,1 +1,0 @@
-"""From statistics to a verdict, as statements."""

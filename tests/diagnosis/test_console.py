@@ -1,0 +1,267 @@
+"""What print(report) says of causes and probes."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_strategies import CAUSES, PROBES, WORDS
+from sample_reports import (
+    SAMPLES,
+    VERDICTS,
+    expected_roughness,
+    make_report,
+    restless,
+    unproved,
+)
+
+from sensorseq.diagnosis.causes import CAUSE_NAMES, Cause, NotTested, Probes
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.statements import say
+from sensorseq.diagnosis.words import likely, literal, settings_as_options, write_report
+
+
+def lines_of(report):
+    lines = str(report).split("\n")
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line != line.rstrip()]
+    return lines
+
+
+def said(report):
+    return " ".join(str(report).split())
+
+
+@given(
+    verdict=st.sampled_from(["normal", "fluctuating", "not_learning"]) | WORDS,
+    sentences=st.lists(WORDS, max_size=5),
+    causes=st.lists(CAUSES, max_size=5).map(tuple),
+    probes=st.none() | PROBES,
+    counts=st.tuples(*[st.none() | st.integers(0, 10**40)] * 3),
+)
+def test_a_print_fits_a_screen_whatever_was_found(verdict, sentences, causes, probes, counts):
+    n_val, n_train, best_epoch = counts
+    report = FluctuationReport(
+        verdict,
+        None,
+        tuple(say("text", text=sentence) for sentence in sentences),
+        causes,
+        n_val=n_val,
+        n_train=n_train,
+        best_epoch=best_epoch,
+        probes=probes,
+    )
+    lines = str(report).split("\n")
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].endswith("shows the curves and every figure.")
+    heads = sum(line.startswith("Cause ") for line in lines)
+    assert heads == bool(causes)
+    assert "\n" not in repr(report)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_cause_is_there_with_its_grade_and_what_it_rests_on(name):
+    report = SAMPLES[name]()
+    lines = lines_of(report)
+    for cause in (one for one in report.causes if one.name != "unknown"):
+        (line,) = [line for line in lines if f" {cause.title} " in line]
+        assert cause.grade.upper() in line
+        if cause.grade == "proved":  # what was tried is no matter of odds
+            assert "%" not in line
+        else:
+            assert line.endswith(f" {100 * cause.confidence:.0f} %")
+    first = report.causes[0]
+    assert " ".join(first.evidence.split()[:8]) in said(report)
+
+
+def test_a_command_that_takes_several_lines_can_be_pasted_as_it_is():
+    changed = []
+
+    def again(changes):
+        changed.append(changes)
+        options = " ".join(f"--set {name}={value}" for name, value in changes.items())
+        return f"sensorseq train {'long_' * 9}name.h5 -o model.safetensors {options} --seed 3"
+
+    text = write_report(restless(), again, "report.html")
+    lines = text.splitlines()
+    (first,) = [n for n, line in enumerate(lines) if line.strip().startswith("sensorseq train")]
+    last = next(n for n in range(first, len(lines)) if not lines[n].endswith(" \\"))
+    assert last > first
+    typed = " ".join(line.strip().removesuffix("\\") for line in lines[first : last + 1])
+    assert typed.split() == again(changed[0]).split()
+    assert max(map(len, lines)) <= 80
+    assert "report.html shows the curves" in text
+    assert "report.explanation" not in text
+
+
+def run_of(verdict):
+    """A report of each verdict, of 60 validation windows."""
+    return make_report(next(kind for kind, of in VERDICTS.items() if of == verdict))
+
+
+@pytest.mark.parametrize(
+    "verdict", ["normal", "fluctuating", "diverged", "not_learning", "too_short_to_tell"]
+)
+def test_a_print_answers_what_is_asked_and_says_nothing_twice(verdict):
+    report = run_of(verdict)
+    assert report.verdict == verdict
+    printed = said(report)
+    for label in ("Verdict", "Problem", "Step", "Gain", "Longer?"):
+        assert f"\n{label} " in str(report)
+    assert all(printed.count(sentence) <= 1 for sentence in report.explanation)
+    assert report.explanation[0] in printed
+
+
+def test_a_calm_run_needs_few_lines():
+    lines = lines_of(run_of("normal"))
+    assert len(lines) <= 16
+    assert lines[2:4] == [
+        "Problem   None: the curve is as calm as can be expected.",
+        "Step      None is needed: keep these settings.",
+    ]
+    assert lines[4].startswith("Gain      The accuracy on 60 validation windows is known to +-")
+
+
+def test_a_proved_repair_is_the_call_that_makes_it():
+    text = said(restless())
+    assert 'clf.set_params(lr_schedule="cosine", learning_rate=0.003)' in text
+    assert "better = report.apply()" in text
+    assert "Cost probes 28 s, 0.68 times the fit (1.00 allowed), for 5 trials" in text
+
+
+def test_what_is_not_proved_is_said_to_be_so():
+    assert '(untested) clf.set_params(lr_schedule="cosine")' in said(unproved())
+    bare = replace(unproved(), probes=None, origin=object())
+    assert "(untested)" in said(bare)
+    assert "report.probe(X, y" in said(bare)
+    foreign = said(replace(bare, origin=None))
+    assert "report.probe(X, y" not in foreign
+    assert "probe_module" in foreign
+
+
+def test_a_fit_of_the_command_line_gets_commands_in_place_of_python():
+    report = replace(unproved(), probes=None, origin=object())
+
+    def command(changes):
+        return f"sensorseq train t.h5 -o t.safetensors{settings_as_options(changes)}"
+
+    text = " ".join(write_report(report, command).split())
+    assert "sensorseq train t.h5 -o t.safetensors --set lr_schedule=cosine" in text
+    assert "set_params" not in text
+    assert "report.probe" not in text
+    assert len(write_report(report, command).split("\n")) <= 24
+
+
+def test_a_cause_that_is_not_known_is_not_repaired():
+    unknown = Cause("unknown", "suspected", 0.4, "x.", advice="Probes would tell them apart.")
+    report = replace(unproved(), causes=(unknown, *unproved().causes))
+    assert report.probes.note in said(report)
+    assert "set_params" not in said(report)
+    bare = said(replace(report, probes=None, origin=object()))
+    assert "Step Train with other settings" in bare
+    assert "report.probe(X, y" in bare
+    foreign = said(replace(report, probes=None))
+    assert "Step Probes would tell them apart. Gain Unknown until it is tried" in foreign
+
+
+def test_a_proof_without_arguments_is_told_in_words():
+    report = restless()
+    first = replace(report.causes[0], recommendation={}, advice="Take lr=0.003 in the optimizer.")
+    probes = replace(report.probes, repair={}, previous={})
+    report = replace(report, causes=(first, *report.causes[1:]), probes=probes)
+    text = said(report)
+    assert "Take lr=0.003 in the optimizer." in text
+    assert "no argument of the classifier" not in text
+
+
+def test_a_normal_run_is_told_that_its_accuracy_jumps_by_luck():
+    text = said(expected_roughness())
+    assert "Seen Accuracy jumps no more than by chance (25 windows of 4 points each)." in text
+    assert "small_validation_set SUSPECTED 97 %" in text
+    assert "set_params" not in text
+
+
+def test_a_run_that_overfits_is_never_only_normal():
+    overfits = say("overfits", epoch=9)
+    report = FluctuationReport("normal", None, (say("loss_calm"), overfits), n_epochs=40)
+    lines = str(report).split("\n")
+    assert lines[1] == "Verdict   NORMAL, BUT OVERFITS"
+    assert lines[2].startswith("Problem   It overfits")
+    assert lines[3].startswith("Step      Record more groups")
+    assert "It overfits: the validation loss rises from epoch 9 on." in str(report)
+    assert repr(report) == "FluctuationReport('NORMAL, BUT OVERFITS', 40 epochs)"
+
+
+def test_where_there_are_too_many_causes_their_number_is_said():
+    causes = tuple(Cause(name, "suspected", 0.05, "x. " * 60) for name in CAUSE_NAMES)
+    not_tested = (NotTested("loss", "why " * 80),)
+    probes = Probes(1.0, not_tested=not_tested, repair={"a_name" * 9: "value" * 30})
+    report = FluctuationReport(
+        "fluctuating", "mild", (say("text", text="y " * 200),), causes, probes=probes
+    )
+    lines = lines_of(report)
+    shown = [line for line in lines if "SUSPECTED" in line]
+    assert len(shown) >= 3
+    known = [cause for cause in causes if cause.name != "unknown"]
+    assert f"{len(known) - len(shown)} more in report.causes" in str(report)
+    assert lines[-1].startswith("More")
+
+
+def test_no_probability_is_told_as_certain():
+    assert [likely(p) for p in (0.0, 0.003, 0.5, 0.996, 1.0)] == [
+        "0 %",
+        "< 1 %",
+        "50 %",
+        "> 99 %",
+        "100 %",
+    ]
+    assert likely(float("nan")) == ""
+
+
+@pytest.mark.parametrize(
+    "value", ["cosine", 'say "x"', "back\\slash", 3, 2.5e-05, None, True, (0.9, 0.999), {"a": 1}]
+)
+def test_values_are_typed_as_python_reads_them(value):
+    assert eval(literal(value)) == value
+
+
+def test_the_repr_names_the_first_cause():
+    said = repr(restless())
+    assert said.endswith("150 epochs, learning_rate: schedule missing proved)")
+
+
+def with_unknown():
+    """A report in which the likeliest cause is likelier than what none of them explains."""
+    rate = replace(unproved().causes[0], confidence=0.42, grade="suspected")
+    batch = replace(rate, name="batch_size", finding="too small", confidence=0.28)
+    unknown = Cause("unknown", "suspected", 0.30, "No cause reaches a half.")
+    return replace(unproved(), causes=(unknown, rate, batch), probes=None)
+
+
+def test_what_is_not_known_has_no_rank_among_the_causes():
+    lines = str(with_unknown()).splitlines()
+    assert "Cause     unclear" in lines
+    heads = [line.split() for line in lines if "SUSPECTED" in line]
+    assert [(head[0], head[1].rstrip(":")) for head in heads] == [
+        ("1", "learning_rate"),
+        ("2", "batch_size"),
+    ]
+
+
+def test_a_fault_of_the_data_is_a_problem_though_the_curve_is_calm():
+    fault = Cause(
+        "data_bug",
+        "suspected",
+        0.6,
+        "70 of 100 training windows are copies of other training windows.",
+        finding="copies among the training windows",
+        advice="Remove the copies.",
+        sources={"data": "70 of 100"},
+    )
+    text = said(replace(run_of("normal"), causes=(fault,)))
+    assert "Problem The curve is calm, but the data seem to have a fault: copies among" in text
+    assert "Step Remove the copies. Gain Unknown until" in text
+    harmless = said(replace(run_of("normal"), causes=(replace(fault, confidence=0.1),)))
+    assert "Problem None" in harmless

@@ -1,0 +1,134 @@
+"""Causes and probes as plain values, and back."""
+
+import json
+import math
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report_strategies import CAUSES, PROBES
+from sample_reports import SAMPLES, TRIALS, restless
+
+from sensorseq.diagnosis.causes import Cause, Probes, Suspect
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.errors import ArgumentError
+from sensorseq.text import plain
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_report_comes_back_from_json_as_it_was(name):
+    report = SAMPLES[name]()
+    again = FluctuationReport.from_dict(json.loads(json.dumps(report.to_dict(), allow_nan=False)))
+    assert again.causes == report.causes
+    assert again.probes == report.probes
+    assert again.to_dict() == report.to_dict()
+    assert str(again) == str(report)
+    assert repr(again) == repr(report)
+
+
+@given(causes=st.lists(CAUSES, max_size=3).map(tuple), probes=st.none() | PROBES)
+def test_whatever_they_hold_is_json_and_comes_back_the_same(causes, probes):
+    report = FluctuationReport("fluctuating", "mild", (), causes, probes=probes)
+    described = report.to_dict()
+    assert json.loads(json.dumps(described, allow_nan=False)) == described
+    again = FluctuationReport.from_dict(described)
+    assert again.to_dict() == described
+    for cause in again.causes:
+        assert isinstance(cause.confidence, float)
+        assert isinstance(cause.alternatives, tuple)
+
+
+def test_numbers_that_are_not_finite_come_back_as_none_or_nan():
+    trial = replace(
+        TRIALS[0],
+        noise_ratio=math.nan,
+        raw_change=math.inf,
+        curves={"A": [[1.0, math.nan]], "B": [[math.inf]]},
+    )
+    suspect = Suspect(3, "a", "b", math.nan, values=[[0.0, math.nan]])
+    probes = Probes(math.inf, cost=math.nan, trials=(trial,), suspects=(suspect,))
+    report = FluctuationReport(
+        "normal", None, (), (Cause("loss", "suspected", math.nan, "x."),), probes=probes
+    )
+    text = json.dumps(report.to_dict(), allow_nan=False)
+    again = FluctuationReport.from_dict(json.loads(text))
+    assert math.isnan(again.causes[0].confidence)
+    (back,) = again.probes.trials
+    assert back.noise_ratio is back.raw_change is None
+    np.testing.assert_array_equal(back.curves["A"], [[1.0, math.nan]])
+    assert math.isnan(back.curves["B"][0][0])
+    assert math.isnan(again.probes.suspects[0].probability)
+    assert math.isnan(again.probes.budget)
+
+
+def test_arguments_become_values_of_json():
+    repair = {
+        "optimizer_params": {"betas": (0.9, np.float32(0.5))},
+        "batch_size": np.int64(8),
+        "weight_init": np.tanh,
+        "max_grad_norm": None,
+        "early_stopping": np.bool_(True),
+        "loss": math.fsum,
+    }
+    described = plain(Probes(1.0, repair=repair))["repair"]
+    assert described == {
+        "optimizer_params": {"betas": [0.9, 0.5]},
+        "batch_size": 8,
+        "weight_init": "tanh",
+        "max_grad_norm": None,
+        "early_stopping": True,
+        "loss": "fsum",
+    }
+    assert [type(described[name]) for name in ("batch_size", "early_stopping")] == [int, bool]
+
+
+def wrong(part, **values):
+    described = restless().to_dict()
+    target = described
+    for name in part:
+        target = target[name]
+    target.update(values)
+    return described
+
+
+@pytest.mark.parametrize(
+    "described",
+    [
+        wrong((), causes=[{}]),
+        wrong((), causes=[{"name": "loss"}]),
+        wrong((), causes=5),
+        wrong((), probes={}),
+        wrong((), probes=[1]),
+        wrong(("causes", 0), confidence="high"),
+        wrong(("causes", 0), recommendation="abc"),
+        wrong(("probes",), cost="much"),
+        wrong(("probes",), repair=[1]),
+        wrong(("probes", "trials", 0), curves={"A": 3}),
+        wrong(("probes", "suspects", 0), values=[["x"]]),
+    ],
+)
+def test_what_is_no_description_is_refused(described):
+    with pytest.raises(ArgumentError, match="no fluctuation report"):
+        FluctuationReport.from_dict(described)
+
+
+def test_a_file_of_version_3_and_keys_of_other_versions_are_read():
+    described = restless().to_dict()
+    told = FluctuationReport.from_dict(described)
+    for cause in described["causes"]:
+        del cause["sources"]  # version 3 has none
+        cause["family_confidence"] = 0.5  # earlier ones have it
+    for trial in described["probes"]["trials"]:
+        trial |= {"evidence_ratio": [0.5], "bounds": [None, 2.89], "averaged_change": -0.1}
+    described["probes"]["another"] = described["probes"]["suspects"][0]["another"] = 1
+    again = FluctuationReport.from_dict(described)
+    assert again.probes == told.probes
+    assert again.causes == told.causes
+
+
+def test_every_field_is_described():
+    described = restless().to_dict()
+    assert set(described["causes"][0]) == {field.name for field in fields(Cause)}
+    assert set(described["probes"]) == {field.name for field in fields(Probes)}

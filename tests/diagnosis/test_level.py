@@ -1,0 +1,238 @@
+"""Whether a network is below what the data allow."""
+
+import itertools
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binomtest
+
+from sensorseq import FluctuationReport, SensorLSTMClassifier
+from sensorseq.data_checks import Part
+from sensorseq.diagnosis import level, probe_module
+from sensorseq.diagnosis.level import compare_level, is_below, sign_test
+from sensorseq.diagnosis.page import colour_of, make_page
+from sensorseq.diagnosis.words import list_steps
+from sensorseq.errors import ArgumentError
+from sensorseq.training_record import TrainingRecord
+
+
+def waves(seed, n, n_groups=10):
+    """Draw windows whose class is their frequency, and the group of each."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 3
+    phase = rng.uniform(0, 6, (n, 1))
+    X = np.sin(0.2 * (1 + y[:, None]) * np.arange(50) + phase) + 0.2 * rng.normal(size=(n, 50))
+    return np.float32(X[:, :, None]), y, rng.permutation(n) % n_groups
+
+
+def calm(val_accuracy, n_epochs=40):
+    loss = 0.5 + np.exp(-np.arange(n_epochs) / 5)
+    return {
+        "loss": loss,
+        "val_loss": loss,
+        "accuracy": np.full(n_epochs, 0.9),
+        "val_accuracy": np.full(n_epochs, val_accuracy),
+    }
+
+
+def report_of(val_accuracy, y_val=None, **more):
+    (X, y, groups), (X_val, own, groups_val) = waves(0, 90), waves(1, 60)
+    return FluctuationReport.from_history(
+        calm(val_accuracy),
+        60,
+        n_classes=3,
+        X=X,
+        y=y,
+        X_val=X_val,
+        y_val=own if y_val is None else y_val,
+        **{"groups": groups, "groups_val": groups_val, **more},
+    )
+
+
+# --- the test -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (5, 0), (9, 2), (40, 25), (3, 8)])
+def test_signs_of_windows_are_the_test_of_mcnemar(better, worse):
+    apart = np.r_[np.ones(better), -np.ones(worse), np.zeros(7)].astype(int)
+    exact = binomtest(better, better + worse, alternative="greater").pvalue if better else 1.0
+    assert sign_test(apart) == pytest.approx(exact if better + worse else 1.0)
+
+
+def test_signs_of_groups_are_those_of_all_combinations():
+    apart = np.array([5, -2, 0, 3, 4, -1, 7])
+    sums = [np.dot(signs, apart) for signs in itertools.product((-1, 1), repeat=7)]
+    assert sign_test(apart) == pytest.approx(np.mean(np.array(sums) >= apart.sum()))
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "spread"), [(1, 0.0), (4, 0.0), (4, 0.5), (8, 0.5), (20, 0.5), (60, 0.5)]
+)
+def test_a_network_as_good_as_its_rivals_is_rarely_accused(n_groups, spread):
+    rng = np.random.default_rng(n_groups)
+    groups, n_accused, n_draws = np.arange(60) % n_groups, 0, 1000
+    for _ in range(n_draws):
+        hard = np.clip(rng.beta(1.5, 1, 60), 0.02, 0.98)  # alike for all three
+        # each classifier has groups of its own that it is good at
+        mine = [hard + spread * rng.normal(0, 0.2, n_groups)[groups] for _ in range(3)]
+        own, *rivals = (rng.random(60) < of for of in mine)
+        n_accused += any(is_below(own, rival, groups) for rival in rivals)
+    assert n_accused <= 0.05 * n_draws
+
+
+def test_few_groups_need_a_wider_gap():
+    own, rival = np.zeros(100, bool), np.arange(100) < 14
+    assert is_below(own, rival, None)
+    assert not is_below(own, rival, np.arange(100) % 3)
+    assert is_below(own, np.arange(100) < 60, np.arange(100) % 3)
+
+
+def test_one_group_that_a_rival_is_right_on_is_no_proof():
+    groups = np.arange(100) // 10
+    assert not is_below(groups != 3, np.ones(100, bool), groups)
+
+
+# --- planted runs -------------------------------------------------------------------------------
+
+
+def test_a_run_below_the_data_is_said_with_both_figures():
+    report = report_of(0.6)
+    assert (report.verdict, report.level) == ("normal", "below_data")
+    sentence = "Your network gets 60 % of the validation windows; ridge on features gets 100 %."
+    assert report.explanation[0] == sentence
+    assert sentence in " ".join(str(report).split())
+    assert "NORMAL, BUT BELOW WHAT THE DATA ALLOW" in str(report)
+    described = report.to_dict()
+    assert described["level"] == "below_data"
+    assert FluctuationReport.from_dict(described).level == "below_data"
+    page = make_page(report)
+    assert sentence in page
+    assert colour_of(report) == "wait"
+    first = list_steps(report)[0]
+    assert first.code.startswith("better = SensorLSTMClassifier()")
+    assert first.gain.startswith("About 40 points of accuracy, if they do as well as ridge")
+
+
+@pytest.mark.parametrize("accuracy", [0.6, 1.0])
+def test_a_calm_run_has_a_cause_where_the_data_allow_more(accuracy):
+    settings = SensorLSTMClassifier(hidden_size=2).get_params()
+    report = report_of(accuracy, arguments=settings)
+    assert report.verdict == "normal"
+    if report.level is None:
+        assert not report.causes
+    else:
+        assert report.causes[0].title == "model_complexity: too small"
+        assert "clf.set_params(hidden_size=64)" in str(report)
+
+
+def test_nothing_is_said_of_a_run_as_good_as_the_data_allow(monkeypatch):
+    monkeypatch.setattr(level, "rivals", None)  # there is nothing to gain, so none is trained
+    report = report_of(0.97)
+    assert report.level is None
+    assert report.to_dict()["level"] is None
+    assert "allow" not in str(report)
+
+
+def test_nothing_is_said_where_the_rival_is_no_better():
+    y_val = np.random.default_rng(5).integers(0, 3, 60)
+    assert report_of(0.35, y_val).level is None
+
+
+def test_it_is_said_without_groups_and_of_few_of_them():
+    assert report_of(0.4, groups=None, groups_val=None).level == "below_data"
+    assert report_of(0.4, groups_val=np.arange(60) % 2).level == "below_data"
+
+
+def test_the_epoch_that_is_kept_counts():
+    (X, y, _), (X_val, y_val, _) = waves(0, 90), waves(1, 60)
+    parts = Part(X, None, y), Part(X_val, None, y_val)
+    predicted = np.stack([y_val, (y_val + 1) % 3]).astype(np.uint16)
+    record = TrainingRecord(
+        epoch_steps=np.arange(3),
+        val_rows=np.arange(60),
+        val_target=y_val,
+        val_predicted=predicted,
+    )
+    report = FluctuationReport("normal", None, n_epochs=2, record=record)
+    assert compare_level(replace(report, best_epoch=1), *parts).level is None
+    assert compare_level(replace(report, best_epoch=2), *parts).level == "below_data"
+
+
+def test_of_many_windows_an_even_share_is_compared(monkeypatch):
+    monkeypatch.setattr(level, "MOST_WINDOWS", 40)
+    (X, y, _), (X_val, y_val, _) = waves(0, 90), waves(1, 60)
+    record = TrainingRecord(
+        epoch_steps=np.arange(2),
+        val_rows=np.arange(0, 60, 2),  # every second one is followed
+        val_target=y_val[::2],
+        val_predicted=((y_val[::2] + (np.arange(30) < 15)) % 3)[None].astype(np.uint16),
+    )
+    report = FluctuationReport("normal", None, n_epochs=1, record=record)
+    rows = level.spread(60)
+    found = compare_level(report, Part(X, None, y), Part(X_val[rows], None, y_val[rows]), rows)
+    n = len(shown := np.intersect1d(rows, record.val_rows))
+    assert len(rows) == 40
+    assert 15 < n < 30
+    assert found.statements[0].values["network"] == np.mean(shown >= 30)
+    assert compare_level(report, Part(X, None, y), Part(X_val, None, y_val)).level == "below_data"
+
+
+@pytest.mark.parametrize("shape", [(24, 1, 1), (24, 2, 3), (24, 5)])
+def test_windows_of_any_length_are_compared(shape):
+    X, y = np.zeros(shape, np.float32), np.arange(24) % 2
+    X[y == 1] = 1.0
+    given = {"X": X, "y": y, "X_val": X, "y_val": y}
+    assert FluctuationReport.from_history(calm(0.5), 24, **given).level == "below_data"
+
+
+def test_windows_that_cannot_be_compared_are_refused():
+    X, y, _ = waves(0, 30)
+    with pytest.raises(ArgumentError, match="X_val, y_val missing"):
+        FluctuationReport.from_history(calm(0.4), 30, X=X, y=y)
+    with pytest.raises(ArgumentError, match=r"X_val has shape .* 29 labels"):
+        FluctuationReport.from_history(calm(0.4), 30, X=X, y=y, X_val=X, y_val=y[:-1])
+
+
+# --- fits ---------------------------------------------------------------------------------------
+
+
+def fitted(**settings):
+    (X, y, groups), (X_val, y_val, groups_val) = waves(0, 90), waves(1, 60)
+    clf = SensorLSTMClassifier(max_epochs=2, device="cpu", random_state=0, **settings)
+    given = {"X_val": X_val, "y_val": y_val, "groups": groups, "groups_val": groups_val + 10}
+    return clf.fit(X, y, **given)
+
+
+def test_a_network_on_its_own_is_compared_when_its_report_is_looked_at():
+    clf = fitted(features=None, learning_rate=1e-9)  # its first weights, whatever the rounding
+    again = pickle.loads(pickle.dumps(clf))
+    assert clf.fluctuation_.level == again.fluctuation_.level == "below_data"
+    assert clf.fluctuation_ is clf.fluctuation_
+    assert clf._to_compare is None  # windows are not kept any longer
+
+
+def test_a_fit_with_features_says_what_its_parts_got():
+    clf = fitted(learning_rate=1e-9)
+    assert clf.fluctuation_.level is None
+    (said,) = [one for one in clf.fluctuation_.statements if one.topic == "parts"]
+    assert "the LSTM alone" in str(said)
+    assert "boosting" in str(said)
+
+
+def test_a_module_is_compared():
+    X, y, groups = waves(0, 150)
+    report = probe_module(
+        lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(50, 3)),
+        lambda parameters: torch.optim.SGD(parameters, lr=1e-9),
+        X,
+        y,
+        groups=groups,
+        validation_fraction=0.4,
+        max_epochs=2,
+        budget=0,
+        random_state=0,
+    )
+    assert report.level == "below_data"

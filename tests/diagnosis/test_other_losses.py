@@ -1,0 +1,151 @@
+"""Fits on another loss than cross-entropy: recorded, told apart, and probed like any other."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fits import plain_classifier
+from torch.nn import functional
+
+from sensorseq.diagnosis.page import make_page
+from sensorseq.diagnosis.probe import probe_fit
+from sensorseq.diagnosis.race import Arm
+from sensorseq.errors import ArgumentError
+from sensorseq.estimator.lab import is_better
+from sensorseq.training.losses import nats_per_unit
+
+N_CLASSES = 4
+NAMED = ("focal", "mse")
+
+
+def make_data(n_windows=600):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, N_CLASSES, n_windows)
+    phase = rng.uniform(0, 2 * np.pi, n_windows)
+    X = np.sin((0.3 + 0.2 * y)[:, None] * np.arange(24) + phase[:, None])
+    return X + 0.5 * rng.normal(size=X.shape), y
+
+
+X, Y = make_data()
+
+
+def fit(loss, **options):
+    defaults = {
+        "hidden_size": 16,
+        "max_epochs": 40,
+        "learning_rate": 0.02,
+        "lr_schedule": "constant",
+        "early_stopping": False,
+        "validation_fraction": 0.4,
+        "random_state": 1,
+    }
+    return plain_classifier(**{**defaults, "loss": loss, **options}).fit(X, Y)
+
+
+def softmax_twice(outputs, target):
+    return functional.cross_entropy(outputs.softmax(1), target, reduction="none")
+
+
+@pytest.fixture(scope="module", params=NAMED)
+def restless(request):
+    return fit(request.param).fluctuation_
+
+
+@pytest.fixture(scope="module")
+def lab(restless):
+    return restless.origin.open(restless.record, X, Y)
+
+
+def test_a_report_on_another_loss_has_its_record(restless):
+    record = restless.record
+    assert record.n_epochs == 40
+    assert len(record.fixed_loss) == 40
+    assert not record.is_in_nats
+    assert "From a history alone" not in " ".join(restless.explanation)
+
+
+def test_nothing_of_another_loss_is_said_in_nats(restless):
+    in_nats = {name for name, part in restless.statistics.items() if part.unit == "nats"}
+    assert in_nats <= {"val_prediction_entropy"}  # of answers, not of a loss
+    assert not {"fixed_loss", "loss"} & set(restless.evidence)
+    page = make_page(restless)
+    assert "(nats)" not in page
+    assert "(nats)" in make_page(fit("cross_entropy").fluctuation_)
+
+
+@pytest.mark.trains
+def test_a_softmax_that_is_taken_twice_is_listed_with_its_repair():
+    # whether a single run is flagged hangs on its seed and on the last digits of the processor
+    reports = [
+        fit(softmax_twice, learning_rate=rate, random_state=seed).fluctuation_
+        for rate in (0.02, 0.05)
+        for seed in range(6)
+    ]
+    listed = [report.causes for report in reports if report.verdict == "fluctuating"]
+    right = [
+        cause
+        for causes in listed
+        for cause in causes
+        if (cause.name, cause.finding) == ("loss", "not cross-entropy")
+    ]
+    assert len(listed) >= 4
+    assert right
+    assert all(cause.recommendation == {"loss": "cross_entropy"} for cause in right)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_a_guess_costs_the_same_in_any_loss(n_classes):
+    others = 1 - 1 / n_classes
+    focal = others**2 * math.log(n_classes)
+    brier = (others**2 + (n_classes - 1) / n_classes**2) / n_classes
+    for loss, guess in (("cross_entropy", math.log(n_classes)), ("focal", focal), ("mse", brier)):
+        assert nats_per_unit(loss, n_classes) * guess == pytest.approx(math.log(n_classes))
+
+
+def test_a_lab_has_losses_in_which_a_guess_costs_what_it_does_in_nats(restless, lab):
+    own, scaled = restless.record, lab.record
+    scale = nats_per_unit(lab.arguments["loss"], N_CLASSES)
+    assert scale > 1.1
+    assert np.array_equal(scaled.fixed_loss, scale * own.fixed_loss)
+    assert scaled.averaged_loss == scale * own.averaged_loss
+    n_epochs = lab.n_epochs
+    (unchanged,) = lab.run([Arm("as it was", n_epochs)])
+    assert np.array_equal(unchanged.fixed_loss, scaled.fixed_loss)
+    (in_nats,) = lab.run([Arm("nats", 1, change={"loss": "cross_entropy"})])
+    assert np.array_equal(in_nats.fixed_loss, in_nats.record.fixed_loss)  # nothing to scale
+
+
+def test_a_fit_on_another_loss_is_probed(restless):
+    proof = probe_fit(restless, X, Y, {}, budget=3.0, verbose=0, is_clocked=False)
+    raced = [trial for trial in proof.probes.trials if trial.kind == "race"]
+    assert "cross-entropy" in {trial.name for trial in raced} or "the defaults" in proof.probes.note
+
+
+def test_a_function_cannot_be_probed_and_one_sentence_says_why():
+    report = fit(softmax_twice, max_epochs=20).fluctuation_
+    with pytest.raises(ArgumentError) as caught:
+        report.probe(X, Y, verbose=0)
+    said = str(caught.value)
+    assert "a loss of your own" in said
+    assert "'cross_entropy' or 'focal' or 'mse'" in said
+    assert said.count(". ") == 0
+
+
+def test_a_repair_is_weighed_by_what_both_fits_were_measured_by(restless):
+    plain = fit("cross_entropy", learning_rate=2e-3).fluctuation_
+    assert "fixed_loss_noise" in plain.statistics
+
+    def noisy(report, noise):
+        moves = replace(report.statistics["val_accuracy_noise"], value=noise)
+        changed = {**report.statistics, "val_accuracy_noise": moves}
+        return replace(report, verdict="fluctuating", statistics=changed, history=restless.history)
+
+    before = noisy(restless, 0.2)
+    is_calmer, said = is_better(before, noisy(plain, 0.01))
+    assert is_calmer
+    assert "validation accuracy moves by 0.010 per epoch (before 0.200)" in said
+    assert not is_better(before, noisy(plain, 0.19))[0]
+    kept, said = is_better(before, replace(before, verdict="normal"))
+    assert kept
+    assert "nan" not in said

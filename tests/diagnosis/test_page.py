@@ -1,0 +1,597 @@
+"""The page of a report: what it says, what it draws, and that both agree."""
+
+import base64
+import csv
+import hashlib
+import html
+import io
+import math
+import re
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from page_reader import Reader
+from report_strategies import CAUSES as ANY_CAUSES
+from report_strategies import PROBES
+from sample_reports import (
+    CAUSES,
+    SAMPLES,
+    TRIALS,
+    VERDICTS,
+    history_of,
+    make_report,
+    make_suspects,
+    restless,
+    unproved,
+)
+
+from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Suspect, Trial
+from sensorseq.diagnosis.page import (
+    colour_of,
+    draw_race,
+    draw_suspects,
+    make_fragment,
+    make_page,
+    place_figures,
+)
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.run import Statistic
+from sensorseq.diagnosis.words import list_steps, settings_as_options
+from sensorseq.errors import OutputError
+
+HOSTILE = "</script></style><script>alert(1)</script>&\"'<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(params=VERDICTS)
+def report(request):
+    report = make_report(request.param)
+    assert report.verdict == VERDICTS[request.param]
+    return report
+
+
+def text_of(page):
+    return Reader(page).text
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def test_the_page_needs_nothing_but_itself(report):
+    page = make_page(report)
+    read = Reader(page)
+    assert page.startswith('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">')
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert not {"link", "img", "iframe", "object", "base", "form"} & set(read.tags)
+    assert read.tags.count("script") == read.tags.count("h1") == 1
+    assert not [name for name, _ in read.attributes if name in ("src", "xlink:href", "srcset")]
+    assert not [name for name, _ in read.attributes if name.startswith("on")]
+    links = [value for name, value in read.attributes if name == "href"]
+    assert links
+    assert all(link.startswith("data:") for link in links)
+    assert not re.search(r"https?://|url\(|@import", page)
+    assert len(page) < 150_000
+
+
+def test_only_the_page_s_own_script_may_run(report):
+    page = make_page(report)
+    script = re.search("(?s)<script>(.*)</script>", page)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert "default-src 'none'" in page
+
+
+def test_all_that_the_report_says_is_there_without_scripts(report):
+    page = make_page(report)
+    text = text_of(re.sub("(?s)<script>.*?</script>", "", page))
+    verdict = report.verdict.replace("_", " ")
+    assert f"{verdict} ({report.severity})" if report.severity else verdict in text
+    assert verdict in re.search("<title>(.+)</title>", page)[1]
+    for sentence in report.explanation:
+        assert sentence.replace("+-", "±") in text
+    for question in ("What will it bring?", "Will more epochs help?", "Which weights are kept?"):
+        assert question in text
+    assert "What this report cannot tell" in text
+    # the buttons do nothing without the script, and they alone are hidden
+    assert set(re.findall(r"<(\w+)[^>]* hidden", page)) == {"button"}
+
+
+def test_the_sections_come_in_the_order_they_matter():
+    assert re.findall("<h2>([^<]+)</h2>", make_page(restless())) == [
+        "What to do",
+        "What the run shows",
+        "Causes",
+        "Other settings that were tried",
+        "Every epoch",
+        "Windows whose labels look wrong",
+        "What was measured",
+        "What this report cannot tell",
+        "Make this report",
+        "The history",
+    ]
+
+
+def hostile_report():
+    arguments = {HOSTILE: HOSTILE}
+    cause = Cause(
+        HOSTILE, HOSTILE, 0.5, HOSTILE, HOSTILE, arguments, (arguments,), HOSTILE, (HOSTILE,)
+    )
+    facts = (HOSTILE, HOSTILE, {HOSTILE: HOSTILE})
+    curves = {name: [[1.0, 2.0]] for name in ("A", "B", HOSTILE)}
+    probes = Probes(
+        1.0,
+        trials=(
+            Trial(*facts, "race", HOSTILE, HOSTILE, curves=curves),
+            Trial(*facts, HOSTILE, HOSTILE, HOSTILE),
+        ),
+        not_tested=(NotTested(HOSTILE, HOSTILE, HOSTILE),),
+        suspects=(Suspect(1, HOSTILE, HOSTILE, 0.1, HOSTILE, [[1.0, 2.0]]),),
+        repair=arguments,
+        previous=arguments,
+        note=HOSTILE,
+    )
+    history = history_of("hot") | {HOSTILE: list(range(40))}
+    statistics = {HOSTILE: Statistic(1.0, HOSTILE, 2.0, HOSTILE, 0.5, 1.5, 0.03)}
+    report = FluctuationReport.from_history(history, 60, best_epoch=3)
+    return replace(report, statistics=statistics, causes=(cause,), probes=probes)
+
+
+def test_names_are_text_whatever_they_hold():
+    report = hostile_report()
+    for page, n_scripts in ((make_page(report), 1), (make_fragment(report), 0)):
+        read = Reader(page)
+        assert read.tags.count("script") == n_scripts
+        assert "img" not in read.tags
+        assert sum(HOSTILE in text for text in read.texts) > 8
+
+
+@pytest.mark.long
+@given(causes=st.lists(ANY_CAUSES, max_size=3).map(tuple), probes=st.none() | PROBES)
+def test_every_finding_has_a_page_and_a_fragment(causes, probes):
+    report = replace(restless(0), causes=causes, probes=probes)
+    for page, n_scripts in ((make_page(report), 1), (make_fragment(report), 0)):
+        read = Reader(page)
+        assert read.tags.count("script") == n_scripts
+        places = {"points", "cx", "cy", "x1", "x2", "y1", "y2", "x", "y", "d", "style"}
+        numbers = [value for name, value in read.attributes if name in places]
+        assert not [value for value in numbers if re.search("nan|inf", value)]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        FluctuationReport("too_short_to_tell", None, ()),
+        FluctuationReport("of a later version", "odd", (), history={"loss": [None, None]}),
+        FluctuationReport.from_history({"loss": [math.nan, 1.0]}),
+        FluctuationReport.from_history({"val_accuracy": [None, 0.5, None, 1.0]}, 3),
+        FluctuationReport.from_history({"val_accuracy": [1.0]}, 3, best_epoch=1),
+        FluctuationReport.from_history({"loss": [0.0] * 30, "val_loss": [0.0] * 30}),
+        FluctuationReport.from_history({"loss": [1e300] * 29 + [math.inf]}),
+    ],
+    ids=["no history", "foreign", "NaN", "gaps", "one epoch", "flat", "huge"],
+)
+def test_every_report_has_a_page_and_a_fragment(report):
+    for page in (make_page(report), make_fragment(report)):
+        Reader(page)
+        assert not re.search(r'="[^"]*\b(nan|inf)\b', page)
+    Reader(make_page(FluctuationReport.from_dict(report.to_dict())))
+
+
+def test_ten_thousand_epochs_fit_and_keep_their_extremes():
+    t = np.arange(10_000)
+    loss = 0.3 + 1.5 * np.exp(-t / 900)
+    history = {"loss": loss.tolist(), "val_accuracy": (1 - loss / 2).tolist()}
+    history["val_accuracy"][7777] = 0.011
+    report = FluctuationReport("normal", None, (), n_epochs=10_000, n_val=300, history=history)
+    page = make_page(report)
+    assert len(page) < 2_000_000
+    accuracy = Panel(page, "accuracy by epoch")
+    assert min(y for _, y in accuracy.line("validation dense")) == pytest.approx(1.1, abs=0.5)
+
+
+# --- what is said is what is drawn --------------------------------------------------------------
+
+
+class Panel:
+    """The axes of a picture in a page, read from their labels: from pixels to numbers."""
+
+    def __init__(self, page, title):
+        self.svg = re.search(f'(?s)<svg [^>]*aria-label="{title}".*?</svg>', page)[0]
+        self.scale = {}
+        for place, name in (('"end" dominant-baseline', "y"), ('"middle"', "x")):
+            labels = re.findall(
+                f'<text class="tick" text-anchor={place}([^>]*)>([^<]+)</text>', self.svg
+            )
+            at = [float(re.search(f' {name}="([^"]+)"', found)[1]) for found, _ in labels]
+            values = [float(words.replace("\u202f", "")) for _, words in labels]
+            self.scale[name] = np.polyfit(at, values, 1)
+
+    def points(self, found):
+        pixels = np.array([pair.split(",") for pair in found.split()], float)
+        return np.column_stack(
+            [np.polyval(self.scale[name], pixels[:, i]) for i, name in enumerate("xy")]
+        )
+
+    def line(self, style):
+        return self.points(re.search(f'<polyline class="{style}" points="([^"]+)"', self.svg)[1])
+
+    def area(self, style):
+        return self.points(re.search(f'<polygon class="{style}" points="([^"]+)"', self.svg)[1])
+
+    def upright(self, style):
+        found = re.search(f'<line class="{style}" x1="([^"]+)"', self.svg)[1]
+        return float(np.polyval(self.scale["x"], float(found)))
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_what_the_page_says_is_what_it_draws(name):
+    report = SAMPLES[name]()
+    page = make_page(report)
+    text = text_of(page)
+    loss, accuracy = Panel(page, "loss by epoch"), Panel(page, "accuracy by epoch")
+    # the epoch that was kept
+    (said,) = {int(epoch) for epoch in re.findall(r"weights kept: epoch (\d+)", text)}
+    assert said == report.best_epoch
+    assert f"epoch {said} of {report.n_epochs}" in text
+    for panel in (loss, accuracy):
+        assert panel.upright("kept") == pytest.approx(said, abs=0.2)
+    # the epoch of the lowest validation loss
+    lowest = int(re.search(r"lowest validation loss: epoch (\d+)", text)[1])
+    curve = loss.line("validation")
+    assert curve[curve[:, 1].argmin(), 0] == pytest.approx(lowest, abs=0.2)
+    # every epoch of the curve
+    np.testing.assert_allclose(accuracy.line("validation")[:, 0], np.arange(1, 151), atol=0.2)
+    drawn, given_ = accuracy.line("validation")[:, 1], report.history["val_accuracy"]
+    np.testing.assert_allclose(drawn, 100 * np.array(given_), atol=0.5)
+    # the width of the luck band, at the last epoch
+    points = float(re.search(r"±([\d.]+) points at the last epoch", text)[1])
+    band = accuracy.area("band")
+    last = band[np.isclose(band[:, 0], report.n_epochs, atol=0.2), 1]
+    assert np.ptp(last) / 2 == pytest.approx(points, abs=0.4)
+    floor = report.statistics["val_accuracy_noise"].floor
+    assert points == pytest.approx(1.96 * 100 * floor, rel=0.15)
+
+
+def test_the_race_s_table_has_the_gains_that_its_trials_have():
+    page = make_page(restless())
+    table = re.search('(?s)aria-label="settings">.*?</table>', page)[0]
+    rows = [text_of(row) for row in re.findall("(?s)<tr.*?</tr>", table)[1:]]
+    assert rows == [
+        "cosine decay +0.21 ± 0.05 +4.1 ± 1.9 x0.31 adopted",
+        "the default first weights +0.04 ± 0.06 +0.5 ± 1.8 no clear gain",
+        "learning_rate / 10 -0.23 ± 0.09 -6.1 ± 2.2 x0.42 worse",
+        "the default optimizer The loss was not finite after epoch 3. worse",
+    ]
+    assert '<tr class="adopted">' in table
+    panel = Panel(page, "Loss by epoch: the run, and other settings")
+    for style, trial in (("c0 won", TRIALS[1]), ("c1", TRIALS[2]), ("c2", TRIALS[0])):
+        (curve,) = trial.curves["B"]
+        np.testing.assert_allclose(panel.line(style)[:, 1], curve, atol=0.01)
+    assert panel.line("run")[:, 0].max() == pytest.approx(150, abs=0.5)
+    text = text_of(page)
+    assert "28 s, 0.68 times the fit (1.00 allowed), for 5 trials." in text
+    assert "ruled out learning rate 0 (for evaluation_not_deterministic)" in text
+    assert "sequence_length : the recordings were not given. What would settle it: report" in text
+
+
+def test_one_explosion_does_not_flatten_the_others():
+    exploded = replace(TRIALS[0], curves={"A": [[1.0, 0.9, 0.8]], "B": [[1.0, 1e9, math.inf]]})
+    picture = draw_race([exploded]).picture
+    heights = Panel(picture, "Loss by epoch: the run, and other settings").line("run")[:, 1]
+    np.testing.assert_allclose(heights, [1.0, 0.9, 0.8], atol=0.01)
+    assert "1 value above, up to 1e+09" in picture
+
+
+@pytest.mark.parametrize("curves", [{}, {"A": [], "B": [[]]}, {"A": [[math.nan]]}])
+def test_a_race_without_numbers_is_told_in_words(curves):
+    trial = replace(TRIALS[0], curves=curves)
+    assert draw_race([trial]) is None
+    page = make_page(replace(restless(), probes=Probes(1.0, trials=(trial,))))
+    assert "-0.23 ± 0.09" in text_of(page)
+
+
+def test_what_no_one_should_miss_is_marked_in_the_curve():
+    history = history_of("calm")
+    history["loss"][20] += 3.0
+    history["loss"][30] += 3.0
+    page = make_page(FluctuationReport.from_history(history, 400, n_classes=6, best_epoch=38))
+    assert page.count("<title>spike in epoch") == 2
+    assert "<title>spike in epoch 21: " in page
+    assert make_page(make_report("diverged")).count("<title>loss: no number</title>") == 15
+
+
+# --- verdict, causes, what to do ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_cause_is_a_card_in_order_with_grade_chance_and_evidence(name):
+    report = SAMPLES[name]()
+    cards = re.findall(r'(?s)<li class="cause [^"]*">(.*?)</div></li>', make_page(report))
+    assert len(cards) == len(report.causes)
+    for card, cause in zip(cards, report.causes, strict=True):
+        said = html.unescape(" ".join(re.sub("<[^>]+>", " ", card).split()))
+        assert cause.title in said
+        assert f" {cause.grade} " in said  # the word; its icon is beside it
+        assert '<svg class="icon"' in card
+        assert cause.evidence in said
+        assert ("% likely" in said) == (cause.grade == "suspected")
+
+
+def test_the_grades_that_occur_are_explained():
+    said = text_of(make_page(restless()))
+    assert "proved : its change does better than the run" in said
+    assert "suspected : suggested by the settings, the curve or the data" in said
+
+
+def test_a_figure_stands_with_the_cause_that_quotes_it_and_none_comes_twice():
+    report = restless()
+    of_cause, others = place_figures(report)
+    assert of_cause["learning_rate"].title == "What the model itself does"
+    titles = [drawn.title for drawn in (*of_cause.values(), *others)]
+    assert len(titles) == len(set(titles))
+    quoted = replace(report.causes[1], statistics=("grad_tail",))
+    assert place_figures(replace(report, causes=(quoted,)))[0].keys() == {"batch_size"}
+    assert place_figures(replace(report, causes=(), statistics={})) == ({}, [])
+
+
+FIGURES = {  # statistic, numbers, and what the caption says of them
+    "fixed_loss": (
+        "fixed_loss_noise",
+        {"epoch": [1, 2, 3], "value": [3.0, 2.0, 9.0], "trend": [3.0] * 3, "band": 1.5},
+        "1 of 3 epochs lie outside the band",
+    ),
+    "common_mode": (
+        "val_common_mode",
+        {"observed": 1.7, "null": [1.0] * 97 + [1.7] * 4, "by": "groups"},
+        "on their own: 1.7. 4 % of all shuffles of these groups in time reach as much",
+    ),
+    "flips": (
+        "val_flips_of_restless_windows",
+        {"rate": [0.0, 0.0, 0.1, 0.5]},
+        "50 % of them never did; 25 % make half of all changes",
+    ),
+    "grad_norm": (
+        "spike_lift",
+        {"step": list(range(50)), "value": [0.1, 1.0, 30.0, math.nan, 0.0] * 10},
+        "the largest is 30, 30 times that",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_says_what_its_numbers_are(name):
+    statistic, numbers, caption = FIGURES[name]
+    report = replace(
+        make_report("hot"),
+        causes=(),
+        evidence={name: numbers},
+        statistics={statistic: Statistic(1.0, "ratio")},
+    )
+    page = make_page(report)
+    assert caption in text_of(page)
+    assert page.count("<figure>") == page.count("<figcaption>") == 1
+    assert "nan" not in "".join(re.findall('points="([^"]+)"', page))
+    assert "<figure>" not in make_page(replace(report, evidence={}))
+
+
+class Classifier:
+    def set_params(self, **arguments):
+        self.arguments = arguments
+
+
+def run_code(code):
+    clf = Classifier()
+    exec(html.unescape(code), {"clf": clf, "report": restless(0)})
+    return clf.arguments
+
+
+def test_a_proved_change_is_a_table_and_code_or_a_command_that_do_it():
+    report = restless()
+    page = make_page(report)
+    code = re.search('(?s)<code id="code-repair">(.+?)</code>', page)[1]
+    assert run_code(code.split("\n#")[0]) == report.probes.repair
+    rows = re.findall("(?s)<tr><th.*?</tr>", page)
+    assert [text_of(row) for row in rows[1:3]] == [
+        'lr_schedule "constant" "cosine"',
+        "learning_rate 0.001 0.003",
+    ]
+    text = text_of(page)
+    assert "proved Take the settings that did better: argument was" in text
+    assert report.probes.note.replace("+-", "±") in text
+    assert list_steps(report)[0].instead == ()  # what was not tried is no match for it
+    assert "better = report.apply()" in text
+    shell = text_of(make_page(report, lambda changes: f"train{settings_as_options(changes)}"))
+    assert "train --set lr_schedule=cosine --set learning_rate=0.003" in shell
+    assert "better = report.apply()" not in shell
+    assert "set_params" not in shell
+
+
+def test_what_was_applied_already_is_not_asked_for_again():
+    report = restless()
+    applied = replace(report, probes=replace(report.probes, is_applied=True))
+    step = list_steps(applied)[0]
+    assert step.text.startswith("Done: this model was fitted with lr_schedule=")
+    assert not step.code
+    assert "set_params(" not in str(applied)
+    again = FluctuationReport.from_dict(applied.to_dict())
+    assert again.probes.is_applied
+
+
+def test_what_is_not_proved_says_so():
+    report = unproved()
+    text = text_of(make_page(report))
+    assert "untested No change passed its stop rule" in text
+    assert "report.apply()" not in text
+    bare = replace(report, probes=None, origin="a fit of this process")
+    assert "report.probe(X, y, groups=groups" in text_of(make_page(bare))
+    foreign = text_of(make_page(replace(bare, origin=None)))
+    assert "report.probe(X, y, groups" not in foreign
+    assert "probe_module" in foreign
+
+
+def test_a_normal_run_has_nothing_to_do():
+    assert list_steps(SAMPLES["expected"]()) == []
+    assert "What to do" not in make_page(SAMPLES["expected"]())
+
+
+def test_advice_without_an_argument_is_said_as_such():
+    of_log = replace(unproved(), causes=CAUSES[2:3], probes=None)
+    assert list_steps(of_log)[0].text == CAUSES[2].advice
+    step, *_ = list_steps(replace(of_log, origin=object()))
+    assert step.text == f"No argument of the classifier repairs it. {CAUSES[2].advice}"
+    assert not step.arguments
+    assert not step.code
+
+
+@pytest.mark.parametrize(
+    ("value", "typed"),
+    [
+        (0.003, "0.003"),
+        ("cosine", "cosine"),
+        (None, "none"),
+        (True, "true"),
+        (np.float64(2.5), "2.5"),
+        ((0.9, 0.999), "'optimizer_params=[0.9, 0.999]'"),
+        ({"a": 1}, "'optimizer_params={a = 1}'"),
+        ("two words", "'optimizer_params=\"two words\"'"),
+    ],
+)
+def test_a_setting_of_the_command_line_is_read_as_the_value(value, typed):
+    import shlex
+
+    from sensorseq.cli import _read_settings
+
+    option = settings_as_options({"optimizer_params": value})
+    assert option in (f" --set optimizer_params={typed}", f" --set {typed}")
+    read = _read_settings(shlex.split(option)[1:])["optimizer_params"]
+    assert read == (list(value) if isinstance(value, tuple) else value)
+
+
+def test_the_lamp_is_that_of_the_verdict():
+    lamps = {name: colour_of(make_report(name)) for name in VERDICTS}
+    assert lamps == {
+        "calm": "good",
+        "hot": "bad",
+        "diverged": "bad",
+        "guessing": "bad",
+        "short": "",
+    }
+    worse = SimpleNamespace(
+        verdict="normal", severity=None, generalization="overfitting", level=None, causes=()
+    )
+    assert colour_of(worse) == "wait"
+    narrow = Cause("model_complexity", "suspected", 0.6, "", "too small")
+    doubtful = SimpleNamespace(
+        verdict="normal", severity=None, generalization=None, level=None, causes=(narrow,)
+    )
+    assert colour_of(doubtful) == "wait"
+
+
+# --- suspects -----------------------------------------------------------------------------------
+
+
+def test_suspects_are_drawn_with_label_rival_place_and_what_was_not_done():
+    page = make_page(restless(3))
+    said = text_of(page)
+    assert page.count('<svg class="spark"') == 3
+    assert "asphalt , but looks like gravel ; 1 % for its own label row 3 of X" in said
+    assert "row 14 of X, of drive 1" in said
+    assert "no window was deleted and no label was changed" in said
+    assert "Check the labels of 3 windows" in said
+
+
+def test_of_many_suspects_the_worst_are_drawn_and_the_others_counted():
+    drawn = draw_suspects(make_suspects(61))
+    assert len(drawn["shown"]) == 24
+    assert "The worst 24 of 61 are drawn" in drawn["words"]
+    for style in ("c0", "c1"):  # the second is a hundredth of the first
+        for points in re.findall(f'<polyline class="{style}" points="([^"]+)"', str(drawn)):
+            heights = [float(pair.split(",")[1]) for pair in points.split()]
+            assert max(heights) - min(heights) > 40
+
+
+def test_gaps_and_missing_signals_of_a_suspect_break_nothing():
+    odd = (
+        Suspect(0, "a", "b", math.nan, values=[[0.0, math.nan, 1.0, 2.0], [math.nan] * 4]),
+        Suspect(1, "a", "b", 0.2),
+        Suspect(2, "a", "b", 0.2, values=[[1.0]] * 9),
+        Suspect(3, "a", "b", 0.2, values=[[]]),
+    )
+    drawn = draw_suspects(odd)
+    assert "nan" not in "".join(str(one["picture"]) for one in drawn["shown"])
+    assert "the first 6 of 9 are drawn" in drawn["scale"]
+    assert len(drawn["shown"]) == 4
+
+
+# --- the history, to_html and the notebook ------------------------------------------------------
+
+
+def history_in(page):
+    found = re.search('download="history.csv" href="data:text/csv;base64,([^"]+)"', page)
+    return base64.b64decode(found[1]).decode()
+
+
+def test_the_file_in_the_page_is_the_history(report):
+    rows = list(csv.DictReader(io.StringIO(history_in(make_page(report)))))
+    assert list(rows[0]) == list(report.history)
+    for name, values in report.history.items():
+        np.testing.assert_array_equal([float(row[name]) for row in rows], values)
+
+
+def test_the_code_in_the_page_makes_the_page(tmp_path, monkeypatch, report):
+    page = make_page(report)
+    (tmp_path / "history.csv").write_text(history_in(page))
+    monkeypatch.chdir(tmp_path)
+    exec(html.unescape(re.search('(?s)<code id="code-foreign">(.+?)</code>', page)[1]), {})
+    assert (tmp_path / "report.html").read_text() == page
+
+
+def test_a_history_too_long_to_carry_is_said_to_be():
+    rng = np.random.default_rng(0)
+    history = {f"c{i}": rng.random(40_000).tolist() for i in range(5)}
+    page = make_page(FluctuationReport("normal", None, (), history=history))
+    assert "history.csv is too long to be included here" in text_of(page)
+    assert len(page) < 100_000
+
+
+@pytest.mark.long
+def test_a_page_stays_small_however_much_was_tried():
+    rng = np.random.default_rng(0)
+    curves = {name: rng.random((9, 900)).tolist() for name in ("A", "B")}
+    trials = (replace(TRIALS[0], curves=curves),) * 40
+    suspects = (Suspect(1, "a", "b", 0.1, values=rng.random((8, 900)).tolist()),) * 200
+    report = replace(restless(), probes=Probes(1.0, trials=trials, suspects=suspects))
+    assert len(make_page(report)) < 1_000_000
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+    report = make_report("hot")
+    path = tmp_path / "report.html"
+    assert report.to_html(path) is None
+    assert path.read_bytes() == make_page(report).encode()
+    with pytest.raises(OutputError, match=r"folder .*nowhere is missing; create it"):
+        report.to_html(tmp_path / "nowhere" / "report.html")
+
+
+def test_a_notebook_gets_the_top_of_the_page_and_no_script(report):
+    read = Reader(report._repr_html_())
+    assert not {"script", "button"} & set(read.tags)
+    assert not [name for name, _ in read.attributes if name in ("id", "src", "href")]
+    for sentence in report.explanation:
+        assert sentence.replace("+-", "±") in read.text
+
+
+def test_a_table_names_units_floors_intervals_and_chance():
+    statistics = {
+        "val_accuracy_noise": Statistic(
+            0.074, "fraction", 0.031, "of 42 windows", 0.06, 0.09, 1e-5
+        ),
+        "made_up": Statistic(math.inf, "nats"),
+    }
+    text = text_of(make_page(FluctuationReport("normal", None, (), (), statistics)))
+    assert "validation accuracy: noise per epoch 7.4 points 3.1 points: of 42 windows" in text
+    assert "6 to 9 points < 0.001" in text
+    assert "made up infinite" in text

@@ -1,0 +1,338 @@
+"""The race of settings: which are tried, what they cost, and which are adopted."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from sensorseq import SensorLSTMClassifier, WindowSet
+from sensorseq.diagnosis import probe
+from sensorseq.diagnosis.causes import ARGUMENTS_OF, OWNER_OF, Cause
+from sensorseq.diagnosis.race import (
+    FEATURES,
+    LEAST_STEPS,
+    OUT_OF_TIME,
+    SEVERAL,
+    ArmResult,
+    Findings,
+    LabWindows,
+    Purse,
+    list_options,
+    paired,
+    run_race,
+)
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.training_record import TrainingRecord
+
+N_VAL, N_CLASSES = 60, 3
+TARGET = np.arange(N_VAL) % N_CLASSES
+DEFAULTS = SensorLSTMClassifier().get_params(deep=False)
+OWN = {**DEFAULTS, "learning_rate": 0.1, "optimizer": "sgd", "lr_schedule": "constant"}
+
+
+class KnownLab:
+    """A lab in which the quality of each setting is known: the share of sure and right windows."""
+
+    def __init__(self, quality, *, own=0.5, arguments=OWN, n_epochs=40, n_train=320, calm=()):
+        self.quality, self.own, self.calm = quality, own, calm
+        self.arguments, self.defaults = arguments, DEFAULTS
+        self.changeable = frozenset(arguments) - {"random_state", "callbacks", "max_epochs"}
+        self.n_epochs, self.n_classes = n_epochs, N_CLASSES
+        rng = np.random.default_rng(0)
+        self.record = TrainingRecord(fixed_loss=1 + rng.normal(0, 0.2, n_epochs))
+        self.train = LabWindows(np.zeros((n_train, 4, 1)), None, np.zeros(n_train, np.int64))
+        groups = np.arange(N_VAL) // 3
+        self.validation = LabWindows(np.zeros((N_VAL, 4, 1)), None, TARGET, groups)
+        self.arms = []
+
+    def cost_of(self, arm):
+        return float(arm.n_epochs)
+
+    def outputs(self, right):
+        outputs = np.zeros((N_VAL, N_CLASSES))
+        outputs[np.arange(N_VAL), TARGET] = np.where(np.arange(N_VAL) < right * N_VAL, 3.0, -1.0)
+        return outputs
+
+    def val_outputs(self):
+        return self.outputs(self.own)
+
+    def run(self, arms, is_over=None):
+        self.arms += arms
+        return [self.result(arm) for arm in arms]
+
+    def result(self, arm):
+        right = self.quality.get(arm.name, self.own)
+        noise = 0.01 if arm.name in self.calm else 0.2
+        loss = 1 + np.random.default_rng(0).normal(0, noise, arm.n_epochs)
+        failed = "the loss is not finite" if right is None else ""
+        outputs = None if right is None else self.outputs(right)
+        return ArmResult(arm, loss, val_outputs=outputs, failed=failed)
+
+
+def race(lab, budget=1000.0, causes=(), **options):
+    purse = Purse(lab, budget)
+    result = run_race(lab, purse, causes, **options)
+    assert purse.spent <= budget
+    return result
+
+
+def test_what_does_better_beyond_chance_is_adopted():
+    result = race(KnownLab({"the defaults": 0.95}))
+    assert result.adopted.option.name == "the defaults"
+    assert result.note.startswith("With the defaults, after 40 epochs, the validation loss is ")
+    assert "lower than in the run, the accuracy 45.0 +-" in result.note
+    assert [trial.outcome for trial in result.trials()].count("confirmed") == 1
+    assert result.trials()[0].change == dict(result.adopted.option.change)
+
+
+def test_nothing_is_adopted_where_nothing_does_better():
+    lab = KnownLab({"the defaults": 0.5, "cosine decay": 0.52}, own=0.5)
+    result = race(lab)
+    assert result.adopted is None
+    assert "beyond chance" in result.note
+    assert all(trial.outcome != "confirmed" for trial in result.trials())
+
+
+def test_a_single_change_that_does_as_well_as_the_defaults_proves_its_cause():
+    lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.95, "clipping": 0.7})
+    result = race(lab)
+    assert [one.option.cause for one in result.proofs] == ["learning_rate"]
+    lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.7})
+    result = race(lab)
+    assert result.adopted.option.cause == SEVERAL
+    assert not result.proofs
+    result = race(KnownLab({"learning_rate / 10": 0.95}))
+    assert result.proofs == (result.adopted,)
+
+
+def test_the_defaults_name_a_cause_where_they_change_one_argument():
+    lab = KnownLab({"the defaults": 0.95}, arguments={**DEFAULTS, "learning_rate": 1.0})
+    result = race(lab)
+    assert dict(result.adopted.option.change) == {"learning_rate": DEFAULTS["learning_rate"]}
+    assert [(p.option.cause, p.option.finding) for p in result.proofs] == [
+        ("learning_rate", "too high")
+    ]
+
+
+def test_the_defaults_need_less_to_be_adopted_than_a_change_of_unknown_merit():
+    better = 0.5 + 6 / N_VAL  # two groups of twenty: 1.5 standard errors
+    assert race(KnownLab({"the defaults": better})).adopted.option.name == "the defaults"
+    assert race(KnownLab({"learning_rate / 10": better})).adopted is None
+
+
+def test_a_calmer_run_counts_only_where_the_run_fluctuates():
+    lab = KnownLab({}, calm=("cosine decay",))
+    assert race(lab).adopted.option.name == "cosine decay"
+    assert race(lab, may_calm=False).adopted is None
+    assert race(KnownLab({"cosine decay": 0.45}, calm=("cosine decay",))).adopted is None
+
+
+@pytest.mark.parametrize("rise", [0.0, 4.0])
+def test_a_run_that_overfits_is_better_with_its_best_epoch(rise):
+    lab = KnownLab({}, own=0.7)
+    rng = np.random.default_rng(1)
+    margin = 2 + rng.normal(0, 0.1, (lab.n_epochs, N_VAL))
+    margin[20:, ::3] -= rise * np.linspace(0, 1, 20)[:, None]  # a third of the windows is lost
+    lab.record.epoch_steps = np.arange(lab.n_epochs + 1) * 10
+    lab.record.val_margin, lab.record.val_target = margin.astype(np.float16), TARGET
+    lab.record.val_predicted = np.where(margin > 0, TARGET, TARGET + 1).astype(np.uint16)
+    result = race(lab)
+    if not rise:
+        assert result.adopted is None
+        return
+    assert dict(result.adopted.option.change) == {"restore_best": True}
+    assert result.adopted.option.cause == "early_stopping"
+    lost = np.logaddexp(0, -margin[30:, ::3]).mean() - np.logaddexp(0, -margin[:20]).mean()
+    assert result.adopted.gain.nats == pytest.approx(lost / 3, rel=0.15)
+    lab.arguments = {**OWN, "restore_best": True}
+    assert race(lab).adopted is None
+
+
+def test_a_training_that_fails_is_rejected():
+    result = race(KnownLab({"the defaults": None, "cosine decay": 0.9}))
+    outcome = {trial.name: (trial.outcome, trial.sentence) for trial in result.trials()}
+    assert outcome["the defaults"] == ("rejected", "the defaults: the loss is not finite.")
+    assert result.adopted.option.name == "cosine decay"
+
+
+def test_the_best_are_trained_longer_and_none_longer_than_the_run():
+    lab = KnownLab({"the defaults": 0.9})
+    race(lab, budget=100.0)
+    epochs = [arm.n_epochs for arm in lab.arms if arm.name == "the defaults"]
+    assert epochs == sorted(set(epochs))
+    assert max(arm.n_epochs for arm in lab.arms) <= lab.n_epochs
+    assert min(arm.n_epochs for arm in lab.arms) * 10 >= LEAST_STEPS  # 320 windows by 32
+
+
+def test_a_small_budget_tries_the_likeliest_and_reports_what_it_left_out():
+    result = race(KnownLab({}), budget=14.0, causes=[Cause("loss", "suspected", 0.9, "")])
+    assert [entry.option.name for entry in result.entries] == ["the defaults"]
+    assert len(result.untried) > 5
+    nothing = race(KnownLab({}), budget=3.0)
+    assert not nothing.entries
+    assert "budget" in nothing.note
+
+
+def test_without_validation_windows_there_is_nothing_to_compare_on():
+    lab = KnownLab({"the defaults": 1.0})
+    lab.validation = None
+    assert "no validation windows" in race(lab).note
+    assert not lab.arms
+
+
+def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(monkeypatch):
+    clock, lab, ends = [0.0], KnownLab({"the defaults": 0.95}), []
+    lab.classes = ["a", "b", "c"]
+
+    def slow(arms, is_over):
+        return [train(arm, is_over) for arm in arms]
+
+    def train(arm, is_over):
+        if is_over():
+            return ArmResult(arm, np.zeros(0), failed=OUT_OF_TIME)
+        result, n_epochs = lab.result(arm), 0
+        while n_epochs < arm.n_epochs and not is_over():
+            clock[0], n_epochs = clock[0] + 10.0, n_epochs + 1
+        ends.append(clock[0])
+        return replace(result, fixed_loss=result.fixed_loss[:n_epochs])
+
+    lab.run = slow
+    monkeypatch.setattr(probe, "zero_test", lambda lab: Findings())
+    report = FluctuationReport("normal", None, (), n_epochs=lab.n_epochs)
+    proof = probe.probe_lab(lab, report, 1.0, 200.0, clock=lambda: clock[0])
+    assert ends == [290.0]  # the first epoch that ends after 1.5 times 0.95 of the budget
+    (trial,) = proof.probes.trials
+    assert "the time was up after 29 of 40 epochs" in trial.sentence
+    assert "after 29 epochs" in proof.probes.note
+    assert probe.STOPPED in proof.probes.note
+    assert any("budget used up" in one.reason for one in proof.probes.not_tested)
+
+
+def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(monkeypatch):
+    lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.95})
+    lab.classes = ["a", "b", "c"]
+    monkeypatch.setattr(probe, "zero_test", lambda lab: Findings())
+    causes = (
+        Cause("optimizer", "suspected", 0.5, ""),
+        Cause("learning_rate", "suspected", 0.4, ""),
+    )
+    report = FluctuationReport("fluctuating", "strong", n_epochs=lab.n_epochs, causes=causes)
+    proof = probe.probe_lab(lab, report)
+    first = proof.causes[0]
+    assert (first.name, first.grade) == ("learning_rate", "proved")
+    assert not any(cause.grade == "proved" for cause in report.causes)
+    assert report.probes is None
+    confirmed = [trial for trial in proof.probes.trials if trial.outcome == "confirmed"]
+    assert {trial.kind for trial in confirmed} == {"race"}
+    assert confirmed[0].change == proof.probes.repair
+    assert {"learning_rate": OWN["learning_rate"] / 10} in [trial.change for trial in confirmed]
+    again = FluctuationReport.from_dict(proof.to_dict())
+    assert again.probes.repair == proof.probes.repair
+    assert again.causes == proof.causes
+    text = str(proof)
+    assert "PROVED" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_options_change_what_the_run_does_not_have_and_the_likeliest_cause_leads():
+    lab = KnownLab({})
+    causes = [
+        Cause("preprocessing", "suspected", 0.4, ""),
+        Cause("optimizer", "suspected", 0.6, ""),
+    ]
+    lab.arguments = {**OWN, "scale": None, "hidden_size": 4}
+    options = list_options(lab, causes)
+    assert [one.cause for one in options[:4]] == [SEVERAL, SEVERAL, "optimizer", "preprocessing"]
+    assert [one.name for one in options[4:]] == [
+        "cosine decay", "learning_rate / 10", "learning_rate x 10", "learning_rate / 3",
+        "learning_rate x 3", "no dropout, no decay", "a wider network",
+    ]  # fmt: skip
+    clf = SensorLSTMClassifier(**lab.arguments)
+    for option in options:
+        assert all(lab.arguments[name] != value for name, value in option.change.items())
+        clf.set_params(**option.change)  # accepted
+        assert set(option.change) <= set(ARGUMENTS_OF.get(option.cause, OWNER_OF))
+    assert "hidden_size" not in options[1].change
+    few = list_options(lab, causes, frozenset(("learning_rate",)))
+    assert {name for option in few for name in option.change} == {"learning_rate"}
+
+
+@given(st.integers(2, 9), st.integers(1, 6), st.integers(0, 99))
+def test_the_error_over_equal_groups_is_that_of_their_means(n_groups, size, seed):
+    gain = np.random.default_rng(seed).normal(size=(n_groups, size))
+    mean, error = paired(gain.ravel(), np.repeat(np.arange(n_groups), size))
+    assert mean == pytest.approx(gain.mean())
+    by_hand = gain.mean(axis=1).std(ddof=1) / math.sqrt(n_groups)
+    assert error == pytest.approx(by_hand * stats.t.ppf(0.8413, n_groups - 1))
+
+
+@pytest.mark.trains
+def test_a_run_with_a_rate_far_too_high_is_repaired():
+    rng = np.random.default_rng(0)
+
+    def draw(n, first_group):
+        y = np.arange(n) % 3
+        t = np.arange(40)
+        phase = rng.uniform(0, 6.3, (n, 1))
+        X = np.sin((0.2 + 0.15 * y[:, None]) * t + phase) + rng.normal(0, 0.3, (n, 40))
+        return X[:, :, None], y, first_group + np.arange(n) // 3
+
+    X, y, groups = draw(180, 0)
+    X_new, y_new, _ = draw(240, 1000)
+    settings = {"hidden_size": 16, "features": None, "refit": None, "device": "cpu"}
+    sick = SensorLSTMClassifier(
+        **settings, learning_rate=1.0, optimizer="adam", lr_schedule="constant", max_epochs=40,
+        max_grad_norm=None, random_state=0,
+    ).fit(X, y, groups=groups)  # fmt: skip
+    report = sick.fluctuation_
+    lab = report.origin.open(report.record, X, y, groups=groups)
+    result = run_race(lab, Purse(lab, 2.0 * lab.n_epochs), report.causes)
+    assert result.adopted is not None
+    healed = report.origin.repaired(result.adopted.option.change).fit(X, y, groups=groups)
+    assert healed.score(X_new, y_new) > sick.score(X_new, y_new) + 0.2
+
+
+def test_features_are_tried_first_where_the_run_has_none_and_go_before_as_good_defaults():
+    lab = KnownLab(
+        {"the defaults": 0.9, FEATURES: 0.9}, arguments=OWN | {"features": None}, n_epochs=100
+    )
+    result = race(lab, budget=400.0)
+    assert lab.arms[0].name == FEATURES
+    assert lab.arms[0].n_epochs <= 0.3 * 400
+    assert result.adopted.option.name == FEATURES
+    assert result.adopted.option.change["features"] == "auto"
+    assert FEATURES not in {arm.name for arm in race_arms(KnownLab({}, arguments=OWN))}
+
+
+def race_arms(lab):
+    race(lab)
+    return lab.arms
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("form", ["array", "list", "windows", "given apart"])
+def test_features_are_judged_on_windows_that_their_fit_never_sees(form):
+    """With labels of the validation windows exchanged they look as bad as they are."""
+    rng = np.random.default_rng(0)
+    y = np.arange(120) % 2
+    X = rng.normal(size=(120, 20, 1)).astype(np.float32) + np.where(y, 1.5, -1.5)[:, None, None]
+    groups = np.arange(120) // 6
+    own = {"features": None, "refit": None, "hidden_size": 4, "max_epochs": 30, "dropout": 0.0}
+    own |= {"learning_rate": 1e-5, "random_state": 0}
+    given = {"groups": groups}
+    if form == "list":
+        X = list(X)
+    if form == "windows":
+        X, y, given = WindowSet(X, y=y, groups=groups), None, {}
+    if form == "given apart":
+        X, y, X_val, y_val = X[:90], y[:90], X[90:], 1 - y[90:]
+        given = {"X_val": X_val, "y_val": y_val, "groups": groups[:90]}
+    classifier = SensorLSTMClassifier(**own).fit(X, y, **given)
+    proof = classifier.fluctuation_.probe(X, y, **given, budget=30.0, verbose=0)
+    (trial,) = [one for one in proof.probes.trials if one.name == FEATURES]
+    assert abs(trial.accuracy_change) > 0.5
+    assert (trial.accuracy_change > 0) == (form != "given apart")

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from sensorseq.diagnosis import metrics
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_the_closed_testing_procedure_of_bonferroni(p_values):
+    # Independent truth: the closure principle. An adjusted p is the largest Bonferroni p of all
+    # subsets of hypotheses that hold the one in question.
+    names = list(p_values)
+    adjusted = metrics.holm(p_values)
+    for name in names:
+        closed = max(
+            min(len(subset) * min(p_values[one] for one in subset), 1.0)
+            for bits in range(1, 2 ** len(names))
+            if name in (subset := [one for i, one in enumerate(names) if bits >> i & 1])
+        )
+        assert adjusted[name] == pytest.approx(closed)
+
+
+def test_holm_rejects_a_true_hypothesis_in_one_of_twenty_families_at_most():
+    rng = np.random.default_rng(0)
+    wrong = sum(
+        min(metrics.holm(dict(enumerate(rng.random(5)))).values()) < 0.05 for _ in range(2000)
+    )
+    assert stats.binomtest(wrong, 2000, 0.05, alternative="greater").pvalue > 0.001
+
+
+def test_resampled_rows_are_drawn_whole_and_in_blocks():
+    n = 64
+    rows = np.column_stack([np.arange(n), 10 + np.arange(n)])
+    drawn = []
+    metrics.block_bootstrap(
+        rows, lambda sample: (drawn.append(sample), sample[:, 0, 0])[1], n_resamples=200
+    )
+    sample = drawn[0]
+    assert (sample[..., 1] - sample[..., 0] == 10).all()
+    goes_on = (np.diff(sample[..., 0], axis=1) % n == 1).mean()
+    assert goes_on == pytest.approx(1 - 1 / 4 + 1 / 4 / n, abs=0.02)  # blocks of ceil(64^(1/3)) = 4
+
+
+def test_a_very_long_series_is_resampled_within_a_bound_of_memory():
+    assert len(metrics.block_bootstrap(np.zeros(40_000), lambda s: s.mean(axis=1))) == 100
+
+
+def test_shifting_keeps_each_unit_and_destroys_simultaneity():
+    together = np.zeros((40, 30))
+    together[::8] = 1.0
+    test = metrics.circular_shift_test(together)
+    assert test.value == pytest.approx(900 * 5 / 40)
+    assert test.p == pytest.approx(1 / 501)
+    assert test.null.max() < test.value
+    # Shifted at random the counts are sums of 30 independent 0/1 of share 1/8.
+    expected = 30 / 8 * 7 / 8 + (30 / 8) ** 2
+    assert test.null.mean() == pytest.approx(expected, rel=0.03)
+
+
+def test_nothing_that_changes_is_nothing_to_test():
+    assert metrics.circular_shift_test(np.zeros((20, 5))).p == 1.0
+
+
+def test_p_of_independent_units_is_uniform():
+    rng = np.random.default_rng(1)
+    p_values = [
+        metrics.circular_shift_test(rng.normal(size=(30, 12)), n_shifts=99, seed=seed).p
+        for seed in range(400)
+    ]
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01

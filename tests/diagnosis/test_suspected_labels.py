@@ -1,0 +1,90 @@
+"""Wrong labels are suspected by predictions that a fit already has; nothing is trained for them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.diagnosis.probe import DRAWN_POINTS, MOST_SUSPECTS, suspected_labels
+from sensorseq.diagnosis.race import LabWindows
+
+CLASSES = ["ice", "snow", "mud"]
+
+
+def lab(n=400, n_wrong=0, sharpness=4.0, seed=0, t=20, lengths=None, **changes):
+    """Windows 1000, 1001, ..., of which every fifth is in validation, and their probabilities."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, n)
+    logits = sharpness * np.eye(3)[truth] + rng.normal(size=(n, 3))
+    rows, held = np.arange(1000, 1000 + n), np.arange(n) % 5 == 0
+    wrong = rng.choice(np.flatnonzero(~held), n_wrong, replace=False)
+    given = truth.copy()
+    given[wrong] = (truth[wrong] + 1) % 3
+    order = rng.permutation(n)
+    X = np.broadcast_to(rows[:, None, None] + np.arange(t)[:, None] / 1000, (n, t, 2))
+    train = LabWindows(X[~held], lengths, given[~held], rows[~held] // 10, rows[~held])
+    known = {"train": train, "out_of_fold": (rows[order], softmax(logits, axis=1)[order])}
+    return SimpleNamespace(**{**known, **changes}, classes=CLASSES), rows[wrong], truth
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_planted_wrong_labels_are_the_suspects(seed):
+    noisy, wrong, truth = lab(n_wrong=30, sharpness=8.0, seed=seed)
+    found = suspected_labels(noisy)
+    (trial,) = found.trials
+    assert (trial.cause, trial.outcome, trial.cost_epochs) == ("label_noise", "undecided", 0.0)
+    assert f"contradict {len(found.suspects)} of 320 labels" in trial.sentence
+    assert "find_label_errors(SensorLSTMClassifier(), X, y, groups=...)" in trial.sentence
+    suspected = [suspect.row for suspect in found.suspects]
+    assert len(set(suspected) & set(wrong)) >= 28
+    assert len(suspected) <= 33
+    for suspect in found.suspects[:20]:
+        right = CLASSES[truth[suspect.row - 1000]]
+        assert (suspect.rival, suspect.label != right) == (right, True)
+        assert suspect.probability < 0.2
+        assert suspect.recording == str(suspect.row // 10)
+        assert suspect.values[0][0] == suspect.row
+    assert not found.proofs
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_right_labels_of_an_easy_problem_are_cleared(seed):
+    found = suspected_labels(lab(sharpness=12.0, seed=seed)[0])
+    assert [trial.outcome for trial in found.trials] == ["rejected"]
+    assert found.suspects == []
+
+
+def test_of_many_suspects_the_first_are_kept_and_long_windows_are_thinned():
+    n_steps = 3 * DRAWN_POINTS
+    noisy, *_ = lab(n=1000, n_wrong=200, sharpness=8.0, t=n_steps)
+    found = suspected_labels(noisy)
+    assert len(found.suspects) == MOST_SUSPECTS
+    assert {len(channel) for one in found.suspects for channel in one.values} == {DRAWN_POINTS}
+    lengths = np.full(800, n_steps // 6)
+    noisy, *_ = lab(n=1000, n_wrong=200, sharpness=8.0, t=n_steps, lengths=lengths)
+    last = suspected_labels(noisy).suspects[0]
+    assert last.values[0][-1] == pytest.approx(last.row + (n_steps // 6 - 1) / 1000)
+
+
+@pytest.mark.parametrize("nothing", [None, (np.arange(3), np.full((3, 3), 1 / 3))])
+def test_without_predictions_the_public_function_is_named(nothing):
+    found = suspected_labels(lab(out_of_fold=nothing)[0])
+    assert found.trials == found.suspects == []
+    settles = found.not_tested[0].would_settle
+    assert settles.startswith("sensorseq.find_label_errors(SensorLSTMClassifier(), X, y")
+
+
+@pytest.mark.trains
+def test_a_fit_keeps_its_predictions_for_the_report_of_its_labels():
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 2
+    X = np.sin(np.arange(30) * np.where(y, 0.3, 0.9)[:, None]) + 0.1 * rng.normal(size=(80, 30))
+    clf = SensorLSTMClassifier(hidden_size=4, max_epochs=4, random_state=0).fit(X, y)
+    rows, probability = clf.fluctuation_.origin.out_of_fold
+    np.testing.assert_array_equal(rows, clf.out_of_fold_predictions()[0])
+    np.testing.assert_array_equal(probability, clf.out_of_fold_predictions()[1])
+    assert (
+        clf.set_params(features=None, refit=None).fit(X, y).fluctuation_.origin.out_of_fold is None
+    )

@@ -1,0 +1,93 @@
+"""Validation at fixed weights must repeat itself."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from sensorseq.diagnosis.probe import zero_test
+from sensorseq.diagnosis.race import LabWindows
+from sensorseq.training import TrainingData
+
+
+class Noisy(nn.Module):
+    """A network that does something it should not in evaluation."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.inner, self.kind = nn.Linear(2, 3), kind
+        self.register_buffer("n_calls", torch.zeros(()))
+        self.own = np.random.default_rng(3)
+
+    def forward(self, X, lengths=None):
+        outputs = self.inner(X.mean(dim=1))
+        if self.kind == "dropout":
+            return functional.dropout(outputs, 0.3, training=True)
+        if self.kind == "own generator":
+            return outputs + 0.1 * float(self.own.normal())
+        if self.kind == "numpy":
+            return outputs + float(np.random.normal())  # noqa: NPY002
+        if self.kind == "counter":
+            self.n_calls += 1
+            return outputs * (1 + 0.1 * self.n_calls)
+        if self.kind == "batch norm":
+            return functional.batch_norm(outputs, None, None, training=True)
+        return outputs
+
+
+class KeptLab:
+    """A lab that has nothing but kept weights and validation windows."""
+
+    def __init__(self, kind, n_windows=31):
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(n_windows, 9, 2)).astype(np.float32)
+        self.train = self.validation = LabWindows(X, None, np.arange(n_windows) % 3)
+        self.module, self.kept_epoch = Noisy(kind).eval(), 7
+
+    def kept_module(self):
+        return copy.deepcopy(self.module)
+
+    def val_inputs(self, module):
+        if self.validation is None:
+            return None
+        X, _, target, *_ = self.validation
+        return TrainingData.from_arrays(X, np.full(len(X), X.shape[1]), target)
+
+
+@pytest.mark.parametrize("kind", ["dropout", "own generator", "numpy", "counter", "batch norm"])
+def test_noise_in_evaluation_is_caught_and_nothing_is_left_changed(kind):
+    lab = KeptLab(kind)
+    before = copy.deepcopy(lab.module.state_dict())
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    (trial,) = zero_test(lab).trials
+    assert trial.outcome == "confirmed"
+    assert trial.cause == "evaluation_not_deterministic"
+    assert "31 validation windows" in trial.sentence
+    assert ("other batches" in trial.sentence) == (kind == "batch norm")
+    assert ("n_calls" in trial.sentence) == (kind == "counter")
+    for one, other in zip(states, (torch.get_rng_state(), np.random.get_state()[1]), strict=True):  # noqa: NPY002
+        assert np.array_equal(one, other)
+    assert all(torch.equal(part, before[name]) for name, part in lab.module.state_dict().items())
+
+
+@pytest.mark.parametrize("n_windows", [1, 3, 31, 5000])
+def test_a_sound_network_gives_the_same_bits(n_windows):
+    (trial,) = zero_test(KeptLab("nothing", n_windows)).trials
+    assert trial.outcome == "rejected"
+    assert trial.sentence == (
+        "Evaluated twice with the weights of epoch 7, "
+        f"{n_windows} validation window{'s' if n_windows > 1 else ''} gave the same bits."
+    )
+    assert trial.cost_epochs == 1  # three passes, each a third of what a step costs
+
+
+def test_without_validation_windows_the_zero_test_says_so():
+    for validation in (None, LabWindows(np.zeros((0, 9, 2)), None, np.zeros(0, np.int64))):
+        lab = KeptLab("nothing")
+        lab.validation = validation
+        found = zero_test(lab)
+        assert not found.trials
+        assert found.not_tested[0].cause == "evaluation_not_deterministic"
