@@ -1,7 +1,7 @@
 """What may be wrong with a run: causes and what was found of them; the table of all causes."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 GRADES = ("suspected", "proved")  # seen in the run alone; a training with its change did better
@@ -42,9 +42,7 @@ class Cause:
     evidence: str  # a sentence with its figures
     finding: str = ""  # which side, such as "too high"; may be empty
     recommendation: Mapping[str, Any] = field(default_factory=dict)
-    alternatives: tuple[Mapping[str, Any], ...] = ()
     advice: str = ""  # what to do, in words
-    statistics: tuple[str, ...] = ()  # features or statistics that `evidence` quotes
     sources: Mapping[str, str] = field(default_factory=dict)  # by "curve", "data" and others
 
     @property
@@ -226,7 +224,7 @@ class Entry:
     means: str = ""  # features that mean this side of its family, above all unusual settings
     shows: str = ""  # features of the run that show it, most important first; words in `CLAUSES`
     resets: tuple[Reset, ...] = ()  # changes that repair it, the best first
-    advice: str = ""  # what to do; in torch: `foreign_words.ADVICE`
+    advice: str = ""  # what to do, in words of any framework
     is_quiet: bool = False  # never named for a run that fluctuates or diverged
     denied_by: str = ""  # kinds of statements that say the opposite
 
@@ -246,25 +244,18 @@ class Entry:
 CLAUSES = {
     "loss_noise": "the training loss moves +-{nats} nats per epoch",
     "still_falling": "the training loss still falls by {p} in ten epochs",
-    "rate_end": "the learning rate ends at {p} of its highest value",
-    "windows_per_step": "each step sees a batch of {n}",
     "n_steps": "the run has {n} steps in all",
     "grad_tail": "one gradient in a hundred is {n} times the median",
-    "clipped_share": "{p} of the gradients are clipped",
     "train_accuracy": "training accuracy ends at {p}",
     "accuracy_gap": "validation accuracy is {points} points below training accuracy",
     "loss_gap": "validation loss ends {nats} nats above training loss",
     "val_loss_rise": "validation loss ends {nats} nats above its lowest value",
     "val_accuracy_noise": "validation accuracy moves +-{points} points per epoch",
     "val_sampling_noise": "luck of its windows alone gives up to +-{points}",
-    "train_mode_gap": "the loss with dropout is {p} above the loss without",
     "stuck_share": "{p} of the training windows never fit",
     "stuck_depth": "they are {n} times as far on the wrong side as usual ones on the right side",
     "val_stubborn_of_errors": "{p} of the validation errors are always the same windows",
     "input_scale": "the inputs have a root mean square of {n}",
-    "first_loss_excess": "the first loss is {nats} nats above that of a guess",
-    "class_bias": "{p} of the answers go to the wrong classes",
-    "group_spread": "recordings differ {n} times as much as chance allows",
 }
 # What to do where no cause is likely.
 SAFE = (
@@ -294,7 +285,7 @@ TABLE = (
         "learning_rate: schedule missing",
         "step",
         "rate_constant restless_at_constant_rate",
-        "rate_end loss_noise",
+        "loss_noise",
         ({"lr_schedule": Usual()}, {"ema_decay": 0.99}),
         "The learning rate itself may be right: let it fall towards the end.",
     ),
@@ -302,7 +293,7 @@ TABLE = (
         "batch_size: too small",
         "step",
         "batch_below",
-        "windows_per_step loss_noise grad_tail",
+        "loss_noise grad_tail",
         ({"batch_size": Usual(1)}, {"batch_size": Times(4.0)}),
         "Use batches of 32 windows or more; a lower learning rate also reduces the noise.",
     ),
@@ -327,7 +318,7 @@ TABLE = (
         "gradient_clipping",
         "step",
         "unclipped clip_below",
-        "grad_tail clipped_share",
+        "grad_tail",
         ({"max_grad_norm": Usual()},),
         "Inspect the windows with the largest gradients: they may be outliers.",
     ),
@@ -362,7 +353,7 @@ TABLE = (
         "regularization: too strong",
         "capacity",
         "dropout_above decay_above",
-        "train_mode_gap train_accuracy",
+        "train_accuracy",
         (
             dict.fromkeys(ARGUMENTS_OF["regularization"], Usual(-1)),
             {"dropout": 0.0, "recurrent_dropout": 0.0, "weight_decay": 0.0},
@@ -405,7 +396,7 @@ TABLE = (
         "distribution_shift",
         "data",
         "accuracy_gap",
-        "accuracy_gap group_spread",
+        "accuracy_gap",
         (),
         "More recordings, or scaling with statistics per recording.",
     ),
@@ -423,7 +414,7 @@ TABLE = (
         "weight_init",
         "start",
         "own_weights forget_bias_off",
-        "first_loss_excess train_accuracy",
+        "train_accuracy",
         (dict.fromkeys(ARGUMENTS_OF["weight_init"], Usual()),),
         "Start from Xavier (input) and orthogonal (recurrent) weights and a forget bias of 1.",
     ),
@@ -439,7 +430,7 @@ TABLE = (
         "loss: classes weighed wrongly",
         "start",
         "own_class_weight",
-        "class_bias train_accuracy",
+        "train_accuracy",
         ({"class_weight": Usual()}, {"class_weight": "balanced"}),
         "Use no class weights, or balanced ones.",
     ),
@@ -458,8 +449,8 @@ TABLE = (
         "stopping",
         "epochs_above",
         "val_loss_rise loss_gap",
-        ({"restore_best": True},),
-        "Keep the weights of the best epoch.",
+        (),
+        "Train for fewer epochs, or record more.",
         denied_by="still_falls no_overfitting",
     ),
     Entry("evaluation_not_deterministic", "evaluation"),
@@ -522,131 +513,3 @@ def is_same(one: Any, other: Any) -> bool:
     if isinstance(one, int | float) and isinstance(other, int | float):
         return one == other
     return type(one) is type(other) and bool(one == other)
-
-
-KERAS, TORCH = "keras", "torch"
-NAMES = {KERAS: "Keras", TORCH: "torch"}
-_COSINE = (
-    "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs), stepped once an epoch"
-)
-_CLIP = "torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) before each step"
-_STOP = "save model.state_dict() at the lowest validation loss, and load it at the end"
-# What to do first where no cause is known, as of any log.
-_SAFE = {
-    TORCH: f"{_COSINE}; {_CLIP}; {_STOP}",
-    KERAS: "optimizer=Adam(CosineDecay(1e-3, epochs * steps_per_epoch), global_clipnorm=1.0);"
-    ' EarlyStopping(monitor="val_loss", patience=20, restore_best_weights=True)',
-}
-# What to do in torch about a side of a cause; its own words where it has one side, or none is known
-ADVICE: Mapping[tuple[str, str], str] = {
-    ("learning_rate", "too high"): f"divide the learning rate by 10; {_CLIP}",
-    ("learning_rate", "too low"): "multiply the learning rate by 10",
-    ("learning_rate", "schedule missing"): _COSINE,
-    ("learning_rate", ""): _COSINE,
-    ("batch_size", "too small"): "DataLoader(batch_size=32) or larger",
-    ("batch_size", "too large"): "DataLoader(batch_size=32)",
-    ("optimizer", ""): "torch.optim.AdamW(model.parameters(), lr=1e-3)",
-    ("gradient_clipping", ""): _CLIP,
-    ("model_complexity", "too small"): "torch.nn.LSTM(hidden_size=64)",
-    ("model_complexity", "too large"): "torch.nn.LSTM with one layer and fewer units",
-    ("model_complexity", "last step only"): (
-        "feed the mean and maximum of the LSTM's outputs over time into the last layer"
-    ),
-    ("regularization", "too strong"): (
-        "dropout of at most 0.3, and weight_decay of at most 1e-3 in the optimizer"
-    ),
-    ("regularization", "missing"): (
-        "torch.nn.Dropout(0.3) before the last layer, and torch.optim.AdamW(weight_decay=1e-3)"
-    ),
-    ("preprocessing", "scale of the inputs"): (
-        "scale each channel with the mean and standard deviation of the training windows"
-    ),
-    ("distribution_shift", ""): "train on more recordings, or scale each one by itself",
-    ("small_validation_set", ""): "hold out more windows, or cross-validate; the training is fine",
-    ("weight_init", ""): (
-        "xavier_uniform_ for weight_ih, orthogonal_ for weight_hh, and a forget bias of 1 in"
-        " torch.nn.init"
-    ),
-    ("loss", "not cross-entropy"): (
-        "torch.nn.CrossEntropyLoss() on the logits, without a softmax before it"
-    ),
-    ("loss", "classes weighed wrongly"): (
-        "torch.nn.CrossEntropyLoss() without weight, or with the inverse of each class's frequency"
-    ),
-    ("early_stopping", "too few epochs"): "train three times as many epochs",
-    ("early_stopping", ""): _STOP,
-    ("evaluation_not_deterministic", ""): "model.eval() before validation",
-}
-
-
-def advice_for(cause: str, finding: str, origin: str | None) -> str:
-    """Return what to do about a side of a cause in words of Keras or torch; "" for our own words.
-
-    >>> advice_for("gradient_clipping", "", "torch")
-    'In torch: torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0) before each step.'
-    """
-    if origin is None:
-        return ""
-    if cause == UNKNOWN:
-        words = _SAFE[origin]
-    elif origin == TORCH:
-        words = ADVICE.get((cause, finding)) or ADVICE.get((cause, ""), "")
-    else:
-        words = ""
-    if words and not any(sign in words for sign in "(_."):  # plain English
-        return f"{words[0].upper()}{words[1:]}."
-    return f"In {NAMES[origin]}: {words}." if words else ""
-
-
-def in_foreign_words(causes: Sequence[Cause], origin: str | None) -> tuple[Cause, ...]:
-    """Return causes that recommend in words of Keras or torch; None changes nothing."""
-    if origin is None:
-        return tuple(causes)
-    return tuple(
-        replace(
-            cause,
-            recommendation={},
-            alternatives=(),
-            advice=advice_for(cause.name, cause.finding, origin) or cause.advice,
-        )
-        for cause in causes
-    )
-
-
-# Arguments of ours that a custom loop has too, or one of them with its value, in torch's words.
-_CHANGES: Mapping[str, str] = {
-    "lr_schedule=cosine": _COSINE,
-    "restore_best=True": _STOP,
-    "batch_size": "DataLoader(batch_size={value})",
-    "batch_size=None": "all windows in one batch",
-    "max_grad_norm": (
-        "torch.nn.utils.clip_grad_norm_(model.parameters(), {value:g}) before each step"
-    ),
-    "max_grad_norm=None": "no clipping of gradients",
-    "clip_by=norm": "clipping of the gradient's norm",
-    "label_smoothing": "torch.nn.CrossEntropyLoss(label_smoothing={value:g})",
-    "sampler=balanced": "batches drawn equally from each class",
-    "sampler=shuffle": "batches of shuffled windows, each once in an epoch",
-    "last_batch=merge": "a last batch that is joined to the one before",
-    "last_batch=drop": "DataLoader(drop_last=True)",
-    "last_batch=keep": "DataLoader(drop_last=False)",
-}
-_OF_OPTIMIZER = {"learning_rate": "lr", "weight_decay": "weight_decay"}
-
-
-def say_change(change: Mapping[str, Any]) -> str:
-    """Return a change of our arguments in the words of torch, its parts after commas.
-
-    >>> say_change({"learning_rate": 1e-4, "batch_size": 32})
-    'lr=0.0001 in the optimizer, DataLoader(batch_size=32)'
-    """
-    rest = dict(change)
-    if rest.get("max_grad_norm") is not None and rest.get("clip_by") == "norm":
-        del rest["clip_by"]  # said by the function's name
-    options = {_OF_OPTIMIZER[name]: rest.pop(name) for name in _OF_OPTIMIZER if name in rest}
-    given = ", ".join(f"{name}={value:g}" for name, value in options.items())
-    said = [f"{given} in the optimizer"] if given else []
-    for name, value in rest.items():
-        words = _CHANGES.get(f"{name}={value}") or _CHANGES.get(name) or "{name}={value!r}"
-        said.append(words.format(name=name, value=value))
-    return ", ".join(said)

@@ -462,8 +462,7 @@ def cannot_tell(run: Run) -> list[Statement]:
     if not len(run.whole("val_loss")) and not len(accuracies):
         said.append(say("no_validation"))
     elif run.n_val is None and len(accuracies):
-        n = metrics.guess_count(run.columns["val_accuracy"].values)
-        said.append(say("no_size") if n is None else say("size_guessed", n=n))
+        said.append(say("no_size"))
     few = [len(run.settled(name)) for name in ("val_loss", "val_accuracy")]
     few = [n for n in few if 0 < n < limits.MIN_EPOCHS]
     if run.first and few:

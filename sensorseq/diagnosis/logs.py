@@ -336,9 +336,6 @@ def _resumed(where: Any, what: str) -> str:
     )
 
 
-# Of skorch, transformers, Lightning and SummaryWriter.
-_OF_TORCH = {"dur", "train_batch_count", "eval_loss", STEP}
-
 Row = dict[str, Any]  # without an entry where nothing was recorded
 # Entries of one epoch by name, each with its step, in the order they were written.
 _Group = dict[str, list[tuple[float | None, Any]]]
@@ -353,7 +350,6 @@ class ReadHistory:
     rows: list[dict[str, Any]]  # columns that were not recognised keep their own names
     names: dict[str, str]  # what was recognised and used: our name to that of the source
     file: str | None  # None for what was in memory
-    origin: str | None = None  # "keras", "torch" or "other"; None for our own fits
 
     @contextmanager
     def naming_it(self) -> Iterator[None]:
@@ -412,21 +408,7 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
         warn_caller(note)
     used = {role for row in rows for role in row}
     names = {role: own[role] for role in ROLES if role in own.keys() & used}
-    return ReadHistory(rows, names, file, _origin_of(history, table.rows, named))
-
-
-def _origin_of(history: Any, rows: list[dict[str, Any]], names: list[str]) -> str | None:
-    if isinstance(history, History) or "duration_s" in names:
-        return None
-    if isinstance(getattr(history, "history", None), Mapping):
-        return "keras"
-    # Keras' CSVLogger counts from 0 and sorts its columns; its TensorBoard writes epoch_loss
-    first, *rest = names or [""]
-    is_csv = first == "epoch" and "loss" in rest[1:] and rest == sorted(rest)
-    counts_from_0 = is_csv and str(rows[0].get(first)) in ("0", "0.0")
-    if counts_from_0 or any(name.endswith("epoch_loss") for name in names):
-        return "keras"
-    return "torch" if _OF_TORCH & set(names) else "other"
+    return ReadHistory(rows, names, file)
 
 
 def _read_object(history: Any, columns: Mapping[str, str | None]) -> Table:

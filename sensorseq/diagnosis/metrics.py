@@ -11,16 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from sensorseq.diagnosis.run import Floats
 from sensorseq.errors import ArgumentError
 
 SD_PER_MAD = 1.4826  # sd of a normal distribution over its median absolute deviation
-LARGEST = 2000  # windows; beyond it, logs with four digits cannot tell counts apart
-LEAST_VALUES = 6  # different ones: k of n with a common factor in all is then improbable (2**-6)
-_MOST_BY_CHANCE = 0.01
-_MOST_COVERED = 0.25  # of the space between multiples, by what rounding allows for
-_FLOAT32 = 2.0**-24  # how far a fraction in float32 is off at most
 _MAX_PAIRWISE_POINTS = 1000  # beyond, slopes of all pairs cost memory and add nothing
 _MAX_DRAWN = 4_000_000  # numbers in all resamples together: 32 MB
 _MAX_MOVED = 20_000_000  # changes moved by all shifts together: about a second
@@ -305,7 +301,7 @@ def expected_maximum(n_draws: float) -> float:
         return 0.0
     # Integrated by parts, which needs no density: -int_{-inf}^0 F^n + int_0^inf (1 - F^n).
     x = np.linspace(0, 9, 1801)
-    upper = np.array([0.5 * math.erfc(value / math.sqrt(2)) for value in x])
+    upper = special.ndtr(-x)
     integrand = 1 - (1 - upper) ** n_draws - upper**n_draws
     return float(((integrand[1:] + integrand[:-1]) / 2 * np.diff(x)).sum())
 
@@ -334,30 +330,13 @@ def share_lower_limit(n_hits: int, n_epochs: int, z: float = 1.645) -> float:
 
 
 def sd_ratio_p(ratio: float, n_epochs: int) -> float:
-    """Return the probability that a normal sample of n epochs scatters `ratio` times its true sd.
-
-    The chi-square tail, from the cube root of ``chi2 / f`` (E. B. Wilson, M. M. Hilferty, 1931).
-    """
-    if n_epochs < 2:
-        return 1.0
-    part = 2 / (9 * (n_epochs - 1))
-    z = (max(ratio, 0.0) ** (2 / 3) - (1 - part)) / math.sqrt(part)
-    return 0.5 * math.erfc(z / math.sqrt(2))
+    """Return the probability that a normal sample of n epochs has `ratio` times its true sd."""
+    return float(special.chdtrc(n_epochs - 1, (n_epochs - 1) * ratio**2)) if n_epochs > 1 else 1.0
 
 
 def binomial_tail(n_hits: int, n_trials: int, share: float) -> float:
     """Return the probability of at least `n_hits` hits in `n_trials` of probability `share`."""
-    below = sum(  # by logarithms: the first term is below the least float for many trials
-        math.exp(
-            math.lgamma(n_trials + 1)
-            - math.lgamma(hits + 1)
-            - math.lgamma(n_trials - hits + 1)
-            + hits * math.log(share)
-            + (n_trials - hits) * math.log1p(-share)
-        )
-        for hits in range(n_hits)
-    )
-    return min(max(1.0 - below, 0.0), 1.0)
+    return float(special.bdtrc(n_hits - 1, n_trials, share)) if n_hits else 1.0
 
 
 def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
@@ -367,46 +346,6 @@ def sampling_band(trend: Floats, n_windows: int) -> tuple[Floats, Floats]:
     level = np.clip(trend, 0.5 / n_windows, 1 - 0.5 / n_windows)
     half_width = 1.96 * np.sqrt(level * (1 - level) / n_windows)
     return np.clip(trend - half_width, 0, 1), np.clip(trend + half_width, 0, 1)
-
-
-def guess_count(accuracy: ArrayLike) -> int | None:
-    """Return the n of which every accuracy is a multiple of 1/n, or None if that is not clear.
-
-    The smallest such n, at most `LARGEST`; rounding is allowed for. None where another count that
-    is no multiple of it fits as well, or so many would fit by chance (probability above 0.01).
-
-    >>> guess_count([0.1667, 0.3095, 0.5238, 0.4762, 0.6429, 0.7381, 0.6905])
-    42
-    """
-    values = np.asarray(accuracy, np.float64)
-    values = np.unique(values[np.isfinite(values)])
-    if not LEAST_VALUES <= len(values) <= LARGEST + 1:  # 0/n to n/n
-        return None
-    digits = _digits(values)
-    exact = _smallest(values, _FLOAT32)
-    # Values with few digits are multiples of 1/10**digits whatever they were counted over.
-    if exact and (10**digits % exact or (exact / 10**digits) ** len(values) <= _MOST_BY_CHANCE):
-        return exact
-    return _smallest(values, max(0.5 * 10.0**-digits, _FLOAT32))
-
-
-def _smallest(values: NDArray[np.float64], tolerance: float) -> int | None:
-    """Return the smallest n of which all values are multiples of 1/n, within a tolerance."""
-    largest = min(LARGEST, int(_MOST_COVERED / (2 * tolerance)))
-    counts = np.arange(2, largest + 1)
-    off = np.abs((multiples := counts[:, None] * values) - np.rint(multiples))
-    fits = (off <= counts[:, None] * tolerance * 1.01).all(axis=1)
-    by_chance = counts * (2 * counts * tolerance) ** len(values)
-    told = counts[fits & (by_chance <= _MOST_BY_CHANCE)]
-    return int(told[0]) if len(told) and not (told % told[0]).any() else None
-
-
-def _digits(values: NDArray[np.float64]) -> int:
-    """Return after how many decimals all values end; 16 where they are not rounded."""
-    for digits in range(16):
-        if np.allclose(values, np.round(values, digits), rtol=0, atol=1e-12):
-            return digits
-    return 16
 
 
 def block_bootstrap(

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from sensorseq.arguments import check_integer, check_real
 from sensorseq.data_checks import Part, check_windows
-from sensorseq.diagnosis.causes import TORCH, Cause, in_foreign_words, say_change
+from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.level import compare_level
 from sensorseq.diagnosis.race import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
 from sensorseq.diagnosis.ranking import causes_of
@@ -353,12 +353,51 @@ def _given(change: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
 def _in_words(cause: Cause, lab: Lab) -> Cause:
     """Return a cause whose advice says what it recommends, with values where `lab` knows them."""
     if not cause.recommendation:
-        return replace(cause, alternatives=())
-    (words,) = in_foreign_words([cause], TORCH)
+        return replace(cause)
+    advice = cause.advice
     if set(cause.recommendation) <= lab.changeable:
-        advice = f"Take {say_change(cause.recommendation)}. {cause.advice}".strip()
-        words = replace(words, advice=advice)
-    return replace(words, recommendation={}, alternatives=())
+        advice = f"Take {say_change(cause.recommendation)}. {advice}".strip()
+    return replace(cause, recommendation={}, advice=advice)
+
+
+# Arguments of ours that a custom loop has too, or one of them with its value, in torch's words.
+_CHANGES: Mapping[str, str] = {
+    "lr_schedule=cosine": (
+        "torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs), stepped once an epoch"
+    ),
+    "batch_size": "DataLoader(batch_size={value})",
+    "batch_size=None": "all windows in one batch",
+    "max_grad_norm": (
+        "torch.nn.utils.clip_grad_norm_(model.parameters(), {value:g}) before each step"
+    ),
+    "max_grad_norm=None": "no clipping of gradients",
+    "clip_by=norm": "clipping of the gradient's norm",
+    "label_smoothing": "torch.nn.CrossEntropyLoss(label_smoothing={value:g})",
+    "sampler=balanced": "batches drawn equally from each class",
+    "sampler=shuffle": "batches of shuffled windows, each once in an epoch",
+    "last_batch=merge": "a last batch that is joined to the one before",
+    "last_batch=drop": "DataLoader(drop_last=True)",
+    "last_batch=keep": "DataLoader(drop_last=False)",
+}
+_OPTIMIZER_NAMES = {"learning_rate": "lr", "weight_decay": "weight_decay"}
+
+
+def say_change(change: Mapping[str, Any]) -> str:
+    """Return a change of our arguments in the words of torch, its parts after commas.
+
+    >>> say_change({"learning_rate": 1e-4, "batch_size": 32})
+    'lr=0.0001 in the optimizer, DataLoader(batch_size=32)'
+    """
+    rest = dict(change)
+    if rest.get("max_grad_norm") is not None and rest.get("clip_by") == "norm":
+        del rest["clip_by"]  # said by the function's name
+    options = {_OPTIMIZER_NAMES[name]: rest.pop(name) for name in _OPTIMIZER_NAMES if name in rest}
+    given = ", ".join(f"{name}={value:g}" for name, value in options.items())
+    said = [f"{given} in the optimizer"] if given else []
+    for name, value in rest.items():
+        words = _CHANGES.get(f"{name}={value}") or _CHANGES.get(name) or "{name}={value!r}"
+        said.append(words.format(name=name, value=value))
+    return ", ".join(said)
 
 
 _TRIED = 2  # windows that the shape of the outputs is looked at with

@@ -1,14 +1,12 @@
 """TrainingMonitor: follow a training loop of any framework, from what its model gives."""
 
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.diagnosis import metrics
-from sensorseq.diagnosis.causes import TORCH, in_foreign_words
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.run import Floats
 from sensorseq.errors import ArgumentError
@@ -81,7 +79,6 @@ class TrainingMonitor:
                     " give one group for each."
                 )
         self._n_classes: int | None = None
-        self._is_torch = False
         self._fixed: list[tuple[float, float]] = []
         self._predicted: list[NDArray[np.uint16]] = []
         self._margin: list[NDArray[np.float16]] = []
@@ -145,7 +142,6 @@ class TrainingMonitor:
     def _read(self, part: str, outputs: Any, y: NDArray[np.int64] | None) -> tuple[Floats, Any]:
         """Return logits (N, K) with their classes, or raise an error that names the part."""
         if hasattr(outputs, "detach"):
-            self._is_torch = True
             outputs = outputs.detach().cpu()
             outputs = outputs.double() if outputs.is_floating_point() else outputs
         logits = _as_logits(np.asarray(outputs, np.float64))
@@ -200,10 +196,7 @@ class TrainingMonitor:
             known |= {"n_val": n_val, "majority_fraction": np.bincount(self._y_val).max() / n_val}
             if given.get("X_val") is not None:
                 known |= {"y_val": self._y_val, "groups_val": self._groups}
-        report = FluctuationReport.from_history(self.history, **(known | given))
-        if not self._is_torch:
-            return report
-        return replace(report, causes=in_foreign_words(report.causes, TORCH))
+        return FluctuationReport.from_history(self.history, **(known | given))
 
 
 def _codes(name: str, y: ArrayLike | None) -> NDArray[np.int64] | None:

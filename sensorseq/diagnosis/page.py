@@ -5,7 +5,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,6 @@ from sensorseq.diagnosis.causes import (
 from sensorseq.diagnosis.curves import band_of, draw_curves, drawable, floats, note_above
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.run import Floats, Statistic
-from sensorseq.diagnosis.witnesses import MAX_POINTS
 from sensorseq.diagnosis.words import (
     GRADES,
     Command,
@@ -60,24 +59,8 @@ class Figure:
     keys: tuple[tuple[str, str], ...] = ()  # the legend: style and words
 
 
-def place_figures(report: FluctuationReport) -> tuple[dict[str, Figure], list[Figure]]:
-    """Return a figure for each cause that quotes one, by name, and those of other statistics."""
-    parts = {name: report.evidence.get(name) for name in _SERIES}
-    drawn = {name: _SERIES[name][1](part) for name, part in parts.items() if part}
-    left = {name: figure for name, figure in drawn.items() if figure is not None}
-    of_cause: dict[str, Figure] = {}
-    for cause in report.causes:
-        quoted = [name for name in left if _shows(name, cause.statistics)]
-        if quoted:
-            of_cause[cause.name] = left.pop(quoted[0])
-    return of_cause, [one for name, one in left.items() if _shows(name, report.statistics)]
-
-
-def _shows(name: str, statistics: Sequence[str] | Mapping[str, Any]) -> bool:
-    return any(statistic.startswith(_SERIES[name][0]) for statistic in statistics)
-
-
-def _fixed_loss(part: Mapping[str, Any]) -> Figure | None:
+def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
+    """Return how the loss of the fixed training windows moves; None where it is no number."""
     epochs, values = floats(part["epoch"]), floats(part["value"])
     if not np.isfinite(values).any():
         return None
@@ -94,87 +77,6 @@ def _fixed_loss(part: Mapping[str, Any]) -> Figure | None:
     return _figure(panel, words, ("measured", "measured"), ("trainband", "a healthy run"))
 
 
-def _common_mode(part: Mapping[str, Any]) -> Figure | None:
-    null, observed = np.sort(floats(part["null"])), part["observed"]
-    if observed is None or not np.isfinite([*null, observed]).all() or len(null) < 2:
-        return None
-    by = "groups" if part["by"] == "groups" else "windows"
-    panel = Panel(
-        f"Do the {by} jump together?",
-        padded(np.array([*null, observed])),
-        (0.0, 100.0),
-        x_label="jumping together, 1 is not at all",
-        y_label="shuffles below (%)",
-        x_whole=False,
-        **_SIZE,
-    )
-    panel.line(null, np.linspace(0, 100, len(null)), "measured")
-    panel.vertical(observed, "limit")
-    above = 100 * float(np.mean(null >= observed * (1 - 1e-9)))  # ties reach as much, too
-    as_much = f"{above:.0f} %" if above >= 1 else "less than 1 %"
-    words = (
-        f"Variance of the accuracy's steps, divided by that of {by} that change sides on their own:"
-        f" {observed:.3g}. {as_much} of all shuffles of these {by} in time reach as much. Far to"
-        " the right of the curve, the model itself jumps."
-    )
-    keys = ("measured", f"independent {by}"), ("limit", f"this run: {observed:.3g}")
-    return _figure(panel, words, *keys)
-
-
-def _flips(part: Mapping[str, Any]) -> Figure | None:
-    rate = np.sort(floats(part["rate"]))[::-1]
-    rate = rate[np.isfinite(rate)]
-    if not rate.size:
-        return None
-    panel = Panel(
-        "Which windows change sides?",
-        (0.0, 100.0),
-        (0.0, max(100 * float(rate.max()) * 1.08, 1.0)),
-        x_label="validation windows, most restless first (%)",
-        y_label="epochs with a change (%)",
-        **_SIZE,
-    )
-    panel.line(100 * (np.arange(len(rate)) + 0.5) / len(rate), 100 * rate, "measured")
-    words = (
-        "How often each validation window went from right to wrong or back."
-        f" {100 * (rate == 0).mean():.0f} % of them never did"
-    )
-    if rate.any():
-        half = int(np.searchsorted(np.cumsum(rate), 0.5 * rate.sum())) + 1
-        words += f"; {100 * half / len(rate):.0f} % make half of all changes"
-    return _figure(panel, f"{words}.")
-
-
-def _grad_norm(part: Mapping[str, Any]) -> Figure | None:
-    steps, values = floats(part["step"]), floats(part["value"])
-    shown = values[np.isfinite(values) & (values > 0)]
-    if not shown.size:
-        return None
-    panel = Panel(
-        "How large are the gradients?",
-        _ends(steps),
-        (float(shown.min()) / 1.3, float(shown.max()) * 1.3),
-        x_label="step",
-        y_label="gradient norm",
-        y_log=True,
-        **_SIZE,
-    )
-    panel.line(steps, values, "measured")
-    words = (
-        f"Norm of the gradient before clipping, on a logarithmic axis{_thinned(steps)}. Half of the"
-        f" points are below {np.median(shown):.3g}; the largest is {shown.max():.3g},"
-        f" {shown.max() / np.median(shown):.3g} times that."
-    )
-    return _figure(panel, words)
-
-
-# By name of the series: how the names of its statistics begin, and what draws it.
-_SERIES: dict[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Figure | None]]] = {
-    "fixed_loss": (("fixed_loss", "loss_noise", "excess_plateau"), _fixed_loss),
-    "common_mode": (("val_common_mode", "common_mode"), _common_mode),
-    "flips": (("val_flips", "val_churn"), _flips),
-    "grad_norm": (("grad_", "spike_lift"), _grad_norm),
-}
 _SIZE: dict[str, Any] = {"width": 420, "height": 230}
 
 
@@ -290,10 +192,6 @@ def _panel(
     return Panel(title, _ends(x), limits, x_label=x_label, y_label=y_label, **_SIZE)
 
 
-def _thinned(steps: Floats) -> str:
-    return "; the largest of each stretch is drawn" if len(steps) >= MAX_POINTS else ""
-
-
 def _ends(x: Floats) -> tuple[float, float]:
     return float(x.min()) - 0.5, float(x.max()) + 0.5
 
@@ -368,8 +266,7 @@ def describe(
     steps = list_steps(report, command)
     (problem, *answers), still_open = answer(report, steps), limits(report)
     repeated = {name for step in steps for name in step.arguments}
-    of_cause, _ = place_figures(report)
-    cards = [_card(cause, of_cause, repeated, command or call) for cause in report.causes]
+    cards = [_card(cause, repeated, command or call) for cause in report.causes]
     return {
         "copied": copied,
         "sizes": sizes(report),
@@ -411,7 +308,7 @@ def describe_evidence(report: FluctuationReport) -> dict[str, Any]:
         (others if is_alone else compared)[name] = part
     return {
         "suspects": None if report.probes is None else draw_suspects(report.probes.suspects),
-        "figures": place_figures(report)[1],
+        "drawn": draw_fixed_loss(fixed) if (fixed := report.evidence.get("fixed_loss")) else None,
         "statistics": _table(compared),
         "more_statistics": _table(others),
         "limits": limits(report),
@@ -428,23 +325,17 @@ def colour_of(report: FluctuationReport) -> str:
     return "wait" if colour == "good" and is_doubtful else colour
 
 
-def _card(
-    cause: Cause, of_cause: Mapping[str, Figure], repeated: set[str], say: Command
-) -> dict[str, Any]:
-    card: dict[str, Any] = dict.fromkeys(("rank", "chance", "repair", "advice", "figure"), "")
-    card |= {"cause": cause, "evidence": cause.evidence, "sources": {}, "instead": (), "width": 0}
+def _card(cause: Cause, repeated: set[str], say: Command) -> dict[str, Any]:
+    card: dict[str, Any] = dict.fromkeys(("rank", "chance", "repair"), "")
+    card |= {"cause": cause, "evidence": cause.evidence, "sources": cause.sources, "width": 0}
     if chance := chance_of(cause):
         what = "likely to be none of those listed" if cause.name == UNKNOWN else "likely"
         card["chance"] = f"{chance} {what}"
         card["width"] = round(min(max(100 * cause.confidence, 0.0), 100.0))
-    card["sources"] = cause.sources
-    for words in card["sources"].values():  # of which the evidence may be put together
+    for words in cause.sources.values():  # of which the evidence may be put together
         card["evidence"] = card["evidence"].replace(words, "").strip()
-    card["figure"] = of_cause.get(cause.name)
-    card["advice"] = cause.advice
     if cause.recommendation and not set(cause.recommendation) <= repeated:
         card["repair"] = say(cause.recommendation)
-        card["instead"] = [say(change) for change in cause.alternatives if change]
     return card
 
 
@@ -525,7 +416,7 @@ def _in_units(name: str, value: float, unit: str) -> str:
 
 def _table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
     """Return the heads and the rows of a table; None where nothing was measured."""
-    heads = ["what", "measured", "compared with", "at a glance"]
+    heads = ["what", "measured", "compared with"]
     # Most reports have no interval and no probability; two empty columns would be in the way.
     with_interval = any(part.low is not None for part in statistics.values())
     with_p = any(part.p is not None for part in statistics.values())
@@ -535,7 +426,6 @@ def _table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
             "what": _words_of(name),
             "measured": _in_units(name, part.value, part.unit),
             "floor": _floor(name, part),
-            "range": _range(part),
             "cells": [*[_interval(name, part)] * with_interval, *[_p(part)] * with_p],
         }
         for name, part in statistics.items()
@@ -561,18 +451,6 @@ def _interval(name: str, statistic: Statistic) -> str:
 def _p(statistic: Statistic) -> str:
     p = statistic.p
     return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _range(statistic: Statistic) -> dict[str, str]:
-    """Return where value, interval and floor stand in a small picture, 96 pixels wide."""
-    names = ("value", "low", "high", "floor")
-    known = {name: one for name in names if (one := getattr(statistic, name)) is not None}
-    known = {name: one for name, one in known.items() if math.isfinite(one)}
-    if "value" not in known or (statistic.floor is None and statistic.low is None):
-        return {}
-    low = min(0.0, *known.values())
-    span = max(0.0, *known.values()) - low or 1.0
-    return {name: f"{5 + (one - low) / span * 86:.1f}" for name, one in known.items()}
 
 
 def _digits(value: float) -> str:

@@ -295,13 +295,12 @@ def regrade(
 
 def _proved(cause: Cause, proof: Proof) -> Cause:
     if proof.finding and proof.finding != cause.finding:  # words of another side do not hold
-        cause = replace(cause, finding=proof.finding, advice="", statistics=(), sources={})
+        cause = replace(cause, finding=proof.finding, advice="", sources={})
     return replace(
         cause,
         grade="proved",
         evidence=proof.sentence,
         recommendation=dict(proof.repair),
-        alternatives=(),
         sources={**cause.sources, "race": proof.sentence},
     )
 

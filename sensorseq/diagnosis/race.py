@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy import special
 from torch import nn
 
 from sensorseq.diagnosis import metrics
@@ -427,10 +427,6 @@ SURE_SE, PRESET_SE = 2.0, 1.0
 LOSES_SE = 0.5  # standard errors by which the other of loss and accuracy may be worse
 LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # of accuracy, and of loss
 LEAST_CALMING = 0.5  # of the run's movement, where settings are adopted that lose nothing
-LEAST_GROUPS = 8  # that pick an epoch and score it, half of them each
-BEST_EPOCH = Option(
-    "keeping the best epoch", "early_stopping", {"restore_best": True}, "trained for too long"
-)
 KIND = "race"
 ONE_SD = 0.8413  # of a normal distribution lies below its mean and one standard deviation
 
@@ -560,38 +556,16 @@ class Judge:
         self.groups = np.arange(len(self.target)) if groups is None else groups
         outputs = lab.val_outputs()
         self.loss, self.is_right = self._judged(outputs)
-        self.keeps_best = bool(
-            lab.arguments.get("restore_best") or lab.arguments.get("early_stopping")
-        )
-        self._at_the_end, self._record = self.loss, record
+        keeps_best = lab.arguments.get("restore_best") or lab.arguments.get("early_stopping")
         # What the record has of the cross-entropy: that with the next likeliest class.
         margin = np.asarray(record.val_margin, np.float64)
         is_known = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
-        self._of_two = np.logaddexp(0.0, -margin) if is_known else None
-        if self._of_two is not None and not self.keeps_best:
+        if is_known and not keeps_best:
             # the mean over the last quarter of the epochs: the last one may have been lucky
-            n_late = max(record.n_epochs // 4, 1)
-            self.loss = self.loss + self._of_two[-n_late:].mean(axis=0) - self._of_two[-1]
+            of_two, n_late = np.logaddexp(0.0, -margin), max(record.n_epochs // 4, 1)
+            self.loss = self.loss + of_two[-n_late:].mean(axis=0) - of_two[-1]
             self.is_right = record.val_correct[-n_late:].mean(axis=0)
         self.movement = movement(np.asarray(record.fixed_loss, np.float64))
-
-    def enter_best_epoch(self) -> Entry | None:
-        """Return what keeping the best epoch gains, picked on other groups than it is scored on."""
-        of_two, groups = self._of_two, np.unique(self.groups)
-        if self.keeps_best or of_two is None or len(groups) < LEAST_GROUPS:
-            return None
-        folds = np.isin(self.groups, groups[::2])
-        picked, is_right = np.empty_like(self.loss), np.empty_like(self.loss)
-        for fold in (folds, ~folds):
-            epoch = int(of_two[:, ~fold].mean(axis=1).argmin())
-            picked[fold] = of_two[epoch, fold]
-            is_right[fold] = self._record.val_correct[epoch, fold]
-        loss = self._at_the_end + picked - of_two[-1]
-        gain = Gain(
-            *paired(self.loss - loss, self.groups), *paired(is_right - self.is_right, self.groups)
-        )
-        result = ArmResult(Arm(BEST_EPOCH.name, len(of_two)), np.zeros(0))
-        return Entry(BEST_EPOCH, loss, result, gain, 0.0)
 
     def _judged(self, outputs: Floats | None) -> tuple[Floats, Floats]:
         """Return cross-entropy and correctness of each window; of a run that diverged, a guess."""
@@ -628,7 +602,7 @@ def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
     if n_groups < 2:
         return mean, math.inf
     error = float(np.sqrt((sums**2).sum() * n_groups / (n_groups - 1)) / len(gain))
-    return mean, error * float(student_t.ppf(ONE_SD, n_groups - 1))
+    return mean, error * float(special.stdtrit(n_groups - 1, ONE_SD))
 
 
 def movement(loss: Floats) -> float:
@@ -684,12 +658,7 @@ def run_race(
             if arm.start is not None:
                 entry.first_epoch = lab.record.snapshots[arm.start].epoch
             entries[option.name] = entry
-    best_epoch = judge.enter_best_epoch()
-    if best_epoch is not None and (allowed is None or "restore_best" in allowed):
-        entries[BEST_EPOCH.name] = best_epoch
     good = [one for one in entries.values() if one.does_better or (may_calm and one.gain.is_calmer)]
-    # keeping the best epoch calms nothing and stops nothing, so whatever was trained goes first
-    good = [one for one in good if one.option is not BEST_EPOCH] or good
     adopted = _chosen(good)
     ranked = sorted(entries.values(), key=lambda one: (one is not adopted, one.score))
     untried = tuple(one for one in options if one.name not in entries)

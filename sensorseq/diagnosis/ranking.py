@@ -50,8 +50,7 @@ fluctuating diverged not_learning still_falling loss_noise val_accuracy_noise
 val_noise_over_sampling loss_gap val_loss_rise train_accuracy accuracy_gap restless_at_constant_rate
 """
 _RECORD = """
-n_steps windows_per_step rate_end first_loss_excess grad_tail clipped_share input_scale
-train_mode_gap stuck_share stuck_depth val_stubborn_of_errors class_bias group_spread common_mode
+n_steps grad_tail input_scale stuck_share stuck_depth val_stubborn_of_errors common_mode
 """
 # How far each setting is from what is usual: tenfold is 1, another choice about a half.
 _SETTINGS = """
@@ -66,8 +65,8 @@ CURVE_FEATURES, RECORD_FEATURES, SETTING_FEATURES = (
 FURTHEST = {family: f"furthest_{family}" for family in RANKED}  # of the settings of each family
 NAMES = (*CURVE_FEATURES, *RECORD_FEATURES, *SETTING_FEATURES, *FURTHEST.values())
 _LOGARITHMIC = """
-loss_noise val_accuracy_noise val_noise_over_sampling val_loss_rise n_steps windows_per_step
-first_loss_excess grad_tail input_scale group_spread common_mode
+loss_noise val_accuracy_noise val_noise_over_sampling val_loss_rise n_steps grad_tail input_scale
+common_mode
 """
 LOGARITHMIC = frozenset(_LOGARITHMIC.split())  # weighed by their logarithms
 # Statistics of the verdict that evidence quotes in place of the features of the same thing.
@@ -102,10 +101,6 @@ def measure(
         for family, name in FURTHEST.items():
             own = [one for entry in TABLE if entry.family == family for one in entry.means.split()]
             found[name] = _top([found[one] for one in own if one in SETTING_FEATURES])
-        clip = arguments.get("max_grad_norm")
-        if isinstance(clip, int | float) and record is not None and "grad_norm" in record.steps:
-            norms = _finite(record.steps["grad_norm"])
-            found["clipped_share"] = float((norms > clip).mean()) if len(norms) else NAN
     return found
 
 
@@ -135,9 +130,6 @@ def _of_curves(run: Run) -> dict[str, float]:
         "loss_gap": _middle(validation[late]) - level,
         "train_accuracy": accuracy,
         "accuracy_gap": accuracy - val_accuracy,
-        "train_mode_gap": min(
-            (_middle(running[late]) - _middle(fixed[late])) / (_middle(fixed[late]) + scale), 1.0
-        ),
         "val_accuracy_noise": _statistic(run, "val_accuracy_noise"),
         "val_noise_over_sampling": _statistic(run, "val_accuracy_noise_over_sampling"),
         "common_mode": _statistic(run, "val_common_mode"),
@@ -174,19 +166,8 @@ def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
     late = slice(int(starts[max(run.first, run.n_epochs // 2, 0)]), int(starts[-1]))
     if late.start >= late.stop:
         late = slice(0, late.stop)
-    of = {name: np.asarray(values, np.float64) for name, values in record.steps.items()}
-    nothing = np.full(late.stop, NAN)
-    loss, norm, size, rate = (
-        of.get(name, nothing) for name in ("loss", "grad_norm", "n_windows", "learning_rate")
-    )
-    found = {
-        "n_steps": float(late.stop),
-        "windows_per_step": _middle(size),
-        "rate_end": _ratio(_middle(rate[-max(len(rate) // 20, 1) :]), _top(rate)),
-        "input_scale": record.input_rms,
-    }
-    if run.is_in_nats:  # ln K is the cost of a guess in nats only
-        found["first_loss_excess"] = float(loss[0]) - run.log_classes
+    found = {"n_steps": float(late.stop), "input_scale": record.input_rms}
+    norm = np.asarray(record.steps.get("grad_norm", ()), np.float64)
     held = _finite(norm[late])
     if len(held) >= 8 and np.median(held) > 0:
         found["grad_tail"] = float(np.quantile(held, 0.99) / np.median(held))
@@ -212,29 +193,12 @@ def _of_training_windows(run: Run, record: TrainingRecord) -> dict[str, float]:
 
 
 def _of_validation_windows(run: Run, record: TrainingRecord) -> dict[str, float]:
-    """Return which validation windows and recordings stay wrong, and which classes are named."""
+    """Return how many of the errors are always the same windows."""
     if run.followed is None or record.val_predicted.shape[1] < 2:
         return {}
-    late = slice(run.n_epochs - max(run.n_epochs // 3, 1), run.n_epochs)
-    predicted, target, wrong = record.val_predicted[late], record.val_target, ~record.val_correct
-    wrong = wrong[late]
+    wrong = ~record.val_correct[run.n_epochs - max(run.n_epochs // 3, 1) :]
     always = wrong.mean(axis=0) >= 0.9
-    classes = np.unique(target)
-    given = np.array([(predicted == one).mean() for one in classes])
-    there = np.array([(target == one).mean() for one in classes])
-    found = {
-        "val_stubborn_of_errors": _ratio(float(wrong[:, always].sum()), float(wrong.sum())),
-        "class_bias": float(np.abs(given - there).sum() + max(1 - given.sum(), 0.0)) / 2,
-    }
-    if record.val_groups is not None:
-        codes, counts = np.unique(record.val_groups, return_counts=True)
-        rate = wrong.mean(axis=0)
-        of_group = np.array([rate[record.val_groups == code].mean() for code in codes])
-        chance = float((rate.var() / counts).mean())  # of windows that err independently
-        if len(codes) > 1 and counts.max() > 1 and chance > 0:
-            spread = float(((of_group - rate.mean()) ** 2).mean())
-            found["group_spread"] = math.sqrt(spread / chance)
-    return found
+    return {"val_stubborn_of_errors": _ratio(float(wrong[:, always].sum()), float(wrong.sum()))}
 
 
 def _known(arguments: Mapping[str, Any], name: str, value: Any) -> float:
@@ -559,9 +523,7 @@ def describe(
         " ".join(sources.values()),
         finding=entry.finding,
         recommendation=changes[0] if changes else {},
-        alternatives=tuple(changes[1:3]),
         advice=entry.advice,
-        statistics=tuple(said),
         sources=sources,
     )
 
@@ -663,6 +625,5 @@ def _cause_of(finding: "Finding", arguments: Mapping[str, Any]) -> Cause:
         finding.text,
         finding=kind.finding.format(**finding.values),
         recommendation=changes[0] if changes else {},
-        alternatives=tuple(changes[1:]),
         advice=advice,
     )

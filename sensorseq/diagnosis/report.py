@@ -8,13 +8,11 @@ from typing import Any
 
 from sensorseq.atomic import write_whole
 from sensorseq.diagnosis.causes import (
-    NAMES,
     UNKNOWN,
     Cause,
     Family,
     Probes,
     families,
-    in_foreign_words,
 )
 from sensorseq.diagnosis.judge import judge
 from sensorseq.diagnosis.logs import read_history
@@ -154,7 +152,7 @@ class FluctuationReport:
         history : History, mapping of lists, list of rows, DataFrame, Keras History, str or path
             Columns `loss`, `val_loss` (cross-entropy in nats), `accuracy`, `val_accuracy`
             (fractions), under these or usual other names (`sensorseq.diagnosis.logs.role_of` has
-            the rules), or the name of a file: a table between commas (Keras, Lightning), JSON (skorch,
+            the rules), or the name of a file: a table (Keras, Lightning), JSON (skorch,
             transformers, `History.to_json`), an event file of TensorBoard or the folder of one run.
             Of others only `learning_rate` is used: epochs right after it was raised are not judged.
             None is "not recorded"; NaN in a loss is a loss that is not a number. `loss` is the mean
@@ -228,8 +226,6 @@ class FluctuationReport:
         asked = run, verdict, arguments, data_facts, statements
         causes = find_causes(*asked)
         if_below = find_causes(*asked, is_sick=True) if verdict == "normal" else ()
-        if arguments is None and read.origin in NAMES:
-            causes, if_below = (in_foreign_words(one, read.origin) for one in (causes, if_below))
         report = cls(
             verdict=verdict,
             severity=severity,

@@ -204,8 +204,6 @@ _TEXTS = {
     "open": {
         "movement_unknown": "Whether the model itself moves cannot be told without a training"
         " loss.",
-        "size_guessed": "Every validation accuracy is a multiple of 1/{n}: it looks like {n}"
-        " validation windows. If so, n_val={n} lets the report tell luck from movement.",
         "foreign_record": "What the run noted beside its history is of another number of epochs and"
         " was not used.",
         "no_validation": "Without validation figures it cannot be told how the model does on new"

@@ -274,10 +274,6 @@ def _by_group(change: Floats, groups: ArrayLike) -> Floats:
     return sums.T
 
 
-MAX_POINTS = 400  # of a series of steps; of each stretch its largest value is kept
-MAX_QUANTILES = 200  # of flip rates
-
-
 @dataclass(frozen=True, eq=False)
 class SteadyNoise:
     """How much a loss moves from epoch to epoch over the second half of a run; NaN if unknown."""
@@ -604,10 +600,6 @@ def collect_evidence(
       half-width in nats that 95 % of the epochs of a healthy run keep to.
     - ``val_accuracy``: the same with ``band_sampling`` (windows drawn anew) and
       ``band_independent`` (these windows, flipping independently); None where not known.
-    - ``common_mode``: ``observed`` R or R_g, ``null``: its quantiles 0, 1 ... 100 % by chance,
-      ``by``: ``"windows"`` or ``"groups"``.
-    - ``flips``: ``rate``, flips per epoch of each window, rising.
-    - ``grad_norm``: ``step`` (from 0), ``value``.
     - ``spikes``: ``epoch`` (from 1) of every leap of the training loss.
     """
     evidence: dict[str, Any] = {}
@@ -623,30 +615,8 @@ def collect_evidence(
             "band_sampling": None if sampling is None else limits.TREND_Z * sampling,
             "band_independent": limits.TREND_Z * flips.independent_sd if flips.known else None,
         }
-    if flips.known:
-        test = flips.by_window if flips.by_group is None else flips.by_group
-        if np.isfinite(test.value):
-            evidence["common_mode"] = {
-                "observed": test.value,
-                "null": np.quantile(test.null, np.linspace(0, 1, 101)).tolist(),
-                "by": "windows" if flips.by_group is None else "groups",
-            }
-        evidence["flips"] = {"rate": _quantiles(flips.rates)}
     if movement.spikes:
         evidence["spikes"] = {"epoch": movement.spikes}
-    evidence.update(_of_steps(run))
-    return evidence
-
-
-def _of_steps(run: Run) -> dict[str, Any]:
-    record = run.record
-    if record is None:
-        return {}
-    evidence: dict[str, Any] = {}
-    steps = record.steps
-    if "grad_norm" in steps and np.isfinite(steps["grad_norm"]).any():
-        at = _largest_of_stretches(steps["grad_norm"])
-        evidence["grad_norm"] = {"step": at.tolist(), "value": steps["grad_norm"][at].tolist()}
     return evidence
 
 
@@ -659,17 +629,3 @@ def _curve(run: Run, name: str) -> dict[str, list[float]]:
         "value": values.tolist(),
         "trend": metrics.local_trend(values).tolist(),
     }
-
-
-def _quantiles(rates: Floats) -> list[float]:
-    few = np.sort(rates)
-    if len(rates) > MAX_QUANTILES:
-        few = np.quantile(rates, np.linspace(0, 1, MAX_QUANTILES))
-    return [float(rate) for rate in few]
-
-
-def _largest_of_stretches(values: Floats) -> NDArray[np.int64]:
-    """Return where the largest value of each of `MAX_POINTS` equal stretches lies."""
-    known = np.flatnonzero(np.isfinite(values))
-    stretches = np.array_split(known, min(MAX_POINTS, max(len(known), 1)))
-    return np.array([part[values[part].argmax()] for part in stretches if len(part)], np.int64)

@@ -151,7 +151,6 @@ class Step:
     previous: Mapping[str, str] = field(default_factory=dict)  # their old values
     code: str = ""  # Python that does it
     command: str = ""  # the same for a shell
-    instead: tuple[str, ...] = ()  # other calls that would do
 
 
 def list_steps(report: "FluctuationReport", command: Command | None = None) -> list[Step]:
@@ -267,7 +266,7 @@ def _adopted(report: "FluctuationReport", command: Command | None, probes: Probe
     text = f"Take the settings that did better{f'; {doubt}' if doubt else ''}:"
     code = f"{step.code}\n# or, from the report that tried it:\nbetter = report.apply()"
     previous = {name: literal(value) for name, value in probes.previous.items()}
-    return replace(step, text=text, gain=probes.note, code=code, previous=previous, instead=())
+    return replace(step, text=text, gain=probes.note, code=code, previous=previous)
 
 
 def _change(
@@ -292,13 +291,6 @@ def _change(
         {},
         code,
         "" if command is None else command(arguments),
-        tuple(
-            (call(change) if command is None else command(change))
-            for cause in report.causes
-            if cause.recommendation and set(cause.recommendation) <= set(arguments)
-            for change in cause.alternatives
-            if change
-        ),
     )
 
 

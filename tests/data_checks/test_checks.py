@@ -375,7 +375,6 @@ def test_findings_become_causes_with_what_the_estimator_can_change():
     assert scaling.grade == labels.grade == "suspected"
     assert scaling.confidence > labels.confidence > 0
     assert scaling.recommendation == {"scale": "standard"}
-    assert scaling.alternatives == ({"scale": "robust"},)
     is_scaled = causes_of(findings, {"scale": "standard"})[0]
     assert not is_scaled.recommendation
     assert "were scaled" in is_scaled.advice

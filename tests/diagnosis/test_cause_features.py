@@ -1,7 +1,6 @@
 """Features of a run and of its configuration: against values that are known by construction."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,8 +14,6 @@ from cause_runs import (
     judged_run,
     unjudged_run,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.ranking import FURTHEST, NAMES, SETTING_FEATURES, measure
@@ -70,16 +67,6 @@ def test_step_features():
     found = changed(change)
     assert found["grad_tail"] == pytest.approx(30.0)
     assert found["input_scale"] == 37.0
-    assert found["rate_end"] == pytest.approx(0.03, abs=0.02)
-
-
-@given(excess=st.floats(-0.5, 20))
-def test_first_loss_above_that_of_a_guess(excess):
-    record = healthy_record()
-    record.steps["loss"][0] = math.log(N_CLASSES) + excess
-    assert features_of(record)["first_loss_excess"] == pytest.approx(excess)
-    other = features_of(replace(record, loss_unit=""))  # ln K is what a guess costs in nats only
-    assert math.isnan(other["first_loss_excess"])
 
 
 def test_curve_features():
@@ -91,7 +78,7 @@ def test_curve_features():
     assert found["val_loss_rise"] == pytest.approx(0.05 * (35 - 10) - 0.05)
 
 
-def test_windows_and_recordings_that_stay_wrong():
+def test_windows_that_stay_wrong():
     def stuck(record, history):
         record.train_margin = np.abs(record.train_margin)
         record.train_margin[:, : N_TRAIN // 10] *= -1
@@ -101,10 +88,7 @@ def test_windows_and_recordings_that_stay_wrong():
     found = changed(stuck)
     assert found["stuck_share"] == pytest.approx(0.1)
     assert found["stuck_depth"] > 0.7
-    assert found["group_spread"] > 2
     assert found["val_stubborn_of_errors"] == 1.0
-    one_class = changed(lambda record, history: record.val_predicted.fill(0))
-    assert one_class["class_bias"] == pytest.approx(0.75)
 
 
 def test_settings_count_by_how_far_they_are_from_what_is_usual():

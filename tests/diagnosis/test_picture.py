@@ -130,7 +130,7 @@ def test_drawing_leaves_pyplot_alone_and_reporting_needs_neither_matplotlib_nor_
 import sys
 from sensorseq.diagnosis.report import FluctuationReport
 FluctuationReport.from_history({"loss": [1.0] * 20})
-assert not {"torch", "matplotlib", "scipy", "sklearn"} & set(sys.modules)
+assert not {"torch", "matplotlib", "sklearn"} & set(sys.modules)
 from sensorseq.diagnosis.curves import draw_history
 assert "matplotlib" not in sys.modules
 draw_history({"loss": [1.0, 0.5]})

@@ -131,27 +131,6 @@ def test_a_calmer_run_counts_only_where_the_run_fluctuates():
     assert race(KnownLab({"cosine decay": 0.45}, calm=("cosine decay",))).adopted is None
 
 
-@pytest.mark.parametrize("rise", [0.0, 4.0])
-def test_a_run_that_overfits_is_better_with_its_best_epoch(rise):
-    lab = KnownLab({}, own=0.7)
-    rng = np.random.default_rng(1)
-    margin = 2 + rng.normal(0, 0.1, (lab.n_epochs, N_VAL))
-    margin[20:, ::3] -= rise * np.linspace(0, 1, 20)[:, None]  # a third of the windows is lost
-    lab.record.epoch_steps = np.arange(lab.n_epochs + 1) * 10
-    lab.record.val_margin, lab.record.val_target = margin.astype(np.float16), TARGET
-    lab.record.val_predicted = np.where(margin > 0, TARGET, TARGET + 1).astype(np.uint16)
-    result = race(lab)
-    if not rise:
-        assert result.adopted is None
-        return
-    assert dict(result.adopted.option.change) == {"restore_best": True}
-    assert result.adopted.option.cause == "early_stopping"
-    lost = np.logaddexp(0, -margin[30:, ::3]).mean() - np.logaddexp(0, -margin[:20]).mean()
-    assert result.adopted.gain.nats == pytest.approx(lost / 3, rel=0.15)
-    lab.arguments = {**OWN, "restore_best": True}
-    assert race(lab).adopted is None
-
-
 def test_a_training_that_fails_is_rejected():
     result = race(KnownLab({"the defaults": None, "cosine decay": 0.9}))
     outcome = {trial.name: (trial.outcome, trial.sentence) for trial in result.trials()}

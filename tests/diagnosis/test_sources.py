@@ -322,26 +322,6 @@ def test_batch_losses_beside_validation_in_event_files_are_not_taken_for_epochs(
     assert column(history, "loss") == [None] * 30
 
 
-def test_the_origin_of_a_log_is_known_by_its_form(tmp_path):
-    keras = [["epoch", "accuracy", "loss", "val_accuracy", "val_loss"]]
-    keras += [(i, ACCURACY[i], LOSS[i], VAL_ACCURACY[i], VAL_LOSS[i]) for i in range(30)]
-    plain = [["epoch", "loss", "val_loss"], *((i, LOSS[i], VAL_LOSS[i]) for i in range(30))]
-    own = History({"epoch": i, **row, "duration_s": 0.1} for i, row in enumerate(ROWS, 1))
-    own.to_frame().to_csv(tmp_path / "ours.csv", index=False)
-    origins = {
-        "keras": [
-            SimpleNamespace(history=OURS, params={}),
-            write(tmp_path, lines(*keras), "keras.csv"),
-            {"train/epoch_loss": LOSS, "validation/epoch_loss": VAL_LOSS},
-        ],
-        "torch": [skorch_history(), write(tmp_path, lines(*lightning_rows()), "metrics.csv")],
-        "other": [OURS, write(tmp_path, lines(*plain), "plain.csv")],
-        None: [History(ROWS), tmp_path / "ours.csv"],
-    }
-    for origin, sources in origins.items():
-        assert [read_history(source).origin for source in sources] == [origin] * len(sources)
-
-
 # --- epochs -------------------------------------------------------------------------------------
 
 

@@ -323,17 +323,12 @@ def test_evidence_is_what_a_page_draws_and_survives_json():
     history, record = run_of(0, n_groups=15, n_epochs=60)
     report = judged(history, record)
     evidence = report.evidence
-    assert set(evidence) == {
-        *("fixed_loss", "loss", "val_accuracy", "common_mode", "flips", "grad_norm"),
-    }
+    assert set(evidence) == {"fixed_loss", "loss", "val_accuracy"}
     assert json.loads(json.dumps(report.to_dict(), allow_nan=False)) == report.to_dict()
     assert evidence["fixed_loss"]["epoch"] == list(range(1, 61))
     assert evidence["fixed_loss"]["value"] == record.fixed_loss.tolist()
     assert len(evidence["fixed_loss"]["trend"]) == 60
     assert evidence["val_accuracy"]["band_independent"] < evidence["val_accuracy"]["band_sampling"]
-    assert evidence["common_mode"]["by"] == "groups"
-    assert len(evidence["common_mode"]["null"]) == 101
-    assert evidence["flips"]["rate"] == sorted(evidence["flips"]["rate"])
 
 
 def test_validation_windows_of_one_class_are_found_in_the_record():
@@ -343,19 +338,6 @@ def test_validation_windows_of_one_class_are_found_in_the_record():
     report = judged(history, record)
     assert "one_class" in kinds(report)
     assert report.verdict == judged(history, None, n_val=120).verdict
-
-
-def test_long_series_are_drawn_with_few_points_that_keep_the_largest():
-    history, record = run_of(0, n_epochs=60, n_val=900)
-    norm = record.steps["grad_norm"]
-    norm[333] = 1e6
-    evidence = judged(history, record).evidence
-    assert len(norm) == 600
-    assert len(evidence["grad_norm"]["step"]) == 400
-    at = evidence["grad_norm"]["step"].index(333)
-    assert evidence["grad_norm"]["value"][at] == 1e6
-    assert all(norm[s] == v for s, v in zip(*evidence["grad_norm"].values(), strict=True))
-    assert len(evidence["flips"]["rate"]) == 200
 
 
 def test_only_what_was_recorded_is_evidence():

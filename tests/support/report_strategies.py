@@ -40,9 +40,7 @@ CAUSES = st.builds(
     evidence=WORDS,
     finding=ODD,
     recommendation=ARGUMENTS,
-    alternatives=st.lists(ARGUMENTS, max_size=2).map(tuple),
     advice=WORDS,
-    statistics=st.lists(ODD, max_size=2).map(tuple),
     sources=st.dictionaries(st.sampled_from(["curve", "data", "arguments", "race"]), WORDS),
 )
 TRIALS = st.builds(
