@@ -86,18 +86,6 @@ class NotTested:
 
 
 @dataclass(frozen=True)
-class Suspect:
-    """A window whose label looks wrong."""
-
-    row: int  # of the windows given to `fit`
-    label: str
-    rival: str  # the class that fits better
-    probability: float  # of its label, out of fold
-    recording: str | None = None  # or group it comes from, where known
-    values: list[list[float]] = field(default_factory=list)  # of each channel, thinned
-
-
-@dataclass(frozen=True)
 class Probes:
     """What trainings of a fit with other settings came to."""
 
@@ -107,7 +95,6 @@ class Probes:
     probes_s: float = 0.0
     trials: tuple[Trial, ...] = ()  # in the order in which they were made
     not_tested: tuple[NotTested, ...] = ()  # the other causes
-    suspects: tuple[Suspect, ...] = ()  # worst first
     repair: Mapping[str, Any] = field(default_factory=dict)  # smallest, for `set_params`
     previous: Mapping[str, Any] = field(default_factory=dict)  # what it replaces
     note: str = ""  # how `repair` was found, or why it is empty

@@ -17,7 +17,6 @@ from sensorseq.diagnosis.causes import (
     UNKNOWN,
     Cause,
     Probes,
-    Suspect,
     Trial,
     data_fault,
     hidden_cause,
@@ -33,19 +32,15 @@ from sensorseq.diagnosis.words import (
     call,
     chance_of,
     cost_words,
-    likely,
     limits,
     list_steps,
     remaining,
     sizes,
 )
 from sensorseq.html.render import render
-from sensorseq.html.svg import Panel, extremes, sparkline
-from sensorseq.text import plural
+from sensorseq.html.svg import Panel, extremes
 
-MOST_SUSPECTS = 24  # that are drawn
 MOST_SETTINGS = 6  # of the race that are drawn: as many have a colour
-_CHANNELS = 6
 _POINTS = 60  # stretches of a curve
 
 
@@ -116,58 +111,6 @@ def draw_race(trials: Sequence[Trial]) -> Figure | None:
         " got to."
     )
     return _figure(panel, words, *((style, name) for style, name, _ in drawn))
-
-
-def draw_suspects(suspects: tuple[Suspect, ...]) -> dict[str, Any] | None:
-    """Return what the page shows of windows whose labels look wrong; None without any."""
-    if not suspects:
-        return None
-    shown = suspects[:MOST_SUSPECTS]
-    n_channels = max(len(suspect.values) for suspect in shown)
-    spans = [_span(shown, channel) for channel in range(min(_CHANNELS, n_channels))]
-    words = (
-        f"{plural(len(suspects), 'training window')} look more like another class to networks that"
-        " were not trained on them. Only a person can decide whether a label is wrong: no window"
-        " was deleted and no label was changed."
-    )
-    n, most = len(suspects), MOST_SUSPECTS
-    if n > most:
-        words += f" The worst {most} of {n} are drawn; report.probes.suspects has all."
-    cut = f"; the first {_CHANNELS} of {n_channels} are drawn" if n_channels > _CHANNELS else ""
-    return {
-        "words": words,
-        "shown": [_suspect(suspect, spans) for suspect in shown],
-        "scale": f"Each channel has one scale in all pictures{cut}.",
-    }
-
-
-def _suspect(suspect: Suspect, spans: list[tuple[float, float]]) -> dict[str, Any]:
-    channels = [
-        (drawable(values) - low) / (high - low)
-        for values, (low, high) in zip(suspect.values, spans, strict=False)
-    ]
-    drawn = [
-        channel[extremes(channel, _POINTS)] for channel in channels if np.isfinite(channel).any()
-    ]
-    place = f"row {suspect.row} of X"
-    if suspect.recording is not None:
-        place += f", of {suspect.recording}"
-    share = likely(suspect.probability)
-    picture = sparkline(drawn, (0.0, 1.0), f"window {suspect.row}")
-    return {
-        "picture": Markup(picture) if drawn else "",
-        "label": suspect.label,
-        "rival": suspect.rival,
-        "chance": f"; {share} for its own label" if share else "",
-        "place": place,
-    }
-
-
-def _span(suspects: tuple[Suspect, ...], channel: int) -> tuple[float, float]:
-    parts = [drawable(one.values[channel]) for one in suspects if len(one.values) > channel]
-    values = np.concatenate(parts)
-    values = values[np.isfinite(values)]
-    return padded(values) if values.size else (0.0, 1.0)
 
 
 def padded(values: Floats) -> tuple[float, float]:
@@ -300,14 +243,13 @@ def describe(
 
 
 def describe_evidence(report: FluctuationReport) -> dict[str, Any]:
-    """Return what the template of the evidence shows: suspects, figures, statistics, limits."""
+    """Return what the template of the evidence shows: a figure, statistics, limits."""
     compared: dict[str, Statistic] = {}
     others: dict[str, Statistic] = {}
     for name, part in report.statistics.items():
         is_alone = part.floor is None and part.p is None
         (others if is_alone else compared)[name] = part
     return {
-        "suspects": None if report.probes is None else draw_suspects(report.probes.suspects),
         "drawn": draw_fixed_loss(fixed) if (fixed := report.evidence.get("fixed_loss")) else None,
         "statistics": _table(compared),
         "more_statistics": _table(others),

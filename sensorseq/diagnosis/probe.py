@@ -22,7 +22,6 @@ from sensorseq.diagnosis.causes import (
     Cause,
     NotTested,
     Probes,
-    Suspect,
     Trial,
 )
 from sensorseq.diagnosis.race import SEVERAL, Findings, Lab, Proof, Purse, RaceResult, run_race
@@ -84,14 +83,12 @@ def _say(line: str) -> None:
         print(f"sensorseq: {printable(line)}", file=sys.stderr, flush=True)
 
 
-LEAST_SHARE, LEAST_SUSPECTS = 0.02, 3  # wrong labels that are worth a cause
-MOST_SUSPECTS = 100
-DRAWN_POINTS = 200  # of a channel of a suspect
+LEAST_SHARE, LEAST_WRONG = 0.02, 3  # wrong labels that are worth a cause
 CODE = "sensorseq.find_label_errors(SensorLSTMClassifier(), X, y, groups=...)"
 _CAUSE = "label_noise"
 
 
-def suspected_labels(lab: Lab) -> Findings:
+def judge_own_labels(lab: Lab) -> Findings:
     """Judge the labels by the out-of-fold predictions on which the features were weighed.
 
     Where classes are hard to tell apart, right labels look wrong too, so none is ever proved wrong.
@@ -106,39 +103,26 @@ def suspected_labels(lab: Lab) -> Findings:
         return Findings(not_tested=[NotTested(_CAUSE, "too few windows were predicted", CODE)])
     groups = None if train.groups is None else train.groups[at]
     found = judge_labels(predicted[1][judged], train.target[at], np.array(lab.classes), groups)
-    n_wrong, n_least = found.n_estimated, max(LEAST_SUSPECTS, math.ceil(LEAST_SHARE * len(at)))
+    n_wrong, n_least = found.n_estimated, max(LEAST_WRONG, math.ceil(LEAST_SHARE * len(at)))
     sentence = (
         f"Networks that were trained without them contradict {n_wrong} of {len(at)} labels"
         f" ({n_wrong / len(at):.0%})"
     )
-    suspects = []
-    if n_wrong < n_least:
-        sentence += f", fewer than the {n_least} that would matter."
-    else:
-        sentence += f". Check these labels; {CODE} ranks all of them."
-        for i in range(min(n_wrong, MOST_SUSPECTS)):
-            row = int(at[found.row[i]])
-            n_steps = train.X.shape[1] if train.lengths is None else int(train.lengths[row])
-            shown = np.unique(np.linspace(0, n_steps - 1, min(n_steps, DRAWN_POINTS)).astype(int))
-            suspects.append(
-                Suspect(
-                    row=int(train.rows[row]),
-                    label=str(found.given[i]),
-                    rival=str(found.likelier[i]),
-                    probability=float(found.probability[i]),
-                    recording=None if train.groups is None else str(train.groups[row]),
-                    values=train.X[row][shown].T.astype(float).tolist(),
-                )
-            )
+    is_enough = n_wrong >= n_least
+    sentence += (
+        f". Check them: {CODE} ranks them."
+        if is_enough
+        else f", fewer than the {n_least} that would matter."
+    )
     trial = Trial(
         cause=_CAUSE,
         name="labels judged by networks trained without them",
         change={},
         kind="inference",
-        outcome="undecided" if suspects else "rejected",
+        outcome="undecided" if is_enough else "rejected",
         sentence=sentence,
     )
-    return Findings(trials=[trial], suspects=suspects)
+    return Findings([trial])
 
 
 # Side by side, an epoch takes about this share of the time of one of the fit.
@@ -178,7 +162,7 @@ def probe_lab(
         passes = zero_test(lab)
         purse.charge(sum(trial.cost_epochs for trial in passes.trials))
         findings.join(passes)
-        findings.join(suspected_labels(lab))
+        findings.join(judge_own_labels(lab))
         result = run_race(
             lab,
             purse,
@@ -207,7 +191,6 @@ def probe_lab(
         probes_s=elapsed,
         trials=tuple(findings.trials),
         not_tested=tuple(untried.values()),
-        suspects=tuple(findings.suspects),
         repair=repair,
         previous={name: lab.arguments.get(name) for name in repair},
         note=note,

@@ -20,7 +20,6 @@ from sensorseq.diagnosis.causes import (
     OWNER_OF,
     Cause,
     NotTested,
-    Suspect,
     Trial,
     is_same,
 )
@@ -205,14 +204,12 @@ class Findings:
 
     trials: list[Trial] = field(default_factory=list)
     not_tested: list[NotTested] = field(default_factory=list)  # what was not, and why
-    suspects: list[Suspect] = field(default_factory=list)  # windows whose labels look wrong
     proofs: list[Proof] = field(default_factory=list)  # the best first
 
     def join(self, other: "Findings") -> None:
         """Take in what another probe brought back."""
         self.trials += other.trials
         self.not_tested += other.not_tested
-        self.suspects += other.suspects
         self.proofs += other.proofs
 
 

@@ -364,22 +364,17 @@ class FluctuationReport:
             )
         kind, version = (description.get(name) for name in ("format", "version"))
         try:
-            if kind != "sensorseq.fluctuation" or version not in (3, 4):
+            if kind != "sensorseq.fluctuation" or version != 4:
                 raise ValueError(f"format {reprlib.repr(kind)}, version {reprlib.repr(version)}")
-            saved: dict[str, Any] = {"of_module": False, **description}  # older ones have none
-            if version == 3:  # which had sentences
-                said = description["explanation"]
-                saved["statements"] = [{"kind": "text", "values": {"text": one}} for one in said]
-            saved = {
-                name: saved[name] for name in _SAVED if name not in ("generalization", "level")
-            }
+            saved = {name: description[name] for name in _SAVED}
+            del saved["generalization"], saved["level"]  # which the statements tell
             if is_page:
                 _check_size(saved)
             report: FluctuationReport = unplain(cls, saved)
             report._check(is_page)
         except Exception as error:  # what is not as in any report breaks what shows it, somewhere
             raise ArgumentError(
-                f"this is no fluctuation report of version 3 or 4: {error!r}."
+                f"this is no fluctuation report of version 4: {error!r}."
             ) from error
         return report
 

@@ -231,7 +231,6 @@ _TEXTS = {
         "parts": "On {n:#window} left out of training, {parts}.",
     },
     "other": {
-        "text": "{text}",
         "loss_not_judged": "The loss ({loss}) is not cross-entropy in nats and was not judged.",
         "nothing_else": "Without validation windows nothing else can be judged.",
         "regression": "Of a regression only values that are not finite are noticed.",

@@ -174,11 +174,6 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
         steps.append(Step("generalize", words, UNTRIED_DATA[report.generalization]))
     if not steps and not _is_unclear(report):
         return []
-    suspects = () if report.probes is None else report.probes.suspects
-    if suspects:
-        n = plural(len(suspects), "window")
-        words = f"Check the labels of {n}: report.probes.suspects lists them."
-        steps.append(Step("labels", words, "Unknown until they are checked."))
     if report.origin is not None and report.probes is None:  # the fit is at hand
         # measured by benchmarks/bench_repair.py
         better = "; most bad runs do better with the defaults, SensorLSTMClassifier()"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from report_strategies import CAUSES, PROBES
 from sample_reports import SAMPLES, TRIALS, restless
 
-from sensorseq.diagnosis.causes import Cause, Probes, Suspect
+from sensorseq.diagnosis.causes import Cause, Probes
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ArgumentError
 from sensorseq.text import plain
@@ -46,8 +46,7 @@ def test_numbers_that_are_not_finite_come_back_as_none_or_nan():
         raw_change=math.inf,
         curves={"A": [[1.0, math.nan]], "B": [[math.inf]]},
     )
-    suspect = Suspect(3, "a", "b", math.nan, values=[[0.0, math.nan]])
-    probes = Probes(math.inf, cost=math.nan, trials=(trial,), suspects=(suspect,))
+    probes = Probes(math.inf, cost=math.nan, trials=(trial,))
     report = FluctuationReport(
         "normal", None, (), (Cause("loss", "suspected", math.nan, "x."),), probes=probes
     )
@@ -58,7 +57,6 @@ def test_numbers_that_are_not_finite_come_back_as_none_or_nan():
     assert back.noise_ratio is back.raw_change is None
     np.testing.assert_array_equal(back.curves["A"], [[1.0, math.nan]])
     assert math.isnan(back.curves["B"][0][0])
-    assert math.isnan(again.probes.suspects[0].probability)
     assert math.isnan(again.probes.budget)
 
 
@@ -105,7 +103,6 @@ def wrong(part, **values):
         wrong(("probes",), cost="much"),
         wrong(("probes",), repair=[1]),
         wrong(("probes", "trials", 0), curves={"A": 3}),
-        wrong(("probes", "suspects", 0), values=[["x"]]),
     ],
 )
 def test_what_is_no_description_is_refused(described):
@@ -113,15 +110,14 @@ def test_what_is_no_description_is_refused(described):
         FluctuationReport.from_dict(described)
 
 
-def test_a_file_of_version_3_and_keys_of_other_versions_are_read():
+def test_keys_of_other_versions_are_ignored():
     described = restless().to_dict()
     told = FluctuationReport.from_dict(described)
     for cause in described["causes"]:
-        del cause["sources"]  # version 3 has none
-        cause["family_confidence"] = 0.5  # earlier ones have it
+        cause["family_confidence"] = 0.5
     for trial in described["probes"]["trials"]:
         trial |= {"evidence_ratio": [0.5], "bounds": [None, 2.89], "averaged_change": -0.1}
-    described["probes"]["another"] = described["probes"]["suspects"][0]["another"] = 1
+    described["probes"]["another"] = 1
     again = FluctuationReport.from_dict(described)
     assert again.probes == told.probes
     assert again.causes == told.causes

@@ -231,9 +231,6 @@ def test_a_report_of_a_module_says_so_in_a_file_as_well():
     again = FluctuationReport.from_dict(report.to_dict())
     assert again.of_module
     assert leaks(str(again)) == []
-    older = report.to_dict()
-    del older["of_module"]
-    assert not FluctuationReport.from_dict(older).of_module
 
 
 def test_a_pickle_holds_no_module_and_no_window():

@@ -24,16 +24,14 @@ from sample_reports import (
     VERDICTS,
     history_of,
     make_report,
-    make_suspects,
     restless,
     unproved,
 )
 
-from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Suspect, Trial
+from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Trial
 from sensorseq.diagnosis.page import (
     colour_of,
     draw_race,
-    draw_suspects,
     make_fragment,
     make_page,
 )
@@ -105,7 +103,6 @@ def test_the_sections_come_in_the_order_they_matter():
         "Causes",
         "Other settings that were tried",
         "Every epoch",
-        "Windows whose labels look wrong",
         "What was measured",
         "What this report cannot tell",
         "Make this report",
@@ -125,7 +122,6 @@ def hostile_report():
             Trial(*facts, HOSTILE, HOSTILE, HOSTILE),
         ),
         not_tested=(NotTested(HOSTILE, HOSTILE, HOSTILE),),
-        suspects=(Suspect(1, HOSTILE, HOSTILE, 0.1, HOSTILE, [[1.0, 2.0]]),),
         repair=arguments,
         previous=arguments,
         note=HOSTILE,
@@ -148,7 +144,7 @@ def test_names_are_text_whatever_they_hold():
 @pytest.mark.long
 @given(causes=st.lists(ANY_CAUSES, max_size=3).map(tuple), probes=st.none() | PROBES)
 def test_every_finding_has_a_page_and_a_fragment(causes, probes):
-    report = replace(restless(0), causes=causes, probes=probes)
+    report = replace(restless(), causes=causes, probes=probes)
     for page, n_scripts in ((make_page(report), 1), (make_fragment(report), 0)):
         read = Reader(page)
         assert read.tags.count("script") == n_scripts
@@ -338,7 +334,7 @@ class Classifier:
 
 def run_code(code):
     clf = Classifier()
-    exec(html.unescape(code), {"clf": clf, "report": restless(0)})
+    exec(html.unescape(code), {"clf": clf, "report": restless()})
     return clf.arguments
 
 
@@ -443,42 +439,6 @@ def test_the_lamp_is_that_of_the_verdict():
     assert colour_of(doubtful) == "wait"
 
 
-# --- suspects -----------------------------------------------------------------------------------
-
-
-def test_suspects_are_drawn_with_label_rival_place_and_what_was_not_done():
-    page = make_page(restless(3))
-    said = text_of(page)
-    assert page.count('<svg class="spark"') == 3
-    assert "asphalt , but looks like gravel ; 1 % for its own label row 3 of X" in said
-    assert "row 14 of X, of drive 1" in said
-    assert "no window was deleted and no label was changed" in said
-    assert "Check the labels of 3 windows" in said
-
-
-def test_of_many_suspects_the_worst_are_drawn_and_the_others_counted():
-    drawn = draw_suspects(make_suspects(61))
-    assert len(drawn["shown"]) == 24
-    assert "The worst 24 of 61 are drawn" in drawn["words"]
-    for style in ("c0", "c1"):  # the second is a hundredth of the first
-        for points in re.findall(f'<polyline class="{style}" points="([^"]+)"', str(drawn)):
-            heights = [float(pair.split(",")[1]) for pair in points.split()]
-            assert max(heights) - min(heights) > 40
-
-
-def test_gaps_and_missing_signals_of_a_suspect_break_nothing():
-    odd = (
-        Suspect(0, "a", "b", math.nan, values=[[0.0, math.nan, 1.0, 2.0], [math.nan] * 4]),
-        Suspect(1, "a", "b", 0.2),
-        Suspect(2, "a", "b", 0.2, values=[[1.0]] * 9),
-        Suspect(3, "a", "b", 0.2, values=[[]]),
-    )
-    drawn = draw_suspects(odd)
-    assert "nan" not in "".join(str(one["picture"]) for one in drawn["shown"])
-    assert "the first 6 of 9 are drawn" in drawn["scale"]
-    assert len(drawn["shown"]) == 4
-
-
 # --- the history, to_html and the notebook ------------------------------------------------------
 
 
@@ -515,8 +475,7 @@ def test_a_page_stays_small_however_much_was_tried():
     rng = np.random.default_rng(0)
     curves = {name: rng.random((9, 900)).tolist() for name in ("A", "B")}
     trials = (replace(TRIALS[0], curves=curves),) * 40
-    suspects = (Suspect(1, "a", "b", 0.1, values=rng.random((8, 900)).tolist()),) * 200
-    report = replace(restless(), probes=Probes(1.0, trials=trials, suspects=suspects))
+    report = replace(restless(), probes=Probes(1.0, trials=trials))
     assert len(make_page(report)) < 1_000_000
 
 

@@ -51,7 +51,7 @@ def path(tmp_path_factory):
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "findings.html"
-    report = restless(9)
+    report = restless()
     long = replace(report.causes[1], finding="a_long_word_" * 9, evidence="x" * 400)
     replace(report, causes=(report.causes[0], long, *report.causes[2:])).to_html(path)
     return path

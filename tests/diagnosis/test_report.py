@@ -532,7 +532,7 @@ def test_every_report_fits_a_terminal_and_json_and_says_something(curve, n_val, 
 
 def test_a_report_too_long_for_a_screen_says_that_there_is_more():
     sentence = "A sentence of this kind goes on for quite a while, and then for a while more. "
-    said = tuple(Statement("text", {"text": f"{n} {sentence * 2}"}) for n in range(20))
+    said = tuple(Statement("loss_not_judged", {"loss": f"{n} {sentence * 2}"}) for n in range(20))
     lines = str(FluctuationReport("normal", None, said)).split("\n")
     assert len(lines) <= 24
     (note,) = [line for line in lines if "more in report.explanation" in line]
@@ -630,17 +630,6 @@ def test_a_report_comes_back_from_its_description():
     again = FluctuationReport.from_dict(described)
     assert again.to_dict() == report.to_dict()
     assert str(again) == str(report)
-
-
-def test_a_report_of_version_3_is_still_read():
-    report = verdict_of(healthy_curve(0, 100), 100)
-    old = report.to_dict() | {"version": 3, "explanation": list(report.explanation)}
-    del old["statements"], old["generalization"]
-    again = FluctuationReport.from_dict(json.loads(json.dumps(old)))
-    assert again.explanation == report.explanation
-    assert {statement.kind for statement in again.statements} == {"text"}
-    assert again.to_dict()["version"] == 4
-    assert str(again)
 
 
 def nested(depth):

@@ -9,7 +9,6 @@ from sensorseq.diagnosis.causes import (
     Cause,
     NotTested,
     Probes,
-    Suspect,
     Trial,
 )
 
@@ -69,18 +68,6 @@ PROBES = st.builds(
     probes_s=NUMBERS,
     trials=st.lists(TRIALS, max_size=3).map(tuple),
     not_tested=st.lists(st.builds(NotTested, NAMES, WORDS, WORDS), max_size=4).map(tuple),
-    suspects=st.lists(
-        st.builds(
-            Suspect,
-            st.integers(0),
-            ODD,
-            ODD,
-            NUMBERS,
-            st.none() | ODD,
-            st.lists(SERIES, max_size=8),
-        ),
-        max_size=3,
-    ).map(tuple),
     repair=ARGUMENTS,
     previous=ARGUMENTS,
     note=WORDS,

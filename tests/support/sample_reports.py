@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Suspect, Trial
+from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Trial
 from sensorseq.diagnosis.metrics import local_trend
 from sensorseq.diagnosis.report import FluctuationReport
 
@@ -194,26 +194,7 @@ NOT_TESTED = (
 )
 
 
-def make_suspects(n):
-    rng = np.random.default_rng(5)
-    t = np.linspace(0, 1, 100)
-    return tuple(
-        Suspect(
-            row=11 * number + 3,
-            label=("asphalt", "gravel")[number % 2],
-            rival=("gravel", "grass")[number % 2],
-            probability=0.01 + 0.02 * number,
-            recording=f"drive {number % 7}" if number % 3 else None,
-            values=[
-                (np.sin(2 * np.pi * (3 + number) * t) + 0.1 * rng.normal(size=100)).tolist(),
-                (0.01 * np.cos(2 * np.pi * 5 * t)).tolist(),
-            ],
-        )
-        for number in range(n)
-    )
-
-
-def restless(n_suspects=3):
+def restless():
     """Strongly fluctuating: a cause proved, two seen; repaired."""
     history = make_history(0.16, 42)
     report = FluctuationReport.from_history(history, 42, n_train=98, n_classes=6, best_epoch=141)
@@ -228,7 +209,6 @@ def restless(n_suspects=3):
             probes_s=28.0,
             trials=TRIALS,
             not_tested=NOT_TESTED,
-            suspects=make_suspects(n_suspects),
             repair={"lr_schedule": "cosine", "learning_rate": 3e-3},
             previous={"lr_schedule": "constant", "learning_rate": 1e-3},
             note="With cosine decay, after 12 epochs, the loss is 0.21 +- 0.05 nats lower.",
@@ -253,7 +233,7 @@ def expected_roughness():
 
 def unproved():
     """Fluctuating, and the probes came to nothing."""
-    full = restless(0)
+    full = restless()
     trials = tuple(
         replace(trial, outcome="undecided" if trial.outcome == "confirmed" else trial.outcome)
         for trial in TRIALS

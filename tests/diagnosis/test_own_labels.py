@@ -1,5 +1,6 @@
-"""Wrong labels are suspected by predictions that a fit already has; nothing is trained for them."""
+"""Wrong labels are counted by predictions that a fit already has; nothing is trained for them."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,13 +8,13 @@ import pytest
 from scipy.special import softmax
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.diagnosis.probe import DRAWN_POINTS, MOST_SUSPECTS, suspected_labels
+from sensorseq.diagnosis.probe import judge_own_labels
 from sensorseq.diagnosis.race import LabWindows
 
 CLASSES = ["ice", "snow", "mud"]
 
 
-def lab(n=400, n_wrong=0, sharpness=4.0, seed=0, t=20, lengths=None, **changes):
+def lab(n=400, n_wrong=0, sharpness=4.0, seed=0, **changes):
     """Windows 1000, 1001, ..., of which every fifth is in validation, and their probabilities."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 3, n)
@@ -23,55 +24,35 @@ def lab(n=400, n_wrong=0, sharpness=4.0, seed=0, t=20, lengths=None, **changes):
     given = truth.copy()
     given[wrong] = (truth[wrong] + 1) % 3
     order = rng.permutation(n)
-    X = np.broadcast_to(rows[:, None, None] + np.arange(t)[:, None] / 1000, (n, t, 2))
-    train = LabWindows(X[~held], lengths, given[~held], rows[~held] // 10, rows[~held])
+    train = LabWindows(
+        np.zeros((n, 20, 2))[~held], None, given[~held], rows[~held] // 10, rows[~held]
+    )
     known = {"train": train, "out_of_fold": (rows[order], softmax(logits, axis=1)[order])}
-    return SimpleNamespace(**{**known, **changes}, classes=CLASSES), rows[wrong], truth
+    return SimpleNamespace(**{**known, **changes}, classes=CLASSES)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_planted_wrong_labels_are_the_suspects(seed):
-    noisy, wrong, truth = lab(n_wrong=30, sharpness=8.0, seed=seed)
-    found = suspected_labels(noisy)
+def test_planted_wrong_labels_are_counted(seed):
+    noisy = lab(n_wrong=30, sharpness=8.0, seed=seed)
+    found = judge_own_labels(noisy)
     (trial,) = found.trials
     assert (trial.cause, trial.outcome, trial.cost_epochs) == ("label_noise", "undecided", 0.0)
-    assert f"contradict {len(found.suspects)} of 320 labels" in trial.sentence
+    counted = int(re.search(r"contradict (\d+) of 320 labels", trial.sentence)[1])
+    assert 28 <= counted <= 33
     assert "find_label_errors(SensorLSTMClassifier(), X, y, groups=...)" in trial.sentence
-    suspected = [suspect.row for suspect in found.suspects]
-    assert len(set(suspected) & set(wrong)) >= 28
-    assert len(suspected) <= 33
-    for suspect in found.suspects[:20]:
-        right = CLASSES[truth[suspect.row - 1000]]
-        assert (suspect.rival, suspect.label != right) == (right, True)
-        assert suspect.probability < 0.2
-        assert suspect.recording == str(suspect.row // 10)
-        assert suspect.values[0][0] == suspect.row
     assert not found.proofs
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_right_labels_of_an_easy_problem_are_cleared(seed):
-    found = suspected_labels(lab(sharpness=12.0, seed=seed)[0])
+    found = judge_own_labels(lab(sharpness=12.0, seed=seed))
     assert [trial.outcome for trial in found.trials] == ["rejected"]
-    assert found.suspects == []
-
-
-def test_of_many_suspects_the_first_are_kept_and_long_windows_are_thinned():
-    n_steps = 3 * DRAWN_POINTS
-    noisy, *_ = lab(n=1000, n_wrong=200, sharpness=8.0, t=n_steps)
-    found = suspected_labels(noisy)
-    assert len(found.suspects) == MOST_SUSPECTS
-    assert {len(channel) for one in found.suspects for channel in one.values} == {DRAWN_POINTS}
-    lengths = np.full(800, n_steps // 6)
-    noisy, *_ = lab(n=1000, n_wrong=200, sharpness=8.0, t=n_steps, lengths=lengths)
-    last = suspected_labels(noisy).suspects[0]
-    assert last.values[0][-1] == pytest.approx(last.row + (n_steps // 6 - 1) / 1000)
 
 
 @pytest.mark.parametrize("nothing", [None, (np.arange(3), np.full((3, 3), 1 / 3))])
 def test_without_predictions_the_public_function_is_named(nothing):
-    found = suspected_labels(lab(out_of_fold=nothing)[0])
-    assert found.trials == found.suspects == []
+    found = judge_own_labels(lab(out_of_fold=nothing))
+    assert found.trials == []
     settles = found.not_tested[0].would_settle
     assert settles.startswith("sensorseq.find_label_errors(SensorLSTMClassifier(), X, y")
 
