@@ -89,8 +89,8 @@ _TEXTS = {
         " gets {accuracy:percent} %.",
     },
     "gain": {
-        "gain_of_defaults": "About {points:percent} points of accuracy, if they do as well as"
-        " {rival}, which is built into them.",
+        "gain_of_defaults": "About {points:percent} points of accuracy: the default settings"
+        " include {rival}.",
     },
     "recovery": {
         "recovered": "The {part} loss was not finite in {epochs:listed}; the run recovered.",
@@ -106,7 +106,7 @@ _TEXTS = {
         "collapsed": "{part} accuracy had reached {once:points} % and ended at {last:points} %, no"
         " better than guessing: the model has collapsed.",
         "too_short": "Of {n_epochs:#recorded epoch}, {n_left} come after the initial descent; at"
-        " least {least} are needed to tell noise from progress. Train for 18 epochs or more.",
+        " least {least} are needed to tell noise from progress.",
         "one_answer": "The model gives all {n_windows} validation windows the same answer: it has"
         " learned nothing that tells them apart, so a calm curve means nothing.",
         "nothing_learned": "Training accuracy ends at {level:points} %; guessing gives"

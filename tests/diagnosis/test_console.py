@@ -199,7 +199,7 @@ def test_where_there_are_too_many_causes_their_number_is_said():
     not_tested = (NotTested("loss", "why " * 80),)
     probes = Probes(1.0, not_tested=not_tested, repair={"a_name" * 9: "value" * 30})
     report = FluctuationReport(
-        "fluctuating", "mild", (say("loss_not_judged", loss="y " * 200),), causes, probes=probes
+        "fluctuating", "mild", (say("loss_not_judged", loss="y " * 160),), causes, probes=probes
     )
     lines = lines_of(report)
     shown = [line for line in lines if "SUSPECTED" in line]

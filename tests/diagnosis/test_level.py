@@ -113,7 +113,7 @@ def test_a_run_below_the_data_is_said_with_both_figures():
     assert colour_of(report) == "wait"
     first = list_steps(report)[0]
     assert first.code.startswith("better = SensorLSTMClassifier()")
-    assert first.gain.startswith("About 40 points of accuracy, if they do as well as ridge")
+    assert first.gain.startswith("About 40 points of accuracy: the default settings include ridge")
 
 
 @pytest.mark.parametrize("accuracy", [0.6, 1.0])
