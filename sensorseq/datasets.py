@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sensorseq.arguments import check_integer
 from sensorseq.atomic import locking, make_folder
+from sensorseq.checks import check_integer
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,

@@ -50,7 +50,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
-from sensorseq.arguments import check_real
+from sensorseq.checks import check_real
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.memory import check_memory
 from sensorseq.recording import Channel, Recording

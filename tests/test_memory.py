@@ -139,7 +139,8 @@ SIZES = {
         r"X\[0\] of shape .* needs",
     ),
     "layers of no device": (
-        lambda: LSTMLinear(2, 2, 2, 2**31, device="meta"), "num_layers=.* must be at most 1000"
+        lambda: LSTMLinear(2, 2, 2, 2**31, device="meta"),
+        "num_layers=.* must be an integer from 1 to 1000",
     ),
     "seeds": (
         lambda: find_label_errors(plain_classifier(), X, Y, n_seeds=2**31), "n_seeds=.* to 1000"

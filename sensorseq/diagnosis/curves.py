@@ -9,11 +9,11 @@ import numpy as np
 from markupsafe import Markup
 
 from sensorseq.atomic import write_whole
+from sensorseq.checks import check_integer_or_none
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.logs import read_history
 from sensorseq.diagnosis.run import (
     Floats,
-    check_count,
     check_epoch,
     read_columns,
     read_numbers,
@@ -265,7 +265,7 @@ def draw_history(
     axes = dict(zip(("loss", "accuracy"), figure.subplots(2, 1, sharex=True), strict=True))
     drawn = draw_curves(
         read_numbers(rows),
-        n_val=check_count("n_val", n_val),
+        n_val=check_integer_or_none("n_val", n_val),
         best_epoch=check_epoch(best_epoch, n_epochs),
         loss_unit=loss_unit,
         make_panel=lambda title, *limits, **labels: _Panel(

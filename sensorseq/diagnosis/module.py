@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from sensorseq.arguments import check_integer, check_real
+from sensorseq.checks import RandomState, check_integer, check_random_state, check_real
 from sensorseq.data_checks import Part, check_windows
 from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.level import compare_level
@@ -23,7 +23,6 @@ from sensorseq.diagnosis.race import Arm, ArmResult, Deadline, Lab, LabPart, fai
 from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.preprocessing._checks import RandomState, check_random_state
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import TrainingConfig

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sensorseq.atomic import write_whole
+from sensorseq.checks import check_integer_or_none, check_real
 from sensorseq.diagnosis.causes import (
     UNKNOWN,
     Cause,
@@ -20,9 +21,7 @@ from sensorseq.diagnosis.ranking import find_causes
 from sensorseq.diagnosis.run import (
     Run,
     Statistic,
-    check_count,
     check_epoch,
-    check_fraction,
     read_columns,
     read_numbers,
     unplain,
@@ -206,6 +205,8 @@ class FluctuationReport:
         >>> FluctuationReport.from_history({"loss": loss}).verdict
         'fluctuating'
         """
+        if majority_fraction is not None:
+            check_real("majority_fraction", majority_fraction, 0, 1, low_open=True, high_open=False)
         read = read_history(history, columns)
         with read.naming_it():
             values, n_epochs = read_columns(read.rows)
@@ -213,10 +214,14 @@ class FluctuationReport:
         run = Run(
             values,
             n_epochs,
-            n_val=check_count("n_val", n_val),
-            n_train=check_count("n_train", n_train),
-            n_classes=check_count("n_classes", n_classes, least=2),
-            majority_fraction=check_fraction("majority_fraction", majority_fraction),
+            n_val=check_integer_or_none("n_val", n_val),
+            n_train=check_integer_or_none("n_train", n_train),
+            n_classes=check_integer_or_none("n_classes", n_classes, 2),
+            majority_fraction=majority_fraction
+            if majority_fraction is None
+            else check_real(
+                "majority_fraction", majority_fraction, 0, 1, low_open=True, high_open=False
+            ),
             best_epoch=check_epoch(best_epoch, n_epochs),
             learning_rate=numbers.get("learning_rate"),
             record=record,

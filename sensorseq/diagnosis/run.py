@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.checks import check_integer_or_none
 from sensorseq.diagnosis.thresholds import RATE_RISE, RATE_RISE_EPOCHS
 from sensorseq.errors import ArgumentError
 from sensorseq.training_record import TrainingRecord
@@ -69,27 +70,9 @@ def read_numbers(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | No
     }
 
 
-def check_count(name: str, value: int | None, least: int = 1) -> int | None:
-    """Return a count that may be absent, or raise an error that names it."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ArgumentError(f"{name}={value!r}; expected a whole number of at least {least}.")
-    return int(value)
-
-
-def check_fraction(name: str, value: float | None) -> float | None:
-    """Return a fraction that may be absent, or raise an error that names it."""
-    if value is None:
-        return None
-    if not 0 < value <= 1:
-        raise ArgumentError(f"{name}={value!r}; expected a fraction above 0 and at most 1.")
-    return float(value)
-
-
 def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
     """Return the epoch whose weights were kept, counted from 1, or raise an error."""
-    checked = check_count("best_epoch", best_epoch)
+    checked = check_integer_or_none("best_epoch", best_epoch)
     if checked is not None and checked > n_epochs:
         raise ArgumentError(
             f"best_epoch={best_epoch}, but history has {n_epochs} epoch(s); epochs are"

@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sensorseq.arguments import check_integer
+from sensorseq.checks import check_integer
 from sensorseq.data_checks import (
     Finding,
     check_continuity,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sensorseq.arguments import check_real
+from sensorseq.checks import check_real
 from sensorseq.errors import InputError, check_choice
 from sensorseq.estimator.labels import read_known_labels
 from sensorseq.estimator.stream import DecisionStream

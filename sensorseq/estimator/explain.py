@@ -9,9 +9,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
+from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.notebook import html_table
-from sensorseq.preprocessing._checks import check_count
 from sensorseq.training.stream import is_stored
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def explain(
 ) -> Explanation:
     """Explain decisions; see `SensorLSTMClassifier.explain`."""
     check_choice("method", method, METHODS)
-    check_count("n_regions", n_regions)
+    check_integer("n_regions", n_regions)
     if method == "auto":
         method = "gradients" if model._head is None else "occlusion"
     elif method == "gradients" and model._head is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone, is_classifier
 
+from sensorseq.checks import check_integer
 from sensorseq.data_checks.part import Floats, Ints
 from sensorseq.data_checks.wrong_labels import LabelErrors, judge_labels
 from sensorseq.errors import ArgumentError, InputError, SplitError
@@ -16,7 +17,6 @@ from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.feature_head import MOST_WINDOWS
 from sensorseq.estimator.labels import draw_entropy, read_labels
 from sensorseq.estimator.whole_data import split_folds
-from sensorseq.preprocessing._checks import check_count
 from sensorseq.training.inputs import Sequences, check_groups, read_sequences
 from sensorseq.windows import WindowSet
 
@@ -111,9 +111,9 @@ def find_label_errors(
     >>> found.row[0], found.given[0], found.likelier[0]
     (np.int64(7), np.str_('fast'), np.str_('slow'))
     """
-    check_count("n_seeds", n_seeds, most=_MOST_SEEDS)
+    check_integer("n_seeds", n_seeds, most=_MOST_SEEDS)
     if n_folds is not None:
-        check_count("n_folds", n_folds, 2)
+        check_integer("n_folds", n_folds, 2)
     if isinstance(clf, type) or not is_classifier(clf) or not hasattr(clf, "predict_proba"):
         raise ArgumentError(
             f"clf={clf!r} must be a SensorLSTMClassifier or another scikit-learn classifier with"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.checks import check_positive
 from sensorseq.data_checks import OutsideWindows
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.options import PreparationOptions

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.arguments import check_integer
+from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.memory import check_array_size, check_memory
 from sensorseq.training.inputs import nearest_label

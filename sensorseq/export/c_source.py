@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from sensorseq.atomic import make_folder, write_together
+from sensorseq.checks import check_integer, check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
 from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
 from sensorseq.export.c_tables import Tables, comment, rounded, struct_bytes, text
@@ -24,7 +25,6 @@ from sensorseq.features import RandomConvolutions, SummarySteps
 from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.features.trees import BoostedTrees
-from sensorseq.preprocessing._checks import check_count, check_positive
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps
@@ -234,7 +234,7 @@ class _Source:
         model_rate, configured = made.get("sample_rate_hz"), bool(made.get("configuration"))
         n = made.get("n_timesteps") or self.estimator._n_timesteps
         if n_timesteps is not None:
-            n = check_count("n_timesteps", n_timesteps, most=MOST_STEPS)
+            n = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
         if n is None:
             raise ArgumentError(
                 "the model does not know the length of the windows it was trained on; give"
@@ -248,7 +248,7 @@ class _Source:
             )
         length = Fraction(n)
         if hop is not None:
-            length = Fraction(check_count("hop", hop, most=MOST_STEPS))
+            length = Fraction(check_integer("hop", hop, most=MOST_STEPS))
         elif configured and model_rate and options.hop_s is not None:
             length = Fraction(options.hop_s * model_rate).limit_denominator(_MOST_TERMS)
             if abs(length - round(length)) < _ROUNDED_HOP:  # a rate of stamps is not exact

@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.arguments import check_flag
 from sensorseq.atomic import write_whole
+from sensorseq.checks import check_flag, check_integer
 from sensorseq.errors import InputError, check_choice
 from sensorseq.export.features import block_logits
 from sensorseq.export.graph import Graph
 from sensorseq.export.network import network_outputs
 from sensorseq.export.steps import input_channels
 from sensorseq.export.windows import MOST_STEPS, GraphWindows, as_steps, read_windows
-from sensorseq.preprocessing._checks import check_count
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.storage.model_file import model_digest
 from sensorseq.training.config import CLASSIFICATION
@@ -45,7 +44,7 @@ def write_onnx(
     check_choice("dtype", dtype, INPUT_TYPES)
     lengths, steps = check_flag("lengths", lengths), check_flag("steps", steps)
     if n_timesteps is not None:
-        n_timesteps = check_count("n_timesteps", n_timesteps, most=MOST_STEPS)
+        n_timesteps = check_integer("n_timesteps", n_timesteps, most=MOST_STEPS)
     g = Graph()
     windows = read_windows(
         g, estimator, n_timesteps=n_timesteps, lengths=lengths, dtype=dtype, steps=steps

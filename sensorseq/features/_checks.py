@@ -6,8 +6,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from sensorseq.checks import as_windows, raise_not_finite, valid_steps
 from sensorseq.errors import SignalError
-from sensorseq.preprocessing._checks import as_windows, raise_not_finite, valid_steps
 
 _MOST_STEPS = 2**24  # the native loop's own limit
 

@@ -7,7 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
-from sensorseq.arguments import check_integer
+from sensorseq.checks import (
+    RandomState,
+    check_integer,
+    check_lengths,
+    check_random_state,
+    valid_steps,
+)
 from sensorseq.errors import SignalError
 from sensorseq.features._checks import (
     as_float32_windows,
@@ -17,12 +23,6 @@ from sensorseq.features._checks import (
     raise_not_finite_float32,
 )
 from sensorseq.memory import check_memory
-from sensorseq.preprocessing._checks import (
-    RandomState,
-    check_lengths,
-    check_random_state,
-    valid_steps,
-)
 
 N_KERNELS = 84  # the choices of 3 taps of 9
 _TAPS = 9

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from sensorseq.arguments import check_integer
+from sensorseq.checks import check_integer
 from sensorseq.errors import SignalError
 from sensorseq.features._checks import check_state
 from sensorseq.features.summary import SummaryFeatures, above_ties

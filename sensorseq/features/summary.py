@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.arguments import check_integer
+from sensorseq.checks import check_finite, check_integer, check_lengths
 from sensorseq.errors import SignalError
 from sensorseq.features._checks import as_nonempty_windows, check_channels, check_state
-from sensorseq.preprocessing._checks import check_finite, check_lengths
 
 N_BANDS = 5
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
-from sensorseq.arguments import check_integer
+from sensorseq.checks import check_integer
 from sensorseq.errors import SignalError
 from sensorseq.features._checks import check_state
 from sensorseq.features.summary import above_ties

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sensorseq.arguments import check_flag, check_integer, check_real
+from sensorseq.checks import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.nn.stream import Stream
 from sensorseq.ops import (

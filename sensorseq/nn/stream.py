@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sensorseq.arguments import check_integer
+from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.memory import check_memory
 from sensorseq.ops.choice import CPU_DTYPES

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sensorseq.checks import check_integer
 from sensorseq.data_checks.similar_names import similar_names
 from sensorseq.errors import SplitError, check_choice, warn_caller
 from sensorseq.prepare.earlier import EarlierFile
@@ -14,7 +15,6 @@ from sensorseq.prepare.part import labels_of
 from sensorseq.prepare.request import Request
 from sensorseq.prepare.summary import PreparedSummary
 from sensorseq.prepare.workers import ENGINES, worker_pool
-from sensorseq.preprocessing._checks import check_count
 from sensorseq.preprocessing.configuration import PrepareConfiguration
 from sensorseq.preprocessing.options import OPTIONS, takes_options
 from sensorseq.readers import ON_ERROR, RecordingSource, find_recordings
@@ -101,7 +101,7 @@ def prepare(
     request = Request.of(options, config)
     check_choice("on_error", on_error, ON_ERROR)
     check_choice("engine", engine, ENGINES)
-    check_count("jobs", jobs, most=4096)
+    check_integer("jobs", jobs, most=4096)
     report = progress or (lambda stage, done, total: None)
     use = request.options
     sources = find_recordings(source, ignore=output, **use.listing)

@@ -11,17 +11,17 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
-from sensorseq.arguments import check_real
-from sensorseq.errors import ArgumentError, SignalError, check_choice
-from sensorseq.preprocessing._checks import (
+from sensorseq.checks import (
     RandomState,
     as_windows,
-    check_count,
     check_finite,
+    check_integer,
     check_lengths,
     check_random_state,
+    check_real,
     valid_steps,
 )
+from sensorseq.errors import ArgumentError, SignalError, check_choice
 from sensorseq.windows import WindowSet
 
 _STRENGTHS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset")
@@ -96,7 +96,7 @@ class Augmentation:
                 f"window_shift={self.window_shift!r} would shift out the whole window; give a share"
                 " of its length below 1."
             )
-        check_count("n_knots", self.n_knots, most=1000)
+        check_integer("n_knots", self.n_knots, most=1000)
         mirror = _check_channels("mirror", self.mirror)
         pairs: Any = self.swap
         are_pairs = isinstance(pairs, list | tuple) and all(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.checks import RandomState, check_per_window, check_random_state
 from sensorseq.errors import ArgumentError, WindowError, check_choice
-from sensorseq.preprocessing._checks import RandomState, check_per_window, check_random_state
 from sensorseq.preprocessing.augment import copy_numbers
 
 KINDS = ("balanced", "effective_number")  # of class weights

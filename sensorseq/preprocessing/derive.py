@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sensorseq.checks import check_rate
 from sensorseq.errors import ArgumentError
 from sensorseq.order_statistics import sample_period
-from sensorseq.preprocessing._checks import check_rate
 from sensorseq.preprocessing.regrid import valid_rows
 from sensorseq.preprocessing.steps.units import quantity_of
 from sensorseq.recording import Channel, Recording

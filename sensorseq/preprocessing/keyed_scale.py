@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.checks import as_windows, check_finite, check_lengths
 from sensorseq.errors import ArgumentError, InputError, SignalError, check_choice, refusing
-from sensorseq.preprocessing._checks import as_windows, check_finite, check_lengths
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
 from sensorseq.preprocessing.split import rows_of
 from sensorseq.windows import WindowSet

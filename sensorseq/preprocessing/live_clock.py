@@ -5,10 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.arguments import as_float
+from sensorseq.checks import as_float, check_positive, check_rate, check_signal
 from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.order_statistics import GAP_PERIODS
-from sensorseq.preprocessing._checks import check_positive, check_rate, check_signal
 from sensorseq.preprocessing.regrid import check_stamps_are_finite
 
 _FOLLOWED = 0.02  # share of a stamp's deviation by which the clock follows it

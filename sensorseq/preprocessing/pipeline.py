@@ -11,8 +11,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from sensorseq.checks import check_random_state
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
-from sensorseq.preprocessing._checks import check_random_state
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     make_configuration,

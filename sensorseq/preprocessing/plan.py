@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.checks import check_positive
 from sensorseq.errors import (
     ArgumentError,
     RecordingError,
@@ -18,7 +19,6 @@ from sensorseq.errors import (
     check_choice,
     noting,
 )
-from sensorseq.preprocessing._checks import check_positive
 from sensorseq.preprocessing.augment import make_augmentation
 from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, check_per, rows_by_key

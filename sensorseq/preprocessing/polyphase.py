@@ -11,6 +11,7 @@ import scipy
 from numpy.typing import NDArray
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
+from sensorseq.checks import check_positive
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,
@@ -19,7 +20,6 @@ from sensorseq.errors import (
     check_choice,
 )
 from sensorseq.memory import check_memory
-from sensorseq.preprocessing._checks import check_positive
 from sensorseq.scratch import folder_of
 
 _HELD_OUTPUTS = 64

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sensorseq.errors import ArgumentError, WindowError
-from sensorseq.preprocessing._checks import (
+from sensorseq.checks import (
     RandomState,
     check_positive,
     check_random_state,
     check_rate,
 )
+from sensorseq.errors import ArgumentError, WindowError
 from sensorseq.preprocessing.plan import make_steps
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, check_engine
 from sensorseq.preprocessing.resample import resample_recording

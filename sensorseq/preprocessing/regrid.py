@@ -11,10 +11,9 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.arguments import as_float
+from sensorseq.checks import as_float, check_rate, check_signal
 from sensorseq.errors import SignalError, check_choice
 from sensorseq.order_statistics import GAP_PERIODS, sample_period
-from sensorseq.preprocessing._checks import check_rate, check_signal
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     SAME_RATIO,

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq._signal import all_finite
-from sensorseq.arguments import check_integer
+from sensorseq.checks import check_integer, check_rate, check_signal
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
-from sensorseq.preprocessing._checks import check_rate, check_signal
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     change_rate,

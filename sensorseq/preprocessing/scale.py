@@ -9,14 +9,14 @@ import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
-from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_mean
-from sensorseq.order_statistics import quantiles
-from sensorseq.preprocessing._checks import (
+from sensorseq.checks import (
     as_windows,
     check_lengths,
     raise_not_finite,
     valid_steps,
 )
+from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_mean
+from sensorseq.order_statistics import quantiles
 
 _VALUES = 1 << 20  # copied together when steps are picked from windows
 _TAIL = 1e-7  # quantile: values outside the training range become +-5.2, as in scikit-learn

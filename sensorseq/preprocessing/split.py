@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import ArgumentError, SplitError
-from sensorseq.preprocessing._checks import (
+from sensorseq.checks import (
     RandomState,
     check_per_window,
     check_positive,
     check_random_state,
 )
+from sensorseq.errors import ArgumentError, SplitError
 from sensorseq.windows import PARTS
 
 _KICKS = 30  # random perturbations of the best assignment, each improved again

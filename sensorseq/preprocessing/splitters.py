@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import BaseCrossValidator
 
-from sensorseq.errors import ArgumentError, SplitError, check_choice
-from sensorseq.preprocessing._checks import (
+from sensorseq.checks import (
     RandomState,
-    check_count,
+    check_integer,
     check_per_window,
     check_random_state,
     refuse_beside_windows,
 )
+from sensorseq.errors import ArgumentError, SplitError, check_choice
 from sensorseq.preprocessing.split import (
     GroupAssignment,
     check_reach,
@@ -110,7 +110,7 @@ class GroupBalancedKFold(_Splitter):
             If a class is in fewer groups than there are folds, or no assignment with every class in
             every fold was found.
         """
-        check_count("n_splits", self.n_splits, 2)
+        check_integer("n_splits", self.n_splits, 2)
         problem = _Problem.of(X, y, groups, self.by)
         problem.check_n_groups(self.n_splits, f"n_splits={self.n_splits} folds")
         shares = np.full(self.n_splits, 1 / self.n_splits)
@@ -179,7 +179,7 @@ class GroupBalancedShuffleSplit(_Splitter):
         SplitError
             If a class is in one group only, or no holdout with every class on both sides was found.
         """
-        check_count("n_splits", self.n_splits, 1)
+        check_integer("n_splits", self.n_splits, 1)
         size: Any = self.test_size
         if not isinstance(size, float | np.floating) or not 0 < size < 1:
             raise ArgumentError(
@@ -271,7 +271,7 @@ class BlockedTimeSplit(_Splitter):
             If no recording has as many windows as there are folds, or a fold has no windows, or
             none of some class, to train on.
         """
-        check_count("n_splits", self.n_splits, 2)
+        check_integer("n_splits", self.n_splits, 2)
         if isinstance(X, WindowSet):
             refuse_beside_windows(groups=groups, start_s=start_s)
             y = X.y if y is None else y

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq import _signal
-from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
-from sensorseq.memory import check_memory
-from sensorseq.preprocessing._checks import (
+from sensorseq.checks import (
     RandomState,
     check_positive,
     check_random_state,
     check_rate,
 )
+from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
+from sensorseq.memory import check_memory
 from sensorseq.preprocessing.label_rules import (
     LABEL_RULES,
     MIN_PURITY,

@@ -9,15 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from sensorseq.errors import ArgumentError, SignalError, WindowError
-from sensorseq.memory import check_array_size, check_memory
-from sensorseq.preprocessing._checks import (
+from sensorseq.checks import (
     RandomState,
-    check_count,
+    check_integer,
     check_per_window,
     check_random_state,
     refuse_beside_windows,
 )
+from sensorseq.errors import ArgumentError, SignalError, WindowError
+from sensorseq.memory import check_array_size, check_memory
 from sensorseq.preprocessing.augment import (
     Augmentation,
     augment_windows,
@@ -405,7 +405,7 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
         ArgumentError
             If an argument is invalid, or duplicates what a WindowSet already has.
         """
-        n_copies = check_count("n_copies", self.n_copies)
+        n_copies = check_integer("n_copies", self.n_copies)
         given = _Given.of(X, y, groups, lengths, None, "augmented")
         how = Augmentation.standard() if self.augmentation is None else self.augmentation
         n_bytes = 8 * (n_copies + 1) * len(given.train)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sensorseq.arguments import check_flag, check_integer, check_real
+from sensorseq.checks import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, check_choice, nearest_known
 
 

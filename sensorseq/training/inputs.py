@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.arguments import check_real
+from sensorseq.checks import check_real
 from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, nearest_known
 from sensorseq.memory import check_array_size, check_memory
 from sensorseq.preprocessing.balance import KINDS, weights_of_counts

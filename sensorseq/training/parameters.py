@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sensorseq.arguments import check_flag, check_integer, check_real
+from sensorseq.checks import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError, check_choice
 from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sensorseq.arguments import check_integer
+from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError
 
 AUTO = "auto"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.arguments import check_real
+from sensorseq.checks import check_real
 from sensorseq.errors import InputError
 
 FALSE_ALARM_RATES = np.arange(1, 101) / 200

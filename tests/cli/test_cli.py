@@ -833,7 +833,7 @@ def test_a_random_state_that_is_none_is_refused(prepared, tmp_path, capsys, seed
 
 def test_doctor_blames_an_argument_on_no_file(prepared, capsys):
     message = refused(["doctor", prepared, "--set", "hidden_size=0"], 2, capsys)
-    assert message == "error: --set hidden_size=0 must be at least 1."
+    assert message == "error: --set hidden_size=0 must be an integer of at least 1."
 
 
 @pytest.mark.long

@@ -133,7 +133,7 @@ def test_wrong_states_are_refused():
 
 @pytest.mark.parametrize("n_steps", [1, 0, -3, 2.5, True, "8", None])
 def test_a_wrong_number_of_steps_is_refused(n_steps):
-    with pytest.raises(ArgumentError, match=r"must be .*at least 2"):
+    with pytest.raises(ArgumentError, match=r"must be an integer from 2"):
         SummarySteps(n_steps)
 
 

@@ -231,7 +231,7 @@ def test_what_cannot_be_streamed_is_refused():
         LSTMLinear(2, 6, 3, dtype=torch.bfloat16).stream()
     with pytest.raises(ArgumentError, match="float32 on meta"):
         Stream(LSTMLinear(2, 6, 3, device="meta"))
-    with pytest.raises(ArgumentError, match="n_windows=0 must be at least 1"):
+    with pytest.raises(ArgumentError, match="n_windows=0 must be an integer of at least 1"):
         LSTMLinear(2, 6, 3).stream(0)
 
 

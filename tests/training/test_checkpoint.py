@@ -475,7 +475,7 @@ def test_a_place_that_is_none_is_refused_with_the_way_out(tmp_path):
         Checkpoint(3)
     with pytest.raises(ArgumentError, match=r"resume=True needs a checkpoint"):
         Checkpoint(None, resume=True)
-    with pytest.raises(ArgumentError, match=r"checkpoint_every=0 must be at least 1"):
+    with pytest.raises(ArgumentError, match=r"checkpoint_every=0 must be an integer of at least 1"):
         Checkpoint(tmp_path / "run", every=0)
 
 

@@ -8,9 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.arguments import check_flag
+from sensorseq.checks import check_flag, check_names, check_rate, set_fields
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.preprocessing._checks import check_names, check_rate, set_fields
 from sensorseq.preprocessing.steps.base import StepBase, StepStream, StreamBase
 from sensorseq.recording import Channel
 

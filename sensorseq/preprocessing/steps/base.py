@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.checks import check_rate
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
-from sensorseq.preprocessing._checks import check_rate
 from sensorseq.recording import Channel, Recording
 from sensorseq.scratch import Rows, blocks, count_where, even_stamps, folder_of, is_finite
 

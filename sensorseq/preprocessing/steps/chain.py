@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq import checks
 from sensorseq.errors import (
     ArgumentError,
     ConfigurationError,
@@ -14,7 +15,6 @@ from sensorseq.errors import (
     did_you_mean,
     noting,
 )
-from sensorseq.preprocessing import _checks
 from sensorseq.preprocessing.steps.base import Step, StepBase, StepStream, StreamBase
 from sensorseq.preprocessing.steps.features import Derivative, Difference, Moving
 from sensorseq.preprocessing.steps.filters import BandPass, Detrend, Notch
@@ -40,7 +40,7 @@ class StepChain(StepBase):
         for step in steps:
             if not isinstance(step, Step):
                 raise ArgumentError(f"steps: {step!r} is not a step; make one with make_step.")
-        _checks.set_fields(self, steps=steps)
+        checks.set_fields(self, steps=steps)
 
     def output_channels(
         self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
@@ -55,14 +55,14 @@ class StepChain(StepBase):
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
         """Return the rate of the result; see `Step`."""
-        rate = _checks.check_rate("sample_rate_hz", sample_rate_hz)
+        rate = checks.check_rate("sample_rate_hz", sample_rate_hz)
         for step in self.steps:
             rate = step.output_rate_hz(rate)
         return rate
 
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
         """Return a stream; see `Step`. Its latency is the sum of all latencies."""
-        rate = _checks.check_rate("sample_rate_hz", sample_rate_hz)
+        rate = checks.check_rate("sample_rate_hz", sample_rate_hz)
         streams = []
         for index, step in enumerate(self.steps):
             with noting(f"in steps[{index}] ({step.kind})"):

@@ -8,9 +8,9 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from sensorseq.arguments import check_flag
+from sensorseq import checks
+from sensorseq.checks import check_flag
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.preprocessing import _checks
 from sensorseq.preprocessing.steps._columns import ChannelwiseStep, Kernel
 from sensorseq.preprocessing.steps._kernels import Lagged, LocalFit, MovingStatistic
 from sensorseq.preprocessing.steps.units import per_second
@@ -26,7 +26,7 @@ class _Feature(ChannelwiseStep):
     suffix: str | None
 
     def _set_fields(self, **values: object) -> None:
-        suffix = None if self.suffix is None else _checks.check_name("suffix", self.suffix)
+        suffix = None if self.suffix is None else checks.check_name("suffix", self.suffix)
         super()._set_fields(suffix=suffix, **values)
 
     def _derived(self, channel: Channel) -> Channel:
@@ -62,15 +62,15 @@ class Derivative(_Feature):
     suffix: str | None = None
 
     def __post_init__(self) -> None:
-        order = _checks.check_count("order", self.order, 1, 2)
-        polynomial = _checks.check_count("polynomial", self.polynomial, 1, 6)
+        order = checks.check_integer("order", self.order, 1, 2)
+        polynomial = checks.check_integer("polynomial", self.polynomial, 1, 6)
         if polynomial < order:
             raise ArgumentError(f"polynomial={polynomial} has no derivative of order={order}.")
         self._set_fields(
-            window_s=_checks.check_number("window_s", self.window_s),
+            window_s=checks.check_positive_or_none("window_s", self.window_s),
             order=order,
             polynomial=polynomial,
-            phase=_checks.check_phase(self.phase),
+            phase=checks.check_phase(self.phase),
         )
 
     def _default_suffix(self) -> str:
@@ -84,7 +84,7 @@ class Derivative(_Feature):
         if self.window_s is None:
             window = max(_SLOPE_SAMPLES, least)
         else:
-            window = _checks.samples_of(
+            window = checks.samples_of(
                 self.window_s, rate, least, f"a polynomial of degree {self.polynomial}", most=10**6
             )
 
@@ -126,8 +126,8 @@ class Difference(_Feature):
         self._set_fields(
             lag_samples=None
             if lag is None
-            else _checks.check_count("lag_samples", lag, 1, _checks.MAX_SAMPLES),
-            lag_s=_checks.check_number("lag_s", self.lag_s),
+            else checks.check_integer("lag_samples", lag, 1, checks.MAX_SAMPLES),
+            lag_s=checks.check_positive_or_none("lag_s", self.lag_s),
             absolute=check_flag("absolute", self.absolute),
         )
 
@@ -138,7 +138,7 @@ class Difference(_Feature):
         lag = self.lag_samples or 1
         if self.lag_s is not None:
             # add half a sample, so that rounding down gives the nearest
-            lag = _checks.samples_of(self.lag_s + 0.5 / rate, rate, 0, "a lag", "lag_s")
+            lag = checks.samples_of(self.lag_s + 0.5 / rate, rate, 0, "a lag", "lag_s")
             if lag < 1:
                 raise ArgumentError(
                     f"lag_s={self.lag_s!r} is less than half a sample at {rate:g} Hz; use"
@@ -168,9 +168,9 @@ class Moving(_Feature):
 
     def __post_init__(self) -> None:
         self._set_fields(
-            window_s=_checks.check_positive("window_s", self.window_s),
+            window_s=checks.check_positive("window_s", self.window_s),
             statistic=check_choice("statistic", self.statistic, STATISTICS),
-            phase=_checks.check_phase(self.phase),
+            phase=checks.check_phase(self.phase),
         )
 
     def _default_suffix(self) -> str:
@@ -178,7 +178,7 @@ class Moving(_Feature):
 
     def _kernel(self, rate: float, n_channels: int) -> Kernel:
         needs = 2 if self.statistic in ("std", "range") else 1  # both are 0 for one sample
-        window = _checks.samples_of(self.window_s, rate, needs, f"a moving {self.statistic}")
+        window = checks.samples_of(self.window_s, rate, needs, f"a moving {self.statistic}")
         if self.phase == "causal":
             return MovingStatistic(self.statistic, window, 0, n_channels)
         return MovingStatistic(self.statistic, window | 1, window // 2, n_channels)

@@ -7,8 +7,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from sensorseq import checks
 from sensorseq.errors import ArgumentError
-from sensorseq.preprocessing import _checks
 from sensorseq.preprocessing.steps._columns import ChannelwiseStep, Kernel
 from sensorseq.preprocessing.steps._kernels import Edge, Fir, LocalFit, MovingStatistic, Sos
 from sensorseq.recording import Channel
@@ -29,7 +29,7 @@ class _Filter(ChannelwiseStep):
     phase: str
 
     def _set_fields(self, **values: object) -> None:
-        super()._set_fields(phase=_checks.check_phase(self.phase), **values)
+        super()._set_fields(phase=checks.check_phase(self.phase), **values)
 
     def _derived(self, channel: Channel) -> Channel:
         return replace(channel, name=f"{channel.name}_{self.suffix}") if self.keep else channel
@@ -54,10 +54,10 @@ class Detrend(_Filter):
     keep: bool = False
 
     def __post_init__(self) -> None:
-        self._set_fields(window_s=_checks.check_positive("window_s", self.window_s))
+        self._set_fields(window_s=checks.check_positive("window_s", self.window_s))
 
     def _kernel(self, rate: float, n_channels: int) -> Kernel:
-        window = _checks.samples_of(self.window_s, rate, 3, "the residual of a line")
+        window = checks.samples_of(self.window_s, rate, 3, "the residual of a line")
         if self.phase == "causal":
             return MovingStatistic("line_residual", window, 0, n_channels)
         half = window // 2
@@ -108,13 +108,13 @@ class BandPass(_Filter):
 
     def __post_init__(self) -> None:
         self._set_fields()  # an unknown phase is reported first
-        low = _checks.check_number("low_hz", self.low_hz)
-        high = _checks.check_number("high_hz", self.high_hz)
+        low = checks.check_positive_or_none("low_hz", self.low_hz)
+        high = checks.check_positive_or_none("high_hz", self.high_hz)
         if low is None and high is None:
             raise ArgumentError("a band-pass needs low_hz, high_hz or both.")
         if low is not None and high is not None and low >= high:
             raise ArgumentError(f"low_hz={low:g} is not below high_hz={high:g}.")
-        transition = _checks.check_number("transition_hz", self.transition_hz)
+        transition = checks.check_positive_or_none("transition_hz", self.transition_hz)
         if transition is not None and low is not None and transition > low:
             raise ArgumentError(
                 f"transition_hz={transition:g} reaches below 0 Hz from low_hz={low:g}; use at most"
@@ -124,20 +124,20 @@ class BandPass(_Filter):
         _check_belongs(
             self.phase, "zero", attenuation_db=self.attenuation_db, transition_hz=transition
         )
-        attenuation = _checks.check_number("attenuation_db", self.attenuation_db)
+        attenuation = checks.check_positive_or_none("attenuation_db", self.attenuation_db)
         if attenuation is not None and not 40 <= attenuation <= 140:
             raise ArgumentError(
                 f"attenuation_db={attenuation:g} is out of range; use 40 to 140. Below, the band"
                 " would ripple by more than 0.1 dB; above, rounding errors dominate."
             )
         order = self.order
-        _checks.set_fields(
+        checks.set_fields(
             self,
             low_hz=low,
             high_hz=high,
             transition_hz=transition,
             attenuation_db=attenuation,
-            order=None if order is None else _checks.check_count("order", order, 1, 20),
+            order=None if order is None else checks.check_integer("order", order, 1, 20),
         )
 
     def _kernel(self, rate: float, n_channels: int) -> Kernel:
@@ -210,8 +210,8 @@ class Notch(_Filter):
     keep: bool = False
 
     def __post_init__(self) -> None:
-        frequency = _checks.check_positive("frequency_hz", self.frequency_hz)
-        width = _checks.check_positive("width_hz", self.width_hz)
+        frequency = checks.check_positive("frequency_hz", self.frequency_hz)
+        width = checks.check_positive("width_hz", self.width_hz)
         if width >= 2 * frequency:
             raise ArgumentError(
                 f"width_hz={width:g} reaches below 0 Hz from frequency_hz={frequency:g}; use less"

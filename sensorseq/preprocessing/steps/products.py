@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.arguments import check_flag
+from sensorseq import checks
+from sensorseq.checks import check_flag
 from sensorseq.errors import ArgumentError
-from sensorseq.preprocessing import _checks
 from sensorseq.preprocessing.steps._columns import (
     Columns,
     ColumnStream,
@@ -38,11 +38,11 @@ class _Combined(StepBase):
     keep: bool
 
     def __post_init__(self) -> None:
-        _checks.set_fields(
+        checks.set_fields(
             self,
-            name=None if self.name is None else _checks.check_name("name", self.name),
+            name=None if self.name is None else checks.check_name("name", self.name),
             keep=check_flag("keep", self.keep),
-            **{field: _checks.check_name(field, getattr(self, field)) for field in self.inputs},
+            **{field: checks.check_name(field, getattr(self, field)) for field in self.inputs},
         )
 
     def output_channels(
@@ -53,7 +53,7 @@ class _Combined(StepBase):
 
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
         """Return a stream; see `Step`."""
-        rate = _checks.check_rate("sample_rate_hz", sample_rate_hz)
+        rate = checks.check_rate("sample_rate_hz", sample_rate_hz)
         columns, combine = self._columns(channels)
         return ColumnStream(Combination(combine), columns, channels, rate)
 
@@ -184,7 +184,7 @@ class Magnitude(_Combined):
     keep: bool = True
 
     def __post_init__(self) -> None:
-        _checks.set_fields(self, channels=_checks.check_names("channels", self.channels))
+        checks.set_fields(self, channels=checks.check_names("channels", self.channels))
         super().__post_init__()
 
     def _inputs(self) -> list[tuple[str, str]]:

@@ -8,8 +8,8 @@ import numpy as np
 import scipy
 from numpy.typing import NDArray
 
+from sensorseq import checks
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.preprocessing import _checks
 from sensorseq.preprocessing.steps._columns import check_distinct, find_columns
 from sensorseq.preprocessing.steps.base import StepBase, StepStream, StreamBase
 from sensorseq.recording import Channel
@@ -50,21 +50,21 @@ class SpectralFrames(StepBase):
     phase: str = "zero"
 
     def __post_init__(self) -> None:
-        low = _checks.check_number("min_frequency_hz", self.min_frequency_hz)
-        high = _checks.check_number("max_frequency_hz", self.max_frequency_hz)
-        _checks.set_fields(
+        low = checks.check_positive_or_none("min_frequency_hz", self.min_frequency_hz)
+        high = checks.check_positive_or_none("max_frequency_hz", self.max_frequency_hz)
+        checks.set_fields(
             self,
-            frame_s=_checks.check_positive("frame_s", self.frame_s),
-            hop_s=_checks.check_positive("hop_s", self.hop_s),
+            frame_s=checks.check_positive("frame_s", self.frame_s),
+            hop_s=checks.check_positive("hop_s", self.hop_s),
             channels=(
-                None if self.channels is None else _checks.check_names("channels", self.channels)
+                None if self.channels is None else checks.check_names("channels", self.channels)
             ),
             min_frequency_hz=low,
             max_frequency_hz=high,
-            n_bands=None if self.n_bands is None else _checks.check_count("n_bands", self.n_bands),
+            n_bands=None if self.n_bands is None else checks.check_integer("n_bands", self.n_bands),
             scale=check_choice("scale", self.scale, SCALES),
-            floor=_checks.check_positive("floor", self.floor),
-            phase=_checks.check_phase(self.phase),
+            floor=checks.check_positive("floor", self.floor),
+            phase=checks.check_phase(self.phase),
         )
         if high is not None:
             self._bands(high)
@@ -77,7 +77,7 @@ class SpectralFrames(StepBase):
         if self.max_frequency_hz is not None:
             highest = self.max_frequency_hz
         elif sample_rate_hz is not None:
-            highest = _checks.check_rate("sample_rate_hz", sample_rate_hz) / 2
+            highest = checks.check_rate("sample_rate_hz", sample_rate_hz) / 2
         else:
             raise ArgumentError(
                 "without max_frequency_hz the bins depend on the rate; give max_frequency_hz or"
@@ -93,13 +93,13 @@ class SpectralFrames(StepBase):
 
     def output_rate_hz(self, sample_rate_hz: float) -> float:
         """Return 1 / hop_s, if a hop is at least one sample."""
-        rate = _checks.check_rate("sample_rate_hz", sample_rate_hz)
-        _checks.samples_of(self.hop_s, rate, 1, "a hop", "hop_s")
+        rate = checks.check_rate("sample_rate_hz", sample_rate_hz)
+        checks.samples_of(self.hop_s, rate, 1, "a hop", "hop_s")
         return 1 / self.hop_s
 
     def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
         """Return a stream; see `Step`."""
-        rate = _checks.check_rate("sample_rate_hz", sample_rate_hz)
+        rate = checks.check_rate("sample_rate_hz", sample_rate_hz)
         self.output_rate_hz(rate)
         frame = self._frame_samples(rate)
         self.output_channels(channels, rate)
@@ -115,10 +115,10 @@ class SpectralFrames(StepBase):
 
     def _frame_samples(self, rate: float) -> int:
         count = self.frame_s * rate
-        frame = round(count) if count < _checks.MAX_SAMPLES else 0
+        frame = round(count) if count < checks.MAX_SAMPLES else 0
         if frame < 4:
             # too few for a bin between 0 Hz and half the rate under a Hann window
-            return _checks.samples_of(self.frame_s, rate, 4, "a spectrum", "frame_s")
+            return checks.samples_of(self.frame_s, rate, 4, "a spectrum", "frame_s")
         if abs(frame / count - 1) > _NAMED_WITHIN:
             raise ArgumentError(
                 f"frame_s={self.frame_s:g} is {count:.6g} samples at {rate:g} Hz, so the bins'"

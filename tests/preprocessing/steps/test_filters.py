@@ -191,8 +191,8 @@ def test_an_edge_at_half_the_rate_or_above_is_named(phase, band):
         ({"high_hz": 1, "attenuation_db": 20}, "attenuation_db=20 is out of range; use 40"),
         ({"high_hz": 1, "order": 4}, "order=4 is only for phase='causal'"),
         ({"high_hz": 1, "phase": "causal", "attenuation_db": 60}, "is only for phase='zero'"),
-        ({"high_hz": 1, "phase": "causal", "order": 0}, "order=0 is not an integer"),
-        ({"high_hz": -1}, "high_hz=-1 is not a number above zero"),
+        ({"high_hz": 1, "phase": "causal", "order": 0}, "order=0 must be an integer"),
+        ({"high_hz": -1}, "high_hz=-1 must be a number above zero"),
     ],
 )
 def test_an_impossible_band_is_an_error_that_names_it(arguments, match):

@@ -1,23 +1,83 @@
-"""Checks of arguments that several steps share; each returns the checked value."""
+"""Checks of arguments; each returns the checked value, or raises an error that names it."""
 
+import math
+import numbers
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.arguments import as_float
-from sensorseq.errors import (
-    ArgumentError,
-    SensorseqError,
-    SignalError,
-    WindowError,
-    check_choice,
-)
+from sensorseq.errors import ArgumentError, SensorseqError, SignalError, WindowError, check_choice
 from sensorseq.memory import check_array_size
 
 RandomState = int | np.integer | np.random.Generator | np.random.RandomState | None
 PHASES = ("zero", "causal")
 MAX_SAMPLES = 10**8  # of a window: more suggests that it is not in seconds
+
+
+def as_float(value: Any) -> float:
+    """Return a real number as float; NaN in place of anything else, infinity of one too large."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:  # an integer
+        return math.inf
+
+
+def check_integer(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """Return `value` as int when it is a whole number from `least` to `most`."""
+    is_whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if is_whole and least <= int(value) and (most is None or int(value) <= most):
+        return int(value)
+    within = f"of at least {least}" if most is None else f"from {least} to {most}"
+    raise ArgumentError(f"{name}={value!r} must be an integer {within}.")
+
+
+def check_real(
+    name: str,
+    value: Any,
+    low: float,
+    high: float = math.inf,
+    *,
+    low_open: bool = False,
+    high_open: bool = True,
+) -> float:
+    """Return `value` as float when it is a finite number in the interval from `low` to `high`."""
+    number = as_float(value)
+    inside = (
+        math.isfinite(number)
+        and (number > low if low_open else number >= low)
+        and (number < high if high_open else number <= high)
+    )
+    if not inside:
+        if (low, high, low_open) == (0, math.inf, True):
+            raise ArgumentError(f"{name}={value!r} must be a number above zero.")
+        interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+        raise ArgumentError(f"{name}={value!r} must be a number in {interval}.")
+    return number
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` when it is True or False."""
+    if not (isinstance(value, bool) or type(value).__name__ == "bool"):  # numpy.bool as well
+        raise ArgumentError(f"{name}={value!r} must be True or False.")
+    return bool(value)
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as float when it is a finite number above zero."""
+    return check_real(name, value, 0.0, low_open=True)
+
+
+def check_positive_or_none(name: str, value: Any) -> float | None:
+    """Return `value` as float when it is a finite number above zero, or None."""
+    return None if value is None else check_positive(name, value)
+
+
+def check_integer_or_none(name: str, value: Any, least: int = 1) -> int | None:
+    """Return `value` as int when it is a whole number of at least `least`, or None."""
+    return None if value is None else check_integer(name, value, least)
 
 
 def check_random_state(random_state: RandomState) -> np.random.Generator:
@@ -31,21 +91,6 @@ def check_random_state(random_state: RandomState) -> np.random.Generator:
     raise ArgumentError(
         f"random_state={random_state!r} is not None, an integer of 0 or more, or a numpy generator."
     )
-
-
-def check_positive(argument: str, value: float) -> float:
-    number = as_float(value)
-    if not 0 < number < np.inf:
-        raise ArgumentError(f"{argument}={value!r} is not a number above zero.")
-    return number
-
-
-def check_count(argument: str, value: object, least: int = 1, most: int | None = None) -> int:
-    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if is_whole and least <= value and (most is None or value <= most):  # type: ignore[operator]
-        return int(value)  # type: ignore[call-overload, no-any-return]
-    within = f"of at least {least}" if most is None else f"from {least} to {most}"
-    raise ArgumentError(f"{argument}={value!r} is not an integer {within}.")
 
 
 def check_rate(argument: str, rate_hz: float) -> float:
@@ -163,14 +208,12 @@ def set_fields(step: object, **values: object) -> None:
 
 
 def check_phase(phase: object) -> str:
+    """Return the phase of a filter when it is known."""
     return check_choice("phase", phase, PHASES)
 
 
-def check_number(argument: str, value: float | None) -> float | None:
-    return None if value is None else check_positive(argument, value)
-
-
 def check_name(argument: str, value: object) -> str:
+    """Return a name that is not empty."""
     if isinstance(value, str) and value:
         return str(value)
     raise ArgumentError(f"{argument}={value!r} is not a name.")
