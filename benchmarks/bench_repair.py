@@ -31,13 +31,16 @@ from common.results_file import write_results
 from diagnosis.faults import draw_settings, draw_short, draw_twin
 from diagnosis.fits import Fit, Settings, fit, fit_keywords
 from diagnosis.resets import HARMED, all_defaults
+from diagnosis.score import mcnemar
 from diagnosis.windows import SETS, draw_windows
 from verdict.data import Parts, available
+from verdict.rates import wilson
 
 FIRST_DRAW, N_DRAWS = 300, 40
 N_DRAWN, N_TWINS, N_REFITS = 6, 4, 2
 N_DRAWN_PROBED, N_TWINS_PROBED = 2, 3
 BUDGET = 1.0
+SEARCH = "random search"
 BAD, REPAIRED, IMPROVED = 0.05, 0.05, 0.05
 LONGEST_S = 1.5  # as estimated, on an idle core: settings that take longer are drawn again
 
@@ -95,7 +98,7 @@ def measure_run(parts: Parts, settings: Settings, seed: int, ceiling: float) -> 
     cost = seconds / max(run.fit_s, 1.0)
     add("probe", change, cost=cost)
     found, n_tried = search(parts, run, seconds, seed)
-    add("random search", found, cost=cost, n_tried=n_tried)
+    add(SEARCH, found, cost=cost, n_tried=n_tried)
     return {
         "settings": settings,
         "level": run.level,
@@ -148,10 +151,19 @@ def _line(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     def mean(levels: list[float]) -> float | None:
         return float(np.mean(levels)) if levels else None
 
+    def repairs(level: float, row: Any) -> bool:
+        return bool(level >= row["best"] - REPAIRED)
+
+    def each(which: str) -> list[bool]:
+        return [repairs(row["repairs"][which]["level"], row) for row in bad]
+
     costs = [row["repairs"][name]["cost"] for row in rows if "cost" in row["repairs"][name]]
+    repaired = share(bad, repairs)
     return {
         "repair": name,
-        "repaired": share(bad, lambda level, row: level >= row["best"] - REPAIRED),
+        "repaired": repaired,
+        "wilson": list(wilson(*repaired)) if bad else None,
+        "p": mcnemar(each(name), each(SEARCH)) if SEARCH in rows[0]["repairs"] else None,
         "improved": share(bad, lambda level, row: level > row["level"] + IMPROVED),
         "bad_harmed": share(bad, is_harmed),
         "good_harmed": share(good, is_harmed),

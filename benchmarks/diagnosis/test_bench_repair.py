@@ -13,14 +13,17 @@ def row(level, after, again=None, changed=True):
     repair = {"level": after, "changed": changed, "cost": 0.5}
     again = level if again is None else again
     told = {"draw": 300, "data": "a", "level": level, "again": again, "best": 0.9}
-    return {**told, "repairs": {"probe": repair}}
+    search = {"level": level, "changed": False, "cost": 0.5}
+    return {**told, "repairs": {"probe": repair, "random search": search}}
 
 
 def test_the_table_counts_what_it_says():
     rows = [row(0.3, 0.88), row(0.3, 0.5), row(0.3, 0.2), row(0.88, 0.84, again=0.86)]
     rows += [row(0.88, 0.86, changed=False), row(0.88, 0.87, again=0.91)]
-    (line,) = bench_repair.summarise(rows)
+    line, search = bench_repair.summarise(rows)
     assert line["repaired"] == [1, 3]
+    assert search["repaired"] == [0, 3]
+    assert (line["p"], search["p"]) == (1.0, 1.0)
     assert line["improved"] == [2, 3]
     assert line["bad_harmed"] == [1, 3]
     assert line["good_harmed"] == [1, 3]  # less accurate than its own settings, fitted again
