@@ -632,5 +632,5 @@ def _read_loss(loss: Any) -> float:
         )
     raise ArgumentError(
         f"loss={loss!r} is not a cross-entropy, by which alone a run can be judged; for another"
-        " loss watch your own loop with sensorseq.diagnosis.TorchMonitor."
+        " loss log your own loop with sensorseq.diagnosis.TrainingMonitor."
     )
