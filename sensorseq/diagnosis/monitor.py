@@ -206,7 +206,10 @@ def _codes(name: str, y: ArrayLike | None) -> NDArray[np.int64] | None:
     values = np.asarray(values).reshape(-1)
     whole = values.dtype.kind in "biuf" and np.array_equal(values, np.rint(values))
     if not whole or not len(values) or values.min() < 0:
-        raise ArgumentError(f"{name} must be classes, coded 0 to K - 1.")
+        raise ArgumentError(
+            f"{name} must be classes, coded 0 to K - 1; np.unique(y, return_inverse=True)[1] gives"
+            " codes."
+        )
     return np.asarray(values, np.int64)
 
 
