@@ -331,9 +331,7 @@ def read_event_files(path: Path) -> Table:
 
 
 def _resumed(where: Any, what: str) -> str:
-    return (
-        f"{where}: there more than once, as after a resumed run, so that the later counts: {what}."
-    )
+    return f"{where}: {what} came more than once, as in a resumed run; the later one counts."
 
 
 Row = dict[str, Any]  # without an entry where nothing was recorded

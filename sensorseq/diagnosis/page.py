@@ -142,38 +142,6 @@ def _ends(x: Floats) -> tuple[float, float]:
 _N_LEAD = 3  # sentences of the explanation that stand with the verdict
 _MAX_DOWNLOAD = 1_300_000  # characters of the link that carries the history
 _COLOURS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
-# The table of statistics
-_SUBJECTS = {  # how names of statistics begin
-    "train_loss": "training loss",
-    "fixed_loss": "loss of fixed training windows",
-    "val_loss": "validation loss",
-    "val_accuracy": "validation accuracy",
-    "train_accuracy": "training accuracy",
-}
-_MEASURES = {  # ... and go on
-    "noise": "noise per epoch",
-    "noise_over_sampling": "noise over that of sampling",
-    "independent_noise": "noise if windows changed sides one by one",
-    "spikes": "epochs that leap up",
-    "rise_after_lowest": "rise after its lowest",
-    "step": "one window more or less",
-    "final_drawdown": "last epoch below the best",
-}
-_WORDS = {
-    "diverged_at_epoch": "epoch of the breakdown",
-    "val_balanced_accuracy": "validation accuracy, mean of the classes",
-    "common_leaps": "epochs in which both losses leap up",
-    "initial_descent": "initial descent, left out",
-    "epochs_judged": "epochs judged",
-    "noise_late_over_early": "late noise over early noise",
-    "noise_trend": "trend of the noise",
-    "excess_plateau_loss": "loss that averaging the weights would save",
-    "best_epoch_accuracy": "accuracy of the kept epoch, without luck",
-    "val_flips_of_restless_windows": "flips of the most restless windows",
-    "val_common_mode": "windows that jump together",
-    "val_common_mode_of_groups": "groups that jump together",
-    "val_effective_windows": "windows that move independently",
-}
 _IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
 
 
@@ -333,14 +301,6 @@ def _row(number: int, trial: Trial) -> dict[str, Any]:
     }
 
 
-def _words_of(name: str) -> str:
-    for beginning, words in _SUBJECTS.items():
-        measure = _MEASURES.get(name.removeprefix(f"{beginning}_"))
-        if name.startswith(beginning) and measure is not None:
-            return f"{words}: {measure}"
-    return _WORDS.get(name, name.replace("_", " "))
-
-
 def _in_units(name: str, value: float, unit: str) -> str:
     """Return the value of a statistic with its unit, in as many digits as mean something."""
     if not math.isfinite(value):
@@ -365,7 +325,7 @@ def _table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
     heads += ["90 % interval"] * with_interval + ["p"] * with_p
     rows = [
         {
-            "what": _words_of(name),
+            "what": name.replace("_", " "),
             "measured": _in_units(name, part.value, part.unit),
             "floor": _floor(name, part),
             "cells": [*[_interval(name, part)] * with_interval, *[_p(part)] * with_p],

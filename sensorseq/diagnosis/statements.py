@@ -113,8 +113,7 @@ _TEXTS = {
         " {chance:points} %. The model has learned nothing so far, so a calm curve means nothing.",
         "validation_guesses": "Validation accuracy ends at {level:points} %; guessing gives"
         " {chance:points} %.",
-        "guessing_limit": "With {n_val} windows, guessing cannot be told from anything up to"
-        " {limit:points} %.",
+        "guessing_limit": "With {n_val} windows, guessing alone can reach {limit:points} %.",
         "no_descent": "The training loss has not fallen: {first:.3g} nats in the first epoch,"
         " {last:.3g} at the end. Nothing is being learned, or all of it had been before this"
         " history begins.",

@@ -504,6 +504,6 @@ def test_a_table_names_units_floors_intervals_and_chance():
         "made_up": Statistic(math.inf, "nats"),
     }
     text = text_of(make_page(FluctuationReport("normal", None, (), (), statistics)))
-    assert "validation accuracy: noise per epoch 7.4 points 3.1 points: of 42 windows" in text
+    assert "val accuracy noise 7.4 points 3.1 points: of 42 windows" in text
     assert "6 to 9 points < 0.001" in text
     assert "made up infinite" in text
