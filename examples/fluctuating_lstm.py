@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sensorseq import SensorLSTMClassifier
+from sensorseq import SensorLSTMClassifier, find_label_errors
 
 N_STEPS = 100
 N_UNITS = 222  # over 200 000 parameters
@@ -226,14 +226,13 @@ def main() -> None:
     compare("batches of 2 at ten times the rate", hot, windows, budget)
     y, rows = flip_labels(windows.y, 0.15)
     wrong = windows._replace(y=y)
-    proof, *_ = compare("15 % of the labels wrong", SensorLSTMClassifier(**small), wrong, budget)
-    suspects = {suspect.row for suspect in proof.probes.suspects}
+    compare("15 % of the labels wrong", SensorLSTMClassifier(**small), wrong, budget)
+    found = find_label_errors(SensorLSTMClassifier(), wrong.X, y, n_seeds=1, random_state=0)
+    first = found.row[: len(rows)]
     print(
-        f"  {len(suspects)} windows are suspected; {len(suspects & set(rows.tolist()))} of them"
-        f" are among the {len(rows)} with a wrong label"
+        f"  find_label_errors: about {found.n_estimated} labels look wrong; of its first"
+        f" {len(rows)} windows {len(set(first) & set(rows))} have a wrong label"
     )
-    for suspect in proof.probes.suspects[:5]:
-        print(f"    window {suspect.row}: labelled {suspect.label}, looks like {suspect.rival}")
     print(f"\n{time.perf_counter() - started:.0f} s in total")
 
 
