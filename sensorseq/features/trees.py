@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from threadpoolctl import threadpool_limits
 
 from sensorseq.checks import check_integer
 from sensorseq.errors import SignalError
@@ -19,6 +20,8 @@ _WINDOWS_OF_A_LEAF = 2, 20  # at least: a twentieth of the windows, within these
 _RANKING_TREES, _SMALLEST_LEAF = 100, 3  # of the forest that ranks them
 SMALLEST_LOG = -12.0  # of a probability: no single classifier is surer than that
 _NODES_AT_ONCE = 2**20
+# With fewer a second thread costs more than it saves; beside other programs it waits for its turn.
+_VALUES_OF_A_THREAD = 1_000_000
 _LARGEST = 1e200  # of a leaf's value: sums of these stay finite
 _ARRAYS = {
     "feature": np.int32,
@@ -90,7 +93,9 @@ class BoostedTrees:
         edges = _make_edges(values)
         binned = [np.searchsorted(*pair) for pair in zip(edges, values.T, strict=True)]
         fitted = make_boosting(len(values))
-        fitted.fit(np.stack(binned, axis=1), class_index, sample_weight=weight)
+        few = 1 if values.size < _VALUES_OF_A_THREAD else None
+        with threadpool_limits(few, "openmp"):
+            fitted.fit(np.stack(binned, axis=1), class_index, sample_weight=weight)
         trees = cls.of(fitted)
         arrays = trees._arrays
         inner = arrays["feature"] >= 0

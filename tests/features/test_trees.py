@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.features.trees import BoostedTrees, important_statistics, make_boosting
@@ -57,6 +58,22 @@ def test_the_boosting_that_is_used(n_windows, n_of_a_leaf):
     assert len(leaves) == 3 * 60
     assert min(map(np.min, leaves)) >= n_of_a_leaf
     assert 2 <= max(map(len, leaves)) <= 10
+
+
+def test_small_sets_grow_their_trees_on_one_thread(monkeypatch):
+    threads = []
+    fit = HistGradientBoostingClassifier.fit
+
+    def spy(*arguments, **named):
+        threads.extend(
+            {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "openmp"}
+        )
+        return fit(*arguments, **named)
+
+    monkeypatch.setattr(HistGradientBoostingClassifier, "fit", spy)
+    with threadpool_limits(3, "openmp"):
+        grown(40, 2)
+    assert threads == [3, 1]  # scikit-learn's by itself, then ours
 
 
 COLUMNS = np.array([1, 2, 6, 7, 9])
