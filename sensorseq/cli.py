@@ -37,12 +37,12 @@ from sensorseq.errors import (
     ways_out,
     writing,
 )
+from sensorseq.options import split_names
 from sensorseq.preprocessing.options import (
     OPTIONS,
     READ_AS_IN_TRAINING,
     READING_OPTIONS,
     PreparationOptions,
-    split_names,
 )
 from sensorseq.text import plain
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """_lazy errors _signal text < memory notebook scratch < checks
+ORDER = """_lazy errors options _signal text < memory notebook scratch < checks
            < atomic order_statistics remote < recording windows history training_record html ops
            < simulate storage preprocessing nn gpu_check < readers features
            < datasets training < data_checks < diagnosis doctor export < estimator

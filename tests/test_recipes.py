@@ -14,9 +14,21 @@ ROOT = Path(__file__).resolve().parents[1]
 ADDED = {
     "option": {
         "preprocessing/options.py": (
-            '    train_phase: str = _option("window", "grid")\n',
-            '    taper_s: float | None = _option("window", metavar="S", help="Fade both ends.")\n',
+            '    train_phase: str = option_field("window", "grid")\n',
+            '    taper_s: float | None = option_field("window", help="Fade both ends.")\n',
         )
+    },
+    "option of readers": {
+        "options.py": (
+            '    manifest: str | bool | None = option_field("input")\n',
+            '    invert: bool | None = option_field("input", toml=bool, help="Turn signs.")\n',
+        ),
+        "readers/source.py": (
+            "    recording = parts[0]\n",
+            """    if options.invert:
+        recording = replace(recording, values=-recording.values)
+""",
+        ),
     },
     "step": {
         "preprocessing/steps/products.py": (
@@ -87,7 +99,7 @@ import numpy as np
 from sensorseq.recording import Channel, Recording
 
 
-def read_tsv(path, *, recording_id=None, group="", label=None, **_):
+def read_tsv(path, options, recording_id=None, group="", label=None):
     with open(path, newline="") as file:
         names, *rows = csv.reader(file, delimiter="\\t")
     table = np.array(rows, dtype=float)
@@ -101,10 +113,10 @@ def read_tsv(path, *, recording_id=None, group="", label=None, **_):
     )
 
 
-def read_tsv_timestamps(path, **_):
-    return read_tsv(path).timestamps_s
+def read_tsv_timestamps(path, options):
+    return read_tsv(path, options).timestamps_s
 ''',
-        "readers/find.py": (
+        "readers/suffixes.py": (
             '".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)\n',
             'SUFFIXES += (".tsv",)\n',
         ),
@@ -136,6 +148,20 @@ assert pipeline.configuration["window"]["taper_s"] == 0.25
 again = PreparePipeline.from_configuration(make_configuration(tomllib.loads(pipeline.to_toml())))
 assert again.configuration == pipeline.configuration
 assert run(["prepare", "--help"]) == 0
+""",
+    "option of readers": """
+from pathlib import Path
+from sensorseq import read_recordings
+from sensorseq.cli import run
+from sensorseq.readers import ReadOptions
+
+Path("one.csv").write_text("time,current\\n0,1.5\\n0.1,2.5\\n")
+for options, given in (None, {"invert": True}), (ReadOptions(invert=True), {}):
+    (recording,) = read_recordings("one.csv", options, **given)
+    assert recording.values.tolist() == [[-1.5], [-2.5]]
+command = ["prepare", "one.csv", "--invert", "--window-s", "0.1", "--split", "none"]
+assert run([*command, "-o", "w.h5"]) == 0
+assert run(["inspect", "--help"]) == 0
 """,
     "step": """
 import numpy as np
@@ -234,8 +260,8 @@ def test_what_a_recipe_adds_works_and_takes_the_files_it_says(recipe, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    if recipe == "option":
-        assert re.search(r"--taper-s S +Fade both ends\.", done.stdout)
+    if recipe.startswith("option"):
+        assert re.search(r"Fade both ends\.|--invert +Turn signs\.", done.stdout)
     assert len(ADDED[recipe]) == files_said(recipe)
 
 

@@ -25,18 +25,15 @@ from sensorseq.errors import (
     refusing,
 )
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
+from sensorseq.options import ReadOptions
 from sensorseq.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
-from sensorseq.preprocessing.options import (
-    READING_OPTIONS,
-    PreparationOptions,
-    takes_options,
-)
+from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters
-from sensorseq.readers.find import ARRAY_SUFFIXES, suffix_of
 from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
+from sensorseq.readers.suffixes import ARRAY_SUFFIXES, suffix_of
 from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.storage.model_file import SAVE_AGAIN, read_model
 from sensorseq.storage.prepared import PreparedFile
@@ -69,8 +66,8 @@ def inspect_recordings(
         "use `sensorseq info` to describe it, --html to look at it, or --leakage to check its"
         " split.",
     )
-    use = PreparationOptions(window_s=np.nan, **options)
-    sources = find_recordings(path, **use.listing)
+    use = ReadOptions(**options)
+    sources = find_recordings(path, use)
     rows: list[dict[str, Any]] = []
     facts: list[RecordingFacts] = []
     for done, source in enumerate(sources):
@@ -85,7 +82,7 @@ def inspect_recordings(
         try:
             described = _describe_log(list_topics(source.paths)) if source.is_log else {}
             if read_logs or not source.is_log:
-                recording = read_source(source, **use.reading)
+                recording = read_source(source, use)
                 whole = measure(recording)
                 described |= _describe(recording, whole)
                 facts += [measure(span) for span in _spans(recording)] or [whole]

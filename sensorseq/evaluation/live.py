@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError, InputError, RecordingError, did_you_mean
 from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
 from sensorseq.evaluation.predict import read_recording
+from sensorseq.options import CSV_FORM
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.readers import find_recordings
 from sensorseq.readers.columns import TIME_COLUMNS
@@ -162,7 +163,7 @@ def samples_of_recording(
     reading = replace(reading, time_column=time_column or reading.time_column)
     if path.is_dir() and not (path / "metadata.yaml").is_file():  # of a bag
         raise InputError(f"{path}: is a folder; give one recording to --replay.")
-    sources = find_recordings(path, **reading.form)
+    sources = find_recordings(path, reading.only(*CSV_FORM))
     if len(sources) != 1:
         raise InputError(f"{path} holds {len(sources)} recordings; give one of them to --replay.")
     recording = read_recording(sources[0], prediction_pipeline(model), reading)

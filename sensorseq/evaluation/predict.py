@@ -21,6 +21,7 @@ from sensorseq.errors import (
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.estimator.stream import prediction_pipeline
 from sensorseq.evaluation.inspect import refuse_prepared
+from sensorseq.options import CSV_FORM
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import (
     READ_AS_IN_TRAINING,
@@ -167,10 +168,11 @@ def predict_recordings(
 def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
     """List what a path stands for; a file of several sensors brings its siblings."""
     refuse_prepared(path, "give raw recordings, or score it with `sensorseq evaluate`.")
-    files, pair, form = reading.files, reading.pair, reading.form
+    files, pair = reading.files, reading.pair
+    form, named = reading.only(*CSV_FORM), reading.only("files", "pair", *CSV_FORM)
     if path.is_dir():
         try:
-            return find_recordings(path, files=files, pair=pair, **form)
+            return find_recordings(path, named)
         except ArgumentError as error:
             raise RecordingError(
                 f"{path}: contains no recordings named like the training data ({error}) If the"
@@ -178,10 +180,10 @@ def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:
             ) from error
     if reading.recording_column is not None:
         with suppress(RecordingError):  # a file of one recording has no such column
-            return find_recordings(path, recording_column=reading.recording_column, **form)
+            return find_recordings(path, reading.only("recording_column", *CSV_FORM))
     if pair is None or not path.exists():
-        return find_recordings(path, **form)
-    siblings = find_recordings(path.parent, files=files, pair=pair, manifest=False, **form)
+        return find_recordings(path, form)
+    siblings = find_recordings(path.parent, named, manifest=False)
     found = [source for source in siblings if path.name in {other.name for other in source.paths}]
     if not found:
         raise RecordingError(
@@ -217,14 +219,14 @@ def read_recording(
     """Read the channels of a recording that the model's preparation uses."""
     used = pipeline.options.channels or ()
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
-    said = reading.reading | {"units": units, "channels": pipeline.options.channels}
-    if (label_column := said.pop("label_column")) is not None:
+    said = replace(reading, units=units, channels=pipeline.options.channels)
+    if said.label_column is not None:
         # Said to be labels, the column is no channel that words in it would spoil. A recording to
         # be predicted may be without it: then, and for what else is wrong, it is read plainly.
         with suppress(RecordingError):
             bare = replace(source, label=None, label_spans=())
-            return read_source(bare, label_column=label_column, **said)
-    return read_source(source, **said)
+            return read_source(bare, said)
+    return read_source(source, said, label_column=None)
 
 
 def _notes(windows: WindowSet, outside: OutsideWindows | None, *, seen: bool) -> list[str]:

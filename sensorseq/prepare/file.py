@@ -145,13 +145,9 @@ class FilePreparation:
         if given is not None:
             self.rate, self.rate_from = float(given), "given"
             return
-        options = self.request.options
         read = partial(
             read_source_rate,
-            time_column=options.time_column,
-            time_unit=options.time_unit,
-            repair_stamps=bool(options.repair_stamps),
-            channels=options.channels,
+            options=self.request.options,
             salvage=self.skip,
             scratch=self.folder.path,
         )

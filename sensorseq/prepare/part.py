@@ -134,7 +134,7 @@ def read_recording(
     source: RecordingSource, options: PreparationOptions, scratch: Path, *, salvage: bool
 ) -> Recording:
     """Read a recording with the options that concern reading."""
-    return read_source(source, salvage=salvage, scratch=scratch, **options.reading)
+    return read_source(source, options, salvage=salvage, scratch=scratch)
 
 
 def digests_of(source: RecordingSource) -> list[dict[str, Any]]:

@@ -104,7 +104,7 @@ def prepare(
     check_integer("jobs", jobs, most=4096)
     report = progress or (lambda stage, done, total: None)
     use = request.options
-    sources = find_recordings(source, ignore=output, **use.listing)
+    sources = find_recordings(source, use, ignore=output)
     for pair in similar_names(Counter(str(k) for one in sources for k in one.labels)):
         warn_caller(f"{pair.text} {pair.advice}")
     if use.split is not None and use.split_by != "time":

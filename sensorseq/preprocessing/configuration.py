@@ -15,7 +15,8 @@ from typing import Any
 import pydantic
 
 from sensorseq.errors import ConfigurationError, SensorseqError, did_you_mean, printable
-from sensorseq.preprocessing.options import OPTIONS, SECTIONS, Option
+from sensorseq.options import Option
+from sensorseq.preprocessing.options import OPTIONS, SECTIONS
 
 
 @dataclass(frozen=True)

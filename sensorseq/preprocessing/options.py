@@ -9,68 +9,21 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from typing import Any, TypeVar
 
 from sensorseq.errors import ArgumentError
+from sensorseq.options import CSV_FORM, Option, ReadOptions, entries_of, option_field
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # Of the configuration file, in the order in which it is written.
 SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", "balance")
 
-CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
 READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz")
 """What may differ between the recordings of training and those to be predicted."""
 CAN_BE_OFF = ("split", "scale", "balance", "derive")  # by None, or "none" in a file or command
-
-
-@dataclass(frozen=True)
-class Option:
-    """Where an option of preparation appears outside Python.
-
-    `section`, `key` and `toml` are its place and type in the configuration file (key and type as in
-    Python by default), `flag`, `off` (what turns a flag off), `metavar` and `help` those of the
-    command (without help, only in the file); `read` turns the text of the command into the
-    argument.
-    """
-
-    name: str
-    default: Any
-    type: Any
-    section: str
-    key: str = ""
-    toml: Any = None
-    flag: str = ""
-    off: str = ""
-    metavar: str | None = None
-    help: str = ""
-    read: Callable[[Any], Any] | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "key", self.key or self.name)
-        object.__setattr__(self, "toml", self.toml or self.type)
-        object.__setattr__(self, "flag", self.flag or "--" + self.name.replace("_", "-"))
-
-    @property
-    def of_files(self) -> bool:
-        """Whether it says which recordings to read and how, which `PreparePipeline` does not."""
-        return self.section == "input" and self.name != "channels"
-
-    @property
-    def command_type(self) -> Any:
-        """What the command line reads before `read`."""
-        if self.toml is bool:
-            return bool
-        return (str if self.read is _shares else self.toml) | None
-
-
-def split_names(given: Sequence[str] | None) -> list[str] | None:
-    """Return the names of an option given once with commas, several times, or both."""
-    if not given:
-        return None
-    return [name.strip() for text in given for name in text.split(",") if name.strip()]
 
 
 def _shares(split: str) -> list[float] | str:
@@ -84,42 +37,14 @@ def _shares(split: str) -> list[float] | str:
         ) from error
 
 
-def _option(section: str, default: Any = None, **place: Any) -> Any:
-    """Return the field of an option; see `Option` for its place."""
-    return field(default=default, metadata={"section": section, **place})
-
-
 @dataclass(frozen=True, kw_only=True)
-class PreparationOptions:
+class PreparationOptions(ReadOptions):
     """All options of `PreparePipeline`, the function `prepare` and the command `prepare`.
+
+    Those about files and channels are in `ReadOptions`.
 
     Parameters
     ----------
-    files, pair, labels, exclude, manifest
-        Which recordings to use; see `readers.find_recordings`.
-    time_column : str, optional
-        Column of the time stamps, by name or place (``"1"`` is the first, ``"-1"`` the last);
-        ``time`` or ``time_s``, whichever is there, by default, else the only one with a name such
-        as ``t``, ``timestamp`` or ``time_ms``.
-    time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default that of the column's name (``stamp_ns``); else seconds,
-        or for whole numbers the unit that the rate or the date shows; see `readers.read_csv`.
-    encoding, delimiter, decimal, no_header, names : optional
-        How CSV files are written; see `readers.read_csv`.
-    label_column : str, optional
-        Column with the label of each sample, for recordings whose label changes, or of a long
-        table.
-    recording_column, group_column : str, optional
-        Columns of a long table, one file with all recordings: the id of each row's recording, and
-        its group; see `readers.find_recordings`.
-    channels : sequence of str, optional
-        Channels to keep, in this order; all by default.
-    units : mapping of str to str, optional
-        Unit of each channel by name, for files that do not store it, such as CSV; some steps
-        select channels by unit.
-    repair_stamps : bool, optional
-        Sort samples by time, merge those with equal time stamps, and count both. False by
-        default: such samples are then an error.
     sample_rate_hz : float, optional
         Common rate of all recordings, and the clock of files without a time column. By default the
         median of the recordings' own rates (with several sensors, the rate of the fastest), which
@@ -177,129 +102,53 @@ class PreparationOptions:
         window. Applied when a model is fitted to a prepared file; for arrays see `ClassBalancer`.
     """
 
-    files: Sequence[str] | None = _option(
-        "input",
-        toml=list[str],
-        metavar="PATTERN",
-        help="File names, such as 'pro_*.csv'; repeatable.",
-    )
-    pair: str | None = _option(
-        "input",
-        metavar="PATTERN",
-        help="Join the files of one recording by name, such as '{sensor}_{recording}.*'.",
-    )
-    time_column: str | None = _option(
-        "input", metavar="NAME", help="Column of time stamps, by name or place [default: time]."
-    )
-    time_unit: str | None = _option(
-        "input", metavar="UNIT", help="Unit of time stamps: s, ms, us, ns [default: found]."
-    )
-    encoding: str | None = _option(
-        "input", metavar="NAME", help="Encoding of CSV files, such as latin-1."
-    )
-    delimiter: str | None = _option(
-        "input", metavar="CHAR", help="Separator of CSV files, such as ';' or tab."
-    )
-    decimal: str | None = _option(
-        "input", metavar="CHAR", help="Decimal mark of CSV files: . or a comma."
-    )
-    no_header: bool | None = _option(
-        "input",
-        toml=bool,
-        off="--header",
-        help="CSV files have no header line; columns are column_1, column_2, ...",
-    )
-    names: Sequence[str] | None = _option(
-        "input",
-        toml=list[str],
-        metavar="NAME,...",
-        help="Names of the columns of CSV files without a header line.",
-        read=split_names,
-    )
-    label_column: str | None = _option(
-        "input", metavar="NAME", help="Column with a label per sample."
-    )
-    recording_column: str | None = _option(
-        "input", metavar="NAME", help="Column with recording ids, if the file has many recordings."
-    )
-    group_column: str | None = _option(
-        "input", metavar="NAME", help="Column with the group of each such recording."
-    )
-    labels: Sequence[str] | None = _option(
-        "input", toml=list[str], metavar="NAME,...", help="Classes to keep.", read=split_names
-    )
-    exclude: Sequence[str] | None = _option(
-        "input",
-        toml=list[str],
-        metavar="NAME,...",
-        help="Classes or recordings to leave out.",
-        read=split_names,
-    )
-    channels: Sequence[str] | None = _option(
-        "input",
-        toml=list[str],
-        metavar="NAME,...",
-        help="Channels to keep, in this order.",
-        read=split_names,
-    )
-    units: Mapping[str, str] | None = _option("input", toml=dict[str, str])
-    manifest: str | bool | None = _option("input")
-    repair_stamps: bool | None = _option(
-        "input", toml=bool, help="Sort samples by time and merge those with equal time stamps."
-    )
-    sample_rate_hz: float | None = _option(
-        "resample",
-        metavar="HZ",
-        help="Resample to this rate; without a time column, the rate of the rows"
-        " [default: median of the recordings].",
-    )
-    max_gap_s: float | None = _option(
+    max_gap_s: float | None = option_field(
         "resample",
         metavar="S",
         help="Longest gap to interpolate across [default: 10 periods].",
     )
-    resample_engine: str = _option("resample", "polyphase", key="engine")
-    attenuation_db: float = _option("resample", 90.0)
-    derive: str | None = _option(
+    resample_engine: str = option_field("resample", "polyphase", key="engine")
+    attenuation_db: float = option_field("resample", 90.0)
+    derive: str | None = option_field(
         "derive",
         key="mode",
         metavar="HOW",
         help="auto: add features of motors and inertial sensors by their names; none"
         " [default: none].",
     )
-    steps: Sequence[Any] | None = _option("steps", toml=list[dict[str, Any]])
-    window_s: float = _option(
+    steps: Sequence[Any] | None = option_field("steps", toml=list[dict[str, Any]])
+    window_s: float = option_field(
         "window",
         MISSING,
         metavar="S",
         help="Window length. Required, here or in --config.",
     )
-    hop_s: float | None = _option(
+    hop_s: float | None = option_field(
         "window", metavar="S", help="Step between window starts [default: window-s]."
     )
-    label_rule: str = _option(
+    label_rule: str = option_field(
         "window",
         "whole",
         metavar="RULE",
         help="Label of a window with several labels: whole, majority, centre, last"
         " [default: whole].",
     )
-    min_purity: float | None = _option(
+    min_purity: float | None = option_field(
         "window",
         metavar="SHARE",
         help="Least share of the label in a window, for majority [default: 0.5].",
     )
-    short: str = _option(
+    short: str = option_field(
         "window",
         "drop",
         metavar="HOW",
         help="Recordings shorter than a window: drop, pad, error [default: drop].",
     )
-    train_hop_s: float | None = _option(
+    train_hop_s: float | None = option_field(
         "window", metavar="S", help="Step between training windows [default: hop-s]."
     )
-    train_phase: str = _option("window", "grid")
-    split: Sequence[float] | None = _option(
+    train_phase: str = option_field("window", "grid")
+    split: Sequence[float] | None = option_field(
         "split",
         (0.6, 0.2, 0.2),
         key="fractions",
@@ -307,19 +156,20 @@ class PreparationOptions:
         metavar="SHARES",
         help="Shares of train,validation,test; or none [default: 0.6,0.2,0.2].",
         read=_shares,
+        typed=str,
     )
-    split_by: str = _option(
+    split_by: str = option_field(
         "split",
         "group",
         key="by",
         metavar="WHAT",
         help="Keep whole: group or recording; time splits each recording by time [default: group].",
     )
-    embargo_s: float | None = _option("split")
-    random_state: int = _option(
+    embargo_s: float | None = option_field("split")
+    random_state: int = option_field(
         "split", 0, flag="--seed", help="Seed of split and balance [default: 0]."
     )
-    scale: str | None = _option(
+    scale: str | None = option_field(
         "scale",
         "standard",
         key="kind",
@@ -327,43 +177,24 @@ class PreparationOptions:
         help="standard, robust, min_max, max_abs, quantile, none; physical with --config"
         " [default: standard].",
     )
-    scale_per: str = _option(
+    scale_per: str = option_field(
         "scale",
         "all",
         key="per",
         metavar="WHAT",
         help="Compute statistics per: all, recording, group [default: all].",
     )
-    rated: Mapping[str, float] | None = _option("scale", toml=dict[str, float])
-    balance: str | None = _option(
+    rated: Mapping[str, float] | None = option_field("scale", toml=dict[str, float])
+    balance: str | None = option_field(
         "balance",
         key="strategy",
         metavar="HOW",
         help="Balance training windows: undersample, oversample, none [default: none].",
     )
-    max_per_recording: int | float | None = _option("balance")
-    augmentation: Mapping[str, Any] | None = _option(
+    max_per_recording: int | float | None = option_field("balance")
+    augmentation: Mapping[str, Any] | None = option_field(
         "balance", toml=dict[str, int | float | list[Any]]
     )
-
-    @property
-    def form(self) -> dict[str, Any]:
-        """How CSV files are written, as arguments of `find_recordings`."""
-        return {name: getattr(self, name) for name in CSV_FORM}
-
-    @property
-    def listing(self) -> dict[str, Any]:
-        """Which recordings to use, as arguments of `find_recordings`."""
-        which = ("files", "pair", "labels", "manifest", "recording_column", "group_column")
-        chosen = {name: getattr(self, name) for name in which} | self.form
-        return chosen | {"label_column": self.label_column, "exclude": self.exclude or ()}
-
-    @property
-    def reading(self) -> dict[str, Any]:
-        """How to read a recording, as arguments of `read_source`."""
-        names = ("channels", "time_column", "time_unit", "label_column", "units", "sample_rate_hz")
-        how = {name: getattr(self, name) for name in names}
-        return how | {"repair_stamps": bool(self.repair_stamps)}
 
     @classmethod
     def recorded(cls, provenance: Mapping[str, Any]) -> "PreparationOptions":
@@ -385,9 +216,15 @@ class PreparationOptions:
         return cls(**given)
 
 
+# In Python the entries of both are in one docstring; that of the rate says more here.
+_ENTRIES = entries_of(ReadOptions.__doc__) | entries_of(PreparationOptions.__doc__)
+_INTRODUCTION = inspect.cleandoc(PreparationOptions.__doc__ or "").partition("---\n")
+PreparationOptions.__doc__ = "".join([*_INTRODUCTION[:2], *_ENTRIES.values()])
+
 OPTIONS = {
     each.name: Option(each.name, each.default, each.type, **each.metadata)
     for each in fields(PreparationOptions)
+    if each.metadata
 }
 READING_OPTIONS = (
     *(name for name, option in OPTIONS.items() if option.section == "input"),
@@ -435,9 +272,8 @@ def document_options(docstring: str | None, names: Iterable[str]) -> str | None:
     """Return a docstring with the entries of these options in place of ``**options``."""
     if docstring is None:
         return None
-    known = inspect.cleandoc(PreparationOptions.__doc__ or "") + "\n"
-    entries = re.findall(r"^\w[\w, ]*(?: :.*)?\n(?:    .*\n)+", known, re.M)
     wanted = set(names)
-    chosen = [entry for entry in entries if re.split(r"\W", entry)[0] in wanted]
+    entries = entries_of(PreparationOptions.__doc__)
+    chosen = [entry for name, entry in entries.items() if name in wanted]
     own = inspect.cleandoc(docstring)
     return re.sub(r"^\*\*options\n(?:    .*\n)+", lambda _: "".join(chosen), own, flags=re.M)

@@ -2,10 +2,11 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from sensorseq.errors import RecordingError, check_choice, printable
+from sensorseq.options import NAMES, ReadOptions, takes_read_options
 from sensorseq.readers.arrays import list_arrays, read_arrays
 from sensorseq.readers.csv import read_csv
 from sensorseq.readers.find import RecordingSource, find_recordings
@@ -18,6 +19,7 @@ from sensorseq.recording import Recording
 
 __all__ = [
     "ON_ERROR",
+    "ReadOptions",
     "RecordingSource",
     "Topic",
     "digest_file",
@@ -40,29 +42,9 @@ ON_ERROR = ("stop", "skip")
 """The ways in which `read_recordings` can handle a recording that cannot be read."""
 
 
+@takes_read_options(*(name for name in NAMES if name not in ("salvage", "scratch")))
 def read_recordings(
-    path: str | os.PathLike[str],
-    *,
-    files: str | Sequence[str] | None = None,
-    time_column: str | None = None,
-    labels: Sequence[str] | None = None,
-    exclude: Sequence[str] = (),
-    channels: Sequence[str] | None = None,
-    pair: str | None = None,
-    manifest: str | os.PathLike[str] | bool | None = None,
-    repair_stamps: bool = False,
-    on_error: str = "stop",
-    label_column: str | None = None,
-    units: Mapping[str, str] | None = None,
-    time_unit: str | None = None,
-    recording_column: str | None = None,
-    group_column: str | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    decimal: str | None = None,
-    no_header: bool | None = None,
-    names: Sequence[str] | None = None,
-    sample_rate_hz: float | None = None,
+    path: str | os.PathLike[str], options: ReadOptions, *, on_error: str = "stop"
 ) -> list[Recording]:
     """Read all recordings of a folder, a manifest or a single file into memory.
 
@@ -72,12 +54,11 @@ def read_recordings(
 
     Parameters
     ----------
-    path, files, labels, exclude, pair, manifest, recording_column, group_column
-        Which recordings to read; see `find_recordings`.
-    encoding, delimiter, decimal, no_header, names
-        How CSV files are written; see `read_csv`.
-    time_column, channels, repair_stamps, label_column, units, time_unit, sample_rate_hz
-        As in `read_source`.
+    path : path-like
+        Folder, manifest or file; see `find_recordings`.
+    options : ReadOptions, optional
+        Which recordings to read, and how; all but `salvage` and `scratch` can be given by name:
+        ``read_recordings("logs", files="pro_*.csv", time_column="time")``.
     on_error : {"stop", "skip"}, default="stop"
         skip: leave out recordings that cannot be read, with a warning that gives the reason; of a
         damaged robot log, what is before the damage is used.
@@ -96,37 +77,13 @@ def read_recordings(
         If a pattern, a label or an exclusion matches nothing.
     """
     check_choice("on_error", on_error, ON_ERROR)
-    channels = [channels] if isinstance(channels, str) else channels
-    sources = find_recordings(
-        path,
-        files=files,
-        pair=pair,
-        labels=labels,
-        exclude=exclude,
-        manifest=manifest,
-        recording_column=recording_column,
-        group_column=group_column,
-        label_column=label_column,
-        encoding=encoding,
-        delimiter=delimiter,
-        decimal=decimal,
-        no_header=no_header,
-        names=names,
-    )
+    if isinstance(options.channels, str):
+        options = replace(options, channels=[options.channels])
+    sources = find_recordings(path, options)
     recordings = []
     for source in sources:
         try:
-            recording = read_source(
-                source,
-                time_column=time_column,
-                channels=channels,
-                repair_stamps=repair_stamps,
-                label_column=label_column,
-                units=units,
-                time_unit=time_unit,
-                sample_rate_hz=sample_rate_hz,
-                salvage=on_error == "skip",
-            )
+            recording = read_source(source, options, salvage=on_error == "skip")
             recordings.append(recording)
             salvaged = cast(dict[str, Any], recording.attributes.get("salvaged", {}))
             if salvaged:

@@ -3,7 +3,7 @@
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
 from sensorseq.memory import check_unpacked
+from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
+    FILE_OPTIONS,
     TIME_COLUMNS,
     Columns,
     FileContent,
@@ -37,19 +39,15 @@ _ELEMENT = re.compile(r"(.+)\[\d+\]")
 _DEEPEST = 16  # groups within groups
 
 
+@takes_read_options(*FILE_OPTIONS, "channels")
 @refusing_odd_content
 def read_arrays(
     path: Path,
+    options: ReadOptions,
     *,
-    channels: Sequence[str] | None = None,
-    time_column: str | None = None,
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
-    units: Mapping[str, str] | None = None,
-    repair_stamps: bool = False,
-    label_column: str | None = None,
-    time_unit: str | None = None,
 ) -> Recording:
     """Read one recording from a ``.npz``, ``.npy`` or ``.mat`` file.
 
@@ -60,21 +58,20 @@ def read_arrays(
 
     Parameters
     ----------
-    path, recording_id, group, label, units, repair_stamps, label_column, time_unit
+    path, recording_id, group, label
         As in `read_csv`.
-    channels : sequence of str, optional
-        Channels to read; other arrays may then have other lengths. By default all.
-    time_column : str, optional
-        By default the array that is named as time columns are in `read_csv`; of several the one in
-        the struct of the `channels`.
+    options : ReadOptions, optional
+        `channels`, `time_column`, `time_unit`, `units`, `repair_stamps` and `label_column` are
+        used, and can be given by name.
 
     Raises
     ------
     RecordingError
         If the file is damaged or its arrays do not fit together.
     """
+    channels, label_column = options.channels, options.label_column
     arrays = _load(path)
-    time_name, stamps = _time(path, arrays, time_column, channels, time_unit)
+    time_name, stamps = _time(path, arrays, options, channels)
     names = [name for name, array in arrays.items() if array.size > 1]
     check_label_column(path, names, label_column, time_name, label)
     labels: list[str | None] | None = None
@@ -98,29 +95,16 @@ def read_arrays(
                 + did_you_mean(name, known)
             )
     columns.pop(time_name, None)  # a column of a 2-D array
-    recording = make_recording(
-        path,
-        FileContent(columns, stamps.seconds, time_name, labels, clock=stamps.facts),
-        recording_id=path.stem if recording_id is None else recording_id,
-        group=group,
-        label=label,
-        units=units,
-        repair_stamps=repair_stamps,
-    )
+    content = FileContent(columns, stamps.seconds, time_name, labels, clock=stamps.facts)
+    recording = make_recording(path, content, options, recording_id, group, label)
     return recording if channels is None else recording.select(channels)
 
 
 @refusing_odd_content
-def read_arrays_timestamps(
-    path: Path,
-    time_column: str | None,
-    *,
-    channels: Sequence[str] | None = None,
-    repair_stamps: bool = False,
-    time_unit: str | None = None,
-) -> NDArray[np.float64]:
+def read_arrays_timestamps(path: Path, options: ReadOptions) -> NDArray[np.float64]:
     """Return the time stamps of a file of arrays; see `read_arrays`."""
-    name, stamps = _time(path, _load(path), time_column, channels, time_unit)
+    name, stamps = _time(path, _load(path), options, options.channels)
+    repair_stamps = bool(options.repair_stamps)
     return check_timestamps(path, stamps.seconds, name, repair_stamps=repair_stamps)
 
 
@@ -145,7 +129,7 @@ def list_arrays(path: Path) -> list[Topic]:
         n_samples, rate_hz = max(array.shape), math.nan
         channels = [name] if array.ndim == 1 else [f"{name}[{i}]" for i in range(min(array.shape))]
         with suppress(RecordingError):
-            stamps = _time(path, arrays, None, [name], None)[1].seconds
+            stamps = _time(path, arrays, ReadOptions(), [name])[1].seconds
             if len(stamps) in array.shape:
                 n_samples, rate_hz = len(stamps), 1 / float(np.median(np.diff(stamps)))
         shape = " x ".join(map(str, array.shape))
@@ -177,13 +161,10 @@ def _split(path: Path, name: str, array: NDArray[Any], n_samples: int, time_name
 
 
 def _time(
-    path: Path,
-    arrays: _Arrays,
-    time_column: str | None,
-    channels: Sequence[str] | None,
-    time_unit: str | None,
+    path: Path, arrays: _Arrays, options: ReadOptions, channels: Sequence[str] | None
 ) -> tuple[str, Stamps]:
     """Return the name of the time and the stamps."""
+    time_column = options.time_column
     vectors = {name: array for name, array in arrays.items() if array.ndim == 1 and array.size > 1}
     if time_column is not None:
         if (column := _ELEMENT.fullmatch(time_column)) and column[1] in arrays:
@@ -221,7 +202,9 @@ def _time(
         )
     stamps = vectors[usual[0]]
     texts = stamps.dtype.kind not in _NUMBERS + "mM"
-    return usual[0], seconds_of(path, usual[0], stamps.tolist() if texts else stamps, time_unit)
+    return usual[0], seconds_of(
+        path, usual[0], stamps.tolist() if texts else stamps, options.time_unit
+    )
 
 
 def _load(path: Path) -> _Arrays:

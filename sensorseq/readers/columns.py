@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
+from sensorseq.options import ReadOptions
 from sensorseq.order_statistics import sample_period
 from sensorseq.preprocessing import regrid
 from sensorseq.readers.stamps import Stamps
+from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import UNITS, Channel, LabelSpan, Recording
 from sensorseq.scratch import Rows, blocks, count_where, is_finite, is_stored, rows_where
 from sensorseq.text import listed
@@ -22,6 +24,8 @@ from sensorseq.text import listed
 Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
 _Reader = TypeVar("_Reader", bound=Callable[..., Any])
 
+FILE_OPTIONS = ("time_column", "time_unit", "units", "repair_stamps", "label_column")
+"""The options of every reader of one file."""
 TIME_COLUMNS = ("time", "time_s")
 """Names tried first for the time column when none is given."""
 COMMENTS = ("#", "%", "//", "sep=")
@@ -84,12 +88,10 @@ def _usual_time_columns(names: list[str]) -> list[str]:
     return usual or [name for name in names if is_time_name(name)]
 
 
-def rate_of_rows(
-    names: list[str], time_column: str | None, sample_rate_hz: float | None
-) -> float | None:
+def rate_of_rows(names: list[str], options: ReadOptions) -> float | None:
     """Return the rate that is the clock of rows without a time column; None if there is one."""
-    is_clock = time_column is None and not _usual_time_columns(names)
-    return sample_rate_hz if is_clock else None
+    is_clock = options.time_column is None and not _usual_time_columns(names)
+    return options.sample_rate_hz if is_clock else None
 
 
 def stamps_of_rows(columns: Columns, sample_rate_hz: float) -> Stamps:
@@ -189,14 +191,14 @@ class FileContent:
 def make_recording(
     path: Path,
     content: FileContent,
-    *,
-    recording_id: str,
+    options: ReadOptions,
+    recording_id: str | None,
     group: str,
     label: str | None,
-    units: Mapping[str, str] | None,
-    repair_stamps: bool,
 ) -> Recording:
     """Make the recording of one file; errors name file and row."""
+    recording_id = stem_of(path) if recording_id is None else recording_id
+    repair_stamps, units = bool(options.repair_stamps), options.units
     timestamps_s, time_name = content.timestamps_s, content.time_name
     labels = None if content.labels is None else CodedLabels.of(content.labels)
     columns = {name: values for name, values in content.columns.items() if values is not None}

@@ -6,7 +6,7 @@ import gzip
 import mmap
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -21,8 +21,10 @@ from numpy.typing import DTypeLike, NDArray
 from sensorseq._signal import read_numbers
 from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
 from sensorseq.memory import check_unpacked
+from sensorseq.options import CSV_FORM, ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     COMMENTS,
+    FILE_OPTIONS,
     CodedLabels,
     Columns,
     FileContent,
@@ -54,6 +56,12 @@ class CsvFormat(NamedTuple):
     decimal: str | None = None
     no_header: bool | None = None
     names: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, options: ReadOptions) -> "CsvFormat":
+        """Return the form that options give."""
+        names = None if options.names is None else tuple(options.names)
+        return cls(options.encoding, options.delimiter, options.decimal, options.no_header, names)
 
     def check(self) -> "CsvFormat":
         """Return it, or raise if a value is none that a text can have."""
@@ -101,24 +109,14 @@ class CsvFormat(NamedTuple):
 USUAL_FORM = CsvFormat()
 
 
+@takes_read_options(*FILE_OPTIONS, *CSV_FORM, "sample_rate_hz", "scratch")
 def read_csv(
     path: str | PathLike[str],
+    options: ReadOptions,
     *,
-    time_column: str | None = "time_s",
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
-    units: Mapping[str, str] | None = None,
-    repair_stamps: bool = False,
-    label_column: str | None = None,
-    time_unit: str | None = None,
-    scratch: str | PathLike[str] | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    decimal: str | None = None,
-    no_header: bool | None = None,
-    names: Sequence[str] | None = None,
-    sample_rate_hz: float | None = None,
 ) -> Recording:
     """Read one recording from a CSV file.
 
@@ -130,45 +128,14 @@ def read_csv(
     ----------
     path : path-like
         The file; a name ending in ``.gz`` is decompressed.
-    time_column : str or None, default="time_s"
-        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
-        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. None: ``time`` or
-        ``time_s``, whichever is there, else the only one with a name such as ``t``, ``timestamp``
-        or ``time_ms``.
+    options : ReadOptions, optional
+        `time_column`, `time_unit`, `units`, `repair_stamps`, `label_column`, `encoding`,
+        `delimiter`, `decimal`, `no_header`, `names`, `sample_rate_hz` and `scratch` are used, and
+        can be given by name.
     recording_id : str, optional
         The file's name without suffixes by default.
     group, label : str, optional
-        As in `Recording`.
-    units : mapping of str to str, optional
-        Unit of each channel by column name; unknown for channels not listed.
-    repair_stamps : bool, default=False
-        Sort rows by time and replace those with equal time stamps by their mean, rather than
-        raise. ``attributes["repaired_stamps"]`` holds the counts ``n_out_of_order`` and
-        ``n_duplicates``.
-    label_column : str, optional
-        Column with the label of each sample, words or numbers. Runs of equal labels become
-        `label_spans`; an empty field is no label. Cannot be combined with `label`.
-    time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps. By default the one that the column's name ends in
-        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
-        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100.
-    scratch : path-like, optional
-        Folder for the samples of a file of more than 32 MB: they stay on disk, in files without a
-        name that vanish with the recording. By default they are held in memory.
-    encoding : str, optional
-        Of the text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
-    delimiter : str, optional
-        Character between fields, or ``"tab"``; a comma by default, or a semicolon if `decimal` is
-        a comma.
-    decimal : {".", ","}, default="."
-        Decimal mark of numbers.
-    no_header : bool, optional
-        The first line holds samples; the columns are named ``column_1``, ``column_2`` and so on.
-    names : sequence of str, optional
-        Names of the columns of a file without a header line.
-    sample_rate_hz : float, optional
-        The clock of a file in which no column is named like time stamps, if `time_column` is None:
-        its rows are this many a second, from 0 s on.
+        As in `Recording`. `label` cannot be combined with `label_column`.
 
     Returns
     -------
@@ -182,49 +149,29 @@ def read_csv(
     RecordingError
         If the file cannot be read as such a table, or its time stamps can be of several units.
     """
-    path = Path(path)
-    form = CsvFormat(
-        encoding, delimiter, decimal, no_header, None if names is None else tuple(names)
-    )
-    file = _Text(path, scratch, form)
+    path, label_column = Path(path), options.label_column
+    file = _Text(path, options.scratch, CsvFormat.of(options))
     names = file.header()
-    rate_hz = rate_of_rows(names, time_column, sample_rate_hz)
-    time_name = "" if rate_hz else find_time_column(path, names, time_column)
+    rate_hz = rate_of_rows(names, options)
+    time_name = "" if rate_hz else find_time_column(path, names, options.time_column)
     check_label_column(path, names, label_column, time_name, label)
     labels = None if label_column is None else file.labels(label_column)
     columns = file.numbers([name for name in names if name != label_column])
     if rate_hz:
         stamps = stamps_of_rows(columns, rate_hz)
     else:
-        stamps = file.stamps(time_name, columns.pop(time_name), time_unit)
-    if recording_id is None:
-        recording_id = path.name.removesuffix(".gz").removesuffix(".csv")
-    return make_recording(
-        path,
-        FileContent(columns, stamps.seconds, time_name, labels, clock=stamps.facts),
-        recording_id=recording_id,
-        group=group,
-        label=label,
-        units=units,
-        repair_stamps=repair_stamps,
-    )
+        stamps = file.stamps(time_name, columns.pop(time_name), options.time_unit)
+    content = FileContent(columns, stamps.seconds, time_name, labels, clock=stamps.facts)
+    return make_recording(path, content, options, recording_id, group, label)
 
 
-def read_csv_timestamps(
-    path: Path,
-    time_column: str | None,
-    *,
-    repair_stamps: bool = False,
-    time_unit: str | None = None,
-    scratch: str | PathLike[str] | None = None,
-    **form: Any,
-) -> NDArray[np.float64]:
+def read_csv_timestamps(path: Path, options: ReadOptions) -> NDArray[np.float64]:
     """Read only the time stamps of a CSV file; see `read_csv`."""
-    file = _Text(path, scratch, CsvFormat(**form))
-    time_name = find_time_column(path, file.header(), time_column)
+    file = _Text(path, options.scratch, CsvFormat.of(options))
+    time_name = find_time_column(path, file.header(), options.time_column)
     numbers = file.numbers([time_name])[time_name]
-    stamps = file.stamps(time_name, numbers, time_unit).seconds
-    return check_timestamps(path, stamps, time_name, repair_stamps=repair_stamps)
+    stamps = file.stamps(time_name, numbers, options.time_unit).seconds
+    return check_timestamps(path, stamps, time_name, repair_stamps=bool(options.repair_stamps))
 
 
 def read_csv_words(path: Path, names: list[str], form: CsvFormat) -> pa.Table:

@@ -9,19 +9,25 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
+from sensorseq.options import LISTING, ReadOptions, takes_read_options
 from sensorseq.readers.columns import as_float
 from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
 from sensorseq.readers.long_table import TableRows, list_table
+from sensorseq.readers.suffixes import (
+    ARRAY_SUFFIXES,
+    LOG_SUFFIXES,
+    SUFFIXES,
+    TABLE_SUFFIXES,
+    known_suffix_of,
+    stem_of,
+    suffix_of,
+)
 from sensorseq.recording import LabelSpan
 from sensorseq.remote import is_url, listing
 
-LOG_SUFFIXES = (".bag", ".mcap", ".db3")
-TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
-ARRAY_SUFFIXES = (".npz", ".npy", ".mat")
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)
 MANIFEST = "manifest.csv"
 _MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", "start_s", "end_s")
 
@@ -100,23 +106,12 @@ class RecordingSource:
         return tuple(map(str, self.paths))
 
 
+@takes_read_options(*LISTING)
 def find_recordings(
     path: str | os.PathLike[str],
+    options: ReadOptions,
     *,
-    files: str | Sequence[str] | None = None,
-    pair: str | None = None,
-    labels: Sequence[str] | None = None,
-    exclude: Sequence[str] = (),
-    manifest: str | os.PathLike[str] | bool | None = None,
-    recording_column: str | None = None,
-    group_column: str | None = None,
-    label_column: str | None = None,
     ignore: str | os.PathLike[str] | None = None,
-    encoding: str | None = None,
-    delimiter: str | None = None,
-    decimal: str | None = None,
-    no_header: bool | None = None,
-    names: Sequence[str] | None = None,
 ) -> list[RecordingSource]:
     """List the recordings below a folder, in a manifest or in a file, without reading the samples.
 
@@ -132,29 +127,13 @@ def find_recordings(
     ----------
     path : path-like
         Folder, manifest or recording; or the URL of one, which fsspec lists.
-    files : str or sequence of str, optional
-        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
-        all files that can be read. Every pattern must match something.
-    pair : str, optional
-        Name pattern that joins the files of one recording, such as ``{sensor}_{recording}.*``:
-        files of one folder with equal ``{recording}`` become one recording. Channels are in the
-        order of `files`.
-    labels : sequence of str, optional
-        Classes to keep; all by default. Label spans of other classes become unlabelled.
-    exclude : sequence of str, default=()
-        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
-    manifest : path-like or bool, optional
-        By default ``manifest.csv`` in the folder, if it exists; False ignores it.
-    recording_column : str, optional
-        Column of a long table with the id of the recording of each row.
-    group_column, label_column : str, optional
-        Columns of a long table with the group and the class of each row. A recording has one
-        group. If it has several classes, `read_source` makes label spans of them. `label_column`
-        may also name the labels of a manifest.
+    options : ReadOptions, optional
+        `files`, `pair`, `labels`, `exclude`, `manifest`, `recording_column`, `group_column`,
+        `label_column`, `encoding`, `delimiter`, `decimal`, `no_header` and `names` are used, and
+        can be given by name. If a long table's recording has several classes, `read_source` makes
+        label spans of them. A manifest may also be written as usual.
     ignore : path-like, optional
         A file in the folder that is no recording, such as the file that is prepared from them.
-    encoding, delimiter, decimal, no_header, names : optional
-        How CSV files are written; see `read_csv`. A manifest may also be written as usual.
 
     Returns
     -------
@@ -169,9 +148,10 @@ def find_recordings(
     ArgumentError
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
-    form = CsvFormat(
-        encoding, delimiter, decimal, no_header, None if names is None else tuple(names)
-    ).check()
+    form = CsvFormat.of(options).check()
+    files, pair, manifest = options.files, options.pair, options.manifest
+    recording_column, group_column = options.recording_column, options.group_column
+    label_column, labels, exclude = options.label_column, options.labels, options.exclude
     if is_url(path):
         if recording_column is not None:
             raise ArgumentError(
@@ -179,11 +159,9 @@ def find_recordings(
             )
         with listing(os.fspath(path), (MANIFEST, str(manifest))) as (there, url):
             if isinstance(manifest, str | os.PathLike):
-                manifest = there / manifest
-            chosen: Any = {"labels": labels, "exclude": exclude, "manifest": manifest}
-            chosen |= {"group_column": group_column, "label_column": label_column}
-            found = find_recordings(there, files=files, pair=pair, **chosen)
-        return [replace(source, url=url, form=form) for source in found]
+                manifest = str(there / manifest)
+            found = find_recordings(there, replace(options, manifest=manifest))
+        return [replace(source, url=url) for source in found]
     root = Path(path)
     if recording_column is not None or group_column is not None:
         of_folder = {"files": files, "pair": pair, "manifest": manifest or None}
@@ -192,7 +170,7 @@ def find_recordings(
                 raise ArgumentError(f"`{name}` is for folders; remove it for one table.")
     patterns = [files] if isinstance(files, str) else list(files or ())
     labels = [labels] if isinstance(labels, str) else labels
-    excluded = [exclude] if isinstance(exclude, str) else list(exclude)
+    excluded = [exclude] if isinstance(exclude, str) else list(exclude or ())
     table = None if recording_column is not None else _find_manifest(root, manifest, form)
     listed: list[RecordingSource] | None
     if recording_column is not None:
@@ -238,28 +216,6 @@ def find_recordings(
             )
     sources = [replace(source, form=form) for source in sources]
     return sources if listed is not None else sorted(sources, key=lambda s: s.recording_id)
-
-
-def stem_of(path: Path) -> str:
-    """Return a file's name without the suffixes of a known format."""
-    known = suffix_of(path) or ""
-    return path.name[: -len(known)] if 0 < len(known) < len(path.name) else path.stem
-
-
-def suffix_of(path: Path) -> str | None:
-    """Return the known suffix a file's name ends in, or None."""
-    name = path.name.lower()
-    return next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), None)
-
-
-def known_suffix_of(path: Path) -> str:
-    """Return the known suffix a file's name ends in, or raise."""
-    suffix = suffix_of(path)
-    if suffix is None:
-        raise RecordingError(
-            f"{path}: cannot read this kind of file; known: {', '.join(SUFFIXES)}."
-        )
-    return suffix
 
 
 def _find_manifest(

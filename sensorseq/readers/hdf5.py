@@ -1,6 +1,6 @@
 """Read recordings from HDF5 files with a simple layout."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError
+from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
+    FILE_OPTIONS,
     Columns,
     FileContent,
     check_label_column,
@@ -25,21 +27,15 @@ from sensorseq.recording import Recording
 from sensorseq.scratch import Rows, blocks, even_stamps, folder_for
 from sensorseq.storage import _hdf5, isolated
 
-_SUFFIXES = (".h5", ".hdf5")
 
-
+@takes_read_options(*FILE_OPTIONS, "scratch")
 def read_hdf5(
     path: str | PathLike[str],
+    options: ReadOptions,
     *,
-    time_column: str | None = None,
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
-    units: Mapping[str, str] | None = None,
-    repair_stamps: bool = False,
-    label_column: str | None = None,
-    time_unit: str | None = None,
-    scratch: str | PathLike[str] | None = None,
 ) -> Recording:
     """Read one recording from an HDF5 file.
 
@@ -55,22 +51,24 @@ def read_hdf5(
 
     Parameters
     ----------
-    path, recording_id, group, label, units, label_column, repair_stamps, time_unit, scratch
-        As in `read_csv`; `units` overrides units stored in the file.
-    time_column : str, optional
-        Dataset or column of the time stamps; as in `read_csv` by default.
+    path, recording_id, group, label
+        As in `read_csv`.
+    options : ReadOptions, optional
+        `time_column`, `time_unit`, `units`, `repair_stamps`, `label_column` and `scratch` are used,
+        and can be given by name.
 
     Raises
     ------
     RecordingError
         If the file is missing, truncated, not HDF5 or has another layout.
     """
+    time_column, label_column = options.time_column, options.label_column
     path = Path(path)
     if label_column is not None and label_column == time_column:
         check_label_column(path, [label_column], label_column, label_column, label)
     with isolated.opened(path, "an HDF5 recording") as file:
         holder = _holder(path, file)
-        folder = None if scratch is None else Path(scratch)
+        folder = None if options.scratch is None else Path(options.scratch)
         columns, stored_units, rate_hz, labels = _read_columns(
             path, file, holder, label_column, folder
         )
@@ -84,45 +82,21 @@ def read_hdf5(
             time_name = find_time_column(path, columns, time_column)
             numbers = columns.pop(time_name)
             dataset = holder.get(time_name)
-            stamps = _as_stamps(path, time_name, numbers, dataset, time_unit, folder)
+            stamps = _as_stamps(path, time_name, numbers, dataset, options.time_unit, folder)
             stored_units.pop(time_name, None)
     names = [*columns, time_name, *([] if labels is None else [str(label_column)])]
     check_label_column(path, names, label_column, time_name, label)
     if labels is None and label_column is not None:  # a column of a 2-D dataset
         numbers = columns.pop(label_column)
         labels = [] if numbers is None else texts_of_numbers(numbers)
-    if recording_id is None:
-        recording_id = path.name
-        for suffix in _SUFFIXES:
-            recording_id = recording_id.removesuffix(suffix)
-    return make_recording(
-        path,
-        FileContent(columns, stamps.seconds, time_name, labels, stored_units, stamps.facts),
-        recording_id=recording_id,
-        group=group,
-        label=label,
-        units=units,
-        repair_stamps=repair_stamps,
-    )
+    content = FileContent(columns, stamps.seconds, time_name, labels, stored_units, stamps.facts)
+    return make_recording(path, content, options, recording_id, group, label)
 
 
-def read_hdf5_timestamps(
-    path: Path,
-    time_column: str | None,
-    *,
-    repair_stamps: bool = False,
-    time_unit: str | None = None,
-    scratch: str | PathLike[str] | None = None,
-) -> NDArray[np.float64]:
+def read_hdf5_timestamps(path: Path, options: ReadOptions) -> NDArray[np.float64]:
     """Read the time stamps of an HDF5 recording; see `read_hdf5`."""
-    recording = read_hdf5(
-        path,
-        time_column=time_column,
-        repair_stamps=repair_stamps,
-        time_unit=time_unit,
-        scratch=scratch,
-    )
-    return check_timestamps(path, recording.timestamps_s, time_column or "time")
+    recording = read_hdf5(path, replace(options, units=None, label_column=None))
+    return check_timestamps(path, recording.timestamps_s, options.time_column or "time")
 
 
 def _as_stamps(

@@ -14,9 +14,15 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
-from sensorseq.readers.columns import check_names, check_timestamps, find_time_column
+from sensorseq.options import ReadOptions
+from sensorseq.readers.columns import TextColumn, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
-from sensorseq.readers.parquet import as_labels, as_stamps, recording_of_table, unreadable
+from sensorseq.readers.parquet import (
+    as_labels,
+    recording_of_table,
+    timestamps_of_table,
+    unreadable,
+)
 from sensorseq.recording import Recording
 
 _FEW_ROW_GROUPS = 4  # with rows of one recording: they are read alone
@@ -94,28 +100,27 @@ def _texts(path: Path, name: str, table: pa.Table) -> pa.ChunkedArray | pa.Array
     return column if pa.types.is_string(column.type) else pa.array(as_labels(path, name, table))
 
 
-def read_table_recording(path: Path, rows: TableRows, **arguments: Any) -> Recording:
-    """Read one recording of a table; the arguments are those of `read_parquet`."""
-    table = _rows_of(path, _version(path), rows)
-    channels = [name for name in table.column_names if name not in rows.not_channels]
-    if path.suffix != ".parquet":
-        arguments["text_column"] = rows.form.text_column
-    return recording_of_table(rows.where(path), table.select(channels), **arguments)
-
-
-def read_table_timestamps(
+def read_table_recording(
     path: Path,
     rows: TableRows,
-    time_column: str | None,
-    *,
-    repair_stamps: bool = False,
-    time_unit: str | None = None,
-) -> NDArray[np.float64]:
-    """Return the time stamps of one recording of a table."""
+    options: ReadOptions,
+    recording_id: str,
+    group: str,
+    label: str | None,
+) -> Recording:
+    """Read one recording of a table."""
     table, where = _rows_of(path, _version(path), rows), rows.where(path)
-    name = find_time_column(where, table.column_names, time_column)
-    stamps = as_stamps(where, name, table[name], time_unit).seconds
-    return check_timestamps(where, stamps, name, repair_stamps=repair_stamps)
+    channels = [name for name in table.column_names if name not in rows.not_channels]
+    texts = TextColumn if path.suffix == ".parquet" else rows.form.text_column
+    return recording_of_table(
+        where, table.select(channels), options, recording_id, group, label, text_column=texts
+    )
+
+
+def read_table_timestamps(path: Path, rows: TableRows, options: ReadOptions) -> NDArray[np.float64]:
+    """Return the time stamps of one recording of a table."""
+    table = _rows_of(path, _version(path), rows)
+    return timestamps_of_table(rows.where(path), table.column_names, table.__getitem__, options)
 
 
 def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Read recordings from Apache Parquet tables."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,7 +13,9 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, repeated
 from sensorseq.memory import check_unpacked
+from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
+    FILE_OPTIONS,
     CodedLabels,
     FileContent,
     TextColumn,
@@ -32,20 +34,15 @@ from sensorseq.recording import Recording
 from sensorseq.scratch import Rows, folder_for
 
 
+@takes_read_options(*FILE_OPTIONS, "sample_rate_hz", "scratch")
 @refusing_odd_content
 def read_parquet(
     path: str | PathLike[str],
+    options: ReadOptions,
     *,
-    time_column: str | None = None,
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
-    units: Mapping[str, str] | None = None,
-    repair_stamps: bool = False,
-    label_column: str | None = None,
-    time_unit: str | None = None,
-    scratch: str | PathLike[str] | None = None,
-    sample_rate_hz: float | None = None,
 ) -> Recording:
     """Read one recording from a Parquet file with a column for time and one for each channel.
 
@@ -56,11 +53,11 @@ def read_parquet(
 
     Parameters
     ----------
-    path, recording_id, group, label, units, label_column, repair_stamps, time_unit, scratch, \
-sample_rate_hz
-        As in `read_csv`; `units` overrides units stored in the file.
-    time_column : str, optional
-        Column of the time stamps; as in `read_csv` by default.
+    path, recording_id, group, label
+        As in `read_csv`.
+    options : ReadOptions, optional
+        `time_column`, `time_unit`, `units`, `repair_stamps`, `label_column`, `sample_rate_hz` and
+        `scratch` are used, and can be given by name.
 
     Raises
     ------
@@ -69,41 +66,27 @@ sample_rate_hz
     """
     path = Path(path)
     return recording_of_table(
-        path,
-        _read_table(path, None, scratch),
-        time_column=time_column,
-        recording_id=path.name.removesuffix(".parquet") if recording_id is None else recording_id,
-        group=group,
-        label=label,
-        units=units,
-        repair_stamps=repair_stamps,
-        label_column=label_column,
-        time_unit=time_unit,
-        sample_rate_hz=sample_rate_hz,
+        path, _read_table(path, None, options.scratch), options, recording_id, group, label
     )
 
 
 def recording_of_table(
     path: Path,
     table: "pa.Table | _StoredTable",
+    options: ReadOptions,
+    recording_id: str | None,
+    group: str,
+    label: str | None,
     *,
-    recording_id: str,
-    time_column: str | None = None,
-    group: str = "",
-    label: str | None = None,
-    units: Mapping[str, str] | None = None,
-    repair_stamps: bool = False,
-    label_column: str | None = None,
-    time_unit: str | None = None,
-    sample_rate_hz: float | None = None,
     text_column: Callable[[Path, str], TextColumn] = TextColumn,
 ) -> Recording:
     """Make a recording of a table with a column for time and one for each channel.
 
     `text_column` makes what reads the numbers of a column of texts.
     """
-    rate_hz = rate_of_rows(table.column_names, time_column, sample_rate_hz)
-    time_name = "" if rate_hz else find_time_column(path, table.column_names, time_column)
+    label_column = options.label_column
+    rate_hz = rate_of_rows(table.column_names, options)
+    time_name = "" if rate_hz else find_time_column(path, table.column_names, options.time_column)
     check_label_column(path, table.column_names, label_column, time_name, label)
     names = [name for name in table.column_names if name not in (time_name, label_column)]
     columns = {name: _as_numbers(path, name, table[name], text_column) for name in names}
@@ -111,7 +94,7 @@ def recording_of_table(
     if rate_hz:
         stamps = stamps_of_rows(columns, rate_hz)
     else:
-        stamps = as_stamps(path, time_name, table[time_name], time_unit)
+        stamps = as_stamps(path, time_name, table[time_name], options.time_unit)
     content = FileContent(
         columns,
         stamps.seconds,
@@ -124,35 +107,28 @@ def recording_of_table(
         },
         stamps.facts,
     )
-    return make_recording(
-        path,
-        content,
-        recording_id=recording_id,
-        group=group,
-        label=label,
-        units=units,
-        repair_stamps=repair_stamps,
-    )
+    return make_recording(path, content, options, recording_id, group, label)
 
 
 @refusing_odd_content
-def read_parquet_timestamps(
-    path: Path,
-    time_column: str | None,
-    *,
-    repair_stamps: bool = False,
-    time_unit: str | None = None,
-    scratch: str | PathLike[str] | None = None,
-) -> NDArray[np.float64]:
+def read_parquet_timestamps(path: Path, options: ReadOptions) -> NDArray[np.float64]:
     """Read only the time stamps of a Parquet file; see `read_parquet`."""
     try:
         names = pyarrow.parquet.read_schema(path).names
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
-    time_name = find_time_column(path, names, time_column)
-    column = _read_table(path, [time_name], scratch)[time_name]
-    stamps = as_stamps(path, time_name, column, time_unit).seconds
-    return check_timestamps(path, stamps, time_name, repair_stamps=repair_stamps)
+    return timestamps_of_table(
+        path, names, lambda name: _read_table(path, [name], options.scratch)[name], options
+    )
+
+
+def timestamps_of_table(
+    path: Path, names: list[str], column_of: Callable[[str], Any], options: ReadOptions
+) -> NDArray[np.float64]:
+    """Return the time stamps of a table, of which that column alone is read."""
+    name = find_time_column(path, names, options.time_column)
+    stamps = as_stamps(path, name, column_of(name), options.time_unit).seconds
+    return check_timestamps(path, stamps, name, repair_stamps=bool(options.repair_stamps))
 
 
 def _read_table(

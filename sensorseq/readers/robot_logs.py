@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_mean
+from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     Columns,
     FileContent,
@@ -77,18 +78,15 @@ class _Series:
     labels: list[str | None] = field(default_factory=list)
 
 
+@takes_read_options("channels", "time_column", "repair_stamps", "label_column", "salvage")
 @refusing_odd_content
 def read_robot_log(
     path: Path | Sequence[Path],
+    options: ReadOptions,
     *,
-    channels: Sequence[str] | None = None,
-    time_column: str | None = None,
     recording_id: str | None = None,
     group: str = "",
     label: str | None = None,
-    repair_stamps: bool = False,
-    label_column: str | None = None,
-    salvage: bool = False,
 ) -> Recording:
     """Read one recording from a ROS 1 bag, a ROS 2 bag (``.db3``, ``.mcap``) or an MCAP file.
 
@@ -102,22 +100,12 @@ def read_robot_log(
     ----------
     path : Path or sequence of Path
         The file, or the files of a split bag in order.
-    channels : sequence of str, optional
-        Channels to read. By default all numbers that the first message of each topic has, with
-        the elements of arrays of up to 64 numbers.
-    time_column : {"header.stamp", "log_time"}, optional
-        By default ``header.stamp`` (or a ``timestamp`` of seconds and nanoseconds) where the first
-        message of a topic has one, else ``log_time``.
+    options : ReadOptions, optional
+        `channels`, `time_column`, `repair_stamps`, `label_column` and `salvage` are used, and can
+        be given by name. By default all numbers that the first message of each topic has are
+        channels, with the elements of arrays of up to 64 numbers.
     recording_id, group, label
         As in `Recording`.
-    repair_stamps : bool, default=False
-        Sort messages of a topic by time and merge those with equal time stamps, rather than raise.
-    label_column : str, optional
-        A text or number in the messages of a topic, such as ``/terrain.data``. Each holds until
-        the next message of that topic, and becomes `label_spans`.
-    salvage : bool, default=False
-        Of a damaged ``.bag`` or ``.mcap`` file, use the messages before the damage rather than
-        raise. ``attributes["salvaged"]`` has the reason, with the offset, and the seconds kept.
 
     Raises
     ------
@@ -126,6 +114,7 @@ def read_robot_log(
     EnvironmentProblemError
         If the packages of the extra ``ros`` are not installed.
     """
+    label_column, channels = options.label_column, options.channels
     paths = [path] if isinstance(path, Path) else list(path)
     where = paths[0]
     if label_column is not None and label is not None:
@@ -133,7 +122,7 @@ def read_robot_log(
             f"{where}: its folder or manifest gives the label {label!r}, and"
             f" label_column={label_column!r} labels parts of it; use only one of them."
         )
-    series, damage = _read_or_salvage(paths, channels, label_column, time_column, salvage)
+    series, damage = _read_or_salvage(paths, options)
     spans = None
     parts = []
     for topic, one in series.items():
@@ -144,15 +133,8 @@ def read_robot_log(
             spans = spans_of_labels(one.labels, times)
         if one.getters:
             columns: Columns = {n: np.array(one.columns[n]) for n in one.getters}
-            part = make_recording(
-                where,
-                FileContent(columns, times, name),
-                recording_id=where.stem if recording_id is None else recording_id,
-                group=group,
-                label=label,
-                units=None,
-                repair_stamps=repair_stamps,
-            )
+            content, own = FileContent(columns, times, name), replace(options, units=None)
+            part = make_recording(where, content, own, recording_id, group, label)
             parts.append((topic, part))
     recording = parts[0][1]
     if len(parts) > 1:
@@ -170,18 +152,14 @@ def read_robot_log(
 
 
 def read_robot_log_timestamps(
-    path: Path | Sequence[Path],
-    time_column: str | None,
-    *,
-    repair_stamps: bool = False,
-    channels: Sequence[str] | None = None,
-    salvage: bool = False,
+    path: Path | Sequence[Path], options: ReadOptions
 ) -> NDArray[np.float64]:
     """Return the time stamps of the topic with most messages among those of the channels."""
     paths = [path] if isinstance(path, Path) else list(path)
-    series, _ = _read_or_salvage(paths, channels, None, time_column, salvage)
+    series, _ = _read_or_salvage(paths, replace(options, label_column=None))
     numeric = {topic: one for topic, one in series.items() if one.getters}
     topic, fastest = max(numeric.items(), key=lambda item: len(item[1].times_s))
+    repair_stamps = bool(options.repair_stamps)
     return check_timestamps(paths[0], np.array(fastest.times_s), topic, repair_stamps=repair_stamps)
 
 
@@ -219,31 +197,24 @@ def list_topics(path: Path | Sequence[Path]) -> list[Topic]:
 
 
 def _read_or_salvage(
-    paths: list[Path],
-    channels: Sequence[str] | None,
-    label_column: str | None,
-    time_column: str | None,
-    salvage: bool,
+    paths: list[Path], options: ReadOptions
 ) -> tuple[dict[str, _Series], str | None]:
     """Return the series, and what is wrong if they end before the damage of a file."""
     try:
-        return _read_series(paths, channels, label_column, time_column), None
+        return _read_series(paths, options), None
     except RecordingError as error:
-        if not salvage:
+        if not options.salvage:
             raise
         with suppress(RecordingError):
-            series = _read_series(paths, channels, label_column, time_column, salvage=True)
-            return series, str(error)
+            return _read_series(paths, options, salvage=True), str(error)
         raise
 
 
 def _read_series(
-    paths: list[Path],
-    channels: Sequence[str] | None,
-    label_column: str | None,
-    time_column: str | None,
-    salvage: bool = False,
+    paths: list[Path], options: ReadOptions, salvage: bool = False
 ) -> dict[str, _Series]:
+    channels, label_column = options.channels, options.label_column
+    time_column = options.time_column
     where = paths[0]
     if time_column not in (None, *TIMES):
         raise RecordingError(
@@ -258,9 +229,7 @@ def _read_series(
         if one is None:
             names = [f"{message.topic}.{name}" for name in _numbers_in(content)]
             known += names
-            one = series[message.topic] = _begin(
-                message.topic, content, names, channels, label_column, time_column, where
-            )
+            one = series[message.topic] = _begin(message.topic, content, names, options, where)
         one.times_s.append(_time_s(where, message, uses_header=one.uses_header))
         for name, get in one.getters.items():
             one.columns[name].append(_number(get(content)))
@@ -284,11 +253,11 @@ def _begin(
     topic: str,
     content: Any,
     names: list[str],
-    channels: Sequence[str] | None,
-    label_column: str | None,
-    time_column: str | None,
+    options: ReadOptions,
     where: Path,
 ) -> _Series:
+    channels, label_column = options.channels, options.label_column
+    time_column = options.time_column
     stamp = _stamp_ns(content)
     if time_column == TIMES[0] and stamp is None:
         raise RecordingError(

@@ -2,27 +2,22 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.options import READING, ReadOptions, takes_read_options
 from sensorseq.order_statistics import sample_period
 from sensorseq.readers.arrays import read_arrays, read_arrays_timestamps
 from sensorseq.readers.columns import without_counters
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
-from sensorseq.readers.find import (
-    ARRAY_SUFFIXES,
-    TABLE_SUFFIXES,
-    RecordingSource,
-    known_suffix_of,
-)
+from sensorseq.readers.find import RecordingSource
 from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
 from sensorseq.readers.join import join_sensors
 from sensorseq.readers.long_table import (
@@ -32,6 +27,7 @@ from sensorseq.readers.long_table import (
 )
 from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps
 from sensorseq.readers.robot_logs import read_robot_log, read_robot_log_timestamps
+from sensorseq.readers.suffixes import ARRAY_SUFFIXES, known_suffix_of
 from sensorseq.recording import Channel, Recording
 from sensorseq.remote import fetched
 
@@ -43,8 +39,6 @@ _READERS: Mapping[str, tuple[Callable[..., Recording], Callable[..., NDArray[np.
     ".hdf5": (read_hdf5, read_hdf5_timestamps),
     **dict.fromkeys(ARRAY_SUFFIXES, (read_arrays, read_arrays_timestamps)),
 }
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
 
 
 @contextmanager
@@ -58,61 +52,26 @@ def at_hand(source: RecordingSource) -> Iterator[RecordingSource]:
         yield replace(source, paths=tuple(root / name for name in names), root=root, url="")
 
 
-def _at_hand_first(
-    read: Callable[Concatenate[RecordingSource, _Arguments], _Result],
-) -> Callable[Concatenate[RecordingSource, _Arguments], _Result]:
-    @wraps(read)
-    def read_near(
-        source: RecordingSource, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> _Result:
-        with at_hand(source) as near:
-            return read(near, *args, **kwargs)
-
-    return read_near
-
-
-@_at_hand_first
-def read_source(
-    source: RecordingSource,
-    *,
-    time_column: str | None = None,
-    channels: Sequence[str] | None = None,
-    repair_stamps: bool = False,
-    label_column: str | None = None,
-    units: Mapping[str, str] | None = None,
-    time_unit: str | None = None,
-    salvage: bool = False,
-    scratch: str | os.PathLike[str] | None = None,
-    sample_rate_hz: float | None = None,
-) -> Recording:
+@takes_read_options(*READING)
+def read_source(source: RecordingSource, options: ReadOptions) -> Recording:
     """Read one listed recording.
 
     Parameters
     ----------
     source : RecordingSource
         As `find_recordings` lists them.
-    time_column : str, optional
-        Column of the time stamps; as in `read_csv` by default.
-    channels : sequence of str, optional
-        Channels to keep, in this order. By default all but columns that are no sensors, which
-        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
-        and hold whole numbers or the time (an index, a counter, another stamp).
-    repair_stamps : bool, default=False
-        Sort rows by time and merge those with equal time stamps, rather than raise; see
-        `read_csv`. With several sensors, the counts are totals over all files.
-    label_column : str, optional
-        As in `read_csv`; for recordings of one file whose folder or manifest gives no label.
-    units : mapping of str to str, optional
-        Unit of each channel by name; overrides units stored in the file.
-    time_unit : {"s", "ms", "us", "ns"}, optional
-        Unit of the time stamps; as in `read_csv` by default. Robot logs need none.
-    salvage : bool, default=False
-        Use what is before the damage of a robot log; see `read_robot_log`.
-    scratch : path-like, optional
-        As in `read_csv`; robot logs and files of arrays are held in memory.
-    sample_rate_hz : float, optional
-        As in `read_csv`, of CSV and Parquet files without a time column.
+    options : ReadOptions, optional
+        `time_column`, `time_unit`, `units`, `repair_stamps`, `label_column`, `channels`, `salvage`,
+        `scratch` and `sample_rate_hz` are used, and can be given by name; how CSV files are written
+        is known of the source. With several sensors, counts of repaired stamps are totals over all
+        files. Robot logs and files of arrays are held in memory.
     """
+    with at_hand(source) as near:
+        return _read(near, options)
+
+
+def _read(source: RecordingSource, options: ReadOptions) -> Recording:
+    channels, units, label_column = options.channels, options.units, options.label_column
     _check_complete(source)
     if source.label is not None and (source.rows is not None or source.labelled_by == label_column):
         label_column = None  # it gave the label of the recording
@@ -126,38 +85,18 @@ def read_source(
                 else " the manifest already labels parts of it; use only one of them."
             )
         )
-    arguments: dict[str, Any] = {
-        "time_column": time_column,
+    use = _for_files(source, replace(options, label_column=label_column, units=None))
+    facts: dict[str, Any] = {
         "recording_id": source.recording_id,
         "group": source.group,
         "label": source.label,
-        "repair_stamps": repair_stamps,
-        "label_column": label_column,
     }
     if source.is_log:  # it has many topics: only what is asked for is read
-        parts = [read_robot_log(source.paths, channels=channels, salvage=salvage, **arguments)]
+        parts = [read_robot_log(source.paths, use, **facts)]
     elif source.rows is not None:
-        parts = [
-            read_table_recording(
-                source.paths[0],
-                source.rows,
-                time_unit=time_unit,
-                sample_rate_hz=sample_rate_hz,
-                **arguments,
-            )
-        ]
+        parts = [read_table_recording(source.paths[0], source.rows, use, **facts)]
     else:
-        arguments["time_unit"] = time_unit
-        if source.has_arrays:
-            arguments["channels"] = channels
-        else:
-            arguments["scratch"] = scratch
-        parts = [
-            _READERS[known_suffix_of(path)][0](
-                path, **arguments, **_form(source, path), **_clock(path, sample_rate_hz)
-            )
-            for path in source.paths
-        ]
+        parts = [_READERS[known_suffix_of(path)][0](path, use, **facts) for path in source.paths]
     if channels is None and not source.is_log:
         parts = [without_counters(part) for part in parts]
     recording = parts[0]
@@ -187,17 +126,8 @@ def read_source(
     return recording if channels is None else recording.select(channels)
 
 
-@_at_hand_first
-def read_source_rate(
-    source: RecordingSource,
-    *,
-    time_column: str | None = None,
-    repair_stamps: bool = False,
-    channels: Sequence[str] | None = None,
-    time_unit: str | None = None,
-    salvage: bool = False,
-    scratch: str | os.PathLike[str] | None = None,
-) -> float:
+@takes_read_options("time_column", "time_unit", "repair_stamps", "channels", "salvage", "scratch")
+def read_source_rate(source: RecordingSource, options: ReadOptions) -> float:
     """Return the median sample rate of a listed recording in Hz, from its time stamps alone.
 
     With several sensors, the rate of the fastest; NaN for fewer than two samples. Raises the errors
@@ -206,31 +136,24 @@ def read_source_rate(
     Parameters
     ----------
     source : RecordingSource
-    time_column, repair_stamps, time_unit, salvage, scratch
-        As in `read_source`.
-    channels : sequence of str, optional
-        Of a robot log, whose topics have rates of their own, only those of these channels.
+    options : ReadOptions, optional
+        `time_column`, `time_unit`, `repair_stamps`, `channels`, `salvage` and `scratch` are used,
+        and can be given by name. Of a robot log, whose topics have rates of their own, only those
+        of the channels count.
     """
+    with at_hand(source) as near:
+        return _read_rate(near, options)
+
+
+def _read_rate(source: RecordingSource, options: ReadOptions) -> float:
     _check_complete(source)
-    arguments: dict[str, Any] = {"repair_stamps": repair_stamps}
-    if source.is_log or source.has_arrays:
-        arguments["channels"] = channels
-    arguments |= {"salvage": salvage} if source.is_log else {"time_unit": time_unit}
-    if source.rows is None and not (source.is_log or source.has_arrays):
-        arguments["scratch"] = scratch
+    use = _for_files(source, options)
     if source.rows is not None:
-        stamps_of_files = [
-            read_table_timestamps(source.paths[0], source.rows, time_column, **arguments)
-        ]
+        stamps_of_files = [read_table_timestamps(source.paths[0], source.rows, use)]
     elif source.is_log:
-        stamps_of_files = [read_robot_log_timestamps(source.paths, time_column, **arguments)]
+        stamps_of_files = [read_robot_log_timestamps(source.paths, use)]
     else:
-        stamps_of_files = [
-            _READERS[known_suffix_of(path)][1](
-                path, time_column, **arguments, **_form(source, path)
-            )
-            for path in source.paths
-        ]
+        stamps_of_files = [_READERS[known_suffix_of(path)][1](path, use) for path in source.paths]
     rates = [
         1.0 / sample_period(stamps) if len(stamps) > 1 else float("nan")
         for stamps in stamps_of_files
@@ -277,13 +200,10 @@ def digest_file(path: Path) -> dict[str, Any]:
         raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def _form(source: RecordingSource, path: Path) -> dict[str, Any]:
-    return source.form._asdict() if known_suffix_of(path).startswith(".csv") else {}
-
-
-def _clock(path: Path, sample_rate_hz: float | None) -> dict[str, float | None]:
-    is_table = known_suffix_of(path) in TABLE_SUFFIXES
-    return {"sample_rate_hz": sample_rate_hz} if is_table else {}
+def _for_files(source: RecordingSource, options: ReadOptions) -> ReadOptions:
+    """Return the options for each file of a recording."""
+    whole = source.is_log or source.has_arrays  # several files have some of the channels each
+    return replace(options, channels=options.channels if whole else None, **source.form._asdict())
 
 
 def _check_complete(source: RecordingSource) -> None:

@@ -84,7 +84,7 @@ def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
         ("", "empty"),
         (" \n\n", "empty"),
         ("time_s,a\n", "no sample"),
-        ("Time_s,a\n0,1\n", "time_column='Time_s'"),
+        ("ticks,a\n0,1\n", "Give the time column with time_column"),
         ("time_s,a\n0,1\n1,oops\n2,3\n", "row 2, column 'a': 'oops'"),
         ("time_s,a\n0,1\n1,1_000\n", "row 2, column 'a': '1_000'"),
         ("time_s,a\n0,1\nnoon,2\n", "row 2, column 'time_s': 'noon'"),

@@ -8,7 +8,7 @@ import pytest
 from sensorseq import read_recordings, scratch
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, RecordingError
-from sensorseq.readers import find_recordings, read_source_rate
+from sensorseq.readers import ReadOptions, find_recordings, read_source_rate
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
 from sensorseq.storage.prepared import read_windows
 
@@ -61,7 +61,7 @@ def test_every_form_gives_the_same_recording(
     np.testing.assert_array_equal(recording.timestamps_s, [row[0] for row in VALUES])
     assert [span.label for span in recording.label_spans] == ["Kies", "Öl"]
     del given["label_column"]
-    stamps = read_csv_timestamps(path, "Zeit", scratch=at, **form)
+    stamps = read_csv_timestamps(path, ReadOptions(time_column="Zeit", scratch=at, **form))
     np.testing.assert_array_equal(stamps, recording.timestamps_s)
     plain = read_csv(path, **given, **form)  # with a column of words
     np.testing.assert_array_equal(plain.values, recording.values)

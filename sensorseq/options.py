@@ -1,0 +1,293 @@
+"""How recordings are found and read: the options of every reader, in one table.
+
+A field of `ReadOptions` is an argument of the readers that name it, of `prepare` and of the
+commands, and a key of the configuration file. numpy is not imported here, so that the command line
+starts quickly.
+"""
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import wraps
+from inspect import Parameter
+from typing import Any, TypeVar
+
+_Result = TypeVar("_Result")
+
+CSV_FORM = ("encoding", "delimiter", "decimal", "no_header", "names")
+_WHICH = ("files", "pair", "labels", "exclude", "manifest", "recording_column", "group_column")
+LISTING = (*_WHICH, "label_column", *CSV_FORM)
+"""The options that say which recordings there are; the others say how to read one."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """Where an option of preparation appears outside Python.
+
+    `section`, `key` and `toml` are its place and type in the configuration file (key and type as in
+    Python by default), `flag`, `off` (what turns a flag off), `metavar` and `help` those of the
+    command (without help, only in the file); `read` turns what the command reads, which has the
+    type `typed`, into the argument.
+    """
+
+    name: str
+    default: Any
+    type: Any
+    section: str
+    key: str = ""
+    toml: Any = None
+    flag: str = ""
+    off: str = ""
+    metavar: str | None = None
+    help: str = ""
+    read: Callable[[Any], Any] | None = None
+    typed: Any = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.key or self.name)
+        object.__setattr__(self, "toml", self.toml or self.type)
+        object.__setattr__(self, "flag", self.flag or "--" + self.name.replace("_", "-"))
+
+    @property
+    def of_files(self) -> bool:
+        """Whether it says which recordings to read and how, which `PreparePipeline` does not."""
+        return self.section == "input" and self.name != "channels"
+
+    @property
+    def command_type(self) -> Any:
+        """What the command line reads before `read`."""
+        if self.toml is bool:
+            return bool
+        return (self.typed or self.toml) | None
+
+
+def split_names(given: Sequence[str] | None) -> list[str] | None:
+    """Return the names of an option given once with commas, several times, or both."""
+    if not given:
+        return None
+    return [name.strip() for text in given for name in text.split(",") if name.strip()]
+
+
+def option_field(section: str, default: Any = None, **place: Any) -> Any:
+    """Return the field of an option; see `Option` for its place."""
+    return field(default=default, metadata={"section": section, **place})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadOptions:
+    """Which recordings to read, and how.
+
+    Parameters
+    ----------
+    files : str or sequence of str, optional
+        Patterns of file names (``pro_*.csv``; with a slash, of paths below the folder). By default
+        all files that can be read. Every pattern must match something.
+    pair : str, optional
+        Name pattern that joins the files of one recording, such as ``{sensor}_{recording}.*``:
+        files of one folder with equal ``{recording}`` become one recording. Channels are in the
+        order of `files`.
+    time_column : str, optional
+        Column of the time stamps: seconds, or whole numbers of another unit, or ISO 8601 dates.
+        Its name, or its place: ``"1"`` is the first column, ``"-1"`` the last. By default ``time``
+        or ``time_s``, whichever is there, else the only one with a name such as ``t``,
+        ``timestamp`` or ``time_ms``. In files of arrays, of several the one in the struct of the
+        `channels`. In robot logs ``"header.stamp"`` or ``"log_time"``; by default the first (or a
+        ``timestamp`` of seconds and nanoseconds) where a topic's first message has one.
+    time_unit : {"s", "ms", "us", "ns"}, optional
+        Unit of the time stamps. By default the one that the column's name ends in
+        (``stamp_ns``); else seconds, or for whole numbers the only unit in which the rate is
+        between 0.5 Hz and 20 kHz, or the date between 2000 and 2100. Robot logs need none.
+    encoding : str, optional
+        Of CSV text, such as ``"latin-1"``; UTF-8 by default, or UTF-16 if it begins with its mark.
+    delimiter : str, optional
+        Character between the fields of CSV files, or ``"tab"``; a comma by default, or a semicolon
+        if `decimal` is a comma.
+    decimal : {".", ","}, optional
+        Decimal mark of numbers in CSV files; a point by default.
+    no_header : bool, optional
+        The first line of CSV files holds samples; the columns are named ``column_1``, ``column_2``
+        and so on.
+    names : sequence of str, optional
+        Names of the columns of CSV files without a header line.
+    label_column : str, optional
+        Column with the label of each sample, words or numbers, for recordings of one file whose
+        folder or manifest gives no label. Runs of equal labels become `label_spans`; an empty field
+        is no label. In a robot log a text or number such as ``/terrain.data``, which holds until
+        the next message of that topic. Or the labels of a long table or of a manifest.
+    recording_column, group_column : str, optional
+        Columns of a long table, one file with all recordings: the id of each row's recording, and
+        its group. A recording has one group.
+    labels : sequence of str, optional
+        Classes to keep; all by default. Label spans of other classes become unlabelled.
+    exclude : sequence of str, optional
+        Classes to leave out, or patterns of recording ids (``ICE/pro_0*``).
+    channels : sequence of str, optional
+        Channels to keep, in this order. By default all but columns that are no sensors, which
+        ``attributes["counters"]`` lists: those without a name, and those that rise in every row
+        and hold whole numbers or the time (an index, a counter, another stamp). Of robot logs and
+        files of arrays only these are read; other arrays may then have other lengths.
+    units : mapping of str to str, optional
+        Unit of each channel by name, for files that do not store it, such as CSV; overrides units
+        stored in the file. Some steps select channels by unit.
+    manifest : path-like or bool, optional
+        By default ``manifest.csv`` in the folder, if it exists; False ignores it.
+    repair_stamps : bool, optional
+        Sort samples by time and replace those with equal time stamps by their mean.
+        ``attributes["repaired_stamps"]`` holds the counts ``n_out_of_order`` and ``n_duplicates``.
+        False by default: such samples are then an error.
+    sample_rate_hz : float, optional
+        The clock of CSV and Parquet files in which no column is named like time stamps, if
+        `time_column` is None: their rows are this many a second, from 0 s on.
+    salvage : bool, default=False
+        Of a damaged ``.bag`` or ``.mcap`` file, use the messages before the damage rather than
+        raise. ``attributes["salvaged"]`` has the reason, with the offset, and the seconds kept.
+    scratch : path-like, optional
+        Folder for the samples of a CSV, Parquet or HDF5 file of more than 32 MB: they stay on disk,
+        in files without a name that vanish with the recording. By default they are held in memory.
+    """
+
+    files: Sequence[str] | None = option_field(
+        "input",
+        toml=list[str],
+        metavar="PATTERN",
+        help="File names, such as 'pro_*.csv'; repeatable.",
+    )
+    pair: str | None = option_field(
+        "input",
+        metavar="PATTERN",
+        help="Join the files of one recording by name, such as '{sensor}_{recording}.*'.",
+    )
+    time_column: str | None = option_field(
+        "input", metavar="NAME", help="Column of time stamps, by name or place [default: time]."
+    )
+    time_unit: str | None = option_field(
+        "input", metavar="UNIT", help="Unit of time stamps: s, ms, us, ns [default: found]."
+    )
+    encoding: str | None = option_field(
+        "input", metavar="NAME", help="Encoding of CSV files, such as latin-1."
+    )
+    delimiter: str | None = option_field(
+        "input", metavar="CHAR", help="Separator of CSV files, such as ';' or tab."
+    )
+    decimal: str | None = option_field(
+        "input", metavar="CHAR", help="Decimal mark of CSV files: . or a comma."
+    )
+    no_header: bool | None = option_field(
+        "input",
+        toml=bool,
+        off="--header",
+        help="CSV files have no header line; columns are column_1, column_2, ...",
+    )
+    names: Sequence[str] | None = option_field(
+        "input",
+        toml=list[str],
+        metavar="NAME,...",
+        help="Names of the columns of CSV files without a header line.",
+        read=split_names,
+    )
+    label_column: str | None = option_field(
+        "input", metavar="NAME", help="Column with a label per sample."
+    )
+    recording_column: str | None = option_field(
+        "input", metavar="NAME", help="Column with recording ids, if the file has many recordings."
+    )
+    group_column: str | None = option_field(
+        "input", metavar="NAME", help="Column with the group of each such recording."
+    )
+    labels: Sequence[str] | None = option_field(
+        "input", toml=list[str], metavar="NAME,...", help="Classes to keep.", read=split_names
+    )
+    exclude: Sequence[str] | None = option_field(
+        "input",
+        toml=list[str],
+        metavar="NAME,...",
+        help="Classes or recordings to leave out.",
+        read=split_names,
+    )
+    channels: Sequence[str] | None = option_field(
+        "input",
+        toml=list[str],
+        metavar="NAME,...",
+        help="Channels to keep, in this order.",
+        read=split_names,
+    )
+    units: Mapping[str, str] | None = option_field("input", toml=dict[str, str])
+    manifest: str | bool | None = option_field("input")
+    repair_stamps: bool | None = option_field(
+        "input", toml=bool, help="Sort samples by time and merge those with equal time stamps."
+    )
+    sample_rate_hz: float | None = option_field(
+        "resample",
+        metavar="HZ",
+        help="Resample to this rate; without a time column, the rate of the rows"
+        " [default: median of the recordings].",
+    )
+    salvage: bool = False
+    scratch: str | os.PathLike[str] | None = None
+
+    def only(self, *names: str) -> "ReadOptions":
+        """Return these options, and the others as they are by default.
+
+        Parameters
+        ----------
+        *names : str
+            Of the fields to keep.
+        """
+        return ReadOptions(**{name: getattr(self, name) for name in names})
+
+
+NAMES = tuple(each.name for each in fields(ReadOptions))
+READING = ("label_column", *(name for name in NAMES if name not in LISTING))
+"""The options that say how to read a listed recording."""
+
+
+def entries_of(docstring: str | None) -> dict[str, str]:
+    """Return what a docstring says of each parameter, by the first name of the entry."""
+    known = inspect.cleandoc(docstring or "") + "\n"
+    entries = re.findall(r"^\w[\w, ]*(?: :.*)?\n(?:    .*\n)+", known, re.M)
+    return {re.split(r"\W", entry)[0]: entry for entry in entries}
+
+
+def takes_read_options(*names: str) -> Callable[[Callable[..., _Result]], Callable[..., _Result]]:
+    """Let a function of a path and `ReadOptions` be called with these options by name, too.
+
+    What is given by name changes a copy of the `ReadOptions`. Other names raise a TypeError, as
+    everywhere in Python: what a reader has no use for is not ignored.
+    """
+    known = {each.name: each for each in fields(ReadOptions)}
+
+    def decorate(read: Callable[..., _Result]) -> Callable[..., _Result]:
+        own = inspect.signature(read).parameters
+
+        @wraps(read)
+        def call(path: Any, options: ReadOptions | None = None, **given: Any) -> _Result:
+            use = ReadOptions() if options is None else options
+            if not isinstance(use, ReadOptions):
+                raise TypeError(
+                    f"{read.__name__}() takes ReadOptions, or options by name, such as"
+                    f" time_column='time'; got {options!r}."
+                )
+            chosen = {name: given.pop(name) for name in names if name in given}
+            for name in set(given).difference(own):
+                raise TypeError(f"{read.__name__}() got an unexpected keyword argument {name!r}")
+            return read(path, replace(use, **chosen) if chosen else use, **given)
+
+        first, _, *others = own.values()
+        by_name = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type)
+            for name, each in known.items()
+            if name in names
+        ]
+        middle = Parameter("options", Parameter.POSITIONAL_OR_KEYWORD, default=None)
+        call.__signature__ = inspect.signature(read).replace(  # type: ignore[attr-defined]
+            parameters=[first, middle, *others, *by_name]
+        )
+        text, said = inspect.cleandoc(read.__doc__ or ""), entries_of(ReadOptions.__doc__)
+        more = "".join(entry for name, entry in said.items() if name in names)
+        entry = r"^options :.*\n(?:    .*\n)+"
+        call.__doc__ = re.sub(entry, lambda found: found[0] + more, text, flags=re.M)
+        return call
+
+    return decorate

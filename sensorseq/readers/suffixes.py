@@ -1,0 +1,32 @@
+"""The kinds of files that can be read, by the ends of their names."""
+
+from pathlib import Path
+
+from sensorseq.errors import RecordingError
+
+LOG_SUFFIXES = (".bag", ".mcap", ".db3")
+TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet")
+ARRAY_SUFFIXES = (".npz", ".npy", ".mat")
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".h5", ".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)
+
+
+def stem_of(path: Path) -> str:
+    """Return a file's name without the suffixes of a known format."""
+    known = suffix_of(path) or ""
+    return path.name[: -len(known)] if 0 < len(known) < len(path.name) else path.stem
+
+
+def suffix_of(path: Path) -> str | None:
+    """Return the known suffix a file's name ends in, or None."""
+    name = path.name.lower()
+    return next((s for s in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(s)), None)
+
+
+def known_suffix_of(path: Path) -> str:
+    """Return the known suffix a file's name ends in, or raise."""
+    suffix = suffix_of(path)
+    if suffix is None:
+        raise RecordingError(
+            f"{path}: cannot read this kind of file; known: {', '.join(SUFFIXES)}."
+        )
+    return suffix
