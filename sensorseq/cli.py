@@ -605,6 +605,8 @@ def evaluate(
 @app.command(
     epilog=_example(
         "sensorseq predict terrain.safetensors logs/ICE/pro_01.csv",
+        "sensorseq predict terrain.safetensors drive.csv --mean-dwell-s 30 \\",
+        "    --csv spans.csv",
         "sensorseq predict terrain.safetensors new_logs --windows --json",
     )
 )
@@ -617,6 +619,20 @@ def predict(
     every_window: Annotated[
         bool, typer.Option("--windows", help="Print one line per window instead of per span.")
     ] = False,
+    smooth: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="Smooth over time: marginals, viterbi, lag, filter, none [default: marginals].",
+        ),
+    ] = "marginals",
+    mean_dwell_s: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="How long a class lasts on average [default: 60]."),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--csv", metavar="CSV", help="Write the spans as a table.")
+    ] = None,
     strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -627,9 +643,12 @@ def predict(
     They are read as the training recordings were, unless an option here says otherwise, and go
     through the same steps as the training windows: rate, channels, filters and features, windows,
     scaling. Each line gives a time span and its class; with --windows, a single window.
+
+    Windows before and after a window also say something about it: a robot stays in a class for a
+    while. --smooth none shows the classes of single windows.
     """
     from sensorseq.data_checks import join_outside
-    from sensorseq.evaluation.predict import predict_recordings
+    from sensorseq.evaluation.predict import predict_recordings, table_of_spans
     from sensorseq.evaluation.text import format_prediction
 
     model = _load(model_file, strict=strict)
@@ -637,9 +656,13 @@ def predict(
         found = predict_recordings(
             model,
             recordings,
+            smooth=smooth,
+            mean_dwell_s=mean_dwell_s,
             progress=advance,
             **reading,
         )
+    if table is not None:
+        write_whole(table, table_of_spans(found).encode())
     outside = [one.outside for one in found if one.outside is not None]
     _tell_outside(join_outside(outside) if outside else None, strict=strict)
     result = {

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """_lazy errors options _signal text < memory notebook scratch < checks
            < atomic order_statistics remote < recording windows history training_record html ops
-           < simulate storage preprocessing nn gpu_check < readers features
+           < simulate storage preprocessing nn gpu_check < readers features sequence
            < datasets training < data_checks < diagnosis doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda command_words self_check < cli < __main__"""

@@ -1,16 +1,19 @@
 """From probabilities to decisions: when to abstain, and one label for a recording."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sensorseq.checks import check_real
+from sensorseq.checks import check_positive, check_real
 from sensorseq.errors import InputError, check_choice
 from sensorseq.estimator.labels import read_known_labels
-from sensorseq.estimator.stream import DecisionStream
+from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
+from sensorseq.recording import Recording
+from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.training.inputs import check_groups
 from sensorseq.training.preparation import Preparation, seen_recordings
 from sensorseq.training.probabilities import (
@@ -252,6 +255,97 @@ class DecisionMixin:
             max_gap_s=max_gap_s,
             max_delay_s=max_delay_s,
             false_alarm_rate=false_alarm_rate,
+        )
+
+    def timeline(
+        self,
+        X: Any,
+        recording_id: ArrayLike | None = None,
+        start_s: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        window_s: float | None = None,
+        smooth: str = "marginals",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> Timeline:
+        """Return the class over time: stretches of one class instead of single windows.
+
+        A robot stays in a class for a while, so the windows before and after a window also say
+        something about it. A hidden Markov model over the windows of each recording uses them.
+
+        Parameters
+        ----------
+        X : array of shape (n_windows, n_timesteps, n_channels), WindowSet, or list of Recording
+            Recordings are cut into windows as those of the training were.
+        recording_id : array of shape (n_windows,), optional
+            The recording of each window; by default that of the WindowSet, or one for all.
+        start_s : array of shape (n_windows,), optional
+            Start of each window in seconds; a WindowSet has its own.
+        lengths : as in `predict`
+        window_s : float, optional
+            Length of the windows in seconds, if X is an array. By default the hop between them.
+        smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
+            Which windows count: none but itself; those before; those and `lag` later ones; all
+            (viterbi: for the likeliest sequence, marginals: for each window by itself).
+        lag : int, default=3
+            Windows to wait for, for ``"lag"``.
+        mean_dwell_s : float or array of shape (n_classes,), optional
+            How long a class lasts on average. By default 60 s, or 5 windows if that is longer. A
+            value that is wrong by a factor of 4 changes little.
+        transitions : array of shape (n_classes, n_classes), optional
+            How often each class (row) is followed by each other (column); 0 where it cannot be.
+
+        Returns
+        -------
+        Timeline
+            With `spans`, and the probabilities of each window.
+
+        Raises
+        ------
+        InputError
+            If the times of the windows are not known.
+        ArgumentError
+            If a dwell time is shorter than a window, or `transitions` have another shape.
+
+        Examples
+        --------
+        >>> clf.timeline(recordings, mean_dwell_s=30).to_csv("drive.csv")  # doctest: +SKIP
+        """
+        check_is_fitted(self)
+        if isinstance(X, Recording):
+            X = [X]
+        if isinstance(X, list | tuple) and X and isinstance(X[0], Recording):
+            X = prediction_pipeline(self).prepare(  # type: ignore[arg-type]  # of the classifier
+                [replace(one, label=None, label_spans=()) for one in X]
+            )
+        X = self._open(X, "X")  # type: ignore[attr-defined]
+        if isinstance(X, WindowSet):
+            recording_id = X.recording_id if recording_id is None else recording_id
+            start_s = X.start_s if start_s is None else start_s
+            if window_s is None and X.sample_rate_hz:
+                window_s = X.n_timesteps / X.sample_rate_hz
+        if start_s is None:
+            raise InputError(
+                "it is not known when each window begins; give start_s in seconds, a WindowSet that"
+                " has it, or recordings."
+            )
+        starts = np.asarray(start_s, np.float64)
+        rows = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
+        if window_s is None:
+            hops = np.diff(np.unique(starts))
+            window_s = float(np.median(hops)) if len(hops) else 1.0
+        return timeline_of(
+            rows,
+            self.classes_,
+            starts,
+            check_positive("window_s", window_s),
+            recording_id,
+            smooth=smooth,
+            lag=lag,
+            mean_dwell_s=mean_dwell_s,
+            transitions=transitions,
         )
 
     def predict_recordings(

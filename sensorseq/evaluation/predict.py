@@ -32,6 +32,9 @@ from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
 from sensorseq.readers.stamps import date_of, describe_clock
 from sensorseq.recording import Recording
+from sensorseq.sequence import Timeline, timeline_of
+from sensorseq.sequence.timeline import spans_as_csv
+from sensorseq.text import plain
 from sensorseq.training.preparation import name_anew
 from sensorseq.training.probabilities import recording_prediction
 from sensorseq.windows import WindowSet
@@ -61,6 +64,7 @@ class RecordingPrediction:
     in_table: bool = False  # of many recordings
     begins_s: float = 0.0
     date: str = ""
+    timeline: Timeline | None = None  # with times from the recording's begin
 
     @property
     def label(self) -> Any:
@@ -88,6 +92,11 @@ class RecordingPrediction:
             "n_outside": None if self.outside is None else self.outside.n_outside,
             "seen_in_training": self.seen,
             "notes": list(self.notes),
+            "smooth": None if self.timeline is None else self.timeline.smooth,
+            "spans": [
+                plain({k: v for k, v in span._asdict().items() if k != "recording_id"})
+                for span in (() if self.timeline is None else self.timeline.spans)
+            ],
             "windows": [
                 {
                     "start_s": start_s,
@@ -106,6 +115,9 @@ def predict_recordings(
     model: SensorLSTMClassifier,
     paths: Sequence[str | os.PathLike[str]],
     *,
+    smooth: str = "marginals",
+    lag: int = 3,
+    mean_dwell_s: float | None = None,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> list[RecordingPrediction]:
@@ -118,6 +130,8 @@ def predict_recordings(
     paths : sequence of path-like
         Files or folders. If the model uses several sensors, one file of a recording brings in the
         files of its other sensors.
+    smooth, lag, mean_dwell_s
+        How decisions are smoothed over time; see `SensorLSTMClassifier.timeline`.
     progress : callable, optional
         Called with the number of recordings done and their total.
     **options
@@ -145,24 +159,47 @@ def predict_recordings(
             # not to be scaled by the statistics of an old recording of the same name
             windows = name_anew(windows, np.ones(len(windows), bool))
         outside = None if model._ranges is None else model.outside(windows)
+        start_s, probability = np.asarray(windows.start_s), model.predict_proba(windows)
+        begins_s = float(recording.timestamps_s[0])
+        timeline = timeline_of(
+            probability,
+            model.classes_,
+            start_s - begins_s,
+            pipeline.options.window_s,
+            smooth=smooth,
+            lag=lag,
+            mean_dwell_s=mean_dwell_s,
+        )
         predictions.append(
             RecordingPrediction(
                 source.recording_id,
                 source.paths,
                 model.classes_,
-                np.asarray(windows.start_s),
-                model.predict_proba(windows),
+                start_s,
+                probability,
                 seen,
                 tuple(_notes(windows, outside, seen=seen)),
                 outside,
                 source.rows is not None,
-                float(recording.timestamps_s[0]),
+                begins_s,
                 date_of(recording),
+                timeline,
             )
         )
     if progress is not None:
         progress(len(sources), len(sources))
     return predictions
+
+
+def table_of_spans(predictions: Sequence[RecordingPrediction]) -> str:
+    """Return the spans of all recordings as the text of a CSV table."""
+    return spans_as_csv(
+        tuple(
+            span._replace(recording_id=one.recording_id)
+            for one in predictions
+            for span in (() if one.timeline is None else one.timeline.spans)
+        )
+    )
 
 
 def _find(path: Path, reading: PreparationOptions) -> list[RecordingSource]:

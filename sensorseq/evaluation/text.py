@@ -3,7 +3,6 @@
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,9 +79,14 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
     lines = [
         printable(" + ".join(str(path) for path in prediction.paths))
         + (f": {prediction.recording_id}" if prediction.in_table else ""),
-        wrapped(f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})", "  "),
     ]
-    if str(plain["vote"]) != str(plain["label"]):
+    spans = plain["spans"]
+    if len({span["label"] for span in spans}) > 1:
+        lines.append(wrapped(f"{_shares_of_time(spans)}, in {len(spans)} stretches", "  "))
+    else:
+        said = f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})"
+        lines.append(wrapped(said, "  "))
+    if len(spans) == 1 and str(plain["vote"]) != str(plain["label"]):
         lines.append(f"  the majority of its windows is classified as {plain['vote']}")
     lines += [wrapped(f"note: {note}", "  ") for note in prediction.notes]
     windows = [{**one, "start_s": one["start_s"] - plain["begins_s"]} for one in plain["windows"]]
@@ -96,14 +100,24 @@ def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) 
         lines.append(textwrap.indent(table(["start (s)", "label", "probability"], rows), "  "))
     else:
         rows = []
-        for label, group in groupby(windows, key=lambda window: window["label"]):
-            span = list(group)
-            sure = float(np.mean([window["probability"][str(label)] for window in span]))
-            when = f"{span[0]['start_s']:.1f} to {span[-1]['start_s']:.1f}"
-            rows.append([when, str(len(span)), str(label), percent(sure)])
-        heads = ["window starts (s)", "windows", "label", "mean probability"]
+        for span in spans:
+            when = f"{span['start_s']:.1f} to {span['end_s']:.1f}"
+            sure = percent(span["probability"])
+            rows.append([when, str(span["n_windows"]), str(span["label"]), sure])
+        heads = ["time (s)", "windows", "label", "mean probability"]
         lines.append(textwrap.indent(table(heads, rows, right=(1, 3)), "  "))
     return "\n".join(lines)
+
+
+def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
+    """Return how much of the time each label takes, most first."""
+    seconds: dict[str, float] = {}
+    for span in spans:
+        label = str(span["label"])
+        seconds[label] = seconds.get(label, 0.0) + span["end_s"] - span["start_s"]
+    total = sum(seconds.values())
+    ranked = sorted(seconds.items(), key=lambda item: -item[1])
+    return ", ".join(f"{label} {percent(own / total)} of the time" for label, own in ranked[:4])
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:

@@ -360,7 +360,7 @@ def test_times_are_seconds_from_the_start_of_a_recording_and_its_date_is_said_on
     _, found = predicted(capsys, path.parent.parent, path)
     told = said(capsys, "predict", tmp_path / "m.safetensors", path)
     assert str(robot["start"])[:6] not in told
-    assert "0.0 to 19.0" in told
+    assert "0.0 to 20.0" in told
     assert told.count(found["date"]) == 1
     assert re.fullmatch(r"202[25]-\d\d-\d\d \d\d:\d\d:\d\d UTC", found["date"])
     stamps[100] -= 3

@@ -1,0 +1,261 @@
+"""Timeline: the class of every window over time, and the stretches that have one class."""
+
+import csv
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.atomic import write_whole
+from sensorseq.errors import InputError, check_choice, printable
+from sensorseq.notebook import html_table
+from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed
+
+USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
+"""How long a class lasts if nobody says: a minute, but at least so many windows."""
+_LEAST_WEIGHT = 0.25  # of a window, however much it shares with its neighbours
+_SAME_HOP = 1.5  # windows further apart than so many hops have a gap between them
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#a8579b", "#b58900", "#4a5568", "#56b4e9", "#e09ad0")
+
+
+class Span(NamedTuple):
+    """A stretch of one class in a recording.
+
+    `probability` is the mean over its windows, `runner_up` the class with the next highest mean.
+    Times are on the recording's clock.
+    """
+
+    recording_id: Any
+    start_s: float
+    end_s: float
+    label: Any
+    probability: float
+    runner_up: Any
+    n_windows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """Classes of windows over time.
+
+    Attributes
+    ----------
+    recording_id, start_s, end_s : ndarray of shape (n,)
+        Of each window, in order of recordings and of time.
+    probabilities : ndarray of shape (n, k)
+        Smoothed, with the columns of `classes`.
+    labels : ndarray of shape (n,)
+        The class of each window.
+    classes : ndarray of shape (k,)
+    spans : tuple of Span
+        Stretches of one class. One ends, and the next begins, halfway between the middles of their
+        windows; where windows are missing, at the end of the last window before.
+    smooth : str
+        How it was smoothed; see `smoothing.smoothed`.
+    mean_dwell_s : float or ndarray of shape (k,)
+        How long a class was taken to last.
+    """
+
+    recording_id: NDArray[Any]
+    start_s: NDArray[np.float64]
+    end_s: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+    labels: NDArray[Any]
+    classes: NDArray[Any]
+    spans: tuple[Span, ...]
+    smooth: str
+    mean_dwell_s: Any
+
+    def __repr__(self) -> str:
+        n = len(np.unique(self.recording_id))
+        return f"<Timeline: {len(self.labels)} windows, {len(self.spans)} spans, {n} recording(s)>"
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the spans as a CSV table.
+
+        Parameters
+        ----------
+        path : path-like
+            With the columns recording, start_s, end_s, label, probability, runner_up.
+        """
+        write_whole(path, spans_as_csv(self.spans).encode())
+
+    def _repr_html_(self) -> str:
+        """Show a strip of colours for each recording, and the spans, in a notebook."""
+        rows = [
+            [
+                str(s.recording_id),
+                f"{s.start_s:.1f}",
+                f"{s.end_s:.1f}",
+                str(s.label),
+                f"{100 * s.probability:.0f} %",
+            ]
+            for s in self.spans[:100]
+        ]
+        heads = ["recording", "start_s", "end_s", "label", "probability"]
+        return "".join(self._strips()) + html_table(repr(self)[1:-1], heads, rows)
+
+    def _strips(self) -> Iterator[str]:
+        place = {label: at for at, label in enumerate(self.classes.tolist())}
+        for name in list(dict.fromkeys(span.recording_id for span in self.spans))[:20]:
+            own = [span for span in self.spans if span.recording_id == name]
+            first, last = own[0].start_s, own[-1].end_s
+            parts = []
+            for span in own:
+                x = 1000 * (span.start_s - first) / (last - first)
+                width = 1000 * (span.end_s - span.start_s) / (last - first)
+                words = f"{span.label}, {span.start_s:.1f} to {span.end_s:.1f} s"
+                parts.append(
+                    f'<rect x="{x:.1f}" width="{width:.1f}" height="24"'
+                    f' fill="{_COLORS[place[span.label] % len(_COLORS)]}">'
+                    f"<title>{escape(printable(words))}</title></rect>"
+                )
+            title = escape(printable(f"classes of {name} over time"))
+            yield (
+                f'<svg viewBox="0 0 1000 24" width="100%" height="24" preserveAspectRatio="none"'
+                f' role="img" aria-label="{title}">{"".join(parts)}</svg>'
+            )
+
+
+def spans_as_csv(spans: tuple[Span, ...]) -> str:
+    """Return the text of a CSV table of spans."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["recording", "start_s", "end_s", "label", "probability", "runner_up"])
+    for s in spans:
+        times = [f"{s.start_s:.3f}", f"{s.end_s:.3f}"]
+        writer.writerow([s.recording_id, *times, s.label, f"{s.probability:.4f}", s.runner_up])
+    return text.getvalue()
+
+
+def timeline_of(
+    probabilities: ArrayLike,
+    classes: ArrayLike,
+    start_s: ArrayLike,
+    window_s: float,
+    recording_id: ArrayLike | None = None,
+    *,
+    smooth: str = "marginals",
+    lag: int = 3,
+    mean_dwell_s: ArrayLike | None = None,
+    transitions: ArrayLike | None = None,
+) -> Timeline:
+    """Return the timeline of windows whose probabilities are known, of any classifier.
+
+    Parameters
+    ----------
+    probabilities : array-like of shape (n, k)
+    classes : array-like of shape (k,)
+        Labels in the order of the columns.
+    start_s : array-like of shape (n,)
+        Start of each window in seconds.
+    window_s : float
+        Length of the windows in seconds.
+    recording_id : array-like of shape (n,), optional
+        The recording of each window; by default all are of one.
+    smooth, lag
+        As in `smoothing.smoothed`. Where windows overlap, each counts by the share of a window that
+        it adds.
+    mean_dwell_s : float or array-like of shape (k,), optional
+        How long a class lasts on average, of all classes or of each; at least a window. By default
+        60 s, or 5 windows if that is longer. A value that is wrong by a factor of 4 changes little.
+    transitions : array-like of shape (k, k), optional
+        How often each class (row) is followed by each other (column); 0 where it cannot be. By
+        default all others follow equally often.
+
+    Raises
+    ------
+    InputError
+        If probabilities are no numbers, or two windows of a recording start together.
+    ArgumentError
+        If a dwell time is shorter than a window, or `transitions` have another shape.
+    """
+    check_choice("smooth", smooth, SMOOTH)
+    p, start = np.asarray(probabilities, np.float64), np.asarray(start_s, np.float64)
+    names, k = np.asarray(classes), np.asarray(classes).shape[0]
+    if p.shape != (len(start), k) or not np.isfinite(p).all():
+        raise InputError(
+            f"probabilities of shape {p.shape} must be finite numbers of shape ({len(start)}, {k}):"
+            " a row for each start, a column for each class."
+        )
+    if not np.isfinite(start).all():
+        raise InputError("start_s has values that are no numbers; give seconds.")
+    recording = np.zeros(len(p), np.int64) if recording_id is None else np.asarray(recording_id)
+    given = max(USUAL_DWELL_S, FEWEST_WINDOWS * window_s) if mean_dwell_s is None else mean_dwell_s
+    dwell = Dwell.of(given, transitions, k, window_s)
+    order, parts, spans = [], [], []
+    for name in dict.fromkeys(recording.tolist()):
+        rows = np.flatnonzero(recording == name)
+        rows = rows[np.argsort(start[rows], kind="stable")]
+        hops = np.diff(start[rows])
+        if (hops <= 0).any():
+            twice = start[rows][np.flatnonzero(hops <= 0)[0]]
+            raise InputError(
+                f"recording {name!r} has two windows that start at {twice:g} s; give recording_id"
+                " if they are of several recordings."
+            )
+        hop_s = float(np.median(hops)) if len(hops) else window_s
+        weight = min(1.0, max(hop_s / window_s, _LEAST_WEIGHT))
+        found, index = smoothed(
+            p[rows], start[rows] + window_s / 2, dwell, smooth=smooth, lag=lag, weight=weight
+        )
+        order.append(rows)
+        parts.append((found, index))
+        spans += list(_spans(name, start[rows], window_s, hop_s, found, index, names))
+    every = np.concatenate(order) if order else np.zeros(0, np.int64)
+    index = np.concatenate([own for _, own in parts]) if parts else np.zeros(0, np.int64)
+    return Timeline(
+        recording[every],
+        start[every],
+        start[every] + window_s,
+        np.concatenate([own for own, _ in parts]) if parts else p,
+        names[index],
+        names,
+        tuple(spans),
+        smooth,
+        dwell.mean_s if np.ndim(given) else float(dwell.mean_s[0]),
+    )
+
+
+def _spans(
+    name: Any,
+    start_s: NDArray[np.float64],
+    window_s: float,
+    hop_s: float,
+    probabilities: NDArray[np.float64],
+    index: NDArray[np.int64],
+    classes: NDArray[Any],
+) -> Iterator[Span]:
+    """Yield the spans of one recording."""
+    labels = classes.tolist()
+    hops = np.diff(start_s)
+    is_gap = hops > max(_SAME_HOP * hop_s, window_s + hop_s / 2)
+    edges = np.flatnonzero((np.diff(index) != 0) | is_gap) + 1
+    firsts = [0, *edges.tolist(), len(index)]
+    begins_s = start_s[0] if len(start_s) else 0.0
+    for first, stop in pairwise(firsts):
+        ends_s, follows_s = start_s[stop - 1] + window_s, 0.0
+        if stop < len(index):
+            follows_s = start_s[stop]
+            if not is_gap[stop - 1]:
+                ends_s = follows_s = (start_s[stop - 1] + start_s[stop] + window_s) / 2
+        mean = probabilities[first:stop].mean(axis=0)
+        own = int(index[first])
+        others = np.where(np.arange(len(labels)) == own, -1.0, mean)
+        runner_up = labels[int(others.argmax())]
+        yield Span(
+            name,
+            float(begins_s),
+            float(ends_s),
+            labels[own],
+            float(mean[own]),
+            runner_up,
+            stop - first,
+        )
+        begins_s = follows_s

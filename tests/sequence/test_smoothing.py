@@ -1,0 +1,105 @@
+"""The recursions against the sum over all paths, and laws of time."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sensorseq.errors import ArgumentError
+from sensorseq.sequence.smoothing import Dwell, smoothed
+
+N, K = 6, 3
+FOLLOWS = [[0, 1, 2], [1, 0, 0], [1, 1, 0]]
+
+
+def drawn(seed, n=N, k=K):
+    rng = np.random.default_rng(seed)
+    return rng.dirichlet(np.full(k, 0.5), n), np.cumsum(rng.uniform(0.5, 4, n))
+
+
+def by_all_paths(p, centers_s, dwell, until):
+    """Probabilities given the windows before `until`, and the likeliest path, in float64."""
+    steps = [dwell.transition(round(s, 3)) for s in np.diff(centers_s)]
+    start, n = dwell.mean_s / dwell.mean_s.sum(), len(p)
+    weights, best = np.zeros_like(p), (0.0, ())
+    for path in product(range(p.shape[1]), repeat=n):
+        chance = start[path[0]]
+        for t, state in enumerate(path):
+            chance *= steps[t - 1][path[t - 1], state] if t else 1
+            chance *= p[t, state] if t < until else 1
+        weights[range(n), path] += chance
+        best = max(best, (chance, path))
+    return weights / weights.sum(axis=1, keepdims=True), best[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_way_of_smoothing_is_the_sum_over_all_paths(seed):
+    p, centers_s = drawn(seed)
+    dwell = Dwell.of([5, 7, 9], FOLLOWS, K, 1)
+    everything, path = by_all_paths(p, centers_s, dwell, N)
+    marginals, labels = smoothed(p, centers_s, dwell)
+    np.testing.assert_allclose(marginals, everything, atol=1e-12)
+    np.testing.assert_array_equal(labels, everything.argmax(axis=1))
+    np.testing.assert_array_equal(smoothed(p, centers_s, dwell, smooth="viterbi")[1], path)
+    for lag in (0, 1, 2, 9):
+        found = smoothed(p, centers_s, dwell, smooth="lag", lag=lag)[0]
+        for t in range(N):
+            expected = by_all_paths(p, centers_s, dwell, t + 1 + lag)[0][t]
+            np.testing.assert_allclose(found[t], expected, atol=1e-12)
+    filtered = smoothed(p, centers_s, dwell, smooth="filter")[0]
+    without_lag = smoothed(p, centers_s, dwell, smooth="lag", lag=0)[0]
+    np.testing.assert_allclose(filtered, without_lag, rtol=1e-14)
+    np.testing.assert_array_equal(smoothed(p, centers_s, dwell, smooth="none")[0], p)
+
+
+@given(seed=st.integers(0, 99), n=st.integers(1, 12), lag=st.integers(0, 4))
+@settings(max_examples=30, deadline=None)
+def test_what_comes_later_than_the_lag_changes_no_bit(seed, n, lag):
+    p, centers_s = drawn(seed, n + 5)
+    dwell = Dwell.of(6.0, None, K, 1)
+    whole = smoothed(p, centers_s, dwell, smooth="lag", lag=lag)[0]
+    part = smoothed(p[: n + lag], centers_s[: n + lag], dwell, smooth="lag", lag=lag)[0]
+    np.testing.assert_array_equal(part[:n], whole[:n])
+
+
+def test_a_window_that_says_nothing_is_one_that_is_missing():
+    p, centers_s = drawn(3)
+    dwell = Dwell.of([4, 6, 8], FOLLOWS, K, 1)
+    centers_s = np.round(centers_s, 3)
+    p[2] = 1 / K
+    rest = np.arange(N) != 2
+    with_it = smoothed(p, centers_s, dwell)[0]
+    without = smoothed(p[rest], centers_s[rest], dwell)[0]
+    np.testing.assert_allclose(with_it[rest], without, atol=1e-9)
+
+
+def test_a_class_lasts_as_long_as_was_said():
+    dwell = Dwell.of([10, 20, 40], None, K, 1)
+    step = dwell.transition(0.001)
+    np.testing.assert_allclose((1 - step.diagonal()) / 0.001, [1 / 10, 1 / 20, 1 / 40], rtol=1e-3)
+    np.testing.assert_allclose(dwell.transition(5000), dwell.transition(9000), atol=1e-9)
+    np.testing.assert_allclose(step.sum(axis=1), 1)
+
+
+def test_what_cannot_follow_takes_two_switches_within_a_hop():
+    step = Dwell.of(100.0, [[0, 1, 0], [0, 0, 1], [1, 0, 0]], K, 1).transition(1.0)
+    assert step[0, 1] == pytest.approx(0.01, rel=0.02)
+    assert step[0, 2] == pytest.approx(0.01**2 / 2, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("mean_dwell_s", "transitions", "said"),
+    [
+        ([1, 2], None, "mean_dwell_s"),
+        (0.5, None, "at least a window"),
+        (float("nan"), None, "at least a window"),
+        (5, np.eye(3), "nothing follows class 0"),
+        (5, np.ones((2, 2)), "3 x 3"),
+        (5, -np.ones((3, 3)), "3 x 3"),
+    ],
+)
+def test_what_is_no_dwell_time_is_refused(mean_dwell_s, transitions, said):
+    with pytest.raises(ArgumentError, match=said):
+        Dwell.of(mean_dwell_s, transitions, K, 1)

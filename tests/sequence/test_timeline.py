@@ -1,0 +1,93 @@
+"""A timeline of windows: spans, gaps, tables, and the ways to get one."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from sensorseq import SensorLSTMClassifier
+from sensorseq.errors import InputError
+from sensorseq.sequence import timeline_of
+
+CLASSES = np.array(["ice", "sand"])
+
+
+def sure(labels, by=0.9):
+    one = (np.array(labels)[:, None] == np.arange(2)).astype(float)
+    return one * by + (1 - one) * (1 - by)
+
+
+def test_spans_cover_the_recording_and_switch_halfway():
+    made = timeline_of(sure([0] * 6 + [1] * 6), CLASSES, 2.0 * np.arange(12), 4.0)
+    first, second = made.spans
+    assert (first.start_s, first.end_s, first.label, first.runner_up) == (0.0, 13.0, "ice", "sand")
+    assert (second.start_s, second.end_s, second.label) == (13.0, 26.0, "sand")
+    assert (first.n_windows, second.n_windows) == (6, 6)
+    assert made.labels.tolist() == ["ice"] * 6 + ["sand"] * 6
+
+
+def test_a_single_window_of_another_class_is_smoothed_away_unless_asked_not_to():
+    p = sure([0] * 6 + [1] + [0] * 6)
+    assert len(timeline_of(p, CLASSES, np.arange(13.0), 1.0).spans) == 1
+    assert len(timeline_of(p, CLASSES, np.arange(13.0), 1.0, smooth="none").spans) == 3
+    assert len(timeline_of(p, CLASSES, np.arange(13.0), 1.0, mean_dwell_s=1.0).spans) == 3
+
+
+def test_a_gap_ends_a_span_and_recordings_are_told_apart():
+    start_s = np.array([0, 1, 2, 50, 51, 0, 1, 2.0])
+    recording_id = np.array(["b"] * 5 + ["a"] * 3)
+    shuffled = np.random.default_rng(0).permutation(8)
+    made = timeline_of(
+        sure([0] * 5 + [1] * 3)[shuffled], CLASSES, start_s[shuffled], 1.0, recording_id[shuffled]
+    )
+    spans = {(s.recording_id, s.start_s, s.end_s, s.label) for s in made.spans}
+    assert spans == {("b", 0, 3, "ice"), ("b", 50, 52, "ice"), ("a", 0, 3, "sand")}
+    for name in "ab":
+        assert (np.diff(made.start_s[made.recording_id == name]) > 0).all()
+
+
+def test_the_table_has_a_row_for_each_span(tmp_path):
+    made = timeline_of(sure([0] * 5 + [1] * 5), CLASSES, np.arange(10.0), 1.0)
+    made.to_csv(tmp_path / "spans.csv")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "spans.csv").read_text())))
+    assert [(row["start_s"], row["end_s"], row["label"]) for row in rows] == [
+        ("0.000", "5.000", "ice"),
+        ("5.000", "10.000", "sand"),
+    ]
+    assert all(row["recording"] == "0" for row in rows)
+    assert float(rows[0]["probability"]) == pytest.approx(made.spans[0].probability, abs=1e-4)
+    assert made._repr_html_().count("<rect") == 2
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "start_s", "said"),
+    [
+        (sure([0, 1]), [1.0, 1.0], "start at 1 s"),
+        (sure([0, 1]), [0.0, np.nan], "start_s"),
+        (sure([0, 1]) * np.nan, [0.0, 1.0], "finite"),
+        (sure([0, 1, 1]), [0.0, 1.0], "a row for each start"),
+    ],
+)
+def test_windows_without_a_place_in_time_are_refused(probabilities, start_s, said):
+    with pytest.raises(InputError, match=said):
+        timeline_of(probabilities, CLASSES, start_s, 1.0)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 0, 1], 15)
+    X = rng.normal(size=(60, 20, 1)).astype(np.float32) * (1 + 2 * y[:, None, None])
+    arguments = {"hidden_size": 4, "max_epochs": 2, "features": "auto", "random_state": 0}
+    return SensorLSTMClassifier(device="cpu", **arguments).fit(X, CLASSES[y]), X, y
+
+
+def test_a_classifier_gives_the_timeline_of_its_probabilities(fitted):
+    clf, X, _ = fitted
+    made = clf.timeline(X, start_s=0.5 * np.arange(60), mean_dwell_s=5)
+    own = timeline_of(clf.predict_proba(X), clf.classes_, 0.5 * np.arange(60), 0.5, mean_dwell_s=5)
+    np.testing.assert_array_equal(made.probabilities, own.probabilities)
+    assert made.spans == own.spans
+    with pytest.raises(InputError, match="start_s"):
+        clf.timeline(X)
