@@ -27,8 +27,19 @@ _COLORS = ("#0072b2", "#d55e00", "#009e73", "#a8579b", "#b58900", "#4a5568", "#5
 class Span(NamedTuple):
     """A stretch of one class in a recording.
 
-    `probability` is the mean over its windows, `runner_up` the class with the next highest mean.
-    Times are on the recording's clock.
+    Attributes
+    ----------
+    recording_id : object
+    start_s, end_s : float
+        On the recording's clock.
+    label : object
+    probability : float
+        The mean of what the model gives this class in its windows, each seen by itself: closer to
+        how often such a span is right than the smoothed probabilities, which are too sure where a
+        model is wrong for a whole recording.
+    runner_up : object
+        The class with the next highest mean.
+    n_windows : int
     """
 
     recording_id: Any
@@ -49,7 +60,7 @@ class Timeline:
     recording_id, start_s, end_s : ndarray of shape (n,)
         Of each window, in order of recordings and of time.
     probabilities : ndarray of shape (n, k)
-        Smoothed, with the columns of `classes`.
+        Smoothed, with the columns of `classes`. Surer than they should be; see `Span`.
     labels : ndarray of shape (n,)
         The class of each window.
     classes : ndarray of shape (k,)
@@ -207,7 +218,7 @@ def timeline_of(
         )
         order.append(rows)
         parts.append((found, index))
-        spans += list(_spans(name, start[rows], window_s, hop_s, found, index, names))
+        spans += list(_spans(name, start[rows], window_s, hop_s, p[rows], index, names))
     every = np.concatenate(order) if order else np.zeros(0, np.int64)
     index = np.concatenate([own for _, own in parts]) if parts else np.zeros(0, np.int64)
     return Timeline(

@@ -1,4 +1,5 @@
 import contextlib
+import csv
 import json
 import os
 import re
@@ -115,6 +116,32 @@ def test_prepare_train_evaluate_predict(logs, prepared, model, capsys):
     assert [one["label"] for one in others] == ["calm"] * 5
     assert len(first["windows"]) == 12
     assert sum(first["probability"].values()) == pytest.approx(1)
+
+
+def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_path, capsys):
+    drive, spans, lines = tmp_path / "drive.csv", tmp_path / "spans.csv", ["time,current,speed"]
+    for first_s, label in ((0, "calm"), (12, "rough")):
+        for line in (logs / label / "run_1.csv").read_text().splitlines()[1:]:
+            time_s, rest = line.split(",", 1)
+            lines.append(f"{float(time_s) + first_s:.2f},{rest}")
+    drive.write_text("\n".join(lines))
+    asked = ["predict", model, drive, "--mean-dwell-s", 8, "--csv", spans]
+    (found,) = answer(asked, capsys)["recordings"]
+    assert [(s["label"], s["start_s"], s["end_s"]) for s in found["spans"]] == [
+        ("calm", 0, 12),
+        ("rough", 12, 24),
+    ]
+    rows = list(csv.DictReader(spans.read_text().splitlines()))
+    assert [(row["recording"], row["label"], row["runner_up"]) for row in rows] == [
+        ("drive", "calm", "rough"),
+        ("drive", "rough", "calm"),
+    ]
+    assert run([*map(str, asked), "-q"]) == 0
+    assert "calm 50.0 % of the time, rough 50.0 % of the time, in 2 st" in capsys.readouterr().out
+    alone = answer(["predict", model, drive, "--smooth", "none"], capsys)["recordings"][0]
+    own = [max(window["probability"], key=window["probability"].get) for window in alone["windows"]]
+    assert sum(span["n_windows"] for span in alone["spans"]) == len(own) == 24
+    assert "--mean-dwell-s" in refused([*asked[:4], 0.5], 2, capsys)
 
 
 def test_what_predict_cuts_is_what_prepare_cut(logs, prepared, model, capsys):

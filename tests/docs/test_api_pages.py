@@ -18,7 +18,7 @@ MODULES = [
     *("sensorseq.history", "sensorseq.model_selection", "sensorseq.nn"),
     *("sensorseq.ops", "sensorseq.preprocessing", "sensorseq.readers", "sensorseq.recording"),
     *("sensorseq.simulate", "sensorseq.training", "sensorseq.training.callbacks"),
-    "sensorseq.windows",
+    *("sensorseq.sequence", "sensorseq.windows"),
 ]
 ADAPTERS = sorted((ROOT / "sensorseq" / "adapters").glob("[!_]*.py"))  # need their libraries
 
