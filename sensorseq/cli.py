@@ -89,6 +89,10 @@ def _flag(name: str) -> Any:
     return typer.Option(flag, metavar=option.metavar, help=option.help)
 
 
+MeanDwell = Annotated[
+    float | None,
+    typer.Option(metavar="S", help="How long a class lasts on average [default: 60]."),
+]
 FalseAlarmRate = Annotated[
     float | None,
     typer.Option(
@@ -626,10 +630,7 @@ def predict(
             help="Smooth over time: marginals, viterbi, lag, filter, none [default: marginals].",
         ),
     ] = "marginals",
-    mean_dwell_s: Annotated[
-        float | None,
-        typer.Option(metavar="S", help="How long a class lasts on average [default: 60]."),
-    ] = None,
+    mean_dwell_s: MeanDwell = None,
     table: Annotated[
         Path | None, typer.Option("--csv", metavar="CSV", help="Write the spans as a table.")
     ] = None,
@@ -714,6 +715,12 @@ def stream(
         float, typer.Option(metavar="S", help="How long to wait for samples out of order.")
     ] = 0.0,
     false_alarm_rate: FalseAlarmRate = None,
+    smooth: Annotated[
+        str,
+        typer.Option(metavar="HOW", help="Smooth over time: none, filter, lag [default: none]."),
+    ] = "none",
+    lag: Annotated[int, typer.Option(min=0, help="Windows that lag waits for.")] = 3,
+    mean_dwell_s: MeanDwell = None,
     strict: Strict = False,
     quiet: Quiet = False,
 ) -> None:
@@ -734,11 +741,16 @@ def stream(
         max_gap_s=max_gap_s,
         max_delay_s=max_delay_s,
         false_alarm_rate=false_alarm_rate,
+        smooth=smooth,
+        lag=lag,
+        mean_dwell_s=mean_dwell_s,
     )
     parser = live.SampleParser(sample_format, decisions.channels, time_column)
     if not quiet:
         channels = ", ".join(decisions.channels)
-        _warn(f"expects {channels} at {decisions.sample_rate_hz:g} Hz")
+        later = decisions.latency_s
+        wait = f"; decisions come {later:.3g} s after their windows" if later else ""
+        _warn(f"expects {channels} at {decisions.sample_rate_hz:g} Hz{wait}")
     with ExitStack() as stack:
         if udp is not None:
             samples = live.samples_of_udp(udp, parser)

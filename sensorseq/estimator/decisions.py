@@ -12,6 +12,7 @@ from sensorseq.checks import check_positive, check_real
 from sensorseq.errors import InputError, check_choice
 from sensorseq.estimator.labels import read_known_labels
 from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.recording import Recording
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.training.inputs import check_groups
@@ -217,6 +218,10 @@ class DecisionMixin:
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
         false_alarm_rate: float | None = None,
+        smooth: str = "none",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
     ) -> DecisionStream:
         """Return a stream that classifies samples as they arrive, prepared as in training.
 
@@ -236,6 +241,14 @@ class DecisionMixin:
             come later by this time. Samples that are later still are ignored and counted.
         false_alarm_rate : float, optional
             Sets `answered` of the decisions, as in `predict_or_abstain`.
+        smooth : {"none", "filter", "lag"}, default="none"
+            filter: a decision also rests on the windows before. lag: it waits for the next `lag`
+            windows, too; `latency_s` of the stream says how long, and its classes are those of
+            `timeline` with the same lag, bit for bit. Across a gap the class may have changed.
+        lag : int, default=3
+            Windows to wait for, for ``"lag"``.
+        mean_dwell_s, transitions
+            As in `timeline`.
 
         Returns
         -------
@@ -255,6 +268,10 @@ class DecisionMixin:
             max_gap_s=max_gap_s,
             max_delay_s=max_delay_s,
             false_alarm_rate=false_alarm_rate,
+            smooth=smooth,
+            lag=lag,
+            mean_dwell_s=mean_dwell_s,
+            transitions=transitions,
         )
 
     def timeline(
@@ -320,8 +337,9 @@ class DecisionMixin:
             X = prediction_pipeline(self).prepare(  # type: ignore[arg-type]  # of the classifier
                 [replace(one, label=None, label_spans=()) for one in X]
             )
-        X = self._open(X, "X")  # type: ignore[attr-defined]
+        X, hop_s = self._open(X, "X"), None  # type: ignore[attr-defined]
         if isinstance(X, WindowSet):
+            hop_s = PreparationOptions.recorded(X.provenance).hop_s
             recording_id = X.recording_id if recording_id is None else recording_id
             start_s = X.start_s if start_s is None else start_s
             if window_s is None and X.sample_rate_hz:
@@ -342,6 +360,7 @@ class DecisionMixin:
             starts,
             check_positive("window_s", window_s),
             recording_id,
+            hop_s=hop_s,
             smooth=smooth,
             lag=lag,
             mean_dwell_s=mean_dwell_s,

@@ -1,7 +1,8 @@
 """DecisionStream: decisions about samples as they arrive, as `sensorseq predict` makes them."""
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_positive
 from sensorseq.data_checks import OutsideWindows
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.options import PreparationOptions
@@ -18,6 +19,8 @@ from sensorseq.preprocessing.resample import StreamResampler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.window import window_start
 from sensorseq.recording import Channel
+from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, window_weight
+from sensorseq.sequence.timeline import make_dwell
 from sensorseq.training.frames import in_order
 
 if TYPE_CHECKING:
@@ -95,6 +98,10 @@ class DecisionStream:
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
         false_alarm_rate: float | None = None,
+        smooth: str = "none",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
     ) -> None:
         pipeline = prediction_pipeline(model)
         if isinstance(model.scaler_, KeyedScaler):
@@ -130,10 +137,19 @@ class DecisionStream:
         self._hop = hop_s * self._window_rate
         if self._hop < 1 - 1e-9:
             raise ArgumentError(f"hop_s={hop_s:g} is less than one sample of the windows.")
+        check_choice("smooth", smooth, STREAM_SMOOTH)
+        self._smoother, self._waiting = None, deque[StreamDecision]()
+        if smooth != "none":
+            window_s = self._n_window / self._window_rate
+            dwell = make_dwell(mean_dwell_s, transitions, len(self.classes), window_s)
+            lag = lag if smooth == "lag" else 0
+            self._smoother = LagSmoother(dwell, lag, window_weight(hop_s, window_s))
         self.n_decisions = self.n_outside = 0
         self.on_outside: Callable[[OutsideWindows], None] | None = None
         self._begin(0.0)
         self.latency_s: float = self._resampler.latency_s + self._steps.latency_s
+        if smooth == "lag":
+            self.latency_s += lag * hop_s
 
     @property
     def counts(self) -> dict[str, int]:
@@ -182,6 +198,10 @@ class DecisionStream:
         """End the signal, and return the decisions about what is left; another may begin."""
         newest_s = self._clock.newest_s
         decisions = [*self._decide(self._clock.flush()), *self._end(newest_s)]
+        if self._smoother is not None:
+            rest = self._settled(self._smoother.flush(), newest_s)
+            self.n_decisions += len(rest)
+            decisions += rest
         self._begin(0.0)
         return decisions
 
@@ -285,5 +305,32 @@ class DecisionStream:
                     is_outside,
                 )
             )
+        if self._smoother is not None:
+            self._waiting.extend(decisions)
+            due = [
+                row
+                for one in decisions
+                for row in self._smoother.push((one.start_s + one.end_s) / 2, one.probabilities)
+            ]
+            decisions = self._settled(due, newest_s)
         self.n_decisions += len(decisions)
+        return decisions
+
+    def _settled(
+        self, rows: list[NDArray[np.float64]], newest_s: float | None
+    ) -> list[StreamDecision]:
+        """Return the decisions that have waited longest, with these smoothed probabilities."""
+        decisions = []
+        for row in rows:
+            one, best = self._waiting.popleft(), int(np.argmax(row))
+            delay_s = 0.0 if newest_s is None else round(newest_s - one.end_s, _CLOCK_DIGITS)
+            decisions.append(
+                replace(
+                    one,
+                    label=self.classes[best],
+                    probability=float(row[best]),
+                    probabilities=tuple(row.tolist()),
+                    delay_s=delay_s,
+                )
+            )
         return decisions

@@ -166,6 +166,7 @@ def predict_recordings(
             model.classes_,
             start_s - begins_s,
             pipeline.options.window_s,
+            hop_s=pipeline.options.hop_s,
             smooth=smooth,
             lag=lag,
             mean_dwell_s=mean_dwell_s,

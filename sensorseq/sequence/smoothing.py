@@ -20,6 +20,9 @@ Floats = NDArray[np.float64]
 
 SMOOTH = ("none", "filter", "lag", "viterbi", "marginals")
 """Nothing; windows so far; those and the next `lag`; the likeliest path; all windows."""
+STREAM_SMOOTH = ("none", "filter", "lag")
+"""Those that need no later windows than the next `lag`."""
+_LEAST_WEIGHT = 0.25  # of a window, however much it shares with its neighbours
 _LOWEST = 1e-12  # of a probability: no window rules out a class
 _TICK_S = 1e-3  # steps of time are told apart by this
 
@@ -110,19 +113,82 @@ def smoothed(
     n, k = p.shape
     if smooth == "none" or n == 0 or k < 2:
         return p, p.argmax(axis=1)
-    log_e = weight * np.log(np.maximum(p, _LOWEST))
-    e = np.exp(log_e - log_e.max(axis=1, keepdims=True))
+    e = _likelihoods(p, weight)
     steps = _transitions(np.asarray(centers_s, np.float64), dwell)
     start = dwell.mean_s / dwell.mean_s.sum()
     alpha = _forward(e, steps, start)
     if smooth == "filter":
         return alpha, alpha.argmax(axis=1)
-    horizon = min(lag, n) if smooth == "lag" else n
-    gamma = alpha * (_backward_lag(e, steps, horizon) if smooth == "lag" else _backward(e, steps))
+    later = _backward_lag(e, steps, min(lag, n)) if smooth == "lag" else _backward(e, steps)
+    gamma = alpha * later
     gamma /= gamma.sum(axis=1, keepdims=True)
     if smooth == "viterbi":
         return gamma, _viterbi(np.log(np.maximum(e, 1e-300)), steps, start)
     return gamma, gamma.argmax(axis=1)
+
+
+class LagSmoother:
+    """Fixed-lag smoothing of windows as they come: the bits of `smoothed` on the whole recording.
+
+    With a `lag` of 0 it filters.
+    """
+
+    def __init__(self, dwell: Dwell, lag: int, weight: float = 1.0) -> None:
+        self._dwell, self._lag, self._weight = dwell, check_integer("lag", lag, 0), weight
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin another recording."""
+        self._centers_s: list[float] = []
+        self._rows: list[tuple[Floats, Floats]] = []  # likelihoods, and what they were filtered to
+        self._steps: list[Floats] = []
+        self._due = 0  # windows of these that are decided
+
+    def push(self, center_s: float, probabilities: ArrayLike) -> list[Floats]:
+        """Take the next window; return the smoothed rows that are due, the oldest first."""
+        (e,) = _likelihoods(np.asarray(probabilities, np.float64)[None], self._weight)
+        ahead = self._dwell.mean_s / self._dwell.mean_s.sum()
+        if self._rows:
+            (step,) = _transitions(np.array([self._centers_s[-1], center_s]), self._dwell)
+            self._steps.append(step)
+            ahead = _times(self._rows[-1][1], step)
+        alpha = ahead * e
+        self._rows.append((e, alpha / alpha.sum()))
+        self._centers_s.append(center_s)
+        return self._take(len(self._rows) - self._lag)
+
+    def flush(self) -> list[Floats]:
+        """Return the rows that are left, as at the end of a recording; another may begin."""
+        rest = self._take(len(self._rows))
+        self.reset()
+        return rest
+
+    def _take(self, until: int) -> list[Floats]:
+        found = []
+        while self._due < until:
+            e = np.array([likelihood for likelihood, _ in self._rows[self._due :]])
+            steps = np.array(self._steps[self._due :]).reshape(-1, e.shape[1], e.shape[1])
+            row = self._rows[self._due][1]
+            if self._lag:
+                row = row * _backward_lag(e, steps, min(self._lag, len(e)))[0]
+                row = row / row.sum()
+            found.append(row)
+            self._due += 1
+        done = max(self._due - 1, 0)  # the last one leads on to the next
+        self._centers_s, self._rows = self._centers_s[done:], self._rows[done:]
+        self._steps, self._due = self._steps[done:], self._due - done
+        return found
+
+
+def _likelihoods(p: Floats, weight: float) -> Floats:
+    """Return what windows say of each class, at most 1."""
+    log_e = weight * np.log(np.maximum(p, _LOWEST))
+    return np.asarray(np.exp(log_e - log_e.max(axis=1, keepdims=True)))
+
+
+def window_weight(hop_s: float, window_s: float) -> float:
+    """Return how much a window counts: the share of it that its neighbour does not have."""
+    return min(1.0, max(round(hop_s / window_s, 6), _LEAST_WEIGHT))
 
 
 def _transitions(centers_s: Floats, dwell: Dwell) -> Floats:

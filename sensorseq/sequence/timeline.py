@@ -15,11 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq.atomic import write_whole
 from sensorseq.errors import InputError, check_choice, printable
 from sensorseq.notebook import html_table
-from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed
+from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed, window_weight
 
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
 """How long a class lasts if nobody says: a minute, but at least so many windows."""
-_LEAST_WEIGHT = 0.25  # of a window, however much it shares with its neighbours
 _SAME_HOP = 1.5  # windows further apart than so many hops have a gap between them
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#a8579b", "#b58900", "#4a5568", "#56b4e9", "#e09ad0")
 
@@ -152,6 +151,7 @@ def timeline_of(
     window_s: float,
     recording_id: ArrayLike | None = None,
     *,
+    hop_s: float | None = None,
     smooth: str = "marginals",
     lag: int = 3,
     mean_dwell_s: ArrayLike | None = None,
@@ -170,6 +170,8 @@ def timeline_of(
         Length of the windows in seconds.
     recording_id : array-like of shape (n,), optional
         The recording of each window; by default all are of one.
+    hop_s : float, optional
+        Seconds between the starts of windows; by default their median.
     smooth, lag
         As in `smoothing.smoothed`. Where windows overlap, each counts by the share of a window that
         it adds.
@@ -198,8 +200,7 @@ def timeline_of(
     if not np.isfinite(start).all():
         raise InputError("start_s has values that are no numbers; give seconds.")
     recording = np.zeros(len(p), np.int64) if recording_id is None else np.asarray(recording_id)
-    given = max(USUAL_DWELL_S, FEWEST_WINDOWS * window_s) if mean_dwell_s is None else mean_dwell_s
-    dwell = Dwell.of(given, transitions, k, window_s)
+    dwell = make_dwell(mean_dwell_s, transitions, k, window_s)
     order, parts, spans = [], [], []
     for name in dict.fromkeys(recording.tolist()):
         rows = np.flatnonzero(recording == name)
@@ -211,14 +212,14 @@ def timeline_of(
                 f"recording {name!r} has two windows that start at {twice:g} s; give recording_id"
                 " if they are of several recordings."
             )
-        hop_s = float(np.median(hops)) if len(hops) else window_s
-        weight = min(1.0, max(hop_s / window_s, _LEAST_WEIGHT))
+        usual_s = hop_s or (float(np.median(hops)) if len(hops) else window_s)
+        weight = window_weight(usual_s, window_s)
         found, index = smoothed(
             p[rows], start[rows] + window_s / 2, dwell, smooth=smooth, lag=lag, weight=weight
         )
         order.append(rows)
         parts.append((found, index))
-        spans += list(_spans(name, start[rows], window_s, hop_s, p[rows], index, names))
+        spans += list(_spans(name, start[rows], window_s, usual_s, p[rows], index, names))
     every = np.concatenate(order) if order else np.zeros(0, np.int64)
     index = np.concatenate([own for _, own in parts]) if parts else np.zeros(0, np.int64)
     return Timeline(
@@ -230,8 +231,19 @@ def timeline_of(
         names,
         tuple(spans),
         smooth,
-        dwell.mean_s if np.ndim(given) else float(dwell.mean_s[0]),
+        float(dwell.mean_s[0])
+        if mean_dwell_s is None or not np.ndim(mean_dwell_s)
+        else dwell.mean_s,
     )
+
+
+def make_dwell(
+    mean_dwell_s: ArrayLike | None, transitions: ArrayLike | None, n_classes: int, window_s: float
+) -> Dwell:
+    """Return how long classes last, as they usually do if it is not given."""
+    usual_s = max(USUAL_DWELL_S, FEWEST_WINDOWS * window_s)
+    given = usual_s if mean_dwell_s is None else mean_dwell_s
+    return Dwell.of(given, transitions, n_classes, window_s)
 
 
 def _spans(

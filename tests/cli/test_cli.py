@@ -142,6 +142,13 @@ def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_pa
     own = [max(window["probability"], key=window["probability"].get) for window in alone["windows"]]
     assert sum(span["n_windows"] for span in alone["spans"]) == len(own) == 24
     assert "--mean-dwell-s" in refused([*asked[:4], 0.5], 2, capsys)
+    lagging = ["--smooth", "lag", "--mean-dwell-s", "8"]
+    capsys.readouterr()
+    assert run(["stream", str(model), "--replay", str(drive), *lagging]) == 0
+    said = capsys.readouterr()
+    assert "decisions come 3 s after their windows" in said.err
+    labels = [json.loads(line)["label"] for line in said.out.splitlines()]
+    assert labels == ["calm"] * 12 + ["rough"] * 12
 
 
 def test_what_predict_cuts_is_what_prepare_cut(logs, prepared, model, capsys):

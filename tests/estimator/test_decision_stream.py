@@ -89,6 +89,22 @@ def test_pieces_between_gaps_are_those_of_the_whole_recording(model):
     assert stream.counts["n_gaps"] == 1
 
 
+@pytest.mark.parametrize("smooth", ["filter", "lag"])
+def test_smoothed_decisions_are_those_of_the_timeline(model, smooth):
+    t = np.arange(600) / 50.0 + np.where(np.arange(600) >= 320, 4.0, 0.0)
+    given = recording("new", "rough", seed=6, t=t)
+    how = {"smooth": smooth, "lag": 2, "mean_dwell_s": 6.0}
+    stream, plain = model.stream(50.0, **how), model.stream(50.0)
+    decisions, expected = stream_in(stream, given), model.timeline(given, **how)
+    np.testing.assert_array_equal([one.probabilities for one in decisions], expected.probabilities)
+    assert [one.label for one in decisions] == expected.labels.tolist()
+    np.testing.assert_allclose([one.start_s for one in decisions], expected.start_s, atol=1e-9)
+    assert stream.counts["n_decisions"] == len(decisions) == len(stream_in(plain, given))
+    hop_s = model.preparation_["configuration"]["window"]["hop_s"]
+    later = 2 * hop_s if smooth == "lag" else 0.0
+    assert stream.latency_s == pytest.approx(plain.latency_s + later)
+
+
 def test_a_decision_is_due_no_later_than_its_latency(model):
     given = recording("new", "rough", seed=4)
     stream = model.stream(50.0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError
-from sensorseq.sequence.smoothing import Dwell, smoothed
+from sensorseq.sequence.smoothing import Dwell, LagSmoother, smoothed
 
 N, K = 6, 3
 FOLLOWS = [[0, 1, 2], [1, 0, 0], [1, 1, 0]]
@@ -62,6 +62,20 @@ def test_what_comes_later_than_the_lag_changes_no_bit(seed, n, lag):
     whole = smoothed(p, centers_s, dwell, smooth="lag", lag=lag)[0]
     part = smoothed(p[: n + lag], centers_s[: n + lag], dwell, smooth="lag", lag=lag)[0]
     np.testing.assert_array_equal(part[:n], whole[:n])
+
+
+@given(seed=st.integers(0, 99), n=st.integers(1, 12), lag=st.integers(0, 4))
+@settings(max_examples=30, deadline=None)
+def test_windows_that_come_one_by_one_get_the_bits_of_the_whole(seed, n, lag):
+    p, centers_s = drawn(seed, n)
+    dwell = Dwell.of([4, 6, 8], FOLLOWS, K, 1)
+    live = LagSmoother(dwell, lag, weight=0.5)
+    for _ in range(2):  # a second recording does not know of the first
+        found = [row for one in zip(centers_s, p, strict=True) for row in live.push(*one)]
+        assert len(found) == max(n - lag, 0)
+        found += live.flush()
+        how = {"smooth": "lag" if lag else "filter", "lag": lag, "weight": 0.5}
+        np.testing.assert_array_equal(found, smoothed(p, centers_s, dwell, **how)[0])
 
 
 def test_a_window_that_says_nothing_is_one_that_is_missing():
