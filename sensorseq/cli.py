@@ -634,6 +634,10 @@ def predict(
     table: Annotated[
         Path | None, typer.Option("--csv", metavar="CSV", help="Write the spans as a table.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="HTML", help="Write a page with the classes over the signals."),
+    ] = None,
     strict: Strict = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -652,6 +656,8 @@ def predict(
     from sensorseq.evaluation.predict import predict_recordings, table_of_spans
     from sensorseq.evaluation.text import format_prediction
 
+    _check_output(html, model_file, *recordings)
+    _check_output(table, model_file, *recordings)
     model = _load(model_file, strict=strict)
     with _progress("predicting", quiet=quiet) as advance:
         found = predict_recordings(
@@ -659,11 +665,17 @@ def predict(
             recordings,
             smooth=smooth,
             mean_dwell_s=mean_dwell_s,
+            with_facts=html is not None,
             progress=advance,
             **reading,
         )
     if table is not None:
         write_whole(table, table_of_spans(found).encode())
+    if html is not None:
+        from sensorseq.evaluation.drive_page import make_drive_page
+
+        title = recordings[0].name if len(recordings) == 1 else f"{len(found)} recordings"
+        write_whole(html, make_drive_page(found, title=title).encode())
     outside = [one.outside for one in found if one.outside is not None]
     _tell_outside(join_outside(outside) if outside else None, strict=strict)
     result = {

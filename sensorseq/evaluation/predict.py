@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.data_checks import OutsideWindows
+from sensorseq.data_checks.facts import RecordingFacts, measure
 from sensorseq.errors import (
     ArgumentError,
     RecordingError,
@@ -31,7 +32,7 @@ from sensorseq.preprocessing.options import (
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
 from sensorseq.readers.stamps import date_of, describe_clock
-from sensorseq.recording import Recording
+from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.timeline import spans_as_csv
 from sensorseq.text import plain
@@ -65,6 +66,8 @@ class RecordingPrediction:
     begins_s: float = 0.0
     date: str = ""
     timeline: Timeline | None = None  # with times from the recording's begin
+    facts: RecordingFacts | None = None  # of its channels, for pictures
+    truth: tuple[LabelSpan, ...] = ()  # where the recording has labels of its own
 
     @property
     def label(self) -> Any:
@@ -118,6 +121,7 @@ def predict_recordings(
     smooth: str = "marginals",
     lag: int = 3,
     mean_dwell_s: float | None = None,
+    with_facts: bool = False,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
 ) -> list[RecordingPrediction]:
@@ -132,6 +136,8 @@ def predict_recordings(
         files of its other sensors.
     smooth, lag, mean_dwell_s
         How decisions are smoothed over time; see `SensorLSTMClassifier.timeline`.
+    with_facts : bool, default=False
+        Also measure the channels, for the page of `make_drive_page`.
     progress : callable, optional
         Called with the number of recordings done and their total.
     **options
@@ -185,6 +191,8 @@ def predict_recordings(
                 begins_s,
                 date_of(recording),
                 timeline,
+                measure(recording) if with_facts else None,
+                recording.label_spans,
             )
         )
     if progress is not None:

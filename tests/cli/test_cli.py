@@ -125,7 +125,8 @@ def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_pa
             time_s, rest = line.split(",", 1)
             lines.append(f"{float(time_s) + first_s:.2f},{rest}")
     drive.write_text("\n".join(lines))
-    asked = ["predict", model, drive, "--mean-dwell-s", 8, "--csv", spans]
+    page = tmp_path / "drive.html"
+    asked = ["predict", model, drive, "--mean-dwell-s", 8, "--csv", spans, "--html", page]
     (found,) = answer(asked, capsys)["recordings"]
     assert [(s["label"], s["start_s"], s["end_s"]) for s in found["spans"]] == [
         ("calm", 0, 12),
@@ -136,6 +137,7 @@ def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_pa
         ("drive", "calm", "rough"),
         ("drive", "rough", "calm"),
     ]
+    assert 'aria-label="predicted classes of drive"' in page.read_text("utf-8")
     assert run([*map(str, asked), "-q"]) == 0
     assert "calm 50.0 % of the time, rough 50.0 % of the time, in 2 st" in capsys.readouterr().out
     alone = answer(["predict", model, drive, "--smooth", "none"], capsys)["recordings"][0]

@@ -1,0 +1,76 @@
+"""The page of a drive: strips of classes that fit the signals, on one page without a network."""
+
+import re
+
+import numpy as np
+import pytest
+
+from sensorseq.data_checks.facts import measure
+from sensorseq.evaluation.drive_page import MOST_RECORDINGS, make_drive_page
+from sensorseq.evaluation.predict import RecordingPrediction
+from sensorseq.recording import Channel, LabelSpan, Recording
+from sensorseq.sequence import timeline_of
+
+CLASSES = np.array(["<ice>", "sand"])
+
+
+def prediction(name="drive", begins_s=100.0, truth=()):
+    t = begins_s + np.arange(400) / 20
+    channels = (Channel("cur", "A"), Channel("<vel>", ""))
+    recording = Recording(np.stack([np.sin(t), t * 0], axis=1), t, channels, name)
+    p = np.repeat([[0.9, 0.1], [0.2, 0.8]], 10, axis=0)
+    start_s = np.arange(20.0)
+    made = timeline_of(p, CLASSES, start_s, 1.0, mean_dwell_s=10)
+    return RecordingPrediction(
+        name,
+        (),
+        CLASSES,
+        begins_s + start_s,
+        p,
+        False,
+        ("a note",),
+        None,
+        False,
+        begins_s,
+        "",
+        made,
+        measure(recording),
+        truth,
+    )
+
+
+def parts(page, label):
+    strip = re.search(rf'aria-label="{label}[^"]*">(.*?)</div>', page, re.S)[1]
+    return re.findall(r'left:([\d.]+)%;width:([\d.]+)%;background:([^"]+)" title="([^"]*)"', strip)
+
+
+def test_strips_are_where_the_time_is():
+    truth = (LabelSpan(100.0, 105.0, "<ice>"), LabelSpan(105.0, 300.0, "mud"))
+    page = make_drive_page([prediction(truth=truth)], title="a <drive>")
+    told = parts(page, "predicted")
+    assert [(left, width) for left, width, *_ in told] == [("0.00", "50.00"), ("50.00", "50.00")]
+    assert [color for _, _, color, _ in told] == ["var(--c0)", "var(--c1)"]
+    assert told[0][3] == "&lt;ice&gt;, 0.0 to 10.0 s"
+    true = parts(page, "true")
+    assert [one[:3] for one in true] == [
+        ("0.00", "25.00", "var(--c0)"),
+        ("25.00", "75.00", "var(--line)"),
+    ]
+    assert page.count('class="signal"') == 2
+    assert "a note" in page
+    assert "2 stretches as a table" in page
+
+
+def test_the_page_needs_no_network_and_escapes_names():
+    page = make_drive_page([prediction("<script>")], title="<b>")
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//|@import|fetch\(|XMLHttpRequest", page)
+    assert page.count("<script>") == 1  # its own
+    assert "<ice>" not in page
+    assert "<vel>" not in page
+
+
+@pytest.mark.parametrize("n", [1, MOST_RECORDINGS + 2])
+def test_what_is_not_drawn_is_said(n):
+    page = make_drive_page([prediction(f"r{i}") for i in range(n)], title="many")
+    assert page.count("<section>") == min(n, MOST_RECORDINGS)
+    assert ("2 more recordings are not drawn" in page) == (n > MOST_RECORDINGS)
