@@ -32,7 +32,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-from mutations import mutate, mutate_json  # noqa: E402
+from mutations import mutate, mutate_json, write_prepared  # noqa: E402
 
 FINDINGS = ROOT / "build" / "harden" / "findings"
 MOST_S, MOST_BYTES = 10, 4 << 30
@@ -340,6 +340,41 @@ class CheckpointDescription(CheckpointBytes):
         return pack_checkpoint(self.arrays, data.decode(errors="replace"))
 
 
+class Prepared(Parser):
+    """A prepared file, of which every changed byte is to be refused, by an error with its name."""
+
+    suffix = ".h5"
+
+    def seeds(self, folder):
+        self.good = [path.read_bytes() for path in write_prepared(folder)]
+        return self.good
+
+    def parse(self, path):
+        from sensorseq.errors import PreparedFileError
+        from sensorseq.storage.prepared import PreparedFile
+
+        try:
+            with PreparedFile(path) as file:
+                file.record()
+                file.windows()
+                file.verify()
+        except PreparedFileError as error:
+            if str(error).startswith(f"{path}: "):
+                raise
+            raise AssertionError(f"without its name: {error}") from error
+        assert path.read_bytes() in self.good, "a changed file was read"
+
+
+class PreparedInPieces(Prepared):
+    """As a large file: pieces are verified when they are read, and the whole at the end."""
+
+    def seeds(self, folder):
+        from sensorseq.storage import checksums
+
+        checksums.WHOLE_BYTES = 0
+        return super().seeds(folder)
+
+
 PARSERS = {
     "csv": Csv,
     "csv with labels": LabelledCsv,
@@ -357,7 +392,10 @@ PARSERS = {
     "model description": ModelDescription,
     "checkpoint": CheckpointBytes,
     "checkpoint description": CheckpointDescription,
+    "prepared": Prepared,
+    "pieces": PreparedInPieces,
 }
+APART = ("prepared", "pieces")  # a part of their own, in run.py
 
 
 def _loaded(path):
@@ -589,7 +627,8 @@ def main():
     parser.add_argument("--seconds", type=int, default=30, help="for each parser")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--child", type=Path)
-    parser.add_argument("parsers", nargs="*", default=[*PARSERS, CSV_NUMBERS], metavar="PARSER")
+    default = [name for name in (*PARSERS, CSV_NUMBERS) if name not in APART]
+    parser.add_argument("parsers", nargs="*", default=default, metavar="PARSER")
     asked = parser.parse_args()
     if asked.child is not None:
         child(asked.parsers[0], asked.seconds, asked.seed, asked.child)
