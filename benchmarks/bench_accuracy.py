@@ -26,6 +26,7 @@ from accuracy import data
 from accuracy.methods import FIRST_FOLD_ONLY, METHODS, OURS, AbsentError, Runner
 from accuracy.rows import Key, WorkFile, missing, scores
 from accuracy.table import format_table, incomplete, summarise
+from common.arguments import make_parser
 from common.results_file import RESULTS, commit, write_results
 from common.waiting import refuse_sleeping_threads
 
@@ -36,13 +37,9 @@ WORK = Path(__file__).resolve().parents[1] / "build" / "accuracy" / "rows.jsonl"
 SEEDS = (0, 1, 2)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="\n".join(__doc__.splitlines()[2:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     words = parser.add_argument
     words("--sets", type=_names, help=f"sets or tasks, with commas: {', '.join(data.TASKS)}")
     words("--methods", type=_names, default=list(METHODS), help=f"of {', '.join(METHODS)}")
@@ -218,7 +215,7 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run fits, or write the table."""
-    parser = make_parser()
+    parser = command_line()
     options = parser.parse_args(arguments)
     unknown = [name for name in options.methods if name not in METHODS]
     if unknown:

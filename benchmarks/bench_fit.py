@@ -28,11 +28,12 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 import numpy as np
 import torch
 from common.results_file import write_results
+from common.rows import tell
 from common.waiting import refuse_sleeping_threads
 from torch import nn
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, environment, summarize
+from sensorseq.benchmark import alternate, environment, repeated, summarize
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
 
@@ -182,9 +183,9 @@ def bench_fits(threads, rounds, peers, batches):
         for hidden_size in HIDDEN_SIZES:
             sizes = X, y, hidden_size, batch, EPOCHS[batch]
             for peer in peers:
-                theirs, ours = PEERS[peer](*sizes), fit_ours(*sizes)
                 times = alternate(
-                    *(lambda n, fit=fit: [fit() for _ in range(n)] for fit in (theirs, ours)),
+                    repeated(PEERS[peer](*sizes)),
+                    repeated(fit_ours(*sizes)),
                     rounds=rounds,
                     at_least_s=0.0,
                     warm_up_runs=1,
@@ -286,22 +287,6 @@ def bench_models(rounds, cases):
             }
 
 
-def say(rows):
-    """Print rows as they come; return them."""
-    said = []
-    for row in rows:
-        said.append(row)
-        case = f"batch {row['batch']:<3} H={row['hidden_size']:<4} {row['epochs']:>2} epochs"
-        times = f"{row['theirs_ms']:9.1f} ms  ours {row['ours_ms']:8.1f} ms"
-        spread = f"[{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}] of {row['rounds']}"
-        print(
-            f"{row['what']:7} {row['threads']} thr  {case}  {row['peer']:13} {times}"
-            f"  {row['ratio']:6.2f}x {spread}",
-            flush=True,
-        )
-    return said
-
-
 def main():
     """Time both tables, print them, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -322,8 +307,8 @@ def main():
         batches = [32] if options.quick else EPOCHS
         for threads in options.threads:
             torch.set_num_threads(threads)
-            rows += say(bench_fits(threads, rounds, options.peers, batches))
-    rows += say(bench_models(rounds, MODEL_CASES[1:3] if options.quick else MODEL_CASES))
+            rows += tell(bench_fits(threads, rounds, options.peers, batches))
+    rows += tell(bench_models(rounds, MODEL_CASES[1:3] if options.quick else MODEL_CASES))
     partial = options.models or options.quick or options.peers != list(PEERS)
     versions = {peer: importlib.metadata.version(peer) for peer in options.peers}
     write_results("fit", rows, partial=partial or options.threads != [1, 2], **versions)

@@ -17,8 +17,6 @@ Rows that are in ``--rows`` are not computed again. Settings were chosen on `sur
 training part of `A-raw`, with other seeds; the other sets were opened once.
 """
 
-import argparse
-import json
 import subprocess
 import tempfile
 import time
@@ -29,6 +27,8 @@ from typing import Any
 import numpy as np
 import torch
 from accuracy.data import TASKS, Places, Windows, load
+from common.arguments import make_parser
+from common.json_lines import append_line, read_lines
 from common.results_file import write_results
 from numpy.typing import NDArray
 from scipy.special import softmax
@@ -213,21 +213,6 @@ def plans() -> list[tuple[str, str, float, int]]:
     return first + whole + others
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print the mean precision over seeds, cleanlab's best score of each set of probabilities."""
-    names = ("ours", "ours, no groups' labels", "group alone")
-    sources = ("ours", "boosting", "ridge")
-    print(f"{'':36}  seeds  ours  plain  group  | cleanlab: ours  boosting  ridge")
-    for key in dict.fromkeys((row["set"], row["kind"], row["share"]) for row in rows):
-        own = [row["precision"] for row in rows if (row["set"], row["kind"], row["share"]) == key]
-        cells = [mean_of(own, name) for name in names]
-        for source in sources:
-            best = [mean_of(own, f"cleanlab, {source}: {score}") for score in SCORES]
-            cells.append(float(np.nanmax(best)) if np.isfinite(best).any() else np.nan)
-        text = "  ".join(f"{100 * cell:5.1f}" for cell in cells)
-        print(f"{key[0]:16} {key[1]:12} {key[2]:5.0%}  {len(own):5}  {text}")
-
-
 def page_tables(rows: list[dict[str, Any]]) -> str:
     """Return the tables of docs/label_errors.md: means over seeds, and over sets, in percent."""
     of_sets = [
@@ -283,9 +268,7 @@ def mean_of(rows: list[dict[str, float]], name: str) -> float:
 
 def main() -> None:
     """Measure what is asked for, print the table, write it with --write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path)
     parser.add_argument("--seglearn", type=Path)
     parser.add_argument("--aeon", type=Path)
@@ -300,9 +283,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    rows = []
-    if args.rows.exists():
-        rows = [json.loads(line) for line in args.rows.read_text().splitlines()]
+    rows = list(read_lines(args.rows))
     done = {(row["set"], row["kind"], row["share"], row["seed"]) for row in rows}
     places = Places(args.borealtc, args.seglearn, args.aeon)
     loaded: dict[str, tuple[Windows, NDArray[np.int64]]] = {}
@@ -322,12 +303,9 @@ def main() -> None:
         row = {"set": name, "kind": kind, "share": share, "seed": seed}
         row |= measure(windows, y, seed, args.cleanlab_python, whole=kind == "recordings")
         rows.append(row)
-        with args.rows.open("a") as lines:
-            lines.write(json.dumps(row) + "\n")
+        append_line(args.rows, row)
         print(name, kind, share, seed, f"{row['precision']['ours']:.3f}", flush=True)
-    print_table(rows)
-    if args.write:
-        print(page_tables(rows))
+    print(page_tables(rows))
     write_results("labels", rows, partial=not args.write, every=SETS)
 
 

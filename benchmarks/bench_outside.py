@@ -20,7 +20,6 @@ robots of seed 61. Methods:
 - ``forest``: scikit-learn's IsolationForest at its defaults on mean, deviation and range.
 """
 
-import argparse
 import time
 import warnings
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from bench_adapt import fleet
+from common.arguments import make_parser
 from common.results_file import write_results
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
@@ -186,9 +186,7 @@ def timed(split: Split) -> dict[str, float]:
 
 def main() -> None:
     """Measure, print the table, write it with --write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path)
     parser.add_argument("--part", choices=SEEDS, default="reported")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)

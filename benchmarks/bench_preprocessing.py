@@ -13,6 +13,7 @@ import numpy as np
 import scipy
 import soxr
 from common.results_file import write_results
+from common.rows import tell
 from common.waiting import refuse_sleeping_threads
 from preprocessing import resample as preprocessing_resample
 from preprocessing import steps as preprocessing_steps
@@ -22,7 +23,6 @@ from sensorseq.benchmark import environment
 
 WINDOWS_BYTES = 100_000_000
 MEMORY_BYTES = 1_000_000_000
-HEADER = f"{'':40} {'samples x ch.':>13} dtype   {'against':8} theirs ms   ours ms  ratio  [spread]"
 
 
 def resampling_rows():
@@ -60,13 +60,12 @@ def step_rows():
 SECTIONS = (resampling_rows, window_rows, step_rows)
 
 
-def format_row(row):
-    """Say one row in a line."""
-    return (
-        f"{row['what']:40} {'x'.join(map(str, row['shape'])):>13} {row['dtype']:7}"
-        f" {row['against']:8} {row['theirs_ms']:9.3f} {row['ours_ms']:9.3f}"
-        f"  {row['ratio']:5.2f}x [{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]"
-    )
+def all_rows(words, rounds):
+    """Yield the rows whose name holds one of some words."""
+    for section in SECTIONS:
+        for what, measure in section():
+            if any(word in what for word in words):
+                yield from ({"what": what} | row for row in measure(rounds))
 
 
 def main():
@@ -88,14 +87,8 @@ def main():
         "threads": 1,
         "load_average_before": round(os.getloadavg()[0], 2),  # others on these cores: wider spread
     }
-    print(f"{facts}\n{HEADER}")
-    rows = []
-    for section in SECTIONS:
-        for what, measure in section():
-            if any(word in what for word in options.only):
-                for row in measure(rounds):
-                    rows.append({"what": what} | row)
-                    print(format_row(rows[-1]), flush=True)
+    print(facts)
+    rows = tell(all_rows(options.only, rounds))
     if not partial_run:
         facts["peak_memory"] = preprocessing_windows.peak_memory(MEMORY_BYTES)
         print(f"memory: {facts['peak_memory']}")

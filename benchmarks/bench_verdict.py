@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from common.arguments import make_parser
 from common.results_file import write_results
 from verdict import calibrate as verdict_calibrate
 from verdict import rates as verdict_rates
@@ -86,11 +87,7 @@ def _facts(n_planned: int, n_read: int) -> dict[str, object]:
 
 def main() -> int:
     """Do what was asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="\n".join(__doc__.splitlines()[2:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("what", nargs="*", choices=[*STEPS, "all"], default="all")
     parser.add_argument("--part", choices=[*PARTS, "all"], default="all", help="which runs")
     parser.add_argument("--shard", type=read_shard, default=(1, 1), help="i/n: every n-th run")

@@ -295,15 +295,3 @@ def describe(rows: Sequence[Row]) -> dict[str, Any]:
         "level_sick": float(np.mean([row["level"] for row in rows if is_sick(row)] or [math.nan])),
         "level_best": float(np.mean([best_of(row) for row in rows if is_sick(row)] or [math.nan])),
     }
-
-
-def format_line(line: Mapping[str, Any]) -> str:
-    """Return a line of the table as text."""
-    k, n = line["count"]
-    low, high = line["wilson"] or (0.0, 0.0)
-    p = line.get("p")
-    return (
-        f"{line['table']:12} {line['runs']:42} {line['who']:36} {k:4} of {n:4}"
-        f" {100 * k / max(n, 1):5.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-        + ("" if p is None else f" p {p:.2g}")
-    )

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.benchmark import alternate, summarize
+from sensorseq.benchmark import alternate, repeated, summarize
 from sensorseq.preprocessing.scale import ChannelMoments, Scaler, fit_scaler
 
 WINDOW_SAMPLES, HOP_SAMPLES = 200, 100
@@ -56,14 +56,6 @@ def cases(n_bytes: int) -> Iterator[tuple[str, dict[str, Any], Callable[[], Side
 def measure(sides: Sides, *, rounds: int) -> dict[str, float]:
     """Compare the results, then time both sides in turns."""
     np.testing.assert_allclose(sides.ours(), sides.theirs(), rtol=0, atol=sides.tolerance)
-
-    def repeated(compute: Callable[[], Any]) -> Callable[[int], None]:
-        def repeat(n: int) -> None:
-            for _ in range(n):
-                compute()
-
-        return repeat
-
     times = alternate(
         repeated(sides.theirs), repeated(sides.ours), rounds=rounds, warm_up_runs=1, budget_s=60
     )
