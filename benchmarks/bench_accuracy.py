@@ -25,10 +25,11 @@ import torch
 from accuracy import data
 from accuracy.methods import FIRST_FOLD_ONLY, METHODS, OURS, AbsentError, Runner
 from accuracy.rows import Key, WorkFile, missing, scores
-from accuracy.table import format_table, incomplete, summarise
+from accuracy.table import incomplete, summarise
 from common.arguments import make_parser
 from common.results_file import RESULTS, commit, write_results
 from common.waiting import refuse_sleeping_threads
+from readme_table import accuracy_table
 
 from sensorseq.benchmark import environment
 from sensorseq.errors import EnvironmentProblemError
@@ -191,7 +192,6 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
     part = "develop" if options.develop else "test"
     summary = summarise(rows, part, options.methods)
     absent = work.absences()
-    print(format_table(summary, absent))
     used = [row for key, row in rows.items() if key.part == part]
     facts = environment() | {
         "numpy": np.__version__,
@@ -208,8 +208,11 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
         "methods": {row["method"]: row["description"] for row in used},
         "absent": absent,
     }
-    lacking = incomplete(summary) and not options.allow_incomplete
-    partial = bool(options.develop or not summary or lacking)
+    lacking = incomplete(summary)
+    print(accuracy_table({"rows": summary, "environment": facts}))
+    print(*(f"missing: {words}" for words in lacking), sep="\n")
+    print(*(f"absent: {name}: {reason}" for name, reason in absent.items()), sep="\n")
+    partial = bool(options.develop or not summary or (lacking and not options.allow_incomplete))
     write_results("accuracy", summary, partial=partial, facts=facts, folder=options.results)
 
 

@@ -30,7 +30,7 @@ from common.arguments import make_parser
 from common.json_lines import append_line, read_lines
 from common.results_file import write_results
 from diagnosis.faults import draw_settings, draw_short, draw_twin
-from diagnosis.fits import Fit, Settings, fit, fit_keywords
+from diagnosis.fits import Fit, Settings, fit
 from diagnosis.resets import HARMED, all_defaults
 from diagnosis.score import mcnemar
 from diagnosis.windows import SETS, draw_windows
@@ -92,7 +92,7 @@ def measure_run(parts: Parts, settings: Settings, seed: int, ceiling: float) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             proof = report.probe(
-                parts.train.X, parts.train.y, **fit_keywords(parts), budget=BUDGET, verbose=0
+                parts.train.X, parts.train.y, **parts.of_fit, budget=BUDGET, verbose=0
             )
         change = dict(proof.probes.repair)
     seconds = time.perf_counter() - started

@@ -10,6 +10,7 @@ start several with ``--shard 1/2`` and ``--shard 2/2``. `judge` and `calibrate` 
 """
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from common.arguments import make_parser
 from common.results_file import write_results
+from readme_table import verdict_table
 from verdict import calibrate as verdict_calibrate
 from verdict import rates as verdict_rates
 from verdict.data import available
@@ -105,7 +107,7 @@ def main() -> int:
     if "calibrate" in what:
         evidence = read(plans["calibration"], folder)
         rows, facts = verdict_calibrate.calibrate(evidence)
-        print(verdict_calibrate.format_rows(rows, facts))
+        print(*map(json.dumps, rows), json.dumps(facts), sep="\n")
         write_results(
             "verdict_calibration",
             rows,
@@ -119,7 +121,7 @@ def main() -> int:
         part = "calibration" if options.part == "calibration" else "test"
         evidence = read(plans[part], folder)
         rows, facts = verdict_rates.judge(evidence)
-        print(verdict_rates.format_rows(rows, facts))
+        print(verdict_table({"rows": rows}), json.dumps(facts, indent=1), sep="\n")
         write_results(
             "verdict",
             rows,

@@ -27,6 +27,7 @@ from diagnosis.truth import (
 )
 from diagnosis.windows import change_parts, draw_short_windows
 from scipy.stats import binomtest
+from verdict.rates import wilson
 from verdict.runs import load
 
 from sensorseq.diagnosis.causes import RANKED
@@ -196,10 +197,7 @@ def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
 
 def _share(of: Sequence[bool]) -> dict[str, Any]:
     n, k = len(of), sum(map(bool, of))
-    if not n:
-        return {"count": [0, 0], "wilson": None}
-    interval = binomtest(k, n).proportion_ci(0.95, method="wilson")
-    return {"count": [k, n], "wilson": [float(interval.low), float(interval.high)]}
+    return {"count": [k, n], "wilson": list(wilson(k, n)) if n else None}
 
 
 def _verdicts(rows: Sequence[Row], answers: Mapping[str, Answer]) -> list[dict[str, Any]]:
