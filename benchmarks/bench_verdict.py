@@ -5,11 +5,10 @@
     bench_verdict.py calibrate               # quantiles: results/verdict_calibration.json
     bench_verdict.py --quick                 # all three on a few small runs
 
-`run` keeps one file for each run and skips those it finds: stop it at any time, start it again, or
-start several with ``--shard 1/2`` and ``--shard 2/2``. `judge` and `calibrate` train nothing.
+`run` keeps one file for each run and skips those it finds: stop it at any time and start it again.
+`judge` and `calibrate` train nothing.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -23,7 +22,7 @@ from readme_table import verdict_table
 from verdict import calibrate as verdict_calibrate
 from verdict import rates as verdict_rates
 from verdict.data import available
-from verdict.plan import make_plans, shard_of
+from verdict.plan import make_plans
 from verdict.runs import Evidence, Plan, load, save, train
 
 from sensorseq.benchmark import environment
@@ -33,25 +32,14 @@ PARTS = ("calibration", "test")
 STEPS = ("run", "calibrate", "judge")
 
 
-def read_shard(text: str) -> tuple[int, int]:
-    """Read ``i/n`` as a pair; i counts from 1."""
-    try:
-        index, count = (int(number) for number in text.split("/"))
-    except ValueError:
-        index, count = 0, 0
-    if not 1 <= index <= count:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected i/n with 1 <= i <= n, as 1/2")
-    return index, count
-
-
-def run(plans: list[Plan], folder: Path, shard: tuple[int, int], borealtc: Path | None) -> int:
+def run(plans: list[Plan], folder: Path, borealtc: Path | None) -> int:
     """Train what is not there yet; return how many were trained."""
     folder.mkdir(parents=True, exist_ok=True)
     reasons = {data: available(data, borealtc) for data in {plan.data for plan in plans}}
     for data, reason in reasons.items():
         if reason:
             print(f"left out: {data}: {reason}", file=sys.stderr)
-    mine = [plan for plan in shard_of(plans, *shard) if not reasons[plan.data]]
+    mine = [plan for plan in plans if not reasons[plan.data]]
     todo = [plan for plan in mine if not (folder / f"{plan.name}.npz").exists()]
     print(f"{len(mine)} runs, {len(mine) - len(todo)} of them there already", file=sys.stderr)
     started = time.perf_counter()
@@ -92,7 +80,6 @@ def main() -> int:
     parser = make_parser(__doc__)
     parser.add_argument("what", nargs="*", choices=[*STEPS, "all"], default="all")
     parser.add_argument("--part", choices=[*PARTS, "all"], default="all", help="which runs")
-    parser.add_argument("--shard", type=read_shard, default=(1, 1), help="i/n: every n-th run")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where runs are kept")
     parser.add_argument("--borealtc", type=Path, help="folder of the BorealTC set")
     parser.add_argument("--quick", action="store_true", help="a few runs, results not written")
@@ -103,7 +90,7 @@ def main() -> int:
     folder = options.folder / "quick" if options.quick else options.folder
     plans = {part: make_plans(part, quick=options.quick) for part in PARTS}
     if "run" in what:
-        run([p for part in parts for p in plans[part]], folder, options.shard, options.borealtc)
+        run([p for part in parts for p in plans[part]], folder, options.borealtc)
     if "calibrate" in what:
         evidence = read(plans["calibration"], folder)
         rows, facts = verdict_calibrate.calibrate(evidence)

@@ -1,16 +1,14 @@
 """The accuracy benchmark: loaders on small files, scores, resuming, the table."""
 
 import gzip
-import io
 import json
 import shutil
-import sys
 from itertools import product
 
 import bench_accuracy
 import numpy as np
 import pytest
-from accuracy import aeon_worker, data, methods, networks, rows, table
+from accuracy import data, methods, networks, rows, table
 from accuracy.rows import Key, WorkFile
 
 from sensorseq.errors import EnvironmentProblemError
@@ -208,13 +206,6 @@ def test_scores_against_counts_by_hand():
     assert found["accuracy"] == 0.5
     assert found["balanced_accuracy"] == pytest.approx((2 / 3 + 0) / 2)
     assert rows.unpack(found["right"], 4).tolist() == [True, True, False, False]
-
-
-def test_which_windows_were_right_survives_packing():
-    rng = np.random.default_rng(0)
-    for n in (1, 7, 8, 9, 1029):
-        right = rng.random(n) < 0.5
-        np.testing.assert_array_equal(rows.unpack(rows.pack(right), n), right)
 
 
 def a_row(task="ArrowHead", method="defaults", seed=0, split=0, fold=0, n_folds=1, **more):
@@ -444,17 +435,6 @@ def test_an_interpreter_without_aeon_is_absent_with_the_reason(tmp_path):
         assert "cannot start" in runner.why_absent("hydra")
 
 
-def test_what_fails_in_aeons_interpreter_is_answered_in_one_line(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "aeon", None)
-    monkeypatch.setattr(sys, "stdin", io.StringIO('{"what": "version"}\nnot json\n'))
-    aeon_worker.main()
-    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [answer["error"].split(":")[0] for answer in answers] == [
-        "ModuleNotFoundError",
-        "JSONDecodeError",
-    ]
-
-
 # The whole.
 
 
@@ -509,18 +489,3 @@ def test_a_method_that_fails_is_reported_and_run_again_by_the_next_run(
     assert "out of luck" in capsys.readouterr().err
     assert command(*arguments) == 0
     assert "1 fits, 0 known" in capsys.readouterr().err
-
-
-def test_an_interrupted_run_says_how_to_resume(command, monkeypatch, capsys):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(methods.Runner, "run", stop)
-    assert command("--sets", "ArrowHead", "--methods", "majority") == 130
-    assert "--resume" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("wrong", [["--sets", "nothing"], ["--methods", "nothing"]])
-def test_unknown_names_are_refused(command, wrong):
-    with pytest.raises(SystemExit):
-        command(*wrong)

@@ -45,15 +45,6 @@ def test_every_cause_of_a_family_is_injected():
     assert {of.cause for of in injected} == set(faults.FAMILY_OF)
 
 
-def test_strengths_are_continuous():
-    fault = faults.FAULTS[0]
-    rates = {
-        faults.inject(fault, np.random.default_rng(seed), *SIZES).settings["learning_rate"]
-        for seed in range(20)
-    }
-    assert len(rates) == 20
-
-
 def test_drawn_settings_are_those_that_the_classifier_takes():
     rng = np.random.default_rng(0)
     known = {*fits.DEFAULTS}

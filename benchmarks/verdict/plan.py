@@ -156,14 +156,6 @@ def make_plans(part: str, *, quick: bool = False) -> list[Plan]:
     ]
 
 
-def shard_of(plans: list[Plan], index: int, count: int) -> list[Plan]:
-    """Return the index-th of count lots, counted from 1; a run and its twin are in one lot."""
-    order = {
-        name: place for place, name in enumerate(dict.fromkeys(p.twin or p.name for p in plans))
-    }
-    return [plan for plan in plans if order[plan.twin or plan.name] % count == index - 1]
-
-
 def _generated(part: str) -> tuple[str, ...]:
     return ("sinusoids", "autoregressive") if part == "calibration" else ("chirps", "pulses")
 

@@ -1,24 +1,14 @@
 """The verdict's benchmark: rivals' rules and rates by hand, the oracle, one run there and back."""
 
-import argparse
 import json
 import math
 import sys
 from dataclasses import fields, replace
-from pathlib import Path
 
+import bench_verdict
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-import bench_verdict  # noqa: E402
-from verdict import calibrate as calibrate  # noqa: E402
-from verdict import data as data  # noqa: E402
-from verdict import oracle as oracle  # noqa: E402
-from verdict import plan as plan  # noqa: E402
-from verdict import rates as rates  # noqa: E402
-from verdict import rivals as rivals  # noqa: E402
-from verdict import runs as runs  # noqa: E402
+from verdict import calibrate, data, oracle, plan, rates, rivals, runs
 
 E = 30
 
@@ -258,10 +248,6 @@ def test_the_plan_has_what_it_needs(part):
             twin = by_name[planned.twin]
             assert (twin.role, twin.data, twin.seed) == ("healthy", planned.data, planned.seed)
             assert (twin.n_train, twin.n_val) == (planned.n_train, planned.n_val)
-    lots = [plan.shard_of(plans, index, 3) for index in (1, 2, 3)]
-    assert sorted(p.name for lot in lots for p in lot) == sorted(names)
-    for lot in lots:
-        assert {p.twin for p in lot if p.twin} <= {p.name for p in lot}
 
 
 def test_calibration_and_test_share_neither_data_nor_strengths():
@@ -331,9 +317,9 @@ def test_the_runner_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
         replace(p, arguments={**p.arguments, "hidden_size": 4, "max_epochs": 13})
         for p in plan.make_plans("calibration", quick=True)[:2]
     ]
-    assert bench_verdict.run(two[:1], tmp_path, (1, 1), None) == 1
-    assert bench_verdict.run(two, tmp_path, (1, 1), None) == 1
-    assert bench_verdict.run(two, tmp_path, (1, 1), None) == 0
+    assert bench_verdict.run(two[:1], tmp_path, None) == 1
+    assert bench_verdict.run(two, tmp_path, None) == 1
+    assert bench_verdict.run(two, tmp_path, None) == 0
     read = bench_verdict.read(two, tmp_path)
     assert [run.plan["name"] for run in read] == [p.name for p in two]
     assert all(run.record is not None for run in read)
@@ -343,7 +329,7 @@ def test_the_runner_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(bench_verdict, "train", stopped)
     (tmp_path / f"{two[0].name}.npz").unlink()
-    assert bench_verdict.run(two, tmp_path, (1, 1), None) == 0
+    assert bench_verdict.run(two, tmp_path, None) == 0
     assert "start again to go on" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.part"))
 
@@ -366,13 +352,6 @@ def test_a_few_runs_are_trained_judged_and_not_written(tmp_path, monkeypatch, ca
     assert "results/verdict.json is left as it was" in said
     assert "results/verdict_calibration.json is left as it was" in said
     assert len(list((tmp_path / "quick").glob("*.npz"))) == 4
-
-
-@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b"])
-def test_a_shard_that_is_none_is_refused(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="expected i/n"):
-        bench_verdict.read_shard(text)
-    assert bench_verdict.read_shard("2/3") == (2, 3)
 
 
 def test_both_estimates_of_noise_are_its_standard_deviation():
