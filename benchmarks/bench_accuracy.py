@@ -45,11 +45,9 @@ def command_line() -> argparse.ArgumentParser:
     words("--sets", type=_names, help=f"sets or tasks, with commas: {', '.join(data.TASKS)}")
     words("--methods", type=_names, default=list(METHODS), help=f"of {', '.join(METHODS)}")
     words("--seeds", type=_numbers, default=list(SEEDS), help="of ours; default 0,1,2")
-    words("--first-folds", type=int, metavar="N", help="only the first N folds of each task")
     words("--resume", action="store_true", help="skip the fits that the work file has")
     words("--develop", action="store_true", help="folds inside the first training part only")
     words("--table", action="store_true", help="run nothing; write the results and print them")
-    words("--allow-incomplete", action="store_true", help="write results though fits are missing")
     words("--work", type=Path, default=WORK, help="the work file (JSON lines)")
     words("--results", type=Path, default=RESULTS, help="folder of the results")
     words("--threads", type=int, default=1, help="of torch and all other libraries; default 1")
@@ -126,7 +124,7 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
             if options.develop:
                 folds = data.develop(windows, folds)
             n_folds, by_key = len(folds), {(fold.split, fold.fold): fold for fold in folds}
-            keys = plan(task, folds[: options.first_folds], methods, options.seeds, part)
+            keys = plan(task, folds, methods, options.seeds, part)
             todo = missing(keys, known, resume=options.resume)
             print(f"{task.name}: {len(keys)} fits, {len(keys) - len(todo)} known", file=sys.stderr)
             for count, key in enumerate(todo, 1):
@@ -212,7 +210,7 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
     print(accuracy_table({"rows": summary, "environment": facts}))
     print(*(f"missing: {words}" for words in lacking), sep="\n")
     print(*(f"absent: {name}: {reason}" for name, reason in absent.items()), sep="\n")
-    partial = bool(options.develop or not summary or (lacking and not options.allow_incomplete))
+    partial = bool(options.develop or not summary or lacking)
     write_results("accuracy", summary, partial=partial, facts=facts, folder=options.results)
 
 
