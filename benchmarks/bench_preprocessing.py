@@ -2,12 +2,12 @@
 
 Same input and dtype on both sides; results are compared before any timing, and the sides are timed
 in turns in one process. What each row compares is said where its section is made:
-`preprocessing_resample.py`, `preprocessing_windows.py` and `preprocessing_steps.py`.
+`preprocessing/resample.py`, `windows.py` and `steps.py`.
 """
 
 import argparse
 import os
-from functools import partial
+from itertools import chain
 
 import numpy as np
 import scipy
@@ -15,9 +15,7 @@ import soxr
 from common.results_file import write_results
 from common.rows import tell
 from common.waiting import refuse_sleeping_threads
-from preprocessing import resample as preprocessing_resample
-from preprocessing import steps as preprocessing_steps
-from preprocessing import windows as preprocessing_windows
+from preprocessing import resample, steps, windows
 
 from sensorseq.benchmark import environment
 
@@ -25,47 +23,18 @@ WINDOWS_BYTES = 100_000_000
 MEMORY_BYTES = 1_000_000_000
 
 
-def resampling_rows():
-    """Yield what rows are called and the function that measures them, given the rounds."""
-    for what, make in preprocessing_resample.cases():
-        yield what, lambda rounds, make=make: preprocessing_resample.measure(make(), rounds)
-
-
-def window_rows():
-    """Yield the same for windows, scaling and statistics."""
-
-    def measured(shape, make, rounds):
-        n_samples = shape["bytes"] // shape["channels"] // np.dtype(shape["dtype"]).itemsize
-        facts = {"shape": [n_samples, shape["channels"]], "dtype": shape["dtype"]}
-        row = facts | {"against": "numpy"} | preprocessing_windows.measure(make(), rounds=rounds)
-        return [row]
-
-    for what, shape, make in preprocessing_windows.cases(WINDOWS_BYTES):
-        yield what, partial(measured, shape, make)
-
-
-def step_rows():
-    """Yield the same for filters, moving statistics and uneven stamps."""
-
-    def measured(against, shape, make, rounds):
-        facts = {"shape": list(shape), "dtype": "float64", "against": against}
-        return [facts | preprocessing_windows.measure(make(), rounds=rounds)]
-
-    for what, against, shape, make in preprocessing_steps.cases():
-        yield what, partial(measured, against, shape, make)
-
-
-# Every section of the table: a function that yields what rows are called, and a function that
-# measures them: rounds to rows of shape, dtype, against and what `summarize` gives.
-SECTIONS = (resampling_rows, window_rows, step_rows)
-
-
 def all_rows(words, rounds):
     """Yield the rows whose name holds one of some words."""
-    for section in SECTIONS:
-        for what, measure in section():
-            if any(word in what for word in words):
-                yield from ({"what": what} | row for row in measure(rounds))
+
+    def is_wanted(what):
+        return any(word in what for word in words)
+
+    for what, make in resample.cases():
+        if is_wanted(what):
+            yield from ({"what": what} | row for row in resample.measure(make(), rounds))
+    for what, facts, make in chain(windows.cases(WINDOWS_BYTES), steps.cases()):
+        if is_wanted(what):
+            yield {"what": what} | facts | windows.measure(make(), rounds=rounds)
 
 
 def main():
@@ -90,7 +59,7 @@ def main():
     print(facts)
     rows = tell(all_rows(options.only, rounds))
     if not partial_run:
-        facts["peak_memory"] = preprocessing_windows.peak_memory(MEMORY_BYTES)
+        facts["peak_memory"] = windows.peak_memory(MEMORY_BYTES)
         print(f"memory: {facts['peak_memory']}")
     write_results("preprocessing", rows, partial=partial_run, facts=facts)
 

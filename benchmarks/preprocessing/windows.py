@@ -43,10 +43,12 @@ def make_signal(n_bytes: int, n_channels: int, dtype: type) -> NDArray[np.floati
 
 
 def cases(n_bytes: int) -> Iterator[tuple[str, dict[str, Any], Callable[[], Sides]]]:
-    """Yield what a row is called, its shape, and the function that makes its two sides."""
+    """Yield what a row is called, what it is of, and the function that makes its two sides."""
     for dtype in (np.float64, np.float32):
         for n_channels in (1, 3, 6):
-            shape = {"bytes": n_bytes, "channels": n_channels, "dtype": np.dtype(dtype).name}
+            n_samples = n_bytes // n_channels // np.dtype(dtype).itemsize
+            shape = {"shape": [n_samples, n_channels], "dtype": np.dtype(dtype).name}
+            shape |= {"against": "numpy"}
             args = (n_bytes, n_channels, dtype)
             yield "windows and scaling", shape, lambda args=args: _scaling(*args)
             yield "windows and scaling in float32", shape, lambda args=args: _single(*args)
