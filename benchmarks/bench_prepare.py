@@ -32,7 +32,7 @@ import pyarrow.parquet
 from common.results_file import write_results
 from common.rows import tell
 
-from sensorseq.benchmark import environment, summarize
+from sensorseq.benchmark import alternate, environment, repeated, summarize
 from sensorseq.prepare import prepare
 
 OPTIONS = {"window_s": 2.0, "sample_rate_hz": 100.0}
@@ -83,14 +83,8 @@ def prepare_anew(folder, output, **options):
 
 def in_turns(theirs, ours, rounds, clock=time.process_time):
     """Return the seconds of both sides in each round, after one that is not counted."""
-    times = np.empty((2, rounds))
-    for at in range(-1, rounds):
-        for side, call in enumerate((theirs, ours)):
-            began = clock()
-            call()
-            if at >= 0:
-                times[side, at] = clock() - began
-    return times
+    once = {"at_least_s": 0.0, "warm_up_s": 0.0, "warm_up_runs": 1, "budget_s": 1e9}
+    return alternate(repeated(theirs), repeated(ours), rounds=rounds, clock=clock, **once)
 
 
 def file_rows(work, n_files, duration_s, rounds):
