@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +25,6 @@ from verdict import rates as verdict_rates
 from verdict.data import available
 from verdict.plan import make_plans
 from verdict.runs import Evidence, Plan, load, save, train
-
-from sensorseq.benchmark import environment
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "verdict"
 PARTS = ("calibration", "test")
@@ -67,12 +66,17 @@ def read(plans: list[Plan], folder: Path) -> list[Evidence]:
     return [load(path) for path in paths if path.exists()]
 
 
-def _facts(n_planned: int, n_read: int) -> dict[str, object]:
-    return environment() | {
-        "numpy": np.__version__,
-        "runs_planned": n_planned,
-        "runs_judged": n_read,
-    }
+def conclude(table: str, plans: list[Plan], folder: Path, work: Any, *, partial: bool) -> None:
+    """Conclude something from the runs that are there, print it, and write it if all are."""
+    evidence = read(plans, folder)
+    rows, facts = work(evidence)
+    if table == "verdict":
+        print(verdict_table({"rows": rows}))
+    else:
+        print(*map(json.dumps, rows), sep="\n")
+    print(json.dumps(facts, indent=1))
+    facts |= {"numpy": np.__version__, "runs_planned": len(plans), "runs_judged": len(evidence)}
+    write_results(table, rows, partial=partial or len(evidence) < len(plans), **facts)
 
 
 def main() -> int:
@@ -92,30 +96,14 @@ def main() -> int:
     if "run" in what:
         run([p for part in parts for p in plans[part]], folder, options.borealtc)
     if "calibrate" in what:
-        evidence = read(plans["calibration"], folder)
-        rows, facts = verdict_calibrate.calibrate(evidence)
-        print(*map(json.dumps, rows), json.dumps(facts), sep="\n")
-        write_results(
-            "verdict_calibration",
-            rows,
-            partial=options.quick or len(evidence) < len(plans["calibration"]),
-            facts=_facts(len(plans["calibration"]), len(evidence)),
-            **facts,
-        )
+        work, part = verdict_calibrate.calibrate, "calibration"
+        conclude("verdict_calibration", plans[part], folder, work, partial=options.quick)
     if "judge" in what:
         # The rates to quote are those of the test; of the runs that thresholds are chosen on they
         # are worth a look, no more.
         part = "calibration" if options.part == "calibration" else "test"
-        evidence = read(plans[part], folder)
-        rows, facts = verdict_rates.judge(evidence)
-        print(verdict_table({"rows": rows}), json.dumps(facts, indent=1), sep="\n")
-        write_results(
-            "verdict",
-            rows,
-            partial=options.quick or part != "test" or len(evidence) < len(plans[part]),
-            facts=_facts(len(plans[part]), len(evidence)),
-            **facts,
-        )
+        partial = options.quick or part != "test"
+        conclude("verdict", plans[part], folder, verdict_rates.judge, partial=partial)
     return 0
 
 

@@ -44,12 +44,13 @@ def make_windows() -> tuple[Any, Any]:
     phase = rng.uniform(0, 2 * np.pi, (n_windows, 1))
     ripple = np.sin(0.2 * (1 + y[:, None]) * np.arange(n_timesteps) + phase)
     X = y[:, None] + 0.2 * ripple + 0.2 * rng.standard_normal((n_windows, n_timesteps))
-    return X.astype(np.float32)[:, :, None], y
+    return X[:, :, None], y
 
 
 def make_sides(hidden_size: int, batch_size: int, n_epochs: int) -> tuple[Any, Any]:
     """Return two functions that search, theirs and ours."""
     X, y = make_windows()
+    X = X.astype(np.float32)
     estimator = SensorLSTMClassifier(
         hidden_size=hidden_size,
         batch_size=batch_size,

@@ -27,6 +27,7 @@ import time
 import traceback
 import warnings
 import zipfile
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -588,7 +589,7 @@ def fuzz_csv_numbers(seconds, seed):
 
 def fuzz(name, seconds, seed):
     """Return the counts of one parser; a process that dies is a finding, and another goes on."""
-    total = {"cases": 0, "refused": 0, "findings": {}}
+    total, findings = Counter(cases=0, refused=0), Counter()
     began, n_starts = time.monotonic(), 0
     while (left := seconds - (time.monotonic() - began)) > 1 and n_starts < 20:
         with tempfile.TemporaryDirectory(prefix="parsers-") as folder:
@@ -604,23 +605,19 @@ def fuzz(name, seconds, seed):
             n_starts += 1
             state = Path(folder, "state.json")
             found = json.loads(state.read_text()) if state.exists() else {}
-            for key in ("cases", "refused"):
-                total[key] += found.get(key, 0)
-            for key, count in found.get("findings", {}).items():
-                total["findings"][key] = total["findings"].get(key, 0) + count
+            findings.update(found.pop("findings", {}))
+            total.update(found)
             if code != 0:
-                key = f"process ended with {code}"
-                total["findings"][key] = total["findings"].get(key, 0) + 1
+                findings[f"process ended with {code}"] += 1
                 FINDINGS.mkdir(parents=True, exist_ok=True)
+                died = f"{name.replace(' ', '_')}-died-{seed + n_starts}"
                 for path in Path(folder).glob("input.*"):
-                    kept = (
-                        FINDINGS / f"{name.replace(' ', '_')}-died-{seed + n_starts}{path.suffix}"
-                    )
+                    kept = FINDINGS / f"{died}{path.suffix}"
                     kept.write_bytes(path.read_bytes())
                     kept.with_suffix(".txt").write_text(said[-4000:])
             elif said.strip() and "good files are refused" in said:
-                total["findings"]["good files are refused"] = 1
-    return total
+                findings["good files are refused"] = 1
+    return {**total, "findings": findings}
 
 
 def main():
