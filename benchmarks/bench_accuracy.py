@@ -25,9 +25,11 @@ import torch
 from accuracy import data
 from accuracy.methods import FIRST_FOLD_ONLY, METHODS, OURS, AbsentError, Runner
 from accuracy.rows import Key, WorkFile, missing, scores
-from accuracy.table import format_table, incomplete, summarise
+from accuracy.table import incomplete, summarise
+from common.arguments import make_parser
 from common.results_file import RESULTS, commit, write_results
 from common.waiting import refuse_sleeping_threads
+from readme_table import accuracy_table
 
 from sensorseq.benchmark import environment
 from sensorseq.errors import EnvironmentProblemError
@@ -36,22 +38,16 @@ WORK = Path(__file__).resolve().parents[1] / "build" / "accuracy" / "rows.jsonl"
 SEEDS = (0, 1, 2)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="\n".join(__doc__.splitlines()[2:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     words = parser.add_argument
     words("--sets", type=_names, help=f"sets or tasks, with commas: {', '.join(data.TASKS)}")
     words("--methods", type=_names, default=list(METHODS), help=f"of {', '.join(METHODS)}")
     words("--seeds", type=_numbers, default=list(SEEDS), help="of ours; default 0,1,2")
-    words("--first-folds", type=int, metavar="N", help="only the first N folds of each task")
     words("--resume", action="store_true", help="skip the fits that the work file has")
     words("--develop", action="store_true", help="folds inside the first training part only")
     words("--table", action="store_true", help="run nothing; write the results and print them")
-    words("--allow-incomplete", action="store_true", help="write results though fits are missing")
     words("--work", type=Path, default=WORK, help="the work file (JSON lines)")
     words("--results", type=Path, default=RESULTS, help="folder of the results")
     words("--threads", type=int, default=1, help="of torch and all other libraries; default 1")
@@ -128,7 +124,7 @@ def run(options: argparse.Namespace, work: WorkFile) -> int:
             if options.develop:
                 folds = data.develop(windows, folds)
             n_folds, by_key = len(folds), {(fold.split, fold.fold): fold for fold in folds}
-            keys = plan(task, folds[: options.first_folds], methods, options.seeds, part)
+            keys = plan(task, folds, methods, options.seeds, part)
             todo = missing(keys, known, resume=options.resume)
             print(f"{task.name}: {len(keys)} fits, {len(keys) - len(todo)} known", file=sys.stderr)
             for count, key in enumerate(todo, 1):
@@ -194,7 +190,6 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
     part = "develop" if options.develop else "test"
     summary = summarise(rows, part, options.methods)
     absent = work.absences()
-    print(format_table(summary, absent))
     used = [row for key, row in rows.items() if key.part == part]
     facts = environment() | {
         "numpy": np.__version__,
@@ -211,14 +206,17 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
         "methods": {row["method"]: row["description"] for row in used},
         "absent": absent,
     }
-    lacking = incomplete(summary) and not options.allow_incomplete
+    lacking = incomplete(summary)
+    print(accuracy_table({"rows": summary, "environment": facts}))
+    print(*(f"missing: {words}" for words in lacking), sep="\n")
+    print(*(f"absent: {name}: {reason}" for name, reason in absent.items()), sep="\n")
     partial = bool(options.develop or not summary or lacking)
     write_results("accuracy", summary, partial=partial, facts=facts, folder=options.results)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run fits, or write the table."""
-    parser = make_parser()
+    parser = command_line()
     options = parser.parse_args(arguments)
     unknown = [name for name in options.methods if name not in METHODS]
     if unknown:

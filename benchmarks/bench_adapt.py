@@ -29,6 +29,7 @@ from sklearn.linear_model import LogisticRegression
 import sensorseq.estimator.adapt as steps
 from sensorseq import PreparePipeline, SensorLSTMClassifier
 from sensorseq.datasets import load_surfaces
+from sensorseq.recording import Recording
 from sensorseq.simulate import SURFACES, Robot, draw_robot, simulate_recordings
 from sensorseq.storage.prepared import read_windows, write_windows
 from sensorseq.windows import WindowSet
@@ -71,25 +72,21 @@ def fleet(seed: int, *, is_other: bool) -> list[Robot]:
     return robots
 
 
-def cut(recordings: Any) -> WindowSet:
-    """Cut simulated recordings into windows of 5 s at 20 Hz, which do not overlap."""
-    return PreparePipeline(sample_rate_hz=20.0, window_s=5.0, split=None).prepare(recordings)
+def cut(recordings: Any, rate_hz: float = 20.0) -> WindowSet:
+    """Cut recordings into windows of 5 s, which do not overlap."""
+    return PreparePipeline(sample_rate_hz=rate_hz, window_s=5.0, split=None).prepare(recordings)
 
 
-def drive(robots: list[Robot], seed: int, path: Path) -> WindowSet:
-    """Simulate four recordings of about a minute of each robot on each surface, or read them."""
-    if path.exists():
-        return read_windows(path)
+def drive(robots: list[Robot], seed: int, count: int) -> Iterator[Recording]:
+    """Simulate some recordings of about a minute of each robot on each surface."""
     plan = [
         (surface, robot, [seed, i, j, k], f"{surface}_{robot.name}_{k}")
         for i, surface in enumerate(SURFACES)
         for j, robot in enumerate(robots)
-        for k in range(4)
+        for k in range(count)
     ]
     surfaces, of, states, names = map(list, zip(*plan, strict=True))
-    options = {"random_states": states, "recording_ids": names}
-    write_windows(path, cut(simulate_recordings(surfaces, of, 62.0, **options)))
-    return read_windows(path)
+    return simulate_recordings(surfaces, of, 62.0, random_states=states, recording_ids=names)
 
 
 def trained(path: Path, old: WindowSet, seed: int) -> SensorLSTMClassifier:
@@ -105,7 +102,10 @@ def tasks(terrain: Path | None, models: Path) -> Iterator[Task]:
     old = cut(load_surfaces())
     model = trained(models / "surfaces.safetensors", old, 0)
     for name, (seed, is_other) in FLEETS.items():
-        new = drive(fleet(seed, is_other=is_other), seed, models / f"robots_{seed}.h5")
+        path = models / f"robots_{seed}.h5"
+        if not path.exists():
+            write_windows(path, cut(drive(fleet(seed, is_other=is_other), seed, 4)))
+        new = read_windows(path)
         for robot in np.unique(new.groups)[FIRST_ROBOT:]:
             yield Task(name, model, old, new.take(new.groups == robot))
     if terrain is None:

@@ -169,11 +169,6 @@ def summarize_ratios(rows):
         print(f"handed to the framework: {precision} {shape}: {reason}")
 
 
-def read_rows(path):
-    """Return the rows of an earlier run, none where there was none."""
-    return json.loads(path.read_text())["rows"] if path.exists() else []
-
-
 def main():
     """Measure what was asked for, print it, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -204,8 +199,9 @@ def main():
     prefix = "cuda_dry" if options.dry_run else "cuda"
     suffix = {"peers": "_quick" if options.quick else "", "steps": "_steps", "models": "_models"}
     table = prefix + suffix[options.table]
-    rows = read_rows(options.output / f"{table}.json") if options.resume else []
-
+    rows, path = [], options.output / f"{table}.json"
+    if options.resume and path.exists():
+        rows = json.loads(path.read_text())["rows"]
     save = functools.partial(
         write_results, table, rows, partial=False, folder=options.output, facts=facts
     )
@@ -216,18 +212,13 @@ def main():
             print(row)
     else:
         cases = STEPS if options.table == "steps" else QUICK if options.quick else shuffled(SWEEP)
-        cases = prepared(cases, options)
+        cases = (tiny(cases) if options.dry_run else cases)[: options.limit]
         failed = measure_cases(cases, device, options, rows, save)
         summarize_ratios(rows)
     save()
     for line in failed:
         print(f"FAILED {line}")
     return 1 if failed else 0
-
-
-def prepared(cases, options):
-    """Return the cases of this run."""
-    return (tiny(cases) if options.dry_run else cases)[: options.limit]
 
 
 def shuffled(cases):

@@ -8,7 +8,6 @@ bench_diagnosis.py --level --first 200 --draws 40 --borealtc FOLDER --work FOLDE
 bench_diagnosis.py --level --table --work FOLDER                        # results/level.json
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -16,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common.arguments import make_parser
+from common.json_lines import append_line, read_lines
 from common.results_file import RESULTS, write_results
 from diagnosis.generate import generate, read_rows
 from diagnosis.level import measure_draw, summarise
-from diagnosis.score import describe, format_line, judged, score, score_sick
+from diagnosis.score import describe, judged, score, score_sick
 from diagnosis.windows import LEAST_FRESH, SETS_OF
 
-ROWS = "diagnosis_rows.jsonl"
+ROWS, LEVELS = "diagnosis_rows.jsonl", "level.jsonl"
 NOT_KEPT = ("history", "report")  # of a row, in the results: no figure of the table needs them
 
 
@@ -55,11 +56,9 @@ def write_table(
     for part, rows, learned in (("calibration", calibration, ()), ("test", test, calibration)):
         print(f"{part}: {len(rows)} runs")
         lines = lines_of(rows, learned) if rows else []
-        for line in lines:
-            print(format_line(line))
+        print(*map(json.dumps, lines), sep="\n")
     of_data = lines_of_sick(sick, calibration) if sick else []
-    for line in of_data:
-        print(format_line(line))
+    print(*map(json.dumps, of_data), sep="\n")
     if keep:
         lines = [*lines, *of_data]
         facts = {"learned": describe(calibration), "judged": describe(test)}
@@ -75,30 +74,18 @@ def measure_level(
     draws: Sequence[int], work: Path, borealtc: Path | None, *, only_tuned: bool
 ) -> None:
     """Add the draws that are missing to those of a folder, a line each."""
-    work.mkdir(parents=True, exist_ok=True)
-    done = {rows[0]["draw"] for rows in read_level(work) if rows}
+    done = {rows[0]["draw"] for rows in read_lines(work / LEVELS)}
     for number in draws:
         if number not in done and (
             rows := list(measure_draw(number, borealtc, only_tuned=only_tuned))
         ):
-            with (work / "level.jsonl").open("a") as file:
-                file.write(json.dumps(rows) + "\n")
+            append_line(work / LEVELS, rows)
             print(f"draw {number}: {len(rows)} runs", file=sys.stderr, flush=True)
-
-
-def read_level(work: Path) -> list[list[dict[str, Any]]]:
-    """Return the rows of each draw."""
-    path = work / "level.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Generate rows, or write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="\n".join(__doc__.splitlines()[2:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data", choices=tuple(SETS_OF), default="calibration")
     parser.add_argument("--borealtc", type=Path, help="folder of the BorealTC set")
     parser.add_argument("--work", type=Path, required=True, help="folder of rows and records")
@@ -114,9 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (options.table or options.show):
             draws = range(options.first, options.first + options.draws)
             measure_level(draws, options.work, options.borealtc, only_tuned=options.tuned)
-        rows = [row for of_draw in read_level(options.work) for row in of_draw]
-        for line in (lines := summarise(rows)):
-            print(json.dumps(line))
+        rows = [row for of_draw in read_lines(options.work / LEVELS) for row in of_draw]
+        lines = summarise(rows)
+        print(*map(json.dumps, lines), sep="\n")
         facts = {"runs": len(rows), "draws": sorted({row["draw"] for row in rows})}
         write_results("level", lines, partial=not options.table, **facts)
         return 0

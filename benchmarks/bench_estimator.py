@@ -10,6 +10,7 @@ import os
 import numpy as np
 import sklearn
 from common.results_file import write_results
+from common.rows import tell
 from common.waiting import refuse_sleeping_threads
 from estimator import augmented as estimator_augmented
 from estimator import checkpoint as estimator_checkpoint
@@ -28,19 +29,6 @@ SECTIONS = {
     "augmented": estimator_augmented,
     "live": estimator_live,
 }
-HEADER = f"{'':38} {'against':30} {'shape':>16} {'theirs ms':>10} {'ours ms':>10}  ratio  [spread]"
-
-
-def format_row(row):
-    """Say one row in a line."""
-    overhead = f"  +{row['overhead_us']:.0f} us" if "overhead_us" in row else ""
-    if "load_percent" in row:
-        overhead = f"  {row['load_percent']:.1f} % of a core"
-    return (
-        f"{row['what']:38} {row['against']:30} {'x'.join(map(str, row['shape'])):>16}"
-        f" {row['theirs_ms']:10.2f} {row['ours_ms']:10.2f}"
-        f"  {row['ratio']:.2f}x [{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]{overhead}"
-    )
 
 
 def main():
@@ -57,12 +45,9 @@ def main():
         "scikit-learn": sklearn.__version__,
         "load_average_before": round(os.getloadavg()[0], 2),  # others on these cores: wider spread
     }
-    print(f"{facts}\n{HEADER}")
-    rows = []
-    for name in options.only:
-        for row in SECTIONS[name].rows(3 if options.quick else options.rounds):
-            rows.append(row)
-            print(format_row(row), flush=True)
+    print(facts)
+    rounds = 3 if options.quick else options.rounds
+    rows = tell(row for name in options.only for row in SECTIONS[name].rows(rounds))
     write_results("estimator", rows, partial=partial, facts=facts)
 
 

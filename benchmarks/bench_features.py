@@ -12,16 +12,17 @@ import os
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # read when numba is imported
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from common.results_file import write_results
+from common.rows import tell
 from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
 
-from sensorseq.benchmark import alternate, environment, summarize
+from sensorseq.benchmark import alternate, environment, repeated, summarize
 from sensorseq.features import RandomConvolutions
 
 N_FEATURES = 10_000
@@ -32,7 +33,6 @@ SHAPES = [  # windows, steps, channels
     (1, 100, 6),
 ]
 NAMES = ("channel_counts", "channel_indices", "dilations", "features_per_dilation", "biases")
-HEADER = f"{'':10} {'N x T x C':>12}  theirs ms   ours ms  ratio  [spread]       features differ"
 
 
 def make_windows(shape: tuple[int, int, int]) -> NDArray[np.float32]:
@@ -40,16 +40,6 @@ def make_windows(shape: tuple[int, int, int]) -> NDArray[np.float32]:
     X = np.cumsum(np.random.default_rng(0).normal(size=shape), axis=1)
     scaled: NDArray[np.float32] = (X / X.std(axis=(0, 1))).astype(np.float32)
     return scaled
-
-
-def repeated(call: Callable[[], object]) -> Callable[[int], None]:
-    """Return a function that calls as often as its argument says."""
-
-    def repeat(n: int) -> None:
-        for _ in range(n):
-            call()
-
-    return repeat
 
 
 def with_parameters_of(theirs: Any, n_channels: int) -> RandomConvolutions:
@@ -65,8 +55,8 @@ def with_parameters_of(theirs: Any, n_channels: int) -> RandomConvolutions:
     return RandomConvolutions.from_state({"settings": settings, "arrays": arrays})
 
 
-def compare(shape: tuple[int, int, int], rounds: int) -> list[dict[str, Any]]:
-    """Time both sides in turns; one row for transform and one for fit."""
+def compare(shape: tuple[int, int, int], rounds: int) -> Iterator[dict[str, Any]]:
+    """Time both sides in turns; yield one row for transform and one for fit."""
     from aeon.transformations.collection.convolution_based import MiniRocket
 
     X = make_windows(shape)
@@ -89,15 +79,13 @@ def compare(shape: tuple[int, int, int], rounds: int) -> list[dict[str, Any]]:
         "transform": (lambda: theirs.transform(channels_first), lambda: ours.transform(X)),
         "fit": (fit_theirs, fit_ours),
     }
-    rows = []
     for what, (their_side, our_side) in sides.items():
         row = {"what": what, "shape": list(shape), "features": ours.n_features_, "against": "aeon"}
         times = alternate(repeated(their_side), repeated(our_side), rounds=rounds, budget_s=20.0)
         row |= summarize(*times)
         if what == "transform":
             row["features_differ"] = differ
-        rows.append(row)
-    return rows
+        yield row
 
 
 def time_alone(shape: tuple[int, int, int], rounds: int) -> str:
@@ -108,16 +96,6 @@ def time_alone(shape: tuple[int, int, int], rounds: int) -> str:
     low, middle, high = 1e3 * np.quantile(times, [0.1, 0.5, 0.9])
     name = "x".join(map(str, shape))
     return f"transform  {name:>12}  ours {middle:9.3f} ms [{low:.3f}, {high:.3f}]"
-
-
-def format_row(row: dict[str, Any]) -> str:
-    """Say one row in a line."""
-    differ = f"{row['features_differ']:.4%}" if "features_differ" in row else ""
-    spread = f"[{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]"
-    return (
-        f"{row['what']:10} {'x'.join(map(str, row['shape'])):>12}  {row['theirs_ms']:9.3f}"
-        f" {row['ours_ms']:9.3f}  {row['ratio']:5.2f}x {spread:14} {differ}"
-    )
 
 
 def main() -> None:
@@ -143,12 +121,8 @@ def main() -> None:
 
     facts |= {"aeon": aeon.__version__, "numba": numba.__version__}
     numba.set_num_threads(1)
-    print(f"{facts}\n{HEADER}")
-    rows = []
-    for shape in SHAPES:
-        for row in compare(shape, rounds):
-            rows.append(row)
-            print(format_row(row), flush=True)
+    print(facts)
+    rows = tell(row for shape in SHAPES for row in compare(shape, rounds))
     write_results("features", rows, partial=options.quick, facts=facts)
 
 

@@ -28,16 +28,17 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 import numpy as np
 import torch
 from common.results_file import write_results
+from common.rows import tell
 from common.waiting import refuse_sleeping_threads
+from estimator import search
 from torch import nn
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, environment, summarize
+from sensorseq.benchmark import alternate, environment, repeated, summarize
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
 
-SHAPE = 98, 100, 1
-N_CLASSES = 6
+SHAPE, N_CLASSES = search.SHAPE, search.N_CLASSES
 EPOCHS = {32: 5, 4: 2, 2: 1, 98: 4}  # by batch size; 98 is the full batch
 HIDDEN_SIZES = (32, 64, 223)
 LEARNING_RATE = 1e-3
@@ -47,15 +48,9 @@ MODEL_CASES = [(2, 32), (8, 32), (32, 32), (98, 32), (2, 64), (8, 64), (8, 128)]
 
 
 def make_windows():
-    """Level and ripple of a current by class, and noise; of unit variance."""
-    rng = np.random.default_rng(0)
-    n_windows, n_timesteps, _ = SHAPE
-    y = np.arange(n_windows) % N_CLASSES
-    phase = rng.uniform(0, 2 * np.pi, (n_windows, 1))
-    ripple = np.sin(0.2 * (1 + y[:, None]) * np.arange(n_timesteps) + phase)
-    X = y[:, None] + 0.2 * ripple + 0.2 * rng.standard_normal((n_windows, n_timesteps))
-    X = (X - X.mean()) / X.std()
-    return X.astype(np.float32)[:, :, None], y.astype(np.int64)
+    """Return the windows of searches, of unit variance."""
+    X, y = search.make_windows()
+    return ((X - X.mean()) / X.std()).astype(np.float32), y.astype(np.int64)
 
 
 class LastState(nn.Module):
@@ -182,9 +177,9 @@ def bench_fits(threads, rounds, peers, batches):
         for hidden_size in HIDDEN_SIZES:
             sizes = X, y, hidden_size, batch, EPOCHS[batch]
             for peer in peers:
-                theirs, ours = PEERS[peer](*sizes), fit_ours(*sizes)
                 times = alternate(
-                    *(lambda n, fit=fit: [fit() for _ in range(n)] for fit in (theirs, ours)),
+                    repeated(PEERS[peer](*sizes)),
+                    repeated(fit_ours(*sizes)),
                     rounds=rounds,
                     at_least_s=0.0,
                     warm_up_runs=1,
@@ -286,22 +281,6 @@ def bench_models(rounds, cases):
             }
 
 
-def say(rows):
-    """Print rows as they come; return them."""
-    said = []
-    for row in rows:
-        said.append(row)
-        case = f"batch {row['batch']:<3} H={row['hidden_size']:<4} {row['epochs']:>2} epochs"
-        times = f"{row['theirs_ms']:9.1f} ms  ours {row['ours_ms']:8.1f} ms"
-        spread = f"[{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}] of {row['rounds']}"
-        print(
-            f"{row['what']:7} {row['threads']} thr  {case}  {row['peer']:13} {times}"
-            f"  {row['ratio']:6.2f}x {spread}",
-            flush=True,
-        )
-    return said
-
-
 def main():
     """Time both tables, print them, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -322,8 +301,8 @@ def main():
         batches = [32] if options.quick else EPOCHS
         for threads in options.threads:
             torch.set_num_threads(threads)
-            rows += say(bench_fits(threads, rounds, options.peers, batches))
-    rows += say(bench_models(rounds, MODEL_CASES[1:3] if options.quick else MODEL_CASES))
+            rows += tell(bench_fits(threads, rounds, options.peers, batches))
+    rows += tell(bench_models(rounds, MODEL_CASES[1:3] if options.quick else MODEL_CASES))
     partial = options.models or options.quick or options.peers != list(PEERS)
     versions = {peer: importlib.metadata.version(peer) for peer in options.peers}
     write_results("fit", rows, partial=partial or options.threads != [1, 2], **versions)

@@ -17,8 +17,6 @@ Rows that are in ``--rows`` are not computed again. Settings were chosen on `sur
 training part of `A-raw`, with other seeds; the other sets were opened once.
 """
 
-import argparse
-import json
 import subprocess
 import tempfile
 import time
@@ -29,6 +27,8 @@ from typing import Any
 import numpy as np
 import torch
 from accuracy.data import TASKS, Places, Windows, load
+from common.arguments import make_parser
+from common.json_lines import append_line, read_lines
 from common.results_file import write_results
 from numpy.typing import NDArray
 from scipy.special import softmax
@@ -213,21 +213,6 @@ def plans() -> list[tuple[str, str, float, int]]:
     return first + whole + others
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print the mean precision over seeds, cleanlab's best score of each set of probabilities."""
-    names = ("ours", "ours, no groups' labels", "group alone")
-    sources = ("ours", "boosting", "ridge")
-    print(f"{'':36}  seeds  ours  plain  group  | cleanlab: ours  boosting  ridge")
-    for key in dict.fromkeys((row["set"], row["kind"], row["share"]) for row in rows):
-        own = [row["precision"] for row in rows if (row["set"], row["kind"], row["share"]) == key]
-        cells = [mean_of(own, name) for name in names]
-        for source in sources:
-            best = [mean_of(own, f"cleanlab, {source}: {score}") for score in SCORES]
-            cells.append(float(np.nanmax(best)) if np.isfinite(best).any() else np.nan)
-        text = "  ".join(f"{100 * cell:5.1f}" for cell in cells)
-        print(f"{key[0]:16} {key[1]:12} {key[2]:5.0%}  {len(own):5}  {text}")
-
-
 def page_tables(rows: list[dict[str, Any]]) -> str:
     """Return the tables of docs/label_errors.md: means over seeds, and over sets, in percent."""
     of_sets = [
@@ -283,35 +268,23 @@ def mean_of(rows: list[dict[str, float]], name: str) -> float:
 
 def main() -> None:
     """Measure what is asked for, print the table, write it with --write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path)
     parser.add_argument("--seglearn", type=Path)
     parser.add_argument("--aeon", type=Path)
     parser.add_argument("--cleanlab-python", help="an interpreter that has cleanlab")
     parser.add_argument("--rows", type=Path, default=Path("labels_rows.jsonl"))
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "recordings"])
-    parser.add_argument("--shares", nargs="+", type=float, default=SHARES)
-    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no row after")
     parser.add_argument("--write", action="store_true", help="write what is there to results/")
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    rows = []
-    if args.rows.exists():
-        rows = [json.loads(line) for line in args.rows.read_text().splitlines()]
+    rows = list(read_lines(args.rows))
     done = {(row["set"], row["kind"], row["share"], row["seed"]) for row in rows}
     places = Places(args.borealtc, args.seglearn, args.aeon)
     loaded: dict[str, tuple[Windows, NDArray[np.int64]]] = {}
-    started = time.monotonic()
     for name, kind, share, seed in plans():
-        asked = name in args.sets and share in args.shares and seed in args.seeds
-        asked = asked and (args.kinds is None or kind in args.kinds)
-        is_done = (name, kind, share, seed) in done
-        if not asked or is_done or time.monotonic() - started > 60 * args.minutes:
+        if name not in args.sets or (name, kind, share, seed) in done:
             continue
         if name not in loaded:
             windows = load(TASKS[name], places)[0]
@@ -322,12 +295,9 @@ def main() -> None:
         row = {"set": name, "kind": kind, "share": share, "seed": seed}
         row |= measure(windows, y, seed, args.cleanlab_python, whole=kind == "recordings")
         rows.append(row)
-        with args.rows.open("a") as lines:
-            lines.write(json.dumps(row) + "\n")
+        append_line(args.rows, row)
         print(name, kind, share, seed, f"{row['precision']['ours']:.3f}", flush=True)
-    print_table(rows)
-    if args.write:
-        print(page_tables(rows))
+    print(page_tables(rows))
     write_results("labels", rows, partial=not args.write, every=SETS)
 
 

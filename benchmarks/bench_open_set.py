@@ -17,8 +17,6 @@ discriminating space; disagreement of networks; mixtures of Gaussians; sums of r
 of the six classes of `surfaces` had been looked at by then, the others had not.
 """
 
-import argparse
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 from accuracy.data import TASKS, Places, Windows, load
+from common.arguments import make_parser
+from common.json_lines import append_line, read_lines
 from common.results_file import write_results
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
@@ -119,9 +119,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Measure what is asked for, print the table, write it with --write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path)
     parser.add_argument("--rows", type=Path, default=Path("open_set_rows.jsonl"))
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
@@ -130,9 +128,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    rows = []
-    if args.rows.exists():
-        rows = [json.loads(line) for line in args.rows.read_text().splitlines()]
+    rows = list(read_lines(args.rows))
     done = {(row["set"], row["left_out"], row["seed"]) for row in rows}
     for name in args.sets:
         windows = load(TASKS[name], Places(borealtc=args.borealtc))[0]
@@ -142,8 +138,7 @@ def main() -> None:
                 continue
             row = {"set": name, "left_out": left_out, "seed": seed}
             rows.append(row | measure(windows, left_out, seed))
-            with args.rows.open("a") as lines:
-                lines.write(json.dumps(rows[-1]) + "\n")
+            append_line(args.rows, rows[-1])
             print(name, left_out, seed, {key: rows[-1][key] for key in ("softmax", "ours")})
     print_table(rows)
     if args.write:

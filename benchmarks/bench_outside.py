@@ -20,7 +20,6 @@ robots of seed 61. Methods:
 - ``forest``: scikit-learn's IsolationForest at its defaults on mean, deviation and range.
 """
 
-import argparse
 import time
 import warnings
 from collections.abc import Iterator
@@ -30,16 +29,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from bench_adapt import fleet
+from bench_adapt import cut, drive, fleet
+from common.arguments import make_parser
 from common.results_file import write_results
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
-from sensorseq import PreparePipeline, SensorLSTMClassifier, read_recordings
+from sensorseq import SensorLSTMClassifier, read_recordings
 from sensorseq.data_checks import TrainedRanges
 from sensorseq.datasets import load_surfaces
 from sensorseq.recording import Recording
-from sensorseq.simulate import SURFACES, simulate_recordings
 from sensorseq.windows import WindowSet
 
 SETS = ("motor", "both", "surfaces", "other robots")
@@ -58,11 +57,6 @@ class Split(NamedTuple):
     train: WindowSet
     test: WindowSet
     at_speed: dict[str, Floats]
-
-
-def cut(recordings: list[Recording], rate_hz: float) -> WindowSet:
-    """Cut windows of 5 s."""
-    return PreparePipeline(sample_rate_hz=rate_hz, window_s=5.0, split=None).prepare(recordings)
 
 
 def at_speeds(recordings: list[Recording], rate_hz: float) -> dict[str, WindowSet]:
@@ -109,17 +103,10 @@ def real_splits(name: str, folder: Path, part: str) -> Iterator[Split]:
 def simulated_split(part: str, *, is_other: bool) -> Split:
     """Simulate two recordings of each of four robots on each surface, to test on."""
     seed = SEEDS[part]
-    plan = [
-        (surface, robot, [seed, i, j, k], f"{surface}_{robot.name}_{k}")
-        for i, surface in enumerate(SURFACES)
-        for j, robot in enumerate(fleet(seed, is_other=is_other)[:4])
-        for k in range(2)
-    ]
-    surfaces, robots, states, names = map(list, zip(*plan, strict=True))
-    options = {"random_states": states, "recording_ids": names}
-    recordings = list(simulate_recordings(surfaces, robots, 62.0, **options))
+    robots = fleet(seed, is_other=is_other)[:4]
+    recordings = list(drive(robots, seed, 2))
     at_speed = {name: one.X for name, one in at_speeds(recordings, 20.0).items()}
-    return Split(cut(load_surfaces(), 20.0), cut(recordings, 20.0), at_speed)
+    return Split(cut(load_surfaces()), cut(recordings), at_speed)
 
 
 def planted(split: Split) -> Iterator[tuple[str, Floats]]:
@@ -186,9 +173,7 @@ def timed(split: Split) -> dict[str, float]:
 
 def main() -> None:
     """Measure, print the table, write it with --write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path)
     parser.add_argument("--part", choices=SEEDS, default="reported")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)

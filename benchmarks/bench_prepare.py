@@ -30,12 +30,12 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 from common.results_file import write_results
+from common.rows import tell
 
-from sensorseq.benchmark import environment, summarize
+from sensorseq.benchmark import alternate, environment, repeated, summarize
 from sensorseq.prepare import prepare
 
 OPTIONS = {"window_s": 2.0, "sample_rate_hz": 100.0}
-HEADER = f"{'':26} {'MB':>7} {'against':8} {'theirs ms':>10} {'ours ms':>10}  ratio  [spread]"
 
 
 def make_table(seed, rate_hz, duration_s):
@@ -83,14 +83,8 @@ def prepare_anew(folder, output, **options):
 
 def in_turns(theirs, ours, rounds, clock=time.process_time):
     """Return the seconds of both sides in each round, after one that is not counted."""
-    times = np.empty((2, rounds))
-    for at in range(-1, rounds):
-        for side, call in enumerate((theirs, ours)):
-            began = clock()
-            call()
-            if at >= 0:
-                times[side, at] = clock() - began
-    return times
+    once = {"at_least_s": 0.0, "warm_up_s": 0.0, "warm_up_runs": 1, "budget_s": 1e9}
+    return alternate(repeated(theirs), repeated(ours), rounds=rounds, clock=clock, **once)
 
 
 def file_rows(work, n_files, duration_s, rounds):
@@ -173,14 +167,14 @@ def start_row(work, rounds):
     return row | summarize(*times)
 
 
-def format_row(row):
-    """Say one row in a line."""
-    per_second = f"  {row['per_second']:.0f} recordings/s" if "per_second" in row else ""
-    return (
-        f"{row['what']:26} {row['bytes'] / 1e6:7.1f} {row['against']:8} {row['theirs_ms']:10.1f}"
-        f" {row['ours_ms']:10.1f}  {row['ratio']:5.2f}x"
-        f" [{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]{per_second}"
-    )
+def all_rows(work, options):
+    """Yield every row."""
+    rounds = options.rounds
+    yield from file_rows(work, options.files, options.duration_s, rounds)
+    yield small_row(work, options.small, rounds)
+    yield processes_row(work, "small", rounds)
+    yield processes_row(work, "CSV", rounds)
+    yield start_row(work, max(3, rounds))
 
 
 def main():
@@ -199,21 +193,9 @@ def main():
         "h5py": h5py.__version__,
         "load_average_before": round(os.getloadavg()[0], 2),
     }
-    print(f"{facts}\n{HEADER}")
-    rows = []
-
-    def note(row):
-        rows.append(row)
-        print(format_row(row), flush=True)
-
+    print(facts)
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        for row in file_rows(work, options.files, options.duration_s, options.rounds):
-            note(row)
-        note(small_row(work, options.small, options.rounds))
-        note(processes_row(work, "small", options.rounds))
-        note(processes_row(work, "CSV", options.rounds))
-        note(start_row(work, max(3, options.rounds)))
+        rows = tell(all_rows(Path(folder), options))
     write_results("prepare", rows, partial=options.quick, facts=facts)
 
 

@@ -2,71 +2,39 @@
 
 Same input and dtype on both sides; results are compared before any timing, and the sides are timed
 in turns in one process. What each row compares is said where its section is made:
-`preprocessing_resample.py`, `preprocessing_windows.py` and `preprocessing_steps.py`.
+`preprocessing/resample.py`, `windows.py` and `steps.py`.
 """
 
 import argparse
 import os
-from functools import partial
+from itertools import chain
 
 import numpy as np
 import scipy
 import soxr
 from common.results_file import write_results
+from common.rows import tell
 from common.waiting import refuse_sleeping_threads
-from preprocessing import resample as preprocessing_resample
-from preprocessing import steps as preprocessing_steps
-from preprocessing import windows as preprocessing_windows
+from preprocessing import resample, steps, windows
 
 from sensorseq.benchmark import environment
 
 WINDOWS_BYTES = 100_000_000
 MEMORY_BYTES = 1_000_000_000
-HEADER = f"{'':40} {'samples x ch.':>13} dtype   {'against':8} theirs ms   ours ms  ratio  [spread]"
 
 
-def resampling_rows():
-    """Yield what rows are called and the function that measures them, given the rounds."""
-    for what, make in preprocessing_resample.cases():
-        yield what, lambda rounds, make=make: preprocessing_resample.measure(make(), rounds)
+def all_rows(words, rounds):
+    """Yield the rows whose name holds one of some words."""
 
+    def is_wanted(what):
+        return any(word in what for word in words)
 
-def window_rows():
-    """Yield the same for windows, scaling and statistics."""
-
-    def measured(shape, make, rounds):
-        n_samples = shape["bytes"] // shape["channels"] // np.dtype(shape["dtype"]).itemsize
-        facts = {"shape": [n_samples, shape["channels"]], "dtype": shape["dtype"]}
-        row = facts | {"against": "numpy"} | preprocessing_windows.measure(make(), rounds=rounds)
-        return [row]
-
-    for what, shape, make in preprocessing_windows.cases(WINDOWS_BYTES):
-        yield what, partial(measured, shape, make)
-
-
-def step_rows():
-    """Yield the same for filters, moving statistics and uneven stamps."""
-
-    def measured(against, shape, make, rounds):
-        facts = {"shape": list(shape), "dtype": "float64", "against": against}
-        return [facts | preprocessing_windows.measure(make(), rounds=rounds)]
-
-    for what, against, shape, make in preprocessing_steps.cases():
-        yield what, partial(measured, against, shape, make)
-
-
-# Every section of the table: a function that yields what rows are called, and a function that
-# measures them: rounds to rows of shape, dtype, against and what `summarize` gives.
-SECTIONS = (resampling_rows, window_rows, step_rows)
-
-
-def format_row(row):
-    """Say one row in a line."""
-    return (
-        f"{row['what']:40} {'x'.join(map(str, row['shape'])):>13} {row['dtype']:7}"
-        f" {row['against']:8} {row['theirs_ms']:9.3f} {row['ours_ms']:9.3f}"
-        f"  {row['ratio']:5.2f}x [{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]"
-    )
+    for what, make in resample.cases():
+        if is_wanted(what):
+            yield from ({"what": what} | row for row in resample.measure(make(), rounds))
+    for what, facts, make in chain(windows.cases(WINDOWS_BYTES), steps.cases()):
+        if is_wanted(what):
+            yield {"what": what} | facts | windows.measure(make(), rounds=rounds)
 
 
 def main():
@@ -88,16 +56,10 @@ def main():
         "threads": 1,
         "load_average_before": round(os.getloadavg()[0], 2),  # others on these cores: wider spread
     }
-    print(f"{facts}\n{HEADER}")
-    rows = []
-    for section in SECTIONS:
-        for what, measure in section():
-            if any(word in what for word in options.only):
-                for row in measure(rounds):
-                    rows.append({"what": what} | row)
-                    print(format_row(rows[-1]), flush=True)
+    print(facts)
+    rows = tell(all_rows(options.only, rounds))
     if not partial_run:
-        facts["peak_memory"] = preprocessing_windows.peak_memory(MEMORY_BYTES)
+        facts["peak_memory"] = windows.peak_memory(MEMORY_BYTES)
         print(f"memory: {facts['peak_memory']}")
     write_results("preprocessing", rows, partial=partial_run, facts=facts)
 

@@ -18,7 +18,7 @@ from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, environment
+from sensorseq.benchmark import alternate, environment, repeated
 from sensorseq.training.recorder import without_recording
 
 N_TIMESTEPS, N_CLASSES, BATCH_SIZE = 100, 6, 32
@@ -54,10 +54,7 @@ def fit(n_windows: int, hidden_size: int, engine: str) -> SensorLSTMClassifier:
 
 def measure(n_windows: int, hidden_size: int, engine: str, rounds: int) -> dict[str, Any]:
     """Time one case."""
-
-    def recorded(n: int) -> None:
-        for _ in range(n):
-            fit(n_windows, hidden_size, engine)
+    recorded = repeated(lambda: fit(n_windows, hidden_size, engine))
 
     def plain(n: int) -> None:
         with without_recording():

@@ -16,7 +16,6 @@ Random search has the seconds that the probe took. It draws from the wide prior,
 and keeps what has the best validation accuracy, the run's own settings among them.
 """
 
-import argparse
 import json
 import sys
 import time
@@ -27,9 +26,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from common.arguments import make_parser
+from common.json_lines import append_line, read_lines
 from common.results_file import write_results
 from diagnosis.faults import draw_settings, draw_short, draw_twin
-from diagnosis.fits import Fit, Settings, fit, fit_keywords
+from diagnosis.fits import Fit, Settings, fit
 from diagnosis.resets import HARMED, all_defaults
 from diagnosis.score import mcnemar
 from diagnosis.windows import SETS, draw_windows
@@ -91,7 +92,7 @@ def measure_run(parts: Parts, settings: Settings, seed: int, ceiling: float) -> 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             proof = report.probe(
-                parts.train.X, parts.train.y, **fit_keywords(parts), budget=BUDGET, verbose=0
+                parts.train.X, parts.train.y, **parts.of_fit, budget=BUDGET, verbose=0
             )
         change = dict(proof.probes.repair)
     seconds = time.perf_counter() - started
@@ -177,24 +178,13 @@ def _line(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[int, list[dict[str, Any]]]:
-    """Return the rows of each draw; a line that was cut off is ignored."""
-    found: dict[int, list[dict[str, Any]]] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            rows = json.loads(line)
-        except ValueError:
-            continue
-        found[rows[0]["draw"]] = rows
-    return found
+    """Return the rows of each draw."""
+    return {rows[0]["draw"]: rows for rows in read_lines(path)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run draws, or write the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="\n".join(__doc__.splitlines()[2:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--borealtc", type=Path, help="folder of the BorealTC set")
     parser.add_argument("--work", type=Path, required=True, help="rows, a line for each draw")
     parser.add_argument("--draws", type=int, default=N_DRAWS)
@@ -210,8 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"left out: {name}: {reason}", file=sys.stderr)
             continue
         rows = [row | {"data": name} for row in measure_draw(number, options.borealtc)]
-        with options.work.open("a") as file:
-            file.write("\n" + json.dumps(rows) + "\n")  # after a line that was cut off
+        append_line(options.work, rows)
         known[number] = rows
         levels = ", ".join(f"{row['level']:.2f} of {row['best']:.2f}" for row in rows)
         print(f"{number} {name}: {levels}", file=sys.stderr, flush=True)

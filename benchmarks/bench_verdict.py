@@ -5,50 +5,40 @@
     bench_verdict.py calibrate               # quantiles: results/verdict_calibration.json
     bench_verdict.py --quick                 # all three on a few small runs
 
-`run` keeps one file for each run and skips those it finds: stop it at any time, start it again, or
-start several with ``--shard 1/2`` and ``--shard 2/2``. `judge` and `calibrate` train nothing.
+`run` keeps one file for each run and skips those it finds: stop it at any time and start it again.
+`judge` and `calibrate` train nothing.
 """
 
-import argparse
+import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from common.arguments import make_parser
 from common.results_file import write_results
+from readme_table import verdict_table
 from verdict import calibrate as verdict_calibrate
 from verdict import rates as verdict_rates
 from verdict.data import available
-from verdict.plan import make_plans, shard_of
+from verdict.plan import make_plans
 from verdict.runs import Evidence, Plan, load, save, train
-
-from sensorseq.benchmark import environment
 
 FOLDER = Path(__file__).resolve().parents[1] / "build" / "verdict"
 PARTS = ("calibration", "test")
 STEPS = ("run", "calibrate", "judge")
 
 
-def read_shard(text: str) -> tuple[int, int]:
-    """Read ``i/n`` as a pair; i counts from 1."""
-    try:
-        index, count = (int(number) for number in text.split("/"))
-    except ValueError:
-        index, count = 0, 0
-    if not 1 <= index <= count:
-        raise argparse.ArgumentTypeError(f"{text!r}; expected i/n with 1 <= i <= n, as 1/2")
-    return index, count
-
-
-def run(plans: list[Plan], folder: Path, shard: tuple[int, int], borealtc: Path | None) -> int:
+def run(plans: list[Plan], folder: Path, borealtc: Path | None) -> int:
     """Train what is not there yet; return how many were trained."""
     folder.mkdir(parents=True, exist_ok=True)
     reasons = {data: available(data, borealtc) for data in {plan.data for plan in plans}}
     for data, reason in reasons.items():
         if reason:
             print(f"left out: {data}: {reason}", file=sys.stderr)
-    mine = [plan for plan in shard_of(plans, *shard) if not reasons[plan.data]]
+    mine = [plan for plan in plans if not reasons[plan.data]]
     todo = [plan for plan in mine if not (folder / f"{plan.name}.npz").exists()]
     print(f"{len(mine)} runs, {len(mine) - len(todo)} of them there already", file=sys.stderr)
     started = time.perf_counter()
@@ -76,24 +66,24 @@ def read(plans: list[Plan], folder: Path) -> list[Evidence]:
     return [load(path) for path in paths if path.exists()]
 
 
-def _facts(n_planned: int, n_read: int) -> dict[str, object]:
-    return environment() | {
-        "numpy": np.__version__,
-        "runs_planned": n_planned,
-        "runs_judged": n_read,
-    }
+def conclude(table: str, plans: list[Plan], folder: Path, work: Any, *, partial: bool) -> None:
+    """Conclude something from the runs that are there, print it, and write it if all are."""
+    evidence = read(plans, folder)
+    rows, facts = work(evidence)
+    if table == "verdict":
+        print(verdict_table({"rows": rows}))
+    else:
+        print(*map(json.dumps, rows), sep="\n")
+    print(json.dumps(facts, indent=1))
+    facts |= {"numpy": np.__version__, "runs_planned": len(plans), "runs_judged": len(evidence)}
+    write_results(table, rows, partial=partial or len(evidence) < len(plans), **facts)
 
 
 def main() -> int:
     """Do what was asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog="\n".join(__doc__.splitlines()[2:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("what", nargs="*", choices=[*STEPS, "all"], default="all")
     parser.add_argument("--part", choices=[*PARTS, "all"], default="all", help="which runs")
-    parser.add_argument("--shard", type=read_shard, default=(1, 1), help="i/n: every n-th run")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where runs are kept")
     parser.add_argument("--borealtc", type=Path, help="folder of the BorealTC set")
     parser.add_argument("--quick", action="store_true", help="a few runs, results not written")
@@ -104,32 +94,16 @@ def main() -> int:
     folder = options.folder / "quick" if options.quick else options.folder
     plans = {part: make_plans(part, quick=options.quick) for part in PARTS}
     if "run" in what:
-        run([p for part in parts for p in plans[part]], folder, options.shard, options.borealtc)
+        run([p for part in parts for p in plans[part]], folder, options.borealtc)
     if "calibrate" in what:
-        evidence = read(plans["calibration"], folder)
-        rows, facts = verdict_calibrate.calibrate(evidence)
-        print(verdict_calibrate.format_rows(rows, facts))
-        write_results(
-            "verdict_calibration",
-            rows,
-            partial=options.quick or len(evidence) < len(plans["calibration"]),
-            facts=_facts(len(plans["calibration"]), len(evidence)),
-            **facts,
-        )
+        work, part = verdict_calibrate.calibrate, "calibration"
+        conclude("verdict_calibration", plans[part], folder, work, partial=options.quick)
     if "judge" in what:
         # The rates to quote are those of the test; of the runs that thresholds are chosen on they
         # are worth a look, no more.
         part = "calibration" if options.part == "calibration" else "test"
-        evidence = read(plans[part], folder)
-        rows, facts = verdict_rates.judge(evidence)
-        print(verdict_rates.format_rows(rows, facts))
-        write_results(
-            "verdict",
-            rows,
-            partial=options.quick or part != "test" or len(evidence) < len(plans[part]),
-            facts=_facts(len(plans[part]), len(evidence)),
-            **facts,
-        )
+        partial = options.quick or part != "test"
+        conclude("verdict", plans[part], folder, verdict_rates.judge, partial=partial)
     return 0
 
 

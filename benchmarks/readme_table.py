@@ -145,7 +145,7 @@ def verdict_table(results: dict) -> str:
             low, high = (100 * limit for limit in row["wilson"])
             cells.append(f"{100 * row['rate']:.1f} % [{low:.1f}, {high:.1f}]")
         lines.append(f"| {kind} | {found[judges[0]]['runs']} | {' | '.join(cells)} |")
-    n_sets = max(row["data_sets"] for row in rows)
+    n_sets = max((row["data_sets"] for row in rows), default=0)
     return "\n".join(
         (*lines, "", f"Runs flagged, with 95 % intervals (Wilson), on {n_sets} data sets.")
     )

@@ -283,6 +283,7 @@ def alternate(
     warm_up_s: float = 0.05,
     warm_up_runs: int = 3,
     budget_s: float = 10.0,
+    clock: Callable[[], float] | None = None,
 ) -> NDArray[np.float64]:
     """Time several sides alternately, so that drift affects all of them equally.
 
@@ -290,8 +291,9 @@ def alternate(
     every second round. One timing takes `at_least_s`, so faster functions are repeated. If all
     rounds would take longer than `budget_s`, fewer are run, but at least three if requested. With
     several threads a pause comes before each side: torch's threads spin for milliseconds after its
-    turn, and would take a core from the next.
+    turn, and would take a core from the next. `clock` may be one of processor time.
     """
+    clock = clock or time.perf_counter
     pause_s = _PAUSE_S if torch.get_num_threads() > 1 else 0.0
     repeats: list[int] = []
     one_round_s = 0.0
@@ -309,9 +311,9 @@ def alternate(
     for i in range(rounds):
         for side_index in order if i % 2 == 0 else reversed(order):
             time.sleep(pause_s)
-            started = time.perf_counter()
+            started = clock()
             sides[side_index](repeats[side_index])
-            times[side_index, i] = (time.perf_counter() - started) / repeats[side_index]
+            times[side_index, i] = (clock() - started) / repeats[side_index]
     return times
 
 

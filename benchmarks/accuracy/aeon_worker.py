@@ -37,14 +37,13 @@ def make(method, seed, n_threads):
                 return super().transform(torch.from_numpy(X)).numpy()
 
         return hydra, Scaler()
-    if method == "quant":  # with the trees of its authors
-        from aeon.transformations.collection.interval_based import QUANTTransformer
-        from sklearn.ensemble import ExtraTreesClassifier
+    # QUANT, with the trees of its authors
+    from aeon.transformations.collection.interval_based import QUANTTransformer
+    from sklearn.ensemble import ExtraTreesClassifier
 
-        return QUANTTransformer(), ExtraTreesClassifier(
-            200, max_features=0.1, criterion="entropy", n_jobs=n_threads, random_state=seed
-        )
-    return convolution_based.MiniRocket(random_state=seed, n_jobs=n_threads), StandardScaler()
+    return QUANTTransformer(), ExtraTreesClassifier(
+        200, max_features=0.1, criterion="entropy", n_jobs=n_threads, random_state=seed
+    )
 
 
 def classify(method, seed, n_threads, streams, y, test_streams):

@@ -355,18 +355,30 @@ def _cut_crops(X: Floats, rate_hz: float, n_samples: int) -> Floats:
 # The other sets.
 
 
-def _watch(place: Path | None) -> tuple[Windows, list[Fold]]:
-    path = _find("seglearn", place, "data/watch_dataset.npy", "--seglearn")
-    held = np.load(path, allow_pickle=True).item()  # a file of an installed package
-    X, y, groups = [], [], []
-    for values, label, subject in zip(held["X"], held["y"], held["subject"], strict=True):
-        for start in range(0, len(values) - 99, 100):
-            X.append(values[start : start + 100])
+def cut(series: Sequence[Floats], labels: Any, groups: Any, n_steps: int, hop: int) -> Windows:
+    """Cut recordings (t, c) into windows; no window spans two of them."""
+    X, y, of = [], [], []
+    for values, label, group in zip(series, labels, groups, strict=True):
+        for start in range(0, len(values) - n_steps + 1, hop):
+            X.append(values[start : start + n_steps])
             y.append(label)
-            groups.append(subject)
-    people = np.unique(groups, return_inverse=True)[1]
-    windows = Windows(np.array(X, np.float32), np.unique(y, return_inverse=True)[1], people)
-    return windows, [
+            of.append(group)
+    y, of = (np.unique(names, return_inverse=True)[1] for names in (y, of))
+    return Windows(np.asarray(X), y, of)
+
+
+def read_watch(place: Path | None) -> dict[str, Any]:
+    """Return the recordings `X` of a wrist's IMU, with `y` and `subject`."""
+    path = find("seglearn", place, "data/watch_dataset.npy")
+    held: dict[str, Any] = np.load(path, allow_pickle=True).item()  # of an installed package
+    return held
+
+
+def _watch(place: Path | None) -> tuple[Windows, list[Fold]]:
+    held = read_watch(place)
+    windows = cut(held["X"], held["y"], held["subject"], 100, 100)
+    people = windows.groups
+    return replace(windows, X=windows.X.astype(np.float32)), [
         Fold(0, k, np.flatnonzero(people != k), np.flatnonzero(people == k))
         for k in range(people.max() + 1)
     ]
@@ -388,19 +400,31 @@ def _surfaces() -> tuple[Windows, list[Fold]]:
 
 def read_archive(name: str, place: Path | None) -> tuple[Windows, list[Fold]]:
     """Read a set of the time-series archive with its own training and test part."""
-    parts = [
-        read_ts(_find("aeon", place, f"datasets/data/{name}/{name}_{part}.ts", "--aeon"))
-        for part in ("TRAIN", "TEST")
-    ]
-    series = [values for part in parts for values in part[0]]
-    y = np.unique([label for part in parts for label in part[1]], return_inverse=True)[1]
-    n_train, lengths = len(parts[0][0]), np.array([len(values) for values in series])
-    X = np.zeros((len(series), lengths.max(), series[0].shape[1]), np.float32)
-    for row, values in enumerate(series):
-        X[row, : len(values)] = values
+    series, labels, n_train = read_series(name, place)
+    y = np.unique(labels, return_inverse=True)[1]
+    X, lengths = padded(series)
     uneven = lengths if lengths.min() < lengths.max() else None
     fold = Fold(0, 0, np.arange(n_train), np.arange(n_train, len(y)))
-    return Windows(X, y, lengths=uneven), [fold]
+    return Windows(X.astype(np.float32), y, lengths=uneven), [fold]
+
+
+def read_series(name: str, place: Path | None) -> tuple[list[Floats], list[str], int]:
+    """Return the series (t, c) and labels of a set, and how many of them are its training part."""
+    parts = [
+        read_ts(find("aeon", place, f"datasets/data/{name}/{name}_{part}.ts"))
+        for part in ("TRAIN", "TEST")
+    ]
+    series, labels = ([one for part in parts for one in part[i]] for i in (0, 1))
+    return series, labels, len(parts[0][0])
+
+
+def padded(series: Sequence[Floats]) -> tuple[Floats, Ints]:
+    """Return windows with zeros behind the shorter series, and the lengths."""
+    lengths = np.array([len(values) for values in series])
+    X = np.zeros((len(series), lengths.max(), series[0].shape[1]))
+    for row, values in enumerate(series):
+        X[row, : len(values)] = values
+    return X, lengths
 
 
 def read_ts(path: Path) -> tuple[list[Floats], list[str]]:
@@ -450,24 +474,23 @@ def _fill(values: Floats) -> Floats:
     return values
 
 
-def _find(package: str, place: Path | None, inside: str, option: str) -> Path:
+def find(package: str, place: Path | None, inside: str) -> Path:
     """Find a package's file, without importing it, below `place` or where it is installed."""
     parts = Path(inside).parts
+    if place is not None and place.is_file() and place.name == parts[-1]:
+        return place
     if place is not None:
         # the folder with the package, the package, or a folder further inside
-        wanted = [
-            place / package / inside,
-            *(place.joinpath(*parts[i:]) for i in range(len(parts))),
-        ]
-        where = str(place)
-        if place.is_file() and place.name == parts[-1]:
-            return place
+        wanted = [place / package / inside]
+        wanted += [place.joinpath(*parts[i:]) for i in range(len(parts))]
     else:
         spec = importlib.util.find_spec(package)
         folders = [] if spec is None else list(spec.submodule_search_locations or [])
         wanted = [Path(folder) / inside for folder in folders]
-        where = f"the installed package {package}" if folders else "no installed package"
     for path in wanted:
         if path.is_file():
             return path
-    raise EnvironmentProblemError(f"{parts[-1]} of {package}: not in {where}; see {option}.")
+    where = place or "an installed package"
+    raise EnvironmentProblemError(
+        f"{parts[-1]} of {package} is not in {where}; install {package}, or name its folder."
+    )

@@ -1,14 +1,12 @@
 """The methods that are compared: each fits on windows and returns what predicts class indices."""
 
 import contextlib
-import importlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import make_baseline, summary_features
+from sensorseq.features import RandomConvolutions
 
 METHODS = {
     "defaults": "SensorLSTMClassifier() with default arguments",
@@ -83,7 +82,7 @@ class Runner:
 
     def uses_aeon(self, method: str) -> bool:
         """Whether a method runs in aeon's interpreter."""
-        return method in _AEON or (method == "minirocket" and not _convolutions())
+        return method in _AEON
 
     def why_absent(self, method: str) -> str:
         """Return why a method cannot be run here, empty where it can."""
@@ -97,7 +96,7 @@ class Runner:
     def describe(self, method: str) -> str:
         """Name a method and, where there are several, its implementation."""
         if method == "minirocket":
-            return METHODS[method] + (" (sensorseq.features)" if _convolutions() else " (aeon)")
+            return METHODS[method] + " (sensorseq.features)"
         return METHODS[method]
 
     def run(self, method: str, train: Windows, test: Windows, seed: int) -> Outcome:
@@ -159,11 +158,10 @@ def _summaries(windows: Windows) -> NDArray[np.float64]:
 
 
 def _fit_minirocket(train: Windows, seed: int, n_threads: int) -> networks.Predict:
-    make = _convolutions()
     convolutions = []
     features = []
     for X in scaled_streams(train, train)[0]:
-        fitted = make(n_features=10_000, random_state=seed, n_threads=n_threads)
+        fitted = RandomConvolutions(n_features=10_000, random_state=seed, n_threads=n_threads)
         fitted.fit(X, lengths=train.lengths)
         convolutions.append(fitted)
         features.append(fitted.transform(X, lengths=train.lengths))
@@ -182,14 +180,6 @@ def _fit_minirocket(train: Windows, seed: int, n_threads: int) -> networks.Predi
         )
 
     return predict
-
-
-def _convolutions() -> Callable[..., Any] | None:
-    """Return our random convolutions, None in a version without them."""
-    try:
-        return importlib.import_module("sensorseq.features").RandomConvolutions
-    except (ImportError, AttributeError):
-        return None
 
 
 class Aeon:

@@ -4,14 +4,13 @@ A run that is stopped loses only the fit it was in. A line that was cut off is i
 lines for the same fit the later one counts.
 """
 
-import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from common.json_lines import append_line, read_lines
 from numpy.typing import NDArray
 from sklearn.metrics import recall_score
 
@@ -38,40 +37,20 @@ class WorkFile:
     def read(self) -> dict[Key, dict[str, Any]]:
         """Return the rows by key."""
         rows = {}
-        for row in self._lines():
+        for row in read_lines(self.path):
             if all(name in row for name in Key._fields):
                 rows[Key(*(row[name] for name in Key._fields))] = row
         return rows
 
     def absences(self) -> dict[str, str]:
         """Return the sets and methods that were absent and have no rows, with the reason."""
-        noted = {row["absent"]: row["reason"] for row in self._lines() if "absent" in row}
+        noted = {row["absent"]: row["reason"] for row in read_lines(self.path) if "absent" in row}
         there = {name for key in self.read() for name in (key.task, key.method)}
         return {name: reason for name, reason in noted.items() if name not in there}
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
-        if not self.path.exists():
-            return
-        for line in self.path.read_bytes().splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue  # cut off
-            if isinstance(row, dict):
-                yield row
-
     def append(self, row: dict[str, Any]) -> None:
-        """Write one row, on a line of its own even after one that was cut off."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab+") as file:
-            size = file.seek(0, os.SEEK_END)
-            cut_off = False
-            if size:
-                file.seek(size - 1)
-                cut_off = file.read(1) != b"\n"
-            file.write((b"\n" if cut_off else b"") + json.dumps(row).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Write one row."""
+        append_line(self.path, row)
 
 
 def missing(keys: Iterable[Key], known: dict[Key, Any], *, resume: bool) -> list[Key]:

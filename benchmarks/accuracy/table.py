@@ -1,6 +1,5 @@
-"""From the work file's rows to the rows of results/accuracy.json, and to text."""
+"""From the work file's rows to the rows of results/accuracy.json."""
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +10,7 @@ from accuracy.rows import Key, unpack
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-WIDTH = 100
 RESAMPLES = 10_000
-_SHORT = {"lstm_fcn": "LSTM-FCN", "multirocket": "MultiRock.", "extra_trees": "extra tr."}
-_NAME_WIDTH, _CELL_WIDTH = 22, 11
 
 Rows = dict[Key, dict[str, Any]]
 
@@ -204,70 +200,3 @@ def incomplete(cells: list[dict[str, Any]]) -> list[str]:
         for c in cells
         if c["what"] == "scores" and not c["complete"]
     ]
-
-
-def format_table(summary: list[dict[str, Any]], absent: dict[str, str]) -> str:
-    """Write everything as text of at most `WIDTH` columns."""
-    cells = {(c["task"], c["method"]): c for c in summary if c["what"] == "scores"}
-    if not cells:
-        return "no fits in the work file"
-    lines: list[str] = []
-    for score, title in (
-        ("accuracy", "Accuracy %, mean of folds ± sd over seeds (* fits missing)"),
-        ("balanced_accuracy", "Balanced accuracy %"),
-    ):
-        lines += _block(title, cells, lambda c, score=score: _percent(c, score))
-    lines += _block("Training, seconds per fit", cells, lambda c: f"{c['fit_s']:.3g}")
-    lines += _block("Prediction, seconds per test part", cells, lambda c: f"{c['predict_s']:.3g}")
-    pairs = [row for row in summary if row["what"] == "difference"]
-    if pairs:
-        lines += ["", "Points above the better peer, paired, with 95 % intervals"]
-        lines += [_format_pair(pair) for pair in pairs]
-    order = [row for row in summary if row["what"] == "rank"]
-    for kind in dict.fromkeys(row["kind"] for row in order):
-        own = [row for row in order if row["kind"] == kind]
-        head = f"Mean rank of {own[0]['n_methods']} methods on {kind}"
-        lines += ["", *_wrap(head, own[0]["tasks"])]
-        lines += [f"  {row['method']:20} {row['mean_rank']:.2f}" for row in own]
-    lacking = incomplete(summary)
-    lines += ["", "Fits missing:", *lacking] if lacking else []
-    lines += ["", "Absent:"] if absent else []
-    for name, reason in absent.items():
-        lines += _wrap(name, [reason])
-    return "\n".join(lines)
-
-
-def _percent(cell: dict[str, Any], score: str) -> str:
-    sd = cell[f"{score}_sd_seeds"]
-    spread = "" if sd is None else f"±{100 * sd:.1f}"
-    return f"{100 * cell[score]:.1f}{spread}{'' if cell['complete'] else '*'}"
-
-
-def _block(title: str, cells: dict[tuple[str, str], Any], text: Any) -> list[str]:
-    """Lay tasks out in lines and methods in columns, in as many parts as the width needs."""
-    tasks = [name for name in TASKS if any(task == name for task, _ in cells)]
-    methods = [name for name in METHODS if any(method == name for _, method in cells)]
-    per_part = (WIDTH - _NAME_WIDTH) // _CELL_WIDTH
-    lines = []
-    for start in range(0, len(methods), per_part):
-        here = methods[start : start + per_part]
-        lines += ["", title if not start else f"{title}, continued"]
-        heads = [f"{_SHORT.get(method, method):>{_CELL_WIDTH}}" for method in here]
-        lines.append(" " * _NAME_WIDTH + "".join(heads))
-        for task in tasks:
-            values = [text(cells[task, m]) if (task, m) in cells else "-" for m in here]
-            lines.append(f"{task:{_NAME_WIDTH}}" + "".join(f"{v:>{_CELL_WIDTH}}" for v in values))
-    return lines
-
-
-def _format_pair(pair: dict[str, Any]) -> str:
-    only = "" if len(pair["peers"]) == len(PEERS) else " (the only peer)"
-    return (
-        f"{pair['task']:{_NAME_WIDTH}}{pair['method']:9}{100 * pair['difference']:+6.1f}"
-        f" [{100 * pair['low']:+.1f}, {100 * pair['high']:+.1f}] over {pair['n']} {pair['unit']},"
-        f" {pair['peer']}{only}"
-    )
-
-
-def _wrap(head: str, words: Sequence[str]) -> list[str]:
-    return textwrap.wrap(f"{head}: {', '.join(words)}", WIDTH, subsequent_indent="  ")

@@ -189,20 +189,28 @@ __global__ void AllToAll(int n_lines, int n_steps, uint32_t salt, int64_t* cycle
   cluster.sync();
 }
 
+struct Clusters {
+  cudaLaunchAttribute attribute = {};
+  cudaLaunchConfig_t config = {};
+  Clusters(int cluster_size, int n_clusters, int n_threads, size_t shared) {
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = cluster_size;
+    attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+    config.gridDim = dim3(cluster_size * n_clusters);
+    config.blockDim = dim3(n_threads);
+    config.dynamicSmemBytes = shared;
+    config.attrs = &attribute;
+    config.numAttrs = 1;
+  }
+  Clusters(const Clusters&) = delete;
+  Clusters& operator=(const Clusters&) = delete;
+};
+
 template <typename Kernel, typename... Args>
 void Launch(Kernel kernel, int cluster_size, int n_clusters, int n_threads, size_t shared,
             Args... args) {
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = cluster_size;
-  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(cluster_size * n_clusters);
-  config.blockDim = dim3(n_threads);
-  config.dynamicSmemBytes = shared;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
-  CHECK(cudaLaunchKernelEx(&config, kernel, args...));
+  const Clusters clusters(cluster_size, n_clusters, n_threads, shared);
+  CHECK(cudaLaunchKernelEx(&clusters.config, kernel, args...));
   CHECK_KERNEL("kernel");
 }
 
@@ -211,18 +219,9 @@ template <typename Kernel>
 int Prepare(Kernel kernel, int cluster_size, int n_threads, size_t shared) {
   CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(shared)));
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = cluster_size;
-  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(cluster_size);
-  config.blockDim = dim3(n_threads);
-  config.dynamicSmemBytes = shared;
-  config.attrs = &attribute;
-  config.numAttrs = 1;
+  const Clusters clusters(cluster_size, 1, n_threads, shared);
   int n_clusters = 0;
-  CHECK(cudaOccupancyMaxActiveClusters(&n_clusters, kernel, &config));
+  CHECK(cudaOccupancyMaxActiveClusters(&n_clusters, kernel, &clusters.config));
   return n_clusters;
 }
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sensorseq.benchmark import alternate, summarize
+from sensorseq.benchmark import alternate, repeated, summarize
 from sensorseq.benchmark_cuda import captured
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.nn import LSTMLinear
@@ -141,8 +141,8 @@ def models_side_by_side(device, *, tiny=False, rounds=3):
                         " went; timing the two sides would mean nothing."
                     )
                 times = alternate(
-                    lambda n, loop=loop: [loop() for _ in range(n)],
-                    lambda n, fits=fits: [fits.side_by_side() for _ in range(n)],
+                    repeated(loop),
+                    repeated(fits.side_by_side),
                     rounds=rounds,
                     at_least_s=0.0,
                     warm_up_s=0.0,

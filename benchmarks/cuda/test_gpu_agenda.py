@@ -179,14 +179,6 @@ def test_a_program_that_is_killed_leaves_what_it_said_and_no_child(tmp_path):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("arguments", [(), ("6",), ("1", "--dry")])
-def test_without_a_known_stage_it_says_what_there_is(arguments, tmp_path):
-    done = agenda(*arguments, out=tmp_path / "none")
-    assert done.returncode == 2
-    assert "{1,2,3,4,all}" in done.stderr
-    assert not (tmp_path / "none").exists()
-
-
 def test_skips_for_want_of_a_gpu_are_not_counted(tmp_path):
     report, allowed = tmp_path / "report.xml", tmp_path / "allowed"
     allowed.write_text("0\n")

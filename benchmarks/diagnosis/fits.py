@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from verdict.data import Parts
+from verdict.runs import Gain, Normal
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.metrics import mean_noise
@@ -140,47 +141,13 @@ def fit(
     started = time.perf_counter()
     with warnings.catch_warnings(), suppress(DivergedError):
         warnings.simplefilter("ignore")  # what is to go wrong does
-        clf.fit(parts.train.X, parts.train.y, **fit_keywords(parts))
+        clf.fit(parts.train.X, parts.train.y, **parts.of_fit)
     clf.set_params(callbacks=None)
     fit_s, score = time.perf_counter() - started, None
     if hasattr(clf, "module_") and (clf.features is not None or clf.restore_best):
         predicted = clf.predict(parts.fresh.X, parts.fresh.lengths)
         score = float(np.mean(predicted == parts.fresh.y))
     return Fit(clf, np.array(watch.accuracy), fit_s, score)
-
-
-def fit_keywords(parts: Parts) -> dict[str, Any]:
-    """Return what `fit` and `probe` get beside X and y."""
-    return {
-        "groups": parts.train.groups,
-        "lengths": parts.train.lengths,
-        "X_val": parts.validation.X,
-        "y_val": parts.validation.y,
-        "groups_val": parts.validation.groups,
-        "lengths_val": parts.validation.lengths,
-    }
-
-
-class Normal:
-    """Fill weights with N(0, sd)."""
-
-    def __init__(self, sd: float) -> None:
-        self.sd = sd
-
-    def __call__(self, name: str, tensor: Any, generator: Any) -> None:
-        """Fill a tensor."""
-        tensor.normal_(0.0, self.sd, generator=generator)
-
-
-class Gain:
-    """Fill recurrent weights with N(0, gain / sqrt(H))."""
-
-    def __init__(self, gain: float) -> None:
-        self.gain = gain
-
-    def __call__(self, name: str, tensor: Any, generator: Any) -> None:
-        """Fill a tensor."""
-        tensor.normal_(0.0, self.gain / tensor.shape[-1] ** 0.5, generator=generator)
 
 
 def as_arguments(settings: Mapping[str, Any], n_classes: int) -> Settings:

@@ -8,7 +8,6 @@ one line of a JSON file; the record of its run lies in a file of its own, so tha
 computed again without training.
 """
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common.json_lines import append_line, read_lines
 from diagnosis.faults import (
     BENIGN,
     DATA_FAULTS,
@@ -214,15 +214,8 @@ def _evidence(row: Mapping[str, Any], parts: Parts, of_run: Fit) -> Evidence:
 
 
 def read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the rows by name; a line that was cut off is ignored."""
-    found = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        found[row["name"]] = row
-    return found
+    """Return the rows by name."""
+    return {row["name"]: row for row in read_lines(path)}
 
 
 def generate(part: str, draws: range, work: Path, borealtc: Path | None) -> None:
@@ -235,8 +228,7 @@ def generate(part: str, draws: range, work: Path, borealtc: Path | None) -> None
             print(f"left out: {_data(part, number)}: {reason}", file=sys.stderr)
             continue
         for row in measure_draw(part, number, borealtc, done, records):
-            with path.open("a") as file:
-                file.write("\n" + json.dumps(row, default=float) + "\n")  # after a line cut off
+            append_line(path, row)
             best = max(row["known"].values())
             print(
                 f"{time.strftime('%H:%M:%S')} {row['name']} {row['data']}"

@@ -22,7 +22,7 @@ from diagnosis.windows import (
     draw_short_windows,
     draw_windows,
 )
-from scipy.stats import beta
+from scipy.stats import binomtest
 from verdict.data import Parts, Windows, available, draw
 from verdict.plan import SETTINGS, SIZES
 from verdict.runs import PLAIN
@@ -143,6 +143,5 @@ def _is_flagged(row: Mapping[str, Any]) -> bool:
 
 def _line(source: str, what: str, found: Sequence[bool]) -> dict[str, Any]:
     k, n = sum(found), len(found)
-    low = float(beta.ppf(0.025, k, n - k + 1)) if k else 0.0
-    high = float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
-    return {"source": source, "what": what, "runs": [k, n], "interval": [low, high]}
+    low, high = binomtest(k, n).proportion_ci(method="exact") if n else (0.0, 1.0)
+    return {"source": source, "what": what, "runs": [k, n], "interval": [float(low), float(high)]}

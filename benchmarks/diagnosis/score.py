@@ -27,6 +27,7 @@ from diagnosis.truth import (
 )
 from diagnosis.windows import change_parts, draw_short_windows
 from scipy.stats import binomtest
+from verdict.rates import wilson
 from verdict.runs import load
 
 from sensorseq.diagnosis.causes import RANKED
@@ -196,10 +197,7 @@ def mcnemar(one: Sequence[bool], other: Sequence[bool]) -> float:
 
 def _share(of: Sequence[bool]) -> dict[str, Any]:
     n, k = len(of), sum(map(bool, of))
-    if not n:
-        return {"count": [0, 0], "wilson": None}
-    interval = binomtest(k, n).proportion_ci(0.95, method="wilson")
-    return {"count": [k, n], "wilson": [float(interval.low), float(interval.high)]}
+    return {"count": [k, n], "wilson": list(wilson(k, n)) if n else None}
 
 
 def _verdicts(rows: Sequence[Row], answers: Mapping[str, Answer]) -> list[dict[str, Any]]:
@@ -295,15 +293,3 @@ def describe(rows: Sequence[Row]) -> dict[str, Any]:
         "level_sick": float(np.mean([row["level"] for row in rows if is_sick(row)] or [math.nan])),
         "level_best": float(np.mean([best_of(row) for row in rows if is_sick(row)] or [math.nan])),
     }
-
-
-def format_line(line: Mapping[str, Any]) -> str:
-    """Return a line of the table as text."""
-    k, n = line["count"]
-    low, high = line["wilson"] or (0.0, 0.0)
-    p = line.get("p")
-    return (
-        f"{line['table']:12} {line['runs']:42} {line['who']:36} {k:4} of {n:4}"
-        f" {100 * k / max(n, 1):5.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-        + ("" if p is None else f" p {p:.2g}")
-    )

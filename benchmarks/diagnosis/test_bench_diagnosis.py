@@ -6,6 +6,7 @@ from dataclasses import replace
 import bench_diagnosis
 import numpy as np
 import pytest
+from common.json_lines import read_lines
 from diagnosis import faults, fits, generate, level, resets, score, truth, windows
 from diagnosis.configuration import ConfigurationGuess, deviations, largest_deviation
 from verdict.data import draw
@@ -42,15 +43,6 @@ def test_a_fault_changes_what_is_of_its_cause_and_nothing_else(fault):
 def test_every_cause_of_a_family_is_injected():
     injected = [*faults.FAULTS, *faults.DATA_FAULTS]
     assert {of.cause for of in injected} == set(faults.FAMILY_OF)
-
-
-def test_strengths_are_continuous():
-    fault = faults.FAULTS[0]
-    rates = {
-        faults.inject(fault, np.random.default_rng(seed), *SIZES).settings["learning_rate"]
-        for seed in range(20)
-    }
-    assert len(rates) == 20
 
 
 def test_drawn_settings_are_those_that_the_classifier_takes():
@@ -261,7 +253,6 @@ def test_the_score_of_made_up_rows():
     assert count["seeds", "sick, a family named", ours] == [2, 3]
     assert count["repairs", "sick", score.BEST] == [3, 3]
     assert count["repairs", "sick", resets.SAME] == [0, 3]
-    assert all("%" in score.format_line(line) for line in lines)
 
 
 @pytest.fixture
@@ -363,7 +354,7 @@ def test_levels_resume(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench_diagnosis, "measure_draw", measure)
     arguments = ["--level", "--work", str(tmp_path), "--first", "7", "--draws"]
     assert bench_diagnosis.main([*arguments, "1"]) == bench_diagnosis.main([*arguments, "2"]) == 0
-    drawn = [rows[0]["draw"] for rows in bench_diagnosis.read_level(tmp_path)]
+    drawn = [rows[0]["draw"] for rows in read_lines(tmp_path / bench_diagnosis.LEVELS)]
     assert drawn == [7, 8]
     assert "healthy, called below" in capsys.readouterr().out
 

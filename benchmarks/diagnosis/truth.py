@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from diagnosis.faults import FAMILY_OF
 from diagnosis.resets import REPAIRED, SAME, helps, is_calm, repairs
-from verdict.oracle import CLEARLY_LEARNED
+from verdict.oracle import CLEARLY_LEARNED, movement
 
 Row = Mapping[str, Any]
 MOVES = 0.03  # of accuracy on fresh windows: seen by whoever looks at the curve
@@ -27,13 +27,8 @@ def is_sick(row: Row) -> bool:
 
 
 def fresh_movement(row: Row) -> float:
-    """Return how much the accuracy on fresh windows moves, over the second half of the epochs.
-
-    The root of half the mean squared step (J. von Neumann et al., *The mean square successive
-    difference*, 1941); no statistic of the report.
-    """
-    late = np.array([a for a in row["fresh"][len(row["fresh"]) // 2 :] if a is not None])
-    return float(np.sqrt(np.mean(np.diff(late) ** 2) / 2)) if len(late) > 1 else 0.0
+    """Return how much the accuracy on fresh windows moves; no statistic of the report."""
+    return movement(np.array(row["fresh"], float))
 
 
 def fails(row: Row) -> bool:

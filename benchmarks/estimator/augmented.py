@@ -5,12 +5,14 @@ batches of 32, no early stopping, native engine. `ratio` is the plain fit over t
 0.9 means that changes take a tenth of the time.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
+from estimator.plain import ONE_FIT_A_TURN, PLAIN
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, summarize
+from sensorseq.benchmark import alternate, repeated, summarize
 
 SHAPES = ((98, 100, 1), (270, 29, 12), (360, 100, 6))
 HIDDEN_SIZE, BATCH_SIZE, EPOCHS = 64, 32, 40
@@ -29,30 +31,13 @@ def rows(rounds: int) -> list[dict[str, Any]]:
         y = np.arange(shape[0]) % 4
         for name, change in CHANGES.items():
 
-            def fits(n: int, X: Any = X, y: Any = y, **change: Any) -> None:
-                for _ in range(n):
-                    SensorLSTMClassifier(
-                        hidden_size=HIDDEN_SIZE,
-                        batch_size=BATCH_SIZE,
-                        max_epochs=EPOCHS,
-                        early_stopping=False,
-                        features=None,
-                        refit=None,
-                        patch=None,
-                        engine="native",
-                        device="cpu",
-                        random_state=0,
-                        **change,
-                    ).fit(X, y)
+            def fit(X: Any = X, y: Any = y, **change: Any) -> None:
+                settings = {"hidden_size": HIDDEN_SIZE, "batch_size": BATCH_SIZE}
+                settings |= {"max_epochs": EPOCHS, "engine": "native"}
+                SensorLSTMClassifier(**PLAIN, **settings, **change).fit(X, y)
 
-            times = alternate(
-                fits,
-                lambda n, fits=fits, change=change: fits(n, **change),
-                rounds=rounds,
-                at_least_s=0.0,
-                warm_up_runs=1,
-                budget_s=30.0,
-            )
+            sides = repeated(fit), repeated(partial(fit, **change))
+            times = alternate(*sides, rounds=rounds, budget_s=30.0, **ONE_FIT_A_TURN)
             found.append(
                 {
                     "what": f"fit with {name}",

@@ -6,17 +6,18 @@ bits, which is checked first. `ratio` is the fit without a checkpoint over the f
 an overhead of 5 %. The folder is the one TMPDIR names.
 """
 
-import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from estimator.plain import ONE_FIT_A_TURN, PLAIN
 from numpy.typing import NDArray
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, environment, summarize
+from sensorseq.benchmark import alternate, repeated, summarize
 
 SHAPE, N_CLASSES = (98, 100, 1), 6
 HIDDEN_SIZE, BATCH_SIZE, EPOCHS = 64, 32, 100
@@ -36,14 +37,9 @@ def fit(engine: str, checkpoint: Path | None) -> SensorLSTMClassifier:
         hidden_size=HIDDEN_SIZE,
         batch_size=BATCH_SIZE,
         max_epochs=EPOCHS,
-        early_stopping=False,
-        features=None,
-        refit=None,
-        patch=None,
         engine=engine,
-        device="cpu",
         checkpoint=checkpoint,
-        random_state=0,
+        **PLAIN,
     ).fit(*make_windows())
 
 
@@ -57,19 +53,8 @@ def rows(rounds: int) -> list[dict[str, Any]]:
             pairs = zip(without.module_.parameters(), with_one.module_.parameters(), strict=True)
             if not all(torch.equal(a, b) for a, b in pairs):
                 raise SystemExit(f"{engine}: the sides end with other bits")
-
-            def fits(n: int, checkpoint: Path | None, engine: str = engine) -> None:
-                for _ in range(n):
-                    fit(engine, checkpoint)
-
-            times = alternate(
-                lambda n, fits=fits: fits(n, None),
-                lambda n, fits=fits: fits(n, path),
-                rounds=rounds,
-                at_least_s=0.0,
-                warm_up_runs=1,
-                budget_s=30.0,
-            )
+            sides = (repeated(partial(fit, engine, where)) for where in (None, path))
+            times = alternate(*sides, rounds=rounds, budget_s=30.0, **ONE_FIT_A_TURN)
             found.append(
                 {
                     "what": "fit with a checkpoint every epoch",
@@ -82,22 +67,3 @@ def rows(rounds: int) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-def main() -> None:
-    """Time both engines and print the rows."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=21)
-    options = parser.parse_args()
-    print(environment())
-    for row in rows(options.rounds):
-        spread = f"[{row['ratio_p10']:.3f}, {row['ratio_p90']:.3f}] of {row['rounds']}"
-        print(
-            f"{row['what']}, {row['against']}: {row['theirs_ms']:.1f} ms without,"
-            f" {row['ours_ms']:.1f} ms with, {row['ratio']:.3f}x {spread},"
-            f" {row['size_bytes']} bytes"
-        )
-
-
-if __name__ == "__main__":
-    main()

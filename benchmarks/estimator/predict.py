@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from estimator.plain import PLAIN
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.benchmark import alternate, summarize
@@ -22,15 +23,8 @@ def rows(rounds: int) -> list[dict[str, Any]]:
     """Return the one row."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal(SHAPE).astype(np.float32)
-    clf = SensorLSTMClassifier(
-        hidden_size=HIDDEN_SIZE,
-        max_epochs=1,
-        device="cpu",
-        random_state=0,
-        features=None,
-        refit=None,
-        patch=None,
-    ).fit(X, np.arange(SHAPE[0]) % N_CLASSES)
+    clf = SensorLSTMClassifier(hidden_size=HIDDEN_SIZE, max_epochs=1, **PLAIN)
+    clf.fit(X, np.arange(SHAPE[0]) % N_CLASSES)
     one = X[:1]
     module = clf.module_
     scaled = scale_sequences(

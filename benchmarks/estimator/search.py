@@ -18,11 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from estimator.plain import ONE_FIT_A_TURN, PLAIN
 from joblib.externals.loky import get_reusable_executor
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, summarize
+from sensorseq.benchmark import alternate, repeated, summarize
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.model_selection import SequenceSearchCV
 
@@ -43,22 +44,18 @@ def make_windows() -> tuple[Any, Any]:
     phase = rng.uniform(0, 2 * np.pi, (n_windows, 1))
     ripple = np.sin(0.2 * (1 + y[:, None]) * np.arange(n_timesteps) + phase)
     X = y[:, None] + 0.2 * ripple + 0.2 * rng.standard_normal((n_windows, n_timesteps))
-    return X.astype(np.float32)[:, :, None], y
+    return X[:, :, None], y
 
 
 def make_sides(hidden_size: int, batch_size: int, n_epochs: int) -> tuple[Any, Any]:
     """Return two functions that search, theirs and ours."""
     X, y = make_windows()
+    X = X.astype(np.float32)
     estimator = SensorLSTMClassifier(
         hidden_size=hidden_size,
         batch_size=batch_size,
         max_epochs=n_epochs,
-        early_stopping=False,
-        features=None,
-        refit=None,
-        patch=None,
-        device="cpu",
-        random_state=0,
+        **PLAIN,
     )
     options = {"cv": FOLDS, "refit": False, "error_score": "raise"}
 
@@ -107,41 +104,22 @@ def _children() -> list[str]:
     ]
 
 
-def rows(rounds: int, cases: list[tuple[int, int]] | None = None) -> list[dict[str, Any]]:
-    """Measure every case.
-
-    Parameters
-    ----------
-    rounds : int
-        Timings of each side.
-    cases : list of (int, int), optional
-        H and batch; all when not given.
-
-    Returns
-    -------
-    list of dict
-        What `summarize` gives, with `cold_ms` and `cpu_ratio`.
-    """
+def rows(rounds: int) -> list[dict[str, Any]]:
+    """Measure every case: what `summarize` gives, with `cold_ms` and `cpu_ratio`."""
     found = []
     threads = torch.get_num_threads()
     torch.set_num_threads(N_PROCESSES)
     try:
-        for hidden_size, batch_size in CASES if cases is None else cases:
+        for hidden_size, batch_size in CASES:
             theirs, ours = make_sides(hidden_size, batch_size, EPOCHS[hidden_size])
             get_reusable_executor().shutdown(wait=True)
             started = time.perf_counter()
             wanted = theirs()
             cold_s = time.perf_counter() - started
             check_same(wanted, ours())
-            times = alternate(
-                lambda n, theirs=theirs: [theirs() for _ in range(n)],
-                lambda n, ours=ours: [ours() for _ in range(n)],
-                rounds=rounds,
-                at_least_s=0.0,
-                warm_up_s=0.0,
-                warm_up_runs=1,
-                budget_s=40.0,
-            )
+            sides = repeated(theirs), repeated(ours)
+            once = ONE_FIT_A_TURN | {"warm_up_s": 0.0, "budget_s": 40.0}
+            times = alternate(*sides, rounds=rounds, **once)
             cpu_ratio = cpu_s(theirs) / cpu_s(ours)
             found.append(
                 {

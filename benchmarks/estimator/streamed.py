@@ -12,13 +12,14 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, summarize
+from sensorseq.benchmark import alternate, repeated, summarize
 from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.storage.prepared import write_windows
 from sensorseq.training.stream import BUFFER_VARIABLE
@@ -77,20 +78,12 @@ def measure(path: Path, n_bytes: int, hidden_size: int, batch: int, rounds: int)
         with buffer_of(buffer_bytes):
             return classifier.fit(path)
 
-    def repeated(buffer_bytes: int) -> Any:
-        def repeat(n: int) -> None:
-            for _ in range(n):
-                fit(buffer_bytes)
-
-        return repeat
-
     in_memory, streamed = fit(2 * n_bytes), fit(n_bytes // 4)
     scores = [float(side.history_["val_accuracy"][-1]) for side in (in_memory, streamed)]
     assert min(scores) > 0.6, scores  # one in six by chance
     assert len(in_memory.history_) == len(streamed.history_) == EPOCHS
     times = alternate(
-        repeated(2 * n_bytes),
-        repeated(n_bytes // 4),
+        *(repeated(partial(fit, size)) for size in (2 * n_bytes, n_bytes // 4)),
         rounds=rounds,
         at_least_s=0.0,
         warm_up_s=0.0,

@@ -204,17 +204,8 @@ def make_commands(place, disk):
             if cli.run([str(word) for word in words]):
                 sys.exit(f"{words[0]} fails")
 
-    simulate = [
-        "--surfaces",
-        "ice,sand",
-        "--robots",
-        "3",
-        "--recordings",
-        "2",
-        "--duration-s",
-        "20",
-    ]
-    run("simulate", logs, *simulate)
+    drives = "--surfaces ice,sand --robots 3 --recordings 2 --duration-s 20"
+    run("simulate", logs, *drives.split())
     prepare = ["prepare", logs, "--sample-rate-hz", "50", "-q"]
     run(*prepare, "--window-s", "2", "-o", windows)
     run(*prepare, "--window-s", "4", "-o", other)

@@ -9,11 +9,7 @@ the next run, no temporary file is left. The last line is a summary as JSON.
 import argparse
 import contextlib
 import json
-import os
 import random
-import select
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,67 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = ROOT / "tests" / "support"
 sys.path[:0] = [str(ROOT), str(SUPPORT)]
 
-
-class Program:
-    """A program that imports once and forks a process for each line of JSON: "pid N", "ended N"."""
-
-    def __init__(self, *command):
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        }
-        self._process = subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-        )
-        self._rest = b""
-
-    def run(self, kill_after_s=None, **asked):
-        """Return how the run ended, how long it ran, and its processes when it was killed."""
-        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
-        self._process.stdin.flush()
-        pid, children = int(self._hear(b"pid")), []
-        began = time.perf_counter()
-        if kill_after_s is not None:
-            until = began + kill_after_s
-            while (left := until - time.perf_counter()) > 0:
-                if select.select([self._process.stdout], [], [], left)[0]:
-                    self._rest += os.read(self._process.stdout.fileno(), 65536)
-                    if b"ended" in self._rest:
-                        break
-            else:
-                children = _children(pid)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        code = int(self._hear(b"ended"))
-        return code, time.perf_counter() - began, children
-
-    def _hear(self, word):
-        while True:
-            while b"\n" not in self._rest:
-                read = os.read(self._process.stdout.fileno(), 65536)
-                if not read:
-                    raise SystemExit("a program ended by itself")
-                self._rest += read
-            line, self._rest = self._rest.split(b"\n", 1)
-            if line.startswith(word):
-                return line.removeprefix(word)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._process.communicate()
-
-
-def _children(pid):
-    with contextlib.suppress(OSError):
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(child) for child in found]
-    return []
+from killing import Program, serve  # noqa: E402
+from small_recordings import names_in, write_recordings  # noqa: E402
 
 
 def _are_gone(pids, within_s=15):
@@ -101,13 +38,7 @@ def _is_alive(pid):
     return False
 
 
-def _names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
 def kill_prepare(n_kills, rng, jobs, failures):
-    from small_recordings import write_recordings
-
     n_killed = 0
     with tempfile.TemporaryDirectory() as given, Program(SUPPORT / "killable_preparations.py") as p:
         folder = Path(given)
@@ -130,42 +61,33 @@ def kill_prepare(n_kills, rng, jobs, failures):
             code, _, _ = p.run(**arguments, resume=True)
             if code != 0 or output.read_bytes() != whole:
                 failures.append(f"prepare -j {jobs}: resumed to other bytes")
-            if _names(folder) != ["terrains", "w.h5"]:
-                failures.append(f"prepare -j {jobs}: left behind {_names(folder)}")
+            if names_in(folder) != ["terrains", "w.h5"]:
+                failures.append(f"prepare -j {jobs}: left behind {names_in(folder)}")
     return n_killed
 
 
-def _content(path):
-    """Return what a checkpoint holds, without how long epochs took."""
-    from sensorseq.storage.checkpoint_file import read_checkpoint
-
-    arrays, description = read_checkpoint(path)
-    rows = [json.loads(line) for line in arrays.pop("history").tobytes().splitlines()]
-    for row in rows:
-        del row["duration_s"]
-    return rows, description, {name: array.tobytes() for name, array in arrays.items()}
-
-
 def kill_train(n_kills, rng, engine, failures):
+    from killable_runs import content
+
     n_killed = 0
     with tempfile.TemporaryDirectory() as given, Program(SUPPORT / "killable_runs.py") as p:
         folder = Path(given)
         arguments = {"checkpoint": str(folder / "run"), "engine": engine, "resume": True}
         arguments["least_epoch_s"] = 0.01
         _, whole_s, _ = p.run(**{**arguments, "checkpoint": str(folder / "whole")})
-        whole = _content(folder / "whole")
+        whole = content(folder / "whole")
         while n_killed < n_kills:
             code, _, _ = p.run(rng.uniform(0, whole_s / 2), **arguments)
             if code == 0:  # resumed to its end
-                if _content(folder / "run") != whole:
+                if content(folder / "run") != whole:
                     failures.append(f"train {engine}: resumed to other bytes")
                 (folder / "run").unlink()
             else:
                 n_killed += 1
-        if p.run(**arguments)[0] != 0 or _content(folder / "run") != whole:
+        if p.run(**arguments)[0] != 0 or content(folder / "run") != whole:
             failures.append(f"train {engine}: resumed to other bytes")
-        if _names(folder) != ["run", "whole"]:
-            failures.append(f"train {engine}: left behind {_names(folder)}")
+        if names_in(folder) != ["run", "whole"]:
+            failures.append(f"train {engine}: left behind {names_in(folder)}")
     return n_killed
 
 
@@ -188,7 +110,7 @@ def kill_writers(n_kills, rng, failures):
                 if not (folder / name).exists() or (folder / name).read_bytes() not in versions:
                     failures.append(f"writers: {name} is no whole file")
         p.run(folder=str(folder), versions=[0])
-        left = set(_names(folder)) - set(known)
+        left = set(names_in(folder)) - set(known)
         if left:
             failures.append(f"writers: {len(left)} temporary files are left after the next run")
     return n_killed
@@ -213,23 +135,14 @@ def serve_writers():
         model = SensorLSTMClassifier(hidden_size=48, **settings).fit(X, y)
         rows = [{"loss": 1 / e, "val_loss": 1 / e + seed} for e in range(1, 30)]
         made.append((model, FluctuationReport.from_history(rows, n_val=50), WindowSet(X, y=y)))
-    for line in sys.stdin:
-        asked = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            os.write(1, f"pid {os.getpid()}\n".encode())
-            folder, code = Path(asked["folder"]), 1
-            try:
-                for version in asked["versions"]:
-                    model, report, windows = made[version]
-                    model.save(folder / "model.safetensors")
-                    report.to_html(folder / "report.html")
-                    write_windows(folder / "windows.h5", windows)
-                code = 0
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        os.write(1, f"ended {os.waitstatus_to_exitcode(status)}\n".encode())
+
+    def write(folder, versions):
+        for model, report, windows in (made[version] for version in versions):
+            model.save(Path(folder, "model.safetensors"))
+            report.to_html(Path(folder, "report.html"))
+            write_windows(Path(folder, "windows.h5"), windows)
+
+    serve(write)
 
 
 def main():
@@ -241,7 +154,7 @@ def main():
     if asked.writer:
         serve_writers()
         return 0
-    rng, began, failures = random.Random(asked.seed), time.monotonic(), []
+    rng, failures = random.Random(asked.seed), []
     share = asked.kills // 5
     parts = {
         "prepare": kill_prepare(share, rng, 1, failures),
@@ -250,15 +163,8 @@ def main():
         "train, autograd": kill_train(share, rng, "autograd", failures),
         "writers": kill_writers(asked.kills - 4 * share, rng, failures),
     }
-    summary = {
-        "part": "kills",
-        "trials": sum(parts.values()),
-        "failures": len(failures),
-        "seconds": round(time.monotonic() - began),
-        "parts": parts,
-        "what": sorted(set(failures)),
-    }
-    print(json.dumps(summary))
+    summary = {"trials": sum(parts.values()), "failures": len(failures), "parts": parts}
+    print(json.dumps(summary | {"what": sorted(set(failures))}))
     return int(bool(failures))
 
 

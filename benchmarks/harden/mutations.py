@@ -1,7 +1,12 @@
-"""Changed copies of files: of their bytes, and of the values in their JSON."""
+"""Good prepared files, and changed copies of files: of their bytes, and of values in their JSON."""
 
 import copy
 import json
+
+import numpy as np
+
+from sensorseq.storage.prepared import write_windows
+from sensorseq.windows import PARTS, WindowSet
 
 TOKENS = (
     *(
@@ -37,12 +42,41 @@ VALUES = (
 )
 
 
+def write_prepared(folder):
+    """Write prepared files of different sizes and contents; return their names."""
+    paths = []
+    for number, (n, t, c) in enumerate([(30, 7, 2), (2000, 20, 3), (1, 1, 1), (300, 250, 6)]):
+        rng = np.random.default_rng(number)
+        windows = WindowSet(
+            rng.normal(size=(n, t, c)).astype(np.float32),
+            lengths=rng.integers(0, t + 1, n),
+            y=rng.choice(["Eis", "größer", "snow"], n) if number != 2 else None,
+            groups=rng.choice(["robot 1", "robot 2"], n),
+            recording_id=rng.choice(["ICE/pro_01", "路面"], n),
+            start_s=rng.uniform(0, 100, n),
+            split=rng.choice(PARTS, n) if number != 3 else None,
+            channels=tuple(f"Strom {i}" for i in range(c)),
+            sample_rate_hz=6.5,
+            provenance={"configuration": {"window": {"window_s": 5.0}}, "dropped": [None, "ü"]},
+        )
+        scaler = {"kind": np.frombuffer(b"standard", np.uint8), "center": np.arange(c) / 3}
+        paths.append(folder / f"seed{number}.h5")
+        write_windows(paths[-1], windows, scaler=scaler, sample_indices=np.arange(n // 2))
+    return paths
+
+
 def mutate(rng, data, others=(), *, most=4):
     """Return changed bytes: `rng` of `random.Random` draws 1 to `most` changes."""
     data = bytearray(data)
     for _ in range(rng.randint(1, most)):
         at = rng.randrange(len(data) + 1)
-        n = min(rng.choice((1, 1, 2, 4, 8, 32, 200)), len(data) - at)
+        if rng.random() < 0.2:  # what binary formats need most is at the ends
+            at = (
+                min(at, rng.randrange(2048))
+                if rng.random() < 0.7
+                else max(0, len(data) - at % 2048)
+            )
+        n = min(rng.choice((1, 1, 2, 4, 8, 32, 200, 4096)), len(data) - at)
         kind = rng.randrange(8)
         if kind == 0 and at < len(data):
             data[at] ^= 1 << rng.randrange(8)

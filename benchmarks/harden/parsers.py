@@ -27,12 +27,14 @@ import time
 import traceback
 import warnings
 import zipfile
+from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-from mutations import mutate, mutate_json  # noqa: E402
+from mutations import mutate, mutate_json, write_prepared  # noqa: E402
 
 FINDINGS = ROOT / "build" / "harden" / "findings"
 MOST_S, MOST_BYTES = 10, 4 << 30
@@ -340,6 +342,41 @@ class CheckpointDescription(CheckpointBytes):
         return pack_checkpoint(self.arrays, data.decode(errors="replace"))
 
 
+class Prepared(Parser):
+    """A prepared file, of which every changed byte is to be refused, by an error with its name."""
+
+    suffix = ".h5"
+
+    def seeds(self, folder):
+        self.good = [path.read_bytes() for path in write_prepared(folder)]
+        return self.good
+
+    def parse(self, path):
+        from sensorseq.errors import PreparedFileError
+        from sensorseq.storage.prepared import PreparedFile
+
+        try:
+            with PreparedFile(path) as file:
+                file.record()
+                file.windows()
+                file.verify()
+        except PreparedFileError as error:
+            if str(error).startswith(f"{path}: "):
+                raise
+            raise AssertionError(f"without its name: {error}") from error
+        assert path.read_bytes() in self.good, "a changed file was read"
+
+
+class PreparedInPieces(Prepared):
+    """As a large file: pieces are verified when they are read, and the whole at the end."""
+
+    def seeds(self, folder):
+        from sensorseq.storage import checksums
+
+        checksums.WHOLE_BYTES = 0
+        return super().seeds(folder)
+
+
 PARSERS = {
     "csv": Csv,
     "csv with labels": LabelledCsv,
@@ -357,7 +394,10 @@ PARSERS = {
     "model description": ModelDescription,
     "checkpoint": CheckpointBytes,
     "checkpoint description": CheckpointDescription,
+    "prepared": Prepared,
+    "pieces": PreparedInPieces,
 }
+APART = ("prepared", "pieces")  # a part of their own, in run.py
 
 
 def _loaded(path):
@@ -549,7 +589,7 @@ def fuzz_csv_numbers(seconds, seed):
 
 def fuzz(name, seconds, seed):
     """Return the counts of one parser; a process that dies is a finding, and another goes on."""
-    total = {"cases": 0, "refused": 0, "findings": {}}
+    total, findings = Counter(cases=0, refused=0), Counter()
     began, n_starts = time.monotonic(), 0
     while (left := seconds - (time.monotonic() - began)) > 1 and n_starts < 20:
         with tempfile.TemporaryDirectory(prefix="parsers-") as folder:
@@ -565,23 +605,19 @@ def fuzz(name, seconds, seed):
             n_starts += 1
             state = Path(folder, "state.json")
             found = json.loads(state.read_text()) if state.exists() else {}
-            for key in ("cases", "refused"):
-                total[key] += found.get(key, 0)
-            for key, count in found.get("findings", {}).items():
-                total["findings"][key] = total["findings"].get(key, 0) + count
+            findings.update(found.pop("findings", {}))
+            total.update(found)
             if code != 0:
-                key = f"process ended with {code}"
-                total["findings"][key] = total["findings"].get(key, 0) + 1
+                findings[f"process ended with {code}"] += 1
                 FINDINGS.mkdir(parents=True, exist_ok=True)
+                died = f"{name.replace(' ', '_')}-died-{seed + n_starts}"
                 for path in Path(folder).glob("input.*"):
-                    kept = (
-                        FINDINGS / f"{name.replace(' ', '_')}-died-{seed + n_starts}{path.suffix}"
-                    )
+                    kept = FINDINGS / f"{died}{path.suffix}"
                     kept.write_bytes(path.read_bytes())
                     kept.with_suffix(".txt").write_text(said[-4000:])
             elif said.strip() and "good files are refused" in said:
-                total["findings"]["good files are refused"] = 1
-    return total
+                findings["good files are refused"] = 1
+    return {**total, "findings": findings}
 
 
 def main():
@@ -589,32 +625,21 @@ def main():
     parser.add_argument("--seconds", type=int, default=30, help="for each parser")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--child", type=Path)
-    parser.add_argument("parsers", nargs="*", default=[*PARSERS, CSV_NUMBERS], metavar="PARSER")
+    default = [name for name in (*PARSERS, CSV_NUMBERS) if name not in APART]
+    parser.add_argument("parsers", nargs="*", default=default, metavar="PARSER")
     asked = parser.parse_args()
     if asked.child is not None:
         child(asked.parsers[0], asked.seconds, asked.seed, asked.child)
         return 0
-    began, parts = time.monotonic(), {}
+    parts = {}
     for name in asked.parsers:
         one = fuzz_csv_numbers if name == CSV_NUMBERS else functools.partial(fuzz, name)
         parts[name] = one(asked.seconds, asked.seed)
         print(f"{name}: {json.dumps(parts[name])}", file=sys.stderr, flush=True)
     n_found = sum(sum(part["findings"].values()) for part in parts.values())
-    try:
-        import atheris  # noqa: F401
-
-        engine = "atheris"
-    except ImportError:
-        engine = "mutations"
-    summary = {
-        "part": "parsers",
-        "engine": engine,
-        "trials": sum(part["cases"] for part in parts.values()),
-        "failures": n_found,
-        "seconds": round(time.monotonic() - began),
-        "parts": parts,
-    }
-    print(json.dumps(summary))
+    engine = "mutations" if find_spec("atheris") is None else "atheris"
+    trials = sum(part["cases"] for part in parts.values())
+    print(json.dumps({"engine": engine, "trials": trials, "failures": n_found, "parts": parts}))
     return int(n_found > 0)
 
 

@@ -1,7 +1,7 @@
 """`make harden`: each part of this folder in turn, into results/harden.json and a table.
 
-A part is a program whose last line is a summary as JSON: `trials` (or `mutations`), `failures` (a
-number, or `bad`, a list) and whatever else it counts. A part that is not there, or does not end in
+A part is a program whose last line is a summary as JSON: `trials`, `failures` and whatever else it
+counts. A part that is not there, or does not end in
 time, is reported as such.
 `python benchmarks/harden/run.py [PART ...]` runs some parts and keeps the rows of the others.
 """
@@ -34,7 +34,12 @@ PARTS = {
         "prepare, train and writers are killed at random moments",
     ),
     "full disks": ("full_disk.py", None, 4, "the disk fills at a random moment"),
-    "prepared files": ("mutate_prepared.py", 50_000, 8, "changed prepared files are read"),
+    "prepared files": (
+        "parsers.py prepared pieces --seconds",
+        50,
+        8,
+        "changed prepared files are read",
+    ),
     "memory": ("flat_memory.py", None, 3, "fits, predictions, reports and streams are repeated"),
 }
 
@@ -70,8 +75,8 @@ def run(name, share=1.0):
         if row["state"] == "absent":
             row["state"] = f"ended with {process.returncode} and no summary"
         return row
-    row["trials"] = summary.get("trials", summary.get("mutations", 0))
-    row["failures"] = summary.get("failures", len(summary.get("bad", ())))
+    row["trials"] = summary["trials"]
+    row["failures"] = summary["failures"]
     row["state"] = "passed" if not row["failures"] and not process.returncode else "failed"
     row["summary"] = summary
     return row

@@ -102,17 +102,10 @@ def main():
     parser.add_argument("--seconds", type=int, default=120, help="of drawn calls, after the build")
     parser.add_argument("kinds", nargs="*", default=list(KINDS), metavar="asan|tsan")
     asked = parser.parse_args()
-    began = time.monotonic()
     parts = {kind: run(kind, asked.seconds) for kind in asked.kinds}
     n_reports = sum(len(part["reports"]) for part in parts.values())
-    summary = {
-        "part": "sanitizers",
-        "trials": sum(part["calls"] for part in parts.values()),
-        "failures": n_reports,
-        "seconds": round(time.monotonic() - began),
-        "parts": parts,
-    }
-    print(json.dumps(summary))
+    trials = sum(part["calls"] for part in parts.values())
+    print(json.dumps({"trials": trials, "failures": n_reports, "parts": parts}))
     return int(n_reports > 0)
 
 

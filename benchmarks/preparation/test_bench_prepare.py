@@ -19,15 +19,6 @@ def test_every_format_holds_the_same_recording(tmp_path, kind):
     np.testing.assert_array_equal(recording.values, expected)
 
 
-def test_sides_take_turns_and_the_first_round_is_not_counted():
-    calls, clock = [], iter(np.cumsum([0, 9, 9, 1, 9, 2, 9, 3, 9, 4]))
-    times = bench_prepare.in_turns(
-        lambda: calls.append("theirs"), lambda: calls.append("ours"), 2, lambda: next(clock)
-    )
-    assert calls == ["theirs", "ours"] * 3
-    np.testing.assert_array_equal(times, [[1, 3], [2, 4]])
-
-
 def test_a_small_run_has_all_rows(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["bench_prepare.py", "--quick"])
     bench_prepare.main()

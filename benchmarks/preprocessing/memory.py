@@ -4,7 +4,8 @@
 
 Rows: one long CSV, Parquet or HDF5 recording of two sizes each, many small recordings, and the
 robust and quantile statistics of many windows. The scratch files and the result need disk space of
-about three times the longest recording. A worker may hold `LIMIT_MB`; more makes the run fail.
+about three times the longest recording, and making it takes its size in memory several times, but
+in another process. A worker may hold `LIMIT_MB`; more makes the run fail.
 """
 
 import argparse
@@ -14,19 +15,13 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 LIMIT_MB = 400
-_ROWS = 200_000  # written together
-_CHANNELS = "abcd"
 
 
 def main() -> int:
@@ -43,10 +38,10 @@ def main() -> int:
 
 def measure(folder: Path, gigabytes: float, n_recordings: int) -> Iterator[dict[str, Any]]:
     """Yield what each case took."""
-    for kind, write in (("csv", _write_csv), ("parquet", _write_parquet), ("h5", _write_hdf5)):
+    for kind in ("csv", "parquet", "h5"):
         for size in (gigabytes / 4, gigabytes):
             source = folder / f"one.{kind}"
-            write(source, size)
+            _elsewhere(_write, source, size)
             yield _run(source, folder, {"case": f"one {kind}", "bytes": source.stat().st_size})
             if kind == "csv" and size == gigabytes:
                 for scale in ("robust", "quantile"):
@@ -54,13 +49,18 @@ def measure(folder: Path, gigabytes: float, n_recordings: int) -> Iterator[dict[
                     yield _run(source, folder, case, split=(1.0, 0.0, 0.0), scale=scale, hop_s=0.2)
             source.unlink()
     for count in (n_recordings // 10, n_recordings):
-        _write_small(folder / "small", count)
+        _elsewhere(_write_small, folder / "small", count)
         yield _run(folder / "small", folder, {"case": "small recordings", "recordings": count})
 
 
-def _run(source: Path, folder: Path, row: dict[str, Any], **options: Any) -> dict[str, Any]:
+def _elsewhere(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call in a process of its own: a new one begins with the peak of this one."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        row |= pool.apply(_prepare, (source, folder / "out.h5", {"split": "none"} | options))
+        return pool.apply(call, arguments)
+
+
+def _run(source: Path, folder: Path, row: dict[str, Any], **options: Any) -> dict[str, Any]:
+    row |= _elsewhere(_prepare, source, folder / "out.h5", {"split": "none"} | options)
     (folder / "out.h5").unlink()
     print(json.dumps(row), flush=True)
     return row
@@ -85,53 +85,19 @@ def _peak_mb() -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
-def _tables(n_rows: int) -> Iterator[pa.Table]:
-    """Yield stamps of 1000 Hz and four channels of noise."""
-    rng = np.random.default_rng(0)
-    for at in range(0, n_rows, _ROWS):
-        stamps = np.round(np.arange(at, min(at + _ROWS, n_rows)) * 1e-3, 3)
-        noise = rng.normal(size=(len(stamps), len(_CHANNELS))).astype(np.float32)
-        yield pa.table({"time_s": stamps} | dict(zip(_CHANNELS, noise.T, strict=True)))
+def _write(path: Path, gigabytes: float) -> None:
+    from bench_prepare import make_table, write_table  # which load torch
 
-
-def _write_csv(path: Path, gigabytes: float) -> None:
-    options = pyarrow.csv.WriteOptions(include_header=False)
-    with path.open("wb") as file:
-        file.write(",".join(["time_s", *_CHANNELS]).encode() + b"\n")
-        for table in _tables(int(gigabytes * 1e9 / 53)):
-            pyarrow.csv.write_csv(table, file, options)
-
-
-def _write_parquet(path: Path, gigabytes: float) -> None:
-    tables = _tables(int(gigabytes * 1e9 / 24))
-    first = next(tables)
-    with pyarrow.parquet.ParquetWriter(path, first.schema) as writer:
-        writer.write_table(first)
-        for table in tables:
-            writer.write_table(table)
-
-
-def _write_hdf5(path: Path, gigabytes: float) -> None:
-    n_rows = int(gigabytes * 1e9 / 24)
-    with h5py.File(path, "w") as file:
-        for name in ("time_s", *_CHANNELS):
-            file.create_dataset(
-                name, (n_rows,), "f8" if name == "time_s" else "f4", chunks=(_ROWS,)
-            )
-        for at, table in enumerate(_tables(n_rows)):
-            for name in table.column_names:
-                file[name][at * _ROWS : at * _ROWS + len(table)] = table[name].to_numpy()
+    n_rows = 1e9 * gigabytes / (45 if path.suffix == ".csv" else 40)
+    write_table(make_table(0, 1000.0, n_rows / 1000), path)
 
 
 def _write_small(folder: Path, count: int) -> None:
-    table = next(_tables(3000)).set_column(
-        0, "time_s", pa.array(np.round(np.arange(3000) / 100, 2))
-    )
+    from bench_prepare import make_table, write_table
+
+    table = make_table(0, 100.0, 30.0)
     for at in range(count):
-        path = folder / "AB"[at % 2] / f"{at}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            pyarrow.csv.write_csv(table, str(path))
+        write_table(table, folder / "AB"[at % 2] / f"{at}.csv")
 
 
 if __name__ == "__main__":

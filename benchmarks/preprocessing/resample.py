@@ -13,7 +13,7 @@ import numpy as np
 import soxr
 from scipy.signal import resample_poly
 
-from sensorseq.benchmark import alternate, summarize
+from sensorseq.benchmark import alternate, repeated, summarize
 from sensorseq.preprocessing.polyphase import ATTENUATION_DB, design_lowpass, simple_ratio
 from sensorseq.preprocessing.resample import StreamResampler, resample
 
@@ -123,14 +123,6 @@ def stream_case(what, rate, target, n_channels, dtype):
 
 def measure(case, rounds):
     """Time the sides of a case in turns; one row for each peer."""
-
-    def repeated(call):
-        def repeat(n):
-            for _ in range(n):
-                call()
-
-        return repeat
-
     names = list(case.peers)
     ours, *theirs = alternate(
         repeated(case.ours), *(repeated(case.peers[name]) for name in names), rounds=rounds

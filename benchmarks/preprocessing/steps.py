@@ -14,6 +14,7 @@ One process, one thread, float64. What each row compares:
 
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,17 +30,19 @@ from sensorseq.recording import Recording
 RATE_HZ, WINDOW = 100.0, 100
 
 
-def cases(
-    n_samples: int = 200_000,
-) -> Iterator[tuple[str, str, tuple[int, int], Callable[[], Sides]]]:
-    """Yield what a row is called, the peer, its shape, and what makes the two sides."""
+def cases(n_samples: int = 200_000) -> Iterator[tuple[str, dict[str, Any], Callable[[], Sides]]]:
+    """Yield what a row is called, what it is of, and what makes the two sides."""
     shape = (n_samples, 6)
-    yield "moving deviation, 1 s", "pandas", shape, lambda: _moving(shape, "std")
-    yield "moving range, 1 s", "pandas", shape, lambda: _moving(shape, "range")
-    if find_spec("aeon") is not None:
-        yield "moving mean, 1 s", "aeon", shape, lambda: _moving_mean(shape)
-    yield "uneven stamps to an even grid", "pandas", shape, lambda: _even_grid(shape)
-    yield "band-pass of 401 taps", "scipy", shape, lambda: _fir(shape)
+    made = [
+        ("moving deviation, 1 s", "pandas", lambda: _moving(shape, "std")),
+        ("moving range, 1 s", "pandas", lambda: _moving(shape, "range")),
+        ("moving mean, 1 s", "aeon", lambda: _moving_mean(shape)),
+        ("uneven stamps to an even grid", "pandas", lambda: _even_grid(shape)),
+        ("band-pass of 401 taps", "scipy", lambda: _fir(shape)),
+    ]
+    for what, against, make in made:
+        if against != "aeon" or find_spec("aeon") is not None:
+            yield what, {"shape": list(shape), "dtype": "float64", "against": against}, make
 
 
 def make_recording(shape: tuple[int, int]) -> Recording:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.benchmark import alternate, summarize
+from sensorseq.benchmark import alternate, repeated, summarize
 from sensorseq.preprocessing.scale import ChannelMoments, Scaler, fit_scaler
 
 WINDOW_SAMPLES, HOP_SAMPLES = 200, 100
@@ -43,10 +43,12 @@ def make_signal(n_bytes: int, n_channels: int, dtype: type) -> NDArray[np.floati
 
 
 def cases(n_bytes: int) -> Iterator[tuple[str, dict[str, Any], Callable[[], Sides]]]:
-    """Yield what a row is called, its shape, and the function that makes its two sides."""
+    """Yield what a row is called, what it is of, and the function that makes its two sides."""
     for dtype in (np.float64, np.float32):
         for n_channels in (1, 3, 6):
-            shape = {"bytes": n_bytes, "channels": n_channels, "dtype": np.dtype(dtype).name}
+            n_samples = n_bytes // n_channels // np.dtype(dtype).itemsize
+            shape = {"shape": [n_samples, n_channels], "dtype": np.dtype(dtype).name}
+            shape |= {"against": "numpy"}
             args = (n_bytes, n_channels, dtype)
             yield "windows and scaling", shape, lambda args=args: _scaling(*args)
             yield "windows and scaling in float32", shape, lambda args=args: _single(*args)
@@ -56,14 +58,6 @@ def cases(n_bytes: int) -> Iterator[tuple[str, dict[str, Any], Callable[[], Side
 def measure(sides: Sides, *, rounds: int) -> dict[str, float]:
     """Compare the results, then time both sides in turns."""
     np.testing.assert_allclose(sides.ours(), sides.theirs(), rtol=0, atol=sides.tolerance)
-
-    def repeated(compute: Callable[[], Any]) -> Callable[[int], None]:
-        def repeat(n: int) -> None:
-            for _ in range(n):
-                compute()
-
-        return repeat
-
     times = alternate(
         repeated(sides.theirs), repeated(sides.ours), rounds=rounds, warm_up_runs=1, budget_s=60
     )

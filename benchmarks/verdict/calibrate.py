@@ -59,14 +59,9 @@ def statistics_of(run: Evidence) -> dict[str, float]:
     return found
 
 
-def mean_noise(values: NDArray[np.float64]) -> float:
-    """Return the noise by the mean of absolute second differences; white noise gives its own sd."""
-    return float(math.sqrt(math.pi / 2) * np.abs(np.diff(values, 2)).mean() / math.sqrt(6))
-
-
 ESTIMATORS: dict[str, Callable[[NDArray[np.float64]], float]] = {
     "median": metrics.high_frequency_noise,
-    "mean": mean_noise,
+    "mean": metrics.mean_noise,
 }
 
 
@@ -165,32 +160,3 @@ def _joint(measured: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
                 row[f"{lot}_above_both"] = float(above.mean())
         rows.append(row)
     return rows
-
-
-def format_rows(rows: list[dict[str, Any]], facts: dict[str, Any]) -> str:
-    """Say the quantiles in a table."""
-    head = (
-        f"\n{'statistic':48} {'50 %':>8} {'90 %':>8} {'99 %':>8} {'controls 99 %':>14} {'edge':>8}"
-    )
-    lines = [
-        f"\ncalibration: {facts['healthy']} healthy runs, {facts['controls']} controls,"
-        f" {facts['volatile']} volatile, {facts['left_out']} left out,"
-        f" {facts['recorded']} recorded",
-        f"{head}  volatile above",
-    ]
-    for row in rows:
-        healthy, controls = row.get("healthy", {}), row.get("controls", {})
-        above = row.get("faulty_above_edge")
-        lines.append(
-            f"{row['statistic']:48}"
-            + "".join(f" {healthy.get(q, math.nan):8.4f}" for q in ("0.5", "0.9", "0.99"))
-            + f" {controls.get('0.99', math.nan):14.4f} {row['edge']:8.4f}"
-            + (f"  {100 * above:5.0f} %" if above is not None else "")
-        )
-    lines.append("both edges to be passed, set where one healthy run in a hundred passes")
-    lines += [
-        f"  {row['noise']:38} {row['nats_edge']:.4f} nats, {row['relative_edge']:.4f} relative"
-        f"  volatile above {100 * row.get('faulty_above_both', math.nan):.0f} %"
-        for row in facts["joint"]
-    ]
-    return "\n".join(lines)

@@ -4,7 +4,6 @@ Every set is cut by group into a training, a validation and a fresh part; no gro
 fresh part is large where the set allows it; no rule sees it, the oracle alone does.
 """
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accuracy.data import TERRAINS, Windows, cut, padded, read_series, read_watch
 from numpy.typing import NDArray
 
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
@@ -25,30 +25,24 @@ Floats = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Windows:
-    """Labelled windows: X (n, t, c), y (n,), groups (n,), and valid steps (n,) or None."""
-
-    X: Floats
-    y: NDArray[np.int64]
-    groups: NDArray[np.int64]
-    lengths: NDArray[np.int64] | None = None
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def take(self, rows: Any) -> "Windows":
-        """Return some of the windows."""
-        lengths = None if self.lengths is None else self.lengths[rows]
-        return Windows(self.X[rows], self.y[rows], self.groups[rows], lengths)
-
-
-@dataclass(frozen=True, eq=False)
 class Parts:
     """One draw of a data set."""
 
     train: Windows
     validation: Windows
     fresh: Windows
+
+    @property
+    def of_fit(self) -> dict[str, Any]:
+        """What `fit` and `probe` get beside X and y."""
+        return {
+            "groups": self.train.groups,
+            "lengths": self.train.lengths,
+            "X_val": self.validation.X,
+            "y_val": self.validation.y,
+            "groups_val": self.validation.groups,
+            "lengths_val": self.validation.lengths,
+        }
 
 
 # Generators: (rng, class of each window, steps) to noiseless windows (n, t, c) of unit size.
@@ -264,19 +258,6 @@ def available(name: str, borealtc: Path | None) -> str:
     return ""
 
 
-def _cut(series: list[Floats], labels: Any, groups: Any, n_steps: int, hop: int) -> Windows:
-    """Cut recordings (t, c) into windows; no window spans two of them."""
-    X, y, of = [], [], []
-    for values, label, group in zip(series, labels, groups, strict=True):
-        for start in range(0, len(values) - n_steps + 1, hop):
-            X.append(values[start : start + n_steps])
-            y.append(label)
-            of.append(group)
-    return Windows(
-        np.asarray(X), np.unique(y, return_inverse=True)[1], np.unique(of, return_inverse=True)[1]
-    )
-
-
 def _surfaces() -> Windows:
     series, labels, groups = [], [], []
     for recording in load_surfaces():
@@ -285,61 +266,26 @@ def _surfaces() -> Windows:
         series.append(np.interp(even, t, np.asarray(recording.values)[:, 0])[:, None])
         labels.append(recording.label)
         groups.append(recording.group)
-    return _cut(series, labels, groups, SURFACES_WINDOW_SAMPLES, SURFACES_WINDOW_SAMPLES)
-
-
-def _package_file(package: str, *parts: str) -> Path:
-    """Find a file inside an installed package without importing it."""
-    spec = importlib.util.find_spec(package)
-    folders = [] if spec is None else list(spec.submodule_search_locations or [])
-    for folder in folders:
-        path = Path(folder).joinpath(*parts)
-        if path.is_file():
-            return path
-    raise EnvironmentProblemError(f"the package {package} with {parts[-1]} is not installed.")
-
-
-def _read_ts(path: Path) -> tuple[list[Floats], list[str]]:
-    """Read sequences (t, c) and labels of a file in the archive's .ts format."""
-    series, labels = [], []
-    for line in path.read_text().splitlines():
-        if line and line[0] not in "#@":
-            *channels, label = line.strip().split(":")
-            series.append(np.array([np.fromstring(text, sep=",") for text in channels]).T)
-            labels.append(label)
-    return series, labels
-
-
-def _archive(name: str) -> tuple[list[Floats], list[str]]:
-    series, labels = [], []
-    for part in ("TRAIN", "TEST"):
-        more = _read_ts(_package_file("aeon", "datasets", "data", name, f"{name}_{part}.ts"))
-        series += more[0]
-        labels += more[1]
-    return series, labels
+    return cut(series, labels, groups, SURFACES_WINDOW_SAMPLES, SURFACES_WINDOW_SAMPLES)
 
 
 def _motions() -> Windows:
     # Who moved is not in the file: every recording is its own group.
-    series, labels = _archive("BasicMotions")
-    return _cut(series, labels, range(len(series)), 100, 100)
+    series, labels, _ = read_series("BasicMotions", None)
+    return cut(series, labels, range(len(series)), 100, 100)
 
 
 def _vowels() -> Windows:
-    series, labels = _archive("JapaneseVowels")
-    lengths = np.array([len(values) for values in series])
-    X = np.zeros((len(series), lengths.max(), series[0].shape[1]))
-    for row, values in enumerate(series):
-        X[row, : len(values)] = values
+    series, labels, _ = read_series("JapaneseVowels", None)
     y = np.unique(labels, return_inverse=True)[1]
+    X, lengths = padded(series)
     return Windows(X, y, np.arange(len(y)), lengths)
 
 
 def _watch() -> Windows:
-    path = _package_file("seglearn", "data", "watch_dataset.npy")
-    held = np.load(path, allow_pickle=True).item()  # a file of an installed package
+    held = read_watch(None)
     series = [np.asarray(values)[::2] for values in held["X"]]  # 25 Hz
-    return _cut(series, held["y"], held["subject"], 64, 64)
+    return cut(series, held["y"], held["subject"], 64, 64)
 
 
 def _borealtc(folder: Path | None) -> Windows:
@@ -348,9 +294,9 @@ def _borealtc(folder: Path | None) -> Windows:
             f"BorealTC is not in {folder}; give its folder with --borealtc."
         )
     series, labels, groups = [], [], []
-    for terrain in ("ASPHALT", "FLOORING", "ICE", "SANDY_LOAM", "SNOW"):
+    for terrain in TERRAINS:
         for path in sorted((folder / terrain).glob("pro_*.csv*")):
             series.append(np.loadtxt(path, delimiter=",", skiprows=1)[:, 1:])
             labels.append(terrain)
             groups.append(f"{terrain} {path.name}")
-    return _cut(series, labels, groups, 40, 20)
+    return cut(series, labels, groups, 40, 20)

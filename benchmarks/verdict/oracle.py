@@ -63,15 +63,16 @@ def find_truth(evidence: Evidence) -> Truth:
     sd = math.sqrt(float((chance * (1 - chance) / counts).sum())) / len(counts)
     level = float(np.median(balanced[-max(len(balanced) // 3, 1) :])) if len(balanced) else 0.0
     return Truth(
-        movement=_movement(evidence.fresh["accuracy"]),
-        probability_movement=_movement(evidence.fresh["probability"]),
+        movement=movement(evidence.fresh["accuracy"]),
+        probability_movement=movement(evidence.fresh["probability"]),
         above_chance=level - chance,
         beats_guessing=level > chance + 1.645 * sd,
         diverged=not all(math.isfinite(row["loss"]) for row in evidence.rows),
     )
 
 
-def _movement(series: NDArray[np.float64]) -> float:
+def movement(series: NDArray[np.float64]) -> float:
+    """Return how much a figure of the fresh part moves over the second half of the epochs."""
     settled = series[len(series) // 2 :]
     settled = settled[np.isfinite(settled)]
     if len(settled) < 2:

@@ -50,61 +50,38 @@ def _injections(base: float, part: str) -> dict[str, tuple[dict[str, Any], dict[
     """Return name: (changed arguments, changes of the data), at the strengths of that part."""
     test = part == "test"
     constant = {"lr_schedule": "constant", "warmup_epochs": 0}
+    unclipped = constant | {"max_grad_norm": None}
     low, middle, high = (10, 30, 100) if test else (6, 20, 60)
-    return {
-        f"rate x{low} constant": ({**constant, "learning_rate": low * base}, {}),
-        f"rate x{middle} constant": ({**constant, "learning_rate": middle * base}, {}),
-        f"rate x{high} constant": ({**constant, "learning_rate": high * base}, {}),
-        f"batch {2 if test else 3} constant": (
-            {**constant, "batch_size": 2 if test else 3, "learning_rate": 3e-3},
-            {},
-        ),
-        f"batch {1 if test else 4} constant": (
-            {**constant, "batch_size": 1 if test else 4, "learning_rate": 3e-3},
-            {},
-        ),
-        "rmsprop high, no clip": (
-            {
-                **constant,
-                "optimizer": "rmsprop",
-                "learning_rate": 1e-2 if test else 2e-2,
-                "max_grad_norm": None,
-            },
-            {},
-        ),
-        "sgd momentum high, no clip": (
-            {
-                **constant,
-                "optimizer": "sgd",
-                "learning_rate": 1.0 if test else 0.6,
-                "max_grad_norm": None,
-            },
-            {},
-        ),
-        "bursts, no clip": (
-            {
-                **constant,
-                "optimizer": "rmsprop",
-                "learning_rate": 5e-3 if test else 4e-3,
-                "max_grad_norm": None,
-            },
-            {"burst_share": 0.02 if test else 0.01},
-        ),
-        "raw input": (
-            {**constant, "learning_rate": 1e-2},
-            {"factor": 30.0, "offset": 100.0} if test else {"factor": 20.0, "offset": 40.0},
-        ),
-        "normal first weights": (
-            {**constant, "weight_init": "normal", "learning_rate": 1e-2 if test else 2e-2},
-            {},
-        ),
-        "recurrent gain": (
-            {**constant, "recurrent_init": 2.5 if test else 2.0, "learning_rate": 1e-2},
-            {},
-        ),
-        "rate near zero": ({"learning_rate": 1e-7 if test else 3e-7}, {}),
-        "shuffled labels": ({}, {"shuffled": True}),
+    batches = (2, 1) if test else (3, 4)
+    arguments = {
+        **{
+            f"rate x{n} constant": constant | {"learning_rate": n * base}
+            for n in (low, middle, high)
+        },
+        **{
+            f"batch {n} constant": constant | {"batch_size": n, "learning_rate": 3e-3}
+            for n in batches
+        },
+        "rmsprop high, no clip": unclipped
+        | {"optimizer": "rmsprop", "learning_rate": 1e-2 if test else 2e-2},
+        "sgd momentum high, no clip": unclipped
+        | {"optimizer": "sgd", "learning_rate": 1.0 if test else 0.6},
+        "bursts, no clip": unclipped
+        | {"optimizer": "rmsprop", "learning_rate": 5e-3 if test else 4e-3},
+        "raw input": constant | {"learning_rate": 1e-2},
+        "normal first weights": constant
+        | {"weight_init": "normal", "learning_rate": 1e-2 if test else 2e-2},
+        "recurrent gain": constant
+        | {"recurrent_init": 2.5 if test else 2.0, "learning_rate": 1e-2},
+        "rate near zero": {"learning_rate": 1e-7 if test else 3e-7},
+        "shuffled labels": {},
     }
+    changes: dict[str, dict[str, Any]] = {
+        "bursts, no clip": {"burst_share": 0.02 if test else 0.01},
+        "raw input": {"factor": 30.0 if test else 20.0, "offset": 100.0 if test else 40.0},
+        "shuffled labels": {"shuffled": True},
+    }
+    return {kind: (of, changes.get(kind, {})) for kind, of in arguments.items()}
 
 
 N_INJECTIONS = len(_injections(1e-3, "test"))
@@ -154,14 +131,6 @@ def make_plans(part: str, *, quick: bool = False) -> list[Plan]:
         *[plan for plan in kept if plan.role == "control" and plan.data in _generated(part)][:8],
         *[plan for plan in kept if plan.twin in twins][:8],
     ]
-
-
-def shard_of(plans: list[Plan], index: int, count: int) -> list[Plan]:
-    """Return the index-th of count lots, counted from 1; a run and its twin are in one lot."""
-    order = {
-        name: place for place, name in enumerate(dict.fromkeys(p.twin or p.name for p in plans))
-    }
-    return [plan for plan in plans if order[plan.twin or plan.name] % count == index - 1]
 
 
 def _generated(part: str) -> tuple[str, ...]:

@@ -169,9 +169,9 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
     arguments = dict(plan.arguments)
     n_cycles = int(change.get("n_cycles", 1))
     if arguments.get("weight_init") == "normal":
-        arguments["weight_init"] = arguments["recurrent_init"] = _standard_normal
+        arguments["weight_init"] = arguments["recurrent_init"] = Normal(1.0)
     elif isinstance(arguments.get("recurrent_init"), float):
-        arguments["recurrent_init"] = _Gain(arguments["recurrent_init"])
+        arguments["recurrent_init"] = Gain(arguments["recurrent_init"])
     watch = _Watch(parts.fresh, parts.train, arguments.get("batch_size") or 32)
     classifier = SensorLSTMClassifier(
         **{**PLAIN, **arguments},
@@ -190,16 +190,7 @@ def train(plan: Plan, borealtc: Path | None = None) -> Evidence:
         for _ in range(n_cycles):
             # A loss that is not finite in the first epoch raises; history and report are there.
             with suppress(DivergedError):
-                classifier.fit(
-                    parts.train.X,
-                    parts.train.y,
-                    groups=parts.train.groups,
-                    lengths=parts.train.lengths,
-                    X_val=parts.validation.X,
-                    y_val=parts.validation.y,
-                    groups_val=parts.validation.groups,
-                    lengths_val=parts.validation.lengths,
-                )
+                classifier.fit(parts.train.X, parts.train.y, **parts.of_fit)
             runs.append((classifier.history_.to_rows(), classifier.fluctuation_))
     n_classes = len(np.unique(parts.train.y))
     counts = np.bincount(parts.validation.y)
@@ -245,17 +236,25 @@ def _changed(parts: Parts, change: Mapping[str, Any], rng: np.random.Generator) 
     return Parts(train, validation, fresh)
 
 
-def _standard_normal(name: str, tensor: Any, generator: Any) -> None:
-    tensor.normal_(generator=generator)
+class Normal:
+    """Fill weights with N(0, sd)."""
+
+    def __init__(self, sd: float) -> None:
+        self.sd = sd
+
+    def __call__(self, name: str, tensor: Any, generator: Any) -> None:
+        """Fill a tensor."""
+        tensor.normal_(0.0, self.sd, generator=generator)
 
 
-class _Gain:
+class Gain:
     """Fill recurrent weights with N(0, gain / sqrt(H))."""
 
     def __init__(self, gain: float) -> None:
         self.gain = gain
 
     def __call__(self, name: str, tensor: Any, generator: Any) -> None:
+        """Fill a tensor."""
         tensor.normal_(0.0, self.gain / tensor.shape[-1] ** 0.5, generator=generator)
 
 

@@ -1,7 +1,4 @@
-import contextlib
-import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -11,6 +8,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
+from killing import Program
 from small_recordings import digest, names_in, prepare_plainly, write_recordings
 
 from sensorseq import SensorLSTMClassifier, WindowSet
@@ -20,6 +18,8 @@ from sensorseq.prepare import workers
 from sensorseq.prepare.workers import outcomes, worker_pool
 
 distributed = pytest.importorskip("distributed", reason="the extra [dask] is not installed")
+
+KILLABLE = Path(__file__).parents[1] / "support" / "killable_preparations.py"
 
 
 def start_cluster(n_workers):
@@ -119,38 +119,6 @@ class TestDask:
         assert names_in(tmp_path) == []
 
 
-class Killable:
-    """Runs `prepare` in processes of its own, and kills them."""
-
-    def __init__(self):
-        program = Path(__file__).parents[1] / "support" / "killable_preparations.py"
-        self.program = subprocess.Popen(
-            [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *raised):
-        self.program.stdin.close()
-        self.program.wait()
-        self.program.stdout.close()
-
-    def run(self, kill_after_s=None, **arguments):
-        """Return how it ended and how long it ran."""
-        self.program.stdin.write(json.dumps(arguments) + "\n")
-        self.program.stdin.flush()
-        pid = int(self.program.stdout.readline().removeprefix("pid "))
-        began = time.perf_counter()
-        if kill_after_s is not None:
-            ended, _, _ = select.select([self.program.stdout], [], [], kill_after_s)
-            if not ended:
-                with contextlib.suppress(ProcessLookupError):  # ended just now
-                    os.kill(pid, signal.SIGKILL)
-        code = int(self.program.stdout.readline().removeprefix("ended "))
-        return code, time.perf_counter() - began
-
-
 @pytest.mark.parametrize("engine", ["process", "dask"])
 @pytest.mark.parametrize(
     "n_kills",
@@ -164,13 +132,13 @@ def test_a_run_killed_at_random_moments_resumes_to_the_same_bytes(
     arguments = {"source": str(terrains), "output": str(output), "window_s": 2, "hop_s": 1}
     if engine == "dask":
         arguments["scheduler"] = cluster.scheduler_address
-    with Killable() as killable:
-        code, whole_s = killable.run(**arguments)
+    with Program(KILLABLE) as killable:
+        code, whole_s, _ = killable.run(**arguments)
         assert code == 0
         n_killed = 0
         while n_killed < n_kills:
             output.unlink(missing_ok=True)
-            code, _ = killable.run(rng.uniform(0, whole_s), **arguments)
+            code, _, _ = killable.run(rng.uniform(0, whole_s), **arguments)
             if code == 0:  # it was faster this time
                 continue
             assert code == -signal.SIGKILL

@@ -1,10 +1,11 @@
 import os
+import random
 import warnings
 
 import h5py
 import numpy as np
 import pytest
-from harden.mutate_prepared import KINDS, mutate
+from harden.mutations import mutate
 
 from sensorseq.errors import PreparedFileError, RecordingError
 from sensorseq.readers import read_hdf5, read_recordings
@@ -87,9 +88,8 @@ def test_damaged_recordings_are_read_or_refused(tmp_path):
     ]
     n_refused = 0
     for number in range(80):
-        rng = np.random.default_rng([3, number])
         content, path, read = good[number % 2]
-        path.write_bytes(mutate(rng, content, KINDS[rng.integers(len(KINDS))]))
+        path.write_bytes(mutate(random.Random(number), content))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -1,29 +1,21 @@
-"""A program that trains in processes which may be killed: `python killable_runs.py`.
-
-It imports once and waits: each line of JSON on its stdin is one run, in a process forked for it.
-That process says "pid N", then "epoch N" after each epoch; how it ended, by its own exit or by a
-signal, is said by the one that waits for it: "ended N".
-"""
+"""A program that trains in processes which may be killed, see `killing`; it tells of each epoch."""
 
 import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from killing import say, serve
 
 from sensorseq.nn import LSTMLinear
+from sensorseq.storage.checkpoint_file import read_checkpoint
 from sensorseq.training import TrainingConfig, TrainingData, checkpoint, train_network
 from sensorseq.training.checkpoint import Checkpoint
 
 MAX_EPOCHS = 30
-
-
-def say(text):
-    os.write(1, f"{text}\n".encode())  # one write, so that a line is whole or not there
 
 
 class Progress:
@@ -44,8 +36,10 @@ def make_part(n_windows, seed):
     return TrainingData(X + target[:, None, None], None, target)
 
 
-def train(path, *, engine, resume, at_most=None, least_epoch_s=0.0):
+def train(*, checkpoint, engine, resume, at_most=None, least_epoch_s=0.0, die_at=None):
     """Train, with something of everything that a checkpoint must hold."""
+    if die_at is not None:
+        die_in_write(*die_at)
     torch.manual_seed(0)
     module = LSTMLinear(2, 8, 3, pooling="meanmax", dropout=0.2, head_norm="batch")
     config = TrainingConfig(
@@ -67,11 +61,11 @@ def train(path, *, engine, resume, at_most=None, least_epoch_s=0.0):
         seed=np.random.SeedSequence(5),
         callbacks=[Progress(at_most, least_epoch_s)],
         engine=engine,
-        checkpoint=Checkpoint(path, resume=resume),
+        checkpoint=Checkpoint(checkpoint, resume=resume),
     )
 
 
-def die_at(step, at_write):
+def die_in_write(step, at_write):
     """Kill this process at a step of a checkpoint's writing, just before it is taken."""
     taken = []
     holder, name = {"write": (checkpoint, "write_whole"), "rename": (Path, "replace")}[step]
@@ -86,25 +80,16 @@ def die_at(step, at_write):
     setattr(holder, name, take_or_die)
 
 
-def main():
-    torch.set_num_threads(1)  # threads would not come along into a forked process
-    torch.optim.Adam([torch.zeros(1)])  # imports what else each run would
-    for line in sys.stdin:
-        asked = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            say(f"pid {os.getpid()}")
-            if "die_at" in asked:
-                die_at(*asked.pop("die_at"))
-            code = 1
-            try:
-                train(asked.pop("checkpoint"), **asked)
-                code = 0
-            finally:
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        say(f"ended {os.waitstatus_to_exitcode(status)}")
+def content(path):
+    """Return what a checkpoint holds: history without how long epochs took, description, bytes."""
+    arrays, description = read_checkpoint(path)
+    rows = [json.loads(line) for line in arrays.pop("history").tobytes().splitlines()]
+    for row in rows:
+        del row["duration_s"]
+    return rows, description, {name: array.tobytes() for name, array in arrays.items()}
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)  # threads would not come along into a forked process
+    torch.optim.Adam([torch.zeros(1)])  # imports what else each run would
+    serve(train)

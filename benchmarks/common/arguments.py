@@ -1,0 +1,10 @@
+"""The command lines of the benchmarks."""
+
+import argparse
+from typing import Any
+
+
+def make_parser(doc: str, **options: Any) -> argparse.ArgumentParser:
+    """Return a parser whose help begins with a module's docstring as it is written."""
+    plain = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=doc, formatter_class=plain, **options)

@@ -1,0 +1,13 @@
+"""What the fits of the estimator's benchmark have in common: a network alone, on the CPU."""
+
+from typing import Any
+
+PLAIN: dict[str, Any] = {
+    "early_stopping": False,
+    "features": None,
+    "refit": None,
+    "patch": None,
+    "device": "cpu",
+    "random_state": 0,
+}
+ONE_FIT_A_TURN: dict[str, Any] = {"at_least_s": 0.0, "warm_up_runs": 1}  # of `alternate`

@@ -1,0 +1,94 @@
+"""Programs that run each line of JSON in a process forked for it, and what kills those processes.
+
+`serve` is the program's loop: the forked process says "pid N" as it begins, and the one that waits
+for it "ended N", by its own exit or by a signal. `Program` starts one and speaks with it.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def say(text):
+    os.write(1, f"{text}\n".encode())  # one write, so that a line is whole or not there
+
+
+def serve(work):
+    """Call `work` with the arguments of each line of stdin, in a process forked for it."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            say(f"pid {os.getpid()}")
+            code = 1
+            try:
+                work(**asked)
+                code = 0
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        say(f"ended {os.waitstatus_to_exitcode(status)}")
+
+
+class Program:
+    """A program that serves; it imports once."""
+
+    def __init__(self, *command):
+        environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+        self._process = subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **environment},
+        )
+        self._rest = b""
+
+    def run(self, kill_after_s=None, **asked):
+        """Return how the run ended, how long it ran, and its processes when it was killed."""
+        self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+        self._process.stdin.flush()
+        pid, children = int(self._hear(b"pid")), []
+        began = time.perf_counter()
+        if kill_after_s is not None:
+            until = began + kill_after_s
+            while (left := until - time.perf_counter()) > 0:
+                if select.select([self._process.stdout], [], [], left)[0]:
+                    self._rest += os.read(self._process.stdout.fileno(), 65536)
+                    if b"ended" in self._rest:
+                        break
+            else:
+                children = children_of(pid)
+                with contextlib.suppress(ProcessLookupError):  # ended just now
+                    os.kill(pid, signal.SIGKILL)
+        code = int(self._hear(b"ended"))
+        return code, time.perf_counter() - began, children
+
+    def _hear(self, word):
+        while True:
+            while b"\n" not in self._rest:
+                read = os.read(self._process.stdout.fileno(), 65536)
+                if not read:
+                    raise SystemExit("a program ended by itself")
+                self._rest += read
+            line, self._rest = self._rest.split(b"\n", 1)
+            if line.startswith(word):
+                return line.removeprefix(word)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.communicate()
+
+
+def children_of(pid):
+    with contextlib.suppress(OSError):
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(child) for child in found]
+    return []
