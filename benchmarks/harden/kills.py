@@ -137,7 +137,7 @@ def kill_prepare(n_kills, rng, jobs, failures):
 
 def _content(path):
     """Return what a checkpoint holds, without how long epochs took."""
-    from sensorseq.storage.checkpoint_file import read_checkpoint
+    from sensorseq.io.checkpoint_file import read_checkpoint
 
     arrays, description = read_checkpoint(path)
     rows = [json.loads(line) for line in arrays.pop("history").tobytes().splitlines()]
@@ -201,7 +201,7 @@ def serve_writers():
 
     from sensorseq import SensorLSTMClassifier
     from sensorseq.diagnosis import FluctuationReport
-    from sensorseq.storage.prepared import write_windows
+    from sensorseq.io.prepared import write_windows
     from sensorseq.windows import WindowSet
 
     torch.set_num_threads(1)

@@ -22,8 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from sensorseq.errors import PreparedFileError  # noqa: E402
-from sensorseq.storage import checksums  # noqa: E402
-from sensorseq.storage.prepared import PreparedFile, write_windows  # noqa: E402
+from sensorseq.io import checksums  # noqa: E402
+from sensorseq.io.prepared import PreparedFile, write_windows  # noqa: E402
 from sensorseq.windows import PARTS, WindowSet  # noqa: E402
 
 MOST_S, MOST_BYTES, START_S = 10, 4 << 30, 120

@@ -299,7 +299,7 @@ class ModelDescription(Model):
     is_json = True
 
     def seeds(self, folder):
-        from sensorseq.storage.model_file import read_model, to_jsonable
+        from sensorseq.io.model_file import read_model, to_jsonable
 
         seed = folder / "seed.safetensors"
         _fit().save(seed)
@@ -307,7 +307,7 @@ class ModelDescription(Model):
         return [json.dumps(to_jsonable(description)).encode()]
 
     def repair(self, data):
-        from sensorseq.storage import model_file as file
+        from sensorseq.io import model_file as file
 
         return file.pack(file._MODEL, self.arrays, data.decode(errors="replace"))
 
@@ -327,7 +327,7 @@ class CheckpointDescription(CheckpointBytes):
     is_json = True
 
     def seeds(self, folder):
-        from sensorseq.storage.checkpoint_file import read_checkpoint
+        from sensorseq.io.checkpoint_file import read_checkpoint
 
         seed = folder / "seed"
         _fit_partly(seed)
@@ -335,7 +335,7 @@ class CheckpointDescription(CheckpointBytes):
         return [json.dumps(description).encode()]
 
     def repair(self, data):
-        from sensorseq.storage.checkpoint_file import pack_checkpoint
+        from sensorseq.io.checkpoint_file import pack_checkpoint
 
         return pack_checkpoint(self.arrays, data.decode(errors="replace"))
 

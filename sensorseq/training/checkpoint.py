@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.atomic import locking, real_file, write_whole
 from sensorseq.errors import (
     LACKS_SPACE,
     CheckpointError,
@@ -28,13 +27,14 @@ from sensorseq.errors import (
     writing,
 )
 from sensorseq.history import History
-from sensorseq.ops import _extension
-from sensorseq.storage.checkpoint_file import (
+from sensorseq.io.atomic import locking, real_file, write_whole
+from sensorseq.io.checkpoint_file import (
     check_replaceable,
     pack_checkpoint,
     read_checkpoint,
 )
-from sensorseq.storage.model_file import from_jsonable, to_jsonable
+from sensorseq.io.model_file import from_jsonable, to_jsonable
+from sensorseq.ops import _extension
 from sensorseq.training.batches import digest_tensors
 from sensorseq.training.config import check_checkpoint
 from sensorseq.training.network import ARCHITECTURE

@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, CheckpointError, DivergedError
-from sensorseq.storage.checkpoint_file import read_checkpoint
+from sensorseq.io.checkpoint_file import read_checkpoint
 
 RNG = np.random.default_rng(0)
 Y = np.arange(36) % 3

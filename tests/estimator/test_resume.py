@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from killable_runs import MAX_EPOCHS
 
-from sensorseq.storage.checkpoint_file import read_checkpoint
+from sensorseq.io.checkpoint_file import read_checkpoint
 
 PROGRAM = Path(__file__).parents[1] / "support" / "killable_runs.py"
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sensorseq.errors import ArgumentError, CheckpointError
+from sensorseq.io.checkpoint_file import pack_checkpoint, read_checkpoint
+from sensorseq.io.model_file import write_model
 from sensorseq.nn import LSTMLinear
-from sensorseq.storage.checkpoint_file import pack_checkpoint, read_checkpoint
-from sensorseq.storage.model_file import write_model
 from sensorseq.training import TrainingConfig, TrainingData, checkpoint, engine, train_network
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import OPTIMIZERS

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import PreparedFileError, RecordingError, printable
+from sensorseq.io import hdf5
+from sensorseq.io.scratch import blocks
 from sensorseq.memory import check_unpacked
-from sensorseq.scratch import blocks
-from sensorseq.storage import _hdf5
 
 SILENCE_S = 8.0
 """Time without a byte from the child after which it is taken to hang."""
@@ -33,7 +33,7 @@ _MOST_BYTES = 4 << 30  # of memory, for a child
 _ATTRIBUTES = ("unit", "columns", "MATLAB_class")
 _PIPE_BYTES = 1 << 20
 _WINDOWS = 256  # of a prepared file, read at once
-_PROGRAM = "import sys; sys.path[:] = {}; from sensorseq.storage.isolated import serve; serve()"
+_PROGRAM = "import sys; sys.path[:] = {}; from sensorseq.io.isolated import serve; serve()"
 
 
 class _LostError(Exception):
@@ -160,7 +160,7 @@ class RemoteDataset:
     def __init__(self, child: _Child, path: Path, name: str, facts: Mapping[str, Any]) -> None:
         self._child, self.path, self._name = child, path, name
         self.shape = tuple(facts["shape"])
-        self.dtype = _hdf5.text_dtype() if facts["is_text"] else np.dtype(facts["dtype"])
+        self.dtype = hdf5.text_dtype() if facts["is_text"] else np.dtype(facts["dtype"])
         self.attrs: Mapping[str, Any] = facts["attrs"]
         self.ndim, self.size = len(self.shape), math.prod(self.shape)
 
@@ -217,7 +217,7 @@ class RemoteGroup:
 @contextmanager
 def opened(path: Path, what: str) -> Iterator[RemoteGroup]:
     """Open a recording for reading; any problem is a `RecordingError` with the file's name."""
-    with _hdf5.naming(path, RecordingError, what), _child(path) as child:
+    with hdf5.naming(path, RecordingError, what), _child(path) as child:
         child.ask(path=str(path.absolute()), shown=str(path), what=what)
         child.has_file, child.n_bytes = True, 0
         try:
@@ -260,7 +260,7 @@ def serve() -> None:
             if "prepared" in request:
                 _read_all(Path(given), answers)
             else:
-                with _hdf5.opened(Path(given), RecordingError, request["what"]) as file:
+                with hdf5.opened(Path(given), RecordingError, request["what"]) as file:
                     _say(answers)
                     while asked := json.loads(sys.stdin.readline()):
                         _answer(file, asked, answers)
@@ -288,18 +288,18 @@ def _answer(file: Any, asked: Mapping[str, Any], answers: BinaryIO) -> None:
             name: {
                 "shape": dataset.shape,
                 "dtype": dataset.dtype.str if dataset.dtype.kind in "fiub" else "V1",
-                "is_text": _hdf5.is_text(dataset),
+                "is_text": hdf5.is_text(dataset),
                 "attrs": _attributes(dataset),
             }
-            for name, dataset in _hdf5.datasets_of(item).items()
+            for name, dataset in hdf5.datasets_of(item).items()
             if dataset.shape is not None
         }
-        groups = list(_hdf5.groups_of(item))
+        groups = list(hdf5.groups_of(item))
         _say(answers, datasets=found, groups=groups, attrs=_attributes(item), place=hash(item))
         return
     first, stop = asked["rows"]
-    if _hdf5.is_text(item):
-        _say(answers, texts=_hdf5.read_texts(item[first:stop] if item.ndim else item).tolist())
+    if hdf5.is_text(item):
+        _say(answers, texts=hdf5.read_texts(item[first:stop] if item.ndim else item).tolist())
         return
     n_rows = (len(item) if stop is None else stop) if item.ndim else 1
     n_columns = max(1, item.size // max(1, len(item))) if item.ndim else 1
@@ -313,7 +313,7 @@ def _answer(file: Any, asked: Mapping[str, Any], answers: BinaryIO) -> None:
 
 
 def _attributes(holder: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {name: _hdf5.attribute_texts(holder, name) for name in _ATTRIBUTES}
+    found: dict[str, Any] = {name: hdf5.attribute_texts(holder, name) for name in _ATTRIBUTES}
     found = {name: texts for name, texts in found.items() if texts is not None}
     rate = holder.attrs.get("sample_rate_hz")
     if rate is not None:
@@ -325,7 +325,7 @@ def _attributes(holder: Any) -> dict[str, Any]:
 
 
 def _read_all(path: Path, answers: BinaryIO) -> None:
-    from sensorseq.storage.prepared import PreparedFile
+    from sensorseq.io.prepared import PreparedFile
 
     with PreparedFile(path, verify=False) as file:
         file.record()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sensorseq.errors import CheckpointError
-from sensorseq.storage.checkpoint_file import check_replaceable, pack_checkpoint, read_checkpoint
+from sensorseq.io.checkpoint_file import check_replaceable, pack_checkpoint, read_checkpoint
 
 ARRAYS = {
     "weight": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.atomic import locking, replacing
 from sensorseq.errors import SensorseqError
-from sensorseq.remote import here, list_folder, make_folder, remove
-from sensorseq.scratch import blocks
-from sensorseq.storage._hdf5 import cannot_write
+from sensorseq.io.atomic import locking, replacing
+from sensorseq.io.hdf5 import cannot_write
+from sensorseq.io.remote import here, list_folder, make_folder, remove
+from sensorseq.io.scratch import blocks
 
 _SUFFIX = ".part"
 _BLOCK_BYTES = 1 << 20  # read at once to check a part

@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.atomic import locking, replacing
 from sensorseq.errors import (
     InputError,
     MisplacedOutputError,
@@ -23,8 +22,9 @@ from sensorseq.errors import (
     reason_of,
     ways_out,
 )
-from sensorseq.storage import checksums
-from sensorseq.storage.checksums import CheckedFile
+from sensorseq.io import checksums
+from sensorseq.io.atomic import locking, replacing
+from sensorseq.io.checksums import CheckedFile
 
 _CHUNK_BYTES = 64 * 1024  # of a chunk: small enough to draw single rows, large enough to stream
 _WAYS_OUT = "make one from recordings with `sensorseq prepare`."
@@ -106,6 +106,7 @@ class Writer:
         self._guarded = guarded
 
     def attribute(self, name: str, value: str | int | float) -> None:
+        """Store a fact about the file."""
         self._file.attrs[name] = value
 
     def array(self, name: str, values: ArrayLike) -> None:
@@ -320,15 +321,18 @@ def read_texts(dataset: Any) -> NDArray[np.str_]:
 
 
 def read_choices(dataset: h5py.Dataset) -> NDArray[np.str_]:
+    """Return the words of a named enumeration."""
     names = {code: word for word, code in (h5py.check_enum_dtype(dataset.dtype) or {}).items()}
     return np.array([names[code] for code in dataset[()].tolist()], dtype=np.str_)
 
 
 def read_json(dataset: h5py.Dataset) -> Any:
+    """Return the plain values of a JSON text."""
     return json.loads(_as_text(dataset[()]))
 
 
 def is_text(dataset: h5py.Dataset) -> bool:
+    """Return whether a dataset holds words."""
     return h5py.check_string_dtype(dataset.dtype) is not None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sensorseq.errors import CheckpointError
-from sensorseq.storage.model_file import Kind, pack, unpack
+from sensorseq.io.model_file import Kind, pack, unpack
 
 _MAX_HEADER_BYTES = 100_000_000  # the limit of safetensors
 _CHECKPOINT = Kind(

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import PreparedFileError, WindowError
-from sensorseq.storage import _hdf5, checksums, isolated
+from sensorseq.io import checksums, hdf5, isolated
 from sensorseq.windows import PARTS, WindowSet
 
 
-def _write_column(writer: _hdf5.Writer, name: str, values: ArrayLike) -> None:
+def _write_column(writer: hdf5.Writer, name: str, values: ArrayLike) -> None:
     array = _storable(values, name)
     if array.dtype.kind == "U":
         writer.texts(name, array)
@@ -25,7 +25,7 @@ def _write_column(writer: _hdf5.Writer, name: str, values: ArrayLike) -> None:
 
 
 def _read_column(dataset: Any) -> NDArray[Any]:
-    return _hdf5.read_texts(dataset) if _hdf5.is_text(dataset) else np.asarray(dataset[()])
+    return hdf5.read_texts(dataset) if hdf5.is_text(dataset) else np.asarray(dataset[()])
 
 
 def _read_labels(file: Any) -> NDArray[Any]:
@@ -152,7 +152,7 @@ def write_window_blocks(
     `record` is called after the last block; its plain values are stored for `PreparedFile.record`.
     """
     file = Path(path)
-    with _hdf5.writing(file) as writer:
+    with hdf5.writing(file) as writer:
         writer.attribute("format", FORMAT)
         writer.attribute("version", VERSION)
         if columns.sample_rate_hz is not None:
@@ -218,7 +218,7 @@ class PreparedFile:
             isolated.try_prepared(self.path)
         with ExitStack() as stack:
             self._file, self._checked = stack.enter_context(
-                _hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
+                hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
             )
             try:
                 self._check_version()
@@ -252,7 +252,7 @@ class PreparedFile:
     def record(self) -> dict[str, Any]:
         """Return what `prepare` stored about its inputs; empty if it stored nothing."""
         try:
-            return dict(_hdf5.read_json(self._file["record"])) if "record" in self._file else {}
+            return dict(hdf5.read_json(self._file["record"])) if "record" in self._file else {}
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             raise self._damaged(error) from error
 
@@ -290,7 +290,7 @@ class PreparedFile:
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the samples of windows at increasing positions; neighbours are read at once."""
         try:
-            return np.asarray(_hdf5.read_rows(self._file["X"], rows), np.float32)
+            return np.asarray(hdf5.read_rows(self._file["X"], rows), np.float32)
         except (OSError, RuntimeError) as error:
             raise self._damaged(error) from error
 
@@ -324,10 +324,10 @@ class PreparedFile:
             X.shape[1],
             np.asarray(file["lengths"][()]),
             y=_read_labels(file) if "y" in file else None,
-            split=_hdf5.read_choices(file["split"]) if "split" in file else None,
-            channels=tuple(_hdf5.read_texts(file["channels"]).tolist()),
+            split=hdf5.read_choices(file["split"]) if "split" in file else None,
+            channels=tuple(hdf5.read_texts(file["channels"]).tolist()),
             sample_rate_hz=None if rate is None else float(rate),
-            provenance=_hdf5.read_json(file["provenance"]),
+            provenance=hdf5.read_json(file["provenance"]),
             **{name: _read_column(file[name]) for name in _COLUMNS if name in file},
         )
         if columns.shape != X.shape:
@@ -339,7 +339,7 @@ class PreparedFile:
         self.columns = columns
         self.scaler: dict[str, NDArray[Any]] | None = None
         if "scaler" in file:
-            stored = _hdf5.datasets_of(file["scaler"])
+            stored = hdf5.datasets_of(file["scaler"])
             self.scaler = {name: np.asarray(data[()]) for name, data in stored.items()}
         self.sample_indices: NDArray[np.int64] | None = None
         if "sample_indices" in file:

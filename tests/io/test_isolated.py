@@ -7,10 +7,10 @@ import pytest
 from harden.mutate_prepared import KINDS, mutate
 
 from sensorseq.errors import PreparedFileError, RecordingError
+from sensorseq.io import isolated
+from sensorseq.io.prepared import read_windows
 from sensorseq.readers import read_hdf5, read_recordings
 from sensorseq.readers.arrays import read_arrays
-from sensorseq.storage import isolated
-from sensorseq.storage.prepared import read_windows
 
 
 def write_recording(path, *, matlab=False, n=400):
@@ -36,7 +36,7 @@ def child_that(monkeypatch):
         isolated._end_all()
         program = (
             "import os, sys, time; sys.path[:] = {};"
-            "from sensorseq.storage import isolated; real = isolated._answer\n"
+            "from sensorseq.io import isolated; real = isolated._answer\n"
             "def answer(file, *arguments):\n"
             f"    if file.filename.endswith('bad.h5'): {statement}\n"
             "    real(file, *arguments)\n"

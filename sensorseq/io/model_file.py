@@ -17,8 +17,8 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from sensorseq.atomic import write_whole
 from sensorseq.errors import InputError, ModelFileError, nearest_known
+from sensorseq.io.atomic import write_whole
 
 _KEYS = {"format", "version", "description", "sha256"}
 _TAGS = ("tuple", "dict")

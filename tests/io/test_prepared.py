@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from limited_files import files_limited_to, run_limited
 
 from sensorseq.errors import PreparedFileError, WindowError
-from sensorseq.storage import checksums
-from sensorseq.storage import prepared as prepared_module
-from sensorseq.storage.prepared import (
+from sensorseq.io import checksums
+from sensorseq.io import prepared as prepared_module
+from sensorseq.io.prepared import (
     PreparedFile,
     WindowColumns,
     read_windows,
@@ -266,7 +266,7 @@ def test_a_process_that_met_a_full_disk_ends_as_it_should(tmp_path):
         import sys
         import numpy as np
         from sensorseq.errors import PreparedFileError
-        from sensorseq.storage.prepared import write_windows
+        from sensorseq.io.prepared import write_windows
         from sensorseq.windows import WindowSet
         try:
             write_windows({str(tmp_path / "w.h5")!r}, WindowSet(np.ones((3000, 20, 3))))
