@@ -186,9 +186,9 @@ def faults(command, disk, code, said, earlier):
     for name in set(disk.names()) - outputs:
         is_part = name.startswith("w.h5.parts/") and name.endswith(".part")
         if name == "run.checkpoint":
-            from sensorseq.io.checkpoint_file import read_checkpoint
+            from sensorseq.io.model_file import CHECKPOINT, unpack
 
-            read_checkpoint(disk.folder / name)
+            unpack(CHECKPOINT, disk.folder / name)
         elif not is_part or (is_part and not code):
             yield f"left: {name}"
 

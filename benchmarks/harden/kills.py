@@ -137,9 +137,9 @@ def kill_prepare(n_kills, rng, jobs, failures):
 
 def _content(path):
     """Return what a checkpoint holds, without how long epochs took."""
-    from sensorseq.io.checkpoint_file import read_checkpoint
+    from sensorseq.io.model_file import CHECKPOINT, unpack
 
-    arrays, description = read_checkpoint(path)
+    arrays, description = unpack(CHECKPOINT, path)
     rows = [json.loads(line) for line in arrays.pop("history").tobytes().splitlines()]
     for row in rows:
         del row["duration_s"]

@@ -327,17 +327,17 @@ class CheckpointDescription(CheckpointBytes):
     is_json = True
 
     def seeds(self, folder):
-        from sensorseq.io.checkpoint_file import read_checkpoint
+        from sensorseq.io.model_file import CHECKPOINT, unpack
 
         seed = folder / "seed"
         _fit_partly(seed)
-        self.arrays, description = read_checkpoint(seed)
+        self.arrays, description = unpack(CHECKPOINT, seed)
         return [json.dumps(description).encode()]
 
     def repair(self, data):
-        from sensorseq.io.checkpoint_file import pack_checkpoint
+        from sensorseq.io.model_file import CHECKPOINT, pack
 
-        return pack_checkpoint(self.arrays, data.decode(errors="replace"))
+        return pack(CHECKPOINT, self.arrays, data.decode(errors="replace"))
 
 
 PARSERS = {

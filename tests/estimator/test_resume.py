@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from killable_runs import MAX_EPOCHS
 
-from sensorseq.io.checkpoint_file import read_checkpoint
+from sensorseq.io.model_file import CHECKPOINT, unpack
 
 PROGRAM = Path(__file__).parents[1] / "support" / "killable_runs.py"
 
@@ -76,8 +76,8 @@ def uninterrupted(runs, tmp_path_factory):
 
 def assert_same_bytes(path, uninterrupted):
     (arrays, description), (wanted, expected) = (
-        read_checkpoint(path),
-        read_checkpoint(uninterrupted),
+        unpack(CHECKPOINT, path),
+        unpack(CHECKPOINT, uninterrupted),
     )
     histories = [
         [json.loads(line) for line in found.pop("history").tobytes().splitlines()]
@@ -95,7 +95,7 @@ def assert_same_bytes(path, uninterrupted):
 
 
 def epochs_in(path):
-    return len(read_checkpoint(path)[0]["history"].tobytes().splitlines())
+    return len(unpack(CHECKPOINT, path)[0]["history"].tobytes().splitlines())
 
 
 @pytest.mark.long
