@@ -21,7 +21,7 @@ DIAGNOSIS_ORDER = """thresholds causes statements < run < metrics < witnesses ra
                      < judge logs < curves words < report
                      < level race page monitor < probe module"""
 HOME = {  # library: where it may be imported, as path prefixes
-    "h5py": ("io/hdf5.py",),
+    "h5py": ("io/hdf5.py", "io/isolated.py"),
     "sklearn": (
         "estimator/",
         "model_selection/",

@@ -1,38 +1,37 @@
 """Read the HDF5 files of others in a child process, so that a crash of HDF5 does no harm.
 
-The child is started for the first such file and reads all that follow. Requests and answers are
-lines of JSON, and the bytes of numbers. Nothing is unpickled.
+The child is started for the first such file and reads all that follow. It gets requests as JSON. To
+each it answers with what failed, as JSON, or with an empty message and then JSON or the bytes of
+numbers. Nothing is unpickled.
 """
 
 import atexit
-import fcntl
 import json
 import math
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import PreparedFileError, RecordingError, printable
+from sensorseq.errors import InputError, RecordingError
 from sensorseq.io import hdf5
 from sensorseq.io.scratch import blocks
 from sensorseq.memory import check_unpacked
 
 SILENCE_S = 8.0
-"""Time without a byte from the child after which it is taken to hang."""
+"""Time without an answer from the child after which it is taken to hang."""
 
 _START_S = 120.0  # to import what it needs, on a busy machine
 _MOST_BYTES = 4 << 30  # of memory, for a child
-_ATTRIBUTES = ("unit", "columns", "MATLAB_class")
-_PIPE_BYTES = 1 << 20
-_WINDOWS = 256  # of a prepared file, read at once
+_ATTRIBUTES = ("unit", "columns", "MATLAB_class", "format", "version")
 _PROGRAM = "import sys; sys.path[:] = {}; from sensorseq.io.isolated import serve; serve()"
 
 
@@ -42,76 +41,50 @@ class _LostError(Exception):
 
 class _Child:
     def __init__(self) -> None:
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # each takes address space
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM.format(sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            bufsize=0,
-        )
-        if hasattr(fcntl, "F_SETPIPE_SZ") and self._process.stdout is not None:
-            with suppress(OSError):  # a limit of the system
-                fcntl.fcntl(self._process.stdout, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-        self._read_ahead = bytearray()
-        self._patience_s = _START_S
-        self.has_file = False
+        self._pipe, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM.format(sys.path)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each takes address space
+            )
+        self._has_begun = False
+        self.is_waiting = False  # for a request
         self.n_bytes = 0  # of numbers that were asked for in the file
 
-    def ask(self, **request: Any) -> Any:
-        """Send a request and return the answer."""
-        assert self._process.stdin is not None
-        if self._patience_s == _START_S:
-            self.answer()  # it is ready: from now on it must answer sooner
-        with suppress(BrokenPipeError):  # the answer will be missing, too
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-        return self.answer()
+    def ask(self, **request: Any) -> bytes:
+        """Send a request and return the answer; an `OSError` if it failed in the child."""
+        if not self._has_begun:
+            self._receive(_START_S)
+            self._has_begun = True
+        self.is_waiting = False
+        with suppress(OSError):  # the answer will be missing, too
+            self._pipe.send_bytes(json.dumps(request).encode())
+        failure = self._receive(SILENCE_S)
+        answer = b"" if failure else self._receive(SILENCE_S)
+        self.is_waiting = True
+        if failure:
+            number, reason = json.loads(failure)
+            error = OSError(reason)
+            error.errno = number
+            raise error
+        return answer
 
-    def close_file(self) -> None:
-        """Be ready for another file."""
-        self.ask()
-        self.has_file = False
-
-    def answer(self) -> Any:
-        """Return the next line."""
-        end = self._read_ahead.find(b"\n")
-        while end < 0:
-            piece, n_before = bytearray(1 << 16), len(self._read_ahead)
-            self._read_ahead += piece[: self._receive(memoryview(piece))]
-            end = self._read_ahead.find(b"\n", n_before)
-        line, self._read_ahead = self._read_ahead[:end], self._read_ahead[end + 1 :]
-        found = json.loads(line)
-        if "refused" in found:
-            self.has_file = False
-            raise RecordingError(found["refused"])
-        return found
-
-    def fill(self, view: memoryview) -> None:
-        """Fill a buffer with the bytes that come next."""
-        n_here = min(len(view), len(self._read_ahead))
-        view[:n_here] = self._read_ahead[:n_here]
-        del self._read_ahead[:n_here]
-        while n_here < len(view):
-            n_here += self._receive(view[n_here:])
-
-    def _receive(self, view: memoryview) -> int:
-        assert self._process.stdout is not None
-        if not select.select([self._process.stdout], [], [], self._patience_s)[0]:
-            raise _LostError(f"did not answer for {self._patience_s:g} s")
-        self._patience_s = SILENCE_S
-        n_bytes = os.readv(self._process.stdout.fileno(), [view])
-        if not n_bytes:
-            raise _LostError("crashed")
-        return n_bytes
+    def _receive(self, patience_s: float) -> bytes:
+        try:
+            if not self._pipe.poll(patience_s):
+                raise _LostError(f"did not answer for {patience_s:g} s")
+            return self._pipe.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise _LostError("crashed") from error
 
     def end(self, *, by_force: bool = False) -> None:
         """End the process, which ends by itself when nothing more can come."""
         if by_force:
             self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        self._pipe.close()
         self._process.wait()
 
 
@@ -133,111 +106,82 @@ def _end_all() -> None:
         _idle.pop().end()
 
 
-@contextmanager
-def _child(path: Path) -> Iterator[_Child]:
-    """Lend a child; it is used again if it waits for another file."""
-    child = _idle.pop() if _idle else _Child()
-    try:
-        yield child
-    except _LostError as problem:
-        child.end(by_force=True)
-        raise RecordingError(
-            f"{path}: is damaged: the HDF5 library {problem} when reading it; copy it again from"
-            " its source, or leave it out."
-        ) from None
-    except BaseException as error:
-        if child.has_file or not isinstance(error, RecordingError):
-            child.end(by_force=True)
-        else:
-            _idle.append(child)
-        raise
-    _idle.append(child)
-
-
-class RemoteDataset:
+class Dataset:
     """A dataset that the child has open; as much like one of h5py as readers need."""
 
     def __init__(self, child: _Child, path: Path, name: str, facts: Mapping[str, Any]) -> None:
-        self._child, self.path, self._name = child, path, name
-        self.shape = tuple(facts["shape"])
-        self.dtype = hdf5.text_dtype() if facts["is_text"] else np.dtype(facts["dtype"])
+        self._child, self._path, self._name = child, path, name
+        self.shape, self.ndim = tuple(facts["shape"]), len(facts["shape"])
+        self.size = math.prod(self.shape)
+        self.dtype, self.is_text = np.dtype(facts["dtype"]), facts["dtype"] == "O"
         self.attrs: Mapping[str, Any] = facts["attrs"]
-        self.ndim, self.size = len(self.shape), math.prod(self.shape)
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
-        first, stop = 0, None
-        if rows != ():
-            first, stop, _ = rows.indices(len(self))
-        n_rows = () if not self.ndim else ((len(self) if stop is None else stop) - first,)
-        self._child.n_bytes += self.dtype.itemsize * math.prod((*n_rows, *self.shape[1:]))
-        check_unpacked(self.path, self._child.n_bytes, self.path.stat().st_size)
-        if self.dtype.kind == "O":
-            return np.array(self._child.ask(name=self._name, rows=[first, stop])["texts"], object)
-        X = np.empty((*n_rows, *self.shape[1:]), self.dtype)
-        view: Any = X.reshape(-1).view(np.uint8)
-        at = self._child.ask(name=self._name, rows=[first, stop])["n_bytes"]
-        done = 0
-        while at:
-            self._child.fill(memoryview(view[done : done + at]))
-            done += at
-            at = self._child.answer()["n_bytes"]
-        return X
+        """Return a slice of rows, or everything for ()."""
+        of_all = self.shape or (1,)
+        first, stop, _ = (slice(None) if rows == () else rows).indices(of_all[0])
+        n_columns = math.prod(of_all[1:])
+        self._child.n_bytes += self.dtype.itemsize * n_columns * (stop - first)
+        check_unpacked(self._path, self._child.n_bytes, self._path.stat().st_size)
+        X = np.empty((stop - first, *of_all[1:]), self.dtype)
+        for at, end in blocks(len(X), n_columns=n_columns):
+            answer = self._child.ask(name=self._name, rows=[first + at, first + end])
+            found = json.loads(answer) if self.is_text else np.frombuffer(answer, self.dtype)
+            X[at:end] = np.reshape(found, X[at:end].shape)
+        return X if self.shape else X.reshape(())
 
 
-class RemoteGroup:
+class Group:
     """A group that the child has open, or the file."""
 
     def __init__(self, child: _Child, path: Path, name: str) -> None:
-        found = child.ask(name=name)
+        found = json.loads(child.ask(name=name))
         self._child, self._path, self._name = child, path, name
         self.attrs: Mapping[str, Any] = found["attrs"]
         self.place: int = found["place"]
         self.datasets = {
-            one: RemoteDataset(child, path, f"{name}/{one}", facts)
+            one: Dataset(child, path, f"{name}/{one}", facts)
             for one, facts in found["datasets"].items()
         }
         self._groups: list[str] = found["groups"]
 
     @property
-    def groups(self) -> dict[str, "RemoteGroup"]:
+    def groups(self) -> dict[str, "Group"]:
         """The groups in it by name."""
         return {
-            name: RemoteGroup(self._child, self._path, f"{self._name}/{name}")
-            for name in self._groups
+            name: Group(self._child, self._path, f"{self._name}/{name}") for name in self._groups
         }
-
-    def get(self, name: str) -> RemoteDataset | None:
-        """Return a dataset, None if there is none of this name."""
-        return self.datasets.get(name)
 
 
 @contextmanager
-def opened(path: Path, what: str) -> Iterator[RemoteGroup]:
-    """Open a recording for reading; any problem is a `RecordingError` with the file's name."""
-    with hdf5.naming(path, RecordingError, what), _child(path) as child:
-        child.ask(path=str(path.absolute()), shown=str(path), what=what)
-        child.has_file, child.n_bytes = True, 0
+def opened(path: Path, what: str, error: type[InputError] = RecordingError) -> Iterator[Group]:
+    """Open a file for reading; any problem is raised as `error`, with the file's name.
+
+    `what` is what the file should be, for the message: ``"an HDF5 recording"``.
+    """
+    with hdf5.naming(path, error, what):
+        child = _idle.pop() if _idle else _Child()
         try:
-            yield RemoteGroup(child, path, "")
-        except RecordingError:
-            if child.has_file:  # it is not the child that refused the file
-                child.close_file()
-            raise
-        child.close_file()
-
-
-def try_prepared(path: Path) -> None:
-    """Read a prepared file without checksums once in the child; an error if that fails."""
-    try:
-        with _child(path) as child:
-            found = child.ask(prepared=str(path.absolute()), shown=str(path))
-            while not found["is_last"]:
-                found = child.answer()
-    except RecordingError as error:
-        raise PreparedFileError(str(error)) from None
+            child.n_bytes = 0
+            child.ask(path=str(path.absolute()))
+            try:
+                yield Group(child, path, "")
+            finally:
+                if child.is_waiting:
+                    child.ask(path=None)
+        except _LostError as problem:
+            raise error(
+                f"{path}: is damaged: the HDF5 library {problem} when reading it; copy it again"
+                " from its source, or leave it out."
+            ) from None
+        finally:
+            if child.is_waiting:
+                _idle.append(child)
+            else:
+                child.end(by_force=True)
 
 
 # In the child.
@@ -247,74 +191,61 @@ def serve() -> None:
     """Answer requests until there are no more."""
     import resource
 
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
-    _say(answers)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (used + _MOST_BYTES, resource.RLIM_INFINITY))
-    for line in sys.stdin:
-        request = json.loads(line)
-        given = request.get("path") or request["prepared"]
-        try:
-            if "prepared" in request:
-                _read_all(Path(given), answers)
+    pipe = Connection(0)
+    pipe.send_bytes(b"")  # it is ready: from now on it must answer sooner
+    file = None
+    with suppress(EOFError):
+        while True:
+            asked = json.loads(pipe.recv_bytes())
+            try:
+                answer = b""
+                if "name" in asked:
+                    answer = _answer(file, asked)
+                else:
+                    earlier, file = file, None
+                    if earlier is not None:
+                        earlier.close()
+                    if asked["path"] is not None:
+                        file = h5py.File(asked["path"], "r")
+            except Exception as error:
+                failure = [getattr(error, "errno", None), str(error) or type(error).__name__]
+                pipe.send_bytes(json.dumps(failure).encode())
             else:
-                with hdf5.opened(Path(given), RecordingError, request["what"]) as file:
-                    _say(answers)
-                    while asked := json.loads(sys.stdin.readline()):
-                        _answer(file, asked, answers)
-                _say(answers)
-        except Exception as error:
-            text = str(error).replace(given, request["shown"])  # which may be shown with escapes
-            text = text.replace(printable(given), request["shown"])
-            _say(answers, refused=text if request["shown"] in text else _unreadable(request, error))
+                pipe.send_bytes(b"")
+                pipe.send_bytes(answer)
 
 
-def _unreadable(request: Mapping[str, Any], error: Exception) -> str:
-    reason = str(error) or type(error).__name__
-    return f"{request['shown']}: is truncated or damaged ({reason}); copy it again from its source."
-
-
-def _say(answers: BinaryIO, **answer: Any) -> None:
-    answers.write(json.dumps(answer).encode() + b"\n")
-    answers.flush()
-
-
-def _answer(file: Any, asked: Mapping[str, Any], answers: BinaryIO) -> None:
+def _answer(file: Any, asked: Mapping[str, Any]) -> bytes:
     item = file[asked["name"] or "/"]
-    if "rows" not in asked:
-        found = {
-            name: {
-                "shape": dataset.shape,
-                "dtype": dataset.dtype.str if dataset.dtype.kind in "fiub" else "V1",
-                "is_text": hdf5.is_text(dataset),
-                "attrs": _attributes(dataset),
-            }
-            for name, dataset in hdf5.datasets_of(item).items()
-            if dataset.shape is not None
-        }
-        groups = list(hdf5.groups_of(item))
-        _say(answers, datasets=found, groups=groups, attrs=_attributes(item), place=hash(item))
-        return
-    first, stop = asked["rows"]
-    if hdf5.is_text(item):
-        _say(answers, texts=hdf5.read_texts(item[first:stop] if item.ndim else item).tolist())
-        return
-    n_rows = (len(item) if stop is None else stop) if item.ndim else 1
-    n_columns = max(1, item.size // max(1, len(item))) if item.ndim else 1
-    for at, end in blocks(n_rows - first, n_columns=n_columns):
-        X = np.ascontiguousarray(item[first + at : first + end] if item.ndim else item[()])
-        if X.nbytes:
-            _say(answers, n_bytes=X.nbytes)
-            answers.write(X.reshape(-1).view(np.uint8).data)
-            answers.flush()
-    _say(answers, n_bytes=0)
+    if "rows" in asked:
+        rows = np.atleast_1d(item[slice(*asked["rows"])] if item.ndim else item[()])
+        if not hdf5.is_text(item):
+            return rows.tobytes()
+        return json.dumps(hdf5.read_texts(rows).tolist()).encode()
+    inner = {name: item.get(name) for name in item}
+    arrays = {name: one for name, one in inner.items() if isinstance(one, h5py.Dataset)}
+    found = {
+        "datasets": {name: _facts(one) for name, one in arrays.items() if one.shape is not None},
+        "groups": [name for name, one in inner.items() if isinstance(one, h5py.Group)],
+        "attrs": _attributes(item),
+        "place": hash(item),
+    }
+    return json.dumps(found).encode()
+
+
+def _facts(dataset: Any) -> dict[str, Any]:
+    dtype = dataset.dtype.str if dataset.dtype.kind in "fiub" else "V1"
+    dtype = "O" if hdf5.is_text(dataset) else dtype
+    return {"shape": dataset.shape, "dtype": dtype, "attrs": _attributes(dataset)}
 
 
 def _attributes(holder: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {name: hdf5.attribute_texts(holder, name) for name in _ATTRIBUTES}
-    found = {name: texts for name, texts in found.items() if texts is not None}
+    found: dict[str, Any] = {
+        name: hdf5.attribute_texts(holder, name) for name in _ATTRIBUTES if name in holder.attrs
+    }
     rate = holder.attrs.get("sample_rate_hz")
     if rate is not None:
         try:
@@ -322,14 +253,3 @@ def _attributes(holder: Any) -> dict[str, Any]:
         except (TypeError, ValueError):
             found["sample_rate_hz"] = float("nan")
     return found
-
-
-def _read_all(path: Path, answers: BinaryIO) -> None:
-    from sensorseq.io.prepared import PreparedFile
-
-    with PreparedFile(path, verify=False) as file:
-        file.record()
-        for at, stop in blocks(len(file), step=_WINDOWS):
-            file.samples(np.arange(at, stop))
-            _say(answers, is_last=False)
-    _say(answers, is_last=True)

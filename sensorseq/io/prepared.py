@@ -49,9 +49,9 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
     return array
 
 
-VERSION = 2  # from which on files end with their checksums
 FORMAT = "sensorseq.windows"
-VERSION = 2
+VERSION = 2  # from which on files end with their checksums
+_FACTS = ("format", "version")
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,14 +214,16 @@ class PreparedFile:
     ) -> None:
         self.path = Path(path)
         self.verified = checksums.verifying.get() if verify is None else verify
-        if self.verified and self.path.is_file() and not checksums.are_in(self.path):
-            isolated.try_prepared(self.path)
         with ExitStack() as stack:
-            self._file, self._checked = stack.enter_context(
-                hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
-            )
             try:
-                self._check_version()
+                if self.verified and self.path.is_file() and not checksums.are_in(self.path):
+                    with isolated.opened(self.path, "a prepared file", PreparedFileError) as file:
+                        facts = {name: file.attrs[name][0] for name in _FACTS if name in file.attrs}
+                    self._check_version(facts)
+                self._file, self._checked = stack.enter_context(
+                    hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
+                )
+                self._check_version(self._file.attrs)
                 self._read_columns()
             except PreparedFileError:
                 raise
@@ -294,24 +296,18 @@ class PreparedFile:
         except (OSError, RuntimeError) as error:
             raise self._damaged(error) from error
 
-    def _check_version(self) -> None:
-        given = self._file.attrs.get("format")
+    def _check_version(self, facts: Mapping[str, Any]) -> None:
+        given = facts.get("format")
         if given != FORMAT:
             raise PreparedFileError(
                 f"{self.path}: is an HDF5 file of another kind (format {given!r}, expected"
                 f" {FORMAT!r}); give a file written by `sensorseq prepare`."
             )
-        version = int(self._file.attrs.get("version", 0))
+        version = int(facts.get("version", 0))
         if version != VERSION:
             raise PreparedFileError(
                 f"{self.path}: has format version {version}; this version of sensorseq reads"
                 f" {VERSION}. Update sensorseq, or prepare the recordings again."
-            )
-        if self.verified and self._checked is None:
-            raise PreparedFileError(
-                f"{self.path}: is truncated or damaged (its checksums are missing: it was cut off,"
-                " or another program wrote to it); copy it again from its source, or prepare it"
-                " again."
             )
 
     def _read_columns(self) -> None:
@@ -339,8 +335,8 @@ class PreparedFile:
         self.columns = columns
         self.scaler: dict[str, NDArray[Any]] | None = None
         if "scaler" in file:
-            stored = hdf5.datasets_of(file["scaler"])
-            self.scaler = {name: np.asarray(data[()]) for name, data in stored.items()}
+            stored = file["scaler"].items()
+            self.scaler = {name: np.asarray(dataset[()]) for name, dataset in stored}
         self.sample_indices: NDArray[np.int64] | None = None
         if "sample_indices" in file:
             self.sample_indices = np.asarray(file["sample_indices"][()], np.int64)

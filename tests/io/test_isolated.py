@@ -37,9 +37,9 @@ def child_that(monkeypatch):
         program = (
             "import os, sys, time; sys.path[:] = {};"
             "from sensorseq.io import isolated; real = isolated._answer\n"
-            "def answer(file, *arguments):\n"
+            "def answer(file, asked):\n"
             f"    if file.filename.endswith('bad.h5'): {statement}\n"
-            "    real(file, *arguments)\n"
+            "    return real(file, asked)\n"
             "isolated._answer = answer; isolated.serve()"
         )
         monkeypatch.setattr(isolated, "_PROGRAM", program)

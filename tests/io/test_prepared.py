@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from limited_files import files_limited_to, run_limited
 
 from sensorseq.errors import PreparedFileError, WindowError
-from sensorseq.io import checksums
-from sensorseq.io import prepared as prepared_module
+from sensorseq.io import checksums, hdf5
 from sensorseq.io.prepared import (
     PreparedFile,
     WindowColumns,
@@ -285,7 +284,7 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path, monk
     def read_only(*arguments, **keywords):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(prepared_module.Path, "open", read_only)
+    monkeypatch.setattr(hdf5, "_GuardedFile", read_only)
     with pytest.raises(PreparedFileError, match=r"w\.h5: cannot be written \(read-only file"):
         write_windows(tmp_path / "w.h5", make_windows())
     assert names_in(tmp_path) == []
