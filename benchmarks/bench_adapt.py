@@ -29,9 +29,9 @@ from sklearn.linear_model import LogisticRegression
 import sensorseq.estimator.adapt as steps
 from sensorseq import PreparePipeline, SensorLSTMClassifier
 from sensorseq.datasets import load_surfaces
+from sensorseq.io.prepared import read_windows, write_windows
 from sensorseq.recording import Recording
 from sensorseq.simulate import SURFACES, Robot, draw_robot, simulate_recordings
-from sensorseq.storage.prepared import read_windows, write_windows
 from sensorseq.windows import WindowSet
 
 COUNTS = (1, 5, 20)

@@ -16,12 +16,12 @@ from matplotlib import pyplot as plt
 HERE = Path(__file__).resolve().parent
 PACKAGE = HERE.parent / "sensorseq"
 PICTURE = HERE / "images" / "house.png"
-EVERYWHERE = ("errors", "arguments", "atomic", "memory", "_lazy")  # imported by nearly all
+EVERYWHERE = ("errors", "arguments", "memory", "_lazy")  # imported by nearly all
 NO_PART = ("__init__", "__main__")
 WAY = (  # of a window, from the file to the report: package, what happens to it there
     ("readers", "read"),
     ("preprocessing", "resampled, cut, split"),
-    ("storage", "kept"),
+    ("io", "kept"),
     ("estimator", "checked, scaled"),
     ("data_checks", "looked at"),
     ("training", "drawn in batches"),

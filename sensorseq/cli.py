@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeVar, cast
 
 import typer
 
-from sensorseq.atomic import locking, make_folder, real_file, write_whole
 from sensorseq.command_words import in_options
 from sensorseq.errors import (
     UNWRITABLE,
@@ -37,6 +36,7 @@ from sensorseq.errors import (
     ways_out,
     writing,
 )
+from sensorseq.io.atomic import locking, make_folder, real_file, write_whole
 from sensorseq.options import split_names
 from sensorseq.preprocessing.options import (
     OPTIONS,
@@ -178,7 +178,7 @@ def _reads_prepared(command: _Command) -> _Command:
 
     @wraps(command)
     def run_command(*args: Any, no_verify: bool, **kwargs: Any) -> None:
-        from sensorseq.storage.checksums import unverified
+        from sensorseq.io.checksums import unverified
 
         with unverified() if no_verify else nullcontext():
             command(*args, **kwargs)
@@ -563,7 +563,7 @@ def evaluate(
     from sensorseq.evaluation.baselines import BASELINES
     from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
     from sensorseq.evaluation.text import format_comparison
-    from sensorseq.storage.prepared import read_windows
+    from sensorseq.io.prepared import read_windows
 
     _check_output(report, windows, model_file)
     model = _load(model_file, strict=strict)
@@ -902,7 +902,7 @@ def export(
     difference = None
     if check is not None:
         from sensorseq.export.check import TOLERANCE, onnx_difference
-        from sensorseq.storage.prepared import read_windows
+        from sensorseq.io.prepared import read_windows
 
         with _naming(check):
             windows = read_windows(check)
@@ -1369,7 +1369,7 @@ def _is_model(path: Path) -> bool:
 
 def _with_scale(given: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """Return arguments with the kind of scaling that a prepared file was made for."""
-    from sensorseq.storage.prepared import PreparedFile
+    from sensorseq.io.prepared import PreparedFile
 
     if "scale" in given:
         return dict(given)
@@ -1382,7 +1382,7 @@ def _model_card(path: Path, windows: Path | None) -> str:
     """Return the model card, measured on the test part of a prepared file if one is given."""
     from sensorseq.evaluation.card import model_card
     from sensorseq.evaluation.evaluate import evaluate_test
-    from sensorseq.storage.prepared import PreparedFile, read_windows
+    from sensorseq.io.prepared import PreparedFile, read_windows
 
     model = _load(path)
     if windows is None:
@@ -1429,7 +1429,7 @@ def _write_page(
     **more: Any,
 ) -> None:
     from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
-    from sensorseq.storage.prepared import read_windows
+    from sensorseq.io.prepared import read_windows
 
     shown = None
     if part is not None:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sensorseq.atomic import locking, make_folder
 from sensorseq.checks import check_integer
 from sensorseq.errors import (
     ArgumentError,
@@ -21,6 +20,7 @@ from sensorseq.errors import (
     MisplacedOutputError,
     check_choice,
 )
+from sensorseq.io.atomic import locking, make_folder
 from sensorseq.readers.csv import read_csv
 from sensorseq.recording import Recording
 from sensorseq.simulate import (

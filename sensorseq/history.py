@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.atomic import write_whole
 from sensorseq.errors import EnvironmentProblemError, InputError
+from sensorseq.io.atomic import write_whole
 
 __all__ = ["History"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq import scratch
+from sensorseq.io import scratch
 
 _COLLECTED = 1 << 22  # values that are held and sorted, of all columns
 _COLUMNS = 16  # columns that are counted in one pass: each has its own counters

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, repeated
+from sensorseq.io.scratch import count_where, is_finite
 from sensorseq.notebook import html_table
 from sensorseq.order_statistics import sample_period
-from sensorseq.scratch import count_where, is_finite
 
 __all__ = ["Channel", "LabelSpan", "Recording", "sample_rate_of"]
 

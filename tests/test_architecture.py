@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """_lazy errors options _signal text < memory notebook scratch < checks
-           < atomic order_statistics remote < recording windows history training_record html ops
-           < simulate storage preprocessing nn gpu_check < readers features sequence
+ORDER = """_lazy errors options _signal text < memory notebook windows < checks < io
+           < order_statistics < recording history training_record html ops
+           < simulate preprocessing nn gpu_check < readers features sequence
            < datasets training < data_checks < diagnosis doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda command_words self_check < cli < __main__"""
@@ -21,7 +21,7 @@ DIAGNOSIS_ORDER = """thresholds causes statements < run < metrics < witnesses ra
                      < judge logs < curves words < report
                      < level race page monitor < probe module"""
 HOME = {  # library: where it may be imported, as path prefixes
-    "h5py": ("storage/_hdf5.py",),
+    "h5py": ("io/hdf5.py", "io/isolated.py"),
     "sklearn": (
         "estimator/",
         "model_selection/",
@@ -56,7 +56,7 @@ HOME = {  # library: where it may be imported, as path prefixes
     "soxr": ("preprocessing/polyphase.py",),
     "dask": ("prepare/workers.py",),
     "distributed": ("prepare/workers.py",),
-    "fsspec": ("remote.py",),
+    "fsspec": ("io/remote.py",),
     "aeon": ("adapters/aeon.py",),
     "sktime": ("adapters/sktime.py",),
     "google": ("readers/robot_logs.py",),

@@ -16,6 +16,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sensorseq.errors import SensorseqError
 from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
 from sensorseq.evaluation.inspect import inspect_leakage
+from sensorseq.io.prepared import PreparedFile, read_windows, write_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.augment import Augmentation, augment_windows
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
@@ -25,7 +26,6 @@ from sensorseq.preprocessing.split import split_by_group, split_by_time
 from sensorseq.preprocessing.splitters import BlockedTimeSplit, GroupBalancedKFold
 from sensorseq.preprocessing.window_transformers import Augmenter, ChannelScaler, ClassBalancer
 from sensorseq.recording import Recording
-from sensorseq.storage.prepared import PreparedFile, read_windows, write_windows
 from sensorseq.windows import WindowSet
 
 HOP_S, WINDOW_S = 0.5, 1.0

@@ -31,8 +31,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sensorseq import PreparePipeline
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
 from sensorseq.errors import EnvironmentProblemError
+from sensorseq.io.prepared import read_windows
 from sensorseq.prepare import prepare
-from sensorseq.storage.prepared import read_windows
 
 ARCHIVE = (
     "BasicMotions",

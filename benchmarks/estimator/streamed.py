@@ -20,8 +20,8 @@ import numpy as np
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.benchmark import alternate, repeated, summarize
+from sensorseq.io.prepared import write_windows
 from sensorseq.preprocessing.scale import fit_scaler
-from sensorseq.storage.prepared import write_windows
 from sensorseq.training.stream import BUFFER_VARIABLE
 from sensorseq.windows import WindowSet
 

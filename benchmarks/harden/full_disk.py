@@ -80,7 +80,8 @@ class Command:
 
     def start(self, errors, *more):
         """Run the command in a forked process; return its number."""
-        from sensorseq import cli, scratch
+        from sensorseq import cli
+        from sensorseq.io import scratch
 
         pid = os.fork()
         if pid:
@@ -105,7 +106,7 @@ def content_of(path):
     """Return a file's bytes, or of a model, which holds durations, its arrays."""
     if path.suffix:
         return path.read_bytes()
-    from sensorseq.storage.model_file import read_model
+    from sensorseq.io.model_file import read_model
 
     return {name: array.tobytes() for name, array in read_model(path)[0].items()}
 
@@ -185,9 +186,9 @@ def faults(command, disk, code, said, earlier):
     for name in set(disk.names()) - outputs:
         is_part = name.startswith("w.h5.parts/") and name.endswith(".part")
         if name == "run.checkpoint":
-            from sensorseq.storage.checkpoint_file import read_checkpoint
+            from sensorseq.io.model_file import CHECKPOINT, unpack
 
-            read_checkpoint(disk.folder / name)
+            unpack(CHECKPOINT, disk.folder / name)
         elif not is_part or (is_part and not code):
             yield f"left: {name}"
 

@@ -123,7 +123,7 @@ def serve_writers():
 
     from sensorseq import SensorLSTMClassifier
     from sensorseq.diagnosis import FluctuationReport
-    from sensorseq.storage.prepared import write_windows
+    from sensorseq.io.prepared import write_windows
     from sensorseq.windows import WindowSet
 
     torch.set_num_threads(1)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 
-from sensorseq.storage.prepared import write_windows
+from sensorseq.io.prepared import write_windows
 from sensorseq.windows import PARTS, WindowSet
 
 TOKENS = (

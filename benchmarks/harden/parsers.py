@@ -301,7 +301,7 @@ class ModelDescription(Model):
     is_json = True
 
     def seeds(self, folder):
-        from sensorseq.storage.model_file import read_model, to_jsonable
+        from sensorseq.io.model_file import read_model, to_jsonable
 
         seed = folder / "seed.safetensors"
         _fit().save(seed)
@@ -309,7 +309,7 @@ class ModelDescription(Model):
         return [json.dumps(to_jsonable(description)).encode()]
 
     def repair(self, data):
-        from sensorseq.storage import model_file as file
+        from sensorseq.io import model_file as file
 
         return file.pack(file._MODEL, self.arrays, data.decode(errors="replace"))
 
@@ -329,17 +329,17 @@ class CheckpointDescription(CheckpointBytes):
     is_json = True
 
     def seeds(self, folder):
-        from sensorseq.storage.checkpoint_file import read_checkpoint
+        from sensorseq.io.model_file import CHECKPOINT, unpack
 
         seed = folder / "seed"
         _fit_partly(seed)
-        self.arrays, description = read_checkpoint(seed)
+        self.arrays, description = unpack(CHECKPOINT, seed)
         return [json.dumps(description).encode()]
 
     def repair(self, data):
-        from sensorseq.storage.checkpoint_file import pack_checkpoint
+        from sensorseq.io.model_file import CHECKPOINT, pack
 
-        return pack_checkpoint(self.arrays, data.decode(errors="replace"))
+        return pack(CHECKPOINT, self.arrays, data.decode(errors="replace"))
 
 
 class Prepared(Parser):
@@ -353,7 +353,7 @@ class Prepared(Parser):
 
     def parse(self, path):
         from sensorseq.errors import PreparedFileError
-        from sensorseq.storage.prepared import PreparedFile
+        from sensorseq.io.prepared import PreparedFile
 
         try:
             with PreparedFile(path) as file:
@@ -371,7 +371,7 @@ class PreparedInPieces(Prepared):
     """As a large file: pieces are verified when they are read, and the whole at the end."""
 
     def seeds(self, folder):
-        from sensorseq.storage import checksums
+        from sensorseq.io import checksums
 
         checksums.WHOLE_BYTES = 0
         return super().seeds(folder)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from sensorseq.atomic import write_whole
 from sensorseq.checks import check_integer_or_none
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.logs import read_history
@@ -21,6 +20,7 @@ from sensorseq.diagnosis.run import (
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.history import History
 from sensorseq.html.svg import Panel
+from sensorseq.io.atomic import write_whole
 from sensorseq.text import plural
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sensorseq.atomic import write_whole
 from sensorseq.checks import check_integer_or_none, check_real
 from sensorseq.diagnosis.causes import (
     UNKNOWN,
@@ -30,6 +29,7 @@ from sensorseq.diagnosis.statements import Statement, generalization_of, level_o
 from sensorseq.diagnosis.words import banner_words, call
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.history import History
+from sensorseq.io.atomic import write_whole
 from sensorseq.text import plain, plural
 from sensorseq.training_record import TrainingRecord
 

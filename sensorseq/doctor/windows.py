@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
-from sensorseq.storage.stored_windows import StoredSamples
+from sensorseq.io.stored_windows import StoredSamples
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.inputs import Sequences, check_groups, from_one_hot, read_sequences
 from sensorseq.training.preparation import read_training_file

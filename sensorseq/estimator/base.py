@@ -54,10 +54,10 @@ from sensorseq.estimator.whole_data import (
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.history import History
+from sensorseq.io.model_file import SAVE_AGAIN, read_model, write_model
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
-from sensorseq.storage.model_file import SAVE_AGAIN, read_model, write_model
 from sensorseq.training import EngineChoice, TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.callbacks import NoProgress, check_callbacks, notify
 from sensorseq.training.checkpoint import Checkpoint

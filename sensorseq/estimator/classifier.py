@@ -27,10 +27,10 @@ from sensorseq.estimator.model import (
 )
 from sensorseq.estimator.whole_data import WholeData
 from sensorseq.export.c_source import CExport, write_c
+from sensorseq.io.model_file import describe_labels
+from sensorseq.io.model_file import read_labels as restore_labels
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
-from sensorseq.storage.model_file import describe_labels
-from sensorseq.storage.model_file import read_labels as restore_labels
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.data import FitPart
 from sensorseq.training.inputs import window_weights

@@ -17,9 +17,9 @@ from sensorseq.errors import ArgumentError, ModelFileError, check_choice
 from sensorseq.estimator.adapt import Adaptation
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.history import History
+from sensorseq.io.model_file import take_field
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.augment import Augmentation
-from sensorseq.storage.model_file import take_field
 from sensorseq.training import EngineChoice
 from sensorseq.training.config import CLASSIFICATION, DTYPES
 from sensorseq.training.network import (

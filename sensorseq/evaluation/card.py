@@ -19,7 +19,7 @@ from sensorseq.evaluation.text import (
     format_p_value,
     percent,
 )
-from sensorseq.storage.model_file import read_model
+from sensorseq.io.model_file import read_model
 
 _MAX_CLASSES = 20  # of the confusion matrix
 _FEW_RECORDINGS = 10  # of a class in the figures: its recall is known roughly

@@ -25,6 +25,8 @@ from sensorseq.errors import (
     refusing,
 )
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
+from sensorseq.io.model_file import SAVE_AGAIN, read_model
+from sensorseq.io.prepared import PreparedFile
 from sensorseq.options import ReadOptions
 from sensorseq.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
@@ -35,8 +37,6 @@ from sensorseq.readers.robot_logs import Topic, list_topics
 from sensorseq.readers.stamps import describe_clock
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, suffix_of
 from sensorseq.recording import Channel, Recording, sample_rate_of
-from sensorseq.storage.model_file import SAVE_AGAIN, read_model
-from sensorseq.storage.prepared import PreparedFile
 from sensorseq.text import listed
 from sensorseq.windows import PARTS
 

@@ -14,7 +14,6 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from sensorseq.atomic import make_folder, write_together
 from sensorseq.checks import check_integer, check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
 from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
@@ -25,6 +24,7 @@ from sensorseq.features import RandomConvolutions, SummarySteps
 from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.features.trees import BoostedTrees
+from sensorseq.io.atomic import make_folder, write_together
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.atomic import write_whole
 from sensorseq.checks import check_flag, check_integer
 from sensorseq.errors import InputError, check_choice
 from sensorseq.export.features import block_logits
@@ -17,8 +16,9 @@ from sensorseq.export.graph import Graph
 from sensorseq.export.network import network_outputs
 from sensorseq.export.steps import input_channels
 from sensorseq.export.windows import MOST_STEPS, GraphWindows, as_steps, read_windows
+from sensorseq.io.atomic import write_whole
+from sensorseq.io.model_file import model_digest
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.storage.model_file import model_digest
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.unknown import N_NEIGHBORS, SMALLEST_LOG, KnownWindows
 

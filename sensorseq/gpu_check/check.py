@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 import torch
 
-from sensorseq.atomic import locking, make_folder
 from sensorseq.errors import EnvironmentProblemError, OutputError, warn_caller
 from sensorseq.gpu_check.cases import make_cases
 from sensorseq.gpu_check.supervise import PASSED, Result, check_kernels
+from sensorseq.io.atomic import locking, make_folder
 from sensorseq.ops import _extension, cuda_kernels
 
 

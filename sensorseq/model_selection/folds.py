@@ -14,9 +14,9 @@ from sklearn.model_selection import GroupKFold, check_cv
 
 from sensorseq.data_checks import count_shared
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
+from sensorseq.io.prepared import read_windows
 from sensorseq.memory import check_array_size
 from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter
-from sensorseq.storage.prepared import read_windows
 from sensorseq.training.inputs import (
     check_groups,
     check_labels,
@@ -72,7 +72,7 @@ def read_given(
         if X.split is not None:
             raise InputError(
                 f"{path} already has a split, but the folds are drawn here; give"
-                " sensorseq.storage.prepared.read_windows(path, 'train')."
+                " sensorseq.io.prepared.read_windows(path, 'train')."
             )
     params: dict[str, Any] = {}
     if isinstance(X, WindowSet):

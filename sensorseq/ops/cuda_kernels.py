@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sensorseq.atomic import write_whole
 from sensorseq.errors import check_choice, warn_caller
+from sensorseq.io.atomic import write_whole
 from sensorseq.ops import _extension
 
 Kernel = tuple[str, int]

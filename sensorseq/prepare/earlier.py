@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import PreparedFileError
+from sensorseq.io.checksums import DamagedFileError
+from sensorseq.io.prepared import PreparedFile
 from sensorseq.preprocessing.options import OPTIONS
-from sensorseq.storage.checksums import DamagedFileError
-from sensorseq.storage.prepared import PreparedFile
 from sensorseq.text import listed
 
 SELECTING = ("files", "pair", "labels", "exclude", "manifest")

@@ -21,6 +21,9 @@ from sensorseq.errors import (
     noting,
     printable,
 )
+from sensorseq.io.checksums import DamagedFileError
+from sensorseq.io.parts import PartFolder
+from sensorseq.io.prepared import WindowColumns, write_window_blocks
 from sensorseq.prepare.earlier import SELECTING, EarlierFile, StoredPart, reason_of
 from sensorseq.prepare.part import (
     PART_VERSION,
@@ -47,9 +50,6 @@ from sensorseq.preprocessing.plan import Learned, make_steps
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Channel
-from sensorseq.storage.checksums import DamagedFileError
-from sensorseq.storage.parts import PartFolder
-from sensorseq.storage.prepared import WindowColumns, write_window_blocks
 
 Progress = Callable[[str, int, int], None]
 """Called with the stage (``"digests"``, ``"rates"``, ``"recordings"``, ``"merge"``), how many items

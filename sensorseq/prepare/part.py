@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, SignalError, WindowError, printable
+from sensorseq.io.parts import read_part_facts, write_part
+from sensorseq.io.remote import here, upload
+from sensorseq.io.scratch import count_where
 from sensorseq.prepare.earlier import SELECTING
 from sensorseq.preprocessing.label_rules import Fate
 from sensorseq.preprocessing.odd_scales import measure_scales
@@ -21,9 +24,6 @@ from sensorseq.preprocessing.plan import PreparationPlan, describe_cut
 from sensorseq.readers import RecordingSource, digest_source, read_source
 from sensorseq.readers.source import at_hand
 from sensorseq.recording import Recording, sample_rate_of
-from sensorseq.remote import here, upload
-from sensorseq.scratch import count_where
-from sensorseq.storage.parts import read_part_facts, write_part
 from sensorseq.windows import WindowSet
 
 PART_VERSION = 6  # raised when equal arguments no longer give equal windows

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.io.parts import read_part
 from sensorseq.prepare.earlier import StoredPart
 from sensorseq.preprocessing.plan import WindowTable
-from sensorseq.storage.parts import read_part
 
 
 @dataclass(frozen=True)

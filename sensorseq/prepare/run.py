@@ -9,6 +9,8 @@ from typing import Any
 from sensorseq.checks import check_integer
 from sensorseq.data_checks.similar_names import similar_names
 from sensorseq.errors import SplitError, check_choice, warn_caller
+from sensorseq.io.parts import PartFolder
+from sensorseq.io.remote import here, is_url, upload
 from sensorseq.prepare.earlier import EarlierFile
 from sensorseq.prepare.file import FilePreparation, Progress
 from sensorseq.prepare.part import labels_of
@@ -18,8 +20,6 @@ from sensorseq.prepare.workers import ENGINES, worker_pool
 from sensorseq.preprocessing.configuration import PrepareConfiguration
 from sensorseq.preprocessing.options import OPTIONS, takes_options
 from sensorseq.readers import ON_ERROR, RecordingSource, find_recordings
-from sensorseq.remote import here, is_url, upload
-from sensorseq.storage.parts import PartFolder
 from sensorseq.windows import PARTS
 
 

@@ -19,8 +19,8 @@ from sensorseq.errors import (
     SignalError,
     check_choice,
 )
+from sensorseq.io.scratch import folder_of
 from sensorseq.memory import check_memory
-from sensorseq.scratch import folder_of
 
 _HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import as_float, check_rate, check_signal
 from sensorseq.errors import SignalError, check_choice
+from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, rows_where
 from sensorseq.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
@@ -21,7 +22,6 @@ from sensorseq.preprocessing.polyphase import (
     check_engine,
     check_output,
 )
-from sensorseq.scratch import Rows, blocks, count_where, is_finite, rows_where
 
 DUPLICATES = ("mean", "first", "last")
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq._signal import all_finite
 from sensorseq.checks import check_integer, check_rate, check_signal
 from sensorseq.errors import ArgumentError, RecordingError, SignalError
+from sensorseq.io.scratch import blocks, even_stamps, folder_of, is_finite
 from sensorseq.preprocessing.polyphase import (
     ATTENUATION_DB,
     change_rate,
@@ -19,7 +20,6 @@ from sensorseq.preprocessing.polyphase import (
 )
 from sensorseq.preprocessing.regrid import regrid, regrid_pieces
 from sensorseq.recording import Recording
-from sensorseq.scratch import blocks, even_stamps, folder_of, is_finite
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 

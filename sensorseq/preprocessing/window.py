@@ -18,6 +18,7 @@ from sensorseq.checks import (
     check_rate,
 )
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
+from sensorseq.io.scratch import Rows, blocks, count_where, folder_of, is_finite, is_stored, take
 from sensorseq.memory import check_memory
 from sensorseq.preprocessing.label_rules import (
     LABEL_RULES,
@@ -32,7 +33,6 @@ from sensorseq.preprocessing.label_rules import (
 )
 from sensorseq.preprocessing.steps.base import own_clock
 from sensorseq.recording import Recording
-from sensorseq.scratch import Rows, blocks, count_where, folder_of, is_finite, is_stored, take
 from sensorseq.windows import WindowSet
 
 SHORT = ("drop", "pad", "error")

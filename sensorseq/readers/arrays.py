@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.io import isolated
 from sensorseq.memory import check_unpacked
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
@@ -31,7 +32,6 @@ from sensorseq.readers.mat5 import read_mat5
 from sensorseq.readers.robot_logs import Topic
 from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.recording import Recording
-from sensorseq.storage import _hdf5, isolated
 
 _Arrays = dict[str, NDArray[Any]]
 _NUMBERS = "fiub"
@@ -254,11 +254,11 @@ def _fields(name: str, array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]
 def _in_hdf5(group: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield the numeric arrays of a MATLAB 7.3 file, whose axes are transposed."""
     seen.add(group.place)
-    for name, dataset in _hdf5.datasets_of(group).items():
-        kind = (_hdf5.attribute_texts(dataset, "MATLAB_class") or ["double"])[0]
+    for name, dataset in group.datasets.items():
+        kind = dataset.attrs.get("MATLAB_class", ["double"])[0]
         if dataset.dtype.kind not in _NUMBERS or kind in ("char", "cell", "function_handle"):
             continue
         yield prefix + name, dataset[()].T
-    for name, inner in _hdf5.groups_of(group).items():
+    for name, inner in group.groups.items():
         if not name.startswith("#") and inner.place not in seen and prefix.count(".") < _DEEPEST:
             yield from _in_hdf5(inner, f"{prefix}{name}.", seen)

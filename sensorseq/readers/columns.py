@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
+from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, is_stored, rows_where
 from sensorseq.options import ReadOptions
 from sensorseq.order_statistics import sample_period
 from sensorseq.preprocessing import regrid
 from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import UNITS, Channel, LabelSpan, Recording
-from sensorseq.scratch import Rows, blocks, count_where, is_finite, is_stored, rows_where
 from sensorseq.text import listed
 
 Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers

@@ -20,6 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
 from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
+from sensorseq.io.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
 from sensorseq.memory import check_unpacked
 from sensorseq.options import CSV_FORM, ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
@@ -41,7 +42,6 @@ from sensorseq.readers.columns import (
 )
 from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, is_date, seconds_of
 from sensorseq.recording import Recording
-from sensorseq.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
 from sensorseq.text import listed
 
 

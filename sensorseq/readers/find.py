@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sensorseq.errors import ArgumentError, RecordingError, did_you_mean, nearest_known
+from sensorseq.io.remote import is_url, listing
 from sensorseq.options import LISTING, ReadOptions, takes_read_options
 from sensorseq.readers.columns import as_float
 from sensorseq.readers.csv import OTHER_ENCODING, USUAL_FORM, CsvFormat
@@ -26,7 +27,6 @@ from sensorseq.readers.suffixes import (
     suffix_of,
 )
 from sensorseq.recording import LabelSpan
-from sensorseq.remote import is_url, listing
 
 MANIFEST = "manifest.csv"
 _MANIFEST_COLUMNS = ("path", "label", "group", "recording_id", "start_s", "end_s")

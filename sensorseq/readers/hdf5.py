@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError
+from sensorseq.io import isolated
+from sensorseq.io.scratch import Rows, blocks, even_stamps, folder_for
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
@@ -24,8 +26,6 @@ from sensorseq.readers.columns import (
 )
 from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.recording import Recording
-from sensorseq.scratch import Rows, blocks, even_stamps, folder_for
-from sensorseq.storage import _hdf5, isolated
 
 
 @takes_read_options(*FILE_OPTIONS, "scratch")
@@ -81,7 +81,7 @@ def read_hdf5(
         else:
             time_name = find_time_column(path, columns, time_column)
             numbers = columns.pop(time_name)
-            dataset = holder.get(time_name)
+            dataset = holder.datasets.get(time_name)
             stamps = _as_stamps(path, time_name, numbers, dataset, options.time_unit, folder)
             stored_units.pop(time_name, None)
     names = [*columns, time_name, *([] if labels is None else [str(label_column)])]
@@ -111,8 +111,8 @@ def _as_stamps(
     if dataset is not None and dataset.ndim == 1:
         if dataset.dtype.kind in "iu":  # not as floats: nanoseconds since 1970 do not fit
             return seconds_of(path, name, _values(dataset, dataset.dtype, scratch), time_unit)
-        if numbers is None and _hdf5.is_text(dataset):
-            return seconds_of(path, name, _hdf5.read_texts(dataset).tolist(), time_unit)
+        if numbers is None and dataset.is_text:
+            return seconds_of(path, name, dataset[()].tolist(), time_unit)
     if numbers is None:
         raise RecordingError(f"{path}: dataset {name!r} holds no numbers; seconds are needed.")
     return seconds_of(path, name, numbers, time_unit)
@@ -120,9 +120,9 @@ def _as_stamps(
 
 def _holder(path: Path, file: Any) -> Any:
     """Return what contains the datasets: the file, or its only group."""
-    if _hdf5.datasets_of(file):
+    if file.datasets:
         return file
-    groups = _hdf5.groups_of(file)
+    groups = file.groups
     if len(groups) != 1:
         names = ", ".join(list(groups)[:6]) or "nothing"
         raise RecordingError(
@@ -136,7 +136,7 @@ def _read_columns(
     path: Path, file: Any, holder: Any, label_column: str | None, scratch: Path | None
 ) -> tuple[Columns, dict[str, str], float | None, list[str | None] | None]:
     """Return columns by name (None: no numbers), units, a rate and labels if those are stored."""
-    found = _hdf5.datasets_of(holder)
+    found = holder.datasets
     rate_hz = _rate(path, file, holder, *found.values())
     columns: Columns = {}
     units: dict[str, str] = {}
@@ -146,8 +146,8 @@ def _read_columns(
             continue  # a fact about the recording, not a signal
         if dataset.ndim == 1 and name == label_column:
             labels = (
-                _hdf5.read_texts(dataset).tolist()
-                if _hdf5.is_text(dataset)
+                dataset[()].tolist()
+                if dataset.is_text
                 else texts_of_numbers(dataset[()].astype(np.float64))
             )
             continue
@@ -161,7 +161,7 @@ def _read_columns(
             new = _split_columns(path, name, dataset, scratch)
         else:
             new[name] = _as_numbers(path, name, dataset, scratch)
-            unit = _hdf5.attribute_texts(dataset, "unit")
+            unit = dataset.attrs.get("unit")
             if unit and new[name] is not None:
                 units[name] = unit[0]
         for column in new:
@@ -181,7 +181,7 @@ def _read_columns(
 
 
 def _split_columns(path: Path, name: str, dataset: Any, scratch: Path | None) -> Columns:
-    names = _hdf5.attribute_texts(dataset, "columns")
+    names = dataset.attrs.get("columns")
     if names is None:
         raise RecordingError(
             f"{path}: dataset {name!r} has shape {dataset.shape} but no attribute 'columns' with"
@@ -204,8 +204,8 @@ def _split_columns(path: Path, name: str, dataset: Any, scratch: Path | None) ->
 def _as_numbers(
     path: Path, name: str, dataset: Any, scratch: Path | None
 ) -> NDArray[np.float64] | None:
-    if _hdf5.is_text(dataset):
-        return numbers_of_texts(path, name, _hdf5.read_texts(dataset).tolist())
+    if dataset.is_text:
+        return numbers_of_texts(path, name, dataset[()].tolist())
     if dataset.dtype.kind not in "fiub":
         return None
     values = _values(dataset, np.float64, scratch)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
+from sensorseq.io.scratch import Rows, blocks, folder_of, release
 from sensorseq.recording import Channel, Recording
-from sensorseq.scratch import Rows, blocks, folder_of, release
 
 _SAMPLES = ("timestamps_s", "values")
 _ROWS = 1 << 16  # of a recording, joined at a time

@@ -12,6 +12,7 @@ import pyarrow.parquet
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, repeated
+from sensorseq.io.scratch import Rows, folder_for
 from sensorseq.memory import check_unpacked
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
@@ -31,7 +32,6 @@ from sensorseq.readers.columns import (
 )
 from sensorseq.readers.stamps import DateTexts, Stamps, seconds_of
 from sensorseq.recording import Recording
-from sensorseq.scratch import Rows, folder_for
 
 
 @takes_read_options(*FILE_OPTIONS, "sample_rate_hz", "scratch")

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.io.remote import fetched
 from sensorseq.options import READING, ReadOptions, takes_read_options
 from sensorseq.order_statistics import sample_period
 from sensorseq.readers.arrays import read_arrays, read_arrays_timestamps
@@ -29,7 +30,6 @@ from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps
 from sensorseq.readers.robot_logs import read_robot_log, read_robot_log_timestamps
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, known_suffix_of
 from sensorseq.recording import Channel, Recording
-from sensorseq.remote import fetched
 
 _READERS: Mapping[str, tuple[Callable[..., Recording], Callable[..., NDArray[np.float64]]]] = {
     ".csv": (read_csv, read_csv_timestamps),

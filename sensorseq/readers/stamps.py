@@ -11,9 +11,9 @@ import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
+from sensorseq.io.scratch import Rows, blocks, count_where
 from sensorseq.order_statistics import median
 from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording
-from sensorseq.scratch import Rows, blocks, count_where
 
 EXACT = 2**53
 """Whole numbers from here on are not all floats."""

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.atomic import write_whole
 from sensorseq.errors import InputError, check_choice, printable
+from sensorseq.io.atomic import write_whole
 from sensorseq.notebook import html_table
 from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed, window_weight
 

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.atomic import locking, real_file, write_whole
 from sensorseq.errors import (
     LACKS_SPACE,
     CheckpointError,
@@ -28,13 +27,16 @@ from sensorseq.errors import (
     writing,
 )
 from sensorseq.history import History
-from sensorseq.ops import _extension
-from sensorseq.storage.checkpoint_file import (
+from sensorseq.io.atomic import locking, real_file, write_whole
+from sensorseq.io.model_file import (
+    CHECKPOINT,
     check_replaceable,
-    pack_checkpoint,
-    read_checkpoint,
+    from_jsonable,
+    pack,
+    to_jsonable,
+    unpack,
 )
-from sensorseq.storage.model_file import from_jsonable, to_jsonable
+from sensorseq.ops import _extension
 from sensorseq.training.batches import digest_tensors
 from sensorseq.training.config import check_checkpoint
 from sensorseq.training.network import ARCHITECTURE
@@ -227,7 +229,7 @@ class Checkpoint:
         self._hold(run=False)
         if self.path.exists():
             if resume:
-                self._stored = read_checkpoint(self.path)
+                self._stored = unpack(CHECKPOINT, self.path)
             else:
                 check_replaceable(self.path)
 
@@ -308,7 +310,7 @@ class Checkpoint:
         now_s = time.monotonic()
         is_flushed = last or now_s - self._flushed_s >= _FLUSH_S
         try:
-            write_whole(self.path, pack_checkpoint(arrays, description), force=is_flushed)
+            write_whole(self.path, pack(CHECKPOINT, arrays, description), force=is_flushed)
         except OutputError as problem:
             self._warn_once(problem)
         else:

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from sensorseq.checks import check_real
 from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, nearest_known
+from sensorseq.io.stored_windows import StoredSamples
 from sensorseq.memory import check_array_size, check_memory
 from sensorseq.preprocessing.balance import KINDS, weights_of_counts
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, transform_by
 from sensorseq.preprocessing.scale import Scaler
-from sensorseq.storage.stored_windows import StoredSamples
 from sensorseq.training.frames import align
 from sensorseq.windows import PARTS, WindowSet
 

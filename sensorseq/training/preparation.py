@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError, warn_caller
+from sensorseq.io.prepared import PreparedFile
+from sensorseq.io.stored_windows import StoredWindows, stored_windows
 from sensorseq.preprocessing.augment import (
     augment_copies,
     augment_windows,
@@ -25,8 +27,6 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import Provenance
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.preprocessing.split import check_times, near_in_time
-from sensorseq.storage.prepared import PreparedFile
-from sensorseq.storage.stored_windows import StoredWindows, stored_windows
 from sensorseq.training.frames import known_names
 from sensorseq.training.inputs import Sequences, check_stored_split
 from sensorseq.training.stream import StoredPart, buffer_bytes

@@ -21,9 +21,9 @@ from sensorseq.diagnosis.words import banner_words, list_steps, settings_as_opti
 from sensorseq.errors import RecordingError
 from sensorseq.estimator.feature_head import FittedFeatures
 from sensorseq.estimator.whole_data import N_FOLDS
+from sensorseq.io.model_file import read_model, write_model
+from sensorseq.io.prepared import read_windows, write_windows
 from sensorseq.ops.cuda_kernels import ALL_KERNELS
-from sensorseq.storage.model_file import read_model, write_model
-from sensorseq.storage.prepared import read_windows, write_windows
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = (
@@ -277,7 +277,7 @@ def test_equal_commands_write_equal_files(logs, prepared, tmp_path):
 def test_training_never_reads_the_test_part(prepared, tmp_path, capsys):
     from dataclasses import replace
 
-    from sensorseq.storage.prepared import write_windows
+    from sensorseq.io.prepared import write_windows
 
     windows = read_windows(prepared)
     X = windows.X.copy()

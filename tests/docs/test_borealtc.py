@@ -17,7 +17,7 @@ import pytest
 from borealtc import BOREALTC, needs_borealtc
 from fits import plain_classifier
 
-from sensorseq.storage.prepared import read_windows
+from sensorseq.io.prepared import read_windows
 
 ROOT = Path(__file__).resolve().parents[2]
 WALK = (ROOT / "docs" / "borealtc.md").read_text("utf-8")

@@ -18,8 +18,8 @@ from sensorseq.doctor.planted import plant
 from sensorseq.doctor.shuffled import ALARM, chance_of
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator import base
+from sensorseq.io.prepared import write_windows
 from sensorseq.nn import LSTMLinear
-from sensorseq.storage.prepared import write_windows
 from sensorseq.training.stream import BUFFER_VARIABLE
 
 NAMES = [

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 import sensorseq.estimator.adapt as adapting
 from sensorseq import SensorLSTMClassifier, cli
 from sensorseq.errors import InputError
-from sensorseq.storage.prepared import write_windows
+from sensorseq.io.prepared import write_windows
 from sensorseq.windows import WindowSet
 
 NAMES = np.array(["gravel", "ice", "sand"])

@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, CheckpointError, DivergedError
-from sensorseq.storage.checkpoint_file import read_checkpoint
+from sensorseq.io.model_file import CHECKPOINT, unpack
 
 RNG = np.random.default_rng(0)
 Y = np.arange(36) % 3
@@ -47,7 +47,7 @@ class CopyIn:
 def epochs_in(path):
     if not path.exists():
         return 0
-    return len(read_checkpoint(path)[0]["history"].tobytes().splitlines())
+    return len(unpack(CHECKPOINT, path)[0]["history"].tobytes().splitlines())
 
 
 def learned(estimator):

@@ -29,8 +29,8 @@ from sensorseq.errors import (
     InputError,
     ModelFileError,
 )
+from sensorseq.io.model_file import read_model, write_model
 from sensorseq.preprocessing.balance import class_weights
-from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training import engine
 from sensorseq.training.data import FitData
 

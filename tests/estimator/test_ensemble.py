@@ -11,7 +11,7 @@ from scipy.special import softmax
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, DivergedError, ModelFileError
 from sensorseq.evaluation.inspect import describe_file, format_file
-from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.io.model_file import read_model, write_model
 
 X, Y = tones(60, 0, n_timesteps=12, noise=0.3, first=0.2, step=0.5)
 OF_CLASS = {

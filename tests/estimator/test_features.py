@@ -19,8 +19,8 @@ from sensorseq.estimator import base, feature_head, whole_data
 from sensorseq.estimator.feature_head import FittedFeatures, HeadData, _ProbabilityBlock
 from sensorseq.estimator.whole_data import N_FOLDS
 from sensorseq.features.summary import FEATURES
-from sensorseq.storage.model_file import read_model, write_model
-from sensorseq.storage.prepared import write_windows
+from sensorseq.io.model_file import read_model, write_model
+from sensorseq.io.prepared import write_windows
 from sensorseq.training import Callback, train_network
 from sensorseq.training.network import make_network
 

@@ -10,7 +10,7 @@ import pytest
 from fits import PLAIN
 
 from sensorseq import SensorLSTMClassifier, WindowSet
-from sensorseq.storage.prepared import read_windows, write_windows
+from sensorseq.io.prepared import read_windows, write_windows
 
 ENDLESS = 1_000_000  # epochs: only the interrupt can end it
 

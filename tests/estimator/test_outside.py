@@ -18,9 +18,9 @@ from sensorseq import (
 )
 from sensorseq.data_checks import TrainedRanges
 from sensorseq.errors import InputError, ModelFileError
+from sensorseq.io.model_file import read_model, write_model
+from sensorseq.io.prepared import write_windows
 from sensorseq.recording import Channel
-from sensorseq.storage.model_file import read_model, write_model
-from sensorseq.storage.prepared import write_windows
 from sensorseq.training import stream
 
 NAMES = ("current", "speed", "tilt")

@@ -10,7 +10,7 @@ from scipy.special import expit
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import InputError, ModelFileError
 from sensorseq.evaluation import calibration_error
-from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.io.model_file import read_model, write_model
 from sensorseq.training.probabilities import fit_temperature, softmax
 
 

@@ -11,8 +11,8 @@ from fits import PLAIN, weights, without_time
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ModelFileError
-from sensorseq.storage.model_file import read_model, write_model
-from sensorseq.storage.prepared import write_windows
+from sensorseq.io.model_file import read_model, write_model
+from sensorseq.io.prepared import write_windows
 from sensorseq.training.recorder import without_recording
 from sensorseq.training.stream import BUFFER_VARIABLE
 from sensorseq.windows import WindowSet

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from killable_runs import MAX_EPOCHS, content
 
-from sensorseq.storage.checkpoint_file import read_checkpoint
+from sensorseq.io.model_file import CHECKPOINT, unpack
 
 PROGRAM = Path(__file__).parents[1] / "support" / "killable_runs.py"
 
@@ -82,7 +82,7 @@ def assert_same_bytes(path, uninterrupted):
 
 
 def epochs_in(path):
-    return len(read_checkpoint(path)[0]["history"].tobytes().splitlines())
+    return len(unpack(CHECKPOINT, path)[0]["history"].tobytes().splitlines())
 
 
 @pytest.mark.long

@@ -14,8 +14,8 @@ from scipy.stats import binom
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
+from sensorseq.io.model_file import read_model, write_model
 from sensorseq.recording import Channel
-from sensorseq.storage.model_file import read_model, write_model
 from sensorseq.training.unknown import KnownWindows
 
 KNOWN = (0.2, 0.5, 0.9)

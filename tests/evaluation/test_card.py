@@ -8,7 +8,7 @@ from fits import plain_classifier
 from sensorseq import cli
 from sensorseq.evaluation.card import model_card
 from sensorseq.evaluation.evaluate import evaluate_test
-from sensorseq.storage.prepared import WindowColumns, write_windows
+from sensorseq.io.prepared import WindowColumns, write_windows
 from sensorseq.windows import WindowSet
 
 HOSTILE = "a|<b>\x1b[31m"

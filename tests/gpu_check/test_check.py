@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.atomic import locking
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.estimator import base
 from sensorseq.gpu_check import Case, check, check_before_fit, check_gpu, supervise
 from sensorseq.gpu_check.cases import expected
+from sensorseq.io.atomic import locking
 from sensorseq.ops import _extension, choice, cuda_kernels
 from sensorseq.ops.cuda_kernels import NOT_CHECKED, NOT_PASSED, SWITCH, permission
 

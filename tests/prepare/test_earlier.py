@@ -15,8 +15,8 @@ from terrains import WAYS, digest, make_terrains, names_in, signals, write_csv, 
 from sensorseq.errors import ArgumentError, PreparedFileError, RecordingError, SplitError
 from sensorseq.evaluation.inspect import inspect_leakage
 from sensorseq.evaluation.text import format_summary
+from sensorseq.io.prepared import PreparedFile, read_windows, write_windows
 from sensorseq.prepare import part, prepare
-from sensorseq.storage.prepared import PreparedFile, read_windows, write_windows
 
 ROOT = Path(__file__).resolve().parents[2]
 PER_WINDOW = ("X", "y", "lengths", "groups", "start_s", "split")

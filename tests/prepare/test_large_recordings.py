@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq import scratch
+from sensorseq.io import scratch
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.steps import BandPass, Derivative, Detrend, Moving, SpectralFrames

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import ArgumentError, ConfigurationError
+from sensorseq.io.prepared import read_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.configuration import read_configuration
 from sensorseq.preprocessing.derive import channel_rates, derive_steps
 from sensorseq.preprocessing.steps import StepChain, make_step
 from sensorseq.readers import join_sensors, read_recordings
 from sensorseq.recording import Channel
-from sensorseq.storage.prepared import read_windows
 
 MOTORS = ("curL", "curR", "velL", "velR")
 INERTIAL = ("wx", "wy", "wz", "ax", "ay", "az")

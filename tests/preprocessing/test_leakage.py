@@ -406,8 +406,8 @@ def test_real_recordings_raise_no_alarm_but_for_the_run_that_is_there_twice(
 ):
     """SNOW/pro_12.csv is the beginning of SNOW/pro_13.csv, line for line; so are their IMUs."""
     from sensorseq.evaluation.inspect import inspect_leakage
+    from sensorseq.io.prepared import read_windows
     from sensorseq.prepare import prepare
-    from sensorseq.storage.prepared import read_windows
 
     path = tmp_path / "terrain.h5"
     more = {"files": files, "exclude": ["MIXED"], "time_column": "time", "window_s": window_s}

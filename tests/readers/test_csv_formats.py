@@ -5,12 +5,13 @@ import gzip
 import numpy as np
 import pytest
 
-from sensorseq import read_recordings, scratch
+from sensorseq import read_recordings
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, RecordingError
+from sensorseq.io import scratch
+from sensorseq.io.prepared import read_windows
 from sensorseq.readers import ReadOptions, find_recordings, read_source_rate
 from sensorseq.readers.csv import read_csv, read_csv_timestamps
-from sensorseq.storage.prepared import read_windows
 
 NAMES = ("Zeit", "Strom µA", "Geschwindigkeit", "Untergrund")
 VALUES = [(0.0, 1.5, -2.0, "Kies"), (0.05, -0.25, 3e-3, "Kies"), (0.1, 1e3, 0.125, "Öl")]

@@ -7,6 +7,7 @@ import pytest
 
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, RecordingError
+from sensorseq.io.prepared import PreparedFile
 from sensorseq.prepare import prepare
 from sensorseq.readers import (
     digest_source,
@@ -15,7 +16,6 @@ from sensorseq.readers import (
     read_recordings,
     read_source_rate,
 )
-from sensorseq.storage.prepared import PreparedFile
 
 COLUMNS = {"recording_column": "run", "group_column": "robot", "label_column": "ground"}
 

@@ -9,7 +9,7 @@ from fits import PLAIN, plain_classifier
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError
-from sensorseq.storage.prepared import write_windows
+from sensorseq.io.prepared import write_windows
 from sensorseq.training.stream import BUFFER_VARIABLE
 from sensorseq.windows import WindowSet
 

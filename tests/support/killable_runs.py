@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from killing import say, serve
 
+from sensorseq.io.model_file import CHECKPOINT, unpack
 from sensorseq.nn import LSTMLinear
-from sensorseq.storage.checkpoint_file import read_checkpoint
 from sensorseq.training import TrainingConfig, TrainingData, checkpoint, train_network
 from sensorseq.training.checkpoint import Checkpoint
 
@@ -82,7 +82,7 @@ def die_in_write(step, at_write):
 
 def content(path):
     """Return what a checkpoint holds: history without how long epochs took, description, bytes."""
-    arrays, description = read_checkpoint(path)
+    arrays, description = unpack(CHECKPOINT, path)
     rows = [json.loads(line) for line in arrays.pop("history").tobytes().splitlines()]
     for row in rows:
         del row["duration_s"]

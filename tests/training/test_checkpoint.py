@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sensorseq.errors import ArgumentError, CheckpointError
+from sensorseq.io.model_file import CHECKPOINT, pack, unpack, write_model
 from sensorseq.nn import LSTMLinear
-from sensorseq.storage.checkpoint_file import pack_checkpoint, read_checkpoint
-from sensorseq.storage.model_file import write_model
 from sensorseq.training import TrainingConfig, TrainingData, checkpoint, engine, train_network
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import OPTIMIZERS
@@ -131,7 +130,7 @@ def without_duration(rows):
 
 def state_in(path):
     """Return everything in a checkpoint but the durations, as text and bytes."""
-    arrays, description = read_checkpoint(path)
+    arrays, description = unpack(CHECKPOINT, path)
     rows = [json.loads(line) for line in arrays.pop("history").tobytes().splitlines()]
     contents = {name: (a.dtype.str, a.shape, a.tobytes()) for name, a in arrays.items()}
     return contents, json.dumps(description["state"], default=repr), repr(without_duration(rows))
@@ -320,7 +319,7 @@ def test_without_resume_a_checkpoint_is_replaced(tmp_path):
 
 
 def epochs_in(path):
-    return len(read_checkpoint(path)[0]["history"].tobytes().splitlines())
+    return len(unpack(CHECKPOINT, path)[0]["history"].tobytes().splitlines())
 
 
 @pytest.mark.parametrize("every", [1, 2, 4, 100])
@@ -589,7 +588,7 @@ def replaced(rng, described):
 
 def test_a_damaged_checkpoint_with_a_right_checksum_is_read_or_refused(begun, tmp_path):
     rng, path = np.random.default_rng(0), tmp_path / "run"
-    arrays, description = read_checkpoint(begun)
+    arrays, description = unpack(CHECKPOINT, begun)
     n_refused = 0
     for number in range(60):
         changed, given = description, dict(arrays)
@@ -599,7 +598,7 @@ def test_a_damaged_checkpoint_with_a_right_checksum_is_read_or_refused(begun, tm
             name = rng.choice(sorted(arrays))
             array = given.pop(name)
             given[rng.choice([name, f"{name}x"])] = array[:0] if array.ndim else array.reshape(1)
-        path.write_bytes(pack_checkpoint(given, json.dumps(changed)))
+        path.write_bytes(pack(CHECKPOINT, given, json.dumps(changed)))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

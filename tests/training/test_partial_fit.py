@@ -9,7 +9,7 @@ from sklearn.base import clone
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.storage.prepared import write_windows
+from sensorseq.io.prepared import write_windows
 from sensorseq.windows import WindowSet
 
 CLASSES = ["gravel", "ice", "sand"]

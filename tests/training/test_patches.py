@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, ModelFileError
-from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.io.model_file import read_model, write_model
 from sensorseq.training import patches
 from sensorseq.training.patches import LEAST_STEPS, MOST_INPUTS, Patch, make_patch
 

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, InputError, PreparedFileError
+from sensorseq.io import checksums, hdf5
+from sensorseq.io.prepared import PreparedFile, write_windows
+from sensorseq.io.stored_windows import stored_windows
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.keyed_scale import fit_keyed_scaler
 from sensorseq.preprocessing.scale import fit_scaler
-from sensorseq.storage import _hdf5, checksums
-from sensorseq.storage.prepared import PreparedFile, write_windows
-from sensorseq.storage.stored_windows import stored_windows
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.engine import TrainingRun
 from sensorseq.training.stream import BUFFER_VARIABLE, StreamedData, StreamedSampler, read_ahead
@@ -265,7 +265,7 @@ def test_predictions_of_a_large_file_are_those_of_its_windows(tmp_path, monkeypa
     classifier = make(max_timesteps=9, crop="centre").fit(windows)
     wanted = classifier.predict_proba(windows), classifier.score(windows)
     monkeypatch.setenv(BUFFER_VARIABLE, str(SMALL))
-    monkeypatch.setattr("sensorseq.storage.prepared.PreparedFile.take", None)  # all at once
+    monkeypatch.setattr("sensorseq.io.prepared.PreparedFile.take", None)  # all at once
     np.testing.assert_array_equal(classifier.predict_proba(path), wanted[0])
     assert classifier.score(path) == wanted[1]
 
@@ -490,8 +490,8 @@ def test_chunks_that_were_checked_once_are_read_past_hdf5_with_the_same_bits(tmp
         samples = stored_windows(file).X
     rng = np.random.default_rng(0)
     calls = []
-    read_rows = _hdf5.read_rows
-    monkeypatch.setattr(_hdf5, "read_rows", lambda *a: calls.append(a) or read_rows(*a))
+    read_rows = hdf5.read_rows
+    monkeypatch.setattr(hdf5, "read_rows", lambda *a: calls.append(a) or read_rows(*a))
     with samples.opened() as reader:
         reader.read(np.arange(len(samples)))
         assert len(calls) == 1

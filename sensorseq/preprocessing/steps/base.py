@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_rate
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, noting
+from sensorseq.io.scratch import Rows, blocks, count_where, even_stamps, folder_of, is_finite
 from sensorseq.recording import Channel, Recording
-from sensorseq.scratch import Rows, blocks, count_where, even_stamps, folder_of, is_finite
 
 UNEVEN_PERIODS = 0.02  # largest deviation of a time stamp from an even clock
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import PreparedFileError
-from sensorseq.storage import _hdf5
-from sensorseq.storage.prepared import PreparedFile
+from sensorseq.io import hdf5
+from sensorseq.io.prepared import PreparedFile
 from sensorseq.windows import WindowSet
 
 
@@ -32,14 +32,14 @@ class CheckedRows:
     def read(self, dataset: Any, rows: NDArray[np.int64], handle: int) -> NDArray[Any]:
         """Return the rows at increasing positions of `dataset`, in the file open as `handle`."""
         if not self._is_known:
-            self._is_known, self._places = True, _hdf5.chunk_places(dataset)
+            self._is_known, self._places = True, hdf5.chunk_places(dataset)
             self._is_checked = np.zeros(0 if self._places is None else len(self._places), bool)
         if self._places is None or not len(rows):
-            return _hdf5.read_rows(dataset, rows)
+            return hdf5.read_rows(dataset, rows)
         of_rows = rows // dataset.chunks[0]
         if self._is_checked[of_rows].all():
             return self._read_directly(dataset, rows, of_rows, handle)
-        X = _hdf5.read_rows(dataset, rows)
+        X = hdf5.read_rows(dataset, rows)
         self._is_checked[of_rows] = True
         return X
 
@@ -118,7 +118,7 @@ class StoredSamples:
     @contextmanager
     def opened(self) -> Iterator["SampleReader"]:
         """Open the file for reading, in one thread at a time."""
-        with _hdf5.opened_prepared(self.path, verify=self.verify, whole=False) as (file, checked):
+        with hdf5.opened_prepared(self.path, verify=self.verify, whole=False) as (file, checked):
             handle = file.id.get_vfd_handle() if checked is None else checked.fileno()
             if not _version(self.path) == _version(handle) == self.version:
                 raise PreparedFileError(

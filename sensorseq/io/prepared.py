@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import PreparedFileError, WindowError
-from sensorseq.storage import _hdf5, checksums, isolated
+from sensorseq.io import checksums, hdf5, isolated
 from sensorseq.windows import PARTS, WindowSet
 
 
-def _write_column(writer: _hdf5.Writer, name: str, values: ArrayLike) -> None:
+def _write_column(writer: hdf5.Writer, name: str, values: ArrayLike) -> None:
     array = _storable(values, name)
     if array.dtype.kind == "U":
         writer.texts(name, array)
@@ -25,7 +25,7 @@ def _write_column(writer: _hdf5.Writer, name: str, values: ArrayLike) -> None:
 
 
 def _read_column(dataset: Any) -> NDArray[Any]:
-    return _hdf5.read_texts(dataset) if _hdf5.is_text(dataset) else np.asarray(dataset[()])
+    return hdf5.read_texts(dataset) if hdf5.is_text(dataset) else np.asarray(dataset[()])
 
 
 def _read_labels(file: Any) -> NDArray[Any]:
@@ -49,9 +49,9 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
     return array
 
 
-VERSION = 2  # from which on files end with their checksums
 FORMAT = "sensorseq.windows"
-VERSION = 2
+VERSION = 2  # from which on files end with their checksums
+_FACTS = ("format", "version")
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +152,7 @@ def write_window_blocks(
     `record` is called after the last block; its plain values are stored for `PreparedFile.record`.
     """
     file = Path(path)
-    with _hdf5.writing(file) as writer:
+    with hdf5.writing(file) as writer:
         writer.attribute("format", FORMAT)
         writer.attribute("version", VERSION)
         if columns.sample_rate_hz is not None:
@@ -214,14 +214,16 @@ class PreparedFile:
     ) -> None:
         self.path = Path(path)
         self.verified = checksums.verifying.get() if verify is None else verify
-        if self.verified and self.path.is_file() and not checksums.are_in(self.path):
-            isolated.try_prepared(self.path)
         with ExitStack() as stack:
-            self._file, self._checked = stack.enter_context(
-                _hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
-            )
             try:
-                self._check_version()
+                if self.verified and self.path.is_file() and not checksums.are_in(self.path):
+                    with isolated.opened(self.path, "a prepared file", PreparedFileError) as file:
+                        facts = {name: file.attrs[name][0] for name in _FACTS if name in file.attrs}
+                    self._check_version(facts)
+                self._file, self._checked = stack.enter_context(
+                    hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
+                )
+                self._check_version(self._file.attrs)
                 self._read_columns()
             except PreparedFileError:
                 raise
@@ -252,7 +254,7 @@ class PreparedFile:
     def record(self) -> dict[str, Any]:
         """Return what `prepare` stored about its inputs; empty if it stored nothing."""
         try:
-            return dict(_hdf5.read_json(self._file["record"])) if "record" in self._file else {}
+            return dict(hdf5.read_json(self._file["record"])) if "record" in self._file else {}
         except (OSError, RuntimeError, ValueError, TypeError) as error:
             raise self._damaged(error) from error
 
@@ -290,28 +292,22 @@ class PreparedFile:
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the samples of windows at increasing positions; neighbours are read at once."""
         try:
-            return np.asarray(_hdf5.read_rows(self._file["X"], rows), np.float32)
+            return np.asarray(hdf5.read_rows(self._file["X"], rows), np.float32)
         except (OSError, RuntimeError) as error:
             raise self._damaged(error) from error
 
-    def _check_version(self) -> None:
-        given = self._file.attrs.get("format")
+    def _check_version(self, facts: Mapping[str, Any]) -> None:
+        given = facts.get("format")
         if given != FORMAT:
             raise PreparedFileError(
                 f"{self.path}: is an HDF5 file of another kind (format {given!r}, expected"
                 f" {FORMAT!r}); give a file written by `sensorseq prepare`."
             )
-        version = int(self._file.attrs.get("version", 0))
+        version = int(facts.get("version", 0))
         if version != VERSION:
             raise PreparedFileError(
                 f"{self.path}: has format version {version}; this version of sensorseq reads"
                 f" {VERSION}. Update sensorseq, or prepare the recordings again."
-            )
-        if self.verified and self._checked is None:
-            raise PreparedFileError(
-                f"{self.path}: is truncated or damaged (its checksums are missing: it was cut off,"
-                " or another program wrote to it); copy it again from its source, or prepare it"
-                " again."
             )
 
     def _read_columns(self) -> None:
@@ -324,10 +320,10 @@ class PreparedFile:
             X.shape[1],
             np.asarray(file["lengths"][()]),
             y=_read_labels(file) if "y" in file else None,
-            split=_hdf5.read_choices(file["split"]) if "split" in file else None,
-            channels=tuple(_hdf5.read_texts(file["channels"]).tolist()),
+            split=hdf5.read_choices(file["split"]) if "split" in file else None,
+            channels=tuple(hdf5.read_texts(file["channels"]).tolist()),
             sample_rate_hz=None if rate is None else float(rate),
-            provenance=_hdf5.read_json(file["provenance"]),
+            provenance=hdf5.read_json(file["provenance"]),
             **{name: _read_column(file[name]) for name in _COLUMNS if name in file},
         )
         if columns.shape != X.shape:
@@ -339,8 +335,8 @@ class PreparedFile:
         self.columns = columns
         self.scaler: dict[str, NDArray[Any]] | None = None
         if "scaler" in file:
-            stored = _hdf5.datasets_of(file["scaler"])
-            self.scaler = {name: np.asarray(data[()]) for name, data in stored.items()}
+            stored = file["scaler"].items()
+            self.scaler = {name: np.asarray(dataset[()]) for name, dataset in stored}
         self.sample_indices: NDArray[np.int64] | None = None
         if "sample_indices" in file:
             self.sample_indices = np.asarray(file["sample_indices"][()], np.int64)

@@ -1,6 +1,6 @@
-"""A model on disk: arrays and a description in one safetensors file, checked when read.
+"""Models and checkpoints on disk: arrays and a description in one safetensors file.
 
-Checkpoints are of the same form. Nothing in a file is executed. `format` and `version` identify it;
+Nothing in a file is executed. `format` and `version` identify it;
 a SHA-256 of the arrays and the description detects damage, so that a damaged file is never loaded.
 """
 
@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,15 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from sensorseq.atomic import write_whole
-from sensorseq.errors import InputError, ModelFileError, nearest_known
+from sensorseq.errors import CheckpointError, InputError, ModelFileError, nearest_known
+from sensorseq.io.atomic import write_whole
 
 _KEYS = {"format", "version", "description", "sha256"}
-_TAGS = ("tuple", "dict")
+_TAGGED = (("tuple",), ("dict",))  # the keys of what stands for a tuple, and for a dictionary
+_MAX_HEADER_BYTES = 100_000_000  # the limit of safetensors
 _LARGEST_LABELS_BYTES = 2**26  # a wide text type is padded, so few bytes of file could take many
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
+_LABEL = str | bool | int | float
 SAVE_AGAIN = " Save the model again where it was trained."
 
 
@@ -45,6 +47,14 @@ _MODEL = Kind(
     ModelFileError,
     "Give a file written by save(), or copy it again from its source.",
     "save the model again with the older version.",
+)
+CHECKPOINT = Kind(
+    "sensorseq.checkpoint",
+    1,
+    "checkpoint",
+    CheckpointError,
+    "Delete it to start a new training, or give checkpoint= another name.",
+    "give checkpoint= another name.",
 )
 
 
@@ -75,16 +85,26 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     file = Path(path)
     if not file.exists():
         raise FileNotFoundError(f"the model file {file} does not exist.")
-    arrays, plain = unpack(_MODEL, file)
-    try:
-        description = from_jsonable(plain)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ModelFileError(
-            f"{file} has a description that cannot be read. {_MODEL.way_out}"
-        ) from error
+    arrays, description = unpack(_MODEL, file, from_jsonable)
     if not isinstance(description, dict):
         raise ModelFileError(f"{file} has a description that is not a mapping. {_MODEL.way_out}")
     return arrays, description
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise if `path` is not a checkpoint, so that a checkpoint must not replace it."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = file.read(size) if size <= _MAX_HEADER_BYTES else b""
+    try:
+        found = json.loads(header)["__metadata__"]["format"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        found = None
+    if found != CHECKPOINT.format and path.stat().st_size:
+        raise CheckpointError(
+            f"{path} exists and is not a checkpoint, so it will not be overwritten."
+            f" {CHECKPOINT.way_out}"
+        )
 
 
 def pack(kind: Kind, arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
@@ -100,9 +120,29 @@ def pack(kind: Kind, arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
     return _in_fixed_order(safetensors.numpy.save(contiguous, metadata))
 
 
-def unpack(kind: Kind, file: Path) -> tuple[dict[str, NDArray[Any]], Any]:
-    """Return the arrays and the description, parsed, of a file of this kind, or raise its error."""
-    metadata, arrays = _open(kind, file)
+def unpack(
+    kind: Kind, file: Path, restore: Callable[[Any], Any] = lambda plain: plain
+) -> tuple[dict[str, NDArray[Any]], Any]:
+    """Return the arrays and the description of a file of this kind; else raise its error.
+
+    The file must be whole. `restore` gets the JSON values of the description.
+    """
+    if file.is_dir():
+        raise kind.error(f"{file} is a folder, not a {kind.noun}. {kind.way_out}")
+    size = file.stat().st_size
+    if size == 0:
+        raise kind.error(f"{file} is empty. {kind.way_out}")
+    try:
+        with safetensors.safe_open(file, framework="numpy") as opened:
+            metadata = dict(opened.metadata() or {})
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
+    except OSError:
+        raise
+    except Exception as error:  # whatever bytes make the library raise, they are of no kind
+        raise kind.error(
+            f"{file} ({size} bytes) is truncated, damaged or not a {kind.noun}: {error}."
+            f" {kind.way_out}"
+        ) from error
     if metadata.get("format") != kind.format:
         raise kind.error(
             f"{file} is a safetensors file of another kind (format {metadata.get('format')!r},"
@@ -119,28 +159,9 @@ def unpack(kind: Kind, file: Path) -> tuple[dict[str, NDArray[Any]], Any]:
     if not is_whole or metadata["sha256"] != _digest(arrays, text):
         raise kind.error(f"{file} is damaged: its checksum does not match. {kind.way_out}")
     try:
-        return arrays, json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return arrays, restore(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
         raise kind.error(f"{file} has a description that cannot be read. {kind.way_out}") from error
-
-
-def _open(kind: Kind, file: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
-    if file.is_dir():
-        raise kind.error(f"{file} is a folder, not a {kind.noun}. {kind.way_out}")
-    size = file.stat().st_size
-    if size == 0:
-        raise kind.error(f"{file} is empty. {kind.way_out}")
-    try:
-        with safetensors.safe_open(file, framework="numpy") as opened:
-            metadata = dict(opened.metadata() or {})
-            return metadata, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
-    except OSError:
-        raise
-    except Exception as error:  # whatever bytes make the library raise, they are of no kind
-        raise kind.error(
-            f"{file} ({size} bytes) is truncated, damaged or not a {kind.noun}: {error}."
-            f" {kind.way_out}"
-        ) from error
 
 
 def _in_fixed_order(content: bytes) -> bytes:
@@ -167,46 +188,40 @@ def to_jsonable(value: Any, where: str = "description") -> Any:
     """Turn a value into JSON values; tuples and keys that are not text are tagged."""
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, _LABEL):
         return value
-    if isinstance(value, list):
-        return [to_jsonable(part, f"{where}[{i}]") for i, part in enumerate(value)]
-    if isinstance(value, tuple):
-        return {"tuple": [to_jsonable(part, f"{where}[{i}]") for i, part in enumerate(value)]}
+    if isinstance(value, list | tuple):
+        parts = [to_jsonable(part, f"{where}[{i}]") for i, part in enumerate(value)]
+        return {"tuple": parts} if isinstance(value, tuple) else parts
     if isinstance(value, Mapping):
-        parts = [
+        pairs = [
             [to_jsonable(key, where), to_jsonable(part, f"{where}[{key!r}]")]
             for key, part in value.items()
         ]
-        plain = all(isinstance(key, str) for key in value)
-        return dict(parts) if plain and tuple(value) not in _TAGGED else {"dict": parts}
+        plain = all(isinstance(key, str) for key in value) and tuple(value) not in _TAGGED
+        return dict(pairs) if plain else {"dict": pairs}
     raise InputError(
         f"{where} is {value!r}; a model file can only hold numbers, text, and lists and"
         " dictionaries of them."
     )
 
 
-_TAGGED = {(tag,) for tag in _TAGS}
-
-
 def from_jsonable(value: Any) -> Any:
     """Undo `to_jsonable`."""
     if isinstance(value, list):
         return [from_jsonable(part) for part in value]
-    if isinstance(value, dict):
-        if set(value) == {"tuple"}:
-            return tuple(from_jsonable(part) for part in value["tuple"])
-        if set(value) == {"dict"}:
-            return {from_jsonable(key): from_jsonable(part) for key, part in value["dict"]}
-        return {key: from_jsonable(part) for key, part in value.items()}
-    return value
+    if not isinstance(value, dict):
+        return value
+    if tuple(value) in _TAGGED:
+        parts = from_jsonable(next(iter(value.values())))
+        return tuple(parts) if "tuple" in value else dict(parts)
+    return {key: from_jsonable(part) for key, part in value.items()}
 
 
 def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
     """Describe class labels so that `read_labels` restores them with their type."""
     values = labels.tolist()
-    as_object = labels.dtype == object
-    if as_object and all(isinstance(value, str | bool | int | float) for value in values):
+    if labels.dtype == object and all(isinstance(value, _LABEL) for value in values):
         return {"dtype": "object", "values": values}
     if not _LABEL_DTYPE.match(labels.dtype.str):
         raise InputError(
@@ -219,9 +234,7 @@ def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
 def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
     """Rebuild the labels that `describe_labels` described; a ValueError if it cannot."""
     dtype, values = description["dtype"], description["values"]
-    if not isinstance(values, list) or not all(
-        isinstance(value, str | bool | int | float) for value in values
-    ):
+    if not isinstance(values, list) or not all(isinstance(value, _LABEL) for value in values):
         raise ValueError("labels must be a list of text, numbers or bools")
     if dtype == "object":
         labels = np.empty(len(values), object)

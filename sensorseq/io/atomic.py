@@ -2,8 +2,8 @@
 
 import errno
 import fcntl
+import glob
 import os
-import re
 import socket
 import threading
 import time
@@ -16,6 +16,7 @@ from pathlib import Path
 from sensorseq.errors import MisplacedOutputError, OutputError, writing
 
 _WAIT_S = 10.0  # for another process that is just writing the same file
+_OWNER_BYTES = 300  # of a lock file: who has it, and spaces
 _NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)  # of some network disks
 
 
@@ -47,17 +48,24 @@ def locking(
     file = real_file(path)
     key = os.path.realpath(file)
     until_s = time.monotonic() + (0.0 if run else wait_s)
-    while (owner := _take(key, file, run)) is not None:
+    while isinstance(lock := _take(key, file, run), str):
         if time.monotonic() >= until_s:
             raise OutputError(
-                f"{path}: another run ({owner}) is writing this file; wait until it ends, or choose"
+                f"{path}: another run ({lock}) is writing this file; wait until it ends, or choose"
                 " another output."
             )
         time.sleep(0.02)
     try:
         yield file
     finally:
-        _give_back(key, run)
+        with _guard:
+            lock.n_users -= 1
+            lock.has_run &= not run
+            if not lock.n_users and _locks.get(key) is lock:  # not in a forked process
+                del _locks[key]
+                with suppress(OSError):  # a folder that became read-only
+                    lock.path.unlink()
+                os.close(lock.descriptor)
 
 
 def real_file(path: str | os.PathLike[str]) -> Path:
@@ -78,87 +86,52 @@ def make_folder(path: str | os.PathLike[str], *, new: bool = False) -> Path:
     return folder
 
 
-def _take(key: str, file: Path, run: bool) -> str | None:
+def _take(key: str, file: Path, run: bool) -> _Lock | str:
     """Lock a file for one user more; if another has it, return who."""
     with _guard:
-        lock = _locks.get(key)
-        if lock is None:
-            path = file.with_name(f".{file.name}.lock")
-            try:
-                descriptor, is_sure = _open_locked(path)
-            except BlockingIOError as error:
-                return str(error.strerror)
-            lock = _locks[key] = _Lock(path, descriptor)
-            if is_sure:
-                _remove_left_behind(file)
-        elif run and lock.has_run:
+        lock = _locks.get(key) or _new_lock(file)
+        if isinstance(lock, str):
+            return lock
+        if run and lock.has_run:
             return "in this process"
+        _locks[key] = lock
         lock.n_users += 1
         lock.has_run |= run
-        return None
+        return lock
 
 
-def _give_back(key: str, run: bool) -> None:
-    with _guard:
-        lock = _locks.get(key)
-        if lock is None:  # in a forked process, which has none
-            return
-        lock.n_users -= 1
-        lock.has_run &= not run
-        if not lock.n_users:
-            del _locks[key]
-            with suppress(OSError):  # a folder that became read-only
-                lock.path.unlink()
-            os.close(lock.descriptor)
-
-
-def _open_locked(path: Path) -> tuple[int, bool]:
-    """Return a descriptor that holds the lock, and whether this disk has locks.
-
-    A `BlockingIOError` names the process that has it.
-    """
-    while True:
-        descriptor = _open(path)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(path.stat(), os.fstat(descriptor)):
-                with suppress(OSError):  # on a full disk the file holds no name
-                    os.ftruncate(descriptor, 0)
-                    name = f"process {os.getpid()} on {socket.gethostname()}"
-                    os.pwrite(descriptor, name.encode(), 0)
-                return descriptor, True
-        except FileNotFoundError:
-            pass  # its owner ended and removed it
-        except BlockingIOError as error:
-            found = re.match(rb"process \d+ on [\w.-]*", os.pread(descriptor, 300, 0))
-            os.close(descriptor)
-            owner = found[0].decode() if found else "another process"
-            raise BlockingIOError(error.errno, owner) from error
-        except OSError as error:
-            if error.errno in _NO_LOCKS:
-                return descriptor, False
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _open(path: Path) -> int:
+def _new_lock(file: Path) -> _Lock | str:
+    """Lock a file for this process, and remove the unfinished files of killed ones."""
+    path = file.with_name(f".{file.name}.lock")
     flags = os.O_CLOEXEC | os.O_NOFOLLOW
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
     except PermissionError:
         if not path.exists():
             raise
-        return os.open(path, os.O_RDONLY | flags)  # left by a killed process of another user
-
-
-def _remove_left_behind(file: Path) -> None:
-    """Remove the unfinished files of killed processes; who holds the lock is the only writer."""
-    unfinished = re.compile(rf"\.{re.escape(file.name)}\.[0-9a-f]{{32}}\.tmp")
-    with suppress(OSError):
-        for other in file.parent.iterdir():
-            if unfinished.fullmatch(other.name):
-                other.unlink()
+        descriptor = os.open(path, os.O_RDONLY | flags)  # a killed process of another user left it
+    with ExitStack() as stack:
+        stack.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(path.stat(), os.fstat(descriptor)):
+                raise FileNotFoundError
+            with suppress(OSError):  # on a full disk the file holds no name
+                name = f"process {os.getpid()} on {socket.gethostname()}"
+                os.pwrite(descriptor, name.encode().ljust(_OWNER_BYTES), 0)
+            with suppress(OSError):
+                for left in file.parent.glob(f".{glob.escape(file.name)}.{'[0-9a-f]' * 32}.tmp"):
+                    left.unlink()
+        except BlockingIOError:
+            owner = os.pread(descriptor, _OWNER_BYTES, 0).decode(errors="replace").strip()
+            return owner or "another process"
+        except FileNotFoundError:  # its owner ended and removed it
+            return _new_lock(file)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        stack.pop_all()
+    return _Lock(path, descriptor)
 
 
 def _forget() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import InputError, ModelFileError
-from sensorseq.storage.model_file import (
+from sensorseq.io.model_file import (
     describe_labels,
     from_jsonable,
     read_labels,

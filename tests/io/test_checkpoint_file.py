@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from sensorseq.errors import CheckpointError
-from sensorseq.storage.checkpoint_file import check_replaceable, pack_checkpoint, read_checkpoint
+from sensorseq.io.model_file import CHECKPOINT, check_replaceable, pack, unpack
 
 ARRAYS = {
     "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -21,7 +21,7 @@ DESCRIPTION = {"rng": {"state": 2**127 + 1}, "reference": float("inf"), "betas":
 
 
 def write(path, arrays=ARRAYS, description=DESCRIPTION):
-    path.write_bytes(pack_checkpoint(arrays, json.dumps(description)))
+    path.write_bytes(pack(CHECKPOINT, arrays, json.dumps(description)))
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def assert_same(arrays, expected):
 
 
 def test_what_was_written_is_read(file):
-    arrays, description = read_checkpoint(file)
+    arrays, description = unpack(CHECKPOINT, file)
     assert description == DESCRIPTION
     assert_same(arrays, ARRAYS)
 
@@ -59,13 +59,13 @@ def test_any_arrays_come_back_in_a_file_that_safetensors_reads(
     if transposed:
         arrays = {name: array.T for name, array in arrays.items()}
     write(path, arrays)
-    assert_same(read_checkpoint(path)[0], arrays)
+    assert_same(unpack(CHECKPOINT, path)[0], arrays)
     assert_same(safetensors.numpy.load_file(path), arrays)
 
 
 def assert_refused(path, message):
     with pytest.raises(CheckpointError, match=message) as caught:
-        read_checkpoint(path)
+        unpack(CHECKPOINT, path)
     assert str(path) in str(caught.value)
 
 
@@ -114,7 +114,7 @@ def test_no_damage_goes_unnoticed_and_none_does_harm(data, tmp_path_factory):
         content[position] = data.draw(st.integers(0, 255))
     path.write_bytes(content)
     try:
-        arrays, description = read_checkpoint(path)
+        arrays, description = unpack(CHECKPOINT, path)
     except CheckpointError:
         return
     assert description == DESCRIPTION

@@ -8,10 +8,10 @@ import pytest
 from harden.mutations import mutate
 
 from sensorseq.errors import PreparedFileError, RecordingError
+from sensorseq.io import isolated
+from sensorseq.io.prepared import read_windows
 from sensorseq.readers import read_hdf5, read_recordings
 from sensorseq.readers.arrays import read_arrays
-from sensorseq.storage import isolated
-from sensorseq.storage.prepared import read_windows
 
 
 def write_recording(path, *, matlab=False, n=400):
@@ -37,10 +37,10 @@ def child_that(monkeypatch):
         isolated._end_all()
         program = (
             "import os, sys, time; sys.path[:] = {};"
-            "from sensorseq.storage import isolated; real = isolated._answer\n"
-            "def answer(file, *arguments):\n"
+            "from sensorseq.io import isolated; real = isolated._answer\n"
+            "def answer(file, asked):\n"
             f"    if file.filename.endswith('bad.h5'): {statement}\n"
-            "    real(file, *arguments)\n"
+            "    return real(file, asked)\n"
             "isolated._answer = answer; isolated.serve()"
         )
         monkeypatch.setattr(isolated, "_PROGRAM", program)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.atomic import locking, replacing
 from sensorseq.errors import SensorseqError
-from sensorseq.remote import here, list_folder, make_folder, remove
-from sensorseq.scratch import blocks
-from sensorseq.storage._hdf5 import cannot_write
+from sensorseq.io.atomic import locking, replacing
+from sensorseq.io.hdf5 import cannot_write
+from sensorseq.io.remote import here, list_folder, make_folder, remove
+from sensorseq.io.scratch import blocks
 
 _SUFFIX = ".part"
 _BLOCK_BYTES = 1 << 20  # read at once to check a part
@@ -124,27 +124,33 @@ def write_part(
     A part with another `key`, which identifies the inputs and arguments, is not reused. The file
     holds its checksum, the length of a JSON text, that text, and the bytes of the arrays.
     """
-    content, places, at = [], {}, 0
+    places, at = {}, 0
     for name, array in arrays.items():
-        content.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
         places[name] = [array.dtype.str, array.shape, at]
         at += array.nbytes
     header = {"key": key, "facts": facts, "arrays": places}
     text = json.dumps(header, allow_nan=False).encode()
-    start = len(text).to_bytes(8, "little") + text
-    checksum = zlib.crc32(start)
-    for piece in content:
-        for begin, stop in blocks(len(piece), piece, step=_BLOCK_BYTES):
-            checksum = zlib.crc32(piece[begin:stop].data, checksum)
     try:
         with replacing(path) as temporary, temporary.open("xb") as file:
             # Not flushed to disk: the checksum reveals a part torn by a power failure.
-            file.write(checksum.to_bytes(4, "little") + start)
-            for piece in content:
-                for begin, stop in blocks(len(piece), piece, step=_BLOCK_BYTES):
-                    file.write(piece[begin:stop].data)
+            file.write(bytes(4))
+            checksum = 0
+            for piece in _pieces(text, arrays):
+                checksum = zlib.crc32(piece, checksum)
+                file.write(piece)
+            file.seek(0)
+            file.write(checksum.to_bytes(4, "little"))
     except OSError as problem:
         raise cannot_write(path, problem) from problem
+
+
+def _pieces(text: bytes, arrays: Mapping[str, NDArray[Any]]) -> Iterator[bytes | memoryview]:
+    """Yield what a part holds behind its checksum."""
+    yield len(text).to_bytes(8, "little") + text
+    for array in arrays.values():
+        content: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        for begin, stop in blocks(len(content), content, step=_BLOCK_BYTES):
+            yield content[begin:stop].data
 
 
 def read_part_facts(path: Path, key: str) -> dict[str, Any] | None:

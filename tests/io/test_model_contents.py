@@ -9,9 +9,9 @@ from fits import plain_classifier
 
 import sensorseq
 from sensorseq import SensorLSTMClassifier
+from sensorseq.io.model_file import read_model
+from sensorseq.io.prepared import read_windows
 from sensorseq.prepare import prepare
-from sensorseq.storage.model_file import read_model
-from sensorseq.storage.prepared import read_windows
 
 
 def test_preparation_history_digests_and_versions_come_back(tmp_path):

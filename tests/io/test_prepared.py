@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from limited_files import files_limited_to, run_limited
 
 from sensorseq.errors import PreparedFileError, WindowError
-from sensorseq.storage import checksums
-from sensorseq.storage import prepared as prepared_module
-from sensorseq.storage.prepared import (
+from sensorseq.io import checksums, hdf5
+from sensorseq.io.prepared import (
     PreparedFile,
     WindowColumns,
     read_windows,
@@ -266,7 +265,7 @@ def test_a_process_that_met_a_full_disk_ends_as_it_should(tmp_path):
         import sys
         import numpy as np
         from sensorseq.errors import PreparedFileError
-        from sensorseq.storage.prepared import write_windows
+        from sensorseq.io.prepared import write_windows
         from sensorseq.windows import WindowSet
         try:
             write_windows({str(tmp_path / "w.h5")!r}, WindowSet(np.ones((3000, 20, 3))))
@@ -285,7 +284,7 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path, monk
     def read_only(*arguments, **keywords):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(prepared_module.Path, "open", read_only)
+    monkeypatch.setattr(hdf5, "_GuardedFile", read_only)
     with pytest.raises(PreparedFileError, match=r"w\.h5: cannot be written \(read-only file"):
         write_windows(tmp_path / "w.h5", make_windows())
     assert names_in(tmp_path) == []

@@ -6,13 +6,13 @@ import fsspec
 import pytest
 from small_recordings import digest, names_in, prepare_plainly, write_recordings
 
-from sensorseq import remote
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,
     PreparedFileError,
     RecordingError,
 )
+from sensorseq.io import remote
 from sensorseq.readers import find_recordings, read_recordings
 
 

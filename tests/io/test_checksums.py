@@ -13,8 +13,8 @@ from harden.mutations import mutate, write_prepared
 
 from sensorseq.cli import run
 from sensorseq.errors import PreparedFileError
-from sensorseq.storage import checksums
-from sensorseq.storage.prepared import PreparedFile, read_windows
+from sensorseq.io import checksums
+from sensorseq.io.prepared import PreparedFile, read_windows
 
 
 @pytest.fixture
@@ -124,8 +124,8 @@ def test_a_reading_process_that_met_damage_ends_as_it_should(long_path):
     program = """
         import sys
         from sensorseq.errors import PreparedFileError
-        from sensorseq.storage import checksums
-        from sensorseq.storage.prepared import read_windows
+        from sensorseq.io import checksums
+        from sensorseq.io.prepared import read_windows
 
         checksums.WHOLE_BYTES, n_refused = 0, 0
         for path in sys.argv[1:]:

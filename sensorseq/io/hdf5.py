@@ -4,8 +4,8 @@ import errno
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.atomic import locking, replacing
 from sensorseq.errors import (
     InputError,
     MisplacedOutputError,
@@ -23,8 +22,9 @@ from sensorseq.errors import (
     reason_of,
     ways_out,
 )
-from sensorseq.storage import checksums
-from sensorseq.storage.checksums import CheckedFile
+from sensorseq.io import checksums
+from sensorseq.io.atomic import locking, replacing
+from sensorseq.io.checksums import CheckedFile
 
 _CHUNK_BYTES = 64 * 1024  # of a chunk: small enough to draw single rows, large enough to stream
 _WAYS_OUT = "make one from recordings with `sensorseq prepare`."
@@ -32,36 +32,21 @@ _CHUNKS_AT_ONCE = 16  # read together when only some of their rows are wanted
 
 
 @contextmanager
-def opened(path: Path, error: type[InputError], what: str) -> Iterator[h5py.File]:
-    """Open a file for reading; any problem is raised as `error`, with the file's name.
-
-    `what` is what the file should be, for the message: ``"a prepared file"``.
-    """
-    with naming(path, error, what), h5py.File(path, "r") as file:
-        yield file
-
-
-@contextmanager
 def opened_prepared(
     path: Path, *, verify: bool, whole: bool
 ) -> Iterator[tuple[h5py.File, CheckedFile | None]]:
-    """Open a prepared file, with its checksums; None if it has none, or not to `verify` them.
+    """Open a prepared file, with its checksums; None not to `verify` them.
 
     Each piece is verified when it is read, or, of a file that is not large, all at once if `whole`.
     """
-    with naming(path, PreparedFileError, "a prepared file"), path.open("rb", buffering=0) as raw:
-        checked = CheckedFile.of(path, raw) if verify else None
-        if checked is None:
-            with h5py.File(path, "r") as file:
-                yield file, None
-            return
-        if whole and path.stat().st_size <= checksums.WHOLE_BYTES:
-            checked.verify()
+    with naming(path, PreparedFileError, "a prepared file"), ExitStack() as stack:
+        checked = stack.enter_context(CheckedFile(path)) if verify else None
+        if checked is not None:
+            checked.begin(whole=whole)
         try:
-            with h5py.File(checked, "r") as file:
-                yield file, checked
+            yield stack.enter_context(h5py.File(checked or path, "r")), checked
         except Exception as problem:
-            if checked.failure is None:
+            if checked is None or checked.failure is None:
                 raise
             raise checked.failure from problem
 
@@ -102,10 +87,10 @@ class Writer:
     """Writes one file, with checksums for arrays. Created by `writing`."""
 
     def __init__(self, file: h5py.File, guarded: "_GuardedFile") -> None:
-        self._file = file
-        self._guarded = guarded
+        self._file, self._guarded = file, guarded
 
     def attribute(self, name: str, value: str | int | float) -> None:
+        """Store a fact about the file."""
         self._file.attrs[name] = value
 
     def array(self, name: str, values: ArrayLike) -> None:
@@ -171,14 +156,14 @@ def writing(path: Path) -> Iterator[Writer]:
         with (
             locking(path) as target,
             replacing(target) as temporary,
-            temporary.open("x+b", buffering=0) as raw,
+            _GuardedFile(temporary, "x+") as guarded,
         ):
-            guarded = _GuardedFile(raw)
             with h5py.File(guarded, "w") as file:
                 yield Writer(file, guarded)
             guarded.check()
-            checksums.append(raw)
-            os.fsync(raw.fileno())
+            checksums.append(guarded)
+            guarded.check()
+            os.fsync(guarded.fileno())
     except OSError as problem:
         raise cannot_write(path, problem) from problem
 
@@ -198,63 +183,41 @@ def cannot_write(path: Path, problem: OSError) -> PreparedFileError:
     )
 
 
-class _GuardedFile(checksums._Positioned):
-    """Hides write failures from HDF5, which would abort the process at exit after one.
+class _GuardedFile(io.FileIO):
+    """Hides failures from HDF5, which would abort the process at exit after one; `check` raises.
 
-    After the first failure, nothing more reaches the disk; `check` raises it.
+    After the first failure, nothing more reaches the disk, and zeros are read.
     """
 
-    def __init__(self, raw: io.FileIO) -> None:
-        super().__init__(raw)
-        self._failure: BaseException | None = None
+    _failure: BaseException | None = None
 
     def check(self) -> None:
+        """Raise what has failed."""
         if self._failure is not None:
             raise self._failure
 
-    def writable(self) -> bool:
-        return True
+    def _try(self, call: Callable[[Any], int], given: Any) -> int:
+        try:
+            return 0 if self._failure is not None else call(given)
+        except BaseException as failure:  # an interrupt too: HDF5 could not pass it on
+            self._failure = failure
+            return 0
 
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        read = 0
-        try:
-            while self._failure is None and read < len(view):
-                piece = os.pread(self._raw.fileno(), len(view) - read, self._position + read)
-                if not piece:
-                    break
-                view[read : read + len(piece)] = piece
-                read += len(piece)
-        except BaseException as failure:
-            self._failure = failure
-        view[read:] = bytes(len(view) - read)
-        self._position += len(view)
+        n_bytes = self._try(super().readinto, view)
+        view[n_bytes:] = bytes(len(view) - n_bytes)
         return len(view)
 
     def write(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
-        written = 0
-        try:
-            while self._failure is None and written < len(view):
-                at = self._position + written
-                written += os.pwrite(self._raw.fileno(), view[written:], at)
-        except BaseException as failure:  # an interrupt too: HDF5 could not pass it on
-            self._failure = failure
-        self._position += len(view)
-        self._size = max(self._size, self._position)
+        rest = view
+        while rest and (n_bytes := self._try(super().write, rest)):
+            rest = rest[n_bytes:]
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
-        self._size = self._position if size is None else size
-        try:
-            if self._failure is None:
-                os.ftruncate(self._raw.fileno(), self._size)
-        except BaseException as failure:
-            self._failure = failure
-        return self._size
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
+        return self._try(super().truncate, size)
 
 
 def read_rows(dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -309,49 +272,29 @@ def _near_each_other(rows: NDArray[np.int64], chunk_rows: int) -> Iterator[NDArr
         yield from np.split(close, np.flatnonzero(np.diff(spans)) + 1)
 
 
-def text_dtype() -> Any:
-    """Return the type of words."""
-    return h5py.string_dtype()
-
-
 def read_texts(dataset: Any) -> NDArray[np.str_]:
     """Return words, of a dataset or an array of them, as an array of str."""
     return np.array([_as_text(text) for text in dataset[()].tolist()], dtype=np.str_)
 
 
 def read_choices(dataset: h5py.Dataset) -> NDArray[np.str_]:
+    """Return the words of a named enumeration."""
     names = {code: word for word, code in (h5py.check_enum_dtype(dataset.dtype) or {}).items()}
     return np.array([names[code] for code in dataset[()].tolist()], dtype=np.str_)
 
 
 def read_json(dataset: h5py.Dataset) -> Any:
+    """Return the plain values of a JSON text."""
     return json.loads(_as_text(dataset[()]))
 
 
 def is_text(dataset: h5py.Dataset) -> bool:
+    """Return whether a dataset holds words."""
     return h5py.check_string_dtype(dataset.dtype) is not None
 
 
-def datasets_of(group: Any) -> dict[str, Any]:
-    """Return the datasets in a group, also of a `RemoteGroup`."""
-    if not isinstance(group, h5py.Group):
-        return dict(group.datasets)
-    items = {name: group.get(name) for name in group}
-    return {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
-
-
-def groups_of(group: Any) -> dict[str, Any]:
-    """Return the groups in a group, also of a `RemoteGroup`."""
-    if not isinstance(group, h5py.Group):
-        return dict(group.groups)
-    items = {name: group.get(name) for name in group}
-    return {name: item for name, item in items.items() if isinstance(item, h5py.Group)}
-
-
-def attribute_texts(holder: Any, name: str) -> list[str] | None:
-    """Return an attribute that holds one word or several; None when it is not there."""
-    if name not in holder.attrs:
-        return None
+def attribute_texts(holder: Any, name: str) -> list[str]:
+    """Return an attribute that holds one word or several."""
     return [_as_text(text) for text in np.atleast_1d(holder.attrs[name]).tolist()]
 
 

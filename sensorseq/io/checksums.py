@@ -75,56 +75,34 @@ def _sums(block: memoryview, piece_bytes: int) -> list[int]:
     return [zlib.crc32(block[i : i + piece_bytes]) for i in range(0, len(block), piece_bytes)]
 
 
-class _Positioned(io.RawIOBase):
-    """A file that HDF5 reads or writes by calling Python."""
-
-    def __init__(self, raw: io.FileIO, size: int = 0) -> None:
-        self._raw = raw
-        self._position = 0
-        self._size = size
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = start + offset
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-
-class CheckedFile(_Positioned):
+class CheckedFile(io.FileIO):
     """A file with checksums, for HDF5 to read: each piece is verified when it is first read."""
 
-    def __init__(self, path: Path, raw: io.FileIO, piece_bytes: int, size: int, sums: Any) -> None:
-        super().__init__(raw, size)
-        self._path, self._piece_bytes, self._sums = path, piece_bytes, sums
-        self._is_good = bytearray(len(sums))
-        self.failure: DamagedFileError | None = None
+    failure: DamagedFileError | None = None
+    """What was found, whatever HDF5 makes of it."""
 
-    @classmethod
-    def of(cls, path: Path, raw: io.FileIO) -> "CheckedFile | None":
-        """Return the file for reading, None if it has no checksums; `raw` stays the caller's."""
-        end = os.fstat(raw.fileno()).st_size
-        footer = os.pread(raw.fileno(), _FOOTER.size, max(0, end - _FOOTER.size))
+    def begin(self, *, whole: bool) -> None:
+        """Read the checksums, and verify what is needed to open the file; or if it is small, all.
+
+        A `PreparedFileError` if there are none, a `DamagedFileError` for damage.
+        """
+        end = os.fstat(self.fileno()).st_size
+        footer = os.pread(self.fileno(), _FOOTER.size, max(0, end - _FOOTER.size))
         if len(footer) < _FOOTER.size or not footer.endswith(MAGIC):
-            return None
-        crc, piece_bytes, size, _ = _FOOTER.unpack(footer)
-        n_bytes = 4 * -(-size // max(1, piece_bytes))
-        if not piece_bytes or end != size + n_bytes + _FOOTER.size:
-            raise _damaged(path, "its length is not that of its checksums")
-        sums = os.pread(raw.fileno(), n_bytes, size)
+            reason = "its checksums are missing: it was cut off, or another program wrote to it"
+            raise PreparedFileError(str(self._damaged(reason)))
+        crc, self._piece_bytes, self._size, _ = _FOOTER.unpack(footer)
+        n_bytes = 4 * -(-self._size // max(1, self._piece_bytes))
+        if not self._piece_bytes or end != self._size + n_bytes + _FOOTER.size:
+            raise self._damaged("its length is not that of its checksums")
+        sums = os.pread(self.fileno(), n_bytes, self._size)
         if zlib.crc32(footer[4:], zlib.crc32(sums)) != crc:
-            raise _damaged(path, "its checksums do not match their own")
-        file = cls(path, raw, piece_bytes, size, np.frombuffer(sums, "<u4"))
+            raise self._damaged("its checksums do not match their own")
+        self._sums = np.frombuffer(sums, "<u4")
+        self._is_good = bytearray(len(self._sums))
         # What HDF5 reads to open it: were that to fail, the process would crash at its end.
-        file._check(0, min(size, _PIECE_BYTES))
-        return file
+        is_small = end <= WHOLE_BYTES
+        self._check(0, self._size if whole and is_small else min(self._size, _PIECE_BYTES))
 
     def verify(self) -> None:
         """Read the whole file and raise a `DamagedFileError` if a byte of it has changed."""
@@ -140,38 +118,30 @@ class CheckedFile(_Positioned):
             n_bytes = min(until * self._piece_bytes, self._size) - start
             block = memoryview(os.pread(self.fileno(), n_bytes, start))
             if len(block) != n_bytes:
-                raise _damaged(self._path, "it became shorter while it was read")
+                raise self._damaged("it became shorter while it was read")
             same = np.array(_sums(block, self._piece_bytes)) == self._sums[at:until]
             if not same.all():
                 bad = start + self._piece_bytes * int(np.argmin(same))
-                raise _damaged(self._path, f"the bytes from {bad} on differ from their checksum")
+                raise self._damaged(f"the bytes from {bad} on differ from their checksum")
             self._is_good[at:until] = b"\1" * (until - at)
             at = self._is_good.find(0, until, stop)
-
-    def fileno(self) -> int:
-        """Return the descriptor of the open file."""
-        return self._raw.fileno()
 
     def readinto(self, buffer: Any) -> int:
         """Read as HDF5 asks for it."""
         view = memoryview(buffer).cast("B")
-        end = min(self._position + len(view), self._size)
-        n_bytes = max(0, end - self._position)
+        n_bytes = max(0, min(len(view), self._size - self.tell()))
         try:
-            if n_bytes:
-                self._check(self._position, end)
-            if os.preadv(self.fileno(), [view[:n_bytes]], self._position) < n_bytes:
-                raise _damaged(self._path, "it became shorter while it was read")
+            self._check(self.tell(), self.tell() + n_bytes)
+            if super().readinto(view[:n_bytes]) < n_bytes:
+                raise self._damaged("it became shorter while it was read")
         except DamagedFileError as error:
-            self.failure = error  # whatever HDF5 makes of it
+            self.failure = error
             raise
         view[n_bytes:] = bytes(len(view) - n_bytes)
-        self._position += len(view)
         return len(view)
 
-
-def _damaged(path: Path, reason: str) -> DamagedFileError:
-    return DamagedFileError(
-        f"{path}: is truncated or damaged ({reason}); copy it again from its source, or prepare it"
-        " again."
-    )
+    def _damaged(self, reason: str) -> DamagedFileError:
+        return DamagedFileError(
+            f"{self.name}: is truncated or damaged ({reason}); copy it again from its source, or"
+            " prepare it again."
+        )

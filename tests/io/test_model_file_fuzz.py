@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.cli import run
 from sensorseq.errors import ModelFileError
-from sensorseq.storage import model_file
-from sensorseq.storage.model_file import read_model, write_model
+from sensorseq.io import model_file
+from sensorseq.io.model_file import read_model, write_model
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(12, 8, 2)).astype(np.float32)

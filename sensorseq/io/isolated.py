@@ -1,0 +1,255 @@
+"""Read the HDF5 files of others in a child process, so that a crash of HDF5 does no harm.
+
+The child is started for the first such file and reads all that follow. It gets requests as JSON. To
+each it answers with what failed, as JSON, or with an empty message and then JSON or the bytes of
+numbers. Nothing is unpickled.
+"""
+
+import atexit
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError, RecordingError
+from sensorseq.io import hdf5
+from sensorseq.io.scratch import blocks
+from sensorseq.memory import check_unpacked
+
+SILENCE_S = 8.0
+"""Time without an answer from the child after which it is taken to hang."""
+
+_START_S = 120.0  # to import what it needs, on a busy machine
+_MOST_BYTES = 4 << 30  # of memory, for a child
+_ATTRIBUTES = ("unit", "columns", "MATLAB_class", "format", "version")
+_PROGRAM = "import sys; sys.path[:] = {}; from sensorseq.io.isolated import serve; serve()"
+
+
+class _LostError(Exception):
+    """The child has crashed or hangs."""
+
+
+class _Child:
+    def __init__(self) -> None:
+        self._pipe, theirs = Pipe()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _PROGRAM.format(sys.path)],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each takes address space
+            )
+        self._has_begun = False
+        self.is_waiting = False  # for a request
+        self.n_bytes = 0  # of numbers that were asked for in the file
+
+    def ask(self, **request: Any) -> bytes:
+        """Send a request and return the answer; an `OSError` if it failed in the child."""
+        if not self._has_begun:
+            self._receive(_START_S)
+            self._has_begun = True
+        self.is_waiting = False
+        with suppress(OSError):  # the answer will be missing, too
+            self._pipe.send_bytes(json.dumps(request).encode())
+        failure = self._receive(SILENCE_S)
+        answer = b"" if failure else self._receive(SILENCE_S)
+        self.is_waiting = True
+        if failure:
+            number, reason = json.loads(failure)
+            error = OSError(reason)
+            error.errno = number
+            raise error
+        return answer
+
+    def _receive(self, patience_s: float) -> bytes:
+        try:
+            if not self._pipe.poll(patience_s):
+                raise _LostError(f"did not answer for {patience_s:g} s")
+            return self._pipe.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise _LostError("crashed") from error
+
+    def end(self, *, by_force: bool = False) -> None:
+        """End the process, which ends by itself when nothing more can come."""
+        if by_force:
+            self._process.kill()
+        self._pipe.close()
+        self._process.wait()
+
+
+_idle: list[_Child] = []
+_of_parent: list[_Child] = []  # in a forked process: not its own children
+
+
+def _after_fork() -> None:
+    _of_parent.extend(_idle)
+    _idle.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _end_all() -> None:
+    while _idle:
+        _idle.pop().end()
+
+
+class Dataset:
+    """A dataset that the child has open; as much like one of h5py as readers need."""
+
+    def __init__(self, child: _Child, path: Path, name: str, facts: Mapping[str, Any]) -> None:
+        self._child, self._path, self._name = child, path, name
+        self.shape, self.ndim = tuple(facts["shape"]), len(facts["shape"])
+        self.size = math.prod(self.shape)
+        self.dtype, self.is_text = np.dtype(facts["dtype"]), facts["dtype"] == "O"
+        self.attrs: Mapping[str, Any] = facts["attrs"]
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
+        """Return a slice of rows, or everything for ()."""
+        of_all = self.shape or (1,)
+        first, stop, _ = (slice(None) if rows == () else rows).indices(of_all[0])
+        n_columns = math.prod(of_all[1:])
+        self._child.n_bytes += self.dtype.itemsize * n_columns * (stop - first)
+        check_unpacked(self._path, self._child.n_bytes, self._path.stat().st_size)
+        X = np.empty((stop - first, *of_all[1:]), self.dtype)
+        for at, end in blocks(len(X), n_columns=n_columns):
+            answer = self._child.ask(name=self._name, rows=[first + at, first + end])
+            found = json.loads(answer) if self.is_text else np.frombuffer(answer, self.dtype)
+            X[at:end] = np.reshape(found, X[at:end].shape)
+        return X if self.shape else X.reshape(())
+
+
+class Group:
+    """A group that the child has open, or the file."""
+
+    def __init__(self, child: _Child, path: Path, name: str) -> None:
+        found = json.loads(child.ask(name=name))
+        self._child, self._path, self._name = child, path, name
+        self.attrs: Mapping[str, Any] = found["attrs"]
+        self.place: int = found["place"]
+        self.datasets = {
+            one: Dataset(child, path, f"{name}/{one}", facts)
+            for one, facts in found["datasets"].items()
+        }
+        self._groups: list[str] = found["groups"]
+
+    @property
+    def groups(self) -> dict[str, "Group"]:
+        """The groups in it by name."""
+        return {
+            name: Group(self._child, self._path, f"{self._name}/{name}") for name in self._groups
+        }
+
+
+@contextmanager
+def opened(path: Path, what: str, error: type[InputError] = RecordingError) -> Iterator[Group]:
+    """Open a file for reading; any problem is raised as `error`, with the file's name.
+
+    `what` is what the file should be, for the message: ``"an HDF5 recording"``.
+    """
+    with hdf5.naming(path, error, what):
+        child = _idle.pop() if _idle else _Child()
+        try:
+            child.n_bytes = 0
+            child.ask(path=str(path.absolute()))
+            try:
+                yield Group(child, path, "")
+            finally:
+                if child.is_waiting:
+                    child.ask(path=None)
+        except _LostError as problem:
+            raise error(
+                f"{path}: is damaged: the HDF5 library {problem} when reading it; copy it again"
+                " from its source, or leave it out."
+            ) from None
+        finally:
+            if child.is_waiting:
+                _idle.append(child)
+            else:
+                child.end(by_force=True)
+
+
+# In the child.
+
+
+def serve() -> None:
+    """Answer requests until there are no more."""
+    import resource
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_AS, (used + _MOST_BYTES, resource.RLIM_INFINITY))
+    pipe = Connection(0)
+    pipe.send_bytes(b"")  # it is ready: from now on it must answer sooner
+    file = None
+    with suppress(EOFError):
+        while True:
+            asked = json.loads(pipe.recv_bytes())
+            try:
+                answer = b""
+                if "name" in asked:
+                    answer = _answer(file, asked)
+                else:
+                    earlier, file = file, None
+                    if earlier is not None:
+                        earlier.close()
+                    if asked["path"] is not None:
+                        file = h5py.File(asked["path"], "r")
+            except Exception as error:
+                failure = [getattr(error, "errno", None), str(error) or type(error).__name__]
+                pipe.send_bytes(json.dumps(failure).encode())
+            else:
+                pipe.send_bytes(b"")
+                pipe.send_bytes(answer)
+
+
+def _answer(file: Any, asked: Mapping[str, Any]) -> bytes:
+    item = file[asked["name"] or "/"]
+    if "rows" in asked:
+        rows = np.atleast_1d(item[slice(*asked["rows"])] if item.ndim else item[()])
+        if not hdf5.is_text(item):
+            return rows.tobytes()
+        return json.dumps(hdf5.read_texts(rows).tolist()).encode()
+    inner = {name: item.get(name) for name in item}
+    arrays = {name: one for name, one in inner.items() if isinstance(one, h5py.Dataset)}
+    found = {
+        "datasets": {name: _facts(one) for name, one in arrays.items() if one.shape is not None},
+        "groups": [name for name, one in inner.items() if isinstance(one, h5py.Group)],
+        "attrs": _attributes(item),
+        "place": hash(item),
+    }
+    return json.dumps(found).encode()
+
+
+def _facts(dataset: Any) -> dict[str, Any]:
+    dtype = dataset.dtype.str if dataset.dtype.kind in "fiub" else "V1"
+    dtype = "O" if hdf5.is_text(dataset) else dtype
+    return {"shape": dataset.shape, "dtype": dtype, "attrs": _attributes(dataset)}
+
+
+def _attributes(holder: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        name: hdf5.attribute_texts(holder, name) for name in _ATTRIBUTES if name in holder.attrs
+    }
+    rate = holder.attrs.get("sample_rate_hz")
+    if rate is not None:
+        try:
+            found["sample_rate_hz"] = float(np.asarray(rate).item())
+        except (TypeError, ValueError):
+            found["sample_rate_hz"] = float("nan")
+    return found

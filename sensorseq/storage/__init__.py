@@ -1,1 +1,0 @@
-"""File formats: models, checkpoints, prepared files."""
