@@ -1,8 +1,8 @@
 """Read the HDF5 files of others in a child process, so that a crash of HDF5 does no harm.
 
 The child is started for the first such file and reads all that follow. It gets requests as JSON. To
-each it answers with what failed, as JSON, or with an empty message and then JSON or the bytes of
-numbers. Nothing is unpickled.
+each it answers with what failed as JSON, null for nothing, and then with JSON, or with the bytes of
+numbers as they are. Nothing is unpickled.
 """
 
 import atexit
@@ -54,31 +54,39 @@ class _Child:
         self.is_waiting = False  # for a request
         self.n_bytes = 0  # of numbers that were asked for in the file
 
-    def ask(self, **request: Any) -> bytes:
-        """Send a request and return the answer; an `OSError` if it failed in the child."""
+    def ask(self, request: Mapping[str, Any], into: memoryview | None = None) -> Any:
+        """Return the answer to a request, or fill a buffer; an `OSError` if the child failed."""
         if not self._has_begun:
             self._receive(_START_S)
             self._has_begun = True
         self.is_waiting = False
         with suppress(OSError):  # the answer will be missing, too
             self._pipe.send_bytes(json.dumps(request).encode())
-        failure = self._receive(SILENCE_S)
-        answer = b"" if failure else self._receive(SILENCE_S)
+        failure, answer = json.loads(self._receive()), None
+        if failure is None and into is None:
+            answer = json.loads(self._receive())
+        while failure is None and into:  # a message would be copied twice
+            into = into[self._receive(into=into) :]
         self.is_waiting = True
-        if failure:
-            number, reason = json.loads(failure)
-            error = OSError(reason)
-            error.errno = number
+        if failure is not None:
+            error = OSError(failure[1])
+            error.errno = failure[0]
             raise error
         return answer
 
-    def _receive(self, patience_s: float) -> bytes:
+    def _receive(self, patience_s: float | None = None, into: memoryview | None = None) -> Any:
+        """Return a message, or read into a buffer and return how many bytes."""
+        patience_s = patience_s or SILENCE_S
         try:
             if not self._pipe.poll(patience_s):
                 raise _LostError(f"did not answer for {patience_s:g} s")
-            return self._pipe.recv_bytes()
-        except (EOFError, OSError) as error:
-            raise _LostError("crashed") from error
+            if into is None:
+                return self._pipe.recv_bytes()
+            if n_bytes := os.readv(self._pipe.fileno(), [into]):
+                return n_bytes
+        except (EOFError, OSError):
+            pass
+        raise _LostError("crashed")
 
     def end(self, *, by_force: bool = False) -> None:
         """End the process, which ends by itself when nothing more can come."""
@@ -128,9 +136,12 @@ class Dataset:
         check_unpacked(self._path, self._child.n_bytes, self._path.stat().st_size)
         X = np.empty((stop - first, *of_all[1:]), self.dtype)
         for at, end in blocks(len(X), n_columns=n_columns):
-            answer = self._child.ask(name=self._name, rows=[first + at, first + end])
-            found = json.loads(answer) if self.is_text else np.frombuffer(answer, self.dtype)
-            X[at:end] = np.reshape(found, X[at:end].shape)
+            request = {"name": self._name, "rows": [first + at, first + end]}
+            if self.is_text:
+                X[at:end] = self._child.ask(request)
+            else:
+                view: Any = X[at:end].reshape(-1).view(np.uint8)
+                self._child.ask(request, view.data)
         return X if self.shape else X.reshape(())
 
 
@@ -138,7 +149,7 @@ class Group:
     """A group that the child has open, or the file."""
 
     def __init__(self, child: _Child, path: Path, name: str) -> None:
-        found = json.loads(child.ask(name=name))
+        found = child.ask({"name": name})
         self._child, self._path, self._name = child, path, name
         self.attrs: Mapping[str, Any] = found["attrs"]
         self.place: int = found["place"]
@@ -166,12 +177,12 @@ def opened(path: Path, what: str, error: type[InputError] = RecordingError) -> I
         child = _idle.pop() if _idle else _Child()
         try:
             child.n_bytes = 0
-            child.ask(path=str(path.absolute()))
+            child.ask({"path": str(path.absolute())})
             try:
                 yield Group(child, path, "")
             finally:
                 if child.is_waiting:
-                    child.ask(path=None)
+                    child.ask({"path": None})
         except _LostError as problem:
             raise error(
                 f"{path}: is damaged: the HDF5 library {problem} when reading it; copy it again"
@@ -194,14 +205,17 @@ def serve() -> None:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (used + _MOST_BYTES, resource.RLIM_INFINITY))
-    pipe = Connection(0)
-    pipe.send_bytes(b"")  # it is ready: from now on it must answer sooner
-    file = None
+    pipe, file = Connection(0), None
+
+    def say(value: Any) -> None:
+        pipe.send_bytes(json.dumps(value).encode())
+
+    say(None)  # it is ready: from now on it must answer sooner
     with suppress(EOFError):
         while True:
             asked = json.loads(pipe.recv_bytes())
+            answer = failure = None
             try:
-                answer = b""
                 if "name" in asked:
                     answer = _answer(file, asked)
                 else:
@@ -212,28 +226,30 @@ def serve() -> None:
                         file = h5py.File(asked["path"], "r")
             except Exception as error:
                 failure = [getattr(error, "errno", None), str(error) or type(error).__name__]
-                pipe.send_bytes(json.dumps(failure).encode())
-            else:
-                pipe.send_bytes(b"")
-                pipe.send_bytes(answer)
+            say(failure)
+            if isinstance(answer, np.ndarray):
+                rest = answer.data
+                while rest:
+                    rest = rest[os.write(0, rest) :]
+            elif failure is None:
+                say(answer)
 
 
-def _answer(file: Any, asked: Mapping[str, Any]) -> bytes:
+def _answer(file: Any, asked: Mapping[str, Any]) -> Any:
     item = file[asked["name"] or "/"]
     if "rows" in asked:
         rows = np.atleast_1d(item[slice(*asked["rows"])] if item.ndim else item[()])
-        if not hdf5.is_text(item):
-            return rows.tobytes()
-        return json.dumps(hdf5.read_texts(rows).tolist()).encode()
+        if hdf5.is_text(item):
+            return hdf5.read_texts(rows).tolist()
+        return np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
     inner = {name: item.get(name) for name in item}
     arrays = {name: one for name, one in inner.items() if isinstance(one, h5py.Dataset)}
-    found = {
+    return {
         "datasets": {name: _facts(one) for name, one in arrays.items() if one.shape is not None},
         "groups": [name for name, one in inner.items() if isinstance(one, h5py.Group)],
         "attrs": _attributes(item),
         "place": hash(item),
     }
-    return json.dumps(found).encode()
 
 
 def _facts(dataset: Any) -> dict[str, Any]:
