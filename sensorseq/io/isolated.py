@@ -240,7 +240,7 @@ def _answer(file: Any, asked: Mapping[str, Any]) -> Any:
     if "rows" in asked:
         rows = np.atleast_1d(item[slice(*asked["rows"])] if item.ndim else item[()])
         if hdf5.is_text(item):
-            return hdf5.read_texts(rows).tolist()
+            return hdf5.words_of(rows).tolist()
         return np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
     inner = {name: item.get(name) for name in item}
     arrays = {name: one for name, one in inner.items() if isinstance(one, h5py.Dataset)}
