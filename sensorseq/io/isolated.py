@@ -88,10 +88,9 @@ class _Child:
             pass
         raise _LostError("crashed")
 
-    def end(self, *, by_force: bool = False) -> None:
-        """End the process, which ends by itself when nothing more can come."""
-        if by_force:
-            self._process.kill()
+    def end(self) -> None:
+        """End the process, which has nothing to lose."""
+        self._process.kill()
         self._pipe.close()
         self._process.wait()
 
@@ -192,7 +191,7 @@ def opened(path: Path, what: str, error: type[InputError] = RecordingError) -> I
             if child.is_waiting:
                 _idle.append(child)
             else:
-                child.end(by_force=True)
+                child.end()
 
 
 # In the child.
