@@ -27,6 +27,14 @@ class DamagedFileError(PreparedFileError):
     """A file differs from its checksums."""
 
 
+def damaged(path: object, reason: object) -> PreparedFileError:
+    """Return the error for a prepared file that is damaged."""
+    return PreparedFileError(
+        f"{path}: is truncated or damaged ({reason}); copy it again from its source, or prepare it"
+        " again."
+    )
+
+
 MAGIC = b"ssqsums1"
 _FOOTER = struct.Struct("<IIQ8s")
 _PIECE_BYTES = 1 << 18
@@ -90,7 +98,7 @@ class CheckedFile(io.FileIO):
         footer = os.pread(self.fileno(), _FOOTER.size, max(0, end - _FOOTER.size))
         if len(footer) < _FOOTER.size or not footer.endswith(MAGIC):
             reason = "its checksums are missing: it was cut off, or another program wrote to it"
-            raise PreparedFileError(str(self._damaged(reason)))
+            raise damaged(self.name, reason)
         crc, self._piece_bytes, self._size, _ = _FOOTER.unpack(footer)
         n_bytes = 4 * -(-self._size // max(1, self._piece_bytes))
         if not self._piece_bytes or end != self._size + n_bytes + _FOOTER.size:
@@ -101,8 +109,8 @@ class CheckedFile(io.FileIO):
         self._sums = np.frombuffer(sums, "<u4")
         self._is_good = bytearray(len(self._sums))
         # What HDF5 reads to open it: were that to fail, the process would crash at its end.
-        is_small = end <= WHOLE_BYTES
-        self._check(0, self._size if whole and is_small else min(self._size, _PIECE_BYTES))
+        all_now = whole and end <= WHOLE_BYTES
+        self._check(0, self._size if all_now else min(self._size, _PIECE_BYTES))
 
     def verify(self) -> None:
         """Read the whole file and raise a `DamagedFileError` if a byte of it has changed."""
@@ -141,7 +149,4 @@ class CheckedFile(io.FileIO):
         return len(view)
 
     def _damaged(self, reason: str) -> DamagedFileError:
-        return DamagedFileError(
-            f"{self.name}: is truncated or damaged ({reason}); copy it again from its source, or"
-            " prepare it again."
-        )
+        return DamagedFileError(str(damaged(self.name, reason)))

@@ -94,22 +94,20 @@ class Writer:
         self._file.attrs[name] = value
 
     def array(self, name: str, values: ArrayLike) -> None:
-        """Store numbers of at least one dimension."""
+        """Store numbers, or words in UTF-8, padded to the longest, of at least one dimension."""
         array = np.asarray(values)
-        self.blocks(name, array.shape, array.dtype, [array] if array.size else [])
+        dtype = array.dtype
+        if dtype.kind == "U":
+            encoded = [text.encode() for text in array.tolist()]
+            dtype = h5py.string_dtype("utf-8", max([1, *map(len, encoded)]))
+            array = np.array(encoded, dtype)
+        self.blocks(name, array.shape, dtype, [array])
 
     def choices(self, name: str, values: ArrayLike, among: Sequence[str]) -> None:
         """Store words of a short list as a named enumeration."""
         codes = np.array([among.index(word) for word in np.asarray(values).tolist()], np.uint8)
         dtype = h5py.enum_dtype({word: code for code, word in enumerate(among)}, basetype="u1")
-        self.blocks(name, codes.shape, dtype, [codes] if codes.size else [])
-
-    def texts(self, name: str, values: ArrayLike) -> None:
-        """Store words, UTF-8, padded to the longest."""
-        encoded = [str(text).encode() for text in np.asarray(values).tolist()]
-        dtype = h5py.string_dtype("utf-8", max([1, *map(len, encoded)]))
-        array = np.array(encoded, dtype)
-        self.blocks(name, array.shape, dtype, [array] if array.size else [])
+        self.blocks(name, codes.shape, dtype, [codes])
 
     def json(self, name: str, value: object) -> None:
         """Store plain values as one JSON text."""
@@ -119,31 +117,21 @@ class Writer:
         self._guarded.check()
 
     def blocks(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        dtype: Any,
-        blocks: Iterable[NDArray[Any]],
+        self, name: str, shape: tuple[int, ...], dtype: Any, blocks: Iterable[NDArray[Any]]
     ) -> None:
         """Store an array that arrives in pieces along its first axis, one piece in memory."""
-        chunks = None
+        layout: dict[str, Any] = {}
         if all(shape):
             row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:]))
-            chunks = (min(shape[0], max(1, _CHUNK_BYTES // row_bytes)), *shape[1:])
-        dataset = self._file.create_dataset(
-            name,
-            shape,
-            dtype,
-            chunks=chunks,
-            fletcher32=True if chunks else None,
-            track_times=False,
-        )
+            n_rows = min(shape[0], max(1, _CHUNK_BYTES // row_bytes))
+            layout = {"chunks": (n_rows, *shape[1:]), "fletcher32": True}
+        dataset = self._file.create_dataset(name, shape, dtype, track_times=False, **layout)
         row = 0
         for block in blocks:
-            dataset[row : row + len(block)] = block
-            row += len(block)
-            self._guarded.check()
-        self._guarded.check()
+            if block.size:
+                dataset[row : row + len(block)] = block
+                row += len(block)
+                self._guarded.check()
 
 
 @contextmanager
@@ -272,9 +260,14 @@ def _near_each_other(rows: NDArray[np.int64], chunk_rows: int) -> Iterator[NDArr
         yield from np.split(close, np.flatnonzero(np.diff(spans)) + 1)
 
 
-def read_texts(dataset: Any) -> NDArray[np.str_]:
-    """Return words, of a dataset or an array of them, as an array of str."""
-    return np.array([_as_text(text) for text in dataset[()].tolist()], dtype=np.str_)
+def read_array(dataset: h5py.Dataset) -> NDArray[Any]:
+    """Return numbers, or words as an array of str."""
+    return words_of(dataset[()]) if is_text(dataset) else np.asarray(dataset[()])
+
+
+def words_of(values: NDArray[Any]) -> NDArray[np.str_]:
+    """Return words of a file as an array of str."""
+    return np.array([_as_text(text) for text in values.tolist()], dtype=np.str_)
 
 
 def read_choices(dataset: h5py.Dataset) -> NDArray[np.str_]:

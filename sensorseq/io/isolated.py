@@ -88,10 +88,9 @@ class _Child:
             pass
         raise _LostError("crashed")
 
-    def end(self, *, by_force: bool = False) -> None:
-        """End the process, which ends by itself when nothing more can come."""
-        if by_force:
-            self._process.kill()
+    def end(self) -> None:
+        """End the process, which has nothing to lose."""
+        self._process.kill()
         self._pipe.close()
         self._process.wait()
 
@@ -192,7 +191,7 @@ def opened(path: Path, what: str, error: type[InputError] = RecordingError) -> I
             if child.is_waiting:
                 _idle.append(child)
             else:
-                child.end(by_force=True)
+                child.end()
 
 
 # In the child.
@@ -240,7 +239,7 @@ def _answer(file: Any, asked: Mapping[str, Any]) -> Any:
     if "rows" in asked:
         rows = np.atleast_1d(item[slice(*asked["rows"])] if item.ndim else item[()])
         if hdf5.is_text(item):
-            return hdf5.read_texts(rows).tolist()
+            return hdf5.words_of(rows).tolist()
         return np.ascontiguousarray(rows).reshape(-1).view(np.uint8)
     inner = {name: item.get(name) for name in item}
     arrays = {name: one for name, one in inner.items() if isinstance(one, h5py.Dataset)}

@@ -13,23 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import PreparedFileError, WindowError
 from sensorseq.io import checksums, hdf5, isolated
+from sensorseq.io.checksums import damaged
 from sensorseq.windows import PARTS, WindowSet
 
 
-def _write_column(writer: hdf5.Writer, name: str, values: ArrayLike) -> None:
-    array = _storable(values, name)
-    if array.dtype.kind == "U":
-        writer.texts(name, array)
-    else:
-        writer.array(name, array)
-
-
-def _read_column(dataset: Any) -> NDArray[Any]:
-    return hdf5.read_texts(dataset) if hdf5.is_text(dataset) else np.asarray(dataset[()])
-
-
 def _read_labels(file: Any) -> NDArray[Any]:
-    classes = _read_column(file["classes"])
+    classes = hdf5.read_array(file["classes"])
     codes = np.asarray(file["y"][()])
     if codes.size and not 0 <= codes.min() <= codes.max() < len(classes):
         raise KeyError("y holds a code without a class")
@@ -51,7 +40,6 @@ def _storable(values: ArrayLike, name: str) -> NDArray[Any]:
 
 FORMAT = "sensorseq.windows"
 VERSION = 2  # from which on files end with their checksums
-_FACTS = ("format", "version")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,16 +145,16 @@ def write_window_blocks(
         writer.attribute("version", VERSION)
         if columns.sample_rate_hz is not None:
             writer.attribute("sample_rate_hz", float(columns.sample_rate_hz))
-        writer.texts("channels", np.array(columns.channels, dtype=np.str_))
+        writer.array("channels", np.array(columns.channels, dtype=np.str_))
         writer.array("lengths", np.asarray(columns.lengths, np.int64))
         if columns.y is not None:
             classes, codes = np.unique(_storable(columns.y, "y"), return_inverse=True)
             writer.array("y", codes.astype(np.int32))
-            _write_column(writer, "classes", classes)
+            writer.array("classes", classes)
         for name in _COLUMNS:
             values = getattr(columns, name)
             if values is not None:
-                _write_column(writer, name, values)
+                writer.array(name, _storable(values, name))
         if columns.split is not None:
             writer.choices("split", columns.split, PARTS)
         for name, array in (scaler or {}).items():
@@ -218,8 +206,8 @@ class PreparedFile:
             try:
                 if self.verified and self.path.is_file() and not checksums.are_in(self.path):
                     with isolated.opened(self.path, "a prepared file", PreparedFileError) as file:
-                        facts = {name: file.attrs[name][0] for name in _FACTS if name in file.attrs}
-                    self._check_version(facts)
+                        names = {"format", "version"} & file.attrs.keys()
+                        self._check_version({name: " ".join(file.attrs[name]) for name in names})
                 self._file, self._checked = stack.enter_context(
                     hdf5.opened_prepared(self.path, verify=self.verified, whole=whole)
                 )
@@ -321,10 +309,10 @@ class PreparedFile:
             np.asarray(file["lengths"][()]),
             y=_read_labels(file) if "y" in file else None,
             split=hdf5.read_choices(file["split"]) if "split" in file else None,
-            channels=tuple(hdf5.read_texts(file["channels"]).tolist()),
+            channels=tuple(hdf5.read_array(file["channels"]).tolist()),
             sample_rate_hz=None if rate is None else float(rate),
             provenance=hdf5.read_json(file["provenance"]),
-            **{name: _read_column(file[name]) for name in _COLUMNS if name in file},
+            **{name: hdf5.read_array(file[name]) for name in _COLUMNS if name in file},
         )
         if columns.shape != X.shape:
             raise KeyError(f"X has shape {X.shape}, its columns are for {columns.shape}")
@@ -342,9 +330,4 @@ class PreparedFile:
             self.sample_indices = np.asarray(file["sample_indices"][()], np.int64)
 
     def _damaged(self, error: BaseException) -> PreparedFileError:
-        if isinstance(error, PreparedFileError):
-            return error
-        return PreparedFileError(
-            f"{self.path}: is truncated or damaged ({error}); copy it again from its source, or"
-            " prepare it again."
-        )
+        return error if isinstance(error, PreparedFileError) else damaged(self.path, error)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import PreparedFileError
 from sensorseq.io import hdf5
+from sensorseq.io.checksums import damaged
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.windows import WindowSet
 
@@ -143,10 +144,7 @@ class SampleReader:
         try:
             X: NDArray[np.float32] = self.samples.checked.read(self.dataset, rows, self.handle)
         except (OSError, RuntimeError) as error:
-            raise PreparedFileError(
-                f"{self.samples.path}: is truncated or damaged ({error}); copy it again from its"
-                " source, or prepare it again."
-            ) from error
+            raise damaged(self.samples.path, error) from error
         if not np.array_equal(back, np.arange(len(rows))):
             X = X[back]
         change, number = self.samples.change, self.samples.copy_number
