@@ -649,8 +649,8 @@ def predict(
     through the same steps as the training windows: rate, channels, filters and features, windows,
     scaling. Each line gives a time span and its class; with --windows, a single window.
 
-    Windows before and after a window also say something about it: a robot stays in a class for a
-    while. --smooth none shows the classes of single windows.
+    A robot stays on a surface for a while, so the windows around a window count, too. --smooth none
+    shows what each window says by itself.
     """
     from sensorseq.data_checks import join_outside
     from sensorseq.evaluation.predict import predict_recordings, table_of_spans

@@ -250,6 +250,10 @@ def entries_of(docstring: str | None) -> dict[str, str]:
     return {re.split(r"\W", entry)[0]: entry for entry in entries}
 
 
+SAID = entries_of(ReadOptions.__doc__)
+"""What the docstring says of each option."""
+
+
 def takes_read_options(*names: str) -> Callable[[Callable[..., _Result]], Callable[..., _Result]]:
     """Let a function of a path and `ReadOptions` be called with these options by name, too.
 
@@ -284,8 +288,8 @@ def takes_read_options(*names: str) -> Callable[[Callable[..., _Result]], Callab
         call.__signature__ = inspect.signature(read).replace(  # type: ignore[attr-defined]
             parameters=[first, middle, *others, *by_name]
         )
-        text, said = inspect.cleandoc(read.__doc__ or ""), entries_of(ReadOptions.__doc__)
-        more = "".join(entry for name, entry in said.items() if name in names)
+        text = inspect.cleandoc(read.__doc__ or "")
+        more = "".join(entry for name, entry in SAID.items() if name in names)
         entry = r"^options :.*\n(?:    .*\n)+"
         call.__doc__ = re.sub(entry, lambda found: found[0] + more, text, flags=re.M)
         return call

@@ -19,8 +19,7 @@ from sensorseq.preprocessing.resample import StreamResampler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.window import window_start
 from sensorseq.recording import Channel
-from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, window_weight
-from sensorseq.sequence.timeline import make_dwell
+from sensorseq.sequence.smoothing import STREAM_SMOOTH, Dwell, LagSmoother, window_weight
 from sensorseq.training.frames import in_order
 
 if TYPE_CHECKING:
@@ -141,7 +140,7 @@ class DecisionStream:
         self._smoother, self._waiting = None, deque[StreamDecision]()
         if smooth != "none":
             window_s = self._n_window / self._window_rate
-            dwell = make_dwell(mean_dwell_s, transitions, len(self.classes), window_s)
+            dwell = Dwell.of(mean_dwell_s, transitions, len(self.classes), window_s)
             lag = lag if smooth == "lag" else 0
             self._smoother = LagSmoother(dwell, lag, window_weight(hop_s, window_s))
         self.n_decisions = self.n_outside = 0

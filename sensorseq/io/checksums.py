@@ -27,9 +27,11 @@ class DamagedFileError(PreparedFileError):
     """A file differs from its checksums."""
 
 
-def damaged(path: object, reason: object) -> PreparedFileError:
+def damaged(
+    path: object, reason: object, kind: type[PreparedFileError] = PreparedFileError
+) -> PreparedFileError:
     """Return the error for a prepared file that is damaged."""
-    return PreparedFileError(
+    return kind(
         f"{path}: is truncated or damaged ({reason}); copy it again from its source, or prepare it"
         " again."
     )
@@ -148,5 +150,5 @@ class CheckedFile(io.FileIO):
         view[n_bytes:] = bytes(len(view) - n_bytes)
         return len(view)
 
-    def _damaged(self, reason: str) -> DamagedFileError:
-        return DamagedFileError(str(damaged(self.name, reason)))
+    def _damaged(self, reason: str) -> PreparedFileError:
+        return damaged(self.name, reason, DamagedFileError)

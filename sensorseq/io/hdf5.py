@@ -35,7 +35,7 @@ _CHUNKS_AT_ONCE = 16  # read together when only some of their rows are wanted
 def opened_prepared(
     path: Path, *, verify: bool, whole: bool
 ) -> Iterator[tuple[h5py.File, CheckedFile | None]]:
-    """Open a prepared file, with its checksums; None not to `verify` them.
+    """Open a prepared file, with its checksums, or None if they are not to be verified.
 
     Each piece is verified when it is read, or, of a file that is not large, all at once if `whole`.
     """

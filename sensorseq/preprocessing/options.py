@@ -14,7 +14,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from sensorseq.errors import ArgumentError
-from sensorseq.options import CSV_FORM, Option, ReadOptions, entries_of, option_field
+from sensorseq.options import CSV_FORM, SAID, Option, ReadOptions, entries_of, option_field
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -217,7 +217,7 @@ class PreparationOptions(ReadOptions):
 
 
 # In Python the entries of both are in one docstring; that of the rate says more here.
-_ENTRIES = entries_of(ReadOptions.__doc__) | entries_of(PreparationOptions.__doc__)
+_ENTRIES = SAID | entries_of(PreparationOptions.__doc__)
 _INTRODUCTION = inspect.cleandoc(PreparationOptions.__doc__ or "").partition("---\n")
 PreparationOptions.__doc__ = "".join([*_INTRODUCTION[:2], *_ENTRIES.values()])
 

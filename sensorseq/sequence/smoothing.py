@@ -7,7 +7,7 @@ Morgan, *Connectionist Speech Recognition*, 1994, with equal shares of the class
 are those of L. R. Rabiner, *A Tutorial on Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,23 +22,32 @@ SMOOTH = ("none", "filter", "lag", "viterbi", "marginals")
 """Nothing; windows so far; those and the next `lag`; the likeliest path; all windows."""
 STREAM_SMOOTH = ("none", "filter", "lag")
 """Those that need no later windows than the next `lag`."""
+USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
+"""How long a class lasts if nobody says: a minute, but at least so many windows."""
 _LEAST_WEIGHT = 0.25  # of a window, however much it shares with its neighbours
 _LOWEST = 1e-12  # of a probability: no window rules out a class
 _TICK_S = 1e-3  # steps of time are told apart by this
 
 
-class Dwell(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Dwell:
     """How long a class lasts, and which one follows."""
 
     mean_s: Floats  # (k,), of each class
     follows: Floats  # (k, k), shares of the classes that follow each; zero on the diagonal
+    _after: dict[int, Floats] = field(default_factory=dict)  # so many ticks
 
     @classmethod
     def of(
-        cls, mean_dwell_s: ArrayLike, transitions: ArrayLike | None, n_classes: int, window_s: float
+        cls,
+        mean_dwell_s: ArrayLike | None,
+        transitions: ArrayLike | None,
+        n_classes: int,
+        window_s: float,
     ) -> "Dwell":
         """Return checked values; without `transitions` every other class follows equally often."""
-        mean_s = np.asarray(mean_dwell_s, np.float64)
+        usual_s = max(USUAL_DWELL_S, FEWEST_WINDOWS * window_s)
+        mean_s = np.asarray(usual_s if mean_dwell_s is None else mean_dwell_s, np.float64)
         if mean_s.shape not in ((), (n_classes,)):
             raise ArgumentError(
                 f"mean_dwell_s has shape {mean_s.shape}; give one number, or one for each of the"
@@ -69,10 +78,19 @@ class Dwell(NamedTuple):
             np.broadcast_to(mean_s, n_classes).copy(), follows / np.where(totals > 0, totals, 1)
         )
 
+    @property
+    def start(self) -> Floats:
+        """The probability of each class before anything is seen."""
+        return np.asarray(self.mean_s / self.mean_s.sum())
+
     def transition(self, seconds: float) -> Floats:
         """Return the probability of each class (column) that time after each class (row)."""
-        rate = 1 / self.mean_s
-        return np.asarray(expm(seconds * rate[:, None] * (self.follows - np.eye(len(rate)))))
+        ticks = max(round(seconds / _TICK_S), 1)
+        if ticks not in self._after:  # nearly all windows are one hop apart
+            rate = 1 / self.mean_s[:, None]
+            leave = ticks * _TICK_S * rate * (self.follows - np.eye(len(rate)))
+            self._after[ticks] = np.asarray(expm(leave))
+        return self._after[ticks]
 
 
 def smoothed(
@@ -115,15 +133,14 @@ def smoothed(
         return p, p.argmax(axis=1)
     e = _likelihoods(p, weight)
     steps = _transitions(np.asarray(centers_s, np.float64), dwell)
-    start = dwell.mean_s / dwell.mean_s.sum()
-    alpha = _forward(e, steps, start)
+    alpha = _forward(e, steps, dwell.start)
     if smooth == "filter":
         return alpha, alpha.argmax(axis=1)
     later = _backward_lag(e, steps, min(lag, n)) if smooth == "lag" else _backward(e, steps)
     gamma = alpha * later
     gamma /= gamma.sum(axis=1, keepdims=True)
     if smooth == "viterbi":
-        return gamma, _viterbi(np.log(np.maximum(e, 1e-300)), steps, start)
+        return gamma, _viterbi(np.log(np.maximum(e, 1e-300)), steps, dwell.start)
     return gamma, gamma.argmax(axis=1)
 
 
@@ -147,13 +164,11 @@ class LagSmoother:
     def push(self, center_s: float, probabilities: ArrayLike) -> list[Floats]:
         """Take the next window; return the smoothed rows that are due, the oldest first."""
         (e,) = _likelihoods(np.asarray(probabilities, np.float64)[None], self._weight)
-        ahead = self._dwell.mean_s / self._dwell.mean_s.sum()
+        ahead = self._dwell.start
         if self._rows:
-            (step,) = _transitions(np.array([self._centers_s[-1], center_s]), self._dwell)
-            self._steps.append(step)
-            ahead = _times(self._rows[-1][1], step)
-        alpha = ahead * e
-        self._rows.append((e, alpha / alpha.sum()))
+            self._steps.append(self._dwell.transition(center_s - self._centers_s[-1]))
+            ahead = _times(self._rows[-1][1], self._steps[-1])
+        self._rows.append((e, _seen(ahead, e)))
         self._centers_s.append(center_s)
         return self._take(len(self._rows) - self._lag)
 
@@ -193,11 +208,8 @@ def window_weight(hop_s: float, window_s: float) -> float:
 
 def _transitions(centers_s: Floats, dwell: Dwell) -> Floats:
     """Return the transitions from each window to the next, (n - 1, k, k)."""
-    ticks = np.round(np.diff(centers_s) / _TICK_S).astype(np.int64)
-    different, place = np.unique(ticks, return_inverse=True)
-    k = len(dwell.mean_s)
-    matrices = [dwell.transition(max(int(tick), 1) * _TICK_S) for tick in different]
-    return np.array(matrices, np.float64).reshape(-1, k, k)[place]
+    steps = [dwell.transition(seconds) for seconds in np.diff(centers_s).tolist()]
+    return np.array(steps, np.float64).reshape(-1, *dwell.follows.shape)
 
 
 def _forward(e: Floats, steps: Floats, start: Floats) -> Floats:
@@ -205,11 +217,16 @@ def _forward(e: Floats, steps: Floats, start: Floats) -> Floats:
     alpha = np.empty_like(e)
     ahead = start
     for t in range(len(e)):
-        alpha[t] = ahead * e[t]
-        alpha[t] /= alpha[t].sum()
+        alpha[t] = _seen(ahead, e[t])
         if t < len(steps):
             ahead = _times(alpha[t], steps[t])
     return alpha
+
+
+def _seen(ahead: Floats, e: Floats) -> Floats:
+    """Return the probabilities after a window, from those before it."""
+    alpha = ahead * e
+    return np.asarray(alpha / alpha.sum())
 
 
 def _times(row: Floats, matrix: Floats) -> Floats:

@@ -17,8 +17,6 @@ from sensorseq.io.atomic import write_whole
 from sensorseq.notebook import html_table
 from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed, window_weight
 
-USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
-"""How long a class lasts if nobody says: a minute, but at least so many windows."""
 _SAME_HOP = 1.5  # windows further apart than so many hops have a gap between them
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#a8579b", "#b58900", "#4a5568", "#56b4e9", "#e09ad0")
 
@@ -200,7 +198,8 @@ def timeline_of(
     if not np.isfinite(start).all():
         raise InputError("start_s has values that are no numbers; give seconds.")
     recording = np.zeros(len(p), np.int64) if recording_id is None else np.asarray(recording_id)
-    dwell = make_dwell(mean_dwell_s, transitions, k, window_s)
+    dwell = Dwell.of(mean_dwell_s, transitions, k, window_s)
+    is_one = mean_dwell_s is None or np.ndim(mean_dwell_s) == 0
     order, parts, spans = [], [], []
     for name in dict.fromkeys(recording.tolist()):
         rows = np.flatnonzero(recording == name)
@@ -231,19 +230,8 @@ def timeline_of(
         names,
         tuple(spans),
         smooth,
-        float(dwell.mean_s[0])
-        if mean_dwell_s is None or not np.ndim(mean_dwell_s)
-        else dwell.mean_s,
+        float(dwell.mean_s[0]) if is_one else dwell.mean_s,
     )
-
-
-def make_dwell(
-    mean_dwell_s: ArrayLike | None, transitions: ArrayLike | None, n_classes: int, window_s: float
-) -> Dwell:
-    """Return how long classes last, as they usually do if it is not given."""
-    usual_s = max(USUAL_DWELL_S, FEWEST_WINDOWS * window_s)
-    given = usual_s if mean_dwell_s is None else mean_dwell_s
-    return Dwell.of(given, transitions, n_classes, window_s)
 
 
 def _spans(
