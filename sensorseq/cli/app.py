@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import wraps
 from inspect import Parameter, Signature, signature
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from sensorseq.preprocessing.options import OPTIONS
 
@@ -32,62 +32,12 @@ app = typer.Typer(
 @app.callback()
 def _sensorseq(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")
+        bool, Option("--version", is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     if version:
         print(f"sensorseq {importlib.import_module('sensorseq').__version__}")
         raise typer.Exit
-
-
-def _skip_checksums(given: bool) -> None:
-    if given:
-        from sensorseq.io.checksums import unverified
-
-        closing.enter_context(unverified())
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress on stderr.")]
-NoVerify = Annotated[
-    bool,
-    typer.Option(
-        "--no-verify",
-        callback=_skip_checksums,
-        help="Skip the checksums of prepared files: damage may crash or change results unnoticed.",
-    ),
-]
-MeanDwell = Annotated[
-    float | None,
-    typer.Option(metavar="S", help="How long a class lasts on average [default: 60]."),
-]
-FalseAlarmRate = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SHARE",
-        help="Abstain on windows of no known class, and on this share of the others, such as 0.05.",
-    ),
-]
-Strict = Annotated[
-    bool, typer.Option("--strict", help="Refuse windows outside what the model was trained on.")
-]
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="Model file written by train.")]
-NewModel = Annotated[Path, typer.Option("--output", "-o", metavar="MODEL", help="File to write.")]
-Prepared = Annotated[Path, typer.Argument(metavar="H5", help="File written by prepare.")]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Any argument of SensorLSTMClassifier, value as in TOML; repeatable.",
-    ),
-]
-Seed = Annotated[
-    int, typer.Option("--seed", min=0, max=2**32 - 1, help="The same seed gives the same result.")
-]
-Report = Annotated[
-    Path | None, typer.Option(metavar="HTML", help="Also write an HTML report, readable offline.")
-]
 
 
 def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -110,7 +60,7 @@ def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callab
         first = next(i for i, p in enumerate(own) if p.default is not p.empty)
         for at, option in enumerate(options, first):
             flag = f"{option.flag}/{option.off}" if option.off else option.flag
-            typed = typer.Option(flag, metavar=option.metavar, help=option.help)
+            typed = Option(flag, metavar=option.metavar, help=option.help)
             kind: Any = Annotated[option.command_type, typed]
             own.insert(at, Parameter(option.name, own[0].kind, default=None, annotation=kind))
         run_command.__signature__ = Signature(own)  # type: ignore[attr-defined]
@@ -119,7 +69,7 @@ def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callab
     return decorate
 
 
-def example(*lines: str) -> str:
-    """Return the end of a command's help."""
+def command(*example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command whose help ends with an example."""
     # The first character tells click not to join the lines.
-    return "\n".join(("\b", "Example:", *(f"  {line}" for line in lines)))
+    return app.command(epilog="\n".join(("\b", "Example:", *(f"  {line}" for line in example))))

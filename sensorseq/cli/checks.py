@@ -5,31 +5,31 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from sensorseq.cli.app import GATE, Json, NoVerify, Quiet, Seed, Settings, app, example
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import GATE, command
 from sensorseq.cli.models import load_model, naming, read_settings, with_scale
 from sensorseq.cli.output import progress, say
 from sensorseq.errors import ArgumentError, check_choice, printable
 
 
-@app.command(epilog=example("sensorseq doctor", "sensorseq doctor terrain.h5 --json"))
+@command("sensorseq doctor", "sensorseq doctor terrain.h5 --json")
 def doctor(
     windows: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[H5]", help="File written by prepare [default: synthetic signals]."
-        ),
+        Argument(metavar="[H5]", help="File written by prepare [default: synthetic signals]."),
     ] = None,
-    settings: Settings = None,
-    random_state: Seed = 0,
+    settings: opt.Settings = None,
+    random_state: opt.Seed = 0,
     installation: Annotated[
-        bool, typer.Option("--self", help="Check the installed package; exit code 1 if it fails.")
+        bool, Option("--self", help="Check the installed package; exit code 1 if it fails.")
     ] = False,
     gpu: Annotated[
-        bool, typer.Option("--gpu", help="Check the CUDA kernels; exit code 1 if one fails.")
+        bool, Option("--gpu", help="Check the CUDA kernels; exit code 1 if one fails.")
     ] = False,
-    as_json: Json = False,
-    no_verify: NoVerify = False,
+    as_json: opt.Json = False,
+    no_verify: opt.NoVerify = False,
 ) -> None:
     """Tell a bug from a hard problem by short test trainings.
 
@@ -107,16 +107,16 @@ def _check_installation(windows: Path | None, settings: list[str] | None, as_jso
         raise typer.Exit(1)
 
 
-@app.command(epilog=example("sensorseq bench"))
+@command("sensorseq bench")
 def bench(
     against: Annotated[
-        str, typer.Option(metavar="torch|cudnn", help="torch on the CPU, or cuDNN on a GPU.")
+        str, Option(metavar="torch|cudnn", help="torch on the CPU, or cuDNN on a GPU.")
     ] = "torch",
     threads: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="CPU threads [default: torch's].")
+        int | None, Option(min=1, max=4096, help="CPU threads [default: torch's].")
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Measure the speed compared with torch and the processor's peak.
 
@@ -135,23 +135,19 @@ def bench(
     say(result, benchmark.format_short(result), as_json)
 
 
-@app.command(epilog=example("sensorseq info terrain.safetensors", "sensorseq info"))
+@command("sensorseq info terrain.safetensors", "sensorseq info")
 def info(
     path: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[FILE]", help="Model or prepared file [default: this installation]."
-        ),
+        Argument(metavar="[FILE]", help="Model or prepared file [default: this installation]."),
     ] = None,
-    markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print a model card in Markdown.")
-    ] = False,
+    markdown: Annotated[bool, Option("--markdown", help="Print a model card in Markdown.")] = False,
     windows: Annotated[
         Path | None,
-        typer.Option(metavar="H5", help="Prepared file whose test part the card is measured on."),
+        Option(metavar="H5", help="Prepared file whose test part the card is measured on."),
     ] = None,
-    as_json: Json = False,
-    no_verify: NoVerify = False,
+    as_json: opt.Json = False,
+    no_verify: opt.NoVerify = False,
 ) -> None:
     """Describe a model, a prepared file, or this installation."""
     if markdown:

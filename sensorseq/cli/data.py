@@ -4,17 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from sensorseq.cli.app import (
-    BAD_INPUT,
-    GATE,
-    Json,
-    NoVerify,
-    Quiet,
-    app,
-    example,
-    with_options,
-)
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import BAD_INPUT, GATE, command, with_options
 from sensorseq.cli.output import check_output, progress, say
 from sensorseq.cli.words import in_options
 from sensorseq.errors import ArgumentError, writing
@@ -23,26 +16,22 @@ from sensorseq.options import split_names
 from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS
 
 
-@app.command(
-    epilog=example(
-        "sensorseq simulate simulated --robots 4",
-        "sensorseq prepare simulated --window-s 2 -o simulated.h5",
-    )
+@command(
+    "sensorseq simulate simulated --robots 4",
+    "sensorseq prepare simulated --window-s 2 -o simulated.h5",
 )
 def simulate(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="New folder to create.")],
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="New folder to create.")],
     surfaces: Annotated[
-        list[str] | None, typer.Option(metavar="NAME,...", help="Surfaces [default: all six].")
+        list[str] | None, Option(metavar="NAME,...", help="Surfaces [default: all six].")
     ] = None,
     n_robots: Annotated[
-        int, typer.Option("--robots", min=1, help="Number of robots; each is a group.")
+        int, Option("--robots", min=1, help="Number of robots; each is a group.")
     ] = 4,
-    n_recordings: Annotated[
-        int, typer.Option("--recordings", min=1, help="Per robot and surface.")
-    ] = 2,
-    duration_s: Annotated[float, typer.Option(min=1, help="Seconds per recording.")] = 60.0,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 0,
-    as_json: Json = False,
+    n_recordings: Annotated[int, Option("--recordings", min=1, help="Per robot and surface.")] = 2,
+    duration_s: Annotated[float, Option(min=1, help="Seconds per recording.")] = 60.0,
+    seed: Annotated[int, Option(min=0, help="The same seed gives the same files.")] = 0,
+    as_json: opt.Json = False,
 ) -> None:
     """Write simulated recordings: motor current of robots on surfaces.
 
@@ -64,33 +53,30 @@ def simulate(
     say(result, f"{len(written)} simulated recordings in {folder}", as_json)
 
 
-@app.command(
-    epilog=example(
-        "sensorseq inspect logs --files 'pro_*.csv' --time-column time",
-        "sensorseq inspect logs --html look.html",
-        "sensorseq inspect terrain.h5 --leakage",
-    )
+@command(
+    "sensorseq inspect logs --files 'pro_*.csv' --time-column time",
+    "sensorseq inspect logs --html look.html",
+    "sensorseq inspect terrain.h5 --leakage",
 )
 @with_options(READING_OPTIONS)
 def inspect(
     context: typer.Context,
     path: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="PATH",
             help="Recording, folder or manifest; with --html or --leakage, also a prepared file.",
         ),
     ],
     html: Annotated[
-        Path | None,
-        typer.Option(metavar="HTML", help="Write a page with a picture of each channel."),
+        Path | None, Option(metavar="HTML", help="Write a page with a picture of each channel.")
     ] = None,
     leakage: Annotated[
-        bool, typer.Option("--leakage", help="Check a prepared file for leakage between its parts.")
+        bool, Option("--leakage", help="Check a prepared file for leakage between its parts.")
     ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_verify: NoVerify = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    no_verify: opt.NoVerify = False,
     **selected: Any,
 ) -> None:
     """Show what recordings contain, what is odd in them, and which cannot be read.
@@ -144,51 +130,42 @@ def _inspect_leakage(path: Path, as_json: bool) -> None:
         raise typer.Exit(GATE)
 
 
-@app.command(
-    epilog=example(
-        "sensorseq prepare logs --files 'pro_*.csv' --time-column time \\",
-        "    --window-s 5 --hop-s 2.5 -o terrain.h5",
-        "sensorseq prepare logs --config terrain.toml --balance oversample \\",
-        "    -o terrain.h5",
-    )
+@command(
+    "sensorseq prepare logs --files 'pro_*.csv' --time-column time \\",
+    "    --window-s 5 --hop-s 2.5 -o terrain.h5",
+    "sensorseq prepare logs --config terrain.toml --balance oversample \\",
+    "    -o terrain.h5",
 )
 @with_options(tuple(OPTIONS))
 def prepare(
     context: typer.Context,
     source: Annotated[
-        str,
-        typer.Argument(metavar="PATH", help="Folder with one folder per class, or a manifest."),
+        str, Argument(metavar="PATH", help="Folder with one folder per class, or a manifest.")
     ],
-    output: Annotated[str, typer.Option("--output", "-o", metavar="H5", help="File to write.")],
+    output: Annotated[str, Option("--output", "-o", metavar="H5", help="File to write.")],
     config: Annotated[
-        Path | None,
-        typer.Option(metavar="TOML", help="Configuration file; options here override it."),
+        Path | None, Option(metavar="TOML", help="Configuration file; options here override it.")
     ] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of processes.")] = 1,
-    engine: Annotated[
-        str, typer.Option(metavar="process|dask", help="What runs the jobs.")
-    ] = "process",
+    jobs: Annotated[int, Option("--jobs", "-j", min=1, help="Number of processes.")] = 1,
+    engine: Annotated[str, Option(metavar="process|dask", help="What runs the jobs.")] = "process",
     scheduler: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Use the workers of this dask scheduler."),
+        str | None, Option(metavar="ADDRESS", help="Use the workers of this dask scheduler.")
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option(
-            "--resume", help="Resume an interrupted run, or extend the file by what is new."
-        ),
+        Option("--resume", help="Resume an interrupted run, or extend the file by what is new."),
     ] = False,
     on_error: Annotated[
-        str, typer.Option(metavar="skip|stop", help="What to do with an unusable recording.")
+        str, Option(metavar="skip|stop", help="What to do with an unusable recording.")
     ] = "stop",
     allow_scales: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--allow-scales", help="Use recordings that seem to be in other units, or are all zero."
         ),
     ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
     **options: Any,
 ) -> None:
     """Turn recordings into one file of windows, split by group.

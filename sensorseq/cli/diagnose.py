@@ -6,52 +6,48 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from sensorseq.cli.app import GATE, Json, Quiet, app, example
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import GATE, command
 from sensorseq.cli.models import load_model, page_command, read_pair
 from sensorseq.cli.output import check_output, say, warn
 from sensorseq.errors import ArgumentError, check_choice
 
 
-@app.command(
-    epilog=example(
-        "sensorseq diagnose lightning_logs/version_0/metrics.csv --n-val 42",
-        "sensorseq diagnose runs/today --column loss=Loss/fit --html fit.html",
-        "sensorseq diagnose terrain.safetensors --fail-on strong",
-    )
+@command(
+    "sensorseq diagnose lightning_logs/version_0/metrics.csv --n-val 42",
+    "sensorseq diagnose runs/today --column loss=Loss/fit --html fit.html",
+    "sensorseq diagnose terrain.safetensors --fail-on strong",
 )
 def diagnose(
     path: Annotated[
         Path,
-        typer.Argument(
+        Argument(
             metavar="PATH", help="CSV, JSON, TensorBoard event file, folder of a run, or a model."
         ),
     ],
-    n_val: Annotated[
-        int | None, typer.Option(help="Number of independent validation windows.")
-    ] = None,
-    n_train: Annotated[int | None, typer.Option(help="Number of training windows.")] = None,
-    n_classes: Annotated[int | None, typer.Option(help="Number of classes.")] = None,
+    n_val: Annotated[int | None, Option(help="Number of independent validation windows.")] = None,
+    n_train: Annotated[int | None, Option(help="Number of training windows.")] = None,
+    n_classes: Annotated[int | None, Option(help="Number of classes.")] = None,
     best_epoch: Annotated[
-        int | None, typer.Option(help="Epoch whose weights were kept, counted from 1.")
+        int | None, Option(help="Epoch whose weights were kept, counted from 1.")
     ] = None,
     columns: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--column",
             metavar="ROLE=NAME",
             help="Which column is loss, val_accuracy, ...; NAME none ignores a role; repeatable.",
         ),
     ] = None,
-    html: Annotated[
-        Path | None, typer.Option(metavar="HTML", help="Also write an HTML report.")
-    ] = None,
+    html: Annotated[Path | None, Option(metavar="HTML", help="Also write an HTML report.")] = None,
     fail_on: Annotated[
         str | None,
-        typer.Option(metavar="mild|strong", help="Exit with code 10 at this severity or worse."),
+        Option(metavar="mild|strong", help="Exit with code 10 at this severity or worse."),
     ] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
 ) -> None:
     """Judge whether a training run fluctuates more than it should.
 
@@ -63,12 +59,8 @@ def diagnose(
     if fail_on is not None:
         check_choice("--fail-on", fail_on, ("mild", "strong"))
     check_output(html, path)
-    counts: dict[str, Any] = {
-        "n_val": n_val,
-        "n_train": n_train,
-        "n_classes": n_classes,
-        "best_epoch": best_epoch,
-    }
+    counts: dict[str, Any] = {"n_val": n_val, "n_train": n_train}
+    counts |= {"n_classes": n_classes, "best_epoch": best_epoch}
     if _is_model(path):
         for name, value in {**counts, "column": columns}.items():
             if value is not None:

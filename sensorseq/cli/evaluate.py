@@ -4,48 +4,36 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
-from sensorseq.cli.app import (
-    Json,
-    ModelFile,
-    NoVerify,
-    Prepared,
-    Quiet,
-    Report,
-    Strict,
-    app,
-    example,
-)
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import command
 from sensorseq.cli.models import load_model, naming, tell_outside, write_page
 from sensorseq.cli.output import check_output, progress, say
 
 
-@app.command(
-    epilog=example(
-        "sensorseq evaluate terrain.safetensors terrain.h5",
-        "sensorseq evaluate terrain.safetensors terrain.h5 --folds 5 --json",
-    )
+@command(
+    "sensorseq evaluate terrain.safetensors terrain.h5",
+    "sensorseq evaluate terrain.safetensors terrain.h5 --folds 5 --json",
 )
 def evaluate(
-    model_file: ModelFile,
-    windows: Prepared,
+    model_file: opt.ModelFile,
+    windows: opt.Prepared,
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Cross-validate: retrain on folds of whole groups.")
+        int | None, Option(min=2, help="Cross-validate: retrain on folds of whole groups.")
     ] = None,
     baselines: Annotated[
-        bool,
-        typer.Option("--baselines/--no-baselines", help="Compare with simple baseline models."),
+        bool, Option("--baselines/--no-baselines", help="Compare with simple baseline models.")
     ] = True,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Also score recordings seen in training.")
+        bool, Option("--include-seen", help="Also score recordings seen in training.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of folds and intervals.")] = 0,
-    strict: Strict = False,
-    report: Report = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_verify: NoVerify = False,
+    seed: Annotated[int, Option(min=0, help="Seed of folds and intervals.")] = 0,
+    strict: opt.Strict = False,
+    report: opt.Report = None,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    no_verify: opt.NoVerify = False,
 ) -> None:
     """Measure a model on test recordings it has never seen.
 
@@ -59,19 +47,14 @@ def evaluate(
 
     check_output(report, windows, model_file)
     model = load_model(model_file, strict=strict)
-    compared = BASELINES if baselines else ()
+    given: dict[str, Any] = {"baselines": BASELINES if baselines else (), "seed": seed}
     with naming(windows), progress("evaluating", quiet=quiet) as advance:
-        given: dict[str, Any] = {
-            "baselines": compared,
-            "seed": seed,
-            "progress": partial(advance, 0, 0),
-        }
+        given["progress"] = partial(advance, 0, 0)
+        read = read_windows(windows)
         if folds is None:
-            comparison = evaluate_test(
-                model, read_windows(windows), include_seen=include_seen, **given
-            )
+            comparison = evaluate_test(model, read, include_seen=include_seen, **given)
         else:
-            comparison = evaluate_folds(model, read_windows(windows), folds, **given)
+            comparison = evaluate_folds(model, read, folds, **given)
         tell_outside(comparison.outside, strict=strict)
     if report is not None:
         from sensorseq.diagnosis.words import settings_as_options

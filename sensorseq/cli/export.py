@@ -1,13 +1,14 @@
 """The command export."""
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
-from sensorseq.cli.app import GATE, FalseAlarmRate, Json, ModelFile, NoVerify, app, closing, example
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import GATE, closing, command
 from sensorseq.cli.models import load_model, naming, read_pair
 from sensorseq.cli.output import check_output, check_parent, say
 from sensorseq.errors import ArgumentError
@@ -22,66 +23,60 @@ class Format(StrEnum):
     c = "c"
 
 
-@app.command(
-    epilog=example(
-        "sensorseq export terrain.safetensors -o terrain.onnx --check terrain.h5",
-        "sensorseq export terrain.safetensors --format c --weights int8 -o model",
-    )
+@command(
+    "sensorseq export terrain.safetensors -o terrain.onnx --check terrain.h5",
+    "sensorseq export terrain.safetensors --format c --weights int8 -o model",
 )
 def export(
-    model_file: ModelFile,
+    model_file: opt.ModelFile,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PATH", help="ONNX file, or folder for C.")
+        Path, Option("--output", "-o", metavar="PATH", help="ONNX file, or folder for C.")
     ],
     to: Annotated[
-        Format, typer.Option("--format", help="An ONNX graph, or one header and one source in C99.")
+        Format, Option("--format", help="An ONNX graph, or one header and one source in C99.")
     ] = Format.onnx,
     n_timesteps: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--timesteps",
             min=1,
             help="Steps of every window [default: any number; C: as in training].",
         ),
     ] = None,
     lengths: Annotated[
-        bool,
-        typer.Option("--lengths", help="ONNX: add an input with the valid steps of each window."),
+        bool, Option("--lengths", help="ONNX: add an input with the valid steps of each window.")
     ] = False,
     steps: Annotated[
-        bool, typer.Option("--steps", help="ONNX: put the steps of the preparation into the graph.")
+        bool, Option("--steps", help="ONNX: put the steps of the preparation into the graph.")
     ] = False,
     check: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             metavar="H5",
             help="ONNX: compare probabilities in onnxruntime. C: state the accuracy in the header.",
         ),
     ] = None,
     hop: Annotated[
         int | None,
-        typer.Option(min=1, help="C: samples between window starts [default: as in training]."),
+        Option(min=1, help="C: samples between window starts [default: as in training]."),
     ] = None,
     sample_rate_hz: Annotated[
         float | None,
-        typer.Option(
-            "--sample-rate", metavar="HZ", help="C: rate of the samples, to resample them."
-        ),
+        Option("--sample-rate", metavar="HZ", help="C: rate of the samples, to resample them."),
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
+        str | None, Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
     ] = None,
     units: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=UNIT,...", help="C: units of channels, such as current=mA."),
+        Option(metavar="NAME=UNIT,...", help="C: units of channels, such as current=mA."),
     ] = None,
     prefix: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="C: first part of all names [default: sensorseq]."),
+        str | None, Option(metavar="NAME", help="C: first part of all names [default: sensorseq].")
     ] = None,
-    false_alarm_rate: FalseAlarmRate = None,
-    as_json: Json = False,
-    no_verify: NoVerify = False,
+    false_alarm_rate: opt.FalseAlarmRate = None,
+    as_json: opt.Json = False,
+    no_verify: opt.NoVerify = False,
 ) -> None:
     """Write a model as an ONNX graph or as C, for programs without Python.
 
@@ -89,6 +84,7 @@ def export(
     features and trees are in it. Exit code 10 if --check finds a difference above 1e-5. The C code
     takes raw samples one by one: resampling and causal steps are in it, trees are not.
     """
+    given: dict[str, Any] = {"n_timesteps": n_timesteps, "false_alarm_rate": false_alarm_rate}
     if to is Format.c:
         _refuse_options(to, lengths=lengths, steps=steps)
         is_new = not output.exists()
@@ -100,14 +96,10 @@ def export(
             closing.callback(lambda: None if any(output.iterdir()) else output.rmdir())
         for path in (output / f"{prefix}_model.h", output / f"{prefix}_model.c"):
             check_output(path, model_file)
-        given: dict[str, Any] = {
-            "n_timesteps": n_timesteps,
-            "hop": hop,
-            "sample_rate_hz": sample_rate_hz,
-            "false_alarm_rate": false_alarm_rate,
-        }
+        form = "NAME=UNIT, such as current=mA"
         given |= {"check": check, "weights": weights or "float32", "prefix": prefix}
-        given["units"] = _read_units(units)
+        given |= {"hop": hop, "sample_rate_hz": sample_rate_hz}
+        given["units"] = dict(read_pair("--units", one, form) for one in split_names(units) or ())
         written = load_model(model_file).to_c(output, **given)
         say({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
@@ -120,13 +112,7 @@ def export(
             " check one without --steps."
         )
     model = load_model(model_file)
-    model.to_onnx(
-        output,
-        n_timesteps=n_timesteps,
-        lengths=lengths,
-        steps=steps,
-        false_alarm_rate=false_alarm_rate,
-    )
+    model.to_onnx(output, lengths=lengths, steps=steps, **given)
     from sensorseq.export.steps import stored_steps
 
     result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
@@ -154,9 +140,3 @@ def _refuse_options(to: Format, **given: Any) -> None:
     for name, value in given.items():
         if value is not None and value is not False:  # 0 is a value
             raise ArgumentError(f"--{name.replace('_', '-')} does not apply to --format {to}.")
-
-
-def _read_units(given: Sequence[str] | None) -> dict[str, str]:
-    """Read ``channel=unit``."""
-    form = "NAME=UNIT, such as current=mA"
-    return dict(read_pair("--units", text, form) for text in split_names(given) or ())

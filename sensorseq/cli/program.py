@@ -27,7 +27,7 @@ from sensorseq.errors import (
 )
 
 # In the order of the help.
-for _name in ("data", "train", "evaluate", "predict", "stream", "export", "diagnose", "checks"):
+for _name in ("data", "train", "evaluate", "predict", "export", "diagnose", "checks"):
     importlib.import_module(f"sensorseq.cli.{_name}")
 
 # typer brings click's exceptions along, its own copy of them or click's, by version.

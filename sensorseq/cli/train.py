@@ -6,21 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
-from sensorseq.cli.app import (
-    Json,
-    ModelFile,
-    NewModel,
-    NoVerify,
-    Prepared,
-    Quiet,
-    Report,
-    Seed,
-    Settings,
-    app,
-    example,
-)
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import command
 from sensorseq.cli.models import (
     load_model,
     naming,
@@ -36,36 +25,32 @@ if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
 
 
-@app.command(
-    epilog=example(
-        "sensorseq train terrain.h5 -o terrain.safetensors --report fit.html",
-        "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.5",
-        "sensorseq train terrain.h5 -o t.safetensors \\",
-        "    --set checkpoint=t.checkpoint --set resume=true",
-    )
+@command(
+    "sensorseq train terrain.h5 -o terrain.safetensors --report fit.html",
+    "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.5",
+    "sensorseq train terrain.h5 -o t.safetensors \\",
+    "    --set checkpoint=t.checkpoint --set resume=true",
 )
 def train(
-    windows: Prepared,
-    output: NewModel,
-    hidden_size: Annotated[int | None, typer.Option(help="LSTM units.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Windows per step.")] = None,
-    max_epochs: Annotated[int | None, typer.Option(help="Largest number of epochs.")] = None,
+    windows: opt.Prepared,
+    output: opt.NewModel,
+    hidden_size: Annotated[int | None, Option(help="LSTM units.")] = None,
+    learning_rate: Annotated[float | None, Option(help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, Option(help="Windows per step.")] = None,
+    max_epochs: Annotated[int | None, Option(help="Largest number of epochs.")] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Stop after this many epochs without improvement.")
+        int | None, Option(help="Stop after this many epochs without improvement.")
     ] = None,
-    random_state: Seed = 0,
-    settings: Settings = None,
+    random_state: opt.Seed = 0,
+    settings: opt.Settings = None,
     compare: Annotated[
         bool,
-        typer.Option(
-            "--compare/--no-compare", help="In the page, compare with simple baseline models."
-        ),
+        Option("--compare/--no-compare", help="In the page, compare with simple baseline models."),
     ] = True,
-    report: Report = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    no_verify: NoVerify = False,
+    report: opt.Report = None,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    no_verify: opt.NoVerify = False,
 ) -> None:
     """Train a classifier on prepared windows.
 
@@ -94,9 +79,8 @@ def train(
                 f"checkpoint={checkpoint!r} is also the name of an output; give the checkpoint"
                 " another name, such as 'run.checkpoint'."
             )
-    model = SensorLSTMClassifier(
-        **{"random_state": random_state, "verbose": 0 if quiet else 1, **given}
-    )
+    given = {"random_state": random_state, "verbose": 0 if quiet else 1, **given}
+    model = SensorLSTMClassifier(**given)
     model.fit(windows).set_params(verbose=0)
     model.save(output)
     tell(f"model written to {output}{was_there}", as_json)
@@ -161,16 +145,14 @@ def _describe_fit(model: "SensorLSTMClassifier") -> list[str]:
     return [*textwrap.wrap(" ".join(said), 80), ""] if said else []
 
 
-@app.command(
-    epilog=example("sensorseq adapt terrain.safetensors --windows new.h5 -o new.safetensors")
-)
+@command("sensorseq adapt terrain.safetensors --windows new.h5 -o new.safetensors")
 def adapt(
-    model_file: ModelFile,
+    model_file: opt.ModelFile,
     windows: Annotated[
-        Path, typer.Option(metavar="H5", help="A few labelled windows of the robot, prepared.")
+        Path, Option(metavar="H5", help="A few labelled windows of the robot, prepared.")
     ],
-    output: NewModel,
-    as_json: Json = False,
+    output: opt.NewModel,
+    as_json: opt.Json = False,
 ) -> None:
     """Adapt a model to another robot, from a few labelled windows of it.
 
