@@ -92,29 +92,23 @@ class Sum(_Combined):
         "readers/tsv.py": '''"""Read recordings from tables separated by tabs."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 
-from sensorseq.recording import Channel, Recording
+from sensorseq.readers.columns import Table
+from sensorseq.readers.stamps import seconds_of
 
 
-def read_tsv(path, options, recording_id=None, group="", label=None):
-    with open(path, newline="") as file:
-        names, *rows = csv.reader(file, delimiter="\\t")
-    table = np.array(rows, dtype=float)
-    return Recording(
-        table[:, 1:],
-        table[:, 0],
-        tuple(Channel(name) for name in names[1:]),
-        recording_id or Path(path).stem,
-        group=group,
-        label=label,
-    )
+class TsvTable(Table):
+    def __init__(self, path, options):
+        with open(path, newline="") as file:
+            names, *rows = csv.reader(file, delimiter="\\t")
+        self.values = dict(zip(names, np.array(rows, dtype=float).T, strict=True))
+        super().__init__(path, names)
 
-
-def read_tsv_timestamps(path, options):
-    return read_tsv(path, options).timestamps_s
+    def read(self, names, time_name, options):
+        stamps = seconds_of(self.path, time_name, self.values[time_name], options.time_unit)
+        return {name: self.values[name] for name in names}, stamps
 ''',
         "readers/suffixes.py": (
             '".hdf5", *ARRAY_SUFFIXES, *LOG_SUFFIXES)\n',
@@ -122,12 +116,12 @@ def read_tsv_timestamps(path, options):
         ),
         "readers/source.py": [
             (
-                "from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps\n",
-                "from sensorseq.readers.tsv import read_tsv, read_tsv_timestamps\n",
+                "from sensorseq.readers.parquet import open_parquet\n",
+                "from sensorseq.readers.tsv import TsvTable\n",
             ),
             (
-                '    ".parquet": (read_parquet, read_parquet_timestamps),\n',
-                '    ".tsv": (read_tsv, read_tsv_timestamps),\n',
+                '    ".parquet": open_parquet,\n',
+                '    ".tsv": TsvTable,\n',
             ),
         ],
     },

@@ -19,13 +19,12 @@ from sensorseq.readers.columns import (
     FILE_OPTIONS,
     TIME_COLUMNS,
     Columns,
-    FileContent,
-    check_label_column,
+    Origin,
+    Table,
     check_names,
-    check_timestamps,
     is_time_name,
-    make_recording,
-    refusing_odd_content,
+    read_recording,
+    refusing_content,
     texts_of_numbers,
 )
 from sensorseq.readers.mat5 import read_mat5
@@ -40,7 +39,6 @@ _DEEPEST = 16  # groups within groups
 
 
 @takes_read_options(*FILE_OPTIONS, "channels")
-@refusing_odd_content
 def read_arrays(
     path: Path,
     options: ReadOptions,
@@ -69,46 +67,52 @@ def read_arrays(
     RecordingError
         If the file is damaged or its arrays do not fit together.
     """
-    channels, label_column = options.channels, options.label_column
-    arrays = _load(path)
-    time_name, stamps = _time(path, arrays, options, channels)
-    names = [name for name, array in arrays.items() if array.size > 1]
-    check_label_column(path, names, label_column, time_name, label)
-    labels: list[str | None] | None = None
-    if label_column is not None:
-        given = arrays[label_column].ravel()
+    origin = Origin(recording_id, group, label)
+    recording = read_recording(ArraysTable, path, options, origin)
+    return recording if options.channels is None else recording.select(options.channels)
+
+
+class ArraysTable(Table):
+    """The arrays of a file that belong to the wanted channels, and the time of those."""
+
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        self._arrays = _load(path)
+        super().__init__(path, [name for name, array in self._arrays.items() if array.size > 1])
+
+    def time_name(self, options: ReadOptions) -> str:
+        """Return the array of time stamps, or the one of a rate in its place."""
+        name, self._stamps = _time(self.path, self._arrays, options, options.channels)
+        return name
+
+    def read(
+        self, names: list[str], time_name: str, options: ReadOptions
+    ) -> tuple[Columns, Stamps]:
+        """Return the columns of the arrays that hold wanted channels."""
+        path, channels, stamps = self.path, options.channels, self._stamps
+        columns: Columns = {}
+        for name in names:
+            if _is_wanted(name, channels):
+                columns |= _split(path, name, self._arrays[name], len(stamps.seconds), time_name)
+        for name in (names and channels) or ():
+            if name not in columns:
+                known = [column for one in list_arrays(path) for column in one.channels]
+                raise RecordingError(
+                    f"{path}: no channel {name!r}; it has {', '.join(known[:12])}."
+                    + did_you_mean(name, known)
+                )
+        columns.pop(time_name, None)  # a column of a 2-D array
+        return columns, stamps
+
+    def labels(self, name: str) -> list[str | None]:
+        """Return words or numbers as labels."""
+        given = self._arrays[name].ravel()
         if given.dtype.kind in _NUMBERS:
-            labels = texts_of_numbers(given.astype(np.float64))
-        elif given.dtype.kind in "US":
-            labels = list(given.astype(np.str_).tolist())
-        else:
-            raise RecordingError(f"{path}: {label_column!r} holds {given.dtype}, no labels.")
-    columns: Columns = {}
-    for name in names:
-        if name not in (time_name, label_column) and _is_wanted(name, channels):
-            columns |= _split(path, name, arrays[name], len(stamps.seconds), time_name)
-    for name in channels or ():
-        if name not in columns:
-            known = [column for one in list_arrays(path) for column in one.channels]
-            raise RecordingError(
-                f"{path}: no channel {name!r}; it has {', '.join(known[:12])}."
-                + did_you_mean(name, known)
-            )
-    columns.pop(time_name, None)  # a column of a 2-D array
-    content = FileContent(columns, stamps.seconds, time_name, labels, clock=stamps.facts)
-    recording = make_recording(path, content, options, recording_id, group, label)
-    return recording if channels is None else recording.select(channels)
+            return texts_of_numbers(given.astype(np.float64))
+        if given.dtype.kind in "US":
+            return list(given.astype(np.str_).tolist())
+        raise RecordingError(f"{self.path}: {name!r} holds {given.dtype}, no labels.")
 
 
-@refusing_odd_content
-def read_arrays_timestamps(path: Path, options: ReadOptions) -> NDArray[np.float64]:
-    """Return the time stamps of a file of arrays; see `read_arrays`."""
-    name, stamps = _time(path, _load(path), options, options.channels)
-    repair_stamps = bool(options.repair_stamps)
-    return check_timestamps(path, stamps.seconds, name, repair_stamps=repair_stamps)
-
-
-@refusing_odd_content
 def list_arrays(path: Path) -> list[Topic]:
     """Return the arrays of numbers in a file: name, type and shape, samples, rate, channels.
 
@@ -121,8 +125,11 @@ def list_arrays(path: Path) -> list[Topic]:
     RecordingError
         If the file is damaged.
     """
-    arrays = _load(path)
-    found = []
+    with refusing_content(path):
+        return list(_listed(path, _load(path)))
+
+
+def _listed(path: Path, arrays: _Arrays) -> Iterator[Topic]:
     for name, array in sorted(arrays.items()):
         if array.size < 2 or array.dtype.kind not in _NUMBERS or array.ndim > 2:
             continue
@@ -133,8 +140,7 @@ def list_arrays(path: Path) -> list[Topic]:
             if len(stamps) in array.shape:
                 n_samples, rate_hz = len(stamps), 1 / float(np.median(np.diff(stamps)))
         shape = " x ".join(map(str, array.shape))
-        found.append(Topic(name, f"{array.dtype} {shape}", n_samples, rate_hz, tuple(channels)))
-    return found
+        yield Topic(name, f"{array.dtype} {shape}", n_samples, rate_hz, tuple(channels))
 
 
 def _is_wanted(name: str, channels: Sequence[str] | None) -> bool:

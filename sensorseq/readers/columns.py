@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial, wraps
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
+from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,6 @@ from sensorseq.recording import UNITS, Channel, LabelSpan, Recording
 from sensorseq.text import listed
 
 Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
-_Reader = TypeVar("_Reader", bound=Callable[..., Any])
 
 FILE_OPTIONS = ("time_column", "time_unit", "units", "repair_stamps", "label_column")
 """The options of every reader of one file."""
@@ -36,16 +37,9 @@ _SAME_CLOCK = 0.01
 _TIME_NAME = re.compile(r"(time|timestamp|stamp|t)([_ ]?[(\[]?(s|ms|us|µs|ns)[)\]]?)?", re.I)
 
 
-def refusing_odd_content(read: _Reader) -> _Reader:
-    """Let a reader raise a `RecordingError` for whatever its parsers make of a file's content."""
-
-    @wraps(read)
-    def read_or_refuse(path: Any, *args: Any, **kwargs: Any) -> Any:
-        name = path[0] if isinstance(path, list | tuple) else path
-        with refusing(RecordingError, f"{name}: its content cannot be used"):
-            return read(path, *args, **kwargs)
-
-    return cast(_Reader, read_or_refuse)
+def refusing_content(path: Path) -> AbstractContextManager[None]:
+    """Raise a `RecordingError` for whatever parsers make of a file's content in this block."""
+    return refusing(RecordingError, f"{path}: its content cannot be used")
 
 
 def find_time_column(path: Path, names: Iterable[str], time_column: str | None) -> str:
@@ -88,19 +82,15 @@ def _usual_time_columns(names: list[str]) -> list[str]:
     return usual or [name for name in names if is_time_name(name)]
 
 
-def rate_of_rows(names: list[str], options: ReadOptions) -> float | None:
-    """Return the rate that is the clock of rows without a time column; None if there is one."""
-    is_clock = options.time_column is None and not _usual_time_columns(names)
-    return options.sample_rate_hz if is_clock else None
-
-
-def stamps_of_rows(columns: Columns, sample_rate_hz: float) -> Stamps:
+def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
     """Return the time stamps of rows that have none but come at a rate."""
+    assert options.sample_rate_hz is not None  # as `Table.time_name` found
+    rate_hz = float(options.sample_rate_hz)
     rows = next((values for values in columns.values() if values is not None), np.empty(0))
     stamps = Rows.like(rows, np.float64)
     for at, stop in blocks(len(rows), rows):
-        stamps.append(np.arange(at, stop) / sample_rate_hz)
-    return Stamps(stamps.as_array(), {"sample_rate_hz": float(sample_rate_hz)})
+        stamps.append(np.arange(at, stop) / rate_hz)
+    return Stamps(stamps.as_array(), {"sample_rate_hz": rate_hz})
 
 
 def is_time_name(name: str) -> bool:
@@ -161,7 +151,7 @@ class CodedLabels:
     names: list[str | None]
 
     @classmethod
-    def of(cls, labels: "Sequence[str | None] | CodedLabels") -> "CodedLabels":
+    def of(cls, labels: "Labels") -> "CodedLabels":
         """Return labels coded, if they are not yet."""
         if isinstance(labels, CodedLabels):
             return labels
@@ -173,33 +163,97 @@ class CodedLabels:
         return len(self.codes)
 
 
-@dataclass
-class FileContent:
-    """The content of a file with one recording.
+Labels = Sequence[str | None] | CodedLabels
 
-    NaN is a missing sample; `labels`, one for each sample, become label spans.
+
+class Origin(NamedTuple):
+    """What is known of a recording before it is read; without an id, its file gives it its name."""
+
+    recording_id: str | None = None
+    group: str = ""
+    label: str | None = None
+
+
+class Table:
+    """The columns of a file with one recording; each kind of file has its own way to read them.
+
+    `names` are those of all columns; `units` of some of them are stored in the file.
     """
 
-    columns: Columns
-    timestamps_s: NDArray[np.float64]
-    time_name: str  # "" if there is no time column
-    labels: Sequence[str | None] | CodedLabels | None = None
-    units: Mapping[str, str] = field(default_factory=dict)
-    clock: dict[str, Any] = field(default_factory=dict)  # the facts of `Stamps`
+    def __init__(
+        self, path: Path, names: Iterable[str], units: Mapping[str, str] | None = None
+    ) -> None:
+        self.path, self.names, self.units = path, list(names), dict(units or {})
+
+    def __enter__(self) -> "Table":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def time_name(self, options: ReadOptions) -> str:
+        """Return the column of time stamps; "" if the rows have none but come at a rate."""
+        is_clock = options.time_column is None and not _usual_time_columns(self.names)
+        if is_clock and options.sample_rate_hz:
+            return ""
+        return find_time_column(self.path, self.names, options.time_column)
+
+    def read(
+        self, names: list[str], time_name: str, options: ReadOptions
+    ) -> tuple[Columns, Stamps]:
+        """Return these columns, NaN for a missing sample, and the time stamps."""
+        raise NotImplementedError
+
+    def labels(self, name: str) -> Labels:
+        """Return a column as the label of each sample."""
+        raise NotImplementedError
 
 
-def make_recording(
-    path: Path,
-    content: FileContent,
-    options: ReadOptions,
-    recording_id: str | None,
-    group: str,
-    label: str | None,
+Opens = Callable[[Path, ReadOptions], AbstractContextManager[Table]]
+"""Opens a file as a table."""
+
+
+def read_recording(
+    opens: Opens, path: str | PathLike[str], options: ReadOptions, origin: Origin
 ) -> Recording:
+    """Read the recording in a file, which `opens` makes a table of."""
+    path, label_column = Path(path), options.label_column
+    with refusing_content(path), opens(path, options) as table:
+        where, time_name = table.path, table.time_name(options)
+        check_label_column(where, table.names, label_column, time_name, origin.label)
+        labels = None if label_column is None else table.labels(label_column)
+        names = [name for name in table.names if name not in (time_name, label_column)]
+        columns, stamps = table.read(names, time_name, options)
+        return make_recording(
+            where, Content(columns, stamps, time_name, table.units, labels), options, origin
+        )
+
+
+def read_timestamps(
+    opens: Opens, path: str | PathLike[str], options: ReadOptions
+) -> NDArray[np.float64]:
+    """Read only the time stamps of a file, or as little more as its kind allows."""
+    path = Path(path)
+    with refusing_content(path), opens(path, options) as table:
+        time_name = table.time_name(options)
+        t = table.read([], time_name, options)[1].seconds
+        return check_timestamps(table.path, t, time_name, repair_stamps=bool(options.repair_stamps))
+
+
+class Content(NamedTuple):
+    """The content of a file with one recording; `labels`, one a sample, become label spans."""
+
+    columns: Columns
+    stamps: Stamps
+    time_name: str  # "" if there is no time column
+    units: Mapping[str, str]
+    labels: Labels | None = None
+
+
+def make_recording(path: Path, content: Content, options: ReadOptions, origin: Origin) -> Recording:
     """Make the recording of one file; errors name file and row."""
-    recording_id = stem_of(path) if recording_id is None else recording_id
-    repair_stamps, units = bool(options.repair_stamps), options.units
-    timestamps_s, time_name = content.timestamps_s, content.time_name
+    repair_stamps, (timestamps_s, clock) = bool(options.repair_stamps), content.stamps
+    time_name = content.time_name
     labels = None if content.labels is None else CodedLabels.of(content.labels)
     columns = {name: values for name, values in content.columns.items() if values is not None}
     if not columns:
@@ -222,7 +276,8 @@ def make_recording(
             f"{path}: {len(labels)} labels for {len(timestamps_s)} samples; the label column needs"
             " one entry for each sample, which may be empty."
         )
-    units = {**content.units, **(units or {})}
+    stored = {name: unit for name, unit in content.units.items() if name in columns}
+    units = {**stored, **(options.units or {})}
     for name in units:
         if name not in columns:
             raise RecordingError(
@@ -230,8 +285,8 @@ def make_recording(
             )
     dropped = [name for name, values in content.columns.items() if values is None]
     attributes: dict[str, object] = {"dropped_columns": dropped} if dropped else {}
-    if content.clock:
-        attributes["clock"] = content.clock
+    if clock:
+        attributes["clock"] = clock
     table: NDArray[np.floating] = _table(list(columns.values()))
     if repair_stamps:
         if labels is not None:
@@ -244,9 +299,9 @@ def make_recording(
             table,
             timestamps_s,
             tuple(Channel(name, units.get(name, "")) for name in columns),
-            recording_id,
-            group,
-            label,
+            stem_of(path) if origin.recording_id is None else origin.recording_id,
+            origin.group,
+            origin.label,
             attributes,
             () if labels is None else spans_of_labels(labels, timestamps_s),
         )
@@ -325,9 +380,7 @@ def _table(columns: list[NDArray[np.float64]]) -> NDArray[np.float64]:
     return rows.as_array()
 
 
-def spans_of_labels(
-    labels: Sequence[str | None] | CodedLabels, timestamps_s: NDArray[np.float64]
-) -> tuple[LabelSpan, ...]:
+def spans_of_labels(labels: Labels, timestamps_s: NDArray[np.float64]) -> tuple[LabelSpan, ...]:
     """Return a span for each run of equal labels; None and blanks are no label.
 
     A span ends at the time of the next sample; the last one ends a median sample period after the

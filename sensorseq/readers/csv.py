@@ -28,16 +28,13 @@ from sensorseq.readers.columns import (
     FILE_OPTIONS,
     CodedLabels,
     Columns,
-    FileContent,
+    Origin,
+    Table,
     TextColumn,
     as_float,
-    check_label_column,
     check_names,
-    check_timestamps,
-    find_time_column,
     is_missing,
-    make_recording,
-    rate_of_rows,
+    read_recording,
     stamps_of_rows,
 )
 from sensorseq.readers.stamps import EXACT, DateTexts, Stamps, is_date, seconds_of
@@ -149,45 +146,22 @@ def read_csv(
     RecordingError
         If the file cannot be read as such a table, or its time stamps can be of several units.
     """
-    path, label_column = Path(path), options.label_column
-    file = _Text(path, options.scratch, CsvFormat.of(options))
-    names = file.header()
-    rate_hz = rate_of_rows(names, options)
-    time_name = "" if rate_hz else find_time_column(path, names, options.time_column)
-    check_label_column(path, names, label_column, time_name, label)
-    labels = None if label_column is None else file.labels(label_column)
-    columns = file.numbers([name for name in names if name != label_column])
-    if rate_hz:
-        stamps = stamps_of_rows(columns, rate_hz)
-    else:
-        stamps = file.stamps(time_name, columns.pop(time_name), options.time_unit)
-    content = FileContent(columns, stamps.seconds, time_name, labels, clock=stamps.facts)
-    return make_recording(path, content, options, recording_id, group, label)
-
-
-def read_csv_timestamps(path: Path, options: ReadOptions) -> NDArray[np.float64]:
-    """Read only the time stamps of a CSV file; see `read_csv`."""
-    file = _Text(path, options.scratch, CsvFormat.of(options))
-    time_name = find_time_column(path, file.header(), options.time_column)
-    numbers = file.numbers([time_name])[time_name]
-    stamps = file.stamps(time_name, numbers, options.time_unit).seconds
-    return check_timestamps(path, stamps, time_name, repair_stamps=bool(options.repair_stamps))
+    return read_recording(CsvTable, path, options, Origin(recording_id, group, label))
 
 
 def read_csv_words(path: Path, names: list[str], form: CsvFormat) -> pa.Table:
     """Read columns as texts."""
-    file = _Text(path, None, form)
-    check_names(path, names, file.header())
+    file = CsvTable(path, ReadOptions(**form._asdict()))
+    check_names(path, names, file.names)
     return file.words(names)
 
 
 def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
     """Read all columns: one as texts, the others as numbers where all their fields are."""
-    file = _Text(path, None, form)
-    names = file.header()
-    check_names(path, [words], names)
+    file = CsvTable(path, ReadOptions(**form._asdict()))
+    check_names(path, [words], file.names)
     table = file.words([words])
-    for name in names:
+    for name in file.names:
         if name == words:
             continue
         try:
@@ -202,22 +176,23 @@ def read_csv_table(path: Path, words: str, form: CsvFormat) -> pa.Table:
     return table
 
 
-class _Text:
-    """The text of a file: in memory, or if it is large and there is a scratch folder, on disk."""
+class CsvTable(Table):
+    """A table whose text is in memory, or if it is large and there is a scratch folder, on disk."""
 
-    def __init__(self, path: Path, scratch: str | PathLike[str] | None, form: CsvFormat) -> None:
-        self._path, self._form = path, form.check()
+    def __init__(self, path: Path, options: ReadOptions) -> None:
+        self.path, self._form = path, CsvFormat.of(options).check()
         self._folder: Path | None = None
+        self._text: bytes | mmap.mmap
         try:
             zipped = path.suffix == ".gz"
             size = path.stat().st_size * (_GZIP_RATIO if zipped else 1)
-            self._folder = None if scratch is None else folder_for(size, Path(scratch))
-            self._text: bytes | mmap.mmap
+            if options.scratch is not None:
+                self._folder = folder_for(size, Path(options.scratch))
             if self._folder:
                 self._text = _mapped(path, self._folder)
             else:
                 self._text = b"".join(_unpacked(path)) if zipped else path.read_bytes()
-            encoding = form.encoding_of(self._text)
+            encoding = self._form.encoding_of(self._text)
             if codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig"):
                 self._text = _in_utf8(self._text, encoding, self._folder)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -236,11 +211,22 @@ class _Text:
         line = _FIRST_LINE.match(self._text)
         assert line is not None  # whatever the text, it has a first line
         self._first_line = line
-        self._data_at = line.end() if form.has_header else line.start(1)
+        self._data_at = line.end() if self._form.has_header else line.start(1)
+        super().__init__(path, self._header())
 
-    def header(self) -> list[str]:
+    def read(
+        self, names: list[str], time_name: str, options: ReadOptions
+    ) -> tuple[Columns, Stamps]:
+        """Read the columns and the time together."""
+        if not time_name:
+            columns = self.numbers(names)
+            return columns, stamps_of_rows(columns, options)
+        columns = self.numbers([name for name in self.names if name in {*names, time_name}])
+        return columns, self.stamps(time_name, columns.pop(time_name), options.time_unit)
+
+    def _header(self) -> list[str]:
         """Return the column names."""
-        path, line = self._path, self._first_line
+        path, line = self.path, self._first_line
         if b"\0" in line[1]:
             kind = "be" if line[1].startswith(b"\0") else "le"
             raise RecordingError(
@@ -281,21 +267,21 @@ class _Text:
         words = [f for f in fields if f.strip() and as_float(f, decimal) is None]
         if len(words) == sum(map(bool, fields)) and not any(map(is_date, words)):
             raise RecordingError(
-                f"{self._path}: the first line holds names ({listed(fields, 4)}), not samples. Read"
+                f"{self.path}: the first line holds names ({listed(fields, 4)}), not samples. Read"
                 " it as a header line with no_header=False."
             )
         if names is None:
             return [f"column_{place}" for place in range(1, len(fields) + 1)]
         if len(names) != len(fields):
             raise RecordingError(
-                f"{self._path}: `names` has {len(names)} name(s) ({listed(names)}), but the first"
+                f"{self.path}: `names` has {len(names)} name(s) ({listed(names)}), but the first"
                 f" line has {len(fields)} field(s)."
             )
         return list(names)
 
     def _check_form(self, header: str, names: list[str]) -> None:
         """Raise for a text that is written in another form than the one given or usual."""
-        path, mark = self._path, self._form.separator
+        path, mark = self.path, self._form.separator
         row = _FIRST_LINE.match(self._text, self._first_line.end())
         second = row[1].decode(errors="replace") if row else ""
         is_one = len(names) == 1 and not names[0].startswith(COMMENTS)
@@ -331,7 +317,7 @@ class _Text:
         else:
             return self._numbers_of_words(names)
         if not len(columns[0]):
-            raise RecordingError(f"{self._path}: has a header but no samples.")
+            raise RecordingError(f"{self.path}: has a header but no samples.")
         return {
             name: None if is_missing(values) else values
             for name, values in zip(names, columns, strict=True)
@@ -342,17 +328,17 @@ class _Text:
         is_usual = self._form.separator == "," and self._form.decimal != ","
         if not (isinstance(self._text, bytes) and is_usual):
             return None
-        there, wanted = self.header(), set(names)
-        values = read_numbers(self._text, self._data_at, [one in wanted for one in there])
+        wanted = set(names)
+        values = read_numbers(self._text, self._data_at, [one in wanted for one in self.names])
         if values is None or not values.shape[1]:
             return None
-        columns = dict(zip((name for name in there if name in wanted), values, strict=True))
+        columns = dict(zip((name for name in self.names if name in wanted), values, strict=True))
         return {name: None if is_missing(columns[name]) else columns[name] for name in names}
 
     def _numbers_of_words(self, names: list[str]) -> Columns:
         """Read columns some of which hold words; one without any number becomes None."""
         comma = self._form.decimal == ","
-        texts = [self._form.text_column(self._path, name) for name in names]
+        texts = [self._form.text_column(self.path, name) for name in names]
         columns = self._arrays(
             names,
             self._words(names),
@@ -368,7 +354,7 @@ class _Text:
         self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
     ) -> Stamps:
         """Return the time stamps of a column, whose numbers are given (None: it holds words)."""
-        path = self._path
+        path = self.path
         if numbers is None:
             dates = DateTexts(path, name)
             (ticks,) = self._arrays(
@@ -415,7 +401,7 @@ class _Text:
             hint = " Every row needs one field for each column."
             hint = OTHER_ENCODING if "UTF8" in str(error) else hint
             raise RecordingError(
-                f"{self._path}: not a table with {self._form.separator!r} between fields:"
+                f"{self.path}: not a table with {self._form.separator!r} between fields:"
                 f" {str(error)[:150].strip()}.{hint}"
             ) from error
 
@@ -437,7 +423,7 @@ class _Text:
         read = pyarrow.csv.ReadOptions(
             use_threads=False,
             block_size=_BLOCK_BYTES,
-            column_names=None if self._form.has_header else self.header(),
+            column_names=None if self._form.has_header else self.names,
         )
         try:
             if isinstance(self._text, bytes):
@@ -449,7 +435,7 @@ class _Text:
                 release_mapped(self._text)
         except pa.ArrowKeyError as error:  # arrow found other names than Python's reader
             raise RecordingError(
-                f"{self._path}: the column names cannot be told apart; check the quotes in the"
+                f"{self.path}: the column names cannot be told apart; check the quotes in the"
                 f" first line ({error})."
             ) from error
 
@@ -461,7 +447,7 @@ class _Text:
             return
         if sum(self._text[i : i + _BLOCK_BYTES].count(b'"') for i in blocks) % 2:
             line = 1 + sum(self._text[i : min(i + _BLOCK_BYTES, at)].count(b"\n") for i in blocks)
-            raise RecordingError(f"{self._path}, line {line}: a quote is not closed.")
+            raise RecordingError(f"{self.path}, line {line}: a quote is not closed.")
 
     def _arrays(
         self,

@@ -1,6 +1,7 @@
 """Read recordings from HDF5 files with a simple layout."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,19 @@ from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
     Columns,
-    FileContent,
-    check_label_column,
-    check_timestamps,
+    Origin,
+    Table,
     find_time_column,
     is_missing,
-    make_recording,
     numbers_of_texts,
+    read_recording,
     texts_of_numbers,
 )
 from sensorseq.readers.stamps import Stamps, seconds_of
 from sensorseq.recording import Recording
+
+_RATE = "sample_rate_hz"
+"""The attribute that can replace the time stamps."""
 
 
 @takes_read_options(*FILE_OPTIONS, "scratch")
@@ -62,126 +65,123 @@ def read_hdf5(
     RecordingError
         If the file is missing, truncated, not HDF5 or has another layout.
     """
-    time_column, label_column = options.time_column, options.label_column
-    path = Path(path)
-    if label_column is not None and label_column == time_column:
-        check_label_column(path, [label_column], label_column, label_column, label)
+    return read_recording(open_hdf5, path, options, Origin(recording_id, group, label))
+
+
+@contextmanager
+def open_hdf5(path: Path, options: ReadOptions) -> Iterator["_Hdf5Table"]:
+    """Open an HDF5 file with one recording."""
     with isolated.opened(path, "an HDF5 recording") as file:
-        holder = _holder(path, file)
-        folder = None if options.scratch is None else Path(options.scratch)
-        columns, stored_units, rate_hz, labels = _read_columns(
-            path, file, holder, label_column, folder
-        )
-        if rate_hz is not None and time_column is None and not {"time", "time_s"} & set(columns):
-            time_name = "sample_rate_hz"
-            n_samples = max((len(v) for v in columns.values() if v is not None), default=0)
-            stamps = Stamps(
-                even_stamps(0.0, rate_hz, n_samples, folder_for(8 * n_samples, folder)), {}
-            )
-        else:
-            time_name = find_time_column(path, columns, time_column)
-            numbers = columns.pop(time_name)
-            dataset = holder.datasets.get(time_name)
-            stamps = _as_stamps(path, time_name, numbers, dataset, options.time_unit, folder)
-            stored_units.pop(time_name, None)
-    names = [*columns, time_name, *([] if labels is None else [str(label_column)])]
-    check_label_column(path, names, label_column, time_name, label)
-    if labels is None and label_column is not None:  # a column of a 2-D dataset
-        numbers = columns.pop(label_column)
-        labels = [] if numbers is None else texts_of_numbers(numbers)
-    content = FileContent(columns, stamps.seconds, time_name, labels, stored_units, stamps.facts)
-    return make_recording(path, content, options, recording_id, group, label)
+        yield _Hdf5Table(path, file, None if options.scratch is None else Path(options.scratch))
 
 
-def read_hdf5_timestamps(path: Path, options: ReadOptions) -> NDArray[np.float64]:
-    """Read the time stamps of an HDF5 recording; see `read_hdf5`."""
-    recording = read_hdf5(path, replace(options, units=None, label_column=None))
-    return check_timestamps(path, recording.timestamps_s, options.time_column or "time")
+class _Hdf5Table(Table):
+    """The datasets in the root of a file, or in its only group."""
 
-
-def _as_stamps(
-    path: Path,
-    name: str,
-    numbers: NDArray[np.float64] | None,
-    dataset: Any,
-    time_unit: str | None,
-    scratch: Path | None,
-) -> Stamps:
-    """Return the stamps of a dataset, or of a column (of no dataset) of a 2-D one."""
-    if dataset is not None and dataset.ndim == 1:
-        if dataset.dtype.kind in "iu":  # not as floats: nanoseconds since 1970 do not fit
-            return seconds_of(path, name, _values(dataset, dataset.dtype, scratch), time_unit)
-        if numbers is None and dataset.is_text:
-            return seconds_of(path, name, dataset[()].tolist(), time_unit)
-    if numbers is None:
-        raise RecordingError(f"{path}: dataset {name!r} holds no numbers; seconds are needed.")
-    return seconds_of(path, name, numbers, time_unit)
-
-
-def _holder(path: Path, file: Any) -> Any:
-    """Return what contains the datasets: the file, or its only group."""
-    if file.datasets:
-        return file
-    groups = file.groups
-    if len(groups) != 1:
-        names = ", ".join(list(groups)[:6]) or "nothing"
-        raise RecordingError(
-            f"{path}: the root has no dataset; it holds {names}. Store one recording per file,"
-            " with its datasets in the root or in a single group."
-        )
-    return next(iter(groups.values()))
-
-
-def _read_columns(
-    path: Path, file: Any, holder: Any, label_column: str | None, scratch: Path | None
-) -> tuple[Columns, dict[str, str], float | None, list[str | None] | None]:
-    """Return columns by name (None: no numbers), units, a rate and labels if those are stored."""
-    found = holder.datasets
-    rate_hz = _rate(path, file, holder, *found.values())
-    columns: Columns = {}
-    units: dict[str, str] = {}
-    labels: list[str | None] | None = None
-    for name, dataset in found.items():
-        if dataset.ndim == 0:
-            continue  # a fact about the recording, not a signal
-        if dataset.ndim == 1 and name == label_column:
-            labels = (
-                dataset[()].tolist()
-                if dataset.is_text
-                else texts_of_numbers(dataset[()].astype(np.float64))
-            )
-            continue
-        if dataset.ndim > 2:
-            raise RecordingError(
-                f"{path}: dataset {name!r} has {dataset.ndim} dimensions; use 1-D datasets, or one"
-                " of shape (n_samples, n_columns)."
-            )
-        new: Columns = {}
-        if dataset.ndim == 2:
-            new = _split_columns(path, name, dataset, scratch)
-        else:
-            new[name] = _as_numbers(path, name, dataset, scratch)
-            unit = dataset.attrs.get("unit")
-            if unit and new[name] is not None:
+    def __init__(self, path: Path, file: isolated.Group, scratch: Path | None) -> None:
+        holder = file
+        if not file.datasets:
+            groups = file.groups
+            if len(groups) != 1:
+                names = ", ".join(list(groups)[:6]) or "nothing"
+                raise RecordingError(
+                    f"{path}: the root has no dataset; it holds {names}. Store one recording per"
+                    " file, with its datasets in the root or in a single group."
+                )
+            (holder,) = groups.values()
+        # A single value is a fact about the recording, not a signal.
+        self._datasets = {name: one for name, one in holder.datasets.items() if one.ndim}
+        self._scratch = scratch
+        self._rate_hz = _rate(path, file, holder, *holder.datasets.values())
+        self._place: dict[str, tuple[str, int]] = {}  # dataset of each column, and where in it
+        units = {}
+        for name, dataset in self._datasets.items():
+            for at, column in enumerate(_columns_of(path, name, dataset)):
+                if column in self._place:
+                    raise RecordingError(f"{path}: channel {column!r} appears more than once.")
+                self._place[column] = name, at
+            if dataset.ndim == 1 and (unit := dataset.attrs.get("unit")):
                 units[name] = unit[0]
-        for column in new:
-            if column in columns:
-                raise RecordingError(f"{path}: channel {column!r} appears more than once.")
-        columns |= new
-    lengths = {name: len(values) for name, values in columns.items() if values is not None}
-    if len(set(lengths.values())) > 1:
-        (one, short), (other, long) = sorted(lengths.items(), key=lambda item: item[1])[
-            :: len(lengths) - 1
-        ]
+        super().__init__(path, self._place, units)
+
+    def time_name(self, options: ReadOptions) -> str:
+        """Return the column of time stamps, or the attribute in its place."""
+        if self._rate_hz and options.time_column is None and not {"time", "time_s"} & {*self.names}:
+            return _RATE
+        return find_time_column(self.path, self.names, options.time_column)
+
+    def read(
+        self, names: list[str], time_name: str, options: ReadOptions
+    ) -> tuple[Columns, Stamps]:
+        """Read each dataset once."""
+        if time_name == _RATE:
+            columns = self._numbers(names or self.names)
+            n_samples = max((len(v) for v in columns.values() if v is not None), default=0)
+            folder = folder_for(8 * n_samples, self._scratch)
+            stamps = Stamps(even_stamps(0.0, self._rate_hz or 1.0, n_samples, folder), {})
+            return {name: columns[name] for name in names}, stamps
+        columns = self._numbers([name for name in self.names if name in {*names, time_name}])
+        return columns, self._stamps(time_name, columns.pop(time_name), options.time_unit)
+
+    def labels(self, name: str) -> list[str | None]:
+        """Return words or numbers as labels."""
+        dataset = self._datasets[self._place[name][0]]
+        if dataset.ndim == 1 and dataset.is_text:
+            words: list[str | None] = dataset[()].tolist()
+            return words
+        numbers = self._numbers([name])[name]
+        return [] if numbers is None else texts_of_numbers(numbers)
+
+    def _numbers(self, names: list[str]) -> Columns:
+        columns: Columns = {}
+        tables: dict[str, NDArray[Any]] = {}
+        for name in names:
+            of, at = self._place[name]
+            dataset = self._datasets[of]
+            columns[name] = None
+            if dataset.is_text and dataset.ndim == 1:
+                columns[name] = numbers_of_texts(self.path, name, dataset[()].tolist())
+            elif dataset.dtype.kind in "fiub":
+                if of not in tables:
+                    tables[of] = _values(dataset, np.float64, self._scratch)
+                values = tables[of] if dataset.ndim == 1 else tables[of][:, at]
+                columns[name] = None if is_missing(values) else values
+        lengths = {name: len(values) for name, values in columns.items() if values is not None}
+        if len(set(lengths.values())) > 1:
+            (one, short), *_, (other, long) = sorted(lengths.items(), key=lambda item: item[1])
+            raise RecordingError(
+                f"{self.path}: {one!r} has {short} samples and {other!r} {long}; store channels of"
+                " different rates in separate files and join them with `pair`."
+            )
+        return columns
+
+    def _stamps(
+        self, name: str, numbers: NDArray[np.float64] | None, time_unit: str | None
+    ) -> Stamps:
+        dataset = self._datasets[self._place[name][0]]
+        if dataset.ndim == 1 and dataset.dtype.kind in "iu":
+            # Not as floats: nanoseconds since 1970 do not fit.
+            ticks = _values(dataset, dataset.dtype, self._scratch)
+            return seconds_of(self.path, name, ticks, time_unit)
+        if numbers is None and dataset.ndim == 1 and dataset.is_text:
+            return seconds_of(self.path, name, dataset[()].tolist(), time_unit)
+        if numbers is None:
+            raise RecordingError(
+                f"{self.path}: dataset {name!r} holds no numbers; seconds are needed."
+            )
+        return seconds_of(self.path, name, numbers, time_unit)
+
+
+def _columns_of(path: Path, name: str, dataset: isolated.Dataset) -> list[str]:
+    """Return the names of the columns of a dataset."""
+    if dataset.ndim == 1:
+        return [name]
+    if dataset.ndim > 2:
         raise RecordingError(
-            f"{path}: {one!r} has {short} samples and {other!r} {long}; store channels of different"
-            " rates in separate files and join them with `pair`."
+            f"{path}: dataset {name!r} has {dataset.ndim} dimensions; use 1-D datasets, or one of"
+            " shape (n_samples, n_columns)."
         )
-    return columns, units, rate_hz, labels
-
-
-def _split_columns(path: Path, name: str, dataset: Any, scratch: Path | None) -> Columns:
-    names = dataset.attrs.get("columns")
+    names: list[str] | None = dataset.attrs.get("columns")
     if names is None:
         raise RecordingError(
             f"{path}: dataset {name!r} has shape {dataset.shape} but no attribute 'columns' with"
@@ -192,24 +192,7 @@ def _split_columns(path: Path, name: str, dataset: Any, scratch: Path | None) ->
             f"{path}: dataset {name!r} has {dataset.shape[1]} columns, but its attribute 'columns'"
             f" lists {len(set(names))} different names."
         )
-    if dataset.dtype.kind not in "fiub":
-        return dict.fromkeys(names)
-    table = _values(dataset, np.float64, scratch)
-    return {
-        column: None if is_missing(table[:, at]) else table[:, at]
-        for at, column in enumerate(names)
-    }
-
-
-def _as_numbers(
-    path: Path, name: str, dataset: Any, scratch: Path | None
-) -> NDArray[np.float64] | None:
-    if dataset.is_text:
-        return numbers_of_texts(path, name, dataset[()].tolist())
-    if dataset.dtype.kind not in "fiub":
-        return None
-    values = _values(dataset, np.float64, scratch)
-    return None if is_missing(values) else values
+    return names
 
 
 def _values(dataset: Any, dtype: DTypeLike, scratch: Path | None) -> NDArray[Any]:
@@ -225,7 +208,7 @@ def _values(dataset: Any, dtype: DTypeLike, scratch: Path | None) -> NDArray[Any
 
 def _rate(path: Path, *holders: Any) -> float | None:
     for holder in holders:
-        given = holder.attrs.get("sample_rate_hz")
+        given = holder.attrs.get(_RATE)
         if given is not None:
             rate_hz = float(given)
             if not (np.isfinite(rate_hz) and rate_hz > 0):

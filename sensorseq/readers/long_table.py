@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,20 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
-from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
-from sensorseq.options import ReadOptions
 from sensorseq.readers.columns import TextColumn, check_names
 from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_csv_words
-from sensorseq.readers.parquet import (
-    as_labels,
-    recording_of_table,
-    timestamps_of_table,
-    unreadable,
-)
-from sensorseq.recording import Recording
+from sensorseq.readers.parquet import ArrowTable, as_labels, opened
 
 _FEW_ROW_GROUPS = 4  # with rows of one recording: they are read alone
 _MOST_BYTES = 2**28  # of a Parquet table that is sorted in memory, its recordings being scattered
@@ -100,27 +91,12 @@ def _texts(path: Path, name: str, table: pa.Table) -> pa.ChunkedArray | pa.Array
     return column if pa.types.is_string(column.type) else pa.array(as_labels(path, name, table))
 
 
-def read_table_recording(
-    path: Path,
-    rows: TableRows,
-    options: ReadOptions,
-    recording_id: str,
-    group: str,
-    label: str | None,
-) -> Recording:
-    """Read one recording of a table."""
-    table, where = _rows_of(path, _version(path), rows), rows.where(path)
+def open_rows(path: Path, rows: TableRows) -> ArrowTable:
+    """Return the rows of one recording as a table."""
+    table = _rows_of(path, _version(path), rows)
     channels = [name for name in table.column_names if name not in rows.not_channels]
     texts = TextColumn if path.suffix == ".parquet" else rows.form.text_column
-    return recording_of_table(
-        where, table.select(channels), options, recording_id, group, label, text_column=texts
-    )
-
-
-def read_table_timestamps(path: Path, rows: TableRows, options: ReadOptions) -> NDArray[np.float64]:
-    """Return the time stamps of one recording of a table."""
-    table = _rows_of(path, _version(path), rows)
-    return timestamps_of_table(rows.where(path), table.column_names, table.__getitem__, options)
+    return ArrowTable(rows.where(path), table.select(channels), texts)
 
 
 def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
@@ -142,7 +118,7 @@ def digest_rows(path: Path, rows: TableRows) -> dict[str, Any]:
 def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
     """Return the rows of a recording without the column that names it."""
     if path.suffix == ".parquet":
-        with _parquet(path) as file:
+        with opened(path) as file:
             facts = file.metadata
             n_bytes = sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
         if len(rows.row_groups) <= _FEW_ROW_GROUPS or n_bytes > _MOST_BYTES:
@@ -158,7 +134,7 @@ def _rows_of(path: Path, version: tuple[int, int], rows: TableRows) -> pa.Table:
 
 @lru_cache(maxsize=2)  # recordings one after another share them
 def _row_group(path: Path, version: tuple[int, int], row_group: int) -> pa.Table:
-    with _parquet(path) as file:
+    with opened(path) as file:
         return file.read_row_group(row_group, use_threads=False)
 
 
@@ -168,7 +144,7 @@ def _by_recording(
 ) -> tuple[pa.Table, dict[str, tuple[int, int]]]:
     """Return a whole table sorted by recording, and where the rows of each begin and how many."""
     if path.suffix == ".parquet":
-        with _parquet(path) as file:
+        with opened(path) as file:
             table = file.read(use_threads=False)
     else:
         table = read_csv_table(path, recording_column, form)
@@ -185,21 +161,12 @@ def _by_recording(
 def _batches(path: Path, names: list[str], form: CsvFormat) -> Iterator[tuple[int, pa.Table]]:
     """Yield the named columns of a table piece by piece, with the number of the row group."""
     if path.suffix == ".parquet":
-        with _parquet(path) as file:
+        with opened(path) as file:
             check_names(path, names, file.schema_arrow.names)
             for row_group in range(file.num_row_groups):
                 yield row_group, file.read_row_group(row_group, columns=names, use_threads=False)
         return
     yield 0, read_csv_words(path, names, form)
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            yield file
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
 
 
 def _version(path: Path) -> tuple[int, int]:

@@ -1,10 +1,11 @@
 """Read recordings from Apache Parquet tables."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +19,12 @@ from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,
     CodedLabels,
-    FileContent,
+    Columns,
+    Origin,
+    Table,
     TextColumn,
-    check_label_column,
-    check_timestamps,
-    find_time_column,
     is_missing,
-    make_recording,
-    rate_of_rows,
-    refusing_odd_content,
+    read_recording,
     stamps_of_rows,
     texts_of_numbers,
 )
@@ -35,7 +33,6 @@ from sensorseq.recording import Recording
 
 
 @takes_read_options(*FILE_OPTIONS, "sample_rate_hz", "scratch")
-@refusing_odd_content
 def read_parquet(
     path: str | PathLike[str],
     options: ReadOptions,
@@ -64,92 +61,100 @@ def read_parquet(
     RecordingError
         If the file is missing, truncated or not Parquet, or does not hold such a table.
     """
-    path = Path(path)
-    return recording_of_table(
-        path, _read_table(path, None, options.scratch), options, recording_id, group, label
-    )
+    return read_recording(open_parquet, path, options, Origin(recording_id, group, label))
 
 
-def recording_of_table(
-    path: Path,
-    table: "pa.Table | _StoredTable",
-    options: ReadOptions,
-    recording_id: str | None,
-    group: str,
-    label: str | None,
-    *,
-    text_column: Callable[[Path, str], TextColumn] = TextColumn,
-) -> Recording:
-    """Make a recording of a table with a column for time and one for each channel.
+class ArrowTable(Table):
+    """A table of arrow; `text_column` makes what reads the numbers of a column of texts."""
 
-    `text_column` makes what reads the numbers of a column of texts.
-    """
-    label_column = options.label_column
-    rate_hz = rate_of_rows(table.column_names, options)
-    time_name = "" if rate_hz else find_time_column(path, table.column_names, options.time_column)
-    check_label_column(path, table.column_names, label_column, time_name, label)
-    names = [name for name in table.column_names if name not in (time_name, label_column)]
-    columns = {name: _as_numbers(path, name, table[name], text_column) for name in names}
-    stored = {name: (table.schema.field(name).metadata or {}).get(b"unit") for name in names}
-    if rate_hz:
-        stamps = stamps_of_rows(columns, rate_hz)
-    else:
-        stamps = as_stamps(path, time_name, table[time_name], options.time_unit)
-    content = FileContent(
-        columns,
-        stamps.seconds,
-        time_name,
-        None if label_column is None else _coded_labels(path, label_column, table[label_column]),
-        {
-            name: unit.decode()
-            for name, unit in stored.items()
-            if unit and columns[name] is not None
-        },
-        stamps.facts,
-    )
-    return make_recording(path, content, options, recording_id, group, label)
+    def __init__(
+        self,
+        path: Path,
+        table: "pa.Table | _StoredTable",
+        text_column: Callable[[Path, str], TextColumn] = TextColumn,
+    ) -> None:
+        metadata = {name: table.schema.field(name).metadata for name in table.column_names}
+        stored = {name: (facts or {}).get(b"unit") for name, facts in metadata.items()}
+        units = {name: unit.decode() for name, unit in stored.items() if unit}
+        super().__init__(path, table.column_names, units)
+        self._table, self._text_column = table, text_column
+
+    def read(
+        self, names: list[str], time_name: str, options: ReadOptions
+    ) -> tuple[Columns, Stamps]:
+        """Read each column by itself."""
+        table = self._table.select([name for name in self.names if name in {*names, time_name}])
+        columns: Columns = {
+            name: _as_numbers(self.path, name, table[name], self._text_column) for name in names
+        }
+        if not time_name:
+            return columns, stamps_of_rows(columns, options)
+        return columns, self._stamps(time_name, table[time_name], options.time_unit)
+
+    def _stamps(self, name: str, column: "_Column", time_unit: str | None) -> Stamps:
+        path, type_ = self.path, column.type
+        if pa.types.is_timestamp(type_) or pa.types.is_duration(type_):
+            kind = "M" if pa.types.is_timestamp(type_) else "m"
+            missing = np.iinfo(np.int64).min
+            ticks = _array(
+                column, np.int64, lambda c: c.cast(pa.int64()).fill_null(missing).to_numpy()
+            )
+            return seconds_of(path, name, ticks.view(f"{kind}8[{type_.unit}]"), time_unit)
+        if pa.types.is_integer(type_) and not column.null_count:
+            whole = _array(column, type_.to_pandas_dtype(), lambda chunk: chunk.to_numpy())
+            return seconds_of(path, name, whole, time_unit)
+        numbers = _as_numbers(path, name, column)
+        if numbers is not None:
+            return seconds_of(path, name, numbers, time_unit)
+        if _is_text(type_):
+            dates = DateTexts(path, name)
+            return seconds_of(path, name, _array(column, "M8[ns]", dates.ticks), time_unit)
+        raise RecordingError(
+            f"{path}: column {name!r} of type {type_} holds no numbers; time stamps in seconds are"
+            " needed, or a timestamp type."
+        )
+
+    def labels(self, name: str) -> CodedLabels:
+        """Return a column as the label of each row."""
+        position: dict[str | None, int] = {}
+
+        def codes_of(chunk: pa.Array) -> list[int]:
+            labels = as_labels(self.path, name, pa.table({name: chunk}))
+            return [position.setdefault(label, len(position)) for label in labels]
+
+        return CodedLabels(
+            _array(self._table.select([name])[name], np.int32, codes_of), list(position)
+        )
 
 
-@refusing_odd_content
-def read_parquet_timestamps(path: Path, options: ReadOptions) -> NDArray[np.float64]:
-    """Read only the time stamps of a Parquet file; see `read_parquet`."""
-    try:
-        names = pyarrow.parquet.read_schema(path).names
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
-    return timestamps_of_table(
-        path, names, lambda name: _read_table(path, [name], options.scratch)[name], options
-    )
+def open_parquet(path: Path, options: ReadOptions) -> ArrowTable:
+    """Open a Parquet file, of which a large one stays on disk if there is a scratch folder."""
+    with opened(path) as file:
+        names = file.schema_arrow.names
+        if (twice := repeated(names)) is not None:
+            raise RecordingError(f"{path}: column {twice!r} appears more than once.")
+        n_bytes = 8 * file.metadata.num_rows * len(names)
+        check_unpacked(path, n_bytes, path.stat().st_size)
+        scratch = None if options.scratch is None else Path(options.scratch)
+        stored = _StoredTable(path, names, file.schema_arrow, folder_for(n_bytes, scratch))
+    return ArrowTable(path, stored)
 
 
-def timestamps_of_table(
-    path: Path, names: list[str], column_of: Callable[[str], Any], options: ReadOptions
-) -> NDArray[np.float64]:
-    """Return the time stamps of a table, of which that column alone is read."""
-    name = find_time_column(path, names, options.time_column)
-    stamps = as_stamps(path, name, column_of(name), options.time_unit).seconds
-    return check_timestamps(path, stamps, name, repair_stamps=bool(options.repair_stamps))
-
-
-def _read_table(
-    path: Path, columns: list[str] | None, scratch: str | PathLike[str] | None
-) -> "pa.Table | _StoredTable":
+@contextmanager
+def opened(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
+    """Open a Parquet file; an error says that it is damaged, or none."""
     try:
         with path.open("rb") as file:  # not the name: a folder would be read as a data set
-            parquet = pyarrow.parquet.ParquetFile(file)
-            names = columns or parquet.schema_arrow.names
-            n_bytes = 8 * parquet.metadata.num_rows * len(names)
-            check_unpacked(path, n_bytes, path.stat().st_size)
-            folder = None if scratch is None else folder_for(n_bytes, Path(scratch))
-            if folder is not None and len(set(names)) == len(names):
-                return _StoredTable(path, names, parquet.schema_arrow, folder)
-            table = parquet.read(columns, use_threads=False)
+            yield pyarrow.parquet.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
-    twice = repeated(table.column_names)
-    if twice is not None:
-        raise RecordingError(f"{path}: column {twice!r} appears more than once.")
-    return table
+        if isinstance(error, OSError) and error.errno is not None:
+            raise RecordingError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        if path.is_file() and path.stat().st_size == 0:
+            raise RecordingError(f"{path}: the file is empty.") from error
+        raise RecordingError(
+            f"{path}: not a complete Parquet file ({error}); it is truncated or another kind of"
+            " file."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -159,19 +164,15 @@ class _StoredColumn:
     path: Path
     name: str
     type: pa.DataType
-    folder: Path  # for what becomes of it
+    folder: Path | None  # for what becomes of it
 
     def iterchunks(self) -> Iterator[pa.Array]:
-        try:
-            with self.path.open("rb") as file:
-                parquet = pyarrow.parquet.ParquetFile(file)
-                # One at a time: a reader of several row groups holds the bytes of all of them.
-                for row_group in range(parquet.num_row_groups):
-                    read = {"row_groups": [row_group], "columns": [self.name]}
-                    for batch in parquet.iter_batches(**read, use_threads=False):
-                        yield batch.column(0)
-        except (pa.ArrowException, OSError) as error:
-            raise unreadable(self.path, error) from error
+        with opened(self.path) as file:
+            # One at a time: a reader of several row groups holds the bytes of all of them.
+            for row_group in range(file.num_row_groups):
+                read = {"row_groups": [row_group], "columns": [self.name]}
+                for batch in file.iter_batches(**read, use_threads=False):
+                    yield batch.column(0)
 
     @property
     def null_count(self) -> int:
@@ -180,17 +181,28 @@ class _StoredColumn:
 
 @dataclass(frozen=True)
 class _StoredTable:
+    """A file whose columns are read when they are asked for, or become files in a folder."""
+
     path: Path
     column_names: list[str]
     schema: pa.Schema
-    folder: Path
+    folder: Path | None
+
+    def select(self, names: list[str]) -> "pa.Table | _StoredTable":
+        if self.folder is not None:
+            return self
+        with opened(self.path) as file:
+            return file.read(names, use_threads=False)
 
     def __getitem__(self, name: str) -> _StoredColumn:
         return _StoredColumn(self.path, name, self.schema.field(name).type, self.folder)
 
 
+_Column: TypeAlias = pa.ChunkedArray | _StoredColumn
+
+
 def _array(
-    column: "pa.ChunkedArray | _StoredColumn",
+    column: "_Column",
     dtype: DTypeLike,
     values_of: Callable[[pa.Array], ArrayLike],
 ) -> NDArray[Any]:
@@ -203,21 +215,10 @@ def _array(
     return rows.as_array()
 
 
-def unreadable(path: Path, error: Exception) -> RecordingError:
-    """Return the error for a file that is no Parquet file, or a damaged one."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return RecordingError(f"{path}: cannot be read ({error.strerror or error}).")
-    if path.is_file() and path.stat().st_size == 0:
-        return RecordingError(f"{path}: the file is empty.")
-    return RecordingError(
-        f"{path}: not a complete Parquet file ({error}); it is truncated or another kind of file."
-    )
-
-
 def _as_numbers(
     path: Path,
     name: str,
-    column: "pa.ChunkedArray | _StoredColumn",
+    column: "_Column",
     text_column: Callable[[Path, str], TextColumn] = TextColumn,
 ) -> NDArray[np.float64] | None:
     type_ = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
@@ -262,39 +263,3 @@ def as_labels(path: Path, name: str, table: pa.Table) -> list[str | None]:
         return texts
     numbers = _as_numbers(path, name, column)
     return [None] * len(column) if numbers is None else texts_of_numbers(numbers)
-
-
-def _coded_labels(path: Path, name: str, column: "pa.ChunkedArray | _StoredColumn") -> CodedLabels:
-    position: dict[str | None, int] = {}
-
-    def codes_of(chunk: pa.Array) -> list[int]:
-        labels = as_labels(path, name, pa.table({name: chunk}))
-        return [position.setdefault(label, len(position)) for label in labels]
-
-    codes = _array(column, np.int32, codes_of)
-    return CodedLabels(codes, list(position))
-
-
-def as_stamps(
-    path: Path, name: str, column: "pa.ChunkedArray | _StoredColumn", time_unit: str | None
-) -> Stamps:
-    """Return a column as time stamps in seconds."""
-    type_ = column.type
-    if pa.types.is_timestamp(type_) or pa.types.is_duration(type_):
-        kind = "M" if pa.types.is_timestamp(type_) else "m"
-        missing = np.iinfo(np.int64).min
-        ticks = _array(column, np.int64, lambda c: c.cast(pa.int64()).fill_null(missing).to_numpy())
-        return seconds_of(path, name, ticks.view(f"{kind}8[{type_.unit}]"), time_unit)
-    if pa.types.is_integer(type_) and not column.null_count:
-        whole = _array(column, type_.to_pandas_dtype(), lambda chunk: chunk.to_numpy())
-        return seconds_of(path, name, whole, time_unit)
-    numbers = _as_numbers(path, name, column)
-    if numbers is not None:
-        return seconds_of(path, name, numbers, time_unit)
-    if _is_text(type_):
-        dates = DateTexts(path, name)
-        return seconds_of(path, name, _array(column, "M8[ns]", dates.ticks), time_unit)
-    raise RecordingError(
-        f"{path}: column {name!r} of type {type_} holds no numbers; time stamps in seconds are"
-        " needed, or a timestamp type."
-    )

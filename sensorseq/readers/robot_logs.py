@@ -24,13 +24,15 @@ from sensorseq.errors import EnvironmentProblemError, RecordingError, did_you_me
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     Columns,
-    FileContent,
+    Content,
+    Origin,
     check_timestamps,
     make_recording,
-    refusing_odd_content,
+    refusing_content,
     spans_of_labels,
 )
 from sensorseq.readers.join import join_sensors
+from sensorseq.readers.stamps import Stamps
 from sensorseq.recording import LabelSpan, Recording
 
 TIMES = ("header.stamp", "log_time")
@@ -79,7 +81,6 @@ class _Series:
 
 
 @takes_read_options("channels", "time_column", "repair_stamps", "label_column", "salvage")
-@refusing_odd_content
 def read_robot_log(
     path: Path | Sequence[Path],
     options: ReadOptions,
@@ -114,17 +115,20 @@ def read_robot_log(
     EnvironmentProblemError
         If the packages of the extra ``ros`` are not installed.
     """
-    label_column, channels = options.label_column, options.channels
     paths = [path] if isinstance(path, Path) else list(path)
-    where = paths[0]
+    with refusing_content(paths[0]):
+        return _read(paths, options, Origin(recording_id, group, label))
+
+
+def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
+    where, label, label_column = paths[0], origin.label, options.label_column
     if label_column is not None and label is not None:
         raise RecordingError(
             f"{where}: its folder or manifest gives the label {label!r}, and"
             f" label_column={label_column!r} labels parts of it; use only one of them."
         )
     series, damage = _read_or_salvage(paths, options)
-    spans = None
-    parts = []
+    spans, parts, own = None, [], replace(options, units=None)
     for topic, one in series.items():
         times = np.array(one.times_s)
         name = f"{topic}.{TIMES[0]}" if one.uses_header else f"{TIMES[1]} of {topic}"
@@ -133,16 +137,15 @@ def read_robot_log(
             spans = spans_of_labels(one.labels, times)
         if one.getters:
             columns: Columns = {n: np.array(one.columns[n]) for n in one.getters}
-            content, own = FileContent(columns, times, name), replace(options, units=None)
-            part = make_recording(where, content, own, recording_id, group, label)
-            parts.append((topic, part))
+            content = Content(columns, Stamps(times, {}), name, {})
+            parts.append((topic, make_recording(where, content, own, origin)))
     recording = parts[0][1]
     if len(parts) > 1:
         try:
             recording = join_sensors([part for _, part in parts], [topic for topic, _ in parts])
         except RecordingError as error:
             raise RecordingError(f"{where}: {error}") from error
-    recording = recording if channels is None else recording.select(channels)
+    recording = recording if options.channels is None else recording.select(options.channels)
     if damage is not None:
         kept_s = recording.duration_s
         reason = f"{damage} Only its first {kept_s:.1f} s are used."

@@ -2,42 +2,43 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean
 from sensorseq.io.remote import fetched
 from sensorseq.options import READING, ReadOptions, takes_read_options
 from sensorseq.order_statistics import sample_period
-from sensorseq.readers.arrays import read_arrays, read_arrays_timestamps
-from sensorseq.readers.columns import without_counters
-from sensorseq.readers.csv import read_csv, read_csv_timestamps
-from sensorseq.readers.find import RecordingSource
-from sensorseq.readers.hdf5 import read_hdf5, read_hdf5_timestamps
-from sensorseq.readers.join import join_sensors
-from sensorseq.readers.long_table import (
-    digest_rows,
-    read_table_recording,
-    read_table_timestamps,
+from sensorseq.readers.arrays import ArraysTable
+from sensorseq.readers.columns import (
+    Opens,
+    Origin,
+    read_recording,
+    read_timestamps,
+    without_counters,
 )
-from sensorseq.readers.parquet import read_parquet, read_parquet_timestamps
+from sensorseq.readers.csv import CsvTable
+from sensorseq.readers.find import RecordingSource
+from sensorseq.readers.hdf5 import open_hdf5
+from sensorseq.readers.join import join_sensors
+from sensorseq.readers.long_table import digest_rows, open_rows
+from sensorseq.readers.parquet import open_parquet
 from sensorseq.readers.robot_logs import read_robot_log, read_robot_log_timestamps
 from sensorseq.readers.suffixes import ARRAY_SUFFIXES, known_suffix_of
 from sensorseq.recording import Channel, Recording
 
-_READERS: Mapping[str, tuple[Callable[..., Recording], Callable[..., NDArray[np.float64]]]] = {
-    ".csv": (read_csv, read_csv_timestamps),
-    ".csv.gz": (read_csv, read_csv_timestamps),
-    ".parquet": (read_parquet, read_parquet_timestamps),
-    ".h5": (read_hdf5, read_hdf5_timestamps),
-    ".hdf5": (read_hdf5, read_hdf5_timestamps),
-    **dict.fromkeys(ARRAY_SUFFIXES, (read_arrays, read_arrays_timestamps)),
+_TABLES: Mapping[str, Opens] = {
+    ".csv": CsvTable,
+    ".csv.gz": CsvTable,
+    ".parquet": open_parquet,
+    ".h5": open_hdf5,
+    ".hdf5": open_hdf5,
+    **dict.fromkeys(ARRAY_SUFFIXES, ArraysTable),
 }
 
 
@@ -86,17 +87,11 @@ def _read(source: RecordingSource, options: ReadOptions) -> Recording:
             )
         )
     use = _for_files(source, replace(options, label_column=label_column, units=None))
-    facts: dict[str, Any] = {
-        "recording_id": source.recording_id,
-        "group": source.group,
-        "label": source.label,
-    }
+    origin = Origin(source.recording_id, source.group, source.label)
     if source.is_log:  # it has many topics: only what is asked for is read
-        parts = [read_robot_log(source.paths, use, **facts)]
-    elif source.rows is not None:
-        parts = [read_table_recording(source.paths[0], source.rows, use, **facts)]
+        parts = [read_robot_log(source.paths, use, **origin._asdict())]
     else:
-        parts = [_READERS[known_suffix_of(path)][0](path, use, **facts) for path in source.paths]
+        parts = [read_recording(_opens(source, path), path, use, origin) for path in source.paths]
     if channels is None and not source.is_log:
         parts = [without_counters(part) for part in parts]
     recording = parts[0]
@@ -148,18 +143,19 @@ def read_source_rate(source: RecordingSource, options: ReadOptions) -> float:
 def _read_rate(source: RecordingSource, options: ReadOptions) -> float:
     _check_complete(source)
     use = _for_files(source, options)
-    if source.rows is not None:
-        stamps_of_files = [read_table_timestamps(source.paths[0], source.rows, use)]
-    elif source.is_log:
-        stamps_of_files = [read_robot_log_timestamps(source.paths, use)]
+    if source.is_log:
+        files = [read_robot_log_timestamps(source.paths, use)]
     else:
-        stamps_of_files = [_READERS[known_suffix_of(path)][1](path, use) for path in source.paths]
-    rates = [
-        1.0 / sample_period(stamps) if len(stamps) > 1 else float("nan")
-        for stamps in stamps_of_files
-    ]
-    known = [rate for rate in rates if np.isfinite(rate)]
-    return max(known) if known else float("nan")
+        files = [read_timestamps(_opens(source, path), path, use) for path in source.paths]
+    rates = [1.0 / sample_period(stamps) for stamps in files if len(stamps) > 1]
+    return max((rate for rate in rates if np.isfinite(rate)), default=float("nan"))
+
+
+def _opens(source: RecordingSource, path: Path) -> Opens:
+    rows = source.rows
+    if rows is not None:
+        return lambda path, options: open_rows(path, rows)
+    return _TABLES[known_suffix_of(path)]
 
 
 def digest_source(source: RecordingSource) -> list[dict[str, Any]]:

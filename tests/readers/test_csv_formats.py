@@ -11,7 +11,8 @@ from sensorseq.errors import ArgumentError, RecordingError
 from sensorseq.io import scratch
 from sensorseq.io.prepared import read_windows
 from sensorseq.readers import ReadOptions, find_recordings, read_source_rate
-from sensorseq.readers.csv import read_csv, read_csv_timestamps
+from sensorseq.readers.columns import read_timestamps
+from sensorseq.readers.csv import CsvTable, read_csv
 
 NAMES = ("Zeit", "Strom µA", "Geschwindigkeit", "Untergrund")
 VALUES = [(0.0, 1.5, -2.0, "Kies"), (0.05, -0.25, 3e-3, "Kies"), (0.1, 1e3, 0.125, "Öl")]
@@ -62,7 +63,8 @@ def test_every_form_gives_the_same_recording(
     np.testing.assert_array_equal(recording.timestamps_s, [row[0] for row in VALUES])
     assert [span.label for span in recording.label_spans] == ["Kies", "Öl"]
     del given["label_column"]
-    stamps = read_csv_timestamps(path, ReadOptions(time_column="Zeit", scratch=at, **form))
+    options = ReadOptions(time_column="Zeit", scratch=at, **form)
+    stamps = read_timestamps(CsvTable, path, options)
     np.testing.assert_array_equal(stamps, recording.timestamps_s)
     plain = read_csv(path, **given, **form)  # with a column of words
     np.testing.assert_array_equal(plain.values, recording.values)
