@@ -31,9 +31,7 @@ class Span(NamedTuple):
         On the recording's clock.
     label : object
     probability : float
-        The mean of what the model gives this class in its windows, each seen by itself: closer to
-        how often such a span is right than the smoothed probabilities, which are too sure where a
-        model is wrong for a whole recording.
+        The mean probability of this class in its windows.
     runner_up : object
         The class with the next highest mean.
     n_windows : int
@@ -57,7 +55,7 @@ class Timeline:
     recording_id, start_s, end_s : ndarray of shape (n,)
         Of each window, in order of recordings and of time.
     probabilities : ndarray of shape (n, k)
-        Smoothed, with the columns of `classes`. Surer than they should be; see `Span`.
+        Smoothed, with the columns of `classes`.
     labels : ndarray of shape (n,)
         The class of each window.
     classes : ndarray of shape (k,)
@@ -218,7 +216,7 @@ def timeline_of(
         )
         order.append(rows)
         parts.append((found, index))
-        spans += list(_spans(name, start[rows], window_s, usual_s, p[rows], index, names))
+        spans += list(_spans(name, start[rows], window_s, usual_s, found, index, names))
     every = np.concatenate(order) if order else np.zeros(0, np.int64)
     index = np.concatenate([own for _, own in parts]) if parts else np.zeros(0, np.int64)
     return Timeline(
