@@ -11,7 +11,7 @@ ORDER = """_lazy errors options _signal text < memory notebook windows < checks 
            < simulate preprocessing nn gpu_check < readers features sequence
            < datasets training < data_checks < diagnosis doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
-           < benchmark_cuda command_words self_check < cli < __main__"""
+           < benchmark_cuda self_check < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
          csrc data docs examples mkdocs.yml pyproject.toml requirements scripts sensorseq setup.py
@@ -50,8 +50,8 @@ HOME = {  # library: where it may be imported, as path prefixes
         "benchmark_cuda.py",
         "self_check.py",
     ),
-    "typer": ("cli.py",),
-    "rich": ("cli.py", "training/progress.py"),
+    "typer": ("cli/",),
+    "rich": ("cli/output.py", "training/progress.py"),
     "jinja2": ("html/", "export/"),
     "soxr": ("preprocessing/polyphase.py",),
     "dask": ("prepare/workers.py",),

@@ -502,7 +502,8 @@ def test_garbage_in_training_windows_does(learned, tmp_path):
 
 
 def test_a_prepared_file_that_leaks_is_told_by_the_command(tmp_path, capsys):
-    from sensorseq.cli import GATE, run
+    from sensorseq.cli import run
+    from sensorseq.cli.app import GATE
 
     windows = split()
     file = tmp_path / "clean.h5"

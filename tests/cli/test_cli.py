@@ -447,7 +447,9 @@ def test_the_page_the_text_the_notebook_and_the_command_say_the_same(
     prepared, tmp_path, capsys, monkeypatch
 ):
     with_scale = {"scale": "standard"}  # not typed
-    monkeypatch.setattr("sensorseq.cli._with_scale", lambda given, path: {**given, **with_scale})
+    monkeypatch.setattr(
+        "sensorseq.cli.train.with_scale", lambda given, path: {**given, **with_scale}
+    )
     page, out = tmp_path / "fit.html", tmp_path / "model"
     hot = {"learning_rate": 0.5, "optimizer": "rmsprop", "lr_schedule": "constant"}
     hot |= {"max_epochs": 40, "hidden_size": 8, "features": None, "refit": None}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.cli import app, run
-from sensorseq.command_words import in_options
+from sensorseq.cli.words import in_options
 from sensorseq.errors import InputError, OutputError, printable
 from sensorseq.preprocessing.options import OPTIONS
 

@@ -411,11 +411,11 @@ def test_advice_without_an_argument_is_said_as_such():
 def test_a_setting_of_the_command_line_is_read_as_the_value(value, typed):
     import shlex
 
-    from sensorseq.cli import _read_settings
+    from sensorseq.cli.models import read_settings
 
     option = settings_as_options({"optimizer_params": value})
     assert option in (f" --set optimizer_params={typed}", f" --set {typed}")
-    read = _read_settings(shlex.split(option)[1:])["optimizer_params"]
+    read = read_settings(shlex.split(option)[1:])["optimizer_params"]
     assert read == (list(value) if isinstance(value, tuple) else value)
 
 

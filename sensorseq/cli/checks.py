@@ -1,0 +1,179 @@
+"""The commands about what is there, and how well and fast it works: doctor, bench, info."""
+
+import importlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import GATE, command
+from sensorseq.cli.models import load_model, naming, read_settings, with_scale
+from sensorseq.cli.output import progress, say
+from sensorseq.errors import ArgumentError, check_choice, printable
+
+
+@command("sensorseq doctor", "sensorseq doctor terrain.h5 --json")
+def doctor(
+    windows: Annotated[
+        Path | None,
+        Argument(metavar="[H5]", help="File written by prepare [default: synthetic signals]."),
+    ] = None,
+    settings: opt.Settings = None,
+    random_state: opt.Seed = 0,
+    installation: Annotated[
+        bool, Option("--self", help="Check the installed package; exit code 1 if it fails.")
+    ] = False,
+    gpu: Annotated[
+        bool, Option("--gpu", help="Check the CUDA kernels; exit code 1 if one fails.")
+    ] = False,
+    as_json: opt.Json = False,
+    no_verify: opt.NoVerify = False,
+) -> None:
+    """Tell a bug from a hard problem by short test trainings.
+
+    The outcome of each training is known. Without a file, it uses synthetic signals. Exit code 10
+    if a check fails. With --self, checks the installation instead: the compiled kernels compared
+    with float64, a small training, a saved model. With --gpu, runs every CUDA kernel on this GPU
+    and compares it with float64, in at most a minute. With SENSORSEQ_CUDA_KERNELS=auto, the kernels
+    that passed are used from then on.
+    """
+    if gpu:
+        _check_gpu(windows, settings, as_json, installation)
+        return
+    if installation:
+        _check_installation(windows, settings, as_json)
+        return
+    from sensorseq.doctor import check_training, plant_windows
+    from sensorseq.estimator import SensorLSTMClassifier
+
+    given = read_settings(settings)
+    if windows is None:
+        X, y, groups = plant_windows(random_state)
+        model = SensorLSTMClassifier(**given)
+        diagnosis = check_training(model, X, y, groups=groups, random_state=random_state)
+    else:
+        model = SensorLSTMClassifier(**with_scale(given, windows))
+        with naming(windows):
+            diagnosis = check_training(model, windows, random_state=random_state)
+    say(diagnosis.to_dict(), str(diagnosis), as_json)
+    if not diagnosis.passed:
+        raise typer.Exit(GATE)
+
+
+def _check_gpu(
+    windows: Path | None, settings: list[str] | None, as_json: bool, installation: bool
+) -> None:
+    from sensorseq import gpu_check
+    from sensorseq.ops import cuda_kernels
+
+    if windows is not None or settings or installation:
+        raise ArgumentError("--gpu checks the CUDA kernels; give no file, --set or --self with it.")
+    mode = cuda_kernels.switch()
+
+    def show(result: gpu_check.Result) -> None:
+        if not as_json:
+            print(gpu_check.format_result(result), flush=True)
+
+    results = gpu_check.check_gpu(on_result=show)
+    n_passed = sum(result.outcome == "passed" for result in results)
+    serves = {
+        cuda_kernels.OFF: f"torch's LSTM serves; to let kernels that passed serve, set"
+        f" {cuda_kernels.SWITCH}={cuda_kernels.AUTO}",
+        cuda_kernels.AUTO: "the kernels that passed every run serve from now on",
+        cuda_kernels.FORCED: f"all kernels serve, as {cuda_kernels.SWITCH}={cuda_kernels.FORCED}",
+    }[mode]
+    found = {
+        "passed": n_passed == len(results),
+        "checks": [result._asdict() | {"case": result.case.name} for result in results],
+        "serves": serves,
+    }
+    say(found, f"\n{n_passed} of {len(results)} runs passed; {serves}", as_json)
+    if n_passed < len(results):
+        raise typer.Exit(1)
+
+
+def _check_installation(windows: Path | None, settings: list[str] | None, as_json: bool) -> None:
+    from sensorseq import self_check
+
+    if windows is not None or settings:
+        raise ArgumentError("--self checks the installation; give no file and no --set with it.")
+    results = self_check.check_installation()
+    passed = all(result.status == "passed" for result in results)
+    found = {"passed": passed, "checks": [result.to_dict() for result in results]}
+    say(found, self_check.format_results(results), as_json)
+    if not passed:
+        raise typer.Exit(1)
+
+
+@command("sensorseq bench")
+def bench(
+    against: Annotated[
+        str, Option(metavar="torch|cudnn", help="torch on the CPU, or cuDNN on a GPU.")
+    ] = "torch",
+    threads: Annotated[
+        int | None, Option(min=1, max=4096, help="CPU threads [default: torch's].")
+    ] = None,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Measure the speed compared with torch and the processor's peak.
+
+    Times a few shapes on this machine, alternating with torch, in about half a minute. Stop other
+    work first: it distorts the timings. With --against cudnn, compares with torch's LSTM on the
+    GPU, in the same precision.
+    """
+    check_choice("--against", against, ("torch", "cudnn"))
+    options: dict[str, Any] = {} if against == "cudnn" else {"threads": threads}
+    if against == "cudnn" and threads is not None:
+        raise ArgumentError("--threads is for the CPU; remove it with --against cudnn.")
+    name = "sensorseq.benchmark_cuda" if against == "cudnn" else "sensorseq.benchmark"
+    benchmark = importlib.import_module(name)
+    with progress("measuring", quiet=quiet) as advance:
+        result = benchmark.run_short(progress=advance, **options)
+    say(result, benchmark.format_short(result), as_json)
+
+
+@command("sensorseq info terrain.safetensors", "sensorseq info")
+def info(
+    path: Annotated[
+        Path | None,
+        Argument(metavar="[FILE]", help="Model or prepared file [default: this installation]."),
+    ] = None,
+    markdown: Annotated[bool, Option("--markdown", help="Print a model card in Markdown.")] = False,
+    windows: Annotated[
+        Path | None,
+        Option(metavar="H5", help="Prepared file whose test part the card is measured on."),
+    ] = None,
+    as_json: opt.Json = False,
+    no_verify: opt.NoVerify = False,
+) -> None:
+    """Describe a model, a prepared file, or this installation."""
+    if markdown:
+        if path is None or as_json:
+            raise ArgumentError("--markdown needs a model file, and excludes --json.")
+        print(printable(_model_card(path, windows), "\n"), end="")
+        return
+    if windows is not None:
+        raise ArgumentError("--windows is for --markdown.")
+    from sensorseq.evaluation import inspect as described
+
+    found = described.describe_installation() if path is None else described.describe_file(path)
+    show = described.format_installation if path is None else described.format_file
+    say(found, show(found), as_json)
+
+
+def _model_card(path: Path, windows: Path | None) -> str:
+    """Return the model card, measured on the test part of a prepared file if one is given."""
+    from sensorseq.evaluation.card import model_card
+    from sensorseq.evaluation.evaluate import evaluate_test
+    from sensorseq.io.prepared import PreparedFile, read_windows
+
+    model = load_model(path)
+    if windows is None:
+        return model_card(model, path)
+    with naming(windows):
+        comparison = evaluate_test(model, read_windows(windows))
+    with PreparedFile(windows) as prepared:
+        return model_card(model, path, comparison, prepared.columns.counts())

@@ -1,0 +1,204 @@
+"""The commands about recordings: simulate, inspect, prepare."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import BAD_INPUT, GATE, command, with_options
+from sensorseq.cli.output import check_output, progress, say
+from sensorseq.cli.words import in_options
+from sensorseq.errors import ArgumentError, writing
+from sensorseq.io.atomic import write_whole
+from sensorseq.options import split_names
+from sensorseq.preprocessing.options import OPTIONS, READING_OPTIONS
+
+
+@command(
+    "sensorseq simulate simulated --robots 4",
+    "sensorseq prepare simulated --window-s 2 -o simulated.h5",
+)
+def simulate(
+    folder: Annotated[Path, Argument(metavar="FOLDER", help="New folder to create.")],
+    surfaces: Annotated[
+        list[str] | None, Option(metavar="NAME,...", help="Surfaces [default: all six].")
+    ] = None,
+    n_robots: Annotated[
+        int, Option("--robots", min=1, help="Number of robots; each is a group.")
+    ] = 4,
+    n_recordings: Annotated[int, Option("--recordings", min=1, help="Per robot and surface.")] = 2,
+    duration_s: Annotated[float, Option(min=1, help="Seconds per recording.")] = 60.0,
+    seed: Annotated[int, Option(min=0, help="The same seed gives the same files.")] = 0,
+    as_json: opt.Json = False,
+) -> None:
+    """Write simulated recordings: motor current of robots on surfaces.
+
+    Use it to try the commands and for tests. Accuracy on simulated data does not predict accuracy
+    on real data.
+    """
+    from sensorseq.datasets import write_simulated
+
+    with writing(folder, folder=True), progress("simulating", quiet=as_json):
+        written = write_simulated(
+            folder,
+            surfaces=split_names(surfaces),
+            n_robots=n_robots,
+            n_recordings=n_recordings,
+            duration_s=duration_s,
+            seed=seed,
+        )
+    result = {"folder": str(folder), "n_recordings": len(written), "simulated": True, "seed": seed}
+    say(result, f"{len(written)} simulated recordings in {folder}", as_json)
+
+
+@command(
+    "sensorseq inspect logs --files 'pro_*.csv' --time-column time",
+    "sensorseq inspect logs --html look.html",
+    "sensorseq inspect terrain.h5 --leakage",
+)
+@with_options(READING_OPTIONS)
+def inspect(
+    context: typer.Context,
+    path: Annotated[
+        Path,
+        Argument(
+            metavar="PATH",
+            help="Recording, folder or manifest; with --html or --leakage, also a prepared file.",
+        ),
+    ],
+    html: Annotated[
+        Path | None, Option(metavar="HTML", help="Write a page with a picture of each channel.")
+    ] = None,
+    leakage: Annotated[
+        bool, Option("--leakage", help="Check a prepared file for leakage between its parts.")
+    ] = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    no_verify: opt.NoVerify = False,
+    **selected: Any,
+) -> None:
+    """Show what recordings contain, what is odd in them, and which cannot be read.
+
+    Lists rate, channels, missing samples and gaps of each. Exit code 3 if one cannot be read.
+    With --html, also writes a page, readable offline: pictures of each channel, class by class.
+
+    With --leakage, checks whether training, validation and test windows of a prepared file
+    overlap. Exit code 10 if they do. Also lists what is wrong with the data of training and
+    validation: constant channels, wrong labels of identical windows, padding and others.
+    """
+    from sensorseq.evaluation import inspect as described
+
+    is_prepared = leakage or (html is not None and described.is_prepared(path))
+    if is_prepared and selected:
+        raise ArgumentError(
+            f"{OPTIONS[next(iter(selected))].flag} is for recordings and has no use with a prepared"
+            " file; remove it."
+        )
+    if leakage:
+        if html is not None:
+            raise ArgumentError("--html shows no leakage; run the command once for each.")
+        _inspect_leakage(path, as_json)
+        return
+    check_output(html, path)
+    with progress("reading", quiet=quiet) as advance:
+        if is_prepared:
+            found, facts = described.inspect_windows(path, progress=advance)
+        else:
+            found, facts = described.inspect_recordings(
+                path, **selected, read_logs=html is not None, progress=advance
+            )
+    if html is not None:
+        from sensorseq.evaluation.look import make_look
+
+        write_whole(html, make_look(found, facts, title=path.resolve().name).encode())
+    text = in_options(described.format_recordings(found), context.command.params, (), ())
+    say(found, text, as_json)
+    if found["n_errors"]:
+        raise typer.Exit(BAD_INPUT)
+
+
+def _inspect_leakage(path: Path, as_json: bool) -> None:
+    from sensorseq.evaluation.inspect import inspect_data, inspect_leakage
+    from sensorseq.evaluation.text import wrapped
+
+    report, data = inspect_leakage(path), inspect_data(path)
+    shown = "\n".join([str(report), *(wrapped(f"data: {finding}") for finding in data)])
+    say({**report.to_dict(), "data": [vars(finding) for finding in data]}, shown, as_json)
+    if report:
+        raise typer.Exit(GATE)
+
+
+@command(
+    "sensorseq prepare logs --files 'pro_*.csv' --time-column time \\",
+    "    --window-s 5 --hop-s 2.5 -o terrain.h5",
+    "sensorseq prepare logs --config terrain.toml --balance oversample \\",
+    "    -o terrain.h5",
+)
+@with_options(tuple(OPTIONS))
+def prepare(
+    context: typer.Context,
+    source: Annotated[
+        str, Argument(metavar="PATH", help="Folder with one folder per class, or a manifest.")
+    ],
+    output: Annotated[str, Option("--output", "-o", metavar="H5", help="File to write.")],
+    config: Annotated[
+        Path | None, Option(metavar="TOML", help="Configuration file; options here override it.")
+    ] = None,
+    jobs: Annotated[int, Option("--jobs", "-j", min=1, help="Number of processes.")] = 1,
+    engine: Annotated[str, Option(metavar="process|dask", help="What runs the jobs.")] = "process",
+    scheduler: Annotated[
+        str | None, Option(metavar="ADDRESS", help="Use the workers of this dask scheduler.")
+    ] = None,
+    resume: Annotated[
+        bool,
+        Option("--resume", help="Resume an interrupted run, or extend the file by what is new."),
+    ] = False,
+    on_error: Annotated[
+        str, Option(metavar="skip|stop", help="What to do with an unusable recording.")
+    ] = "stop",
+    allow_scales: Annotated[
+        bool,
+        Option(
+            "--allow-scales", help="Use recordings that seem to be in other units, or are all zero."
+        ),
+    ] = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    **options: Any,
+) -> None:
+    """Turn recordings into one file of windows, split by group.
+
+    Each folder is a class and each file in it a recording; or a manifest lists path, label and
+    group. Whole groups go to train, validation or test, so no test recording is ever trained on.
+    Filters, features and all other steps are set in a configuration file, --config, or chosen by
+    --derive auto.
+
+    If the file is there and nothing changed, nothing is done. --resume adds new and changed
+    recordings to it and leaves the others in their part; without --resume, the file is replaced.
+
+    Exit code 2: an option or the configuration is invalid; 3: a recording cannot be used.
+    """
+    from sensorseq.evaluation.inspect import refuse_prepared
+    from sensorseq.evaluation.text import format_summary
+    from sensorseq.prepare import prepare as make_file
+
+    refuse_prepared(Path(source), "give the recordings it was made from, or use `sensorseq train`.")
+
+    with progress("preparing", quiet=quiet) as advance:
+        summary = make_file(
+            source,
+            output,
+            **options,
+            config=config,
+            jobs=jobs,
+            engine=engine,
+            scheduler=scheduler,
+            resume=resume,
+            on_error=on_error,
+            allow_scales=allow_scales,
+            progress=lambda stage, done, total: advance(done, total, stage),
+        )
+    text = in_options(format_summary(summary.to_dict()), context.command.params, (), ())
+    say(summary.to_dict(), text, as_json)

@@ -1,0 +1,112 @@
+"""The command diagnose."""
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import GATE, command
+from sensorseq.cli.models import load_model, page_command, read_pair
+from sensorseq.cli.output import check_output, say, warn
+from sensorseq.errors import ArgumentError, check_choice
+
+
+@command(
+    "sensorseq diagnose lightning_logs/version_0/metrics.csv --n-val 42",
+    "sensorseq diagnose runs/today --column loss=Loss/fit --html fit.html",
+    "sensorseq diagnose terrain.safetensors --fail-on strong",
+)
+def diagnose(
+    path: Annotated[
+        Path,
+        Argument(
+            metavar="PATH", help="CSV, JSON, TensorBoard event file, folder of a run, or a model."
+        ),
+    ],
+    n_val: Annotated[int | None, Option(help="Number of independent validation windows.")] = None,
+    n_train: Annotated[int | None, Option(help="Number of training windows.")] = None,
+    n_classes: Annotated[int | None, Option(help="Number of classes.")] = None,
+    best_epoch: Annotated[
+        int | None, Option(help="Epoch whose weights were kept, counted from 1.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        Option(
+            "--column",
+            metavar="ROLE=NAME",
+            help="Which column is loss, val_accuracy, ...; NAME none ignores a role; repeatable.",
+        ),
+    ] = None,
+    html: Annotated[Path | None, Option(metavar="HTML", help="Also write an HTML report.")] = None,
+    fail_on: Annotated[
+        str | None,
+        Option(metavar="mild|strong", help="Exit with code 10 at this severity or worse."),
+    ] = None,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Judge whether a training run fluctuates more than it should.
+
+    Reads the losses that Keras, Lightning, skorch, transformers or TensorBoard wrote, or the run
+    stored in a sensorseq model. Losses are cross-entropy in nats, accuracies fractions.
+
+    For --fail-on, diverged and not_learning count as strong; too_short_to_tell never fails.
+    """
+    if fail_on is not None:
+        check_choice("--fail-on", fail_on, ("mild", "strong"))
+    check_output(html, path)
+    counts: dict[str, Any] = {"n_val": n_val, "n_train": n_train}
+    counts |= {"n_classes": n_classes, "best_epoch": best_epoch}
+    if _is_model(path):
+        for name, value in {**counts, "column": columns}.items():
+            if value is not None:
+                option = "--" + name.replace("_", "-")
+                raise ArgumentError(
+                    f"{option} is for logs, and {path} is a model that stores it; remove {option}."
+                )
+        report = load_model(path).fluctuation_
+    else:
+        from sensorseq.diagnosis.report import FluctuationReport
+
+        report = FluctuationReport.from_history(path, **counts, columns=_read_columns(columns))
+        if not quiet:
+            pairs = ", ".join(f"{ours} <- {own}" for ours, own in report.columns_read.items())
+            warn(textwrap.fill(f"read: {pairs}", 80, subsequent_indent="  "))
+    if html is not None:
+        report.to_html(html)
+    from sensorseq.diagnosis.words import write_report
+
+    page = page_command(path) if html is None else str(html)
+    say(report.to_dict(), write_report(report, page=page), as_json)
+    if fail_on is None:
+        return
+    if report.verdict == "too_short_to_tell":
+        warn("too short to tell, so --fail-on does not apply.")
+    grave = report.verdict in ("diverged", "not_learning") or report.severity == "strong"
+    if grave or (fail_on == "mild" and report.severity == "mild"):
+        raise typer.Exit(GATE)
+
+
+def _read_columns(given: Sequence[str] | None) -> dict[str, str | None]:
+    """Read ``role=name``; the name none is None."""
+    columns: dict[str, str | None] = {}
+    for text in given or ():
+        form = "ROLE=NAME once, such as loss=Loss/fit"
+        role, name = read_pair("--column", text, form)
+        if role in columns:
+            raise ArgumentError(f"--column {text}: give {form}.")
+        columns[role] = None if name.lower() == "none" else name
+    return columns
+
+
+def _is_model(path: Path) -> bool:
+    """Return whether a file is, or claims to be, one in safetensors: a length, then JSON."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(10)
+    return path.suffix == ".safetensors" or (head[7:8] == b"\0" and head[8:] == b'{"')

@@ -1,0 +1,142 @@
+"""The command export."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer import Option
+
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import GATE, closing, command
+from sensorseq.cli.models import load_model, naming, read_pair
+from sensorseq.cli.output import check_output, check_parent, say
+from sensorseq.errors import ArgumentError
+from sensorseq.io.atomic import make_folder
+from sensorseq.options import split_names
+
+
+class Format(StrEnum):
+    """What `export` writes."""
+
+    onnx = "onnx"
+    c = "c"
+
+
+@command(
+    "sensorseq export terrain.safetensors -o terrain.onnx --check terrain.h5",
+    "sensorseq export terrain.safetensors --format c --weights int8 -o model",
+)
+def export(
+    model_file: opt.ModelFile,
+    output: Annotated[
+        Path, Option("--output", "-o", metavar="PATH", help="ONNX file, or folder for C.")
+    ],
+    to: Annotated[
+        Format, Option("--format", help="An ONNX graph, or one header and one source in C99.")
+    ] = Format.onnx,
+    n_timesteps: Annotated[
+        int | None,
+        Option(
+            "--timesteps",
+            min=1,
+            help="Steps of every window [default: any number; C: as in training].",
+        ),
+    ] = None,
+    lengths: Annotated[
+        bool, Option("--lengths", help="ONNX: add an input with the valid steps of each window.")
+    ] = False,
+    steps: Annotated[
+        bool, Option("--steps", help="ONNX: put the steps of the preparation into the graph.")
+    ] = False,
+    check: Annotated[
+        Path | None,
+        Option(
+            metavar="H5",
+            help="ONNX: compare probabilities in onnxruntime. C: state the accuracy in the header.",
+        ),
+    ] = None,
+    hop: Annotated[
+        int | None,
+        Option(min=1, help="C: samples between window starts [default: as in training]."),
+    ] = None,
+    sample_rate_hz: Annotated[
+        float | None,
+        Option("--sample-rate", metavar="HZ", help="C: rate of the samples, to resample them."),
+    ] = None,
+    weights: Annotated[
+        str | None, Option(metavar="TYPE", help="C: float32 or int8 [default: float32].")
+    ] = None,
+    units: Annotated[
+        list[str] | None,
+        Option(metavar="NAME=UNIT,...", help="C: units of channels, such as current=mA."),
+    ] = None,
+    prefix: Annotated[
+        str | None, Option(metavar="NAME", help="C: first part of all names [default: sensorseq].")
+    ] = None,
+    false_alarm_rate: opt.FalseAlarmRate = None,
+    as_json: opt.Json = False,
+    no_verify: opt.NoVerify = False,
+) -> None:
+    """Write a model as an ONNX graph or as C, for programs without Python.
+
+    The graph takes windows prepared as in training, and gives probabilities: scaling, networks,
+    features and trees are in it. Exit code 10 if --check finds a difference above 1e-5. The C code
+    takes raw samples one by one: resampling and causal steps are in it, trees are not.
+    """
+    given: dict[str, Any] = {"n_timesteps": n_timesteps, "false_alarm_rate": false_alarm_rate}
+    if to is Format.c:
+        _refuse_options(to, lengths=lengths, steps=steps)
+        is_new = not output.exists()
+        prefix = prefix or "sensorseq"
+        if is_new:
+            check_parent(output)
+        output = make_folder(output)
+        if is_new:
+            closing.callback(lambda: None if any(output.iterdir()) else output.rmdir())
+        for path in (output / f"{prefix}_model.h", output / f"{prefix}_model.c"):
+            check_output(path, model_file)
+        form = "NAME=UNIT, such as current=mA"
+        given |= {"check": check, "weights": weights or "float32", "prefix": prefix}
+        given |= {"hop": hop, "sample_rate_hz": sample_rate_hz}
+        given["units"] = dict(read_pair("--units", one, form) for one in split_names(units) or ())
+        written = load_model(model_file).to_c(output, **given)
+        say({"model": str(model_file), **written.to_dict()}, str(written), as_json)
+        return
+    c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}
+    _refuse_options(to, **c_alone, units=units, prefix=prefix)
+    was_there = check_output(output, model_file, *([] if check is None else [check]))
+    if steps and check is not None:
+        raise ArgumentError(
+            "--check compares windows after the steps, which a graph with --steps does not take;"
+            " check one without --steps."
+        )
+    model = load_model(model_file)
+    model.to_onnx(output, lengths=lengths, steps=steps, **given)
+    from sensorseq.export.steps import stored_steps
+
+    result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
+    classes = ", ".join(map(str, model.classes_.tolist()))
+    lines = [f"{output}: probabilities of {classes}{was_there}"]
+    if not steps and (outside := [step.kind for step in stored_steps(model.preparation_)]):
+        lines.append(f"The graph takes windows after these steps: {', '.join(outside)}.")
+    difference = None
+    if check is not None:
+        from sensorseq.export.check import TOLERANCE, onnx_difference
+        from sensorseq.io.prepared import read_windows
+
+        with naming(check):
+            windows = read_windows(check)
+            difference = onnx_difference(model, output, windows.X, windows.lengths)
+        result |= {"n_windows": len(windows), "largest_difference": difference}
+        lines.append(f"onnxruntime differs by at most {difference:.1e} on {len(windows)} windows")
+    say(result, "\n".join(lines), as_json)
+    if difference is not None and not difference <= TOLERANCE:
+        raise typer.Exit(GATE)
+
+
+def _refuse_options(to: Format, **given: Any) -> None:
+    """Raise for options of the other format, which would be ignored."""
+    for name, value in given.items():
+        if value is not None and value is not False:  # 0 is a value
+            raise ArgumentError(f"--{name.replace('_', '-')} does not apply to --format {to}.")

@@ -1,0 +1,58 @@
+"""Options and arguments that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from sensorseq.cli.app import closing
+
+
+def _skip_checksums(given: bool) -> None:
+    if given:
+        from sensorseq.io.checksums import unverified
+
+        closing.enter_context(unverified())
+
+
+Json = Annotated[bool, Option("--json", help="Print one JSON object to stdout.")]
+Quiet = Annotated[bool, Option("--quiet", "-q", help="Show no progress on stderr.")]
+NoVerify = Annotated[
+    bool,
+    Option(
+        "--no-verify",
+        callback=_skip_checksums,
+        help="Skip the checksums of prepared files: damage may crash or change results unnoticed.",
+    ),
+]
+MeanDwell = Annotated[
+    float | None,
+    Option(metavar="S", help="How long a class lasts on average [default: 60]."),
+]
+FalseAlarmRate = Annotated[
+    float | None,
+    Option(
+        metavar="SHARE",
+        help="Abstain on windows of no known class, and on this share of the others, such as 0.05.",
+    ),
+]
+Strict = Annotated[
+    bool, Option("--strict", help="Refuse windows outside what the model was trained on.")
+]
+ModelFile = Annotated[Path, Argument(metavar="MODEL", help="Model file written by train.")]
+NewModel = Annotated[Path, Option("--output", "-o", metavar="MODEL", help="File to write.")]
+Prepared = Annotated[Path, Argument(metavar="H5", help="File written by prepare.")]
+Settings = Annotated[
+    list[str] | None,
+    Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Any argument of SensorLSTMClassifier, value as in TOML; repeatable.",
+    ),
+]
+Seed = Annotated[
+    int, Option("--seed", min=0, max=2**32 - 1, help="The same seed gives the same result.")
+]
+Report = Annotated[
+    Path | None, Option(metavar="HTML", help="Also write an HTML report, readable offline.")
+]

@@ -1,0 +1,105 @@
+"""What a command shows and writes: results, warnings, progress, locks of its outputs."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from sensorseq.cli.app import closing
+from sensorseq.errors import ArgumentError, InputError, printable, writing
+from sensorseq.io.atomic import locking, real_file
+from sensorseq.text import plain
+
+
+def warn(message: str) -> None:
+    """Print a line to stderr."""
+    try:
+        print(printable(message, "\n"), file=sys.stderr)
+    except OSError:  # a full disk: no reason not to work
+        drop_buffer(sys.stderr)
+
+
+def drop_buffer(stream: TextIO) -> None:
+    """Drop what a stream still buffers, which the end of the process would fail to write."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def say(result: Mapping[str, Any], text: str, as_json: bool) -> None:
+    """Print the result, as text or as one JSON object."""
+    if as_json:
+        is_utf = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+        shown = json.dumps(plain(result), allow_nan=False, ensure_ascii=not is_utf, indent=1)
+        print("\n".join(map(_visible_json, shown.split("\n"))))
+    else:
+        print(printable(text, "\n"))
+
+
+def _visible_json(line: str) -> str:
+    """Escape characters that act on a terminal, as JSON does; the value stays the same."""
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+
+
+def tell(text: str, as_json: bool) -> None:
+    """Print a part of the result at once, unless all of it comes as JSON at the end."""
+    if not as_json:
+        print(printable(text, "\n"), flush=True)
+
+
+@contextmanager
+def progress(what: str, *, quiet: bool) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on a terminal; elsewhere nothing, so that logs stay short."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total, stage="": None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def advance(done: int, total: int, stage: str = "") -> None:
+            words = f"{what}: {stage}" if stage else what
+            bar.update(task, completed=done, total=total or None, description=words)
+
+        yield advance
+
+
+def check_output(path: Path | None, *others: Path) -> str:
+    """Check before an hour of training that the result can be written, and lock it.
+
+    Returns what to add to the message about it if a file is there.
+    """
+    if path is None:
+        return ""
+    for other in others:
+        if path == other or (path.exists() and other.exists() and path.samefile(other)):
+            raise ArgumentError(
+                f"{path} is already used by this command and would be overwritten; give another"
+                " output."
+            )
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a file name.")
+    check_parent(path)
+    is_there = path.exists()
+    with writing(path):
+        closing.enter_context(locking(path, run=True))
+    return ", in place of the earlier one" if is_there else ""
+
+
+def check_parent(path: Path) -> None:
+    """Raise if the folder that an output is to be written into is missing."""
+    if not (parent := real_file(path).absolute().parent).is_dir():
+        if parent.exists():
+            raise InputError(f"{path}: {parent} is a file, not a folder.")
+        raise InputError(f"{path}: the folder {parent} is missing; create it.")

@@ -1,0 +1,187 @@
+"""The commands that classify: predict, stream."""
+
+import sys
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import command, with_options
+from sensorseq.cli.models import load_model, tell_outside
+from sensorseq.cli.output import check_output, progress, say, warn
+from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.io.atomic import write_whole
+from sensorseq.preprocessing.options import READ_AS_IN_TRAINING
+
+
+@command(
+    "sensorseq predict terrain.safetensors logs/ICE/pro_01.csv",
+    "sensorseq predict terrain.safetensors drive.csv --mean-dwell-s 30 \\",
+    "    --csv spans.csv",
+    "sensorseq predict terrain.safetensors new_logs --windows --json",
+)
+@with_options(READ_AS_IN_TRAINING)
+def predict(
+    model_file: opt.ModelFile,
+    recordings: Annotated[
+        list[Path], Argument(metavar="RECORDING...", help="Raw files, or folders of them.")
+    ],
+    every_window: Annotated[
+        bool, Option("--windows", help="Print one line per window instead of per span.")
+    ] = False,
+    smooth: Annotated[
+        str,
+        Option(
+            metavar="HOW",
+            help="Smooth over time: marginals, viterbi, lag, filter, none [default: marginals].",
+        ),
+    ] = "marginals",
+    mean_dwell_s: opt.MeanDwell = None,
+    table: Annotated[
+        Path | None, Option("--csv", metavar="CSV", help="Write the spans as a table.")
+    ] = None,
+    html: Annotated[
+        Path | None, Option(metavar="HTML", help="Write a page with the classes over the signals.")
+    ] = None,
+    strict: opt.Strict = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    **reading: Any,
+) -> None:
+    """Classify raw recordings.
+
+    They are read as the training recordings were, unless an option here says otherwise, and go
+    through the same steps as the training windows: rate, channels, filters and features, windows,
+    scaling. Each line gives a time span and its class; with --windows, a single window.
+
+    A robot stays on a surface for a while, so the windows around a window count, too. --smooth none
+    shows what each window says by itself.
+    """
+    from sensorseq.data_checks import join_outside
+    from sensorseq.evaluation.predict import predict_recordings, table_of_spans
+    from sensorseq.evaluation.text import format_prediction
+
+    check_output(html, model_file, *recordings)
+    check_output(table, model_file, *recordings)
+    model = load_model(model_file, strict=strict)
+    with progress("predicting", quiet=quiet) as advance:
+        found = predict_recordings(
+            model,
+            recordings,
+            smooth=smooth,
+            mean_dwell_s=mean_dwell_s,
+            with_facts=html is not None,
+            progress=advance,
+            **reading,
+        )
+    if table is not None:
+        write_whole(table, table_of_spans(found).encode())
+    if html is not None:
+        from sensorseq.evaluation.drive_page import make_drive_page
+
+        title = recordings[0].name if len(recordings) == 1 else f"{len(found)} recordings"
+        write_whole(html, make_drive_page(found, title=title).encode())
+    outside = [one.outside for one in found if one.outside is not None]
+    tell_outside(join_outside(outside) if outside else None, strict=strict)
+    result = {
+        "model": str(model_file),
+        "classes": model.classes_.tolist(),
+        "recordings": [prediction.to_dict() for prediction in found],
+    }
+    text = "\n\n".join(format_prediction(one, every_window=every_window) for one in found)
+    say(result, text, as_json)
+
+
+@command(
+    "read_sensor | sensorseq stream terrain.safetensors --sample-rate-hz 100",
+    "sensorseq stream terrain.safetensors --udp 5005 --format float32",
+    "sensorseq stream terrain.safetensors --replay logs/ICE/pro_01.csv",
+)
+def stream(
+    model_file: opt.ModelFile,
+    source: Annotated[
+        Path | None, Option("--input", metavar="PATH", help="Pipe or serial line [default: stdin].")
+    ] = None,
+    udp: Annotated[
+        str | None, Option(metavar="[HOST:]PORT", help="Listen for datagrams of samples.")
+    ] = None,
+    replay: Annotated[
+        Path | None, Option(metavar="FILE", help="Replay a recording or log.")
+    ] = None,
+    speed: Annotated[float, Option(min=0, help="Speed of the replay; 0: without waiting.")] = 0.0,
+    sample_format: Annotated[
+        str, Option("--format", metavar="KIND", help="csv, float32 or float64.")
+    ] = "csv",
+    sample_rate_hz: Annotated[
+        float | None, Option(metavar="HZ", help="Rate of the samples [default: the model's].")
+    ] = None,
+    time_column: Annotated[
+        str | None, Option(metavar="NAME", help="Column of time stamps in seconds [default: time].")
+    ] = None,
+    max_gap_s: Annotated[
+        float | None, Option(metavar="S", help="Longest gap to bridge [default: as in training].")
+    ] = None,
+    max_delay_s: Annotated[
+        float, Option(metavar="S", help="How long to wait for samples out of order.")
+    ] = 0.0,
+    false_alarm_rate: opt.FalseAlarmRate = None,
+    smooth: Annotated[
+        str, Option(metavar="HOW", help="Smooth over time: none, filter, lag [default: none].")
+    ] = "none",
+    lag: Annotated[int, Option(min=0, help="Windows that lag waits for.")] = 3,
+    mean_dwell_s: opt.MeanDwell = None,
+    strict: opt.Strict = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Classify samples as they arrive: one line of JSON for each window.
+
+    Samples are lines of CSV with a header, or the model's channels in order, perhaps after the
+    time; or little-endian floats. Ctrl-C, the end of the input or an empty datagram ends the
+    stream; then the rest is decided.
+    """
+    from sensorseq.evaluation import live
+
+    check_choice("--format", sample_format, live.FORMATS)
+    if sum(given is not None for given in (source, udp, replay)) > 1:
+        raise ArgumentError("--input, --udp and --replay exclude each other.")
+    model = load_model(model_file, strict=strict)
+    decisions = model.stream(
+        sample_rate_hz,
+        max_gap_s=max_gap_s,
+        max_delay_s=max_delay_s,
+        false_alarm_rate=false_alarm_rate,
+        smooth=smooth,
+        lag=lag,
+        mean_dwell_s=mean_dwell_s,
+    )
+    parser = live.SampleParser(sample_format, decisions.channels, time_column)
+    if not quiet:
+        channels = ", ".join(decisions.channels)
+        later = decisions.latency_s
+        wait = f"; decisions come {later:.3g} s after their windows" if later else ""
+        warn(f"expects {channels} at {decisions.sample_rate_hz:g} Hz{wait}")
+    with ExitStack() as stack:
+        if udp is not None:
+            samples = live.samples_of_udp(udp, parser)
+        elif replay is not None:
+            samples = live.samples_of_recording(model, replay, time_column, speed)
+        elif source is not None:
+            opened = stack.enter_context(source.open("rb", buffering=0))
+            samples = live.samples_of_pipe(opened.fileno(), parser)
+        else:
+            samples = live.samples_of_pipe(sys.stdin.fileno(), parser)
+        decisions.on_outside = partial(tell_outside, strict=strict)
+        n_samples = live.write_decisions(decisions, samples, sys.stdout)
+    if parser.n_unreadable and not n_samples:
+        raise InputError(
+            f"none of {parser.n_unreadable} line(s) is a sample of {len(decisions.channels)}"
+            f" channels ({', '.join(decisions.channels)}). Send a header with the channels' names,"
+            " or these columns in this order; or use --format."
+        )
+    if not quiet:
+        counts = {"n_samples": n_samples, "n_unreadable": parser.n_unreadable, **decisions.counts}
+        said = ", ".join(f"{name.removeprefix('n_')} {n}" for name, n in counts.items() if n)
+        warn(said or "no samples")

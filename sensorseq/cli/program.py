@@ -1,0 +1,128 @@
+"""Run a command: its exit code, and each error as one message."""
+
+import importlib
+import io
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import typer
+
+from sensorseq.cli.app import BAD_INPUT, ENVIRONMENT, OK, USAGE, app, closing
+from sensorseq.cli.output import drop_buffer, warn
+from sensorseq.cli.words import in_options
+from sensorseq.errors import (
+    UNWRITABLE,
+    ArgumentError,
+    ConfigurationError,
+    EnvironmentProblemError,
+    MisplacedOutputError,
+    OutputError,
+    SensorseqError,
+    printable,
+    reason_of,
+    ways_out,
+)
+
+# In the order of the help.
+for _name in ("data", "train", "evaluate", "predict", "export", "diagnose", "checks"):
+    importlib.import_module(f"sensorseq.cli.{_name}")
+
+# typer brings click's exceptions along, its own copy of them or click's, by version.
+_UsageError: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+_CODES: tuple[tuple[type[Exception], int], ...] = (  # the first that fits
+    (ArgumentError, USAGE),
+    (ConfigurationError, USAGE),
+    (MisplacedOutputError, BAD_INPUT),
+    (OutputError, ENVIRONMENT),
+    (EnvironmentProblemError, ENVIRONMENT),
+    (SensorseqError, BAD_INPUT),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and end the process with its exit code.
+
+    0: done. 2: the command line or the configuration is invalid. 3: the data cannot be used.
+    4: an output cannot be written, or the installation or the machine lacks something. 10: a
+    requested check failed.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what its encoding lacks is shown escaped
+        sys.stdout.reconfigure(errors="backslashreplace")
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code; an error is one message on stderr."""
+    command = typer.main.get_command(app)
+    words = _words_of(command, arguments)
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_show_warning, words)
+        try:
+            with closing:
+                code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
+                sys.stdout.flush()
+        except _UsageError as error:
+            message = printable(getattr(error, "message", ""), "\n")  # of several lines: the help
+            error.message = message  # type: ignore[attr-defined]
+            error.show()  # type: ignore[attr-defined]  # in click's words, with the usage line
+            return USAGE
+        except (typer.Abort, KeyboardInterrupt) as error:
+            notes = getattr(error.__cause__ or error, "__notes__", ())
+            warn(" ".join(["interrupted.", *(f"({note})" for note in notes)]))
+            return 130
+        except SensorseqError as error:
+            code = next(code for kind, code in _CODES if isinstance(error, kind))
+            return _fail(error, code, words)
+        except BrokenPipeError:  # the reader of stdout has left, as in `| head`
+            drop_buffer(sys.stdout)
+            return OK
+        except OSError as error:
+            return _fail_by_system(error, words)
+    return code if isinstance(code, int) else OK
+
+
+def _fail_by_system(error: OSError, words: Callable[[str], str]) -> int:
+    said, code = f"{error.filename}: {reason_of(error)}.", BAD_INPUT
+    if error.errno is not None and error.filename is None:  # such as no temporary folder
+        said, code = f"{reason_of(error)}.", ENVIRONMENT
+    if error.errno in UNWRITABLE:
+        if error.filename is None:
+            drop_buffer(sys.stdout)
+        why, code = f"cannot be written ({reason_of(error)}). {ways_out(error)}.", ENVIRONMENT
+        said = f"{error.filename or 'the output'} {why}"
+    return _fail(error if error.errno is None else OSError(said), code, words)
+
+
+def _fail(error: BaseException, code: int, words: Callable[[str], str]) -> int:
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    warn(f"error: {words(f'{error}{notes}')}")
+    return code
+
+
+def _words_of(command: Any, arguments: Sequence[str]) -> Callable[[str], str]:
+    """Return what puts the options of the command that runs into messages."""
+    chosen = command.commands.get(arguments[0]) if arguments else None
+    parameters = [] if chosen is None else chosen.params
+
+    def words(text: str) -> str:
+        settings: Mapping[str, Any] = {}
+        if any(parameter.name == "settings" for parameter in parameters):
+            from sensorseq.estimator import SensorLSTMClassifier
+
+            settings = SensorLSTMClassifier().get_params()
+        return in_options(text, parameters, settings, arguments)
+
+    return words
+
+
+def _show_warning(
+    words: Callable[[str], str], message: Any, category: Any, *where: Any, **more: Any
+) -> None:
+    # Deprecation warnings of libraries are for developers; ours are for everyone.
+    if not issubclass(category, DeprecationWarning | FutureWarning):
+        warn(f"warning: {words(str(message))}")

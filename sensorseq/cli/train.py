@@ -1,0 +1,167 @@
+"""The commands that make models: train, adapt."""
+
+import shlex
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Option
+
+from sensorseq.cli import options as opt
+from sensorseq.cli.app import command
+from sensorseq.cli.models import (
+    load_model,
+    naming,
+    page_command,
+    read_settings,
+    with_scale,
+    write_page,
+)
+from sensorseq.cli.output import check_output, say, tell
+from sensorseq.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from sensorseq.estimator import SensorLSTMClassifier
+
+
+@command(
+    "sensorseq train terrain.h5 -o terrain.safetensors --report fit.html",
+    "sensorseq train terrain.h5 -o t.safetensors --set dropout=0.5",
+    "sensorseq train terrain.h5 -o t.safetensors \\",
+    "    --set checkpoint=t.checkpoint --set resume=true",
+)
+def train(
+    windows: opt.Prepared,
+    output: opt.NewModel,
+    hidden_size: Annotated[int | None, Option(help="LSTM units.")] = None,
+    learning_rate: Annotated[float | None, Option(help="Peak learning rate.")] = None,
+    batch_size: Annotated[int | None, Option(help="Windows per step.")] = None,
+    max_epochs: Annotated[int | None, Option(help="Largest number of epochs.")] = None,
+    patience: Annotated[
+        int | None, Option(help="Stop after this many epochs without improvement.")
+    ] = None,
+    random_state: opt.Seed = 0,
+    settings: opt.Settings = None,
+    compare: Annotated[
+        bool,
+        Option("--compare/--no-compare", help="In the page, compare with simple baseline models."),
+    ] = True,
+    report: opt.Report = None,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+    no_verify: opt.NoVerify = False,
+) -> None:
+    """Train a classifier on prepared windows.
+
+    The validation part gives the curve and the report; then the model is trained on it, too. The
+    test part is not read.
+    """
+    was_there = check_output(output, windows)
+    check_output(report, windows, output)
+    arguments = {
+        "hidden_size": hidden_size,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "max_epochs": max_epochs,
+        "patience": patience,
+        "early_stopping": None if patience is None else True,
+    }
+    from sensorseq.estimator import SensorLSTMClassifier
+
+    typed = {name: value for name, value in arguments.items() if value is not None}
+    typed |= read_settings(settings)
+    given = with_scale(typed, windows)
+    if isinstance(checkpoint := given.get("checkpoint"), str):
+        outputs = {written.absolute() for written in (output, report) if written is not None}
+        if Path(checkpoint).absolute() in outputs:
+            raise ArgumentError(
+                f"checkpoint={checkpoint!r} is also the name of an output; give the checkpoint"
+                " another name, such as 'run.checkpoint'."
+            )
+    given = {"random_state": random_state, "verbose": 0 if quiet else 1, **given}
+    model = SensorLSTMClassifier(**given)
+    model.fit(windows).set_params(verbose=0)
+    model.save(output)
+    tell(f"model written to {output}{was_there}", as_json)
+    from sensorseq.diagnosis.words import settings_as_options, write_report
+
+    def again(changes: Mapping[str, Any]) -> str:
+        command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"
+        command += f" --seed {random_state}" if random_state else ""
+        command += "" if compare else " --no-compare"
+        command += settings_as_options({**typed, **changes})
+        return command if report is None else f"{command} --report {shlex.quote(str(report))}"
+
+    verdict = model.fluctuation_
+    page = str(report) if report is not None else page_command(output)
+    tell("\n".join(["", write_report(verdict, again, page), "", *_describe_fit(model)]), as_json)
+    last = model.history_[model.best_epoch_ - 1]
+    result = {
+        "model": str(output),
+        "report": None if report is None else str(report),
+        "epochs": model.n_iter_,
+        "best_epoch": model.best_epoch_,
+        "val_loss": last.get("val_loss"),
+        "val_accuracy": last.get("val_accuracy"),
+        "classes": model.classes_.tolist(),
+        "features": model.features_.to_dict(),
+        "refitted": model.refitted_,
+        "fluctuation": verdict.to_dict(),
+    }
+    if report is not None:
+        if compare:
+            tell("comparing with baselines for the page; Ctrl-C skips it", as_json)
+        write_page(report, model, windows, "validation", compare, title=output.name, command=again)
+        tell(f"report written to {report}", as_json)
+    if as_json:
+        say(result, "", as_json)
+
+
+def _describe_fit(model: "SensorLSTMClassifier") -> list[str]:
+    """Say what the linear layer uses, and what was trained on."""
+    said, choice = [], model.features_
+    if choice.candidates:
+        alone, together = choice.candidates[0], choice.candidates[-1]
+        said.append(
+            f"Features: {' and '.join(choice.names) or 'none'}. Accuracy on {choice.n_windows}"
+            f" windows left out: {100 * together.accuracy:.1f} %, LSTM alone"
+            f" {100 * alone.accuracy:.1f} %. The report above is about the LSTM alone."
+        )
+    elif model.features is not None:
+        said.append(f"Features: none, because {choice.reason}.")
+    if model.refitted_ and len(model.modules_) > model.n_models:
+        said.append(
+            f"The model keeps the networks of {len(model.modules_)} folds, which together have"
+            " learned from all windows but those for test."
+        )
+    elif model.refitted_ and not model._used_modules:
+        said.append(
+            "The LSTM adds too little to the features here, so they decide alone. They have"
+            " learned from all windows but those for test."
+        )
+    elif model.refitted_:
+        said.append("After that, the network was trained again on all windows but those for test.")
+    return [*textwrap.wrap(" ".join(said), 80), ""] if said else []
+
+
+@command("sensorseq adapt terrain.safetensors --windows new.h5 -o new.safetensors")
+def adapt(
+    model_file: opt.ModelFile,
+    windows: Annotated[
+        Path, Option(metavar="H5", help="A few labelled windows of the robot, prepared.")
+    ],
+    output: opt.NewModel,
+    as_json: opt.Json = False,
+) -> None:
+    """Adapt a model to another robot, from a few labelled windows of it.
+
+    Prepare its recordings like those of training. Scaling and linear layer change if that lowers
+    the log-loss; the old training windows are not needed, and a test part is not read.
+    """
+    was_there = check_output(output, model_file, windows)
+    with naming(windows):
+        adapted = load_model(model_file).adapt(windows)
+    adapted.save(output)
+    result = {"model": str(output), **vars(adapted.adaptation_)}
+    say(result, f"{output}{was_there}: {adapted.adaptation_}", as_json)
