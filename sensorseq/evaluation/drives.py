@@ -95,9 +95,7 @@ def evaluate_drives(
     if windows.recording_id is None or windows.start_s is None or windows.y is None or not rate:
         return None
     ids = np.asarray(windows.recording_id)
-    several = {
-        name for name, own in iter_recordings(ids) if len(np.unique(windows.y[own])) > 1
-    }
+    several = {name for name, own in iter_recordings(ids) if len(np.unique(windows.y[own])) > 1}
     if not several:
         return None
     window_s = windows.n_timesteps / rate

@@ -301,7 +301,13 @@ def evaluate_test(
         dominant=dominant,
         outside=None if model._ranges is None else model.outside(test),
         drives=evaluate_drives(
-            test, probability, model.classes_, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, seed=seed
+            test,
+            probability,
+            model.classes_,
+            smooth=smooth,
+            lag=lag,
+            mean_dwell_s=mean_dwell_s,
+            seed=seed,
         ),
     )
 

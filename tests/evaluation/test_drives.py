@@ -19,7 +19,9 @@ WINDOW_S = 2.0
 def drives(n_recordings=12, n_windows=60, right=0.8, seed=0):
     """Recordings that change their class twice, in any order of rows, and noisy probabilities."""
     rng = np.random.default_rng(seed)
-    edges = rng.integers([5, n_windows // 2], [n_windows // 2 - 8, n_windows - 5], (n_recordings, 2))
+    edges = rng.integers(
+        [5, n_windows // 2], [n_windows // 2 - 8, n_windows - 5], (n_recordings, 2)
+    )
     index = (np.arange(n_windows) >= edges[:, :1]).astype(int)
     index -= np.arange(n_windows) >= edges[:, 1:]
     index = index.ravel()

@@ -22,7 +22,9 @@ class Piece(NamedTuple):
 def pieces(labels):
     """Stretches of labels that last GRID_S each; `.` is a gap."""
     edges = [0, *(i for i in range(1, len(labels)) if labels[i] != labels[i - 1]), len(labels)]
-    return [Piece(GRID_S * i, GRID_S * j, labels[i]) for i, j in pairwise(edges) if labels[i] != "."]
+    return [
+        Piece(GRID_S * i, GRID_S * j, labels[i]) for i, j in pairwise(edges) if labels[i] != "."
+    ]
 
 
 def ticks(one, n):
@@ -44,7 +46,8 @@ def test_counts_are_those_of_a_grid(true, told, tolerance):
     for one in pieces(true):
         own = ticks(one, n)
         hits += any(
-            other.label == one.label and 2 * len(own & ticks(other, n)) >= len(own | ticks(other, n))
+            other.label == one.label
+            and 2 * len(own & ticks(other, n)) >= len(own | ticks(other, n))
             for other in pieces(told)
         )
     assert found.n_found == hits or found.n_found == hits - 1  # one stretch finds one
