@@ -59,6 +59,7 @@ class Signals:
 
     @property
     def window_s(self) -> float:
+        """Length of a window."""
         return self.window / self.rate_hz
 
 

@@ -19,6 +19,7 @@ from sensorseq.evaluation.calibration import (
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.sequence import Span, Timeline, timeline_of
 from sensorseq.sequence.scores import DRIVE_SCORES, count_drive, drive_scores
+from sensorseq.sequence.timeline import spans_by_recording
 from sensorseq.training.probabilities import iter_recordings
 from sensorseq.windows import WindowSet
 
@@ -138,7 +139,7 @@ def score_spans(
 ) -> DriveScores:
     """Score the spans of recordings; intervals come from resampling whole groups of them."""
     counts: dict[Any, Floats] = {}
-    of_told, of_true = _by_recording(told), _by_recording(true)
+    of_told, of_true = spans_by_recording(told), spans_by_recording(true)
     for name, own in of_true.items():
         found = np.array(count_drive(of_told.get(name, []), own, tolerance_s))
         counts[group_of(name)] = counts.get(group_of(name), 0.0) + found
@@ -148,13 +149,6 @@ def score_spans(
         {name: float(value) for name, value in drive_scores(every.sum(axis=0)).items()},
         {name: percentile_interval(drawn[name]) for name in DRIVE_SCORES},
     )
-
-
-def _by_recording(spans: tuple[Span, ...]) -> dict[Any, list[Span]]:
-    found: dict[Any, list[Span]] = {}
-    for span in spans:
-        found.setdefault(span.recording_id, []).append(span)
-    return found
 
 
 def in_time(recording_id: NDArray[Any], start_s: ArrayLike) -> Iterator[NDArray[np.int64]]:

@@ -59,7 +59,7 @@ DRIVE_HEADS = ("% of time", "F1 (%)", "delay (s)", "false switches/h")
 def describe_drives(drives: "DriveEvaluation") -> str:
     """Return what the scores of drives are."""
     return (
-        f"over time, in {drives.n_recordings} recording(s) with several classes. Smoothed by"
+        f"Over time, in {drives.n_recordings} recording(s) with several classes. Smoothed by"
         f" {drives.told.smooth}; vote of {drives.n_votes} windows. F1 of stretches that overlap a"
         " true one by half; delay of true switches, without the time that a method waits. In"
         " brackets: 95 % intervals by recording."

@@ -6,9 +6,11 @@ import json
 import numpy as np
 import pytest
 
+from sensorseq import SensorLSTMClassifier
 from sensorseq.evaluation.drives import evaluate_drives, majority_vote
 from sensorseq.evaluation.evaluate import Comparison
 from sensorseq.evaluation.metrics import score_predictions
+from sensorseq.evaluation.page import make_page
 from sensorseq.evaluation.text import format_comparison
 from sensorseq.windows import WindowSet
 
@@ -97,3 +99,19 @@ def test_text_and_json_have_the_scores():
     assert plain["smooth"] == "marginals"
     value = plain["scores"]["smoothed"]["f1"]["value"]
     assert f"{100 * value:.1f} [" in text.split("smoothed  ")[1].splitlines()[0]
+
+
+def test_the_page_has_the_scores_and_strips(tmp_path):
+    windows, p = drives()
+    clf = SensorLSTMClassifier(hidden_size=2, max_epochs=1, random_state=0, device="cpu")
+    clf.fit(windows)
+    scored = score_predictions(windows.y, p, CLASSES, recording_id=windows.recording_id)
+    found = evaluate_drives(windows, p, CLASSES)
+    page = make_page(
+        clf, None, title="a page", comparison=Comparison(scored, {}, "a test", drives=found)
+    )
+    assert page.count('class="strip"') == 2 * 12
+    assert "false switches/h" in page
+    assert "Over time" not in make_page(
+        clf, None, title="a page", comparison=Comparison(scored, {}, "a test")
+    )
