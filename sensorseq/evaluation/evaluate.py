@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -15,6 +15,7 @@ from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
 from sensorseq.evaluation.calibration import check_known_labels, plain_interval
+from sensorseq.evaluation.drives import DriveEvaluation, evaluate_drives
 from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compare, score_predictions
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.options import PreparationOptions
@@ -164,7 +165,7 @@ class Comparison:
     trusting them. `fold_accuracy` is empty for a test part. `seen` are the evaluated recordings
     that were in the training data, `dominant` those with more than half of the windows of their
     class. `outside` says which windows are unlike those of the training; None if the model does not
-    know.
+    know. `drives` has the scores over time; None where no recording has several classes.
     """
 
     model: Evaluation
@@ -175,6 +176,7 @@ class Comparison:
     seen: tuple[str, ...] = ()
     dominant: tuple[DominantRecording, ...] = ()
     outside: OutsideWindows | None = None
+    drives: DriveEvaluation | None = None
 
     @property
     def fold_mean(self) -> float | None:
@@ -198,6 +200,7 @@ class Comparison:
             "dominant_recordings": [row._asdict() for row in self.dominant],
             "seen_recordings": list(self.seen),
             "n_outside": None if self.outside is None else self.outside.n_outside,
+            "drives": None if self.drives is None else self.drives.to_dict(),
             "baselines": {
                 name: {
                     **{metric: baseline.scores[metric] for metric in METRICS},
@@ -228,13 +231,17 @@ def evaluate_test(
     include_seen: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
+    smooth: str = "marginals",
+    lag: int = 3,
+    mean_dwell_s: ArrayLike | None = None,
 ) -> Comparison:
     """Score a model on the test part of windows (all, without a split), next to baselines.
 
     The baselines are fitted on the windows that the model was trained on: the train part, and the
     validation part if the model was refitted with it; none are fitted without a train part. Neither
     early stopping nor any statistic of the model uses test windows: `fit` does not read them, and
-    recordings from the training data are rejected here, or with `include_seen` noted.
+    recordings from the training data are rejected here, or with `include_seen` noted. Drives are
+    smoothed as in `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
@@ -250,7 +257,8 @@ def evaluate_test(
         _refuse_seen(seen, test)
     say("predicting test windows")
     score = scorer(test, model.classes_, seed)
-    evaluated = score(model.predict_proba(test))
+    probability = model.predict_proba(test)
+    evaluated = score(probability)
     compared: dict[str, Evaluation] = {}
     notes = _notes(evaluated, test)
     dominant = _dominant(test)
@@ -292,6 +300,15 @@ def evaluate_test(
         seen=tuple(seen),
         dominant=dominant,
         outside=None if model._ranges is None else model.outside(test),
+        drives=evaluate_drives(
+            test,
+            probability,
+            model.classes_,
+            smooth=smooth,
+            lag=lag,
+            mean_dwell_s=mean_dwell_s,
+            seed=seed,
+        ),
     )
 
 
@@ -321,6 +338,9 @@ def evaluate_folds(
     baselines: Sequence[str] = BASELINES,
     seed: int = 0,
     progress: Progress | None = None,
+    smooth: str = "marginals",
+    lag: int = 3,
+    mean_dwell_s: ArrayLike | None = None,
 ) -> Comparison:
     """Score a model's arguments by cross-validation over whole groups.
 
@@ -331,7 +351,8 @@ def evaluate_folds(
 
     In a file prepared with ``train_hop_s``, folds are trained on all windows of the train part, and
     tested only on those that start every ``hop_s``. A fold never shares a recording or a group with
-    its training windows, so overlapping windows are never on both sides.
+    its training windows, so overlapping windows are never on both sides. Drives are
+    smoothed as in `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)
     _labels(windows)
@@ -366,7 +387,8 @@ def evaluate_folds(
             say(f"fold {number} of {n_folds}: baseline {name}")
             probability[name][test_rows] = predict_baseline(name, train, test, classes, seed)
     score = scorer(tested, classes, seed)
-    evaluated = score(probability.pop("model"))
+    of_model = probability.pop("model")
+    evaluated = score(of_model)
     dominant = _dominant(tested)
     notes = [*_notes(evaluated, tested), *may_test.notes]
     notes += [
@@ -384,6 +406,9 @@ def evaluate_folds(
         fold_accuracy=tuple(accuracy),
         dominant=dominant,
         outside=join_outside(outside),
+        drives=evaluate_drives(
+            tested, of_model, classes, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, seed=seed
+        ),
     )
 
 

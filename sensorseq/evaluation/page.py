@@ -12,12 +12,16 @@ from sensorseq.diagnosis.page import Figure, describe
 from sensorseq.diagnosis.words import Command
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import predict_baseline
+from sensorseq.evaluation.drives import DriveEvaluation
 from sensorseq.evaluation.evaluate import Comparison, scorer
 from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
 from sensorseq.evaluation.text import (
+    DRIVE_HEADS,
     NAMES,
     P_VALUE,
+    describe_drives,
     describe_folds,
+    drive_rows,
     format_interval,
     format_p_value,
     percent,
@@ -25,11 +29,14 @@ from sensorseq.evaluation.text import (
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
 from sensorseq.preprocessing.keyed_scale import transform_windows
+from sensorseq.sequence.page import MOST_SPANS, draw, named_colors
+from sensorseq.sequence.timeline import spans_by_recording
 from sensorseq.windows import WindowSet
 
 _MAX_CLASSES = 20  # of the matrix and the examples; a page is for reading
 _MAX_RECORDINGS = 120
 _MAX_CHANNELS = 6
+_MAX_DRIVES = 20
 _MAX_POINTS = 160
 _REGIONS = 8  # of time, in which a window is explained
 _NAMES = {
@@ -101,6 +108,7 @@ def make_page(
         matrix=None if evaluation is None else _matrix(evaluation),
         recordings=None if evaluation is None else _recordings(evaluation),
         reliability=None if evaluation is None else _reliability(evaluation),
+        **_over_time(None if comparison is None else comparison.drives),
         examples=None if part is None else _examples(model, part),
         facts=_facts(model),
     )
@@ -255,6 +263,29 @@ def _recordings(evaluation: Evaluation) -> dict[str, Any]:
         else "",
         "shown": shown,
         "n_left": len(rows) - len(shown),
+    }
+
+
+def _over_time(drives: DriveEvaluation | None) -> dict[str, Any]:
+    """Return the scores of drives, and strips of recordings with several classes."""
+    if drives is None:
+        return {"drive_scores": None}
+    classes = drives.told.classes.tolist()
+    told, true = (spans_by_recording(one.spans) for one in (drives.told, drives.true))
+    several = [name for name, own in true.items() if len({span.label for span in own}) > 1]
+    shown = several[:_MAX_DRIVES]
+    return {
+        "drive_scores": {
+            "words": describe_drives(drives),
+            "heads": ["", *DRIVE_HEADS],
+            "rows": drive_rows(drives),
+        },
+        "strips": {
+            "classes": named_colors(classes),
+            "drives": [draw(name, told[name], true[name], classes) for name in shown],
+            "n_left": len(several) - len(shown),
+        },
+        "most_spans": MOST_SPANS,
     }
 
 

@@ -12,6 +12,7 @@ from sensorseq.readers.columns import describe_counters
 from sensorseq.text import listed
 
 if TYPE_CHECKING:
+    from sensorseq.evaluation.drives import DriveEvaluation
     from sensorseq.evaluation.evaluate import Comparison
     from sensorseq.evaluation.metrics import Evaluation
     from sensorseq.evaluation.predict import RecordingPrediction
@@ -45,8 +46,38 @@ def format_comparison(comparison: "Comparison") -> str:
         blocks.append(_baselines(comparison))
     blocks.append(_confusion(model))
     blocks.append(_recordings(model))
+    if comparison.drives is not None:
+        words = wrapped(describe_drives(comparison.drives))
+        blocks.append(f"{words}\n{table(['', *DRIVE_HEADS], drive_rows(comparison.drives))}")
     blocks += [wrapped(f"note: {note}") for note in comparison.notes]
     return "\n\n".join(blocks)
+
+
+DRIVE_HEADS = ("% of time", "F1 (%)", "delay (s)", "false switches/h")
+
+
+def describe_drives(drives: "DriveEvaluation") -> str:
+    """Return what the scores of drives are."""
+    return (
+        f"Over time, in {drives.n_recordings} recording(s) with several classes. Smoothed by"
+        f" {drives.told.smooth}; vote of {drives.n_votes} windows. F1 of stretches that overlap a"
+        " true one by half; delay of true switches, without the time that a method waits. In"
+        " brackets: 95 % intervals by recording."
+    )
+
+
+def drive_rows(drives: "DriveEvaluation") -> list[list[str]]:
+    """Return a row for each way to decide: its name, and scores with intervals."""
+    rows = []
+    for name, found in drives.scores.items():
+        cells = [name]
+        for score, value in found.scores.items():
+            factor = 100 if score in ("accuracy", "f1") else 1
+            low, high = (factor * edge for edge in found.intervals[score])
+            between = f" [{low:.0f}, {high:.0f}]" if np.isfinite([low, high]).all() else ""
+            cells.append(f"{factor * value:.1f}{between}" if np.isfinite(value) else "-")
+        rows.append(cells)
+    return rows
 
 
 def describe_folds(comparison: "Comparison") -> str:

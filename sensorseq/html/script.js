@@ -31,6 +31,31 @@
         function () { say("copied", button); }, function () { select(code, button); });
     });
   });
+  function second(at) { return at === 0 ? "0" : +at.toPrecision(9) + " s"; }
+  function tick(seconds, zoom) {
+    var from = +seconds.dataset.from, to = +seconds.dataset.to, rough = (to - from) / zoom / 6;
+    var power = Math.pow(10, Math.floor(Math.log10(rough)));
+    var step = [1, 2, 5, 10].find(function (m) { return m * power >= rough; }) * power;
+    seconds.textContent = "";
+    for (var i = Math.ceil(from / step); i * step <= to; i += 1) {
+      var one = document.createElement("span");
+      one.style.left = 100 * (i * step - from) / (to - from) + "%";
+      one.textContent = second(i * step);
+      seconds.append(one);
+    }
+  }
+  document.querySelectorAll(".drive").forEach(function (drive) {
+    var slider = drive.querySelector(".zoom input"), wide = drive.querySelector(".stretch");
+    var view = wide.parentElement;
+    slider.parentElement.hidden = false;
+    slider.addEventListener("input", function () {
+      var middle = (view.scrollLeft + view.clientWidth / 2) / wide.clientWidth;
+      var zoom = Math.pow(2, slider.value);
+      wide.style.width = 100 * zoom + "%";
+      tick(drive.querySelector(".seconds"), zoom);
+      view.scrollLeft = middle * wide.clientWidth - view.clientWidth / 2;
+    });
+  });
   var closed = [];
   addEventListener("beforeprint", function () {
     closed = Array.from(document.querySelectorAll("details:not([open])"));

@@ -25,6 +25,10 @@ STREAM_SMOOTH = ("none", "filter", "lag")
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
 """How long a class lasts if nobody says: a minute, but at least so many windows."""
 _LEAST_WEIGHT = 0.25  # of a window, however much it shares with its neighbours
+# A model that mistakes one window of a recording mistakes the next ones, too, so the smoothed
+# probabilities would be too sure. Chosen on drives of recordings that models had not seen; fitting
+# them for each model was no better.
+_TEMPERATURE, _FILTER_TEMPERATURE = 2.5, 2.0
 _LOWEST = 1e-12  # of a probability: no window rules out a class
 _TICK_S = 1e-3  # steps of time are told apart by this
 
@@ -123,6 +127,7 @@ def smoothed(
     Returns
     -------
     probabilities : ndarray of shape (n, k)
+        Calibrated by a temperature, which leaves the order of the classes as it is.
     class_index : ndarray of shape (n,)
     """
     check_choice("smooth", smooth, SMOOTH)
@@ -131,17 +136,28 @@ def smoothed(
     n, k = p.shape
     if smooth == "none" or n == 0 or k < 2:
         return p, p.argmax(axis=1)
-    e = _likelihoods(p, weight)
+    lag = 0 if smooth == "filter" else min(lag, n) if smooth == "lag" else n
+    e = _power(p, weight)
     steps = _transitions(np.asarray(centers_s, np.float64), dwell)
-    alpha = _forward(e, steps, dwell.start)
-    if smooth == "filter":
-        return alpha, alpha.argmax(axis=1)
-    later = _backward_lag(e, steps, min(lag, n)) if smooth == "lag" else _backward(e, steps)
-    gamma = alpha * later
-    gamma /= gamma.sum(axis=1, keepdims=True)
+    gamma = _forward(e, steps, dwell.start)
+    if lag:
+        gamma = gamma * (_backward_lag(e, steps, lag) if smooth == "lag" else _backward(e, steps))
+    found = calibrated(gamma, lag)
     if smooth == "viterbi":
-        return gamma, _viterbi(np.log(np.maximum(e, 1e-300)), steps, dwell.start)
-    return gamma, gamma.argmax(axis=1)
+        return found, _viterbi(np.log(np.maximum(e, 1e-300)), steps, dwell.start)
+    return found, found.argmax(axis=1)
+
+
+def temperature(lag: int) -> float:
+    """Return the temperature of probabilities that know of so many later windows."""
+    return _TEMPERATURE if lag else _FILTER_TEMPERATURE
+
+
+def calibrated(gamma: Floats, lag: int) -> Floats:
+    """Return probabilities that are as sure as they should be, from those of the recursions."""
+    gamma = gamma / gamma.sum(axis=1, keepdims=True)
+    cooled = _power(gamma, 1 / temperature(lag))
+    return np.asarray(cooled / cooled.sum(axis=1, keepdims=True))
 
 
 class LagSmoother:
@@ -163,7 +179,7 @@ class LagSmoother:
 
     def push(self, center_s: float, probabilities: ArrayLike) -> list[Floats]:
         """Take the next window; return the smoothed rows that are due, the oldest first."""
-        (e,) = _likelihoods(np.asarray(probabilities, np.float64)[None], self._weight)
+        (e,) = _power(np.asarray(probabilities, np.float64)[None], self._weight)
         ahead = self._dwell.start
         if self._rows:
             self._steps.append(self._dwell.transition(center_s - self._centers_s[-1]))
@@ -186,8 +202,7 @@ class LagSmoother:
             row = self._rows[self._due][1]
             if self._lag:
                 row = row * _backward_lag(e, steps, min(self._lag, len(e)))[0]
-                row = row / row.sum()
-            found.append(row)
+            found.append(calibrated(row[None], self._lag)[0])
             self._due += 1
         done = max(self._due - 1, 0)  # the last one leads on to the next
         self._centers_s, self._rows = self._centers_s[done:], self._rows[done:]
@@ -195,10 +210,10 @@ class LagSmoother:
         return found
 
 
-def _likelihoods(p: Floats, weight: float) -> Floats:
-    """Return what windows say of each class, at most 1."""
-    log_e = weight * np.log(np.maximum(p, _LOWEST))
-    return np.asarray(np.exp(log_e - log_e.max(axis=1, keepdims=True)))
+def _power(p: Floats, exponent: float) -> Floats:
+    """Return powers of probabilities, the largest of each row 1."""
+    logs = exponent * np.log(np.maximum(p, _LOWEST))
+    return np.asarray(np.exp(logs - logs.max(axis=1, keepdims=True)))
 
 
 def window_weight(hop_s: float, window_s: float) -> float:

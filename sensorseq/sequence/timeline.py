@@ -3,22 +3,22 @@
 import csv
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.errors import InputError, check_choice, printable
+from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.io.atomic import write_whole
-from sensorseq.notebook import html_table
+from sensorseq.sequence.page import MOST_RECORDINGS, draw, make_strips
+from sensorseq.sequence.scores import Stretch
 from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed, window_weight
 
 _SAME_HOP = 1.5  # windows further apart than so many hops have a gap between them
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#a8579b", "#b58900", "#4a5568", "#56b4e9", "#e09ad0")
 
 
 class Span(NamedTuple):
@@ -31,9 +31,7 @@ class Span(NamedTuple):
         On the recording's clock.
     label : object
     probability : float
-        The mean of what the model gives this class in its windows, each seen by itself: closer to
-        how often such a span is right than the smoothed probabilities, which are too sure where a
-        model is wrong for a whole recording.
+        The mean probability of this class in its windows.
     runner_up : object
         The class with the next highest mean.
     n_windows : int
@@ -57,7 +55,7 @@ class Timeline:
     recording_id, start_s, end_s : ndarray of shape (n,)
         Of each window, in order of recordings and of time.
     probabilities : ndarray of shape (n, k)
-        Smoothed, with the columns of `classes`. Surer than they should be; see `Span`.
+        Smoothed, with the columns of `classes`.
     labels : ndarray of shape (n,)
         The class of each window.
     classes : ndarray of shape (k,)
@@ -94,41 +92,51 @@ class Timeline:
         """
         write_whole(path, spans_as_csv(self.spans).encode())
 
-    def _repr_html_(self) -> str:
-        """Show a strip of colours for each recording, and the spans, in a notebook."""
-        rows = [
-            [
-                str(s.recording_id),
-                f"{s.start_s:.1f}",
-                f"{s.end_s:.1f}",
-                str(s.label),
-                f"{100 * s.probability:.0f} %",
-            ]
-            for s in self.spans[:100]
-        ]
-        heads = ["recording", "start_s", "end_s", "label", "probability"]
-        return "".join(self._strips()) + html_table(repr(self)[1:-1], heads, rows)
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        true: "Timeline | Sequence[Stretch]" = (),
+    ) -> None:
+        """Write a page with a strip of classes over time for each recording.
 
-    def _strips(self) -> Iterator[str]:
-        place = {label: at for at, label in enumerate(self.classes.tolist())}
-        for name in list(dict.fromkeys(span.recording_id for span in self.spans))[:20]:
-            own = [span for span in self.spans if span.recording_id == name]
-            first, last = own[0].start_s, own[-1].end_s
-            parts = []
-            for span in own:
-                x = 1000 * (span.start_s - first) / (last - first)
-                width = 1000 * (span.end_s - span.start_s) / (last - first)
-                words = f"{span.label}, {span.start_s:.1f} to {span.end_s:.1f} s"
-                parts.append(
-                    f'<rect x="{x:.1f}" width="{width:.1f}" height="24"'
-                    f' fill="{_COLORS[place[span.label] % len(_COLORS)]}">'
-                    f"<title>{escape(printable(words))}</title></rect>"
-                )
-            title = escape(printable(f"classes of {name} over time"))
-            yield (
-                f'<svg viewBox="0 0 1000 24" width="100%" height="24" preserveAspectRatio="none"'
-                f' role="img" aria-label="{title}">{"".join(parts)}</svg>'
+        Parameters
+        ----------
+        path : path-like
+            The page needs no network and no other file.
+        true : Timeline, or sequence of LabelSpan, optional
+            The true classes, drawn above; label spans where this is one recording.
+        """
+        title = Path(path).stem
+        page = make_strips("drive.html", *self._drawn(true, MOST_RECORDINGS), title=title)
+        write_whole(path, page.encode())
+
+    def _repr_html_(self) -> str:
+        """Show a strip of classes for each recording in a notebook."""
+        return make_strips("timeline.html", *self._drawn((), 20), title=repr(self)[1:-1])
+
+    def _drawn(
+        self, true: "Timeline | Sequence[Stretch]", most: int
+    ) -> tuple[list[Any], list[dict[str, Any]]]:
+        names = list(dict.fromkeys(span.recording_id for span in self.spans))
+        if isinstance(true, Timeline):
+            of_true = spans_by_recording(true.spans)
+        elif true and len(names) != 1:
+            raise ArgumentError(
+                f"`true` must be a Timeline, because this one has {len(names)} recordings."
             )
+        else:
+            of_true = {name: list(true) for name in names}
+        classes, own = self.classes.tolist(), spans_by_recording(self.spans)
+        drives = [draw(name, own[name], of_true.get(name, []), classes) for name in names[:most]]
+        return classes, drives
+
+
+def spans_by_recording(spans: Iterable[Span]) -> dict[Any, list[Span]]:
+    """Return the spans of each recording, in order."""
+    found: dict[Any, list[Span]] = {}
+    for span in spans:
+        found.setdefault(span.recording_id, []).append(span)
+    return found
 
 
 def spans_as_csv(spans: tuple[Span, ...]) -> str:
@@ -218,7 +226,7 @@ def timeline_of(
         )
         order.append(rows)
         parts.append((found, index))
-        spans += list(_spans(name, start[rows], window_s, usual_s, p[rows], index, names))
+        spans += list(_spans(name, start[rows], window_s, usual_s, found, index, names))
     every = np.concatenate(order) if order else np.zeros(0, np.int64)
     index = np.concatenate([own for _, own in parts]) if parts else np.zeros(0, np.int64)
     return Timeline(

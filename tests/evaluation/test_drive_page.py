@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from sensorseq.data_checks.facts import measure
-from sensorseq.evaluation.drive_page import MOST_RECORDINGS, make_drive_page
+from sensorseq.evaluation.drive_page import make_drive_page
 from sensorseq.evaluation.predict import RecordingPrediction
 from sensorseq.recording import Channel, LabelSpan, Recording
 from sensorseq.sequence import timeline_of
+from sensorseq.sequence.page import MOST_RECORDINGS
 
 CLASSES = np.array(["<ice>", "sand"])
 
@@ -48,13 +49,16 @@ def test_strips_are_where_the_time_is():
     truth = (LabelSpan(100.0, 105.0, "<ice>"), LabelSpan(105.0, 300.0, "mud"))
     page = make_drive_page([prediction(truth=truth)], title="a <drive>")
     told = parts(page, "predicted")
-    assert [(left, width) for left, width, *_ in told] == [("0.00", "50.00"), ("50.00", "50.00")]
+    assert [(left, width) for left, width, *_ in told] == [
+        ("0.000", "50.000"),
+        ("50.000", "50.000"),
+    ]
     assert [color for _, _, color, _ in told] == ["var(--c0)", "var(--c1)"]
     assert told[0][3] == "&lt;ice&gt;, 0.0 to 10.0 s"
     true = parts(page, "true")
     assert [one[:3] for one in true] == [
-        ("0.00", "25.00", "var(--c0)"),
-        ("25.00", "75.00", "var(--line)"),
+        ("0.000", "25.000", "var(--c0)"),
+        ("25.000", "75.000", "var(--line)"),
     ]
     assert page.count('class="signal"') == 2
     assert "a note" in page
@@ -72,5 +76,5 @@ def test_the_page_needs_no_network_and_escapes_names():
 @pytest.mark.parametrize("n", [1, MOST_RECORDINGS + 2])
 def test_what_is_not_drawn_is_said(n):
     page = make_drive_page([prediction(f"r{i}") for i in range(n)], title="many")
-    assert page.count("<section>") == min(n, MOST_RECORDINGS)
+    assert page.count('<section class="drive">') == min(n, MOST_RECORDINGS)
     assert ("2 more recordings are not drawn" in page) == (n > MOST_RECORDINGS)

@@ -2,12 +2,14 @@
 
 import csv
 import io
+import re
 
 import numpy as np
 import pytest
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.errors import InputError
+from sensorseq.errors import ArgumentError, InputError
+from sensorseq.recording import LabelSpan
 from sensorseq.sequence import timeline_of
 
 CLASSES = np.array(["ice", "sand"])
@@ -57,7 +59,28 @@ def test_the_table_has_a_row_for_each_span(tmp_path):
     ]
     assert all(row["recording"] == "0" for row in rows)
     assert float(rows[0]["probability"]) == pytest.approx(made.spans[0].probability, abs=1e-4)
-    assert made._repr_html_().count("<rect") == 2
+    assert made._repr_html_().count("<i style=") == 2 + 2  # spans, and names of the classes
+
+
+def test_a_page_has_the_true_classes_above(tmp_path):
+    made = timeline_of(sure([0] * 5 + [1] * 5), CLASSES, 100 + np.arange(10.0), 1.0)
+    true = [LabelSpan(100.0, 104.0, "ice"), LabelSpan(104.0, 112.0, "mud")]
+    made.to_html(tmp_path / "drive.html", true)
+    page = (tmp_path / "drive.html").read_text()
+    strips = [
+        re.findall(r"left:([\d.]+)%;width:([\d.]+)%;background:([^\"]+)", part)
+        for part in re.findall(r'class="strip".*?</div>', page)
+    ]
+    assert strips == [
+        [("0.000", "40.000", "var(--c0)"), ("40.000", "60.000", "var(--line)")],
+        [("0.000", "50.000", "var(--c0)"), ("50.000", "50.000", "var(--c1)")],
+    ]
+    made.to_html(tmp_path / "other.html", made)
+    assert (tmp_path / "other.html").read_text().count('class="strip"') == 2
+    two = timeline_of(sure([0, 1]), CLASSES, [0.0, 0.0], 1.0, ["a", "b"])
+    with pytest.raises(ArgumentError, match="2 recordings"):
+        two.to_html(tmp_path / "two.html", true)
+    assert not (tmp_path / "two.html").exists()
 
 
 @pytest.mark.parametrize(

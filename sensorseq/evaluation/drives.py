@@ -1,0 +1,175 @@
+"""Score drives: the classes of recordings over time, smoothed, single, and by a majority vote."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.evaluation.calibration import (
+    N_RESAMPLES,
+    Interval,
+    index_of,
+    percentile_interval,
+    plain_interval,
+    resampling_weights,
+)
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.sequence import Span, Timeline, timeline_of
+from sensorseq.sequence.scores import DRIVE_SCORES, count_drive, drive_scores
+from sensorseq.sequence.timeline import spans_by_recording
+from sensorseq.training.probabilities import iter_recordings
+from sensorseq.windows import WindowSet
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class DriveScores:
+    """Scores of one way to decide, with 95 % intervals from resampling whole groups."""
+
+    scores: Mapping[str, float]
+    intervals: Mapping[str, Interval]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            name: {
+                "value": value if np.isfinite(value) else None,
+                "interval": plain_interval(self.intervals[name]),
+            }
+            for name, value in self.scores.items()
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class DriveEvaluation:
+    """How well stretches of classes are found in recordings that have several.
+
+    `scores` are of the single windows, of the majority of `n_votes` windows, and of the smoothed
+    timeline `told`, in this order. `true` has the true classes of the same windows.
+    """
+
+    scores: Mapping[str, DriveScores]
+    told: Timeline
+    true: Timeline
+    n_votes: int
+    n_recordings: int  # with several classes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores as plain values."""
+        return {
+            "smooth": self.told.smooth,
+            "n_votes": self.n_votes,
+            "n_recordings": self.n_recordings,
+            "scores": {name: each.to_dict() for name, each in self.scores.items()},
+        }
+
+
+def evaluate_drives(
+    windows: WindowSet,
+    probability: Floats,
+    classes: NDArray[Any],
+    *,
+    smooth: str = "marginals",
+    lag: int = 3,
+    mean_dwell_s: ArrayLike | None = None,
+    seed: int = 0,
+) -> DriveEvaluation | None:
+    """Score predictions over time; None where no recording has several classes.
+
+    Parameters
+    ----------
+    windows : WindowSet
+        With labels, recordings and times.
+    probability : ndarray of shape (n, k)
+    classes : ndarray of shape (k,)
+    smooth, lag, mean_dwell_s
+        As in `SensorLSTMClassifier.timeline`. The vote is of as many windows as a delay of `lag`
+        windows allows: those before and after for a method that waits, or only those before.
+    seed : int, default=0
+        Of the resampling.
+    """
+    rate = windows.sample_rate_hz
+    if windows.recording_id is None or windows.start_s is None or windows.y is None or not rate:
+        return None
+    ids = np.asarray(windows.recording_id)
+    several = {name for name, own in iter_recordings(ids) if len(np.unique(windows.y[own])) > 1}
+    if not several:
+        return None
+    window_s = windows.n_timesteps / rate
+    timeline = partial(
+        timeline_of,
+        classes=classes,
+        start_s=windows.start_s,
+        window_s=window_s,
+        recording_id=ids,
+        hop_s=PreparationOptions.recorded(windows.provenance).hop_s,
+    )
+    n_before, n_after = (2 * lag, 0) if smooth == "filter" else (lag, lag)
+    sure = np.eye(len(classes))
+    votes = np.empty_like(probability)
+    for rows in in_time(ids, windows.start_s):
+        votes[rows] = majority_vote(probability[rows], n_before, n_after)
+    told = timeline(probability, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s)
+    true = timeline(sure[index_of(windows.y, classes)], smooth="none")
+    ways = {
+        "single windows": timeline(probability, smooth="none"),
+        "majority vote": timeline(votes, smooth="none"),
+        "smoothed": told,
+    }
+    groups = ids if windows.groups is None else np.asarray(windows.groups)
+    group_of = dict(zip(ids.tolist(), groups.tolist(), strict=True))
+    scores = {
+        name: score_spans(way.spans, true.spans, window_s, group_of.__getitem__, seed=seed)
+        for name, way in ways.items()
+    }
+    return DriveEvaluation(scores, told, true, n_before + n_after + 1, len(several))
+
+
+def score_spans(
+    told: tuple[Span, ...],
+    true: tuple[Span, ...],
+    tolerance_s: float,
+    group_of: Callable[[Any], Any] = lambda recording_id: recording_id,
+    *,
+    seed: int = 0,
+) -> DriveScores:
+    """Score the spans of recordings; intervals come from resampling whole groups of them."""
+    counts: dict[Any, Floats] = {}
+    of_told, of_true = spans_by_recording(told), spans_by_recording(true)
+    for name, own in of_true.items():
+        found = np.array(count_drive(of_told.get(name, []), own, tolerance_s))
+        counts[group_of(name)] = counts.get(group_of(name), 0.0) + found
+    every = np.array(list(counts.values()))
+    drawn = drive_scores(resampling_weights(len(every), N_RESAMPLES, seed) @ every)
+    return DriveScores(
+        {name: float(value) for name, value in drive_scores(every.sum(axis=0)).items()},
+        {name: percentile_interval(drawn[name]) for name in DRIVE_SCORES},
+    )
+
+
+def in_time(recording_id: NDArray[Any], start_s: ArrayLike) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows of each recording in order of time."""
+    start = np.asarray(start_s)
+    for _, rows in iter_recordings(recording_id):
+        yield rows[np.argsort(start[rows], kind="stable")]
+
+
+def majority_vote(probability: Floats, n_before: int, n_after: int) -> Floats:
+    """Return the share of each class among a window and those around it.
+
+    At a tie, the class with the higher mean probability has the larger share.
+    """
+    labels = np.eye(probability.shape[1])[probability.argmax(axis=1)]
+    found = moving_mean(labels + 1e-6 * probability, n_before, n_after)
+    return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+
+def moving_mean(rows: Floats, n_before: int, n_after: int) -> Floats:
+    """Return the mean of each row with those before and after it; the ends are repeated."""
+    padded = np.pad(rows, ((n_before, n_after), (0, 0)), mode="edge")
+    shifted = [padded[at : at + len(rows)] for at in range(n_before + n_after + 1)]
+    return np.asarray(np.mean(shifted, axis=0))

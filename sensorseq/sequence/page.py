@@ -1,0 +1,95 @@
+"""Strips of classes over time: on a page of their own, in notebooks, and below scores."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from sensorseq.html.render import render
+from sensorseq.html.svg import tick_words, ticks
+from sensorseq.sequence.scores import Stretch
+
+if TYPE_CHECKING:
+    from sensorseq.sequence.timeline import Span
+
+MOST_RECORDINGS, MOST_SPANS = 60, 400
+_N_COLORS = 6  # that the style sheet names
+
+
+def make_strips(
+    template: str,
+    classes: Sequence[Any],
+    drives: Sequence[dict[str, Any]],
+    *,
+    title: str = "",
+    n_left: int = 0,
+) -> str:
+    """Return a page ("drive.html") or a fragment for a notebook ("timeline.html") with strips."""
+    return render(
+        template,
+        title=title,
+        heading=title,
+        strips={"classes": named_colors(classes), "drives": drives, "n_left": n_left},
+        most_spans=MOST_SPANS,
+    )
+
+
+def named_colors(classes: Sequence[Any]) -> list[tuple[str, str]]:
+    """Return the name and the colour of each class."""
+    return [(str(name), _color(place)) for place, name in enumerate(classes)]
+
+
+def draw(
+    name: Any,
+    told: Sequence["Span"],
+    true: Sequence[Stretch],
+    classes: Sequence[Any],
+    *,
+    true_begins_s: float = 0.0,
+    until_s: float = 0.0,
+    signals: Sequence[tuple[str, Markup]] = (),
+    n_more: int = 0,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the values of the template for one recording.
+
+    The strip begins at 0, or at the first stretch before it or long after it, and ends at `until_s`
+    or the last stretch. True stretches are on a clock on which that time is `true_begins_s`.
+    """
+    colors = dict(named_colors(classes))
+    first_s = min((one.start_s for one in told), default=0.0)
+    until_s = max(until_s, *(one.end_s for one in told), first_s + 1e-3)
+    begins_s = 0.0 if 0 <= first_s < until_s / 2 else first_s
+    length_s = until_s - begins_s
+
+    def place(one: Stretch, shift_s: float = 0.0) -> dict[str, Any]:
+        start_s, end_s = (
+            min(max(at - shift_s, begins_s), until_s) for at in (one.start_s, one.end_s)
+        )
+        return {
+            "left": 100 * (start_s - begins_s) / length_s,
+            "width": 100 * max(end_s - start_s, 0.0) / length_s,
+            "label": str(one.label),
+            "color": colors.get(str(one.label), "var(--line)"),
+            "words": f"{one.label}, {start_s:.1f} to {end_s:.1f} s",
+        }
+
+    return {
+        "name": name,
+        "told": [place(one) for one in told],
+        "true": [place(one, true_begins_s) for one in true],
+        "limits": (begins_s, until_s),
+        "ticks": [
+            (100 * (at - begins_s) / length_s, f"{tick_words(at)} s" if at else "0")
+            for at in ticks(begins_s, until_s)
+        ],
+        "signals": signals,
+        "n_more": n_more,
+        "spans": told,
+        "notes": notes,
+    }
+
+
+def _color(place: int) -> str:
+    """Return the colour of a class; after those of the style sheet, evenly around the circle."""
+    return f"var(--c{place})" if place < _N_COLORS else f"hsl({place * 137.5 % 360:.0f} 60% 50%)"
