@@ -47,8 +47,8 @@ from sensorseq.preprocessing.options import (
 from sensorseq.text import plain
 
 if TYPE_CHECKING:
-    from sensorseq.data_checks import OutsideWindows
     from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.inspection.outside import OutsideWindows
 
 _Command = TypeVar("_Command", bound=Callable[..., None])
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
@@ -652,9 +652,9 @@ def predict(
     A robot stays on a surface for a while, so the windows around a window count, too. --smooth none
     shows what each window says by itself.
     """
-    from sensorseq.data_checks import join_outside
     from sensorseq.evaluation.predict import predict_recordings, table_of_spans
     from sensorseq.evaluation.text import format_prediction
+    from sensorseq.inspection.outside import join_outside
 
     _check_output(html, model_file, *recordings)
     _check_output(table, model_file, *recordings)

@@ -39,10 +39,10 @@ from sensorseq.diagnosis.statements import Statement
 from sensorseq.training_record import TrainingRecord
 
 if TYPE_CHECKING:
-    from sensorseq.data_checks import Finding
+    from sensorseq.inspection.finding import Finding
 
 if TYPE_CHECKING:
-    from sensorseq.data_checks import Finding
+    from sensorseq.inspection.finding import Finding
 
 NAN = math.nan
 _CURVE = """

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from sensorseq.data_checks.facts import ChannelFacts, RecordingFacts
 from sensorseq.evaluation.predict import RecordingPrediction
 from sensorseq.html.render import render
 from sensorseq.html.svg import over_time, ticks
+from sensorseq.inspection.facts import ChannelFacts, RecordingFacts
 
 MOST_RECORDINGS, MOST_CHANNELS, MOST_SPANS = 60, 8, 400
 _N_COLORS = 6  # that the style sheet names

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from sensorseq.data_checks.facts import N_BANDS, ChannelFacts, RecordingFacts
-from sensorseq.data_checks.part import Floats
-from sensorseq.data_checks.recordings import (
+from sensorseq.html.render import render
+from sensorseq.html.svg import over_time, sparkline
+from sensorseq.inspection.facts import N_BANDS, ChannelFacts, RecordingFacts
+from sensorseq.inspection.part import Floats
+from sensorseq.inspection.recordings import (
     clipped_edges,
     limits_of,
     median_known,
     sets_of_channels,
 )
-from sensorseq.html.render import render
-from sensorseq.html.svg import over_time, sparkline
 from sensorseq.readers.columns import describe_counters
 
 MOST_ROWS = 50  # of a class, as pictures

@@ -11,12 +11,12 @@ import pytest
 from fits import plain_classifier
 from sample_reports import restless
 
-from sensorseq.data_checks.facts import measure
-from sensorseq.data_checks.recordings import check_recordings
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.words import settings_as_options
 from sensorseq.evaluation.look import make_look
 from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
+from sensorseq.inspection.facts import measure
+from sensorseq.inspection.recordings import check_recordings
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 

@@ -7,9 +7,9 @@ import pytest
 from page_reader import Reader
 
 from sensorseq.cli import run
-from sensorseq.data_checks.facts import measure
-from sensorseq.data_checks.recordings import check_recordings
 from sensorseq.evaluation.look import MOST_BYTES, make_look
+from sensorseq.inspection.facts import measure
+from sensorseq.inspection.recordings import check_recordings
 from sensorseq.prepare import prepare
 from sensorseq.recording import Channel, Recording
 

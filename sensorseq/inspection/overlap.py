@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.part import Finding, Ints, Part
-from sensorseq.preprocessing.copies import shared_stretches, window_keys
+from sensorseq.inspection.copies import shared_stretches, window_keys
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.part import Ints, Part
 from sensorseq.text import listed
 
 if TYPE_CHECKING:

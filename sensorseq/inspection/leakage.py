@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_per_window
 from sensorseq.errors import ArgumentError, WindowError, printable
-from sensorseq.preprocessing.copies import near_duplicates, shared_stretches, window_keys
+from sensorseq.inspection.copies import near_duplicates, shared_stretches, window_keys
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, Outcome
-from sensorseq.doctor.trial import PLAIN, affordable_epochs, learn, relative_work
-from sensorseq.doctor.windows import CheckedWindows
+from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outcome
+from sensorseq.inspection.checked_windows import CheckedWindows
+from sensorseq.inspection.short_training import PLAIN, affordable_epochs, learn, relative_work
 from sensorseq.training.config import SCORES
 
 N_PLANTED = 96  # windows to learn from, and as many to be judged by

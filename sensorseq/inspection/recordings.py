@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.channels import SD_PER_MAD
-from sensorseq.data_checks.facts import ChannelFacts, Edge, RecordingFacts
-from sensorseq.data_checks.part import Finding, Floats
-from sensorseq.data_checks.similar_names import similar_names
+from sensorseq.inspection.window_checks import SD_PER_MAD
+from sensorseq.inspection.facts import ChannelFacts, Edge, RecordingFacts
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.part import Floats
+from sensorseq.inspection.similar_names import similar_names
 from sensorseq.preprocessing.odd_scales import odd_sizes
 from sensorseq.readers.stamps import odd_rates
 from sensorseq.text import listed

@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sensorseq.data_checks import Part, check_shares, check_windows, check_zero_ends
-from sensorseq.data_checks import part as part_module
 from sensorseq.diagnosis.causes import CAUSE_NAMES
 from sensorseq.diagnosis.ranking import KINDS, causes_of
-from sensorseq.preprocessing.copies import window_keys
+from sensorseq.inspection.part import Part
+from sensorseq.inspection.window_checks import check_shares, check_windows, check_zero_ends
+from sensorseq.inspection import part as part_module
+from sensorseq.inspection.copies import window_keys
 
 N_CLASSES = 3
 SIGNALS = ["normal", "walk", "laplace", "sine", "counts"]

@@ -5,11 +5,12 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sensorseq.data_checks import Part, check_shares, constant_channels
-from sensorseq.data_checks.leaks import SHARE, TOLERATED
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, Outcome
-from sensorseq.doctor.windows import CheckedWindows
-from sensorseq.preprocessing.copies import shared_stretches
+from sensorseq.inspection.part import Part
+from sensorseq.inspection.window_checks import check_shares, constant_channels
+from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outcome
+from sensorseq.inspection.checked_windows import CheckedWindows
+from sensorseq.inspection.copies import shared_stretches
+from sensorseq.inspection.overlap import SHARE, TOLERATED
 
 _NAMED = 5
 

@@ -7,11 +7,19 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sensorseq.doctor.data import check_channels, check_classes, check_separate
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult, Diagnosis, Outcome
-from sensorseq.doctor.planted import check_planted
-from sensorseq.doctor.shuffled import check_shuffled
-from sensorseq.doctor.trial import (
+from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.inspection.check_result import (
+    FAILED,
+    NOT_POSSIBLE,
+    PASSED,
+    CheckResult,
+    Diagnosis,
+    Outcome,
+)
+from sensorseq.inspection.checked_data import check_channels, check_classes, check_separate
+from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows, take_in_runs
+from sensorseq.inspection.planted import check_planted
+from sensorseq.inspection.short_training import (
     PLAIN,
     affordable_epochs,
     learn,
@@ -19,8 +27,7 @@ from sensorseq.doctor.trial import (
     relative_work,
     run_trial,
 )
-from sensorseq.doctor.windows import CheckedWindows, read_checked_windows, take_in_runs
-from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.inspection.shuffled import check_shuffled
 from sensorseq.training.augment import check_augment
 from sensorseq.training.config import CLASSIFICATION, SCORES
 

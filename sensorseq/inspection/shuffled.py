@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.doctor.data import connect_shared
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, Outcome
-from sensorseq.doctor.trial import PLAIN, StopAt, affordable_epochs, run_trial
-from sensorseq.doctor.windows import CheckedWindows
 from sensorseq.errors import SplitError
+from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outcome
+from sensorseq.inspection.checked_data import connect_shared
+from sensorseq.inspection.checked_windows import CheckedWindows
+from sensorseq.inspection.short_training import PLAIN, StopAt, affordable_epochs, run_trial
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.config import SCORES
 

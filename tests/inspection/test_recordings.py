@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from borealtc import BOREALTC, needs_borealtc
 
-from sensorseq.data_checks.facts import N_BINS, QUANTILES, measure
-from sensorseq.data_checks.recordings import check_recordings
+from sensorseq.inspection.facts import N_BINS, QUANTILES, measure
+from sensorseq.inspection.recordings import check_recordings
 from sensorseq.readers import find_recordings, read_source
 from sensorseq.recording import Channel, Recording
 

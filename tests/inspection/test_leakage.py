@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, load_surfaces
 from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.inspection.copies import near_duplicates, shared_stretches
+from sensorseq.inspection.leakage import KINDS, find_leakage
 from sensorseq.preprocessing.augment import Augmentation, augment_windows
-from sensorseq.preprocessing.copies import near_duplicates, shared_stretches
-from sensorseq.preprocessing.leakage import KINDS, find_leakage
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import KINDS as SCALES
 from sensorseq.preprocessing.scale import fit_scaler
