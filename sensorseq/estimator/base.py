@@ -44,12 +44,12 @@ from sensorseq.estimator.whole_data import (
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.history import History
+from sensorseq.inspection.check_result import Diagnosis
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
-from sensorseq.inspection.window_checks import check_windows, check_zero_ends
 from sensorseq.inspection.part import Part as CheckedPart
-from sensorseq.inspection.check_result import Diagnosis
 from sensorseq.inspection.training_check import check_training
+from sensorseq.inspection.window_checks import check_windows, check_zero_ends
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, write_model
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler

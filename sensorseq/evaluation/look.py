@@ -49,8 +49,8 @@ def _make_look(
     notes: dict[str, dict[str | None, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
     channels_of = {one.recording_id: one.channels for one in facts}
     for odd in found["odd"]:
-        for name in odd["values"]["recordings"]:
-            own = odd["values"]["channels"]
+        for name in odd["values"].get("recordings", ()):
+            own = odd["values"].get("channels", ())
             for channel in own if set(channels_of[name]) - set(own) else [None]:
                 notes[name][channel][odd["kind"]] = None
     counters = Counter(name for row in found["recordings"] for name in row.get("counters", ()))

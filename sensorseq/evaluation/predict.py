@@ -20,8 +20,8 @@ from sensorseq.errors import (
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.estimator.stream import prediction_pipeline
 from sensorseq.evaluation.inspect import refuse_prepared
-from sensorseq.inspection.outside import OutsideWindows
 from sensorseq.inspection.facts import RecordingFacts, measure
+from sensorseq.inspection.outside import OutsideWindows
 from sensorseq.options import CSV_FORM
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import (

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_duplicates
-from sensorseq.inspection.part import Finding, Floats, Ints, Part
-
+from sensorseq.inspection.part import Floats, Ints, Part
+from sensorseq.text import plural
 
 # A standardized channel has mean 0 and standard deviation 1; these are ten and more times off.
 MEAN_OVER_SD = 3.0
@@ -44,17 +45,17 @@ def check_channels(train: Part, validation: Part | None = None) -> Iterator[Find
     moving = np.setdiff1d(np.arange(train.n_channels), constant)
     clocks = _clocks(train, moving)
     if len(constant):
-        yield _of_constant(train, constant)
+        values = {
+            "channels": constant.tolist(),
+            "n_channels": train.n_channels,
+            "n_train": len(train),
+            "value": float(train.X[0, 0, constant[0]]),
+            "severe": len(constant) == train.n_channels,
+        }
+        yield Finding("constant_channels", values, {"channels": train.channel_names(constant)})
     if len(clocks):
-        yield Finding(
-            "clock_channels",
-            {"channels": clocks.tolist()},
-            f"{train.name_channels(clocks)}: a straight line of one slope in at least"
-            f" {CLOCK_SHARE:.0%} of {len(train)} training windows, so this is a clock or a row"
-            " number. The network can learn the recording from it, and new recordings lie outside"
-            " its range.",
-            "Remove the channel of time stamps or row numbers.",
-        )
+        values = {"channels": clocks.tolist(), "share": CLOCK_SHARE, "n_train": len(train)}
+        yield Finding("clock_channels", values, {"channels": train.channel_names(clocks)})
     yield from _still_windows(train, moving)
     usable = np.setdiff1d(moving, clocks)
     if len(usable):
@@ -73,32 +74,14 @@ def _clipped(train: Part, usable: Ints) -> Iterator[Finding]:
             found[channel] = float(counts[0] + counts[-1]) / len(values)
     if found:
         worst = max(found, key=lambda channel: found[channel])
-        yield Finding(
-            "clipped",
-            {"channels": list(found), "share": found[worst], "severe": found[worst] > SEVERE_CLIP},
-            f"{train.name_channels(list(found))}: many values are exactly the largest or the"
-            f" smallest one ({found[worst]:.0%} of channel {worst}), so the sensor or its amplifier"
-            " is at its limit.",
-            "Lower the gain or use a larger measuring range, and record again.",
-        )
-
-
-def _of_constant(train: Part, constant: Ints) -> Finding:
-    are_all = len(constant) == train.n_channels
-    if are_all:
-        text = "No channel of the training windows ever changes"
-    else:
-        text = (
-            f"{train.name_channels(constant)} of {train.n_channels} never"
-            f" change{'s' if len(constant) == 1 else ''} in {len(train)} training windows (value"
-            f" {float(train.X[0, 0, constant[0]]):.3g})"
-        )
-    return Finding(
-        "constant_channels",
-        {"channels": constant.tolist(), "severe": are_all},
-        f"{text}: the sensor was not connected, or the column is not a signal.",
-        "Remove the channel, or check why it holds no signal.",
-    )
+        share = found[worst]
+        values = {
+            "channels": list(found),
+            "share": share,
+            "worst": worst,
+            "severe": share > SEVERE_CLIP,
+        }
+        yield Finding("clipped", values, {"channels": train.channel_names(list(found))})
 
 
 def _still_windows(train: Part, moving: Ints) -> Iterator[Finding]:
@@ -107,13 +90,8 @@ def _still_windows(train: Part, moving: Ints) -> Iterator[Finding]:
     least, largest = train.window_range
     still = np.flatnonzero((least[:, moving] == largest[:, moving]).all(axis=1))
     if len(still) >= max(LEAST_STILL, STILL_SHARE * len(train)):
-        yield Finding(
-            "still_windows",
-            {"n_windows": len(still)},
-            f"In {len(still)} of {len(train)} training windows (rows {train.name_rows(still)}) no"
-            " channel changes: the recording had stopped.",
-            "Remove windows cut after a recording had stopped.",
-        )
+        values = {"n_windows": len(still), "n_train": len(train)}
+        yield Finding("still_windows", values, {"rows": train.row_names(still)})
 
 
 def _clocks(train: Part, channels: Ints) -> Ints:
@@ -158,29 +136,20 @@ def _scale(train: Part, usable: Ints) -> Iterator[Finding]:
     if not np.isfinite(sd).all() or (sd <= 0).any():
         return
     offset, ratio = np.abs(mean) / sd, float(sd.max() / sd.min())
-    said = []
     far, off = offset > MEAN_OVER_SD, (sd < SD_RANGE[0]) | (sd > SD_RANGE[1])
-    if far.any():
-        said.append(
-            f"{train.name_channels(usable[far])}: the mean is up to {offset.max():.3g} standard"
-            " deviations from zero"
-        )
-    if off.any():
-        to = f" to {sd[off].max():.3g}" if off.sum() > 1 else ""
-        said.append(
-            f"{train.name_channels(usable[off])}: the standard deviation is {sd[off].min():.3g}{to}"
-            " where 1 is expected"
-        )
-    if ratio > SD_RATIO:
-        said.append(f"standard deviations of the channels differ {ratio:.3g} times")
-    if said:
-        excess = max(offset.max() / MEAN_OVER_SD, sd.max() / SD_RANGE[1], ratio / SD_RATIO)
-        yield Finding(
-            "not_scaled",
-            {"ratio": ratio, "offset": float(offset.max()), "severe": bool(excess > SEVERE)},
-            f"The inputs of the network are far from unit scale. {'; '.join(said)}.",
-            "Scale each channel by its mean and standard deviation over training windows.",
-        )
+    if not (far.any() or off.any() or ratio > SD_RATIO):
+        return
+    excess = max(offset.max() / MEAN_OVER_SD, sd.max() / SD_RANGE[1], ratio / SD_RATIO)
+    ends = np.sort(sd[off])[[0, -1][: off.sum()]]
+    values = {
+        "ratio": ratio,
+        "offset": float(offset.max()),
+        "sd": " to ".join(f"{end:.3g}" for end in ends),
+        "differ": ratio > SD_RATIO,
+        "severe": bool(excess > SEVERE),
+    }
+    names = (train.channel_names(usable[which]) for which in (far, off))
+    yield Finding("not_scaled", values, dict(zip(("far", "off"), names, strict=True)))
 
 
 def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
@@ -198,19 +167,13 @@ def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
         is_rare = OUTLIER_SHARE[0] < share < OUTLIER_SHARE[1]
         if is_rare and is_out.sum() >= LEAST_OUTLIERS and n_windows >= LEAST_OUTLIER_WINDOWS:
             worst = np.maximum(worst, far)
-            said.append(
-                f"{share:.1%} of {train.name_channels([channel])} (largest {far.max():.0f} times)"
-            )
+            (name,) = train.channel_names([channel])
+            said.append(f"{share:.1%} of {name} (largest {far.max():.0f} times)")
     if said:
         rows = np.argsort(-worst, kind="stable")[: int((worst > OUTLIER_SDS).sum())]
-        yield Finding(
-            "outliers",
-            {"n_windows": len(rows)},
-            f"Values lie beyond {OUTLIER_SDS:.0f} robust standard deviations of the median:"
-            f" {', '.join(said[:3])}; in {len(rows)} windows, the farthest in rows"
-            f" {train.name_rows(rows)}.",
-            "Clip values beyond 8 deviations when preparing, or repair the recordings.",
-        )
+        values = {"n_windows": len(rows), "n_sds": OUTLIER_SDS}
+        where = {"channels": said, "rows": train.row_names(rows)}
+        yield Finding("outlier_windows", values, where)
 
 
 LEAST_RUN = 3  # steps alike at an end
@@ -228,16 +191,14 @@ def check_padding(train: Part, validation: Part | None) -> Iterator[Finding]:
         return
     theirs = (0.0, 0.0) if validation is None else _padded(validation)
     is_other = theirs[side == "end"] >= WINDOWS_SHARE > theirs[side != "end"]
-    yield Finding(
-        "padding_as_signal",
-        {"share": share, "side": side},
-        f"{share:.0%} of {len(train)} training windows have the same constant in every channel at"
-        f" their {side}, for a tenth of their steps or more. That is padding; without lengths it is"
-        " read as signal."
-        + (" The validation windows are padded at the other side." if is_other else ""),
-        ("" if side == "end" else "Pad at the end instead. ")
-        + "Give lengths=, or the windows as a list of arrays.",
-    )
+    values = {
+        "share": share,
+        "side": side,
+        "n_train": len(train),
+        "is_leading": side != "end",
+        "is_other": is_other,
+    }
+    yield Finding("padding_as_signal", values)
 
 
 def _padded(part: Part) -> tuple[float, float]:
@@ -268,16 +229,7 @@ def check_zero_ends(X: NDArray[Any], lengths: Ints) -> Finding | None:
     if n_timesteps < 2 or (lengths < n_timesteps).any():
         return None
     n_padded = int((X[:, -2:] == 0).all(axis=(1, 2)).sum())
-    if not n_padded:
-        return None
-    return Finding(
-        "zero_ends",
-        {"n_windows": n_padded},
-        f"{n_padded} of the {len(X)} windows end in zeros in every channel. fit was given lengths"
-        " but this call was not, so the zeros are read as signal.",
-        "Give lengths=, or give windows as a list of arrays of shape (t_i, c), which also works"
-        " where scikit-learn does not pass metadata on.",
-    )
+    return Finding("zero_ends", {"n_windows": n_padded, "n_given": len(X)}) if n_padded else None
 
 
 DOMINANT = 0.9  # share of the windows
@@ -292,33 +244,16 @@ def check_shares(
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     share = float(counts[largest] / counts.sum())
     if share > DOMINANT:
-        yield Finding(
-            "dominant_class",
-            {"class": largest, "share": share},
-            f"{share:.0%} of the windows belong to class {classes[largest]!r}: a classifier that"
-            " always predicts it reaches that accuracy, and the loss rewards it for that.",
-            "Use class_weight='balanced' or sampler='balanced', and compare balanced accuracy.",
-        )
+        values = {"class": largest, "share": share}
+        yield Finding("dominant_class", values, {"classes": [repr(classes[largest])]})
     if counts[smallest] < 2:
-        n_single = int((counts < 2).sum())
-        yield Finding(
-            "single_window",
-            {"class": smallest, "n_classes": n_single},
-            f"class {classes[smallest]!r} of y has one window ({n_single} such class"
-            f"{'es' if n_single > 1 else ''}), so validation cannot show whether it is learned.",
-            "Record more of it, or drop the class.",
-        )
+        values = {"class": smallest, "n_classes": int((counts < 2).sum())}
+        yield Finding("single_window", values, {"classes": [repr(classes[smallest])]})
     elif groups is not None:
         of_class = [len(np.unique(groups[target == k])) for k in range(len(classes))]
         alone = int(np.argmin(of_class))
         if of_class[alone] < 2:
-            yield Finding(
-                "single_group",
-                {"class": alone},
-                f"All windows of class {classes[alone]!r} come from one group: the network may"
-                " learn that group instead of the class.",
-                "Record the class again in another group.",
-            )
+            yield Finding("single_group", {"class": alone}, {"classes": [repr(classes[alone])]})
 
 
 def check_classes(train: Part, validation: Part | None) -> Iterator[Finding]:
@@ -328,24 +263,13 @@ def check_classes(train: Part, validation: Part | None) -> Iterator[Finding]:
     ours, theirs = np.unique(train.target), np.unique(validation.target)
     unlearned, unseen = np.setdiff1d(theirs, ours), np.setdiff1d(ours, theirs)
     if len(unlearned):
-        n = int(np.isin(validation.target, unlearned).sum())
-        are = "window belongs to one" if n == 1 else "windows belong to such classes"
-        yield Finding(
-            "class_not_in_training",
-            {"n_windows": n, "severe": n > MANY_UNSEEN * len(validation)},
-            f"There is no training window of class {train.name_classes(unlearned)}: {n} of"
-            f" {len(validation)} validation {are}, and cannot be predicted correctly.",
-            "Split so that every part has every class, or drop the class.",
-        )
+        n, n_validation = int(np.isin(validation.target, unlearned).sum()), len(validation)
+        severe = n > MANY_UNSEEN * n_validation
+        values = {"n_windows": n, "n_validation": n_validation, "severe": severe}
+        yield Finding("class_not_in_training", values, {"classes": train.class_names(unlearned)})
     if len(unseen) and len(validation) >= 5 * len(ours):  # else a small part lacks one by chance
-        n = int(np.isin(train.target, unseen).sum())
-        yield Finding(
-            "class_not_in_validation",
-            {"n_windows": n},
-            f"There is no validation window of class {train.name_classes(unseen)}, which has {n} of"
-            f" {len(train)} training windows: validation measures a different problem.",
-            "Split so that every part has every class.",
-        )
+        values = {"n_windows": int(np.isin(train.target, unseen).sum()), "n_train": len(train)}
+        yield Finding("class_not_in_validation", values, {"classes": train.class_names(unseen)})
 
 
 MOST_ROWS = 3  # by which labels are tried to be off
@@ -397,15 +321,15 @@ def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
     is_near = own - guess <= NEAR_GUESSING * (other - guess)
     if other - own < max(LEAST_GAIN, GAIN_ERRORS * error) or not is_near:
         return
-    distance = f"{abs(best)} row{'s' if abs(best) > 1 else ''}"
-    yield Finding(
-        "labels_off",
-        {"distance": distance, "offset": best, "own": own, "other": other},
-        f"The label {distance} {'after' if best > 0 else 'before'} fits each window better than its"
-        f" own: a linear classifier on mean and spread of the channels is right for {other:.0%}"
-        f" with it and for {own:.0%} as they are; guessing gives {guess:.0%}.",
-        "Check how windows and labels were joined; one of them lost or gained rows.",
-    )
+    values = {
+        "distance": plural(abs(best), "row"),
+        "offset": best,
+        "is_after": best > 0,
+        "own": own,
+        "other": other,
+        "guess": guess,
+    }
+    yield Finding("labels_off", values)
 
 
 def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
@@ -451,16 +375,20 @@ def _moved(train: Part, validation: Part) -> Iterator[Finding]:
         return
     worst = int(moved[shift[moved].argmax()])
     signed = (theirs.mean(axis=0) - ours.mean(axis=0))[worst] / scale[worst]
-    yield Finding(
-        "level_shift",
-        {"channels": moved.tolist(), "shift": float(signed), "severe": bool(shift[worst] > 1)},
-        f"{train.name_channels(moved)} {'is' if len(moved) == 1 else 'are'} at another level in"
-        f" validation: {signed:+.2f} standard deviations for {train.name_channels([worst])}; the"
-        f" standard error between {len(ours)} and {len(theirs)}"
-        f" {'groups' if by_group else 'windows'} is {error[worst]:.2f}.",
-        "Check whether both parts were recorded and scaled alike; scaling each recording by itself"
-        " removes its level.",
-    )
+    values = {
+        "channels": moved.tolist(),
+        "shift": float(signed),
+        "error": float(error[worst]),
+        "by_group": by_group,
+        "n_train": len(ours),
+        "n_validation": len(theirs),
+        "severe": bool(shift[worst] > 1),
+    }
+    yield Finding("level_shift", values, _names(train, moved, worst))
+
+
+def _names(part: Part, channels: Ints, worst: int) -> dict[str, list[str]]:
+    return {"channels": part.channel_names(channels), "worst": part.channel_names([worst])}
 
 
 def _moved_apart(train: Part, validation: Part) -> Iterator[Finding]:
@@ -476,19 +404,13 @@ def _moved_apart(train: Part, validation: Part) -> Iterator[Finding]:
     if not len(moved):
         return
     worst = int(moved[apart[moved].argmax()])
-    yield Finding(
-        "groups_apart",
-        {
-            "channels": moved.tolist(),
-            "apart": float(apart[worst]),
-            "severe": bool(apart[worst] > 1),
-        },
-        f"{train.name_channels(moved)}: validation groups are at other levels than training"
-        f" groups, {apart[worst]:.2g} standard deviations from the mean for"
-        f" {train.name_channels([worst])}; training groups are {usual[worst]:.2g}.",
-        "Check whether all groups were recorded and calibrated alike; scaling each recording by"
-        " itself removes its level.",
-    )
+    values = {
+        "channels": moved.tolist(),
+        "apart": float(apart[worst]),
+        "usual": float(usual[worst]),
+        "severe": bool(apart[worst] > 1),
+    }
+    yield Finding("groups_apart", values, _names(train, moved, worst))
 
 
 def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
@@ -506,15 +428,8 @@ def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
         if len(gaps) and np.median(gaps) > np.log10(UNIT_RATIO):
             found[channel] = float(10 ** np.median(gaps))
     if found:
-        worst = max(found, key=lambda channel: found[channel])
-        yield Finding(
-            "mixed_units",
-            {"channels": list(found), "ratio": found[worst]},
-            f"{train.name_channels(list(found))}: in some groups the values vary"
-            f" {found[worst]:.2g} times as much as in other groups of the same class, and no group"
-            " lies between: they may be in other units.",
-            "Bring all recordings to the same units before they are cut into windows.",
-        )
+        values = {"channels": list(found), "ratio": max(found.values())}
+        yield Finding("mixed_units", values, {"channels": train.channel_names(list(found))})
 
 
 def _levels(part: Part, by_group: bool) -> NDArray[np.float64]:

@@ -306,7 +306,7 @@ def test_the_page_of_recordings_can_be_read_and_fits_a_phone(browser, tmp_path):
         for i in range(6)
     ]
     facts = [measure(one) for one in recordings]
-    odd = [vars(finding) for finding in check_recordings(facts)]
+    odd = [finding.to_dict() for finding in check_recordings(facts)]
     assert {one["kind"] for one in odd} == {"saturated"}
     page = tmp_path / "look.html"
     page.write_text(make_look({"recordings": [{"error": "x" * 200}], "odd": odd}, facts, title="x"))

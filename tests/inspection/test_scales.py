@@ -10,7 +10,7 @@ from scipy.signal import lfilter
 
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import RecordingError
-from sensorseq.inspection.similar_names import similar_names
+from sensorseq.inspection.recordings import similar_names
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
 from sensorseq.preprocessing.odd_scales import (
