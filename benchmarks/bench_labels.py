@@ -39,8 +39,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sensorseq import SensorLSTMClassifier, find_label_errors
-from sensorseq.estimator import label_errors
 from sensorseq.features import RandomConvolutions, SummaryFeatures
+from sensorseq.inspection import label_errors
 
 SETS = {"A-raw": 1, "surfaces": 3, "BasicMotions": 1, "JapaneseVowels": 1, "watch": 3}  # every nth
 KINDS = ("random", "confused")

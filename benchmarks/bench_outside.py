@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
 from sensorseq import SensorLSTMClassifier, read_recordings
-from sensorseq.data_checks import TrainedRanges
 from sensorseq.datasets import load_surfaces
+from sensorseq.inspection.outside import TrainedRanges
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 

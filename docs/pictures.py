@@ -18,9 +18,9 @@ from scipy.signal import welch
 
 from sensorseq import Recording
 from sensorseq.datasets import load_surfaces
+from sensorseq.preprocessing import find_leakage
 from sensorseq.preprocessing.augment import Augmentation, augment_windows
 from sensorseq.preprocessing.balance import balance_indices
-from sensorseq.preprocessing.leakage import find_leakage
 from sensorseq.preprocessing.resample import StreamResampler, resample, resample_recording
 from sensorseq.preprocessing.scale import KINDS, fit_scaler
 from sensorseq.preprocessing.split import split_by_group

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         SensorLSTMClassifier,
         SensorLSTMRegressor,
     )
-    from sensorseq.estimator.label_errors import find_label_errors
+    from sensorseq.inspection.label_errors import find_label_errors
     from sensorseq.preprocessing.pipeline import PreparePipeline
     from sensorseq.preprocessing.recording_transformers import Resampler, Windower
     from sensorseq.preprocessing.window_transformers import ChannelScaler, ClassBalancer
@@ -54,7 +54,7 @@ __getattr__, __dir__ = lazy_names(
         "SensorLSTMRegressor": "estimator",
         "WindowSet": "windows",
         "Windower": "preprocessing.recording_transformers",
-        "find_label_errors": "estimator.label_errors",
+        "find_label_errors": "inspection.label_errors",
         "read_recordings": "readers",
     },
 )

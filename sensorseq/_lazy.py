@@ -15,14 +15,17 @@ def lazy_names(
     namespace : dict
         ``globals()`` of the package.
     homes : mapping
-        The module, relative to the package, that each public name comes from.
+        The module that each public name comes from, relative to the package unless it begins with
+        ``sensorseq.``.
     """
     package = namespace["__name__"]
 
     def load(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        home = homes[name]
+        home = home if home.startswith("sensorseq.") else f"{package}.{home}"
+        value = getattr(importlib.import_module(home), name)
         namespace[name] = value
         return value
 

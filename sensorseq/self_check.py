@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.doctor.diagnosis import FAILED, PASSED, CheckResult
+from sensorseq.inspection.check_result import FAILED, PASSED, CheckResult
 
 _NEEDED = {"avx512": {"avx512f", "avx512dq"}, "avx2": {"avx2", "fma"}, "neon": {"asimd"}}
 _FORWARD, _GRADIENT, _SIGNAL = 1e-5, 1e-4, 1e-12  # largest relative differences that pass

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = """_lazy errors options _signal text < memory notebook windows < checks < io
            < order_statistics < recording history training_record html ops
            < simulate preprocessing nn gpu_check < readers features sequence
-           < datasets training < data_checks < diagnosis doctor export < estimator
+           < datasets training < inspection < diagnosis doctor export < estimator
            < model_selection evaluation prepare adapters benchmark
            < benchmark_cuda self_check < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
@@ -28,9 +28,11 @@ HOME = {  # library: where it may be imported, as path prefixes
         "evaluation/",
         "adapters/",
         "features/trees.py",
+        "inspection/label_errors.py",
         "preprocessing/recording_transformers.py",
         "preprocessing/splitters.py",
         "preprocessing/window_transformers.py",
+        "training/labels.py",
         "training/sklearn_callbacks.py",
     ),
     "torch": (
@@ -41,7 +43,8 @@ HOME = {  # library: where it may be imported, as path prefixes
         "diagnosis/probe.py",
         "diagnosis/module.py",
         "gpu_check/",
-        "doctor/",
+        "inspection/short_training.py",
+        "inspection/training_check.py",
         "estimator/",
         "export/",
         "model_selection/",

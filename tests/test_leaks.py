@@ -16,10 +16,10 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sensorseq.errors import SensorseqError
 from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
 from sensorseq.evaluation.inspect import inspect_leakage
+from sensorseq.inspection.leakage import LeakageReport, find_leakage
 from sensorseq.io.prepared import PreparedFile, read_windows, write_windows
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing.augment import Augmentation, augment_windows
-from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.preprocessing.split import split_by_group, split_by_time

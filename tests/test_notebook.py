@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from sensorseq import Recording
-from sensorseq.data_checks import OutsideWindows
 from sensorseq.diagnosis.curves import draw_history
 from sensorseq.estimator.explain import Explanation
 from sensorseq.evaluation.metrics import score_predictions
+from sensorseq.inspection.outside import OutsideWindows
 
 
 def results(names):

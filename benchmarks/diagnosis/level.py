@@ -27,8 +27,8 @@ from verdict.data import Parts, Windows, available, draw
 from verdict.plan import SETTINGS, SIZES
 from verdict.runs import PLAIN
 
-from sensorseq.data_checks import Part
 from sensorseq.diagnosis.level import rivals
+from sensorseq.inspection.part import Part
 
 DIAGNOSIS = "tuned, with and without one fault"
 REPAIR, VERDICT = "settings at random", "sensible settings"

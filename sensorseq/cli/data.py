@@ -125,7 +125,7 @@ def _inspect_leakage(path: Path, as_json: bool) -> None:
 
     report, data = inspect_leakage(path), inspect_data(path)
     shown = "\n".join([str(report), *(wrapped(f"data: {finding}") for finding in data)])
-    say({**report.to_dict(), "data": [vars(finding) for finding in data]}, shown, as_json)
+    say({**report.to_dict(), "data": [finding.to_dict() for finding in data]}, shown, as_json)
     if report:
         raise typer.Exit(GATE)
 

@@ -13,8 +13,8 @@ from sensorseq.io.atomic import write_whole
 from sensorseq.preprocessing.options import PreparationOptions
 
 if TYPE_CHECKING:
-    from sensorseq.data_checks import OutsideWindows
     from sensorseq.estimator import SensorLSTMClassifier
+    from sensorseq.inspection.outside import OutsideWindows
 
 
 def load_model(path: Path, *, strict: bool = False) -> "SensorLSTMClassifier":

@@ -60,9 +60,9 @@ def predict(
     A robot stays on a surface for a while, so the windows around a window count, too. --smooth none
     shows what each window says by itself.
     """
-    from sensorseq.data_checks import join_outside
     from sensorseq.evaluation.predict import predict_recordings, table_of_spans
     from sensorseq.evaluation.text import format_prediction
+    from sensorseq.inspection.outside import join_outside
 
     check_output(html, model_file, *recordings)
     check_output(table, model_file, *recordings)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks import Part
 from sensorseq.diagnosis import thresholds as limits
 from sensorseq.diagnosis.run import Floats
 from sensorseq.diagnosis.statements import say
@@ -17,6 +16,7 @@ from sensorseq.features.random_convolutions import RandomConvolutions
 from sensorseq.features.ridge import Fold, fit_ridge
 from sensorseq.features.steps import SummarySteps
 from sensorseq.features.summary import SummaryFeatures
+from sensorseq.inspection.part import Part
 from sensorseq.preprocessing.scale import fit_scaler
 
 if TYPE_CHECKING:

@@ -16,13 +16,14 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from sensorseq.checks import RandomState, check_integer, check_random_state, check_real
-from sensorseq.data_checks import Part, check_windows
 from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.level import compare_level
 from sensorseq.diagnosis.race import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
 from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.inspection.part import Part
+from sensorseq.inspection.window_checks import check_windows
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import TrainingConfig

@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sensorseq.data_checks.wrong_labels import judge_labels
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import (
     DESCRIPTIVE,
@@ -27,6 +26,7 @@ from sensorseq.diagnosis.causes import (
 from sensorseq.diagnosis.race import SEVERAL, Findings, Lab, Proof, Purse, RaceResult, run_race
 from sensorseq.diagnosis.ranking import in_order, join, with_unknown
 from sensorseq.errors import ArgumentError, printable
+from sensorseq.inspection.label_errors import judge_labels
 from sensorseq.text import plural
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.randomness import isolated_generators

@@ -39,10 +39,10 @@ from sensorseq.diagnosis.statements import Statement
 from sensorseq.training_record import TrainingRecord
 
 if TYPE_CHECKING:
-    from sensorseq.data_checks import Finding
+    from sensorseq.inspection.finding import Finding
 
 if TYPE_CHECKING:
-    from sensorseq.data_checks import Finding
+    from sensorseq.inspection.finding import Finding
 
 NAN = math.nan
 _CURVE = """
@@ -584,7 +584,7 @@ KINDS = {
     "two_labels": _Kind("data_bug", "one window, two labels", 0.3, 0.6),
     "windows_in_both_parts": _Kind("data_bug", "training windows in validation", 0.1, 0.3),
     "windows_overlap": _Kind("data_bug", "validation overlaps training", 0.1, 0.3),
-    "copies": _Kind("data_bug", "copies among the training windows", 0.2, 0.6),
+    "copied_windows": _Kind("data_bug", "copies among the training windows", 0.2, 0.6),
     "mixed_units": _Kind("data_bug", "groups in other units", 0.6),
     "clipped": _Kind("data_bug", "clipped values", 0.2, 0.4),
     "constant_channels": _Kind("data_bug", "constant channel", 0.05, 0.9),
@@ -596,9 +596,9 @@ KINDS = {
     "groups_apart": _Kind("distribution_shift", "groups at other levels", 0.25, 0.45),
     "not_scaled": _Kind("preprocessing", "not scaled", 0.25, 0.4),
     "padding_as_signal": _Kind("preprocessing", "padding read as signal", 0.25),
-    "outliers": _Kind("preprocessing", "outliers", 0.15),
+    "outlier_windows": _Kind("preprocessing", "outliers", 0.15),
 }
-SCALES = {"not_scaled": ("standard", "robust"), "outliers": ("robust",)}
+SCALES = {"not_scaled": ("standard", "robust"), "outlier_windows": ("robust",)}
 
 
 def causes_of(

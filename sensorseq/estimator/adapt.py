@@ -15,12 +15,12 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from sensorseq.errors import InputError
 from sensorseq.estimator.feature_head import FeatureHead, describe
-from sensorseq.estimator.labels import read_known_labels
 from sensorseq.features.ridge import Fold
 from sensorseq.io.model_file import model_digest
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training.inputs import Sequences, check_groups
+from sensorseq.training.labels import read_known_labels
 from sensorseq.training.preparation import describe_preparation
 from sensorseq.windows import WindowSet
 

@@ -17,20 +17,11 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.checks import check_integer
-from sensorseq.data_checks import (
-    Finding,
-    check_continuity,
-    check_overlap,
-    check_windows,
-    check_zero_ends,
-)
-from sensorseq.data_checks import Part as CheckedPart
 from sensorseq.diagnosis.level import compare_level, spread
 from sensorseq.diagnosis.race import LabPart
 from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import Statement, say
-from sensorseq.doctor import Diagnosis, check_training
 from sensorseq.errors import (
     ArgumentError,
     DivergedError,
@@ -42,7 +33,6 @@ from sensorseq.errors import (
 )
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.estimator.lab import FitOrigin, copied, repair_fit
-from sensorseq.estimator.labels import draw_entropy
 from sensorseq.estimator.model import describe_fit, pack_state, restore_fit, unpack_state
 from sensorseq.estimator.outside import OutsideMixin
 from sensorseq.estimator.whole_data import (
@@ -54,6 +44,12 @@ from sensorseq.estimator.whole_data import (
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.history import History
+from sensorseq.inspection.check_result import Diagnosis
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.overlap import check_continuity, check_overlap
+from sensorseq.inspection.part import Part as CheckedPart
+from sensorseq.inspection.training_check import check_training
+from sensorseq.inspection.window_checks import check_windows, check_zero_ends
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, write_model
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
@@ -74,6 +70,7 @@ from sensorseq.training.inputs import (
     read_sequences,
     scale_sequences,
 )
+from sensorseq.training.labels import draw_entropy
 from sensorseq.training.network import continue_network, make_network, network_arrays
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
 from sensorseq.training.passes import PassResult, train_pass

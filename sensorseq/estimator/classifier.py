@@ -12,13 +12,11 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.checks import check_integer
-from sensorseq.data_checks import Finding, check_shares
 from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.adapt import Adaptation, adapt
 from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
 from sensorseq.estimator.explain import Explanation, explain
-from sensorseq.estimator.labels import check_classes, read_known_labels, read_labels
 from sensorseq.estimator.model import (
     import_network,
     refuse_sigmoids,
@@ -27,6 +25,8 @@ from sensorseq.estimator.model import (
 )
 from sensorseq.estimator.whole_data import WholeData
 from sensorseq.export.c_source import CExport, write_c
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.window_checks import check_shares
 from sensorseq.io.model_file import describe_labels
 from sensorseq.io.model_file import read_labels as restore_labels
 from sensorseq.nn import LSTMLinear
@@ -34,6 +34,7 @@ from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.data import FitPart
 from sensorseq.training.inputs import window_weights
+from sensorseq.training.labels import check_classes, read_known_labels, read_labels
 from sensorseq.training.probabilities import (
     NOTABLE_SPREAD,
     check_temperature,

@@ -10,12 +10,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.checks import check_positive, check_real
 from sensorseq.errors import InputError, check_choice
-from sensorseq.estimator.labels import read_known_labels
 from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.recording import Recording
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.training.inputs import check_groups
+from sensorseq.training.labels import read_known_labels
 from sensorseq.training.preparation import Preparation, seen_recordings
 from sensorseq.training.probabilities import (
     Abstention,

@@ -15,7 +15,7 @@ from sensorseq.diagnosis.run import unplain
 from sensorseq.diagnosis.witnesses import clustered_error
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.features import RandomConvolutions, SummaryFeatures, SummarySteps
-from sensorseq.features.ridge import STRENGTHS, Fold, fit_ridge
+from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
 from sensorseq.features.trees import (
     SMALLEST_LOG,
@@ -29,7 +29,6 @@ NAMES = (*LINEAR, BOOSTING)
 LSTM = "lstm"
 MANY_WINDOWS = 4_000  # above, fewer random convolutions: their products take n^2 F
 ROCKET_FEATURES, ROCKET_FEATURES_OF_MANY = 10_000, 2_016
-MOST_WINDOWS = 6_000  # the linear layer is fitted on so many at most: n^3
 # Statistics that boosting and steps use at most: the best ones of more. On development folds of
 # derived channels, more were slower and no better.
 BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sensorseq.data_checks import TrainedRanges
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ArgumentError, ModelFileError, check_choice
 from sensorseq.estimator.adapt import Adaptation
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.history import History
+from sensorseq.inspection.outside import TrainedRanges
 from sensorseq.io.model_file import take_field
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.augment import Augmentation

@@ -6,8 +6,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
-from sensorseq.data_checks import OutsideWindows, TrainedRanges, join_outside
 from sensorseq.errors import InputError
+from sensorseq.inspection.outside import OutsideWindows, TrainedRanges, join_outside
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.training.data import FitData
 from sensorseq.training.inputs import Sequences

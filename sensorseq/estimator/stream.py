@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_positive
-from sensorseq.data_checks import OutsideWindows
 from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.inspection.outside import OutsideWindows
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.options import PreparationOptions

@@ -5,7 +5,6 @@ learns from every window: its networks are those of the folds, or one trained on
 """
 
 import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.estimator.feature_head import (
@@ -29,6 +27,7 @@ from sensorseq.features.ridge import Fold
 from sensorseq.history import History
 from sensorseq.preprocessing.balance import weights_of_few_recordings
 from sensorseq.preprocessing.split import folds_in_time, near_in_time
+from sensorseq.preprocessing.splitters import split_folds
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import centre_windows
 from sensorseq.training.callbacks import NoProgress
@@ -290,20 +289,6 @@ def _that_learn_all(seen: HeadData, folds: list[Fold]) -> list[Fold]:
         for fit, test in folds
         if len(test) and len(np.unique(seen.class_index[fit])) == seen.n_classes
     ]
-
-
-def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int) -> list[Fold]:
-    """Return folds of whole groups with about the share of each class, as many as there can be."""
-    n_groups = n_folds if groups is None else len(np.unique(groups))
-    n_folds = min(n_folds, n_groups, int(np.bincount(target).max()))
-    if n_folds < 2:
-        return []
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    splitter = kind(n_folds, shuffle=True, random_state=seed % 2**32)
-    with warnings.catch_warnings():  # of a class with fewer windows than folds: some lack it
-        warnings.simplefilter("ignore")
-        folds = list(splitter.split(np.zeros(len(target)), target, groups))
-    return [(fit, test) for fit, test in folds if len(fit) and len(test)]
 
 
 def finish_whole_data(

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from sensorseq.data_checks.ranges import OutsideWindows
     from sensorseq.evaluation.calibration import calibration_error
     from sensorseq.evaluation.metrics import score_predictions
+    from sensorseq.inspection.outside import OutsideWindows
 
 __all__ = ["OutsideWindows", "calibration_error", "score_predictions"]
 

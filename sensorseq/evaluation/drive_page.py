@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from sensorseq.data_checks.facts import ChannelFacts, RecordingFacts
 from sensorseq.evaluation.predict import RecordingPrediction
 from sensorseq.html.svg import over_time
+from sensorseq.inspection.facts import ChannelFacts, RecordingFacts
 from sensorseq.sequence.page import MOST_RECORDINGS, draw, make_strips
 
 MOST_CHANNELS = 8

@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 
-from sensorseq.data_checks import OutsideWindows, join_outside
 from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
 from sensorseq.evaluation.calibration import check_known_labels, plain_interval
 from sensorseq.evaluation.drives import DriveEvaluation, evaluate_drives
 from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compare, score_predictions
+from sensorseq.inspection.outside import OutsideWindows, join_outside
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.training.preparation import augment_as_told, seen_recordings

@@ -14,9 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.data_checks import Finding, Part, check_shares, check_windows
-from sensorseq.data_checks.facts import RecordingFacts, measure
-from sensorseq.data_checks.recordings import check_recordings
 from sensorseq.errors import (
     InputError,
     ModelFileError,
@@ -25,11 +22,16 @@ from sensorseq.errors import (
     refusing,
 )
 from sensorseq.evaluation.text import format_channels, format_counts, table, wrapped
+from sensorseq.inspection.facts import RecordingFacts, measure
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.leakage import LeakageReport, find_leakage
+from sensorseq.inspection.part import Part
+from sensorseq.inspection.recordings import check_recordings
+from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.io.model_file import SAVE_AGAIN, read_model
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.options import ReadOptions
 from sensorseq.order_statistics import GAP_PERIODS, sample_period
-from sensorseq.preprocessing.leakage import LeakageReport, find_leakage
 from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters
@@ -153,7 +155,9 @@ def inspect_windows(
 
 
 def _odd(facts: Sequence[RecordingFacts]) -> list[dict[str, Any]]:
-    return [vars(finding) for finding in check_recordings(facts)]
+    found = [finding.to_dict() for finding in check_recordings(facts)]
+    everywhere: dict[str, Any] = {"recordings": [], "channels": []}
+    return [{**odd, "values": everywhere | odd["values"]} for odd in found]
 
 
 def _describe_log(topics: Sequence[Topic]) -> dict[str, Any]:

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from sensorseq.data_checks.facts import N_BANDS, ChannelFacts, RecordingFacts
-from sensorseq.data_checks.part import Floats
-from sensorseq.data_checks.recordings import (
+from sensorseq.html.render import render
+from sensorseq.html.svg import over_time, sparkline
+from sensorseq.inspection.facts import N_BANDS, ChannelFacts, RecordingFacts
+from sensorseq.inspection.part import Floats
+from sensorseq.inspection.recordings import (
     clipped_edges,
     limits_of,
     median_known,
     sets_of_channels,
 )
-from sensorseq.html.render import render
-from sensorseq.html.svg import over_time, sparkline
 from sensorseq.readers.columns import describe_counters
 
 MOST_ROWS = 50  # of a class, as pictures
@@ -49,8 +49,8 @@ def _make_look(
     notes: dict[str, dict[str | None, dict[str, None]]] = defaultdict(lambda: defaultdict(dict))
     channels_of = {one.recording_id: one.channels for one in facts}
     for odd in found["odd"]:
-        for name in odd["values"]["recordings"]:
-            own = odd["values"]["channels"]
+        for name in odd["values"].get("recordings", ()):
+            own = odd["values"].get("channels", ())
             for channel in own if set(channels_of[name]) - set(own) else [None]:
                 notes[name][channel][odd["kind"]] = None
     counters = Counter(name for row in found["recordings"] for name in row.get("counters", ()))

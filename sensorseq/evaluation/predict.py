@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks import OutsideWindows
-from sensorseq.data_checks.facts import RecordingFacts, measure
 from sensorseq.errors import (
     ArgumentError,
     RecordingError,
@@ -22,6 +20,8 @@ from sensorseq.errors import (
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.estimator.stream import prediction_pipeline
 from sensorseq.evaluation.inspect import refuse_prepared
+from sensorseq.inspection.facts import RecordingFacts, measure
+from sensorseq.inspection.outside import OutsideWindows
 from sensorseq.options import CSV_FORM
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import (

@@ -15,6 +15,7 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows to fit on, rows to pr
 
 # Penalties that are tried, as a share of windows x mean squared norm of a centred window.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+MOST_WINDOWS = 6_000  # that are fitted on: it takes n^3
 _BLOCK = 4096  # features, or windows, in double at a time
 
 

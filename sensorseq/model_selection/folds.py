@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.model_selection import GroupKFold, check_cv
 
-from sensorseq.data_checks import count_shared
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
+from sensorseq.inspection.overlap import count_shared
 from sensorseq.io.prepared import read_windows
 from sensorseq.memory import check_array_size
 from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter

@@ -21,6 +21,7 @@ from sensorseq.errors import (
     noting,
     printable,
 )
+from sensorseq.inspection.copies import window_keys
 from sensorseq.io.checksums import DamagedFileError
 from sensorseq.io.parts import PartFolder
 from sensorseq.io.prepared import WindowColumns, write_window_blocks
@@ -41,7 +42,6 @@ from sensorseq.prepare.request import Request
 from sensorseq.prepare.rows import PartRows, RecordingPart, find_copies
 from sensorseq.prepare.summary import PreparedSummary
 from sensorseq.prepare.workers import outcomes
-from sensorseq.preprocessing.copies import window_keys
 from sensorseq.preprocessing.derive import DerivedSteps, channel_rates
 from sensorseq.preprocessing.label_rules import MIN_PURITY, check_class_fates
 from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error

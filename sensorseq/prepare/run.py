@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from sensorseq.checks import check_integer
-from sensorseq.data_checks.similar_names import similar_names
 from sensorseq.errors import SplitError, check_choice, warn_caller
+from sensorseq.inspection.recordings import similar_names
 from sensorseq.io.parts import PartFolder
 from sensorseq.io.remote import here, is_url, upload
 from sensorseq.prepare.earlier import EarlierFile

@@ -6,7 +6,6 @@ from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.preprocessing.augment import Augmentation
-    from sensorseq.preprocessing.leakage import find_leakage
     from sensorseq.preprocessing.options import PreparationOptions
     from sensorseq.preprocessing.pipeline import PreparePipeline
     from sensorseq.preprocessing.recording_transformers import Resampler, SignalSteps, Windower
@@ -51,6 +50,6 @@ __getattr__, __dir__ = lazy_names(
         "SignalSteps": "recording_transformers",
         "StreamResampler": "resample",
         "Windower": "recording_transformers",
-        "find_leakage": "leakage",
+        "find_leakage": "sensorseq.inspection.leakage",
     },
 )

@@ -1,11 +1,12 @@
 """Cross-validation splitters for scikit-learn that keep groups whole or separate parts in time."""
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import BaseCrossValidator
+from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold
 
 from sensorseq.checks import (
     RandomState,
@@ -29,6 +30,20 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 BY = ("group", "recording")
 _KICKS = 150  # more parts than a split has, so a longer search; 0.1 s for 60 groups
 _SWAP_UP_TO = 600  # groups; a second or two, and beyond single moves come within 0.1 %
+
+
+def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int) -> list[Fold]:
+    """Return folds of whole groups with about the share of each class, as many as there can be."""
+    n_groups = n_folds if groups is None else len(np.unique(groups))
+    n_folds = min(n_folds, n_groups, int(np.bincount(target).max()))
+    if n_folds < 2:
+        return []
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splitter = kind(n_folds, shuffle=True, random_state=seed % 2**32)
+    with warnings.catch_warnings():  # of a class with fewer windows than folds: some lack it
+        warnings.simplefilter("ignore")
+        folds = list(splitter.split(np.zeros(len(target)), target, groups))
+    return [(fit, test) for fit, test in folds if len(fit) and len(test)]
 
 
 class _Splitter(BaseCrossValidator):  # type: ignore[misc]

@@ -10,12 +10,12 @@ import torch
 from scipy.stats import binomtest
 
 from sensorseq import FluctuationReport, SensorLSTMClassifier
-from sensorseq.data_checks import Part
 from sensorseq.diagnosis import level, probe_module
 from sensorseq.diagnosis.level import compare_level, is_below, sign_test
 from sensorseq.diagnosis.page import colour_of, make_page
 from sensorseq.diagnosis.words import list_steps
 from sensorseq.errors import ArgumentError
+from sensorseq.inspection.part import Part
 from sensorseq.training_record import TrainingRecord
 
 

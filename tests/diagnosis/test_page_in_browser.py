@@ -11,12 +11,12 @@ import pytest
 from fits import plain_classifier
 from sample_reports import restless
 
-from sensorseq.data_checks.facts import measure
-from sensorseq.data_checks.recordings import check_recordings
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.words import settings_as_options
 from sensorseq.evaluation.look import make_look
 from sensorseq.evaluation.page import PagePart, compare_on_validation, make_page
+from sensorseq.inspection.facts import measure
+from sensorseq.inspection.recordings import check_recordings
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
@@ -306,7 +306,7 @@ def test_the_page_of_recordings_can_be_read_and_fits_a_phone(browser, tmp_path):
         for i in range(6)
     ]
     facts = [measure(one) for one in recordings]
-    odd = [vars(finding) for finding in check_recordings(facts)]
+    odd = [finding.to_dict() for finding in check_recordings(facts)]
     assert {one["kind"] for one in odd} == {"saturated"}
     page = tmp_path / "look.html"
     page.write_text(make_look({"recordings": [{"error": "x" * 200}], "odd": odd}, facts, title="x"))

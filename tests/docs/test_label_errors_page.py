@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sensorseq.estimator.label_errors import find_label_errors
+from sensorseq.inspection.label_errors import find_label_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "label_errors.md").read_text("utf-8")

@@ -16,8 +16,8 @@ from sensorseq import (
     SensorLSTMRegressor,
     WindowSet,
 )
-from sensorseq.data_checks import TrainedRanges
 from sensorseq.errors import InputError, ModelFileError
+from sensorseq.inspection.outside import TrainedRanges
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
 from sensorseq.recording import Channel

@@ -59,7 +59,7 @@ def trace_fit():
         if event != "return":
             return
         made = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else returned
-        if holds_windows(made) and not any("data_checks" in name(f)[0] for f in callers(frame)):
+        if holds_windows(made) and not any("inspection" in name(f)[0] for f in callers(frame)):
             stops[name(frame)] = None
 
     y = np.arange(N_WINDOWS) % 2

@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from sensorseq.data_checks.facts import measure
 from sensorseq.evaluation.drive_page import make_drive_page
 from sensorseq.evaluation.predict import RecordingPrediction
+from sensorseq.inspection.facts import measure
 from sensorseq.recording import Channel, LabelSpan, Recording
 from sensorseq.sequence import timeline_of
 from sensorseq.sequence.page import MOST_RECORDINGS

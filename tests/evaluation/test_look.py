@@ -7,9 +7,9 @@ import pytest
 from page_reader import Reader
 
 from sensorseq.cli import run
-from sensorseq.data_checks.facts import measure
-from sensorseq.data_checks.recordings import check_recordings
 from sensorseq.evaluation.look import MOST_BYTES, make_look
+from sensorseq.inspection.facts import measure
+from sensorseq.inspection.recordings import check_recordings
 from sensorseq.prepare import prepare
 from sensorseq.recording import Channel, Recording
 
@@ -33,7 +33,7 @@ def make_recordings(n_classes=2, n=4, n_channels=2, seconds=10.0, prefix=""):
 
 def page_of(recordings, errors=()):
     facts = [measure(one) for one in recordings]
-    odd = [vars(finding) for finding in check_recordings(facts)]
+    odd = [finding.to_dict() for finding in check_recordings(facts)]
     found = {"recordings": [{"error": error} for error in errors], "odd": odd}
     return make_look(found, facts, title="a folder")
 

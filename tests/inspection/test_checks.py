@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sensorseq.data_checks import Part, check_shares, check_windows, check_zero_ends
-from sensorseq.data_checks import part as part_module
 from sensorseq.diagnosis.causes import CAUSE_NAMES
 from sensorseq.diagnosis.ranking import KINDS, causes_of
-from sensorseq.preprocessing.copies import window_keys
+from sensorseq.inspection import part as part_module
+from sensorseq.inspection.copies import window_keys
+from sensorseq.inspection.part import Part
+from sensorseq.inspection.window_checks import check_shares, check_windows, check_zero_ends
 
 N_CLASSES = 3
 SIGNALS = ["normal", "walk", "laplace", "sine", "counts"]
@@ -213,9 +214,9 @@ def test_scale_within_bounds_is_no_finding():
 def test_a_few_values_far_out_are_outliers_and_bursts_are_a_signal():
     train, rng = clean(), np.random.default_rng(0)
     train.X[rng.random(train.X.shape[:2]) < 0.01, 0] = 40.0
-    assert "% of channel 0 (largest" in only("outliers", train)
+    assert "% of channel 0 (largest" in only("outlier_windows", train)
     train.X[rng.random(train.X.shape[:2]) < 0.2, 0] = 20.0
-    assert "outliers" not in [one.kind for one in found(train)]
+    assert "outlier_windows" not in [one.kind for one in found(train)]
 
 
 @pytest.mark.parametrize("side", ["end", "beginning"])
@@ -303,7 +304,7 @@ def test_copies_of_training_windows_are_counted():
     train = clean(200, with_groups=False)
     train.X[150:] = train.X[:50]
     train.target[150:] = train.target[:50]
-    assert "50 of 200 training windows are copies" in only("copies", train)
+    assert "50 of 200 training windows are copies" in only("copied_windows", train)
 
 
 @pytest.mark.parametrize("k", [1, -2])

@@ -1,18 +1,20 @@
 """What is odd in recordings before any window is cut: between them, channel by channel."""
 
+import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.channels import SD_PER_MAD
-from sensorseq.data_checks.facts import ChannelFacts, Edge, RecordingFacts
-from sensorseq.data_checks.part import Finding, Floats
-from sensorseq.data_checks.similar_names import similar_names
+from sensorseq.inspection.facts import ChannelFacts, Edge, RecordingFacts
+from sensorseq.inspection.finding import KINDS, Finding
+from sensorseq.inspection.part import Floats
+from sensorseq.inspection.window_checks import SD_PER_MAD
 from sensorseq.preprocessing.odd_scales import odd_sizes
 from sensorseq.readers.stamps import odd_rates
 from sensorseq.text import listed
@@ -31,90 +33,39 @@ LEAST_ALIKE, MOST_COMPARED = 5, 64  # recordings of a class; channels
 SWAP_GAIN = 1.0  # log of how much nearer two channels are to each other's usual look
 TELLING_Z = 3.5  # of a class's ranks against all others
 TELLING_AREA = 0.98
+_BETWEEN_WORDS = r"[\s_.-]+|(?<=[a-z])(?=[A-Z])"
 
 Rows = Sequence[tuple[RecordingFacts, ChannelFacts]]
 Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, figures, how bad
 
-_WORDS = {  # of what is odd in channels, the most important first: what it is, and the way out
-    "time_unit": (
-        "The sample rate of {channels} points to a wrong time unit in {where}.",
-        "Set the unit of the time stamps with --time-unit, or {leave}.",
-    ),
-    "unit": (
-        "{channels}: another scale but the same shape in {where}, so probably another unit.",
-        "Convert the values, or {leave}.",
-    ),
-    "empty": ("{channels}: no value in {where}.", "Choose others with --channels, or {leave}."),
-    "constant": (
-        "{channels}: constant in {where}; the sensor may not have been connected.",
-        "Choose others with --channels, or {leave}.",
-    ),
-    "flipped": (
-        "{channels}: opposite sign in {where}; the axis may be reversed.",
-        "Check how the sensor was mounted, or {leave}.",
-    ),
-    "stuck": (
-        "{channels}: one value for long while other channels move, in {where}.",
-        "The sensor or its driver may have hung: cut that part out, or {leave}.",
-    ),
-    "saturated": (
-        "{channels}: cut off at the limits in {where}.",
-        "What the sensor or the controller cut off is lost; choose a larger range if you can.",
-    ),
-    "gaps": (
-        "Samples of {channels} are missing in {where}.",
-        "Preparing cuts at gaps longer than --max-gap-s and fills shorter ones.",
-    ),
-    "outliers": (
-        f"{{channels}}: values more than {FAR_SPREADS:.0f} times the range away in {{where}}.",
-        "Repair them, or mark them as missing; a mark such as -9999 is one too.",
-    ),
-    "rates": (
-        "The sample rate of {channels} is unlike that of most recordings in {where}.",
-        "Resampling evens it out, but the slowest recording has no higher frequencies.",
-    ),
-}
-
 
 def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
-    """Return what is odd, the most important first; `values` has "recordings" and "channels"."""
+    """Return what is odd, the most important first; `where` has "recordings" and "channels"."""
     by_channel: dict[str, list[tuple[RecordingFacts, ChannelFacts]]] = defaultdict(list)
     for one in facts:
         for channel in one.channels.values():
             by_channel[channel.name].append((one, channel))
-    of_kind: dict[str, dict[str, list[tuple[str, str, float]]]] = {kind: {} for kind in _WORDS}
+    of_kind: dict[str, dict[str, list[tuple[str, str, float]]]] = defaultdict(dict)
     for name, rows in by_channel.items():
         for check in (_check_each, _check_units, _check_signs):
             for kind, i, words, weight in check(rows):
                 of_kind[kind].setdefault(name, []).append((i, words, weight))
     found = [*_copies(facts), *_channel_sets(facts), *_swapped(facts)]
-    for kind, odd_of in of_kind.items():
+    for kind in KINDS:
+        odd_of = of_kind.get(kind, {})
         together: dict[tuple[tuple[str, str], ...], list[str]] = {}
         for name, odd in odd_of.items():  # channels with the same figures are named together
             odd.sort(key=lambda one: -one[2])
             together.setdefault(tuple((i, words) for i, words, _ in odd), []).append(name)
         for figures, names in together.items():
-            where = listed([f"{i} ({said})" if said else i for i, said in figures])
-            text, advice = _WORDS[kind]
-            if len(figures) == len(by_channel[names[0]]) > 1:
-                where, advice = "every recording", advice.replace(", or {leave}", "")
-            ids = [i for i, _ in figures]
-            known = {"channels": listed(names), "where": where, "leave": _leave_out(ids)}
-            text, advice = text.format(**known), advice.format(**known)
-            found.append(_finding(kind, text, advice, ids, names))
+            where = {
+                "recordings": [i for i, _ in figures],
+                "channels": names,
+                "places": [f"{i} ({said})" if said else i for i, said in figures],
+            }
+            everywhere = len(figures) == len(by_channel[names[0]]) > 1
+            found.append(Finding(kind, {"everywhere": everywhere}, where))
     return [*found, *_classes(facts)]
-
-
-def _finding(
-    kind: str, text: str, advice: str, ids: Sequence[str] = (), channels: Sequence[str] = ()
-) -> Finding:
-    return Finding(kind, {"recordings": list(ids), "channels": list(channels)}, text, advice)
-
-
-def _leave_out(ids: Sequence[str]) -> str:
-    more = ",..." if len(ids) > 3 else ""
-    what = "it" if len(ids) == 1 else "them"
-    return f"leave {what} out with --exclude {shlex.quote(','.join(ids[:3]))}{more}"
 
 
 def median_known(values: Sequence[float]) -> float:
@@ -203,9 +154,7 @@ def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
             if gain[a, b] > SWAP_GAIN:
                 found[names[a], names[b]].append(i)
     for (one_name, other), ids in found.items():
-        text = f"{one_name} and {other} look exchanged in {listed(ids)}: each is like the other."
-        advice = f"Check the wiring or the column names, or {_leave_out(ids)}."
-        yield _finding("swapped", text, advice, ids, [one_name, other])
+        yield Finding("swapped", where={"recordings": ids, "channels": [one_name, other]})
 
 
 def _look_of(channel: ChannelFacts) -> list[float]:
@@ -236,14 +185,15 @@ def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
     if not copies:
         return
     copies.sort(key=lambda pair: (pair[1].label == pair[2].label, -pair[0]))
-    words = [f"{a.recording_id} and {b.recording_id} ({share:.0%})" for share, a, b in copies]
-    labels = sum(a.label != b.label for _, a, b in copies)
-    text = f"The same samples are in {listed(words)}."
-    if labels:
-        text += f" {labels} of these pairs are in different classes, so one label is wrong."
-    ids = [name for _, a, b in copies for name in (a.recording_id, b.recording_id)]
-    advice = f"Keep one of each: --exclude {shlex.quote(copies[0][2].recording_id)}."
-    yield _finding("copies", text, advice, ids)
+    values = {
+        "n_labels": sum(a.label != b.label for _, a, b in copies),
+        "exclude": shlex.quote(copies[0][2].recording_id),
+    }
+    where = {
+        "recordings": [name for _, a, b in copies for name in (a.recording_id, b.recording_id)],
+        "pairs": [f"{a.recording_id} and {b.recording_id} ({share:.0%})" for share, a, b in copies],
+    }
+    yield Finding("copies", values, where)
 
 
 def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
@@ -251,16 +201,12 @@ def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
     kinds = sets_of_channels(facts)
     if len(kinds) > 1:
         sizes = "; ".join(f"{listed(names)} in {len(own)}" for names, own in kinds[:3])
-        text = f"There are {len(kinds)} sets of channels: {sizes} recordings."
-        advice = "Join the files of one recording with --pair, or choose some with --files."
-        yield _finding("channel_sets", text, advice)
+        yield Finding("channel_sets", {"n_sets": len(kinds), "sets": sizes})
     for names, own in kinds:
         for name in names:
             ids = [one.recording_id for one in own if name not in one.channels]
             if 0 < len(ids) < len(own) / 2:
-                advice = f"Choose other channels with --channels, or {_leave_out(ids)}."
-                text = f"There is no {name} in {listed(ids)}."
-                yield _finding("missing_channel", text, advice, ids, [name])
+                yield Finding("missing_channel", where={"recordings": ids, "channels": [name]})
 
 
 def sets_of_channels(
@@ -318,42 +264,57 @@ def _classes(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
     if len(groups_of) < 2:
         return
     for pair in similar_names(Counter(str(one.label) for one in facts)):
-        ids = [one.recording_id for one in facts if one.label in pair.names]
-        yield _finding("similar_classes", pair.text, pair.advice, ids)
+        ids = [one.recording_id for one in facts if one.label in pair.values["names"]]
+        yield replace(pair, where={**pair.where, "recordings": ids})
     if few := [f"{k} ({len(own)})" for k, own in groups_of.items() if len(own) < FEW_GROUPS]:
-        yield _finding(
-            "few_groups",
-            f"Fewer than {FEW_GROUPS} groups hold class {listed(few)}, so it cannot be in"
-            " training, validation and test.",
-            "Record the class again in other groups (another robot, day or place).",
-        )
+        yield Finding("few_groups", {"n_least": FEW_GROUPS}, {"classes": few})
     n_groups = len(set.union(*groups_of.values()))
     if n_groups == sum(map(len, groups_of.values())) <= len(facts) / 2:
-        yield _finding(
-            "class_is_group",
-            f"Each of {n_groups} groups holds one class only, so what differs between groups (the"
-            " day, the robot) cannot be told from the class.",
-            "Record each class in several of the groups.",
-        )
+        yield Finding("class_is_group", {"n_groups": n_groups})
     start = np.array([one.start_s for one in facts])
     blocks = 1 + sum(a != b for a, b in pairwise(labels[np.argsort(start, kind="stable")]))
     is_dated = len(np.unique(start)) == len(start) >= 3 * len(groups_of)
     if is_dated and blocks == len(groups_of):
-        yield _finding(
-            "class_order",
-            "Each class was recorded in one go, one after the other: what drifts with time"
-            " (battery, temperature) tells the classes apart.",
-            "Record the classes in turns, and test on another day.",
-        )
+        yield Finding("class_order")
     lengths, rates = np.array([(one.duration_s, one.rate_hz) for one in facts]).T
     for what, values in (("length", lengths), ("rate", rates)):
         if told := [k for k in groups_of if _is_told(values, labels == k)]:
-            yield _finding(
-                f"class_by_{what}",
-                f"The {what} of a recording alone tells class {listed(told)} from the others.",
-                "Make sure that no step keeps it: cut windows of one length and rate.",
-                [one.recording_id for one in facts if one.label in told],
-            )
+            ids = [one.recording_id for one in facts if one.label in told]
+            yield Finding(f"class_by_{what}", where={"classes": told, "recordings": ids})
+
+
+def similar_names(n_recordings: Mapping[str, int]) -> Iterator[Finding]:
+    """Yield pairs of classes whose names are nearly the same, the one with fewer recordings first.
+
+    Such names differ in case or separators alone, or within a word of at least five characters by
+    one letter, or by two that changed places. The first letter of a word is rarely a slip, and a
+    capital after a small letter begins a word: gripL, gripR. Other numbers make other classes.
+    """
+    for pair in combinations(sorted(n_recordings, key=lambda name: n_recordings[name]), 2):
+        one, other = (re.split(_BETWEEN_WORDS, name.strip()) for name in pair)
+        one, other = ([word.casefold() for word in words] for words in (one, other))
+        words = [(a, b) for a, b in zip(one, other, strict=False) if a != b]
+        is_slip = len(one) == len(other) and len(words) == 1 and _is_slip(*words[0])
+        is_same = "".join(one) == "".join(other) and _numbers(pair[0]) == _numbers(pair[1])
+        if is_slip or is_same:
+            named = [f"{n!r} ({n_recordings[n]} recording(s))" for n in pair]
+            yield Finding("similar_classes", {"names": list(pair)}, {"classes": named})
+
+
+def _numbers(name: str) -> list[str]:
+    return re.findall(r"(?:(?<![^\W_])-)?\d+(?:\.\d+)?", name)
+
+
+def _is_slip(one: str, other: str) -> bool:
+    if min(len(one), len(other)) < 5 or abs(len(one) - len(other)) > 1 or one[0] != other[0]:
+        return False
+    pairs = zip(one, other, strict=False)
+    start = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
+    a, b = one[start:], other[start:]
+    while a and b and a[-1] == b[-1]:
+        a, b = a[:-1], b[:-1]
+    swapped = len(a) == 2 and a == b[::-1]
+    return (swapped or max(len(a), len(b)) == 1) and not re.search(r"\d", a + b)
 
 
 def _is_told(values: Floats, of_class: NDArray[np.bool_]) -> bool:

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.doctor.data import connect_shared
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, Outcome
-from sensorseq.doctor.trial import PLAIN, StopAt, affordable_epochs, run_trial
-from sensorseq.doctor.windows import CheckedWindows
 from sensorseq.errors import SplitError
+from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outcome
+from sensorseq.inspection.checked_data import connect_shared
+from sensorseq.inspection.checked_windows import CheckedWindows
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.short_training import PLAIN, StopAt, affordable_epochs, run_trial
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.config import SCORES
 
@@ -54,11 +55,8 @@ def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: i
     unit, kind = _units(windows)
     n_units = int(unit.max()) + 1
     if n_units < 4:
-        return Outcome(
-            NOT_POSSIBLE,
-            f"There are only {n_units} {kind}, too few for a test with random labels.",
-            "Give windows of more recordings.",
-        )
+        figures = {"n_units": n_units, "unit": kind}
+        return NOT_POSSIBLE, Finding("too_few_recordings", figures)
     rng = np.random.default_rng([seed, 7])
     votes: list[NDArray[np.int64]] = []
     drawn: list[NDArray[np.int64]] = []
@@ -94,11 +92,7 @@ def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: i
         votes.append(_vote(trial.outputs, index, len(units)))
         drawn.append(lots[units])
     if not votes:
-        return Outcome(
-            NOT_POSSIBLE,
-            f"No part of the {kind} can be held out for validation.",
-            "Give more groups.",
-        )
+        return NOT_POSSIBLE, Finding("nothing_held_out", {"unit": kind})
     return _judge(votes, drawn, kind, windows)
 
 
@@ -111,39 +105,19 @@ def _judge(
     p, smallest_p = chance_of(votes, drawn)
     n_votes = sum(map(len, votes))
     n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
-    figures = {"n_right": n_right, "n_votes": n_votes, "p": p, "n_trials": len(votes)}
-    result = f"{n_right} of {n_votes} held-out {kind} were predicted correctly"
+    figures = {
+        "n_right": n_right,
+        "n_votes": n_votes,
+        "p": p,
+        "n_trials": len(votes),
+        "unit": kind,
+        "is_blind": windows.groups is None and windows.recording is None,
+    }
     if smallest_p > ALARM:
-        return Outcome(
-            NOT_POSSIBLE,
-            f"Only {n_votes} {kind} could be held out, too few to show more than chance even if"
-            " all were predicted correctly.",
-            "Give windows of more recordings.",
-            figures,
-        )
+        return NOT_POSSIBLE, Finding("too_few_held_out", figures)
     if p <= ALARM:
-        return Outcome(
-            FAILED,
-            f"The {kind} got random labels, and still {result}"
-            f" (chance gives that in {p:.2%} of cases). Information leaks from training to"
-            " validation, so every validation score is inflated.",
-            "Give groups= with the recording of each window, so that each recording is on one side"
-            " of the split.",
-            figures,
-        )
-    advice = ""
-    if windows.groups is None and windows.recording is None:
-        advice = (
-            "Without groups= this check does not know which windows belong together; give the"
-            " recording of each window to make it stronger."
-        )
-    return Outcome(
-        PASSED,
-        f"The {kind} got random labels, and {result}, which is no better than chance. No leak"
-        " from training to validation was found.",
-        advice,
-        figures,
-    )
+        return FAILED, Finding("random_labels_predicted", figures)
+    return PASSED, Finding("random_labels_at_chance", figures)
 
 
 def _units(windows: CheckedWindows) -> tuple[NDArray[np.int64], str]:

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sensorseq.inspection.finding import Finding
+
 WIDTH = 80
+Outcome = tuple[str, Finding]  # the status of a check, and what it found
 PASSED, FAILED, NOT_POSSIBLE = "passed", "failed", "not possible"
 
 
@@ -31,6 +34,11 @@ class CheckResult:
     advice: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, name: str, status: str, found: Finding) -> "CheckResult":
+        """Say a finding."""
+        return cls(name, status, found.text, found.advice, found.values)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary of plain values."""
         return vars(self) | {"figures": dict(self.figures)}
@@ -39,16 +47,6 @@ class CheckResult:
         words = f"{self.finding} {self.advice}".strip()
         body = textwrap.fill(words, WIDTH, initial_indent="  ", subsequent_indent="  ")
         return f"{self.status:<12}  {self.name.replace('_', ' ')}\n{body}"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A CheckResult without its name."""
-
-    status: str
-    finding: str
-    advice: str = ""
-    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

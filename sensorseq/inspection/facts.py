@@ -6,9 +6,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.part import Floats
+from sensorseq.inspection.copies import stretch_hashes
+from sensorseq.inspection.part import Floats
 from sensorseq.order_statistics import GAP_PERIODS, sample_period
-from sensorseq.preprocessing.copies import stretch_hashes
 from sensorseq.recording import Channel, Recording
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)

@@ -13,11 +13,11 @@ from torch.nn import functional
 from sensorseq import SensorLSTMRegressor, WindowSet
 from sensorseq.cli import run
 from sensorseq.doctor import CheckResult, Diagnosis, check_training, plant_windows
-from sensorseq.doctor import windows as doctor_windows
-from sensorseq.doctor.planted import plant
-from sensorseq.doctor.shuffled import ALARM, chance_of
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator import base
+from sensorseq.inspection import checked_windows
+from sensorseq.inspection.planted import plant
+from sensorseq.inspection.shuffled import ALARM, chance_of
 from sensorseq.io.prepared import write_windows
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.stream import BUFFER_VARIABLE
@@ -411,7 +411,7 @@ def test_windows_that_stay_in_their_file_are_checked_as_those_in_memory(tmp_path
     write_windows(path, WindowSet(X, channels=("a", "b"), y=y, groups=groups))
     held = make().check(path)
     monkeypatch.setenv(BUFFER_VARIABLE, str(X.nbytes // 4))
-    monkeypatch.setattr(doctor_windows, "_PIECE", 7)
+    monkeypatch.setattr(checked_windows, "_PIECE", 7)
     assert make().check(path) == held
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.part import Finding, Ints, Part
-from sensorseq.preprocessing.copies import shared_stretches, window_keys
-from sensorseq.text import listed
+from sensorseq.inspection.copies import shared_stretches, window_keys
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.part import Ints, Part
 
 if TYPE_CHECKING:
     from sensorseq.training.data import FitPart  # torch
@@ -25,10 +25,6 @@ _TABLE_BITS = 20
 _BLOCK_STEPS = 1 << 16  # so that a block stays in the cache
 _MULTIPLIERS = [np.uint32(odd) for odd in (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)]
 _PAIRS = 40  # of windows in a row, to conclude that each continues the one before it
-_CURE = (
-    "Give groups= with the recording of each window. In a search, cross-validation or pipeline,"
-    " first call sklearn.set_config(enable_metadata_routing=True), then pass groups to it."
-)
 
 
 def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
@@ -37,13 +33,13 @@ def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
     yield from _contradictions(train, keys)
     n_copies = int((keys != 0).sum()) - len(np.unique(keys[keys != 0]))
     if n_copies > MANY * len(train):
-        yield Finding(
-            "copies",
-            {"n_windows": n_copies, "severe": n_copies > len(train) / 2},
-            f"{n_copies} of {len(train)} training windows are copies of other training windows, so"
-            f" there are only {len(train) - n_copies} different ones.",
-            "Remove the copies. To give windows more weight, use sample_weight or sampler.",
-        )
+        values = {
+            "n_windows": n_copies,
+            "n_train": len(train),
+            "n_different": len(train) - n_copies,
+            "severe": n_copies > len(train) / 2,
+        }
+        yield Finding("copied_windows", values)
     if validation is None or validation.n_channels != train.n_channels:
         return
     theirs = _known_keys(validation)
@@ -51,35 +47,28 @@ def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
     if len(twice):
         order = np.argsort(keys, kind="stable")
         same = order[np.searchsorted(keys[order], theirs[twice])]
-        how = "Split by recording: give groups="
-        if validation.rows is None:  # windows of the user's own choice
-            how = "Take validation windows from other recordings"
-        yield Finding(
-            "windows_in_both_parts",
-            {"n_windows": len(twice), "severe": len(twice) > MANY * len(validation)},
-            f"{len(twice)} of {len(validation)} validation windows (rows"
-            f" {validation.name_rows(twice)}) are identical to training windows, so the validation"
-            " score is higher than on new recordings.",
-            _regroup(train.groups, validation.groups, same, twice) or f"{how}, and remove copies.",
-        )
+        where = _shared_groups(train.groups, validation.groups, same, twice)
+        values = {
+            "n_windows": len(twice),
+            "n_validation": len(validation),
+            "drawn": not where and validation.rows is not None,
+            "chosen": not where and validation.rows is None,
+            "severe": len(twice) > MANY * len(validation),
+        }
+        where["rows"] = validation.row_names(twice)
+        yield Finding("windows_in_both_parts", values, where)
 
 
-def _regroup(
+def _shared_groups(
     groups: NDArray[Any] | None, theirs: NDArray[Any] | None, rows: Ints, their_rows: Ints
-) -> str:
-    """Return what to do about windows of one recording in both parts; "" without groups."""
+) -> dict[str, list[Any]]:
+    """Name groups that are in both parts, and pairs of groups that share windows across them."""
     if groups is None or theirs is None:
-        return ""
+        return {}
     pairs = dict.fromkeys(zip(groups[rows].tolist(), theirs[their_rows].tolist(), strict=True))
     torn = [repr(one) for one, other in pairs if one == other]
     shared = [f"{one!r} and {other!r}" for one, other in pairs if one != other]
-    advice = [f"These groups are in both parts: {listed(torn)}. Keep each in one."] if torn else []
-    if shared:
-        advice.append(
-            f"These groups share windows: {listed(shared)}. If they are one recording, give them"
-            " one group; if windows were copied, remove the copies."
-        )
-    return " ".join(advice)
+    return {"torn": torn, "shared": shared}
 
 
 def _known_keys(part: Part) -> NDArray[np.uint64]:
@@ -106,17 +95,18 @@ def _contradictions(train: Part, keys: NDArray[np.uint64]) -> Iterator[Finding]:
     if not differs.any():
         return
     involved = np.flatnonzero(np.isin(keys, keys[after[differs]]))
-    one, other = before[differs][:1], after[differs][:1]
-    yield Finding(
-        "two_labels",
-        {"n_windows": len(involved), "severe": len(involved) > MANY * len(train)},
-        f"{len(involved)} of {len(train)} training windows occur with two labels: row"
-        f" {train.name_rows(one)} is {train.name_classes(train.target[one])}, and row"
-        f" {train.name_rows(other)} with the same values is"
-        f" {train.name_classes(train.target[other])} (rows {train.name_rows(involved)}). No"
-        " network can predict both correctly.",
-        "Decide which label is right, and remove the others.",
-    )
+    pair = np.array([before[differs][0], after[differs][0]])
+    values = {
+        "n_windows": len(involved),
+        "n_train": len(train),
+        "severe": len(involved) > MANY * len(train),
+    }
+    where = {
+        "pair": train.row_names(pair),
+        "classes": train.class_names(train.target[pair]),
+        "rows": train.row_names(involved),
+    }
+    yield Finding("two_labels", values, where)
 
 
 def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
@@ -125,15 +115,17 @@ def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
     found = len(rows)
     if not found:
         return None
-    n = len(validation.sequences)
-    more = "" if looked == n else f" that were checked ({n} in total)"
-    return Finding(
-        "windows_overlap",
-        {"n_windows": found, "n_checked": looked, "severe": found > MANY * looked},
-        f"{found} of the {looked} windows held out for validation{more} overlap training windows,"
-        " so the validation score is inflated, and early stopping and fluctuation_ are misled.",
-        _regroup(train.groups, validation.groups, holders, rows) or _CURE,
-    )
+    where = _shared_groups(train.groups, validation.groups, holders, rows)
+    n_validation = len(validation.sequences)
+    values = {
+        "n_windows": found,
+        "n_checked": looked,
+        "n_more": n_validation - looked,
+        "n_validation": n_validation,
+        "drawn": not where,
+        "severe": found > MANY * looked,
+    }
+    return Finding("windows_overlap", values, where)
 
 
 def count_shared(train: "Sequences", held_out: "Sequences") -> tuple[int, int]:
@@ -243,11 +235,4 @@ def check_continuity(sequences: "Sequences") -> Finding | None:
     like_a_step = (step > 0) & (2 * jump >= step) & (2 * jump <= 3 * step)
     if not (like_a_step & (far >= 2 * jump) & (is_nearer >= 0.75)).any():
         return None
-    return Finding(
-        "windows_in_a_row",
-        {},
-        "each window continues the one before it, so they come from one recording or a few."
-        " Windows of one recording on both sides of the validation split inflate the validation"
-        " score and mislead early stopping and fluctuation_.",
-        _CURE,
-    )
+    return Finding("windows_in_a_row")

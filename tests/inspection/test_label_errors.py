@@ -14,10 +14,10 @@ from sensorseq import (
     WindowSet,
     find_label_errors,
 )
-from sensorseq.data_checks import wrong_labels
 from sensorseq.errors import ArgumentError, InputError, SplitError
-from sensorseq.estimator import label_errors, whole_data
-from sensorseq.estimator.label_errors import judge_labels
+from sensorseq.estimator import whole_data
+from sensorseq.inspection import label_errors
+from sensorseq.inspection.label_errors import judge_labels
 
 CLASSES = np.array(["asphalt", "grass", "ice"])
 N_GROUPS, N_EACH = 9, 4  # windows of each class in a group
@@ -251,7 +251,7 @@ def test_the_table_fits_a_terminal_and_plain_data_go_to_json():
         Flat(), X, np.where(groups == "run 4", "ice", y), groups=long, n_folds=3, random_state=0
     )
     lines = str(found).splitlines()
-    assert len(lines) == 2 + wrong_labels._SHOWN + 2
+    assert len(lines) == 2 + label_errors._SHOWN + 2
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith(f"About {found.n_estimated} of {len(y)} labels look wrong")
     plain = json.loads(json.dumps(found.to_dict()))

@@ -1,15 +1,19 @@
 """Checks without training: dead channels, rare classes, shared samples."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sensorseq.data_checks import Part, check_shares, constant_channels
-from sensorseq.data_checks.leaks import SHARE, TOLERATED
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, Outcome
-from sensorseq.doctor.windows import CheckedWindows
-from sensorseq.preprocessing.copies import shared_stretches
+from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outcome
+from sensorseq.inspection.checked_windows import CheckedWindows
+from sensorseq.inspection.copies import shared_stretches
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.overlap import SHARE, TOLERATED
+from sensorseq.inspection.part import Part
+from sensorseq.inspection.window_checks import check_shares, constant_channels
 
 _NAMED = 5
 
@@ -19,61 +23,32 @@ def check_channels(windows: CheckedWindows) -> Outcome:
     n_channels = len(windows.channels)
     pieces = (Part(piece.X, piece.lengths, piece.y) for piece in windows.pieces())
     dead = [windows.channels[i] for i in constant_channels(pieces)]
-    figures = {"n_channels": n_channels, "constant": dead}
+    figures = {"n_channels": n_channels, "constant": dead, "n_constant": len(dead)}
     if not dead:
-        words = "The channel varies" if n_channels == 1 else f"All {n_channels} channels vary"
-        return Outcome(PASSED, f"{words}.", figures=figures)
-    named = ", ".join(dead[:_NAMED]) + (" and more" if len(dead) > _NAMED else "")
-    return Outcome(
-        FAILED,
-        f"{len(dead)} of {n_channels} channels are constant in all windows: {named}. Nothing can"
-        " be learned from them.",
-        "Check the sensor and how it was read, or drop the channel.",
-        figures,
-    )
+        return PASSED, Finding("channels_vary", figures)
+    return FAILED, Finding("dead_channels", figures)
 
 
 def check_classes(windows: CheckedWindows) -> Outcome:
     """Check that every class has windows to train and to validate on."""
     counts = np.bincount(windows.y, minlength=len(windows.classes))
     smallest, share = int(counts.min()), float(counts.max() / counts.sum())
-    figures = {"smallest": smallest, "largest_share": share}
+    figures = {"n_classes": len(counts), "smallest": smallest, "largest_share": share}
     for found in check_shares(windows.y, windows.classes, windows.groups):
-        return Outcome(FAILED, found.text, found.advice, figures)
-    return Outcome(
-        PASSED,
-        f"Each of the {len(counts)} classes has {smallest} windows or more; the largest has"
-        f" {share:.0%} of all windows.",
-        figures=figures,
-    )
+        return FAILED, replace(found, values={**figures, **found.values})
+    return PASSED, Finding("classes_have_windows", figures)
 
 
 def check_separate(windows: CheckedWindows) -> Outcome:
     """Check that windows a split may separate share no samples."""
     if len(np.unique(windows.split_unit)) < 2:
-        return Outcome(NOT_POSSIBLE, "There is only one group.")
+        return NOT_POSSIBLE, Finding("one_group")
     _, n_across = connect_shared(windows)
-    figures = {"n_windows": len(windows), "n_sharing": n_across}
-    kind = "windows" if windows.groups is None else "groups"
+    unit = "windows" if windows.groups is None else "groups"
+    figures = {"n_windows": len(windows), "n_sharing": n_across, "unit": unit}
     if not n_across:
-        return Outcome(
-            PASSED,
-            f"No two {kind} share samples ({len(windows)} windows compared).",
-            figures=figures,
-        )
-    if windows.groups is None:
-        finding = (
-            f"{n_across} of {len(windows)} windows overlap or repeat another. Without groups= a"
-            " split puts them on both sides, so validation tests on samples seen in training."
-        )
-        advice = "Give groups= with the recording of each window."
-    else:
-        finding = (
-            f"{n_across} of {len(windows)} windows share samples with a window of another group,"
-            " so validation tests on samples seen in training."
-        )
-        advice = "Check how groups= was made: overlapping or copied windows belong in one group."
-    return Outcome(FAILED, finding, advice, figures)
+        return PASSED, Finding("nothing_shared", figures)
+    return FAILED, Finding(f"{unit}_share_samples", figures)
 
 
 def connect_shared(windows: CheckedWindows) -> tuple[NDArray[np.int64], int]:

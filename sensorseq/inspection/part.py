@@ -1,34 +1,17 @@
-"""Finding and Part: what a check found, and the windows of one part as the checks read them."""
+"""Part: the windows of one part as the checks read them."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.text import listed
-
 BLOCK_VALUES = 250_000  # values that are looked at together: 2 MB, which a cache holds
 SAMPLE_VALUES = 200_000  # of a channel, for its median
-MOST_LISTED = 5  # rows or names in a sentence
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found in the data."""
-
-    kind: str  # such as "constant_channels"; code chooses by it
-    values: Mapping[str, Any] = field(repr=False)  # the figures, as plain values
-    text: str  # a sentence with the figures
-    advice: str = ""  # what to do
-
-    def __str__(self) -> str:
-        return f"{self.text} {self.advice}".rstrip()
 
 
 class Part:
@@ -125,20 +108,17 @@ class Part:
         values = np.asarray(self.X[::every, :, channel], np.float64)
         return np.asarray(values[np.arange(self.n_timesteps) < self.steps[::every, None]])
 
-    def name_rows(self, places: Ints) -> str:
-        """Return the first few of some windows by their rows, for a sentence."""
-        return listed(places if self.rows is None else self.rows[places], MOST_LISTED)
+    def row_names(self, places: Ints) -> list[int]:
+        """Return the rows of some windows."""
+        rows: list[int] = (places if self.rows is None else self.rows[places]).tolist()
+        return rows
 
-    def name_channels(self, numbers: Sequence[int] | Ints) -> str:
+    def channel_names(self, numbers: Sequence[int] | Ints) -> list[str]:
         """Return what channels are called."""
         known = self._channels or ()
-        return listed(
-            [f"channel {i}" + (f" ({known[i]})" if i < len(known) else "") for i in numbers],
-            MOST_LISTED,
-        )
+        return [f"channel {i}" + (f" ({known[i]})" if i < len(known) else "") for i in numbers]
 
-    def name_classes(self, codes: Sequence[int] | Ints) -> str:
+    def class_names(self, codes: Sequence[int] | Ints) -> list[str]:
         """Return what classes are called."""
         known = () if self._classes is None else self._classes
-        names = [repr(known[k]) if k < len(known) else str(k) for k in codes]
-        return listed(names, MOST_LISTED)
+        return [repr(known[k]) if k < len(known) else str(k) for k in codes]

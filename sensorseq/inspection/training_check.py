@@ -7,11 +7,20 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sensorseq.doctor.data import check_channels, check_classes, check_separate
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, CheckResult, Diagnosis, Outcome
-from sensorseq.doctor.planted import check_planted
-from sensorseq.doctor.shuffled import check_shuffled
-from sensorseq.doctor.trial import (
+from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.inspection.check_result import (
+    FAILED,
+    NOT_POSSIBLE,
+    PASSED,
+    CheckResult,
+    Diagnosis,
+    Outcome,
+)
+from sensorseq.inspection.checked_data import check_channels, check_classes, check_separate
+from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows, take_in_runs
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.planted import check_planted
+from sensorseq.inspection.short_training import (
     PLAIN,
     affordable_epochs,
     learn,
@@ -19,8 +28,7 @@ from sensorseq.doctor.trial import (
     relative_work,
     run_trial,
 )
-from sensorseq.doctor.windows import CheckedWindows, read_checked_windows, take_in_runs
-from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.inspection.shuffled import check_shuffled
 from sensorseq.training.augment import check_augment
 from sensorseq.training.config import CLASSIFICATION, SCORES
 
@@ -108,7 +116,7 @@ def check_training(
     if estimator._task != CLASSIFICATION:
         del checks["classes_have_windows"]
     wanted = list(checks) if only is None else [check_choice("only", n, checks) for n in only]
-    results = [CheckResult(name, **vars(make())) for name, make in checks.items() if name in wanted]
+    results = [CheckResult.of(name, *make()) for name, make in checks.items() if name in wanted]
     return Diagnosis(tuple(results), (*notes, *_what_was_left_out(windows, small)))
 
 
@@ -151,22 +159,10 @@ def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> Out
         arguments["engine"] = "autograd"
     trial = run_trial(estimator, same, same, arguments, seed=seed, prepare=_hold_running_statistics)
     losses = trial.history["val_loss"].tolist()
-    figures, in_words = {"val_loss": losses}, ", ".join(f"{loss:.6g}" for loss in losses)
     if len(losses) == 3 and len(set(losses)) == 1:
-        return Outcome(
-            PASSED,
-            "With a learning rate of 0 the validation loss is the same in every epoch, so changes"
-            " in your curves come from training and not from the measurement.",
-            figures=figures,
-        )
-    return Outcome(
-        FAILED,
-        f"With a learning rate of 0 the validation loss is {in_words} in successive epochs;"
-        " it should not change. The evaluation itself is random, or not finite.",
-        "Look for dropout or noise that is still on in evaluation, and for a custom loss that"
-        " draws random numbers.",
-        figures,
-    )
+        return PASSED, Finding("loss_repeats", {"val_loss": losses})
+    said = ", ".join(f"{loss:.6g}" for loss in losses)
+    return FAILED, Finding("loss_changes", {"val_loss": losses, "losses": said})
 
 
 def _hold_running_statistics(module: nn.Module) -> None:
@@ -194,7 +190,7 @@ def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int
     batch = _batch_of(windows, _BATCH)
     score_name = SCORES[estimator._task]
     if len(np.unique(batch.y)) < 2:
-        return Outcome(NOT_POSSIBLE, f"All {len(batch)} windows have the same target.")
+        return NOT_POSSIBLE, Finding("one_target", {"n_windows": len(batch)})
     wanted = _LEARNED[score_name]
     affordable = affordable_epochs(_BUDGET, work, len(batch), batch.n_timesteps)
     n_steps = int(np.clip(affordable, 60, _BATCH_STEPS))
@@ -202,30 +198,17 @@ def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int
     # of 64 honest runs 4 missed two attempts, of 640 none missed four
     attempts = [{**PLAIN, "batch_size": None, "max_epochs": k * n_steps} for k in (1, 2, 2, 2)]
     best, taken, reached = learn(estimator, same, same, attempts, wanted, seed + 1)
-    figures = {"n_windows": len(batch), score_name: best, "steps": taken}
+    figures = {"n_windows": len(batch), score_name: best, "steps": taken, "reached": reached}
     if best >= wanted:
-        return Outcome(
-            PASSED,
-            f"The network memorized {len(batch)} windows in {taken} steps ({reached}): network,"
-            " loss, targets and gradients work together.",
-            figures=figures,
-        )
-    return Outcome(
-        FAILED,
-        f"The network could not memorize {len(batch)} windows in {taken} steps of Adam at 0.01"
-        f" without any regularization ({reached}). A network that sees its input can do that.",
-        "Look for identical windows labelled differently, an input without signal after scaling, a"
-        " custom loss with the wrong sign or that ignores the target, and a very small"
-        " hidden_size.",
-        figures,
-    )
+        return PASSED, Finding("memorized", figures)
+    return FAILED, Finding("not_memorized", figures)
 
 
 def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> Outcome:
     """Check that the loss falls with the estimator's own optimizer settings."""
     batch = _batch_of(windows, _BATCH)
     if len(np.unique(batch.y)) < 2:
-        return Outcome(NOT_POSSIBLE, "All targets are the same.")
+        return NOT_POSSIBLE, Finding("one_target", {"n_windows": len(batch)})
     same = (batch.X, batch.y, batch.lengths)
     arguments = {
         **{name: PLAIN[name] for name in ("dropout", "recurrent_dropout", "augment", "ema_decay")},
@@ -239,22 +222,15 @@ def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> 
     trial = run_trial(estimator, same, same, arguments, seed=seed)
     losses = trial.history["loss"]
     first, last = float(losses[0]), float(np.median(losses[-5:]))
-    figures = {"first_loss": first, "last_loss": last, "steps": len(losses)}
-    chosen = f"optimizer={estimator.optimizer!r} with learning_rate={estimator.learning_rate!r}"
+    figures = {
+        "first_loss": first,
+        "last_loss": last,
+        "steps": len(losses),
+        "n_windows": len(batch),
+        "settings": f"optimizer={estimator.optimizer!r} with"
+        f" learning_rate={estimator.learning_rate!r}",
+        "is_slow": first > 0 and last > 0.98 * first,
+    }
     if not np.isfinite(losses).all() or last > first + 0.05 * abs(first):
-        return Outcome(
-            FAILED,
-            f"{chosen} takes the loss of {len(batch)} windows from {first:.4g} to {last:.4g} in"
-            f" {len(losses)} steps: the steps are too large.",
-            "Lower learning_rate by a factor of ten, and clip the gradient with max_grad_norm=1.",
-            figures,
-        )
-    slow = last > 0.98 * first if first > 0 else False
-    return Outcome(
-        PASSED,
-        f"{chosen} takes the loss of {len(batch)} windows from {first:.4g} to {last:.4g} in"
-        f" {len(losses)} steps"
-        + (": very little, which may be fine with many steps per epoch." if slow else "."),
-        "If fit learns slowly, raise learning_rate." if slow else "",
-        figures,
-    )
+        return FAILED, Finding("steps_too_large", figures)
+    return PASSED, Finding("loss_falls", figures)

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_per_window
 from sensorseq.errors import ArgumentError, WindowError, printable
-from sensorseq.preprocessing.copies import near_duplicates, shared_stretches, window_keys
+from sensorseq.inspection.copies import near_duplicates, shared_stretches, window_keys
+from sensorseq.inspection.finding import Finding
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
@@ -23,64 +24,20 @@ _N_EXAMPLES = 3
 _FEW_DUPLICATES = 3  # fewer may be coincidences
 _ABOVE_CHANCE = 3  # times as often as between training recordings
 _WIDTH = 80
-_BEYOND = ("scaler_fit_beyond_train", "leak")
 _UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics cannot be checked afterwards
 _CLOSE = 1e-4  # of a channel's scale: statistics this close are equal up to float32 rounding
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of leak, of the keys of `KINDS`, with all its occurrences.
-
-    A leak inflates a score on the held-out windows or makes it misleading; a warning may be
-    intended. `count` is the number of windows, or of recordings, groups or files, as stated in
-    `what`. `examples` are the first few: row, part, recording_id and start_s of a window, and with
-    the prefix ``other_`` those of the window it conflicts with; or ``recording_id``, ``group``,
-    ``parts``.
-    """
-
-    kind: str
-    severity: str
-    count: int
-    what: str
-    way_out: str
-    examples: tuple[dict[str, Any], ...] = ()
-
-
-KINDS = {
-    "rows_in_two_parts": "Make folds whose training and test rows do not overlap.",
-    "overlapping_windows": (
-        "Split whole recordings (split_by_group, GroupBalancedKFold), or split by time and leave"
-        " out windows between the parts (split_by_time, BlockedTimeSplit)."
-    ),
-    "shared_recordings": (
-        "Split whole recordings, or leave out the windows within one window length of another part"
-        " (embargo_s of split_by_time and BlockedTimeSplit)."
-    ),
-    "shared_groups": "Split by group: split_by_group, GroupBalancedKFold.",
-    "same_source": "Leave out all but one of the copies, or give them one group.",
-    "identical_windows": "Leave out one of the recordings, or give both one group.",
-    "shared_stretches": "Leave out one of the recordings, or give both one group.",
-    "near_duplicates": (
-        "Check the recordings named; leave one out, or give both one group. Augment only training"
-        " windows, after the split."
-    ),
-    "held_out_copies": "Split first; then balance and augment only the training part.",
-    "balanced_before_split": "Split first; then balance and augment only the training part.",
-    "samples_outside_train": (
-        "Balance after the split: sample_indices may contain only training windows."
-    ),
-    "scaler_fit_beyond_train": "Fit the scaler only on training windows.",
-    "scaler_unknown": "Fit the scaler on the training windows of this set.",
-}
-"""The kinds of findings, and how to fix each."""
 
 
 @dataclass(frozen=True)
 class LeakageReport:
     """The result of `find_leakage`; true if there is a leak. ``str`` has at most 80 columns.
 
-    `n_of_part` has the windows of each part, or the number of folds under ``"folds"``.
+    Each of `findings` is one kind of leak with all its occurrences: `severity` is ``"leak"``, or
+    ``"warning"`` for what may be intended, and `count` the number of windows, recordings, groups or
+    files. `where` has the first few as ``examples``: row, part, recording_id and start_s of a
+    window, and with the prefix ``other_`` those of the window it conflicts with; or
+    ``recording_id``, ``group``, ``parts``. `n_of_part` has the windows of each part, or the number
+    of folds under ``"folds"``.
     """
 
     findings: tuple[Finding, ...]
@@ -99,8 +56,18 @@ class LeakageReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values; ``"n_leaks"`` is how many findings are leaks."""
-        plain: dict[str, Any] = {**asdict(self), "n_leaks": len(self.leaks)}
-        return plain
+        findings = [
+            {
+                "kind": finding.kind,
+                "severity": finding.severity,
+                "count": finding.count,
+                "what": finding.text,
+                "way_out": finding.advice,
+                "examples": list(finding.where["examples"]),
+            }
+            for finding in self.findings
+        ]
+        return {**vars(self), "findings": findings, "n_leaks": len(self.leaks)}
 
     def __str__(self) -> str:
         parts = ", ".join(f"{count} {name}" for name, count in self.n_of_part.items())
@@ -108,9 +75,11 @@ class LeakageReport:
         head = f"{len(self.leaks)} leak(s)" if self else "no leak"
         lines = [_filled(f"{head} found in {looked}", "")]
         for finding in self.findings:
-            lines += ["", _filled(f"{finding.severity}: {finding.what}", "")]
-            lines += [_filled(f"for example {_in_words(one)}", "  ") for one in finding.examples]
-            lines.append(_filled(f"fix: {finding.way_out}", "  "))
+            lines += ["", _filled(f"{finding.severity}: {finding.text}", "")]
+            lines += [
+                _filled(f"for example {_in_words(one)}", "  ") for one in finding.where["examples"]
+            ]
+            lines.append(_filled(f"fix: {finding.advice}", "  "))
         lines += ["", _filled(f"checked: {', '.join(self.checked) or 'nothing'}", "")]
         lines += [_filled(f"not checked: {reason}", "") for reason in self.not_checked]
         return "\n".join(lines)
@@ -183,7 +152,7 @@ def find_leakage(
             f"scaler={scaler!r} is not a Scaler, its to_dict(), or a fitted object with scaler_."
         )
     run.scaling(inner)
-    found = sorted(run.findings, key=lambda finding: finding.severity != "leak")
+    found = sorted(run.findings, key=lambda finding: finding.severity)
     counts = {"folds": len(views)} if folds is not None else {}
     for view in views if folds is None else ():
         counts = {name: int((view.part == name).sum()) for name in (*PARTS, "")}
@@ -249,19 +218,13 @@ class _Check:
         if not self.views:
             return
         self.checked.append("balancing before the split")
-        made = [
-            f"{name} before the split"
-            for name in BEFORE_SPLIT
-            for origin in self.origins
-            if name in origin.made_before_split
-        ]
-        if made:
-            what = f"the windows were {' and '.join(dict.fromkeys(made))} (see their provenance)"
-            self._add("balanced_before_split", "leak", len(self.windows), what)
+        made_before = {name for origin in self.origins for name in origin.made_before_split}
+        if made := " and ".join(name for name in BEFORE_SPLIT if name in made_before):
+            self._add("balanced_before_split", len(self.windows), made=made)
 
     def rows_in_two_parts(self) -> None:
         pairs = [(v, v.in_two, v.in_two) for v in self.views if v.in_two is not None]
-        self._add_pairs("rows_in_two_parts", pairs, "row(s) are used for training and testing")
+        self._add_pairs("rows_in_two_parts", pairs)
 
     def times(self) -> None:
         if self.recording is None:
@@ -287,15 +250,8 @@ class _Check:
             for name, parts, close in self._torn(view, timed):
                 first_parts, was_close = shared.get(name, (parts, False))
                 shared[name] = first_parts, was_close or close
-        self._add_pairs(
-            "overlapping_windows", overlaps, "held-out window(s) overlap a window of another part"
-        )
-        self._add_pairs(
-            "held_out_copies",
-            copies,
-            "held-out window(s) are copies of others in their part (same recording and start);"
-            " they were made before the split, and a score counts them twice",
-        )
+        self._add_pairs("overlapping_windows", overlaps)
+        self._add_pairs("held_out_copies", copies)
         self.apart = {name for name, (_, close) in shared.items() if not close}
         self._add_each(
             "shared_recordings",
@@ -303,8 +259,6 @@ class _Check:
                 (close, {"recording_id": number(name), "parts": parts})
                 for name, (parts, close) in shared.items()
             ],
-            "recording(s) have windows in more than one part",
-            warning=", at least a window apart: a score is for known recordings",
         )
 
     def groups(self) -> None:
@@ -334,8 +288,6 @@ class _Check:
                 (name not in meant, {"group": number(name), "parts": parts})
                 for name, parts in parts_of.items()
             ],
-            "group(s) have windows in more than one part",
-            warning=": a score is for known groups",
         )
 
     def identical(self) -> None:
@@ -361,11 +313,7 @@ class _Check:
                         others = np.where(others < 0, meets, others)
                 pairs.append((view, rows[others >= 0], others[others >= 0]))
                 self.known[at][rows[others >= 0]] = True
-        self._add_pairs(
-            "identical_windows",
-            pairs,
-            "held-out window(s) are identical to a window of another part",
-        )
+        self._add_pairs("identical_windows", pairs)
 
     def stretches(self) -> None:
         if self.recording is None:
@@ -377,8 +325,6 @@ class _Check:
             lambda rows, among: shared_stretches(
                 self.windows.X, np.asarray(self.windows.lengths), rows, among
             ),
-            "held-out window(s) begin or end with half a window of samples that also occurs in"
-            " another part",
         )
 
     def near(self) -> None:
@@ -396,10 +342,9 @@ class _Check:
             lambda rows, among: near_duplicates(
                 self.windows.X, np.asarray(self.windows.lengths), origin, rows, among
             ),
-            "held-out window(s) copy a window of another part up to noise or gain",
         )
 
-    def _alike(self, kind: str, origin: NDArray[Any], search: _Search, what: str) -> None:
+    def _alike(self, kind: str, origin: NDArray[Any], search: _Search) -> None:
         """Report held-out windows that a search finds more often than between training windows."""
         pairs: _Pairs = []
         n_found, n_looked = 0, 0
@@ -419,7 +364,7 @@ class _Check:
             _chance(search, origin, view.train[self.is_finite[view.train]]) for view in self.views
         )
         is_leak = n_found >= _FEW_DUPLICATES and n_found > _ABOVE_CHANCE * by_chance * n_looked
-        self._add_pairs(kind, pairs, what, "leak" if is_leak else "warning")
+        self._add_pairs(kind, pairs, is_leak=is_leak)
 
     def samples(self, sample_indices: ArrayLike) -> None:
         rows = _check_rows("sample_indices", sample_indices, len(self.windows))
@@ -429,11 +374,8 @@ class _Check:
         for view in whole:
             self.checked.append("balanced rows outside train")
             outside = np.unique(rows[view.part[rows] != "train"])
-            self._add_pairs(
-                "samples_outside_train",
-                [(view, outside, np.full(len(outside), -1))],
-                "window(s) chosen to train on are not in the training part",
-            )
+            pairs = [(view, outside, np.full(len(outside), -1))]
+            self._add_pairs("samples_outside_train", pairs)
 
     def sources(self) -> None:
         if self.recording is None:
@@ -457,13 +399,7 @@ class _Check:
             torn = [{"parts": among} for among in parts if len(among) > 1][:1]
             example = {"recording_id": names[0], "other_recording_id": names[1]}
             found.append((bool(torn), {**example, **(torn[0] if torn else {})}))
-        self._add_each(
-            "same_source",
-            found,
-            "file(s) appear under two names",
-            leak=", in more than one part",
-            warning=" and count twice",
-        )
+        self._add_each("same_source", found)
 
     def scaling(self, scaler: Scaler | KeyedScaler | None) -> None:
         windows = self.windows
@@ -505,11 +441,9 @@ class _Check:
             beyond["every part"] = np.flatnonzero(view.part != "")
         for name, rows in beyond.items():
             if fits(rows):
-                what = f"the scaler has the statistics of {name}, not of the training part"
-                self._add("scaler_fit_beyond_train", "leak", len(rows), what)
+                self._add("scaler_fit_beyond_train", len(rows), whose=name)
                 return
-        what = "the scaler's statistics match neither the training part nor all windows"
-        self._add("scaler_unknown", "warning", len(windows), what)
+        self._add("scaler_unknown", len(windows), is_leak=False, whose="unknown")
 
     def _keyed_scaling(self, scaler: KeyedScaler) -> None:
         keys = self.recording if scaler.per == "recording" else self.windows.groups
@@ -518,7 +452,7 @@ class _Check:
             return
         rows_by_key = {str(keys[rows[0]]): rows for rows in rows_of(keys)}
         in_train = [np.isin(np.arange(len(keys)), view.train) for view in self.views]
-        of_kind: dict[tuple[str, str], list[str]] = {}
+        of_kind: dict[tuple[str, bool], list[str]] = {}
         for key, own in scaler.scalers.items():
             rows = rows_by_key.get(key)
             if rows is None:
@@ -526,21 +460,14 @@ class _Check:
             finite = rows[self.is_finite[rows]]
             if any(_fits(self.windows, own, finite[mask[finite]]) for mask in in_train):
                 continue
-            if not any(mask[rows].any() for mask in in_train):
-                kind = ("scaler_fit_beyond_train", "warning")
-            else:
-                is_whole = _fits(self.windows, own, finite)
-                kind = _BEYOND if is_whole else ("scaler_unknown", "warning")
-            of_kind.setdefault(kind, []).append(key)
-        for (name, severity), found in of_kind.items():
-            self._add(
-                name,
-                severity,
-                len(found),
-                f"the scaler's statistics of {len(found)} {scaler.per}(s) do not match their"
-                " training windows",
-                [{scaler.per if scaler.per == "group" else "recording_id": key} for key in found],
-            )
+            is_held_out = not any(mask[rows].any() for mask in in_train)
+            is_leak = not is_held_out and _fits(self.windows, own, finite)
+            name = "scaler_fit_beyond_train" if is_held_out or is_leak else "scaler_unknown"
+            of_kind.setdefault((name, is_leak), []).append(key)
+        what = "group" if scaler.per == "group" else "recording_id"
+        for (name, is_leak), found in of_kind.items():
+            examples = [{what: key} for key in found]
+            self._add(name, len(found), examples, is_leak=is_leak, per=scaler.per)
 
     def _overlapping(self, view: _View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return held-out rows that overlap a window of another part, and one such window each."""
@@ -612,47 +539,37 @@ class _Check:
     def _add(
         self,
         kind: str,
-        severity: str,
         count: int,
-        what: str,
         examples: Sequence[dict[str, Any]] = (),
-    ) -> None:
-        self.findings.append(
-            Finding(kind, severity, count, what, KINDS[kind], tuple(examples[:_N_EXAMPLES]))
-        )
-
-    def _add_each(
-        self,
-        kind: str,
-        found: list[tuple[bool, dict[str, Any]]],
-        what: str,
         *,
-        leak: str = "",
-        warning: str = "",
+        is_leak: bool = True,
+        **values: str,
     ) -> None:
-        """Report examples, with whether each is a leak, as up to two findings."""
-        for severity, words in (("leak", leak), ("warning", warning)):
-            own = [example for is_leak, example in found if is_leak == (severity == "leak")]
-            if own:
-                self._add(kind, severity, len(own), f"{len(own)} {what}{words}", own)
+        figures = {"is_leak": is_leak, "count": count, **values}
+        self.findings.append(Finding(kind, figures, {"examples": examples[:_N_EXAMPLES]}))
 
-    def _add_pairs(self, kind: str, pairs: _Pairs, what: str, severity: str = "leak") -> None:
+    def _add_each(self, kind: str, found: list[tuple[bool, dict[str, Any]]]) -> None:
+        """Report examples, with whether each is a leak, as up to two findings."""
+        for is_leak in (True, False):
+            own = [example for leaks, example in found if leaks == is_leak]
+            if own:
+                self._add(kind, len(own), own, is_leak=is_leak)
+
+    def _add_pairs(self, kind: str, pairs: _Pairs, *, is_leak: bool = True) -> None:
         """Report rows and their counterparts as one finding."""
-        found = [row for _, rows, _ in pairs for row in rows.tolist()]
-        if not found:
+        count = len({row for _, rows, _ in pairs for row in rows.tolist()})
+        if not count:
             return
-        count = len(set(found))
         examples: list[dict[str, Any]] = []
         for view, rows, others in pairs:
-            for row, other in zip(rows.tolist(), others.tolist(), strict=True):
-                if len(examples) < _N_EXAMPLES:
-                    example = self._place(view, row, "")
-                    if other >= 0 and other != row:
-                        example |= self._place(view, other, "other_")
-                    if view.fold is not None:
-                        example["fold"] = view.fold
-                    examples.append(example)
-        self._add(kind, severity, count, f"{count} {what}", examples)
+            for row, other in zip(rows[:_N_EXAMPLES].tolist(), others.tolist(), strict=False):
+                example = self._place(view, row, "")
+                if other >= 0 and other != row:
+                    example |= self._place(view, other, "other_")
+                if view.fold is not None:
+                    example["fold"] = view.fold
+                examples.append(example)
+        self._add(kind, count, examples, is_leak=is_leak)
 
     def _place(self, view: _View, row: int, prefix: str) -> dict[str, Any]:
         place: dict[str, Any] = {"row": row, "part": str(view.part[row])}

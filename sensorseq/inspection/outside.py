@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.data_checks.part import BLOCK_VALUES, Floats, Ints
+from sensorseq.inspection.part import BLOCK_VALUES, Floats, Ints
 from sensorseq.notebook import html_table
 from sensorseq.preprocessing.odd_scales import likely_unit
 

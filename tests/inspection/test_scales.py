@@ -8,9 +8,9 @@ import pytest
 from borealtc import BOREALTC, needs_borealtc
 from scipy.signal import lfilter
 
-from sensorseq.data_checks.similar_names import similar_names
 from sensorseq.datasets import load_surfaces
 from sensorseq.errors import RecordingError
+from sensorseq.inspection.recordings import similar_names
 from sensorseq.prepare import prepare
 from sensorseq.preprocessing import PreparePipeline
 from sensorseq.preprocessing.odd_scales import (

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from borealtc import BOREALTC, needs_borealtc
 
-from sensorseq.data_checks.facts import N_BINS, QUANTILES, measure
-from sensorseq.data_checks.recordings import check_recordings
+from sensorseq.inspection.facts import N_BINS, QUANTILES, measure
+from sensorseq.inspection.recordings import check_recordings
 from sensorseq.readers import find_recordings, read_source
 from sensorseq.recording import Channel, Recording
 
@@ -96,9 +96,9 @@ def test_a_planted_fault_is_found_and_named(kind, healthy, facts):
         planted = plant(faulty)
     (found,) = check_recordings([*facts[:7], measure(planted), *facts[8:]])
     assert found.kind == kind
-    assert faulty.recording_id in found.values["recordings"]
-    assert len(found.values["recordings"]) == 1 + (kind == "copies")
-    assert found.values["channels"] == channels
+    assert faulty.recording_id in found.where["recordings"]
+    assert len(found.where["recordings"]) == 1 + (kind == "copies")
+    assert found.where.get("channels", []) == channels
     assert faulty.recording_id in found.text
     assert found.advice
     assert ("label is wrong" in found.text) == (kind == "copies")
@@ -183,7 +183,7 @@ def test_what_is_odd_in_real_recordings_is_true():
         "few_groups": 1,
     }
     (copies,) = [one for one in found if one.kind == "copies"]
-    assert set(copies.values["recordings"]) == {
+    assert set(copies.where["recordings"]) == {
         "SNOW/imu_12",
         "SNOW/imu_13",
         "SNOW/pro_12",

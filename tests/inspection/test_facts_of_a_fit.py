@@ -48,7 +48,7 @@ def test_facts_of_the_data_reach_the_report(windows, labels, arguments, kinds, m
     groups = None if kinds == ["windows_overlap"] else GROUPS
     small(**arguments).fit(windows, labels, groups=groups)
     found = {finding.kind for finding in given["data_facts"]}
-    assert set(kinds) <= found <= {*kinds, "windows_in_both_parts", "copies"}
+    assert set(kinds) <= found <= {*kinds, "windows_in_both_parts", "copied_windows"}
 
 
 def test_a_model_with_facts_is_saved_and_loaded(tmp_path):

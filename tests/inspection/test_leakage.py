@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, load_surfaces
 from sensorseq.errors import ArgumentError, WindowError
+from sensorseq.inspection.copies import near_duplicates, shared_stretches
+from sensorseq.inspection.finding import LEAKS
+from sensorseq.inspection.leakage import find_leakage
 from sensorseq.preprocessing.augment import Augmentation, augment_windows
-from sensorseq.preprocessing.copies import near_duplicates, shared_stretches
-from sensorseq.preprocessing.leakage import KINDS, find_leakage
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale import KINDS as SCALES
 from sensorseq.preprocessing.scale import fit_scaler
@@ -66,7 +67,7 @@ def test_time_splits_with_an_embargo_are_warned_of_but_no_leak(embargo_s):
     report = find_leakage(given, split=part)
     assert not report
     assert kinds(report, "warning") == {"shared_recordings"}
-    assert "leave out" not in report.findings[0].what
+    assert "leave out" not in report.findings[0].text
     folds = BlockedTimeSplit(3, embargo_s).split(given)
     assert not find_leakage(given, folds=folds)
 
@@ -85,7 +86,7 @@ def test_overlap_is_found_for_exactly_the_windows_that_share_time(seed, hop):
     expected = np.isin(part, PARTS[1:]) & meet.any(axis=1)
     found = [f for f in report.findings if f.kind == "overlapping_windows"]
     assert sum(finding.count for finding in found) == expected.sum()
-    for example in (example for finding in found for example in finding.examples):
+    for example in (example for finding in found for example in finding.where["examples"]):
         assert meet[example["row"], example["other_row"]]
 
 
@@ -106,7 +107,7 @@ def test_embargo_of_one_recording_excuses_no_group_that_is_torn_otherwise():
     report = find_leakage(replace(given, groups=group), split=part)
     (leak,) = report.leaks
     assert (leak.kind, leak.count) == ("shared_groups", 1)
-    assert leak.examples[0] == {"group": "robot a", "parts": ["train", "test"]}
+    assert leak.where["examples"][0] == {"group": "robot a", "parts": ["train", "test"]}
     assert kinds(report, "warning") == {"shared_recordings", "shared_groups"}
 
 
@@ -120,8 +121,8 @@ def test_identical_windows_are_counted_once_and_constant_ones_are_not():
     report = find_leakage(replace(given, X=X))
     (finding,) = report.findings
     assert (finding.kind, finding.count) == ("identical_windows", 4)
-    assert finding.examples[0]["other_row"] == train[0]
-    assert finding.examples[0]["part"] == "test"
+    assert finding.where["examples"][0]["other_row"] == train[0]
+    assert finding.where["examples"][0]["part"] == "test"
 
 
 @pytest.mark.parametrize("lengths", [None, 15])
@@ -150,7 +151,8 @@ def test_copies_with_noise_or_gain_are_found_and_traced(how, gain, lengths):
     assert finding.kind == "near_duplicates"
     assert finding.severity == "leak"
     assert finding.count >= 9
-    assert all(e["other_row"] == train[list(test).index(e["row"])] for e in finding.examples)
+    for example in finding.where["examples"]:
+        assert example["other_row"] == train[list(test).index(example["row"])]
 
 
 def test_copies_of_all_training_recordings_are_found_though_they_are_in_train_too():
@@ -318,7 +320,7 @@ def test_one_table_of_many_recordings_is_no_copy_but_two_files_are():
         (finding,) = report.findings
         assert finding.kind == "same_source"
         assert bool(report) != same
-        assert finding.examples[0]["other_recording_id"] == other
+        assert finding.where["examples"][0]["other_recording_id"] == other
     joined = {"joined": [of(list(zip(names, digests, strict=True))).provenance]}
     assert find_leakage(replace(given, provenance=joined))
 
@@ -332,7 +334,7 @@ def test_a_report_is_plain_and_fits_eighty_columns():
     assert {"overlapping_windows", "shared_recordings", "samples_outside_train"} <= kinds(report)
     plain = json.loads(json.dumps(report.to_dict()))
     assert plain["n_leaks"] == len(report.leaks)
-    assert {row["kind"] for row in plain["findings"]} <= set(KINDS)
+    assert {row["kind"] for row in plain["findings"]} <= set(LEAKS)
     assert max(len(line) for line in str(report).splitlines()) <= 80
     assert "fix:" in str(report)
     assert "120 windows" in str(report)
@@ -420,7 +422,6 @@ def test_real_recordings_raise_no_alarm_but_for_the_run_that_is_there_twice(
         split = split_by_group(given.y, given.groups, random_state=seed)
         apart = len(set(split[np.isin(given.recording_id, list(twice))])) > 1
         report = find_leakage(given, split=split)
-        named = {
-            e[key] for f in report.findings for e in f.examples for key in e if "record" in key
-        }
+        examples = [example for f in report.findings for example in f.where["examples"]]
+        named = {one[key] for one in examples for key in one if "record" in key}
         assert named == (twice if apart else set()), str(report)

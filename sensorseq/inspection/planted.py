@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.doctor.diagnosis import FAILED, NOT_POSSIBLE, PASSED, Outcome
-from sensorseq.doctor.trial import PLAIN, affordable_epochs, learn, relative_work
-from sensorseq.doctor.windows import CheckedWindows
+from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outcome
+from sensorseq.inspection.checked_windows import CheckedWindows
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.short_training import PLAIN, affordable_epochs, learn, relative_work
 from sensorseq.training.config import SCORES
 
 N_PLANTED = 96  # windows to learn from, and as many to be judged by
@@ -64,10 +65,7 @@ def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: in
     """Check that the network learns the synthetic signal, from one of two initializations."""
     n_timesteps = min(windows.n_timesteps, _TIMESTEPS)
     if n_timesteps < _FEWEST_TIMESTEPS:
-        return Outcome(
-            NOT_POSSIBLE,
-            f"Windows of {n_timesteps} steps are too short to show the shape of a wave.",
-        )
+        return NOT_POSSIBLE, Finding("windows_too_short", {"n_timesteps": n_timesteps})
     n_channels = min(windows.X.shape[2], _MOST_CHANNELS)
     work = min(work, relative_work(estimator, n_channels))
     share = windows.lengths / windows.n_timesteps
@@ -80,21 +78,12 @@ def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: in
     arguments = {**PLAIN, "max_epochs": int(np.clip(affordable, 20, _EPOCHS))}
     parts = (X, y, known), (X_val, y_val, known_val)
     best, n_epochs, reached = learn(estimator, *parts, [arguments] * 2, wanted, seed)
-    figures = {f"val_{score_name}": best, "epochs": n_epochs, "n_timesteps": n_timesteps}
+    figures = {
+        f"val_{score_name}": best,
+        "epochs": n_epochs,
+        "n_timesteps": n_timesteps,
+        "reached": reached,
+    }
     if best >= wanted:
-        return Outcome(
-            PASSED,
-            f"The network learned to separate cosine from triangle waves of the same period in"
-            f" {n_epochs} epochs ({reached} on new windows). It can learn shapes in windows like"
-            " yours, so if your training fails, look at the data and the labels.",
-            figures=figures,
-        )
-    return Outcome(
-        FAILED,
-        f"The network did not learn to separate cosine from triangle waves of the same period in"
-        f" {n_epochs} epochs of Adam at 0.01 ({reached} on new windows); a working network needs"
-        " only a few.",
-        "If overfits_a_batch failed too, start there. Otherwise try pooling='meanmax', the default"
-        " weight_init and forget_bias, and a larger hidden_size.",
-        figures,
-    )
+        return PASSED, Finding("waves_learned", figures)
+    return FAILED, Finding("waves_not_learned", figures)

@@ -1,0 +1,1 @@
+"""What can be seen wrong in data, before training or by short trainings of known outcome."""

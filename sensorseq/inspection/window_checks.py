@@ -1,0 +1,466 @@
+"""Checks of windows that need no training: channels, padding, classes, labels, levels and units."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.overlap import check_duplicates
+from sensorseq.inspection.part import Floats, Ints, Part
+from sensorseq.text import plural
+
+# A standardized channel has mean 0 and standard deviation 1; these are ten and more times off.
+MEAN_OVER_SD = 3.0
+SD_RANGE = (0.1, 10.0)
+SD_RATIO = 30.0
+SEVERE = 10.0  # times the limits: there is hardly a network that copes
+SD_PER_MAD = 1.4826  # of a normal distribution
+OUTLIER_SDS = 8.0  # robust standard deviations; of a normal channel 1 value in 10^15
+# Rarer ones carry no weight; values that are more are the signal itself, such as bursts of current.
+OUTLIER_SHARE = (0.005, 0.05)
+LEAST_OUTLIERS, LEAST_OUTLIER_WINDOWS = 20, 3
+CLOCK_SHARE = 0.99  # of the windows in which a clock is a straight line ...
+CLOCK_STRAIGHT = 0.999  # ... by its squared correlation with the step ...
+CLOCK_SLOPE = 0.02  # ... and one slope for all, but for this share
+LEAST_STEPS, CLOCK_LEAST_WINDOWS = 5, 10
+SEVERE_CLIP = 0.2  # of the values
+CLIPPED_SHARE = 0.03  # of the values, at the largest and at the smallest alike ...
+CLIPPED_TIMES = 10  # ... and so many times what the other values get on average
+LEAST_LEVELS = 50  # different values; a sensor of fewer has coarse steps
+STILL_SHARE, LEAST_STILL = 0.01, 3  # windows in which no channel moves
+
+
+def constant_channels(parts: Iterable[Part]) -> Ints:
+    """Return the channels that have one value in all windows of all parts."""
+    ranges = [part.window_range for part in parts]
+    least = np.min([low.min(axis=0) for low, _ in ranges], axis=0)
+    return np.flatnonzero(least == np.max([high.max(axis=0) for _, high in ranges], axis=0))
+
+
+def check_channels(train: Part, validation: Part | None = None) -> Iterator[Finding]:
+    """Yield what is wrong with channels of the training windows."""
+    constant = constant_channels([train])
+    moving = np.setdiff1d(np.arange(train.n_channels), constant)
+    clocks = _clocks(train, moving)
+    if len(constant):
+        values = {
+            "channels": constant.tolist(),
+            "n_channels": train.n_channels,
+            "n_train": len(train),
+            "value": float(train.X[0, 0, constant[0]]),
+            "severe": len(constant) == train.n_channels,
+        }
+        yield Finding("constant_channels", values, {"channels": train.channel_names(constant)})
+    if len(clocks):
+        values = {"channels": clocks.tolist(), "share": CLOCK_SHARE, "n_train": len(train)}
+        yield Finding("clock_channels", values, {"channels": train.channel_names(clocks)})
+    yield from _still_windows(train, moving)
+    usable = np.setdiff1d(moving, clocks)
+    if len(usable):
+        yield from _scale(train, usable)
+        yield from _outliers(train, usable)
+        yield from _clipped(train, usable)
+
+
+def _clipped(train: Part, usable: Ints) -> Iterator[Finding]:
+    found: dict[int, float] = {}
+    for channel in usable.tolist():
+        values = train.sample(channel)
+        levels, counts = np.unique(values, return_counts=True)
+        least = max(CLIPPED_SHARE * len(values), CLIPPED_TIMES * len(values) / len(levels))
+        if len(levels) >= LEAST_LEVELS and min(counts[0], counts[-1]) > least:
+            found[channel] = float(counts[0] + counts[-1]) / len(values)
+    if found:
+        worst = max(found, key=lambda channel: found[channel])
+        share = found[worst]
+        values = {
+            "channels": list(found),
+            "share": share,
+            "worst": worst,
+            "severe": share > SEVERE_CLIP,
+        }
+        yield Finding("clipped", values, {"channels": train.channel_names(list(found))})
+
+
+def _still_windows(train: Part, moving: Ints) -> Iterator[Finding]:
+    if not len(moving) or train.n_timesteps < LEAST_STEPS:
+        return
+    least, largest = train.window_range
+    still = np.flatnonzero((least[:, moving] == largest[:, moving]).all(axis=1))
+    if len(still) >= max(LEAST_STILL, STILL_SHARE * len(train)):
+        values = {"n_windows": len(still), "n_train": len(train)}
+        yield Finding("still_windows", values, {"rows": train.row_names(still)})
+
+
+def _clocks(train: Part, channels: Ints) -> Ints:
+    """Return the channels that are a straight line of one slope in nearly every window."""
+    is_long = train.steps >= LEAST_STEPS
+    if is_long.sum() < CLOCK_LEAST_WINDOWS:
+        return channels[:0]
+    slope = np.zeros((len(train), train.n_channels))
+    is_bent = np.zeros(slope.shape, bool)
+    most_bent = (1 - CLOCK_SHARE) * len(train)
+    for where, values, _ in train.blocks():
+        slope[where][:, channels], is_line = _lines(values[:, :, channels], train.steps[where])
+        is_bent[where][:, channels] = ~is_line & is_long[where, None]
+        channels = channels[is_bent[:, channels].sum(axis=0) <= most_bent]
+        if not len(channels):
+            break  # the usual case, seen from the first windows
+    found = []
+    for channel in channels:
+        of_channel, is_straight = slope[is_long, channel], ~is_bent[is_long, channel]
+        usual = float(np.median(of_channel[is_straight])) if is_straight.any() else 0.0
+        is_same = is_straight & (np.abs(of_channel - usual) <= CLOCK_SLOPE * abs(usual))
+        if usual and is_same.mean() >= CLOCK_SHARE:
+            found.append(channel)
+    return np.array(found, np.int64)
+
+
+def _lines(values: NDArray[np.floating], steps: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the slope of each window and channel, and whether it is a line; (n, c) each."""
+    t = np.arange(values.shape[1])
+    inside = t < steps[:, None]
+    time = np.where(inside, t - (steps[:, None] - 1) / 2, 0.0)  # of mean zero
+    value = (values - values[:, :1].astype(np.float64)) * inside[:, :, None]
+    of_time = (time**2).sum(axis=1, keepdims=True)
+    of_value = np.einsum("ntc,ntc->nc", value, value) - value.sum(axis=1) ** 2 / steps[:, None]
+    both = np.einsum("nt,ntc->nc", time, value)
+    is_line = (both**2 > CLOCK_STRAIGHT * of_time * of_value) & (of_value > 0)
+    return both / np.where(of_time > 0, of_time, 1.0), is_line
+
+
+def _scale(train: Part, usable: Ints) -> Iterator[Finding]:
+    sd, mean = train.sd[usable], train.mean[usable]
+    if not np.isfinite(sd).all() or (sd <= 0).any():
+        return
+    offset, ratio = np.abs(mean) / sd, float(sd.max() / sd.min())
+    far, off = offset > MEAN_OVER_SD, (sd < SD_RANGE[0]) | (sd > SD_RANGE[1])
+    if not (far.any() or off.any() or ratio > SD_RATIO):
+        return
+    excess = max(offset.max() / MEAN_OVER_SD, sd.max() / SD_RANGE[1], ratio / SD_RATIO)
+    ends = np.sort(sd[off])[[0, -1][: off.sum()]]
+    values = {
+        "ratio": ratio,
+        "offset": float(offset.max()),
+        "sd": " to ".join(f"{end:.3g}" for end in ends),
+        "differ": ratio > SD_RATIO,
+        "severe": bool(excess > SEVERE),
+    }
+    names = (train.channel_names(usable[which]) for which in (far, off))
+    yield Finding("not_scaled", values, dict(zip(("far", "off"), names, strict=True)))
+
+
+def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
+    said, worst = [], np.zeros(len(train))
+    least, largest = train.window_range
+    for channel in usable:
+        sample = train.sample(channel)
+        centre = float(np.median(sample))
+        scale = SD_PER_MAD * float(np.median(np.abs(sample - centre)))
+        if scale <= 0:
+            continue  # a channel that mostly rests has no usual spread
+        is_out = np.abs(sample - centre) > OUTLIER_SDS * scale
+        far = np.maximum(largest[:, channel] - centre, centre - least[:, channel]) / scale
+        n_windows, share = int((far > OUTLIER_SDS).sum()), float(is_out.mean())
+        is_rare = OUTLIER_SHARE[0] < share < OUTLIER_SHARE[1]
+        if is_rare and is_out.sum() >= LEAST_OUTLIERS and n_windows >= LEAST_OUTLIER_WINDOWS:
+            worst = np.maximum(worst, far)
+            (name,) = train.channel_names([channel])
+            said.append(f"{share:.1%} of {name} (largest {far.max():.0f} times)")
+    if said:
+        rows = np.argsort(-worst, kind="stable")[: int((worst > OUTLIER_SDS).sum())]
+        values = {"n_windows": len(rows), "n_sds": OUTLIER_SDS}
+        where = {"channels": said, "rows": train.row_names(rows)}
+        yield Finding("outlier_windows", values, where)
+
+
+LEAST_RUN = 3  # steps alike at an end
+RUN_SHARE = 0.1  # of a window's steps
+WINDOWS_SHARE = 0.1  # of the windows that end so, in one and the same value
+
+
+def check_padding(train: Part, validation: Part | None) -> Iterator[Finding]:
+    """Yield it when windows without lengths end, or begin, in one value for all."""
+    if train.lengths is not None:
+        return
+    trailing, leading = _padded(train)
+    side, share = ("end", trailing) if trailing >= leading else ("beginning", leading)
+    if share < WINDOWS_SHARE:
+        return
+    theirs = (0.0, 0.0) if validation is None else _padded(validation)
+    is_other = theirs[side == "end"] >= WINDOWS_SHARE > theirs[side != "end"]
+    values = {
+        "share": share,
+        "side": side,
+        "n_train": len(train),
+        "is_leading": side != "end",
+        "is_other": is_other,
+    }
+    yield Finding("padding_as_signal", values)
+
+
+def _padded(part: Part) -> tuple[float, float]:
+    """Return the share of windows that end, and that begin, in a run of one value for all."""
+    if part.n_timesteps < 2 * LEAST_RUN:
+        return 0.0, 0.0
+    return _share(part.X[:, ::-1]), _share(part.X)
+
+
+def _share(X: NDArray[np.floating]) -> float:
+    """Return the share of windows that begin with the commonest first step, repeated."""
+    least = max(LEAST_RUN, int(np.ceil(RUN_SHARE * X.shape[1])))
+    repeated = np.flatnonzero((X[:, :least] == X[:, :1]).all(axis=(1, 2)))
+    if not len(repeated):
+        return 0.0
+    _, counts = np.unique(X[repeated, 0], axis=0, return_counts=True)
+    # a signal that rests does not rest at one value to the last bit, or not in every channel
+    whole = (X[repeated] == X[repeated, :1]).all(axis=(1, 2)).sum()
+    return float(counts.max() - min(whole, counts.max())) / len(X)
+
+
+def check_zero_ends(X: NDArray[Any], lengths: Ints) -> Finding | None:
+    """Return it when windows to predict, all of full length, end in zeros.
+
+    scikit-learn hands `lengths` to `fit` and to `score`, but not to everything that predicts.
+    """
+    n_timesteps = X.shape[1]
+    if n_timesteps < 2 or (lengths < n_timesteps).any():
+        return None
+    n_padded = int((X[:, -2:] == 0).all(axis=(1, 2)).sum())
+    return Finding("zero_ends", {"n_windows": n_padded, "n_given": len(X)}) if n_padded else None
+
+
+DOMINANT = 0.9  # share of the windows
+MANY_UNSEEN = 0.05  # of the validation windows
+
+
+def check_shares(
+    target: Ints, classes: Sequence[Any], groups: NDArray[Any] | None = None
+) -> Iterator[Finding]:
+    """Yield it when one class dominates, or one has a single window or a single group."""
+    counts = np.bincount(target, minlength=len(classes))
+    largest, smallest = int(counts.argmax()), int(counts.argmin())
+    share = float(counts[largest] / counts.sum())
+    if share > DOMINANT:
+        values = {"class": largest, "share": share}
+        yield Finding("dominant_class", values, {"classes": [repr(classes[largest])]})
+    if counts[smallest] < 2:
+        values = {"class": smallest, "n_classes": int((counts < 2).sum())}
+        yield Finding("single_window", values, {"classes": [repr(classes[smallest])]})
+    elif groups is not None:
+        of_class = [len(np.unique(groups[target == k])) for k in range(len(classes))]
+        alone = int(np.argmin(of_class))
+        if of_class[alone] < 2:
+            yield Finding("single_group", {"class": alone}, {"classes": [repr(classes[alone])]})
+
+
+def check_classes(train: Part, validation: Part | None) -> Iterator[Finding]:
+    """Yield classes that one of the parts has no window of."""
+    if validation is None:
+        return
+    ours, theirs = np.unique(train.target), np.unique(validation.target)
+    unlearned, unseen = np.setdiff1d(theirs, ours), np.setdiff1d(ours, theirs)
+    if len(unlearned):
+        n, n_validation = int(np.isin(validation.target, unlearned).sum()), len(validation)
+        severe = n > MANY_UNSEEN * n_validation
+        values = {"n_windows": n, "n_validation": n_validation, "severe": severe}
+        yield Finding("class_not_in_training", values, {"classes": train.class_names(unlearned)})
+    if len(unseen) and len(validation) >= 5 * len(ours):  # else a small part lacks one by chance
+        values = {"n_windows": int(np.isin(train.target, unseen).sum()), "n_train": len(train)}
+        yield Finding("class_not_in_validation", values, {"classes": train.class_names(unseen)})
+
+
+MOST_ROWS = 3  # by which labels are tried to be off
+LEAST_LABELLED, MOST_LABELLED = 60, 20_000  # windows
+LEAST_GAIN = 0.15  # of accuracy, against the labels where they are
+NEAR_GUESSING = 0.5  # of the accuracy above guessing that the labels where they are may keep
+GAIN_ERRORS = 6.0  # standard errors
+RIDGE = 1e-2  # of the number of windows
+LEAST_SHIFT_SDS = 0.3  # of the channel in training; 1 without groups
+SHIFT_ERRORS = 5.0
+LEAST_GROUPS = 5  # in each part, below which a difference between parts is that of a few groups
+LEAST_WINDOWS = 20  # of a part without groups
+UNIT_RATIO = 10.0  # of spreads in one class, between groups that are otherwise alike
+LEAST_APART, LEAST_APART_SDS = 3.0, 0.5  # of levels of groups: times those of training, and sds
+LEAST_VALIDATION_GROUPS = 3
+
+
+def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
+    """Yield it when the label of another row fits each window far better than its own.
+
+    A linear classifier on the mean and the spread of each channel is fitted on half of the rows and
+    scored on the other, with the labels where they are and 1 to 3 rows off.
+    """
+    parts = [part for part in (train, validation) if part is not None and part.rows is not None]
+    if not parts or parts[0] is not train or parts[-1].n_channels != train.n_channels:
+        return
+    rows = np.concatenate([part.rows for part in parts])
+    order = np.argsort(rows)
+    rows = rows[order]
+    if (np.diff(rows) == 0).any():
+        return
+    inside = rows < rows[0] + MOST_LABELLED
+    features = np.concatenate([np.hstack([p.window_mean, p.window_sd]) for p in parts])
+    classes, codes = np.unique(np.concatenate([p.target for p in parts]), return_inverse=True)
+    features, codes, rows = features[order][inside], codes[order][inside], rows[inside]
+    label_of = np.full(int(rows[-1] - rows[0]) + 1 + 2 * MOST_ROWS, -1)
+    label_of[rows - rows[0] + MOST_ROWS] = codes
+    offsets = [k for k in range(-MOST_ROWS, MOST_ROWS + 1) if k]
+    shifted = {k: label_of[rows - rows[0] + MOST_ROWS + k] for k in (0, *offsets)}
+    known = np.all([labels >= 0 for labels in shifted.values()], axis=0)
+    if len(classes) < 2 or known.sum() < LEAST_LABELLED:
+        return
+    hits = {k: _hits(features[known], of_k[known], len(classes)) for k, of_k in shifted.items()}
+    best = max(offsets, key=lambda k: hits[k].mean())
+    own, other = float(hits[0].mean()), float(hits[best].mean())
+    gain = hits[best] - hits[0]
+    error = max(float(gain.std()), 0.05) / np.sqrt(len(gain))
+    guess = float(np.bincount(codes[known]).max()) / int(known.sum())
+    is_near = own - guess <= NEAR_GUESSING * (other - guess)
+    if other - own < max(LEAST_GAIN, GAIN_ERRORS * error) or not is_near:
+        return
+    values = {
+        "distance": plural(abs(best), "row"),
+        "offset": best,
+        "is_after": best > 0,
+        "own": own,
+        "other": other,
+        "guess": guess,
+    }
+    yield Finding("labels_off", values)
+
+
+def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
+    """Return which windows a ridge classifier fitted on the other half of them gets right."""
+    sd = features.std(axis=0)
+    scaled = (features - features.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
+    design = np.column_stack([np.clip(scaled, -10, 10), np.ones(len(scaled))])
+    wanted, hits = np.eye(n_classes)[codes], np.zeros(len(codes))
+    # by halves, not in turn: neighbours of one recording would be in both
+    first = np.arange(len(codes)) < len(codes) // 2
+    for half in (first, ~first):
+        penalty = RIDGE * half.sum() * np.eye(design.shape[1])
+        product = design[half].T @ design[half] + penalty
+        weights = np.linalg.solve(product, design[half].T @ wanted[half])
+        hits[~half] = (design[~half] @ weights).argmax(axis=1) == codes[~half]
+    return hits
+
+
+def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
+    """Yield channels whose level differs more between the parts than between their groups.
+
+    Windows of one recording are alike, so without groups the shift must be larger. Where the mean
+    over groups is that of training, they may still lie far apart.
+    """
+    if validation is not None and validation.n_channels == train.n_channels:
+        yield from list(_moved(train, validation)) or _moved_apart(train, validation)
+
+
+def _moved(train: Part, validation: Part) -> Iterator[Finding]:
+    by_group = train.groups is not None and validation.groups is not None
+    ours, theirs = (_levels(part, by_group) for part in (train, validation))
+    n_fewest = min(len(ours), len(theirs))
+    if n_fewest < (LEAST_GROUPS if by_group else LEAST_WINDOWS):
+        return
+    scale = np.where(train.sd > 0, train.sd, 1.0)
+    shift = np.abs(theirs.mean(axis=0) - ours.mean(axis=0)) / scale
+    error = np.hypot(*(of.std(axis=0, ddof=1) / np.sqrt(len(of)) for of in (ours, theirs))) / scale
+    # of few groups the error is uncertain itself
+    limit = SHIFT_ERRORS * (1 + 4 / n_fewest) * error
+    least = LEAST_SHIFT_SDS if by_group else 1.0
+    moved = np.flatnonzero((shift > np.maximum(limit, least)) & (train.sd > 0))
+    if not len(moved):
+        return
+    worst = int(moved[shift[moved].argmax()])
+    signed = (theirs.mean(axis=0) - ours.mean(axis=0))[worst] / scale[worst]
+    values = {
+        "channels": moved.tolist(),
+        "shift": float(signed),
+        "error": float(error[worst]),
+        "by_group": by_group,
+        "n_train": len(ours),
+        "n_validation": len(theirs),
+        "severe": bool(shift[worst] > 1),
+    }
+    yield Finding("level_shift", values, _names(train, moved, worst))
+
+
+def _names(part: Part, channels: Ints, worst: int) -> dict[str, list[str]]:
+    return {"channels": part.channel_names(channels), "worst": part.channel_names([worst])}
+
+
+def _moved_apart(train: Part, validation: Part) -> Iterator[Finding]:
+    if train.groups is None or validation.groups is None:
+        return
+    ours, theirs = _levels(train, True), _levels(validation, True)
+    if len(ours) < LEAST_GROUPS or len(theirs) < LEAST_VALIDATION_GROUPS:
+        return
+    scale = np.where(train.sd > 0, train.sd, 1.0)
+    usual, apart = (np.sqrt(((of - train.mean) ** 2).mean(axis=0)) / scale for of in (ours, theirs))
+    limit = LEAST_APART * (1 + 4 / min(len(ours), len(theirs))) * usual
+    moved = np.flatnonzero((apart > np.maximum(limit, LEAST_APART_SDS)) & (train.sd > 0))
+    if not len(moved):
+        return
+    worst = int(moved[apart[moved].argmax()])
+    values = {
+        "channels": moved.tolist(),
+        "apart": float(apart[worst]),
+        "usual": float(usual[worst]),
+        "severe": bool(apart[worst] > 1),
+    }
+    yield Finding("groups_apart", values, _names(train, moved, worst))
+
+
+def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
+    """Yield a channel whose spread falls into two heaps of groups, within one class."""
+    if train.groups is None:
+        return
+    pairs = np.stack([train.target, np.unique(train.groups, return_inverse=True)[1]], axis=1)
+    kinds, code = np.unique(pairs, axis=0, return_inverse=True)
+    spread = np.sqrt(_means(train.window_sd**2, code.ravel()))
+    found: dict[int, float] = {}
+    for channel in np.flatnonzero((spread > 0).all(axis=0)).tolist():
+        logs = np.log10(spread[:, channel])
+        classes = [np.sort(logs[kinds[:, 0] == k]) for k in np.unique(kinds[:, 0])]
+        gaps = np.array([np.diff(of).max() for of in classes if len(of) >= LEAST_GROUPS])
+        if len(gaps) and np.median(gaps) > np.log10(UNIT_RATIO):
+            found[channel] = float(10 ** np.median(gaps))
+    if found:
+        values = {"channels": list(found), "ratio": max(found.values())}
+        yield Finding("mixed_units", values, {"channels": train.channel_names(list(found))})
+
+
+def _levels(part: Part, by_group: bool) -> NDArray[np.float64]:
+    """Return the mean of each window, or of each group over its windows; (units, c)."""
+    if not by_group or part.groups is None:
+        return part.window_mean
+    return _means(part.window_mean, np.unique(part.groups, return_inverse=True)[1])
+
+
+def _means(values: Floats, code: Ints) -> Floats:
+    """Return the mean of the rows of each code, (codes, c)."""
+    sums = np.zeros((int(code.max()) + 1, values.shape[1]))
+    np.add.at(sums, code, values)
+    return np.asarray(sums / np.bincount(code)[:, None])
+
+
+def check_windows(train: Part, validation: Part | None = None) -> Iterator[Finding]:
+    """Yield what is wrong with the windows as the network sees them, before any training.
+
+    A finding is a fact of the data; it need not be what makes a run fluctuate.
+    """
+    if not train.X.size:
+        return
+    validation = None if validation is None or not validation.X.size else validation
+    for check in (
+        check_duplicates,
+        check_labels,
+        check_channels,
+        check_padding,
+        check_classes,
+        check_levels,
+        check_units,
+    ):
+        yield from check(train, validation)
