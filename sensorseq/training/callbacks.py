@@ -110,16 +110,15 @@ def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
     return tuple(callbacks)
 
 
-class Watchers:
+class CallbackList:
     """The callbacks of one run: calls their hooks, and keeps the first error one of them raised."""
 
     def __init__(self, callbacks: Iterable[Any]) -> None:
         self._callbacks = tuple(callbacks)
         self.error: Exception | None = None
 
-    def wants(self, hook: str) -> bool:
-        """Say whether a callback has this hook."""
-        return any(hasattr(callback, hook) for callback in self._callbacks)
+    def __len__(self) -> int:
+        return len(self._callbacks)
 
     def notify(self, hook: str, *arguments: Any) -> bool:
         """Call one hook of every callback that has it; say whether one asked to end training.
@@ -151,10 +150,10 @@ class Watchers:
 
 def notify(callbacks: Iterable[Any], hook: str, *arguments: Any) -> bool:
     """Call one hook of every callback that has it; then raise what the first of them raised."""
-    watchers = Watchers(callbacks)
-    ends = watchers.notify(hook, *arguments)
-    if watchers.error is not None:
-        raise watchers.error
+    called = CallbackList(callbacks)
+    ends = called.notify(hook, *arguments)
+    if called.error is not None:
+        raise called.error
     return ends
 
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from sensorseq.errors import (
     LACKS_SPACE,
@@ -37,12 +37,10 @@ from sensorseq.io.model_file import (
     unpack,
 )
 from sensorseq.ops import _extension
-from sensorseq.training.batches import digest_tensors
-from sensorseq.training.config import check_checkpoint
+from sensorseq.training.batches import TrainingData, digest_tensors
+from sensorseq.training.config import TrainingConfig, check_checkpoint
 from sensorseq.training.network import ARCHITECTURE
-
-if TYPE_CHECKING:
-    from sensorseq.training.engine import TrainingJob
+from sensorseq.training.stream import StreamedData
 
 # The estimator's arguments that change nothing in what is learned, or are known by what they lead
 # to: the device and the engine that were chosen, the first weights.
@@ -59,19 +57,25 @@ NOT_SHAPING = (
 _LONGEST_SHOWN = 60  # characters
 
 
-def make_identity(job: "TrainingJob", engine: str) -> dict[str, dict[str, Any]]:
+def make_identity(
+    module: nn.Module,
+    train: TrainingData | StreamedData,
+    validation: TrainingData | StreamedData | None,
+    config: TrainingConfig,
+    seed: np.random.SeedSequence,
+    engine: str,
+) -> dict[str, dict[str, Any]]:
     """Return what must be the same for a run to resume, in plain values.
 
     The digests of the first weights are of what `module` holds now. A change of ``"surroundings"``
     is worth a warning only.
     """
-    module, config, seed = job.module, job.config, job.seed
     device = next(module.parameters()).device
     named = dict(vars(config))
     named |= {name: getattr(module, name) for name in ARCHITECTURE if hasattr(module, name)}
-    data = {f"training {part}": value for part, value in job.train.digests().items()}
-    if job.validation is not None:
-        digests = job.validation.digests()
+    data = {f"training {part}": value for part, value in train.digests().items()}
+    if validation is not None:
+        digests = validation.digests()
         data |= {f"validation {part}": value for part, value in digests.items()}
     return {
         "arguments": {**plain_arguments(named), "engine": engine, "device": device.type},

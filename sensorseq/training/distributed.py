@@ -5,7 +5,7 @@ import datetime
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,9 @@ from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError, InputError
 from sensorseq.training.batches import TrainingData
+from sensorseq.training.config import TrainingConfig
 from sensorseq.training.randomness import CounterDropout
 from sensorseq.training.stream import StreamedData
-
-if TYPE_CHECKING:
-    from sensorseq.training.engine import TrainingJob
 
 TIMEOUT = datetime.timedelta(minutes=10)  # of waiting for a process that says nothing any more
 
@@ -39,15 +37,19 @@ class Ranks:
         """Whether this process is the one that writes and shows."""
         return self.rank == 0
 
-    def begin(self, job: "TrainingJob") -> None:
+    def begin(
+        self,
+        module: nn.Module,
+        config: TrainingConfig,
+        train: TrainingData | StreamedData,
+        validation: TrainingData | StreamedData | None,
+    ) -> None:
         """Check that all were given the same; give every process the weights of the first."""
-        plain = {
-            k: v for k, v in vars(job.config).items() if isinstance(v, int | float | str | None)
-        }
+        plain = {k: v for k, v in vars(config).items() if isinstance(v, int | float | str | None)}
         self.check_same("arguments", [f"{name}={value!r}" for name, value in plain.items()])
-        self.check_data(job.train)
-        self.check_data(job.validation)
-        self.share_module(job.module)
+        self.check_data(train)
+        self.check_data(validation)
+        self.share_module(module)
 
     def share(self, batch: TrainingData) -> TrainingData:
         """Return this process' rows of a batch."""

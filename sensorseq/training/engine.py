@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
 from sensorseq.training.batches import TrainingData, batch_edges
-from sensorseq.training.callbacks import Watchers
+from sensorseq.training.callbacks import CallbackList
 from sensorseq.training.checkpoint import Checkpoint, make_identity
 from sensorseq.training.config import (
     AUTOGRAD,
@@ -32,7 +32,7 @@ from sensorseq.training.distributed import Ranks, SharedDropout, current_ranks
 from sensorseq.training.evaluation import evaluate
 from sensorseq.training.inputs import crop_tensor
 from sensorseq.training.losses import Objective
-from sensorseq.training.native import NativeEpochs, gap_of, row_of
+from sensorseq.training.native import NativeEpochs, gap_of, join_steps, summarize_epochs
 from sensorseq.training.optim import (
     OwnOptimizer,
     OwnRates,
@@ -205,12 +205,6 @@ class TrainingJob:
     start: Start | None = None
     own: OwnOptimizer | None = None
 
-    def with_own_windows(self) -> "TrainingJob":
-        """Return the job with training windows of its own, when it will write over them."""
-        if self.refresh is None or not isinstance(self.train, TrainingData):
-            return self
-        return replace(self, train=replace(self.train, X=self.train.X.clone()))
-
     def choose_engine(self) -> EngineChoice:
         """Return what takes the steps; raise `ArgumentError` when nothing could."""
         config, ranks = self.config, current_ranks()
@@ -231,47 +225,31 @@ class TrainingJob:
         ranks = current_ranks()
         is_first = ranks is None or ranks.is_first
         if ranks is not None:
-            ranks.begin(self)
+            ranks.begin(module, config, self.train, self.validation)
         device = next(module.parameters()).device
         if checkpoint is not None:
-            checkpoint.begin(make_identity(self, choice.name), writes=is_first)
-        order_seed, crop_seed, dropout_seed = self.seed.spawn(3)
+            identity = make_identity(
+                module, self.train, self.validation, config, self.seed, choice.name
+            )
+            checkpoint.begin(identity, writes=is_first)
+        seeds = self.seed.spawn(3)
         with (
-            isolated_torch_rng(integer_seed(dropout_seed), device),
+            isolated_torch_rng(integer_seed(seeds[2]), device),
             deterministic_algorithms(config.deterministic, device),
             nullcontext() if checkpoint is None else closing(checkpoint),
         ):
-            if self.start is not None:
-                self.start.load_module(module)
-            run = TrainingRun(self.with_own_windows(), order_seed, crop_seed, ranks)
-            run.choose_steps(choice, integer_seed(dropout_seed))
-            if self.start is not None:
-                self.start.load_run(run)
-                self.start.load_optimizer(run)
-            module.eval()
-            if self.recorder is not None:
-                self.recorder.begin(run, is_alone=True)
+            run = TrainingRun(self, seeds, choice, ranks)
+            training = Training([run])
             if checkpoint is not None:
                 checkpoint.restore(run)
-                checkpoint = checkpoint if is_first else None  # all resume, the first writes
-            watchers = Watchers(self.callbacks if is_first else ())
-            try:
-                watchers.notify("on_fit_begin", module, run.config)
-                ended_by = run.run(watchers, checkpoint)
-                run.restore_best()
-            finally:
-                if checkpoint is not None:
-                    checkpoint.close()
-                run.draw_masks_as_before()
-                module.eval()
-                watchers.notify("on_fit_end", module, run.history)
-                watchers.explain(sys.exception())
-            result = run.result(ended_by, choice, watchers.error)
+                run.checkpoint = checkpoint if is_first else None  # all resume, the first writes
+            training.train()
         if ranks is not None:
             ranks.wait()  # until the first has written what the others may read
-        if ended_by == "callback_failed" and result.error is None:
+        assert run.result is not None
+        if run.result.ended_by == "callback_failed" and run.result.error is None:
             raise EnvironmentProblemError("a callback failed in rank 0; see its own message.")
-        return result
+        return run.result
 
 
 _last_interrupt_s = -math.inf  # on the monotonic clock
@@ -288,17 +266,26 @@ _Noted = list[tuple[Tensor, Tensor]]  # losses and outputs of the windows of eac
 
 
 class TrainingRun:
-    """The state of one training run."""
+    """The state of one training run; a `Training` takes its epochs.
+
+    `seeds` are those of order, crops and dropout. `is_alone` says that no other runs are trained
+    with it, so that its module is up to date after each epoch.
+    """
 
     def __init__(
         self,
         job: TrainingJob,
-        order_seed: np.random.SeedSequence,
-        crop_seed: np.random.SeedSequence,
+        seeds: Sequence[np.random.SeedSequence],
+        choice: EngineChoice,
         ranks: Ranks | None = None,
+        *,
+        is_alone: bool = True,
     ) -> None:
-        config, train, own = job.config, job.train, job.own
+        config, train, own, start = job.config, job.train, job.own, job.start
+        order_seed, crop_seed, dropout_seed = seeds
         self.module = job.module
+        if start is not None:
+            start.load_module(self.module)
         self.device = next(self.module.parameters()).device
         self.train = train.to(self.device)
         self.validation = None if job.validation is None else job.validation.to(self.device)
@@ -324,21 +311,42 @@ class TrainingRun:
         if own is not None or config.optimizer_params:  # which torch checks
             _ = self.optimizer
         self.crop_rng = np.random.default_rng(crop_seed)
-        self.schedule: Schedule | OwnRates = (
-            Schedule(config, n_batches) if own is None else OwnRates(own.table, n_batches)
-        )
-        self.average = (
-            None if config.ema_decay is None else WeightAverage(self.module, config.ema_decay)
-        )
-        self.best = BestEpoch(config, has_validation=self.validation is not None)
-        self.history = History()
+        self.dropout_seed = integer_seed(dropout_seed)
+        self.choice, self.ranks, self.is_alone = choice, ranks, is_alone
         self.refresh = job.refresh
-        self.ranks = ranks
-        self.recorder = job.recorder
-        self.n_steps = 0
-        self.first_epoch = 0  # done before the history begins
+        self.start = start
+        self.n_steps = 0 if start is None else start.snapshot.step
+        self.first_epoch = 0 if start is None else start.snapshot.epoch  # done before the history
+        self.schedule: Schedule | OwnRates
+        if start is not None:
+            self.schedule = start.make_schedule(n_batches)
+        else:
+            self.schedule = (
+                Schedule(config, n_batches) if own is None else OwnRates(own.table, n_batches)
+            )
+        self.best = BestEpoch(config, has_validation=self.validation is not None)
+        if start is not None:
+            self.best.load_reference(start.snapshot.state["best"])
+        self.history = History()
+        self.callbacks = CallbackList(job.callbacks if ranks is None or ranks.is_first else ())
+        self.checkpoint: Checkpoint | None = None
+        self.weights = ModuleWeights(self.module)
+        self.average: WeightAverage | None = None
         self.native: NativeEpochs | None = None
         self.masks: CounterDropout | None = None
+        self.has_ended = False
+        self.result: TrainingResult | None = None
+        self.recorder = job.recorder
+        if self.recorder is not None:
+            self.recorder.begin(
+                self.config,
+                self.train,
+                self.validation,
+                self.objective,
+                self.device,
+                is_alone=is_alone,
+                is_shared=ranks is not None,
+            )
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -347,80 +355,67 @@ class TrainingRun:
             return self._own.make_optimizer(self.parameters)
         return make_optimizer(self.parameters, self.config)
 
-    def choose_steps(self, choice: EngineChoice, dropout_seed: int) -> None:
-        """Let the chosen engine take the steps; on a CPU both drop the same."""
-        if not isinstance(self.module, LSTMLinear):
-            return
-        if choice.name == "native":
-            self.native = NativeEpochs(self.module, self.train, self.config, seed=dropout_seed)
-            self.average = None  # kept natively, and in the module after each epoch
-        elif self.device.type == "cpu":
+    def use_autograd(self) -> None:
+        """Prepare steps by autograd; on a CPU they drop what the native engine drops."""
+        if self.config.ema_decay is not None:
+            self.average = WeightAverage(self.module, self.config.ema_decay)
+        if isinstance(self.module, LSTMLinear) and self.device.type == "cpu":
             # torch's own masks are faster, above all on a GPU, but no other engine can draw them
-            self.masks = CounterDropout(dropout_seed)
+            self.masks = CounterDropout(self.dropout_seed)
             if self.ranks is not None:
-                self.masks = SharedDropout(dropout_seed, self.ranks)
+                self.masks = SharedDropout(self.dropout_seed, self.ranks)
+            self.masks.step = self.n_steps
             self.module.dropout_source = self.masks
+        if self.start is not None:
+            self.start.load_optimizer(self.optimizer, self.average)
 
-    def result(
-        self, ended_by: str, choice: EngineChoice, error: Exception | None
-    ) -> TrainingResult:
-        """Return what has come of the run, the error of a callback with a note of it."""
-        if error is not None and self.best.epoch:
+    def own_windows(self) -> None:
+        """Copy the training windows when the run will write over them."""
+        if self.refresh is not None and isinstance(self.train, TrainingData):
+            self.train = replace(self.train, X=self.train.X.clone())
+
+    def notify(self, hook: str, argument: Any) -> bool:
+        """Call one hook of every callback; what one raises is for the end of the run."""
+        return self.callbacks.notify(hook, self.module, argument)
+
+    def has_failed(self) -> bool:
+        """Whether a callback has raised before an epoch, of several processes in the first."""
+        failed = self.callbacks.error is not None
+        return failed if self.ranks is None else self.ranks.any(failed)
+
+    def finish(self, ended_by: str) -> None:
+        """End the run with the best weights in the module."""
+        self.weights.write_module()
+        if self.best.epoch:
+            self.best.restore(self.module)
+        self.leave()
+        error, best, record = self.callbacks.error, self.best, None
+        if error is not None and best.epoch:
             error.add_note(
                 f"training ended after epoch {len(self.history)}; the weights of epoch"
-                f" {self.best.epoch} are kept"
+                f" {best.epoch} are kept"
             )
-        record = None
         if self.recorder is not None:
             record = self.recorder.finish(self.module, len(self.history))
-        best = self.best
-        return TrainingResult(self.history, best.epoch, best.score, ended_by, choice, record, error)
+        self.result = TrainingResult(
+            self.history, best.epoch, best.score, ended_by, self.choice, record, error
+        )
 
-    def draw_masks_as_before(self) -> None:
+    def leave(self) -> None:
+        """Give everything back, whatever way the run ended, and tell the callbacks."""
+        self.has_ended = True
+        if self.checkpoint is not None:
+            self.checkpoint.close()
+        self.release_module()
+        self.notify("on_fit_end", self.history)
+        self.callbacks.explain(sys.exception())
+
+    def release_module(self) -> None:
         """Give dropout back to torch."""
         if isinstance(self.module, LSTMLinear):
             self.module.dropout_source = None
         self.masks = None
-
-    def run(self, watchers: Watchers, checkpoint: Checkpoint | None = None) -> str:
-        """Train until something ends it; say what."""
-        ended_by = None
-        try:
-            if self._has_failed(watchers):
-                return "callback_failed"
-            ended_by = self.ended_by()  # a run that is taken up again may have ended
-            if self.recorder is not None and not len(self.history):
-                self.recorder.keep_snapshot(self)
-            while ended_by is None:
-                if watchers.wants("on_epoch_begin"):
-                    with self.averaged_weights():
-                        watchers.notify("on_epoch_begin", self.module, self.history)
-                if self._has_failed(watchers):
-                    return "callback_failed"
-                started = time.perf_counter()
-                row = self.train_epoch()
-                with self.averaged_weights():
-                    row.update(self.validate())
-                    duration_s = time.perf_counter() - started
-                    if self.recorder is not None:
-                        self.recorder.measure_fixed(self.module)
-                    ended_by = self.end_epoch(row, duration_s, ModuleWeights(self.module), watchers)
-                if self.recorder is not None and ended_by != "diverged":
-                    self.recorder.keep_snapshot(self)
-                # An epoch that a callback did not get through is for a resumed run to repeat.
-                if checkpoint is not None and watchers.error is None:
-                    checkpoint.keep(self, last=ended_by is not None)
-        except KeyboardInterrupt:
-            # the other processes may be in another epoch
-            if not self.best.epoch or self.ranks is not None or is_second_interrupt():
-                raise
-            return "interrupted"
-        return ended_by
-
-    def _has_failed(self, watchers: Watchers) -> bool:
-        """Whether a callback has raised before an epoch, of several processes in the first."""
-        failed = watchers.error is not None
-        return failed if self.ranks is None else self.ranks.any(failed)
+        self.module.eval()
 
     def ended_by(self) -> str | None:
         """Say what has ended the run by its own rules, None when nothing has."""
@@ -432,30 +427,24 @@ class TrainingRun:
             return "early_stopping"
         return "max_epochs" if len(self.history) >= self.config.n_epochs else None
 
-    def end_epoch(
-        self,
-        row: dict[str, Any],
-        duration_s: float,
-        weights: ModuleWeights,
-        watchers: Watchers,
-    ) -> str | None:
+    def end_epoch(self, row: dict[str, Any], duration_s: float) -> str | None:
         """Take in what an epoch gave, and its weights; say what ends training now, if anything."""
         row = {"epoch": len(self.history) + 1, **row, "duration_s": duration_s}
         if self.recorder is not None:
-            self.recorder.end_epoch(weights)
+            self.recorder.end_epoch(self.weights)
         self.history.append(row)
         if not _is_finite(row):
             return "diverged"
-        self.schedule.end_epoch(improved=self.best.update(row, weights))
-        is_asked_to = watchers.notify("on_epoch_end", self.module, self.history)
+        self.schedule.end_epoch(improved=self.best.update(row, self.weights))
+        is_asked_to = self.notify("on_epoch_end", self.history)
         if is_asked_to if self.ranks is None else self.ranks.any(is_asked_to):
-            return "callback" if watchers.error is None else "callback_failed"
+            return "callback" if self.callbacks.error is None else "callback_failed"
         return self.ended_by()
 
-    def restore_best(self) -> None:
-        """Put the weights of the best epoch into the module, when there is one."""
-        if self.best.epoch:
-            self.best.restore(self.module)
+    def keep_snapshot(self) -> None:
+        """Let the recorder keep the state between two epochs."""
+        if self.recorder is not None:
+            self.recorder.keep_snapshot(len(self.history), self.n_steps, self.training_state)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `load_state_dict` needs to continue from the end of an epoch."""
@@ -503,16 +492,14 @@ class TrainingRun:
         """Return a block in which the module holds the weights to validate."""
         return nullcontext() if self.average is None else self.average
 
-    def refresh_windows(self, data: TrainingData | StreamedData) -> None:
-        """Write the training windows of the next epoch into `data`, when they are new in each."""
+    def refresh_windows(self) -> None:
+        """Write the training windows of the next epoch, when they are new in each."""
         if self.refresh is not None:  # in place, so that the native engine has them, too
-            data.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
+            self.train.refresh(self.refresh(self.first_epoch + len(self.history) + 1))
 
     def train_epoch(self) -> dict[str, float]:
-        """Take the steps of an epoch; return its columns of the training part."""
-        self.refresh_windows(self.train)
-        if self.native is not None:
-            return self._train_epoch_natively(self.native)
+        """Take the steps of an epoch by autograd; return its columns of the training part."""
+        self.refresh_windows()
         self.module.train()
         steps: list[Tensor] = []
         with closing(self.train.passes(self.batches)) as passes:
@@ -531,27 +518,8 @@ class TrainingRun:
             "grad_norm": norm / len(steps),
         }
 
-    def _train_epoch_natively(self, native: NativeEpochs) -> dict[str, float]:
-        taken: list[StepStatistics] = []
-        rates: list[float] = []
-        with closing(self.train.passes(self.batches)) as passes:
-            for data, batches in passes:
-                native.replace_data(data)
-                of_pass = self._draw_rates(len(batches))
-                margins = self.recorder is not None and self.recorder.notes_margins
-                steps = native.take_steps(batches, of_pass, self.crop_rng, margins=margins)
-                if self.recorder is not None:
-                    self.recorder.note_statistics(data, batches, of_pass, [steps])
-                taken.append(steps)
-                rates += of_pass
-        return row_of(taken, rates)
-
-    def draw_epoch(self) -> tuple[list[NDArray[np.int64]], list[float]]:
-        """Return the rows and the learning rate of each step of the next epoch."""
-        steps = list(self.batches)
-        return steps, self._draw_rates(len(steps))
-
-    def _draw_rates(self, n_steps: int) -> list[float]:
+    def draw_rates(self, n_steps: int) -> list[float]:
+        """Return the learning rate of each of the next steps, which are taken."""
         first, self.n_steps = self.n_steps, self.n_steps + n_steps
         return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
 
@@ -638,6 +606,161 @@ class TrainingRun:
         if recorder is not None and follows:
             recorder.note_validation(outputs)
         return self.validation_objective.name_columns(loss, score, "val_")
+
+
+class Training:
+    """Runs that train together, epoch by epoch, until each has ended: one, or some side by side.
+
+    Only the native engine trains several. Here each is validated by its own module.
+    """
+
+    def __init__(self, runs: Sequence[TrainingRun]) -> None:
+        self.runs = list(runs)
+        self.native: NativeEpochs | None = None
+        for run in self.runs:
+            run.own_windows()
+        modules = [run.module for run in self.runs if isinstance(run.module, LSTMLinear)]
+        if self.runs[0].choice.name == "native":
+            self.native = NativeEpochs(
+                modules,
+                [run.train for run in self.runs],
+                [run.config for run in self.runs],
+                [run.dropout_seed for run in self.runs],
+            )
+        for model, run in enumerate(self.runs):
+            if self.native is None:
+                run.use_autograd()
+                continue
+            run.native, run.weights = self.native, self.native.weights[model]
+            if isinstance(run.train, TrainingData):
+                run.train = self.native.data[model]
+            if run.start is not None:
+                run.start.load_model(self.native.trainer, model)
+
+    def train(self) -> None:
+        """Train until every run has ended, and has its result."""
+        try:
+            try:
+                self._train_epochs()
+            except KeyboardInterrupt:
+                # in an epoch of one process, the others may be in another
+                has_best = all(run.best.epoch and run.ranks is None for run in self.runs)
+                lacks_result = any(run.has_ended and run.result is None for run in self.runs)
+                if not has_best or lacks_result or is_second_interrupt():
+                    raise
+            for run in self.runs:
+                if not run.has_ended:
+                    self.finish(run, "interrupted")
+        finally:
+            for run in self.runs:
+                if not run.has_ended:
+                    run.leave()
+
+    def _train_epochs(self) -> None:
+        for run in self.runs:
+            run.module.eval()
+            run.notify("on_fit_begin", run.config)
+        self._end_failed()
+        for run in self.runs:
+            ended_by = run.ended_by()  # a run that is taken up again may have ended
+            if ended_by is not None:
+                self.finish(run, ended_by)
+            elif not len(run.history):
+                run.keep_snapshot()
+        self.leave_ended()
+        while self.runs:
+            self._train_epoch()
+
+    def _train_epoch(self) -> None:
+        for run in self.runs:
+            with run.averaged_weights():
+                run.notify("on_epoch_begin", run.history)
+        self._end_failed()
+        if not self.runs:
+            return
+        started = time.perf_counter()
+        rows = self.take_steps()
+        self.validate(rows)
+        duration_s = (time.perf_counter() - started) / len(rows)
+        self.measure_fixed()
+        for run, row in zip(self.runs, rows, strict=True):
+            self.end_epoch(run, row, duration_s)
+        self.leave_ended()
+
+    def _end_failed(self) -> None:
+        for run in self.runs:
+            if run.has_failed():
+                self.finish(run, "callback_failed")
+        self.leave_ended()
+
+    def take_steps(self) -> list[dict[str, float]]:
+        """Take the steps of an epoch; return each run's columns of the training part."""
+        if self.native is None:
+            return [run.train_epoch() for run in self.runs]
+        shown = [run for run in self.runs if run.is_alone or run.callbacks]
+        for run in shown:  # a callback may have changed the weights
+            run.weights.read_module()
+        for run in self.runs:
+            run.refresh_windows()
+        taken: list[StepStatistics] = []
+        rates: list[list[float]] = [[] for _ in self.runs]
+        margins = any(run.recorder is not None and run.recorder.notes_margins for run in self.runs)
+        crop_rngs = [run.crop_rng for run in self.runs]
+        with ExitStack() as stack:
+            passes = [
+                stack.enter_context(closing(run.train.passes(run.batches))) for run in self.runs
+            ]
+            # one pass, or more of a run that is streamed; zip would hold an earlier one's windows
+            for of_runs in map(lambda *parts: parts, *passes):
+                if len(of_runs) == 1:
+                    self.native.replace_data(of_runs[0][0])
+                batches = [of_run for _, of_run in of_runs]
+                now = [run.draw_rates(len(b)) for run, b in zip(self.runs, batches, strict=True)]
+                steps = self.native.take_steps(batches, now, crop_rngs, margins=margins)
+                for model, (run, (data, own)) in enumerate(zip(self.runs, of_runs, strict=True)):
+                    rates[model] += now[model]
+                    if run.recorder is not None:
+                        run.recorder.note_statistics(data, own, now[model], steps, model)
+                taken.append(steps)
+        for run in shown:
+            run.weights.write_module()
+        return summarize_epochs(join_steps(taken), rates)
+
+    def validate(self, rows: Sequence[dict[str, float]]) -> None:
+        """Add the columns of the validation part."""
+        for run, row in zip(self.runs, rows, strict=True):
+            with run.averaged_weights():
+                row.update(run.validate())
+
+    def measure_fixed(self) -> None:
+        """Let the recorders measure their fixed subsets."""
+        for run in self.runs:
+            if run.recorder is not None:
+                with run.averaged_weights():
+                    run.recorder.measure_fixed(run.module)
+
+    def end_epoch(self, run: TrainingRun, row: dict[str, float], duration_s: float) -> None:
+        """Take in what an epoch gave to a run, and end it when that is time."""
+        with run.averaged_weights():
+            ended_by = run.end_epoch(row, duration_s)
+        if ended_by != "diverged":
+            run.keep_snapshot()
+        # An epoch that a callback did not get through is for a resumed run to repeat.
+        if run.checkpoint is not None and run.callbacks.error is None:
+            run.checkpoint.keep(run, last=ended_by is not None)
+        if ended_by is not None:
+            self.finish(run, ended_by)
+
+    def finish(self, run: TrainingRun, ended_by: str) -> None:
+        """End a run with its best weights."""
+        run.finish(ended_by)
+
+    def leave_ended(self) -> None:
+        """Go on without the runs that have ended."""
+        left = [model for model, run in enumerate(self.runs) if not run.has_ended]
+        if left and self.native is not None and len(left) < len(self.runs):
+            self.native.keep(left)
+        self.runs = [self.runs[model] for model in left]
 
 
 def _weigh(losses: Tensor, weight: Tensor | None) -> Tensor:

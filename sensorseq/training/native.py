@@ -1,7 +1,8 @@
 """The native epoch engine behind a `TrainingConfig`: what it serves, and the steps it takes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from operator import mul
 from typing import Any, cast
 
@@ -245,59 +246,99 @@ def summarize_epochs(
 
 
 class NativeEpochs:
-    """The optimizer steps of one training run, a whole epoch at a time.
+    """The optimizer steps of runs of one kind, which are the models of one trainer.
 
-    `module` gives the first weights, and gets the new ones (their average with `ema_decay`) after
-    each epoch; `train` is on its device and in its dtype. `seed` is that of the dropout masks.
+    The modules give the first weights; `weights` are where the trainer has them (with `ema_decay`
+    their averages). Equal windows are laid out once; `data` are those of each model as the trainer
+    reads them. Windows that are streamed, of one model alone, come with `replace_data`.
     """
 
     def __init__(
         self,
-        module: LSTMLinear,
-        train: TrainingData | StreamedData,
-        config: TrainingConfig,
-        *,
-        seed: int,
+        modules: Sequence[LSTMLinear],
+        windows: Sequence[TrainingData | StreamedData],
+        configs: Sequence[TrainingConfig],
+        seeds: Sequence[int],
     ) -> None:
-        data = train if isinstance(train, TrainingData) else train.nothing()
-        self._config, self._data = config, data
-        self._crops = RandomCrops(config, data)
-        self.trainer = make_trainer([module], [config], [seed], data, self._crops.n_timesteps)
-        self._weights = ModelWeights(module, self.trainer, 0)
+        held = [part if isinstance(part, TrainingData) else part.nothing() for part in windows]
+        self._configs = list(configs)
+        self._crops = [RandomCrops(*pair) for pair in zip(configs, held, strict=True)]
+        joined = self._lay_out(held)
+        self.trainer = make_trainer(modules, configs, seeds, joined, self._crops[0].n_timesteps)
+        self.weights = [
+            ModelWeights(module, self.trainer, model) for model, module in enumerate(modules)
+        ]
+
+    def _lay_out(self, parts: Sequence[TrainingData]) -> TrainingData:
+        """Join different windows, one after the other, and weights for each model."""
+        first_row: dict[Hashable, int] = {}
+        sets: list[TrainingData] = []
+        for part in parts:
+            if part.identity not in first_row:
+                first_row[part.identity] = sum(map(len, sets))
+                sets.append(part)
+        firsts = [first_row[part.identity] for part in parts]
+        X = _join([part.X for part in sets])
+        self.data = [
+            replace(part, X=X[first : first + len(part)])
+            for part, first in zip(parts, firsts, strict=True)
+        ]
+        self._first_rows = torch.tensor(firsts)[:, None]
+        weight = None
+        if any(part.weight is not None for part in parts):
+            weight = X.new_ones((len(parts), len(X)))
+            for of_model, part, first in zip(weight, parts, firsts, strict=True):
+                if part.weight is not None:
+                    of_model[first : first + len(part)] = part.weight
+        lengths = None if sets[0].lengths is None else _join([part.lengths for part in sets])
+        return TrainingData(X, lengths, _join([part.target for part in sets]), weight)
 
     def replace_data(self, data: TrainingData) -> None:
-        """Take the next steps on these windows; their shapes are those of the ones before."""
-        if data is self._data:
+        """Take the next steps of one model on these windows, shaped as those before."""
+        if data is self.data[0]:
             return
-        self._data = data
-        self._crops = RandomCrops(self._config, data)  # of these lengths
+        self.data = [data]
+        self._crops = [RandomCrops(self._configs[0], data)]  # of these lengths
         self.trainer.replace_data(data.X, data.target, lengths=data.lengths, weight=data.weight)
 
     def take_steps(
         self,
-        batches: Sequence[NDArray[np.int64]],
-        learning_rates: Sequence[float],
-        crop_rng: np.random.Generator | None = None,
-        **options: Any,
+        batches: Sequence[Sequence[NDArray[np.int64]]],
+        learning_rates: Sequence[Sequence[float]],
+        crop_rngs: Sequence[np.random.Generator],
+        *,
+        margins: bool = False,
     ) -> StepStatistics:
-        """Take one step for each batch of rows and put the weights into the module.
-
-        Without `ema_decay`, the steps start from what the module holds: a callback's change to its
-        weights is a change to the training. Random crops are drawn from `crop_rng`. `options` are
-        those of `EpochTrainer.run`.
-        """
-        self._weights.read_module()
-        rows, offsets = pack_batches([batches])
-        crops = self._crops
-        starts = torch.from_numpy(crops.draw(batches, crop_rng)) if crops.crops else None
-        rates = torch.tensor(learning_rates, dtype=torch.float64)
-        steps = self.trainer.run(rows, offsets, rates, crop_starts=starts, **options)
-        self._weights.count_steps(len(batches))
-        self._weights.write_module()
+        """Take one step for each batch of rows of each model; see `EpochTrainer.run`."""
+        rows, offsets = pack_batches(batches)
+        starts = None
+        if self._crops[0].crops:
+            starts = torch.zeros_like(rows)
+            for model, drawn in enumerate(zip(self._crops, batches, crop_rngs, strict=True)):
+                crops, of_model, rng = drawn
+                own = crops.draw(of_model, rng)
+                starts[model, : len(own)] = torch.from_numpy(own)
+        rates = torch.zeros((len(batches), offsets.shape[1] - 1), dtype=torch.float64)
+        for of_model, own_rates in zip(rates, learning_rates, strict=True):
+            of_model[: len(own_rates)] = torch.tensor(own_rates, dtype=torch.float64)
+        steps = self.trainer.run(
+            rows + self._first_rows, offsets, rates, crop_starts=starts, margins=margins
+        )
+        for weights, taken in zip(self.weights, batches, strict=True):
+            weights.count_steps(len(taken))
         return steps
 
+    def keep(self, models: Sequence[int]) -> None:
+        """Go on with the models at these places; drop the others."""
+        self.trainer.keep(models)
+        for name in ("_configs", "_crops", "data", "weights"):
+            setattr(self, name, [getattr(self, name)[model] for model in models])
+        self._first_rows = self._first_rows[list(models)]
+        for place, weights in enumerate(self.weights):
+            weights.move(self.trainer, place)
+
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to continue from here, beside the module's state."""
+        """Return what one model needs to continue from here, beside its module's state."""
         trainer = self.trainer
         state: dict[str, Any] = {
             "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
@@ -332,10 +373,16 @@ class NativeEpochs:
             trainer.average.copy_(state["average"])
 
 
-def row_of(taken: Sequence[StepStatistics], learning_rates: Sequence[float]) -> dict[str, float]:
-    """Return the columns of the history for an epoch of one model, taken in these calls."""
-    steps = StepStatistics(
+def join_steps(taken: Sequence[StepStatistics]) -> StepStatistics:
+    """Return the steps of some calls as those of one, without margins."""
+    if len(taken) == 1:
+        return taken[0]
+    return StepStatistics(
         torch.cat([part.values for part in taken], dim=1),
         torch.cat([part.n_windows for part in taken], dim=1),
     )
-    return summarize_epochs(steps, [learning_rates])[0]
+
+
+def _join(parts: Sequence[Any]) -> Tensor:
+    """Lay out tensors one after the other; one alone stays where it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

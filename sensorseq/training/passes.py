@@ -14,7 +14,7 @@ from sensorseq.training.batches import TrainingData
 from sensorseq.training.checkpoint import pack_state, unpack_state
 from sensorseq.training.config import EngineChoice, TrainingConfig
 from sensorseq.training.distributed import current_ranks
-from sensorseq.training.engine import TrainingJob, TrainingRun
+from sensorseq.training.engine import Training, TrainingJob, TrainingRun
 from sensorseq.training.randomness import deterministic_algorithms, integer_seed, isolated_torch_rng
 from sensorseq.training.stream import StreamedData
 
@@ -67,27 +67,26 @@ def train_pass(
     _check_continues(state, optimizer=config.optimizer, engine=choice.name)
     ranks = current_ranks()
     if ranks is not None:
-        ranks.begin(job)
+        ranks.begin(module, config, train, None)
     device = next(module.parameters()).device
-    dropout_seed = integer_seed(np.random.SeedSequence(state["entropy"]))
     with (
         isolated_torch_rng(integer_seed(order_seed), device),
         deterministic_algorithms(config.deterministic, device),
     ):
-        run = TrainingRun(job.with_own_windows(), order_seed, crop_seed, ranks)
-        run.choose_steps(choice, dropout_seed)
+        seeds = (order_seed, crop_seed, np.random.SeedSequence(state["entropy"]))
+        run = TrainingRun(job, seeds, choice, ranks)
+        training = Training([run])
         try:
             _go_on(run, state)
             started = time.perf_counter()
-            row = run.train_epoch()
+            row = training.take_steps()[0]
             row["duration_s"] = time.perf_counter() - started
             after = _describe(run, config)
             with run.averaged_weights():
                 weights = {name: part.clone() for name, part in module.state_dict().items()}
             module.load_state_dict(weights)
         finally:
-            run.draw_masks_as_before()
-            module.eval()
+            run.release_module()
     kept = {
         "entropy": state["entropy"],
         "n_passes": n_passes + 1,

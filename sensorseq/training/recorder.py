@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,13 +17,12 @@ from torch import Tensor, nn
 
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
 from sensorseq.training.batches import TrainingData, centre_windows
-from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.config import CLASSIFICATION, TrainingConfig
 from sensorseq.training.evaluation import evaluate
+from sensorseq.training.losses import Objective
 from sensorseq.training.stopping import ModuleWeights, float_parts
+from sensorseq.training.stream import StreamedData
 from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
-
-if TYPE_CHECKING:
-    from sensorseq.training.engine import TrainingRun
 
 FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # windows of the fixed subset: one in 20
 AVERAGE_DECAY = 0.9
@@ -81,22 +80,33 @@ class Recorder:
         self._keeps_snapshots = keeps_snapshots
 
     @_timed
-    def begin(self, run: "TrainingRun", *, is_alone: bool) -> None:
-        """Choose what to follow of a run that is about to begin."""
-        config, train = run.config, run.train
-        self._is_alone = is_alone
-        self._objective = run.objective
+    def begin(
+        self,
+        config: TrainingConfig,
+        train: TrainingData | StreamedData,
+        validation: TrainingData | StreamedData | None,
+        objective: Objective,
+        device: torch.device,
+        *,
+        is_alone: bool,
+        is_shared: bool,
+    ) -> None:
+        """Choose what to follow of a run that is about to begin.
+
+        It trains alone, or with other runs; several processes share it, or one has it all.
+        """
+        self._keeps_snapshots &= is_alone
+        self._objective = objective
         self._snapshot_every = max(1, math.ceil(config.n_epochs / SNAPSHOT_SHARE))
         self._first_snapshot: list[Snapshot] = []
         self._snapshots: deque[Snapshot] = deque(maxlen=N_SNAPSHOTS)
-        is_shared = run.ranks is not None
         self._n_classes = config.n_outputs if config.task == CLASSIFICATION else 0
         self.notes_margins = bool(
             self._n_classes and not is_shared and isinstance(train, TrainingData)
         )
         self._train = _Followed(train.target if self.notes_margins else None)
-        follows = self._n_classes and not is_shared and run.validation is not None
-        self._val = _Followed(run.validation.target if follows and run.validation else None)
+        follows = self._n_classes and not is_shared and validation is not None
+        self._val = _Followed(validation.target if follows and validation else None)
         self._fixed_rows = np.zeros(0, np.int64)
         # A custom loss may count its calls or draw numbers: it is called as often as before.
         is_own_loss = callable(config.loss)
@@ -107,7 +117,7 @@ class Recorder:
             size = min(n, max(FIXED_LEAST, min(n // FIXED_SHARE, FIXED_MOST)))
             self._fixed_rows = spread_rows(n, size)
             self.fixed = centre_windows(
-                train.take(torch.from_numpy(self._fixed_rows), run.device), config
+                train.take(torch.from_numpy(self._fixed_rows), device), config
             )
         self._average: Tensor | None = None
         self._done = _Epoch()
@@ -130,16 +140,14 @@ class Recorder:
         data: TrainingData,
         batches: Sequence[NDArray[np.int64]],
         rates: Sequence[float],
-        statistics: Sequence[StepStatistics],
+        statistics: StepStatistics,
         model: int = 0,
     ) -> None:
-        """Take in the steps of native calls."""
-        values = np.concatenate([part.values[model].numpy() for part in statistics])
-        values = values[: len(batches)]
+        """Take in the steps of a native call."""
+        values = statistics.values[model].numpy()[: len(batches)]
         margins = None
-        if self.notes_margins:
-            found = [part.margins[model] for part in statistics if part.margins is not None]
-            margins = np.concatenate([part.numpy() for part in found])
+        if self.notes_margins and statistics.margins is not None:
+            margins = statistics.margins[model].numpy()
         self._note(data, batches, rates, values, margins)
 
     @_timed
@@ -233,11 +241,12 @@ class Recorder:
         self._now = self._new_epoch()
 
     @_timed
-    def keep_snapshot(self, run: "TrainingRun") -> None:
+    def keep_snapshot(
+        self, n_epochs: int, n_steps: int, get_state: Callable[[], Mapping[str, Any]]
+    ) -> None:
         """Keep the state of a run alone before its first step, and after every so many epochs."""
-        n_epochs = len(run.history)
-        if self._is_alone and self._keeps_snapshots and not n_epochs % self._snapshot_every:
-            snapshot = Snapshot(n_epochs, run.n_steps, _copied(run.training_state()))
+        if self._keeps_snapshots and not n_epochs % self._snapshot_every:
+            snapshot = Snapshot(n_epochs, n_steps, _copied(get_state()))
             (self._snapshots if n_epochs else self._first_snapshot).append(snapshot)
 
     @_timed

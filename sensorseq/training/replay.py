@@ -2,19 +2,18 @@
 
 import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from sensorseq.ops.train_epoch import EpochTrainer
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.optim import OwnOptimizer, OwnRates, Schedule, cosine_between, load_exactly
 from sensorseq.training.recorder import Recorder
+from sensorseq.training.stopping import WeightAverage
 from sensorseq.training_record import Snapshot
-
-if TYPE_CHECKING:
-    from sensorseq.training.engine import TrainingRun
 
 DECAY_END = 0.01  # of the rate, at the end of its decay
 
@@ -53,30 +52,22 @@ class Start:
         """Put the weights into a module, before a trainer takes them over."""
         module.load_state_dict(self.snapshot.state["module"])
 
-    def load_run(self, run: "TrainingRun") -> None:
-        """Put everything else but the optimizer into a run that is about to begin."""
-        state, n_steps = self.snapshot.state, self.snapshot.step
-        run.n_steps = n_steps
-        if run.masks is not None:
-            run.masks.step = n_steps
+    def make_schedule(self, n_batches: int) -> Schedule | OwnRates:
+        """Return the rates of a run that has so many batches in an epoch."""
+        first_step = self.snapshot.step
         if self.own is not None:
-            run.schedule = OwnRates(self.own.table, run.batches.n_batches, n_steps)
-        else:
-            n_falling = self.n_epochs * run.batches.n_batches
-            run.schedule = FallingRates(self.config, self.steps_per_epoch, n_steps, n_falling)
-            run.schedule.load_state_dict(state["schedule"])
-        run.best.load_reference(state["best"])
-        run.first_epoch = self.snapshot.epoch
+            return OwnRates(self.own.table, n_batches, first_step)
+        n_falling = self.n_epochs * n_batches
+        schedule = FallingRates(self.config, self.steps_per_epoch, first_step, n_falling)
+        schedule.load_state_dict(self.snapshot.state["schedule"])
+        return schedule
 
-    def load_optimizer(self, run: "TrainingRun") -> None:
-        """Put the optimizer's state into a run alone."""
-        if run.native is not None:
-            self.load_model(run.native.trainer, 0)
-            return
+    def load_optimizer(self, optimizer: Optimizer, average: WeightAverage | None) -> None:
+        """Put the optimizer's state into a run by autograd."""
         state = copy.deepcopy(self.snapshot.state)  # torch takes the tensors as they are
-        load_exactly(run.optimizer, state["optimizer"])
-        if run.average is not None:
-            run.average.load_state_dict(state["average"])
+        load_exactly(optimizer, state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
 
     @torch.no_grad()
     def load_model(self, trainer: EpochTrainer, model: int) -> None:

@@ -70,6 +70,12 @@ class ModuleWeights:
         """Return parameters and floating-point buffers as one vector."""
         return torch.cat([part.detach().reshape(-1) for part in float_parts(self.module)])
 
+    def read_module(self) -> None:
+        """Take over what the module holds."""
+
+    def write_module(self) -> None:
+        """Put the weights into the module."""
+
 
 def float_parts(module: nn.Module) -> list[Tensor]:
     """Return the parameters of a module and its floating-point buffers, in their order."""

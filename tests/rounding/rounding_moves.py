@@ -160,7 +160,6 @@ class Nudge:
                 m, "initialise_weights", lambda module, *_, **__: self.weights(module, _PARTS)
             ),
             "sensorseq.training.engine": lambda m: after(m.TrainingRun, "__init__", trained),
-            "sensorseq.training.side_by_side": lambda m: after(m._Member, "__post_init__", trained),
             "sensorseq.estimator.feature_head": lambda m: on_features(m, "fit_ridge", 0),
             "sensorseq.features.trees": lambda m: on_features(m.BoostedTrees, "grown", 0),
             "sklearn.ensemble._hist_gradient_boosting.gradient_boosting": lambda m: on_features(

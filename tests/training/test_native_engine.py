@@ -192,11 +192,17 @@ def test_in_single_precision_the_error_is_within_the_budget(options):
 def test_a_change_to_the_module_between_epochs_is_a_change_to_the_training(ema_decay):
     # not with an average: the module then holds the average, which is no starting point
     module = make_module()
-    native = NativeEpochs(module, make_data(), make_config(ema_decay=ema_decay), seed=0)
-    native.take_steps([np.arange(5)], [0.01])
+    native = NativeEpochs([module], [make_data()], [make_config(ema_decay=ema_decay)], [0])
+
+    def take_step():
+        native.weights[0].read_module()
+        native.take_steps([[np.arange(5)]], [[0.01]], [None])
+        native.weights[0].write_module()
+
+    take_step()
     with torch.no_grad():
         module.linear.bias.fill_(100.0)
-    native.take_steps([np.arange(5)], [0.01])
+    take_step()
     kept = native.trainer.parameters[0, -1] > 50
     assert kept == (ema_decay is None)
 

@@ -291,17 +291,18 @@ def test_runs_in_portions_get_the_same_bits(monkeypatch):
     monkeypatch.setattr(side_by_side, "SHARED_BYTES", data.X.nbytes)
     monkeypatch.setattr(side_by_side, "STEP_PRODUCTS", 1.0)
     groups = []
-    original = side_by_side._Group.__init__
+    original = side_by_side.SideBySide.__init__
 
-    def note(self, members, *rest):
-        groups.append([member.place for member in members])
-        original(self, members, *rest)
+    def note(self, runs, **options):
+        groups.append([run.module for run in runs])
+        original(self, runs, **options)
 
-    monkeypatch.setattr(side_by_side._Group, "__init__", note)
+    monkeypatch.setattr(side_by_side.SideBySide, "__init__", note)
     jobs = [make_job(i, [data, others][i % 2], validation) for i in range(4)]
     assert_same_as_alone(jobs)
     assert len(groups) >= 2
-    assert sorted(place for group in groups for place in group) == [0, 1, 2, 3]
+    together = [module for group in groups for module in group]
+    assert {id(module) for module in together} == {id(job.module) for job in jobs}
 
 
 def test_windows_that_runs_share_are_stored_once():
