@@ -381,6 +381,15 @@ def interval_of(resampled: Floats, confidence: float = 0.9) -> tuple[float, floa
     return float(low), float(high)
 
 
+def clustered_error(values: Floats, unit: NDArray[np.int64]) -> float:
+    """Return the standard error of a mean whose values are independent between units only.
+
+    The units are numbered from 0, and there are at least two.
+    """
+    sums = np.bincount(unit, values - values.mean())
+    return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1))) / len(values)
+
+
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Return p values adjusted for the number of tests, even dependent ones (S. Holm, 1979)."""
     adjusted: dict[str, float] = {}

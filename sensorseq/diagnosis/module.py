@@ -16,12 +16,13 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from sensorseq.checks import RandomState, check_integer, check_random_state, check_real
-from sensorseq.data_checks import Part, check_windows
+from sensorseq.data_checks import check_windows
 from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.level import compare_level
-from sensorseq.diagnosis.race import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
+from sensorseq.diagnosis.probe import probe_lab
 from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.trials import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.batches import TrainingData
@@ -159,7 +160,7 @@ def _others(optimizer: Optimizer) -> list[dict[str, str]]:
 
 
 class ModuleLab(Lab):
-    """A training of a custom module, and its re-runs: see `sensorseq.diagnosis.race.Lab`.
+    """A training of a custom module, and its re-runs: see `sensorseq.diagnosis.trials.Lab`.
 
     `table` (E, G) holds the learning rate of each epoch and parameter group.
     """
@@ -533,8 +534,6 @@ def probe_module(
     fit_s = time.perf_counter() - started
     report = _judge(lab, n_outputs, len(train_rows), target[validation_rows])
     if budget:
-        from sensorseq.diagnosis.probe import probe_lab
-
         report = probe_lab(lab, report, budget, fit_s)
     return ModuleOrigin(lab, module.module, fit_s).in_words(report)
 
@@ -577,8 +576,7 @@ def _judge(
     lab: ModuleLab, n_classes: int, n_train: int, held_out: NDArray[np.int64]
 ) -> FluctuationReport:
     """Judge the run of a module; `held_out` are the classes of its validation windows."""
-    held = [windows for windows in (lab.train, lab.validation) if windows is not None]
-    checked = [Part(*windows, classes=lab.classes) for windows in held]
+    checked = [windows for windows in (lab.train, lab.validation) if windows is not None]
     counts = np.bincount(held_out, minlength=n_classes)
     report = FluctuationReport.from_history(
         lab.result.history,

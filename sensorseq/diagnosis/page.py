@@ -22,8 +22,8 @@ from sensorseq.diagnosis.causes import (
     hidden_cause,
 )
 from sensorseq.diagnosis.curves import band_of, draw_curves, drawable, floats, note_above
-from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.run import Floats, Statistic
+from sensorseq.diagnosis.statements import Findings
 from sensorseq.diagnosis.words import (
     GRADES,
     Command,
@@ -145,7 +145,7 @@ _COLOURS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
 _IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
 
 
-def make_page(report: FluctuationReport, command: Command | None = None) -> str:
+def make_page(report: Findings, command: Command | None = None) -> str:
     """Return the page: nothing is fetched, and all of it can be read without scripts."""
     facts = ("n_val", "n_train", "n_classes", "best_epoch")
     file = base64.b64encode(_csv(report.history).encode(errors="backslashreplace")).decode()
@@ -161,13 +161,13 @@ def make_page(report: FluctuationReport, command: Command | None = None) -> str:
     )
 
 
-def make_fragment(report: FluctuationReport) -> str:
+def make_fragment(report: Findings) -> str:
     """Return the top of the page for a notebook, with styles that stay inside of it."""
     return render("fragment.html", **describe(report, copied=False), limits=limits(report))
 
 
 def describe(
-    report: FluctuationReport,
+    report: Findings,
     command: Command | None = None,
     *,
     copied: bool = True,
@@ -210,7 +210,7 @@ def describe(
     }
 
 
-def describe_evidence(report: FluctuationReport) -> dict[str, Any]:
+def describe_evidence(report: Findings) -> dict[str, Any]:
     """Return what the template of the evidence shows: a figure, statistics, limits."""
     compared: dict[str, Statistic] = {}
     others: dict[str, Statistic] = {}
@@ -225,7 +225,7 @@ def describe_evidence(report: FluctuationReport) -> dict[str, Any]:
     }
 
 
-def colour_of(report: FluctuationReport) -> str:
+def colour_of(report: Findings) -> str:
     """Return the lamp that is lit: never green if the model is not as good as it can be."""
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
@@ -249,7 +249,7 @@ def _card(cause: Cause, repeated: set[str], say: Command) -> dict[str, Any]:
     return card
 
 
-def _families(report: FluctuationReport, cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _families(report: Findings, cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for rank, card in enumerate((c for c in cards if c["cause"].name != UNKNOWN), 1):
         card["rank"] = f"{rank}. "
     return [

@@ -3,30 +3,17 @@
 import os
 import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sensorseq.checks import check_integer_or_none, check_real
-from sensorseq.diagnosis.causes import (
-    UNKNOWN,
-    Cause,
-    Family,
-    Probes,
-    families,
-)
+from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.judge import judge
 from sensorseq.diagnosis.logs import read_history
 from sensorseq.diagnosis.ranking import find_causes
-from sensorseq.diagnosis.run import (
-    Run,
-    Statistic,
-    check_epoch,
-    read_columns,
-    read_numbers,
-    unplain,
-)
-from sensorseq.diagnosis.statements import Statement, generalization_of, level_of
-from sensorseq.diagnosis.words import banner_words, call
+from sensorseq.diagnosis.run import Run, check_epoch, read_columns, read_numbers, unplain
+from sensorseq.diagnosis.statements import Findings
+from sensorseq.diagnosis.words import banner_words, call, write_report
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.history import History
 from sensorseq.io.atomic import write_whole
@@ -52,7 +39,7 @@ _HOLDERS: Any = (list, tuple, type({}.values()))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FluctuationReport:
+class FluctuationReport(Findings):
     """Whether a training curve fluctuates more than it should, in figures and in words.
 
     Made by `from_history`, or found as `fluctuation_` on a fitted classifier. Print it, let a
@@ -94,29 +81,6 @@ class FluctuationReport:
     of_module : bool
         Whether it is of a custom module, see `probe_module`: changes are then described in words.
     """
-
-    verdict: str
-    severity: str | None
-    statements: tuple[Statement, ...] = ()
-    causes: tuple[Cause, ...] = ()
-    statistics: Mapping[str, Statistic] = field(default_factory=dict)
-    n_epochs: int = 0
-    n_val: int | None = None
-    n_train: int | None = None
-    n_classes: int | None = None
-    best_epoch: int | None = None
-    history: Mapping[str, list[Any]] = field(default_factory=dict)
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    record: TrainingRecord | None = None
-    columns_read: Mapping[str, str] = field(default_factory=dict)
-    probes: Probes | None = None
-    causes_if_below: tuple[Cause, ...] = ()
-    origin: Any = None
-    of_module: bool = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        # with them a pickle would hold snapshots of weights and, of a module, the training windows
-        return {**self.__dict__, "record": None, "origin": None}
 
     @classmethod
     def from_history(
@@ -395,35 +359,6 @@ class FluctuationReport:
 
             make_page(self)
 
-    @property
-    def explanation(self) -> tuple[str, ...]:
-        """The texts of `statements`."""
-        return tuple(map(str, self.statements))
-
-    @property
-    def generalization(self) -> str | None:
-        """``"overfitting"``, ``"not_generalizing"`` or None, whatever the verdict on the noise."""
-        return generalization_of(self.statements)
-
-    @property
-    def level(self) -> str | None:
-        """``"below_data"`` if its network is below what the data allow, or None.
-
-        Ridge regression or boosted trees on features of the same training windows are then right on
-        more of the validation windows, by more than luck. None also where this was not compared.
-        """
-        return level_of(self.statements)
-
-    @property
-    def families(self) -> tuple[Family, ...]:
-        """The causes by family, the likeliest first."""
-        return families(self.causes)
-
-    @property
-    def family(self) -> str | None:
-        """Name of the likeliest family that is known; None where no cause is left."""
-        return next((one.name for one in self.families if one.name != UNKNOWN), None)
-
     def __repr__(self) -> str:
         facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]
         if self.causes:
@@ -431,8 +366,6 @@ class FluctuationReport:
         return f"FluctuationReport({', '.join(facts)})"
 
     def __str__(self) -> str:
-        from sensorseq.diagnosis.words import write_report
-
         return write_report(self)
 
     def _repr_html_(self) -> str:

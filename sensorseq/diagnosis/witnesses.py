@@ -235,19 +235,10 @@ def cross_fit(
     gain = outcome - right[-1]
     return CrossFit(
         accuracy=float(outcome.mean()),
-        accuracy_error=clustered_error(outcome, unit),
+        accuracy_error=metrics.clustered_error(outcome, unit),
         gain=float(gain.mean()),
-        gain_error=clustered_error(gain, unit),
+        gain_error=metrics.clustered_error(gain, unit),
     )
-
-
-def clustered_error(values: Floats, unit: NDArray[np.int64]) -> float:
-    """Return the standard error of a mean whose values are independent between units only.
-
-    The units are numbered from 0, and there are at least two.
-    """
-    sums = np.bincount(unit, values - values.mean())
-    return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1))) / len(values)
 
 
 def _changes(correct: ArrayLike) -> Floats:

@@ -6,7 +6,7 @@ import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,13 +21,10 @@ from sensorseq.diagnosis.causes import (
     data_fault,
     hidden_cause,
 )
-from sensorseq.diagnosis.statements import Statement, of_topic, say
+from sensorseq.diagnosis.statements import Findings, Statement, of_topic, say
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
 from sensorseq.text import plural
-
-if TYPE_CHECKING:
-    from sensorseq.diagnosis.report import FluctuationReport
 
 Command = Callable[[Mapping[str, Any]], str]  # changed arguments to a command line
 
@@ -133,7 +130,7 @@ def cost_words(probes: Probes) -> str:
     return f"{took} ({budget} allowed), for {plural(len(probes.trials), 'trial')}"
 
 
-def _proof(report: "FluctuationReport") -> str:
+def _proof(report: Findings) -> str:
     is_proved = any(cause.grade == "proved" for cause in report.causes)
     better = "better than the run"
     return f"proved: {better}" if is_proved else f"{better}; no single cause is proved"
@@ -153,7 +150,7 @@ class Step:
     command: str = ""  # the same for a shell
 
 
-def list_steps(report: "FluctuationReport", command: Command | None = None) -> list[Step]:
+def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
     """Return what to do, in order, with the command of each where `command` returns it."""
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
@@ -192,11 +189,11 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
     return steps
 
 
-def _is_unclear(report: "FluctuationReport") -> bool:
+def _is_unclear(report: Findings) -> bool:
     return bool(report.causes) and report.causes[0].name == UNKNOWN
 
 
-def _keep_words(report: "FluctuationReport") -> str:
+def _keep_words(report: Findings) -> str:
     """Say which epoch to keep where the accuracy fell; a loss that rises alone is no reason."""
     accuracy = np.array(report.history.get("val_accuracy", ()), np.float64)
     fell = any(one.kind == "got_worse" for one in report.statements)
@@ -208,7 +205,7 @@ def _keep_words(report: "FluctuationReport") -> str:
     return "" if best == report.best_epoch else f"Keep the weights of epoch {best}{how}. "
 
 
-def _repair(report: "FluctuationReport", command: Command | None) -> Step | None:
+def _repair(report: Findings, command: Command | None) -> Step | None:
     probes = report.probes or Probes(0.0)
     note = probes.note
     if probes.repair:
@@ -251,7 +248,7 @@ def _joined(words: str, note: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _adopted(report: "FluctuationReport", command: Command | None, probes: Probes) -> Step:
+def _adopted(report: Findings, command: Command | None, probes: Probes) -> Step:
     """Return the step that takes the settings which did better."""
     if probes.is_applied:
         done = f"Done: this model was fitted with {keywords(probes.repair)}."
@@ -265,7 +262,7 @@ def _adopted(report: "FluctuationReport", command: Command | None, probes: Probe
 
 
 def _change(
-    report: "FluctuationReport",
+    report: Findings,
     command: Command | None,
     arguments: Mapping[str, Any],
     status: str,
@@ -321,7 +318,7 @@ _LONGER = {
 }
 
 
-def banner_words(report: "FluctuationReport") -> str:
+def banner_words(report: Findings) -> str:
     """Return the verdict in words, with its severity, and whether it generalizes."""
     words = report.verdict.replace("_", " ")
     words = f"{words} ({report.severity})" if report.severity else words
@@ -331,7 +328,7 @@ def banner_words(report: "FluctuationReport") -> str:
     return f"{words}, {between} {' and '.join(also)}" if also else words
 
 
-def sizes(report: "FluctuationReport") -> str:
+def sizes(report: Findings) -> str:
     """Return how much there was to judge by."""
     parts = " / ".join(
         f"{count} {part}"
@@ -344,7 +341,7 @@ def sizes(report: "FluctuationReport") -> str:
     return ", ".join([*facts, plural(report.n_epochs, "epoch")])
 
 
-def answer(report: "FluctuationReport", steps: Sequence[Step]) -> tuple[Answer, ...]:
+def answer(report: Findings, steps: Sequence[Step]) -> tuple[Answer, ...]:
     """Return the answers in the order in which they are asked; `steps` are those to do."""
     more, kept = _more_epochs(report), _kept(report)
     quoted = [part if isinstance(part, Statement) else None for part in (more, kept)]
@@ -358,7 +355,7 @@ def answer(report: "FluctuationReport", steps: Sequence[Step]) -> tuple[Answer, 
     )
 
 
-def _problem(report: "FluctuationReport") -> str:
+def _problem(report: Findings) -> str:
     if report.verdict == "fluctuating":
         how = {"mild": "somewhat ", "strong": "much "}.get(report.severity or "", "")
         found = [f"The loss moves {how}more than in a healthy run."]
@@ -382,7 +379,7 @@ def _problem(report: "FluctuationReport") -> str:
 KEEP = "None is needed: keep these settings."
 
 
-def _resolution(report: "FluctuationReport") -> str:
+def _resolution(report: Findings) -> str:
     """Say how much other settings would have to gain to be seen; nothing where it is not known."""
     found = np.array(report.history.get("val_accuracy", ()), np.float64)
     late = found[len(found) - max(len(found) // 3, 1) :]
@@ -397,13 +394,13 @@ def _resolution(report: "FluctuationReport") -> str:
     return f"{few} +-{points:.1f} points (95 %); smaller gains would not be seen."
 
 
-def remaining(report: "FluctuationReport", answers: Sequence[Answer]) -> list[str]:
+def remaining(report: Findings, answers: Sequence[Answer]) -> list[str]:
     """Return the texts of the statements that no answer has repeated."""
     quoted = [part.statement for part in answers]
     return [str(statement) for statement in report.statements if statement not in quoted]
 
 
-def _more_epochs(report: "FluctuationReport") -> Statement | str:
+def _more_epochs(report: Findings) -> Statement | str:
     if report.verdict in _LONGER:
         return _LONGER[report.verdict]
     if report.generalization == "overfitting":
@@ -420,13 +417,13 @@ def _more_epochs(report: "FluctuationReport") -> Statement | str:
     return f"Hardly: the best of {plural(report.n_epochs, 'epoch')} was {report.best_epoch}."
 
 
-def _kept(report: "FluctuationReport") -> Statement:
+def _kept(report: Findings) -> Statement:
     kept = say("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
     kept = say("kept_unknown") if report.best_epoch is None else kept
     return next(iter(of_topic(report.statements, "kept")), kept)
 
 
-def limits(report: "FluctuationReport") -> list[str]:
+def limits(report: Findings) -> list[str]:
     """Return what the report leaves open, and what would settle it."""
     still_open = of_topic(report.statements, "open")
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
@@ -459,9 +456,7 @@ class _Block(NamedTuple):
     counts_as: str = ""  # what is one less where it is left out
 
 
-def write_report(
-    report: "FluctuationReport", command: Command | None = None, page: str | None = None
-) -> str:
+def write_report(report: Findings, command: Command | None = None, page: str | None = None) -> str:
     """Return the text; what to do is told as commands where `command` returns the line of a change.
 
     `page` shows the page, for a reader at a command line: a file or a command.
@@ -531,7 +526,7 @@ def _in_short(answers: Mapping[str, Answer], steps: Sequence[Step]) -> list[_Blo
     return blocks
 
 
-def _findings(report: "FluctuationReport", answers: Iterable[Answer]) -> list[_Block]:
+def _findings(report: Findings, answers: Iterable[Answer]) -> list[_Block]:
     said = [part.statement for part in answers]
     said += of_topic(report.statements, "level")
     others = [part for part in report.statements if part not in said]
@@ -545,7 +540,7 @@ def _findings(report: "FluctuationReport", answers: Iterable[Answer]) -> list[_B
     return blocks + [_Block(8, _WHY, _wrap("", str(part)), "explanation") for part in rest]
 
 
-def _what_to_do(report: "FluctuationReport", steps: Sequence[Step]) -> list[_Block]:
+def _what_to_do(report: Findings, steps: Sequence[Step]) -> list[_Block]:
     blocks = []
     for number, step in enumerate(steps):
         mark = f" ({step.mark})" if step.mark else ""

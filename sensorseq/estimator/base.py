@@ -26,10 +26,10 @@ from sensorseq.data_checks import (
 )
 from sensorseq.data_checks import Part as CheckedPart
 from sensorseq.diagnosis.level import compare_level, spread
-from sensorseq.diagnosis.race import LabPart
 from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import Statement, say
+from sensorseq.diagnosis.trials import LabPart
 from sensorseq.doctor import Diagnosis, check_training
 from sensorseq.errors import (
     ArgumentError,
@@ -320,7 +320,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             "classes": [str(label) for label in self.classes_],
         }
         parts = [
-            CheckedPart(*part.as_windows(), **names)
+            part.as_windows(**names)
             for part in (prepared.train, prepared.validation)
             if part is not None and isinstance(part.data, TrainingData)
         ]
