@@ -42,6 +42,7 @@ GENERALIZATION = {  # what to do, by what `report.generalization` may be
 DEFAULTS = "Fit with the default settings, which add features to the network:"
 # Gains of steps that nothing was tried of. The shares are those of benchmarks/bench_diagnosis.py
 # and benchmarks/bench_repair.py.
+UNTESTED = "untested"  # the mark of a step
 UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
 TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
 BY_PROBE = "It repairs most bad runs, and takes about as long as the fit."
@@ -130,12 +131,6 @@ def cost_words(probes: Probes) -> str:
     return f"{took} ({budget} allowed), for {plural(len(probes.trials), 'trial')}"
 
 
-def _proof(report: Findings) -> str:
-    is_proved = any(cause.grade == "proved" for cause in report.causes)
-    better = "better than the run"
-    return f"proved: {better}" if is_proved else f"{better}; no single cause is proved"
-
-
 @dataclass(frozen=True)
 class Step:
     """One thing to do."""
@@ -206,10 +201,20 @@ def _keep_words(report: Findings) -> str:
 
 
 def _repair(report: Findings, command: Command | None) -> Step | None:
+    """Return the step that takes what did better, or what the likeliest cause asks for."""
     probes = report.probes or Probes(0.0)
-    note = probes.note
+    note, is_any_proved = probes.note, any(cause.grade == "proved" for cause in report.causes)
+    if probes.is_applied and probes.repair:
+        done = f"Done: this model was fitted with {keywords(probes.repair)}."
+        doubt = "better than the run; no single cause is proved"
+        return Step("repair", done, note, "proved" if is_any_proved else doubt)
     if probes.repair:
-        return _adopted(report, command, probes)
+        text = "Take the settings that did better"
+        text += ":" if is_any_proved else "; no single cause is proved:"
+        step = _change(command, probes.repair, text, "proved" if is_any_proved else "")
+        code = f"{step.code}\n# or, from the report that tried it:\nbetter = report.apply()"
+        previous = {name: literal(value) for name, value in probes.previous.items()}
+        return replace(step, gain=note, code=code, previous=previous)
     hidden = hidden_cause(report.verdict, report.causes)
     first = hidden or next(iter(report.causes), None)
     is_calm = report.verdict == "normal" and hidden is None
@@ -218,72 +223,37 @@ def _repair(report: Findings, command: Command | None) -> Step | None:
         return Step("change", fault.advice, AFTER_REPAIR)
     if is_calm or first is None or not (first.recommendation or first.advice):
         return Step("change", f"No change is shown to help. {note}") if note else None
-    is_proved = first.grade == "proved"
+    is_proved, advice = first.grade == "proved", first.advice
     if first.recommendation:  # proved, and still nothing was adopted, or untested
-        status = _proof(report) if is_proved else "untested"
-        return _change(report, command, first.recommendation, status, note or first.advice)
+        text = _capital("Better than the run." if is_proved else "", note or advice)
+        text = text or "The likeliest cause asks for this:"
+        return _change(command, first.recommendation, text, first.grade if is_proved else UNTESTED)
     if is_proved:
         # the advice of a cause may repeat what the note says to take
         repeats = report.of_module and note.startswith("Take ")
-        words = note if repeats else " ".join(part for part in (first.advice, note) if part)
-        return _advise(_proof(report), words)
+        words = (note,) if repeats else (advice, note)
+        return Step("change", _capital("Better than the run.", *words), "", first.grade)
     if _is_unclear(report):  # then probing is the first step, where it is possible
         can_probe = report.origin is not None and report.probes is None
-        return None if can_probe else Step("change", note or first.advice, UNCLEAR)
-    is_foreign = report.of_module or report.origin is None
-    status = "untested" if is_foreign else "no argument of the classifier repairs it"
-    return _advise(status, first.advice)
+        return None if can_probe else Step("change", note or advice, UNCLEAR)
+    if report.of_module or report.origin is None:
+        return Step("change", _capital(advice), UNTRIED, UNTESTED)
+    text = _capital("No argument of the classifier repairs it.", advice)
+    return Step("change", text, UNTRIED)
 
 
-def _advise(status: str, note: str) -> Step:
-    """Return a step that changes no argument, with how sure it is."""
-    mark, _, words = status.partition(": ")
-    is_mark = mark in (*GRADES, "untested")
-    text = _joined(words if is_mark else status, note)
-    return Step("change", text, "" if mark == "proved" else UNTRIED, mark if is_mark else "")
-
-
-def _joined(words: str, note: str) -> str:
-    text = " ".join(part for part in (words and f"{words}.", note) if part)
+def _capital(*sentences: str) -> str:
+    text = " ".join(filter(None, sentences))
     return text[:1].upper() + text[1:]
 
 
-def _adopted(report: Findings, command: Command | None, probes: Probes) -> Step:
-    """Return the step that takes the settings which did better."""
-    if probes.is_applied:
-        done = f"Done: this model was fitted with {keywords(probes.repair)}."
-        return Step("repair", done, probes.note, _proof(report).partition(": ")[0])
-    mark, _, doubt = _proof(report).partition("; ")
-    step = _change(report, command, probes.repair, mark, "")
-    text = f"Take the settings that did better{f'; {doubt}' if doubt else ''}:"
-    code = f"{step.code}\n# or, from the report that tried it:\nbetter = report.apply()"
-    previous = {name: literal(value) for name, value in probes.previous.items()}
-    return replace(step, text=text, gain=probes.note, code=code, previous=previous)
-
-
-def _change(
-    report: Findings,
-    command: Command | None,
-    arguments: Mapping[str, Any],
-    status: str,
-    note: str,
-) -> Step:
+def _change(command: Command | None, arguments: Mapping[str, Any], text: str, mark: str) -> Step:
     """Return a step that changes arguments: those that `probe` adopted, or those of a cause."""
-    mark, _, words = status.partition(": ")
-    is_mark = mark in (*GRADES, "untested")
     code = call(arguments)
     if len(code) > _LINE:
         code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
-    return Step(
-        "repair",
-        _joined(words if is_mark else status, note) or "The likeliest cause asks for this:",
-        UNTRIED,
-        mark if is_mark else "",
-        {name: literal(value) for name, value in arguments.items()},
-        {},
-        code,
-        "" if command is None else command(arguments),
-    )
+    new = {name: literal(value) for name, value in arguments.items()}
+    return Step("repair", text, UNTRIED, mark, new, {}, code, command(arguments) if command else "")
 
 
 _GENERALIZATION = {"overfitting": "overfits", "not_generalizing": "does not generalize"}

@@ -2,10 +2,8 @@
 
 import copy
 import random
-import sys
 from dataclasses import replace
 from functools import cache
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -393,9 +391,7 @@ def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
         probes = Probes(budget, repair={"learning_rate": 0.005}, note="It was proved.")
         return replace(report, causes=causes, probes=probes)
 
-    module = ModuleType("probe")
-    module.probe_lab = probe_lab
-    monkeypatch.setitem(sys.modules, "sensorseq.diagnosis.probe", module)
+    monkeypatch.setattr("sensorseq.diagnosis.module.probe_lab", probe_lab)
     report = report_of(budget=0.5)
     assert met["budget"] == 0.5
     assert met["fit_s"] > 0
