@@ -17,9 +17,8 @@ TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md 
          csrc data docs examples mkdocs.yml pyproject.toml requirements scripts sensorseq setup.py
          tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
-DIAGNOSIS_ORDER = """thresholds causes < run < statements < metrics < witnesses ranking
-                     < judge logs < curves words < level trials page < probe < report
-                     < monitor module"""
+DIAGNOSIS_ORDER = """thresholds causes < metrics < statements < witnesses ranking
+                     < judge logs < words < level trials page < probe < report < module"""
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("io/hdf5.py", "io/isolated.py"),
     "sklearn": (

@@ -5,7 +5,7 @@ import pytest
 
 from sensorseq import Recording
 from sensorseq.data_checks import OutsideWindows
-from sensorseq.diagnosis.curves import draw_history
+from sensorseq.diagnosis.page import draw_history
 from sensorseq.estimator.explain import Explanation
 from sensorseq.evaluation.metrics import score_predictions
 

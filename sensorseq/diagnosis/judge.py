@@ -6,7 +6,7 @@ import numpy as np
 
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis import thresholds as limits
-from sensorseq.diagnosis.run import NEEDED, Column, Floats, Run, part
+from sensorseq.diagnosis.metrics import NEEDED, Column, Floats, Run, part
 from sensorseq.diagnosis.statements import Statement, generalization_of, say
 from sensorseq.diagnosis.witnesses import (
     Flips,

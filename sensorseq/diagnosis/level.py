@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sensorseq.data_checks import Part
 from sensorseq.diagnosis import thresholds as limits
-from sensorseq.diagnosis.run import Floats
+from sensorseq.diagnosis.metrics import Floats
 from sensorseq.diagnosis.statements import Findings, say
 from sensorseq.errors import ArgumentError
 from sensorseq.features.random_convolutions import RandomConvolutions

@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from sensorseq.diagnosis.run import COLUMNS, NEEDED
+from sensorseq.diagnosis.metrics import COLUMNS, NEEDED
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,

@@ -1,17 +1,21 @@
-"""A FluctuationReport as one HTML file, and as the fragment that a notebook shows."""
+"""A report as a page, and as the fragment that a notebook shows; curves by svg or matplotlib."""
 
 import base64
 import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
+from sensorseq.checks import check_integer_or_none
+from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import (
     FAMILIES,
     UNKNOWN,
@@ -21,8 +25,14 @@ from sensorseq.diagnosis.causes import (
     data_fault,
     hidden_cause,
 )
-from sensorseq.diagnosis.curves import band_of, draw_curves, drawable, floats, note_above
-from sensorseq.diagnosis.run import Floats, Statistic
+from sensorseq.diagnosis.logs import read_history
+from sensorseq.diagnosis.metrics import (
+    Floats,
+    Statistic,
+    check_epoch,
+    read_columns,
+    read_numbers,
+)
 from sensorseq.diagnosis.statements import Findings
 from sensorseq.diagnosis.words import (
     GRADES,
@@ -37,8 +47,335 @@ from sensorseq.diagnosis.words import (
     remaining,
     sizes,
 )
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.history import History
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, extremes
+from sensorseq.io.atomic import write_whole
+from sensorseq.text import plural
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LARGEST = 1e30  # that an axis can span
+_MOST_CROSSES = 60
+
+
+def draw_curves(
+    history: Mapping[str, Sequence[Any]],
+    *,
+    n_val: int | None = None,
+    best_epoch: int | None = None,
+    evidence: Mapping[str, Any] | None = None,
+    loss_unit: str = "nats",
+    make_panel: Callable[..., Any] = Panel,
+) -> "Curves | None":
+    """Draw loss and accuracy (fractions) by epoch, with bands and spikes of the evidence."""
+    columns = {
+        name: floats(history.get(name, ()))
+        for name in ("loss", "val_loss", "accuracy", "val_accuracy")
+    }
+    if not any(np.isfinite(values).any() for values in columns.values()):
+        return None
+    drawn = Curves(columns, history, best_epoch, evidence or {}, make_panel)
+    drawn.draw_loss(f"loss ({loss_unit})" if loss_unit else "loss")
+    drawn.draw_accuracy(n_val)
+    return drawn
+
+
+class Curves:
+    """The panels of the loss and of the accuracy, which share epochs, marks and one legend."""
+
+    def __init__(
+        self,
+        columns: dict[str, Floats],
+        history: Mapping[str, Sequence[Any]],
+        best_epoch: int | None,
+        evidence: Mapping[str, Any],
+        make_panel: Callable[..., Any],
+    ) -> None:
+        self.columns, self.history = columns, history
+        self.best_epoch, self.evidence, self.make_panel = best_epoch, evidence, make_panel
+        self.panels: list[Any] = []
+        self.legend: dict[str, str] = {}
+        self.missing: list[str] = []
+        self.words = ""
+
+    @property
+    def pictures(self) -> list[Markup]:
+        """The panels as svg elements."""
+        return [Markup(panel.render()) for panel in self.panels]
+
+    def draw_loss(self, label: str) -> None:
+        """Draw the panel of the loss, without what lies far above the rest."""
+        values = np.concatenate([self.columns["loss"], self.columns["val_loss"]])
+        values = values[np.isfinite(values)]
+        if not values.size:
+            self.missing.append("No loss was recorded.")
+            return
+        # One explosion must not flatten the rest of the curve.
+        top = min(float(values.max()), 3 * float(np.quantile(np.abs(values), 0.9)))
+        bottom = min(0.0, float(values.min()))
+        top = top if top > bottom else bottom + 1.0
+        panel = self._panel("loss by epoch", (bottom, bottom + 1.06 * (top - bottom)), label)
+        part = self.evidence.get("loss")
+        if part and part.get("band") is not None:
+            panel.band(floats(part["epoch"]), *band_of(part, "band"), "trainband")
+            self.legend["trainband"] = "95 % of a healthy run's training loss"
+        self._trend(panel, "loss", part)
+        self._trend(panel, "val_loss", None)
+        self._raw(panel, "loss", "val_loss")
+        for epoch in self.evidence.get("spikes", {}).get("epoch", ()):
+            height = self.columns["loss"][epoch - 1]
+            panel.mark(epoch, height, "spike", f"spike in epoch {epoch}: {height:.3g}")
+            self.legend["spike"] = "spike of the training loss"
+        note_above(panel, values)
+
+    def draw_accuracy(self, n_val: int | None) -> None:
+        """Draw the panel of the accuracy, with the bands of luck."""
+        columns = {name: 100 * self.columns[name] for name in ("accuracy", "val_accuracy")}
+        shown = list(columns.values())
+        if not np.isfinite(np.concatenate(shown)).any():
+            self.missing.append("No accuracy was recorded.")
+            return
+        part = self.evidence.get("val_accuracy") or {}
+        val_accuracy = self.columns["val_accuracy"]
+        known = np.flatnonzero(np.isfinite(val_accuracy))
+        bands: list[tuple[str, str, Floats, Floats, Floats]] = []
+        if n_val and known.size:
+            trend = metrics.local_trend(val_accuracy[known])
+            low, high = metrics.sampling_band(trend, n_val)
+            luck = 100 * max(trend[-1] - low[-1], high[-1] - trend[-1])
+            words = f"95 % of the luck of {plural(n_val, 'window')}"
+            bands.append(("band", words, np.asarray(known + 1.0), low, high))
+            self.words = (
+                f"The luck band shows how far the accuracy of {plural(n_val, 'window')} scatters"
+                f" by chance alone: ±{luck:.1f} points at the last epoch, 95 % of the time."
+                " A curve inside its band is as calm as it can be. Windows that overlap, or come"
+                " from few recordings, scatter more."
+            )
+        if part.get("band_independent") is not None:
+            low, high = (np.clip(bound, 0, 1) for bound in band_of(part, "band_independent"))
+            words = "95 % if these windows changed sides one by one"
+            bands.append(("closeband", words, floats(part["epoch"]), low, high))
+        values = np.concatenate(shown + [100 * b for *_, low, high in bands for b in (low, high)])
+        values = values[np.isfinite(values)]
+        limits = (max(0.0, float(values.min()) - 4), min(100.0, float(values.max()) + 4))
+        panel = self._panel("accuracy by epoch", limits, "accuracy (%)")
+        for style, words, epochs, low, high in bands:
+            if len(epochs) == 1:  # a band needs some width to be seen
+                epochs = epochs[0] + np.array([-0.25, 0.25])
+                low, high = low.repeat(2), high.repeat(2)
+            panel.band(epochs, 100 * low, 100 * high, style)
+            self.legend[style] = words
+        self._trend(panel, "val_accuracy", part, factor=100)
+        self._raw(panel, "accuracy", "val_accuracy", factor=100)
+
+    def _panel(self, title: str, limits: tuple[float, float], label: str) -> Panel:
+        x_limits = (0.5, max(map(len, self.columns.values())) + 0.5)
+        panel: Panel = self.make_panel(title, x_limits, limits, y_label=label, x_label="epoch")
+        self.panels.append(panel)
+        val_loss = self.columns["val_loss"]
+        if np.isfinite(val_loss).any():
+            lowest = int(np.nanargmin(np.where(np.isfinite(val_loss), val_loss, np.nan))) + 1
+            if lowest != self.best_epoch:
+                panel.vertical(lowest, "best")
+                self.legend["best"] = f"lowest validation loss: epoch {lowest}"
+        if self.best_epoch is not None:
+            panel.vertical(self.best_epoch, "kept")
+            self.legend["kept"] = f"weights kept: epoch {self.best_epoch}"
+        return panel
+
+    def _raw(self, panel: Panel, train: str, validation: str, factor: float = 1.0) -> None:
+        for name, style, words in (
+            (train, "train", "training"),
+            (validation, "validation", "validation"),
+        ):
+            values = factor * self.columns[name]
+            if not len(values):
+                continue
+            # Epochs that recorded nothing are passed over, those without a number break the line.
+            recorded = np.array([value is not None for value in self.history[name]])
+            epochs = np.flatnonzero(recorded) + 1.0
+            panel.line(epochs, values[recorded], style)
+            if np.isfinite(values).any():
+                self.legend[style] = words
+            broken = epochs[~np.isfinite(values[recorded])] if "loss" in name else epochs[:0]
+            if len(broken):
+                n_drawn = min(len(broken), _MOST_CROSSES)
+                drawn = np.linspace(0, len(broken) - 1, n_drawn, dtype=int)
+                panel.crosses(broken[drawn], "missing", f"{name}: no number")
+                self.legend["missing"] = "not a number"
+
+    def _trend(self, panel: Panel, name: str, part: Any, factor: float = 1.0) -> None:
+        if part is not None and part.get("trend") is not None:
+            panel.line(floats(part["epoch"]), factor * floats(part["trend"]), "trend")
+            return
+        known = np.flatnonzero(np.isfinite(self.columns[name]))
+        if known.size >= 3:
+            trend = metrics.local_trend(self.columns[name][known])
+            panel.line(known + 1.0, factor * trend, "trend")
+
+
+def note_above(panel: Panel, values: Floats) -> None:
+    """Say how many values lie above a panel, and how far up."""
+    n_above = int((values > panel.y_limits[1]).sum())
+    if n_above:
+        panel.note(f"{plural(n_above, 'value')} above, up to {values.max():.3g}")
+
+
+def band_of(part: Mapping[str, Any], name: str) -> tuple[Floats, Floats]:
+    """Return the bounds of a band of the evidence: a half-width around its trend."""
+    trend = floats(part["trend"])
+    return trend - part[name], trend + part[name]
+
+
+def floats(values: Any) -> Floats:
+    """Return a series of the evidence as numbers, NaN for None."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def drawable(values: Any) -> Floats:
+    """Return a series as numbers; NaN for None and for what no axis could span."""
+    numbers = floats(values)
+    return np.where(np.abs(numbers) < _LARGEST, numbers, np.nan)
+
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart; line styles differ as well.
+_STYLES: Mapping[str, Any] = {
+    "train": {"color": "#0072B2", "ls": "--"},
+    "validation": {"color": "#D55E00", "ls": "-"},
+    "band": {"color": "#D55E00", "alpha": 0.18, "lw": 0},
+    "best": {"color": "#999999", "ls": "--"},
+    "kept": {"color": "#333333", "ls": ":"},
+    "missing": {"color": "#333333", "ls": "", "marker": "x"},
+}
+_FEW_EPOCHS = 60  # up to here each epoch gets a dot
+
+
+def draw_history(
+    history: History | Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]],
+    *,
+    n_val: int | None = None,
+    best_epoch: int | None = None,
+    path: str | Path | None = None,
+    loss_unit: str = "nats",
+) -> "Figure":
+    """Draw loss and accuracy of every epoch, unsmoothed, and write the picture to `path` if given.
+
+    The band is the 95 % range in which the accuracy of `n_val` independent windows scatters by
+    sampling alone, around its local trend. No window of pyplot opens, and nothing is to be closed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EnvironmentProblemError(
+            'drawing a history needs matplotlib: pip install "sensorseq[plot]"'
+        ) from error
+
+    class ShownFigure(Figure):
+        """A figure that a notebook shows, without pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            picture = BytesIO()
+            self.savefig(picture, format="png")
+            return picture.getvalue()
+
+    rows = read_history(history).rows
+    _, n_epochs = read_columns(rows)
+    figure = ShownFigure(figsize=(7.2, 6.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = dict(zip(("loss", "accuracy"), figure.subplots(2, 1, sharex=True), strict=True))
+    drawn = draw_curves(
+        read_numbers(rows),
+        n_val=check_integer_or_none("n_val", n_val),
+        best_epoch=check_epoch(best_epoch, n_epochs),
+        loss_unit=loss_unit,
+        make_panel=lambda title, *limits, **labels: _Panel(
+            axes[title.split()[0]], *limits, **labels
+        ),
+    )
+    _finish(figure, axes, drawn)
+    if path is not None:
+        picture = BytesIO()
+        figure.savefig(picture, format=Path(path).suffix[1:] or None)
+        is_named = Path(path).suffix or Path(path).is_dir()
+        write_whole(path if is_named else f"{path}.png", picture.getvalue())
+    return figure
+
+
+class _Panel:
+    """What `sensorseq.html.svg.Panel` is to the page, as far as curves need it."""
+
+    def __init__(
+        self,
+        axes: "Axes",
+        x_limits: tuple[float, float],
+        y_limits: tuple[float, float],
+        *,
+        x_label: str,
+        y_label: str,
+    ) -> None:
+        self.axes, self.y_limits = axes, y_limits
+        self.artists: dict[str, Artist] = {}
+        axes.set(xlim=x_limits, ylim=y_limits, ylabel=y_label)
+
+    def line(self, x: Floats, y: Floats, style: str) -> None:
+        if style != "trend" and np.isfinite(y).any():
+            marker = "o" if len(x) <= _FEW_EPOCHS else ""
+            (self.artists[style],) = self.axes.plot(
+                x, y, marker=marker, markersize=3, lw=1.4, **_STYLES[style]
+            )
+
+    def band(self, x: Floats, low: Floats, high: Floats, style: str) -> None:
+        self.artists[style] = self.axes.fill_between(x, low, high, **_STYLES[style])
+
+    def vertical(self, x: float, style: str) -> None:
+        self.artists[style] = self.axes.axvline(x, lw=1.2, **_STYLES[style])
+
+    def crosses(self, x: Floats, style: str, words: str) -> None:
+        at_top = self.axes.get_xaxis_transform()
+        (self.artists[style],) = self.axes.plot(
+            x, np.full(len(x), 0.96), transform=at_top, **_STYLES[style]
+        )
+
+    def note(self, text: str) -> None:
+        self.axes.annotate(
+            text, (1, 1), xycoords="axes fraction", ha="right", va="bottom", fontsize=9
+        )
+
+
+def _finish(figure: "Figure", axes: "Mapping[str, Axes]", drawn: Curves | None) -> None:
+    """Name what was drawn in one legend, outside the panels: it can hide no part of a curve."""
+    from matplotlib.ticker import MaxNLocator
+
+    panels = [] if drawn is None else drawn.panels
+    for name, one in axes.items():
+        if not any(panel.axes is one for panel in panels):
+            one.text(0.5, 0.5, f"no {name} recorded", transform=one.transAxes, ha="center")
+        one.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        one.grid(alpha=0.3, lw=0.6)
+        one.spines[["top", "right"]].set_visible(False)
+    axes["accuracy"].set_xlabel("epoch")
+    if drawn is None:
+        return
+    entries = {}
+    for panel in panels:
+        for style, artist in panel.artists.items():
+            artist.set_label(drawn.legend[style])
+            entries[drawn.legend[style]] = artist
+    figure.legend(
+        list(entries.values()),
+        list(entries),
+        loc="outside lower center",
+        ncols=2,
+        fontsize=9.5,
+        frameon=False,
+    )
+
 
 MOST_SETTINGS = 6  # of the race that are drawn: as many have a colour
 _POINTS = 60  # stretches of a curve

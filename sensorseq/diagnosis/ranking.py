@@ -36,7 +36,7 @@ from sensorseq.diagnosis.causes import (
     resolve,
     usual_rate,
 )
-from sensorseq.diagnosis.run import Floats, Run
+from sensorseq.diagnosis.metrics import Floats, Run
 from sensorseq.diagnosis.statements import Statement
 from sensorseq.training_record import TrainingRecord
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from sensorseq.diagnosis.causes import UNKNOWN, Cause, Family, Probes, families
-from sensorseq.diagnosis.run import Statistic
+from sensorseq.diagnosis.metrics import Statistic
 from sensorseq.text import plural
 from sensorseq.training_record import TrainingRecord
 

@@ -17,7 +17,7 @@ from torch import nn
 from sensorseq.data_checks import Part
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import ARGUMENTS_OF, OWNER_OF, Cause, Trial, is_same
-from sensorseq.diagnosis.run import Floats
+from sensorseq.diagnosis.metrics import Floats
 from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.data import FitPart

@@ -764,7 +764,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         path : str or path, optional
             File to write the figure to.
         """
-        from sensorseq.diagnosis.curves import draw_history  # matplotlib is an extra
+        from sensorseq.diagnosis.page import draw_history  # matplotlib is an extra
 
         check_is_fitted(self)
         return draw_history(

@@ -29,6 +29,7 @@ from sample_reports import (
 )
 
 from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Trial
+from sensorseq.diagnosis.metrics import Statistic
 from sensorseq.diagnosis.page import (
     colour_of,
     draw_race,
@@ -36,7 +37,6 @@ from sensorseq.diagnosis.page import (
     make_page,
 )
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.run import Statistic
 from sensorseq.diagnosis.words import list_steps, settings_as_options
 from sensorseq.errors import OutputError
 
