@@ -19,7 +19,6 @@ from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import (
     FAMILIES,
     UNKNOWN,
-    Cause,
     Probes,
     Trial,
     data_fault,
@@ -37,6 +36,7 @@ from sensorseq.diagnosis.statements import Findings
 from sensorseq.diagnosis.words import (
     GRADES,
     Command,
+    Step,
     answer,
     banner_words,
     call,
@@ -397,7 +397,16 @@ def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
     if not np.isfinite(values).any():
         return None
     low, high = band_of(part, "band")
-    panel = _panel("What the model itself does", epochs, [values, low, high], "epoch", "nats")
+    every = np.concatenate([values, low, high])
+    panel = Panel(
+        "What the model itself does",
+        (float(epochs.min()) - 0.5, float(epochs.max()) + 0.5),
+        padded(every[np.isfinite(every)]),
+        x_label="epoch",
+        y_label="loss (nats)",
+        width=420,
+        height=230,
+    )
     panel.band(epochs, low, high, "trainband")
     panel.line(epochs, values, "measured")
     outside = int(np.sum((values < low) | (values > high)))
@@ -406,13 +415,11 @@ def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
         f" draw is in it. {outside} of {len(values)} epochs lie outside the band that holds 95 % of"
         " a healthy run's epochs."
     )
-    return _figure(panel, words, ("measured", "measured"), ("trainband", "a healthy run"))
+    keys = (("measured", "measured"), ("trainband", "a healthy run"))
+    return Figure(Markup(panel.render()), panel.title, words, keys)
 
 
-_SIZE: dict[str, Any] = {"width": 420, "height": 230}
-
-
-def draw_race(trials: Sequence[Trial]) -> Figure | None:
+def draw_trials(trials: Sequence[Trial]) -> Figure | None:
     """Return the loss curves of the run and of the first settings, on one axis."""
     run = next((curve for trial in trials for curve in trial.curves.get("A", ())), [])
     drawn = [("run", "the run", drawable(run))] + [
@@ -447,7 +454,8 @@ def draw_race(trials: Sequence[Trial]) -> Figure | None:
         " than the run, their schedules compressed; those that only end the run begin where it had"
         " got to."
     )
-    return _figure(panel, words, *((style, name) for style, name, _ in drawn))
+    keys = tuple((style, name) for style, name, _ in drawn)
+    return Figure(Markup(panel.render()), panel.title, words, keys)
 
 
 def padded(values: Floats) -> tuple[float, float]:
@@ -459,23 +467,6 @@ def padded(values: Floats) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _figure(panel: Panel, words: str, *keys: tuple[str, str]) -> Figure:
-    return Figure(Markup(panel.render()), panel.title, words, keys)
-
-
-def _panel(
-    title: str, x: Floats, shown: list[Floats], x_label: str, unit: str, what: str = "loss"
-) -> Panel:
-    values = np.concatenate(shown)
-    limits = padded(values[np.isfinite(values)])
-    y_label = f"{what} ({unit})" if unit else what
-    return Panel(title, _ends(x), limits, x_label=x_label, y_label=y_label, **_SIZE)
-
-
-def _ends(x: Floats) -> tuple[float, float]:
-    return float(x.min()) - 0.5, float(x.max()) + 0.5
-
-
 _N_LEAD = 3  # sentences of the explanation that stand with the verdict
 _MAX_DOWNLOAD = 1_300_000  # characters of the link that carries the history
 _COLOURS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
@@ -485,7 +476,10 @@ _IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
 def make_page(report: Findings, command: Command | None = None) -> str:
     """Return the page: nothing is fetched, and all of it can be read without scripts."""
     facts = ("n_val", "n_train", "n_classes", "best_epoch")
-    file = base64.b64encode(_csv(report.history).encode(errors="backslashreplace")).decode()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([report.history, *zip(*report.history.values(), strict=True)])
+    file = base64.b64encode(text.getvalue().encode(errors="backslashreplace")).decode()
     return render(
         "report.html",
         **describe(report, command),
@@ -513,8 +507,8 @@ def describe(
     """Return what the template of the findings shows; `copied` is whether code can be copied."""
     steps = list_steps(report, command)
     (problem, *answers), still_open = answer(report, steps), limits(report)
-    repeated = {name for step in steps for name in step.arguments}
-    cards = [_card(cause, repeated, command or call) for cause in report.causes]
+    said = [one for one in remaining(report, answers) if one not in still_open]
+    grades = {cause.grade for cause in report.causes}
     return {
         "copied": copied,
         "sizes": sizes(report),
@@ -522,21 +516,13 @@ def describe(
         "verdict_words": problem.text,
         "colour": colour_of(report),
         "answers": [replace(part, text=re.sub(":$", ".", part.text)) for part in answers],
-        "explanation": [
-            part
-            for part in remaining(report, answers)
-            if part not in still_open and part not in problem.text
-        ],
+        "explanation": [one for one in said if one not in problem.text],
         "n_lead": _N_LEAD,
         "steps": steps,
-        "families": _families(report, cards),
+        "families": _families(report, steps, command or call),
         "family_words": FAMILIES,
-        "grades": {
-            grade: meaning
-            for grade, meaning in GRADES.items()
-            if any(cause.grade == grade for cause in report.causes)
-        },
-        "race": None if report.probes is None else _race(report.probes),
+        "grades": {grade: meaning for grade, meaning in GRADES.items() if grade in grades},
+        "race": None if report.probes is None else _tried(report.probes),
         "curves": draw_curves(
             report.history,
             n_val=report.n_val,
@@ -549,8 +535,7 @@ def describe(
 
 def describe_evidence(report: Findings) -> dict[str, Any]:
     """Return what the template of the evidence shows: a figure, statistics, limits."""
-    compared: dict[str, Statistic] = {}
-    others: dict[str, Statistic] = {}
+    compared, others = {}, {}
     for name, part in report.statistics.items():
         is_alone = part.floor is None and part.p is None
         (others if is_alone else compared)[name] = part
@@ -572,51 +557,50 @@ def colour_of(report: Findings) -> str:
     return "wait" if colour == "good" and is_doubtful else colour
 
 
-def _card(cause: Cause, repeated: set[str], say: Command) -> dict[str, Any]:
-    card: dict[str, Any] = dict.fromkeys(("rank", "chance", "repair"), "")
-    card |= {"cause": cause, "evidence": cause.evidence, "sources": cause.sources, "width": 0}
-    if chance := chance_of(cause):
-        what = "likely to be none of those listed" if cause.name == UNKNOWN else "likely"
-        card["chance"] = f"{chance} {what}"
-        card["width"] = round(min(max(100 * cause.confidence, 0.0), 100.0))
-    for words in cause.sources.values():  # of which the evidence may be put together
-        card["evidence"] = card["evidence"].replace(words, "").strip()
-    if cause.recommendation and not set(cause.recommendation) <= repeated:
-        card["repair"] = say(cause.recommendation)
-    return card
+def _families(report: Findings, steps: Sequence[Step], say: Command) -> list[dict[str, Any]]:
+    """Return the families with a card for each cause; what a step says is not repeated."""
+    repeated = {name for step in steps for name in step.arguments}
+    ranked, found = [cause for cause in report.causes if cause.name != UNKNOWN], []
+    for family in report.families:
+        cards: list[dict[str, Any]] = []
+        for cause in family.causes:
+            is_known, chance = cause.name != UNKNOWN, chance_of(cause)
+            what = "likely" if is_known else "likely to be none of those listed"
+            evidence = cause.evidence
+            for words in cause.sources.values():  # of which the evidence may be put together
+                evidence = evidence.replace(words, "").strip()
+            is_new = bool(cause.recommendation) and not set(cause.recommendation) <= repeated
+            cards.append(
+                {
+                    "cause": cause,
+                    "rank": f"{ranked.index(cause) + 1}. " if is_known else "",
+                    "chance": f"{chance} {what}" if chance else "",
+                    "width": round(min(max(100 * cause.confidence, 0.0), 100.0)) if chance else 0,
+                    "evidence": evidence,
+                    "sources": cause.sources,
+                    "repair": say(cause.recommendation) if is_new else "",
+                }
+            )
+        found.append({"name": family.name, "chance": chance_of(family), "cards": cards})
+    return found
 
 
-def _families(report: Findings, cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    for rank, card in enumerate((c for c in cards if c["cause"].name != UNKNOWN), 1):
-        card["rank"] = f"{rank}. "
-    return [
-        {
-            "name": family.name,
-            "chance": chance_of(family),
-            "cards": [card for card in cards if card["cause"] in family.causes],
-        }
-        for family in report.families
-    ]
-
-
-def _race(probes: Probes) -> dict[str, Any]:
+def _tried(probes: Probes) -> dict[str, Any]:
     """Return the settings that were tried, the adopted first, then by what they gain."""
 
-    def gain_of(trial: Trial) -> float:
+    def order(trial: Trial) -> tuple[bool, float]:
         change = trial.raw_change
-        return math.inf if change is None or math.isnan(change) else change
+        is_known = change is not None and not math.isnan(change)
+        return trial.outcome != "confirmed", change if is_known else math.inf
 
-    tried = sorted(
-        (trial for trial in probes.trials if trial.kind == "race"),
-        key=lambda trial: (trial.outcome != "confirmed", gain_of(trial)),
-    )
+    tried = sorted((trial for trial in probes.trials if trial.kind == "race"), key=order)
     words = f"The network was trained with other settings: {cost_words(probes)}."
     if tried:
         words += " Gains are over the run, on the validation windows, with one standard error."
     return {
         "words": words,
         "rows": [_row(number, trial) for number, trial in enumerate(tried)],
-        "figure": draw_race(tried) if tried else None,
+        "figure": draw_trials(tried) if tried else None,
         "others": [trial for trial in probes.trials if trial.kind != "race"],
         "not_tested": probes.not_tested,
     }
@@ -629,11 +613,10 @@ def _row(number: int, trial: Trial) -> dict[str, Any]:
         sentence = trial.sentence.removeprefix(f"{trial.name}: ")
         return {**row, "sentence": sentence[:1].upper() + sentence[1:]}
     accuracy, error, ratio = trial.accuracy_change, trial.accuracy_error or 0.0, trial.noise_ratio
-    points = "" if accuracy is None else f"{100 * accuracy:+.1f} ± {100 * error:.1f}"
     return {
         **row,
         "gain": f"{-trial.raw_change:+.2f} ± {trial.change_error:.2f}",
-        "accuracy": points,
+        "accuracy": "" if accuracy is None else f"{100 * accuracy:+.1f} ± {100 * error:.1f}",
         "movement": "" if ratio is None or not math.isfinite(ratio) else f"x{ratio:.2g}",
     }
 
@@ -642,66 +625,35 @@ def _in_units(name: str, value: float, unit: str) -> str:
     """Return the value of a statistic with its unit, in as many digits as mean something."""
     if not math.isfinite(value):
         return "no number" if math.isnan(value) else ("-" if value < 0 else "") + "infinite"
-    if unit == "fraction" and any(word in name for word in _IN_POINTS):
-        return f"{_digits(100 * value)} points"
-    if unit in ("relative", "fraction"):
-        return f"{_digits(100 * value)} %"
-    if unit in ("ratio", ""):
-        return _digits(value)
     if unit == "z":
         return f"z = {value:.1f}"
-    return f"{_digits(value)} {unit.replace('^2', '²')}"
+    if unit in ("relative", "fraction"):
+        is_accuracy = unit == "fraction" and any(word in name for word in _IN_POINTS)
+        value, unit = 100 * value, "points" if is_accuracy else "%"
+    is_whole = value == round(value) and abs(value) < 1e6
+    digits = f"{value:.0f}" if is_whole else f"{value:.3g}"
+    return digits if unit in ("ratio", "") else f"{digits} {unit.replace('^2', '²')}"
 
 
 def _table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
     """Return the heads and the rows of a table; None where nothing was measured."""
-    heads = ["what", "measured", "compared with"]
     # Most reports have no interval and no probability; two empty columns would be in the way.
     with_interval = any(part.low is not None for part in statistics.values())
     with_p = any(part.p is not None for part in statistics.values())
+    heads = ["what", "measured", "compared with"]
     heads += ["90 % interval"] * with_interval + ["p"] * with_p
-    rows = [
-        {
-            "what": name.replace("_", " "),
-            "measured": _in_units(name, part.value, part.unit),
-            "floor": _floor(name, part),
-            "cells": [*[_interval(name, part)] * with_interval, *[_p(part)] * with_p],
-        }
-        for name, part in statistics.items()
-    ]
+    rows = []
+    for name, part in statistics.items():
+        floor = "" if part.floor is None else _in_units(name, part.floor, part.unit)
+        floor += f": {part.floor_is}" if floor and part.floor_is else ""
+        interval = ""
+        if part.low is not None and part.high is not None:
+            low, high = (_in_units(name, end, part.unit) for end in (part.low, part.high))
+            number, _, unit = low.partition(" ")
+            low = number if unit and high.endswith(f" {unit}") else low
+            interval = f"{low} to {high}"
+        p = "" if part.p is None else f"{part.p:.3f}" if part.p >= 0.001 else "< 0.001"
+        row = {"what": name.replace("_", " "), "measured": _in_units(name, part.value, part.unit)}
+        cells = [interval] * with_interval + [p] * with_p
+        rows.append({**row, "floor": floor, "cells": cells})
     return {"heads": heads, "rows": rows} if rows else None
-
-
-def _floor(name: str, statistic: Statistic) -> str:
-    if statistic.floor is None:
-        return ""
-    floor = _in_units(name, statistic.floor, statistic.unit)
-    return f"{floor}: {statistic.floor_is}" if statistic.floor_is else floor
-
-
-def _interval(name: str, statistic: Statistic) -> str:
-    if statistic.low is None or statistic.high is None:
-        return ""
-    low, high = (_in_units(name, end, statistic.unit) for end in (statistic.low, statistic.high))
-    number, _, unit = low.partition(" ")
-    return f"{number} to {high}" if unit and high.endswith(f" {unit}") else f"{low} to {high}"
-
-
-def _p(statistic: Statistic) -> str:
-    p = statistic.p
-    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _digits(value: float) -> str:
-    """Return three significant digits, whole numbers in full."""
-    if value == round(value) and abs(value) < 1e6:
-        return f"{value:.0f}"
-    return f"{value:.3g}"
-
-
-def _csv(history: Any) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(history)
-    writer.writerows(zip(*history.values(), strict=True))
-    return text.getvalue()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_integer_or_none, check_real
+from sensorseq.checks import check_integer_or_none, check_per_window, check_real
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.judge import judge
@@ -32,19 +32,9 @@ from sensorseq.io.atomic import write_whole
 from sensorseq.text import plain, plural
 from sensorseq.training_record import MAX_WATCHED, TrainingRecord
 
-_SAVED = (  # in a file, besides format and version
-    *(
-        "verdict",
-        "severity",
-        "generalization",
-        "level",
-        "statements",
-        "causes",
-        "statistics",
-        "n_epochs",
-    ),
-    *("n_val", "n_train", "n_classes", "best_epoch", "history", "evidence", "probes", "of_module"),
-)
+_SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")
+_SAVED += ("n_epochs", "n_val", "n_train", "n_classes", "best_epoch", "history", "evidence")
+_SAVED += ("probes", "of_module")
 # of a report in a file, so that its page can be made
 _MOST_SAID, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
 _HOLDERS: Any = (list, tuple, type({}.values()))
@@ -182,7 +172,9 @@ class FluctuationReport(Findings):
         'fluctuating'
         """
         if majority_fraction is not None:
-            check_real("majority_fraction", majority_fraction, 0, 1, low_open=True, high_open=False)
+            majority_fraction = check_real(
+                "majority_fraction", majority_fraction, 0, 1, low_open=True, high_open=False
+            )
         read = read_history(history, columns)
         with read.naming_it():
             values, n_epochs = read_columns(read.rows)
@@ -193,11 +185,7 @@ class FluctuationReport(Findings):
             n_val=check_integer_or_none("n_val", n_val),
             n_train=check_integer_or_none("n_train", n_train),
             n_classes=check_integer_or_none("n_classes", n_classes, 2),
-            majority_fraction=majority_fraction
-            if majority_fraction is None
-            else check_real(
-                "majority_fraction", majority_fraction, 0, 1, low_open=True, high_open=False
-            ),
+            majority_fraction=majority_fraction,
             best_epoch=check_epoch(best_epoch, n_epochs),
             learning_rate=numbers.get("learning_rate"),
             record=record,
@@ -205,14 +193,12 @@ class FluctuationReport(Findings):
         with read.naming_it():
             verdict, severity, statements = judge(run)
         asked = run, verdict, arguments, data_facts, statements
-        causes = find_causes(*asked)
-        if_below = find_causes(*asked, is_sick=True) if verdict == "normal" else ()
         report = cls(
             verdict=verdict,
             severity=severity,
             statements=tuple(statements),
-            causes=causes,
-            causes_if_below=if_below,
+            causes=find_causes(*asked),
+            causes_if_below=find_causes(*asked, is_sick=True) if verdict == "normal" else (),
             statistics=run.statistics,
             n_epochs=n_epochs,
             n_val=run.n_val,
@@ -279,15 +265,9 @@ class FluctuationReport(Findings):
         """
         from sensorseq.diagnosis.probe import probe_fit  # torch
 
-        given = {
-            "sample_weight": sample_weight,
-            "groups": groups,
-            "lengths": lengths,
-            "X_val": X_val,
-            "y_val": y_val,
-            "groups_val": groups_val,
-            "lengths_val": lengths_val,
-        }
+        given = {"sample_weight": sample_weight, "groups": groups, "lengths": lengths}
+        given |= {"X_val": X_val, "y_val": y_val}
+        given |= {"groups_val": groups_val, "lengths_val": lengths_val}
         return probe_fit(self, X, y, given, budget=budget, verbose=verbose)
 
     def apply(self) -> Any:
@@ -352,24 +332,16 @@ class FluctuationReport(Findings):
             if is_page:
                 _check_size(saved)
             report: FluctuationReport = unplain(cls, saved)
-            report._check(is_page)
+            unplain(Mapping[str, list[float]], report.history)
+            lengths = {len(column) for column in report.history.values()} or {report.n_epochs}
+            if len(lengths) > 1 or not 0 <= report.n_epochs <= max(lengths):
+                raise ValueError(f"its history is not that of {report.n_epochs} epochs")
+            _ = str(report), repr(report), is_page and report._as_page()
         except Exception as error:  # what is not as in any report breaks what shows it, somewhere
             raise ArgumentError(
                 f"this is no fluctuation report of version 4: {error!r}."
             ) from error
         return report
-
-    def _check(self, is_page: bool) -> None:
-        """Raise anything if this cannot be shown: as text, or else as a page, too."""
-        unplain(Mapping[str, list[float]], self.history)
-        lengths = {len(column) for column in self.history.values()} or {self.n_epochs}
-        if len(lengths) > 1 or not 0 <= self.n_epochs <= max(lengths):
-            raise ValueError(f"its history is not that of {self.n_epochs} epochs")
-        _ = str(self), repr(self)
-        if is_page:
-            from sensorseq.diagnosis.page import make_page
-
-            make_page(self)
 
     def __repr__(self) -> str:
         facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]
@@ -400,9 +372,12 @@ class FluctuationReport(Findings):
         OutputError
             If the file cannot be written.
         """
+        write_whole(path, self._as_page().encode())
+
+    def _as_page(self) -> str:
         from sensorseq.diagnosis.page import make_page
 
-        write_whole(path, make_page(self).encode())
+        return make_page(self)
 
 
 def _check_size(description: Mapping[str, Any]) -> None:
@@ -475,15 +450,8 @@ class TrainingMonitor:
     ) -> None:
         self.history = History()
         self._y_val, self._y_fixed = _codes("y_val", y_val), _codes("y_fixed", y_fixed)
-        self._groups: NDArray[Any] | None = None
-        if groups_val is not None:
-            n_windows = 0 if self._y_val is None else len(self._y_val)
-            self._groups = np.asarray(groups_val)
-            if self._groups.shape != (n_windows,):
-                raise ArgumentError(
-                    f"groups_val has shape {self._groups.shape} for {n_windows} labels in y_val;"
-                    " give one group for each."
-                )
+        n_windows = 0 if self._y_val is None else len(self._y_val)
+        self._groups = check_per_window("groups_val", groups_val, n_windows, ArgumentError)
         self._n_classes: int | None = None
         self._fixed: list[tuple[float, float]] = []
         self._predicted: list[NDArray[np.uint16]] = []
@@ -532,7 +500,7 @@ class TrainingMonitor:
         row = {name: float(value) for name, value in row.items() if value is not None}
         if val_outputs is not None:
             logits, y = self._read("val", val_outputs, self._y_val)
-            shown = np.linspace(0, len(y) - 1, min(len(y), MAX_WATCHED)).round().astype(np.int64)
+            shown = self._shown
             self._predicted.append(logits[shown].argmax(axis=1).astype(np.uint16))
             margin = np.clip(_margin(logits[shown], y[shown]), -_MARGIN_LIMIT, _MARGIN_LIMIT)
             self._margin.append(margin.astype(np.float16))
@@ -544,6 +512,12 @@ class TrainingMonitor:
         self._started_s = now_s
         self.history.append(whole)
         return whole
+
+    @property
+    def _shown(self) -> NDArray[np.int64]:
+        """The validation windows that are followed one by one: of many, an even sample."""
+        n = 0 if self._y_val is None else len(self._y_val)
+        return np.linspace(0, n - 1, min(n, MAX_WATCHED)).round().astype(np.int64)
 
     def _read(self, part: str, outputs: Any, y: NDArray[np.int64] | None) -> tuple[Floats, Any]:
         """Return logits (N, K) with their classes, or raise an error that names the part."""
@@ -575,8 +549,7 @@ class TrainingMonitor:
             record.fixed_rows = np.arange(len(self._y_fixed))
             record.fixed_loss, record.fixed_accuracy = np.array(self._fixed, np.float64).T
         if self._y_val is not None and 0 < len(self._predicted) == n_epochs:
-            n, n_shown = len(self._y_val), self._predicted[0].shape[0]
-            rows = np.linspace(0, n - 1, n_shown).round().astype(np.int64)
+            rows = self._shown
             record.val_rows, record.val_target = rows, self._y_val[rows]
             if self._groups is not None:
                 codes = np.unique(self._groups, return_inverse=True)[1]

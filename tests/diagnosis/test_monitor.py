@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 import sensorseq.diagnosis
-from sensorseq.diagnosis import TrainingMonitor, monitor
+from sensorseq.diagnosis import TrainingMonitor
+from sensorseq.diagnosis import report as monitor
 from sensorseq.errors import ArgumentError
 
 RNG = np.random.default_rng(0)
