@@ -222,7 +222,7 @@ NEW_CONFIDENCE = 0.05  # of a cause that was not ranked, before its proof
 
 def _proof_of(one: Outcome) -> Cause:
     """Return the cause that a single change proves."""
-    option, said = one.option, f"With this change alone, {one.gain}."
+    option, said = one.option, f"With this change alone, {one}."
     return Cause(option.cause, "proved", NEW_CONFIDENCE, said, option.finding, option.change)
 
 

@@ -355,18 +355,30 @@ LEAST_CALMING = 0.5  # of the run's movement, where settings are adopted that lo
 ONE_SD = 0.8413  # of a normal distribution lies below its mean and one standard deviation
 
 
-@dataclass(frozen=True)
-class Gain:
-    """What settings gain on the validation windows, against the run."""
+@dataclass(eq=False)
+class Outcome:
+    """An option, what its training gave, and what it gains on validation windows over the run."""
 
-    nats: float  # loss of the run less that of the settings, in nats a window
-    error: float  # its standard error over groups, or over windows where there are no groups
+    option: Option
+    result: ArmResult
+    cost_epochs: float
+    first_epoch: int = 0  # of the run, from which it was trained
+    score: float = math.inf  # mean loss; infinity if the training failed
+    nats: float = -math.inf  # loss of the run less that of the settings, in nats a window
+    error: float = 0.0  # its standard error over groups, or over windows without groups
     accuracy: float = -math.inf  # of the settings less that of the run, a fraction
     accuracy_error: float = 0.0
     movement: float = math.nan  # of the training loss over the run's; NaN if unknown
 
-    def is_sure(self, standard_errors: float = SURE_SE) -> bool:
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that were trained; of what needs no training those of the run."""
+        return len(self.result.fixed_loss) or self.result.arm.n_epochs
+
+    @property
+    def does_better(self) -> bool:
         """Whether loss or accuracy gains beyond chance, and the other does not lose."""
+        standard_errors = PRESET_SE if self.option.is_preset else SURE_SE
         by_loss = self.nats > max(standard_errors * self.error, LEAST_GAIN_NATS)
         by_accuracy = self.accuracy > max(standard_errors * self.accuracy_error, LEAST_GAIN)
         return (by_loss or by_accuracy) and not self.loses
@@ -382,6 +394,10 @@ class Gain:
         """Whether the movement is halved and nothing is lost."""
         return self.movement <= LEAST_CALMING and self.nats >= 0 and not self.loses
 
+    def is_as_good(self, best: "Outcome") -> bool:
+        """Whether it is no worse than the best by a standard error."""
+        return best.nats - self.nats <= best.error
+
     def __str__(self) -> str:
         loss = f"{abs(self.nats):.2f} +- {self.error:.2f} nats"
         accuracy = f"{100 * abs(self.accuracy):.1f} +- {100 * self.accuracy_error:.1f} points"
@@ -392,67 +408,36 @@ class Gain:
         moves = f"; the training loss moves {self.movement:.2g} times as much"
         return text + moves if self.movement <= 1 else text
 
-
-@dataclass(eq=False)
-class Outcome:
-    """An option and what its training gave."""
-
-    option: Option
-    loss: Floats  # of each validation window
-    result: ArmResult
-    gain: Gain
-    cost_epochs: float
-    first_epoch: int = 0  # of the run, from which it was trained
-
-    @property
-    def n_epochs(self) -> int:
-        """Epochs that were trained; of what needs no training those of the run."""
-        return len(self.result.fixed_loss) or self.result.arm.n_epochs
-
-    @property
-    def score(self) -> float:
-        """Mean loss; infinity if the training failed."""
-        return float(self.loss.mean())
-
-    @property
-    def does_better(self) -> bool:
-        """Whether it gains beyond chance."""
-        return self.gain.is_sure(PRESET_SE if self.option.is_preset else SURE_SE)
-
-    def is_as_good(self, best: "Outcome") -> bool:
-        """Whether it is no worse than the best by a standard error."""
-        return best.gain.nats - self.gain.nats <= best.gain.error
-
     def as_trial(self, run_loss: list[float], *, is_adopted: bool) -> Trial:
         """Return the training for the report; `run_loss` is of the fixed training windows."""
-        gain, option, failed = self.gain, self.option, self.result.failed
+
+        def finite(value: float) -> float | None:
+            return value if math.isfinite(value) else None
+
+        failed, n_planned = self.result.failed, self.result.arm.n_epochs
         own_loss = np.asarray(self.result.fixed_loss, np.float64).tolist()
         # a short training that does worse says little
         is_whole = self.n_epochs >= len(run_loss) or bool(failed)
-        lost = is_whole and (gain.nats < -SURE_SE * gain.error or not math.isfinite(gain.nats))
-        said, n_planned = failed or str(gain), self.result.arm.n_epochs
+        lost = is_whole and (self.nats < -SURE_SE * self.error or not math.isfinite(self.nats))
+        said = failed or str(self)
         if not failed and self.n_epochs < n_planned:
             said = f"{said}; the time was up after {self.n_epochs} of {n_planned} epochs"
         return Trial(
-            cause=option.cause,
-            name=option.name,
-            change=dict(option.change),
+            cause=self.option.cause,
+            name=self.option.name,
+            change=dict(self.option.change),
             kind="race",
             outcome="confirmed" if is_adopted else "rejected" if lost else "undecided",
-            sentence=f"{option.name}: {said}.",
-            noise_ratio=_finite(gain.movement),
-            raw_change=_finite(-gain.nats),
+            sentence=f"{self.option.name}: {said}.",
+            noise_ratio=finite(self.movement),
+            raw_change=finite(-self.nats),
             # from the epoch on at which the training began
             curves={"A": [run_loss], "B": [[math.nan] * self.first_epoch + own_loss]},
             cost_epochs=self.cost_epochs,
-            change_error=_finite(gain.error),
-            accuracy_change=_finite(gain.accuracy),
-            accuracy_error=_finite(gain.accuracy_error),
+            change_error=finite(self.error),
+            accuracy_change=finite(self.accuracy),
+            accuracy_error=finite(self.accuracy_error),
         )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -502,17 +487,15 @@ class Baseline:
 
     def compare(self, option: Option, result: ArmResult, cost_epochs: float) -> Outcome:
         """Return what a training gave, against the run."""
-        outputs = result.val_outputs
+        outputs, found = result.val_outputs, Outcome(option, result, cost_epochs)
         if result.failed or outputs is None or not np.isfinite(outputs).all():
-            loss = np.full(len(self.target), math.inf)
-            return Outcome(option, loss, result, Gain(-math.inf, 0.0), cost_epochs)
+            return found
         loss, is_right = self._judged(outputs)
         nats, error = paired(self.loss - loss, self.groups)
         accuracy, accuracy_error = paired(is_right - self.is_right, self.groups)
-        own = movement(result.fixed_loss)
-        ratio = own / self.movement if self.movement > 0 else math.nan
-        gain = Gain(nats, error, accuracy, accuracy_error, ratio)
-        return Outcome(option, loss, result, gain, cost_epochs)
+        ratio = movement(result.fixed_loss) / self.movement if self.movement > 0 else math.nan
+        gain = nats, error, accuracy, accuracy_error, ratio
+        return Outcome(option, result, cost_epochs, 0, float(loss.mean()), *gain)
 
 
 def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
@@ -579,7 +562,7 @@ def compare_settings(
             outcome = found[option.name] = run.compare(option, result, lab.cost_of(arm))
             if arm.start is not None:
                 outcome.first_epoch = lab.record.snapshots[arm.start].epoch
-    better = [one for one in found.values() if one.does_better or (may_calm and one.gain.is_calmer)]
+    better = [one for one in found.values() if one.does_better or (may_calm and one.is_calmer)]
     adopted = _chosen(better)
     ranked = sorted(found.values(), key=lambda one: (one is not adopted, one.score))
     proofs = [
@@ -649,10 +632,10 @@ def _chosen(outcomes: Sequence[Outcome]) -> Outcome | None:
 
 def _note(adopted: Outcome | None, outcomes: Sequence[Outcome]) -> str:
     if adopted is not None:
-        why = str(adopted.gain)
+        why = str(adopted)
         if not adopted.does_better:
             why = (
-                f"the training loss moves {adopted.gain.movement:.2g} times as much as in the run,"
+                f"the training loss moves {adopted.movement:.2g} times as much as in the run,"
                 " and the validation loss is no higher"
             )
         return f"With {adopted.option.name}, after {adopted.n_epochs} epochs, {why}."
@@ -661,5 +644,5 @@ def _note(adopted: Outcome | None, outcomes: Sequence[Outcome]) -> str:
     best = outcomes[0]
     return (
         f"None of {len(outcomes)} other settings did better than the run beyond chance. The best"
-        f" of them was {best.option.name}: {best.gain}."
+        f" of them was {best.option.name}: {best}."
     )
