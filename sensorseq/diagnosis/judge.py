@@ -386,8 +386,8 @@ def _noise_trend(run: Run, series: Floats) -> list[Statement]:
     if (z > 0) != (ratio > 1) or ratio == 1:
         return []
     is_little = max(ratio, 1 / ratio if ratio else math.inf) <= limits.TREND_RATIO
-    kind = "noise_falls" if z < 0 else "noise_rises"
-    return [say(f"{kind}_little" if is_little else kind, ratio=ratio)]
+    falls, rises = ("noise_falls", "noise_falls_little"), ("noise_rises", "noise_rises_little")
+    return [say((falls if z < 0 else rises)[is_little], ratio=ratio)]
 
 
 def _descent(run: Run, movement: Movement) -> list[Statement]:

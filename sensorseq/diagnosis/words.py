@@ -300,12 +300,9 @@ def banner_words(report: Findings) -> str:
 
 def sizes(report: Findings) -> str:
     """Return how much there was to judge by."""
-    parts = " / ".join(
-        f"{count} {part}"
-        for count, part in ((report.n_train, "train"), (report.n_val, "validation"))
-        if count is not None
-    )
-    facts = [f"{parts} windows"] if parts else []
+    counts = {"train": report.n_train, "validation": report.n_val}
+    parts = [f"{count} {part}" for part, count in counts.items() if count is not None]
+    facts = [f"{' / '.join(parts)} windows"] if parts else []
     if report.n_classes is not None:
         facts.append(f"{report.n_classes} classes")
     return ", ".join([*facts, plural(report.n_epochs, "epoch")])
@@ -314,14 +311,14 @@ def sizes(report: Findings) -> str:
 def answer(report: Findings, steps: Sequence[Step]) -> tuple[Answer, ...]:
     """Return the answers in the order in which they are asked; `steps` are those to do."""
     more, kept = _more_epochs(report), _kept(report)
-    quoted = [part if isinstance(part, Statement) else None for part in (more, kept)]
+    quoted = more if isinstance(more, Statement) else None
     text, gain = (steps[0].text, steps[0].gain) if steps else (KEEP, _resolution(report))
     return (
         Answer("Problem", "Is something wrong?", _problem(report)),
         Answer("Step", "What is the best first step?", text),
         *([Answer("Gain", "What will it bring?", gain)] if gain else []),
-        Answer("Longer?", "Will more epochs help?", str(more), quoted[0]),
-        Answer("Kept", "Which weights are kept?", str(kept), quoted[1]),
+        Answer("Longer?", "Will more epochs help?", str(more), quoted),
+        Answer("Kept", "Which weights are kept?", str(kept), kept),
     )
 
 
@@ -411,7 +408,8 @@ def limits(report: Findings) -> list[str]:
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 16, 10
 _TITLE, _GRADE = 44, 10  # columns
-_ON_PAGE = {"explanation": "findings", "causes": "causes"}
+_SAID = "explanation"
+_ON_PAGE = {_SAID: "findings", "causes": "causes"}
 _WHY = 4  # section of the figures behind what is said first
 _FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of what is said first
 _MORE = 'report.to_html("report.html") shows the curves and every figure.'
@@ -437,26 +435,26 @@ def write_report(report: Findings, command: Command | None = None, page: str | N
     ]
     steps = list_steps(report, command)
     answers = {part.label: part for part in answer(report, steps)}
+    first = " ".join([answers["Step"].text, *(f"({step.mark})" for step in steps[:1] if step.mark)])
     blocks = [
-        *_in_short(answers, steps),
+        _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4)),
+        _Block(0, 0, _wrap("Step", first, most=5)),
+        *(_Block(2, 0, _typed(step)) for step in steps[:1]),
+        *(_Block(0, 0, _wrap("Gain", answers[n].text, most=4)) for n in ("Gain",) if n in answers),
         *_findings(report, answers.values()),
         *_what_to_do(report, steps[1:]),
         *_causes(report.families),
-        *(
-            _Block(6, 5, _wrap(part.label, part.text), "explanation" if part.statement else "")
-            for label in ("Longer?", "Kept")
-            for part in [answers[label]]
-        ),
     ]
+    for part in (answers["Longer?"], answers["Kept"]):
+        counts_as = _SAID if part.statement else ""
+        blocks.append(_Block(6, 5, _wrap(part.label, part.text), counts_as))
     is_fine = report.verdict == "normal" and not (report.generalization or report.level)
     height = _CALM_HEIGHT if is_fine and not report.causes else _HEIGHT
     shown, left_out = _choose(blocks, height - len(head) - 1)
-    notes = [
-        f"{left_out.count(name)} more in report.{name}"
-        if page is None
-        else f"{left_out.count(name)} more {_ON_PAGE[name]} on the page"
-        for name in dict.fromkeys(left_out)
-    ]
+    notes = []
+    for name in dict.fromkeys(left_out):
+        where = f"in report.{name}" if page is None else f"{_ON_PAGE[name]} on the page"
+        notes.append(f"{left_out.count(name)} more {where}")
     shown += [_Block(0, 9, _wrap("", f"... {'; '.join(notes)}"))] if notes else []
     why = next((block for block in shown if block.section == _WHY and block.lines), None)
     if why is not None:
@@ -483,31 +481,16 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
     return sorted(shown, key=lambda block: order[id(block)]), left_out
 
 
-def _in_short(answers: Mapping[str, Answer], steps: Sequence[Step]) -> list[_Block]:
-    """Return whether something is wrong, what to do first, and what that will bring."""
-    text = [answers["Step"].text, *([f"({steps[0].mark})"] if steps and steps[0].mark else [])]
-    blocks = [
-        _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4)),
-        _Block(0, 0, _wrap("Step", " ".join(text), most=5)),
-        *[_Block(2, 0, _typed(step)) for step in steps[:1]],
-    ]
-    if "Gain" in answers:
-        blocks.append(_Block(0, 0, _wrap("Gain", answers["Gain"].text, most=4)))
-    return blocks
-
-
 def _findings(report: Findings, answers: Iterable[Answer]) -> list[_Block]:
-    said = [part.statement for part in answers]
-    said += of_topic(report.statements, "level")
+    said = [part.statement for part in answers] + of_topic(report.statements, "level")
     others = [part for part in report.statements if part not in said]
     first = of_topic(others, *_FIRST)[:3] or others[:1]
     first += of_topic(report.statements, "recovery", "parts")
-    blocks = [
-        _Block(2, 1, _wrap("" if n else "Seen", str(part)), "explanation")
-        for n, part in enumerate(first)
+    rest = [part for part in others if part not in first]
+    return [
+        *(_Block(2, 1, _wrap("" if n else "Seen", str(one)), _SAID) for n, one in enumerate(first)),
+        *(_Block(8, _WHY, _wrap("", str(one)), _SAID) for one in rest),
     ]
-    rest = [part for part in report.statements if part not in first and part not in said]
-    return blocks + [_Block(8, _WHY, _wrap("", str(part)), "explanation") for part in rest]
 
 
 def _what_to_do(report: Findings, steps: Sequence[Step]) -> list[_Block]:
@@ -525,22 +508,16 @@ def _what_to_do(report: Findings, steps: Sequence[Step]) -> list[_Block]:
 
 def _typed(step: Step) -> list[str]:
     """Return what is typed, command or Python, in lines that can be pasted."""
+    code, is_command = [step.command], bool(step.command)
+    if not is_command:  # a call is on one line
+        call, end, rest = step.code.partition(",\n)")
+        code = [" ".join(f"{call})".split()).replace("( ", "("), *rest.split("\n")] if end else []
+        code = [part for part in code or step.code.split("\n") if part and part[0] != "#"]
     lines = []
-    for part in _code(step):
-        is_command = bool(step.command)  # of several lines: it can be pasted as it is
-        width = _WIDTH - 2 * is_command
-        typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=width)
+    for part in code:  # a command of several lines can be pasted as it is
+        typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=_WIDTH - 2 * is_command)
         lines += [f"{line} \\" for line in typed[:-1]] + typed[-1:] if is_command else typed
     return lines
-
-
-def _code(step: Step) -> list[str]:
-    """Return the command of a step, or else its Python, a call on one line."""
-    if step.command:
-        return [step.command]
-    call, end, rest = step.code.partition(",\n)")
-    lines = [" ".join(f"{call})".split()).replace("( ", "("), *rest.split("\n")] if end else []
-    return [line for line in lines or step.code.split("\n") if line and line[0] != "#"]
 
 
 def _causes(families: Iterable[Family]) -> list[_Block]:
@@ -548,17 +525,15 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
     rank = 0
     for family in families:
         chance = chance_of(family)
-        name = FAMILIES.get(family.name, family.name)
-        title = f"{name}, {chance}" if chance and family.name != UNKNOWN else ""
+        is_named = chance and family.name != UNKNOWN
+        title = _wrap("", f"{FAMILIES.get(family.name, family.name)}, {chance}" if is_named else "")
         for cause in family.causes:
-            is_unknown = cause.name == UNKNOWN
+            is_unknown, is_first = cause.name == UNKNOWN, not blocks
             if is_unknown and blocks:
                 continue  # what is not known matters where it leads
             rank += not is_unknown
-            lines = _wrap("", title) if title else []
-            title = ""
-            lines.append(" " * _INDENT + "unclear" if is_unknown else _headline(str(rank), cause))
-            is_first = not blocks
+            lines = [*title, " " * _INDENT + "unclear" if is_unknown else _headline(rank, cause)]
+            title = []
             if is_first:
                 lines[0] = "Cause".ljust(_INDENT) + lines[0][_INDENT:]
             blocks.append(_Block(1 if is_first else 4 if rank < 5 else 7, 2, lines, "causes"))
@@ -567,11 +542,10 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
     return blocks
 
 
-def _headline(rank: str, cause: Cause) -> str:
+def _headline(rank: int, cause: Cause) -> str:
     title = textwrap.shorten(printable(cause.title), _TITLE, placeholder=" ...") or "?"
     grade = textwrap.shorten(printable(cause.grade.upper()), _GRADE, placeholder="...")
-    sure = chance_of(cause)[:8]
-    line = f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade:<{_GRADE}} {sure:>6}"
+    line = f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade:<{_GRADE}} {chance_of(cause)[:8]:>6}"
     return line[:_WIDTH].rstrip()
 
 

@@ -141,7 +141,7 @@ def test_what_tensorboards_writer_wrote_is_read_to_the_bit(tmp_path):
     for tag, factor in (("Loss/train", 1), ("Loss/val", 3)):
         own = [(step, value) for name, step, value in found if name == tag]
         assert own[:20] == [(factor * i, float(value)) for i, value in enumerate(values)]
-    assert math.isnan(found[-1].value)
+    assert math.isnan(found[-1][2])
     assert {tag for tag, _, _ in found} == {"Loss/train", "Loss/val"}
 
 
