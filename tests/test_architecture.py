@@ -17,9 +17,8 @@ TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md 
          csrc data docs examples mkdocs.yml pyproject.toml requirements scripts sensorseq setup.py
          tests"""
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
-DIAGNOSIS_ORDER = """thresholds causes statements < run < metrics < witnesses ranking
-                     < judge logs < curves words < report
-                     < level race page monitor < probe module"""
+DIAGNOSIS_ORDER = """thresholds causes < metrics < statements < witnesses ranking
+                     < judge logs < words < level trials page < probe < report < module"""
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("io/hdf5.py", "io/isolated.py"),
     "sklearn": (
@@ -39,7 +38,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "ops/",
         "nn/",
         "training/",
-        "diagnosis/race.py",
+        "diagnosis/trials.py",
         "diagnosis/probe.py",
         "diagnosis/module.py",
         "gpu_check/",
@@ -111,7 +110,7 @@ def test_the_parts_of_the_diagnosis_import_one_another_one_way():
     upwards = [
         f"{path.stem} imports {other}"
         for path in files
-        for name in runtime_imports(path)
+        for name in imports_anywhere(path)
         for other in name.removeprefix("sensorseq.diagnosis.").split(".")[:1]
         if other in depth and name.startswith("sensorseq.diagnosis.")
         if depth[other] >= depth[path.stem]
@@ -119,9 +118,9 @@ def test_the_parts_of_the_diagnosis_import_one_another_one_way():
     assert upwards == []
 
 
-def runtime_imports(path):
-    """Yield what a module imports at its top, but not for its types alone."""
-    for node in ast.parse(path.read_text("utf-8")).body:
+def imports_anywhere(path):
+    """Yield what a module imports, in functions and for its types, too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sensorseq import Recording
-from sensorseq.diagnosis.curves import draw_history
+from sensorseq.diagnosis.page import draw_history
 from sensorseq.estimator.explain import Explanation
 from sensorseq.evaluation.metrics import score_predictions
 from sensorseq.inspection.outside import OutsideWindows

@@ -28,6 +28,7 @@ from verdict.runs import load
 
 from sensorseq.diagnosis.causes import RANKED
 from sensorseq.diagnosis.judge import judge
+from sensorseq.diagnosis.metrics import Run, read_columns, read_numbers
 from sensorseq.diagnosis.ranking import (
     CURVE_FEATURES,
     FURTHEST,
@@ -37,7 +38,6 @@ from sensorseq.diagnosis.ranking import (
     transformed,
     weigh,
 )
-from sensorseq.diagnosis.run import Run, read_columns, read_numbers
 
 Floats = NDArray[np.float64]
 # What the curve adds to the settings: nothing else lowers the held-out log-loss by 0.01, `ablate`.

@@ -9,8 +9,7 @@ from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.diagnosis.module import probe_module
-    from sensorseq.diagnosis.monitor import TrainingMonitor
-    from sensorseq.diagnosis.report import FluctuationReport
+    from sensorseq.diagnosis.report import FluctuationReport, TrainingMonitor
 
 __all__ = ["FluctuationReport", "TrainingMonitor", "probe_module"]
 
@@ -18,7 +17,7 @@ __getattr__, __dir__ = lazy_names(
     globals(),
     {
         "FluctuationReport": "report",
-        "TrainingMonitor": "monitor",
+        "TrainingMonitor": "report",
         "probe_module": "module",
     },
 )

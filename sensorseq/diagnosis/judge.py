@@ -3,10 +3,12 @@
 import math
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis import thresholds as limits
-from sensorseq.diagnosis.run import NEEDED, Column, Floats, Run, part
+from sensorseq.diagnosis.metrics import NEEDED, Column, Floats, Run, part
 from sensorseq.diagnosis.statements import Statement, generalization_of, say
 from sensorseq.diagnosis.witnesses import (
     Flips,
@@ -36,36 +38,35 @@ def judge(run: Run) -> tuple[str, str | None, list[Statement]]:
     run.evidence.update(collect_evidence(run, movement, roughness, flips))
     learns_nothing = one_class(run) or not_learning(run)
     verdict, severity, loss_line, details = _compare(run, movement, roughness, flips)
+    lines = [*roughness.accuracy_line(verdict), *loss_line]
     if learns_nothing:
-        lines = [*roughness.accuracy_line(verdict), *loss_line]
         if generalization_of(learns_nothing) is None:  # so a calm curve means nothing
             lines, details = [], movement.statements()
-        rest = [*recovered, *details, *kept(run), *cannot_tell(run)]
-        return "not_learning", None, [*lines, *learns_nothing, *rest]
+        lines += [*learns_nothing, *recovered, *details, *kept(run), *cannot_tell(run)]
+        return "not_learning", None, lines
     generalizes = generalization(run, roughness)
     more_epochs = []  # whether the noise goes away with them, and whether the loss falls
     if generalization_of(generalizes) is None:
         series = run.settled(movement.name if movement.known else "val_loss")
         more_epochs += _noise_trend(run, series) if verdict == "fluctuating" else []
         more_epochs += _descent(run, movement) if movement.known else []
-    statements = [
-        *roughness.accuracy_line(verdict),
-        *loss_line,
-        *generalizes,
-        *recovered,
-        *details,
-        *more_epochs,
-        *roughness.drawdown_statement(),
-        *kept(run),
-        *cannot_tell(run),
-    ]
-    return verdict, severity, statements
+    lines += [*generalizes, *recovered, *details, *more_epochs]
+    lines += [*roughness.drawdown_statement(), *kept(run), *cannot_tell(run)]
+    return verdict, severity, lines
+
+
+_SIDES = (("loss", "training"), ("val_loss", "validation"))
+
+
+def _recorded(run: Run, name: str) -> NDArray[np.int64]:
+    """Return the indices of the epochs that recorded something in a column."""
+    return np.flatnonzero(run.columns[name].recorded)
 
 
 def _set_recovered_apart(run: Run) -> list[Statement]:
     """Drop epochs whose loss was not finite where the run went on normally after them."""
     said = []
-    for name, side in (("loss", "training"), ("val_loss", "validation")):
+    for name, side in _SIDES:
         column = run.columns[name]
         broken = np.flatnonzero(column.recorded & ~np.isfinite(column.values))
         few = max(limits.RECOVERED_SHARE * column.recorded.sum(), 1)
@@ -82,25 +83,22 @@ def _set_recovered_apart(run: Run) -> list[Statement]:
 
 
 def _divergence(run: Run) -> list[Statement]:
-    for name, side in (("loss", "training"), ("val_loss", "validation")):
+    for name, side in _SIDES:
         series = run.whole(name)
         index = metrics.divergence_epoch(series, least=run.log_classes)
         if index is None:
             continue
-        epoch = int(np.flatnonzero(run.columns[name].recorded)[index]) + 1
-        value = float(series[index])
+        epoch, value = int(_recorded(run, name)[index]) + 1, float(series[index])
         run.add("diverged_at_epoch", epoch, "epochs")
+        has_training = name == "val_loss" and bool(len(run.whole("loss")))
         if not np.isfinite(value):
             what = "not a number (NaN)" if np.isnan(value) else "infinite"
             lasts = not np.isfinite(series[index:]).any() and index + 1 < len(series)
-            kind = "broken_from" if lasts else "broken_in"
-            said = [say(kind, part=side, what=what, epoch=epoch)]
-            if name == "val_loss" and len(run.whole("loss")):
-                said.append(say("broken_validation"))
-            return said
-        if name == "val_loss" and len(run.whole("loss")):
-            continue  # a validation loss that grows while training goes well is overfitting
-        return [say("exploded", part=side, first=float(series[0]), epoch=epoch, value=value)]
+            said = [say("broken_from" if lasts else "broken_in", part=side, what=what, epoch=epoch)]
+            return said + [say("broken_validation")] * has_training
+        if not has_training:
+            return [say("exploded", part=side, first=float(series[0]), epoch=epoch, value=value)]
+        # a validation loss that grows while training goes well is overfitting
     return _collapse(run)
 
 
@@ -112,7 +110,7 @@ def _collapse(run: Run) -> list[Statement]:
         if run.chance is None or len(series) < 2 * limits.COLLAPSE_EPOCHS:
             continue
         limit = guessing_limit(run.chance, n_windows)
-        triples = np.lib.stride_tricks.sliding_window_view(series, limits.COLLAPSE_EPOCHS)
+        triples = sliding_window_view(series, limits.COLLAPSE_EPOCHS)
         once = float(triples.min(axis=1).max())
         end = series[-limits.COLLAPSE_EPOCHS :]
         if once > limit + limits.COLLAPSE_MARGIN and end.max() <= limit:
@@ -127,15 +125,12 @@ def _cut_initial_descent(run: Run) -> list[Statement]:
     series, is_loss = run.whole(name), name in ("loss", "val_loss")
     falling = metrics.softened_log(series, run.log_classes) if is_loss else -series
     n_dropped = metrics.burn_in(falling)
-    recorded = np.flatnonzero(run.columns[name].recorded)
-    n_left = len(series) - n_dropped
+    n_left, least = len(series) - n_dropped, limits.MIN_EPOCHS
     run.add("initial_descent", n_dropped, "epochs")
-    run.add(
-        "epochs_judged", n_left, "epochs", float(limits.MIN_EPOCHS), "needed to measure a noise"
-    )
-    if n_left < limits.MIN_EPOCHS:
-        return [say("too_short", n_epochs=len(series), n_left=n_left, least=limits.MIN_EPOCHS)]
-    run.first = int(recorded[n_dropped])
+    run.add("epochs_judged", n_left, "epochs", float(least), "needed to measure a noise")
+    if n_left < least:
+        return [say("too_short", n_epochs=len(series), n_left=n_left, least=least)]
+    run.first = int(_recorded(run, name)[n_dropped])
     return []
 
 
@@ -179,20 +174,22 @@ def _compare(run: Run, movement: Movement, roughness: Roughness, flips: Flips) -
 
 
 def _loss_line(movement: Movement, roughness: Roughness) -> list[Statement]:
-    noise = movement.noise
+    noise, kind = movement.noise, "loss_calm"
     if not movement.known:
         return []
     if not noise.is_known:
-        return [say("loss_unjudged")]
-    if noise.has_calmed:
-        return [say("loss_calmed")]
-    if movement.is_hot and not roughness.known:
-        return [say("loss_alone")]
-    if movement.is_hot:
-        return [say("loss_dropout" if movement.name == "loss" else "loss_harmless")]
-    if noise.exceeds():
-        return [say("loss_unsure")]
-    return [say("loss_validation_only" if roughness.noise.exceeds() else "loss_calm")]
+        kind = "loss_unjudged"
+    elif noise.has_calmed:
+        kind = "loss_calmed"
+    elif movement.is_hot and not roughness.known:
+        kind = "loss_alone"
+    elif movement.is_hot:
+        kind = "loss_dropout" if movement.name == "loss" else "loss_harmless"
+    elif noise.exceeds():
+        kind = "loss_unsure"
+    elif roughness.noise.exceeds():
+        kind = "loss_validation_only"
+    return [say(kind)]
 
 
 def _grade_alone(noise: SteadyNoise) -> str:
@@ -323,11 +320,8 @@ def generalization(run: Run, roughness: Roughness) -> list[Statement]:
     worse = _rises_from_lowest(run)
     if roughness.got_worse:
         worse.append(say("got_worse", fall=roughness.drawdown))
-    if worse:
-        return worse
-    return _near_guessing(run) or (
-        [say("no_overfitting")] if "val_loss_rise_after_lowest" in run.statistics else []
-    )
+    known = [say("no_overfitting")] if "val_loss_rise_after_lowest" in run.statistics else []
+    return worse or _near_guessing(run) or known
 
 
 def _rises_from_lowest(run: Run) -> list[Statement]:
@@ -345,7 +339,7 @@ def _rises_from_lowest(run: Run) -> list[Statement]:
     rises = rise > limits.OVERFITTING_RISE_NATS + luck or _trend_rises(val_loss, n_last, noise)
     if not rises or train[-1] >= train[lowest]:
         return []
-    epoch = int(np.flatnonzero(run.columns["val_loss"].recorded)[lowest]) + 1
+    epoch = int(_recorded(run, "val_loss")[lowest]) + 1
     figures = {"lowest": float(val_loss[lowest]), "end": end}
     figures |= {"train_then": float(train[lowest]), "train_end": float(train[-1])}
     return [say("overfits", epoch=epoch), say("overfitting_figures", epoch=epoch, **figures)]
@@ -376,10 +370,9 @@ def _near_guessing(run: Run) -> list[Statement]:
         return [say(kind, level=train, chance=run.chance)]
     if validation is None or validation > guessing_limit(run.chance, run.n_val):
         return []
-    figures = {"level": validation, "chance": run.chance}
-    if run.n_val is None:
-        return [say("not_beyond_guessing", **figures)]
-    return [say("not_beyond_guessing_sized", **figures, n_val=run.n_val)]
+    sized = {} if run.n_val is None else {"n_val": run.n_val}
+    kind = "not_beyond_guessing_sized" if sized else "not_beyond_guessing"
+    return [say(kind, level=validation, chance=run.chance, **sized)]
 
 
 def _noise_trend(run: Run, series: Floats) -> list[Statement]:
@@ -392,11 +385,9 @@ def _noise_trend(run: Run, series: Floats) -> list[Statement]:
         return [say("noise_constant")]
     if (z > 0) != (ratio > 1) or ratio == 1:
         return []
-    kinds = ("noise_rises", "noise_rises_little")
-    if z < 0:
-        kinds = ("noise_falls", "noise_falls_little")
     is_little = max(ratio, 1 / ratio if ratio else math.inf) <= limits.TREND_RATIO
-    return [say(kinds[is_little], ratio=ratio)]
+    falls, rises = ("noise_falls", "noise_falls_little"), ("noise_rises", "noise_rises_little")
+    return [say((falls if z < 0 else rises)[is_little], ratio=ratio)]
 
 
 def _descent(run: Run, movement: Movement) -> list[Statement]:
@@ -410,9 +401,8 @@ def _descent(run: Run, movement: Movement) -> list[Statement]:
     if fall <= 0:
         return []
     level = float(np.median(last)) + 0.1 * run.log_classes
-    return [
-        say("still_falls", fall=fall) if fall > limits.STILL_FALLS * level else say("hardly_falls")
-    ]
+    falls = fall > limits.STILL_FALLS * level
+    return [say("still_falls", fall=fall) if falls else say("hardly_falls")]
 
 
 def kept(run: Run) -> list[Statement]:
@@ -448,9 +438,8 @@ def _worth(run: Run, index: int) -> list[Statement]:
     interval = (fit.accuracy - half, fit.accuracy + half)
     run.add("best_epoch_accuracy", fit.accuracy, "fraction", interval=interval)
     figures = {"accuracy": fit.accuracy, "error": fit.accuracy_error}
-    if fit.gain > max(2 * fit.gain_error, 0.0):
-        return [say("picked_gains", **figures, gain=fit.gain)]
-    return [say("picked", **figures)]
+    gains = fit.gain > max(2 * fit.gain_error, 0.0)
+    return [say("picked_gains", **figures, gain=fit.gain) if gains else say("picked", **figures)]
 
 
 def cannot_tell(run: Run) -> list[Statement]:

@@ -3,14 +3,14 @@
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.diagnosis import thresholds as limits
-from sensorseq.diagnosis.run import Floats
-from sensorseq.diagnosis.statements import say
+from sensorseq.diagnosis.metrics import Floats
+from sensorseq.diagnosis.statements import Findings, say
 from sensorseq.errors import ArgumentError
 from sensorseq.features.random_convolutions import RandomConvolutions
 from sensorseq.features.ridge import Fold, fit_ridge
@@ -19,9 +19,7 @@ from sensorseq.features.summary import SummaryFeatures
 from sensorseq.inspection.part import Part
 from sensorseq.preprocessing.scale import fit_scaler
 
-if TYPE_CHECKING:
-    from sensorseq.diagnosis.report import FluctuationReport
-
+Report = TypeVar("Report", bound=Findings)
 Ints = NDArray[np.int64]
 
 MOST_WINDOWS = 1_000  # of a part, for which rivals take two seconds
@@ -29,8 +27,8 @@ _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 
 
 def compare_level(
-    report: "FluctuationReport", train: Part, validation: Part, rows: Ints | None = None
-) -> "FluctuationReport":
+    report: Report, train: Part, validation: Part, rows: Ints | None = None
+) -> Report:
     """Return a report that says whether its network is below what the data allow.
 
     `validation` are the windows behind `val_accuracy`: all in order, or those at `rows`. Where

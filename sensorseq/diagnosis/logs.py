@@ -1,4 +1,4 @@
-"""Scalars of a TensorBoard event file, read by the library that wrote it."""
+"""Histories of all kinds, in memory and in files, as a row for each epoch with our names."""
 
 import csv
 import io
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sensorseq.diagnosis.run import COLUMNS, NEEDED
+from sensorseq.diagnosis.metrics import COLUMNS, NEEDED
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,
@@ -28,15 +28,6 @@ from sensorseq.history import History
 from sensorseq.text import listed
 
 _AROUND_RECORD = 16  # bytes: the length and the checksums of both
-_NUMBERS = "fiu"  # kinds of numpy's types
-
-
-class Scalar(NamedTuple):
-    """One value of one tag."""
-
-    tag: str
-    step: int
-    value: float
 
 
 def is_event_file(path: Path) -> bool:
@@ -47,8 +38,11 @@ def is_event_file(path: Path) -> bool:
         return file.read(8)[2:] == bytes(6)
 
 
-def read_scalars(path: Path) -> Iterator[Scalar]:
-    """Yield the scalars of an event file in order; an InputError names the byte of a bad record."""
+def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
+    """Yield tag, step and value of what an event file of TensorBoard holds, in order.
+
+    An InputError names the byte of a bad record.
+    """
     try:
         from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
         from tensorboard.compat.proto.event_pb2 import Event
@@ -67,7 +61,7 @@ def read_scalars(path: Path) -> Iterator[Scalar]:
         if any(one.size != 1 for one in value.tensor.tensor_shape.dim):  # such as a histogram
             return None
         number = make_ndarray(value.tensor)
-        return float(number.item()) if number.dtype.kind in _NUMBERS else None
+        return float(number.item()) if number.dtype.kind in "fiu" else None
 
     offset = 0
     with refusing(InputError, f"{path} is damaged, or no event file of TensorBoard"):
@@ -76,7 +70,7 @@ def read_scalars(path: Path) -> Iterator[Scalar]:
             for value in event.summary.value:
                 number = scalar_of(value)
                 if number is not None:
-                    yield Scalar(value.tag, event.step, number)
+                    yield value.tag, event.step, number
             offset += _AROUND_RECORD + len(data)
     if offset != path.stat().st_size:  # the library takes a damaged record for the end
         raise InputError(
@@ -93,16 +87,10 @@ _TRAIN = {"train", "training"}
 _VALIDATION = {"val", "valid", "validation", "eval", "evaluation", "dev"}
 _TEST = {"test", "testing"}
 _STEPS = {"step", "steps", "batch", "iter", "iteration", "iterations"}
+_ACCURACIES = ("binary", "categorical", "sparse_categorical", "multiclass")
 _MEANINGS = {
     "loss": ("loss", "cross_entropy", "cross_entropy_loss", "nll_loss"),
-    "accuracy": (
-        "acc",
-        "accuracy",
-        "binary_accuracy",
-        "categorical_accuracy",
-        "sparse_categorical_accuracy",
-        "multiclass_accuracy",
-    ),
+    "accuracy": ("acc", "accuracy", *(f"{kind}_accuracy" for kind in _ACCURACIES)),
     "learning_rate": ("lr", "learning_rate"),
     "grad_norm": ("grad_norm", "gradient_norm"),
 }
@@ -147,11 +135,10 @@ def recognise(
     `columns`, role to name or None for "there is none", comes before the rules.
     """
     names = list(dict.fromkeys(names))
-    given = dict(columns)
-    used = [name for name in given.values() if name is not None]
-    if len(set(map(str, used))) < len(used):
-        raise ArgumentError(f"columns={given}: one column cannot be two things.")
-    for role, own in given.items():
+    found = {name: role for role, name in columns.items() if name is not None}
+    if len(set(map(str, found))) < sum(name is not None for name in columns.values()):
+        raise ArgumentError(f"columns={dict(columns)}: one column cannot be two things.")
+    for role, own in columns.items():
         check_choice("`columns`: role", role, ROLES)
         if own is not None and own not in names:
             nearest = nearest_known(own, names)
@@ -160,11 +147,10 @@ def recognise(
                 f"`columns`: {role} is to be {own!r}, but {where} has no such column.{hint}"
                 f" There are {listed(names)}."
             )
-    found: dict[str, str] = {name: role for role, name in given.items() if name is not None}
     candidates: dict[str, list[str]] = {}
     for name in names:
         meant = role_of(name)
-        if meant is not None and meant not in given and name not in found:
+        if meant is not None and meant not in columns and name not in found:
             candidates.setdefault(meant, []).append(name)
     for role, of_role in candidates.items():
         if len(of_role) == 1:
@@ -225,29 +211,24 @@ def _read_lines(path: Path, text: str) -> Table:
     head = text.lstrip("\r\n").partition("\n")[0]
     separator = max(_SEPARATORS, key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
-    names: list[str] = []
-    table = Table([], [])
     try:
-        for entries in reader:
-            entries = [entry.strip() for entry in entries]
-            if not any(entries) or entries == names:  # a resumed log has two heads
-                continue
-            if not names:
-                names = entries
-                twice = repeated(names)
-                if twice is not None:
-                    raise InputError(f"{path} has the column {twice!r} twice.")
-                continue
-            place = f"line {reader.line_num}"
-            if len(entries) != len(names):
-                raise InputError(
-                    f"{path}, {place}: {len(entries)} entries for {len(names)} columns."
-                )
-            pairs = zip(names, entries, strict=True)
-            table.rows.append({name: e for name, e in pairs if e.lower() not in _EMPTY})
-            table.places.append(place)
+        lines = [(reader.line_num, [entry.strip() for entry in entries]) for entries in reader]
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: {error}.") from error
+    names = next((entries for _, entries in lines if any(entries)), [])
+    if (twice := repeated(names)) is not None:
+        raise InputError(f"{path} has the column {twice!r} twice.")
+    table = Table([], [])
+    for line, entries in lines:
+        if not any(entries) or entries == names:  # a resumed log has two heads
+            continue
+        if len(entries) != len(names):
+            raise InputError(
+                f"{path}, line {line}: {len(entries)} entries for {len(names)} columns."
+            )
+        pairs = zip(names, entries, strict=True)
+        table.rows.append({name: e for name, e in pairs if e.lower() not in _EMPTY})
+        table.places.append(f"line {line}")
     if not table.rows:
         raise InputError(f"{path} has no rows of results below a line with their names.")
     return table
@@ -255,13 +236,20 @@ def _read_lines(path: Path, text: str) -> Table:
 
 def _read_json(path: Path, text: str) -> Table:
     """Read an array of rows, a row in each line, columns, or a `log_history` with rows."""
-    content = _parse_json(path, text)
-    table = Table([], [])
-    if isinstance(content, dict) and isinstance(content.get("log_history"), list):
-        # transformers.Trainer: a loss is the mean of its steps; the last row sums the run up.
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise InputError(f"{path} is no table: it is nested too deeply.") from error
+    except ValueError as error:
+        try:
+            content = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except (ValueError, RecursionError):
+            raise InputError(f"{path} is not JSON: {error}.") from error
+    is_transformers = isinstance(content, dict) and isinstance(content.get("log_history"), list)
+    if is_transformers:
+        # a loss is the mean of its steps; the last row sums the run up
         log = content["log_history"]
         content = [row for row in log if not (isinstance(row, dict) and "train_runtime" in row)]
-        table.losses_are_means = True
     elif isinstance(content, dict) and all(isinstance(v, list) for v in content.values()):
         if len({len(values) for values in content.values()}) > 1:
             lengths = ", ".join(f"{name} {len(values)}" for name, values in content.items())
@@ -274,21 +262,9 @@ def _read_json(path: Path, text: str) -> Table:
         )
     if not content:
         raise InputError(f"{path} has no rows of results.")
-    table.rows = [{k: v for k, v in row.items() if v is not None} for row in content]
-    table.places = [f"row {number}" for number in range(1, len(content) + 1)]
-    return table
-
-
-def _parse_json(path: Path, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise InputError(f"{path} is no table: it is nested too deeply.") from error
-    except ValueError as error:
-        try:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        except (ValueError, RecursionError):
-            raise InputError(f"{path} is not JSON: {error}.") from error
+    rows = [{k: v for k, v in row.items() if v is not None} for row in content]
+    places = [f"row {number}" for number in range(1, len(content) + 1)]
+    return Table(rows, places, losses_are_means=is_transformers)
 
 
 def read_event_files(path: Path) -> Table:

@@ -15,14 +15,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from sensorseq.checks import RandomState, check_integer, check_random_state, check_real
-from sensorseq.diagnosis.causes import Cause
+from sensorseq.checks import (
+    RandomState,
+    check_integer,
+    check_per_window,
+    check_random_state,
+    check_real,
+)
+from sensorseq.diagnosis.causes import DEFAULTS, Cause
 from sensorseq.diagnosis.level import compare_level
-from sensorseq.diagnosis.race import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
+from sensorseq.diagnosis.probe import probe_lab
 from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.trials import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.inspection.part import Part
 from sensorseq.inspection.window_checks import check_windows
 from sensorseq.preprocessing.split import holdout_by_group
 from sensorseq.training.batches import TrainingData
@@ -36,10 +42,16 @@ from sensorseq.training.replay import Start, arm_config, recorder_of_arm
 from sensorseq.training_record import TrainingRecord
 
 _OF_TRAINING = ("batch_size", "max_grad_norm", "clip_by", "sampler", "last_batch")
+_OF_CONFIG = ("label_smoothing", "loss", "max_epochs")
 _OF_RATES = ("learning_rate", "lr_schedule")
 _OF_OPTIMIZER = ("weight_decay", "momentum")  # of its options, those that causes speak of
 # What our estimator may have and a loop with a plain cross-entropy has not.
 _NONE: Mapping[str, Any] = {"class_weight": None, "l1": 0.0, "optimizer_params": None}
+_TRIED = 2  # windows that the shape of the outputs is looked at with
+_DEFAULTS: Mapping[str, Any] = {
+    **{name: DEFAULTS[name] for name in ("lr_schedule", "batch_size", "max_grad_norm")},
+    **{"clip_by": "norm", "label_smoothing": 0.0},
+}
 STEP_WINDOWS = 4.0  # a step costs as much as so many windows more
 
 
@@ -71,35 +83,50 @@ def make_module(make_model: Callable[[], Any], seed: int) -> ModuleCall:
         module = make_model()
     if not isinstance(module, nn.Module):
         raise ArgumentError(
-            f"make_model returned {type(module).__name__}; it takes no argument and returns a new"
-            " torch.nn.Module."
+            f"make_model returned {type(module).__name__}; it must return a torch.nn.Module."
         )
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ArgumentError("make_model returned a module without a parameter to train.")
     return ModuleCall(module)
 
 
-def check_outputs(module: ModuleCall, X: Tensor, lengths: Tensor | None, seed: int) -> int:
+def _make_two(make_model: Callable[[], Any], seed: int) -> tuple[ModuleCall, ModuleCall]:
+    """Make two modules, and check that they share nothing."""
+    module, scratch = (make_module(make_model, seed) for _ in range(2))
+    taken = {id(parameter) for parameter in module.parameters()}
+    shares = any(id(parameter) in taken for parameter in scratch.parameters())
+    if shares or module.module is scratch.module:
+        raise ArgumentError(
+            "make_model returned the same module, or the same parameters, twice; build the module"
+            " inside make_model, such as lambda: MyModel()."
+        )
+    return module, scratch
+
+
+def count_outputs(module: ModuleCall, sequences: Sequences, dtype: torch.dtype, seed: int) -> int:
     """Return K of the floating-point logits (n, K) that a module gives for a few windows."""
-    with isolated_generators(seed, X.device), torch.no_grad():
-        outputs = module.eval()(X, lengths)
-    what = type(outputs).__name__
+    lengths, none = sequences.lengths[:_TRIED], np.zeros(0, np.int64)
+    tried = TrainingData.from_arrays(sequences.X[:_TRIED], lengths, none, dtype=dtype)
+    tried = tried.to(device_of(module))
+    with isolated_generators(seed, tried.X.device), torch.no_grad():
+        outputs = module.eval()(tried.X, tried.lengths)
+    n, what = len(tried.X), type(outputs).__name__
     if isinstance(outputs, Tensor):
-        if outputs.ndim == 2 and len(outputs) == len(X) and outputs.shape[1] > 1:
-            if not outputs.is_floating_point():
-                raise ArgumentError(
-                    f"the module returned {outputs.dtype}; logits are floating-point."
-                )
-            return int(outputs.shape[1])
         what = f"shape {tuple(outputs.shape)}"
+        if outputs.ndim == 2 and len(outputs) == n and outputs.shape[1] > 1:
+            if outputs.is_floating_point():
+                return int(outputs.shape[1])
+            raise ArgumentError(f"the module returned {outputs.dtype}; logits are floating-point.")
     raise ArgumentError(
-        f"the module returned {what} for windows of shape {tuple(X.shape)}; it must return logits,"
-        f" a tensor of shape ({len(X)}, n_classes)."
+        f"the module returned {what} for windows of shape {tuple(tried.X.shape)}; it must return"
+        f" logits, a tensor of shape ({n}, n_classes)."
     )
 
 
-def check_optimizer(optimizer: Any, parameters: Sequence[Tensor]) -> Optimizer:
-    """Return what `make_optimizer` returned when a run can step with it, without a closure."""
+def make_checked(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:
+    """Return an optimizer of a module that a run can step with, without a closure."""
+    parameters = list(module.parameters())
+    optimizer = make_optimizer(parameters)
     if not isinstance(optimizer, Optimizer):
         raise ArgumentError(
             f"make_optimizer returned {type(optimizer).__name__}; it gets the parameters of the"
@@ -127,23 +154,27 @@ def rates_of(
     The scheduler is stepped after each epoch without any training, so the rates are known
     beforehand. The optimizer must be a new one, and is of no use afterwards.
     """
+
+    def others() -> list[dict[str, str]]:
+        left_out = {"params", "lr", "initial_lr"}
+        groups = optimizer.param_groups
+        return [{name: repr(group[name]) for name in group.keys() - left_out} for group in groups]
+
     scheduler = None if make_scheduler is None else make_scheduler(optimizer)
-    before = _others(optimizer)
-    rates = [[float(group["lr"]) for group in optimizer.param_groups]]
+    before, rates = others(), []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no step is taken before that of the scheduler
-        for _ in range(n_epochs - 1):
+        for _ in range(n_epochs):
+            rates.append([float(group["lr"]) for group in optimizer.param_groups])
             try:
-                if scheduler is not None:
+                if scheduler is not None and len(rates) < n_epochs:
                     scheduler.step()
             except TypeError as error:
                 raise ArgumentError(
-                    f"{type(scheduler).__name__} cannot be stepped without a result ({error});"
-                    " re-runs need rates that are known beforehand: take a scheduler that is"
-                    " stepped with step() after each epoch."
+                    f"{type(scheduler).__name__} cannot be stepped without a result ({error}); take"
+                    " a scheduler whose rates are known beforehand, with step() after each epoch."
                 ) from error
-            rates.append([float(group["lr"]) for group in optimizer.param_groups])
-    if before != _others(optimizer):
+    if before != others():
         raise ArgumentError(
             f"{type(scheduler).__name__} changes more than the learning rate, which a re-run does"
             " not repeat; switch that off (cycle_momentum=False)."
@@ -151,16 +182,8 @@ def rates_of(
     return np.array(rates)
 
 
-def _others(optimizer: Optimizer) -> list[dict[str, str]]:
-    left_out = ("params", "lr", "initial_lr")
-    return [
-        {name: repr(value) for name, value in group.items() if name not in left_out}
-        for group in optimizer.param_groups
-    ]
-
-
 class ModuleLab(Lab):
-    """A training of a custom module, and its re-runs: see `sensorseq.diagnosis.race.Lab`.
+    """A training of a custom module, and its re-runs: see `sensorseq.diagnosis.trials.Lab`.
 
     `table` (E, G) holds the learning rate of each epoch and parameter group.
     """
@@ -169,7 +192,7 @@ class ModuleLab(Lab):
         self,
         module: ModuleCall,
         make_model: Callable[[], Any],
-        make_optimizer: Callable[[Sequence[Tensor]], Optimizer],
+        make_optimizer: Callable[[Any], Optimizer],
         table: NDArray[np.float64],
         config: TrainingConfig,
         parts: tuple[LabPart, LabPart | None],
@@ -179,71 +202,40 @@ class ModuleLab(Lab):
         self._make_model, self._make_optimizer = make_model, make_optimizer
         self._table, self._config, self.entropy = table, config, entropy
         self._train, self._validation = parts
-        own = self._own(table)
-        self.result = self._train_module(module, config, self.seeds[2], Recorder(), own)
+        own = OwnOptimizer(make_optimizer, table)
+        self.result = self._train_module(
+            module, config, self.seeds[2], recorder=Recorder(), own=own
+        )
         record = self.result.record
         assert record is not None  # an interrupt rises from here
         if self._validation is not None and self._validation.groups is not None:
             codes = np.unique(self._validation.groups, return_inverse=True)[1]
             record.val_groups = np.asarray(codes[record.val_rows], np.int64)
         super().__init__(record, module, record.n_epochs, parts, classes)
-        optimizer = own.make_optimizer(list(module.parameters()))
+        optimizer = make_optimizer(list(module.parameters()))
         group = optimizer.param_groups[0]
         self.arguments: Mapping[str, Any] = {
-            **{name: getattr(config, name) for name in _OF_TRAINING},
+            **{name: getattr(config, name) for name in (*_OF_TRAINING, *_OF_CONFIG)},
             "learning_rate": float(table[0, 0]),
-            "label_smoothing": config.label_smoothing,
-            "loss": config.loss,
-            "max_epochs": config.max_epochs,
             "optimizer": type(optimizer).__name__.lower(),
             **{name: group[name] for name in _OF_OPTIMIZER if name in group},
             **_NONE,
         }
-        self.defaults: Mapping[str, Any] = {
-            "lr_schedule": "cosine",
-            "batch_size": 32,
-            "max_grad_norm": 1.0,
-            "clip_by": "norm",
-            "label_smoothing": 0.0,
-        }
+        self.defaults: Mapping[str, Any] = _DEFAULTS
         of_optimizer = ["weight_decay"] if "weight_decay" in group else []
         self.changeable = frozenset((*_OF_TRAINING, *_OF_RATES, "label_smoothing", *of_optimizer))
 
     @property
     def seeds(self) -> list[np.random.SeedSequence]:
-        """Those of the split, of the first weights and of the training."""
+        """Those of the split, of the first weights and of the training, as if never used."""
         return np.random.SeedSequence(self.entropy).spawn(3)
 
-    def _own(
-        self, table: NDArray[np.float64], options: Mapping[str, Any] | None = None
-    ) -> OwnOptimizer:
-        def make(parameters: Sequence[Tensor]) -> Optimizer:
-            return check_optimizer(self._make_optimizer(list(parameters)), parameters)
-
-        return OwnOptimizer(make, table, options or {})
-
     def _train_module(
-        self,
-        module: ModuleCall,
-        config: TrainingConfig,
-        seed: np.random.SeedSequence,
-        recorder: Recorder,
-        own: OwnOptimizer,
-        start: Start | None = None,
-        callbacks: Sequence[Any] = (),
+        self, module: ModuleCall, config: TrainingConfig, seed: np.random.SeedSequence, **how: Any
     ) -> TrainingResult:
+        shown = None if self._validation is None else self._validation.data
         with isolated_generators(integer_seed(seed), device_of(module)):
-            return train_network(
-                module,
-                self._train.data,
-                None if self._validation is None else self._validation.data,
-                config,
-                seed=seed,
-                callbacks=callbacks,
-                recorder=recorder,
-                own=own,
-                start=start,
-            )
+            return train_network(module, self._train.data, shown, config, seed=seed, **how)
 
     def cost_of(self, arm: Arm) -> float:
         """Return what an arm costs, in epochs of the fit, from its sizes alone."""
@@ -267,20 +259,20 @@ class ModuleLab(Lab):
         unknown = sorted(set(arm.change) - self.changeable)
         if unknown:
             raise ArgumentError(f"an arm cannot change {', '.join(unknown)} of this module.")
-        own = self._own(self._table_of(arm), _given(arm.change, ("weight_decay",)))
+        options = _given(arm.change, ("weight_decay",))
+        own = OwnOptimizer(self._make_optimizer, self._table_of(arm), options)
         seed, start = self.seeds[2], None
         if arm.start is not None:
             seed = np.random.SeedSequence([self.entropy, arm.start, 1])
             snapshot = self.record.snapshots[arm.start]
             start = Start(snapshot, self._config, self.steps_per_epoch, arm.n_epochs, own)
-        config = arm_config(
-            self._config, arm.n_epochs, **_given(arm.change, (*_OF_TRAINING, "label_smoothing"))
-        )
+        settings = _given(arm.change, (*_OF_TRAINING, "label_smoothing"))
+        config = arm_config(self._config, arm.n_epochs, **settings)
         try:
             module = make_module(self._make_model, integer_seed(self.seeds[1]))
             fixed = self.fixed_windows(self._train.data, config).to(device_of(module))
-            recorder = recorder_of_arm(fixed)
-            result = self._train_module(module, config, seed, recorder, own, start, callbacks)
+            how = {"recorder": recorder_of_arm(fixed), "callbacks": callbacks}
+            result = self._train_module(module, config, seed, own=own, start=start, **how)
         except Exception as error:  # what a custom module raises is not ours to know
             return failed_arm(arm, error)
         if result.ended_by == "interrupted":
@@ -324,15 +316,19 @@ class ModuleOrigin:
 
     def in_words(self, report: FluctuationReport) -> FluctuationReport:
         """Return a report that recommends nothing but in words of torch, in advice and note."""
-        causes = tuple(_in_words(cause, self.lab) for cause in report.causes)
-        probes, repair = report.probes, {}
-        if probes is not None:
+        probes, repair, causes = report.probes, {}, []
+        if probes is not None and probes.repair:
             repair = dict(probes.repair)
-            if repair:
-                note = f"Take {say_change(repair)}. {probes.note}".strip()
-                probes = replace(probes, repair={}, previous={}, note=note)
+            note = f"Take {say_change(repair)}. {probes.note}".strip()
+            probes = replace(probes, repair={}, previous={}, note=note)
+        for cause in report.causes:
+            advice, change = cause.advice, cause.recommendation
+            if change and set(change) <= self.lab.changeable:
+                advice = f"Take {say_change(change)}. {advice}".strip()
+            causes.append(replace(cause, recommendation={}, advice=advice))
         origin = replace(self, repair=repair, causes=report.causes)
-        return replace(report, causes=causes, probes=probes, of_module=True, origin=origin)
+        report = replace(report, causes=tuple(causes), probes=probes)
+        return replace(report, of_module=True, origin=origin)
 
     def repaired(self, changes: Mapping[str, Any]) -> Any:
         """Raise an ArgumentError: a custom module is changed by its owner; say what to change."""
@@ -348,16 +344,6 @@ def device_of(module: ModuleCall) -> torch.device:
 
 def _given(change: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: change[name] for name in names if name in change}
-
-
-def _in_words(cause: Cause, lab: Lab) -> Cause:
-    """Return a cause whose advice says what it recommends, with values where `lab` knows them."""
-    if not cause.recommendation:
-        return replace(cause)
-    advice = cause.advice
-    if set(cause.recommendation) <= lab.changeable:
-        advice = f"Take {say_change(cause.recommendation)}. {advice}".strip()
-    return replace(cause, recommendation={}, advice=advice)
 
 
 # Arguments of ours that a custom loop has too, or one of them with its value, in torch's words.
@@ -379,7 +365,6 @@ _CHANGES: Mapping[str, str] = {
     "last_batch=drop": "DataLoader(drop_last=True)",
     "last_batch=keep": "DataLoader(drop_last=False)",
 }
-_OPTIMIZER_NAMES = {"learning_rate": "lr", "weight_decay": "weight_decay"}
 
 
 def say_change(change: Mapping[str, Any]) -> str:
@@ -391,16 +376,13 @@ def say_change(change: Mapping[str, Any]) -> str:
     rest = dict(change)
     if rest.get("max_grad_norm") is not None and rest.get("clip_by") == "norm":
         del rest["clip_by"]  # said by the function's name
-    options = {_OPTIMIZER_NAMES[name]: rest.pop(name) for name in _OPTIMIZER_NAMES if name in rest}
-    given = ", ".join(f"{name}={value:g}" for name, value in options.items())
+    names = {"learning_rate": "lr", "weight_decay": "weight_decay"}
+    given = ", ".join(f"{names[name]}={rest.pop(name):g}" for name in names if name in rest)
     said = [f"{given} in the optimizer"] if given else []
     for name, value in rest.items():
         words = _CHANGES.get(f"{name}={value}") or _CHANGES.get(name) or "{name}={value!r}"
         said.append(words.format(name=name, value=value))
     return ", ".join(said)
-
-
-_TRIED = 2  # windows that the shape of the outputs is looked at with
 
 
 def probe_module(
@@ -501,18 +483,18 @@ def probe_module(
     check_integer("max_epochs", max_epochs, 1)
     check_real("validation_fraction", validation_fraction, 0.0, 1.0)
     entropy = int(check_random_state(random_state).integers(2**63))
-    split_seed, weight_seed, _ = np.random.SeedSequence(entropy).spawn(3)
-    module, scratch = _make_two(make_model, integer_seed(weight_seed))
-    table = rates_of(_made(make_optimizer, scratch), make_scheduler, max_epochs)
-    _made(make_optimizer, module)
+    split_seed, weights, _ = np.random.SeedSequence(entropy).spawn(3)
+    weight_seed, seed = integer_seed(weights), int(split_seed.generate_state(1)[0])
+    module, scratch = _make_two(make_model, weight_seed)
+    table = rates_of(make_checked(make_optimizer, scratch), make_scheduler, max_epochs)
+    make_checked(make_optimizer, module)
 
     sequences = read_sequences(X, lengths)
-    given = check_groups(groups, len(sequences), "groups")
-    of_windows = sequences.groups if given is None else given
+    of_windows = check_groups(groups, len(sequences), "groups")
+    of_windows = sequences.groups if of_windows is None else of_windows
     dtype = next(part.dtype for part in module.parameters() if part.is_floating_point())
-    n_outputs = _count_outputs(module, sequences, dtype, integer_seed(weight_seed))
+    n_outputs = count_outputs(module, sequences, dtype, weight_seed)
     target, classes = _read_labels(y, len(sequences), n_outputs)
-    seed = int(split_seed.generate_state(1)[0])
     train_rows, validation_rows = holdout_by_group(target, of_windows, validation_fraction, seed)
     config = TrainingConfig(
         n_outputs=n_outputs,
@@ -534,32 +516,8 @@ def probe_module(
     fit_s = time.perf_counter() - started
     report = _judge(lab, n_outputs, len(train_rows), target[validation_rows])
     if budget:
-        from sensorseq.diagnosis.probe import probe_lab
-
         report = probe_lab(lab, report, budget, fit_s)
     return ModuleOrigin(lab, module.module, fit_s).in_words(report)
-
-
-def _make_two(make_model: Callable[[], Any], seed: int) -> tuple[ModuleCall, ModuleCall]:
-    """Make two modules, and check that they share nothing."""
-    module, scratch = (make_module(make_model, seed) for _ in range(2))
-    taken = {id(parameter) for parameter in module.parameters()}
-    shares = any(id(parameter) in taken for parameter in scratch.parameters())
-    if shares or module.module is scratch.module:
-        raise ArgumentError(
-            "make_model returned the same module, or the same parameters, twice; every re-run"
-            " needs its own: build the module inside make_model, such as lambda: MyModel()."
-        )
-    return module, scratch
-
-
-def _count_outputs(module: ModuleCall, sequences: Sequences, dtype: torch.dtype, seed: int) -> int:
-    tried = TrainingData.from_arrays(
-        sequences.X[:_TRIED], sequences.lengths[:_TRIED], np.zeros(0, np.int64), dtype=dtype
-    )
-    device = device_of(module)
-    valid = None if tried.lengths is None else tried.lengths.to(device)
-    return check_outputs(module, tried.X.to(device), valid, seed)
 
 
 def _part_of(
@@ -578,8 +536,7 @@ def _judge(
     lab: ModuleLab, n_classes: int, n_train: int, held_out: NDArray[np.int64]
 ) -> FluctuationReport:
     """Judge the run of a module; `held_out` are the classes of its validation windows."""
-    held = [windows for windows in (lab.train, lab.validation) if windows is not None]
-    checked = [Part(*windows, classes=lab.classes) for windows in held]
+    checked = [windows for windows in (lab.train, lab.validation) if windows is not None]
     counts = np.bincount(held_out, minlength=n_classes)
     report = FluctuationReport.from_history(
         lab.result.history,
@@ -595,19 +552,11 @@ def _judge(
     return report if len(checked) < 2 else compare_level(report, checked[0], checked[1])
 
 
-def _made(make_optimizer: Callable[..., Any], module: nn.Module) -> Optimizer:
-    parameters = list(module.parameters())
-    return check_optimizer(make_optimizer(parameters), parameters)
-
-
 def _read_labels(y: Any, n_windows: int, n_outputs: int) -> tuple[NDArray[np.int64], list[str]]:
     labels = np.asarray(y.numpy(force=True) if isinstance(y, Tensor) else y)
     if labels.ndim == 2 and len(labels) == n_windows:
         labels = from_one_hot(labels)
-    if labels.shape != (n_windows,):
-        raise InputError(
-            f"y has shape {labels.shape} for the {n_windows} windows of X; expected ({n_windows},)."
-        )
+    check_per_window("y", labels, n_windows, InputError)
     if labels.dtype.kind in "iu" and labels.min() >= 0 and labels.max() < n_outputs:
         return labels.astype(np.int64), [str(code) for code in range(n_outputs)]
     if labels.dtype.kind == "f":
@@ -624,14 +573,14 @@ def _read_loss(loss: Any) -> float:
     """Return the label smoothing of a cross-entropy; an ArgumentError for another loss."""
     if loss in ("cross_entropy", functional.cross_entropy, nn.CrossEntropyLoss):
         return 0.0
-    if isinstance(loss, nn.CrossEntropyLoss):
-        if loss.weight is None and loss.reduction == "mean" and loss.ignore_index < 0:
-            return float(loss.label_smoothing)
+    if not isinstance(loss, nn.CrossEntropyLoss):
         raise ArgumentError(
-            "loss has class weights, an ignored class or another reduction than the mean, which"
-            " leaves no loss to compare in nats; take torch.nn.CrossEntropyLoss()."
+            f"loss={loss!r} is not a cross-entropy, by which alone a run can be judged; for another"
+            " loss log your own loop with sensorseq.diagnosis.TrainingMonitor."
         )
+    if loss.weight is None and loss.reduction == "mean" and loss.ignore_index < 0:
+        return float(loss.label_smoothing)
     raise ArgumentError(
-        f"loss={loss!r} is not a cross-entropy, by which alone a run can be judged; for another"
-        " loss log your own loop with sensorseq.diagnosis.TrainingMonitor."
+        "loss has class weights, an ignored class or another reduction than the mean, which leaves"
+        " no loss to compare in nats; take torch.nn.CrossEntropyLoss()."
     )

@@ -1,32 +1,42 @@
-"""A FluctuationReport as one HTML file, and as the fragment that a notebook shows."""
+"""A report as a page, and as the fragment that a notebook shows; curves by svg or matplotlib."""
 
 import base64
 import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
+from sensorseq.checks import check_integer_or_none
+from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import (
     FAMILIES,
     UNKNOWN,
-    Cause,
     Probes,
     Trial,
     data_fault,
     hidden_cause,
 )
-from sensorseq.diagnosis.curves import band_of, draw_curves, drawable, floats, note_above
-from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.run import Floats, Statistic
+from sensorseq.diagnosis.logs import read_history
+from sensorseq.diagnosis.metrics import (
+    Floats,
+    Statistic,
+    check_epoch,
+    read_columns,
+    read_numbers,
+)
+from sensorseq.diagnosis.statements import Findings
 from sensorseq.diagnosis.words import (
     GRADES,
     Command,
+    Step,
     answer,
     banner_words,
     call,
@@ -37,8 +47,335 @@ from sensorseq.diagnosis.words import (
     remaining,
     sizes,
 )
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.history import History
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, extremes
+from sensorseq.io.atomic import write_whole
+from sensorseq.text import plural
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LARGEST = 1e30  # that an axis can span
+_MOST_CROSSES = 60
+
+
+def draw_curves(
+    history: Mapping[str, Sequence[Any]],
+    *,
+    n_val: int | None = None,
+    best_epoch: int | None = None,
+    evidence: Mapping[str, Any] | None = None,
+    loss_unit: str = "nats",
+    make_panel: Callable[..., Any] = Panel,
+) -> "Curves | None":
+    """Draw loss and accuracy (fractions) by epoch, with bands and spikes of the evidence."""
+    columns = {
+        name: floats(history.get(name, ()))
+        for name in ("loss", "val_loss", "accuracy", "val_accuracy")
+    }
+    if not any(np.isfinite(values).any() for values in columns.values()):
+        return None
+    drawn = Curves(columns, history, best_epoch, evidence or {}, make_panel)
+    drawn.draw_loss(f"loss ({loss_unit})" if loss_unit else "loss")
+    drawn.draw_accuracy(n_val)
+    return drawn
+
+
+class Curves:
+    """The panels of the loss and of the accuracy, which share epochs, marks and one legend."""
+
+    def __init__(
+        self,
+        columns: dict[str, Floats],
+        history: Mapping[str, Sequence[Any]],
+        best_epoch: int | None,
+        evidence: Mapping[str, Any],
+        make_panel: Callable[..., Any],
+    ) -> None:
+        self.columns, self.history = columns, history
+        self.best_epoch, self.evidence, self.make_panel = best_epoch, evidence, make_panel
+        self.panels: list[Any] = []
+        self.legend: dict[str, str] = {}
+        self.missing: list[str] = []
+        self.words = ""
+
+    @property
+    def pictures(self) -> list[Markup]:
+        """The panels as svg elements."""
+        return [Markup(panel.render()) for panel in self.panels]
+
+    def draw_loss(self, label: str) -> None:
+        """Draw the panel of the loss, without what lies far above the rest."""
+        values = np.concatenate([self.columns["loss"], self.columns["val_loss"]])
+        values = values[np.isfinite(values)]
+        if not values.size:
+            self.missing.append("No loss was recorded.")
+            return
+        # One explosion must not flatten the rest of the curve.
+        top = min(float(values.max()), 3 * float(np.quantile(np.abs(values), 0.9)))
+        bottom = min(0.0, float(values.min()))
+        top = top if top > bottom else bottom + 1.0
+        panel = self._panel("loss by epoch", (bottom, bottom + 1.06 * (top - bottom)), label)
+        part = self.evidence.get("loss")
+        if part and part.get("band") is not None:
+            panel.band(floats(part["epoch"]), *band_of(part, "band"), "trainband")
+            self.legend["trainband"] = "95 % of a healthy run's training loss"
+        self._trend(panel, "loss", part)
+        self._trend(panel, "val_loss", None)
+        self._raw(panel, "loss", "val_loss")
+        for epoch in self.evidence.get("spikes", {}).get("epoch", ()):
+            height = self.columns["loss"][epoch - 1]
+            panel.mark(epoch, height, "spike", f"spike in epoch {epoch}: {height:.3g}")
+            self.legend["spike"] = "spike of the training loss"
+        note_above(panel, values)
+
+    def draw_accuracy(self, n_val: int | None) -> None:
+        """Draw the panel of the accuracy, with the bands of luck."""
+        columns = {name: 100 * self.columns[name] for name in ("accuracy", "val_accuracy")}
+        shown = list(columns.values())
+        if not np.isfinite(np.concatenate(shown)).any():
+            self.missing.append("No accuracy was recorded.")
+            return
+        part = self.evidence.get("val_accuracy") or {}
+        val_accuracy = self.columns["val_accuracy"]
+        known = np.flatnonzero(np.isfinite(val_accuracy))
+        bands: list[tuple[str, str, Floats, Floats, Floats]] = []
+        if n_val and known.size:
+            trend = metrics.local_trend(val_accuracy[known])
+            low, high = metrics.sampling_band(trend, n_val)
+            luck = 100 * max(trend[-1] - low[-1], high[-1] - trend[-1])
+            words = f"95 % of the luck of {plural(n_val, 'window')}"
+            bands.append(("band", words, np.asarray(known + 1.0), low, high))
+            self.words = (
+                f"The luck band shows how far the accuracy of {plural(n_val, 'window')} scatters"
+                f" by chance alone: ±{luck:.1f} points at the last epoch, 95 % of the time."
+                " A curve inside its band is as calm as it can be. Windows that overlap, or come"
+                " from few recordings, scatter more."
+            )
+        if part.get("band_independent") is not None:
+            low, high = (np.clip(bound, 0, 1) for bound in band_of(part, "band_independent"))
+            words = "95 % if these windows changed sides one by one"
+            bands.append(("closeband", words, floats(part["epoch"]), low, high))
+        values = np.concatenate(shown + [100 * b for *_, low, high in bands for b in (low, high)])
+        values = values[np.isfinite(values)]
+        limits = (max(0.0, float(values.min()) - 4), min(100.0, float(values.max()) + 4))
+        panel = self._panel("accuracy by epoch", limits, "accuracy (%)")
+        for style, words, epochs, low, high in bands:
+            if len(epochs) == 1:  # a band needs some width to be seen
+                epochs = epochs[0] + np.array([-0.25, 0.25])
+                low, high = low.repeat(2), high.repeat(2)
+            panel.band(epochs, 100 * low, 100 * high, style)
+            self.legend[style] = words
+        self._trend(panel, "val_accuracy", part, factor=100)
+        self._raw(panel, "accuracy", "val_accuracy", factor=100)
+
+    def _panel(self, title: str, limits: tuple[float, float], label: str) -> Panel:
+        x_limits = (0.5, max(map(len, self.columns.values())) + 0.5)
+        panel: Panel = self.make_panel(title, x_limits, limits, y_label=label, x_label="epoch")
+        self.panels.append(panel)
+        val_loss = self.columns["val_loss"]
+        if np.isfinite(val_loss).any():
+            lowest = int(np.nanargmin(np.where(np.isfinite(val_loss), val_loss, np.nan))) + 1
+            if lowest != self.best_epoch:
+                panel.vertical(lowest, "best")
+                self.legend["best"] = f"lowest validation loss: epoch {lowest}"
+        if self.best_epoch is not None:
+            panel.vertical(self.best_epoch, "kept")
+            self.legend["kept"] = f"weights kept: epoch {self.best_epoch}"
+        return panel
+
+    def _raw(self, panel: Panel, train: str, validation: str, factor: float = 1.0) -> None:
+        for name, style, words in (
+            (train, "train", "training"),
+            (validation, "validation", "validation"),
+        ):
+            values = factor * self.columns[name]
+            if not len(values):
+                continue
+            # Epochs that recorded nothing are passed over, those without a number break the line.
+            recorded = np.array([value is not None for value in self.history[name]])
+            epochs = np.flatnonzero(recorded) + 1.0
+            panel.line(epochs, values[recorded], style)
+            if np.isfinite(values).any():
+                self.legend[style] = words
+            broken = epochs[~np.isfinite(values[recorded])] if "loss" in name else epochs[:0]
+            if len(broken):
+                n_drawn = min(len(broken), _MOST_CROSSES)
+                drawn = np.linspace(0, len(broken) - 1, n_drawn, dtype=int)
+                panel.crosses(broken[drawn], "missing", f"{name}: no number")
+                self.legend["missing"] = "not a number"
+
+    def _trend(self, panel: Panel, name: str, part: Any, factor: float = 1.0) -> None:
+        if part is not None and part.get("trend") is not None:
+            panel.line(floats(part["epoch"]), factor * floats(part["trend"]), "trend")
+            return
+        known = np.flatnonzero(np.isfinite(self.columns[name]))
+        if known.size >= 3:
+            trend = metrics.local_trend(self.columns[name][known])
+            panel.line(known + 1.0, factor * trend, "trend")
+
+
+def note_above(panel: Panel, values: Floats) -> None:
+    """Say how many values lie above a panel, and how far up."""
+    n_above = int((values > panel.y_limits[1]).sum())
+    if n_above:
+        panel.note(f"{plural(n_above, 'value')} above, up to {values.max():.3g}")
+
+
+def band_of(part: Mapping[str, Any], name: str) -> tuple[Floats, Floats]:
+    """Return the bounds of a band of the evidence: a half-width around its trend."""
+    trend = floats(part["trend"])
+    return trend - part[name], trend + part[name]
+
+
+def floats(values: Any) -> Floats:
+    """Return a series of the evidence as numbers, NaN for None."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)
+
+
+def drawable(values: Any) -> Floats:
+    """Return a series as numbers; NaN for None and for what no axis could span."""
+    numbers = floats(values)
+    return np.where(np.abs(numbers) < _LARGEST, numbers, np.nan)
+
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart; line styles differ as well.
+_STYLES: Mapping[str, Any] = {
+    "train": {"color": "#0072B2", "ls": "--"},
+    "validation": {"color": "#D55E00", "ls": "-"},
+    "band": {"color": "#D55E00", "alpha": 0.18, "lw": 0},
+    "best": {"color": "#999999", "ls": "--"},
+    "kept": {"color": "#333333", "ls": ":"},
+    "missing": {"color": "#333333", "ls": "", "marker": "x"},
+}
+_FEW_EPOCHS = 60  # up to here each epoch gets a dot
+
+
+def draw_history(
+    history: History | Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]],
+    *,
+    n_val: int | None = None,
+    best_epoch: int | None = None,
+    path: str | Path | None = None,
+    loss_unit: str = "nats",
+) -> "Figure":
+    """Draw loss and accuracy of every epoch, unsmoothed, and write the picture to `path` if given.
+
+    The band is the 95 % range in which the accuracy of `n_val` independent windows scatters by
+    sampling alone, around its local trend. No window of pyplot opens, and nothing is to be closed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EnvironmentProblemError(
+            'drawing a history needs matplotlib: pip install "sensorseq[plot]"'
+        ) from error
+
+    class ShownFigure(Figure):
+        """A figure that a notebook shows, without pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            picture = BytesIO()
+            self.savefig(picture, format="png")
+            return picture.getvalue()
+
+    rows = read_history(history).rows
+    _, n_epochs = read_columns(rows)
+    figure = ShownFigure(figsize=(7.2, 6.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = dict(zip(("loss", "accuracy"), figure.subplots(2, 1, sharex=True), strict=True))
+    drawn = draw_curves(
+        read_numbers(rows),
+        n_val=check_integer_or_none("n_val", n_val),
+        best_epoch=check_epoch(best_epoch, n_epochs),
+        loss_unit=loss_unit,
+        make_panel=lambda title, *limits, **labels: _Panel(
+            axes[title.split()[0]], *limits, **labels
+        ),
+    )
+    _finish(figure, axes, drawn)
+    if path is not None:
+        picture = BytesIO()
+        figure.savefig(picture, format=Path(path).suffix[1:] or None)
+        is_named = Path(path).suffix or Path(path).is_dir()
+        write_whole(path if is_named else f"{path}.png", picture.getvalue())
+    return figure
+
+
+class _Panel:
+    """What `sensorseq.html.svg.Panel` is to the page, as far as curves need it."""
+
+    def __init__(
+        self,
+        axes: "Axes",
+        x_limits: tuple[float, float],
+        y_limits: tuple[float, float],
+        *,
+        x_label: str,
+        y_label: str,
+    ) -> None:
+        self.axes, self.y_limits = axes, y_limits
+        self.artists: dict[str, Artist] = {}
+        axes.set(xlim=x_limits, ylim=y_limits, ylabel=y_label)
+
+    def line(self, x: Floats, y: Floats, style: str) -> None:
+        if style != "trend" and np.isfinite(y).any():
+            marker = "o" if len(x) <= _FEW_EPOCHS else ""
+            (self.artists[style],) = self.axes.plot(
+                x, y, marker=marker, markersize=3, lw=1.4, **_STYLES[style]
+            )
+
+    def band(self, x: Floats, low: Floats, high: Floats, style: str) -> None:
+        self.artists[style] = self.axes.fill_between(x, low, high, **_STYLES[style])
+
+    def vertical(self, x: float, style: str) -> None:
+        self.artists[style] = self.axes.axvline(x, lw=1.2, **_STYLES[style])
+
+    def crosses(self, x: Floats, style: str, words: str) -> None:
+        at_top = self.axes.get_xaxis_transform()
+        (self.artists[style],) = self.axes.plot(
+            x, np.full(len(x), 0.96), transform=at_top, **_STYLES[style]
+        )
+
+    def note(self, text: str) -> None:
+        self.axes.annotate(
+            text, (1, 1), xycoords="axes fraction", ha="right", va="bottom", fontsize=9
+        )
+
+
+def _finish(figure: "Figure", axes: "Mapping[str, Axes]", drawn: Curves | None) -> None:
+    """Name what was drawn in one legend, outside the panels: it can hide no part of a curve."""
+    from matplotlib.ticker import MaxNLocator
+
+    panels = [] if drawn is None else drawn.panels
+    for name, one in axes.items():
+        if not any(panel.axes is one for panel in panels):
+            one.text(0.5, 0.5, f"no {name} recorded", transform=one.transAxes, ha="center")
+        one.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        one.grid(alpha=0.3, lw=0.6)
+        one.spines[["top", "right"]].set_visible(False)
+    axes["accuracy"].set_xlabel("epoch")
+    if drawn is None:
+        return
+    entries = {}
+    for panel in panels:
+        for style, artist in panel.artists.items():
+            artist.set_label(drawn.legend[style])
+            entries[drawn.legend[style]] = artist
+    figure.legend(
+        list(entries.values()),
+        list(entries),
+        loc="outside lower center",
+        ncols=2,
+        fontsize=9.5,
+        frameon=False,
+    )
+
 
 MOST_SETTINGS = 6  # of the race that are drawn: as many have a colour
 _POINTS = 60  # stretches of a curve
@@ -60,7 +397,16 @@ def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
     if not np.isfinite(values).any():
         return None
     low, high = band_of(part, "band")
-    panel = _panel("What the model itself does", epochs, [values, low, high], "epoch", "nats")
+    every = np.concatenate([values, low, high])
+    panel = Panel(
+        "What the model itself does",
+        (float(epochs.min()) - 0.5, float(epochs.max()) + 0.5),
+        padded(every[np.isfinite(every)]),
+        x_label="epoch",
+        y_label="loss (nats)",
+        width=420,
+        height=230,
+    )
     panel.band(epochs, low, high, "trainband")
     panel.line(epochs, values, "measured")
     outside = int(np.sum((values < low) | (values > high)))
@@ -69,13 +415,11 @@ def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
         f" draw is in it. {outside} of {len(values)} epochs lie outside the band that holds 95 % of"
         " a healthy run's epochs."
     )
-    return _figure(panel, words, ("measured", "measured"), ("trainband", "a healthy run"))
+    keys = (("measured", "measured"), ("trainband", "a healthy run"))
+    return Figure(Markup(panel.render()), panel.title, words, keys)
 
 
-_SIZE: dict[str, Any] = {"width": 420, "height": 230}
-
-
-def draw_race(trials: Sequence[Trial]) -> Figure | None:
+def draw_trials(trials: Sequence[Trial]) -> Figure | None:
     """Return the loss curves of the run and of the first settings, on one axis."""
     run = next((curve for trial in trials for curve in trial.curves.get("A", ())), [])
     drawn = [("run", "the run", drawable(run))] + [
@@ -110,7 +454,8 @@ def draw_race(trials: Sequence[Trial]) -> Figure | None:
         " than the run, their schedules compressed; those that only end the run begin where it had"
         " got to."
     )
-    return _figure(panel, words, *((style, name) for style, name, _ in drawn))
+    keys = tuple((style, name) for style, name, _ in drawn)
+    return Figure(Markup(panel.render()), panel.title, words, keys)
 
 
 def padded(values: Floats) -> tuple[float, float]:
@@ -122,33 +467,19 @@ def padded(values: Floats) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _figure(panel: Panel, words: str, *keys: tuple[str, str]) -> Figure:
-    return Figure(Markup(panel.render()), panel.title, words, keys)
-
-
-def _panel(
-    title: str, x: Floats, shown: list[Floats], x_label: str, unit: str, what: str = "loss"
-) -> Panel:
-    values = np.concatenate(shown)
-    limits = padded(values[np.isfinite(values)])
-    y_label = f"{what} ({unit})" if unit else what
-    return Panel(title, _ends(x), limits, x_label=x_label, y_label=y_label, **_SIZE)
-
-
-def _ends(x: Floats) -> tuple[float, float]:
-    return float(x.min()) - 0.5, float(x.max()) + 0.5
-
-
 _N_LEAD = 3  # sentences of the explanation that stand with the verdict
 _MAX_DOWNLOAD = 1_300_000  # characters of the link that carries the history
 _COLOURS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
 _IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
 
 
-def make_page(report: FluctuationReport, command: Command | None = None) -> str:
+def make_page(report: Findings, command: Command | None = None) -> str:
     """Return the page: nothing is fetched, and all of it can be read without scripts."""
     facts = ("n_val", "n_train", "n_classes", "best_epoch")
-    file = base64.b64encode(_csv(report.history).encode(errors="backslashreplace")).decode()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([report.history, *zip(*report.history.values(), strict=True)])
+    file = base64.b64encode(text.getvalue().encode(errors="backslashreplace")).decode()
     return render(
         "report.html",
         **describe(report, command),
@@ -161,13 +492,13 @@ def make_page(report: FluctuationReport, command: Command | None = None) -> str:
     )
 
 
-def make_fragment(report: FluctuationReport) -> str:
+def make_fragment(report: Findings) -> str:
     """Return the top of the page for a notebook, with styles that stay inside of it."""
     return render("fragment.html", **describe(report, copied=False), limits=limits(report))
 
 
 def describe(
-    report: FluctuationReport,
+    report: Findings,
     command: Command | None = None,
     *,
     copied: bool = True,
@@ -176,8 +507,8 @@ def describe(
     """Return what the template of the findings shows; `copied` is whether code can be copied."""
     steps = list_steps(report, command)
     (problem, *answers), still_open = answer(report, steps), limits(report)
-    repeated = {name for step in steps for name in step.arguments}
-    cards = [_card(cause, repeated, command or call) for cause in report.causes]
+    said = [one for one in remaining(report, answers) if one not in still_open]
+    grades = {cause.grade for cause in report.causes}
     return {
         "copied": copied,
         "sizes": sizes(report),
@@ -185,21 +516,13 @@ def describe(
         "verdict_words": problem.text,
         "colour": colour_of(report),
         "answers": [replace(part, text=re.sub(":$", ".", part.text)) for part in answers],
-        "explanation": [
-            part
-            for part in remaining(report, answers)
-            if part not in still_open and part not in problem.text
-        ],
+        "explanation": [one for one in said if one not in problem.text],
         "n_lead": _N_LEAD,
         "steps": steps,
-        "families": _families(report, cards),
+        "families": _families(report, steps, command or call),
         "family_words": FAMILIES,
-        "grades": {
-            grade: meaning
-            for grade, meaning in GRADES.items()
-            if any(cause.grade == grade for cause in report.causes)
-        },
-        "race": None if report.probes is None else _race(report.probes),
+        "grades": {grade: meaning for grade, meaning in GRADES.items() if grade in grades},
+        "race": None if report.probes is None else _tried(report.probes),
         "curves": draw_curves(
             report.history,
             n_val=report.n_val,
@@ -210,10 +533,9 @@ def describe(
     }
 
 
-def describe_evidence(report: FluctuationReport) -> dict[str, Any]:
+def describe_evidence(report: Findings) -> dict[str, Any]:
     """Return what the template of the evidence shows: a figure, statistics, limits."""
-    compared: dict[str, Statistic] = {}
-    others: dict[str, Statistic] = {}
+    compared, others = {}, {}
     for name, part in report.statistics.items():
         is_alone = part.floor is None and part.p is None
         (others if is_alone else compared)[name] = part
@@ -225,7 +547,7 @@ def describe_evidence(report: FluctuationReport) -> dict[str, Any]:
     }
 
 
-def colour_of(report: FluctuationReport) -> str:
+def colour_of(report: Findings) -> str:
     """Return the lamp that is lit: never green if the model is not as good as it can be."""
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
@@ -235,51 +557,50 @@ def colour_of(report: FluctuationReport) -> str:
     return "wait" if colour == "good" and is_doubtful else colour
 
 
-def _card(cause: Cause, repeated: set[str], say: Command) -> dict[str, Any]:
-    card: dict[str, Any] = dict.fromkeys(("rank", "chance", "repair"), "")
-    card |= {"cause": cause, "evidence": cause.evidence, "sources": cause.sources, "width": 0}
-    if chance := chance_of(cause):
-        what = "likely to be none of those listed" if cause.name == UNKNOWN else "likely"
-        card["chance"] = f"{chance} {what}"
-        card["width"] = round(min(max(100 * cause.confidence, 0.0), 100.0))
-    for words in cause.sources.values():  # of which the evidence may be put together
-        card["evidence"] = card["evidence"].replace(words, "").strip()
-    if cause.recommendation and not set(cause.recommendation) <= repeated:
-        card["repair"] = say(cause.recommendation)
-    return card
+def _families(report: Findings, steps: Sequence[Step], say: Command) -> list[dict[str, Any]]:
+    """Return the families with a card for each cause; what a step says is not repeated."""
+    repeated = {name for step in steps for name in step.arguments}
+    ranked, found = [cause for cause in report.causes if cause.name != UNKNOWN], []
+    for family in report.families:
+        cards: list[dict[str, Any]] = []
+        for cause in family.causes:
+            is_known, chance = cause.name != UNKNOWN, chance_of(cause)
+            what = "likely" if is_known else "likely to be none of those listed"
+            evidence = cause.evidence
+            for words in cause.sources.values():  # of which the evidence may be put together
+                evidence = evidence.replace(words, "").strip()
+            is_new = bool(cause.recommendation) and not set(cause.recommendation) <= repeated
+            cards.append(
+                {
+                    "cause": cause,
+                    "rank": f"{ranked.index(cause) + 1}. " if is_known else "",
+                    "chance": f"{chance} {what}" if chance else "",
+                    "width": round(min(max(100 * cause.confidence, 0.0), 100.0)) if chance else 0,
+                    "evidence": evidence,
+                    "sources": cause.sources,
+                    "repair": say(cause.recommendation) if is_new else "",
+                }
+            )
+        found.append({"name": family.name, "chance": chance_of(family), "cards": cards})
+    return found
 
 
-def _families(report: FluctuationReport, cards: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    for rank, card in enumerate((c for c in cards if c["cause"].name != UNKNOWN), 1):
-        card["rank"] = f"{rank}. "
-    return [
-        {
-            "name": family.name,
-            "chance": chance_of(family),
-            "cards": [card for card in cards if card["cause"] in family.causes],
-        }
-        for family in report.families
-    ]
-
-
-def _race(probes: Probes) -> dict[str, Any]:
+def _tried(probes: Probes) -> dict[str, Any]:
     """Return the settings that were tried, the adopted first, then by what they gain."""
 
-    def gain_of(trial: Trial) -> float:
+    def order(trial: Trial) -> tuple[bool, float]:
         change = trial.raw_change
-        return math.inf if change is None or math.isnan(change) else change
+        is_known = change is not None and not math.isnan(change)
+        return trial.outcome != "confirmed", change if is_known else math.inf
 
-    tried = sorted(
-        (trial for trial in probes.trials if trial.kind == "race"),
-        key=lambda trial: (trial.outcome != "confirmed", gain_of(trial)),
-    )
+    tried = sorted((trial for trial in probes.trials if trial.kind == "race"), key=order)
     words = f"The network was trained with other settings: {cost_words(probes)}."
     if tried:
         words += " Gains are over the run, on the validation windows, with one standard error."
     return {
         "words": words,
         "rows": [_row(number, trial) for number, trial in enumerate(tried)],
-        "figure": draw_race(tried) if tried else None,
+        "figure": draw_trials(tried) if tried else None,
         "others": [trial for trial in probes.trials if trial.kind != "race"],
         "not_tested": probes.not_tested,
     }
@@ -292,11 +613,10 @@ def _row(number: int, trial: Trial) -> dict[str, Any]:
         sentence = trial.sentence.removeprefix(f"{trial.name}: ")
         return {**row, "sentence": sentence[:1].upper() + sentence[1:]}
     accuracy, error, ratio = trial.accuracy_change, trial.accuracy_error or 0.0, trial.noise_ratio
-    points = "" if accuracy is None else f"{100 * accuracy:+.1f} ± {100 * error:.1f}"
     return {
         **row,
         "gain": f"{-trial.raw_change:+.2f} ± {trial.change_error:.2f}",
-        "accuracy": points,
+        "accuracy": "" if accuracy is None else f"{100 * accuracy:+.1f} ± {100 * error:.1f}",
         "movement": "" if ratio is None or not math.isfinite(ratio) else f"x{ratio:.2g}",
     }
 
@@ -305,66 +625,35 @@ def _in_units(name: str, value: float, unit: str) -> str:
     """Return the value of a statistic with its unit, in as many digits as mean something."""
     if not math.isfinite(value):
         return "no number" if math.isnan(value) else ("-" if value < 0 else "") + "infinite"
-    if unit == "fraction" and any(word in name for word in _IN_POINTS):
-        return f"{_digits(100 * value)} points"
-    if unit in ("relative", "fraction"):
-        return f"{_digits(100 * value)} %"
-    if unit in ("ratio", ""):
-        return _digits(value)
     if unit == "z":
         return f"z = {value:.1f}"
-    return f"{_digits(value)} {unit.replace('^2', '²')}"
+    if unit in ("relative", "fraction"):
+        is_accuracy = unit == "fraction" and any(word in name for word in _IN_POINTS)
+        value, unit = 100 * value, "points" if is_accuracy else "%"
+    is_whole = value == round(value) and abs(value) < 1e6
+    digits = f"{value:.0f}" if is_whole else f"{value:.3g}"
+    return digits if unit in ("ratio", "") else f"{digits} {unit.replace('^2', '²')}"
 
 
 def _table(statistics: Mapping[str, Statistic]) -> dict[str, Any] | None:
     """Return the heads and the rows of a table; None where nothing was measured."""
-    heads = ["what", "measured", "compared with"]
     # Most reports have no interval and no probability; two empty columns would be in the way.
     with_interval = any(part.low is not None for part in statistics.values())
     with_p = any(part.p is not None for part in statistics.values())
+    heads = ["what", "measured", "compared with"]
     heads += ["90 % interval"] * with_interval + ["p"] * with_p
-    rows = [
-        {
-            "what": name.replace("_", " "),
-            "measured": _in_units(name, part.value, part.unit),
-            "floor": _floor(name, part),
-            "cells": [*[_interval(name, part)] * with_interval, *[_p(part)] * with_p],
-        }
-        for name, part in statistics.items()
-    ]
+    rows = []
+    for name, part in statistics.items():
+        floor = "" if part.floor is None else _in_units(name, part.floor, part.unit)
+        floor += f": {part.floor_is}" if floor and part.floor_is else ""
+        interval = ""
+        if part.low is not None and part.high is not None:
+            low, high = (_in_units(name, end, part.unit) for end in (part.low, part.high))
+            number, _, unit = low.partition(" ")
+            low = number if unit and high.endswith(f" {unit}") else low
+            interval = f"{low} to {high}"
+        p = "" if part.p is None else f"{part.p:.3f}" if part.p >= 0.001 else "< 0.001"
+        row = {"what": name.replace("_", " "), "measured": _in_units(name, part.value, part.unit)}
+        cells = [interval] * with_interval + [p] * with_p
+        rows.append({**row, "floor": floor, "cells": cells})
     return {"heads": heads, "rows": rows} if rows else None
-
-
-def _floor(name: str, statistic: Statistic) -> str:
-    if statistic.floor is None:
-        return ""
-    floor = _in_units(name, statistic.floor, statistic.unit)
-    return f"{floor}: {statistic.floor_is}" if statistic.floor_is else floor
-
-
-def _interval(name: str, statistic: Statistic) -> str:
-    if statistic.low is None or statistic.high is None:
-        return ""
-    low, high = (_in_units(name, end, statistic.unit) for end in (statistic.low, statistic.high))
-    number, _, unit = low.partition(" ")
-    return f"{number} to {high}" if unit and high.endswith(f" {unit}") else f"{low} to {high}"
-
-
-def _p(statistic: Statistic) -> str:
-    p = statistic.p
-    return "" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def _digits(value: float) -> str:
-    """Return three significant digits, whole numbers in full."""
-    if value == round(value) and abs(value) < 1e6:
-        return f"{value:.0f}"
-    return f"{value:.3g}"
-
-
-def _csv(history: Any) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(history)
-    writer.writerows(zip(*history.values(), strict=True))
-    return text.getvalue()

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sensorseq.checks import as_float
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import (
     DESCRIPTIVE,
@@ -23,20 +24,20 @@ from sensorseq.diagnosis.causes import (
     Probes,
     Trial,
 )
-from sensorseq.diagnosis.race import SEVERAL, Findings, Lab, Proof, Purse, RaceResult, run_race
 from sensorseq.diagnosis.ranking import in_order, join, with_unknown
+from sensorseq.diagnosis.statements import Findings
+from sensorseq.diagnosis.trials import SEVERAL, Budget, Lab, Outcome, compare_settings
 from sensorseq.errors import ArgumentError, printable
 from sensorseq.inspection.label_errors import judge_labels
 from sensorseq.text import plural
 from sensorseq.training.batches import EVALUATION_BATCH, TrainingData
 from sensorseq.training.randomness import isolated_generators
 
-if TYPE_CHECKING:
-    from sensorseq.diagnosis.report import FluctuationReport
+Report = TypeVar("Report", bound=Findings)
 
 
 def probe_fit(
-    report: "FluctuationReport",
+    report: Report,
     X: Any,
     y: Any,
     given: Mapping[str, Any],
@@ -45,10 +46,14 @@ def probe_fit(
     verbose: int = 1,
     is_clocked: bool = True,
     allowed: frozenset[str] | None = None,
-) -> "FluctuationReport":
+) -> Report:
     """Do what `FluctuationReport.probe` says; without a clock the count of epochs alone ends it."""
     began_s = time.perf_counter()
-    budget = check_budget(budget)
+    if isinstance(budget, bool) or not 0 < as_float(budget) < math.inf:
+        raise ArgumentError(
+            f"budget={budget!r} must be a number above 0: what the probes may cost, in times of"
+            " the fit; 0.3 for a quick look."
+        )
     if report.origin is None or report.record is None:
         raise ArgumentError(
             "probe repeats a fit of this process, and this report has none: it is of a history"
@@ -57,30 +62,29 @@ def probe_fit(
             " sensorseq.diagnosis.probe_module."
         )
     origin = report.origin
-    say: Callable[[str], Any] = _say if verbose else lambda _: None
+
+    def say(line: str) -> None:
+        if verbose:
+            with suppress(OSError):  # of a full disk
+                print(f"sensorseq: {printable(line)}", file=sys.stderr, flush=True)
+
     say(
         f"probing {report.n_epochs} epochs: at most {budget:g}x the fit, about"
         f" {budget * origin.fit_s:.1f} s, plus checks of the data"
     )
     keywords = {name: value for name, value in given.items() if value is not None}
-    lab = origin.open(report.record, X, y, **keywords)
     proof = probe_lab(
-        lab,
+        origin.open(report.record, X, y, **keywords),
         origin.in_arguments(report),
-        budget,
+        float(budget),
         origin.fit_s,
         allowed=allowed,
         say=say,
         began_s=began_s,
         is_clocked=is_clocked,
     )
-    told: FluctuationReport = origin.in_words(proof)
+    told: Report = origin.in_words(proof)
     return told
-
-
-def _say(line: str) -> None:
-    with suppress(OSError):  # of a full disk
-        print(f"sensorseq: {printable(line)}", file=sys.stderr, flush=True)
 
 
 LEAST_SHARE, LEAST_WRONG = 0.02, 3  # wrong labels that are worth a cause
@@ -88,7 +92,7 @@ CODE = "sensorseq.find_label_errors(SensorLSTMClassifier(), X, y, groups=...)"
 _CAUSE = "label_noise"
 
 
-def judge_own_labels(lab: Lab) -> Findings:
+def judge_own_labels(lab: Lab) -> Trial | NotTested:
     """Judge the labels by the out-of-fold predictions on which the features were weighed.
 
     Where classes are hard to tell apart, right labels look wrong too, so none is ever proved wrong.
@@ -97,38 +101,31 @@ def judge_own_labels(lab: Lab) -> Findings:
     train = lab.train
     if predicted is None or train.rows is None:
         reason = "the fit has no predictions of windows by networks that were trained without them"
-        return Findings(not_tested=[NotTested(_CAUSE, reason, CODE)])
+        return NotTested(_CAUSE, reason, CODE)
     _, at, judged = np.intersect1d(train.rows, predicted[0], return_indices=True)
     if len(np.unique(train.target[at])) < 2:
-        return Findings(not_tested=[NotTested(_CAUSE, "too few windows were predicted", CODE)])
+        return NotTested(_CAUSE, "too few windows were predicted", CODE)
     groups = None if train.groups is None else train.groups[at]
     found = judge_labels(predicted[1][judged], train.target[at], np.array(lab.classes), groups)
     n_wrong, n_least = found.n_estimated, max(LEAST_WRONG, math.ceil(LEAST_SHARE * len(at)))
+    is_enough = n_wrong >= n_least
     sentence = (
         f"Networks that were trained without them contradict {n_wrong} of {len(at)} labels"
         f" ({n_wrong / len(at):.0%})"
     )
-    is_enough = n_wrong >= n_least
     sentence += (
         f". Check them: {CODE} ranks them."
         if is_enough
         else f", fewer than the {n_least} that would matter."
     )
-    trial = Trial(
-        cause=_CAUSE,
-        name="labels judged by networks trained without them",
-        change={},
-        kind="inference",
-        outcome="undecided" if is_enough else "rejected",
-        sentence=sentence,
-    )
-    return Findings([trial])
+    name = "labels judged by networks trained without them"
+    return Trial(_CAUSE, name, {}, "inference", "undecided" if is_enough else "rejected", sentence)
 
 
 # Side by side, an epoch takes about this share of the time of one of the fit.
 PACE = 0.6
 # Of the budget, in epochs of the fit. The clock ends it earlier where there is one.
-PURSE_SHARE, CLOCKED_SHARE = 1.4, 3.0
+COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0
 CLOCK_SHARE = 0.95  # of the time: the last training ends a little later than was thought
 LEAST_FIT_S = 1.0  # a fit that took less counts as one of this, for what may be spent
 NOTHING = "Nothing was tried."
@@ -139,7 +136,7 @@ TRY_DEFAULTS = "Most bad runs do better with the defaults all the same: SensorLS
 
 def probe_lab(
     lab: Lab,
-    report: "FluctuationReport",
+    report: Report,
     budget: float = 1.0,
     fit_s: float = 0.0,
     *,
@@ -148,49 +145,71 @@ def probe_lab(
     clock: Callable[[], float] = time.perf_counter,
     began_s: float | None = None,
     is_clocked: bool = True,
-) -> "FluctuationReport":
+) -> Report:
     """Probe a run and return its report with the grades that trials gave its causes, and `probes`.
 
     They end when `budget` times `fit_s` seconds have gone by since `began_s`; 0 for no clock.
     Unless `is_clocked` only the epochs are counted.
     """
     started = clock() if began_s is None else began_s
-    purse = _fill_purse(lab, budget, fit_s, clock, started, clocked=is_clocked and fit_s > 0)
-    findings, note = Findings(), NOTHING
+    clocked, n_epochs = is_clocked and fit_s > 0, lab.n_epochs
+    allowance = budget * max(1.0, LEAST_FIT_S / fit_s) if clocked else budget
+    purse = Budget(
+        lab,
+        (CLOCKED_SHARE if clocked else COUNTED_SHARE) * allowance * n_epochs,
+        CLOCK_SHARE * allowance * fit_s if clocked else math.inf,
+        PACE * fit_s / max(1, n_epochs),
+        clock=clock,
+        began_s=started,
+    )
+    trials: list[Trial] = []
+    untested: list[NotTested] = []
+    proofs: list[Cause] = []
     repair: dict[str, Any] = {}
+    note = NOTHING
     try:
-        passes = zero_test(lab)
-        purse.charge(sum(trial.cost_epochs for trial in passes.trials))
-        findings.join(passes)
-        findings.join(judge_own_labels(lab))
-        result = run_race(
-            lab,
-            purse,
-            report.causes,
-            may_calm=report.verdict == "fluctuating",
-            allowed=allowed,
-            say=say,
+        for check in (zero_test, judge_own_labels):
+            found = check(lab)
+            if isinstance(found, Trial):
+                trials.append(found)
+                purse.charge(found.cost_epochs)
+            else:
+                untested.append(found)
+        may_calm = report.verdict == "fluctuating"
+        compared = compare_settings(
+            lab, purse, report.causes, may_calm=may_calm, allowed=allowed, say=say
         )
-        _take(findings, result)
-        repair, note = _repair(findings, result)
+        proofs += map(_proof_of, compared.proofs)
+        shown = {proof.name for proof in proofs}
+        proofs += [
+            Cause(one.cause, "proved", NEW_CONFIDENCE, one.sentence)
+            for one in trials
+            if one.outcome == "confirmed" and one.cause not in shown
+        ]
+        trials += compared.trials()
+        untested += [
+            NotTested(one.cause, "not run: budget used up", "a larger budget")
+            for one in compared.untried
+        ]
+        repair = {} if compared.adopted is None else dict(compared.adopted.option.change)
+        note = compared.note
         if not repair and report.verdict in TROUBLED and "hidden_size" in lab.changeable:
             note = f"{note} {TRY_DEFAULTS}"
         if purse.is_over():
             note = f"{note} {STOPPED}"
     except KeyboardInterrupt:
         repair, note = {}, "The probes were interrupted."
-    of_one_cause = [trial for trial in findings.trials if trial.cause != SEVERAL]
-    causes = regrade(report.causes, of_one_cause, findings.proofs, calm=report.verdict == "normal")
-    tried = {trial.cause for trial in findings.trials} | {one.cause for one in findings.proofs}
-    untried = {one.cause: one for one in findings.not_tested if one.cause not in tried}
+    of_one_cause = [trial for trial in trials if trial.cause != SEVERAL]
+    causes = regrade(report.causes, of_one_cause, proofs, calm=report.verdict == "normal")
+    tried = {trial.cause for trial in trials} | {SEVERAL}
     elapsed = clock() - started
     probes = Probes(
         budget=budget,
-        cost=elapsed / fit_s if fit_s > 0 else purse.spent / max(1, lab.n_epochs),
+        cost=elapsed / fit_s if fit_s > 0 else purse.spent / max(1, n_epochs),
         fit_s=fit_s,
         probes_s=elapsed,
-        trials=tuple(findings.trials),
-        not_tested=tuple(untried.values()),
+        trials=tuple(trials),
+        not_tested=tuple({one.cause: one for one in untested if one.cause not in tried}.values()),
         repair=repair,
         previous={name: lab.arguments.get(name) for name in repair},
         note=note,
@@ -198,72 +217,34 @@ def probe_lab(
     return replace(report, causes=causes, probes=probes)
 
 
-def _fill_purse(
-    lab: Lab, budget: float, fit_s: float, clock: Callable[[], float], began_s: float, clocked: bool
-) -> Purse:
-    longer = max(1.0, LEAST_FIT_S / fit_s) if clocked else 1.0
-    return Purse(
-        lab,
-        (CLOCKED_SHARE if clocked else PURSE_SHARE) * budget * longer * lab.n_epochs,
-        CLOCK_SHARE * budget * longer * fit_s if clocked else math.inf,
-        PACE * fit_s / max(1, lab.n_epochs),
-        clock=clock,
-        began_s=began_s,
-    )
-
-
-def _take(findings: Findings, result: RaceResult) -> None:
-    findings.trials += result.trials()
-    findings.not_tested += [
-        NotTested(one.cause, "not run: budget used up", "a larger budget")
-        for one in result.untried
-        if one.cause != SEVERAL
-    ]
-    findings.proofs[:0] = [
-        Proof(of.cause, of.finding, of.change, f"With this change alone, {gain}.")
-        for of, gain in ((one.option, one.gain) for one in result.proofs)
-    ]
-    raced = {proof.cause for proof in findings.proofs}
-    findings.proofs += [
-        Proof(trial.cause, "", dict(trial.change), trial.sentence)
-        for trial in findings.trials
-        if trial.kind == "inference" and trial.outcome == "confirmed" and trial.cause not in raced
-    ]
-
-
-def _repair(findings: Findings, result: RaceResult) -> tuple[dict[str, Any], str]:
-    """Return the arguments that repair the run, and why these."""
-    if result.adopted is not None:
-        return dict(result.adopted.option.change), result.note
-    for proof in findings.proofs:
-        if proof.repair:
-            return dict(proof.repair), f"{proof.sentence} {result.note}"
-    return {}, result.note
-
-
 NEW_CONFIDENCE = 0.05  # of a cause that was not ranked, before its proof
 
 
+def _proof_of(one: Outcome) -> Cause:
+    """Return the cause that a single change proves."""
+    option, said = one.option, f"With this change alone, {one}."
+    return Cause(option.cause, "proved", NEW_CONFIDENCE, said, option.finding, option.change)
+
+
 def regrade(
-    causes: Sequence[Cause], trials: Sequence[Trial], proofs: Sequence[Proof], *, calm: bool = False
+    causes: Sequence[Cause], trials: Sequence[Trial], proofs: Sequence[Cause], *, calm: bool = False
 ) -> tuple[Cause, ...]:
     """Return the causes that trials leave, the proved ones first.
 
     A cause goes where every change that was tried for it did worse. Of a `calm` run, what explains
     a rough curve comes after what costs accuracy.
     """
-    proved = {proof.cause: proof for proof in reversed(proofs)}
+    proved = {proof.name: proof for proof in reversed(proofs)}
     known = {cause.name: cause for cause in join(causes) if cause.name != UNKNOWN}
-    for name in proved:
-        known.setdefault(name, Cause(name, "suspected", NEW_CONFIDENCE, ""))
-    places = {proof.cause: place for place, proof in enumerate(proofs)}
+    known |= {name: proof for name, proof in proved.items() if name not in known}
     kept = []
     for name, cause in known.items():
-        own = [trial for trial in trials if trial.cause == name]
+        own = [trial.outcome for trial in trials if trial.cause == name]
         if name in proved:
             kept.append(_proved(cause, proved[name]))
-        elif not own or any(trial.outcome != "rejected" for trial in own):
+        elif not own or set(own) != {"rejected"}:
             kept.append(cause)
+    places = {proof.name: place for place, proof in enumerate(proofs)}
 
     def place(cause: Cause) -> tuple[int, int]:
         if cause.grade == "proved":
@@ -276,30 +257,16 @@ def regrade(
     return tuple(kept)
 
 
-def _proved(cause: Cause, proof: Proof) -> Cause:
+def _proved(cause: Cause, proof: Cause) -> Cause:
     if proof.finding and proof.finding != cause.finding:  # words of another side do not hold
         cause = replace(cause, finding=proof.finding, advice="", sources={})
     return replace(
         cause,
         grade="proved",
-        evidence=proof.sentence,
-        recommendation=dict(proof.repair),
-        sources={**cause.sources, "race": proof.sentence},
+        evidence=proof.evidence,
+        recommendation=dict(proof.recommendation),
+        sources={**cause.sources, "race": proof.evidence},
     )
-
-
-def check_budget(budget: Any) -> float:
-    """Return a budget that is a number above zero."""
-    try:
-        value = float(budget)
-    except (TypeError, ValueError):
-        value = 0.0
-    if not 0 < value < float("inf") or isinstance(budget, bool | str):
-        raise ArgumentError(
-            f"budget={budget!r} must be a number above 0: what the probes may cost, in times of"
-            " the fit; 0.3 for a quick look."
-        )
-    return value
 
 
 UNSTABLE = "evaluation_not_deterministic"
@@ -307,7 +274,7 @@ FORWARD_SHARE = 1 / 3  # of what a step costs: one pass forward, two of the same
 _LEAST_FOR_PARTS = 4  # windows, so that other batches hold two at least
 
 
-def zero_test(lab: Lab) -> Findings:
+def zero_test(lab: Lab) -> Trial | NotTested:
     """Validate twice with the kept weights, and once in other batches: the bits must be the same.
 
     Dropout or augmentation that is active in evaluation, batch normalization on the batch at hand
@@ -316,42 +283,36 @@ def zero_test(lab: Lab) -> Findings:
     module = lab.kept_module()
     data = lab.val_inputs(module)
     if data is None or not len(data):
-        reason = "there are no validation windows"
-        return Findings(not_tested=[NotTested(UNSTABLE, reason, "validation windows")])
+        return NotTested(UNSTABLE, "there are no validation windows", "validation windows")
     before = {name: part.clone() for name, part in module.state_dict().items()}
     every = torch.arange(len(data))
     parts = [every] if len(data) < _LEAST_FOR_PARTS else [every[::2], every[1::2]]
     with isolated_generators(0, data.X.device), torch.no_grad():
         first, second = (_outputs(module, data, [every]) for _ in range(2))
-        changed = [
-            name
-            for name, part in module.state_dict().items()
-            if not torch.equal(part, before[name])
-        ]
+        after = module.state_dict()
+        changed = [name for name, part in after.items() if not torch.equal(part, before[name])]
         parted = _outputs(module, data, parts)
     rounding = torch.finfo(data.X.dtype).eps ** 0.5 * (1 + np.nanmax(np.abs(first), initial=0.0))
     weights = f"the weights of epoch {lab.kept_epoch}" if lab.kept_epoch else "the kept weights"
-    n_windows = plural(len(first), "validation window")
-    outcome, consequence = "confirmed", "The validation curve moves without any training."
+    target, outcome = data.target.cpu().numpy(), "confirmed"
     if not np.array_equal(first, second, equal_nan=True):
         cause = "dropout or augmentation is active in evaluation, or something else draws numbers"
         if changed:
             cause = f"evaluation writes to {', '.join(changed[:3])}"
-        figures = _figures(first, second, data.target.cpu().numpy())
-        said = f"Evaluated twice with {weights}, {figures}: {cause}. {consequence}"
+        said = f"Evaluated twice with {weights}, {_figures(first, second, target)}: {cause}."
     elif np.nanmax(np.abs(parted - first), initial=0.0) > rounding:
-        figures = _figures(first, parted, data.target.cpu().numpy())
         said = (
-            f"Evaluated in other batches with {weights}, {figures}: the output for a window depends"
-            " on the others in its batch, as with batch normalization in training mode."
-            f" {consequence}"
+            f"Evaluated in other batches with {weights}, {_figures(first, parted, target)}: the"
+            " output for a window depends on the others in its batch, as with batch normalization"
+            " in training mode."
         )
     else:
-        outcome = "rejected"
+        outcome, n_windows = "rejected", plural(len(first), "validation window")
         said = f"Evaluated twice with {weights}, {n_windows} gave the same bits."
+    if outcome == "confirmed":
+        said += " The validation curve moves without any training."
     cost = FORWARD_SHARE * 3 * len(first) / max(1, len(lab.train.target))
-    trial = Trial(UNSTABLE, "learning rate 0", {}, "inference", outcome, said, cost_epochs=cost)
-    return Findings([trial])
+    return Trial(UNSTABLE, "learning rate 0", {}, "inference", outcome, said, cost_epochs=cost)
 
 
 def _outputs(module: nn.Module, data: TrainingData, parts: Sequence[Tensor]) -> NDArray[Any]:

@@ -10,9 +10,10 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike
 
 from sensorseq.diagnosis import metrics
@@ -34,15 +35,10 @@ from sensorseq.diagnosis.causes import (
     resolve,
     usual_rate,
 )
-from sensorseq.diagnosis.run import Floats, Run
+from sensorseq.diagnosis.metrics import Floats, Run
 from sensorseq.diagnosis.statements import Statement
+from sensorseq.inspection.finding import Finding
 from sensorseq.training_record import TrainingRecord
-
-if TYPE_CHECKING:
-    from sensorseq.inspection.finding import Finding
-
-if TYPE_CHECKING:
-    from sensorseq.inspection.finding import Finding
 
 NAN = math.nan
 _CURVE = """
@@ -64,11 +60,9 @@ CURVE_FEATURES, RECORD_FEATURES, SETTING_FEATURES = (
 )
 FURTHEST = {family: f"furthest_{family}" for family in RANKED}  # of the settings of each family
 NAMES = (*CURVE_FEATURES, *RECORD_FEATURES, *SETTING_FEATURES, *FURTHEST.values())
-_LOGARITHMIC = """
-loss_noise val_accuracy_noise val_noise_over_sampling val_loss_rise n_steps grad_tail input_scale
-common_mode
-"""
-LOGARITHMIC = frozenset(_LOGARITHMIC.split())  # weighed by their logarithms
+# weighed by their logarithms
+LOGARITHMIC = {"loss_noise", "val_accuracy_noise", "val_noise_over_sampling", "val_loss_rise"}
+LOGARITHMIC |= {"n_steps", "grad_tail", "input_scale", "common_mode"}
 # Statistics of the verdict that evidence quotes in place of the features of the same thing.
 _QUOTED = {
     "loss_noise": ("fixed_loss_noise", "train_loss_noise"),
@@ -92,7 +86,7 @@ def measure(
     if record is not None:
         if int(record.epoch_steps[-1]) > 0:
             found |= _of_steps(run, record)
-        found |= {**_of_training_windows(run, record), **_of_validation_windows(run, record)}
+        found |= _of_windows(run, record)
     if arguments:
         found |= _of_settings(run, arguments)
         is_restless = found["fluctuating"] > 0 or found["diverged"] > 0
@@ -125,7 +119,6 @@ def _of_curves(run: Run) -> dict[str, float]:
     accuracy = _middle(_column(run, "accuracy")[late])
     if run.record is not None and len(run.record.fixed_accuracy) == run.n_epochs:
         accuracy = _middle(run.record.fixed_accuracy[late])
-    scale = 0.1 * run.log_classes
     found = {
         "loss_gap": _middle(validation[late]) - level,
         "train_accuracy": accuracy,
@@ -134,31 +127,20 @@ def _of_curves(run: Run) -> dict[str, float]:
         "val_noise_over_sampling": _statistic(run, "val_accuracy_noise_over_sampling"),
         "common_mode": _statistic(run, "val_common_mode"),
     }
-    found |= {**_of_loss(train, scale), **_rise(validation)}
-    if not run.is_in_nats:  # of a loss in other units only what is relative counts
-        for name in ("loss_gap", "loss_noise", "val_loss_rise"):
-            found[name] = NAN
-    return found
-
-
-def _of_loss(train: Floats, scale: float) -> dict[str, float]:
-    held, found = _finite(train), {}
-    half = len(held) // 2
-    if half >= 6:
-        found["loss_noise"] = metrics.mean_noise(held[half:])
-    if len(held) >= 6:
-        last = held[-max(len(held) // 3, 4) :]
-        falling = -10 * metrics.theil_sen_slope(last) / (float(np.median(last)) + scale)
+    loss, val_loss = _finite(train), _finite(validation)
+    if len(loss) >= 12:
+        found["loss_noise"] = metrics.mean_noise(loss[len(loss) // 2 :])
+    if len(loss) >= 6:
+        last = loss[-max(len(loss) // 3, 4) :]
+        scale = float(np.median(last)) + 0.1 * run.log_classes
+        falling = -10 * metrics.theil_sen_slope(last) / scale
         found["still_falling"] = float(np.clip(falling, -0.3, 0.3))
+    if len(val_loss) >= 10:
+        smooth = np.median(sliding_window_view(val_loss, 5), axis=1)
+        found["val_loss_rise"] = float(smooth[-5:].mean() - smooth.min())
+    if not run.is_in_nats:  # of a loss in other units only what is relative counts
+        found |= dict.fromkeys(("loss_gap", "loss_noise", "val_loss_rise"), NAN)
     return found
-
-
-def _rise(validation: Floats) -> dict[str, float]:
-    held = _finite(validation)
-    if len(held) < 10:
-        return {}
-    smooth = np.median(np.lib.stride_tricks.sliding_window_view(held, 5), axis=1)
-    return {"val_loss_rise": float(smooth[-5:].mean() - smooth.min())}
 
 
 def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
@@ -174,31 +156,26 @@ def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
     return found
 
 
-def _of_training_windows(run: Run, record: TrainingRecord) -> dict[str, float]:
-    """Return which training windows never fit."""
-    if len(record.train_margin) != run.n_epochs or not record.train_margin.shape[1]:
-        return {}
-    margin = np.asarray(record.train_margin[-max(run.n_epochs // 3, 1) :], np.float64)
-    margin = np.where(np.isfinite(margin), margin, NAN)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # windows without a margin
-        late = _finite(np.nanmean(margin, axis=0))
-    if not len(late):
-        return {}
-    stuck, typical = late < 0, max(float(np.median(late)), 0.0) + 0.5
-    found = {"stuck_share": float(stuck.mean())}
-    if stuck.any():
-        found["stuck_depth"] = -float(np.median(late[stuck])) / typical
+def _of_windows(run: Run, record: TrainingRecord) -> dict[str, float]:
+    """Return which training windows never fit, and how many errors are always the same windows."""
+    n_late, found = max(run.n_epochs // 3, 1), {}
+    margin = np.asarray(record.train_margin, np.float64)
+    if len(margin) == run.n_epochs and margin.shape[1]:
+        margin = np.where(np.isfinite(margin), margin, NAN)[-n_late:]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # windows without a margin
+            late = _finite(np.nanmean(margin, axis=0))
+        if len(late):
+            stuck, typical = late < 0, max(float(np.median(late)), 0.0) + 0.5
+            found["stuck_share"] = float(stuck.mean())
+            if stuck.any():
+                found["stuck_depth"] = -float(np.median(late[stuck])) / typical
+    if run.followed is not None and record.val_predicted.shape[1] > 1:
+        wrong = ~record.val_correct[run.n_epochs - n_late :]
+        always = wrong.mean(axis=0) >= 0.9
+        if wrong.any():
+            found["val_stubborn_of_errors"] = float(wrong[:, always].sum() / wrong.sum())
     return found
-
-
-def _of_validation_windows(run: Run, record: TrainingRecord) -> dict[str, float]:
-    """Return how many of the errors are always the same windows."""
-    if run.followed is None or record.val_predicted.shape[1] < 2:
-        return {}
-    wrong = ~record.val_correct[run.n_epochs - max(run.n_epochs // 3, 1) :]
-    always = wrong.mean(axis=0) >= 0.9
-    return {"val_stubborn_of_errors": _ratio(float(wrong[:, always].sum()), float(wrong.sum()))}
 
 
 def _known(arguments: Mapping[str, Any], name: str, value: Any) -> float:
@@ -227,6 +204,8 @@ def _of_settings(run: Run, arguments: Mapping[str, Any]) -> dict[str, float]:
     optimizer, momentum, ratios = get("optimizer"), number("momentum"), get("class_weight")
     shares = [float(v) for v in ratios.values()] if isinstance(ratios, Mapping) else [1.0]
     is_weighed = isinstance(ratios, Mapping) or ratios in (None, "balanced")
+    weighing = above(max(shares), min(shares)) if is_weighed else 1.0
+    off = abs(math.log10(max(1 - momentum, 1e-3) / 0.1)) * (optimizer == "sgd")
     own_weights = [_oddity(get(name)) for name in ("weight_init", "recurrent_init")]
     return {
         "rate_above": above(rate, usual),
@@ -236,9 +215,7 @@ def _of_settings(run: Run, arguments: Mapping[str, Any]) -> dict[str, float]:
         "batch_below": above(32.0, batch),
         "sgd": known("optimizer", 0.5 * (optimizer == "sgd")),
         "rmsprop": known("optimizer", 0.5 * (optimizer == "rmsprop")),
-        "momentum_off": known(
-            "optimizer", abs(math.log10(max(1 - momentum, 1e-3) / 0.1)) * (optimizer == "sgd")
-        ),
+        "momentum_off": known("optimizer", off),
         "own_optimizer_parameters": known("optimizer_params", bool(get("optimizer_params"))),
         "unclipped": known("max_grad_norm", 0.5 * (clip is None)),
         "clip_below": known("max_grad_norm", above(1.0, clip or 1.0)),
@@ -254,9 +231,7 @@ def _of_settings(run: Run, arguments: Mapping[str, Any]) -> dict[str, float]:
         "own_weights": known("weight_init", max(own_weights)),
         "forget_bias_off": abs(number("forget_bias") - DEFAULTS["forget_bias"]) / 2,
         "own_loss": known("loss", 0.7 * (get("loss") != "cross_entropy")),
-        "own_class_weight": known(
-            "class_weight", above(max(shares), min(shares)) if is_weighed else 1.0
-        ),
+        "own_class_weight": known("class_weight", weighing),
         "epochs_above": known("max_epochs", above(run.n_epochs, 50.0)),
         "epochs_below": known("max_epochs", above(50.0, run.n_epochs)),
     }
@@ -294,10 +269,6 @@ def _middle(values: ArrayLike) -> float:
 
 def _top(values: ArrayLike) -> float:
     return float(_finite(values).max(initial=-math.inf)) if len(_finite(values)) else NAN
-
-
-def _ratio(over: float, under: float) -> float:
-    return over / under if math.isfinite(over) and math.isfinite(under) and under > 0 else NAN
 
 
 WEIGHTS_FILE = Path(__file__).with_name("weights.json")
@@ -388,15 +359,10 @@ def find_causes(
     sure = {family.name for family in families(weighed) if family.confidence >= IDENTIFIED}
     names = {cause.name for cause in weighed if cause.family in sure}
     hidden = [replace(one, evidence=f"{CALM}{one.evidence}") for one in ranked if one.name in names]
-    names_of_facts = {fact.name for fact in data_facts} - names
-    facts = [one for one in ranked if one.name in names_of_facts]
+    facts = [one for one in ranked if one.name in {fact.name for fact in data_facts} - names]
     faults = [one for one in facts if one.confidence >= LEAST_FAULT]
-    return (
-        *hidden,
-        *faults,
-        *_explained(shown, denied),
-        *(one for one in facts if one not in faults),
-    )
+    others = [one for one in facts if one not in faults]
+    return (*hidden, *faults, *_explained(shown, denied), *others)
 
 
 def with_unknown(ranked: Sequence[Cause]) -> tuple[Cause, ...]:
@@ -413,23 +379,20 @@ def join(causes: Iterable[Cause], facts: Sequence[Cause] = ()) -> tuple[Cause, .
     Of two causes with one name the words of the surer one come first.
     """
     total = sum(fact.confidence for fact in facts)
-    weaker = [replace(one, confidence=one.confidence * max(1 - total, 0.0)) for one in causes]
-    of_data = [
-        replace(
-            one,
-            confidence=one.confidence / max(total, 1.0),
-            sources={**one.sources, "data": one.evidence},
-        )
-        for one in facts
-    ]
     known: dict[str, Cause] = {}
-    for cause in (*weaker, *of_data):
-        held = known.get(cause.name)
-        known[cause.name] = cause if held is None else _joined(held, cause)
+    for cause in causes:
+        weaker = replace(cause, confidence=cause.confidence * max(1 - total, 0.0))
+        known[cause.name] = _joined(known.get(cause.name), weaker)
+    for fact in facts:
+        sources = {**fact.sources, "data": fact.evidence}
+        shared = replace(fact, confidence=fact.confidence / max(total, 1.0), sources=sources)
+        known[fact.name] = _joined(known.get(fact.name), shared)
     return in_order(known.values())
 
 
-def _joined(one: Cause, other: Cause) -> Cause:
+def _joined(one: Cause | None, other: Cause) -> Cause:
+    if one is None:
+        return other
     surer, less = (other, one) if other.confidence > one.confidence else (one, other)
     new = "" if less.evidence in surer.evidence else less.evidence
     return replace(
@@ -516,16 +479,9 @@ def describe(
         sources["arguments"] = f"{'; '.join(unusual)}."
     if not sources:
         return None
-    return Cause(
-        entry.cause,
-        "suspected",
-        0.0,
-        " ".join(sources.values()),
-        finding=entry.finding,
-        recommendation=changes[0] if changes else {},
-        advice=entry.advice,
-        sources=sources,
-    )
+    change, words = changes[0] if changes else {}, " ".join(sources.values())
+    named = entry.cause, "suspected", 0.0, words, entry.finding
+    return Cause(*named, change, entry.advice, sources)
 
 
 def tell(shows: Iterable[str], features: Mapping[str, float]) -> dict[str, str]:
@@ -602,28 +558,22 @@ SCALES = {"not_scaled": ("standard", "robust"), "outlier_windows": ("robust",)}
 
 
 def causes_of(
-    findings: Iterable["Finding"], arguments: Mapping[str, Any] | None = None
+    findings: Iterable[Finding], arguments: Mapping[str, Any] | None = None
 ) -> list[Cause]:
     """Return findings that may be the cause of what a run does, the most confident first."""
-    found = [_cause_of(one, arguments or {}) for one in findings if one.kind in KINDS]
+    found, arguments = [], arguments or {}
+    for one in findings:
+        if one.kind not in KINDS:
+            continue
+        kind, advice, change = KINDS[one.kind], one.advice, {}
+        if one.kind in SCALES:
+            scales, scale = SCALES[one.kind], arguments.get("scale")
+            if not arguments or ("scale" in arguments and scale not in scales):
+                change = {"scale": scales[0]}
+            if one.kind == "not_scaled" and scale is not None:
+                advice = "Check why values that were scaled are so far off."
+        confidence = kind.if_severe if one.values.get("severe") else kind.confidence
+        finding = kind.finding.format(**one.values)
+        named = kind.name, "suspected", confidence, one.text, finding
+        found.append(Cause(*named, change, advice))
     return sorted(found, key=lambda cause: -cause.confidence)
-
-
-def _cause_of(finding: "Finding", arguments: Mapping[str, Any]) -> Cause:
-    kind, advice = KINDS[finding.kind], finding.advice
-    changes: list[dict[str, Any]] = []
-    if finding.kind in SCALES:
-        scales, scale = SCALES[finding.kind], arguments.get("scale")
-        if not arguments or ("scale" in arguments and scale not in scales):
-            changes = [{"scale": name} for name in scales]
-        if finding.kind == "not_scaled" and scale is not None:
-            advice = "Check why values that were scaled are so far off."
-    return Cause(
-        kind.name,
-        "suspected",
-        kind.if_severe if finding.values.get("severe") else kind.confidence,
-        finding.text,
-        finding=kind.finding.format(**finding.values),
-        recommendation=changes[0] if changes else {},
-        advice=advice,
-    )

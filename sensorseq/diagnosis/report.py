@@ -1,58 +1,47 @@
-"""FluctuationReport: one History to a verdict, with the figures and the words behind it."""
+"""FluctuationReport: a History to a verdict, with its figures and words; TrainingMonitor."""
 
 import os
 import reprlib
+import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from sensorseq.checks import check_integer_or_none, check_real
-from sensorseq.diagnosis.causes import (
-    UNKNOWN,
-    Cause,
-    Family,
-    Probes,
-    families,
-)
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.checks import check_integer_or_none, check_per_window, check_real
+from sensorseq.diagnosis import metrics
+from sensorseq.diagnosis.causes import Cause
 from sensorseq.diagnosis.judge import judge
 from sensorseq.diagnosis.logs import read_history
-from sensorseq.diagnosis.ranking import find_causes
-from sensorseq.diagnosis.run import (
+from sensorseq.diagnosis.metrics import (
+    Floats,
     Run,
-    Statistic,
     check_epoch,
     read_columns,
     read_numbers,
     unplain,
 )
-from sensorseq.diagnosis.statements import Statement, generalization_of, level_of
-from sensorseq.diagnosis.words import banner_words, call
+from sensorseq.diagnosis.ranking import find_causes
+from sensorseq.diagnosis.statements import Findings
+from sensorseq.diagnosis.words import banner_words, call, write_report
 from sensorseq.errors import ArgumentError, warn_caller
 from sensorseq.history import History
 from sensorseq.io.atomic import write_whole
 from sensorseq.text import plain, plural
-from sensorseq.training_record import TrainingRecord
+from sensorseq.training_record import MAX_WATCHED, TrainingRecord
 
-_SAVED = (  # in a file, besides format and version
-    *(
-        "verdict",
-        "severity",
-        "generalization",
-        "level",
-        "statements",
-        "causes",
-        "statistics",
-        "n_epochs",
-    ),
-    *("n_val", "n_train", "n_classes", "best_epoch", "history", "evidence", "probes", "of_module"),
-)
+_SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")
+_SAVED += ("n_epochs", "n_val", "n_train", "n_classes", "best_epoch", "history", "evidence")
+_SAVED += ("probes", "of_module")
 # of a report in a file, so that its page can be made
 _MOST_SAID, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
 _HOLDERS: Any = (list, tuple, type({}.values()))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FluctuationReport:
+class FluctuationReport(Findings):
     """Whether a training curve fluctuates more than it should, in figures and in words.
 
     Made by `from_history`, or found as `fluctuation_` on a fitted classifier. Print it, let a
@@ -94,29 +83,6 @@ class FluctuationReport:
     of_module : bool
         Whether it is of a custom module, see `probe_module`: changes are then described in words.
     """
-
-    verdict: str
-    severity: str | None
-    statements: tuple[Statement, ...] = ()
-    causes: tuple[Cause, ...] = ()
-    statistics: Mapping[str, Statistic] = field(default_factory=dict)
-    n_epochs: int = 0
-    n_val: int | None = None
-    n_train: int | None = None
-    n_classes: int | None = None
-    best_epoch: int | None = None
-    history: Mapping[str, list[Any]] = field(default_factory=dict)
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    record: TrainingRecord | None = None
-    columns_read: Mapping[str, str] = field(default_factory=dict)
-    probes: Probes | None = None
-    causes_if_below: tuple[Cause, ...] = ()
-    origin: Any = None
-    of_module: bool = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        # with them a pickle would hold snapshots of weights and, of a module, the training windows
-        return {**self.__dict__, "record": None, "origin": None}
 
     @classmethod
     def from_history(
@@ -206,7 +172,9 @@ class FluctuationReport:
         'fluctuating'
         """
         if majority_fraction is not None:
-            check_real("majority_fraction", majority_fraction, 0, 1, low_open=True, high_open=False)
+            majority_fraction = check_real(
+                "majority_fraction", majority_fraction, 0, 1, low_open=True, high_open=False
+            )
         read = read_history(history, columns)
         with read.naming_it():
             values, n_epochs = read_columns(read.rows)
@@ -217,11 +185,7 @@ class FluctuationReport:
             n_val=check_integer_or_none("n_val", n_val),
             n_train=check_integer_or_none("n_train", n_train),
             n_classes=check_integer_or_none("n_classes", n_classes, 2),
-            majority_fraction=majority_fraction
-            if majority_fraction is None
-            else check_real(
-                "majority_fraction", majority_fraction, 0, 1, low_open=True, high_open=False
-            ),
+            majority_fraction=majority_fraction,
             best_epoch=check_epoch(best_epoch, n_epochs),
             learning_rate=numbers.get("learning_rate"),
             record=record,
@@ -229,14 +193,12 @@ class FluctuationReport:
         with read.naming_it():
             verdict, severity, statements = judge(run)
         asked = run, verdict, arguments, data_facts, statements
-        causes = find_causes(*asked)
-        if_below = find_causes(*asked, is_sick=True) if verdict == "normal" else ()
         report = cls(
             verdict=verdict,
             severity=severity,
             statements=tuple(statements),
-            causes=causes,
-            causes_if_below=if_below,
+            causes=find_causes(*asked),
+            causes_if_below=find_causes(*asked, is_sick=True) if verdict == "normal" else (),
             statistics=run.statistics,
             n_epochs=n_epochs,
             n_val=run.n_val,
@@ -303,15 +265,9 @@ class FluctuationReport:
         """
         from sensorseq.diagnosis.probe import probe_fit  # torch
 
-        given = {
-            "sample_weight": sample_weight,
-            "groups": groups,
-            "lengths": lengths,
-            "X_val": X_val,
-            "y_val": y_val,
-            "groups_val": groups_val,
-            "lengths_val": lengths_val,
-        }
+        given = {"sample_weight": sample_weight, "groups": groups, "lengths": lengths}
+        given |= {"X_val": X_val, "y_val": y_val}
+        given |= {"groups_val": groups_val, "lengths_val": lengths_val}
         return probe_fit(self, X, y, given, budget=budget, verbose=verbose)
 
     def apply(self) -> Any:
@@ -376,53 +332,16 @@ class FluctuationReport:
             if is_page:
                 _check_size(saved)
             report: FluctuationReport = unplain(cls, saved)
-            report._check(is_page)
+            unplain(Mapping[str, list[float]], report.history)
+            lengths = {len(column) for column in report.history.values()} or {report.n_epochs}
+            if len(lengths) > 1 or not 0 <= report.n_epochs <= max(lengths):
+                raise ValueError(f"its history is not that of {report.n_epochs} epochs")
+            _ = str(report), repr(report), is_page and report._as_page()
         except Exception as error:  # what is not as in any report breaks what shows it, somewhere
             raise ArgumentError(
                 f"this is no fluctuation report of version 4: {error!r}."
             ) from error
         return report
-
-    def _check(self, is_page: bool) -> None:
-        """Raise anything if this cannot be shown: as text, or else as a page, too."""
-        unplain(Mapping[str, list[float]], self.history)
-        lengths = {len(column) for column in self.history.values()} or {self.n_epochs}
-        if len(lengths) > 1 or not 0 <= self.n_epochs <= max(lengths):
-            raise ValueError(f"its history is not that of {self.n_epochs} epochs")
-        _ = str(self), repr(self)
-        if is_page:
-            from sensorseq.diagnosis.page import make_page
-
-            make_page(self)
-
-    @property
-    def explanation(self) -> tuple[str, ...]:
-        """The texts of `statements`."""
-        return tuple(map(str, self.statements))
-
-    @property
-    def generalization(self) -> str | None:
-        """``"overfitting"``, ``"not_generalizing"`` or None, whatever the verdict on the noise."""
-        return generalization_of(self.statements)
-
-    @property
-    def level(self) -> str | None:
-        """``"below_data"`` if its network is below what the data allow, or None.
-
-        Ridge regression or boosted trees on features of the same training windows are then right on
-        more of the validation windows, by more than luck. None also where this was not compared.
-        """
-        return level_of(self.statements)
-
-    @property
-    def families(self) -> tuple[Family, ...]:
-        """The causes by family, the likeliest first."""
-        return families(self.causes)
-
-    @property
-    def family(self) -> str | None:
-        """Name of the likeliest family that is known; None where no cause is left."""
-        return next((one.name for one in self.families if one.name != UNKNOWN), None)
 
     def __repr__(self) -> str:
         facts = [repr(banner_words(self).upper()), plural(self.n_epochs, "epoch")]
@@ -431,8 +350,6 @@ class FluctuationReport:
         return f"FluctuationReport({', '.join(facts)})"
 
     def __str__(self) -> str:
-        from sensorseq.diagnosis.words import write_report
-
         return write_report(self)
 
     def _repr_html_(self) -> str:
@@ -455,9 +372,12 @@ class FluctuationReport:
         OutputError
             If the file cannot be written.
         """
+        write_whole(path, self._as_page().encode())
+
+    def _as_page(self) -> str:
         from sensorseq.diagnosis.page import make_page
 
-        write_whole(path, make_page(self).encode())
+        return make_page(self)
 
 
 def _check_size(description: Mapping[str, Any]) -> None:
@@ -472,3 +392,227 @@ def _check_size(description: Mapping[str, Any]) -> None:
             break
     if level:
         raise ValueError(f"it has more than {_MOST_LEVELS} levels or {_MOST_ENTRIES} entries")
+
+
+_LEAST_PROBABILITY = 1e-7  # whose logarithm is still taken, as in Keras
+_OFF = 0.02  # how far probabilities in half precision sum off 1
+_MARGIN_LIMIT = float(np.finfo(np.float16).max)
+
+
+class TrainingMonitor:
+    """Follow a training loop in torch, Keras, JAX or anything else, and judge its curve.
+
+    Call `log_epoch` at the end of each epoch. With the model's outputs for the validation windows,
+    the report says whether a rough curve is the luck of few windows, a few recordings, or the model
+    itself; with those for some training windows it says so best, for their loss holds no dropout
+    and no luck of the batches. Outputs are to come from the model in evaluation mode, for the same
+    windows in the same order after every epoch. `FluctuationReport.from_history` judges a table.
+
+    Parameters
+    ----------
+    y_val : array-like of shape (N,), optional
+        Classes of the validation windows, 0 to K - 1.
+    groups_val : array-like of shape (N,), optional
+        Recordings they were cut from: windows of one recording fail together.
+    y_fixed : array-like of shape (M,), optional
+        Classes of the training windows whose outputs you log; the same few hundred every time.
+
+    Attributes
+    ----------
+    history : History
+        What was logged, a row for each epoch, and `duration_s`.
+
+    Raises
+    ------
+    ArgumentError
+        If labels are no classes, or labels and groups differ in number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y_val = np.arange(30) % 2
+    >>> monitor = TrainingMonitor(y_val)
+    >>> for epoch in range(3):
+    ...     outputs = np.eye(2)[y_val] * epoch  # of your model, after an epoch of training
+    ...     row = monitor.log_epoch(loss=1 / (1 + epoch), val_outputs=outputs)
+    >>> round(row["val_loss"], 3), row["val_accuracy"]
+    (0.127, 1.0)
+    >>> monitor.report().verdict
+    'too_short_to_tell'
+    """
+
+    def __init__(
+        self,
+        y_val: ArrayLike | None = None,
+        *,
+        groups_val: ArrayLike | None = None,
+        y_fixed: ArrayLike | None = None,
+    ) -> None:
+        self.history = History()
+        self._y_val, self._y_fixed = _codes("y_val", y_val), _codes("y_fixed", y_fixed)
+        n_windows = 0 if self._y_val is None else len(self._y_val)
+        self._groups = check_per_window("groups_val", groups_val, n_windows, ArgumentError)
+        self._n_classes: int | None = None
+        self._fixed: list[tuple[float, float]] = []
+        self._predicted: list[NDArray[np.uint16]] = []
+        self._margin: list[NDArray[np.float16]] = []
+        self._started_s = time.perf_counter()
+
+    def log_epoch(
+        self,
+        *,
+        loss: float | None = None,
+        accuracy: float | None = None,
+        learning_rate: float | None = None,
+        val_loss: float | None = None,
+        val_accuracy: float | None = None,
+        val_outputs: Any = None,
+        fixed_outputs: Any = None,
+    ) -> dict[str, Any]:
+        """End an epoch; every part is optional.
+
+        Parameters
+        ----------
+        loss, accuracy : float, optional
+            Means over the training windows of the epoch: cross-entropy in nats, and a fraction.
+        learning_rate : float, optional
+            That of the epoch. Epochs right after a rise are not judged.
+        val_loss, val_accuracy : float, optional
+            The same of the validation windows, where you do not log their outputs.
+        val_outputs : array or tensor of shape (N, K), or (N,) or (N, 1), optional
+            Logits or probabilities of the windows of `y_val`; rows that sum to 1 are taken for
+            probabilities. One column is class 1 against class 0.
+        fixed_outputs : array or tensor of shape (M, K), or (M,) or (M, 1), optional
+            The same of the windows of `y_fixed`.
+
+        Returns
+        -------
+        dict
+            The row of the history.
+
+        Raises
+        ------
+        ArgumentError
+            If outputs do not fit the labels.
+        """
+        row = {"loss": loss, "accuracy": accuracy, "learning_rate": learning_rate}
+        row |= {"val_loss": val_loss, "val_accuracy": val_accuracy}
+        row = {name: float(value) for name, value in row.items() if value is not None}
+        if val_outputs is not None:
+            logits, y = self._read("val", val_outputs, self._y_val)
+            shown = self._shown
+            self._predicted.append(logits[shown].argmax(axis=1).astype(np.uint16))
+            margin = np.clip(_margin(logits[shown], y[shown]), -_MARGIN_LIMIT, _MARGIN_LIMIT)
+            self._margin.append(margin.astype(np.float16))
+            row["val_loss"], row["val_accuracy"] = _judge(logits, y)
+        if fixed_outputs is not None:
+            self._fixed.append(_judge(*self._read("fixed", fixed_outputs, self._y_fixed)))
+        now_s = time.perf_counter()
+        whole = {"epoch": len(self.history) + 1, **row, "duration_s": now_s - self._started_s}
+        self._started_s = now_s
+        self.history.append(whole)
+        return whole
+
+    @property
+    def _shown(self) -> NDArray[np.int64]:
+        """The validation windows that are followed one by one: of many, an even sample."""
+        n = 0 if self._y_val is None else len(self._y_val)
+        return np.linspace(0, n - 1, min(n, MAX_WATCHED)).round().astype(np.int64)
+
+    def _read(self, part: str, outputs: Any, y: NDArray[np.int64] | None) -> tuple[Floats, Any]:
+        """Return logits (N, K) with their classes, or raise an error that names the part."""
+        if hasattr(outputs, "detach"):
+            outputs = outputs.detach().cpu()
+            outputs = outputs.double() if outputs.is_floating_point() else outputs
+        logits = _as_logits(np.asarray(outputs, np.float64))
+        if y is None:
+            raise ArgumentError(f"{part}_outputs need their classes: TrainingMonitor(y_{part}=...)")
+        if logits.ndim != 2 or len(logits) != len(y):
+            raise ArgumentError(
+                f"{part}_outputs has shape {np.shape(outputs)} for {len(y)} labels in y_{part};"
+                " expected a row for each window, (N, K)."
+            )
+        if y.max() >= logits.shape[1]:
+            raise ArgumentError(
+                f"y_{part} has class {y.max()}, but {part}_outputs has {logits.shape[1]} columns;"
+                " code the classes 0 to K - 1."
+            )
+        self._n_classes = logits.shape[1]
+        return logits, y
+
+    @property
+    def record(self) -> TrainingRecord:
+        """What was logged beside the history; outputs count where every epoch has them."""
+        n_epochs = len(self.history)
+        record = TrainingRecord(epoch_steps=np.zeros(n_epochs + 1, np.int64))
+        if self._y_fixed is not None and 0 < len(self._fixed) == n_epochs:
+            record.fixed_rows = np.arange(len(self._y_fixed))
+            record.fixed_loss, record.fixed_accuracy = np.array(self._fixed, np.float64).T
+        if self._y_val is not None and 0 < len(self._predicted) == n_epochs:
+            rows = self._shown
+            record.val_rows, record.val_target = rows, self._y_val[rows]
+            if self._groups is not None:
+                codes = np.unique(self._groups, return_inverse=True)[1]
+                record.val_groups = codes[rows].astype(np.int64)
+            record.val_predicted = np.stack(self._predicted)
+            record.val_margin = np.stack(self._margin)
+        return record
+
+    def report(self, **given: Any) -> FluctuationReport:
+        """Judge the epochs that have ended.
+
+        Parameters
+        ----------
+        **given
+            As of `FluctuationReport.from_history`: `n_train`, `best_epoch`, `X`, `y` and `X_val`,
+            to be told what the data allow, and others. What was logged need not be given again.
+        """
+        if not len(self.history):
+            raise ArgumentError("no epoch has ended yet, so there is nothing to judge.")
+        known: dict[str, Any] = {"record": self.record, "n_classes": self._n_classes}
+        if self._y_val is not None:
+            n_val = len(self._y_val)
+            known |= {"n_val": n_val, "majority_fraction": np.bincount(self._y_val).max() / n_val}
+            if given.get("X_val") is not None:
+                known |= {"y_val": self._y_val, "groups_val": self._groups}
+        return FluctuationReport.from_history(self.history, **(known | given))
+
+
+def _codes(name: str, y: ArrayLike | None) -> NDArray[np.int64] | None:
+    if y is None:
+        return None
+    values: Any = y.detach().cpu() if hasattr(y, "detach") else y
+    values = np.asarray(values).reshape(-1)
+    whole = values.dtype.kind in "biuf" and np.array_equal(values, np.rint(values))
+    if not whole or not len(values) or values.min() < 0:
+        raise ArgumentError(
+            f"{name} must be classes, coded 0 to K - 1; np.unique(y, return_inverse=True)[1] gives"
+            " codes."
+        )
+    return np.asarray(values, np.int64)
+
+
+def _as_logits(outputs: Floats) -> Floats:
+    """Return logits or log-probabilities (N, K) of logits or probabilities of any shape."""
+    is_single = outputs.ndim == 1 or outputs.shape[1:] == (1,)
+    columns = outputs.reshape(-1, 1) if is_single else outputs
+    sums = 1.0 if is_single else columns.sum(axis=-1)
+    if np.all((columns >= 0) & (columns <= 1)) and np.all(np.abs(sums - 1.0) < _OFF):
+        p = np.clip(columns, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+        columns = np.log(p) - np.log1p(-p) if is_single else np.log(p)
+    return np.hstack([np.zeros_like(columns), columns]) if is_single else columns
+
+
+def _judge(logits: Floats, y: NDArray[np.int64]) -> tuple[float, float]:
+    """Return mean cross-entropy and accuracy."""
+    with np.errstate(invalid="ignore", over="ignore"):  # a model that has diverged
+        loss = float(metrics.cross_entropy(logits, y).mean())
+    return loss, float(np.mean(logits.argmax(axis=1) == y))
+
+
+def _margin(logits: Floats, y: NDArray[np.int64]) -> Floats:
+    """Return the logit of each window's class less the largest other one."""
+    rows, others = np.arange(len(y)), logits.copy()
+    others[rows, y] = -np.inf
+    with np.errstate(invalid="ignore"):
+        return np.asarray(logits[rows, y] - others.max(axis=1))

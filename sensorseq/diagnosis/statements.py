@@ -1,11 +1,14 @@
-"""Statement: one thing a report says, as a kind and its values; and the one table of kinds."""
+"""Findings: what a report holds; Statement: one thing it says; and the one table of its kinds."""
 
 import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from sensorseq.diagnosis.causes import UNKNOWN, Cause, Family, Probes, families
+from sensorseq.diagnosis.metrics import Statistic
 from sensorseq.text import plural
+from sensorseq.training_record import TrainingRecord
 
 
 class Kind(NamedTuple):
@@ -322,3 +325,60 @@ class _Writer(string.Formatter):
 
 
 _WRITER = _Writer()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Findings:
+    """What a `FluctuationReport` holds; its attributes are described there."""
+
+    verdict: str
+    severity: str | None
+    statements: tuple[Statement, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    statistics: Mapping[str, Statistic] = field(default_factory=dict)
+    n_epochs: int = 0
+    n_val: int | None = None
+    n_train: int | None = None
+    n_classes: int | None = None
+    best_epoch: int | None = None
+    history: Mapping[str, list[Any]] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    record: TrainingRecord | None = None
+    columns_read: Mapping[str, str] = field(default_factory=dict)
+    probes: Probes | None = None
+    causes_if_below: tuple[Cause, ...] = ()
+    origin: Any = None
+    of_module: bool = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        # with them a pickle would hold snapshots of weights and, of a module, the training windows
+        return {**self.__dict__, "record": None, "origin": None}
+
+    @property
+    def explanation(self) -> tuple[str, ...]:
+        """The texts of `statements`."""
+        return tuple(map(str, self.statements))
+
+    @property
+    def generalization(self) -> str | None:
+        """``"overfitting"``, ``"not_generalizing"`` or None, whatever the verdict on the noise."""
+        return generalization_of(self.statements)
+
+    @property
+    def level(self) -> str | None:
+        """``"below_data"`` if its network is below what the data allow, or None.
+
+        Ridge regression or boosted trees on features of the same training windows are then right on
+        more of the validation windows, by more than luck. None also where this was not compared.
+        """
+        return level_of(self.statements)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The causes by family, the likeliest first."""
+        return families(self.causes)
+
+    @property
+    def family(self) -> str | None:
+        """Name of the likeliest family that is known; None where no cause is left."""
+        return next((one.name for one in self.families if one.name != UNKNOWN), None)

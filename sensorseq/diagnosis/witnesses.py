@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis import thresholds as limits
-from sensorseq.diagnosis.metrics import NullTest, circular_shift_test
-from sensorseq.diagnosis.run import Floats, Run
+from sensorseq.diagnosis.metrics import Floats, NullTest, Run, circular_shift_test
 from sensorseq.diagnosis.statements import Statement, say
 from sensorseq.errors import ArgumentError
 from sensorseq.text import plural
@@ -48,24 +47,16 @@ class Flips:
         self.variance = accuracy_variance(correct, groups)
         self.by_window = common_mode_test(correct)
         self.by_group = common_mode_test(correct, groups) if groups is not None else None
-        self.rates = flip_rates(correct)
-        self.restless = flip_share(self.rates, limits.RESTLESS_WINDOWS)
-        self.independent_sd = math.sqrt(self.variance.independent)
+        self.restless = flip_share(flip_rates(correct), limits.RESTLESS_WINDOWS)
         variance = self.variance
-        if variance.independent > 0:
-            self.why = self._explain()
+        self.independent_sd = math.sqrt(variance.independent)
         is_what = f"what {plural(self.n_windows, 'window')} flipping independently give"
-        name = "val_accuracy_independent_noise"
+        name, restless = "val_accuracy_independent_noise", limits.RESTLESS_WINDOWS
         run.add(name, self.independent_sd, "fraction", None, is_what)
-        run.add(
-            "val_flips_of_restless_windows",
-            self.restless,
-            "fraction",
-            limits.RESTLESS_WINDOWS,
-            "all",
-        )
+        run.add("val_flips_of_restless_windows", self.restless, "fraction", restless, "all")
         if not variance.independent > 0:
             return
+        self.why = self._explain()
         run.add("val_common_mode", variance.ratio, "ratio", 1.0, "chance", p=self.by_window.p)
         if variance.total > 0:
             run.add("val_effective_windows", variance.n_effective, "windows")
@@ -102,11 +93,8 @@ class Flips:
         if self.by_group is None:
             return [say("windows_ungrouped", **figures)]
         if self.why == "unknown":
-            return [
-                say(
-                    "windows_few_groups", **figures, n_groups=self.n_groups, least=limits.MIN_GROUPS
-                )
-            ]
+            least = limits.MIN_GROUPS
+            return [say("windows_few_groups", **figures, n_groups=self.n_groups, least=least)]
         of_groups = {"group_ratio": self.variance.group_ratio, "group_p": self.by_group.p}
         kind = "windows_recordings" if self.why == "recordings" else "windows_model"
         return [say(kind, **figures, **of_groups)]
@@ -233,21 +221,9 @@ def cross_fit(
     scored = chosen @ right / chosen.sum(axis=1, keepdims=True)
     outcome = (scored * (1 - halves)).sum(axis=0) / n_halvings
     gain = outcome - right[-1]
-    return CrossFit(
-        accuracy=float(outcome.mean()),
-        accuracy_error=clustered_error(outcome, unit),
-        gain=float(gain.mean()),
-        gain_error=clustered_error(gain, unit),
-    )
-
-
-def clustered_error(values: Floats, unit: NDArray[np.int64]) -> float:
-    """Return the standard error of a mean whose values are independent between units only.
-
-    The units are numbered from 0, and there are at least two.
-    """
-    sums = np.bincount(unit, values - values.mean())
-    return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1))) / len(values)
+    means = float(outcome.mean()), float(gain.mean())
+    errors = metrics.clustered_error(outcome, unit), metrics.clustered_error(gain, unit)
+    return CrossFit(means[0], errors[0], means[1], errors[1])
 
 
 def _changes(correct: ArrayLike) -> Floats:
@@ -278,9 +254,7 @@ def _by_group(change: Floats, groups: ArrayLike) -> Floats:
 class SteadyNoise:
     """How much a loss moves from epoch to epoch over the second half of a run; NaN if unknown."""
 
-    nats: float = (
-        math.nan
-    )  # `metrics.mean_noise`, which sees a leap in a few epochs, as a median does not
+    nats: float = math.nan  # `metrics.mean_noise`, which sees leaps, as a median does not
     edge: float = math.nan  # what healthy runs stay below
     p: float = 1.0  # share of the resamples at or below `SURE_SHARE` of the edge
     without_largest: float = math.nan  # without the second differences that the largest leap enters

@@ -6,7 +6,7 @@ import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,13 +21,10 @@ from sensorseq.diagnosis.causes import (
     data_fault,
     hidden_cause,
 )
-from sensorseq.diagnosis.statements import Statement, of_topic, say
+from sensorseq.diagnosis.statements import Findings, Statement, of_topic, say
 from sensorseq.diagnosis.thresholds import MIN_EPOCHS
 from sensorseq.errors import printable
 from sensorseq.text import plural
-
-if TYPE_CHECKING:
-    from sensorseq.diagnosis.report import FluctuationReport
 
 Command = Callable[[Mapping[str, Any]], str]  # changed arguments to a command line
 
@@ -45,6 +42,7 @@ GENERALIZATION = {  # what to do, by what `report.generalization` may be
 DEFAULTS = "Fit with the default settings, which add features to the network:"
 # Gains of steps that nothing was tried of. The shares are those of benchmarks/bench_diagnosis.py
 # and benchmarks/bench_repair.py.
+UNTESTED = "untested"  # the mark of a step
 UNTRIED = "Unknown until it is tried. The cause that a report names is right in 7 of 10 runs."
 TOO_SHORT = f"Train for {MIN_EPOCHS + 6} epochs or more."
 BY_PROBE = "It repairs most bad runs, and takes about as long as the fit."
@@ -133,12 +131,6 @@ def cost_words(probes: Probes) -> str:
     return f"{took} ({budget} allowed), for {plural(len(probes.trials), 'trial')}"
 
 
-def _proof(report: "FluctuationReport") -> str:
-    is_proved = any(cause.grade == "proved" for cause in report.causes)
-    better = "better than the run"
-    return f"proved: {better}" if is_proved else f"{better}; no single cause is proved"
-
-
 @dataclass(frozen=True)
 class Step:
     """One thing to do."""
@@ -153,7 +145,7 @@ class Step:
     command: str = ""  # the same for a shell
 
 
-def list_steps(report: "FluctuationReport", command: Command | None = None) -> list[Step]:
+def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
     """Return what to do, in order, with the command of each where `command` returns it."""
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
@@ -192,11 +184,11 @@ def list_steps(report: "FluctuationReport", command: Command | None = None) -> l
     return steps
 
 
-def _is_unclear(report: "FluctuationReport") -> bool:
+def _is_unclear(report: Findings) -> bool:
     return bool(report.causes) and report.causes[0].name == UNKNOWN
 
 
-def _keep_words(report: "FluctuationReport") -> str:
+def _keep_words(report: Findings) -> str:
     """Say which epoch to keep where the accuracy fell; a loss that rises alone is no reason."""
     accuracy = np.array(report.history.get("val_accuracy", ()), np.float64)
     fell = any(one.kind == "got_worse" for one in report.statements)
@@ -208,11 +200,21 @@ def _keep_words(report: "FluctuationReport") -> str:
     return "" if best == report.best_epoch else f"Keep the weights of epoch {best}{how}. "
 
 
-def _repair(report: "FluctuationReport", command: Command | None) -> Step | None:
+def _repair(report: Findings, command: Command | None) -> Step | None:
+    """Return the step that takes what did better, or what the likeliest cause asks for."""
     probes = report.probes or Probes(0.0)
-    note = probes.note
+    note, is_any_proved = probes.note, any(cause.grade == "proved" for cause in report.causes)
+    if probes.is_applied and probes.repair:
+        done = f"Done: this model was fitted with {keywords(probes.repair)}."
+        doubt = "better than the run; no single cause is proved"
+        return Step("repair", done, note, "proved" if is_any_proved else doubt)
     if probes.repair:
-        return _adopted(report, command, probes)
+        text = "Take the settings that did better"
+        text += ":" if is_any_proved else "; no single cause is proved:"
+        step = _change(command, probes.repair, text, "proved" if is_any_proved else "")
+        code = f"{step.code}\n# or, from the report that tried it:\nbetter = report.apply()"
+        previous = {name: literal(value) for name, value in probes.previous.items()}
+        return replace(step, gain=note, code=code, previous=previous)
     hidden = hidden_cause(report.verdict, report.causes)
     first = hidden or next(iter(report.causes), None)
     is_calm = report.verdict == "normal" and hidden is None
@@ -221,72 +223,37 @@ def _repair(report: "FluctuationReport", command: Command | None) -> Step | None
         return Step("change", fault.advice, AFTER_REPAIR)
     if is_calm or first is None or not (first.recommendation or first.advice):
         return Step("change", f"No change is shown to help. {note}") if note else None
-    is_proved = first.grade == "proved"
+    is_proved, advice = first.grade == "proved", first.advice
     if first.recommendation:  # proved, and still nothing was adopted, or untested
-        status = _proof(report) if is_proved else "untested"
-        return _change(report, command, first.recommendation, status, note or first.advice)
+        text = _capital("Better than the run." if is_proved else "", note or advice)
+        text = text or "The likeliest cause asks for this:"
+        return _change(command, first.recommendation, text, first.grade if is_proved else UNTESTED)
     if is_proved:
         # the advice of a cause may repeat what the note says to take
         repeats = report.of_module and note.startswith("Take ")
-        words = note if repeats else " ".join(part for part in (first.advice, note) if part)
-        return _advise(_proof(report), words)
+        words = (note,) if repeats else (advice, note)
+        return Step("change", _capital("Better than the run.", *words), "", first.grade)
     if _is_unclear(report):  # then probing is the first step, where it is possible
         can_probe = report.origin is not None and report.probes is None
-        return None if can_probe else Step("change", note or first.advice, UNCLEAR)
-    is_foreign = report.of_module or report.origin is None
-    status = "untested" if is_foreign else "no argument of the classifier repairs it"
-    return _advise(status, first.advice)
+        return None if can_probe else Step("change", note or advice, UNCLEAR)
+    if report.of_module or report.origin is None:
+        return Step("change", _capital(advice), UNTRIED, UNTESTED)
+    text = _capital("No argument of the classifier repairs it.", advice)
+    return Step("change", text, UNTRIED)
 
 
-def _advise(status: str, note: str) -> Step:
-    """Return a step that changes no argument, with how sure it is."""
-    mark, _, words = status.partition(": ")
-    is_mark = mark in (*GRADES, "untested")
-    text = _joined(words if is_mark else status, note)
-    return Step("change", text, "" if mark == "proved" else UNTRIED, mark if is_mark else "")
-
-
-def _joined(words: str, note: str) -> str:
-    text = " ".join(part for part in (words and f"{words}.", note) if part)
+def _capital(*sentences: str) -> str:
+    text = " ".join(filter(None, sentences))
     return text[:1].upper() + text[1:]
 
 
-def _adopted(report: "FluctuationReport", command: Command | None, probes: Probes) -> Step:
-    """Return the step that takes the settings which did better."""
-    if probes.is_applied:
-        done = f"Done: this model was fitted with {keywords(probes.repair)}."
-        return Step("repair", done, probes.note, _proof(report).partition(": ")[0])
-    mark, _, doubt = _proof(report).partition("; ")
-    step = _change(report, command, probes.repair, mark, "")
-    text = f"Take the settings that did better{f'; {doubt}' if doubt else ''}:"
-    code = f"{step.code}\n# or, from the report that tried it:\nbetter = report.apply()"
-    previous = {name: literal(value) for name, value in probes.previous.items()}
-    return replace(step, text=text, gain=probes.note, code=code, previous=previous)
-
-
-def _change(
-    report: "FluctuationReport",
-    command: Command | None,
-    arguments: Mapping[str, Any],
-    status: str,
-    note: str,
-) -> Step:
+def _change(command: Command | None, arguments: Mapping[str, Any], text: str, mark: str) -> Step:
     """Return a step that changes arguments: those that `probe` adopted, or those of a cause."""
-    mark, _, words = status.partition(": ")
-    is_mark = mark in (*GRADES, "untested")
     code = call(arguments)
     if len(code) > _LINE:
         code = f"clf.set_params(\n    {keywords(arguments, _NEXT)},\n)"
-    return Step(
-        "repair",
-        _joined(words if is_mark else status, note) or "The likeliest cause asks for this:",
-        UNTRIED,
-        mark if is_mark else "",
-        {name: literal(value) for name, value in arguments.items()},
-        {},
-        code,
-        "" if command is None else command(arguments),
-    )
+    new = {name: literal(value) for name, value in arguments.items()}
+    return Step("repair", text, UNTRIED, mark, new, {}, code, command(arguments) if command else "")
 
 
 _GENERALIZATION = {"overfitting": "overfits", "not_generalizing": "does not generalize"}
@@ -321,7 +288,7 @@ _LONGER = {
 }
 
 
-def banner_words(report: "FluctuationReport") -> str:
+def banner_words(report: Findings) -> str:
     """Return the verdict in words, with its severity, and whether it generalizes."""
     words = report.verdict.replace("_", " ")
     words = f"{words} ({report.severity})" if report.severity else words
@@ -331,34 +298,31 @@ def banner_words(report: "FluctuationReport") -> str:
     return f"{words}, {between} {' and '.join(also)}" if also else words
 
 
-def sizes(report: "FluctuationReport") -> str:
+def sizes(report: Findings) -> str:
     """Return how much there was to judge by."""
-    parts = " / ".join(
-        f"{count} {part}"
-        for count, part in ((report.n_train, "train"), (report.n_val, "validation"))
-        if count is not None
-    )
-    facts = [f"{parts} windows"] if parts else []
+    counts = {"train": report.n_train, "validation": report.n_val}
+    parts = [f"{count} {part}" for part, count in counts.items() if count is not None]
+    facts = [f"{' / '.join(parts)} windows"] if parts else []
     if report.n_classes is not None:
         facts.append(f"{report.n_classes} classes")
     return ", ".join([*facts, plural(report.n_epochs, "epoch")])
 
 
-def answer(report: "FluctuationReport", steps: Sequence[Step]) -> tuple[Answer, ...]:
+def answer(report: Findings, steps: Sequence[Step]) -> tuple[Answer, ...]:
     """Return the answers in the order in which they are asked; `steps` are those to do."""
     more, kept = _more_epochs(report), _kept(report)
-    quoted = [part if isinstance(part, Statement) else None for part in (more, kept)]
+    quoted = more if isinstance(more, Statement) else None
     text, gain = (steps[0].text, steps[0].gain) if steps else (KEEP, _resolution(report))
     return (
         Answer("Problem", "Is something wrong?", _problem(report)),
         Answer("Step", "What is the best first step?", text),
         *([Answer("Gain", "What will it bring?", gain)] if gain else []),
-        Answer("Longer?", "Will more epochs help?", str(more), quoted[0]),
-        Answer("Kept", "Which weights are kept?", str(kept), quoted[1]),
+        Answer("Longer?", "Will more epochs help?", str(more), quoted),
+        Answer("Kept", "Which weights are kept?", str(kept), kept),
     )
 
 
-def _problem(report: "FluctuationReport") -> str:
+def _problem(report: Findings) -> str:
     if report.verdict == "fluctuating":
         how = {"mild": "somewhat ", "strong": "much "}.get(report.severity or "", "")
         found = [f"The loss moves {how}more than in a healthy run."]
@@ -382,7 +346,7 @@ def _problem(report: "FluctuationReport") -> str:
 KEEP = "None is needed: keep these settings."
 
 
-def _resolution(report: "FluctuationReport") -> str:
+def _resolution(report: Findings) -> str:
     """Say how much other settings would have to gain to be seen; nothing where it is not known."""
     found = np.array(report.history.get("val_accuracy", ()), np.float64)
     late = found[len(found) - max(len(found) // 3, 1) :]
@@ -397,13 +361,13 @@ def _resolution(report: "FluctuationReport") -> str:
     return f"{few} +-{points:.1f} points (95 %); smaller gains would not be seen."
 
 
-def remaining(report: "FluctuationReport", answers: Sequence[Answer]) -> list[str]:
+def remaining(report: Findings, answers: Sequence[Answer]) -> list[str]:
     """Return the texts of the statements that no answer has repeated."""
     quoted = [part.statement for part in answers]
     return [str(statement) for statement in report.statements if statement not in quoted]
 
 
-def _more_epochs(report: "FluctuationReport") -> Statement | str:
+def _more_epochs(report: Findings) -> Statement | str:
     if report.verdict in _LONGER:
         return _LONGER[report.verdict]
     if report.generalization == "overfitting":
@@ -420,13 +384,13 @@ def _more_epochs(report: "FluctuationReport") -> Statement | str:
     return f"Hardly: the best of {plural(report.n_epochs, 'epoch')} was {report.best_epoch}."
 
 
-def _kept(report: "FluctuationReport") -> Statement:
+def _kept(report: Findings) -> Statement:
     kept = say("kept", epoch=report.best_epoch, n_epochs=report.n_epochs)
     kept = say("kept_unknown") if report.best_epoch is None else kept
     return next(iter(of_topic(report.statements, "kept")), kept)
 
 
-def limits(report: "FluctuationReport") -> list[str]:
+def limits(report: Findings) -> list[str]:
     """Return what the report leaves open, and what would settle it."""
     still_open = of_topic(report.statements, "open")
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
@@ -444,7 +408,8 @@ def limits(report: "FluctuationReport") -> list[str]:
 
 _WIDTH, _HEIGHT, _CALM_HEIGHT, _INDENT = 80, 24, 16, 10
 _TITLE, _GRADE = 44, 10  # columns
-_ON_PAGE = {"explanation": "findings", "causes": "causes"}
+_SAID = "explanation"
+_ON_PAGE = {_SAID: "findings", "causes": "causes"}
 _WHY = 4  # section of the figures behind what is said first
 _FIRST = ("accuracy", "loss", "generalization", "failure")  # topics of what is said first
 _MORE = 'report.to_html("report.html") shows the curves and every figure.'
@@ -459,9 +424,7 @@ class _Block(NamedTuple):
     counts_as: str = ""  # what is one less where it is left out
 
 
-def write_report(
-    report: "FluctuationReport", command: Command | None = None, page: str | None = None
-) -> str:
+def write_report(report: Findings, command: Command | None = None, page: str | None = None) -> str:
     """Return the text; what to do is told as commands where `command` returns the line of a change.
 
     `page` shows the page, for a reader at a command line: a file or a command.
@@ -472,26 +435,26 @@ def write_report(
     ]
     steps = list_steps(report, command)
     answers = {part.label: part for part in answer(report, steps)}
+    first = " ".join([answers["Step"].text, *(f"({step.mark})" for step in steps[:1] if step.mark)])
     blocks = [
-        *_in_short(answers, steps),
+        _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4)),
+        _Block(0, 0, _wrap("Step", first, most=5)),
+        *(_Block(2, 0, _typed(step)) for step in steps[:1]),
+        *(_Block(0, 0, _wrap("Gain", answers[n].text, most=4)) for n in ("Gain",) if n in answers),
         *_findings(report, answers.values()),
         *_what_to_do(report, steps[1:]),
         *_causes(report.families),
-        *(
-            _Block(6, 5, _wrap(part.label, part.text), "explanation" if part.statement else "")
-            for label in ("Longer?", "Kept")
-            for part in [answers[label]]
-        ),
     ]
+    for part in (answers["Longer?"], answers["Kept"]):
+        counts_as = _SAID if part.statement else ""
+        blocks.append(_Block(6, 5, _wrap(part.label, part.text), counts_as))
     is_fine = report.verdict == "normal" and not (report.generalization or report.level)
     height = _CALM_HEIGHT if is_fine and not report.causes else _HEIGHT
     shown, left_out = _choose(blocks, height - len(head) - 1)
-    notes = [
-        f"{left_out.count(name)} more in report.{name}"
-        if page is None
-        else f"{left_out.count(name)} more {_ON_PAGE[name]} on the page"
-        for name in dict.fromkeys(left_out)
-    ]
+    notes = []
+    for name in dict.fromkeys(left_out):
+        where = f"in report.{name}" if page is None else f"{_ON_PAGE[name]} on the page"
+        notes.append(f"{left_out.count(name)} more {where}")
     shown += [_Block(0, 9, _wrap("", f"... {'; '.join(notes)}"))] if notes else []
     why = next((block for block in shown if block.section == _WHY and block.lines), None)
     if why is not None:
@@ -518,34 +481,19 @@ def _choose(blocks: Sequence[_Block], room: int) -> tuple[list[_Block], list[str
     return sorted(shown, key=lambda block: order[id(block)]), left_out
 
 
-def _in_short(answers: Mapping[str, Answer], steps: Sequence[Step]) -> list[_Block]:
-    """Return whether something is wrong, what to do first, and what that will bring."""
-    text = [answers["Step"].text, *([f"({steps[0].mark})"] if steps and steps[0].mark else [])]
-    blocks = [
-        _Block(0, 0, _wrap("Problem", answers["Problem"].text, most=4)),
-        _Block(0, 0, _wrap("Step", " ".join(text), most=5)),
-        *[_Block(2, 0, _typed(step)) for step in steps[:1]],
-    ]
-    if "Gain" in answers:
-        blocks.append(_Block(0, 0, _wrap("Gain", answers["Gain"].text, most=4)))
-    return blocks
-
-
-def _findings(report: "FluctuationReport", answers: Iterable[Answer]) -> list[_Block]:
-    said = [part.statement for part in answers]
-    said += of_topic(report.statements, "level")
+def _findings(report: Findings, answers: Iterable[Answer]) -> list[_Block]:
+    said = [part.statement for part in answers] + of_topic(report.statements, "level")
     others = [part for part in report.statements if part not in said]
     first = of_topic(others, *_FIRST)[:3] or others[:1]
     first += of_topic(report.statements, "recovery", "parts")
-    blocks = [
-        _Block(2, 1, _wrap("" if n else "Seen", str(part)), "explanation")
-        for n, part in enumerate(first)
+    rest = [part for part in others if part not in first]
+    return [
+        *(_Block(2, 1, _wrap("" if n else "Seen", str(one)), _SAID) for n, one in enumerate(first)),
+        *(_Block(8, _WHY, _wrap("", str(one)), _SAID) for one in rest),
     ]
-    rest = [part for part in report.statements if part not in first and part not in said]
-    return blocks + [_Block(8, _WHY, _wrap("", str(part)), "explanation") for part in rest]
 
 
-def _what_to_do(report: "FluctuationReport", steps: Sequence[Step]) -> list[_Block]:
+def _what_to_do(report: Findings, steps: Sequence[Step]) -> list[_Block]:
     blocks = []
     for number, step in enumerate(steps):
         mark = f" ({step.mark})" if step.mark else ""
@@ -560,22 +508,16 @@ def _what_to_do(report: "FluctuationReport", steps: Sequence[Step]) -> list[_Blo
 
 def _typed(step: Step) -> list[str]:
     """Return what is typed, command or Python, in lines that can be pasted."""
+    code, is_command = [step.command], bool(step.command)
+    if not is_command:  # a call is on one line
+        call, end, rest = step.code.partition(",\n)")
+        code = [" ".join(f"{call})".split()).replace("( ", "("), *rest.split("\n")] if end else []
+        code = [part for part in code or step.code.split("\n") if part and part[0] != "#"]
     lines = []
-    for part in _code(step):
-        is_command = bool(step.command)  # of several lines: it can be pasted as it is
-        width = _WIDTH - 2 * is_command
-        typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=width)
+    for part in code:  # a command of several lines can be pasted as it is
+        typed = _wrap("", part, indent=_INDENT + 3, hang=4, width=_WIDTH - 2 * is_command)
         lines += [f"{line} \\" for line in typed[:-1]] + typed[-1:] if is_command else typed
     return lines
-
-
-def _code(step: Step) -> list[str]:
-    """Return the command of a step, or else its Python, a call on one line."""
-    if step.command:
-        return [step.command]
-    call, end, rest = step.code.partition(",\n)")
-    lines = [" ".join(f"{call})".split()).replace("( ", "("), *rest.split("\n")] if end else []
-    return [line for line in lines or step.code.split("\n") if line and line[0] != "#"]
 
 
 def _causes(families: Iterable[Family]) -> list[_Block]:
@@ -583,17 +525,15 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
     rank = 0
     for family in families:
         chance = chance_of(family)
-        name = FAMILIES.get(family.name, family.name)
-        title = f"{name}, {chance}" if chance and family.name != UNKNOWN else ""
+        is_named = chance and family.name != UNKNOWN
+        title = _wrap("", f"{FAMILIES.get(family.name, family.name)}, {chance}" if is_named else "")
         for cause in family.causes:
-            is_unknown = cause.name == UNKNOWN
+            is_unknown, is_first = cause.name == UNKNOWN, not blocks
             if is_unknown and blocks:
                 continue  # what is not known matters where it leads
             rank += not is_unknown
-            lines = _wrap("", title) if title else []
-            title = ""
-            lines.append(" " * _INDENT + "unclear" if is_unknown else _headline(str(rank), cause))
-            is_first = not blocks
+            lines = [*title, " " * _INDENT + "unclear" if is_unknown else _headline(rank, cause)]
+            title = []
             if is_first:
                 lines[0] = "Cause".ljust(_INDENT) + lines[0][_INDENT:]
             blocks.append(_Block(1 if is_first else 4 if rank < 5 else 7, 2, lines, "causes"))
@@ -602,11 +542,10 @@ def _causes(families: Iterable[Family]) -> list[_Block]:
     return blocks
 
 
-def _headline(rank: str, cause: Cause) -> str:
+def _headline(rank: int, cause: Cause) -> str:
     title = textwrap.shorten(printable(cause.title), _TITLE, placeholder=" ...") or "?"
     grade = textwrap.shorten(printable(cause.grade.upper()), _GRADE, placeholder="...")
-    sure = chance_of(cause)[:8]
-    line = f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade:<{_GRADE}} {sure:>6}"
+    line = f"{rank:>{_INDENT + 1}} {title:<{_TITLE}} {grade:<{_GRADE}} {chance_of(cause)[:8]:>6}"
     return line[:_WIDTH].rstrip()
 
 

@@ -18,10 +18,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.checks import check_integer
 from sensorseq.diagnosis.level import compare_level, spread
-from sensorseq.diagnosis.race import LabPart
 from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import Statement, say
+from sensorseq.diagnosis.trials import LabPart
 from sensorseq.errors import (
     ArgumentError,
     DivergedError,
@@ -317,7 +317,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             "classes": [str(label) for label in self.classes_],
         }
         parts = [
-            CheckedPart(*part.as_windows(), **names)
+            part.as_windows(**names)
             for part in (prepared.train, prepared.validation)
             if part is not None and isinstance(part.data, TrainingData)
         ]
@@ -761,7 +761,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         path : str or path, optional
             File to write the figure to.
         """
-        from sensorseq.diagnosis.curves import draw_history  # matplotlib is an extra
+        from sensorseq.diagnosis.page import draw_history  # matplotlib is an extra
 
         check_is_fitted(self)
         return draw_history(

@@ -11,8 +11,7 @@ from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
-from sensorseq.diagnosis.run import unplain
-from sensorseq.diagnosis.witnesses import clustered_error
+from sensorseq.diagnosis.metrics import clustered_error, unplain
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.features import RandomConvolutions, SummaryFeatures, SummarySteps
 from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge

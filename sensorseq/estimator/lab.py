@@ -13,7 +13,8 @@ from sklearn.utils import _safe_indexing
 
 from sensorseq.diagnosis.causes import TROUBLED
 from sensorseq.diagnosis.probe import probe_fit
-from sensorseq.diagnosis.race import (
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.trials import (
     OUT_OF_TIME,
     Arm,
     ArmResult,
@@ -22,7 +23,6 @@ from sensorseq.diagnosis.race import (
     LabPart,
     failed_arm,
 )
-from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError, warn_caller
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
@@ -137,7 +137,7 @@ class FitOrigin:
 
 
 class FitLab(Lab):
-    """Re-runs of one fit: see `sensorseq.diagnosis.race.Lab`.
+    """Re-runs of one fit: see `sensorseq.diagnosis.trials.Lab`.
 
     Losses of the fixed training windows, of its record and of its arms, are in nats, or where
     another loss is minimised in units in which a guess costs as much as it does in nats.

@@ -16,8 +16,8 @@ from cause_runs import (
 )
 
 from sensorseq import SensorLSTMClassifier
+from sensorseq.diagnosis.metrics import Column, Run
 from sensorseq.diagnosis.ranking import FURTHEST, NAMES, SETTING_FEATURES, measure
-from sensorseq.diagnosis.run import Column, Run
 
 DEFAULTS = SensorLSTMClassifier().get_params()
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sensorseq.diagnosis.logs import Scalar, read_event_files, read_scalars
+from sensorseq.diagnosis.logs import read_event_files, read_scalars
 from sensorseq.errors import EnvironmentProblemError, InputError
 
 pytest.importorskip("tensorboard")
@@ -94,10 +94,10 @@ def test_scalars_of_hand_built_bytes_are_read_in_order(tmp_path):
         event(2**40, simple("loss", 0.25)),
     )
     assert list(read_scalars(path)) == [
-        Scalar("loss", 0, 1.5),
-        Scalar("läuft", 0, -2.0),
-        Scalar("loss", -1, math.inf),
-        Scalar("loss", 2**40, 0.25),
+        ("loss", 0, 1.5),
+        ("läuft", 0, -2.0),
+        ("loss", -1, math.inf),
+        ("loss", 2**40, 0.25),
     ]
 
 
@@ -121,7 +121,7 @@ SHAPE = field(2, field(2, field(1, 2)))  # of two numbers
 )
 def test_a_tensor_with_one_number_is_a_scalar(tmp_path, content, value):
     path = write(tmp_path, event(4, tensor("epoch_loss", content)))
-    assert list(read_scalars(path)) == ([] if value is None else [Scalar("epoch_loss", 4, value)])
+    assert list(read_scalars(path)) == ([] if value is None else [("epoch_loss", 4, value)])
 
 
 def test_what_tensorboards_writer_wrote_is_read_to_the_bit(tmp_path):
@@ -141,7 +141,7 @@ def test_what_tensorboards_writer_wrote_is_read_to_the_bit(tmp_path):
     for tag, factor in (("Loss/train", 1), ("Loss/val", 3)):
         own = [(step, value) for name, step, value in found if name == tag]
         assert own[:20] == [(factor * i, float(value)) for i, value in enumerate(values)]
-    assert math.isnan(found[-1].value)
+    assert math.isnan(found[-1][2])
     assert {tag for tag, _, _ in found} == {"Loss/train", "Loss/val"}
 
 
@@ -154,7 +154,7 @@ def test_what_tensorboards_protobuf_packs_is_read(tmp_path):
     message.summary.value.add(tag="epoch_loss", tensor=make_tensor_proto(0.125, dtype="float32"))
     message.summary.value.add(tag="count", tensor=make_tensor_proto(12, dtype="int64"))
     path = write(tmp_path, message.SerializeToString())
-    assert list(read_scalars(path)) == [Scalar("epoch_loss", 7, 0.125), Scalar("count", 7, 12.0)]
+    assert list(read_scalars(path)) == [("epoch_loss", 7, 0.125), ("count", 7, 12.0)]
 
 
 def test_the_folders_of_a_keras_run_name_the_part(tmp_path):
@@ -234,4 +234,4 @@ def test_messages_of_any_bytes_are_read_or_refused(tmp_path, data, inner):
     path = tmp_path / NAME
     path.write_bytes(record(nested))
     with contextlib.suppress(InputError):
-        assert all(isinstance(scalar.value, float) for scalar in read_scalars(path))
+        assert all(isinstance(value, float) for _, _, value in read_scalars(path))

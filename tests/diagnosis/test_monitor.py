@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
 import sensorseq.diagnosis
-from sensorseq.diagnosis import TrainingMonitor, monitor
+from sensorseq.diagnosis import TrainingMonitor
+from sensorseq.diagnosis import report as monitor
 from sensorseq.errors import ArgumentError
 
 RNG = np.random.default_rng(0)
@@ -116,8 +117,8 @@ def test_with_the_windows_it_says_what_the_data_allow():
         (lambda: TrainingMonitor([-1, 1]), "y_val must be classes"),
         (lambda: TrainingMonitor([]), "y_val must be classes"),
         (lambda: TrainingMonitor(Y, y_fixed=["a"]), "y_fixed must be classes"),
-        (lambda: TrainingMonitor(Y, groups_val=[1]), "one group for each"),
-        (lambda: TrainingMonitor(groups_val=[1]), "for 0 labels in y_val"),
+        (lambda: TrainingMonitor(Y, groups_val=[1]), "windows need"),
+        (lambda: TrainingMonitor(groups_val=[1]), "0 windows need"),
         (lambda: TrainingMonitor(Y).log_epoch(val_outputs=LOGITS[:5]), r"\(5, 3\) for 30 labels"),
         (lambda: TrainingMonitor(Y + 1).log_epoch(val_outputs=LOGITS), "has class 3, but .* 3 col"),
         (lambda: TrainingMonitor(Y).log_epoch(fixed_outputs=LOGITS), r"TrainingMonitor\(y_fixed="),

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from sensorseq.diagnosis.page import make_page
 from sensorseq.diagnosis.probe import probe_fit
-from sensorseq.diagnosis.race import Arm
+from sensorseq.diagnosis.trials import Arm
 from sensorseq.errors import ArgumentError
 from sensorseq.estimator.lab import is_better
 from sensorseq.training.losses import nats_per_unit

@@ -8,8 +8,9 @@ import pytest
 from scipy.special import softmax
 
 from sensorseq import SensorLSTMClassifier
+from sensorseq.diagnosis.causes import NotTested, Trial
 from sensorseq.diagnosis.probe import judge_own_labels
-from sensorseq.diagnosis.race import LabWindows
+from sensorseq.inspection.part import Part
 
 CLASSES = ["ice", "snow", "mud"]
 
@@ -24,9 +25,7 @@ def lab(n=400, n_wrong=0, sharpness=4.0, seed=0, **changes):
     given = truth.copy()
     given[wrong] = (truth[wrong] + 1) % 3
     order = rng.permutation(n)
-    train = LabWindows(
-        np.zeros((n, 20, 2))[~held], None, given[~held], rows[~held] // 10, rows[~held]
-    )
+    train = Part(np.zeros((n, 20, 2))[~held], None, given[~held], rows[~held] // 10, rows[~held])
     known = {"train": train, "out_of_fold": (rows[order], softmax(logits, axis=1)[order])}
     return SimpleNamespace(**{**known, **changes}, classes=CLASSES)
 
@@ -34,27 +33,24 @@ def lab(n=400, n_wrong=0, sharpness=4.0, seed=0, **changes):
 @pytest.mark.parametrize("seed", range(5))
 def test_planted_wrong_labels_are_counted(seed):
     noisy = lab(n_wrong=30, sharpness=8.0, seed=seed)
-    found = judge_own_labels(noisy)
-    (trial,) = found.trials
+    trial = judge_own_labels(noisy)
+    assert isinstance(trial, Trial)
     assert (trial.cause, trial.outcome, trial.cost_epochs) == ("label_noise", "undecided", 0.0)
     counted = int(re.search(r"contradict (\d+) of 320 labels", trial.sentence)[1])
     assert 28 <= counted <= 33
     assert "find_label_errors(SensorLSTMClassifier(), X, y, groups=...)" in trial.sentence
-    assert not found.proofs
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_right_labels_of_an_easy_problem_are_cleared(seed):
-    found = judge_own_labels(lab(sharpness=12.0, seed=seed))
-    assert [trial.outcome for trial in found.trials] == ["rejected"]
+    assert judge_own_labels(lab(sharpness=12.0, seed=seed)).outcome == "rejected"
 
 
 @pytest.mark.parametrize("nothing", [None, (np.arange(3), np.full((3, 3), 1 / 3))])
 def test_without_predictions_the_public_function_is_named(nothing):
     found = judge_own_labels(lab(out_of_fold=nothing))
-    assert found.trials == []
-    settles = found.not_tested[0].would_settle
-    assert settles.startswith("sensorseq.find_label_errors(SensorLSTMClassifier(), X, y")
+    assert isinstance(found, NotTested)
+    assert found.would_settle.startswith("sensorseq.find_label_errors(SensorLSTMClassifier(), X, y")
 
 
 @pytest.mark.trains

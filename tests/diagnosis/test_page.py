@@ -29,14 +29,14 @@ from sample_reports import (
 )
 
 from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Trial
+from sensorseq.diagnosis.metrics import Statistic
 from sensorseq.diagnosis.page import (
     colour_of,
-    draw_race,
+    draw_trials,
     make_fragment,
     make_page,
 )
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.run import Statistic
 from sensorseq.diagnosis.words import list_steps, settings_as_options
 from sensorseq.errors import OutputError
 
@@ -272,7 +272,7 @@ def test_the_race_s_table_has_the_gains_that_its_trials_have():
 
 def test_one_explosion_does_not_flatten_the_others():
     exploded = replace(TRIALS[0], curves={"A": [[1.0, 0.9, 0.8]], "B": [[1.0, 1e9, math.inf]]})
-    picture = draw_race([exploded]).picture
+    picture = draw_trials([exploded]).picture
     heights = Panel(picture, "Loss by epoch: the run, and other settings").line("run")[:, 1]
     np.testing.assert_allclose(heights, [1.0, 0.9, 0.8], atol=0.01)
     assert "1 value above, up to 1e+09" in picture
@@ -281,7 +281,7 @@ def test_one_explosion_does_not_flatten_the_others():
 @pytest.mark.parametrize("curves", [{}, {"A": [], "B": [[]]}, {"A": [[math.nan]]}])
 def test_a_race_without_numbers_is_told_in_words(curves):
     trial = replace(TRIALS[0], curves=curves)
-    assert draw_race([trial]) is None
+    assert draw_trials([trial]) is None
     page = make_page(replace(restless(), probes=Probes(1.0, trials=(trial,))))
     assert "-0.23 ± 0.09" in text_of(page)
 

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from sensorseq.diagnosis.curves import draw_history
+from sensorseq.diagnosis.page import draw_history
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.history import History
 
@@ -131,7 +131,7 @@ import sys
 from sensorseq.diagnosis.report import FluctuationReport
 FluctuationReport.from_history({"loss": [1.0] * 20})
 assert not {"torch", "matplotlib", "sklearn"} & set(sys.modules)
-from sensorseq.diagnosis.curves import draw_history
+from sensorseq.diagnosis.page import draw_history
 assert "matplotlib" not in sys.modules
 draw_history({"loss": [1.0, 0.5]})
 assert "matplotlib.pyplot" not in sys.modules

@@ -2,10 +2,8 @@
 
 import copy
 import random
-import sys
 from dataclasses import replace
 from functools import cache
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -24,8 +22,8 @@ from torch.optim.lr_scheduler import (
 from sensorseq.diagnosis import probe_module
 from sensorseq.diagnosis.causes import Cause, Probes
 from sensorseq.diagnosis.module import make_module
-from sensorseq.diagnosis.race import Arm, Purse, run_race
 from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.trials import Arm, Budget, compare_settings
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.training.batches import BatchSampler
 from sensorseq.training.randomness import integer_seed
@@ -393,9 +391,7 @@ def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
         probes = Probes(budget, repair={"learning_rate": 0.005}, note="It was proved.")
         return replace(report, causes=causes, probes=probes)
 
-    module = ModuleType("probe")
-    module.probe_lab = probe_lab
-    monkeypatch.setitem(sys.modules, "sensorseq.diagnosis.probe", module)
+    monkeypatch.setattr("sensorseq.diagnosis.module.probe_lab", probe_lab)
     report = report_of(budget=0.5)
     assert met["budget"] == 0.5
     assert met["fit_s"] > 0
@@ -411,18 +407,18 @@ def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
     assert "clf" not in str(report)
 
 
-def test_the_parts_of_the_race_run_on_it():
+def test_other_settings_are_compared_on_it():
     report = report_of(
         make_optimizer=lambda parameters: torch.optim.RMSprop(parameters, lr=0.1), max_epochs=16
     )
     lab = report.origin.lab
-    purse = Purse(lab, 600.0)
-    result = run_race(lab, purse, [Cause("learning_rate", "suspected", 0.9, "")])
-    assert purse.spent <= 600
-    assert {entry.option.change.get("learning_rate") for entry in result.entries} > {0.01, 1.0}
-    trained = [entry for entry in result.entries if entry.cost_epochs]
+    budget = Budget(lab, 600.0)
+    result = compare_settings(lab, budget, [Cause("learning_rate", "suspected", 0.9, "")])
+    assert budget.spent <= 600
+    assert {entry.option.change.get("learning_rate") for entry in result.outcomes} > {0.01, 1.0}
+    trained = [entry for entry in result.outcomes if entry.cost_epochs]
     assert all(set(entry.option.change) <= lab.changeable for entry in trained)
-    assert all(np.isfinite(entry.score) for entry in result.entries)
+    assert all(np.isfinite(entry.score) for entry in result.outcomes)
 
 
 def test_the_whole_comes_to_a_report_that_can_be_written(tmp_path):

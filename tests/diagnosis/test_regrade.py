@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from sensorseq.diagnosis.causes import CAUSE_NAMES, Cause, Trial
 from sensorseq.diagnosis.probe import regrade
-from sensorseq.diagnosis.race import Proof
 
 
 def cause(name, confidence, **more):
@@ -19,7 +18,7 @@ def trial(name, outcome, change="a change"):
 
 
 def proof(name, finding="too high", **repair):
-    return Proof(name, finding, repair, "proved so.")
+    return Cause(name, "proved", 0.05, "proved so.", finding, repair)
 
 
 RANKED = (cause("unknown", 0.8), cause("learning_rate", 0.2), cause("preprocessing", 0.15))
@@ -75,7 +74,7 @@ def test_confidences_stay_probabilities(confidences, outcomes):
     proofs = [proof(name) for name in {t.cause for t in trials if t.outcome == "confirmed"}]
     found = regrade(causes, trials, proofs)
     assert all(0 <= part.confidence <= 1 for part in found)
-    assert {part.name for part in found if part.grade == "proved"} == {p.cause for p in proofs}
+    assert {part.name for part in found if part.grade == "proved"} == {p.name for p in proofs}
     names = [part.name for part in found]
     assert len(set(names)) == len(names)
     undone = {name for name, _ in outcomes} - {name for name, of in outcomes if of != "rejected"}

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sensorseq.diagnosis.causes import NotTested
 from sensorseq.diagnosis.probe import zero_test
-from sensorseq.diagnosis.race import LabWindows
+from sensorseq.inspection.part import Part
 from sensorseq.training import TrainingData
 
 
@@ -44,7 +45,7 @@ class KeptLab:
     def __init__(self, kind, n_windows=31):
         rng = np.random.default_rng(0)
         X = rng.normal(size=(n_windows, 9, 2)).astype(np.float32)
-        self.train = self.validation = LabWindows(X, None, np.arange(n_windows) % 3)
+        self.train = self.validation = Part(X, None, np.arange(n_windows) % 3)
         self.module, self.kept_epoch = Noisy(kind).eval(), 7
 
     def kept_module(self):
@@ -53,7 +54,7 @@ class KeptLab:
     def val_inputs(self, module):
         if self.validation is None:
             return None
-        X, _, target, *_ = self.validation
+        X, target = self.validation.X, self.validation.target
         return TrainingData.from_arrays(X, np.full(len(X), X.shape[1]), target)
 
 
@@ -62,7 +63,7 @@ def test_noise_in_evaluation_is_caught_and_nothing_is_left_changed(kind):
     lab = KeptLab(kind)
     before = copy.deepcopy(lab.module.state_dict())
     states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    (trial,) = zero_test(lab).trials
+    trial = zero_test(lab)
     assert trial.outcome == "confirmed"
     assert trial.cause == "evaluation_not_deterministic"
     assert "31 validation windows" in trial.sentence
@@ -75,7 +76,7 @@ def test_noise_in_evaluation_is_caught_and_nothing_is_left_changed(kind):
 
 @pytest.mark.parametrize("n_windows", [1, 3, 31, 5000])
 def test_a_sound_network_gives_the_same_bits(n_windows):
-    (trial,) = zero_test(KeptLab("nothing", n_windows)).trials
+    trial = zero_test(KeptLab("nothing", n_windows))
     assert trial.outcome == "rejected"
     assert trial.sentence == (
         "Evaluated twice with the weights of epoch 7, "
@@ -85,9 +86,9 @@ def test_a_sound_network_gives_the_same_bits(n_windows):
 
 
 def test_without_validation_windows_the_zero_test_says_so():
-    for validation in (None, LabWindows(np.zeros((0, 9, 2)), None, np.zeros(0, np.int64))):
+    for validation in (None, Part(np.zeros((0, 9, 2)), None, np.zeros(0, np.int64))):
         lab = KeptLab("nothing")
         lab.validation = validation
         found = zero_test(lab)
-        assert not found.trials
-        assert found.not_tested[0].cause == "evaluation_not_deterministic"
+        assert isinstance(found, NotTested)
+        assert found.cause == "evaluation_not_deterministic"

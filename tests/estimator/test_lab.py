@@ -6,7 +6,7 @@ import torch
 from fits import plain_classifier
 
 from sensorseq import SensorLSTMRegressor
-from sensorseq.diagnosis.race import OUT_OF_TIME, Arm
+from sensorseq.diagnosis.trials import OUT_OF_TIME, Arm
 from sensorseq.errors import ArgumentError
 
 N_EPOCHS = 10

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sensorseq.diagnosis.race import ArmResult, LabWindows
+from sensorseq.diagnosis.trials import ArmResult
+from sensorseq.inspection.part import Part
 from sensorseq.training_record import Snapshot, TrainingRecord
 
 ARGUMENTS = {
@@ -88,7 +89,7 @@ class FakeLab:
             ],
         )
         X = rng.normal(5, channel_sd, (n_train, 20, 2))
-        self.train = LabWindows(X, None, np.zeros(n_train, np.int64))
+        self.train = Part(X, None, np.zeros(n_train, np.int64))
         self.validation = self.train if with_validation else None
         self.calls = []
 

@@ -11,21 +11,20 @@ from scipy import stats
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.diagnosis import probe
-from sensorseq.diagnosis.causes import ARGUMENTS_OF, OWNER_OF, Cause
-from sensorseq.diagnosis.race import (
+from sensorseq.diagnosis.causes import ARGUMENTS_OF, OWNER_OF, Cause, NotTested
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.trials import (
     FEATURES,
     LEAST_STEPS,
     OUT_OF_TIME,
     SEVERAL,
     ArmResult,
-    Findings,
-    LabWindows,
-    Purse,
+    Budget,
+    compare_settings,
     list_options,
     paired,
-    run_race,
 )
-from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.inspection.part import Part
 from sensorseq.training_record import TrainingRecord
 
 N_VAL, N_CLASSES = 60, 3
@@ -44,9 +43,9 @@ class KnownLab:
         self.n_epochs, self.n_classes = n_epochs, N_CLASSES
         rng = np.random.default_rng(0)
         self.record = TrainingRecord(fixed_loss=1 + rng.normal(0, 0.2, n_epochs))
-        self.train = LabWindows(np.zeros((n_train, 4, 1)), None, np.zeros(n_train, np.int64))
+        self.train = Part(np.zeros((n_train, 4, 1)), None, np.zeros(n_train, np.int64))
         groups = np.arange(N_VAL) // 3
-        self.validation = LabWindows(np.zeros((N_VAL, 4, 1)), None, TARGET, groups)
+        self.validation = Part(np.zeros((N_VAL, 4, 1)), None, TARGET, groups)
         self.arms = []
 
     def cost_of(self, arm):
@@ -74,9 +73,9 @@ class KnownLab:
 
 
 def race(lab, budget=1000.0, causes=(), **options):
-    purse = Purse(lab, budget)
-    result = run_race(lab, purse, causes, **options)
-    assert purse.spent <= budget
+    paid = Budget(lab, budget)
+    result = compare_settings(lab, paid, causes, **options)
+    assert paid.spent <= budget
     return result
 
 
@@ -149,10 +148,10 @@ def test_the_best_are_trained_longer_and_none_longer_than_the_run():
 
 def test_a_small_budget_tries_the_likeliest_and_reports_what_it_left_out():
     result = race(KnownLab({}), budget=14.0, causes=[Cause("loss", "suspected", 0.9, "")])
-    assert [entry.option.name for entry in result.entries] == ["the defaults"]
+    assert [entry.option.name for entry in result.outcomes] == ["the defaults"]
     assert len(result.untried) > 5
     nothing = race(KnownLab({}), budget=3.0)
-    assert not nothing.entries
+    assert not nothing.outcomes
     assert "budget" in nothing.note
 
 
@@ -180,7 +179,7 @@ def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(monkeypa
         return replace(result, fixed_loss=result.fixed_loss[:n_epochs])
 
     lab.run = slow
-    monkeypatch.setattr(probe, "zero_test", lambda lab: Findings())
+    monkeypatch.setattr(probe, "zero_test", lambda lab: NotTested("", ""))
     report = FluctuationReport("normal", None, (), n_epochs=lab.n_epochs)
     proof = probe.probe_lab(lab, report, 1.0, 200.0, clock=lambda: clock[0])
     assert ends == [290.0]  # the first epoch that ends after 1.5 times 0.95 of the budget
@@ -194,7 +193,7 @@ def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(monkeypa
 def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(monkeypatch):
     lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.95})
     lab.classes = ["a", "b", "c"]
-    monkeypatch.setattr(probe, "zero_test", lambda lab: Findings())
+    monkeypatch.setattr(probe, "zero_test", lambda lab: NotTested("", ""))
     causes = (
         Cause("optimizer", "suspected", 0.5, ""),
         Cause("learning_rate", "suspected", 0.4, ""),
@@ -269,7 +268,7 @@ def test_a_run_with_a_rate_far_too_high_is_repaired():
     ).fit(X, y, groups=groups)  # fmt: skip
     report = sick.fluctuation_
     lab = report.origin.open(report.record, X, y, groups=groups)
-    result = run_race(lab, Purse(lab, 2.0 * lab.n_epochs), report.causes)
+    result = compare_settings(lab, Budget(lab, 2.0 * lab.n_epochs), report.causes)
     assert result.adopted is not None
     healed = report.origin.repaired(result.adopted.option.change).fit(X, y, groups=groups)
     assert healed.score(X_new, y_new) > sick.score(X_new, y_new) + 0.2

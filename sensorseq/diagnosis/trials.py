@@ -1,4 +1,4 @@
-"""Lab: what repeats a fit with other settings; Arm: one repetition; Purse: what may be spent."""
+"""Fits that can be trained again with other settings, what that may cost, and what does better."""
 
 import copy
 import math
@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,22 +15,15 @@ from scipy import special
 from torch import nn
 
 from sensorseq.diagnosis import metrics
-from sensorseq.diagnosis.causes import (
-    ARGUMENTS_OF,
-    OWNER_OF,
-    Cause,
-    NotTested,
-    Trial,
-    is_same,
-)
+from sensorseq.diagnosis.causes import ARGUMENTS_OF, OWNER_OF, Cause, Trial, is_same
+from sensorseq.diagnosis.metrics import Floats
+from sensorseq.inspection.part import Part
 from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.data import FitPart
 from sensorseq.training.engine import TrainingResult
 from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training_record import TrainingRecord
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,22 +52,18 @@ class ArmResult:
     failed: str = ""  # why it ended early, such as a loss that is not finite
 
 
-class LabWindows(NamedTuple):
-    """Windows of one part as the network sees them."""
-
-    X: NDArray[Any]  # (n, t, c), scaled; padding holds zeros
-    lengths: NDArray[np.int64] | None  # (n,): valid steps; None when all have t
-    target: NDArray[np.int64]  # (n,): classes, as codes
-    groups: NDArray[Any] | None = None  # as given to `fit`
-    rows: NDArray[np.int64] | None = None  # of X of `fit`; None if given separately
+def failed_arm(arm: Arm, error: Exception) -> ArmResult:
+    """Return the result of an arm that could not be run."""
+    return ArmResult(arm, np.zeros(0), failed=str(error))
 
 
 @dataclass(frozen=True, eq=False)
 class LabPart:
-    """Windows of one part as the engine takes them, with groups and rows of `LabWindows`.
+    """Windows of one part as the engine takes them.
 
-    `samples` are the same windows where the steps of `data` are patches of several samples, and
-    `given` those before they were cropped and scaled.
+    `groups` are as given to `fit`, and `rows` those of its X, None if given separately. `samples`
+    are the same windows where the steps of `data` are patches of several samples, and `given` those
+    before they were cropped and scaled.
     """
 
     data: TrainingData
@@ -83,12 +72,12 @@ class LabPart:
     samples: TrainingData | None = None
     given: FitPart | None = None
 
-    def as_windows(self) -> LabWindows:
-        """Return the samples as arrays."""
+    def as_windows(self, **names: Any) -> Part:
+        """Return the samples as arrays, with names of channels and classes."""
         data = self.samples or self.data
         lengths = None if data.lengths is None else data.lengths.cpu().numpy()
         target = data.target.cpu().numpy()
-        return LabWindows(data.X.cpu().numpy(), lengths, target, self.groups, self.rows)
+        return Part(data.X.cpu().numpy(), lengths, target, self.groups, self.rows, **names)
 
 
 class Lab(ABC):
@@ -114,14 +103,15 @@ class Lab(ABC):
         self.steps_per_epoch = int(record.epoch_steps[1]) if record.n_epochs else 1
 
     @property
-    def train(self) -> LabWindows:
+    def train(self) -> Part:
         """The training windows."""
-        return self._train.as_windows()
+        return self._train.as_windows(classes=self.classes)
 
     @property
-    def validation(self) -> LabWindows | None:
+    def validation(self) -> Part | None:
         """The validation windows."""
-        return None if self._validation is None else self._validation.as_windows()
+        part = self._validation
+        return None if part is None else part.as_windows(classes=self.classes)
 
     def val_inputs(self, module: nn.Module) -> TrainingData | None:
         """Return the validation windows as the network takes them, where and as its weights are."""
@@ -158,59 +148,22 @@ class Lab(ABC):
         return centre_windows(train.take(rows, train.X.device), config)
 
     def read(
-        self,
-        arm: Arm,
-        module: Any,
-        validation: Any,
-        result: TrainingResult,
-        scale: float = 1.0,
+        self, arm: Arm, module: Any, validation: Any, result: TrainingResult, scale: float = 1.0
     ) -> ArmResult:
         """Return what a training gave."""
-        seen = isinstance(validation, TrainingData)
-        val_outputs = _outputs(module, validation) if seen else None
         record = result.record
         return ArmResult(
             arm,
             np.zeros(0) if record is None else scale * record.fixed_loss,
             record,
-            val_outputs,
+            _outputs(module, validation) if isinstance(validation, TrainingData) else None,
             "a loss or gradient is not finite" if result.ended_by == "diverged" else "",
         )
-
-
-def failed_arm(arm: Arm, error: Exception) -> ArmResult:
-    """Return the result of an arm that could not be run."""
-    return ArmResult(arm, np.zeros(0), failed=str(error))
 
 
 def _outputs(module: Any, data: TrainingData) -> Floats:
     outputs: Floats = predict_outputs(module, data.X, data.lengths).numpy().astype(np.float64)
     return outputs
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What trials proved."""
-
-    cause: str
-    finding: str
-    repair: Mapping[str, Any]  # arguments that were tried and adopted
-    sentence: str  # the evidence
-
-
-@dataclass
-class Findings:
-    """What a probe brings back."""
-
-    trials: list[Trial] = field(default_factory=list)
-    not_tested: list[NotTested] = field(default_factory=list)  # what was not, and why
-    proofs: list[Proof] = field(default_factory=list)  # the best first
-
-    def join(self, other: "Findings") -> None:
-        """Take in what another probe brought back."""
-        self.trials += other.trials
-        self.not_tested += other.not_tested
-        self.proofs += other.proofs
 
 
 OUT_OF_TIME = "the time was up before it began"  # why an arm failed that was never trained
@@ -232,11 +185,11 @@ class Deadline:
         return self._is_over()
 
 
-LATEST = 1.5  # times the seconds of a purse, when what trains is stopped
+LATEST = 1.5  # times the seconds of a budget, when what trains is stopped
 
 
-class Purse:
-    """What probes may still spend: epochs of training, counted, and the time beside them.
+class Budget:
+    """What trials may still spend: epochs of training, counted, and the time beside them.
 
     The count decides what is tried, so that the same run gives the same proofs; the clock leaves
     out what would take longer than was announced. `epoch_s` is what an epoch of the fit took.
@@ -252,14 +205,10 @@ class Purse:
         clock: Callable[[], float] = time.perf_counter,
         began_s: float | None = None,
     ) -> None:
-        self.lab = lab
-        self.n_epochs = n_epochs
-        self.spent = 0.0
-        self._charged = 0.0
-        self._seconds, self._epoch_s = seconds, epoch_s
-        self._clock = clock
+        self.lab, self.n_epochs, self.spent = lab, n_epochs, 0.0
+        self._seconds, self._epoch_s, self._clock = seconds, epoch_s, clock
         self._began_s = clock() if began_s is None else began_s
-        self._running_s = 0.0
+        self._charged = self._running_s = 0.0
 
     @property
     def left(self) -> float:
@@ -295,16 +244,8 @@ FEATURES = "the defaults plus features"
 SEVERAL = "unknown"  # the cause of a change that no single argument makes
 
 # What the defaults decide, in the order in which they are listed.
-_PRESET_CAUSES = (
-    "optimizer",
-    "learning_rate",
-    "batch_size",
-    "gradient_clipping",
-    "regularization",
-    "preprocessing",
-    "weight_init",
-    "loss",
-)
+_PRESET_CAUSES = ("optimizer", "learning_rate", "batch_size", "gradient_clipping", "regularization")
+_PRESET_CAUSES += ("preprocessing", "weight_init", "loss")
 _RATE_FACTORS = (0.1, 10.0, 0.3, 3.0)
 _WIDTHS = (8, 128)  # no option makes a network smaller or larger
 
@@ -325,28 +266,24 @@ def list_options(
     lab: Lab, causes: Sequence[Cause], allowed: frozenset[str] | None = None
 ) -> list[Option]:
     """Return what the run has not and its lab can make: presets, then likely single changes."""
-    may_change = lab.changeable if allowed is None else lab.changeable & allowed
+    own, may_change = lab.arguments, lab.changeable if allowed is None else lab.changeable & allowed
     confidence = {cause.name: cause.confidence for cause in causes}
     singles = sorted(_singles(lab), key=lambda one: -confidence.get(one.cause, 0.0))
     found: list[Option] = []
     for option in [*_presets(lab), *singles]:
-        new = {
-            name: value
-            for name, value in option.change.items()
-            if not is_same(lab.arguments.get(name), value)
-        }
+        new = {n: value for n, value in option.change.items() if not is_same(own.get(n), value)}
         change = {name: value for name, value in new.items() if name in may_change}
         is_whole = option.cause == SEVERAL or len(change) == len(new)
-        if change and is_whole and all(change != other.change for other in found):
-            found.append(replace(option, change=change))
-    for place, option in enumerate(found):
-        owners = {OWNER_OF.get(name, SEVERAL) for name in option.change}
+        if not change or not is_whole or any(change == other.change for other in found):
+            continue
+        owners = {OWNER_OF.get(name, SEVERAL) for name in change}
+        option = replace(option, change=change)
         if option.is_preset and len(owners) == 1:  # so that it names a cause
-            rate, own = option.change.get("learning_rate"), lab.arguments.get("learning_rate")
-            finding = ""
-            if rate is not None and isinstance(own, int | float):
-                finding = "too high" if rate < own else "too low"
-            found[place] = replace(option, cause=owners.pop(), finding=finding)
+            rate, before = change.get("learning_rate"), own.get("learning_rate")
+            is_rate = rate is not None and isinstance(before, int | float)
+            finding = ("too high" if rate < before else "too low") if is_rate else ""
+            option = replace(option, cause=owners.pop(), finding=finding)
+        found.append(option)
     return found
 
 
@@ -365,50 +302,41 @@ def _presets(lab: Lab) -> list[Option]:
 
 
 def _singles(lab: Lab) -> list[Option]:
-    own, defaults = lab.arguments, lab.defaults
+    own, defaults, options = lab.arguments, lab.defaults, []
 
-    def reset(name: str, cause: str, finding: str = "", *arguments: str) -> Option:
+    def add(name: str, cause: str, change: Mapping[str, Any], finding: str = "") -> None:
+        options.append(Option(name, cause, change, finding, ends_run=name == "cosine decay"))
+
+    def reset(name: str, cause: str, finding: str = "", *arguments: str) -> None:
         names = [key for key in arguments or ARGUMENTS_OF[cause] if key in defaults]
-        return Option(name, cause, {key: defaults[key] for key in names}, finding)
+        add(name, cause, {key: defaults[key] for key in names}, finding)
 
     rate, width = own.get("learning_rate"), own.get("hidden_size")
-    options = []
     if own.get("lr_schedule", "constant") == "constant":
-        change = {"lr_schedule": "cosine"}
-        options.append(
-            Option("cosine decay", "learning_rate", change, "schedule missing", ends_run=True)
-        )
+        add("cosine decay", "learning_rate", {"lr_schedule": "cosine"}, "schedule missing")
     if isinstance(rate, int | float) and rate > 0:
-        options += [
-            Option(
-                f"learning_rate {'x' if factor > 1 else '/'} {max(factor, 1 / factor):.0f}",
-                "learning_rate",
-                {"learning_rate": float(f"{rate * factor:.3g}")},
-                "too low" if factor > 1 else "too high",
-            )
-            for factor in _RATE_FACTORS
-        ]
+        for factor in _RATE_FACTORS:
+            name = f"learning_rate {'x' if factor > 1 else '/'} {max(factor, 1 / factor):.0f}"
+            change = {"learning_rate": float(f"{rate * factor:.3g}")}
+            add(name, "learning_rate", change, "too low" if factor > 1 else "too high")
+    reset("standard scaling", "preprocessing", "scale of the inputs")
+    reset("the default first weights", "weight_init")
+    reset(f"batches of {defaults.get('batch_size')}", "batch_size")
+    reset("clipping", "gradient_clipping")
+    reset("the default optimizer", "optimizer")
+    reset("the default regularization", "regularization")
     nothing = {name: 0.0 for name in ARGUMENTS_OF["regularization"] if name in own}
-    options += [
-        reset("standard scaling", "preprocessing", "scale of the inputs"),
-        reset("the default first weights", "weight_init"),
-        reset(f"batches of {defaults.get('batch_size')}", "batch_size"),
-        reset("clipping", "gradient_clipping"),
-        reset("the default optimizer", "optimizer"),
-        reset("the default regularization", "regularization"),
-        Option("no dropout, no decay", "regularization", nothing, "too strong"),
-        reset("cross-entropy", "loss"),
-        reset("the default pooling", "model_complexity", "", "pooling"),
-    ]
+    add("no dropout, no decay", "regularization", nothing, "too strong")
+    reset("cross-entropy", "loss")
+    reset("the default pooling", "model_complexity", "", "pooling")
     if isinstance(width, int):
         smaller, larger = max(width // 4, _WIDTHS[0]), min(4 * width, _WIDTHS[1])
         layers = {"num_layers": 1} if "num_layers" in own else {}
         if larger > width:
-            wider = {"hidden_size": larger}
-            options.append(Option("a wider network", "model_complexity", wider, "too small"))
+            add("a wider network", "model_complexity", {"hidden_size": larger}, "too small")
         if smaller < width:
             less = {"hidden_size": smaller, **layers}
-            options.append(Option("a smaller network", "model_complexity", less, "too large"))
+            add("a smaller network", "model_complexity", less, "too large")
     return options
 
 
@@ -424,22 +352,33 @@ SURE_SE, PRESET_SE = 2.0, 1.0
 LOSES_SE = 0.5  # standard errors by which the other of loss and accuracy may be worse
 LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # of accuracy, and of loss
 LEAST_CALMING = 0.5  # of the run's movement, where settings are adopted that lose nothing
-KIND = "race"
 ONE_SD = 0.8413  # of a normal distribution lies below its mean and one standard deviation
 
 
-@dataclass(frozen=True)
-class Gain:
-    """What settings gain on the validation windows, against the run."""
+@dataclass(eq=False)
+class Outcome:
+    """An option, what its training gave, and what it gains on validation windows over the run."""
 
-    nats: float  # loss of the run less that of the settings, in nats a window
-    error: float  # its standard error over groups, or over windows where there are no groups
+    option: Option
+    result: ArmResult
+    cost_epochs: float
+    first_epoch: int = 0  # of the run, from which it was trained
+    score: float = math.inf  # mean loss; infinity if the training failed
+    nats: float = -math.inf  # loss of the run less that of the settings, in nats a window
+    error: float = 0.0  # its standard error over groups, or over windows without groups
     accuracy: float = -math.inf  # of the settings less that of the run, a fraction
     accuracy_error: float = 0.0
     movement: float = math.nan  # of the training loss over the run's; NaN if unknown
 
-    def is_sure(self, standard_errors: float = SURE_SE) -> bool:
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that were trained; of what needs no training those of the run."""
+        return len(self.result.fixed_loss) or self.result.arm.n_epochs
+
+    @property
+    def does_better(self) -> bool:
         """Whether loss or accuracy gains beyond chance, and the other does not lose."""
+        standard_errors = PRESET_SE if self.option.is_preset else SURE_SE
         by_loss = self.nats > max(standard_errors * self.error, LEAST_GAIN_NATS)
         by_accuracy = self.accuracy > max(standard_errors * self.accuracy_error, LEAST_GAIN)
         return (by_loss or by_accuracy) and not self.loses
@@ -455,6 +394,10 @@ class Gain:
         """Whether the movement is halved and nothing is lost."""
         return self.movement <= LEAST_CALMING and self.nats >= 0 and not self.loses
 
+    def is_as_good(self, best: "Outcome") -> bool:
+        """Whether it is no worse than the best by a standard error."""
+        return best.nats - self.nats <= best.error
+
     def __str__(self) -> str:
         loss = f"{abs(self.nats):.2f} +- {self.error:.2f} nats"
         accuracy = f"{100 * abs(self.accuracy):.1f} +- {100 * self.accuracy_error:.1f} points"
@@ -465,94 +408,64 @@ class Gain:
         moves = f"; the training loss moves {self.movement:.2g} times as much"
         return text + moves if self.movement <= 1 else text
 
+    def as_trial(self, run_loss: list[float], *, is_adopted: bool) -> Trial:
+        """Return the training for the report; `run_loss` is of the fixed training windows."""
 
-@dataclass(eq=False)
-class Entry:
-    """An option and what its last training gave."""
+        def finite(value: float) -> float | None:
+            return value if math.isfinite(value) else None
 
-    option: Option
-    loss: Floats  # of each validation window
-    result: ArmResult
-    gain: Gain
-    cost_epochs: float
-    first_epoch: int = 0  # of the run, from which it was trained
-
-    @property
-    def n_epochs(self) -> int:
-        """Epochs that were trained; of what needs no training those of the run."""
-        return len(self.result.fixed_loss) or self.result.arm.n_epochs
-
-    @property
-    def score(self) -> float:
-        """Mean loss; infinity if the training failed."""
-        return float(self.loss.mean())
-
-    @property
-    def does_better(self) -> bool:
-        """Whether it gains beyond chance."""
-        return self.gain.is_sure(PRESET_SE if self.option.is_preset else SURE_SE)
-
-
-@dataclass(frozen=True)
-class RaceResult:
-    """What a race came to."""
-
-    adopted: Entry | None  # the settings that do better than the run beyond chance
-    entries: tuple[Entry, ...]  # all options that were trained, the best first
-    untried: tuple[Option, ...]  # options that the budget did not reach
-    note: str  # why these settings, or why none
-    run_loss: list[float] = field(default_factory=list)  # of the fixed training windows
-    proofs: tuple[Entry, ...] = ()  # single changes as good as the adopted, best first
-
-    def trials(self) -> list[Trial]:
-        """Return the trainings for the report."""
-        return [self._trial(entry) for entry in self.entries]
-
-    def _trial(self, entry: Entry) -> Trial:
-        is_adopted = entry is self.adopted or entry in self.proofs
-        gain, option = entry.gain, entry.option
-        own_loss = np.asarray(entry.result.fixed_loss, np.float64).tolist()
+        failed, n_planned = self.result.failed, self.result.arm.n_epochs
+        own_loss = np.asarray(self.result.fixed_loss, np.float64).tolist()
         # a short training that does worse says little
-        is_whole = entry.n_epochs >= len(self.run_loss) or bool(entry.result.failed)
-        is_lower = gain.nats < -SURE_SE * gain.error or not math.isfinite(gain.nats)
-        lost = is_lower and is_whole
-        said = entry.result.failed or str(gain)
-        if not entry.result.failed and entry.n_epochs < entry.result.arm.n_epochs:
-            n_planned = entry.result.arm.n_epochs
-            said = f"{said}; the time was up after {entry.n_epochs} of {n_planned} epochs"
+        is_whole = self.n_epochs >= len(run_loss) or bool(failed)
+        lost = is_whole and (self.nats < -SURE_SE * self.error or not math.isfinite(self.nats))
+        said = failed or str(self)
+        if not failed and self.n_epochs < n_planned:
+            said = f"{said}; the time was up after {self.n_epochs} of {n_planned} epochs"
         return Trial(
-            cause=option.cause,
-            name=option.name,
-            change=dict(option.change),
-            kind=KIND,
+            cause=self.option.cause,
+            name=self.option.name,
+            change=dict(self.option.change),
+            kind="race",
             outcome="confirmed" if is_adopted else "rejected" if lost else "undecided",
-            sentence=f"{option.name}: {said}.",
-            noise_ratio=_finite(gain.movement),
-            raw_change=_finite(-gain.nats),
+            sentence=f"{self.option.name}: {said}.",
+            noise_ratio=finite(self.movement),
+            raw_change=finite(-self.nats),
             # from the epoch on at which the training began
-            curves={"A": [self.run_loss], "B": [[math.nan] * entry.first_epoch + own_loss]},
-            cost_epochs=entry.cost_epochs,
-            change_error=_finite(gain.error),
-            accuracy_change=_finite(gain.accuracy),
-            accuracy_error=_finite(gain.accuracy_error),
+            curves={"A": [run_loss], "B": [[math.nan] * self.first_epoch + own_loss]},
+            cost_epochs=self.cost_epochs,
+            change_error=finite(self.error),
+            accuracy_change=finite(self.accuracy),
+            accuracy_error=finite(self.accuracy_error),
         )
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+@dataclass(frozen=True)
+class Comparison:
+    """What training with other settings came to."""
+
+    note: str  # why the adopted settings, or why none
+    adopted: Outcome | None = None  # the settings that do better than the run beyond chance
+    outcomes: tuple[Outcome, ...] = ()  # of all options that were trained, the best first
+    untried: tuple[Option, ...] = ()  # options that the budget did not reach
+    proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted, best first
+    run_loss: list[float] = field(default_factory=list)  # of the fixed training windows
+
+    def trials(self) -> list[Trial]:
+        """Return the trainings for the report."""
+        better = (self.adopted, *self.proofs)
+        return [one.as_trial(self.run_loss, is_adopted=one in better) for one in self.outcomes]
 
 
-class Judge:
-    """Compares settings with the run, on its validation windows."""
+class Baseline:
+    """The run that settings are compared with, on its validation windows."""
 
-    def __init__(self, lab: Lab) -> None:
-        record, validation = lab.record, lab.validation
-        assert validation is not None
+    def __init__(self, lab: Lab, validation: Part) -> None:
+        record = lab.record
         self.target, self.n_classes = validation.target, lab.n_classes
         groups = validation.groups
         self.groups = np.arange(len(self.target)) if groups is None else groups
-        outputs = lab.val_outputs()
-        self.loss, self.is_right = self._judged(outputs)
+        self.loss, self.is_right = self._judged(lab.val_outputs())
         keeps_best = lab.arguments.get("restore_best") or lab.arguments.get("early_stopping")
         # What the record has of the cross-entropy: that with the next likeliest class.
         margin = np.asarray(record.val_margin, np.float64)
@@ -572,19 +485,17 @@ class Judge:
         loss = metrics.cross_entropy(outputs, self.target)
         return loss, (outputs.argmax(axis=1) == self.target).astype(np.float64)
 
-    def enter(self, option: Option, result: ArmResult, cost_epochs: float) -> Entry:
+    def compare(self, option: Option, result: ArmResult, cost_epochs: float) -> Outcome:
         """Return what a training gave, against the run."""
-        outputs = result.val_outputs
+        outputs, found = result.val_outputs, Outcome(option, result, cost_epochs)
         if result.failed or outputs is None or not np.isfinite(outputs).all():
-            loss = np.full(len(self.target), math.inf)
-            return Entry(option, loss, result, Gain(-math.inf, 0.0), cost_epochs)
+            return found
         loss, is_right = self._judged(outputs)
         nats, error = paired(self.loss - loss, self.groups)
         accuracy, accuracy_error = paired(is_right - self.is_right, self.groups)
-        own = movement(result.fixed_loss)
-        ratio = own / self.movement if self.movement > 0 else math.nan
-        gain = Gain(nats, error, accuracy, accuracy_error, ratio)
-        return Entry(option, loss, result, gain, cost_epochs)
+        ratio = movement(result.fixed_loss) / self.movement if self.movement > 0 else math.nan
+        gain = nats, error, accuracy, accuracy_error, ratio
+        return Outcome(option, result, cost_epochs, 0, float(loss.mean()), *gain)
 
 
 def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
@@ -592,14 +503,11 @@ def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
 
     Of few groups the error is larger, by Student's distribution, so that it covers as much.
     """
-    mean = float(gain.mean())
     codes = np.unique(groups, return_inverse=True)[1]
-    sums = np.bincount(codes, gain - mean)
-    n_groups = len(sums)
-    if n_groups < 2:
-        return mean, math.inf
-    error = float(np.sqrt((sums**2).sum() * n_groups / (n_groups - 1)) / len(gain))
-    return mean, error * float(special.stdtrit(n_groups - 1, ONE_SD))
+    if not codes.any():
+        return float(gain.mean()), math.inf
+    student = float(special.stdtrit(codes.max(), ONE_SD))
+    return float(gain.mean()), metrics.clustered_error(gain, codes) * student
 
 
 def movement(loss: Floats) -> float:
@@ -609,29 +517,29 @@ def movement(loss: Floats) -> float:
     return float(metrics.mean_noise(late)) if len(late) >= 4 else math.nan
 
 
-def run_race(
+def compare_settings(
     lab: Lab,
-    purse: Purse,
+    budget: Budget,
     causes: Sequence[Cause],
     *,
     may_calm: bool = True,
     allowed: frozenset[str] | None = None,
     say: Callable[[str], Any] = lambda _: None,
-) -> RaceResult:
+) -> Comparison:
     """Train with other settings, from first weights and with the schedule compressed.
 
     First the defaults plus features, where the run has none, with 30 % of the budget; then the
     defaults, with three quarters of the rest, and single changes, in the order of `causes`.
     `FluctuationReport.probe` says what is adopted; a calmer curve alone counts if `may_calm`.
     """
-    if lab.validation is None:
-        return RaceResult(None, (), (), "There are no validation windows to compare settings on.")
+    validation = lab.validation
+    if validation is None:
+        return Comparison("There are no validation windows to compare settings on.")
     if not math.isfinite(lab.cost_of(Arm("the run again", 1))):
-        return RaceResult(None, (), (), "The fit continued another one, so it cannot be repeated.")
-    judge = Judge(lab)
+        return Comparison("The fit continued another one, so it cannot be repeated.")
+    run = Baseline(lab, validation)
     options = list_options(lab, causes, allowed)[:MOST_OPTIONS]
-    entries: dict[str, Entry] = {}
-
+    found: dict[str, Outcome] = {}
     # of a run that fluctuates, a rate that falls in its last part costs little and often calms it
     with_features = [one for one in options if one.name == FEATURES]
     networks = [one for one in options if one not in with_features]
@@ -643,53 +551,55 @@ def run_race(
         (singles, 1.0, LEAST_STEPS),
     )
     for chosen, share, least in stages:
-        pairs = _share_out(lab, chosen, share * purse.left, least)
+        pairs = _share_out(lab, chosen, share * budget.left, least)
         if not pairs:
             continue
         arms = [arm for _, arm in pairs]
         say(f"training with {len(arms)} other setting(s)")
-        for (option, arm), result in zip(pairs, purse.run(arms), strict=True):
+        for (option, arm), result in zip(pairs, budget.run(arms), strict=True):
             if result.failed == OUT_OF_TIME:
                 continue
-            entry = judge.enter(option, result, lab.cost_of(arm))
+            outcome = found[option.name] = run.compare(option, result, lab.cost_of(arm))
             if arm.start is not None:
-                entry.first_epoch = lab.record.snapshots[arm.start].epoch
-            entries[option.name] = entry
-    good = [one for one in entries.values() if one.does_better or (may_calm and one.gain.is_calmer)]
-    adopted = _chosen(good)
-    ranked = sorted(entries.values(), key=lambda one: (one is not adopted, one.score))
-    untried = tuple(one for one in options if one.name not in entries)
-    run_loss = np.asarray(lab.record.fixed_loss, np.float64).tolist()
+                outcome.first_epoch = lab.record.snapshots[arm.start].epoch
+    better = [one for one in found.values() if one.does_better or (may_calm and one.is_calmer)]
+    adopted = _chosen(better)
+    ranked = sorted(found.values(), key=lambda one: (one is not adopted, one.score))
     proofs = [
         one
-        for one in good
-        if adopted is not None and one.option.cause != SEVERAL and _is_as_good(one, adopted)
+        for one in sorted(better, key=lambda one: one.score)
+        if adopted is not None and one.option.cause != SEVERAL and one.is_as_good(adopted)
     ]
-    proofs.sort(key=lambda one: one.score)
-    note = _note(adopted, ranked)
-    return RaceResult(adopted, tuple(ranked), untried, note, run_loss, tuple(proofs))
+    return Comparison(
+        _note(adopted, ranked),
+        adopted,
+        tuple(ranked),
+        tuple(one for one in options if one.name not in found),
+        tuple(proofs),
+        np.asarray(lab.record.fixed_loss, np.float64).tolist(),
+    )
 
 
 def _share_out(
     lab: Lab, options: Sequence[Option], budget: float, least_steps: int
 ) -> list[tuple[Option, Arm]]:
     """Return trainings of about as many steps each: of all options that a budget allows."""
-    shortest = [_arm(lab, one, least_steps) for one in options]
+
+    def cost(arms: Sequence[tuple[Option, Arm]]) -> float:
+        return sum(lab.cost_of(arm) for _, arm in arms)
+
     kept: list[tuple[Option, Arm]] = []
-    for pair in zip(options, shortest, strict=True):
-        if _cost(lab, [*kept, pair]) <= budget:
+    for option in options:
+        pair = option, _arm(lab, option, least_steps)
+        if cost([*kept, pair]) <= budget:
             kept.append(pair)
     longest = kept
     for n_steps in least_steps * 1.25 ** np.arange(1, 60):
         longer = [(one, _arm(lab, one, n_steps)) for one, _ in kept]
-        if _cost(lab, longer) > budget:
+        if cost(longer) > budget:
             break
         longest = longer
     return longest
-
-
-def _cost(lab: Lab, arms: Sequence[tuple[Option, Arm]]) -> float:
-    return sum(lab.cost_of(arm) for _, arm in arms)
 
 
 def _arm(lab: Lab, option: Option, n_steps: float) -> Arm:
@@ -703,42 +613,36 @@ def _arm(lab: Lab, option: Option, n_steps: float) -> Arm:
         n_left = lab.n_epochs - snapshots[start].epoch
         if n_left >= LEAST_END_EPOCHS:
             return Arm(option.name, n_left, start=start)
-    n_windows = len(lab.train.target)
+    n_windows = len(lab.train)
     batch_size = {**lab.arguments, **option.change}.get("batch_size") or n_windows
     n_epochs = math.ceil(n_steps / -(-n_windows // batch_size))
     return Arm(option.name, min(max(n_epochs, 1), lab.n_epochs), change=option.change)
 
 
-def _chosen(entries: Sequence[Entry]) -> Entry | None:
+def _chosen(outcomes: Sequence[Outcome]) -> Outcome | None:
     """Return the best; the defaults, with features if they were trained, if they are as good."""
-    if not entries:
-        return None
-    best = min(entries, key=lambda one: one.score)
-    for name in (FEATURES, DEFAULTS) if best.option.is_preset else ():
-        for one in entries:
-            if one.option.name == name and _is_as_good(one, best):
-                return one
+    best = min(outcomes, key=lambda one: one.score, default=None)
+    if best is not None and best.option.is_preset:
+        for name in (FEATURES, DEFAULTS):
+            for one in outcomes:
+                if one.option.name == name and one.is_as_good(best):
+                    return one
     return best
 
 
-def _is_as_good(one: Entry, best: Entry) -> bool:
-    return best.gain.nats - one.gain.nats <= best.gain.error
-
-
-def _note(adopted: Entry | None, entries: Sequence[Entry]) -> str:
+def _note(adopted: Outcome | None, outcomes: Sequence[Outcome]) -> str:
     if adopted is not None:
-        gain = adopted.gain
-        why = str(gain)
+        why = str(adopted)
         if not adopted.does_better:
             why = (
-                f"the training loss moves {gain.movement:.2g} times as much as in the run, and the"
-                " validation loss is no higher"
+                f"the training loss moves {adopted.movement:.2g} times as much as in the run,"
+                " and the validation loss is no higher"
             )
         return f"With {adopted.option.name}, after {adopted.n_epochs} epochs, {why}."
-    if not entries:
+    if not outcomes:
         return "Not run: the budget allowed no training with other settings."
-    best = entries[0]
+    best = outcomes[0]
     return (
-        f"None of {len(entries)} other settings did better than the run beyond chance. The best"
-        f" of them was {best.option.name}: {best.gain}."
+        f"None of {len(outcomes)} other settings did better than the run beyond chance. The best"
+        f" of them was {best.option.name}: {best}."
     )

@@ -5,8 +5,8 @@ from fake_lab import FakeLab
 
 from sensorseq.diagnosis import probe
 from sensorseq.diagnosis.causes import Trial
-from sensorseq.diagnosis.race import Arm, Findings, Purse
 from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.trials import Arm, Budget
 
 
 class Clock:
@@ -21,41 +21,41 @@ class Clock:
 
 def test_a_charge_is_counted_and_says_nothing_of_the_pace():
     clock = Clock()
-    purse = Purse(FakeLab(), 100.0, seconds=50.0, epoch_s=1.0, clock=clock)
-    assert purse.left == 50
-    purse.charge(3.0)
-    assert purse.spent == 3
-    assert purse.left == 50  # 97 epochs are left, and time for 50 at the pace of the fit
+    budget = Budget(FakeLab(), 100.0, seconds=50.0, epoch_s=1.0, clock=clock)
+    assert budget.left == 50
+    budget.charge(3.0)
+    assert budget.spent == 3
+    assert budget.left == 50  # 97 epochs are left, and time for 50 at the pace of the fit
     arm = Arm("unchanged", 10)
-    run = purse.lab.run
+    run = budget.lab.run
 
     def slow(arms, is_over):
-        clock.now += 20.0 * purse.lab.cost_of(arms[0]) / 10
+        clock.now += 20.0 * budget.lab.cost_of(arms[0]) / 10
         return run(arms)
 
-    purse.lab.run = slow
-    purse.run([arm])
+    budget.lab.run = slow
+    budget.run([arm])
     pace = 2.0
-    assert purse.left == pytest.approx((50 - clock.now) / pace)
+    assert budget.left == pytest.approx((50 - clock.now) / pace)
 
 
 def test_counted_alone_a_charge_is_taken_from_the_rest():
-    purse = Purse(FakeLab(), 10.0)
-    purse.charge(4.0)
-    assert purse.left == 6
+    budget = Budget(FakeLab(), 10.0)
+    budget.charge(4.0)
+    assert budget.left == 6
 
 
-def test_the_purse_pays_for_evaluating_twice(monkeypatch):
+def test_the_budget_pays_for_evaluating_twice(monkeypatch):
     paid = []
 
-    def stop(lab, purse, *_, **__):
-        paid.append(purse.spent)
+    def stop(lab, budget, *_, **__):
+        paid.append(budget.spent)
         raise KeyboardInterrupt
 
     trial = Trial(
         "evaluation_not_deterministic", "", {}, "inference", "rejected", ".", cost_epochs=2.5
     )
-    monkeypatch.setattr(probe, "zero_test", lambda lab: Findings([trial]))
-    monkeypatch.setattr(probe, "run_race", stop)
+    monkeypatch.setattr(probe, "zero_test", lambda lab: trial)
+    monkeypatch.setattr(probe, "compare_settings", stop)
     probe.probe_lab(FakeLab(), FluctuationReport("normal", None, (), n_epochs=30))
     assert paid == [2.5]
