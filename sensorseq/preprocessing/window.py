@@ -18,7 +18,7 @@ from sensorseq.checks import (
     check_rate,
 )
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
-from sensorseq.io.scratch import Rows, blocks, count_where, folder_of, is_finite, is_stored, take
+from sensorseq.io.scratch import Rows, blocks, folder_of, is_stored, take
 from sensorseq.memory import check_memory
 from sensorseq.preprocessing.label_rules import (
     LABEL_RULES,
@@ -31,7 +31,7 @@ from sensorseq.preprocessing.label_rules import (
     empty_spans,
     stretches_of,
 )
-from sensorseq.preprocessing.steps.base import own_clock
+from sensorseq.preprocessing.steps.base import check_complete, own_clock
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
@@ -412,16 +412,7 @@ def _check_alike(pieces: list[Recording]) -> None:
                 f"recording {bare.recording_id!r} has no label, but {other.recording_id!r} has"
                 f" {other.labels[0]!r}; label every recording or none."
             )
-        x, row = piece.values, -1
-        if not is_finite(x):
-            _, row = count_where(lambda at, stop: np.isnan(x[at:stop]), len(x), x)  # noqa: B023
-        if row >= 0:
-            column = int(np.flatnonzero(np.isnan(x[row]))[0])
-            raise RecordingError(
-                f"{name}: channel {piece.channel_names[column]!r} has no value at sample {row}"
-                f" ({piece.timestamps_s[row]:.6f} s). Use resample_recording, which fills short"
-                " holes and cuts at long ones."
-            )
+        check_complete(piece)
         if piece.n_samples:
             if ends.get(piece.recording_id, -np.inf) >= piece.timestamps_s[0]:
                 raise RecordingError(
