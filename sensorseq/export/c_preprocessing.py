@@ -125,7 +125,7 @@ def _make_step(
         tables.add(f"{name}_window", stream.window, "f8")
     elif isinstance(step, _Combined):
         _check_units(step, channels, units)
-        columns, _ = step._columns(channels)
+        columns = step._columns(channels)
         made = CStep("combine", None, columns.picked, columns.sources)
         made.expression = _combination(step, [channels[column] for column in columns.picked])
     elif getattr(step, "phase", "causal") != "causal":
@@ -135,7 +135,7 @@ def _make_step(
         )
     else:
         columns = step._columns(channels)
-        kernel = step._kernel(rate, len(columns.picked))
+        kernel = step._kernel(rate, [channels[column] for column in columns.picked])
         made = CStep(_KINDS[type(kernel)], kernel, columns.picked, columns.sources)
         _add_kernel(made, name, tables)
     tables.add(f"{name}_picked", made.picked, "i4")

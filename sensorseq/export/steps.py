@@ -49,7 +49,7 @@ def apply_steps(g: Graph, x: str, preparation: Mapping[str, Any], dtype: str) ->
                 f" its channels, which decide about its factor. Prepare with units of"
                 f" {', '.join(name for _, name in step._inputs())}."
             )
-        columns, _ = step._columns(channels)
+        columns = step._columns(channels)
         picked = [
             g("Gather", x, np.array([column]), axis=2)  # (n, t, 1)
             for column in columns.picked

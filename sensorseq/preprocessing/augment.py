@@ -181,22 +181,38 @@ def augment_copies(
     Equal `rows` mark copies of one window; jitter and offset are relative to the standard deviation
     over these windows.
     """
-    number = copy_numbers(rows)
-    first, later = np.flatnonzero(number == 0), np.flatnonzero(number)
-    if not len(later):
+    first = copy_numbers(rows) == 0
+    if first.all():
         return windows
     lengths = np.asarray(windows.lengths)
-    X = windows.X.copy()
-    X[later] = augment_windows(
+    sd = channel_sd_of(windows.X[first], lengths[first])
+    how = augmentation.with_indices(windows.n_channels, windows.channels)
+    return replace(windows, X=augment_repeats(windows.X, rows, how, seed, lengths, sd))
+
+
+def augment_repeats(
+    X: NDArray[Any],
+    rows: NDArray[np.int64],
+    augmentation: Augmentation,
+    random_state: RandomState,
+    lengths: NDArray[np.int64] | None,
+    channel_sd: NDArray[np.float64],
+) -> NDArray[Any]:
+    """Return windows with those changed whose entry in `rows` came before."""
+    number = copy_numbers(rows)
+    later = np.flatnonzero(number)
+    changed = augment_windows(
         X[later],
-        augmentation.with_indices(X.shape[2], windows.channels),
-        seed,
-        lengths[later],
+        augmentation,
+        random_state,
+        None if lengths is None else lengths[later],
         rows[later],
         copies=number[later],
-        channel_sd=channel_sd_of(X[first], lengths[first]),
+        channel_sd=channel_sd,
     )
-    return replace(windows, X=X)
+    values = X.astype(changed.dtype)
+    values[later] = changed
+    return values
 
 
 def augment_windows(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import RandomState, check_per_window, check_random_state
+from sensorseq.checks import RandomState, check_per_window, check_random_state, check_real
 from sensorseq.errors import ArgumentError, WindowError, check_choice
 from sensorseq.preprocessing.augment import copy_numbers
 
@@ -212,9 +212,7 @@ def weights_of_counts(
     if kind == "balanced":
         balanced = counts.sum() / (present.sum() * np.maximum(counts, np.where(present, 0, 1)))
         return np.where(present, balanced, 1.0)
-    if isinstance(beta, bool) or not isinstance(beta, int | float) or not 0 <= beta < 1:
-        raise ArgumentError(f"beta={beta!r} is not in 0..1 (1 excluded).")
-    if beta == 0:
+    if check_real("beta", beta, 0.0, 1.0) == 0:
         return np.ones(len(counts))
     # expm1: 1 - beta**count in full precision where beta is close to 1
     effective = np.expm1(np.where(present, counts, 1) * np.log(beta)) / (beta - 1)

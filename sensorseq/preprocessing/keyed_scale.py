@@ -10,7 +10,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import as_windows, check_finite, check_lengths
 from sensorseq.errors import ArgumentError, InputError, SignalError, check_choice, refusing
-from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
+from sensorseq.preprocessing.scale import (
+    KINDS,
+    Scaler,
+    as_bytes,
+    as_text,
+    check_fitted_windows,
+    fit_scaler,
+)
 from sensorseq.preprocessing.split import rows_of
 from sensorseq.windows import WindowSet
 
@@ -57,13 +64,7 @@ class KeyedScaler:
     def _apply(
         self, X: ArrayLike, lengths: ArrayLike | None, keys: ArrayLike | None, *, inverse: bool
     ) -> NDArray[np.floating]:
-        windows = as_windows(X)
-        if windows.shape[2] != self.n_channels:
-            raise SignalError(
-                f"X has {windows.shape[2]} channels, but the scaler was fitted on"
-                f" {self.n_channels}."
-            )
-        steps = check_lengths(windows, lengths)
+        windows, steps = check_fitted_windows(X, lengths, self.n_channels)
         scaled = np.empty(windows.shape, windows.dtype)
         for key, rows in rows_by_key(keys, len(windows), self.per).items():
             own_steps = None if steps is None else steps[rows]
@@ -84,9 +85,9 @@ class KeyedScaler:
         """Return the fields as numeric arrays, with texts as UTF-8 bytes."""
         scalers = list(self.scalers.values())
         fields: dict[str, NDArray[Any]] = {
-            "kind": _as_bytes(self.kind),
-            "per": _as_bytes(self.per),
-            "keys": _as_bytes(json.dumps(list(self.scalers))),
+            "kind": as_bytes(self.kind),
+            "per": as_bytes(self.per),
+            "keys": as_bytes(json.dumps(list(self.scalers))),
             "channel_center": _stack([s.channel_center for s in scalers], self.n_channels),
             "channel_scale": _stack([s.channel_scale for s in scalers], self.n_channels),
             "is_constant": np.zeros((len(scalers), self.n_channels), np.uint8),
@@ -100,39 +101,28 @@ class KeyedScaler:
         return fields
 
     @classmethod
+    @refusing(SignalError, "the stored statistics of a scaler are inconsistent")
     def from_dict(cls, fields: Mapping[str, Any]) -> "KeyedScaler":
         """Restore a scaler from `to_dict`; a `SignalError` if the arrays are inconsistent."""
-        kind = check_choice("kind", _as_text(fields["kind"]), KINDS)
-        per = check_choice("per", _as_text(fields["per"]), PER[1:])
-        try:
-            keys = [str(key) for key in json.loads(_as_text(fields["keys"]))]
-            center = np.asarray(fields["channel_center"], np.float64)
-            scale = np.asarray(fields["channel_scale"], np.float64)
-            constant = np.asarray(fields["is_constant"], bool)
-            quantiles: list[NDArray[np.float64] | None] = [None] * len(keys)
-            if kind == "quantile":
-                ends = np.cumsum(np.asarray(fields["n_quantiles"], np.int64))
-                stored = np.asarray(fields["channel_quantiles"], np.float64)
-                if len(ends) != len(keys) or (len(ends) and ends[-1] != len(stored)):
-                    raise ValueError("quantiles")
-                quantiles = list(np.split(stored, ends[:-1]))
-            if center.shape[:1] != (len(keys),) or not center.shape == scale.shape:
-                raise ValueError("centers and scales")
-            scalers = {
-                key: Scaler(
-                    kind,
-                    center[i],
-                    scale[i],
-                    quantiles[i],
-                    tuple(np.flatnonzero(constant[i]).tolist()),
-                )
-                for i, key in enumerate(keys)
-            }
-            return cls(kind, per, scalers, center.shape[1])
-        except (KeyError, IndexError, ValueError) as error:
-            raise SignalError(
-                f"the stored statistics of a scaler are inconsistent ({error})."
-            ) from error
+        kind = check_choice("kind", as_text(fields["kind"]), KINDS)
+        per = check_choice("per", as_text(fields["per"]), PER[1:])
+        keys = [str(key) for key in json.loads(as_text(fields["keys"]))]
+        own: dict[str, Sequence[Any]] = {
+            "channel_center": np.asarray(fields["channel_center"]),
+            "channel_scale": np.asarray(fields["channel_scale"]),
+            "constant_channels": [np.flatnonzero(row) for row in fields["is_constant"]],
+        }
+        if kind == "quantile":
+            ends = np.cumsum(np.asarray(fields["n_quantiles"], np.int64))
+            stored = np.asarray(fields["channel_quantiles"])
+            if len(ends) and ends[-1] != len(stored):
+                raise ValueError("the number of quantiles")
+            own["channel_quantiles"] = np.split(stored, ends[:-1]) if len(ends) else []
+        scalers = {
+            key: Scaler.from_dict({"kind": fields["kind"], **dict(zip(own, values, strict=True))})
+            for key, values in zip(keys, zip(*own.values(), strict=True), strict=True)
+        }
+        return cls(kind, per, scalers, int(np.shape(fields["channel_center"])[1]))
 
 
 def fit_keyed_scaler(
@@ -243,11 +233,3 @@ def rows_by_key(keys: ArrayLike | None, n_windows: int, per: str) -> dict[str, N
 
 def _stack(arrays: Sequence[NDArray[np.float64]], n_channels: int) -> NDArray[np.float64]:
     return np.stack(arrays) if arrays else np.empty((0, n_channels))
-
-
-def _as_bytes(text: str) -> NDArray[np.uint8]:
-    return np.frombuffer(text.encode(), np.uint8).copy()
-
-
-def _as_text(stored: Any) -> str:
-    return bytes(np.asarray(stored, np.uint8)).decode()

@@ -1,5 +1,6 @@
 """What is done to recordings, as scikit-learn transformers: resample, filter, cut into windows."""
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
@@ -12,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from sensorseq.checks import (
     RandomState,
     check_positive,
+    check_positive_or_none,
     check_random_state,
     check_rate,
 )
@@ -27,7 +29,33 @@ from sensorseq.recording import Channel, Recording
 from sensorseq.windows import WindowSet
 
 
-class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class _RecordingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Shared by the transformers that learn nothing."""
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
+        """Check the arguments; there is nothing to learn.
+
+        Parameters
+        ----------
+        X, y : object, optional
+            Not used.
+
+        Raises
+        ------
+        ArgumentError, SignalError
+            If an argument is invalid, or a rate is not above zero.
+        """
+        self._check_arguments()
+        return self
+
+    @abstractmethod
+    def _check_arguments(self) -> None: ...
+
+
+class Resampler(_RecordingTransformer):
     """Resample recordings to one even rate; gaps cut them into pieces.
 
     Parameters
@@ -52,29 +80,10 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.attenuation_db = attenuation_db
         self.engine = engine
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
-        """Check the arguments; there is nothing to learn.
-
-        Parameters
-        ----------
-        X, y : object, optional
-            Not used.
-
-        Raises
-        ------
-        SignalError
-            If `sample_rate_hz` is not a positive rate.
-        ArgumentError
-            If another argument is invalid.
-        """
+    def _check_arguments(self) -> None:
         check_rate("sample_rate_hz", self.sample_rate_hz)
-        if self.max_gap_s is not None:
-            check_positive("max_gap_s", self.max_gap_s)
+        check_positive_or_none("max_gap_s", self.max_gap_s)
         check_engine(self.engine, self.attenuation_db)
-        return self
 
     def transform(self, X: Iterable[Recording]) -> list[Recording]:
         """Return the pieces of all recordings, in order; see `resample_recording`.
@@ -99,7 +108,7 @@ class Resampler(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return [piece for recording in X for piece in resample_recording(recording, **how)]
 
 
-class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Windower(_RecordingTransformer):
     """Cut evenly sampled recordings into windows.
 
     Parameters
@@ -153,28 +162,11 @@ class Windower(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.drop_unlabelled = drop_unlabelled
 
-    def __sklearn_is_fitted__(self) -> bool:
-        return True
-
-    def fit(self, X: Iterable[Recording], y: Any = None) -> Self:
-        """Check the arguments; there is nothing to learn.
-
-        Parameters
-        ----------
-        X, y : object, optional
-            Not used.
-
-        Raises
-        ------
-        ArgumentError
-            If an argument is invalid.
-        """
+    def _check_arguments(self) -> None:
         check_positive("window_s", self.window_s)
-        if self.hop_s is not None:
-            check_positive("hop_s", self.hop_s)
+        check_positive_or_none("hop_s", self.hop_s)
         check_window_choices(self.label_rule, self.min_purity, self.short, self.phase)
         check_random_state(self.random_state)
-        return self
 
     def transform(self, X: Iterable[Recording]) -> WindowSet:
         """Return the windows of all recordings; see `window_recordings`.
@@ -257,17 +249,16 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.steps_ = make_steps(self.steps)
         if self.sample_rate_hz is not None:
             check_rate("sample_rate_hz", self.sample_rate_hz)
+        chain = StepChain(self.steps_)
         if isinstance(X, WindowSet):
             self.n_features_in_, self._window_ndim = X.n_channels, 3
-            names = X.channels or [f"channel_{i}" for i in range(X.n_channels)]
             rate = X.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
             if rate is not None:  # `transform` reports that it is missing
-                StepChain(self.steps_).output_channels(tuple(map(Channel, names)), rate)
+                chain.output_channels(tuple(map(Channel, X.channels)), rate)
         elif _are_recordings(X):
             for recording in X:
                 if recording.n_samples > 1:
-                    rate = even_rate_hz(recording)
-                    StepChain(self.steps_).output_channels(recording.channels, rate)
+                    chain.output_channels(recording.channels, even_rate_hz(recording))
         else:
             check_window_array(self, X, reset=True)
         return self
@@ -308,11 +299,7 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not self.steps_:
             return values.copy()
         names = tuple(f"channel_{i}" for i in range(windows.shape[2]))
-        if self.sample_rate_hz is None:
-            raise ArgumentError(
-                "sample_rate_hz is not given; it is required for arrays, which have no sample rate."
-            )
-        made = np.stack(self._each(windows, names, float(self.sample_rate_hz))[0])
+        made = np.stack(self._each(windows, names, self._rate_hz(None))[0])
         return made[:, :, 0] if values.ndim == 2 and made.shape[2] == 1 else made
 
     def _transform_window_set(self, windows: WindowSet) -> WindowSet:
@@ -322,23 +309,25 @@ class SignalSteps(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 "windows are padded (lengths below n_timesteps); apply the steps to the recordings"
                 " before cutting windows."
             )
-        rate = windows.sample_rate_hz if self.sample_rate_hz is None else self.sample_rate_hz
-        if rate is None:
-            raise ArgumentError(
-                "sample_rate_hz is not given, and the windows do not have one; give it."
-            )
+        rate = self._rate_hz(windows.sample_rate_hz)
         if not self.steps_:
             return windows
         # Without windows, one of zeros determines the shape of the result.
         given = windows.X if len(windows) else np.zeros((1, *windows.X.shape[1:]), np.float32)
-        made, last = self._each(given, windows.channels, float(rate))
+        made, last = self._each(given, windows.channels, rate)
         return replace(
             windows,
             X=np.stack(made)[: len(windows)].astype(np.float32, copy=False),
             lengths=None,
             channels=last.channel_names,
-            sample_rate_hz=StepChain(self.steps_).output_rate_hz(float(rate)),
+            sample_rate_hz=StepChain(self.steps_).output_rate_hz(rate),
         )
+
+    def _rate_hz(self, known_hz: float | None) -> float:
+        rate = known_hz if self.sample_rate_hz is None else self.sample_rate_hz
+        if rate is None:
+            raise ArgumentError("sample_rate_hz is not given, and the windows have none; give it.")
+        return float(rate)
 
     def _each(
         self, windows: NDArray[np.floating], names: Sequence[str], rate: float

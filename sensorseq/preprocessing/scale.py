@@ -114,10 +114,7 @@ class Scaler:
 
         Steps at and beyond `lengths` become 0. The result is float32 for float32, else float64.
         """
-        windows, steps = self._check(X, lengths)
-        scaled = np.empty(windows.shape, windows.dtype)
-        self._scale(windows, steps, scaled, inverse=False)
-        return scaled.reshape(np.shape(X))
+        return self._apply(X, lengths)[0]
 
     def transform_to_float32(
         self, X: ArrayLike, lengths: ArrayLike | None = None
@@ -126,30 +123,26 @@ class Scaler:
 
         A value outside the range of float32 is an error.
         """
-        windows, steps = self._check(X, lengths)
-        scaled = np.empty(windows.shape, np.float32)
-        overflown = self._scale(windows, steps, scaled, inverse=False)
+        scaled, overflown = self._apply(X, lengths, np.float32)
         if overflown >= 0:
-            row, step, channel = (int(i) for i in np.unravel_index(overflown, windows.shape))
+            at = np.unravel_index(overflown, as_windows(X).shape)
+            row, step, channel = map(int, at)
             raise SignalError(
-                f"X is {windows[row, step, channel]:g} in window {row}, step {step}, channel"
-                f" {channel}, which is outside the range of float32 after scaling."
+                f"X is {as_windows(X)[at]:g} in window {row}, step {step}, channel {channel}, which"
+                " is outside the range of float32 after scaling."
             )
-        return scaled.reshape(np.shape(X))
+        return scaled
 
     def inverse_transform(
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.floating]:
         """Undo `transform`; ``"quantile"`` cannot restore values outside the training range."""
-        windows, steps = self._check(X, lengths)
-        scaled = np.empty(windows.shape, windows.dtype)
-        self._scale(windows, steps, scaled, inverse=True)
-        return scaled.reshape(np.shape(X))
+        return self._apply(X, lengths, inverse=True)[0]
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
         """Return the fields as numeric arrays (`kind` as UTF-8 bytes)."""
         fields: dict[str, NDArray[Any]] = {
-            "kind": np.frombuffer((self.kind or "none").encode(), np.uint8).copy(),
+            "kind": as_bytes(self.kind or "none"),
             "channel_center": self.channel_center,
             "channel_scale": self.channel_scale,
         }
@@ -162,9 +155,7 @@ class Scaler:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Scaler":
         """Restore a scaler from `to_dict`; a `SignalError` if the arrays are inconsistent."""
-        kind = check_choice(
-            "kind", bytes(np.asarray(fields["kind"], np.uint8)).decode(), (*KINDS, PHYSICAL, "none")
-        )
+        kind = check_choice("kind", as_text(fields["kind"]), (*KINDS, PHYSICAL, "none"))
         center = np.asarray(fields["channel_center"], np.float64)
         scale = np.asarray(fields["channel_scale"], np.float64)
         quantiles = fields.get("channel_quantiles")
@@ -181,40 +172,53 @@ class Scaler:
             raise SignalError("the stored statistics of a scaler are inconsistent.")
         return cls(None if kind == "none" else kind, center, scale, quantiles, constant)
 
-    def _check(
-        self, X: ArrayLike, lengths: ArrayLike | None
-    ) -> tuple[NDArray[np.floating], NDArray[np.int64] | None]:
-        windows = as_windows(X)
-        if windows.shape[2] != self.n_channels:
-            raise SignalError(
-                f"X has {windows.shape[2]} channels, but the scaler was fitted on"
-                f" {self.n_channels}."
-            )
-        return windows, check_lengths(windows, lengths)
-
-    def _scale(
+    def _apply(
         self,
-        windows: NDArray[np.floating],
-        lengths: NDArray[np.int64] | None,
-        out: NDArray[np.floating],
+        X: ArrayLike,
+        lengths: ArrayLike | None,
+        dtype: type[np.float32] | None = None,
         *,
-        inverse: bool,
-    ) -> int:
-        """Write scaled windows; return the first position that overflows `out`, or -1."""
+        inverse: bool = False,
+    ) -> tuple[NDArray[Any], int]:
+        """Return scaled windows, and the first position that overflows `dtype`, or -1."""
+        windows, given_lengths = check_fitted_windows(X, lengths, self.n_channels)
+        out = np.empty(windows.shape, dtype or windows.dtype)
         by: tuple[Any, Any] = (self.channel_center, self.channel_scale)
         if self.kind is None:
             by = (None, None)
-        given, overflown = _signal.scale_windows(windows, lengths, *by, inverse, out)
+        given, overflown = _signal.scale_windows(windows, given_lengths, *by, inverse, out)
         if given >= 0:
             raise_not_finite(windows, given)
         change = _from_normal if inverse else _to_normal
-        valid = valid_steps(windows.shape[1], lengths)
+        valid = valid_steps(windows.shape[1], given_lengths)
         for channel in range(self.n_channels if self.channel_quantiles is not None else 0):
             quantiles = self.channel_quantiles[:, channel]  # type: ignore[index]
             if quantiles[0] < quantiles[-1]:  # a constant channel is only centred
                 steps = windows[:, :, channel][valid].astype(np.float64)
                 out[:, :, channel][valid] = change(steps, quantiles)
-        return overflown
+        return out.reshape(np.shape(X)), overflown
+
+
+def check_fitted_windows(
+    X: ArrayLike, lengths: ArrayLike | None, n_channels: int
+) -> tuple[NDArray[np.floating], NDArray[np.int64] | None]:
+    """Return windows (n, t, c) and their lengths if they have the channels of a scaler."""
+    windows = as_windows(X)
+    if windows.shape[2] != n_channels:
+        raise SignalError(
+            f"X has {windows.shape[2]} channels, but the scaler was fitted on {n_channels}."
+        )
+    return windows, check_lengths(windows, lengths)
+
+
+def as_bytes(text: str) -> NDArray[np.uint8]:
+    """Return a text as an array, as files of statistics hold it."""
+    return np.frombuffer(text.encode(), np.uint8).copy()
+
+
+def as_text(stored: Any) -> str:
+    """Return the text of `as_bytes`."""
+    return bytes(np.asarray(stored, np.uint8)).decode()
 
 
 def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -250,10 +254,8 @@ def fit_scaler(
     listed in `constant_channels`. Later steps than `lengths` are not read and may be NaN.
     """
     windows = as_windows(X)
-    steps = check_lengths(windows, lengths)
-    if kind == PHYSICAL:
-        return rated_scaler(rated, windows.shape[2], channels)
-    return fit_scaler_to_blocks(lambda: [(windows, steps)], kind, rated=rated)
+    blocks = [(windows, check_lengths(windows, lengths))]
+    return fit_scaler_to_blocks(lambda: blocks, kind, rated=rated, channels=channels)
 
 
 def rated_scaler(

@@ -12,6 +12,7 @@ from sensorseq.checks import (
     check_per_window,
     check_positive,
     check_random_state,
+    check_real,
 )
 from sensorseq.errors import ArgumentError, SplitError
 from sensorseq.windows import PARTS
@@ -95,8 +96,7 @@ def holdout_by_group(
     is not in the validation part. Without groups, single windows are drawn; windows of one
     recording can then be on both sides, which inflates the validation score.
     """
-    if not 0 <= fraction < 1:
-        raise ArgumentError(f"fraction={fraction!r} is not in 0..1 (1 excluded).")
+    check_real("fraction", fraction, 0.0, 1.0)
     rng = check_random_state(random_state)
     if groups is None:
         if y is None:
@@ -430,10 +430,7 @@ def check_reach(window_s: float, embargo_s: float | None) -> float:
     length = check_positive("window_s", window_s)
     if embargo_s is None:
         return 2 * length
-    is_number = isinstance(embargo_s, int | float | np.number) and not isinstance(embargo_s, bool)
-    if not (is_number and np.isfinite(embargo_s) and embargo_s >= 0):
-        raise ArgumentError(f"embargo_s={embargo_s!r} is not a number of seconds, 0 or more.")
-    return length + float(embargo_s)
+    return length + check_real("embargo_s", embargo_s, 0.0)
 
 
 def _ranks(
@@ -466,20 +463,19 @@ def describe_split(
     classes = np.unique(label)
     n_windows: dict[str, dict[str, int]] = {}
     n_groups: dict[str, dict[str, int]] = {}
-    off = {}
+    share = {}
     for name in parts:
         masks = {one: (split == name) & (label == one) for one in classes.tolist()}
         n_windows[name] = {str(one): int(mask.sum()) for one, mask in masks.items()}
         n_groups[name] = {str(one): len(np.unique(groups[mask])) for one, mask in masks.items()}
         for one, mask in masks.items():
-            total = int((kept & (label == one)).sum())
-            if total:
-                off[name, one] = abs(int(mask.sum()) / total - wanted[name])
+            if total := int((kept & (label == one)).sum()):
+                share[name, one] = int(mask.sum()) / total
+    off = {(name, one): abs(value - wanted[name]) for (name, one), value in share.items()}
     part, one = max(off, key=lambda key: off[key])
-    total = sum(counts[str(one)] for counts in n_windows.values())
     of = "the windows" if one == "" else f"class {one}"
     imbalance = (
-        f"Largest imbalance: {100 * n_windows[part][str(one)] / total:.0f} % of {of} are in {part}"
+        f"Largest imbalance: {100 * share[part, one]:.0f} % of {of} are in {part}"
         f" ({100 * wanted[part]:.0f} % requested)."
     )
     if off[part, one] < 0.005:

@@ -1,6 +1,7 @@
 """Cross-validation splitters for scikit-learn that keep groups whole or separate parts in time."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from sensorseq.checks import (
     check_integer,
     check_per_window,
     check_random_state,
+    check_real,
     refuse_beside_windows,
 )
 from sensorseq.errors import ArgumentError, SplitError, check_choice
@@ -63,7 +65,64 @@ class _Splitter(BaseCrossValidator):  # type: ignore[misc]
         return self.n_splits
 
 
-class GroupBalancedKFold(_Splitter):
+class _GroupBalancedSplitter(_Splitter):
+    """Shared by the splitters that keep groups whole."""
+
+    by: str
+    random_state: RandomState
+
+    def split(
+        self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Iterator[Fold]:
+        """Yield the sorted rows to train on and to test on of each fold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, ...) or WindowSet
+            A WindowSet has its own labels and groups.
+        y : array-like of shape (n_windows,), optional
+            Labels to balance. If they are not classes (floats that are not whole), only the numbers
+            of windows are balanced.
+        groups : array-like of shape (n_windows,)
+            Units to keep whole.
+
+        Yields
+        ------
+        train, test : ndarray of int64
+
+        Raises
+        ------
+        SplitError
+            If a class is in fewer groups than there are parts, or no assignment with every class in
+            every part was found.
+        """
+        shares, where = self._parts()
+        problem = _Problem.of(X, y, groups, self.by)
+        problem.check_n_groups(len(shares), where)
+        penalty = np.full((len(shares), len(problem.classes)), 10.0)
+        rng = check_random_state(self.random_state)
+        assignment = GroupAssignment(problem.counts, np.array(shares), penalty, rng)
+        for part, number in self._assign(assignment):
+            missing = assignment.missing(part)
+            if missing.size:
+                raise SplitError(
+                    "found no assignment of whole groups with class"
+                    f" {problem.classes[missing[0, 1]]!r} and every other class in {where}. Record"
+                    " more groups with this class, or use fewer folds."
+                )
+            tested = part[problem.group_index] == number
+            yield np.flatnonzero(~tested), np.flatnonzero(tested)
+
+    @abstractmethod
+    def _parts(self) -> tuple[list[float], str]:
+        """Check the arguments; return the share of each part, and what the parts are."""
+
+    @abstractmethod
+    def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
+        """Yield the part of each group, and the part that is tested, for each fold."""
+
+
+class GroupBalancedKFold(_GroupBalancedSplitter):
     """Folds of whole groups, each with nearly its share of the windows of every class.
 
     Uses the same randomised search over assignments of groups as `split_by_group`. Works with
@@ -100,53 +159,17 @@ class GroupBalancedKFold(_Splitter):
         self.by = by
         self.random_state = random_state
 
-    def split(
-        self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
-    ) -> Iterator[Fold]:
-        """Yield the sorted rows to train on and to test on of each fold.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_windows, ...) or WindowSet
-            A WindowSet has its own labels and groups.
-        y : array-like of shape (n_windows,), optional
-            Labels to balance. If they are not classes (floats that are not whole), only the numbers
-            of windows are balanced.
-        groups : array-like of shape (n_windows,)
-            Units to keep whole.
-
-        Yields
-        ------
-        train, test : ndarray of int64
-
-        Raises
-        ------
-        SplitError
-            If a class is in fewer groups than there are folds, or no assignment with every class in
-            every fold was found.
-        """
+    def _parts(self) -> tuple[list[float], str]:
         check_integer("n_splits", self.n_splits, 2)
-        problem = _Problem.of(X, y, groups, self.by)
-        problem.check_n_groups(self.n_splits, f"n_splits={self.n_splits} folds")
-        shares = np.full(self.n_splits, 1 / self.n_splits)
-        penalty = np.full((self.n_splits, len(problem.classes)), 10.0)
-        rng = check_random_state(self.random_state)
-        assignment = GroupAssignment(problem.counts, shares, penalty, rng)
+        return [1 / self.n_splits] * self.n_splits, f"n_splits={self.n_splits} folds"
+
+    def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
         part = assignment.search(_KICKS, _SWAP_UP_TO)
-        missing = assignment.missing(part)
-        if missing.size:
-            raise SplitError(
-                "found no assignment of whole groups with class"
-                f" {problem.classes[missing[0, 1]]!r} and every other class in each of"
-                f" n_splits={self.n_splits} folds. Use fewer folds, or record more groups with this"
-                " class."
-            )
         for fold in range(self.n_splits):
-            tested = part[problem.group_index] == fold
-            yield np.flatnonzero(~tested), np.flatnonzero(tested)
+            yield part, fold
 
 
-class GroupBalancedShuffleSplit(_Splitter):
+class GroupBalancedShuffleSplit(_GroupBalancedSplitter):
     """Random holdouts of whole groups, each with nearly its share of every class.
 
     Each is the best balanced of several random ones, so that they differ from each other.
@@ -175,51 +198,17 @@ class GroupBalancedShuffleSplit(_Splitter):
         self.random_state = random_state
         self.by = by
 
-    def split(
-        self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
-    ) -> Iterator[Fold]:
-        """Yield the sorted rows to train on and to test on of each holdout.
-
-        Parameters
-        ----------
-        X, y, groups
-            As in `GroupBalancedKFold.split`.
-
-        Yields
-        ------
-        train, test : ndarray of int64
-
-        Raises
-        ------
-        SplitError
-            If a class is in one group only, or no holdout with every class on both sides was found.
-        """
+    def _parts(self) -> tuple[list[float], str]:
         check_integer("n_splits", self.n_splits, 1)
-        size: Any = self.test_size
-        if not isinstance(size, float | np.floating) or not 0 < size < 1:
-            raise ArgumentError(
-                f"test_size={size!r} is not a share of the windows, above 0 and below 1."
-            )
-        problem = _Problem.of(X, y, groups, self.by)
-        problem.check_n_groups(2, "training and testing")
-        rng = check_random_state(self.random_state)
-        shares = np.array([1 - size, size])
-        penalty = np.full((2, len(problem.classes)), 10.0)
-        assignment = GroupAssignment(problem.counts, shares, penalty, rng)
+        size = check_real("test_size", self.test_size, 0.0, 1.0, low_open=True)
+        return [1 - size, size], "training and testing"
+
+    def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
         for _ in range(self.n_splits):
-            for search in (assignment.draw, assignment.search):  # if random draws do not suffice
-                part = search()
-                missing = assignment.missing(part)
-                if not missing.size:
-                    break
-            else:
-                raise SplitError(
-                    "found no holdout of whole groups with class"
-                    f" {problem.classes[missing[0, 1]]!r} and every other class on both sides."
-                    " Record more groups with this class."
-                )
-            tested = part[problem.group_index] == 1
-            yield np.flatnonzero(~tested), np.flatnonzero(tested)
+            part = assignment.draw()
+            if assignment.missing(part).size:
+                part = assignment.search()
+            yield part, 1
 
 
 class BlockedTimeSplit(_Splitter):

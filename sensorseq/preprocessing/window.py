@@ -18,7 +18,7 @@ from sensorseq.checks import (
     check_rate,
 )
 from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
-from sensorseq.io.scratch import Rows, blocks, count_where, folder_of, is_finite, is_stored, take
+from sensorseq.io.scratch import Rows, blocks, folder_of, is_stored, take
 from sensorseq.memory import check_memory
 from sensorseq.preprocessing.label_rules import (
     LABEL_RULES,
@@ -29,9 +29,10 @@ from sensorseq.preprocessing.label_rules import (
     check_class_fates,
     choose_labels,
     empty_spans,
+    merge_fates,
     stretches_of,
 )
-from sensorseq.preprocessing.steps.base import own_clock
+from sensorseq.preprocessing.steps.base import check_complete, own_clock
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 
@@ -42,11 +43,8 @@ UNEVEN_PERIODS = 0.05  # largest deviation of a time stamp from an even clock
 
 def window_samples(window_s: float, sample_rate_hz: float) -> int:
     """Return the number of samples of a window: floor(window_s * sample_rate_hz + 1e-9)."""
-    seconds, rate = (
-        check_positive("window_s", window_s),
-        check_rate("sample_rate_hz", sample_rate_hz),
-    )
-    count = int(np.floor(seconds * rate + 1e-9))
+    rate = check_rate("sample_rate_hz", sample_rate_hz)
+    count = int(np.floor(check_positive("window_s", window_s) * rate + 1e-9))
     if count < 1:
         raise ArgumentError(
             f"window_s={window_s!r} is less than one sample at {rate:g} Hz;"
@@ -138,7 +136,7 @@ def window_recordings(
         _cut(piece, grid, classes, label_rule, purity, keep_all=not (labelled and drop_unlabelled))
         for piece in pieces
     ]
-    fates = _fates(pieces, cuts, classes, grid, label_rule)
+    fates = merge_fates(fate for cut in cuts for fate in cut.fates)
     if check_classes:
         _check_not_too_short(pieces, cuts, fates, grid)
         check_class_fates(fates, window_s=grid.window_s, label_rule=label_rule, min_purity=purity)
@@ -212,8 +210,7 @@ class _Cut:
     codes: NDArray[np.int64]  # positions in the classes; -1: no label
     dropped: list[dict[str, Any]]
     n_candidates: int  # windows before any was dropped for its label
-    longest: dict[Any, int]  # samples of the longest stretch of each class
-    best_share: NDArray[np.float64]  # (n_classes,), see ChosenLabels
+    fates: list[Fate]  # of the piece's classes
 
 
 def _cut(
@@ -230,7 +227,7 @@ def _cut(
     longest: dict[Any, int] = {}
     n_candidates = 0
     best_share = np.zeros(len(classes))
-    labels = piece.labels
+    labels, is_whole = piece.labels, label_rule == "whole"
     for stretch in stretches_of(piece, grid.rate, label_rule):
         is_labelled = stretch.label is not None
         place = {
@@ -238,7 +235,7 @@ def _cut(
             "start_s": float(piece.timestamps_s[stretch.first]) if stretch.n_samples else None,
         }
         samples = {"n_samples": stretch.n_samples, "n_windows": 0}
-        if label_rule == "whole" and stretch.n_samples and not (is_labelled or keep_all):
+        if is_whole and stretch.n_samples and not (is_labelled or keep_all):
             dropped.append({**place, **samples, "reason": "no label"})
             continue
         first, valid = grid.windows_of(piece, stretch)
@@ -247,7 +244,7 @@ def _cut(
             longest[label] = max(longest.get(label, 0), stretch.n_samples)
         if not len(first):
             dropped.append({**place, **samples, "reason": "shorter than a window"})
-        if label_rule == "whole":
+        if is_whole:
             chosen = np.full(len(first), classes.index(stretch.label) if is_labelled else -1)
         else:
             choice = choose_labels(piece, grid.rate, first, valid, classes, label_rule, min_purity)
@@ -260,16 +257,20 @@ def _cut(
         starts.append(first)
         lengths.append(valid)
         codes.append(chosen)
-    empty = [np.empty(0, np.int64)]
-    return _Cut(
-        np.concatenate(starts or empty),
-        np.concatenate(lengths or empty),
-        np.concatenate(codes or empty),
-        dropped,
-        n_candidates,
-        longest,
-        best_share,
-    )
+    arrays = [np.concatenate([np.empty(0, np.int64), *each]) for each in (starts, lengths, codes)]
+    fates: list[Fate] = [
+        {
+            "label": label,
+            "n_windows": int(np.count_nonzero(arrays[2] == code)),
+            "longest_s": longest.get(label, 0) / grid.rate,
+            "best_share": None if is_whole else float(best_share[code]),
+            "in_spans": is_whole and any(span.label == label for span in piece.label_spans),
+            "bridging_gap_s": _bridging_gap_s([piece]),
+        }
+        for code, label in enumerate(classes)
+        if label in labels
+    ]
+    return _Cut(*arrays, dropped, n_candidates, fates)
 
 
 def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
@@ -412,16 +413,7 @@ def _check_alike(pieces: list[Recording]) -> None:
                 f"recording {bare.recording_id!r} has no label, but {other.recording_id!r} has"
                 f" {other.labels[0]!r}; label every recording or none."
             )
-        x, row = piece.values, -1
-        if not is_finite(x):
-            _, row = count_where(lambda at, stop: np.isnan(x[at:stop]), len(x), x)  # noqa: B023
-        if row >= 0:
-            column = int(np.flatnonzero(np.isnan(x[row]))[0])
-            raise RecordingError(
-                f"{name}: channel {piece.channel_names[column]!r} has no value at sample {row}"
-                f" ({piece.timestamps_s[row]:.6f} s). Use resample_recording, which fills short"
-                " holes and cuts at long ones."
-            )
+        check_complete(piece)
         if piece.n_samples:
             if ends.get(piece.recording_id, -np.inf) >= piece.timestamps_s[0]:
                 raise RecordingError(
@@ -452,29 +444,6 @@ def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
                 " recordings to one rate with resample_recording."
             )
     return rate
-
-
-def _fates(
-    pieces: list[Recording],
-    cuts: list[_Cut],
-    classes: list[Any],
-    grid: _Grid,
-    label_rule: str,
-) -> list[Fate]:
-    """Return the fate of each class."""
-    is_whole = label_rule == "whole"
-    spanned = {span.label for piece in pieces for span in piece.label_spans}
-    return [
-        {
-            "label": label,
-            "n_windows": int(sum(np.count_nonzero(cut.codes == code) for cut in cuts)),
-            "longest_s": max(cut.longest.get(label, 0) for cut in cuts) / grid.rate,
-            "best_share": None if is_whole else max(float(c.best_share[code]) for c in cuts),
-            "in_spans": is_whole and label in spanned,
-            "bridging_gap_s": _bridging_gap_s(p for p in pieces if label in p.labels),
-        }
-        for code, label in enumerate(classes)
-    ]
 
 
 def _check_not_too_short(

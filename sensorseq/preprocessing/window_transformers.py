@@ -20,7 +20,7 @@ from sensorseq.errors import ArgumentError, SignalError, WindowError
 from sensorseq.memory import check_array_size, check_memory
 from sensorseq.preprocessing.augment import (
     Augmentation,
-    augment_windows,
+    augment_repeats,
     channel_sd_of,
     copy_numbers,
 )
@@ -331,10 +331,10 @@ class ClassBalancer(BaseEstimator):  # type: ignore[misc]
         rng = check_random_state(self.random_state)
         chosen = balance_indices(
             given.y[rows],
-            None if given.groups is None else given.groups[rows],
+            _at(given.groups, rows),
             self.strategy,
             rng,
-            recording_id=None if given.recording_id is None else given.recording_id[rows],
+            recording_id=_at(given.recording_id, rows),
             max_per_recording=self.max_per_recording,
         )
         others = np.setdiff1d(np.arange(len(given.y)), rows)
@@ -410,9 +410,9 @@ class Augmenter(BaseEstimator):  # type: ignore[misc]
         how = Augmentation.standard() if self.augmentation is None else self.augmentation
         n_bytes = 8 * (n_copies + 1) * len(given.train)
         check_memory(f"n_copies={n_copies}", {"the order": n_bytes}, "fewer copies")
-        times = np.ones(given.n_windows, np.int64)
+        times = np.ones(len(given.X), np.int64)
         times[given.train] += n_copies
-        rows = np.repeat(np.arange(given.n_windows), times)
+        rows = np.repeat(np.arange(len(times)), times)
         rng = check_random_state(self.random_state)
         return given.resampled(self, rows, how, rng, {})
 
@@ -457,10 +457,6 @@ class _Given:
         return cls(X, labels, **arrays, train=train)
 
     @property
-    def n_windows(self) -> int:
-        return len(self.X)
-
-    @property
     def is_unsplit(self) -> bool:
         return isinstance(self.X, WindowSet) and self.X.split is None
 
@@ -474,37 +470,27 @@ class _Given:
     ) -> tuple[Any, Any]:
         """Return the windows at `rows`, second and later ones of the same augmented, and labels."""
         windows = self.X.X if isinstance(self.X, WindowSet) else self.X
-        lengths = None if self.lengths is None else self.lengths[rows]
-        number = copy_numbers(rows)
-        values = windows[rows]
+        lengths, values = _at(self.lengths, rows), windows[rows]
         if augmentation is not None:
             how = {**augmentation.to_dict(), "before_split": self.is_unsplit}
             made = {**made, "augmented": how}
-            again = np.flatnonzero(number)
-            train_lengths = None if self.lengths is None else self.lengths[self.train]
-            sd = channel_sd_of(windows[self.train], train_lengths)
+            sd = channel_sd_of(windows[self.train], _at(self.lengths, self.train))
             if isinstance(self.X, WindowSet):
                 augmentation = augmentation.with_indices(values.shape[2], self.X.channels)
-            changed = augment_windows(
-                values[again],
-                augmentation,
-                rng,
-                None if lengths is None else lengths[again],
-                rows[again],
-                copies=number[again],
-                channel_sd=sd,
-            )
-            values = values.astype(changed.dtype)
-            values[again] = changed
+            values = augment_repeats(values, rows, augmentation, rng, lengths, sd)
         fitted.sample_indices_ = rows
-        fitted.copy_numbers_ = number
-        fitted.groups_ = None if self.groups is None else self.groups[rows]
+        fitted.copy_numbers_ = copy_numbers(rows)
+        fitted.groups_ = _at(self.groups, rows)
         fitted.lengths_ = lengths
-        labels = None if self.y is None else self.y[rows]
+        labels = _at(self.y, rows)
         if not isinstance(self.X, WindowSet):
             return values, labels
         provenance = {**self.X.provenance, **made}
         return replace(self.X.take(rows), X=values, provenance=provenance), labels
+
+
+def _at(values: NDArray[Any] | None, rows: NDArray[np.int64]) -> Any:
+    return None if values is None else values[rows]
 
 
 def _refuse_scaled(windows: WindowSet) -> None:

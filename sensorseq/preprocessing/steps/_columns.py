@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sensorseq.checks import check_flag, check_names, check_rate, set_fields
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.preprocessing.steps.base import StepBase, StepStream, StreamBase
+from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase
 from sensorseq.recording import Channel
 
 Channels = tuple[Channel, ...]
@@ -87,7 +87,7 @@ class ColumnStream(StreamBase):
         return rows
 
 
-class ColumnStep(StepBase):
+class ColumnStep(Step):
     """A step that computes columns from others."""
 
     def output_channels(self, channels: Channels, sample_rate_hz: float | None = None) -> Channels:
@@ -96,13 +96,14 @@ class ColumnStep(StepBase):
     def stream(self, channels: Channels, sample_rate_hz: float) -> StepStream:
         rate = check_rate("sample_rate_hz", sample_rate_hz)
         columns = self._columns(channels)
-        return ColumnStream(self._kernel(rate, len(columns.picked)), columns, channels, rate)
+        kernel = self._kernel(rate, [channels[column] for column in columns.picked])
+        return ColumnStream(kernel, columns, channels, rate)
 
     @abstractmethod
     def _columns(self, channels: Channels) -> Columns: ...
 
     @abstractmethod
-    def _kernel(self, rate: float, n_channels: int) -> Kernel: ...
+    def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel: ...
 
 
 class ChannelwiseStep(ColumnStep):

@@ -53,37 +53,21 @@ class Step(Protocol):
         of the result would have the same name.
         """
 
+    @abstractmethod
+    def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
+        """Return a stream for samples of these channels at this rate."""
+
     def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the rate of the result for an input of `sample_rate_hz`."""
+        """Return the rate of the result, by default that of the input."""
+        return check_rate("sample_rate_hz", sample_rate_hz)
 
     def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
         """Return an even recording, free of NaN, after this step; bit-identical to its stream.
 
         Its rate is by default computed from the time stamps, which needs at least two samples.
         """
-
-    @abstractmethod
-    def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
-        """Return a stream for samples of these channels at this rate."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return kind and fields as plain values for TOML or JSON; `make_step` restores the step.
-
-        Fields that are None are left out, because TOML has no null.
-        """
-
-
-class StepBase(Step):
-    """Base class of the steps; see `Step` for each method."""
-
-    def output_rate_hz(self, sample_rate_hz: float) -> float:
-        """Return the rate of the result, here equal to the input's."""
-        return check_rate("sample_rate_hz", sample_rate_hz)
-
-    def apply(self, recording: Recording, sample_rate_hz: float | None = None) -> Recording:
-        """Return the recording after this step."""
         rate = even_rate_hz(recording, sample_rate_hz)
-        _check_complete(recording)
+        check_complete(recording)
         with noting(f"for recording {recording.recording_id!r}", ArgumentError):
             channels = self.output_channels(recording.channels, rate)
             stream = self.stream(recording.channels, rate)
@@ -101,7 +85,10 @@ class StepBase(Step):
         return replace(recording, values=values, timestamps_s=times, channels=channels)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return kind and fields as plain values; fields that are None are left out."""
+        """Return kind and fields as plain values for TOML or JSON; `make_step` restores the step.
+
+        Fields that are None are left out, because TOML has no null.
+        """
         plain: dict[str, Any] = {"kind": self.kind}
         for field in fields(self):  # type: ignore[arg-type]  # every step is a dataclass
             value = getattr(self, field.name)
@@ -212,15 +199,16 @@ def own_clock(recording: Recording, most_periods: float) -> tuple[float, Callabl
     return own_hz, lambda rate_hz: bool(abs(own_hz / rate_hz - 1) > within)
 
 
-def _check_complete(recording: Recording) -> None:
+def check_complete(recording: Recording) -> None:
+    """Raise if a sample is missing."""
     x = recording.values
     if is_finite(x):
         return
     _, row = count_where(lambda at, stop: np.isnan(x[at:stop]), len(x), x)
     if row >= 0:
-        column = int(np.flatnonzero(np.isnan(x[row]))[0])
+        name = recording.channel_names[int(np.isnan(x[row]).argmax())]
         raise RecordingError(
-            f"recording {recording.recording_id!r}: channel"
-            f" {recording.channel_names[column]!r} is NaN at sample {row}; use resample_recording"
-            " first, which fills short holes and cuts at long ones."
+            f"recording {recording.recording_id!r}: channel {name!r} has no value at sample {row}"
+            f" ({recording.timestamps_s[row]:.6f} s). Use resample_recording first, which fills"
+            " short holes and cuts at long ones."
         )

@@ -15,7 +15,7 @@ from sensorseq.errors import (
     did_you_mean,
     noting,
 )
-from sensorseq.preprocessing.steps.base import Step, StepBase, StepStream, StreamBase
+from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase
 from sensorseq.preprocessing.steps.features import Derivative, Difference, Moving
 from sensorseq.preprocessing.steps.filters import BandPass, Detrend, Notch
 from sensorseq.preprocessing.steps.products import Magnitude, Power, Product, SignedBy, Subtract
@@ -24,7 +24,7 @@ from sensorseq.recording import Channel
 
 
 @dataclass(frozen=True)
-class StepChain(StepBase):
+class StepChain(Step):
     """Steps applied in sequence; errors name the step they come from.
 
     `apply` is bit-identical to applying the steps one by one, each at its rate. An empty chain
@@ -107,7 +107,7 @@ class _ChainStream:
         return left
 
 
-STEPS: dict[str, type[StepBase]] = {
+STEPS: dict[str, type[Step]] = {
     step.kind: step
     for step in (
         Detrend,
@@ -127,7 +127,7 @@ STEPS: dict[str, type[StepBase]] = {
 }
 
 
-def make_step(said: Mapping[str, Any]) -> StepBase:
+def make_step(said: Mapping[str, Any]) -> Step:
     """Make a step from its `to_dict` or a TOML table, ``{"kind": ..., **fields}``.
 
     Missing fields get their defaults; an error names the nearest known kind or field.

@@ -79,7 +79,7 @@ class Derivative(_Feature):
     def _unit(self, unit: str) -> str:
         return per_second(unit, self.order)
 
-    def _kernel(self, rate: float, n_channels: int) -> Kernel:
+    def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
         least = self.polynomial + 1
         if self.window_s is None:
             window = max(_SLOPE_SAMPLES, least)
@@ -99,8 +99,8 @@ class Derivative(_Feature):
             return fit
 
         if self.phase == "zero":
-            return LocalFit(weights, window // 2, window // 2, n_channels)
-        return LocalFit(weights, window - 1, 0, n_channels)
+            return LocalFit(weights, window // 2, window // 2, len(inputs))
+        return LocalFit(weights, window - 1, 0, len(inputs))
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Difference(_Feature):
     def _default_suffix(self) -> str:
         return "absolute_difference" if self.absolute else "difference"
 
-    def _kernel(self, rate: float, n_channels: int) -> Kernel:
+    def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
         lag = self.lag_samples or 1
         if self.lag_s is not None:
             # add half a sample, so that rounding down gives the nearest
@@ -144,7 +144,7 @@ class Difference(_Feature):
                     f"lag_s={self.lag_s!r} is less than half a sample at {rate:g} Hz; use"
                     f" {1 / rate:.6g} s or more, or lag_samples=1."
                 )
-        return Lagged(lag, n_channels, self.absolute)
+        return Lagged(lag, len(inputs), self.absolute)
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,9 @@ class Moving(_Feature):
     def _default_suffix(self) -> str:
         return self.statistic
 
-    def _kernel(self, rate: float, n_channels: int) -> Kernel:
+    def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
         needs = 2 if self.statistic in ("std", "range") else 1  # both are 0 for one sample
         window = checks.samples_of(self.window_s, rate, needs, f"a moving {self.statistic}")
         if self.phase == "causal":
-            return MovingStatistic(self.statistic, window, 0, n_channels)
-        return MovingStatistic(self.statistic, window | 1, window // 2, n_channels)
+            return MovingStatistic(self.statistic, window, 0, len(inputs))
+        return MovingStatistic(self.statistic, window | 1, window // 2, len(inputs))

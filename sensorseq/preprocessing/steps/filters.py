@@ -56,10 +56,10 @@ class Detrend(_Filter):
     def __post_init__(self) -> None:
         self._set_fields(window_s=checks.check_positive("window_s", self.window_s))
 
-    def _kernel(self, rate: float, n_channels: int) -> Kernel:
+    def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
         window = checks.samples_of(self.window_s, rate, 3, "the residual of a line")
         if self.phase == "causal":
-            return MovingStatistic("line_residual", window, 0, n_channels)
+            return MovingStatistic("line_residual", window, 0, len(inputs))
         half = window // 2
         whole = scipy.signal.windows.hann(2 * half + 3)[1:-1]  # the ends of a Hann window are 0
 
@@ -76,7 +76,7 @@ class Detrend(_Filter):
             residual[before] += 1
             return residual
 
-        return LocalFit(weights, half, half, n_channels)
+        return LocalFit(weights, half, half, len(inputs))
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class BandPass(_Filter):
             order=None if order is None else checks.check_integer("order", order, 1, 20),
         )
 
-    def _kernel(self, rate: float, n_channels: int) -> Kernel:
+    def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
         nyquist = rate / 2
         for name, edge in (("low_hz", self.low_hz), ("high_hz", self.high_hz)):
             if edge is not None and edge >= nyquist:
@@ -154,9 +154,9 @@ class BandPass(_Filter):
             kind = "bandpass" if len(edges) == 2 else "lowpass" if gain else "highpass"
             order = self.order or BUTTERWORTH_ORDER
             sections = scipy.signal.butter(order, np.squeeze(edges), kind, fs=rate, output="sos")
-            return Sos(sections, n_channels, gain)
+            return Sos(sections, len(inputs), gain)
         beyond: Edge = "mirror" if gain else "odd"
-        return Fir(self._design(rate), n_channels, gain, beyond, is_causal=False)
+        return Fir(self._design(rate), len(inputs), gain, beyond, is_causal=False)
 
     def _design(self, rate: float) -> NDArray[np.float64]:
         width = self._transition_hz(rate)
@@ -219,7 +219,7 @@ class Notch(_Filter):
             )
         self._set_fields(frequency_hz=frequency, width_hz=width)
 
-    def _kernel(self, rate: float, n_channels: int) -> Kernel:
+    def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
         if self.frequency_hz + self.width_hz / 2 >= rate / 2:
             raise ArgumentError(
                 f"frequency_hz={self.frequency_hz:g} with width_hz={self.width_hz:g} reaches half"
@@ -229,14 +229,14 @@ class Notch(_Filter):
             sections = scipy.signal.tf2sos(
                 *scipy.signal.iirnotch(self.frequency_hz, self.frequency_hz / self.width_hz, rate)
             )
-            return Sos(sections, n_channels, 1.0)
+            return Sos(sections, len(inputs), 1.0)
         n_taps, beta = _kaiser_length(self.width_hz / 4, rate, ATTENUATION_DB, "width_hz")
         half = 3 / 8 * self.width_hz
         cutoffs = [self.frequency_hz - half, self.frequency_hz + half]
         taps = scipy.signal.firwin(
             n_taps, cutoffs, window=("kaiser", beta), fs=rate, pass_zero=True
         )
-        return Fir(taps, n_channels, 1.0, "mirror", is_causal=False)
+        return Fir(taps, len(inputs), 1.0, "mirror", is_causal=False)
 
 
 def _kaiser_length(

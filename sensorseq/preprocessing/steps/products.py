@@ -2,8 +2,8 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,26 +13,25 @@ from sensorseq.checks import check_flag
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.steps._columns import (
     Columns,
-    ColumnStream,
+    ColumnStep,
+    Kernel,
     combined_columns,
     find_column,
 )
 from sensorseq.preprocessing.steps._kernels import Combination
-from sensorseq.preprocessing.steps.base import StepBase, StepStream
 from sensorseq.preprocessing.steps.units import common_unit, product_unit, quantity_of
 from sensorseq.recording import Channel
 
 Combine = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
-class _Combined(StepBase):
+class _Combined(ColumnStep):
     """A step that computes one channel from several, sample by sample: causal, without latency.
 
     The new channel comes last, under `name`; with `keep` the others stay.
     """
 
-    inputs: ClassVar[tuple[str, ...]]  # fields that name a channel
-    default_name: ClassVar[str]  # of the new channel, from these fields
+    default_name: ClassVar[str]  # of the new channel, from the names of the others
 
     name: str | None
     keep: bool
@@ -42,30 +41,25 @@ class _Combined(StepBase):
             self,
             name=None if self.name is None else checks.check_name("name", self.name),
             keep=check_flag("keep", self.keep),
-            **{field: checks.check_name(field, getattr(self, field)) for field in self.inputs},
+            **self._check_inputs(),
         )
 
-    def output_channels(
-        self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None
-    ) -> tuple[Channel, ...]:
-        """Return the channels of the result; see `Step`."""
-        return self._columns(channels)[0].channels
-
-    def stream(self, channels: tuple[Channel, ...], sample_rate_hz: float) -> StepStream:
-        """Return a stream; see `Step`."""
-        rate = checks.check_rate("sample_rate_hz", sample_rate_hz)
-        columns, combine = self._columns(channels)
-        return ColumnStream(Combination(combine), columns, channels, rate)
-
-    def _columns(self, channels: tuple[Channel, ...]) -> tuple[Columns, Combine]:
+    def _columns(self, channels: tuple[Channel, ...]) -> Columns:
         picked = [find_column(argument, name, channels) for argument, name in self._inputs()]
-        unit, combine = self._combine([channels[column] for column in picked])
+        unit, _ = self._combine([channels[column] for column in picked])
         channel = Channel(self.name or self._default_name(), unit)
-        return combined_columns(channels, picked, channel, self.keep), combine
+        return combined_columns(channels, picked, channel, self.keep)
+
+    def _kernel(self, rate: float, inputs: list[Channel]) -> Kernel:
+        return Combination(self._combine(inputs)[1])
 
     def _inputs(self) -> list[tuple[str, str]]:
-        """Return (argument, channel name) of each input."""
-        return [(name, getattr(self, name)) for name in self.inputs]
+        """Return (argument, channel name) of each input: fields without a default."""
+        needed = [field.name for field in fields(self) if field.default is MISSING]
+        return [(name, getattr(self, name)) for name in needed]
+
+    def _check_inputs(self) -> dict[str, Any]:
+        return {argument: checks.check_name(argument, name) for argument, name in self._inputs()}
 
     def _default_name(self) -> str:
         return self.default_name.format(**vars(self))
@@ -85,7 +79,6 @@ class Product(_Combined):
     """
 
     kind: ClassVar[str] = "product"
-    inputs: ClassVar[tuple[str, ...]] = ("left", "right")
     default_name: ClassVar[str] = "{left}_times_{right}"
 
     left: str
@@ -94,8 +87,7 @@ class Product(_Combined):
     keep: bool = True
 
     def _combine(self, inputs: list[Channel]) -> tuple[str, Combine]:
-        unit, factor = product_unit(inputs[0].unit, inputs[1].unit)
-        return unit, lambda samples: samples[:, 0] * samples[:, 1] * factor
+        return _multiply(inputs)
 
 
 @dataclass(frozen=True)
@@ -106,7 +98,6 @@ class Power(_Combined):
     """
 
     kind: ClassVar[str] = "power"
-    inputs: ClassVar[tuple[str, ...]] = ("current", "voltage")
     default_name: ClassVar[str] = "{current}_power"
 
     current: str
@@ -124,8 +115,7 @@ class Power(_Combined):
                     f" k{unit}. Set the unit when the recording is made, Channel({channel.name!r},"
                     f" {unit!r}), or use a product, which accepts any units."
                 )
-        _, factor = product_unit(inputs[0].unit, inputs[1].unit)
-        return "W", lambda samples: samples[:, 0] * samples[:, 1] * factor
+        return _multiply(inputs)
 
 
 @dataclass(frozen=True)
@@ -136,7 +126,6 @@ class Subtract(_Combined):
     """
 
     kind: ClassVar[str] = "subtract"
-    inputs: ClassVar[tuple[str, ...]] = ("left", "right")
     default_name: ClassVar[str] = "{left}_minus_{right}"
 
     left: str
@@ -157,7 +146,6 @@ class SignedBy(_Combined):
     """
 
     kind: ClassVar[str] = "signed_by"
-    inputs: ClassVar[tuple[str, ...]] = ("value", "by")
     default_name: ClassVar[str] = "{value}_signed_by_{by}"
 
     value: str
@@ -177,18 +165,16 @@ class Magnitude(_Combined):
     """
 
     kind: ClassVar[str] = "magnitude"
-    inputs: ClassVar[tuple[str, ...]] = ()
 
     channels: tuple[str, ...]
     name: str | None = None
     keep: bool = True
 
-    def __post_init__(self) -> None:
-        checks.set_fields(self, channels=checks.check_names("channels", self.channels))
-        super().__post_init__()
-
     def _inputs(self) -> list[tuple[str, str]]:
         return [("channels", name) for name in self.channels]
+
+    def _check_inputs(self) -> dict[str, Any]:
+        return {"channels": checks.check_names("channels", self.channels)}
 
     def _default_name(self) -> str:
         return "_".join([*self.channels, "magnitude"])
@@ -199,3 +185,8 @@ class Magnitude(_Combined):
             return np.sqrt(sum(squares, np.zeros(len(samples))))
 
         return common_unit(inputs, "a magnitude"), length
+
+
+def _multiply(inputs: list[Channel]) -> tuple[str, Combine]:
+    unit, factor = product_unit(inputs[0].unit, inputs[1].unit)
+    return unit, lambda samples: samples[:, 0] * samples[:, 1] * factor

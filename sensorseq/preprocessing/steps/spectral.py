@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sensorseq import checks
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.preprocessing.steps._columns import check_distinct, find_columns
-from sensorseq.preprocessing.steps.base import StepBase, StepStream, StreamBase
+from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase
 from sensorseq.recording import Channel
 
 SCALES = ("log", "decibel", "amplitude", "power")
@@ -20,7 +20,7 @@ _NAMED_WITHIN = 0.02  # how far a bin's frequency may lie from the one in its na
 
 
 @dataclass(frozen=True)
-class SpectralFrames(StepBase):
+class SpectralFrames(Step):
     """Spectra of short overlapping frames, and the means of all channels over the same frames.
 
     Each frame, less its mean, is Fourier transformed under a Hann window; a sine of amplitude a at
