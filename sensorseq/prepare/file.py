@@ -29,16 +29,18 @@ from sensorseq.prepare.part import (
     PART_VERSION,
     SPOILT,
     Facts,
+    PartRows,
     PartTask,
+    RecordingPart,
     digests_of,
     files_of,
+    find_copies,
     input_key,
     labels_of,
     make_part,
     read_recording,
 )
 from sensorseq.prepare.request import PreparedSummary, Request
-from sensorseq.prepare.rows import PartRows, RecordingPart, find_copies
 from sensorseq.prepare.workers import outcomes
 from sensorseq.preprocessing.copies import window_keys
 from sensorseq.preprocessing.derive import DerivedSteps, channel_rates
