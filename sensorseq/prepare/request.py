@@ -10,12 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sensorseq.errors import ArgumentError, printable
-from sensorseq.preprocessing.configuration import (
-    PrepareConfiguration,
-    naming_file,
-    read_configuration,
-)
+from sensorseq.errors import ArgumentError, noting, printable
+from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
 from sensorseq.preprocessing.derive import DERIVE
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, with_changes
@@ -42,7 +38,7 @@ class Request:
         if isinstance(config, PrepareConfiguration):
             configured = config
         elif config is not None:
-            configured, named = read_configuration(config), naming_file(config)
+            configured, named = read_configuration(config), noting(f"in the configuration {config}")
         use = configured.arguments()
         replaced = given.get("derive") in DERIVE and bool(use.get("steps"))
         use = with_changes(use, {name: v for name, v in given.items() if v is not None})
