@@ -35,7 +35,7 @@ class Option:
     name: str
     default: Any
     type: Any
-    section: str
+    section: str = ""
     key: str = ""
     toml: Any = None
     flag: str = ""

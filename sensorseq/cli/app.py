@@ -1,7 +1,7 @@
 """The application, what its commands end with, and the options that several of them have."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from sensorseq.preprocessing.options import OPTIONS
+from sensorseq.options import Option as CommandOption
 
 OK, USAGE, BAD_INPUT, ENVIRONMENT, GATE = 0, 2, 3, 4, 10
 closing = ExitStack()
@@ -40,17 +40,19 @@ def _sensorseq(
         raise typer.Exit
 
 
-def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command that takes ``**options`` these of preparation, before its own.
+def with_options(
+    options: Iterable[CommandOption],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command that takes ``**options`` these that have help, before its own.
 
     The command gets those that are given, as arguments in Python.
     """
-    options = [OPTIONS[name] for name in names if OPTIONS[name].help]
+    shown = [option for option in options if option.help]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @wraps(command)
         def run_command(**given: Any) -> None:
-            for option in options:
+            for option in shown:
                 value = given.pop(option.name)
                 if value is not None:  # 0 is a value
                     given[option.name] = value if option.read is None else option.read(value)
@@ -58,7 +60,7 @@ def with_options(names: Sequence[str]) -> Callable[[Callable[..., None]], Callab
 
         own = [p for p in signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
         first = next(i for i, p in enumerate(own) if p.default is not p.empty)
-        for at, option in enumerate(options, first):
+        for at, option in enumerate(shown, first):
             flag = f"{option.flag}/{option.off}" if option.off else option.flag
             typed = Option(flag, metavar=option.metavar, help=option.help)
             kind: Any = Annotated[option.command_type, typed]

@@ -58,7 +58,7 @@ def simulate(
     "sensorseq inspect logs --html look.html",
     "sensorseq inspect terrain.h5 --leakage",
 )
-@with_options(READING_OPTIONS)
+@with_options(OPTIONS[name] for name in READING_OPTIONS)
 def inspect(
     context: typer.Context,
     path: Annotated[
@@ -136,7 +136,7 @@ def _inspect_leakage(path: Path, as_json: bool) -> None:
     "sensorseq prepare logs --config terrain.toml --balance oversample \\",
     "    -o terrain.h5",
 )
-@with_options(tuple(OPTIONS))
+@with_options(OPTIONS.values())
 def prepare(
     context: typer.Context,
     source: Annotated[

@@ -61,7 +61,9 @@ def diagnose(
     check_output(html, path)
     counts: dict[str, Any] = {"n_val": n_val, "n_train": n_train}
     counts |= {"n_classes": n_classes, "best_epoch": best_epoch}
-    if _is_model(path):
+    from sensorseq.io.model_file import is_model
+
+    if is_model(path):
         for name, value in {**counts, "column": columns}.items():
             if value is not None:
                 option = "--" + name.replace("_", "-")
@@ -101,12 +103,3 @@ def _read_columns(given: Sequence[str] | None) -> dict[str, str | None]:
             raise ArgumentError(f"--column {text}: give {form}.")
         columns[role] = None if name.lower() == "none" else name
     return columns
-
-
-def _is_model(path: Path) -> bool:
-    """Return whether a file is, or claims to be, one in safetensors: a length, then JSON."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(10)
-    return path.suffix == ".safetensors" or (head[7:8] == b"\0" and head[8:] == b'{"')

@@ -14,7 +14,7 @@ from sensorseq.cli.models import load_model, tell_outside
 from sensorseq.cli.output import check_output, progress, say, warn
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.io.atomic import write_whole
-from sensorseq.preprocessing.options import READ_AS_IN_TRAINING
+from sensorseq.preprocessing.options import OPTIONS, READ_AS_IN_TRAINING
 
 
 @command(
@@ -23,7 +23,7 @@ from sensorseq.preprocessing.options import READ_AS_IN_TRAINING
     "    --csv spans.csv",
     "sensorseq predict terrain.safetensors new_logs --windows --json",
 )
-@with_options(READ_AS_IN_TRAINING)
+@with_options(OPTIONS[name] for name in READ_AS_IN_TRAINING)
 def predict(
     model_file: opt.ModelFile,
     recordings: Annotated[

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Option
 
 from sensorseq.cli import options as opt
-from sensorseq.cli.app import command
+from sensorseq.cli.app import command, with_options
 from sensorseq.cli.models import (
     load_model,
     naming,
@@ -20,9 +20,20 @@ from sensorseq.cli.models import (
 )
 from sensorseq.cli.output import check_output, say, tell
 from sensorseq.errors import ArgumentError
+from sensorseq.options import Option as Setting
 
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
+
+
+SHORT = (
+    Setting("hidden_size", None, int, help="LSTM units."),
+    Setting("learning_rate", None, float, help="Peak learning rate."),
+    Setting("batch_size", None, int, help="Windows per step."),
+    Setting("max_epochs", None, int, help="Largest number of epochs."),
+    Setting("patience", None, int, help="Stop after this many epochs without improvement."),
+)
+"""Settings that have an option of their own besides ``--set``."""
 
 
 @command(
@@ -31,16 +42,10 @@ if TYPE_CHECKING:
     "sensorseq train terrain.h5 -o t.safetensors \\",
     "    --set checkpoint=t.checkpoint --set resume=true",
 )
+@with_options(SHORT)
 def train(
     windows: opt.Prepared,
     output: opt.NewModel,
-    hidden_size: Annotated[int | None, Option(help="LSTM units.")] = None,
-    learning_rate: Annotated[float | None, Option(help="Peak learning rate.")] = None,
-    batch_size: Annotated[int | None, Option(help="Windows per step.")] = None,
-    max_epochs: Annotated[int | None, Option(help="Largest number of epochs.")] = None,
-    patience: Annotated[
-        int | None, Option(help="Stop after this many epochs without improvement.")
-    ] = None,
     random_state: opt.Seed = 0,
     settings: opt.Settings = None,
     compare: Annotated[
@@ -51,6 +56,7 @@ def train(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
     no_verify: opt.NoVerify = False,
+    **typed: Any,
 ) -> None:
     """Train a classifier on prepared windows.
 
@@ -59,17 +65,10 @@ def train(
     """
     was_there = check_output(output, windows)
     check_output(report, windows, output)
-    arguments = {
-        "hidden_size": hidden_size,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "max_epochs": max_epochs,
-        "patience": patience,
-        "early_stopping": None if patience is None else True,
-    }
     from sensorseq.estimator import SensorLSTMClassifier
 
-    typed = {name: value for name, value in arguments.items() if value is not None}
+    if "patience" in typed:
+        typed["early_stopping"] = True
     typed |= read_settings(settings)
     given = with_scale(typed, windows)
     if isinstance(checkpoint := given.get("checkpoint"), str):

@@ -45,25 +45,18 @@ class _Typed:
 def in_options(
     text: str, options: Iterable[Any], settings: Iterable[str], given: Sequence[str]
 ) -> str:
-    """Return a message with the options of a command in place of arguments.
+    """Return a message with the options of a command, click's parameters, in place of arguments.
 
-    Parameters
-    ----------
-    text : str
-        Arguments in it are ``name=value``, names in backticks, and names with an underscore.
-    options : iterable of click's parameters
-        Of the command, as its parser has them.
-    settings : iterable of str
-        Arguments that ``--set`` takes.
-    given : sequence of str
-        What was typed: options of preparation that were not come from the file of ``--config``.
+    Arguments in a text are ``name=value``, names in backticks, and names with an underscore;
+    `settings` are those that ``--set`` takes. Options of preparation that were not `given`, which
+    is what was typed, come from the file of ``--config``.
     """
     own = {option.name: _typed(option) for option in options if option.opts[0].startswith("-")}
     typed: dict[str, _Typed] = {}
     if "window_s" not in own:  # another command made, or will make, the file
-        typed = {"on_error": _Typed("--on-error"), "allow_scales": _Typed("--allow-scales")}
-        typed |= _of_preparation({}, ())
-        typed = {name: replace(one, of="prepare") for name, one in typed.items()}
+        made = {"on_error": _Typed("--on-error"), "allow_scales": _Typed("--allow-scales")}
+        made |= _of_preparation({}, ())
+        typed = {name: replace(one, of="prepare") for name, one in made.items()}
     typed |= {name: _Typed(f"--set {name}", between="=") for name in settings} | own
     if "window_s" in own:
         typed |= _of_preparation(own, given)

@@ -91,10 +91,11 @@ class CheckedFile(io.FileIO):
     failure: DamagedFileError | None = None
     """What was found, whatever HDF5 makes of it."""
 
-    def begin(self, *, whole: bool) -> None:
+    def begin(self, *, whole: bool, known: bytearray | None = None) -> None:
         """Read the checksums, and verify what is needed to open the file; or if it is small, all.
 
-        A `PreparedFileError` if there are none, a `DamagedFileError` for damage.
+        A `PreparedFileError` if there are none, a `DamagedFileError` for damage. `known` says which
+        pieces need it no more; it is empty at first.
         """
         end = os.fstat(self.fileno()).st_size
         footer = os.pread(self.fileno(), _FOOTER.size, max(0, end - _FOOTER.size))
@@ -109,16 +110,17 @@ class CheckedFile(io.FileIO):
         if zlib.crc32(footer[4:], zlib.crc32(sums)) != crc:
             raise self._damaged("its checksums do not match their own")
         self._sums = np.frombuffer(sums, "<u4")
-        self._is_good = bytearray(len(self._sums))
+        self._is_good = bytearray() if known is None else known
+        self._is_good.extend(bytes(max(0, len(self._sums) - len(self._is_good))))
         # What HDF5 reads to open it: were that to fail, the process would crash at its end.
         all_now = whole and end <= WHOLE_BYTES
-        self._check(0, self._size if all_now else min(self._size, _PIECE_BYTES))
+        self.check(0, self._size if all_now else min(self._size, _PIECE_BYTES))
 
     def verify(self) -> None:
         """Read the whole file and raise a `DamagedFileError` if a byte of it has changed."""
-        self._check(0, self._size)
+        self.check(0, self._size)
 
-    def _check(self, begin: int, end: int) -> None:
+    def check(self, begin: int, end: int) -> None:
         """Verify the pieces that hold these bytes, those not verified yet."""
         stop = -(-end // self._piece_bytes)
         at = self._is_good.find(0, begin // self._piece_bytes, stop)
@@ -141,7 +143,7 @@ class CheckedFile(io.FileIO):
         view = memoryview(buffer).cast("B")
         n_bytes = max(0, min(len(view), self._size - self.tell()))
         try:
-            self._check(self.tell(), self.tell() + n_bytes)
+            self.check(self.tell(), self.tell() + n_bytes)
             if super().readinto(view[:n_bytes]) < n_bytes:
                 raise self._damaged("it became shorter while it was read")
         except DamagedFileError as error:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +29,21 @@ from sensorseq.io.checksums import CheckedFile
 
 _CHUNK_BYTES = 64 * 1024  # of a chunk: small enough to draw single rows, large enough to stream
 _WAYS_OUT = "make one from recordings with `sensorseq prepare`."
-_CHUNKS_AT_ONCE = 16  # read together when only some of their rows are wanted
 
 
 @contextmanager
 def opened_prepared(
-    path: Path, *, verify: bool, whole: bool
+    path: Path, *, verify: bool, whole: bool, known: bytearray | None = None
 ) -> Iterator[tuple[h5py.File, CheckedFile | None]]:
     """Open a prepared file, with its checksums, or None if they are not to be verified.
 
-    Each piece is verified when it is read, or, of a file that is not large, all at once if `whole`.
+    Each piece is verified when it is read, or, of a file that is not large, all at once if `whole`;
+    but for those `known` to be whole since an earlier opening, which is kept up to date.
     """
     with naming(path, PreparedFileError, "a prepared file"), ExitStack() as stack:
         checked = stack.enter_context(CheckedFile(path)) if verify else None
         if checked is not None:
-            checked.begin(whole=whole)
+            checked.begin(whole=whole, known=known)
         try:
             yield stack.enter_context(h5py.File(checked or path, "r")), checked
         except Exception as problem:
@@ -208,25 +209,39 @@ class _GuardedFile(io.FileIO):
         return self._try(super().truncate, size)
 
 
-def read_rows(dataset: h5py.Dataset, rows: NDArray[np.int64]) -> NDArray[Any]:
-    """Read the rows at increasing positions; rows close together are read at once.
+class RowReader:
+    """Reads rows of an array past HDF5, which takes five times as long and verifies again.
 
-    HDF5 always reads and verifies whole chunks, so gaps within a chunk cost nothing.
+    What HDF5 alone can read, because another program stored it in another way, it reads.
     """
-    X = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
-    chunk_rows = dataset.chunks[0] if dataset.chunks else 1
-    at = 0
-    for near in _near_each_other(rows, chunk_rows):
-        first, last = int(near[0]), int(near[-1])
-        if last - first == len(near) - 1:
-            dataset.read_direct(X, np.s_[first : last + 1], np.s_[at : at + len(near)])
-        else:
-            X[at : at + len(near)] = dataset[first : last + 1][near - first]
-        at += len(near)
-    return X
+
+    def __init__(self, dataset: h5py.Dataset, checked: CheckedFile | None) -> None:
+        self._dataset, self._checked = dataset, checked
+        self._handle = dataset.file.id.get_vfd_handle() if checked is None else checked.fileno()
+        self._places = _chunk_places(dataset)
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the rows at increasing positions."""
+        dataset, places = self._dataset, self._places
+        X = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
+        if not X.size:
+            return X
+        if places is None:
+            return np.asarray(dataset[rows])
+        view: Any = X.reshape(-1).view(np.uint8)
+        row_bytes, chunk_rows = X[:1].nbytes, dataset.chunks[0]
+        starts = places[rows // chunk_rows] + rows % chunk_rows * row_bytes
+        ends = np.flatnonzero(np.diff(starts) != row_bytes) + 1
+        for first, last in pairwise([0, *ends.tolist(), len(rows)]):
+            near, start = view[first * row_bytes : last * row_bytes], int(starts[first])
+            if self._checked is not None:
+                self._checked.check(start, start + len(near))
+            if os.preadv(self._handle, [near], start) != len(near):
+                raise OSError("the file ends too early")
+        return X
 
 
-def chunk_places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
+def _chunk_places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
     """Return where each chunk of rows begins in the file; None if rows cannot be read directly.
 
     They can if chunks hold whole rows in this machine's byte order, with no filter but a checksum.
@@ -236,28 +251,13 @@ def chunk_places(dataset: h5py.Dataset) -> NDArray[np.int64] | None:
     moved = not dataset.dtype.isnative or dataset.file.userblock_size or not hasattr(os, "preadv")
     if not plain or filtered or moved or dataset.file.driver not in ("sec2", "fileobj"):
         return None
-    places = np.zeros(-(-dataset.shape[0] // dataset.chunks[0]), np.int64)
-    n_found = 0
+    places = np.full(-(-dataset.shape[0] // dataset.chunks[0]), -1, np.int64)
 
     def note(chunk: Any) -> None:
-        nonlocal n_found
         places[chunk.chunk_offset[0] // dataset.chunks[0]] = chunk.byte_offset
-        n_found += 1
 
     dataset.id.chunk_iter(note)
-    return places if n_found == len(places) else None
-
-
-def _near_each_other(rows: NDArray[np.int64], chunk_rows: int) -> Iterator[NDArray[np.int64]]:
-    """Cut increasing positions into runs without gaps, and spans of few chunks with small ones."""
-    if not len(rows):
-        return
-    for close in np.split(rows, np.flatnonzero(np.diff(rows) > chunk_rows) + 1):
-        if close[-1] - close[0] == len(close) - 1:
-            yield close
-            continue
-        spans = close // (_CHUNKS_AT_ONCE * chunk_rows)
-        yield from np.split(close, np.flatnonzero(np.diff(spans)) + 1)
+    return places if (places >= 0).all() else None
 
 
 def read_array(dataset: h5py.Dataset) -> NDArray[Any]:

@@ -91,6 +91,15 @@ def read_model(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], d
     return arrays, description
 
 
+def is_model(path: Path) -> bool:
+    """Whether a file is, or claims to be, one in safetensors: a length, then JSON."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(10)
+    return path.suffix == ".safetensors" or (head[7:8] == b"\0" and head[8:] == b'{"')
+
+
 def check_replaceable(path: Path) -> None:
     """Raise if `path` is not a checkpoint, so that a checkpoint must not replace it."""
     with path.open("rb") as file:

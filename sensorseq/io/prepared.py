@@ -280,7 +280,7 @@ class PreparedFile:
     def samples(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the samples of windows at increasing positions; neighbours are read at once."""
         try:
-            return np.asarray(hdf5.read_rows(self._file["X"], rows), np.float32)
+            return np.asarray(self._rows.read(rows), np.float32)
         except (OSError, RuntimeError) as error:
             raise self._damaged(error) from error
 
@@ -320,7 +320,7 @@ class PreparedFile:
             values = getattr(columns, name)
             if values is not None and values.shape != (len(X),):
                 raise KeyError(f"{name} has shape {values.shape} for {len(X)} windows")
-        self.columns = columns
+        self.columns, self._rows = columns, hdf5.RowReader(X, self._checked)
         self.scaler: dict[str, NDArray[Any]] | None = None
         if "scaler" in file:
             stored = file["scaler"].items()

@@ -191,6 +191,16 @@ class Rows:
             self._file.close()
 
 
+def map_blocks(
+    function: Callable[[NDArray[Any]], NDArray[Any]], array: NDArray[Any], dtype: DTypeLike
+) -> NDArray[Any]:
+    """Return what a function makes of each block of an array, stored where the array is."""
+    rows = Rows.like(array, dtype)
+    for at, stop in blocks(len(array), array):
+        rows.append(function(array[at:stop]))
+    return rows.as_array()
+
+
 def temporary_file(folder: Path) -> IO[bytes]:
     """Return a file without a name, and without a buffer, which a full disk would keep."""
     with writing(folder, folder=True):

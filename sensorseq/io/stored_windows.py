@@ -3,8 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +15,6 @@ from sensorseq.io import hdf5
 from sensorseq.io.checksums import damaged
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.windows import WindowSet
-
-
-class CheckedRows:
-    """Read rows of one array many times; HDF5 verifies a chunk's checksum only the first time.
-
-    Reading a chunk directly takes a fifth of the time. The caller must ensure that the file does
-    not change.
-    """
-
-    def __init__(self) -> None:
-        self._is_known = False
-        self._places: NDArray[np.int64] | None = None
-        self._is_checked = np.zeros(0, bool)
-
-    def read(self, dataset: Any, rows: NDArray[np.int64], handle: int) -> NDArray[Any]:
-        """Return the rows at increasing positions of `dataset`, in the file open as `handle`."""
-        if not self._is_known:
-            self._is_known, self._places = True, hdf5.chunk_places(dataset)
-            self._is_checked = np.zeros(0 if self._places is None else len(self._places), bool)
-        if self._places is None or not len(rows):
-            return hdf5.read_rows(dataset, rows)
-        of_rows = rows // dataset.chunks[0]
-        if self._is_checked[of_rows].all():
-            return self._read_directly(dataset, rows, of_rows, handle)
-        X = hdf5.read_rows(dataset, rows)
-        self._is_checked[of_rows] = True
-        return X
-
-    def _read_directly(
-        self, dataset: Any, rows: NDArray[np.int64], of_rows: NDArray[np.int64], handle: int
-    ) -> NDArray[Any]:
-        assert self._places is not None
-        X = np.empty((len(rows), *dataset.shape[1:]), dataset.dtype)
-        view: Any = X.reshape(-1).view(np.uint8)
-        row_bytes = X[:1].nbytes
-        places = self._places[of_rows] + (rows - of_rows * dataset.chunks[0]) * row_bytes
-        ends = np.flatnonzero(np.diff(places) != row_bytes) + 1
-        for first, last in pairwise([0, *ends.tolist(), len(rows)]):
-            wanted = view[first * row_bytes : last * row_bytes]
-            if os.preadv(handle, [wanted], int(places[first])) != len(wanted):
-                raise OSError("the file ends too early")
-        return X
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +33,7 @@ class StoredSamples:
     n_channels: int
     chunk_windows: int
     version: tuple[int, ...]
-    checked: CheckedRows
+    known: bytearray = field(default_factory=bytearray)  # what was verified
     verify: bool = True
     copy_number: NDArray[np.int64] | None = None
     change: Callable[..., NDArray[Any]] | None = None
@@ -95,8 +52,7 @@ class StoredSamples:
             n_channels,
             file.chunk_windows,
             _version(file.path),
-            CheckedRows(),
-            file.verified,
+            verify=file.verified,
         )
 
     def __len__(self) -> int:
@@ -119,14 +75,19 @@ class StoredSamples:
     @contextmanager
     def opened(self) -> Iterator["SampleReader"]:
         """Open the file for reading, in one thread at a time."""
-        with hdf5.opened_prepared(self.path, verify=self.verify, whole=False) as (file, checked):
-            handle = file.id.get_vfd_handle() if checked is None else checked.fileno()
-            if not _version(self.path) == _version(handle) == self.version:
-                raise PreparedFileError(
-                    f"{self.path}: was replaced while it was being read; start again, and write"
-                    " new files under other names."
-                )
-            yield SampleReader(self, file["X"], handle)
+        self._check_version(self.path)
+        verify, known = self.verify, self.known
+        opened = hdf5.opened_prepared(self.path, verify=verify, whole=False, known=known)
+        with opened as (file, checked):
+            self._check_version(file.id.get_vfd_handle() if checked is None else checked.fileno())
+            yield SampleReader(self, hdf5.RowReader(file["X"], checked))
+
+    def _check_version(self, file: Path | int) -> None:
+        if _version(file) != self.version:
+            raise PreparedFileError(
+                f"{self.path}: was replaced while it was being read; start again, and write new"
+                " files under other names."
+            )
 
 
 @dataclass(frozen=True)
@@ -134,15 +95,14 @@ class SampleReader:
     """An open file of `StoredSamples`. Made by `StoredSamples.opened`."""
 
     samples: StoredSamples
-    dataset: Any
-    handle: int
+    stored: hdf5.RowReader
 
     def read(self, which: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the windows at these positions among the samples, (n, t, c), in that order."""
         wanted = self.samples.rows[which]
         rows, back = np.unique(wanted, return_inverse=True)
         try:
-            X: NDArray[np.float32] = self.samples.checked.read(self.dataset, rows, self.handle)
+            X: NDArray[np.float32] = self.stored.read(rows)
         except (OSError, RuntimeError) as error:
             raise damaged(self.samples.path, error) from error
         if not np.array_equal(back, np.arange(len(rows))):

@@ -30,17 +30,18 @@ from sensorseq.prepare.part import (
     PART_VERSION,
     SPOILT,
     Facts,
+    PartRows,
     PartTask,
+    RecordingPart,
     digests_of,
     files_of,
+    find_copies,
     input_key,
     labels_of,
     make_part,
     read_recording,
 )
-from sensorseq.prepare.request import Request
-from sensorseq.prepare.rows import PartRows, RecordingPart, find_copies
-from sensorseq.prepare.summary import PreparedSummary
+from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.workers import outcomes
 from sensorseq.preprocessing.derive import DerivedSteps, channel_rates
 from sensorseq.preprocessing.label_rules import MIN_PURITY, check_class_fates
@@ -153,9 +154,8 @@ class FilePreparation:
         )
         rates = self._run("rates", read, self.sources, self.pool)
         self.rate, self.rate_from = common_rate(rates)
-        if not (
-            self.skip or self.allow_scales
-        ):  # before much is read, at a thousand times the rate
+        # Before much is read, at a thousand times the rate.
+        if not (self.skip or self.allow_scales):
             known = zip(self.sources, rates, strict=True)
             facts = [ScaleFacts(" + ".join(s.relative_paths), "", own) for s, own in known]
             for at, texts in find_odd_scales(facts).items():
@@ -190,19 +190,12 @@ class FilePreparation:
         """Write a part file for every recording; `facts` describes each, in order."""
         plan = self.request.pipeline.plan
         self.window_samples = plan.window_samples(self.rate)
-        tasks = [
-            PartTask(
-                source,
-                self.request.options,
-                plan,
-                self.rate,
-                self.folder.place_of(source.recording_id),
-                self.skip and source.is_log,
-                self.digests.get(source.recording_id),
-                self._known_facts(source),
-            )
-            for source in self.sources
-        ]
+        shared = self.request.options, plan, self.rate
+        tasks = []
+        for source in self.sources:
+            name, salvage = source.recording_id, self.skip and source.is_log
+            known = self.digests.get(name), self._known_facts(source)
+            tasks.append(PartTask(source, *shared, self.folder.place_of(name), salvage, *known))
         made = self._run("recordings", make_part, tasks, self.pool)
         self.unread = {task.source.recording_id for task in tasks if task.facts is not None}
         if self.extended is not None and self.unread:
@@ -226,11 +219,9 @@ class FilePreparation:
         parts = [self._part(one, channels) for one in kept]
         at_once = max(1, _READ_BYTES // (4 * self.window_samples * len(channels)))
         rows = PartRows.of(parts, channels, labelled=not bare, at_once=at_once)
-        named = zip(first.input_channels, first.input_units, strict=True)
+        named = map(Channel, first.input_channels, first.input_units)
         own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
-        lookahead_s = pipeline.plan.lookahead_s(
-            tuple(Channel(*one) for one in named), own_rates, self.rate
-        )
+        lookahead_s = pipeline.plan.lookahead_s(tuple(named), own_rates, self.rate)
         known = self._known_parts(kept, rows)
         note = "known groups stay in their part of the file; without `resume`, all are split again"
         with nullcontext() if known is None else noting(note, SplitError):
@@ -293,12 +284,10 @@ class FilePreparation:
             sample_indices=learned.sample_indices,
             record=record,
         )
-        action = "written"
+        action = "replaced" if self.earlier is not None or self.damage else "written"
         if self.earlier is not None:
-            action = "replaced" if self.extended is None else "extended"
+            action = action if self.extended is None else "extended"
             self.changes += self.earlier.changed_inputs(inputs)
-        elif self.damage:
-            action = "replaced"
         return replace(
             summary,
             action=action,
@@ -317,11 +306,13 @@ class FilePreparation:
         fitted: Counter[str] = Counter()
         if self.request.options.balance is not None and columns.y is not None:
             fitted.update(map(str, columns.y[sample_indices].tolist()))
-        dropped = Counter(name for one in self.facts for name in one.dropped_columns)
-        counters = Counter(name for one in self.facts for name in one.counters)
         repaired: Counter[str] = Counter()
         for one in self.facts:
             repaired.update(one.repaired_stamps or {})
+
+        def with_column(kind: str) -> dict[str, int]:
+            return dict(Counter(name for one in self.facts for name in getattr(one, kind)))
+
         provenance = columns.provenance
         own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
         return PreparedSummary(
@@ -334,7 +325,7 @@ class FilePreparation:
             float(columns.sample_rate_hz or self.rate),
             self.rate_from,
             self._dropped(),
-            dict(dropped),
+            with_column("dropped_columns"),
             imbalance=provenance.get("split", {}).get("imbalance", ""),
             constant_channels=list(provenance.get("constant_channels", [])),
             n_holes_filled=sum(int(one.n_holes_filled) for one in self.facts),
@@ -346,7 +337,7 @@ class FilePreparation:
             clocks=dict(Counter(describe_clock(one.clock) for one in self.facts if one.clock)),
             odd_rates_hz=odd_rates({one.recording_id: one.sample_rate_hz for one in kept}),
             odd_scales=self.odd_scales,
-            counters=dict(counters),
+            counters=with_column("counters"),
             zero_windows={
                 one.recording_id: one.n_zero_windows for one in kept if one.n_zero_windows
             },
@@ -393,20 +384,15 @@ class FilePreparation:
         """Return the part of each window that an extended file decides, "" for the others."""
         if self.extended is None or self.request.options.split is None:
             return None
-        by = self.request.options.split_by
-        return np.concatenate(
-            [
-                part.split
-                if isinstance(part, StoredPart)
-                else np.full(
-                    len(used),
-                    self.extended.part_of(
-                        one.recording_id, one.group, [file["sha256"] for file in one.sources], by
-                    ),
-                )
-                for one, part, used in zip(kept, rows.parts, rows.used, strict=True)
-            ]
-        )
+        by, known = self.request.options.split_by, []
+        for one, part, used in zip(kept, rows.parts, rows.used, strict=True):
+            if isinstance(part, StoredPart):
+                known.append(part.split)
+            else:
+                digests = [file["sha256"] for file in one.sources]
+                name = self.extended.part_of(one.recording_id, one.group, digests, by)
+                known.append(np.full(len(used), name))
+        return np.concatenate(known)
 
     def _run(
         self,
@@ -416,29 +402,29 @@ class FilePreparation:
         pool: Executor | None,
     ) -> list[_Result]:
         """Return the results in order; a failure stops the run, or its recording is left out."""
-        results: dict[int, _Result] = {}
-        failed: dict[int, str] = {}
+        results, kept = [], []
         self.progress(stage, 0, len(tasks))
-        for done, (index, outcome) in enumerate(outcomes(pool, function, tasks), start=1):
-            try:
-                results[index] = outcome()
-            except SPOILT as error:
-                if not self.skip:
-                    raise
-                source, message = self.sources[index], str(error)
+        found = zip(self.sources, outcomes(pool, function, tasks), strict=True)
+        for done, (source, outcome) in enumerate(found, start=1):
+            if not isinstance(outcome, Exception):
+                results.append(outcome)
+                kept.append(source)
+            elif self.skip and isinstance(outcome, SPOILT):
+                message = str(outcome)
                 # so that equal data gives equal files
                 for path, relative in zip(source.names, source.relative_paths, strict=True):
                     message = message.replace(printable(path), relative)
-                failed[index] = message
+                self.failed[source.recording_id] = message
+            else:
+                raise outcome
             self.progress(stage, done, len(tasks))
-        self.failed |= {self.sources[index].recording_id: failed[index] for index in sorted(failed)}
-        self.sources = [source for index, source in enumerate(self.sources) if index in results]
-        if self.failed and not self.sources:
+        self.sources = kept
+        if self.failed and not kept:
             first = next(iter(self.failed.values()))
             raise RecordingError(
                 f"none of {len(self.failed)} recording(s) can be used. The first: {first}"
             )
-        return [results[index] for index in sorted(results)]
+        return results
 
     def _agreeing(self, facts: list[Facts]) -> list[Facts]:
         """Keep the recordings with the most common channels; others stop the run or are skipped."""
@@ -548,11 +534,7 @@ class FilePreparation:
                 "sample_rate_hz": rate,
             },
             "recordings": [
-                {
-                    name: value
-                    for name, value in one.to_dict().items()
-                    if name not in ("dropped", "classes")
-                }
+                {k: v for k, v in one.to_dict().items() if k not in ("dropped", "classes")}
                 for one in kept
             ],
             "dropped": self._dropped(),

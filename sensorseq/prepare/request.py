@@ -1,23 +1,23 @@
-"""The options of a preparation, checked, and the pipeline made of them."""
+"""What a preparation is asked, and what it answers."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sensorseq.errors import ArgumentError
-from sensorseq.preprocessing.configuration import (
-    PrepareConfiguration,
-    naming_file,
-    read_configuration,
-)
+from sensorseq.errors import ArgumentError, noting, printable
+from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
 from sensorseq.preprocessing.derive import DERIVE
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, with_changes
+from sensorseq.readers.columns import describe_counters
+
+_OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")  # not of the file
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Request:
         if isinstance(config, PrepareConfiguration):
             configured = config
         elif config is not None:
-            configured, named = read_configuration(config), naming_file(config)
+            configured, named = read_configuration(config), noting(f"in the configuration {config}")
         use = configured.arguments()
         replaced = given.get("derive") in DERIVE and bool(use.get("steps"))
         use = with_changes(use, {name: v for name, v in given.items() if v is not None})
@@ -48,10 +48,9 @@ class Request:
                 f"random_state={seed!r} is not an integer of 0 or more; a prepared file needs a"
                 " fixed seed."
             )
-        for name in ("files", "labels", "exclude", "channels"):
-            if name in use:
-                value = use[name]
-                use[name] = [value] if isinstance(value, str) else [str(item) for item in value]
+        for name in {"files", "labels", "exclude", "channels"} & use.keys():
+            value = use[name]
+            use[name] = [value] if isinstance(value, str) else [str(item) for item in value]
         with named:
             pipeline = PreparePipeline(**pipeline_arguments(use))
         of_files = {name: use[name] for name, o in OPTIONS.items() if o.of_files and name in use}
@@ -68,3 +67,91 @@ class Request:
         if not isinstance(use["manifest"], bool | None):
             use["manifest"] = Path(use["manifest"]).name
         return PrepareConfiguration.of(self.pipeline.arguments | use).sections()
+
+
+@dataclass(frozen=True)
+class PreparedSummary:
+    """What `prepare` did: counts, lengths and rates of the windows, and all that was left out."""
+
+    path: Path | str  # str: a URL
+    counts: dict[str, dict[str, int]]  # windows by part and class
+    n_recordings: int
+    n_windows: int
+    window_samples: int
+    channels: tuple[str, ...]
+    sample_rate_hz: float
+    sample_rate_from: str  # given, or median of the recordings
+    dropped: list[dict[str, Any]] = field(default_factory=list)  # recordings, or pieces of them
+    dropped_columns: dict[str, int] = field(default_factory=dict)  # without numbers
+    counters: dict[str, int] = field(default_factory=dict)  # columns that are no sensors
+    n_reused: int = 0  # recordings of an interrupted run or of the file that was there
+    size_bytes: int = 0
+    imbalance: str = ""
+    constant_channels: list[str] = field(default_factory=list)
+    n_holes_filled: int = 0
+    repaired_stamps: dict[str, int] = field(default_factory=dict)
+    resampled_to_hz: float = 0.0  # before steps that change the rate
+    copies: list[dict[str, Any]] = field(default_factory=list)  # recordings in different parts
+    own_rates_hz: tuple[float, float] = (0.0, 0.0)  # lowest and highest median rate
+    n_fitted: dict[str, int] = field(default_factory=dict)  # by class, after balancing
+    derived: list[str] = field(default_factory=list)
+    clocks: dict[str, int] = field(default_factory=dict)  # how units of time were found
+    odd_rates_hz: dict[str, float] = field(default_factory=dict)  # of recordings
+    odd_scales: list[str] = field(default_factory=list)  # recordings in another unit, if allowed
+    zero_windows: dict[str, int] = field(default_factory=dict)  # by recording, all samples zero
+    bridging_gaps_s: dict[str, float] = field(default_factory=dict)  # `max_gap_s` that mends each
+    action: str = "written"  # or replaced, extended, none
+    changes: list[str] = field(default_factory=list)  # since the file that was there
+
+    @property
+    def headline(self) -> str:
+        """What became of the file that was there, in a sentence; empty if there was none."""
+        if self.action == "none":
+            return (
+                f"{self.path} is up to date: {self.n_recordings} recordings, same configuration;"
+                " nothing to do."
+            )
+        if self.action == "written":
+            return ""
+        return f"{self.action} {self.path}: {'; '.join(self.changes)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields and the headline as plain values."""
+        plain = {**asdict(self), "path": str(self.path), "channels": list(self.channels)}
+        return {**plain, "headline": self.headline}
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the fields that a prepared file keeps."""
+        return {name: value for name, value in asdict(self).items() if name not in _OF_A_RUN}
+
+    @classmethod
+    def of_record(cls, path: Path, record: Mapping[str, Any], n_reused: int) -> "PreparedSummary":
+        """Return the summary that a prepared file keeps, after nothing was done."""
+        use = {name: value for name, value in record.items() if name in _FIELDS}
+        use |= {name: tuple(use[name]) for name in ("channels", "own_rates_hz")}
+        size = path.stat().st_size
+        return cls(path, **use, n_reused=n_reused, size_bytes=size, action="none")
+
+    def __str__(self) -> str:
+        lines = [self.headline] if self.headline else []
+        lines += [
+            f"{self.n_windows} windows of {self.window_samples} samples at {self.sample_rate_hz:g}"
+            f" Hz ({self.sample_rate_from}), {len(self.channels)} channel(s)"
+            f" ({', '.join(self.channels)}), from {self.n_recordings} recordings"
+        ]
+        for part, by_class in self.counts.items():
+            each = ", ".join(f"{name or 'unlabelled'} {n}" for name, n in by_class.items())
+            lines.append(f"  {part}: {sum(by_class.values())} ({each})")
+        reasons = Counter(entry["reason"] for entry in self.dropped)
+        lines += [f"  dropped {count}: {reason}" for reason, count in reasons.items()]
+        lines += [f"  {line}" for line in self.derived]
+        lines += [f"  {clock} in {count} recording(s)" for clock, count in self.clocks.items()]
+        lines += [
+            f"  column {name!r} holds no numbers (in {count} recording(s)), so it was ignored"
+            for name, count in self.dropped_columns.items()
+        ]
+        lines += [f"  {text}" for text in describe_counters(self.counters)]
+        return "\n".join(map(printable, lines))
+
+
+_FIELDS = {each.name for each in fields(PreparedSummary)}

@@ -14,8 +14,7 @@ from sensorseq.io.remote import here, is_url, upload
 from sensorseq.prepare.earlier import EarlierFile
 from sensorseq.prepare.file import FilePreparation, Progress
 from sensorseq.prepare.part import labels_of
-from sensorseq.prepare.request import Request
-from sensorseq.prepare.summary import PreparedSummary
+from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.workers import ENGINES, worker_pool
 from sensorseq.preprocessing.configuration import PrepareConfiguration
 from sensorseq.preprocessing.options import OPTIONS, takes_options
@@ -120,8 +119,7 @@ def prepare(
         worker_pool(engine, jobs, scheduler, reads, None if parts_url else folder.path) as pool,
     ):
         skip = on_error == "skip"
-        damage = earlier if isinstance(earlier, str) else ""
-        known = None if isinstance(earlier, str) else earlier
+        known, damage = (None, earlier) if isinstance(earlier, str) else (earlier, "")
         preparation = FilePreparation(
             request, sources, folder, pool, skip, allow_scales, report, known, damage
         )

@@ -8,7 +8,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -73,51 +73,21 @@ def _end_with_parent() -> None:
 
 def outcomes(
     pool: Executor | None, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
-) -> Iterator[tuple[int, Callable[[], _Result]]]:
-    """Yield the index of each task as it is done, and how to get its result or its error."""
+) -> Iterator[_Result | Exception]:
+    """Yield the result of each task, or its error, in order."""
     if pool is None:
-        yield from ((index, partial(function, task)) for index, task in enumerate(tasks))
+        yield from _do_each(function, tasks)
         return
     size = max(1, min(_MOST_AT_ONCE, len(tasks) // _SHARES))
-    chunks = [range(at, min(at + size, len(tasks))) for at in range(0, len(tasks), size)]
-    index_of = {pool.submit(_do_each, function, [tasks[i] for i in c]): c for c in chunks}
-    for future in as_completed(index_of):
-        # Forgotten here, a result that was lost with its worker is not computed again.
-        chunk = index_of.pop(future)
-        found: list[Any]
-        try:
-            found = _result_of(future)
-        except EnvironmentProblemError as lost:
-            found = [(None, lost)] * len(chunk)
-        for index, (result, error) in zip(chunk, found, strict=True):
-            yield index, partial(_give, result, error)
-
-
-def _do_each(function: Callable[[_Task], _Result], tasks: Sequence[_Task]) -> list[Any]:
-    """Return the result of each task, or its error."""
-    done: list[Any] = []
-    for task in tasks:
-        try:
-            done.append((function(task), None))
-        except Exception as error:
-            done.append((None, error))
-    return done
-
-
-def _give(result: _Result, error: Exception | None) -> _Result:
-    if error is not None:
-        raise error
-    return result
-
-
-def _result_of(future: "Future[_Result]") -> _Result:
+    shares = [tasks[at : at + size] for at in range(0, len(tasks), size)]
     way_out = "Use resume=True to keep the finished recordings."
     try:
-        return future.result()
+        for done in pool.map(partial(_do_all, function), shares):
+            yield from done
     except BrokenProcessPool as error:
         raise EnvironmentProblemError(
             "a process that was reading recordings was killed, perhaps because memory ran out; use"
-            " fewer `jobs`, and resume=True to keep the finished recordings."
+            f" fewer `jobs`. {way_out}"
         ) from error
     except CancelledError as error:
         raise EnvironmentProblemError(
@@ -130,6 +100,22 @@ def _result_of(future: "Future[_Result]") -> _Result:
             "every dask worker that read one of the recordings was killed, perhaps because memory"
             f" ran out; give the workers more memory. {way_out}"
         ) from error
+
+
+def _do_each(
+    function: Callable[[_Task], _Result], tasks: Sequence[_Task]
+) -> Iterator[_Result | Exception]:
+    for task in tasks:
+        try:
+            yield function(task)
+        except Exception as error:
+            yield error
+
+
+def _do_all(
+    function: Callable[[_Task], _Result], tasks: Sequence[_Task]
+) -> list[_Result | Exception]:
+    return list(_do_each(function, tasks))
 
 
 @contextmanager

@@ -5,8 +5,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import pydantic
 
-from sensorseq.errors import ConfigurationError, SensorseqError, did_you_mean, printable
+from sensorseq.errors import ConfigurationError, did_you_mean
 from sensorseq.options import Option
 from sensorseq.preprocessing.options import OPTIONS, SECTIONS
 
@@ -92,17 +91,6 @@ def read_configuration(path: str | os.PathLike[str]) -> PrepareConfiguration:
         return make_configuration(content)
     except ConfigurationError as error:
         raise ConfigurationError(f"{file}: {error}") from error
-
-
-@contextmanager
-def naming_file(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Add the name of the configuration file to errors about its content."""
-    try:
-        yield
-    except SensorseqError as error:
-        if printable(str(path)) not in str(error):
-            error.add_note(f"in the configuration {path}")
-        raise
 
 
 def check_recorded(sections: Mapping[str, Any]) -> None:

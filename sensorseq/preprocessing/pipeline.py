@@ -12,11 +12,10 @@ import scipy
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_random_state
-from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
+from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice, noting
 from sensorseq.preprocessing.configuration import (
     PrepareConfiguration,
     make_configuration,
-    naming_file,
     read_configuration,
 )
 from sensorseq.preprocessing.derive import (
@@ -127,8 +126,9 @@ class PreparePipeline:
         ConfigurationError
             If the file cannot be read or is invalid.
         """
-        with naming_file(path):
-            return cls.from_configuration(read_configuration(path))
+        configuration = read_configuration(path)
+        with noting(f"in the configuration {path}"):
+            return cls.from_configuration(configuration)
 
     @classmethod
     def from_configuration(

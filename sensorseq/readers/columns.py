@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
-from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, is_stored, rows_where
+from sensorseq.io.scratch import (
+    Rows,
+    blocks,
+    count_where,
+    even_stamps,
+    folder_of,
+    is_finite,
+    is_stored,
+    rows_where,
+)
 from sensorseq.options import ReadOptions
 from sensorseq.order_statistics import sample_period
 from sensorseq.preprocessing import regrid
@@ -87,10 +96,8 @@ def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
     assert options.sample_rate_hz is not None  # as `Table.time_name` found
     rate_hz = float(options.sample_rate_hz)
     rows = next((values for values in columns.values() if values is not None), np.empty(0))
-    stamps = Rows.like(rows, np.float64)
-    for at, stop in blocks(len(rows), rows):
-        stamps.append(np.arange(at, stop) / rate_hz)
-    return Stamps(stamps.as_array(), {"sample_rate_hz": rate_hz})
+    seconds = even_stamps(0.0, rate_hz, len(rows), folder_of(rows))
+    return Stamps(seconds, {"sample_rate_hz": rate_hz})
 
 
 def is_time_name(name: str) -> bool:

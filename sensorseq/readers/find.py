@@ -149,59 +149,32 @@ def find_recordings(
         If a pattern, label or exclusion matches nothing, or `pair` lacks a placeholder.
     """
     form = CsvFormat.of(options).check()
-    files, pair, manifest = options.files, options.pair, options.manifest
-    recording_column, group_column = options.recording_column, options.group_column
-    label_column, labels, exclude = options.label_column, options.labels, options.exclude
     if is_url(path):
-        if recording_column is not None:
-            raise ArgumentError(
-                f"{path}: a table of many recordings cannot be at a URL; download it first."
-            )
-        with listing(os.fspath(path), (MANIFEST, str(manifest))) as (there, url):
-            if isinstance(manifest, str | os.PathLike):
-                manifest = str(there / manifest)
-            found = find_recordings(there, replace(options, manifest=manifest))
-        return [replace(source, url=url) for source in found]
-    root = Path(path)
-    if recording_column is not None or group_column is not None:
-        of_folder = {"files": files, "pair": pair, "manifest": manifest or None}
-        for name, value in of_folder.items():
-            if value is not None:
-                raise ArgumentError(f"`{name}` is for folders; remove it for one table.")
-    patterns = [files] if isinstance(files, str) else list(files or ())
-    labels = [labels] if isinstance(labels, str) else labels
-    excluded = [exclude] if isinstance(exclude, str) else list(exclude or ())
-    table = None if recording_column is not None else _find_manifest(root, manifest, form)
-    listed: list[RecordingSource] | None
-    if recording_column is not None:
-        listed = _from_long_table(root, recording_column, group_column, label_column, form)
-    elif group_column is not None:
-        raise ArgumentError("group_column needs recording_column, the column with recording ids.")
-    elif table is not None:
-        root = table.parent
-        listed = _from_manifest(table, form, label_column)
+        return _at_url(os.fspath(path), options)
+    root, patterns, excluded = Path(path), _as_list(options.files), _as_list(options.exclude)
+    labels = None if options.labels is None else _as_list(options.labels)
+    table = None
+    if options.recording_column is not None or options.group_column is not None:
+        sources = _from_long_table(root, options, form)
+    elif (table := _find_manifest(root, options.manifest, form)) is not None:
+        sources, root = _from_manifest(table, form, options.label_column), table.parent
     elif root.is_dir():
-        listed = None
+        sources = _from_folders(root, excluded, ignore)
     elif root.exists():
         known_suffix_of(root)
         name = stem_of(root)
         return [RecordingSource(name, (root,), None, name, root=root.parent, form=form)]
     else:
         raise RecordingError(f"{root}: no such folder or file.")
-    sources = listed if listed is not None else _from_folders(root, excluded, ignore)
+    are_listed = table is not None or options.recording_column is not None
     exclusion = _Exclusion(excluded, root)
     matching = _matching(sources, patterns, root, table)
     sources = exclusion.keep(matching)
-    if listed is None:
-        bare = next((source for source in sources if source.label is None), None)
-        if bare is not None and any(source.label is not None for source in sources):
-            raise RecordingError(
-                f"{bare.paths[0]}: is not inside a class folder, so it has no label. Move it into"
-                f" one, or leave it out with exclude={bare.recording_id!r} or narrower `files`."
-            )
+    if not are_listed:
+        _check_bare(sources)
         _check_empty_classes(root, matching, patterns, excluded, labels)
-    if pair is not None:
-        sources = exclusion.keep(_paired(sources, pair, patterns))
+    if options.pair is not None:
+        sources = exclusion.keep(_paired(sources, options.pair, patterns))
     exclusion.check([*matching, *sources])
     sources = _of_labels(sources, labels, root)
     if not sources:
@@ -215,7 +188,34 @@ def find_recordings(
                 f" {source.recording_id!r}; rename one or narrow `files`."
             )
     sources = [replace(source, form=form) for source in sources]
-    return sources if listed is not None else sorted(sources, key=lambda s: s.recording_id)
+    return sources if are_listed else sorted(sources, key=lambda s: s.recording_id)
+
+
+def _as_list(given: str | Sequence[str] | None) -> list[str]:
+    return [given] if isinstance(given, str) else list(given or ())
+
+
+def _at_url(url: str, options: ReadOptions) -> list[RecordingSource]:
+    manifest = options.manifest
+    if options.recording_column is not None:
+        raise ArgumentError(
+            f"{url}: a table of many recordings cannot be at a URL; download it first."
+        )
+    with listing(url, (MANIFEST, str(manifest))) as (there, root_url):
+        if isinstance(manifest, str | os.PathLike):
+            manifest = str(there / manifest)
+        found = find_recordings(there, replace(options, manifest=manifest))
+    return [replace(source, url=root_url) for source in found]
+
+
+def _check_bare(sources: list[RecordingSource]) -> None:
+    """Raise if some recordings in folders have a label, but others do not."""
+    bare = next((source for source in sources if source.label is None), None)
+    if bare is not None and any(source.label is not None for source in sources):
+        raise RecordingError(
+            f"{bare.paths[0]}: is not inside a class folder, so it has no label. Move it into"
+            f" one, or leave it out with exclude={bare.recording_id!r} or narrower `files`."
+        )
 
 
 def _find_manifest(
@@ -320,13 +320,6 @@ def _read_manifest(
     return header, rows, label_column if labels == label_column else None
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long
-        return False
-
-
 def _from_manifest(table: Path, form: CsvFormat, label_column: str | None) -> list[RecordingSource]:
     header, rows, labelled_by = _read_manifest(table, form, label_column)
     spans: dict[str, list[_SpanRow]] = {}
@@ -345,7 +338,7 @@ def _from_manifest(table: Path, form: CsvFormat, label_column: str | None) -> li
                 + hint * ("start_s" in header)
             )
         file = table.parent / name
-        if not _is_file(file):
+        if not os.path.isfile(file):  # noqa: PTH113  false of a name that is too long, too
             raise RecordingError(f"{where}: the file {file} does not exist; correct the path.")
         if suffix_of(file) is None:
             raise RecordingError(f"{where}: cannot read {name!r}; known: {', '.join(SUFFIXES)}.")
@@ -452,24 +445,23 @@ def _from_folders(
     return sources
 
 
-def _from_long_table(
-    path: Path,
-    recording_column: str,
-    group_column: str | None,
-    label_column: str | None,
-    form: CsvFormat,
-) -> list[RecordingSource]:
+def _from_long_table(path: Path, options: ReadOptions, form: CsvFormat) -> list[RecordingSource]:
+    column, group_column = options.recording_column, options.group_column
+    for name in ("files", "pair", "manifest"):
+        if getattr(options, name) not in (None, False):
+            raise ArgumentError(f"`{name}` is for folders; remove it for one table.")
+    if column is None:
+        raise ArgumentError("group_column needs recording_column, the column with recording ids.")
     if not path.exists():
         raise RecordingError(f"{path}: no such file.")
     if suffix_of(path) not in TABLE_SUFFIXES or path.is_dir():
         raise RecordingError(
             f"{path}: recording_column needs one table in a file of {', '.join(TABLE_SUFFIXES)}."
         )
+    listed = list_table(path, column, group_column, options.label_column, form)
     return [
         RecordingSource(rows.recording, (path,), label, group, root=path.parent, rows=rows)
-        for rows, group, label in list_table(
-            path, recording_column, group_column, label_column, form
-        )
+        for rows, group, label in listed
     ]
 
 

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError
-from sensorseq.io.scratch import Rows, blocks, folder_of, release
+from sensorseq.io.scratch import Rows, folder_of, map_blocks, release
 from sensorseq.recording import Channel, Recording
 
 _SAMPLES = ("timestamps_s", "values")
@@ -68,23 +69,16 @@ def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Rec
         ]
         for kind, names in left_out.items():
             names += cast(list[str], recording.attributes.get(kind, []))
-    attributes: dict[str, object] = {
-        "sensor_rates_hz": {
-            sensor: r.median_sample_rate_hz for sensor, r in zip(sensors, recordings, strict=True)
-        }
-    }
+    rates = [r.median_sample_rate_hz for r in recordings]
+    attributes: dict[str, object] = {"sensor_rates_hz": dict(zip(sensors, rates, strict=True))}
     attributes |= {kind: names for kind, names in left_out.items() if names}
-    clocks = [r.attributes["clock"] for r in recordings if "clock" in r.attributes]
-    if clocks:
-        attributes["clock"] = clocks[0]
-    repaired = [
-        r.attributes["repaired_stamps"] for r in recordings if "repaired_stamps" in r.attributes
-    ]
-    if repaired:
-        total: Counter[str] = Counter()
-        for counts in repaired:
-            total.update(counts if isinstance(counts, dict) else {})
-        attributes["repaired_stamps"] = dict(total)
+    total: Counter[str] = Counter()
+    for facts in (cast(dict[str, Any], r.attributes) for r in recordings):
+        if "clock" in facts:
+            attributes.setdefault("clock", facts["clock"])
+        if "repaired_stamps" in facts:
+            total.update(facts["repaired_stamps"])
+            attributes["repaired_stamps"] = dict(total)
     return replace(
         first,
         values=values,
@@ -134,15 +128,10 @@ def _on_one_clock(recordings: Sequence[Recording]) -> list[Recording]:
     return [
         replace(
             recording,
-            timestamps_s=_later(recording.timestamps_s, (origin - start) / 1e9),
+            timestamps_s=map_blocks(
+                partial(np.add, (origin - start) / 1e9), recording.timestamps_s, np.float64
+            ),
             attributes={**recording.attributes, "clock": {**clock, "origin_ns": start}},
         )
         for recording, clock, origin in zip(recordings, clocks, origins, strict=True)
     ]
-
-
-def _later(stamps: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
-    rows = Rows.like(stamps, np.float64)
-    for at, stop in blocks(len(stamps), stamps):
-        rows.append(stamps[at:stop] + seconds)
-    return rows.as_array()

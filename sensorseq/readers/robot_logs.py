@@ -586,19 +586,9 @@ def _protobuf_parser(definitions: bytes, name: str) -> Callable[[bytes], Any]:
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     pool = descriptor_pool.DescriptorPool()
-    files = {one.name: one for one in descriptor_pb2.FileDescriptorSet.FromString(definitions).file}
-
-    def add(file_name: str) -> None:
-        if (file := files.pop(file_name, None)) is not None:
-            for needed in file.dependency:
-                add(needed)
-            pool.Add(file)
-
-    for file_name in list(files):
-        add(file_name)
-    parse: Callable[[bytes], Any] = message_factory.GetMessageClass(
-        pool.FindMessageTypeByName(name)
-    ).FromString
+    message_factory.GetMessages(descriptor_pb2.FileDescriptorSet.FromString(definitions).file, pool)
+    kind = message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+    parse: Callable[[bytes], Any] = kind.FromString
     return parse
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
-from sensorseq.io.scratch import Rows, blocks, count_where
+from sensorseq.io.scratch import blocks, count_where, map_blocks
 from sensorseq.order_statistics import median
 from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording
 
@@ -112,10 +112,7 @@ def odd_rates(rates_hz: Mapping[str, float | None]) -> dict[str, float]:
 def _converted(stamps: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
     if stamps.dtype == dtype:
         return stamps
-    rows = Rows.like(stamps, dtype)
-    for at, stop in blocks(len(stamps), stamps):
-        rows.append(stamps[at:stop].astype(dtype))
-    return rows.as_array()
+    return map_blocks(np.asarray, stamps, dtype)
 
 
 def _are_whole(stamps: NDArray[Any]) -> bool:
@@ -247,11 +244,11 @@ def _of_ticks(ticks: NDArray[np.int64], unit: str, facts: dict[str, Any]) -> Sta
     if low <= high and max(abs(low), abs(high)) >= EXACT:
         origin = low
         facts = {**facts, "origin_ns": origin * (UNITS["ns"] // per_s)}
-    seconds = Rows.like(ticks, np.float64)
-    for at, stop in blocks(n, ticks):
-        is_missing = ticks[at:stop] == _MISSING
-        seconds.append(np.where(is_missing, np.nan, (ticks[at:stop] // divisor - origin) / per_s))
-    return Stamps(seconds.as_array(), facts)
+
+    def seconds(some: NDArray[np.int64]) -> NDArray[np.float64]:
+        return np.where(some == _MISSING, np.nan, (some // divisor - origin) / per_s)
+
+    return Stamps(map_blocks(seconds, ticks, np.float64), facts)
 
 
 def _known(ticks: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -206,10 +206,9 @@ class TestProblems:
         with (
             dask.config.set(allowed),
             worker_pool(engine, 2, None, tmp_path, tmp_path) as pool,
+            pytest.raises(EnvironmentProblemError, match="killed, perhaps because memory ran"),
         ):
-            ((_, outcome),) = outcomes(pool, os._exit, [9])
-            with pytest.raises(EnvironmentProblemError, match="killed, perhaps because memory ran"):
-                outcome()
+            list(outcomes(pool, os._exit, [9]))
 
     @pytest.mark.long
     @pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
