@@ -18,7 +18,9 @@ on the folds of `random_state=0` of BorealTC; the figures are of other random st
 Scores are those of ``sensorseq evaluate``, see `sensorseq.sequence.scores`, against the joints
 themselves. Intervals: 95 %, over all draws (normal); of the gain over single windows, paired.
 Calibration error: over ten bins of equally many windows, the mean difference of probability and
-share of right ones; of the probability of each window, and of its mean over each stretch.
+share of right ones; of the probability of each window, and of its mean over each stretch. Drives
+have each class equally often; `recorded` is the accuracy where classes are as frequent as in all
+recordings, from the recall of each.
 """
 
 import argparse
@@ -144,9 +146,9 @@ def methods(
     """Yield each method's name and its timeline."""
     window_s, k = signals.window_s, p.shape[1]
 
-    def smoothed(p: Floats, dwell_s: float = 60.0, **how: Any) -> Timeline:
-        dwell_s = max(dwell_s, window_s)
-        return timeline_of(p, np.arange(k), start_s, window_s, mean_dwell_s=dwell_s, **how)
+    def smoothed(p: Floats, dwell_s: float = 60.0, divide: bool = True, **how: Any) -> Timeline:
+        how |= {"mean_dwell_s": max(dwell_s, window_s), "class_shares": shares if divide else None}
+        return timeline_of(p, np.arange(k), start_s, window_s, **how)
 
     plain = {
         "single windows": p,
@@ -168,15 +170,16 @@ def methods(
     yield "marginals, default dwell", smoothed(p)
     divided = p / shares
     divided /= divided.sum(axis=1, keepdims=True)
-    yield "single windows, divided by shares", smoothed(divided, smooth="none")
-    yield "fixed lag 3, divided by shares", smoothed(divided, told_s, smooth="lag", lag=3)
+    yield "single windows, divided", smoothed(divided, smooth="none")
+    for smooth in ("filter", "lag", "marginals"):
+        yield f"{smooth}, not divided", smoothed(p, told_s, divide=False, smooth=smooth)
 
 
 class Kept(NamedTuple):
-    """What is kept of a drive: its scores, and each window's probabilities and whether right."""
+    """What is kept of a drive: its scores; of each window probabilities, whether right, class."""
 
     scores: list[float]
-    sure: Floats  # (3, n)
+    sure: Floats  # (4, n)
 
 
 def run(
@@ -207,7 +210,7 @@ def run(
                     truth = np.array([one.label for one in pieces])[
                         np.searchsorted(ends_s, middle_s, side="right").clip(max=len(pieces) - 1)
                     ]
-                    shares = np.bincount(y) / len(y)
+                    shares = clf._class_shares
                     for method, told in methods(p, start_s, signals, told_s, mean_s, shares):
                         counts = np.array(count_drive(told.spans, pieces, signals.window_s))
                         scores = [float(value) for value in drive_scores(counts).values()]
@@ -217,12 +220,12 @@ def run(
                         yield (
                             name,
                             method,
-                            Kept(scores, np.stack([sure, of_stretches(told), right])),
+                            Kept(scores, np.stack([sure, of_stretches(told), right, truth])),
                         )
             print(f"random state {state}, fold {fold}", flush=True)
 
 
-def summarize(kept: dict[tuple[str, str], list[Kept]]) -> list[dict[str, Any]]:
+def summarize(kept: dict[tuple[str, str], list[Kept]], shares: Floats) -> list[dict[str, Any]]:
     """Return a row for each hop and method."""
     rows = []
     for (hop, method), found in kept.items():
@@ -236,6 +239,9 @@ def summarize(kept: dict[tuple[str, str], list[Kept]]) -> list[dict[str, Any]]:
             half = 1.96 * column.std(ddof=1) / np.sqrt(len(column))
             row |= {name: round(float(column.mean()), 2), f"{name}_half_width": round(half, 2)}
         sure = np.concatenate([one.sure for one in found], axis=1)
+        own = sure[3].astype(int)
+        recall = np.bincount(own, sure[2], len(shares)) / np.bincount(own, minlength=len(shares))
+        row["accuracy_recorded"] = round(100 * float(recall @ shares), 2)
         for name, p in zip(("windows", "stretches"), sure[:2], strict=True):
             bins = np.array_split(np.argsort(p, kind="stable"), 10)
             off = [abs(float(p[own].mean() - sure[2, own].mean())) for own in bins]
@@ -246,7 +252,7 @@ def summarize(kept: dict[tuple[str, str], list[Kept]]) -> list[dict[str, Any]]:
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print the table of a set."""
-    heads = ("accuracy", "gain", "F1", "delay s", "false/h", "off", "stretches")
+    heads = ("accuracy", "gain", "F1", "delay s", "false/h", "off", "stretches", "recorded")
     print(f"{'hop':6}{'method':36}" + "".join(f"{head:>14}" for head in heads))
     for row in rows:
         cells = [
@@ -254,6 +260,7 @@ def show(rows: list[dict[str, Any]]) -> None:
             for name in ("accuracy", "gain", "f1", "delay_s", "false_switches_per_h")
         ]
         cells += [f"{row[f'calibration_error_{name}']:.1f}" for name in ("windows", "stretches")]
+        cells.append(f"{row['accuracy_recorded']:.1f}")
         print(f"{row['hop']:6}{row['method']:36}" + "".join(f"{cell:>14}" for cell in cells))
 
 
@@ -275,9 +282,11 @@ def main() -> None:
     for name, read in readers.items():
         kept: dict[tuple[str, str], list[Kept]] = defaultdict(list)
         of_robots = name == "simulated"
-        for hop, method, one in run(read(), asked.random_states, n_draws, n_folds, of_robots):
+        signals = read()
+        for hop, method, one in run(signals, asked.random_states, n_draws, n_folds, of_robots):
             kept[hop, method].append(one)
-        own = [{"set": name, **row} for row in summarize(kept)]
+        shares = np.bincount(signals.y) / len(signals.y)
+        own = [{"set": name, **row} for row in summarize(kept, shares)]
         print(f"\n{name}")
         show(own)
         rows += own

@@ -25,6 +25,14 @@ NoVerify = Annotated[
         help="Skip the checksums of prepared files: damage may crash or change results unnoticed.",
     ),
 ]
+Smooth = Annotated[
+    str,
+    Option(
+        metavar="HOW",
+        help="Smooth over time: marginals, viterbi, lag, filter, none [default: marginals].",
+    ),
+]
+Lag = Annotated[int, Option(min=0, help="Windows that lag waits for.")]
 MeanDwell = Annotated[
     float | None,
     Option(metavar="S", help="How long a class lasts on average [default: 60]."),

@@ -1,5 +1,6 @@
 """From probabilities to decisions: when to abstain, and one label for a recording."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
@@ -12,9 +13,11 @@ from sensorseq.checks import check_positive, check_real
 from sensorseq.errors import InputError, check_choice
 from sensorseq.estimator.labels import read_known_labels
 from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
+from sensorseq.export.smoother import write_smoother
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.recording import Recording
 from sensorseq.sequence import Timeline, timeline_of
+from sensorseq.sequence.smoothing import FixedLag
 from sensorseq.training.inputs import check_groups
 from sensorseq.training.preparation import Preparation, seen_recordings
 from sensorseq.training.probabilities import (
@@ -274,6 +277,50 @@ class DecisionMixin:
             transitions=transitions,
         )
 
+    def smoother_to_onnx(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        smooth: str = "lag",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> None:
+        """Write what `stream` smooths as an ONNX model of one step, beside that of `to_onnx`.
+
+        Its inputs are ``probabilities`` (1, n_classes) of the next window, one hop after the last,
+        and ``state``; begin a recording with zeros. Its outputs are ``next_state``, to be given
+        with the next window; ``smoothed`` (1, n_classes), the probabilities of the window `lag`
+        windows before; and ``is_due``, False while there are too few windows. At the end, give
+        `lag` more windows with the numbers of the metadata ``says_nothing``, to get what is left.
+        Needs the extra ``onnx``.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file; an existing file is replaced.
+        smooth, lag, mean_dwell_s, transitions
+            As in `stream`.
+
+        Raises
+        ------
+        InputError
+            If the model does not know how its windows were prepared.
+        """
+        check_is_fitted(self)
+        options = prediction_pipeline(self).options  # type: ignore[arg-type]  # of the classifier
+        hop_s = options.hop_s or options.window_s
+        smoother = FixedLag.of(
+            smooth,
+            lag,
+            mean_dwell_s,
+            transitions,
+            shares=self._class_shares,
+            window_s=options.window_s,
+            hop_s=hop_s,
+        )
+        write_smoother(path, smoother, self.classes_.tolist(), hop_s)
+
     def timeline(
         self,
         X: Any,
@@ -365,7 +412,18 @@ class DecisionMixin:
             lag=lag,
             mean_dwell_s=mean_dwell_s,
             transitions=transitions,
+            class_shares=self._class_shares,
         )
+
+    @property
+    def _class_shares(self) -> NDArray[np.float64]:
+        """What the model gives each class on average, in windows that fit left out."""
+        k = len(self.classes_)
+        evens_out = self.class_weight is not None or self.sampler != "shuffle"  # type: ignore[attr-defined]
+        if self._known is None or evens_out:
+            return np.full(k, 1 / k)
+        shares = np.exp(self._known.points.astype(np.float64)).mean(axis=0)
+        return np.asarray(shares / shares.sum())
 
     def predict_recordings(
         self,

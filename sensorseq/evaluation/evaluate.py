@@ -307,6 +307,7 @@ def evaluate_test(
             smooth=smooth,
             lag=lag,
             mean_dwell_s=mean_dwell_s,
+            class_shares=model._class_shares,
             seed=seed,
         ),
     )
@@ -369,6 +370,7 @@ def evaluate_folds(
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     parts = list(splitter.split(np.zeros(len(labels)), labels, groups))
     probability = {name: np.zeros((len(labels), len(classes))) for name in ("model", *baselines)}
+    shares = np.full((len(labels), len(classes)), 1 / len(classes))
     accuracy, outside = [], []
     for number, (train_rows, test_rows) in enumerate(parts, start=1):
         in_training = np.isin(np.asarray(windows.groups), groups[train_rows])
@@ -380,6 +382,7 @@ def evaluate_folds(
         fitted = clone(model).fit(train)
         columns = np.searchsorted(classes, fitted.classes_)
         probability["model"][np.ix_(test_rows, columns)] = fitted.predict_proba(test)
+        shares[np.ix_(test_rows, columns)] = fitted._class_shares
         outside.append(fitted.outside(test))
         right = classes[probability["model"][test_rows].argmax(axis=1)] == labels[test_rows]
         accuracy.append(float(right.mean()))
@@ -407,7 +410,14 @@ def evaluate_folds(
         dominant=dominant,
         outside=join_outside(outside),
         drives=evaluate_drives(
-            tested, of_model, classes, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, seed=seed
+            tested,
+            of_model,
+            classes,
+            smooth=smooth,
+            lag=lag,
+            mean_dwell_s=mean_dwell_s,
+            class_shares=shares,
+            seed=seed,
         ),
     )
 

@@ -162,6 +162,7 @@ def timeline_of(
     lag: int = 3,
     mean_dwell_s: ArrayLike | None = None,
     transitions: ArrayLike | None = None,
+    class_shares: ArrayLike | None = None,
 ) -> Timeline:
     """Return the timeline of windows whose probabilities are known, of any classifier.
 
@@ -187,6 +188,10 @@ def timeline_of(
     transitions : array-like of shape (k, k), optional
         How often each class (row) is followed by each other (column); 0 where it cannot be. By
         default all others follow equally often.
+    class_shares : array-like of shape (k,) or (n, k), optional
+        The share of each class in the training of the classifier, which its probabilities hold in
+        every window, and smoothing must count once; by default equal shares. Of single windows
+        (``smooth="none"``) the probabilities stay.
 
     Raises
     ------
@@ -205,6 +210,11 @@ def timeline_of(
         )
     if not np.isfinite(start).all():
         raise InputError("start_s has values that are no numbers; give seconds.")
+    evidence = p
+    if class_shares is not None and smooth != "none":
+        evidence = p / np.asarray(class_shares, np.float64)
+        if not np.isfinite(evidence).all():
+            raise ArgumentError("class_shares must be above 0.")
     recording = np.zeros(len(p), np.int64) if recording_id is None else np.asarray(recording_id)
     dwell = Dwell.of(mean_dwell_s, transitions, k, window_s)
     is_one = mean_dwell_s is None or np.ndim(mean_dwell_s) == 0
@@ -222,7 +232,7 @@ def timeline_of(
         usual_s = hop_s or (float(np.median(hops)) if len(hops) else window_s)
         weight = window_weight(usual_s, window_s)
         found, index = smoothed(
-            p[rows], start[rows] + window_s / 2, dwell, smooth=smooth, lag=lag, weight=weight
+            evidence[rows], start[rows] + window_s / 2, dwell, smooth=smooth, lag=lag, weight=weight
         )
         order.append(rows)
         parts.append((found, index))

@@ -109,7 +109,8 @@ def fitted():
 def test_a_classifier_gives_the_timeline_of_its_probabilities(fitted):
     clf, X, _ = fitted
     made = clf.timeline(X, start_s=0.5 * np.arange(60), mean_dwell_s=5)
-    own = timeline_of(clf.predict_proba(X), clf.classes_, 0.5 * np.arange(60), 0.5, mean_dwell_s=5)
+    given = {"mean_dwell_s": 5, "class_shares": clf._class_shares}
+    own = timeline_of(clf.predict_proba(X), clf.classes_, 0.5 * np.arange(60), 0.5, **given)
     np.testing.assert_array_equal(made.probabilities, own.probabilities)
     assert made.spans == own.spans
     with pytest.raises(InputError, match="start_s"):
