@@ -25,7 +25,8 @@ recordings, from the recall of each.
 
 import argparse
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,7 @@ from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.scores import DRIVE_SCORES, count_drive, drive_scores
 
 DRIVE_S, SHORTEST_S, LONGEST_S = 1200.0, 30.0, 180.0
+SETS = ("motors", "imu", "simulated")
 LENGTHS = ("geometric", "uniform", "fixed")
 Floats = NDArray[Any]
 Ints = NDArray[np.int64]
@@ -75,7 +77,7 @@ class Piece(NamedTuple):
 
 def read_terrains(folder: Path, sensor: str) -> Signals:
     """Read BorealTC; recordings are in the order of the groups of `data.read_terrains`."""
-    of_motor = sensor == "motor"
+    of_motor = sensor == "motors"
     held = data.read_terrains(folder, motor=of_motor, imu=not of_motor)
     window = data._MOTOR_SAMPLES if of_motor else data._IMU_SAMPLES
     found = {}
@@ -199,29 +201,22 @@ def run(
                 how = LENGTHS[draw % len(LENGTHS)]
                 samples, pieces, mean_s = draw_drive(rng, signals, own, how, one_group)
                 told_s = mean_s * 2 ** rng.uniform(-1, 1)
-                for hop, name in ((signals.window, "5 s"), (signals.window // 2, "2.5 s")):
-                    starts = np.arange(0, len(samples) - signals.window + 1, hop)
-                    p = clf.predict_proba(
-                        np.stack([samples[at : at + signals.window] for at in starts])
-                    )
-                    start_s = starts / signals.rate_hz
-                    middle_s = start_s + signals.window_s / 2
-                    ends_s = [one.end_s for one in pieces]
-                    truth = np.array([one.label for one in pieces])[
-                        np.searchsorted(ends_s, middle_s, side="right").clip(max=len(pieces) - 1)
-                    ]
-                    shares = clf._class_shares
-                    for method, told in methods(p, start_s, signals, told_s, mean_s, shares):
+                ends_s = np.array([one.end_s for one in pieces])
+                starts = np.arange(0, len(samples) - signals.window + 1, signals.window // 2)
+                X = np.stack([samples[at : at + signals.window] for at in starts])
+                every, start_s = clf.predict_proba(X), starts / signals.rate_hz
+                places = np.searchsorted(ends_s, start_s + signals.window_s / 2, side="right")
+                labels = np.array([one.label for one in pieces])[places.clip(max=len(pieces) - 1)]
+                for step, name in ((2, "5 s"), (1, "2.5 s")):
+                    p, truth = every[::step], labels[::step]
+                    given = p, start_s[::step], signals, told_s, mean_s, clf._class_shares
+                    for method, told in methods(*given):
                         counts = np.array(count_drive(told.spans, pieces, signals.window_s))
                         scores = [float(value) for value in drive_scores(counts).values()]
                         index = np.searchsorted(told.classes, told.labels)
                         sure = told.probabilities[np.arange(len(index)), index]
-                        right = told.labels == truth
-                        yield (
-                            name,
-                            method,
-                            Kept(scores, np.stack([sure, of_stretches(told), right, truth])),
-                        )
+                        rows = np.stack([sure, of_stretches(told), told.labels == truth, truth])
+                        yield name, method, Kept(scores, rows)
             print(f"random state {state}, fold {fold}", flush=True)
 
 
@@ -264,6 +259,19 @@ def show(rows: list[dict[str, Any]]) -> None:
         print(f"{row['hop']:6}{row['method']:36}" + "".join(f"{cell:>14}" for cell in cells))
 
 
+def table_of(
+    name: str, asked: argparse.Namespace, n_draws: int, n_folds: int
+) -> list[dict[str, Any]]:
+    """Return the rows of a set."""
+    of_robots = name == "simulated"
+    signals = read_surfaces() if of_robots else read_terrains(asked.borealtc, name)
+    kept: dict[tuple[str, str], list[Kept]] = defaultdict(list)
+    for hop, method, one in run(signals, asked.random_states, n_draws, n_folds, of_robots):
+        kept[hop, method].append(one)
+    shares = np.bincount(signals.y) / len(signals.y)
+    return [{"set": name, **row} for row in summarize(kept, shares)]
+
+
 def main() -> None:
     """Run and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -273,23 +281,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
     n_draws, n_folds = (2, 1) if asked.quick else (asked.draws, 5)
-    readers: dict[str, Callable[[], Signals]] = {
-        "motors": lambda: read_terrains(asked.borealtc, "motor"),
-        "imu": lambda: read_terrains(asked.borealtc, "imu"),
-        "simulated": read_surfaces,
-    }
     rows = []
-    for name, read in readers.items():
-        kept: dict[tuple[str, str], list[Kept]] = defaultdict(list)
-        of_robots = name == "simulated"
-        signals = read()
-        for hop, method, one in run(signals, asked.random_states, n_draws, n_folds, of_robots):
-            kept[hop, method].append(one)
-        shares = np.bincount(signals.y) / len(signals.y)
-        own = [{"set": name, **row} for row in summarize(kept, shares)]
-        print(f"\n{name}")
-        show(own)
-        rows += own
+    with ProcessPoolExecutor(len(SETS)) as pool:
+        tables = pool.map(table_of, SETS, *([one] * len(SETS) for one in (asked, n_draws, n_folds)))
+        for name, own in zip(SETS, tables, strict=True):
+            print(f"\n{name}")
+            show(own)
+            rows += own
     write_results("drives", rows, partial=asked.quick)
 
 
