@@ -32,6 +32,9 @@ Smooth = Annotated[
         help="Smooth over time: marginals, viterbi, lag, filter, none [default: marginals].",
     ),
 ]
+StreamSmooth = Annotated[
+    str, Option(metavar="HOW", help="Smooth over time: none, filter, lag [default: none].")
+]
 Lag = Annotated[int, Option(min=0, help="Windows that lag waits for.")]
 MeanDwell = Annotated[
     float | None,

@@ -129,9 +129,7 @@ def stream(
         float, Option(metavar="S", help="How long to wait for samples out of order.")
     ] = 0.0,
     false_alarm_rate: opt.FalseAlarmRate = None,
-    smooth: Annotated[
-        str, Option(metavar="HOW", help="Smooth over time: none, filter, lag [default: none].")
-    ] = "none",
+    smooth: opt.StreamSmooth = "none",
     lag: opt.Lag = 3,
     mean_dwell_s: opt.MeanDwell = None,
     strict: opt.Strict = False,

@@ -713,3 +713,15 @@ def test_a_classifier_that_crops_its_windows_is_refused(tmp_path):
 def test_rates_without_a_small_ratio_are_refused(tmp_path):
     with pytest.raises(InputError, match="no fraction of small numbers"):
         prepared_with().to_c(tmp_path, sample_rate_hz=100.0 * np.pi)
+
+
+def test_the_command_writes_what_smooths(files, tmp_path, capsys):
+    smooth = ["--smooth", "lag", "--lag", "2", "--mean-dwell-s", "3"]
+    assert run(["export", str(files[1]), "-o", str(tmp_path / "c"), "--format", "c", *smooth]) == 0
+    header = (tmp_path / "c" / "sensorseq_model.h").read_text()
+    assert "#define SENSORSEQ_SMOOTH_LAG 2 " in header
+    pytest.importorskip("onnx")
+    graph = tmp_path / "model.onnx"
+    assert run(["export", str(files[1]), "-o", str(graph), *smooth]) == 0
+    assert "model.smoother.onnx: a step" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.glob("*.onnx")} == {"model.onnx", "model.smoother.onnx"}
