@@ -38,7 +38,7 @@ StreamSmooth = Annotated[
 Lag = Annotated[int, Option(min=0, help="Windows that lag waits for.")]
 MeanDwell = Annotated[
     float | None,
-    Option(metavar="S", help="How long a class lasts on average [default: 60]."),
+    Option(metavar="S", help="How long a class lasts on average [default: as in training, or 60]."),
 ]
 FalseAlarmRate = Annotated[
     float | None,

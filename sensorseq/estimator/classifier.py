@@ -699,6 +699,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             If an argument does not fit the model.
         """
         check_is_fitted(self)
+        mean_dwell_s, transitions = self._dwell(mean_dwell_s, transitions)
         return write_c(
             self,
             folder,

@@ -265,6 +265,7 @@ class DecisionMixin:
             whole recordings.
         """
         check_is_fitted(self)
+        mean_dwell_s, transitions = self._dwell(mean_dwell_s, transitions)
         return DecisionStream(
             self,  # type: ignore[arg-type]  # of the classifier
             sample_rate_hz,
@@ -313,8 +314,7 @@ class DecisionMixin:
         smoother = FixedLag.of(
             smooth,
             lag,
-            mean_dwell_s,
-            transitions,
+            *self._dwell(mean_dwell_s, transitions),
             shares=self._class_shares,
             window_s=options.window_s,
             hop_s=hop_s,
@@ -356,10 +356,12 @@ class DecisionMixin:
         lag : int, default=3
             Windows to wait for, for ``"lag"``.
         mean_dwell_s : float or array of shape (n_classes,), optional
-            How long a class lasts on average. By default 60 s, or 5 windows if that is longer. A
-            value that is wrong by a factor of 4 changes little.
+            How long a class lasts on average. By default as in the training recordings, where some
+            have several classes; otherwise 60 s, or 5 windows if that is longer. A value that is
+            wrong by a factor of 4 changes little.
         transitions : array of shape (n_classes, n_classes), optional
-            How often each class (row) is followed by each other (column); 0 where it cannot be.
+            How often each class (row) is followed by each other (column); 0 where it cannot be. By
+            default as in the training recordings, too; otherwise all equally often.
 
         Returns
         -------
@@ -398,6 +400,7 @@ class DecisionMixin:
             )
         starts = np.asarray(start_s, np.float64)
         rows = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
+        mean_dwell_s, transitions = self._dwell(mean_dwell_s, transitions)
         if window_s is None:
             hops = np.diff(np.unique(starts))
             window_s = float(np.median(hops)) if len(hops) else 1.0
@@ -414,6 +417,16 @@ class DecisionMixin:
             transitions=transitions,
             class_shares=self._class_shares,
         )
+
+    def _dwell(
+        self, mean_dwell_s: ArrayLike | None, transitions: ArrayLike | None
+    ) -> tuple[ArrayLike | None, ArrayLike | None]:
+        """Return dwell times and transitions; what is None as in the training recordings."""
+        learned = None if self.preparation_ is None else self.preparation_.get("dwell")
+        if learned is not None and len(learned["mean_s"]) == len(self.classes_):
+            mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s
+            transitions = learned["follows"] if transitions is None else transitions
+        return mean_dwell_s, transitions
 
     @property
     def _class_shares(self) -> NDArray[np.float64]:

@@ -288,6 +288,7 @@ def evaluate_test(
         for name in baselines:
             say(f"fitting baseline {name}")
             compared[name] = score(predict_baseline(name, train, test, model.classes_, seed))
+    dwell_s, transitions = model._dwell(mean_dwell_s, None)
     protocol = (
         f"test part: {evaluated.n_windows} windows of {len(evaluated.recordings)} recordings"
         + ("" if seen or model.preparation_ is None else " the model never saw")
@@ -306,7 +307,8 @@ def evaluate_test(
             model.classes_,
             smooth=smooth,
             lag=lag,
-            mean_dwell_s=mean_dwell_s,
+            mean_dwell_s=dwell_s,
+            transitions=transitions,
             class_shares=model._class_shares,
             seed=seed,
         ),

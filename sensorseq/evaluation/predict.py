@@ -171,6 +171,7 @@ def predict_recordings(
         outside = None if model._ranges is None else model.outside(windows)
         start_s, probability = np.asarray(windows.start_s), model.predict_proba(windows)
         begins_s = float(recording.timestamps_s[0])
+        dwell_s, transitions = model._dwell(mean_dwell_s, None)
         timeline = timeline_of(
             probability,
             model.classes_,
@@ -179,7 +180,8 @@ def predict_recordings(
             hop_s=pipeline.options.hop_s,
             smooth=smooth,
             lag=lag,
-            mean_dwell_s=mean_dwell_s,
+            mean_dwell_s=dwell_s,
+            transitions=transitions,
             class_shares=model._class_shares,
         )
         predictions.append(

@@ -33,7 +33,7 @@ class Span(NamedTuple):
     probability : float
         The mean probability of this class in its windows.
     runner_up : object
-        The class with the next highest mean.
+        The class with the next highest mean; None where there is one class.
     n_windows : int
     """
 
@@ -277,7 +277,7 @@ def _spans(
         mean = probabilities[first:stop].mean(axis=0)
         own = int(index[first])
         others = np.where(np.arange(len(labels)) == own, -1.0, mean)
-        runner_up = labels[int(others.argmax())]
+        runner_up = labels[int(others.argmax())] if len(labels) > 1 else None
         yield Span(
             name,
             float(begins_s),
