@@ -212,9 +212,12 @@ def timeline_of(
         raise InputError("start_s has values that are no numbers; give seconds.")
     evidence = p
     if class_shares is not None and smooth != "none":
-        evidence = p / np.asarray(class_shares, np.float64)
-        if not np.isfinite(evidence).all():
-            raise ArgumentError("class_shares must be above 0.")
+        shares = np.asarray(class_shares, np.float64)
+        if shares.shape not in ((k,), p.shape) or not (shares > 0).all():
+            raise ArgumentError(
+                f"class_shares must be {k} numbers above 0, or a row for each window."
+            )
+        evidence = p / shares
     recording = np.zeros(len(p), np.int64) if recording_id is None else np.asarray(recording_id)
     dwell = Dwell.of(mean_dwell_s, transitions, k, window_s)
     is_one = mean_dwell_s is None or np.ndim(mean_dwell_s) == 0
