@@ -29,6 +29,9 @@ def evaluate(
         bool, Option("--include-seen", help="Also score recordings seen in training.")
     ] = False,
     seed: Annotated[int, Option(min=0, help="Seed of folds and intervals.")] = 0,
+    smooth: opt.Smooth = "marginals",
+    lag: opt.Lag = 3,
+    mean_dwell_s: opt.MeanDwell = None,
     strict: opt.Strict = False,
     report: opt.Report = None,
     as_json: opt.Json = False,
@@ -39,6 +42,9 @@ def evaluate(
 
     Intervals are 95 %, from resampling whole groups of recordings. With --folds, a model with the
     same arguments is trained for each fold on the groups outside it.
+
+    Recordings with several classes are also scored over time: what --smooth adds to single windows,
+    and to a majority vote.
     """
     from sensorseq.evaluation.baselines import BASELINES
     from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
@@ -48,6 +54,7 @@ def evaluate(
     check_output(report, windows, model_file)
     model = load_model(model_file, strict=strict)
     given: dict[str, Any] = {"baselines": BASELINES if baselines else (), "seed": seed}
+    given |= {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
     with naming(windows), progress("evaluating", quiet=quiet) as advance:
         given["progress"] = partial(advance, 0, 0)
         read = read_windows(windows)

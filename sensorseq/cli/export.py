@@ -75,6 +75,9 @@ def export(
         str | None, Option(metavar="NAME", help="C: first part of all names [default: sensorseq].")
     ] = None,
     false_alarm_rate: opt.FalseAlarmRate = None,
+    smooth: opt.StreamSmooth = "none",
+    lag: opt.Lag = 3,
+    mean_dwell_s: opt.MeanDwell = None,
     as_json: opt.Json = False,
     no_verify: opt.NoVerify = False,
 ) -> None:
@@ -82,8 +85,10 @@ def export(
 
     The graph takes windows prepared as in training, and gives probabilities: scaling, networks,
     features and trees are in it. Exit code 10 if --check finds a difference above 1e-5. The C code
-    takes raw samples one by one: resampling and causal steps are in it, trees are not.
+    takes raw samples one by one: resampling and causal steps are in it, trees are not. --smooth
+    adds a function in C, or a second graph beside the first, that smooths over time.
     """
+    smoothing: dict[str, Any] = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
     given: dict[str, Any] = {"n_timesteps": n_timesteps, "false_alarm_rate": false_alarm_rate}
     if to is Format.c:
         _refuse_options(to, lengths=lengths, steps=steps)
@@ -100,7 +105,7 @@ def export(
         given |= {"check": check, "weights": weights or "float32", "prefix": prefix}
         given |= {"hop": hop, "sample_rate_hz": sample_rate_hz}
         given["units"] = dict(read_pair("--units", one, form) for one in split_names(units) or ())
-        written = load_model(model_file).to_c(output, **given)
+        written = load_model(model_file).to_c(output, **given, **smoothing)
         say({"model": str(model_file), **written.to_dict()}, str(written), as_json)
         return
     c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}
@@ -113,11 +118,18 @@ def export(
         )
     model = load_model(model_file)
     model.to_onnx(output, lengths=lengths, steps=steps, **given)
+    smoother = None if smooth == "none" else output.with_suffix(f".smoother{output.suffix}")
+    if smoother is not None:
+        check_output(smoother, model_file)
+        model.smoother_to_onnx(smoother, **smoothing)
     from sensorseq.export.steps import stored_steps
 
     result: dict[str, Any] = {"model": str(model_file), "output": str(output)}
     classes = ", ".join(map(str, model.classes_.tolist()))
     lines = [f"{output}: probabilities of {classes}{was_there}"]
+    if smoother is not None:
+        result["smoother"] = str(smoother)
+        lines.append(f"{smoother}: a step that smooths them over time")
     if not steps and (outside := [step.kind for step in stored_steps(model.preparation_)]):
         lines.append(f"The graph takes windows after these steps: {', '.join(outside)}.")
     difference = None

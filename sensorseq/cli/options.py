@@ -25,9 +25,20 @@ NoVerify = Annotated[
         help="Skip the checksums of prepared files: damage may crash or change results unnoticed.",
     ),
 ]
+Smooth = Annotated[
+    str,
+    Option(
+        metavar="HOW",
+        help="Smooth over time: marginals, viterbi, lag, filter, none [default: marginals].",
+    ),
+]
+StreamSmooth = Annotated[
+    str, Option(metavar="HOW", help="Smooth over time: none, filter, lag [default: none].")
+]
+Lag = Annotated[int, Option(min=0, help="Windows that lag waits for.")]
 MeanDwell = Annotated[
     float | None,
-    Option(metavar="S", help="How long a class lasts on average [default: 60]."),
+    Option(metavar="S", help="How long a class lasts on average [default: as in training, or 60]."),
 ]
 FalseAlarmRate = Annotated[
     float | None,

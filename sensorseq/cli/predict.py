@@ -32,14 +32,13 @@ def predict(
     every_window: Annotated[
         bool, Option("--windows", help="Print one line per window instead of per span.")
     ] = False,
-    smooth: Annotated[
-        str,
-        Option(
-            metavar="HOW",
-            help="Smooth over time: marginals, viterbi, lag, filter, none [default: marginals].",
-        ),
-    ] = "marginals",
+    smooth: opt.Smooth = "marginals",
+    lag: opt.Lag = 3,
     mean_dwell_s: opt.MeanDwell = None,
+    hop_s: Annotated[
+        float | None,
+        Option(metavar="S", help="Seconds between window starts [default: as in training]."),
+    ] = None,
     table: Annotated[
         Path | None, Option("--csv", metavar="CSV", help="Write the spans as a table.")
     ] = None,
@@ -72,7 +71,9 @@ def predict(
             model,
             recordings,
             smooth=smooth,
+            lag=lag,
             mean_dwell_s=mean_dwell_s,
+            hop_s=hop_s,
             with_facts=html is not None,
             progress=advance,
             **reading,
@@ -128,10 +129,8 @@ def stream(
         float, Option(metavar="S", help="How long to wait for samples out of order.")
     ] = 0.0,
     false_alarm_rate: opt.FalseAlarmRate = None,
-    smooth: Annotated[
-        str, Option(metavar="HOW", help="Smooth over time: none, filter, lag [default: none].")
-    ] = "none",
-    lag: Annotated[int, Option(min=0, help="Windows that lag waits for.")] = 3,
+    smooth: opt.StreamSmooth = "none",
+    lag: opt.Lag = 3,
     mean_dwell_s: opt.MeanDwell = None,
     strict: opt.Strict = False,
     quiet: opt.Quiet = False,

@@ -960,7 +960,10 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         sets = [part for part in (source, source_val) if part is not None]
         known: Preparation | None = getattr(self, "preparation_", None)
         if not self._continues:
-            self.preparation_ = None if source is None else describe_preparation(*sets)
+            of_classes = self._task == CLASSIFICATION
+            self.preparation_ = (
+                None if source is None else describe_preparation(*sets, with_dwell=of_classes)
+            )
         elif sets:  # the recordings of further windows count as seen, too
             here = describe_preparation(*sets)
             if known is not None:

@@ -641,6 +641,10 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         check: Any = None,
         prefix: str = "sensorseq",
         false_alarm_rate: float | None = None,
+        smooth: str = "none",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
     ) -> CExport:
         """Write the classifier as C99: one header and one source, without malloc.
 
@@ -675,6 +679,12 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         false_alarm_rate : float, optional
             Also write ``sensorseq_is_unknown(probabilities)``, which tells windows of no known
             class, see `predict_or_abstain`. Takes up to 4,000 bytes for each class.
+        smooth : {"none", "filter", "lag"}, default="none"
+            Also write ``sensorseq_smooth(&smoother, probabilities, smoothed)``, which smooths over
+            time what ``sensorseq_push`` gives, as `stream` does, within 1e-5. Its state takes
+            ``8 * (lag + 1)`` bytes for each class.
+        lag, mean_dwell_s, transitions
+            As in `stream`.
 
         Returns
         -------
@@ -690,6 +700,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             If an argument does not fit the model.
         """
         check_is_fitted(self)
+        mean_dwell_s, transitions = self._dwell(mean_dwell_s, transitions)
         return write_c(
             self,
             folder,
@@ -701,6 +712,8 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             check=None if check is None else self._open(check, "check"),
             prefix=prefix,
             known=None if false_alarm_rate is None else self._known_within(false_alarm_rate),
+            smooth=smooth,
+            smoothing={"lag": lag, "mean_dwell_s": mean_dwell_s, "transitions": transitions},
         )
 
     @classmethod

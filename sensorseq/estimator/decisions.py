@@ -1,5 +1,6 @@
 """From probabilities to decisions: when to abstain, and one label for a recording."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Self
@@ -11,9 +12,11 @@ from sklearn.utils.validation import check_is_fitted
 from sensorseq.checks import check_positive, check_real
 from sensorseq.errors import InputError, check_choice
 from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
+from sensorseq.export.smoother import write_smoother
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.recording import Recording
 from sensorseq.sequence import Timeline, timeline_of
+from sensorseq.sequence.smoothing import FixedLag
 from sensorseq.training.inputs import check_groups
 from sensorseq.training.labels import read_known_labels
 from sensorseq.training.preparation import Preparation, seen_recordings
@@ -262,6 +265,7 @@ class DecisionMixin:
             whole recordings.
         """
         check_is_fitted(self)
+        mean_dwell_s, transitions = self._dwell(mean_dwell_s, transitions)
         return DecisionStream(
             self,  # type: ignore[arg-type]  # of the classifier
             sample_rate_hz,
@@ -273,6 +277,49 @@ class DecisionMixin:
             mean_dwell_s=mean_dwell_s,
             transitions=transitions,
         )
+
+    def smoother_to_onnx(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        smooth: str = "lag",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> None:
+        """Write what `stream` smooths as an ONNX model of one step, beside that of `to_onnx`.
+
+        Its inputs are ``probabilities`` (1, n_classes) of the next window, one hop after the last,
+        and ``state``; begin a recording with zeros. Its outputs are ``next_state``, to be given
+        with the next window; ``smoothed`` (1, n_classes), the probabilities of the window `lag`
+        windows before; and ``is_due``, False while there are too few windows. At the end, give
+        `lag` more windows with the numbers of the metadata ``says_nothing``, to get what is left.
+        Needs the extra ``onnx``.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file; an existing file is replaced.
+        smooth, lag, mean_dwell_s, transitions
+            As in `stream`.
+
+        Raises
+        ------
+        InputError
+            If the model does not know how its windows were prepared.
+        """
+        check_is_fitted(self)
+        options = prediction_pipeline(self).options  # type: ignore[arg-type]  # of the classifier
+        hop_s = options.hop_s or options.window_s
+        smoother = FixedLag.of(
+            smooth,
+            lag,
+            *self._dwell(mean_dwell_s, transitions),
+            shares=self._class_shares,
+            window_s=options.window_s,
+            hop_s=hop_s,
+        )
+        write_smoother(path, smoother, self.classes_.tolist(), hop_s)
 
     def timeline(
         self,
@@ -309,10 +356,12 @@ class DecisionMixin:
         lag : int, default=3
             Windows to wait for, for ``"lag"``.
         mean_dwell_s : float or array of shape (n_classes,), optional
-            How long a class lasts on average. By default 60 s, or 5 windows if that is longer. A
-            value that is wrong by a factor of 4 changes little.
+            How long a class lasts on average. By default as in the training recordings, where some
+            have several classes; otherwise 60 s, or 5 windows if that is longer. A value that is
+            wrong by a factor of 4 changes little.
         transitions : array of shape (n_classes, n_classes), optional
-            How often each class (row) is followed by each other (column); 0 where it cannot be.
+            How often each class (row) is followed by each other (column); 0 where it cannot be. By
+            default as in the training recordings, too; otherwise all equally often.
 
         Returns
         -------
@@ -351,6 +400,7 @@ class DecisionMixin:
             )
         starts = np.asarray(start_s, np.float64)
         rows = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
+        mean_dwell_s, transitions = self._dwell(mean_dwell_s, transitions)
         if window_s is None:
             hops = np.diff(np.unique(starts))
             window_s = float(np.median(hops)) if len(hops) else 1.0
@@ -365,7 +415,28 @@ class DecisionMixin:
             lag=lag,
             mean_dwell_s=mean_dwell_s,
             transitions=transitions,
+            class_shares=self._class_shares,
         )
+
+    def _dwell(
+        self, mean_dwell_s: ArrayLike | None, transitions: ArrayLike | None
+    ) -> tuple[ArrayLike | None, ArrayLike | None]:
+        """Return dwell times and transitions; what is None as in the training recordings."""
+        learned = None if self.preparation_ is None else self.preparation_.get("dwell")
+        if learned is not None and len(learned["mean_s"]) == len(self.classes_):
+            mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s
+            transitions = learned["follows"] if transitions is None else transitions
+        return mean_dwell_s, transitions
+
+    @property
+    def _class_shares(self) -> NDArray[np.float64]:
+        """What the model gives each class on average, in windows that fit left out."""
+        k = len(self.classes_)
+        evens_out = self.class_weight is not None or self.sampler != "shuffle"  # type: ignore[attr-defined]
+        if self._known is None or evens_out:
+            return np.full(k, 1 / k)
+        shares = np.exp(self._known.points.astype(np.float64)).mean(axis=0)
+        return np.asarray(shares / shares.sum())
 
     def predict_recordings(
         self,

@@ -56,7 +56,9 @@ class StreamDecision:
         return {**vars(self), "probabilities": dict(named)}
 
 
-def prediction_pipeline(model: "SensorLSTMClassifier") -> PreparePipeline:
+def prediction_pipeline(
+    model: "SensorLSTMClassifier", hop_s: float | None = None
+) -> PreparePipeline:
     """Return how recordings become windows for this model; an InputError if that is not known."""
     preparation = model.preparation_
     if preparation is None or not preparation["configuration"]:
@@ -69,7 +71,7 @@ def prediction_pipeline(model: "SensorLSTMClassifier") -> PreparePipeline:
             "the model was trained on windows that were already scaled, so it cannot scale"
             " recordings in the same way; train it on the unscaled prepared file."
         )
-    return PreparePipeline.for_prediction(preparation)
+    return PreparePipeline.for_prediction(preparation, hop_s)
 
 
 class DecisionStream:
@@ -138,6 +140,7 @@ class DecisionStream:
             raise ArgumentError(f"hop_s={hop_s:g} is less than one sample of the windows.")
         check_choice("smooth", smooth, STREAM_SMOOTH)
         self._smoother, self._waiting = None, deque[StreamDecision]()
+        self._shares = model._class_shares
         if smooth != "none":
             window_s = self._n_window / self._window_rate
             dwell = Dwell.of(mean_dwell_s, transitions, len(self.classes), window_s)
@@ -309,7 +312,9 @@ class DecisionStream:
             due = [
                 row
                 for one in decisions
-                for row in self._smoother.push((one.start_s + one.end_s) / 2, one.probabilities)
+                for row in self._smoother.push(
+                    (one.start_s + one.end_s) / 2, np.array(one.probabilities) / self._shares
+                )
             ]
             decisions = self._settled(due, newest_s)
         self.n_decisions += len(decisions)

@@ -76,6 +76,8 @@ def evaluate_drives(
     smooth: str = "marginals",
     lag: int = 3,
     mean_dwell_s: ArrayLike | None = None,
+    transitions: ArrayLike | None = None,
+    class_shares: ArrayLike | None = None,
     seed: int = 0,
 ) -> DriveEvaluation | None:
     """Score predictions over time; None where no recording has several classes.
@@ -86,9 +88,11 @@ def evaluate_drives(
         With labels, recordings and times.
     probability : ndarray of shape (n, k)
     classes : ndarray of shape (k,)
-    smooth, lag, mean_dwell_s
-        As in `SensorLSTMClassifier.timeline`. The vote is of as many windows as a delay of `lag`
+    smooth, lag, mean_dwell_s, transitions
+        As in `timeline_of`. The vote is of as many windows as a delay of `lag`
         windows allows: those before and after for a method that waits, or only those before.
+    class_shares : array-like of shape (k,) or (n, k), optional
+        As in `timeline_of`.
     seed : int, default=0
         Of the resampling.
     """
@@ -113,7 +117,14 @@ def evaluate_drives(
     votes = np.empty_like(probability)
     for rows in in_time(ids, windows.start_s):
         votes[rows] = majority_vote(probability[rows], n_before, n_after)
-    told = timeline(probability, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s)
+    told = timeline(
+        probability,
+        smooth=smooth,
+        lag=lag,
+        mean_dwell_s=mean_dwell_s,
+        transitions=transitions,
+        class_shares=class_shares,
+    )
     true = timeline(sure[index_of(windows.y, classes)], smooth="none")
     ways = {
         "single windows": timeline(probability, smooth="none"),

@@ -288,6 +288,7 @@ def evaluate_test(
         for name in baselines:
             say(f"fitting baseline {name}")
             compared[name] = score(predict_baseline(name, train, test, model.classes_, seed))
+    dwell_s, transitions = model._dwell(mean_dwell_s, None)
     protocol = (
         f"test part: {evaluated.n_windows} windows of {len(evaluated.recordings)} recordings"
         + ("" if seen or model.preparation_ is None else " the model never saw")
@@ -306,7 +307,9 @@ def evaluate_test(
             model.classes_,
             smooth=smooth,
             lag=lag,
-            mean_dwell_s=mean_dwell_s,
+            mean_dwell_s=dwell_s,
+            transitions=transitions,
+            class_shares=model._class_shares,
             seed=seed,
         ),
     )
@@ -369,6 +372,7 @@ def evaluate_folds(
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     parts = list(splitter.split(np.zeros(len(labels)), labels, groups))
     probability = {name: np.zeros((len(labels), len(classes))) for name in ("model", *baselines)}
+    shares = np.full((len(labels), len(classes)), 1 / len(classes))
     accuracy, outside = [], []
     for number, (train_rows, test_rows) in enumerate(parts, start=1):
         in_training = np.isin(np.asarray(windows.groups), groups[train_rows])
@@ -380,6 +384,7 @@ def evaluate_folds(
         fitted = clone(model).fit(train)
         columns = np.searchsorted(classes, fitted.classes_)
         probability["model"][np.ix_(test_rows, columns)] = fitted.predict_proba(test)
+        shares[np.ix_(test_rows, columns)] = fitted._class_shares
         outside.append(fitted.outside(test))
         right = classes[probability["model"][test_rows].argmax(axis=1)] == labels[test_rows]
         accuracy.append(float(right.mean()))
@@ -407,7 +412,14 @@ def evaluate_folds(
         dominant=dominant,
         outside=join_outside(outside),
         drives=evaluate_drives(
-            tested, of_model, classes, smooth=smooth, lag=lag, mean_dwell_s=mean_dwell_s, seed=seed
+            tested,
+            of_model,
+            classes,
+            smooth=smooth,
+            lag=lag,
+            mean_dwell_s=mean_dwell_s,
+            class_shares=shares,
+            seed=seed,
         ),
     )
 

@@ -121,6 +121,7 @@ def predict_recordings(
     smooth: str = "marginals",
     lag: int = 3,
     mean_dwell_s: float | None = None,
+    hop_s: float | None = None,
     with_facts: bool = False,
     progress: Callable[[int, int], None] | None = None,
     **options: Any,
@@ -136,6 +137,9 @@ def predict_recordings(
         files of its other sensors.
     smooth, lag, mean_dwell_s
         How decisions are smoothed over time; see `SensorLSTMClassifier.timeline`.
+    hop_s : float, optional
+        Seconds between the starts of windows; by default as in training. A shorter one finds
+        switches sooner.
     with_facts : bool, default=False
         Also measure the channels, for the page of `make_drive_page`.
     progress : callable, optional
@@ -151,7 +155,7 @@ def predict_recordings(
     RecordingError, WindowError
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
-    pipeline = prediction_pipeline(model)
+    pipeline = prediction_pipeline(model, hop_s)
     reading = PreparationOptions.recorded(model.preparation_ or {})
     reading = replace(reading, **{k: value for k, value in options.items() if value is not None})
     sources = [source for path in paths for source in _find(Path(path), reading)]
@@ -167,6 +171,7 @@ def predict_recordings(
         outside = None if model._ranges is None else model.outside(windows)
         start_s, probability = np.asarray(windows.start_s), model.predict_proba(windows)
         begins_s = float(recording.timestamps_s[0])
+        dwell_s, transitions = model._dwell(mean_dwell_s, None)
         timeline = timeline_of(
             probability,
             model.classes_,
@@ -175,7 +180,9 @@ def predict_recordings(
             hop_s=pipeline.options.hop_s,
             smooth=smooth,
             lag=lag,
-            mean_dwell_s=mean_dwell_s,
+            mean_dwell_s=dwell_s,
+            transitions=transitions,
+            class_shares=model._class_shares,
         )
         predictions.append(
             RecordingPrediction(

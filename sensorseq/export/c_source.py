@@ -29,6 +29,7 @@ from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps
 from sensorseq.preprocessing.steps import StepChain
+from sensorseq.sequence.smoothing import LOWEST, FixedLag
 from sensorseq.training.patches import SMALLEST_VARIANCE, count_steps
 from sensorseq.training.unknown import N_NEIGHBORS, SMALLEST_LOG, KnownWindows
 
@@ -64,6 +65,7 @@ class CExport:
     code_bytes: int
     multiply_adds: int
     accuracy: Accuracy | None
+    smooths: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -76,7 +78,8 @@ class CExport:
             ("weights", self.weights),
             (
                 "RAM",
-                f"{self.ram_bytes:,} bytes (one {self.header.stem.removesuffix('_model')}_state)",
+                f"{self.ram_bytes:,} bytes (one {self.header.stem.removesuffix('_model')}_state"
+                f"{' and smoother' if self.smooths else ''})",
             ),
             (
                 "flash",
@@ -124,6 +127,8 @@ def write_c(
     check: Any,
     prefix: str,
     known: tuple[KnownWindows, float] | None,
+    smooth: str = "none",
+    smoothing: Mapping[str, Any] | None = None,
 ) -> CExport:
     """Write a fitted classifier as C; see `SensorLSTMClassifier.to_c`."""
     check_choice("weights", weights, WEIGHTS)
@@ -137,30 +142,41 @@ def write_c(
     source.features()
     if known is not None:
         source.tables.add("known", known[0].points, "f4")
+    smoother = None
+    if smooth != "none":
+        smoother = source.smoothing(timing, smooth, **(smoothing or {}))
     accuracy = _compare(estimator, check, weights) if check is not None else None
     values = source.layout(timing, steps)
     values |= {"p": prefix, "P": prefix.upper()}
     values["known"] = known and {"n": len(known[0].points), "square": known[1] ** 2}
     values |= {"n_neighbors": N_NEIGHBORS, "smallest_log": SMALLEST_LOG}
+    values |= {"smoother": smoother, "lowest": LOWEST}
     values["accuracy"] = None if accuracy is None else _describe(accuracy)
     header, code_of = map(_environment().get_template, ("model.h.in", "model.c.in"))
-    values["state_bytes"] = struct_bytes(header.render(values))
+    structs = header.render(values).partition(f"}} {prefix}_state;")
+    values["state_bytes"] = struct_bytes(structs[0])
     at = make_folder(folder)
     paths = at / f"{prefix}_model.h", at / f"{prefix}_model.c"
     texts = (template.render(values).encode() for template in (header, code_of))
     write_together(dict(zip(paths, texts, strict=True)))
     n_parts = ("rocket" in source.blocks) + bool(source.used_statistics.size)
     n_parts += (source.scale == "quantile") + sum(step.kind == "spectral" for step in steps)
-    n_small = len(steps) + (source.resampler is not None) + ("boosting" in source.blocks)
+    n_small = (
+        (smoother is not None)
+        + len(steps)
+        + (source.resampler is not None)
+        + ("boosting" in source.blocks)
+    )
     code = _NETWORK_BYTES * bool(source.modules) + _SMALL_BYTES * n_small + _PART_BYTES * n_parts
     return CExport(
         *paths,
         weights,
-        values["state_bytes"],
+        values["state_bytes"] + (struct_bytes(structs[2]) if smoother else 0),
         source.tables.n_bytes + code,
         code,
         source.multiply_adds(timing, steps),
         accuracy,
+        smoother is not None,
     )
 
 
@@ -282,6 +298,26 @@ class _Source:
                 "`hop` is shorter than one sample of sample_rate_hz; use a longer one."
             )
         return _Timing(n, length, sample_rate_hz or before, model_rate), steps
+
+    def smoothing(self, timing: _Timing, smooth: str, **arguments: Any) -> FixedLag:
+        """Add the numbers of smoothing over time."""
+        rate = timing.model_rate_hz
+        if not rate:
+            raise InputError(
+                f"smooth={smooth!r} needs the rate of the windows, which a model trained on arrays"
+                " does not know; train it on a prepared file, or smooth in your program."
+            )
+        made = FixedLag.of(
+            smooth,
+            **arguments,
+            shares=self.estimator._class_shares,
+            window_s=timing.n_timesteps / rate,
+            hop_s=float(timing.hop) / rate,
+        )
+        self.tables.add("smooth_shares", made.shares, "f8")
+        self.tables.add("smooth_start", made.start, "f8")
+        self.tables.add("smooth_step", made.step, "f8")
+        return made
 
     def scaling(self) -> None:
         """Add the statistics of each channel."""

@@ -21,7 +21,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Of the configuration file, in the order in which it is written.
 SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", "balance")
 
-READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz")
+READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz", "label_column")
 """What may differ between the recordings of training and those to be predicted."""
 CAN_BE_OFF = ("split", "scale", "balance", "derive")  # by None, or "none" in a file or command
 

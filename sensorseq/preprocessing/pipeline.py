@@ -148,13 +148,17 @@ class PreparePipeline:
         return cls(**pipeline_arguments(with_changes(configuration.arguments(), changes)))
 
     @classmethod
-    def for_prediction(cls, made: Mapping[str, Any]) -> "PreparePipeline":
+    def for_prediction(
+        cls, made: Mapping[str, Any], hop_s: float | None = None
+    ) -> "PreparePipeline":
         """Make the pipeline that prepares recordings for prediction as in training.
 
         Parameters
         ----------
         made : mapping
             `provenance` of prepared windows, or `preparation_` of a fitted model.
+        hop_s : float, optional
+            Seconds between the starts of windows; by default as in training.
 
         Raises
         ------
@@ -173,6 +177,7 @@ class PreparePipeline:
                 train_phase="grid",
                 split=None,
                 scale=None,
+                **({} if hop_s is None else {"hop_s": hop_s}),
             )
         except (KeyError, TypeError, IndexError) as error:
             raise WindowError(

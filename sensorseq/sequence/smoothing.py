@@ -2,9 +2,10 @@
 
 A robot stays on a surface for a while, so what a window shows also says something about its
 neighbours. The class is a Markov chain in continuous time, so gaps and unequal hops need no rule of
-their own. The model's probabilities of a window stand for its likelihoods (H. Bourlard and N.
-Morgan, *Connectionist Speech Recognition*, 1994, with equal shares of the classes). The recursions
-are those of L. R. Rabiner, *A Tutorial on Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
+their own. The model's probabilities of a window, divided by what it gives each class on average,
+stand for its likelihoods: the shares of the classes in the training must not count again in every
+window (H. Bourlard and N. Morgan, *Connectionist Speech Recognition*, 1994). The recursions are
+those of L. R. Rabiner, *A Tutorial on Hidden Markov Models*, Proceedings of the IEEE 77 (1989).
 """
 
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ _LEAST_WEIGHT = 0.25  # of a window, however much it shares with its neighbours
 # probabilities would be too sure. Chosen on drives of recordings that models had not seen; fitting
 # them for each model was no better.
 _TEMPERATURE, _FILTER_TEMPERATURE = 2.5, 2.0
-_LOWEST = 1e-12  # of a probability: no window rules out a class
+LOWEST = 1e-12  # of a probability: no window rules out a class
 _TICK_S = 1e-3  # steps of time are told apart by this
 
 
@@ -160,6 +161,43 @@ def calibrated(gamma: Floats, lag: int) -> Floats:
     return np.asarray(cooled / cooled.sum(axis=1, keepdims=True))
 
 
+@dataclass(frozen=True, eq=False)
+class FixedLag:
+    """Fixed-lag smoothing of windows that are one hop apart, for programs without Python.
+
+    For a window with probabilities p, e is ``max(p / shares, LOWEST) ** weight``; what is known of
+    it after the windows before is e times `start`, or times ``known @ step``, and sums to 1. The
+    smoothed probabilities are this, times the likelihood of the next `lag` windows, to the power
+    of `exponent`.
+    """
+
+    lag: int
+    shares: Floats  # (k,)
+    start: Floats  # (k,)
+    step: Floats  # (k, k)
+    weight: float
+    exponent: float
+
+    @classmethod
+    def of(
+        cls,
+        smooth: str,
+        lag: int,
+        mean_dwell_s: ArrayLike | None,
+        transitions: ArrayLike | None,
+        *,
+        shares: Floats,
+        window_s: float,
+        hop_s: float,
+    ) -> "FixedLag":
+        """Return the numbers for arguments as of `LagSmoother` and `Dwell.of`."""
+        check_choice("smooth", smooth, STREAM_SMOOTH[1:])
+        lag = check_integer("lag", lag, 0) if smooth == "lag" else 0
+        dwell = Dwell.of(mean_dwell_s, transitions, len(shares), window_s)
+        step, weight = dwell.transition(hop_s), window_weight(hop_s, window_s)
+        return cls(lag, shares, dwell.start, step, weight, 1 / temperature(lag))
+
+
 class LagSmoother:
     """Fixed-lag smoothing of windows as they come: the bits of `smoothed` on the whole recording.
 
@@ -212,7 +250,7 @@ class LagSmoother:
 
 def _power(p: Floats, exponent: float) -> Floats:
     """Return powers of probabilities, the largest of each row 1."""
-    logs = exponent * np.log(np.maximum(p, _LOWEST))
+    logs = exponent * np.log(np.maximum(p, LOWEST))
     return np.asarray(np.exp(logs - logs.max(axis=1, keepdims=True)))
 
 

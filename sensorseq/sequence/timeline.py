@@ -33,7 +33,7 @@ class Span(NamedTuple):
     probability : float
         The mean probability of this class in its windows.
     runner_up : object
-        The class with the next highest mean.
+        The class with the next highest mean; None where there is one class.
     n_windows : int
     """
 
@@ -162,6 +162,7 @@ def timeline_of(
     lag: int = 3,
     mean_dwell_s: ArrayLike | None = None,
     transitions: ArrayLike | None = None,
+    class_shares: ArrayLike | None = None,
 ) -> Timeline:
     """Return the timeline of windows whose probabilities are known, of any classifier.
 
@@ -187,6 +188,10 @@ def timeline_of(
     transitions : array-like of shape (k, k), optional
         How often each class (row) is followed by each other (column); 0 where it cannot be. By
         default all others follow equally often.
+    class_shares : array-like of shape (k,) or (n, k), optional
+        The share of each class in the training of the classifier, which its probabilities hold in
+        every window, and smoothing must count once; by default equal shares. Of single windows
+        (``smooth="none"``) the probabilities stay.
 
     Raises
     ------
@@ -205,6 +210,14 @@ def timeline_of(
         )
     if not np.isfinite(start).all():
         raise InputError("start_s has values that are no numbers; give seconds.")
+    evidence = p
+    if class_shares is not None and smooth != "none":
+        shares = np.asarray(class_shares, np.float64)
+        if shares.shape not in ((k,), p.shape) or not (shares > 0).all():
+            raise ArgumentError(
+                f"class_shares must be {k} numbers above 0, or a row for each window."
+            )
+        evidence = p / shares
     recording = np.zeros(len(p), np.int64) if recording_id is None else np.asarray(recording_id)
     dwell = Dwell.of(mean_dwell_s, transitions, k, window_s)
     is_one = mean_dwell_s is None or np.ndim(mean_dwell_s) == 0
@@ -222,7 +235,7 @@ def timeline_of(
         usual_s = hop_s or (float(np.median(hops)) if len(hops) else window_s)
         weight = window_weight(usual_s, window_s)
         found, index = smoothed(
-            p[rows], start[rows] + window_s / 2, dwell, smooth=smooth, lag=lag, weight=weight
+            evidence[rows], start[rows] + window_s / 2, dwell, smooth=smooth, lag=lag, weight=weight
         )
         order.append(rows)
         parts.append((found, index))
@@ -267,7 +280,7 @@ def _spans(
         mean = probabilities[first:stop].mean(axis=0)
         own = int(index[first])
         others = np.where(np.arange(len(labels)) == own, -1.0, mean)
-        runner_up = labels[int(others.argmax())]
+        runner_up = labels[int(others.argmax())] if len(labels) > 1 else None
         yield Span(
             name,
             float(begins_s),

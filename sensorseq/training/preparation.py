@@ -7,7 +7,7 @@ was trained on is recognized.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import Provenance
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.preprocessing.split import check_times, near_in_time
+from sensorseq.sequence.learn import LearnedDwell, learn_dwell
 from sensorseq.training.frames import known_names
 from sensorseq.training.inputs import Sequences, check_stored_split
 from sensorseq.training.stream import StoredPart, buffer_bytes
@@ -44,6 +45,7 @@ class Preparation(TypedDict):
     scaled: str | None
     input_channels: list[str] | None
     resampled_to_hz: float | None
+    dwell: NotRequired[LearnedDwell]  # where recordings have several classes
 
 
 _DEFAULT_SCALE = "standard"  # of the estimator and of a preparation
@@ -227,11 +229,12 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
             )
 
 
-def describe_preparation(*sets: WindowSet) -> Preparation:
+def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparation:
     """Return how the windows of a fit were made, and the recordings they were cut from.
 
     `sets` are the training set, then the validation set if it was given separately. Test windows of
-    the first do not count as seen; of the second `fit` uses all. Digests are empty if unknown.
+    the first do not count as seen; of the second `fit` uses all. Digests are empty if unknown. With
+    `with_dwell`, labels are classes, which may say how long one lasts.
     """
     first = sets[0]
     seen: dict[str, list[str]] = {}
@@ -244,7 +247,9 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
         for recording_id in np.unique(windows.recording_id[rows]).tolist():
             seen[str(recording_id)] = known.get(str(recording_id), [])
     made = Provenance.of(first.provenance)
+    dwell = _learn_dwell(first) if with_dwell else None
     return {
+        **({} if dwell is None else {"dwell": dwell}),
         "channels": list(first.channels),
         "sample_rate_hz": first.sample_rate_hz,
         "n_timesteps": first.n_timesteps,
@@ -254,6 +259,21 @@ def describe_preparation(*sets: WindowSet) -> Preparation:
         "resampled_to_hz": made.resampled_to_hz,
         "recordings": seen,
     }
+
+
+def _learn_dwell(windows: WindowSet) -> LearnedDwell | None:
+    """Return what the labels say about time, without those of the test part."""
+    known = windows.y, windows.recording_id, windows.start_s, windows.sample_rate_hz
+    if any(part is None for part in known) or np.ndim(windows.y) != 1:
+        return None
+    is_own = np.full(len(windows), True)
+    if windows.split is not None:
+        is_own = np.asarray(windows.split) != "test"
+    classes, index = np.unique(np.asarray(windows.y)[is_own], return_inverse=True)
+    start_s, ids = (np.asarray(part)[is_own] for part in (windows.start_s, windows.recording_id))
+    window_s = windows.n_timesteps / float(windows.sample_rate_hz or 1)
+    _, first = np.unique([ids, start_s.astype(str)], axis=1, return_index=True)  # of copies
+    return learn_dwell(index[first], classes.tolist(), start_s[first], window_s, ids[first])
 
 
 def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
@@ -267,6 +287,8 @@ def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:
         "configuration": dict | None,
         "recordings": dict,
     }
+    if "dwell" in preparation:
+        kinds["dwell"] = dict
     for key, kind in kinds.items():
         if not isinstance(preparation[key], kind):
             raise TypeError(f"preparation: {key} is {preparation[key]!r}")

@@ -118,14 +118,20 @@ def test_prepare_train_evaluate_predict(logs, prepared, model, capsys):
     assert sum(first["probability"].values()) == pytest.approx(1)
 
 
-def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_path, capsys):
-    drive, spans, lines = tmp_path / "drive.csv", tmp_path / "spans.csv", ["time,current,speed"]
-    for first_s, label in ((0, "calm"), (12, "rough")):
-        for line in (logs / label / "run_1.csv").read_text().splitlines()[1:]:
+def write_drive(logs, path, parts=(("calm", 1), ("rough", 1))):
+    """One recording of several: 12 s each, with the surface as a column."""
+    lines = ["time,current,speed,ground"]
+    for number, (label, i) in enumerate(parts):
+        for line in (logs / label / f"run_{i}.csv").read_text().splitlines()[1:]:
             time_s, rest = line.split(",", 1)
-            lines.append(f"{float(time_s) + first_s:.2f},{rest}")
-    drive.write_text("\n".join(lines))
-    page = tmp_path / "drive.html"
+            lines.append(f"{float(time_s) + 12 * number:.2f},{rest},{label}")
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_path, capsys):
+    drive = write_drive(logs, tmp_path / "drive.csv")
+    spans, page = tmp_path / "spans.csv", tmp_path / "drive.html"
     asked = ["predict", model, drive, "--mean-dwell-s", 8, "--csv", spans, "--html", page]
     (found,) = answer(asked, capsys)["recordings"]
     assert [(s["label"], s["start_s"], s["end_s"]) for s in found["spans"]] == [
@@ -138,6 +144,12 @@ def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_pa
         ("drive", "rough", "calm"),
     ]
     assert 'aria-label="predicted classes of drive"' in page.read_text("utf-8")
+    assert "true classes" not in page.read_text("utf-8")
+    answer([*asked, "--label-column", "ground", "--hop-s", 0.5], capsys)
+    assert 'aria-label="true classes of drive"' in page.read_text("utf-8")
+    halves = answer([*asked, "--hop-s", 0.5], capsys)["recordings"][0]
+    assert (halves["n_windows"], len(halves["spans"])) == (47, 2)
+    assert "--hop-s" in refused([*asked[:3], "--hop-s", 0], 2, capsys)
     assert run([*map(str, asked), "-q"]) == 0
     assert "calm 50.0 % of the time, rough 50.0 % of the time, in 2 st" in capsys.readouterr().out
     alone = answer(["predict", model, drive, "--smooth", "none"], capsys)["recordings"][0]
@@ -151,6 +163,23 @@ def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_pa
     assert "decisions come 3 s after their windows" in said.err
     labels = [json.loads(line)["label"] for line in said.out.splitlines()]
     assert labels == ["calm"] * 12 + ["rough"] * 12
+
+
+def test_evaluate_scores_drives_over_time(logs, model, tmp_path, capsys):
+    (tmp_path / "drives").mkdir()
+    for i in (1, 2, 3):
+        write_drive(logs, tmp_path / "drives" / f"drive_{i}.csv", (("calm", i), ("rough", i)))
+    made, page = tmp_path / "drives.h5", tmp_path / "page.html"
+    given = ["--label-column", "ground", "--window-s", "1", "--split", "none", "-q"]
+    assert run(["prepare", str(tmp_path / "drives"), "-o", str(made), *given]) == 0
+    asked = ["evaluate", model, made, "--include-seen", "--mean-dwell-s", 8, "--report", page]
+    found = answer(asked, capsys)["drives"]
+    assert (found["n_recordings"], found["smooth"]) == (3, "marginals")
+    scores = found["scores"]["smoothed"]
+    assert scores["accuracy"]["value"] == scores["f1"]["value"] == 1
+    assert scores["false_switches_per_h"] == {"value": 0, "interval": None}
+    assert page.read_text("utf-8").count('class="strip"') == 6
+    assert "--smooth" in refused([*asked[:3], "--smooth", "much"], 2, capsys)
 
 
 def test_what_predict_cuts_is_what_prepare_cut(logs, prepared, model, capsys):

@@ -46,7 +46,9 @@ from sensorseq.preprocessing.steps import (
     Subtract,
 )
 from sensorseq.recording import Channel
+from sensorseq.sequence import timeline_of
 from sensorseq.training import patches
+from sensorseq.training.unknown import KnownWindows
 
 ROOT = Path(__file__).resolve().parents[2]
 N_STEPS, N_CHANNELS, N_CLASSES = 23, 3, 3
@@ -263,6 +265,32 @@ def check_stream(classifier, tmp_path, rate_hz, **arguments):
     assert len(expected) - 4 <= len(found) <= len(expected)  # resampling needs later samples
     assert len(found) > 3
     np.testing.assert_allclose(found, expected[: len(found)], atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 1), ("lag", 5)])
+def test_smoothing_in_c_is_that_of_the_timeline(tmp_path, smooth, lag):
+    """Of any probabilities, sure and unsure, within the tolerance of the networks."""
+    classifier = trained_on_recordings([], hop_s=0.4)
+    points = np.log(np.full((9, 2), [0.1, 0.9], np.float32))
+    classifier._known = KnownWindows(points, np.ones(100))
+    arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
+    export = classifier.to_c(tmp_path, **arguments)
+    model = CModel(export, N_CHANNELS, 2)
+    assert export.ram_bytes - model.size <= 200 * 2 + 8
+    assert "and smoother" in str(export)
+    rng = np.random.default_rng(lag)
+    p = rng.dirichlet([0.02, 0.02], 60).astype(np.float32)
+    p[20:23] = [1, 0]
+    start_s = 0.4 * np.arange(60)
+    shares = {"class_shares": classifier._class_shares}
+    made = timeline_of(p, classifier.classes_, start_s, 0.9, **arguments, **shares)
+    found = model.smooth(p, lag if smooth == "lag" else 0)
+    np.testing.assert_allclose(found, made.probabilities, atol=TOLERANCE, rtol=0)
+
+
+def test_smoothing_in_c_needs_the_rate_of_the_windows(tmp_path):
+    with pytest.raises(InputError, match="rate of the windows"):
+        fitted().to_c(tmp_path, n_timesteps=N_STEPS, smooth="lag")
 
 
 UNITS = {"current": "mA", "voltage": "V", "gyro": "rad/s"}
@@ -685,3 +713,15 @@ def test_a_classifier_that_crops_its_windows_is_refused(tmp_path):
 def test_rates_without_a_small_ratio_are_refused(tmp_path):
     with pytest.raises(InputError, match="no fraction of small numbers"):
         prepared_with().to_c(tmp_path, sample_rate_hz=100.0 * np.pi)
+
+
+def test_the_command_writes_what_smooths(files, tmp_path, capsys):
+    smooth = ["--smooth", "lag", "--lag", "2", "--mean-dwell-s", "3"]
+    assert run(["export", str(files[1]), "-o", str(tmp_path / "c"), "--format", "c", *smooth]) == 0
+    header = (tmp_path / "c" / "sensorseq_model.h").read_text()
+    assert "#define SENSORSEQ_SMOOTH_LAG 2 " in header
+    pytest.importorskip("onnx")
+    graph = tmp_path / "model.onnx"
+    assert run(["export", str(files[1]), "-o", str(graph), *smooth]) == 0
+    assert "model.smoother.onnx: a step" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.glob("*.onnx")} == {"model.onnx", "model.smoother.onnx"}

@@ -18,7 +18,10 @@ from sensorseq import (
 )
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.check import onnx_difference
+from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.recording import Channel
+from sensorseq.sequence import timeline_of
+from sensorseq.training.unknown import KnownWindows
 from tests.support.fits import plain_classifier
 
 LABELS = np.array(["ice", "mud", "sand"])
@@ -245,3 +248,37 @@ def test_steps_with_a_memory_are_refused_by_name(tmp_path):
     clf.to_onnx(tmp_path / "model.onnx")
     with pytest.raises(InputError, match="steps=True needs to know how the windows were prepared"):
         fitted().to_onnx(tmp_path / "model.onnx", steps=True)
+
+
+@pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 1), ("lag", 5)])
+def test_a_step_of_smoothing_is_that_of_the_timeline(tmp_path, smooth, lag):
+    clf = plain_classifier(max_epochs=1, hidden_size=2, device="cpu").fit(prepared([]))
+    path, k = tmp_path / "smoother.onnx", len(clf.classes_)
+    clf._known = KnownWindows(np.log(np.full((9, 3), [0.1, 0.2, 0.7])), np.ones(100))
+    options = PreparationOptions.recorded(clf.preparation_)
+    hop_s = options.hop_s or options.window_s
+    arguments = {"smooth": smooth, "lag": lag, "mean_dwell_s": 6 * options.window_s}
+    clf.smoother_to_onnx(path, **arguments)
+    lag = lag if smooth == "lag" else 0
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    said = session.get_modelmeta().custom_metadata_map
+    said = {name: json.loads(value) for name, value in said.items()}
+    assert said["classes"] == list(clf.classes_)
+    assert said["says_nothing"] == pytest.approx([0.1, 0.2, 0.7])
+    p = np.random.default_rng(lag).dirichlet(np.full(k, 0.03), 40).astype(np.float32)
+    for _ in range(2):  # zeros begin another recording
+        state, found = np.zeros(session.get_inputs()[1].shape), []
+        for row in [*p, *[np.float32(said["says_nothing"])] * lag]:
+            smoothed, is_due, state = session.run(
+                ["smoothed", "is_due", "next_state"], {"probabilities": row[None], "state": state}
+            )
+            found += [smoothed[0]] * bool(is_due[0])
+        made = timeline_of(
+            p,
+            clf.classes_,
+            hop_s * np.arange(40),
+            options.window_s,
+            class_shares=clf._class_shares,
+            **arguments,
+        )
+        np.testing.assert_allclose(found, made.probabilities, atol=1e-5, rtol=0)

@@ -1,6 +1,7 @@
 """A timeline of windows: spans, gaps, tables, and the ways to get one."""
 
 import csv
+import dataclasses
 import io
 import re
 
@@ -11,6 +12,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.recording import LabelSpan
 from sensorseq.sequence import timeline_of
+from sensorseq.windows import WindowSet
 
 CLASSES = np.array(["ice", "sand"])
 
@@ -97,6 +99,33 @@ def test_windows_without_a_place_in_time_are_refused(probabilities, start_s, sai
         timeline_of(probabilities, CLASSES, start_s, 1.0)
 
 
+def test_what_cannot_be_smoothed_is_said_in_words():
+    with pytest.raises(ArgumentError, match="at least a window, 4 s"):
+        timeline_of(sure([0, 1]), CLASSES, [0.0, 4.0], 4.0, mean_dwell_s=3)
+    with pytest.raises(ArgumentError, match="class_shares"):
+        timeline_of(sure([0, 1]), CLASSES, [0.0, 1.0], 1.0, class_shares=[0, 1])
+    with pytest.raises(ArgumentError, match="smooth"):
+        timeline_of(sure([0, 1]), CLASSES, [0.0, 1.0], 1.0, smooth="a lot")
+
+
+def test_a_classifier_of_one_class_has_one_span_without_a_runner_up():
+    made = timeline_of(np.ones((5, 1)), ["ice"], np.arange(5.0), 1.0)
+    (span,) = made.spans
+    assert (span.label, span.probability, span.runner_up) == ("ice", 1.0, None)
+
+
+def test_shares_of_the_training_count_once_not_in_every_window():
+    p = np.tile([0.7, 0.3], (10, 1))  # by a model that saw ice nine times in ten
+    start_s = np.arange(10.0)
+    assert set(timeline_of(p, CLASSES, start_s, 1.0).labels) == {"ice"}
+    made = timeline_of(p, CLASSES, start_s, 1.0, class_shares=[0.9, 0.1])
+    assert set(made.labels) == {"sand"}
+    each = timeline_of(p, CLASSES, start_s, 1.0, class_shares=np.tile([0.9, 0.1], (10, 1)))
+    np.testing.assert_array_equal(each.probabilities, made.probabilities)
+    single = timeline_of(p, CLASSES, start_s, 1.0, class_shares=[0.9, 0.1], smooth="none")
+    np.testing.assert_array_equal(single.probabilities, p)
+
+
 @pytest.fixture(scope="module")
 def fitted():
     rng = np.random.default_rng(0)
@@ -109,8 +138,32 @@ def fitted():
 def test_a_classifier_gives_the_timeline_of_its_probabilities(fitted):
     clf, X, _ = fitted
     made = clf.timeline(X, start_s=0.5 * np.arange(60), mean_dwell_s=5)
-    own = timeline_of(clf.predict_proba(X), clf.classes_, 0.5 * np.arange(60), 0.5, mean_dwell_s=5)
+    given = {"mean_dwell_s": 5, "class_shares": clf._class_shares}
+    own = timeline_of(clf.predict_proba(X), clf.classes_, 0.5 * np.arange(60), 0.5, **given)
     np.testing.assert_array_equal(made.probabilities, own.probabilities)
     assert made.spans == own.spans
     with pytest.raises(InputError, match="start_s"):
         clf.timeline(X)
+
+
+def test_a_model_learns_how_long_classes_last_from_recordings_with_several(fitted, tmp_path):
+    _, X, y = fitted
+    drive = WindowSet(
+        X,
+        lengths=np.full(60, 20),
+        channels=("cur",),
+        y=CLASSES[y],
+        groups=np.repeat(["a", "b"], 30),
+        recording_id=np.repeat(["a", "b"], 30),
+        start_s=np.tile(np.arange(30.0), 2),
+        sample_rate_hz=20.0,
+    )
+    clf = SensorLSTMClassifier(hidden_size=2, max_epochs=1, random_state=0, device="cpu").fit(drive)
+    learned = clf.preparation_["dwell"]
+    assert learned["mean_s"] == pytest.approx([20, 60])  # one switch each, both from ice
+    clf.save(tmp_path / "model.safetensors")
+    made = SensorLSTMClassifier.load(tmp_path / "model.safetensors").timeline(drive)
+    np.testing.assert_array_equal(made.mean_dwell_s, learned["mean_s"])
+    assert clf.timeline(drive, mean_dwell_s=7).mean_dwell_s == 7
+    one_class = dataclasses.replace(drive, recording_id=np.repeat(list("abcd"), 15))
+    assert "dwell" not in clf.fit(one_class).preparation_

@@ -58,6 +58,21 @@ class CModel:
         given = np.ascontiguousarray(probabilities, np.float32)
         return bool(self._c.sensorseq_is_unknown(_pointer(given)))
 
+    def smooth(self, probabilities, lag):
+        """Return the smoothed probabilities of all windows, also of the last ones."""
+        smoother = (ctypes.c_double * (4 * (lag + 2) * self.n_classes))()
+        self._c.sensorseq_smooth_reset(smoother)
+        found = []
+        out = np.zeros(self.n_classes, np.float32)
+        for row in probabilities:
+            given = np.ascontiguousarray(row, np.float32)
+            if self._c.sensorseq_smooth(smoother, _pointer(given), _pointer(out)):
+                found.append(out.copy())
+        for _ in range(lag):
+            if self._c.sensorseq_smooth_more(smoother, _pointer(out)):
+                found.append(out.copy())
+        return np.array(found)
+
     def stream(self, samples):
         """Return the probabilities of all windows of a signal."""
         made = [p for p in map(self.push, samples) if isinstance(p, np.ndarray)]

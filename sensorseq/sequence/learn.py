@@ -1,0 +1,60 @@
+"""Learn how long classes last, and which follows which, from recordings that have several."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.sequence.timeline import spans_by_recording, timeline_of
+
+
+class LearnedDwell(TypedDict):
+    """Seconds that each class lasts on average, and how often each (row) is followed by each."""
+
+    mean_s: list[float]
+    follows: list[list[float]]
+
+
+def learn_dwell(
+    class_index: NDArray[np.int64],
+    classes: Sequence[Any],
+    start_s: ArrayLike,
+    window_s: float,
+    recording_id: NDArray[Any],
+) -> LearnedDwell | None:
+    """Return what the labels of windows say; None where no recording has several classes.
+
+    Every class starts from the mean of all stretches, and every pair from one switch shared by all,
+    so that a class that was seen once does not rule out what was not seen.
+    """
+    k = len(classes)
+    names, recording = np.unique(recording_id, return_inverse=True)
+    is_present = np.zeros((len(names), k), bool)
+    is_present[recording, class_index] = True
+    rows = np.flatnonzero(is_present.sum(axis=1)[recording] > 1)
+    if not len(rows):
+        return None
+    made = timeline_of(
+        np.eye(k)[class_index[rows]],
+        np.arange(k),
+        np.asarray(start_s)[rows],
+        window_s,
+        recording[rows],
+        smooth="none",
+    )
+    seconds, follows = np.zeros(k), np.zeros((k, k))
+    for spans in spans_by_recording(made.spans).values():
+        for span in spans:
+            seconds[span.label] += span.end_s - span.start_s
+        for one, other in pairwise(spans):
+            if one.label != other.label:
+                follows[one.label, other.label] += 1
+    exits = follows.sum(axis=1)
+    mean_s = (seconds + seconds.sum() / exits.sum()) / (exits + 1)
+    follows += (1 - np.eye(k)) / (k - 1)
+    return {
+        "mean_s": np.maximum(mean_s, window_s).tolist(),
+        "follows": follows.tolist(),
+    }
