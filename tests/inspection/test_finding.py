@@ -10,9 +10,7 @@ from sensorseq.inspection.finding import KINDS, Finding, Kind
 
 PACKAGE = Path(sensorseq.__file__).parent
 MAKERS = "Finding|finding|Finding.of|_add|_add_pairs|_add_each|_alike"
-MADE = re.compile(rf"""(?:{MAKERS})\(\s*"(\w+)\"""")
-    r"""(?:Finding|finding|Finding\.of|_add|_add_pairs|_add_each|_alike)\(\s*"(\w+)\""""
-)
+MADE = re.compile(rf'(?:{MAKERS})\(\s*"(\w+)"')
 
 
 @pytest.fixture
