@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -164,17 +164,16 @@ def find_leakage(
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _View:
     """One assignment of windows to parts: the split, or a fold."""
 
     part: NDArray[np.str_]
     fold: int | None = None
     in_two: Ints | None = None  # rows of a fold that are in both of its parts
-    known: NDArray[np.bool_] = field(init=False)  # rows known to leak: each is counted once
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "known", np.zeros(len(self.part), bool))
+        self.known = np.zeros(len(self.part), bool)  # rows known to leak: each is counted once
 
     @property
     def train(self) -> Ints:

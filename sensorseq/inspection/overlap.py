@@ -30,27 +30,23 @@ def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
     yield from _contradictions(train, keys)
     n_copies = int((keys != 0).sum()) - len(np.unique(keys[keys != 0]))
     if n_copies > MANY * len(train):
-        yield Finding.of(
-            "copied_windows",
-            n_windows=n_copies,
-            n_train=len(train),
-            n_different=len(train) - n_copies,
-            severe=n_copies > len(train) / 2,
+        n_different, severe = len(train) - n_copies, n_copies > len(train) / 2
+        yield train.finding(
+            "copied_windows", n_windows=n_copies, n_different=n_different, severe=severe
         )
     if validation is None or validation.n_channels != train.n_channels:
         return
     same = first_equal(_known_keys(validation), keys)
     twice = np.flatnonzero(same >= 0)
     if len(twice):
-        where = _shared_groups(train.groups, validation.groups, same[twice], twice)
-        where["rows"] = validation.row_names(twice)
+        groups = _shared_groups(train.groups, validation.groups, same[twice], twice)
         yield Finding.of(
             "windows_in_both_parts",
-            where,
+            {**groups, "rows": validation.row_names(twice)},
             n_windows=len(twice),
             n_validation=len(validation),
-            drawn=not where and validation.rows is not None,
-            chosen=not where and validation.rows is None,
+            drawn=not groups and validation.rows is not None,
+            chosen=not groups and validation.rows is None,
             severe=len(twice) > MANY * len(validation),
         )
 

@@ -120,9 +120,9 @@ class Part:
         **values: Any,
     ) -> Finding:
         """Make a finding of these windows, with the names of what is concerned."""
-        where = {
+        where: dict[str, Sequence[Any]] = {
             "channels": self.channel_names(channels),
-            "rows": self.row_names(np.asarray(rows)),
+            "rows": self.row_names(np.asarray(rows, np.int64)),
             "classes": self.class_names(classes),
         }
         figures = {"n_train": len(self), "channels": [int(i) for i in channels], **values}
