@@ -23,7 +23,7 @@ WAY = (  # of a window, from the file to the report: package, what happens to it
     ("preprocessing", "resampled, cut, split"),
     ("io", "kept"),
     ("estimator", "checked, scaled"),
-    ("data_checks", "looked at"),
+    ("inspection", "looked at"),
     ("training", "drawn in batches"),
     ("ops", "through the kernels"),
     ("diagnosis", "its loss judged"),

@@ -42,7 +42,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "diagnosis/probe.py",
         "diagnosis/module.py",
         "gpu_check/",
-        "inspection/short_training.py",
+        "inspection/short_trainings.py",
         "inspection/training_check.py",
         "estimator/",
         "export/",

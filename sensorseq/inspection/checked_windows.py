@@ -1,43 +1,38 @@
 """The windows to check: read as `fit` reads them, and small parts of them."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from sensorseq.errors import InputError
+from sensorseq.inspection.copies import shared_stretches
+from sensorseq.inspection.overlap import SHARE, TOLERATED
+from sensorseq.inspection.part import Ints
 from sensorseq.io.stored_windows import StoredSamples
-from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.inputs import Sequences, check_groups, from_one_hot, read_sequences
-from sensorseq.training.preparation import read_training_file
+from sensorseq.training.inputs import Sequences, check_groups, read_sequences
+from sensorseq.training.labels import read_labels
 from sensorseq.training.stream import StoredPart
 from sensorseq.windows import WindowSet
 
 _PIECE = 1024  # windows that are read from a file at once
 
 
-@dataclass(frozen=True)
-class CheckedWindows:
-    """Windows with their targets and what they belong to.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CheckedWindows(Sequences):
+    """Unscaled windows with their targets.
 
-    X (N, T, C) is unscaled, and `StoredSamples` where a file is larger than the buffer, see `held`.
-    `y` is the index in `classes`, or the values of a regression (N,) or (N, K). A validation split
-    keeps `groups` whole; `recording` is what each window was cut from, where it is known.
+    X is `StoredSamples` where a file is larger than the buffer, see `held`. `y` is the index in
+    `classes`, or the values of a regression (N,) or (N, K). A validation split keeps `groups`
+    whole; `recording_id` is what each window was cut from, where it is known.
     """
 
-    X: NDArray[Any]
-    lengths: NDArray[np.int64]
     y: NDArray[Any]
-    classes: tuple[Any, ...]
-    groups: NDArray[Any] | None
-    recording: NDArray[Any] | None
-    channels: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.X)
+    classes: NDArray[Any]
+    channels: list[str]
 
     @property
     def n_timesteps(self) -> int:
@@ -49,23 +44,15 @@ class CheckedWindows:
         """What goes to one side of a split as a whole: the group, or else the window alone."""
         return np.arange(len(self)) if self.groups is None else self.groups
 
-    def take(self, rows: NDArray[Any]) -> "CheckedWindows":
+    def take(self, rows: Ints) -> "CheckedWindows":
         """Return the windows at `rows`."""
-        return replace(
-            self,
-            X=self.X[rows],
-            lengths=self.lengths[rows],
-            y=self.y[rows],
-            groups=None if self.groups is None else self.groups[rows],
-            recording=None if self.recording is None else self.recording[rows],
-        )
+        return replace(self, **vars(super().take(rows)), y=self.y[rows])
 
     def held(self) -> "CheckedWindows":
         """Return the windows in memory, read from their file if they are still there."""
-        samples: Any = self.X
-        if not isinstance(samples, StoredSamples):
+        if not isinstance(self.X, StoredSamples):
             return self
-        with StoredPart(Sequences(samples, self.lengths)).opened() as reader:  # type: ignore[arg-type]
+        with StoredPart(self).opened() as reader:
             return replace(self, X=reader.cropped(np.arange(len(self))).X)
 
     def pieces(self) -> Iterator["CheckedWindows"]:
@@ -76,59 +63,70 @@ class CheckedWindows:
 
     def head(self, n_timesteps: int) -> "CheckedWindows":
         """Return the first steps of every window."""
-        if n_timesteps >= self.n_timesteps:
-            return self
         lengths = np.minimum(self.lengths, n_timesteps)
         return replace(self, X=self.X[:, :n_timesteps], lengths=lengths)
 
+    def in_runs(self, n_windows: int) -> "CheckedWindows":
+        """Return about `n_windows` windows, neighbours together, so that what overlaps still does.
 
-def read_checked_windows(X: Any, y: Any, groups: Any, lengths: Any, task: str) -> CheckedWindows:
+        These are the first windows of each group; without groups, four runs.
+        """
+        if len(self) <= n_windows:
+            return self
+        if self.groups is None:
+            each = n_windows // 4
+            starts = np.linspace(0, len(self) - each, 4).astype(int)
+            return self.take(np.unique(np.add.outer(starts, np.arange(each))))
+        _, unit = np.unique(self.groups, return_inverse=True)
+        # Every class comes along when groups of all classes do: take groups spread over the file.
+        n_units = min(int(unit.max()) + 1, max(2, n_windows // 4))
+        chosen = np.unique(np.linspace(0, unit.max(), n_units).astype(int))
+        each = max(1, n_windows // len(chosen))
+        rows = [np.flatnonzero(unit == number)[:each] for number in chosen]
+        return self.take(np.sort(np.concatenate(rows)))
+
+    def stretches(self) -> tuple[Ints, int]:
+        """Join windows that share samples; return the number of each window's stretch from 0.
+
+        Also return how many are joined to a window of another group, or without groups to any; 0
+        when they are so few that a sensor at rest explains it.
+        """
+        n_windows = len(self)
+        X = np.ascontiguousarray(self.X, np.float32)
+        everyone, pairs = np.arange(n_windows), []
+        # Two places differ in a bit at least: so every pair is compared.
+        for bit in range(max(1, (n_windows - 1).bit_length())):
+            for side in (0, 1):
+                rows = everyone[(everyone >> bit & 1) == side]
+                among = everyone[(everyone >> bit & 1) != side]
+                pairs.append(np.stack(shared_stretches(X, self.lengths, rows, among, share=SHARE)))
+        left, right = np.concatenate(pairs, axis=1)
+        joined = coo_array((np.ones(len(left)), (left, right)), shape=(n_windows, n_windows))
+        _, stretch = connected_components(joined, directed=False)
+        across = self.split_unit[left] != self.split_unit[right]
+        n_across = len(np.unique(np.concatenate([left[across], right[across]])))
+        return stretch.astype(np.int64), n_across if n_across > TOLERATED * n_windows else 0
+
+
+def read_checked_windows(
+    X: Any, y: Any, groups: Any, lengths: Any, *, classifies: bool = True
+) -> CheckedWindows:
     """Read the data as `fit` would; test windows of a split are left out."""
-    recording, channels = None, None
-    if isinstance(X, str | os.PathLike):
-        X, _ = read_training_file(X)
+    channels = None
     if isinstance(X, WindowSet):
+        y = X.y if y is None else y
         if X.split is not None:
-            y = X.y if y is None else y
             rows = np.flatnonzero(X.split != "test")
             y = None if y is None else np.asarray(y)[rows]
             X = replace(X.take(rows), split=None)
-        y = X.y if y is None else y
-        recording, channels = X.recording_id, tuple(X.channels)
         groups = X.groups if groups is None else groups
-        groups = recording if groups is None else groups
-    if y is None:
-        raise InputError("y is None; give the targets.")
+        groups = X.recording_id if groups is None else groups
+        channels = X.channels
     sequences = read_sequences(X, lengths)
-    if channels is None:
-        channels = tuple(sequences.channels or map(str, range(sequences.X.shape[2])))
-    target, classes = np.asarray(y), ()
-    if task == CLASSIFICATION:
-        if target.ndim == 2 and target.shape[1] > 1:
-            target = from_one_hot(target, "y")
-        names, target = np.unique(target.ravel(), return_inverse=True)
-        classes = tuple(names.tolist())
-    groups = check_groups(groups, len(sequences), "groups")
-    return CheckedWindows(
-        sequences.X, sequences.lengths, target, classes, groups, recording, channels
-    )
-
-
-def take_in_runs(windows: CheckedWindows, n_windows: int) -> CheckedWindows:
-    """Return about `n_windows` windows, neighbours together, so that what overlaps still does.
-
-    These are the first windows of each group; without groups, four runs.
-    """
-    if len(windows) <= n_windows:
-        return windows
-    if windows.groups is None:
-        starts = np.linspace(0, len(windows) - n_windows // 4, 4).astype(int)
-        return windows.take(
-            np.unique(np.concatenate([s + np.arange(n_windows // 4) for s in starts]))
-        )
-    _, unit = np.unique(windows.groups, return_inverse=True)
-    # Every class comes along when groups of all classes do: take groups spread over the file.
-    n_units = min(int(unit.max()) + 1, max(2, n_windows // 4))
-    chosen = np.unique(np.linspace(0, unit.max(), n_units).astype(int))
-    each = max(1, n_windows // len(chosen))
-    return windows.take(np.sort(np.concatenate([np.flatnonzero(unit == u)[:each] for u in chosen])))
+    channels = channels or sequences.channels or map(str, range(sequences.X.shape[2]))
+    target, classes = np.asarray(y), np.empty(0)
+    if classifies:
+        labels, _ = read_labels(y, len(sequences), "y")
+        classes, target = np.unique(labels, return_inverse=True)
+    known = {"groups": check_groups(groups, len(sequences), "groups"), "channels": list(channels)}
+    return CheckedWindows(**{**vars(sequences), **known}, y=target, classes=classes)

@@ -6,18 +6,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.inspection.part import Floats, Ints
+
+Keys = NDArray[np.uint64]
+
 _MOST_FEATURES = 512  # above this, a random projection preserves distances to a few percent
 _PROJECTED = 256
 _BLOCK_VALUES = 16_000_000  # similarities at once: 64 MB
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2**64
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
-_STRETCH_VALUES = 4_000_000  # hashed at once
+_STRETCH_VALUES = 250_000  # hashed at once
 _KEY_BLOCK = 250_000  # values, 2 MB, which a cache holds
 _BLOCK_ROWS = 65_536  # of a recording, hashed at once
 _MOST_HASHES = 2048  # kept of a recording: 16 kB
 
 
-def window_keys(X: NDArray[Any], lengths: NDArray[np.int64] | None = None) -> NDArray[np.uint64]:
+def window_keys(X: NDArray[Any], lengths: Ints | None = None) -> Keys:
     """Return a 64-bit number for the valid samples of each window, the same for identical windows.
 
     Samples (n, t, c) are compared as float32; padding does not count. No key is 0. Any two of a
@@ -39,43 +43,60 @@ def window_keys(X: NDArray[Any], lengths: NDArray[np.int64] | None = None) -> ND
     return keys
 
 
+def first_equal(wanted: Keys, keys: Keys) -> Ints:
+    """Return where each of `wanted` first occurs in `keys`; -1 if it does not, or is 0."""
+    if not len(keys):
+        return np.full(len(wanted), -1)
+    order = np.argsort(keys, kind="stable")
+    at = order[np.minimum(np.searchsorted(keys[order], wanted), len(keys) - 1)]
+    return np.where((keys[at] == wanted) & (wanted != 0), at, -1)
+
+
 def shared_stretches(
     X: NDArray[Any],
-    lengths: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    among: NDArray[np.int64],
+    lengths: Ints,
+    rows: Ints,
+    among: Ints,
+    *,
     share: float = 0.5,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    usual: float = 1.0,
+    holders: tuple[NDArray[Any], Ints] | None = None,
+) -> tuple[Ints, Ints]:
     """Find which of `rows` begin or end with a stretch that also occurs in a window of `among`.
 
     If a recording is a piece of another, with its own clock, none of its windows equals a window of
     the other, but each shares its first or last half (`share`, at least four steps) with one.
-    Stretches are compared by a 64-bit polynomial rolling hash at all offsets; those in which fewer
-    than half of the steps change are ignored, because a sensor at rest repeats its values. Returns
-    those rows, and the window they share it with.
+    Stretches are compared by a 64-bit polynomial rolling hash at all offsets. Those in which fewer
+    than half of the steps change are ignored, because a sensor at rest repeats its values, and so
+    are those in `usual` and more of the windows of `among`: a waveform that repeats itself. Returns
+    those rows, and the window they share it with. `among` are rows of X, or of the windows and
+    lengths in `holders`.
     """
-    nothing = np.empty(0, np.int64)
     n_steps = math.ceil(X.shape[1] * share)
     if not len(rows) or not len(among) or n_steps < 4:
-        return nothing, nothing
+        return rows[:0], among[:0]
     hashes, usable = _rolling(X[rows], lengths[rows], n_steps)
     last = np.maximum(lengths[rows] - n_steps, 0)
     ends = np.stack([hashes[:, 0], hashes[np.arange(len(rows)), last]], axis=1)
     known = np.stack([usable[:, 0], usable[np.arange(len(rows)), last]], axis=1)
     wanted, back = np.unique(ends, return_inverse=True)
-    holder = np.full(len(wanted), -1)
+    holder, n_holders = np.full(len(wanted), -1), np.zeros(len(wanted), np.int64)
+    X, lengths = (X, lengths) if holders is None else holders
     block = max(1, _STRETCH_VALUES // X.shape[1])
     for start in range(0, len(among), block):
         part = among[start : start + block]
         hashes, usable = _rolling(X[part], lengths[part], n_steps)
         at = np.minimum(np.searchsorted(wanted, hashes), len(wanted) - 1)
         row, offset = np.nonzero((wanted[at] == hashes) & usable)
-        holder[at[row, offset]] = part[row]
+        found, row = np.divmod(np.unique(at[row, offset] * len(part) + row), len(part))
+        holder[found] = part[row]
+        n_holders += np.bincount(found, minlength=len(wanted))
+    holder[n_holders > usual * len(among)] = -1
     other = np.where(known, holder[back.reshape(ends.shape)], -1).max(axis=1)
     return rows[other >= 0], other[other >= 0]
 
 
-def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> NDArray[np.uint64]:
+def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> Keys:
     """Return the lowest `_MOST_HASHES` hashes of all stretches of a recording that vary.
 
     Two recordings that share samples share the hashes below the highest of both.
@@ -88,9 +109,7 @@ def stretch_hashes(values: NDArray[Any], n_steps: int = 16) -> NDArray[np.uint64
     return lowest
 
 
-def _rolling(
-    X: NDArray[Any], lengths: NDArray[np.int64], n_steps: int
-) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
+def _rolling(X: NDArray[Any], lengths: Ints, n_steps: int) -> tuple[Keys, NDArray[np.bool_]]:
     """Hash of the n_steps from each offset, and whether they are valid and vary."""
     samples = np.ascontiguousarray(X, np.float32) + np.float32(0)  # -0.0 is 0.0
     n_windows, n_timesteps, n_channels = samples.shape
@@ -114,7 +133,7 @@ def _rolling(
     return hashes, inside & (2 * varied >= n_steps)
 
 
-def _mixed(code: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mixed(code: Keys) -> Keys:
     """Spread every bit over all (the finalizer of splitmix64)."""
     code = (code ^ (code >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     code = (code ^ (code >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -131,11 +150,11 @@ NEARER_STRETCHED = 0.1
 
 def near_duplicates(
     X: NDArray[Any],
-    lengths: NDArray[np.int64],
+    lengths: Ints,
     recording: NDArray[Any],
-    rows: NDArray[np.int64],
-    among: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    rows: Ints,
+    among: Ints,
+) -> tuple[Ints, Ints]:
     """Find which of `rows` nearly copy a window of `among`; return those rows and their originals.
 
     A window's offset and gain are ignored. Recordings of robots that stand still look alike, so the
@@ -161,8 +180,8 @@ def near_duplicates(
 
 
 def _nearest(
-    shapes: NDArray[np.float32], others: NDArray[np.float32], recording_index: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    shapes: NDArray[np.float32], others: NDArray[np.float32], recording_index: Ints
+) -> tuple[Ints, Floats]:
     """Return the nearest other of each shape, and the ratio of distances to it and the next."""
     order = np.argsort(recording_index, kind="stable")
     sorted_others, index = others[order], recording_index[order]
@@ -192,9 +211,9 @@ def _nearest(
 
 def _shapes(
     X: NDArray[Any],
-    lengths: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    sd: NDArray[np.float64],
+    lengths: Ints,
+    rows: Ints,
+    sd: Floats,
     stretched: bool,
 ) -> NDArray[np.float32]:
     """Windows without offset and gain as vectors of length 1, or 0 for constant windows."""
@@ -222,7 +241,7 @@ def _shapes(
     return shapes
 
 
-def _centred(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+def _centred(X: NDArray[Any], lengths: Ints) -> NDArray[np.float32]:
     """Windows without their mean over the valid steps; 0 elsewhere."""
     centred: NDArray[np.float32]
     if (lengths == X.shape[1]).all():
@@ -240,11 +259,9 @@ def _centred(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[np.float32]
     return centred
 
 
-def _channel_sd(
-    X: NDArray[Any], lengths: NDArray[np.int64], rows: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _channel_sd(X: NDArray[Any], lengths: Ints, rows: Ints) -> Floats:
     """Deviation of each channel about the mean of its window, over some of the windows."""
     some = rows[:: max(1, len(rows) // 2000)]
     squares = (_centred(X[some], lengths[some]).astype(np.float64) ** 2).sum(axis=(0, 1))
-    deviation: NDArray[np.float64] = np.sqrt(squares / max(1, int(lengths[some].sum())))
+    deviation: Floats = np.sqrt(squares / max(1, int(lengths[some].sum())))
     return deviation

@@ -14,11 +14,11 @@ from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError, SplitError, printable
 from sensorseq.features.ridge import MOST_WINDOWS
 from sensorseq.features.stack import fit_stack
+from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows
 from sensorseq.inspection.part import Floats, Ints
 from sensorseq.preprocessing.splitters import split_folds
-from sensorseq.text import number
-from sensorseq.training.inputs import Sequences, check_groups, read_sequences
-from sensorseq.training.labels import draw_entropy, read_labels
+from sensorseq.text import plain
+from sensorseq.training.labels import draw_entropy
 from sensorseq.windows import WindowSet
 
 LEAST_WINDOWS = 3  # of one label in a recording, to judge the recording
@@ -85,9 +85,7 @@ class LabelErrors:
             for name in ("row", "group", "given", "likelier", "probability", "score")
             if (values := getattr(self, name)) is not None
         }
-        recordings = [
-            {name: number(value) for name, value in vars(one).items()} for one in self.recordings
-        ]
+        recordings = plain(self.recordings)
         return {"n_estimated": self.n_estimated, "windows": columns, "recordings": recordings}
 
     def __str__(self) -> str:
@@ -290,7 +288,7 @@ def find_label_errors(
     _check_groups(given, n_folds)
     entropy = draw_entropy(random_state)
     seeds = np.random.SeedSequence(entropy).generate_state(n_seeds) % 2**31
-    total = np.zeros((len(given.target), len(given.classes)))
+    total = np.zeros((len(given.y), len(given.classes)))
     n_judged = np.zeros(len(total))
     for seed in seeds.tolist():
         probability = _out_of_fold(clf, given, n_folds, seed)
@@ -300,51 +298,37 @@ def find_label_errors(
     if not n_judged.all():
         row = int(np.argmin(n_judged))
         raise SplitError(
-            f"class {given.classes.tolist()[given.target[row]]!r} is in too few groups: in every"
+            f"class {given.classes.tolist()[given.y[row]]!r} is in too few groups: in every"
             " repetition all of them were left out together. Give more recordings of it, or drop"
             " the class."
         )
-    return judge_labels(total / n_judged[:, None], given.target, given.classes, given.groups)
+    return judge_labels(total / n_judged[:, None], given.y, given.classes, given.groups)
 
 
-@dataclass(frozen=True, eq=False)
-class _Given:
-    """What was given, checked."""
-
-    sequences: Sequences
-    target: Ints
-    classes: NDArray[Any]
-    groups: NDArray[Any] | None
-
-    def arguments(self, rows: Ints) -> tuple[NDArray[Any], Ints | None]:
-        """Return windows and, unless all are full, their lengths."""
-        X, lengths = self.sequences.X[rows], self.sequences.lengths[rows]
-        if self.sequences.is_flat:
-            X = X.reshape(len(X), -1)
-        return X, None if self.sequences.are_full else lengths
+def _read(X: Any, y: Any, groups: Any, lengths: Any) -> CheckedWindows:
+    if isinstance(X, WindowSet) and X.split is not None:
+        raise InputError(
+            'X has a split, but the folds are drawn here; give X.part("train") for the labels of'
+            " the training part."
+        )
+    given = read_checked_windows(X, y, groups, lengths)
+    if len(given.classes) < 2:
+        raise InputError(
+            f"y has only one class ({given.classes.tolist()[0]!r}); there must be two."
+        )
+    return given
 
 
-def _read(X: Any, y: Any, groups: Any, lengths: Any) -> _Given:
-    sequences = read_sequences(X, lengths)
-    if isinstance(X, WindowSet):
-        if X.split is not None:
-            raise InputError(
-                'X has a split, but the folds are drawn here; give X.part("train") for the labels'
-                " of the training part."
-            )
-        y = X.y if y is None else y
-        if groups is None:
-            groups = X.recording_id if X.groups is None else X.groups
-    labels, _ = read_labels(y, len(sequences), "y")
-    classes, target = np.unique(labels, return_inverse=True)
-    if len(classes) < 2:
-        raise InputError(f"y has only one class ({classes.tolist()[0]!r}); there must be two.")
-    return _Given(sequences, target, classes, check_groups(groups, len(sequences), "groups"))
+def _arguments(given: CheckedWindows, rows: Ints) -> tuple[NDArray[Any], Ints | None]:
+    """Return windows and, unless all are full, their lengths."""
+    X = given.X[rows]
+    X = X.reshape(len(X), -1) if given.is_flat else X
+    return X, None if given.are_full else given.lengths[rows]
 
 
-def _check_groups(given: _Given, n_folds: int | None) -> None:
+def _check_groups(given: CheckedWindows, n_folds: int | None) -> None:
     """Raise unless whole groups can be left out and every class is still known."""
-    units = np.arange(len(given.target)) if given.groups is None else given.groups
+    units = np.arange(len(given.y)) if given.groups is None else given.groups
     unit = "window" if given.groups is None else "group"
     n_units, needed = len(np.unique(units)), 2 if n_folds is None else n_folds
     if n_units < needed:
@@ -353,29 +337,29 @@ def _check_groups(given: _Given, n_folds: int | None) -> None:
             f" dealt to. Give more {unit}s, or a smaller n_folds."
         )
     for k, label in enumerate(given.classes.tolist()):
-        if len(np.unique(units[given.target == k])) < 2:
+        if len(np.unique(units[given.y == k])) < 2:
             raise SplitError(
                 f"class {label!r} is in one {unit} only, so no model that has not seen this {unit}"
                 f" knows the class. Give another {unit} of it, or drop the class."
             )
 
 
-def _out_of_fold(clf: Any, given: _Given, n_folds: int | None, seed: int) -> Floats:
+def _out_of_fold(clf: Any, given: CheckedWindows, n_folds: int | None, seed: int) -> Floats:
     """Return probabilities of windows left out, (n, K); NaN where no model could judge one."""
     if n_folds is None:
         found = _by_own_folds(clf, given, seed)
         if found is not None:
             return found
-    folds = split_folds(given.target, given.groups, n_folds or OTHER_FOLDS, seed)
-    found = np.full((len(given.target), len(given.classes)), np.nan)
+    folds = split_folds(given.y, given.groups, n_folds or OTHER_FOLDS, seed)
+    found = np.full((len(given.y), len(given.classes)), np.nan)
     for fit_rows, test_rows in folds:
-        known = np.unique(given.target[fit_rows])
+        known = np.unique(given.y[fit_rows])
         # the labels of a class that this model has never seen are for other repetitions to judge
-        rows = test_rows[np.isin(given.target[test_rows], known)]
+        rows = test_rows[np.isin(given.y[test_rows], known)]
         if len(known) < 2 or not len(rows):
             continue
         model = _fit(_with_seed(clf, seed), given, fit_rows)
-        X, lengths = given.arguments(rows)
+        X, lengths = _arguments(given, rows)
         options = {} if lengths is None else {"lengths": lengths}
         found[rows] = 0.0
         columns = np.searchsorted(given.classes, model.classes_)
@@ -383,12 +367,12 @@ def _out_of_fold(clf: Any, given: _Given, n_folds: int | None, seed: int) -> Flo
     return found
 
 
-def _by_own_folds(clf: Any, given: _Given, seed: int) -> Floats | None:
+def _by_own_folds(clf: Any, given: CheckedWindows, seed: int) -> Floats | None:
     """Return the predictions of the folds inside one fit, if it has them for every window."""
     if not hasattr(clf, "out_of_fold_predictions"):
         return None
     network = clone(clf)
-    if network.features is None or len(given.target) > MOST_WINDOWS:
+    if network.features is None or len(given.y) > MOST_WINDOWS:
         return None
     network.set_params(
         random_state=seed,
@@ -399,17 +383,17 @@ def _by_own_folds(clf: Any, given: _Given, seed: int) -> Floats | None:
         resume=False,
         auto_repair=False,
     )
-    _fit(network, given, np.arange(len(given.target)))
+    _fit(network, given, np.arange(len(given.y)))
     predicted = network.out_of_fold_predictions()
-    if predicted is None or len(predicted[0]) < len(given.target):
+    if predicted is None or len(predicted[0]) < len(given.y):
         return None
-    found = np.empty((len(given.target), len(given.classes)))
+    found = np.empty((len(given.y), len(given.classes)))
     found[predicted[0]] = predicted[1]
     return found
 
 
-def _fit(model: Any, given: _Given, rows: Ints) -> Any:
-    X, lengths = given.arguments(rows)
+def _fit(model: Any, given: CheckedWindows, rows: Ints) -> Any:
+    X, lengths = _arguments(given, rows)
     options: dict[str, Any] = {}
     if given.groups is not None and _takes(model.fit, "groups"):
         options["groups"] = given.groups[rows]
@@ -420,7 +404,7 @@ def _fit(model: Any, given: _Given, rows: Ints) -> Any:
                 " use a SensorLSTMClassifier, or cut the windows to one length."
             )
         options["lengths"] = lengths
-    return model.fit(X, given.classes[given.target[rows]], **options)
+    return model.fit(X, given.classes[given.y[rows]], **options)
 
 
 def _takes(method: Callable[..., Any], name: str) -> bool:

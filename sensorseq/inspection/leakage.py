@@ -1,8 +1,9 @@
 """Check whether held-out windows leak into training, with one check for each kind of leak."""
 
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_per_window
 from sensorseq.errors import ArgumentError, WindowError, printable
-from sensorseq.inspection.copies import near_duplicates, shared_stretches, window_keys
+from sensorseq.inspection.copies import first_equal, near_duplicates, shared_stretches, window_keys
 from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.part import Floats, Ints
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
-from sensorseq.preprocessing.split import near_in_time, rows_of
+from sensorseq.preprocessing.split import rows_of
 from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet
 
@@ -162,16 +164,19 @@ def find_leakage(
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _View:
     """One assignment of windows to parts: the split, or a fold."""
 
     part: NDArray[np.str_]
     fold: int | None = None
-    in_two: NDArray[np.int64] | None = None  # rows of a fold that are in both of its parts
+    in_two: Ints | None = None  # rows of a fold that are in both of its parts
+
+    def __post_init__(self) -> None:
+        self.known = np.zeros(len(self.part), bool)  # rows known to leak: each is counted once
 
     @property
-    def train(self) -> NDArray[np.int64]:
+    def train(self) -> Ints:
         return np.flatnonzero(self.part == "train")
 
     @property
@@ -179,10 +184,8 @@ class _View:
         return [name for name in PARTS[1:] if (self.part == name).any()]
 
 
-_Pairs = list[tuple[_View, NDArray[np.int64], NDArray[np.int64]]]  # rows, and their counterparts
-_Search = Callable[
-    [NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]
-]
+_Pairs = list[tuple[_View, Ints, Ints]]  # rows, and their counterparts
+_Search = Callable[[Ints, Ints], tuple[Ints, Ints]]
 
 
 class _Check:
@@ -190,13 +193,11 @@ class _Check:
 
     def __init__(self, windows: WindowSet, views: list[_View]) -> None:
         self.windows, self.views = windows, views
+        self.lengths = np.asarray(windows.lengths)
+        self.recording = windows.recording_id
         self.findings: list[Finding] = []
         self.checked: list[str] = []
         self.not_checked: list[str] = []
-        self.recording = windows.recording_id
-        rate = windows.sample_rate_hz
-        self.window_s = None if rate is None else windows.n_timesteps / rate
-        self.known = [np.zeros(len(windows), bool) for _ in views]  # crossing rows, once each
         self.origins = Provenance.of_each(windows.provenance)
         chosen = PreparationOptions.recorded(windows.provenance).split_by
         # The windows were split by recording on request, and no other split is given here.
@@ -205,11 +206,10 @@ class _Check:
             for view in views
         )
         self.apart: set[Any] = set()  # recordings in two parts with an embargo between them
-        valid = np.arange(windows.n_timesteps) < np.asarray(windows.lengths)[:, np.newaxis]
-        is_finite = np.isfinite(windows.X).all(axis=2) | ~valid
+        self.valid = np.arange(windows.n_timesteps) < self.lengths[:, np.newaxis]
+        is_finite = np.isfinite(windows.X).all(axis=2) | ~self.valid
         self.is_finite: NDArray[np.bool_] = np.asarray(is_finite.all(axis=1))
-        if not self.is_finite.all():
-            n_bad = int((~self.is_finite).sum())
+        if n_bad := int((~self.is_finite).sum()):
             self.not_checked.append(
                 f"the samples of {n_bad} window(s), which contain NaN or infinity."
             )
@@ -231,35 +231,24 @@ class _Check:
             self.not_checked.append("recordings and overlap in time: no recording_id.")
             return
         self.checked.append("shared recordings")
-        start = self.windows.start_s
-        timed = start is not None and self.window_s is not None
-        if timed:
+        windows, close = self.windows, set()
+        if windows.start_s is not None and windows.sample_rate_hz is not None:
             self.checked += ["overlap in time", "copies of held-out windows"]
+            start, step_s = np.asarray(windows.start_s, np.float64), 1 / windows.sample_rate_hz
+            overlaps = [(view, *self._overlapping(view, start, step_s)) for view in self.views]
+            for view, rows, _ in overlaps:
+                view.known[rows] = True
+                close |= self._close(view, start, 2 * windows.n_timesteps * step_s)
+            self._add_pairs("overlapping_windows", overlaps)
+            self._add_pairs("held_out_copies", [(v, *self._copied(v, start)) for v in self.views])
         else:
             self.not_checked.append(
                 "overlap in time: no start_s, or no sample_rate_hz for the length of a window."
             )
-        overlaps, copies = [], []
-        shared: dict[Any, tuple[list[str], bool]] = {}
-        for at, view in enumerate(self.views):
-            if timed:
-                rows, others = self._overlapping(view)
-                overlaps.append((view, rows, others))
-                self.known[at][rows] = True
-                copies.append((view, *self._copied(view)))
-            for name, parts, close in self._torn(view, timed):
-                first_parts, was_close = shared.get(name, (parts, False))
-                shared[name] = first_parts, was_close or close
-        self._add_pairs("overlapping_windows", overlaps)
-        self._add_pairs("held_out_copies", copies)
-        self.apart = {name for name, (_, close) in shared.items() if not close}
-        self._add_each(
-            "shared_recordings",
-            [
-                (close, {"recording_id": number(name), "parts": parts})
-                for name, (parts, close) in shared.items()
-            ],
-        )
+            close = set(self.recording.tolist())
+        shared = self._parts_of(self.recording)
+        self.apart = shared.keys() - close
+        self._add_each("shared_recordings", "recording_id", shared, self.apart)
 
     def groups(self) -> None:
         group = self.windows.groups
@@ -269,63 +258,31 @@ class _Check:
         if self.recording is not None and np.array_equal(group, self.recording):
             return  # they are the recordings
         self.checked.append("shared groups")
-        parts_of: dict[Any, list[str]] = {}
-        for view in self.views:
-            for rows in rows_of(group):
-                parts = _parts_among(view.part[rows])
-                if len(parts) > 1:
-                    parts_of.setdefault(group[rows[0]], parts)
-        meant = {
-            name
-            for name in parts_of
-            if self.recording is not None and self.apart & set(self.recording[group == name])
-        }
-        if self.is_by_recording:
-            meant = set(parts_of)
-        self._add_each(
-            "shared_groups",
-            [
-                (name not in meant, {"group": number(name), "parts": parts})
-                for name, parts in parts_of.items()
-            ],
-        )
+        parts_of = self._parts_of(group)
+        intended = parts_of.keys()
+        if not self.is_by_recording:
+            of_apart = np.isin(self.recording, list(self.apart)) if self.apart else slice(0)
+            intended = set(group[of_apart].tolist())
+        self._add_each("shared_groups", "group", parts_of, intended)
 
     def identical(self) -> None:
         self.checked.append("identical windows")
-        X, lengths = self.windows.X, np.asarray(self.windows.lengths)
-        content = np.unique(window_keys(X, lengths), return_inverse=True)[1]
-        inside = np.arange(X.shape[1]) < lengths[:, np.newaxis]
-        moves = ((X[:, :1] != X).any(axis=2) & inside).any(axis=1)  # some channel
-        has_shape = moves & self.is_finite
-        pairs: _Pairs = []
-        for at, view in enumerate(self.views):
-            first_in = {}  # the first window of each content in each part
-            for name in PARTS:
-                rows = np.flatnonzero(has_shape & (view.part == name))[::-1]
-                first_in[name] = np.full(len(content), -1)
-                first_in[name][content[rows]] = rows
-            for name in view.held_out:
-                rows = np.flatnonzero(has_shape & (view.part == name) & ~self.known[at])
-                others = np.full(len(rows), -1)
-                for other in PARTS:
-                    if other != name:
-                        meets = first_in[other][content[rows]]
-                        others = np.where(others < 0, meets, others)
-                pairs.append((view, rows[others >= 0], others[others >= 0]))
-                self.known[at][rows[others >= 0]] = True
-        self._add_pairs("identical_windows", pairs)
+        X = self.windows.X
+        moves = ((X[:, :1] != X).any(axis=2) & self.valid).any(axis=1)  # some channel
+        keys = window_keys(X, self.lengths) * (moves & self.is_finite)
+
+        def search(rows: Ints, among: Ints) -> tuple[Ints, Ints]:
+            at = first_equal(keys[rows], keys[among])
+            return rows[at >= 0], among[at[at >= 0]]
+
+        self._add_pairs("identical_windows", self._search_each(search)[0])
 
     def stretches(self) -> None:
         if self.recording is None:
             return  # reported by times()
         self.checked.append("identical stretches of samples")
-        self._alike(
-            "shared_stretches",
-            self.recording,
-            lambda rows, among: shared_stretches(
-                self.windows.X, np.asarray(self.windows.lengths), rows, among
-            ),
-        )
+        search = partial(shared_stretches, self.windows.X, self.lengths)
+        self._alike("shared_stretches", self.recording, search)
 
     def near(self) -> None:
         origin = self.recording if self.recording is not None else self.windows.groups
@@ -336,26 +293,29 @@ class _Check:
             self.not_checked.append("near-duplicates: fewer than four recordings to compare.")
             return
         self.checked.append("near-duplicates")
-        self._alike(
-            "near_duplicates",
-            origin,
-            lambda rows, among: near_duplicates(
-                self.windows.X, np.asarray(self.windows.lengths), origin, rows, among
-            ),
-        )
+        search = partial(near_duplicates, self.windows.X, self.lengths, origin)
+        self._alike("near_duplicates", origin, search)
+
+    def _search_each(self, search: _Search) -> tuple[_Pairs, int]:
+        """Search each held-out part in those before it; return the pairs, and how many it read."""
+        pairs: _Pairs = []
+        n_looked = 0
+        for view in self.views:
+            among = view.part == "train"
+            for name in view.held_out:
+                is_own = view.part == name
+                rows = np.flatnonzero(is_own & self.is_finite & ~view.known)
+                found, other = search(rows, np.flatnonzero(among & self.is_finite))
+                pairs.append((view, found, other))
+                view.known[found] = True
+                n_looked += len(rows)
+                among |= is_own
+        return pairs, n_looked
 
     def _alike(self, kind: str, origin: NDArray[Any], search: _Search) -> None:
         """Report held-out windows that a search finds more often than between training windows."""
-        pairs: _Pairs = []
-        n_found, n_looked = 0, 0
-        for at, view in enumerate(self.views):
-            for place, name in enumerate(view.held_out, start=1):
-                rows = np.flatnonzero((view.part == name) & self.is_finite & ~self.known[at])
-                before = np.isin(view.part, ("train", *view.held_out[: place - 1]))
-                found, other = search(rows, np.flatnonzero(before & self.is_finite))
-                pairs.append((view, found, other))
-                self.known[at][found] = True
-                n_found, n_looked = n_found + len(found), n_looked + len(rows)
+        pairs, n_looked = self._search_each(search)
+        n_found = sum(len(found) for _, found, _ in pairs)
         if not n_found:
             return
         # If recordings of the training part match each other as often, the matches are
@@ -392,14 +352,17 @@ class _Check:
         self.checked.append("one file under two names")
         # If all have one path, it is one table with many recordings.
         twice = [ids for ids in ids_of.values() if len(ids) > 1 and len(set(ids.values())) > 1]
-        found: list[tuple[bool, dict[str, Any]]] = []
-        for ids in twice:
-            names = list(ids)
-            parts = [_parts_among(view.part[np.isin(self.recording, names)]) for view in self.views]
-            torn = [{"parts": among} for among in parts if len(among) > 1][:1]
-            example = {"recording_id": names[0], "other_recording_id": names[1]}
-            found.append((bool(torn), {**example, **(torn[0] if torn else {})}))
-        self._add_each("same_source", found)
+        torn, together = [], []
+        for one, other, *more in twice:
+            is_own = np.isin(self.recording, [one, other, *more])
+            parts = [_parts_among(view.part[is_own]) for view in self.views]
+            example = {"recording_id": one, "other_recording_id": other}
+            if split := [among for among in parts if len(among) > 1]:
+                torn.append({**example, "parts": split[0]})
+            else:
+                together.append(example)
+        self._add("same_source", len(torn), torn)
+        self._add("same_source", len(together), together, is_leak=False)
 
     def scaling(self, scaler: Scaler | KeyedScaler | None) -> None:
         windows = self.windows
@@ -422,7 +385,7 @@ class _Check:
             self._keyed_scaling(scaler)
             return
 
-        def fits(rows: NDArray[np.int64]) -> bool:
+        def fits(rows: Ints) -> bool:
             return _fits(windows, scaler, rows[self.is_finite[rows]])
 
         if any(fits(view.train) for view in self.views):
@@ -432,7 +395,7 @@ class _Check:
             for keys in (self.recording, windows.groups)
         ):
             return  # each recording, or group, was scaled by itself
-        beyond: dict[str, NDArray[np.int64]] = {"all windows": np.arange(len(windows))}
+        beyond: dict[str, Ints] = {"all windows": np.arange(len(windows))}
         for view in self.views:
             held = view.held_out
             for name in held:
@@ -469,72 +432,65 @@ class _Check:
             examples = [{what: key} for key in found]
             self._add(name, len(found), examples, is_leak=is_leak, per=scaler.per)
 
-    def _overlapping(self, view: _View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return held-out rows that overlap a window of another part, and one such window each."""
-        assert self.recording is not None
-        assert self.window_s is not None
-        start = np.asarray(self.windows.start_s, np.float64)
-        step_s = self.window_s / self.windows.n_timesteps
-        end = start + np.asarray(self.windows.lengths) * step_s
-        rounding = 0.01 * step_s
-        rows: list[int] = []
-        others: list[int] = []
-        for members in rows_of(self.recording):
-            members = members[end[members] > start[members]]
-            members = members[np.argsort(start[members], kind="stable")]
-            parts = _parts_among(view.part[members])
-            if len(parts) < 2:
-                continue
-            for name in parts:
-                if name == "train":
-                    continue
-                own = members[view.part[members] == name]
-                rest = members[(view.part[members] != name) & (view.part[members] != "")]
-                reached = np.maximum.accumulate(end[rest])  # latest end so far
-                holder = np.maximum.accumulate(
-                    np.where(end[rest] == reached, np.arange(len(rest)), 0)
-                )
-                before = np.searchsorted(start[rest], start[own], side="right") - 1
-                over = (before >= 0) & (reached[np.maximum(before, 0)] > start[own] + rounding)
-                after = np.minimum(before + 1, len(rest) - 1)
-                into = (before + 1 < len(rest)) & (start[rest[after]] < end[own] - rounding)
-                meets = np.where(over, rest[holder[np.maximum(before, 0)]], rest[after])
-                hit = over | into
-                rows += own[hit].tolist()
-                others += meets[hit].tolist()
-        return np.array(rows, np.int64), np.array(others, np.int64)
+    def _parts_of(self, keys: NDArray[Any]) -> dict[Any, list[str]]:
+        """Return the recordings, or groups, in several parts, with the parts."""
+        found: dict[Any, list[str]] = {}
+        for view in self.views:
+            for rows in rows_of(keys):
+                if len(parts := _parts_among(view.part[rows])) > 1:
+                    found.setdefault(number(keys[rows[0]]), parts)
+        return found
 
-    def _copied(self, view: _View) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _in_order(self, view: _View, start: Floats) -> Iterator[Ints]:
+        """Yield the rows of each recording that are in a part, by their start."""
+        assert self.recording is not None
+        for rows in rows_of(self.recording):
+            rows = rows[view.part[rows] != ""]
+            yield rows[np.argsort(start[rows], kind="stable")]
+
+    def _overlapping(self, view: _View, start: Floats, step_s: float) -> tuple[Ints, Ints]:
+        """Return held-out rows that overlap a window of another part, and one such window each."""
+        end, rounding = start + self.lengths * step_s, 0.01 * step_s
+        rows, others = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for members in self._in_order(view, start):
+            members = members[self.lengths[members] > 0]
+            for name in view.held_out:
+                is_own = view.part[members] == name
+                own, rest = members[is_own], members[~is_own]
+                if not len(own) or not len(rest):
+                    continue
+                # of those that start before a window ends, the one that ends last
+                is_latest = end[rest] == np.maximum.accumulate(end[rest])
+                latest = np.maximum.accumulate(np.where(is_latest, np.arange(len(rest)), 0))
+                before = np.searchsorted(start[rest], end[own] - rounding) - 1
+                meets = rest[latest[np.maximum(before, 0)]]
+                hit = (before >= 0) & (end[meets] > start[own] + rounding)
+                rows.append(own[hit])
+                others.append(meets[hit])
+        return np.concatenate(rows), np.concatenate(others)
+
+    def _close(self, view: _View, start: Floats, reach_s: float) -> set[Any]:
+        """Return the recordings with windows of two parts closer than `reach_s`, by their start."""
+        assert self.recording is not None
+        # Time stamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
+        reach_s *= 1 - 1e-6
+        reach_s -= 4 * np.finfo(np.float64).eps * float(np.abs(start).max(initial=0))
+        close = set()
+        for rows in self._in_order(view, start):
+            part = view.part[rows]
+            if (np.diff(start[rows])[part[1:] != part[:-1]] < reach_s).any():
+                close.add(number(self.recording[rows[0]]))
+        return close
+
+    def _copied(self, view: _View, start: Floats) -> tuple[Ints, Ints]:
         """Return held-out rows with the same recording, start and part as an earlier row."""
         assert self.recording is not None
         rows = np.flatnonzero(np.isin(view.part, PARTS[1:]))
-        names = np.unique(self.recording, return_inverse=True)[1][rows]
-        start = np.asarray(self.windows.start_s)[rows]
-        part = np.unique(view.part[rows], return_inverse=True)[1]
-        key = np.stack([names.astype(np.float64), part.astype(np.float64), start], axis=1)
-        first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)[1:]
-        earlier = rows[first][inverse.ravel()]
-        again = earlier != rows
-        return rows[again], earlier[again]
-
-    def _torn(self, view: _View, timed: bool) -> list[tuple[Any, list[str], bool]]:
-        """Return recordings in several parts, the parts, and whether they are within a window."""
-        assert self.recording is not None
-        torn = []
-        for rows in rows_of(self.recording):
-            parts = _parts_among(view.part[rows])
-            if len(parts) < 2:
-                continue
-            close = True
-            if timed:
-                start = np.asarray(self.windows.start_s, np.float64)[rows]
-                own, same = view.part[rows], np.zeros(len(rows), np.int64)
-                reach = 2 * float(self.window_s or 0)
-                near = (near_in_time(same, start, own == name, reach) for name in parts)
-                rest = ((own != name) & (own != "") for name in parts)
-                close = any((one & other).any() for one, other in zip(near, rest, strict=True))
-            torn.append((self.recording[rows[0]], parts, close))
-        return torn
+        first: dict[tuple[Any, ...], int] = {}
+        keys = zip(self.recording[rows].tolist(), start[rows], view.part[rows], strict=True)
+        earlier = [first.setdefault(key, row) for key, row in zip(keys, rows.tolist(), strict=True)]
+        again = rows != np.array(earlier, np.int64)
+        return rows[again], np.array(earlier, np.int64)[again]
 
     def _add(
         self,
@@ -545,21 +501,22 @@ class _Check:
         is_leak: bool = True,
         **values: str,
     ) -> None:
-        figures = {"is_leak": is_leak, "count": count, **values}
-        self.findings.append(Finding(kind, figures, {"examples": examples[:_N_EXAMPLES]}))
+        if count:
+            where = {"examples": examples[:_N_EXAMPLES]}
+            self.findings.append(Finding.of(kind, where, is_leak=is_leak, count=count, **values))
 
-    def _add_each(self, kind: str, found: list[tuple[bool, dict[str, Any]]]) -> None:
-        """Report examples, with whether each is a leak, as up to two findings."""
+    def _add_each(
+        self, kind: str, what: str, parts_of: Mapping[Any, list[str]], intended: Set[Any]
+    ) -> None:
+        """Report recordings or groups in several parts: leaks, and those that may be intended."""
         for is_leak in (True, False):
-            own = [example for leaks, example in found if leaks == is_leak]
-            if own:
-                self._add(kind, len(own), own, is_leak=is_leak)
+            own = [name for name in parts_of if (name not in intended) == is_leak]
+            examples = [{what: name, "parts": parts_of[name]} for name in own]
+            self._add(kind, len(own), examples, is_leak=is_leak)
 
     def _add_pairs(self, kind: str, pairs: _Pairs, *, is_leak: bool = True) -> None:
         """Report rows and their counterparts as one finding."""
         count = len({row for _, rows, _ in pairs for row in rows.tolist()})
-        if not count:
-            return
         examples: list[dict[str, Any]] = []
         for view, rows, others in pairs:
             for row, other in zip(rows[:_N_EXAMPLES].tolist(), others.tolist(), strict=False):
@@ -580,7 +537,7 @@ class _Check:
         return {prefix + name: value for name, value in place.items()}
 
 
-def _chance(search: _Search, origin: NDArray[Any], train: NDArray[np.int64]) -> float:
+def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
     """Return the share of training windows that match windows of other training recordings.
 
     Training recordings that are copies of each other are not coincidences: pairs that share several
@@ -604,7 +561,7 @@ def _chance(search: _Search, origin: NDArray[Any], train: NDArray[np.int64]) -> 
     return len(found) / len(halves[0])
 
 
-def _fits(windows: WindowSet, given: Scaler, rows: NDArray[np.int64]) -> bool:
+def _fits(windows: WindowSet, given: Scaler, rows: Ints) -> bool:
     """Return whether a scaler has the statistics of these rows."""
     lengths = np.asarray(windows.lengths)[rows]
     if not lengths.any():
@@ -646,7 +603,7 @@ def _views(windows: WindowSet, split: Any, folds: Any) -> list[_View]:
     return [_View(part)]
 
 
-def _check_rows(name: str, rows: ArrayLike, n_windows: int) -> NDArray[np.int64]:
+def _check_rows(name: str, rows: ArrayLike, n_windows: int) -> Ints:
     given = np.asarray(rows)
     if given.dtype == bool and given.shape == (n_windows,):
         return np.flatnonzero(given)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.inspection.copies import shared_stretches, window_keys
+from sensorseq.inspection.copies import first_equal, shared_stretches, window_keys
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Ints, Part
 
@@ -20,10 +20,7 @@ SHARE = 0.25  # of a window; less of an overlap tells the network little
 TOLERATED = 0.05  # of the windows: a sensor at rest may repeat itself
 _ROWS = 128  # validation windows that are looked for
 _SURE = 5  # windows found, for signals of few levels
-_CANDIDATES = 4  # training windows compared in full, for each of them
-_TABLE_BITS = 20
-_BLOCK_STEPS = 1 << 16  # so that a block stays in the cache
-_MULTIPLIERS = [np.uint32(odd) for odd in (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)]
+_USUAL = 0.5  # of the training windows: what so many hold is no recording cut twice
 _PAIRS = 40  # of windows in a row, to conclude that each continues the one before it
 
 
@@ -33,30 +30,25 @@ def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
     yield from _contradictions(train, keys)
     n_copies = int((keys != 0).sum()) - len(np.unique(keys[keys != 0]))
     if n_copies > MANY * len(train):
-        values = {
-            "n_windows": n_copies,
-            "n_train": len(train),
-            "n_different": len(train) - n_copies,
-            "severe": n_copies > len(train) / 2,
-        }
-        yield Finding("copied_windows", values)
+        n_different, severe = len(train) - n_copies, n_copies > len(train) / 2
+        yield train.finding(
+            "copied_windows", n_windows=n_copies, n_different=n_different, severe=severe
+        )
     if validation is None or validation.n_channels != train.n_channels:
         return
-    theirs = _known_keys(validation)
-    twice = np.flatnonzero((theirs != 0) & np.isin(theirs, keys))
+    same = first_equal(_known_keys(validation), keys)
+    twice = np.flatnonzero(same >= 0)
     if len(twice):
-        order = np.argsort(keys, kind="stable")
-        same = order[np.searchsorted(keys[order], theirs[twice])]
-        where = _shared_groups(train.groups, validation.groups, same, twice)
-        values = {
-            "n_windows": len(twice),
-            "n_validation": len(validation),
-            "drawn": not where and validation.rows is not None,
-            "chosen": not where and validation.rows is None,
-            "severe": len(twice) > MANY * len(validation),
-        }
-        where["rows"] = validation.row_names(twice)
-        yield Finding("windows_in_both_parts", values, where)
+        groups = _shared_groups(train.groups, validation.groups, same[twice], twice)
+        yield Finding.of(
+            "windows_in_both_parts",
+            {**groups, "rows": validation.row_names(twice)},
+            n_windows=len(twice),
+            n_validation=len(validation),
+            drawn=not groups and validation.rows is not None,
+            chosen=not groups and validation.rows is None,
+            severe=len(twice) > MANY * len(validation),
+        )
 
 
 def _shared_groups(
@@ -96,17 +88,14 @@ def _contradictions(train: Part, keys: NDArray[np.uint64]) -> Iterator[Finding]:
         return
     involved = np.flatnonzero(np.isin(keys, keys[after[differs]]))
     pair = np.array([before[differs][0], after[differs][0]])
-    values = {
-        "n_windows": len(involved),
-        "n_train": len(train),
-        "severe": len(involved) > MANY * len(train),
-    }
-    where = {
-        "pair": train.row_names(pair),
-        "classes": train.class_names(train.target[pair]),
-        "rows": train.row_names(involved),
-    }
-    yield Finding("two_labels", values, where)
+    yield train.finding(
+        "two_labels",
+        rows=involved,
+        classes=train.target[pair],
+        pair=train.row_names(pair),
+        n_windows=len(involved),
+        severe=len(involved) > MANY * len(train),
+    )
 
 
 def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
@@ -117,15 +106,16 @@ def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
         return None
     where = _shared_groups(train.groups, validation.groups, holders, rows)
     n_validation = len(validation.sequences)
-    values = {
-        "n_windows": found,
-        "n_checked": looked,
-        "n_more": n_validation - looked,
-        "n_validation": n_validation,
-        "drawn": not where,
-        "severe": found > MANY * looked,
-    }
-    return Finding("windows_overlap", values, where)
+    return Finding.of(
+        "windows_overlap",
+        where,
+        n_windows=found,
+        n_checked=looked,
+        n_more=n_validation - looked,
+        n_validation=n_validation,
+        drawn=not where,
+        severe=found > MANY * looked,
+    )
 
 
 def count_shared(train: "Sequences", held_out: "Sequences") -> tuple[int, int]:
@@ -138,80 +128,30 @@ def _find_shared(train: "Sequences", held_out: "Sequences") -> tuple[Ints, Ints,
     """Return the held-out rows, a training row that each shares samples with, how many it read."""
     places = np.arange(0, len(held_out), -(-len(held_out) // _ROWS))
     rows = held_out.take(places)
+    X, every, among = np.asarray(rows.X, np.float32), np.arange(len(rows)), np.arange(len(train))
+
+    def shared(X: NDArray[np.float32]) -> tuple[Ints, Ints]:
+        holders = train.X, train.lengths
+        return shared_stretches(
+            X, rows.lengths, every, among, share=SHARE, usual=_USUAL, holders=holders
+        )
+
     nothing = places[:0], places[:0], len(rows)
-    if train.X.shape[1] * SHARE < 4:
-        return nothing
-    holders = _holders(train, rows)
-    candidates = train.take(holders)
-    X = np.concatenate([np.asarray(side.X, np.float32) for side in (candidates, rows)])
-    lengths = np.concatenate([candidates.lengths, rows.lengths])
-    shared, others = _share_a_stretch(X, lengths, len(candidates))
-    found, tolerated = len(shared), TOLERATED * len(rows)
-    if found < 2 or found <= tolerated:
+    found, others = shared(X)
+    tolerated = TOLERATED * len(rows)
+    if len(found) < 2 or len(found) <= tolerated:
         return nothing
     # A signal of few levels holds the same stretches by chance, then as often with time reversed.
     back = X.copy()
-    for window, length in zip(back[len(candidates) :], lengths[len(candidates) :], strict=True):
+    for window, length in zip(back, rows.lengths, strict=True):
         window[:length] = window[:length][::-1].copy()
-    if found <= tolerated + 3 * len(_share_a_stretch(back, lengths, len(candidates))[0]):
+    if len(found) <= tolerated + 3 * len(shared(back)[0]):
         return nothing
     # few are sure where hardly two samples of the same window are equal
-    distinct = [len(np.unique(window, axis=0)) for window in X[len(candidates) :][:8]]
-    if found < _SURE and sum(distinct) <= X.shape[1] * len(distinct) / 2:
+    distinct = [len(np.unique(window, axis=0)) for window in X[:8]]
+    if len(found) < _SURE and sum(distinct) <= X.shape[1] * len(distinct) / 2:
         return nothing
-    return places[shared - len(candidates)], holders[others], len(rows)
-
-
-def _share_a_stretch(X: NDArray[Any], lengths: Ints, n_candidates: int) -> tuple[Ints, Ints]:
-    """Return the windows behind the candidates that share a stretch with one, and that one."""
-    rows, among = np.arange(n_candidates, len(X)), np.arange(n_candidates)
-    return shared_stretches(X, lengths, rows, among, share=SHARE)
-
-
-def _holders(train: "Sequences", rows: "Sequences") -> Ints:
-    """Return the training windows that hold a first or last pair of samples of one of `rows`."""
-    X = np.asarray(rows.X, np.float32)
-    changes = (X[:, 1:] != X[:, :-1]).sum(axis=(0, 1))
-    channels = np.argsort(-changes, kind="stable")[:2]  # the liveliest say most
-    codes = _pair_codes(X, channels)
-    last = np.maximum(rows.lengths - 2, 0)
-    at = np.stack([np.zeros_like(last), last], axis=1)
-    each = np.arange(len(X))[:, None]
-    moves = (X[each, at] != X[each, np.minimum(at + 1, X.shape[1] - 1)])[:, :, channels].any(axis=2)
-    wanted = np.unique(codes[each, at][moves])  # a sensor at rest repeats itself
-    table = np.zeros(1 << _TABLE_BITS, bool)
-    table[wanted >> (32 - _TABLE_BITS)] = True
-    block = max(1, _BLOCK_STEPS // X.shape[1])
-    holders, held = [], []
-    for start in range(0, len(train), block):
-        codes = _pair_codes(train.X[start : start + block], channels)
-        row, step = np.nonzero(table[codes >> (32 - _TABLE_BITS)])
-        code = codes[row, step]
-        place = np.minimum(np.searchsorted(wanted, code), max(len(wanted) - 1, 0))
-        is_held = wanted[place] == code if len(wanted) else np.zeros(len(code), bool)
-        holders.append(row[is_held] + start)
-        held.append(place[is_held])
-    holder, code_index = np.concatenate(holders), np.concatenate(held)
-    order = np.lexsort((holder, code_index))
-    holder, code_index = holder[order], code_index[order]
-    first = np.searchsorted(code_index, code_index)  # where the holders of a code begin
-    n_holders = np.searchsorted(code_index, code_index, side="right") - first
-    # what half of all windows hold is a waveform that repeats itself, not a recording cut twice
-    is_said = (np.arange(len(holder)) - first < _CANDIDATES) & (2 * n_holders < len(train))
-    return np.unique(holder[is_said])
-
-
-def _pair_codes(X: NDArray[Any], channels: Ints) -> NDArray[np.uint32]:
-    """Return a code of the samples at t and t + 1 for every t but the last, (n, t - 1)."""
-    total = np.zeros((len(X), X.shape[1] - 1), np.uint32)
-    for channel, (now, after) in zip(channels, (_MULTIPLIERS[:2], _MULTIPLIERS[2:]), strict=False):
-        values = np.asarray(X[:, :, channel], np.float32) + np.float32(0)  # -0.0 is 0.0
-        bits = values.view(np.uint32)
-        total += bits[:, :-1] * now
-        total += bits[:, 1:] * after
-    total ^= total >> np.uint32(15)
-    total *= _MULTIPLIERS[0]
-    return total
+    return places[found], others, len(rows)
 
 
 def check_continuity(sequences: "Sequences") -> Finding | None:

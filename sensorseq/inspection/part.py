@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.inspection.finding import Finding
+
 BLOCK_VALUES = 250_000  # values that are looked at together: 2 MB, which a cache holds
 SAMPLE_VALUES = 200_000  # of a channel, for its median
 
@@ -107,6 +109,24 @@ class Part:
         every = max(1, len(self) * self.n_timesteps // SAMPLE_VALUES)
         values = np.asarray(self.X[::every, :, channel], np.float64)
         return np.asarray(values[np.arange(self.n_timesteps) < self.steps[::every, None]])
+
+    def finding(
+        self,
+        kind: str,
+        *,
+        channels: Sequence[int] | Ints = (),
+        rows: Sequence[int] | Ints = (),
+        classes: Sequence[int] | Ints = (),
+        **values: Any,
+    ) -> Finding:
+        """Make a finding of these windows, with the names of what is concerned."""
+        where: dict[str, Sequence[Any]] = {
+            "channels": self.channel_names(channels),
+            "rows": self.row_names(np.asarray(rows, np.int64)),
+            "classes": self.class_names(classes),
+        }
+        figures = {"n_train": len(self), "channels": [int(i) for i in channels], **values}
+        return Finding(kind, figures, {what: names for what, names in where.items() if names})
 
     def row_names(self, places: Ints) -> list[int]:
         """Return the rows of some windows."""

@@ -58,12 +58,13 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
             odd.sort(key=lambda one: -one[2])
             together.setdefault(tuple((i, words) for i, words, _ in odd), []).append(name)
         for figures, names in together.items():
+            everywhere = len(figures) == len(by_channel[names[0]]) > 1
+            places = [f"{i} ({said})" if said else i for i, said in figures]
             where = {
                 "recordings": [i for i, _ in figures],
                 "channels": names,
-                "places": [f"{i} ({said})" if said else i for i, said in figures],
+                "places": ["every recording"] if everywhere else places,
             }
-            everywhere = len(figures) == len(by_channel[names[0]]) > 1
             found.append(Finding(kind, {"everywhere": everywhere}, where))
     return [*found, *_classes(facts)]
 
@@ -185,15 +186,16 @@ def _copies(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
     if not copies:
         return
     copies.sort(key=lambda pair: (pair[1].label == pair[2].label, -pair[0]))
-    values = {
-        "n_labels": sum(a.label != b.label for _, a, b in copies),
-        "exclude": shlex.quote(copies[0][2].recording_id),
-    }
     where = {
         "recordings": [name for _, a, b in copies for name in (a.recording_id, b.recording_id)],
         "pairs": [f"{a.recording_id} and {b.recording_id} ({share:.0%})" for share, a, b in copies],
     }
-    yield Finding("copies", values, where)
+    yield Finding.of(
+        "copies",
+        where,
+        n_labels=sum(a.label != b.label for _, a, b in copies),
+        exclude=shlex.quote(copies[0][2].recording_id),
+    )
 
 
 def _channel_sets(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:

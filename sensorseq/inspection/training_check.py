@@ -1,7 +1,9 @@
 """check_training: all checks in sequence, each with a fixed work budget."""
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,21 +18,23 @@ from sensorseq.inspection.check_result import (
     Diagnosis,
     Outcome,
 )
-from sensorseq.inspection.checked_data import check_channels, check_classes, check_separate
-from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows, take_in_runs
+from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows
 from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.planted import check_planted
-from sensorseq.inspection.short_training import (
+from sensorseq.inspection.part import Part
+from sensorseq.inspection.short_trainings import (
     PLAIN,
     affordable_epochs,
+    check_planted,
+    check_shuffled,
     learn,
     make_twin,
     relative_work,
     run_trial,
 )
-from sensorseq.inspection.shuffled import check_shuffled
+from sensorseq.inspection.window_checks import check_shares, constant_channels
 from sensorseq.training.augment import check_augment
 from sensorseq.training.config import CLASSIFICATION, SCORES
+from sensorseq.training.preparation import read_training_file
 
 _MOST_WINDOWS = 160  # of those that are trained on
 _MOST_TIMESTEPS = 128
@@ -40,6 +44,10 @@ _BATCH = 16
 _BATCH_STEPS = 150
 _LEARNED = {"accuracy": 1.0, "r2": 0.95}  # of a batch
 _OWN_STEPS = 40
+_LEFT_OUT = (  # of the own arguments, to see what the steps of the optimizer do
+    *("dropout", "recurrent_dropout", "augment", "ema_decay"),
+    *("lr_schedule", "warmup_epochs", "windows_per_epoch", "max_timesteps"),
+)
 _NO_STEP = 1e-30  # a learning rate too small to change a weight
 _BUDGET = 400_000  # window-steps of the reference network for each training
 
@@ -98,22 +106,25 @@ def check_training(
     with warnings.catch_warnings():  # refuse what fit refuses
         warnings.simplefilter("ignore")  # the checks say more of it
         make_twin(estimator, own)._prepare_fit(X, y, groups=groups, lengths=lengths)
-    windows = read_checked_windows(X, y, groups, lengths, estimator._task)
-    part = take_in_runs(windows, _MOST_WINDOWS).held()
+    if isinstance(X, str | os.PathLike):
+        X, _ = read_training_file(X)
+    classifies = estimator._task == CLASSIFICATION
+    windows = read_checked_windows(X, y, groups, lengths, classifies=classifies)
+    part = windows.in_runs(_MOST_WINDOWS).held()
     small = part.head(_MOST_TIMESTEPS)
     estimator, notes = _lighten(estimator, windows.X.shape[2])
     work = relative_work(estimator, windows.X.shape[2])
     checks: dict[str, Callable[[], Outcome]] = {
-        "channels_vary": lambda: check_channels(windows),
-        "classes_have_windows": lambda: check_classes(windows),
-        "groups_share_no_samples": lambda: check_separate(part),
+        "channels_vary": lambda: _check_channels(windows),
+        "classes_have_windows": lambda: _check_classes(windows),
+        "groups_share_no_samples": lambda: _check_separate(part),
         "evaluation_repeats": lambda: _check_unchanging(estimator, small, random_state),
         "overfits_a_batch": lambda: _check_batch(estimator, small, work, random_state),
         "own_steps_lower_the_loss": lambda: _check_own_arguments(estimator, small, random_state),
         "learns_a_planted_signal": lambda: check_planted(estimator, windows, work, random_state),
         "chance_on_shuffled_labels": lambda: check_shuffled(estimator, small, work, random_state),
     }
-    if estimator._task != CLASSIFICATION:
+    if not classifies:
         del checks["classes_have_windows"]
     wanted = list(checks) if only is None else [check_choice("only", n, checks) for n in only]
     results = [CheckResult.of(name, *make()) for name, make in checks.items() if name in wanted]
@@ -141,6 +152,39 @@ def _what_was_left_out(windows: CheckedWindows, small: CheckedWindows) -> tuple[
     if small.n_timesteps < windows.n_timesteps:
         left_out.append(f"the first {small.n_timesteps} of {windows.n_timesteps} steps")
     return (f"To save time, the checks used {' and '.join(left_out)}.",) if left_out else ()
+
+
+def _check_channels(windows: CheckedWindows) -> Outcome:
+    """Check that every channel varies."""
+    n_channels = len(windows.channels)
+    pieces = (Part(piece.X, piece.lengths, piece.y) for piece in windows.pieces())
+    dead = [windows.channels[i] for i in constant_channels(pieces)]
+    figures = {"n_channels": n_channels, "constant": dead, "n_constant": len(dead)}
+    if not dead:
+        return PASSED, Finding("channels_vary", figures)
+    return FAILED, Finding("dead_channels", figures)
+
+
+def _check_classes(windows: CheckedWindows) -> Outcome:
+    """Check that every class has windows to train and to validate on."""
+    counts = np.bincount(windows.y, minlength=len(windows.classes))
+    smallest, share = int(counts.min()), float(counts.max() / counts.sum())
+    figures = {"n_classes": len(counts), "smallest": smallest, "largest_share": share}
+    for found in check_shares(windows.y, windows.classes.tolist(), windows.groups):
+        return FAILED, replace(found, values={**figures, **found.values})
+    return PASSED, Finding("classes_have_windows", figures)
+
+
+def _check_separate(windows: CheckedWindows) -> Outcome:
+    """Check that windows a split may separate share no samples."""
+    if len(np.unique(windows.split_unit)) < 2:
+        return NOT_POSSIBLE, Finding("one_group")
+    _, n_across = windows.stretches()
+    unit = "windows" if windows.groups is None else "groups"
+    figures = {"n_windows": len(windows), "n_sharing": n_across, "unit": unit}
+    if not n_across:
+        return PASSED, Finding("nothing_shared", figures)
+    return FAILED, Finding(f"{unit}_share_samples", figures)
 
 
 def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> Outcome:
@@ -173,7 +217,7 @@ def _hold_running_statistics(module: nn.Module) -> None:
 
 def _batch_of(windows: CheckedWindows, n_windows: int) -> CheckedWindows:
     """Return a few windows, of every class in turn."""
-    if not windows.classes:
+    if not len(windows.classes):
         rows = np.linspace(0, len(windows) - 1, min(n_windows, len(windows))).astype(int)
         return windows.take(np.unique(rows))
     turn = np.zeros(len(windows), np.int64)
@@ -210,15 +254,8 @@ def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> 
     if len(np.unique(batch.y)) < 2:
         return NOT_POSSIBLE, Finding("one_target", {"n_windows": len(batch)})
     same = (batch.X, batch.y, batch.lengths)
-    arguments = {
-        **{name: PLAIN[name] for name in ("dropout", "recurrent_dropout", "augment", "ema_decay")},
-        "lr_schedule": "constant",
-        "warmup_epochs": 0,
-        "batch_size": None,
-        "windows_per_epoch": None,
-        "max_timesteps": None,
-        "max_epochs": _OWN_STEPS,
-    }
+    plain = {name: PLAIN[name] for name in _LEFT_OUT}
+    arguments = {**plain, "batch_size": None, "max_epochs": _OWN_STEPS}
     trial = run_trial(estimator, same, same, arguments, seed=seed)
     losses = trial.history["loss"]
     first, last = float(losses[0]), float(np.median(losses[-5:]))

@@ -45,17 +45,15 @@ def check_channels(train: Part, validation: Part | None = None) -> Iterator[Find
     moving = np.setdiff1d(np.arange(train.n_channels), constant)
     clocks = _clocks(train, moving)
     if len(constant):
-        values = {
-            "channels": constant.tolist(),
-            "n_channels": train.n_channels,
-            "n_train": len(train),
-            "value": float(train.X[0, 0, constant[0]]),
-            "severe": len(constant) == train.n_channels,
-        }
-        yield Finding("constant_channels", values, {"channels": train.channel_names(constant)})
+        yield train.finding(
+            "constant_channels",
+            channels=constant,
+            n_channels=train.n_channels,
+            value=float(train.X[0, 0, constant[0]]),
+            severe=len(constant) == train.n_channels,
+        )
     if len(clocks):
-        values = {"channels": clocks.tolist(), "share": CLOCK_SHARE, "n_train": len(train)}
-        yield Finding("clock_channels", values, {"channels": train.channel_names(clocks)})
+        yield train.finding("clock_channels", channels=clocks, share=CLOCK_SHARE)
     yield from _still_windows(train, moving)
     usable = np.setdiff1d(moving, clocks)
     if len(usable):
@@ -75,13 +73,9 @@ def _clipped(train: Part, usable: Ints) -> Iterator[Finding]:
     if found:
         worst = max(found, key=lambda channel: found[channel])
         share = found[worst]
-        values = {
-            "channels": list(found),
-            "share": share,
-            "worst": worst,
-            "severe": share > SEVERE_CLIP,
-        }
-        yield Finding("clipped", values, {"channels": train.channel_names(list(found))})
+        yield train.finding(
+            "clipped", channels=list(found), share=share, worst=worst, severe=share > SEVERE_CLIP
+        )
 
 
 def _still_windows(train: Part, moving: Ints) -> Iterator[Finding]:
@@ -90,8 +84,7 @@ def _still_windows(train: Part, moving: Ints) -> Iterator[Finding]:
     least, largest = train.window_range
     still = np.flatnonzero((least[:, moving] == largest[:, moving]).all(axis=1))
     if len(still) >= max(LEAST_STILL, STILL_SHARE * len(train)):
-        values = {"n_windows": len(still), "n_train": len(train)}
-        yield Finding("still_windows", values, {"rows": train.row_names(still)})
+        yield train.finding("still_windows", rows=still, n_windows=len(still))
 
 
 def _clocks(train: Part, channels: Ints) -> Ints:
@@ -141,15 +134,16 @@ def _scale(train: Part, usable: Ints) -> Iterator[Finding]:
         return
     excess = max(offset.max() / MEAN_OVER_SD, sd.max() / SD_RANGE[1], ratio / SD_RATIO)
     ends = np.sort(sd[off])[[0, -1][: off.sum()]]
-    values = {
-        "ratio": ratio,
-        "offset": float(offset.max()),
-        "sd": " to ".join(f"{end:.3g}" for end in ends),
-        "differ": ratio > SD_RATIO,
-        "severe": bool(excess > SEVERE),
-    }
     names = (train.channel_names(usable[which]) for which in (far, off))
-    yield Finding("not_scaled", values, dict(zip(("far", "off"), names, strict=True)))
+    yield Finding.of(
+        "not_scaled",
+        dict(zip(("far", "off"), names, strict=True)),
+        ratio=ratio,
+        offset=float(offset.max()),
+        sd=" to ".join(f"{end:.3g}" for end in ends),
+        differ=ratio > SD_RATIO,
+        severe=bool(excess > SEVERE),
+    )
 
 
 def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
@@ -171,9 +165,8 @@ def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
             said.append(f"{share:.1%} of {name} (largest {far.max():.0f} times)")
     if said:
         rows = np.argsort(-worst, kind="stable")[: int((worst > OUTLIER_SDS).sum())]
-        values = {"n_windows": len(rows), "n_sds": OUTLIER_SDS}
         where = {"channels": said, "rows": train.row_names(rows)}
-        yield Finding("outlier_windows", values, where)
+        yield Finding.of("outlier_windows", where, n_windows=len(rows), n_sds=OUTLIER_SDS)
 
 
 LEAST_RUN = 3  # steps alike at an end
@@ -191,14 +184,9 @@ def check_padding(train: Part, validation: Part | None) -> Iterator[Finding]:
         return
     theirs = (0.0, 0.0) if validation is None else _padded(validation)
     is_other = theirs[side == "end"] >= WINDOWS_SHARE > theirs[side != "end"]
-    values = {
-        "share": share,
-        "side": side,
-        "n_train": len(train),
-        "is_leading": side != "end",
-        "is_other": is_other,
-    }
-    yield Finding("padding_as_signal", values)
+    yield train.finding(
+        "padding_as_signal", share=share, side=side, is_leading=side != "end", is_other=is_other
+    )
 
 
 def _padded(part: Part) -> tuple[float, float]:
@@ -265,11 +253,16 @@ def check_classes(train: Part, validation: Part | None) -> Iterator[Finding]:
     if len(unlearned):
         n, n_validation = int(np.isin(validation.target, unlearned).sum()), len(validation)
         severe = n > MANY_UNSEEN * n_validation
-        values = {"n_windows": n, "n_validation": n_validation, "severe": severe}
-        yield Finding("class_not_in_training", values, {"classes": train.class_names(unlearned)})
+        yield train.finding(
+            "class_not_in_training",
+            classes=unlearned,
+            n_windows=n,
+            n_validation=n_validation,
+            severe=severe,
+        )
     if len(unseen) and len(validation) >= 5 * len(ours):  # else a small part lacks one by chance
-        values = {"n_windows": int(np.isin(train.target, unseen).sum()), "n_train": len(train)}
-        yield Finding("class_not_in_validation", values, {"classes": train.class_names(unseen)})
+        n = int(np.isin(train.target, unseen).sum())
+        yield train.finding("class_not_in_validation", classes=unseen, n_windows=n)
 
 
 MOST_ROWS = 3  # by which labels are tried to be off
@@ -321,15 +314,15 @@ def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
     is_near = own - guess <= NEAR_GUESSING * (other - guess)
     if other - own < max(LEAST_GAIN, GAIN_ERRORS * error) or not is_near:
         return
-    values = {
-        "distance": plural(abs(best), "row"),
-        "offset": best,
-        "is_after": best > 0,
-        "own": own,
-        "other": other,
-        "guess": guess,
-    }
-    yield Finding("labels_off", values)
+    yield Finding.of(
+        "labels_off",
+        distance=plural(abs(best), "row"),
+        offset=best,
+        is_after=best > 0,
+        own=own,
+        other=other,
+        guess=guess,
+    )
 
 
 def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
@@ -354,63 +347,39 @@ def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
     Windows of one recording are alike, so without groups the shift must be larger. Where the mean
     over groups is that of training, they may still lie far apart.
     """
-    if validation is not None and validation.n_channels == train.n_channels:
-        yield from list(_moved(train, validation)) or _moved_apart(train, validation)
-
-
-def _moved(train: Part, validation: Part) -> Iterator[Finding]:
+    if validation is None or validation.n_channels != train.n_channels:
+        return
     by_group = train.groups is not None and validation.groups is not None
     ours, theirs = (_levels(part, by_group) for part in (train, validation))
-    n_fewest = min(len(ours), len(theirs))
-    if n_fewest < (LEAST_GROUPS if by_group else LEAST_WINDOWS):
-        return
-    scale = np.where(train.sd > 0, train.sd, 1.0)
-    shift = np.abs(theirs.mean(axis=0) - ours.mean(axis=0)) / scale
-    error = np.hypot(*(of.std(axis=0, ddof=1) / np.sqrt(len(of)) for of in (ours, theirs))) / scale
+    sizes = {"n_train": len(ours), "n_validation": len(theirs)}
+    n_fewest = min(sizes.values())
+    varies, scale = train.sd > 0, np.where(train.sd > 0, train.sd, 1.0)
     # of few groups the error is uncertain itself
-    limit = SHIFT_ERRORS * (1 + 4 / n_fewest) * error
-    least = LEAST_SHIFT_SDS if by_group else 1.0
-    moved = np.flatnonzero((shift > np.maximum(limit, least)) & (train.sd > 0))
-    if not len(moved):
-        return
-    worst = int(moved[shift[moved].argmax()])
-    signed = (theirs.mean(axis=0) - ours.mean(axis=0))[worst] / scale[worst]
-    values = {
-        "channels": moved.tolist(),
-        "shift": float(signed),
-        "error": float(error[worst]),
-        "by_group": by_group,
-        "n_train": len(ours),
-        "n_validation": len(theirs),
-        "severe": bool(shift[worst] > 1),
-    }
-    yield Finding("level_shift", values, _names(train, moved, worst))
+    margin = 1 + 4 / n_fewest
+    if n_fewest >= (LEAST_GROUPS if by_group else LEAST_WINDOWS):
+        shift = (theirs.mean(axis=0) - ours.mean(axis=0)) / scale
+        errors = (of.std(axis=0, ddof=1) / np.sqrt(len(of)) for of in (ours, theirs))
+        error, least = np.hypot(*errors) / scale, LEAST_SHIFT_SDS if by_group else 1.0
+        limit = np.maximum(SHIFT_ERRORS * margin * error, least)
+        if len(moved := _farthest(np.abs(shift), limit, varies)):
+            far, own = float(shift[moved[0]]), float(error[moved[0]])
+            figures = {"shift": far, "error": own, "by_group": by_group, "severe": abs(far) > 1}
+            yield train.finding("level_shift", channels=moved, **sizes, **figures)
+            return
+    if by_group and len(ours) >= LEAST_GROUPS and len(theirs) >= LEAST_VALIDATION_GROUPS:
+        squares = (((of - train.mean) ** 2).mean(axis=0) for of in (ours, theirs))
+        usual, apart = (np.sqrt(square) / scale for square in squares)
+        limit = np.maximum(LEAST_APART * margin * usual, LEAST_APART_SDS)
+        if len(moved := _farthest(apart, limit, varies)):
+            far, own = float(apart[moved[0]]), float(usual[moved[0]])
+            figures = {"apart": far, "usual": own, "severe": far > 1}
+            yield train.finding("groups_apart", channels=moved, **figures)
 
 
-def _names(part: Part, channels: Ints, worst: int) -> dict[str, list[str]]:
-    return {"channels": part.channel_names(channels), "worst": part.channel_names([worst])}
-
-
-def _moved_apart(train: Part, validation: Part) -> Iterator[Finding]:
-    if train.groups is None or validation.groups is None:
-        return
-    ours, theirs = _levels(train, True), _levels(validation, True)
-    if len(ours) < LEAST_GROUPS or len(theirs) < LEAST_VALIDATION_GROUPS:
-        return
-    scale = np.where(train.sd > 0, train.sd, 1.0)
-    usual, apart = (np.sqrt(((of - train.mean) ** 2).mean(axis=0)) / scale for of in (ours, theirs))
-    limit = LEAST_APART * (1 + 4 / min(len(ours), len(theirs))) * usual
-    moved = np.flatnonzero((apart > np.maximum(limit, LEAST_APART_SDS)) & (train.sd > 0))
-    if not len(moved):
-        return
-    worst = int(moved[apart[moved].argmax()])
-    values = {
-        "channels": moved.tolist(),
-        "apart": float(apart[worst]),
-        "usual": float(usual[worst]),
-        "severe": bool(apart[worst] > 1),
-    }
-    yield Finding("groups_apart", values, _names(train, moved, worst))
+def _farthest(distance: Floats, limit: Floats, among: NDArray[np.bool_]) -> Ints:
+    """Return the channels beyond their limit, the farthest first."""
+    beyond = np.flatnonzero((distance > limit) & among)
+    return beyond[np.argsort(-distance[beyond], kind="stable")]
 
 
 def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
@@ -428,8 +397,7 @@ def check_units(train: Part, validation: Part | None) -> Iterator[Finding]:
         if len(gaps) and np.median(gaps) > np.log10(UNIT_RATIO):
             found[channel] = float(10 ** np.median(gaps))
     if found:
-        values = {"channels": list(found), "ratio": max(found.values())}
-        yield Finding("mixed_units", values, {"channels": train.channel_names(list(found))})
+        yield train.finding("mixed_units", channels=list(found), ratio=max(found.values()))
 
 
 def _levels(part: Part, by_group: bool) -> NDArray[np.float64]:

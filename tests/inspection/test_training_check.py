@@ -16,8 +16,7 @@ from sensorseq.doctor import CheckResult, Diagnosis, check_training, plant_windo
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator import base
 from sensorseq.inspection import checked_windows
-from sensorseq.inspection.planted import plant
-from sensorseq.inspection.shuffled import ALARM, chance_of
+from sensorseq.inspection.short_trainings import ALARM, chance_of, plant
 from sensorseq.io.prepared import write_windows
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.stream import BUFFER_VARIABLE

@@ -1,0 +1,360 @@
+"""Short trainings of an estimator's network whose outcome is known in advance.
+
+On two planted wave shapes, which it must tell apart, and on random labels for each recording, where
+a validation score above chance means a leak.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from sensorseq.errors import SplitError
+from sensorseq.history import History
+from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outcome
+from sensorseq.inspection.checked_windows import CheckedWindows
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.part import Floats, Ints
+from sensorseq.preprocessing.scale import PHYSICAL
+from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.training.config import SCORES
+from sensorseq.training.evaluation import predict_outputs
+from sensorseq.training.side_by_side import train_jobs
+
+# Arguments that would reach outside the check, or make it depend on more than its windows.
+_OFF = ("warm_start", "resume", "calibrate", "auto_repair", "early_stopping", "restore_best")
+_NONE = ("callbacks", "checkpoint", "max_steps", "class_weight")
+_APART = dict.fromkeys(_OFF, False) | dict.fromkeys(_NONE)
+_APART |= {"verbose": 0, "n_models": 1, "monitor": "val_loss"}
+# A plain, quick training: what cannot be learned so is no matter of tuning.
+_ZERO = ("input_dropout", "dropout", "recurrent_dropout", "label_smoothing", "weight_decay", "l1")
+_UNSET = ("optimizer_params", "ema_decay", "windows_per_epoch", "augment", "max_timesteps")
+PLAIN = {
+    **dict.fromkeys(_ZERO, 0.0),
+    **dict.fromkeys(_UNSET),
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "lr_schedule": "constant",
+    "warmup_epochs": 0,
+    "max_grad_norm": 1.0,
+    "clip_by": "norm",
+    "batch_size": 16,
+    "sampler": "shuffle",
+    "last_batch": "keep",
+}
+_REFERENCE_WORK = 4 * 64 * (64 + 1)  # of a step in time of one window: one layer, H = 64, C = 1
+
+
+class ShortTraining(NamedTuple):
+    """What a short training recorded; the final outputs (N, K) are of the validation windows."""
+
+    history: History
+    outputs: Floats
+    best_score: float  # the highest finite one of validation, of any epoch
+
+
+class StopAt:
+    """End a training when a column has reached a value."""
+
+    def __init__(self, column: str, value: float) -> None:
+        self._column, self._value = column, value
+
+    def on_epoch_end(self, module: nn.Module, history: History) -> bool:
+        """Compare the epoch's figure."""
+        return bool(history[-1][self._column] >= self._value)
+
+
+def run_trial(
+    estimator: Any,
+    train: tuple[Any, Any, Any],
+    validation: tuple[Any, Any, Any],
+    arguments: Mapping[str, Any],
+    *,
+    seed: int,
+    stop: StopAt | None = None,
+    prepare: Callable[[nn.Module], None] | None = None,
+) -> ShortTraining:
+    """Train a twin of the estimator, changed by `arguments`; `prepare` gets its module before."""
+    if estimator.scale == PHYSICAL:  # arrays bring no rated values
+        arguments = {**arguments, "scale": "standard"}
+    twin = make_twin(estimator, {**arguments, "random_state": seed})
+    twin.callbacks = None if stop is None else [stop]
+    (X, y, lengths), (X_val, y_val, lengths_val) = train, validation
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the checks themselves are about
+        prepared = twin._prepare_fit(
+            X, y, lengths=lengths, X_val=X_val, y_val=y_val, lengths_val=lengths_val
+        )
+        if prepare is not None:
+            prepare(prepared.module)
+        result = train_jobs(prepared.jobs)[0]
+        data = prepared.jobs[0].validation
+        outputs = predict_outputs(prepared.module, data.X, data.lengths).double().numpy()
+    if hasattr(twin, "target_sd_"):  # a regressor trains on standardized values
+        outputs = outputs * twin.target_sd_ + twin.target_mean_
+    scores = result.history[f"val_{SCORES[prepared.jobs[0].config.task]}"]
+    best = float(np.max(scores, where=np.isfinite(scores), initial=-math.inf))
+    return ShortTraining(result.history, outputs, best)
+
+
+def learn(
+    estimator: Any,
+    train: tuple[Any, Any, Any],
+    validation: tuple[Any, Any, Any],
+    arguments: Sequence[Mapping[str, Any]],
+    wanted: float,
+    seed: int,
+) -> tuple[float, int, str]:
+    """Train with each of some arguments until a score is reached: slow first weights are no bug.
+
+    Returns the highest score, the epochs of all attempts, and the score in words.
+    """
+    name = SCORES[estimator._task]
+    best, n_epochs = -math.inf, 0
+    for attempt, own in enumerate(arguments):
+        stop = StopAt(f"val_{name}", wanted)
+        trial = run_trial(estimator, train, validation, own, seed=seed + attempt, stop=stop)
+        best, n_epochs = max(best, trial.best_score), n_epochs + len(trial.history)
+        if best >= wanted:
+            break
+    return best, n_epochs, f"{name} {best:.0%}" if name == "accuracy" else f"r2 {best:.2f}"
+
+
+def make_twin(estimator: Any, arguments: Mapping[str, Any]) -> Any:
+    """Return an unfitted estimator with some arguments changed, and without outward effects."""
+    own = estimator.get_params(deep=False)
+    changed = {**_APART, **arguments}
+    return type(estimator)(**{**own, **{k: v for k, v in changed.items() if k in own}})
+
+
+def relative_work(estimator: Any, n_channels: int) -> float:
+    """Return the work of one step in time of one window, as a multiple of that of H = 64, C = 1."""
+    hidden, directions = estimator.hidden_size, 2 if estimator.bidirectional else 1
+    inputs = [n_channels] + [hidden * directions] * (estimator.num_layers - 1)
+    work = sum(4 * hidden * (hidden + n) * directions for n in inputs)
+    return max(1.0, float(work / _REFERENCE_WORK))
+
+
+def affordable_epochs(budget: float, work: float, n_windows: int, n_timesteps: int) -> int:
+    """Return how many epochs `budget` window-steps of the reference network allow."""
+    return int(budget / (work * n_windows * n_timesteps))
+
+
+# A planted signal
+
+N_PLANTED = 96  # windows to learn from, and as many to be judged by
+_TIMESTEPS = 64
+_FEWEST_TIMESTEPS = 8
+_MOST_CHANNELS = 64
+_NOISE = 0.1  # standard deviation, of an amplitude of 1
+_PLANTED_EPOCHS = 60
+_PLANTED_BUDGET = 400_000
+_LEARNED = {"accuracy": 0.9, "r2": 0.7}
+
+
+def plant(
+    n_windows: int, lengths: Ints, n_timesteps: int, n_channels: int, seed: int
+) -> tuple[NDArray[np.float32], Ints, Ints]:
+    """Return windows of ``cos(t)`` and of ``1 - 2 arccos(cos(t)) / pi``, their class and lengths.
+
+    Both run from -1 to 1 with the same period and a random phase, so only the shape differs.
+    Channels lag behind each other.
+    """
+    rng = np.random.default_rng([seed, n_windows])
+    y = np.arange(n_windows) % 2
+    period = max(8.0, n_timesteps / 4)
+    begin = rng.uniform(0, 2 * np.pi, (n_windows, 1, 1))
+    t = 2 * np.pi * np.arange(n_timesteps)[:, None] / period + begin + 0.5 * np.arange(n_channels)
+    wave = np.where(y[:, None, None] == 0, np.cos(t), 1 - 2 * np.arccos(np.cos(t)) / np.pi)
+    X = wave + _NOISE * rng.standard_normal(wave.shape)
+    chosen = rng.choice(lengths, n_windows)
+    X[np.arange(n_timesteps) >= chosen[:, None]] = 0.0
+    return X.astype(np.float32), y, chosen
+
+
+def plant_windows(seed: int) -> tuple[NDArray[np.float32], Ints, Ints]:
+    """Return a small synthetic data set: windows of cosine and triangle waves with noise.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the phases and the noise.
+
+    Returns
+    -------
+    X, y, groups : ndarray
+        Windows (96, 100, 1), float32, the class, and one of 24 recordings, each of one class.
+    """
+    X, y, _ = plant(N_PLANTED, np.array([100]), 100, 1, seed)
+    order = np.argsort(y, kind="stable")
+    return X[order], y[order], np.arange(N_PLANTED) // 4
+
+
+def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> Outcome:
+    """Check that the network learns the synthetic signal, from one of two initializations."""
+    n_timesteps = min(windows.n_timesteps, _TIMESTEPS)
+    if n_timesteps < _FEWEST_TIMESTEPS:
+        return NOT_POSSIBLE, Finding("windows_too_short", {"n_timesteps": n_timesteps})
+    n_channels = min(windows.X.shape[2], _MOST_CHANNELS)
+    work = min(work, relative_work(estimator, n_channels))
+    share = windows.lengths / windows.n_timesteps
+    lengths = np.maximum(np.ceil(share * n_timesteps), _FEWEST_TIMESTEPS).astype(np.int64)
+    X, y, known = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed)
+    X_val, y_val, known_val = plant(N_PLANTED, lengths, n_timesteps, n_channels, seed + 1)
+    score_name = SCORES[estimator._task]
+    wanted = _LEARNED[score_name]
+    affordable = affordable_epochs(_PLANTED_BUDGET, work, N_PLANTED, n_timesteps)
+    arguments = {**PLAIN, "max_epochs": int(np.clip(affordable, 20, _PLANTED_EPOCHS))}
+    parts = (X, y, known), (X_val, y_val, known_val)
+    best, n_epochs, reached = learn(estimator, *parts, [arguments] * 2, wanted, seed)
+    figures = {
+        f"val_{score_name}": best,
+        "epochs": n_epochs,
+        "n_timesteps": n_timesteps,
+        "reached": reached,
+    }
+    if best >= wanted:
+        return PASSED, Finding("waves_learned", figures)
+    return FAILED, Finding("waves_not_learned", figures)
+
+
+# Random labels
+
+ALARM = 0.005  # how often labels by lot alone may look like a leak
+_ENOUGH = 32  # recordings to judge by
+_MOST_TRIALS = 8
+_HELD_OUT = 0.4
+_EPOCHS = 60
+_FEWEST_EPOCHS = 15
+_BUDGET = 1_500_000
+
+
+def chance_of(votes: list[Ints], drawn: list[Ints]) -> tuple[float, float]:
+    """Return the probability of this many correct votes, and of all correct, by pure chance.
+
+    An exact permutation test: in each trial the labels of the held-out recordings may be in any
+    order. `votes` and `drawn` are the class voted for and drawn, (n_recordings,) in each trial.
+    """
+    n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
+    by_chance, perfect = np.ones(1), 1.0
+    for vote, lot in zip(votes, drawn, strict=True):
+        by_chance = np.convolve(by_chance, _agreements(vote, lot))
+        perfect *= _agreements(lot, lot)[-1]
+    return float(by_chance[n_right:].sum()), float(perfect)
+
+
+def _agreements(vote: Ints, lot: Ints) -> Floats:
+    """Return the probability of 0, 1, ..., n correct votes when the lots are in any order."""
+    n, n_votes, n_lots = len(lot), int(vote.sum()), int(lot.sum())
+    found = np.zeros(n + 1)
+    for both in range(max(0, n_votes + n_lots - n), min(n_votes, n_lots) + 1):
+        ways = math.comb(n_lots, both) * math.comb(n - n_lots, n_votes - both)
+        found[n - n_votes - n_lots + 2 * both] = ways / math.comb(n, n_votes)
+    return found
+
+
+def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> Outcome:
+    """Check that held-out recordings with random labels are predicted no better than chance."""
+    unit, kind = _units(windows)
+    n_units = int(unit.max()) + 1
+    if n_units < 4:
+        figures = {"n_units": n_units, "unit": kind}
+        return NOT_POSSIBLE, Finding("too_few_recordings", figures)
+    rng = np.random.default_rng([seed, 7])
+    votes: list[Ints] = []
+    drawn: list[Ints] = []
+    n_trials = 1
+    for _ in range(4 * _MOST_TRIALS):
+        if len(votes) == n_trials:
+            break
+        parts = _split(windows, rng)
+        if parts is None:
+            break
+        lots = _draw(unit[parts[1]], n_units, rng)
+        train, held_out = (windows.take(rows) for rows in parts)
+        y_train, y_val, of_val = lots[unit[parts[0]]], lots[unit[parts[1]]], unit[parts[1]]
+        if len(np.unique(y_train)) < 2:
+            continue  # all lots to learn from fell the same: draw again
+        units, index = np.unique(of_val, return_inverse=True)
+        if not votes:
+            n_trials = int(np.clip(np.ceil(_ENOUGH / len(units)), 1, _MOST_TRIALS))
+        budget = _BUDGET / n_trials
+        affordable = affordable_epochs(budget, work, len(windows), windows.n_timesteps)
+        trial = run_trial(
+            estimator,
+            (train.X, y_train, train.lengths),
+            (held_out.X, y_val, held_out.lengths),
+            {
+                **PLAIN,
+                "lr_schedule": "cosine",
+                "max_epochs": int(np.clip(affordable, _FEWEST_EPOCHS, _EPOCHS)),
+            },
+            seed=seed + len(votes),
+            stop=StopAt(SCORES[estimator._task], 0.98),
+        )
+        votes.append(_vote(trial.outputs, index, len(units)))
+        drawn.append(lots[units])
+    if not votes:
+        return NOT_POSSIBLE, Finding("nothing_held_out", {"unit": kind})
+    return _judge(votes, drawn, kind, windows)
+
+
+def _judge(votes: list[Ints], drawn: list[Ints], kind: str, windows: CheckedWindows) -> Outcome:
+    p, smallest_p = chance_of(votes, drawn)
+    n_votes = sum(map(len, votes))
+    n_right = sum(int((vote == lot).sum()) for vote, lot in zip(votes, drawn, strict=True))
+    figures = {
+        "n_right": n_right,
+        "n_votes": n_votes,
+        "p": p,
+        "n_trials": len(votes),
+        "unit": kind,
+        "is_blind": windows.groups is None and windows.recording_id is None,
+    }
+    if smallest_p > ALARM:
+        return NOT_POSSIBLE, Finding("too_few_held_out", figures)
+    if p <= ALARM:
+        return FAILED, Finding("random_labels_predicted", figures)
+    return PASSED, Finding("random_labels_at_chance", figures)
+
+
+def _units(windows: CheckedWindows) -> tuple[Ints, str]:
+    """Return what gets one lot, as numbers from 0: the nearest to a recording that is known."""
+    if windows.recording_id is not None:
+        return np.unique(windows.recording_id, return_inverse=True)[1], "recordings"
+    stretches, n_across = windows.stretches()
+    if n_across:
+        return stretches, "stretches of signal"
+    kind = "windows" if windows.groups is None else "groups"
+    return np.unique(windows.split_unit, return_inverse=True)[1], kind
+
+
+def _split(windows: CheckedWindows, rng: np.random.Generator) -> tuple[Ints, Ints] | None:
+    """Hold out as `fit` does: whole groups, single windows without."""
+    seed = int(rng.integers(2**31 - 1))
+    try:
+        train, validation = holdout_by_group(None, windows.split_unit, _HELD_OUT, seed)
+    except SplitError:
+        return None
+    return (train, validation) if len(train) and len(validation) else None
+
+
+def _draw(held_out: Ints, n_units: int, rng: np.random.Generator) -> Ints:
+    """Draw a lot for each unit: half of those that are held out each way, and half of the rest."""
+    lots = np.zeros(n_units, np.int64)
+    is_held_out = np.isin(np.arange(n_units), held_out)
+    for side in (is_held_out, ~is_held_out):
+        n_side = int(side.sum())
+        lots[side] = rng.permuted((np.arange(n_side) + rng.integers(2)) % 2)
+    return lots
+
+
+def _vote(outputs: Floats, index: Ints, n_units: int) -> Ints:
+    """Return the class that all windows of a unit together vote for."""
+    for_one = outputs[:, 1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0] - 0.5
+    total = np.bincount(index, weights=np.tanh(np.nan_to_num(for_one)), minlength=n_units)
+    return (total > 0).astype(np.int64)

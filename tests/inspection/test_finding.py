@@ -1,0 +1,59 @@
+"""A finding is said in the words of its kind; every kind that a check names has words."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import sensorseq
+from sensorseq.inspection.finding import KINDS, Finding, Kind
+
+PACKAGE = Path(sensorseq.__file__).parent
+MAKERS = "Finding|finding|Finding.of|_add|_add_pairs|_add_each|_alike"
+MADE = re.compile(rf'(?:{MAKERS})\(\s*"(\w+)"')
+
+
+@pytest.fixture
+def said(monkeypatch):
+    def said(template, values, **where):
+        monkeypatch.setitem(KINDS, "a_kind", Kind(template, ""))
+        return Finding("a_kind", values, where).text
+
+    return said
+
+
+def test_every_kind_that_is_made_has_words():
+    files = (PACKAGE / "inspection").glob("*.py")
+    made = {kind for path in files for kind in MADE.findall(path.read_text("utf-8"))}
+    assert len(made) > 40
+    assert made <= KINDS.keys()
+    assert all(kind.text and "\n" not in kind.text + kind.advice for kind in KINDS.values())
+
+
+def test_one_and_several_have_words_of_their_own(said):
+    words = "{rows} {rows:changes|change}, {n} window{n:|s}"
+    assert said(words, {"n": 1}, rows=[7]) == "7 changes, 1 window"
+    assert (
+        said(words, {"n": 0}, rows=list(range(7))) == "0, 1, 2, 3, 4 and 2 more change, 0 windows"
+    )
+
+
+def test_what_is_empty_or_not_known_is_left_out(said):
+    words = "So.{far:? {far} {n:.2f} away.}"
+    assert said(words, {"n": 0.125}, far=["x"]) == "So. x 0.12 away."
+    assert said(words, {"n": 0.125}, far=[]) == said(words, {"n": 0.125}) == "So."
+
+
+def test_names_are_never_read_as_words(said):
+    assert said("{channels} {all:every|{channels}}", {"all": 0}, channels=["a|b {n}"]) == (
+        "a|b {n} a|b {n}"
+    )
+
+
+def test_recordings_are_left_out_by_name_unless_it_would_be_all():
+    where = {"channels": ["x"], "recordings": ["a b", "c", "d", "e"], "places": ["a b"]}
+    advice = "Choose others with --channels, or leave them out with --exclude 'a b,c,d',...."
+    assert Finding("empty", {}, where).advice == advice
+    everywhere = Finding("empty", {"everywhere": True}, where)
+    assert everywhere.advice == "Choose others with --channels."
+    assert everywhere.to_dict()["values"]["recordings"] == where["recordings"]
