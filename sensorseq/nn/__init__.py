@@ -2,8 +2,7 @@
 
 from sensorseq.nn.accelerate import FoundLSTM, accelerate, find_lstms
 from sensorseq.nn.lstm import LSTM
-from sensorseq.nn.lstm_linear import DropoutSource, LSTMLinear
-from sensorseq.nn.stream import Stream
+from sensorseq.nn.lstm_linear import DropoutSource, LSTMLinear, Stream
 from sensorseq.ops.train_epoch import HEAD_NORMS
 
 __all__ = [

@@ -13,14 +13,13 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.ops import _extension, double_backward, framework, reference
+from sensorseq.ops import _extension, framework, reference
 from sensorseq.ops.choice import HALVES, Choice, choose_here, computing_dtype
 from sensorseq.ops.cuda_kernels import padded_hidden
-from sensorseq.ops.eager import differentiable
+from sensorseq.ops.gradients import differentiable, second_derivatives
 
 POOLINGS = ("last", "mean", "max", "meanmax")
 """How hidden states become one vector."""
-"""In which the operators compute."""
 _SAVED_VALUES = 6  # of a unit and step: SavedRows() in csrc/gates.h
 _PADDING = 16  # Padded() in csrc/gates.h
 # of SavedFloats() in csrc/lstm_linear_cuda.h
@@ -355,9 +354,7 @@ def _gradients(ctx: Any, *grads_of_results: Tensor | None) -> tuple[Any, ...]:
         return (None,) * len(arguments) + no_options
     if torch.is_grad_enabled():  # create_graph: what a kernel gives has no graph
         run: Any = reference.lstm_linear if ctx.pooling else reference.lstm
-        found = double_backward.gradients(
-            lambda *tensors: run(*tensors, *ctx.pooling), arguments, grads
-        )
+        found = second_derivatives(lambda *tensors: run(*tensors, *ctx.pooling), arguments, grads)
         return (*found, *no_options)
     backward, given = torch.ops.sensorseq.lstm_backward.default, arguments
     if ctx.pooling:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.ops import double_backward, reference
-from sensorseq.ops.eager import differentiable
+from sensorseq.ops import reference
+from sensorseq.ops.gradients import differentiable, second_derivatives
 from sensorseq.ops.lstm_linear import (
     POOLINGS,
     _fake_gradients,
@@ -162,7 +162,7 @@ def _gradients(ctx: Any, grad_loss: Tensor | None, *_: Any) -> tuple[Any, ...]:
         return (None,) * _N_TENSORS + nothing
     if torch.is_grad_enabled():  # create_graph: what is ready has no graph of its own
         return (
-            *double_backward.gradients(_reference(*ctx.options), tensors, [grad_loss]),
+            *second_derivatives(_reference(*ctx.options), tensors, [grad_loss]),
             *nothing,
         )
     scaled = tuple(

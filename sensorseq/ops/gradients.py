@@ -1,11 +1,11 @@
-"""Gradients of a registered op, and a shorter way to it where nothing but torch itself looks on.
+"""Gradients of a registered op, and a shorter way to them where nothing but torch looks on.
 
 `torch.library.register_autograd` serves tracing, transforms and modes, but in eager mode it takes
 0.1 ms a call, several times as long as a small step of the kernel. An `autograd.Function` with the
 same two functions does not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -58,3 +58,30 @@ def _is_eager(arguments: tuple[Any, ...]) -> bool:
         and torch._C._get_tracing_state() is None
         and not any(torch.is_autocast_enabled(kind) for kind in {a.device.type for a in tensors})
     )
+
+
+def second_derivatives(
+    run: Callable[..., Sequence[Tensor]], tensors: Sequence[Any], grads: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Return the gradients of `run` by each of `tensors`, to be differentiated once more.
+
+    Curvature and gradient penalties are rare and small, so no kernel is kept for them: `run` is the
+    reference.
+
+    `grads` are those of the outputs of `run`, None where nothing depends on one.
+    """
+    # views: one tensor given for two arguments has a gradient for each
+    inputs: list[Any] = [None if t is None else t.view_as(t) for t in tensors]
+    outputs = run(*inputs)
+    paired = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
+    wanted = [t for t in inputs if t is not None and t.requires_grad]
+    found = iter(
+        torch.autograd.grad(
+            [output for output, _ in paired],
+            wanted,
+            [grad for _, grad in paired],
+            create_graph=True,
+            allow_unused=True,
+        )
+    )
+    return [next(found) if t is not None and t.requires_grad else None for t in inputs]
