@@ -1402,7 +1402,7 @@ def _refuse_options(to: Format, **given: Any) -> None:
 
 def _load(path: Path, *, strict: bool = False) -> "SensorLSTMClassifier":
     from sensorseq.estimator import SensorLSTMClassifier
-    from sensorseq.estimator.outside import NO_RANGES
+    from sensorseq.estimator.reading import NO_RANGES
     from sensorseq.evaluation.inspect import refuse_prepared
 
     refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")

@@ -16,7 +16,7 @@ from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.feature_head import MOST_WINDOWS
 from sensorseq.estimator.labels import draw_entropy, read_labels
-from sensorseq.estimator.whole_data import split_folds
+from sensorseq.estimator.refit import split_folds
 from sensorseq.training.inputs import Sequences, check_groups, read_sequences
 from sensorseq.windows import WindowSet
 

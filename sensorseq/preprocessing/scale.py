@@ -114,9 +114,9 @@ class Scaler:
 
         Steps at and beyond `lengths` become 0. The result is float32 for float32, else float64.
         """
-        windows, steps = self._check(X, lengths)
+        windows = as_windows(X)
         scaled = np.empty(windows.shape, windows.dtype)
-        self._scale(windows, steps, scaled, inverse=False)
+        self._scale(windows, lengths, scaled, inverse=False)
         return scaled.reshape(np.shape(X))
 
     def transform_to_float32(
@@ -126,9 +126,9 @@ class Scaler:
 
         A value outside the range of float32 is an error.
         """
-        windows, steps = self._check(X, lengths)
+        windows = as_windows(X)
         scaled = np.empty(windows.shape, np.float32)
-        overflown = self._scale(windows, steps, scaled, inverse=False)
+        overflown = self._scale(windows, lengths, scaled, inverse=False)
         if overflown >= 0:
             row, step, channel = (int(i) for i in np.unravel_index(overflown, windows.shape))
             raise SignalError(
@@ -141,9 +141,9 @@ class Scaler:
         self, X: ArrayLike, lengths: ArrayLike | None = None
     ) -> NDArray[np.floating]:
         """Undo `transform`; ``"quantile"`` cannot restore values outside the training range."""
-        windows, steps = self._check(X, lengths)
+        windows = as_windows(X)
         scaled = np.empty(windows.shape, windows.dtype)
-        self._scale(windows, steps, scaled, inverse=True)
+        self._scale(windows, lengths, scaled, inverse=True)
         return scaled.reshape(np.shape(X))
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
@@ -181,34 +181,29 @@ class Scaler:
             raise SignalError("the stored statistics of a scaler are inconsistent.")
         return cls(None if kind == "none" else kind, center, scale, quantiles, constant)
 
-    def _check(
-        self, X: ArrayLike, lengths: ArrayLike | None
-    ) -> tuple[NDArray[np.floating], NDArray[np.int64] | None]:
-        windows = as_windows(X)
-        if windows.shape[2] != self.n_channels:
-            raise SignalError(
-                f"X has {windows.shape[2]} channels, but the scaler was fitted on"
-                f" {self.n_channels}."
-            )
-        return windows, check_lengths(windows, lengths)
-
     def _scale(
         self,
         windows: NDArray[np.floating],
-        lengths: NDArray[np.int64] | None,
+        lengths: ArrayLike | None,
         out: NDArray[np.floating],
         *,
         inverse: bool,
     ) -> int:
         """Write scaled windows; return the first position that overflows `out`, or -1."""
+        if windows.shape[2] != self.n_channels:
+            raise SignalError(
+                f"X has {windows.shape[2]} channels, but the scaler was fitted on"
+                f" {self.n_channels}."
+            )
+        valid_lengths = check_lengths(windows, lengths)
         by: tuple[Any, Any] = (self.channel_center, self.channel_scale)
         if self.kind is None:
             by = (None, None)
-        given, overflown = _signal.scale_windows(windows, lengths, *by, inverse, out)
+        given, overflown = _signal.scale_windows(windows, valid_lengths, *by, inverse, out)
         if given >= 0:
             raise_not_finite(windows, given)
         change = _from_normal if inverse else _to_normal
-        valid = valid_steps(windows.shape[1], lengths)
+        valid = valid_steps(windows.shape[1], valid_lengths)
         for channel in range(self.n_channels if self.channel_quantiles is not None else 0):
             quantiles = self.channel_quantiles[:, channel]  # type: ignore[index]
             if quantiles[0] < quantiles[-1]:  # a constant channel is only centred
