@@ -32,7 +32,7 @@ from verdict.runs import load
 
 from sensorseq.diagnosis.causes import RANKED
 from sensorseq.diagnosis.ranking import weigh
-from sensorseq.estimator.base import make_report
+from sensorseq.estimator.report import make_report
 from sensorseq.history import History
 from sensorseq.training.config import CLASSIFICATION
 

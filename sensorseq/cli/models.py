@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def load_model(path: Path, *, strict: bool = False) -> "SensorLSTMClassifier":
     """Load a model; if `strict`, one that knows what it was trained on."""
     from sensorseq.estimator import SensorLSTMClassifier
-    from sensorseq.estimator.outside import NO_RANGES
+    from sensorseq.estimator.reading import NO_RANGES
     from sensorseq.evaluation.inspect import refuse_prepared
 
     refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")

@@ -259,20 +259,20 @@ def _linear_parts(clf: Any, few: _Few) -> Iterator[_LinearPart]:
     if blocks := [] if head is None else head.linear_blocks:
         valid = None if lengths is None else lengths.numpy()
         layers = [(describe(b.describe, scaled.numpy(), valid), b.add) for b in blocks]
-        yield _LinearPart(layers, clf._join(scaled, lengths), clf.temperature_)
+        yield _LinearPart(layers, clf._ensemble.outputs(scaled, lengths), clf.temperature_)
         return
     factor = 1.0 if head is None else head.lstm_weight
     if not factor:
         return
-    whole = None if head is None else clf._join(scaled, lengths)
-    steps, valid = clf._as_steps(scaled, lengths)
+    whole = None if head is None else clf._ensemble.outputs(scaled, lengths)
+    steps, valid = clf._ensemble.steps(scaled, lengths)
     for module in clf.modules_:
         pooled, weight = copy.deepcopy(module), module.linear.weight
         size = pooled.num_classes = pooled.linear.out_features = module.linear.in_features
         pooled.linear.weight = torch.nn.Parameter(torch.eye(size).to(weight))
         pooled.linear.bias = torch.nn.Parameter(torch.zeros(size).to(weight))
         states = predict_outputs(pooled, steps.to(weight.dtype), valid).numpy()
-        logits = clf._run_member(module, steps, valid) if whole is None else whole
+        logits = clf._ensemble.run(module, steps, valid) if whole is None else whole
         yield _LinearPart([(states, partial(_add, module, factor))], logits, clf.temperature_)
 
 

@@ -1,91 +1,63 @@
-"""What the classifier and the regressor share: data in, one run, values out, the file."""
+"""SensorLSTM: what the classifier and the regressor share."""
 
 import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.checks import check_integer
-from sensorseq.diagnosis.level import compare_level, spread
-from sensorseq.diagnosis.ranking import causes_of
+from sensorseq.diagnosis.level import compare_level
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.statements import Statement, say
-from sensorseq.diagnosis.trials import LabPart
 from sensorseq.errors import (
     ArgumentError,
     DivergedError,
-    InputError,
     LeakWarning,
     ModelFileError,
     refusing,
     warn_caller,
 )
+from sensorseq.estimator.ensemble import Ensemble
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
+from sensorseq.estimator.fitting import FitSetup, PreparedFit
+from sensorseq.estimator.imported import import_network
 from sensorseq.estimator.lab import FitOrigin, copied, repair_fit
 from sensorseq.estimator.model import describe_fit, pack_state, restore_fit, unpack_state
-from sensorseq.estimator.outside import OutsideMixin
-from sensorseq.estimator.whole_data import (
-    WholeData,
-    check_whole_data,
-    finish_whole_data,
-    plan_whole_data,
+from sensorseq.estimator.reading import WindowReader
+from sensorseq.estimator.refit import Refit, check_refit, plan_refit, run_refit
+from sensorseq.estimator.report import (
+    check_parts,
+    make_report,
+    parts_to_compare,
+    say_parts,
+    warn_of_the_end,
 )
+from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.export.to_onnx import write_onnx
-from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.history import History
 from sensorseq.inspection.check_result import Diagnosis
-from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
-from sensorseq.inspection.part import Part as CheckedPart
 from sensorseq.inspection.training_check import check_training
-from sensorseq.inspection.window_checks import check_windows, check_zero_ends
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, write_model
 from sensorseq.nn import LSTMLinear
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.scale import PHYSICAL, Scaler
-from sensorseq.training import EngineChoice, TrainingConfig, TrainingData, TrainingResult
-from sensorseq.training.callbacks import NoProgress, check_callbacks, notify
-from sensorseq.training.checkpoint import Checkpoint
-from sensorseq.training.config import CLASSIFICATION, count_epochs
-from sensorseq.training.data import FitData, FitPart, WindowFormat, open_windows
-from sensorseq.training.distributed import agree_on, current_ranks, own_device
-from sensorseq.training.engine import TrainingJob, steps_of_epoch
-from sensorseq.training.evaluation import predict_outputs
-from sensorseq.training.inputs import (
-    Sequences,
-    check_axis_order,
-    check_channels,
-    is_table,
-    read_sequences,
-    scale_sequences,
-)
+from sensorseq.nn.from_keras import lstm_linear_from_keras
+from sensorseq.training import EngineChoice, TrainingResult
+from sensorseq.training.callbacks import NoProgress, notify
+from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.data import FitData, FitPart
+from sensorseq.training.distributed import agree_on, current_ranks
 from sensorseq.training.labels import draw_entropy
-from sensorseq.training.network import continue_network, make_network, network_arrays
-from sensorseq.training.parameters import check_device, check_parameters, resolve_device
+from sensorseq.training.network import continue_network, network_arrays
+from sensorseq.training.parameters import check_device
 from sensorseq.training.passes import PassResult, train_pass
-from sensorseq.training.patches import AUTO, Patch, check_patch, make_patch
-from sensorseq.training.preparation import (
-    Preparation,
-    check_same_channels,
-    check_same_preparation,
-    describe_preparation,
-    tell_apart,
-    warn_of_another_scale,
-)
-from sensorseq.training.recorder import new_recorder
 from sensorseq.training.side_by_side import train_jobs
-from sensorseq.training.sizes import check_training_memory
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.stream import StreamedData, is_stored
 from sensorseq.training.unknown import KnownWindows
@@ -102,75 +74,27 @@ _OF_FIT = {  # argument: what leaves it alone, and what to do instead
     "windows_per_epoch": (None, "give it the windows of one pass"),
     "auto_repair": (False, "set it to False"),
 }
-_JUDGED = ("loss", "val_loss", "val_accuracy")  # what a report needs one of
 
 
-class _Seeds(NamedTuple):
-    """Independent streams, so that one more draw in one of them changes no other."""
-
-    split: np.random.SeedSequence
-    members: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]  # weights and training
-    entropy: int
-
-
-class _FitArguments(NamedTuple):
-    """The arguments of a fit, checked."""
-
-    config: TrainingConfig
-    device: torch.device
-    seeds: _Seeds
-    checkpoint: Checkpoint | None = None
-
-
-@dataclass(frozen=True)
-class PreparedFit:
-    """A fit that is checked, split, scaled and ready to train.
-
-    There is one job per member of an ensemble; the report and its `facts` are on the first. The
-    data of `train` and `validation` may also be streamed. `whole` says what follows on all windows,
-    or why nothing does; None keeps what an earlier fit learned. `progress` shows what is done.
-    """
-
-    jobs: list[TrainingJob]
-    facts: dict[str, Any]
-    train: LabPart
-    validation: LabPart | None
-    entropy: int
-    whole: WholeData | FeatureChoice | None = None
-    progress: NoProgress = field(default_factory=NoProgress)
-
-    @property
-    def module(self) -> LSTMLinear:
-        """The network that the report is on."""
-        return cast(LSTMLinear, self.jobs[0].module)
-
-
-class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTM(CallbackSupportMixin, WindowReader):  # type: ignore[misc]  # sklearn is untyped
     """An LSTM with a linear head on windows of sensor signals; its children say what it predicts.
 
-    A child sets `_task`, stores its arguments in `__init__`, and says what targets are:
-    `_learn_targets`, `_read_validation_targets`, `_engine_targets` and `_n_outputs`.
+    A child sets `_task`, stores its arguments in `__init__`, and says what its targets are.
     """
 
     _task: ClassVar[str] = CLASSIFICATION
-    scaler_: Scaler | KeyedScaler | None
     module_: LSTMLinear
     history_: History
     engine_: EngineChoice
     features_: FeatureChoice
     refitted_: bool
-    preparation_: Preparation | None
-    patch_: Patch | None = None
-    n_features_in_: int
     n_iter_: int
     best_epoch_: int
     best_score_: float
-    _flat_timesteps: int | None
-    _n_timesteps: int | None = None  # of the windows of the fit
-    _were_lengths: bool = False
     _in_pass = False  # during partial_fit: nothing is held out, scaling is not fitted again
     _passes: list[dict[str, Any]]  # one for each network
-    _other_modules: list[Any]
+    _other_modules: list[LSTMLinear]
+    _other_histories: list[History]
     # rows of the held-out part and their outputs, from before a refit on them
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
@@ -182,12 +106,6 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     features: Any = None
     refit: Any = None
     patch: Any = None
-
-    # Requested by default: whoever passes them to a search or a pipeline means them for here.
-    __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
-    __metadata_request__partial_fit: ClassVar = {"groups": True, "lengths": True}
-    __metadata_request__predict: ClassVar = {"lengths": True}
-    __metadata_request__score: ClassVar = {"lengths": True}
 
     @with_callbacks
     def fit(
@@ -253,11 +171,6 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             If windows on both sides of the validation split share samples, or if there are no
             groups and each window continues the one before it.
         """
-        if self.auto_repair and current_ranks() is not None:
-            raise ArgumentError(
-                "auto_repair=True works only in a single process; use auto_repair=False with"
-                " several."
-            )
         given = {
             "sample_weight": sample_weight,
             "groups": groups,
@@ -268,63 +181,171 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             "lengths_val": lengths_val,
         }
         tasks = FitTasks.of_watched(self, X, y, sample_weight, lengths)
-        results, failed = self._fit(X, y, given, tasks)
+        started, is_whole = time.perf_counter(), not self._continues
+        with self._progress() as progress:
+            setup = self._check_arguments()
+            data, target = self._read(X, y, given)
+            train, validation = data.split(
+                self.validation_fraction, setup.seeds.split, setup.config
+            )
+            prepared = self._prepare(setup, data, target, train, validation)
+            prepared = prepared.watched(progress, tasks)
+            plan = None
+            if is_whole:
+                plan = plan_refit(setup, target, data, train, validation, prepared)
+            if isinstance(plan, Refit):
+                progress.expect(len(prepared.jobs) + plan.count_networks(len(prepared.jobs)))
+                plan.fit_features(progress)
+            results = train_jobs(prepared.jobs)
+            failed = self._keep(setup, prepared, plan, results)
+        self._tell_origin(prepared, plan, is_whole=is_whole, fit_s=time.perf_counter() - started)
         if self.auto_repair and results[0].ended_by != "interrupted":
-            failed = self._repair(failed, X, y, **given)
+            failed = self._repair(failed, X, y, given)
         if failed is not None:
             raise failed
         if tasks is not None:
             tasks.close()
         return self
 
-    def _fit(
-        self, X: Any, y: Any, given: Mapping[str, Any], tasks: FitTasks | None
-    ) -> tuple[list[TrainingResult], DivergedError | None]:
-        """Prepare, train and keep; return an error of the training that a repair may undo."""
-        started, is_whole = time.perf_counter(), not self._continues
-        with self._progress() as progress:
-            prepared = replace(self._prepare_fit(X, y, **given), progress=progress)
-            whole, n_models = prepared.whole, len(prepared.jobs)
-            if isinstance(whole, WholeData):
-                progress.expect(n_models + whole.count_networks(n_models))
-                whole.fit_features(progress)
-            jobs = [
-                replace(job, callbacks=(*progress.callbacks, *job.callbacks))
-                for job in prepared.jobs
-            ]
-            if tasks is not None:  # a callback costs a look at the weights in each epoch
-                jobs[0] = replace(jobs[0], callbacks=(*jobs[0].callbacks, tasks))
-            results = train_jobs(jobs)
-            error = results[0].error
-            if error is not None:  # a callback failed, not the training
-                if results[0].best_epoch:
-                    self._keep(prepared, results)
-                raise error
-            failed: DivergedError | None = None
-            try:
-                self._keep(prepared, results)
-            except DivergedError as diverged:
-                failed = diverged
-        self._tell_origin(prepared, is_whole=is_whole, fit_s=time.perf_counter() - started)
-        return results, failed
+    def _check_arguments(self) -> FitSetup:
+        """Check all arguments, and forget what an earlier fit kept for going on."""
+        if self.auto_repair and current_ranks() is not None:
+            raise ArgumentError(
+                "auto_repair=True works only in a single process; use auto_repair=False with"
+                " several."
+            )
+        check_refit(self.features, self.refit, self.warm_start)
+        networks = self.modules_ if self._continues else ()
+        setup = FitSetup.of_fit(self.get_params(deep=False), self._task, networks, self._replayed)
+        if networks and len(networks) != self.n_models:
+            way_out = "start over with fit and warm_start=False"
+            if self.refitted_:
+                way_out = "fit with refit='all' or refit=None, which keep n_models networks"
+            raise ArgumentError(
+                f"warm_start=True continues n_models={self.n_models} network(s), but the last"
+                f" fit kept {len(networks)}; {way_out}."
+            )
+        self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
+        self.__dict__.pop("repair_", None)
+        return setup
 
-    def _check_windows(self, prepared: PreparedFit) -> tuple[Finding, ...]:
-        """Check a classifier's windows as it sees them, unless they stay in their file."""
-        if self._task != CLASSIFICATION or not isinstance(prepared.train.data, TrainingData):
-            return ()
-        names: dict[str, Any] = {
-            "channels": self._channels,
-            "classes": [str(label) for label in self.classes_],
-        }
-        parts = [
-            part.as_windows(**names)
-            for part in (prepared.train, prepared.validation)
-            if part is not None and isinstance(part.data, TrainingData)
-        ]
-        return tuple(check_windows(*parts))
+    def _read(
+        self, X: Any, y: Any, given: dict[str, Any]
+    ) -> tuple[FitData, ClassTarget | ValueTarget]:
+        """Read the windows, and learn what there is to predict."""
+        continues = self._continues
+        target = self._make_target(continues=continues)
+        if not continues:  # an earlier fit is void, also when this one ends in an error
+            for name in ("module_", "_head", "adaptation_", "patch_"):
+                self.__dict__.pop(name, None)
+        return self._read_fit(X, y, given, target, continues=continues), target
+
+    def _prepare(
+        self,
+        setup: FitSetup,
+        data: FitData,
+        target: ClassTarget | ValueTarget,
+        train: FitPart,
+        validation: FitPart | None,
+    ) -> PreparedFit:
+        """Check the parts, scale them, and make the networks: learn everything but the weights."""
+        if getattr(self, "calibrate", False) and validation is None and not self._in_pass:
+            raise ArgumentError(
+                "calibrate=True needs validation windows, but there are none. Set"
+                " validation_fraction=0.2, give X_val, or set calibrate=False."
+            )
+        findings = []
+        if data.is_drawn and validation is not None:
+            findings.append(check_overlap(train, validation))
+            if data.windows.groups is None:
+                findings.append(check_continuity(data.windows.sequences))
+        found = tuple(finding for finding in findings if finding is not None)
+        for finding in found:
+            warn_caller(str(finding), LeakWarning)
+        continues = self._continues
+        if not continues:  # a warm start goes on with the scaling its weights were learned under
+            self._learn_scaling(data, train)
+        target.learn_scale(train.target)
+        self._keep_target(target)
+        self._learn_ranges(data, continues=continues)
+        prepared = setup.prepare(self._format, target, train, validation)
+        self.patch_ = prepared.format.patch
+        found = (*found, *target.check(train, validation))
+        return replace(prepared, facts={**prepared.facts, "data_facts": found})
+
+    def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedFit:
+        """Do all that `fit` does before it trains."""
+        setup = self._check_arguments()
+        data, target = self._read(X, y, given)
+        parts = data.split(self.validation_fraction, setup.seeds.split, setup.config)
+        prepared = self._prepare(setup, data, target, *parts)
+        plan_refit(setup, target, data, *parts, prepared)  # for what it refuses
+        return prepared
+
+    def _keep(
+        self,
+        setup: FitSetup,
+        prepared: PreparedFit,
+        plan: Refit | FeatureChoice | None,
+        results: Sequence[TrainingResult],
+    ) -> DivergedError | None:
+        """Store what the runs of all members gave; return an error that a repair may undo."""
+        result, config = results[0], prepared.jobs[0].config
+        if result.error is not None and not result.best_epoch:  # a callback failed
+            raise result.error
+        self.history_ = result.history
+        self.best_epoch_ = result.best_epoch
+        self.best_score_ = result.best_score
+        self.n_iter_ = len(result.history)
+        self.engine_ = result.engine
+        self._other_histories = [other.history for other in results[1:]]
+        self._judge(prepared, result.record)
+        if any(of_member.best_epoch == 0 for of_member in results):
+            self.__dict__.pop("module_", None)
+            return DivergedError(
+                "training diverged in its first epoch: a loss or gradient is not finite. Lower"
+                f" learning_rate (now {config.learning_rate!r}), clip the gradient with"
+                f" max_grad_norm (now {config.max_grad_norm!r}), or check `scale` (now"
+                f" {self.scale!r}) and the loss. See history_ and fluctuation_."
+            )
+        trained = prepared.modules[: len(results)]  # an interrupt left the rest out
+        self.module_, *self._other_modules = trained
+        if plan is not None:
+            self._head, self._held_out, self.refitted_ = None, None, False
+        if isinstance(plan, FeatureChoice):
+            self.features_ = plan
+        if isinstance(plan, Refit):
+            done = run_refit(plan, setup, prepared, self._ensemble, results)
+            self._head, self.features_ = done.head, done.choice
+        self._learn_probabilities(prepared, plan)  # of networks that have not seen the windows
+        if isinstance(plan, Refit) and done.modules:
+            self._held_out, self.refitted_ = done.held_out, True
+            self.module_, *self._other_modules = done.modules
+            if done.histories is not None:
+                self._other_histories = done.histories
+        for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
+            n_left_out = self.n_models - len(results)
+            warn_of_the_end(of_member, config.n_epochs, n_left_out, self.checkpoint)
+        if result.error is not None:
+            raise result.error
+        return None
+
+    def _judge(self, prepared: PreparedFit, record: TrainingRecord | None) -> None:
+        """Make the report of a fit, with what was found in its windows."""
+        facts, held_out = prepared.facts, prepared.validation
+        if self._task == CLASSIFICATION:
+            classes = [str(label) for label in self._target.known]
+            found = check_parts(prepared.train, held_out, self._channels, classes)
+            facts = {**facts, "data_facts": (*facts["data_facts"], *found)}
+        self._report_facts = facts
+        if record is not None and held_out is not None and held_out.groups is not None:
+            record.val_groups = np.unique(held_out.groups, return_inverse=True)[1][record.val_rows]
+        self._make_report(record)
+        is_alone = self._task == CLASSIFICATION and self.features is None
+        self._to_compare = parts_to_compare(prepared.train, held_out) if is_alone else None
 
     def _repair(
-        self, failed: DivergedError | None, X: Any, y: Any, **given: Any
+        self, failed: DivergedError | None, X: Any, y: Any, given: Mapping[str, Any]
     ) -> DivergedError | None:
         """Fit again with what probes prove, when that is better; return what is still wrong."""
 
@@ -350,258 +371,32 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         self.fluctuation_ = repair.report
         return failed
 
-    def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedFit:
-        """Check the arguments, read and split the data, and prepare the training."""
-        arguments = self._check_arguments()
-        data = FitData.read(self, X, y, **given)
-        parts = data.split(self.validation_fraction, arguments.seeds.split, arguments.config)
-        return self._prepare(data, *parts, arguments)
-
-    def _check_arguments(self) -> _FitArguments:
-        """Check all arguments, and forget what an earlier fit kept for going on."""
-        config = check_parameters(self.get_params(deep=False), self._task)
-        check_whole_data(self.features, self.refit, self.warm_start)
-        check_patch(self.patch)
-        device = self._training_device()
-        check_training_memory(self.get_params(deep=False), config, device)  # before data are read
-        checkpoint = self._open_checkpoint()
-        seeds = self._make_seeds(checkpoint)
-        self.__dict__.pop("_passes", None)  # of an optimizer that is not gone on with
-        self.__dict__.pop("repair_", None)
-        return _FitArguments(config, device, seeds, checkpoint)
-
-    def _prepare(
-        self,
-        data: FitData,
-        train: FitPart,
-        validation: FitPart | None,
-        arguments: _FitArguments,
-    ) -> PreparedFit:
-        """Scale; learn everything but the weights."""
-        self._check_parts(train, validation)
-        leaks: list[Finding | None] = []
-        if data.is_drawn and validation is not None:
-            leaks.append(check_overlap(train, validation))
-            if data.windows.groups is None:
-                leaks.append(check_continuity(data.windows.sequences))
-        findings = tuple(finding for finding in leaks if finding is not None)
-        for finding in findings:
-            warn_caller(str(finding), LeakWarning)
-        # Learned on the training part alone: statistics of the rest would leak into its score.
-        self._learn_scaling(train, data)
-        self._learn_ranges(data, continues=self._continues)
-        prepared = self._assemble(train, validation, arguments, findings)
-        if self._continues:
-            return prepared
-        return replace(prepared, whole=plan_whole_data(self, data, train, validation, prepared))
-
-    def _prepare_pass(self, X: Any, y: Any, **given: Any) -> PreparedFit:
-        """Do what `_prepare_fit` does for a lot of windows that all train."""
-        config = check_parameters(self.get_params(deep=False), self._task)
-        device, seeds = self._training_device(), self._make_seeds()
-        data = FitData.read(self, X, y, **given)
-        train = data.stored_part("train")
-        self._learn_scaling(train, data)
-        self._learn_ranges(data, continues=self._continues)
-        return self._assemble(train, None, _FitArguments(config, device, seeds))
-
-    def _training_device(self) -> torch.device:
-        # the native engine serves every network on the CPU: "auto" goes where it is
-        wanted = "cpu" if (self.device, self.engine) == ("auto", "native") else self.device
-        dtype: torch.dtype = getattr(torch, self.dtype)
-        if check_device(wanted) != "cpu" and current_ranks() is None:
-            check_before_fit(wanted)
-        return own_device(resolve_device(wanted, hidden_size=self.hidden_size, dtype=dtype))
-
-    def _assemble(
-        self,
-        train: FitPart,
-        validation: FitPart | None,
-        arguments: _FitArguments,
-        findings: tuple[Finding, ...] = (),
-    ) -> PreparedFit:
-        """Make the networks and the scaled windows, of parts that are checked."""
-        config, device, seeds, _ = arguments
-        n_channels = train.sequences.X.shape[2]
-        own = self.get_params(deep=False)
-        check_training_memory(own, config, device, train.sequences, self._n_outputs)
-        samples: Any = self._training_data(train, training=True)
-        if not self._continues:
-            self.patch_ = self._make_patch(samples)
-        patch = self.patch_
-        windows = samples if patch is None else samples.patched(patch)
-        n_inputs = n_channels if patch is None else patch.n_inputs(n_channels)
-        modules = [
-            self._make_module(n_inputs, weights, member).to(device)
-            for member, (weights, _) in enumerate(seeds.members)
-        ]
-        held_out = None
-        if validation is not None:
-            shown: Any = self._training_data(validation, training=False)
-            steps = shown if patch is None else shown.patched(patch)
-            held_out = LabPart(steps, validation.groups, validation.rows, shown, validation)
-        config = self._resolved(config, modules[0], windows)
-        findings = (*findings, *self._check_shares(train, validation))
-        own_callbacks = check_callbacks(self.callbacks)
-        jobs = [
-            TrainingJob(
-                module,
-                windows,
-                None if held_out is None else held_out.data,
-                config,
-                training,
-                callbacks=own_callbacks,
-                engine=self.engine,
-                refresh=self._renewal(train, samples, training),
-                checkpoint=self._open_checkpoint(member) if member else arguments.checkpoint,
-                recorder=None if member else new_recorder(),
-            )
-            for member, (module, (_, training)) in enumerate(
-                zip(modules, seeds.members, strict=True)
-            )
-        ]
-        for job in jobs[1:]:  # whose turn may never come: what lies there is of another fit
-            if job.checkpoint is not None:
-                job.checkpoint.discard()
-        return PreparedFit(
-            jobs,
-            {**self._facts_of(train, validation), "data_facts": findings},
-            LabPart(windows, train.groups, train.rows, samples, train),
-            held_out,
-            seeds.entropy,
-        )
-
-    def _prepare_again(self, prepared: PreparedFit) -> PreparedFit:
-        """Make a new network for the windows of another fit of the same kind."""
-        config = check_parameters(self.get_params(deep=False), self._task)
-        ((weights, training),) = self._make_seeds().members
-        module = self._make_module(prepared.module.input_size, weights)
-        first = replace(
-            prepared.jobs[0],
-            module=module.to(prepared.module.linear.weight.device),
-            config=self._resolved(config, module, prepared.jobs[0].train),
-            seed=training,
-        )
-        return replace(prepared, jobs=[first])
-
-    def _resolved(
-        self, config: TrainingConfig, module: LSTMLinear, train: TrainingData | StreamedData
-    ) -> TrainingConfig:
-        """Return the configuration with its outputs, and the number of epochs for `max_epochs`."""
-        n_epochs = count_epochs(config, steps_of_epoch(module, train, config))
-        return replace(config, n_outputs=self._n_outputs, max_epochs=n_epochs)
-
-    def _renewal(
-        self, part: FitPart, data: TrainingData | StreamedData, seed: np.random.SeedSequence
-    ) -> Callable[[int], Any] | None:
-        """Return what gives the training windows of each epoch; None if they do not change."""
-        renew = self._format.renewal(
-            part,
-            data,
-            self.scaler_,
-            seed,
-            augment=self.augment,
-            input_dropout=self.input_dropout,
-            channels=self._channels,
-        )
-        patch = self.patch_
-        if renew is None or patch is None or not isinstance(data, TrainingData):
-            return renew
-        lengths = data.lengths
-
-        def renew_steps(epoch: int) -> NDArray[Any]:
-            steps: NDArray[Any] = patch.apply(torch.from_numpy(renew(epoch)), lengths)[0].numpy()
-            return steps
-
-        return renew_steps
-
-    def _make_patch(self, samples: TrainingData | StreamedData) -> Patch | None:
-        """Return how many samples are a step of the networks."""
-        if self.crop == "random" and self.max_timesteps is not None:
-            if self.patch not in (None, AUTO, 1):
-                raise ArgumentError(
-                    f"patch={self.patch!r} cannot be combined with crop='random', which begins a"
-                    " window at any sample; set patch=None, or another crop."
-                )
-            return None
-        return make_patch(self.patch, *samples.nothing().X.shape[1:])
-
-    def _keep(self, prepared: PreparedFit, results: Sequence[TrainingResult]) -> None:
-        """Store what the runs of all members gave, and say when one did not end as asked."""
-        result, config = results[0], prepared.jobs[0].config
-        self.history_ = result.history
-        self.best_epoch_ = result.best_epoch
-        self.best_score_ = result.best_score
-        self.n_iter_ = len(result.history)
-        self.engine_ = result.engine
-        self._other_histories = [other.history for other in results[1:]]
-        findings = (*prepared.facts["data_facts"], *self._check_windows(prepared))
-        self._report_facts = {**prepared.facts, "data_facts": findings}
-        record, held_out = result.record, prepared.validation
-        if record is not None and held_out is not None and held_out.groups is not None:
-            record.val_groups = np.unique(held_out.groups, return_inverse=True)[1][record.val_rows]
-        self._make_report(record)
-        self._to_compare = self._windows_to_compare(prepared)
-        if any(of_member.best_epoch == 0 for of_member in results):
-            self.__dict__.pop("module_", None)
-            raise DivergedError(
-                "training diverged in its first epoch: a loss or gradient is not finite. Lower"
-                f" learning_rate (now {config.learning_rate!r}), clip the gradient with"
-                f" max_grad_norm (now {config.max_grad_norm!r}), or check `scale` (now"
-                f" {self.scale!r}) and the loss. See history_ and fluctuation_."
-            )
-        self.module_ = prepared.module
-        begun = prepared.jobs[1 : len(results)]  # an interrupt left the rest out
-        self._other_modules = [job.module for job in begun]
-        if isinstance(prepared.whole, FeatureChoice):
-            self.features_ = prepared.whole
-        if prepared.whole is not None:
-            self._head, self._held_out, self.refitted_ = None, None, False
-        if isinstance(prepared.whole, WholeData):
-            finish_whole_data(self, prepared.whole, prepared, results)
-        else:
-            self._learn_probabilities(prepared)
-        for of_member in {of_member.ended_by: of_member for of_member in results[::-1]}.values():
-            n_left_out = self.n_models - len(results)
-            warn_of_the_end(of_member, config.n_epochs, n_left_out, self.checkpoint)
-
     # What a child says of its targets.
 
     @property
     @abstractmethod
-    def _n_outputs(self) -> int:
-        """Outputs of the head."""
+    def _target(self) -> ClassTarget | ValueTarget:
+        """What a fitted estimator predicts."""
 
     @abstractmethod
-    def _learn_targets(
-        self, y: Any, n_windows: int, taking_part: NDArray[np.bool_], *, continues: bool
-    ) -> NDArray[Any]:
-        """Check y, learn from it, and return the targets of the windows that take part."""
+    def _make_target(self, *, continues: bool) -> ClassTarget | ValueTarget:
+        """Return what a fit is to predict, as far as it is known before."""
 
     @abstractmethod
-    def _read_validation_targets(self, y: Any, n_windows: int) -> NDArray[Any]:
-        """Check y_val and return its targets."""
+    def _keep_target(self, target: ClassTarget | ValueTarget) -> None:
+        """Store what was learned of the targets."""
 
     @abstractmethod
-    def _engine_targets(self, part: FitPart) -> NDArray[Any]:
-        """Return the targets as the engine trains on them."""
+    def _import_targets(self, module: LSTMLinear, activation: str, classes: Any) -> None:
+        """Learn of a network from elsewhere what it predicts, or refuse it."""
 
     @abstractmethod
-    def _weights_of(self, part: FitPart) -> NDArray[np.float64] | None:
-        """Return the factor on the loss of each training window."""
+    def _measure(self, y: Any, predicted: NDArray[Any], sample_weight: Any) -> float:
+        """Return the score of predictions."""
 
-    @abstractmethod
-    def _facts_of(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
-        """Return what the fluctuation report needs to know of the parts."""
-
-    def _check_shares(self, train: FitPart, validation: FitPart | None) -> tuple[Finding, ...]:
-        """Check the shares of classes."""
-        return ()
-
-    def _check_parts(self, train: FitPart, validation: FitPart | None) -> None:
-        """Raise when the parts lack what an argument of the child needs."""
-
-    def _learn_probabilities(self, prepared: PreparedFit) -> None:
+    def _learn_probabilities(
+        self, prepared: PreparedFit, plan: Refit | FeatureChoice | None
+    ) -> None:
         """Learn from the outputs of the kept weights what turns them into probabilities."""
 
     @abstractmethod
@@ -638,7 +433,10 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         before = dict(self.__dict__)
         self._in_pass = True
         try:
-            prepared = self._prepare_pass(X, y, **given)
+            networks = () if begins else self.modules_
+            setup = FitSetup.of_pass(self.get_params(deep=False), self._task, networks)
+            data, target = self._read(X, y, given)
+            prepared = self._prepare(setup, data, target, data.stored_part("train"), None)
             modules, results = self._run_pass(prepared, begins=begins)
             result, is_finite = results[0], all(each.is_finite for each in results)
             if not is_finite and begins:
@@ -665,7 +463,7 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             if begins:
                 self._head, self.features_ = None, FeatureChoice(reason="partial_fit")
                 self.refitted_ = False
-            self._learn_probabilities(prepared)
+            self._learn_probabilities(prepared, None)
         else:
             warn_caller(
                 f"training diverged in pass {len(history)}: a loss or gradient is not finite. The"
@@ -693,15 +491,10 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         if not states:
             entropy = int(agree_on(draw_entropy(self.random_state)))
             states = [{"entropy": entropy + member} for member in range(len(modules))]
+        job = prepared.jobs[0]
+        options = {"engine": self.engine, "refresh": job.refresh}
         results = [
-            train_pass(
-                module,
-                prepared.jobs[0].train,
-                prepared.jobs[0].config,
-                state,
-                engine=self.engine,
-                refresh=prepared.jobs[0].refresh,
-            )
+            train_pass(module, job.train, job.config, state, **options)
             for module, state in zip(modules, states, strict=True)
         ]
         return modules, results
@@ -724,18 +517,9 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     def fluctuation_(self, report: FluctuationReport) -> None:
         self.__dict__ |= {"fluctuation_": report, "_to_compare": None}
 
-    def _windows_to_compare(self, prepared: PreparedFit) -> tuple[Any, ...] | None:
-        """Return what `compare_level` takes, of a classifier without features, if in memory."""
-        if self._task != CLASSIFICATION or self.features is not None or not prepared.validation:
-            return None
-        train, validation = prepared.train.given, prepared.validation.given
-        if train is None or validation is None:
-            return None
-        if is_stored(train.sequences) or is_stored(validation.sequences):
-            return None
-        rows = spread(len(validation.sequences))
-        train = train.take(spread(len(train.sequences)))
-        return _as_checked(train), _as_checked(validation.take(rows)), rows
+    @property
+    def _continues(self) -> bool:
+        return (self.warm_start or self._in_pass) and hasattr(self, "module_")
 
     @property
     def modules_(self) -> list[LSTMLinear]:
@@ -749,9 +533,67 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         return [] if is_without else self.modules_
 
     @property
+    def _ensemble(self) -> Ensemble:
+        """What computes the outputs."""
+        return Ensemble(
+            self._used_modules,
+            self.module_.num_classes,
+            self._task == CLASSIFICATION,
+            self.device,
+            self.patch_,
+            self._head,
+        )
+
+    @property
     def histories_(self) -> list[History]:
         """One history for each member; `history_` is the first."""
         return [self.history_, *self.__dict__.get("_other_histories", ())]
+
+    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
+        """Return the most probable label of each window, or a regressor's values in the unit of y.
+
+        Values have the shape (n,) or (n, n_outputs_) that y had in `fit`.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Windows with the same channels as in `fit`. All windows of a prepared file are
+            predicted, in their order. DataFrames with columns in any order, if `fit` had names:
+            those of DataFrames, or the channels of a WindowSet or file.
+        lengths : array of shape (n,), int, optional
+            Valid steps of each window.
+        """
+        outputs = self._outputs(X, lengths)
+        return self._target.predictions(outputs)
+
+    def score(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> float:
+        """Return the accuracy, or a regressor's coefficient of determination (R squared).
+
+        Labels may be one-hot (as `classes_`); R squared is averaged over the outputs.
+
+        Parameters
+        ----------
+        X, y, sample_weight, lengths : as in `fit`
+        """
+        X = self._open(X, "X")
+        predicted = self.predict(X, lengths)
+        y = X.y if y is None and isinstance(X, WindowSet) else y
+        return self._measure(y, predicted, sample_weight)
+
+    def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
+        """Return the network's outputs, (n, outputs), those of an ensemble joined."""
+        sequences = self._read_windows(X, lengths)
+        if is_stored(sequences):
+            part = self._format.stored(sequences, training=False)
+            return self._ensemble.outputs_of(StreamedData(part, np.zeros(len(part), np.int64)))
+        return self._ensemble.outputs(*self._scaled(sequences))
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Plot the curves of the last fit with matplotlib, the kept epoch and the sampling error.
@@ -849,13 +691,69 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
     def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return the arrays and the description of a model file."""
         arrays = network_arrays(self.modules_, self.scaler_)
-        if self._head is not None:
-            arrays |= self._head.arrays()
-        if self._known is not None:
-            arrays |= self._known.arrays()
-        if self._ranges is not None:
-            arrays |= self._ranges.arrays()
+        for part in (self._head, self._known, self._ranges):
+            if part is not None:
+                arrays |= part.arrays()
         return arrays, describe_fit(self)
+
+    @classmethod
+    def from_torch(
+        cls,
+        lstm: Any,
+        linear: Any,
+        *,
+        pooling: str = "last",
+        classes: ArrayLike | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Return a fitted estimator with the weights of a `torch.nn.LSTM` and a linear layer.
+
+        It expects windows scaled as for that network; `scaler_` is None.
+
+        Parameters
+        ----------
+        lstm : torch.nn.LSTM
+            With biases and without projection.
+        linear : torch.nn.Linear
+            Gives the logits, or the values of a regressor. A single logit is that of the second
+            class against the first.
+        pooling : {"last", "mean", "max", "meanmax"}, default="last"
+            The pooling between the two.
+        classes : array-like of shape (n_classes,), optional
+            Label of each logit of a classifier; 0 to k - 1 by default.
+        **arguments
+            Further constructor arguments, such as ``warm_start=True`` to continue training with
+            `fit`.
+
+        Raises
+        ------
+        ArgumentError
+            If a layer has no bias or has a projection, or the sizes do not match.
+        """
+        module = LSTMLinear.from_torch(lstm, linear, pooling)
+        estimator: Self = import_network(cls, module, "linear", arguments, classes, "torch.nn.LSTM")
+        return estimator
+
+    @classmethod
+    def from_keras(cls, model: Any, *, classes: ArrayLike | None = None, **arguments: Any) -> Self:
+        """Return a fitted estimator with the weights of a Keras model.
+
+        It expects windows scaled as for that model; `scaler_` is None. An ArgumentError names a
+        layer that is of another kind or computes something else.
+
+        Parameters
+        ----------
+        model : keras.Model
+            A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
+            a Dense layer: for classes with softmax, logits or one sigmoid unit, for a regressor
+            linear. Keras is not imported; only `layers`, `get_config()` and `get_weights()` are
+            used.
+        classes, **arguments
+            As in `from_torch`.
+        """
+        module, activation = lstm_linear_from_keras(model)
+        estimator: Self = import_network(cls, module, activation, arguments, classes, "Keras")
+        return estimator
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
@@ -899,154 +797,6 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
         if hasattr(self, "history_") and not hasattr(self, "fluctuation_"):
             self._make_report()
 
-    def _open_checkpoint(self, member: int = 0) -> Checkpoint | None:
-        if self.checkpoint is None:
-            return None
-        path = Path(self.checkpoint)
-        return Checkpoint(
-            path.with_name(f"{path.name}.{member}") if member else path,
-            every=self.checkpoint_every,
-            resume=self.resume,
-            arguments=self.get_params(deep=False),
-        )
-
-    def _make_seeds(self, checkpoint: Checkpoint | None = None) -> _Seeds:
-        if self._replayed is not None:  # a fit is run again
-            split, weights, training = np.random.SeedSequence(self._replayed).spawn(3)
-            return _Seeds(split, [(weights, training)], self._replayed)
-        entropy = agree_on(draw_entropy(self.random_state))
-        if self.random_state is None and checkpoint is not None and checkpoint.entropy is not None:
-            entropy = checkpoint.entropy  # of the run to go on with
-        root = np.random.SeedSequence(entropy)
-        # member after member: the first of many has the seeds of one alone
-        split, *streams = root.spawn(1 + 2 * self.n_models)
-        return _Seeds(split, list(zip(streams[::2], streams[1::2], strict=True)), entropy)
-
-    # Data in.
-
-    @property
-    def _continues(self) -> bool:
-        return (self.warm_start or self._in_pass) and hasattr(self, "module_")
-
-    def _open(self, X: Any, name: str) -> Any:
-        """Read a prepared file; refuse a WindowSet that is scaled."""
-        return open_windows(X, self.scale, name)
-
-    def _forget(self) -> None:
-        """Drop what an earlier fit learned: it is void, also when this one ends in an error."""
-        self.__dict__.pop("module_", None)
-        self.__dict__.pop("_head", None)
-        self.__dict__.pop("adaptation_", None)
-        self.__dict__.pop("patch_", None)
-
-    @property
-    def _n_channels(self) -> int:
-        """The channels of the windows."""
-        return self.n_features_in_ if self._flat_timesteps is None else 1
-
-    @property
-    def _channels(self) -> list[str] | None:
-        """The names of the channels: of the columns of DataFrames, or of a WindowSet."""
-        if self._flat_timesteps is None and hasattr(self, "feature_names_in_"):
-            return [str(name) for name in self.feature_names_in_]
-        preparation: Preparation | None = getattr(self, "preparation_", None)
-        return None if preparation is None else preparation["channels"]
-
-    def _learn_origin(
-        self, source: WindowSet | None, source_val: WindowSet | None, *, had_lengths: bool
-    ) -> None:
-        """Learn how the windows were prepared, and whether they had lengths."""
-        self._were_lengths = had_lengths
-        sets = [part for part in (source, source_val) if part is not None]
-        known: Preparation | None = getattr(self, "preparation_", None)
-        if not self._continues:
-            of_classes = self._task == CLASSIFICATION
-            self.preparation_ = (
-                None if source is None else describe_preparation(*sets, with_dwell=of_classes)
-            )
-        elif sets:  # the recordings of further windows count as seen, too
-            here = describe_preparation(*sets)
-            if known is not None:
-                for windows in sets:
-                    check_same_preparation(known, windows)
-                here = {**known, "recordings": {**known["recordings"], **here["recordings"]}}
-            self.preparation_ = here
-        if source_val is not None:
-            check_same_preparation(self.preparation_, source_val, "X_val")
-
-    def _read_sequences(self, X: Any, lengths: Any, name: str, *, reset: bool) -> Sequences:
-        """Bring X to (n, t, c); with `reset` remember its shape, else compare with it."""
-        if is_table(X):
-            # scikit-learn's own checks of names and counts, in its own words.
-            options = {"dtype": [np.float64, np.float32], "ensure_all_finite": False}
-            strict = reset or (self._flat_timesteps is not None and name == "X")
-            try:
-                X = (
-                    validate_data(self, X, reset=reset, **options)
-                    if strict
-                    else check_array(X, input_name=name, **options)
-                )
-            except ValueError as error:
-                if not str(error).startswith("could not convert"):
-                    raise
-                raise InputError(f"{name} is not numbers ({error}).") from error
-        channels = None if reset else self._channels
-        if isinstance(X, WindowSet):
-            check_same_channels(channels, X, name)
-        sequences = read_sequences(X, lengths, name, channels)
-        if reset:
-            if not sequences.is_flat:
-                check_axis_order(X, lengths, name)
-                self.n_features_in_ = sequences.X.shape[2]
-                self.__dict__.pop("feature_names_in_", None)
-                if sequences.channels is not None:
-                    self.feature_names_in_ = np.array(sequences.channels, dtype=object)
-            self._n_timesteps = sequences.X.shape[1]
-            self._flat_timesteps = self._n_timesteps if sequences.is_flat else None
-        else:
-            check_channels(sequences, self._n_channels, self._flat_timesteps, name)
-        return sequences
-
-    def _learn_scaling(self, train: FitPart, data: FitData) -> None:
-        # A warm start goes on with the scaling its weights were learned under.
-        if self._continues:
-            return
-        # What a prepared file stores was fitted on its training windows before balancing.
-        as_learned = self.max_timesteps is None or self.scale == PHYSICAL
-        if data.scaler is not None and data.scaler.kind == self.scale and as_learned:
-            self.scaler_ = data.scaler
-            return
-        warn_of_another_scale(data.source, self.scale)
-        self.scaler_ = self._format.fit_scaler(train.sequences, data.source, self.scale)
-
-    @property
-    def _format(self) -> WindowFormat:
-        return WindowFormat(self.max_timesteps, self.crop, self.dtype)
-
-    def _training_data(self, part: FitPart, *, training: bool) -> TrainingData | StreamedData:
-        """Crop, scale and, for the training part, weigh."""
-        weight = self._weights_of(part) if training else None
-        target = self._engine_targets(part)
-        return self._format.tensors(part, self.scaler_, target, weight, training=training)
-
-    # The network and its outputs.
-
-    def _make_module(
-        self, n_channels: int, seed: np.random.SeedSequence, member: int = 0
-    ) -> LSTMLinear:
-        parameters = self.get_params(deep=False)
-        if self._continues:
-            if len(self.modules_) != self.n_models and not self._in_pass:  # which goes on with all
-                way_out = "start over with fit and warm_start=False"
-                if self.refitted_:
-                    way_out = "fit with refit='all' or refit=None, which keep n_models networks"
-                raise ArgumentError(
-                    f"warm_start=True continues n_models={self.n_models} network(s), but the last"
-                    f" fit kept {len(self.modules_)}; {way_out}."
-                )
-            return continue_network(self.modules_[member], parameters)
-        return make_network(parameters, n_channels, self._n_outputs, seed)
-
     def _progress(self) -> NoProgress:
         """Return what shows the progress of a fit, if anything does."""
         if not isinstance(self.verbose, bool):
@@ -1069,162 +819,35 @@ class SensorLSTM(OutsideMixin, CallbackSupportMixin, BaseEstimator):  # type: ig
             **self._report_facts,
         )
 
-    def _tell_origin(self, prepared: PreparedFit, *, is_whole: bool, fit_s: float) -> None:
+    def _tell_origin(
+        self,
+        prepared: PreparedFit,
+        plan: Refit | FeatureChoice | None,
+        *,
+        is_whole: bool,
+        fit_s: float,
+    ) -> None:
         """Let the report run this fit again."""
-        predicted = None
-        if isinstance(prepared.whole, WholeData) and self._head is not None:
-            predicted = self.out_of_fold_predictions()
-        known = (
+        has_folds = isinstance(plan, Refit) and self._head is not None
+        origin = FitOrigin(
             copied(self),
             prepared.entropy,
             fit_s,
             is_whole,
             prepared.module,
             self.best_epoch_,
+            patch=self.patch_,
+            out_of_fold=self.out_of_fold_predictions() if has_folds else None,
         )
-        origin = FitOrigin(*known, patch=self.patch_, out_of_fold=predicted)
         report: FluctuationReport = self.__dict__["fluctuation_"]  # not yet compared
         choice = getattr(self, "features_", FeatureChoice())
         if choice.candidates:
-            report = replace(report, statements=(*report.statements, _say_parts(choice)))
+            report = replace(report, statements=(*report.statements, say_parts(choice)))
         self.__dict__["fluctuation_"] = replace(report, origin=origin)
 
-    def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
-        """Return the network's outputs, (n, outputs), those of an ensemble joined."""
-        sequences = self._read_windows(X, lengths)
-        if is_stored(sequences):
-            part = self._format.stored(sequences, training=False).with_scaler(self.scaler_)
-            data: Any = StreamedData(part, np.zeros(len(part), np.int64))
-            return np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
-        return self._join(*self._scaled(sequences))
 
-    def _read_windows(self, X: Any, lengths: Any) -> Sequences:
-        """Read windows to predict: prepared as those of the fit, with their own names."""
-        check_is_fitted(self)
-        X = self._open(X, "X")
-        if isinstance(X, WindowSet):
-            check_same_preparation(self.preparation_, X)
-            X = tell_apart(X, self.scaler_, self.preparation_)
-        return self._read_sequences(X, lengths, "X", reset=False)
-
-    def _scaled(self, sequences: Sequences) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return what the networks see of windows in memory, with their lengths if they differ."""
-        padded = check_zero_ends(sequences.X, sequences.lengths) if self._were_lengths else None
-        if padded is not None:
-            warn_caller(str(padded))
-        sequences = self._format.cropped(sequences, training=False)
-        scaled = torch.from_numpy(scale_sequences(sequences, self.scaler_, self.dtype))
-        return scaled, None if sequences.are_full else torch.from_numpy(sequences.lengths)
-
-    def _join(self, X: torch.Tensor, lengths: torch.Tensor | None) -> NDArray[np.float64]:
-        """Return the outputs for scaled windows, of all members and features as one."""
-        modules = self._used_modules
-        joined = np.zeros((len(X), self.module_.num_classes))
-        if modules:
-            steps = self._as_steps(X, lengths)
-            outputs = [self._run_member(module, *steps) for module in modules]
-            joined = outputs[0] if len(outputs) == 1 else self._join_members(np.stack(outputs))
-        if self._head is None:
-            return joined
-        return self._head.join(joined, X.numpy(), None if lengths is None else lengths.numpy())
-
-    def _as_steps(
-        self, X: torch.Tensor, lengths: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return scaled windows and their lengths as the networks take them."""
-        return (X, lengths) if self.patch_ is None else self.patch_.apply(X, lengths)
-
-    def _run_member(
-        self, module: LSTMLinear, X: torch.Tensor, lengths: torch.Tensor | None
-    ) -> NDArray[np.float64]:
-        weight = module.linear.weight
-        device = resolve_device(self.device, hidden_size=module.hidden_size, dtype=weight.dtype)
-        if weight.device != device:
-            module.to(device)
-        return predict_outputs(module, X.to(weight.dtype), lengths).numpy().astype(np.float64)
-
-    def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return one output for those of all members, (members, n, outputs)."""
-        return np.asarray(outputs.mean(axis=0))
-
-
-def store_arguments(estimator: Any, arguments: Mapping[str, Any]) -> None:
+def store_arguments(estimator: SensorLSTM, arguments: Mapping[str, Any]) -> None:
     """Set the arguments of a constructor as attributes, untouched."""
     for name, value in arguments.items():
         if name not in ("self", "__class__"):
             setattr(estimator, name, value)
-
-
-def _as_checked(part: FitPart) -> CheckedPart:
-    return CheckedPart(part.sequences.X, part.sequences.lengths, part.target, part.groups)
-
-
-def _say_parts(choice: FeatureChoice) -> Statement:
-    """Say what the network and each kind of features got, alone and together."""
-    names = {"lstm": "the LSTM alone gets", "together": "all together"}
-    parts = (f"{names.get(one.name, one.name)} {one.accuracy:.0%}" for one in choice.candidates)
-    return say("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))
-
-
-def make_report(
-    history: History, loss: Any, task: str, *, record: TrainingRecord | None = None, **facts: Any
-) -> FluctuationReport:
-    """Judge a history; of a loss that is not in nats only the values that are not finite.
-
-    Of the record of a classifier on such a loss all is looked at that is not in nats either: what
-    each window was taken for, margins, gradients, and how losses compare with each other.
-    """
-    facts["data_facts"] = causes_of(facts.get("data_facts", ()), facts.get("arguments"))
-    if not len(history) and facts.get("best_epoch") is None:
-        return FluctuationReport(
-            verdict="too_short_to_tell",
-            severity=None,
-            statements=(say("no_history"),),
-        )
-    if loss == "cross_entropy":
-        return FluctuationReport.from_history(history, record=record, **facts)
-    if record is not None:  # one that was saved may not say it itself
-        record = replace(record, loss_unit="")
-    rows = [
-        {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
-        for row in history.to_rows()
-    ]
-    note = say("loss_not_judged", loss=repr(loss) if isinstance(loss, str) else "a function")
-    if not any(row.get(name) is not None for row in rows for name in _JUDGED):
-        missing = say("nothing_else" if task == CLASSIFICATION else "regression")
-        return FluctuationReport(
-            verdict="too_short_to_tell",
-            severity=None,
-            statements=(note, missing),
-            n_epochs=len(rows),
-            record=record,
-            **{
-                name: facts[name]
-                for name in facts
-                if name not in ("majority_fraction", "arguments", "data_facts")
-            },
-        )
-    judged = record if task == CLASSIFICATION else None  # the causes are those of classifiers
-    report = FluctuationReport.from_history(rows, record=judged, **facts)
-    return replace(report, statements=(*report.statements, note), record=record)
-
-
-def warn_of_the_end(
-    result: TrainingResult, max_epochs: int, n_left_out: int = 0, checkpoint: Any = None
-) -> None:
-    """Say that a training diverged or was interrupted, and what is kept; for `fit`'s caller."""
-    n_epochs = len(result.history)
-    if result.ended_by == "diverged":
-        warn_caller(
-            f"training diverged in epoch {n_epochs}: a loss or gradient is not finite. The"
-            f" weights of epoch {result.best_epoch} are kept; see fluctuation_.",
-            ConvergenceWarning,
-        )
-    if result.ended_by == "interrupted":
-        again = "" if checkpoint is None else f" With resume=True fit goes on from {checkpoint}."
-        warn_caller(
-            f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
-            f" epoch {result.best_epoch} are kept and the estimator can be used."
-            + (f" {n_left_out} of n_models had not begun and are left out." if n_left_out else "")
-            + again,
-        )

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax, logsumexp
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
@@ -14,27 +13,20 @@ from sklearn.utils.validation import check_is_fitted
 from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError, warn_caller
 from sensorseq.estimator.adapt import Adaptation, adapt
-from sensorseq.estimator.base import PreparedFit, SensorLSTM, store_arguments
+from sensorseq.estimator.base import SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecisionMixin, check_abstention
 from sensorseq.estimator.explain import Explanation, explain
-from sensorseq.estimator.model import (
-    import_network,
-    refuse_sigmoids,
-    reorder_outputs,
-    two_logits,
-)
-from sensorseq.estimator.whole_data import WholeData
+from sensorseq.estimator.feature_head import FeatureChoice
+from sensorseq.estimator.fitting import PreparedFit
+from sensorseq.estimator.imported import reorder_outputs, split_single_logit
+from sensorseq.estimator.refit import Refit
+from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.export.c_source import CExport, write_c
-from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.window_checks import check_shares
 from sensorseq.io.model_file import describe_labels
 from sensorseq.io.model_file import read_labels as restore_labels
 from sensorseq.nn import LSTMLinear
-from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.data import FitPart
-from sensorseq.training.inputs import window_weights
-from sensorseq.training.labels import check_classes, read_known_labels, read_labels
+from sensorseq.training.labels import check_classes, read_labels
 from sensorseq.training.probabilities import (
     NOTABLE_SPREAD,
     check_temperature,
@@ -42,8 +34,8 @@ from sensorseq.training.probabilities import (
     probability_spread,
     softmax,
 )
+from sensorseq.training.stream import is_stored
 from sensorseq.training.unknown import KnownWindows
-from sensorseq.windows import WindowSet
 
 
 class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
@@ -445,21 +437,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             raise
         return self
 
-    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
-        """Return the most probable label of each window.
-
-        Parameters
-        ----------
-        X : as in `fit`
-            Windows with the same channels as in `fit`. All windows of a prepared file are
-            predicted, in their order. DataFrames with columns in any order, if `fit` had names:
-            those of DataFrames, or the channels of a WindowSet or file.
-        lengths : array of shape (n,), int, optional
-            Valid steps of each window.
-        """
-        logits = self._outputs(X, lengths)
-        return np.asarray(self.classes_[logits.argmax(axis=1)])
-
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return class probabilities, the softmax of the logits divided by `temperature_`.
 
@@ -521,25 +498,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             return None
         return head.given_rows, softmax(head.out_of_fold / self.temperature_)
 
-    def score(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        lengths: ArrayLike | None = None,
-    ) -> float:
-        """Return the accuracy on windows with their labels, which may be one-hot (as `classes_`).
-
-        Parameters
-        ----------
-        X, y, sample_weight, lengths : as in `fit`
-        """
-        X = self._open(X, "X")
-        predicted = self.predict(X, lengths)
-        y = X.y if y is None and isinstance(X, WindowSet) else y
-        labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
-        return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
+    score = SensorLSTM.score  # scikit-learn's own takes neither lengths nor a WindowSet
 
     def explain(
         self,
@@ -584,7 +543,20 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         ----------
         .. [1] M. Sundararajan, A. Taly, Q. Yan, *Axiomatic Attribution for Deep Networks*, 2017.
         """
-        return explain(self, X, lengths, label=label, method=method, n_regions=n_regions)
+        sequences = self._read_windows(X, lengths)
+        if is_stored(sequences):
+            raise InputError(
+                "X is larger than memory; explain a part of its windows, such as X.part('test')."
+            )
+        return explain(
+            self._ensemble,
+            self._scaled(sequences),
+            self.temperature_,
+            self.classes_,
+            label=label,
+            method=method,
+            n_regions=n_regions,
+        )
 
     def adapt(
         self,
@@ -716,65 +688,13 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
             smoothing={"lag": lag, "mean_dwell_s": mean_dwell_s, "transitions": transitions},
         )
 
-    @classmethod
-    def from_torch(
-        cls,
-        lstm: Any,
-        linear: Any,
-        *,
-        pooling: str = "last",
-        classes: ArrayLike | None = None,
-        **arguments: Any,
-    ) -> Self:
-        """Return a fitted classifier with the weights of a `torch.nn.LSTM` and a linear layer.
-
-        It expects windows scaled as for that network; `scaler_` is None.
-
-        Parameters
-        ----------
-        lstm : torch.nn.LSTM
-            With biases and without projection.
-        linear : torch.nn.Linear
-            Gives the logits; a single logit is that of the second class against the first.
-        pooling : {"last", "mean", "max", "meanmax"}, default="last"
-            The pooling between the two.
-        classes : array-like of shape (n_classes,), optional
-            Label of each logit; 0 to k - 1 by default.
-        **arguments
-            Further constructor arguments, such as ``warm_start=True`` to continue training with
-            `fit`.
-
-        Raises
-        ------
-        ArgumentError
-            If a layer has no bias or has a projection, or the sizes do not match.
-        """
-        module = two_logits(LSTMLinear.from_torch(lstm, linear, pooling))
-        estimator: Self = import_network(cls, module, arguments, classes, "torch.nn.LSTM")
-        return estimator
-
-    @classmethod
-    def from_keras(cls, model: Any, *, classes: ArrayLike | None = None, **arguments: Any) -> Self:
-        """Return a fitted classifier with the weights of a Keras model.
-
-        It expects windows scaled as for that model; `scaler_` is None. An ArgumentError names a
-        layer that is of another kind or computes something else.
-
-        Parameters
-        ----------
-        model : keras.Model
-            A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
-            a Dense layer with softmax, logits or one sigmoid unit. Keras is not imported; only
-            `layers`, `get_config()` and `get_weights()` are used.
-        classes, **arguments
-            As in `from_torch`.
-        """
-        module, activation = lstm_linear_from_keras(model)
-        refuse_sigmoids(module, activation, "Keras")
-        estimator: Self = import_network(cls, two_logits(module), arguments, classes, "Keras")
-        return estimator
-
-    def _import_targets(self, module: LSTMLinear, classes: Any) -> None:
+    def _import_targets(self, module: LSTMLinear, activation: str, classes: Any) -> None:
+        if activation == "sigmoid" and module.num_classes > 1:
+            raise ArgumentError(
+                f"the Keras model ends in {module.num_classes} sigmoid units, which can predict"
+                " several classes at once; this classifier predicts one class per window."
+            )
+        split_single_logit(module)
         labels = np.arange(module.num_classes) if classes is None else np.asarray(classes)
         if labels.shape != (module.num_classes,) or len(np.unique(labels)) != len(labels):
             raise ArgumentError(
@@ -786,109 +706,39 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         self.classes_ = labels[order]
         self.temperature_ = 1.0
 
-    def _join_members(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the logarithm of the mean of the members' probabilities."""
-        return np.asarray(logsumexp(log_softmax(outputs, axis=2), axis=0) - np.log(len(outputs)))
-
     @property
-    def _n_outputs(self) -> int:
-        return len(self.classes_)
+    def _target(self) -> ClassTarget:
+        return ClassTarget(self.classes_)
 
-    def _learn_targets(
-        self, y: Any, n_windows: int, taking_part: NDArray[np.bool_], *, continues: bool
-    ) -> NDArray[Any]:
-        if self._in_pass:
-            known = read_known_labels(
-                y, n_windows, "y", "X", self.classes_, "is not among the classes"
-            )
-            return known[taking_part]
-        labels, one_hot_classes = read_labels(y, n_windows, "y")
-        present = np.unique(labels[taking_part])
-        if len(present) < 2:
-            raise InputError(
-                f"y has only one class ({present.tolist()[0]!r}); a classifier needs at least two."
-            )
-        classes = present if one_hot_classes is None else one_hot_classes
-        if continues and not np.array_equal(classes, self.classes_):
-            raise InputError(
-                f"y has the classes {classes.tolist()}, but warm_start=True continues with"
-                f" {self.classes_.tolist()}; use warm_start=False."
-            )
-        self.classes_ = classes
-        return np.searchsorted(classes, labels[taking_part])
+    def _make_target(self, *, continues: bool) -> ClassTarget:
+        known = self.classes_ if continues or self._in_pass else None
+        return ClassTarget(known, self.class_weight, self._in_pass)
 
-    def _read_validation_targets(self, y: Any, n_windows: int) -> NDArray[Any]:
-        return read_known_labels(y, n_windows, "y_val", "X_val", self.classes_)
+    def _keep_target(self, target: ClassTarget | ValueTarget) -> None:
+        assert isinstance(target, ClassTarget)
+        self.classes_ = target.known
 
-    def _engine_targets(self, part: FitPart) -> NDArray[Any]:
-        return part.target
+    def _measure(self, y: Any, predicted: NDArray[Any], sample_weight: Any) -> float:
+        labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
+        return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
 
-    def _weights_of(self, part: FitPart) -> NDArray[np.float64] | None:
-        return window_weights(
-            part.target, self.classes_, self.class_weight, part.weight, scaled=not self._in_pass
-        )
-
-    def _facts_of(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
-        counts = None if validation is None else np.bincount(validation.target)
-        return {
-            "n_classes": len(self.classes_),
-            "n_val": None if counts is None else int(counts.sum()),
-            "n_train": len(train.target),
-            "majority_fraction": None if counts is None else float(counts.max() / counts.sum()),
-        }
-
-    def _check_shares(self, train: FitPart, validation: FitPart | None) -> tuple[Finding, ...]:
-        """Also warn of a class with too few windows for both parts."""
-        parts = [part for part in (train, validation) if part is not None]
-        groups = [part.groups for part in parts if part.groups is not None]
-        target = np.concatenate([part.target for part in parts])
-        together = np.concatenate(groups) if len(groups) == len(parts) else None
-        found = tuple(check_shares(target, self.classes_.tolist(), together))
-        for finding in found:
-            if finding.kind == "single_window" and validation is not None:
-                warn_caller(str(finding))
-        return found
-
-    def _check_parts(self, train: FitPart, validation: FitPart | None) -> None:
-        if self.calibrate and validation is None:
-            raise ArgumentError(
-                "calibrate=True needs validation windows, but there are none. Set"
-                " validation_fraction=0.2, give X_val, or set calibrate=False."
-            )
-
-    def _learn_probabilities(self, prepared: PreparedFit) -> None:
+    def _learn_probabilities(
+        self, prepared: PreparedFit, plan: Refit | FeatureChoice | None
+    ) -> None:
         self.temperature_, self._known = 1.0, None
         self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
-        left_out = self._left_out(prepared)
-        if left_out is None:
+        held_out = prepared.validation
+        groups = None if held_out is None else held_out.groups
+        if self._head is not None and isinstance(plan, Refit):
+            logits, class_index, groups = plan.left_out(self._head, groups)
+        elif held_out is not None and held_out.samples is not None:
+            logits = self._ensemble.outputs_of(held_out.samples)
+            class_index = held_out.samples.target.cpu().numpy()
+        else:
             return
-        logits, class_index, groups = left_out
         if self.calibrate:
             self._calibrate(logits, class_index, groups)
         self._known = KnownWindows.learn(softmax(logits / self.temperature_), groups)
-
-    def _left_out(
-        self, prepared: PreparedFit
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any] | None] | None:
-        """Return logits, classes and groups of windows, by networks that were fitted without."""
-        whole = prepared.whole
-        if self._head is not None and isinstance(whole, WholeData):
-            logits, rows = self._head.out_of_fold, self._head.out_of_fold_rows
-            assert logits is not None
-            assert rows is not None
-            class_index = whole.seen.class_index[rows]
-            groups = None if prepared.validation is None else prepared.validation.groups
-            if whole.part is not None:
-                groups = None if whole.part.groups is None else whole.part.groups[rows]
-            elif groups is not None:
-                groups = groups[rows - whole.n_train]
-            return logits, class_index, groups
-        if prepared.validation is None:
-            return None
-        data, groups = prepared.validation.samples, prepared.validation.groups
-        assert data is not None
-        logits = np.concatenate([self._join(at.X, at.lengths) for at in data.blocks()])
-        return logits, data.target.cpu().numpy(), groups
 
     def _calibrate(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,12 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
 from sensorseq.checks import check_integer
-from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.estimator.ensemble import Ensemble
 from sensorseq.notebook import html_table
-from sensorseq.training.stream import is_stored
-
-if TYPE_CHECKING:
-    from sensorseq.estimator.classifier import SensorLSTMClassifier
 
 METHODS = ("auto", "gradients", "occlusion")
 _INTERVALS, _NODES = 8, 4  # of the line from zeros to a window: 32 gradients if it is smooth
@@ -80,54 +77,49 @@ class Explanation:
 
 
 def explain(
-    model: "SensorLSTMClassifier",
-    X: Any,
-    lengths: ArrayLike | None,
+    ensemble: Ensemble,
+    windows: tuple[torch.Tensor, torch.Tensor | None],
+    temperature: float,
+    classes: NDArray[Any],
     *,
     label: ArrayLike | None,
     method: str,
     n_regions: int,
 ) -> Explanation:
-    """Explain decisions; see `SensorLSTMClassifier.explain`."""
+    """Explain decisions on scaled windows and their lengths; see `SensorLSTMClassifier.explain`."""
     check_choice("method", method, METHODS)
     check_integer("n_regions", n_regions)
     if method == "auto":
-        method = "gradients" if model._head is None else "occlusion"
-    elif method == "gradients" and model._head is not None:
+        method = "gradients" if ensemble.head is None else "occlusion"
+    elif method == "gradients" and ensemble.head is not None:
         raise ArgumentError(
             'method="gradients" is for the network alone, but this model also uses features, which'
             ' have no gradient; use method="occlusion".'
         )
-    sequences = model._read_windows(X, lengths)
-    if is_stored(sequences):
-        raise InputError(
-            "X is larger than memory; explain a part of its windows, such as X.part('test')."
-        )
-    scaled, valid = model._scaled(sequences)
+    scaled, valid = windows
     n_regions = min(n_regions, scaled.shape[1])
     edges = np.linspace(0, scaled.shape[1], n_regions + 1).round().astype(np.int64)
 
     def log_probability(windows: torch.Tensor) -> NDArray[np.float64]:
         logs: NDArray[np.float64] = log_softmax(
-            model._join(windows, valid) / model.temperature_, axis=1
+            ensemble.outputs(windows, valid) / temperature, axis=1
         )
         return logs
 
     whole = log_probability(scaled)
     rows = np.arange(len(whole))
-    target = whole.argmax(axis=1) if label is None else _target_of(model, label, len(whole))
+    target = whole.argmax(axis=1) if label is None else _target_of(classes, label, len(whole))
     if method == "gradients":
-        steps = integrated_gradients(model, scaled, valid, target)
+        steps = integrated_gradients(ensemble, temperature, scaled, valid, target)
         contributions = np.add.reduceat(steps, edges[:-1], axis=1)
     else:
         contributions = _occlude(scaled, edges, lambda x: log_probability(x)[rows, target])
-    return Explanation(
-        model.classes_[target], np.exp(whole[rows, target]), contributions, edges, method
-    )
+    return Explanation(classes[target], np.exp(whole[rows, target]), contributions, edges, method)
 
 
 def integrated_gradients(
-    model: "SensorLSTMClassifier",
+    ensemble: Ensemble,
+    temperature: float,
     scaled: torch.Tensor,
     valid: torch.Tensor | None,
     target: NDArray[np.int64],
@@ -141,7 +133,9 @@ def integrated_gradients(
         is_done = np.ones(len(rows), bool)
         for at in range(0, len(rows), _WINDOWS):
             some, begin = rows[at : at + _WINDOWS], starts[at : at + _WINDOWS]
-            parts, change = _integrate(model, scaled, valid, target, some, begin, width)
+            parts, change = _integrate(
+                ensemble, temperature, scaled, valid, target, some, begin, width
+            )
             off = np.abs(parts.sum(axis=(1, 2)) - change)
             good = is_done[at : at + _WINDOWS] = (off < _EXACT) | (width < _NARROWEST)
             np.add.at(found, some[good], parts[good])
@@ -152,7 +146,8 @@ def integrated_gradients(
 
 
 def _integrate(
-    model: "SensorLSTMClassifier",
+    ensemble: Ensemble,
+    temperature: float,
     scaled: torch.Tensor,
     valid: torch.Tensor | None,
     target: NDArray[np.int64],
@@ -168,7 +163,8 @@ def _integrate(
     def value(places: NDArray[np.float64]) -> tuple[torch.Tensor, torch.Tensor]:
         point = x * torch.from_numpy(places).to(x.dtype)[:, None, None]
         point.requires_grad_(True)
-        return _differentiable(model, point, own)[torch.arange(len(x)), wanted], point
+        logs = _differentiable(ensemble, temperature, point, own)
+        return logs[torch.arange(len(x)), wanted], point
 
     total = torch.zeros_like(x, dtype=torch.float64)
     for node, weight in zip(*np.polynomial.legendre.leggauss(_NODES), strict=True):
@@ -181,18 +177,18 @@ def _integrate(
 
 
 def _differentiable(
-    model: "SensorLSTMClassifier", x: torch.Tensor, valid: torch.Tensor | None
+    ensemble: Ensemble, temperature: float, x: torch.Tensor, valid: torch.Tensor | None
 ) -> torch.Tensor:
     """Return the logarithms of the probabilities, (n, classes), with a graph."""
-    device = next(model.module_.parameters()).device
-    x, valid = model._as_steps(x, valid)
+    device = next(ensemble.modules[0].parameters()).device
+    x, valid = ensemble.steps(x, valid)
     moved = x.to(device), None if valid is None else valid.to(device)
-    members = [module(*moved).double() for module in model.modules_]
+    members = [module(*moved).double() for module in ensemble.modules]
     outputs = members[0]
     if len(members) > 1:
         logs = torch.stack([torch.log_softmax(one, 1) for one in members])
         outputs = torch.logsumexp(logs, 0)
-    return torch.log_softmax(outputs / model.temperature_, 1).to(x.device)
+    return torch.log_softmax(outputs / temperature, 1).to(x.device)
 
 
 def _occlude(
@@ -211,10 +207,10 @@ def _occlude(
     return contributions
 
 
-def _target_of(model: "SensorLSTMClassifier", label: ArrayLike, n: int) -> NDArray[np.int64]:
+def _target_of(classes: NDArray[Any], label: ArrayLike, n: int) -> NDArray[np.int64]:
     labels = np.asarray(label)
     wanted = np.broadcast_to(labels, (n,)) if labels.ndim == 0 else labels
-    known = model.classes_.tolist()
+    known = classes.tolist()
     strange = [name for name in wanted.tolist() if name not in known]
     if wanted.shape != (n,) or strange:
         raise ArgumentError(

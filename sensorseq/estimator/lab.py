@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from sensorseq.diagnosis.trials import (
     failed_arm,
 )
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError, warn_caller
+from sensorseq.estimator.fitting import FitSetup, PreparedFit
+from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.config import CLASSIFICATION, LOSSES
@@ -36,9 +38,6 @@ from sensorseq.training.replay import Start, arm_config, recorder_of_arm
 from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
-
-if TYPE_CHECKING:
-    from sensorseq.estimator.base import PreparedFit, SensorLSTM
 
 # What an arm runs without: it neither shows, keeps nor repairs anything.
 _PLAIN = {
@@ -81,6 +80,29 @@ SAME_LOSS = 1e-3  # relative; the order of sums changes far less, other data far
 SAME_CLASSES = 0.02  # share of validation windows that may have another class by rounding
 
 
+class Refittable(Protocol):
+    """An estimator of this package, as its fit is run again."""
+
+    _task: str
+    _replayed: int | None
+    loss: Any
+    classes_: NDArray[Any]
+    history_: History
+    fluctuation_: FluctuationReport
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+
+    def set_params(self, **changes: Any) -> Self: ...
+
+    def fit(self, X: Any, y: Any = None, **given: Any) -> Self: ...
+
+    def _check_arguments(self) -> FitSetup: ...
+
+    def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedFit: ...
+
+    def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class FitOrigin:
     """The fit a report is of.
@@ -90,7 +112,7 @@ class FitOrigin:
     `out_of_fold` are rows of X and their probabilities by networks trained without them.
     """
 
-    estimator: "SensorLSTM"
+    estimator: Refittable
     entropy: int
     fit_s: float
     is_whole: bool
@@ -123,7 +145,7 @@ class FitOrigin:
             prepared = estimator._prepare_fit(X, y, **keywords)
         return FitLab(self, record, estimator, prepared, (X, y, keywords))
 
-    def repaired(self, changes: Mapping[str, Any]) -> Any:
+    def repaired(self, changes: Mapping[str, Any]) -> Refittable:
         """Return an unfitted estimator with some arguments changed."""
         return copied(self.estimator).set_params(**changes)
 
@@ -147,8 +169,8 @@ class FitLab(Lab):
         self,
         origin: FitOrigin,
         record: TrainingRecord,
-        estimator: "SensorLSTM",
-        prepared: "PreparedFit",
+        estimator: Refittable,
+        prepared: PreparedFit,
         data: tuple[Any, Any, Mapping[str, Any]],
     ) -> None:
         train, shown = prepared.train, prepared.validation
@@ -332,7 +354,7 @@ class FitLab(Lab):
             start=start,
         )
 
-    def _prepare(self, arm: Arm) -> Any:
+    def _prepare(self, arm: Arm) -> PreparedFit:
         """Prepare a fit from first weights with the changes of an arm."""
         if not self.origin.is_whole:
             raise ArgumentError("a fit that continued another has no first weights to go back to.")
@@ -348,13 +370,10 @@ class FitLab(Lab):
         if _OF_WINDOWS & set(arm.change):
             X, y, keywords = self._data
             return estimator._prepare_fit(X, y, **keywords)
-        vars(estimator).update(
-            {name: value for name, value in vars(self._estimator).items() if name.endswith("_")}
-        )
-        return estimator._prepare_again(self._prepared)
+        return estimator._check_arguments().prepare_again(self._prepared)
 
 
-def copied(estimator: "SensorLSTM") -> Any:
+def copied(estimator: Refittable) -> Refittable:
     """Return an unfitted estimator with the same arguments, those that may change copied."""
     arguments = {
         name: copy.deepcopy(value) if isinstance(value, dict | np.random.RandomState) else value
@@ -382,7 +401,7 @@ class Repair:
 
     report: FluctuationReport
     changes: Mapping[str, Any] = field(default_factory=dict)
-    fitted: Any = None
+    fitted: Refittable | None = None
 
 
 def repair_fit(
@@ -390,7 +409,7 @@ def repair_fit(
     X: Any,
     y: Any,
     given: Mapping[str, Any],
-    refit: Callable[[Any], Any],
+    refit: Callable[[Refittable], Refittable],
     *,
     verbose: int = 0,
 ) -> Repair:

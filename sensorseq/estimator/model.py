@@ -1,4 +1,4 @@
-"""A fitted estimator from and to a file or a pickle, and around a network from elsewhere."""
+"""A fitted estimator from and to a file or a pickle."""
 
 import copy
 import importlib
@@ -138,10 +138,10 @@ def restore_fit(
     estimator.features_ = FeatureChoice(reason="loaded from a file without features")
     if head is not None:
         estimator._head = FeatureHead.restore(head, arrays)
-        estimator._head.check(estimator._n_channels, estimator._n_outputs)
+        estimator._head.check(estimator._n_channels, estimator._target.n_outputs)
         estimator.features_ = estimator._head.choice
     if task == CLASSIFICATION:
-        estimator._known = KnownWindows.restore(arrays, estimator._n_outputs)
+        estimator._known = KnownWindows.restore(arrays, estimator._target.n_outputs)
     estimator._ranges = TrainedRanges.restore(arrays, estimator._n_channels)
     return estimator
 
@@ -162,7 +162,7 @@ def _restore_networks(
             arrays,
             take("architecture", dict),
             n_channels=n_channels if patch is None else patch.n_inputs(n_channels),
-            n_classes=estimator._n_outputs,
+            n_classes=estimator._target.n_outputs,
             dtype=check_choice("dtype", take("dtype", str), DTYPES),
             member=member,
         )
@@ -250,65 +250,3 @@ _FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # to plain
     "_known": (KnownWindows.arrays, lambda arrays: KnownWindows.restore(arrays, None)),
     "_ranges": (TrainedRanges.arrays, TrainedRanges.restore),
 }
-
-_OF_THE_NETWORK = (*ARCHITECTURE, "dtype")
-
-
-def import_network(
-    cls: Any, module: LSTMLinear, arguments: Mapping[str, Any], classes: Any, source: str
-) -> Any:
-    """Return an estimator of class `cls` that predicts with `module`."""
-    for name in (*_OF_THE_NETWORK, "scale"):
-        if arguments.get(name) is not None:
-            why = (
-                "there is no data to fit it on" if name == "scale" else "the network determines it"
-            )
-            raise ArgumentError(f"{name}={arguments[name]!r} cannot be set here: {why}.")
-    if module.linear.weight.dtype not in (torch.float32, torch.float64):
-        module = module.float()
-    own = {name: getattr(module, name) for name in ARCHITECTURE}
-    own["dtype"] = str(module.linear.weight.dtype).removeprefix("torch.")
-    estimator = cls(**{**arguments, **own, "scale": None})
-    estimator._import_targets(module, classes)
-    estimator.n_features_in_ = module.input_size
-    estimator._flat_timesteps = None
-    estimator.scaler_ = None
-    estimator.preparation_ = None
-    estimator.history_ = History()
-    estimator.n_iter_ = estimator.best_epoch_ = 0
-    estimator.best_score_ = float("nan")
-    estimator.engine_ = EngineChoice("none", f"the weights were taken from {source}")
-    estimator._report_facts = {"n_val": None, "n_train": None}
-    estimator.module_ = module.eval()
-    estimator._make_report()
-    return estimator
-
-
-def refuse_sigmoids(module: LSTMLinear, activation: str, source: str) -> None:
-    """Raise when a network predicts several classes at once."""
-    if activation == "sigmoid" and module.num_classes > 1:
-        raise ArgumentError(
-            f"the {source} model ends in {module.num_classes} sigmoid units, which can predict"
-            " several classes at once; this classifier predicts one class per window."
-        )
-
-
-def two_logits(module: LSTMLinear) -> LSTMLinear:
-    """Return a network with the logits 0 and x for one with a single logit x, of a sigmoid."""
-    if module.num_classes != 1:
-        return module
-    weight, bias = module.linear.weight.detach(), module.linear.bias.detach()
-    wider = torch.nn.Linear(weight.shape[1], 2, device=weight.device, dtype=weight.dtype)
-    with torch.no_grad():
-        wider.weight.copy_(torch.cat([torch.zeros_like(weight), weight]))
-        wider.bias.copy_(torch.cat([torch.zeros_like(bias), bias]))
-    module.linear, module.num_classes = wider, 2
-    return module
-
-
-def reorder_outputs(module: LSTMLinear, order: NDArray[np.int64]) -> None:
-    """Let output i be what output order[i] was."""
-    rows = torch.from_numpy(order)
-    with torch.no_grad():
-        module.linear.weight.copy_(module.linear.weight[rows].clone())
-        module.linear.bias.copy_(module.linear.bias[rows].clone())

@@ -9,15 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError
 from sensorseq.estimator.base import SensorLSTM, store_arguments
-from sensorseq.estimator.model import import_network
+from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.nn import LSTMLinear
-from sensorseq.nn.from_keras import lstm_linear_from_keras
 from sensorseq.training.config import REGRESSION
-from sensorseq.training.data import FitData, FitPart
-from sensorseq.training.inputs import check_values, mean_one
-from sensorseq.windows import WindowSet
+from sensorseq.training.inputs import check_values
 
 
 class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
@@ -206,72 +203,16 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         self._learn_pass(X, y, sample_weight=sample_weight, groups=groups, lengths=lengths)
         return self
 
-    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return the values of each window in the unit of `y`, (n,) or (n, n_outputs_) as in `fit`.
+    score = SensorLSTM.score  # scikit-learn's own takes neither lengths nor a WindowSet
 
-        Parameters
-        ----------
-        X, lengths : as in `SensorLSTMClassifier.predict`
-        """
-        values = self._outputs(X, lengths) * self.target_sd_ + self.target_mean_
-        return np.asarray(values[:, 0] if self._flat_targets else values)
-
-    def score(
-        self,
-        X: Any,
-        y: Any = None,
-        sample_weight: ArrayLike | None = None,
-        *,
-        lengths: ArrayLike | None = None,
-    ) -> float:
-        """Return the coefficient of determination (R squared), averaged over the outputs.
-
-        Parameters
-        ----------
-        X, y, sample_weight, lengths : as in `fit`
-        """
-        X = self._open(X, "X")
-        predicted = self.predict(X, lengths)
-        y = X.y if y is None and isinstance(X, WindowSet) else y
-        values = check_values(y, len(predicted), "y")
-        return float(r2_score(values, predicted, sample_weight=sample_weight))
-
-    @classmethod
-    def from_torch(cls, lstm: Any, linear: Any, *, pooling: str = "last", **arguments: Any) -> Self:
-        """Return a fitted regressor with the weights of a `torch.nn.LSTM` and a linear layer.
-
-        It expects windows, and gives values, scaled as for that network.
-
-        Parameters
-        ----------
-        lstm, linear, pooling, **arguments
-            As in `SensorLSTMClassifier.from_torch`; the linear layer gives the values.
-        """
-        module = LSTMLinear.from_torch(lstm, linear, pooling)
-        estimator: Self = import_network(cls, module, arguments, None, "torch.nn.LSTM")
-        return estimator
-
-    @classmethod
-    def from_keras(cls, model: Any, **arguments: Any) -> Self:
-        """Return a fitted regressor with the weights of a Keras model.
-
-        It expects windows, and gives values, scaled as for that model.
-
-        Parameters
-        ----------
-        model, **arguments
-            As in `SensorLSTMClassifier.from_keras`; the model ends in a linear Dense layer.
-        """
-        module, activation = lstm_linear_from_keras(model)
+    def _import_targets(self, module: LSTMLinear, activation: str, classes: Any) -> None:
         if activation != "linear":
             raise ArgumentError(
                 f"the Keras model ends in {activation}; a regressor needs a linear Dense layer. For"
                 " classes use SensorLSTMClassifier."
             )
-        estimator: Self = import_network(cls, module, arguments, None, "Keras")
-        return estimator
-
-    def _import_targets(self, module: LSTMLinear, classes: Any) -> None:
+        if classes is not None:
+            raise ArgumentError("classes= is for SensorLSTMClassifier, not for a regressor.")
         n_outputs = module.num_classes
         self.n_outputs_, self._flat_targets = n_outputs, n_outputs == 1
         self.target_mean_, self.target_sd_ = np.zeros(n_outputs), np.ones(n_outputs)
@@ -284,58 +225,31 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         return tags
 
     @property
-    def _n_outputs(self) -> int:
-        return self.n_outputs_
+    def _target(self) -> ValueTarget:
+        return self._make_target(continues=True)
 
-    def _learn_targets(
-        self, y: Any, n_windows: int, taking_part: NDArray[np.bool_], *, continues: bool
-    ) -> NDArray[Any]:
-        values = check_values(y, n_windows, "y")
-        columns = values.reshape(n_windows, -1)
-        if taking_part.sum() < (1 if self._in_pass and continues else 2):
-            raise InputError(
-                f"X has n_samples={int(taking_part.sum())} to train on; a regressor needs at least"
-                " two windows."
-            )
-        if continues and columns.shape[1] != self.n_outputs_:
-            raise InputError(
-                f"y has {columns.shape[1]} values for each window, but earlier calls had"
-                f" {self.n_outputs_}; give the same number, or start over with fit and"
-                " warm_start=False."
-            )
-        self._flat_targets = values.ndim == 1
-        self.n_outputs_ = columns.shape[1]
-        return columns[taking_part]
+    def _make_target(self, *, continues: bool) -> ValueTarget:
+        if not continues:
+            return ValueTarget(self.target_scale, is_pass=self._in_pass)
+        return ValueTarget(
+            self.target_scale,
+            self.n_outputs_,
+            self.target_mean_,
+            self.target_sd_,
+            self._flat_targets,
+            self._in_pass,
+        )
 
-    def _read_validation_targets(self, y: Any, n_windows: int) -> NDArray[Any]:
-        columns = check_values(y, n_windows, "y_val", "X_val").reshape(n_windows, -1)
-        if columns.shape[1] != self.n_outputs_:
-            raise InputError(
-                f"y_val has {columns.shape[1]} values for each window, but y has {self.n_outputs_}."
-            )
-        return columns
+    def _keep_target(self, target: ClassTarget | ValueTarget) -> None:
+        assert isinstance(target, ValueTarget)
+        assert target.mean is not None
+        assert target.sd is not None
+        self.n_outputs_, self._flat_targets = target.n_outputs, target.is_flat
+        self.target_mean_, self.target_sd_ = target.mean, target.sd
 
-    def _learn_scaling(self, train: FitPart, data: FitData) -> None:
-        super()._learn_scaling(train, data)
-        if self._continues:
-            return
-        self.target_mean_, self.target_sd_ = np.zeros(self.n_outputs_), np.ones(self.n_outputs_)
-        if self.target_scale == "standard":
-            sd = train.target.std(axis=0)
-            self.target_mean_ = train.target.mean(axis=0)
-            self.target_sd_ = np.where(sd > 0, sd, 1.0)
-
-    def _engine_targets(self, part: FitPart) -> NDArray[Any]:
-        return np.asarray((part.target - self.target_mean_) / self.target_sd_)
-
-    def _weights_of(self, part: FitPart) -> NDArray[np.float64] | None:
-        return part.weight if part.weight is None or self._in_pass else mean_one(part.weight)
-
-    def _facts_of(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
-        return {
-            "n_val": None if validation is None else len(validation.target),
-            "n_train": len(train.target),
-        }
+    def _measure(self, y: Any, predicted: NDArray[Any], sample_weight: Any) -> float:
+        values = check_values(y, len(predicted), "y")
+        return float(r2_score(values, predicted, sample_weight=sample_weight))
 
     def _describe_targets(self) -> dict[str, Any]:
         return {

@@ -23,13 +23,20 @@ from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import CLASSIFICATION, TrainingConfig
 from sensorseq.training.inputs import (
     Sequences,
+    WindowShape,
+    check_axis_order,
     check_groups,
     check_sample_weight,
     crop_sequences,
+    read_sequences,
     scale_sequences,
 )
+from sensorseq.training.patches import Patch
 from sensorseq.training.preparation import (
+    Preparation,
     check_parts,
+    check_same_preparation,
+    describe_preparation,
     fit_told_scaler,
     read_prepared,
     read_training_file,
@@ -38,7 +45,10 @@ from sensorseq.training.preparation import (
 )
 from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
+from sensorseq.training.target import FitTarget
 from sensorseq.windows import WindowSet
+
+SETS = (str, os.PathLike, WindowSet)  # what is opened before it is read
 
 
 class FitPart(NamedTuple):
@@ -63,12 +73,18 @@ class FitPart(NamedTuple):
         )
 
 
-class WindowFormat(NamedTuple):
-    """How windows are cropped, and in which precision a network takes them."""
+@dataclass(frozen=True)
+class WindowFormat:
+    """How windows become what a network takes, and what changes them in each epoch."""
 
     max_timesteps: int | None
     crop: str
     dtype: str
+    scaler: Scaler | KeyedScaler | None = None
+    patch: Patch | None = None
+    augment: Any = None
+    input_dropout: float = 0.0
+    channels: list[str] | None = None
 
     def cropped(self, sequences: Sequences, *, training: bool) -> Sequences:
         """Return windows cropped; those in a file are read."""
@@ -79,8 +95,9 @@ class WindowFormat(NamedTuple):
             return reader.cropped(np.arange(len(stored)))
 
     def stored(self, sequences: Sequences, *, training: bool) -> StoredPart:
-        """Return windows that stay in their file, and how they are cropped."""
-        return StoredPart(sequences, self.max_timesteps, self.crop, training, dtype=self.dtype)
+        """Return windows that stay in their file, and how they are cropped and scaled."""
+        part = StoredPart(sequences, self.max_timesteps, self.crop, training, dtype=self.dtype)
+        return part.with_scaler(self.scaler)
 
     def fit_scaler(
         self, sequences: Sequences, source: WindowSet | None, kind: str | None
@@ -88,12 +105,12 @@ class WindowFormat(NamedTuple):
         """Learn the scaling of training windows, which came as `source`."""
         if is_stored(sequences):
             return fit_told_scaler(source, self.stored(sequences, training=True), kind)
-        return fit_told_scaler(source, self.cropped(sequences, training=True), kind)
+        held = crop_sequences(sequences, self.max_timesteps, self.crop, training=True)
+        return fit_told_scaler(source, held, kind)
 
     def tensors(
         self,
         part: FitPart,
-        scaler: Scaler | KeyedScaler | None,
         target: NDArray[Any],
         weight: NDArray[np.float64] | None,
         *,
@@ -101,40 +118,32 @@ class WindowFormat(NamedTuple):
     ) -> TrainingData | StreamedData:
         """Crop and scale a part; `target` and `weight` are what the engine gets."""
         if is_stored(part.sequences):
-            stored = self.stored(part.sequences, training=training)
-            return hold_or_stream(stored.with_scaler(scaler), target, weight)
-        sequences = self.cropped(part.sequences, training=training)
-        scaled = scale_sequences(sequences, scaler, self.dtype)
+            return hold_or_stream(self.stored(part.sequences, training=training), target, weight)
+        sequences = crop_sequences(part.sequences, self.max_timesteps, self.crop, training=training)
+        scaled = scale_sequences(sequences, self.scaler, self.dtype)
         dtype: torch.dtype = getattr(torch, self.dtype)
         return TrainingData.from_arrays(scaled, sequences.lengths, target, weight, dtype)
 
     def renewal(
-        self,
-        part: FitPart,
-        data: TrainingData | StreamedData,
-        scaler: Scaler | KeyedScaler | None,
-        seed: np.random.SeedSequence,
-        *,
-        augment: Any = None,
-        input_dropout: float = 0.0,
-        channels: list[str] | None = None,
+        self, part: FitPart, data: TrainingData | StreamedData, seed: np.random.SeedSequence
     ) -> Callable[[int], Any] | None:
         """Return what gives the training windows of each epoch; None if they do not change.
 
         `part` holds the unscaled windows, `data` the scaled ones; `seed` is the run's.
         """
-        augmentation = check_augment(augment)
-        if augmentation is None and not input_dropout:
+        augmentation = check_augment(self.augment)
+        if augmentation is None and not self.input_dropout:
             return None
         if augmentation is not None:
-            augmentation = augmentation.with_indices(part.sequences.X.shape[2], channels)
+            augmentation = augmentation.with_indices(part.sequences.X.shape[2], self.channels)
         renew: Callable[[int], Any]
         if isinstance(data, StreamedData):
             renew = _unchanged
             if augmentation is not None:
-                stored = self.stored(part.sequences, training=True)
+                stored = self.stored(part.sequences, training=True).with_scaler(None)
                 renew = StoredAugmentation(augmentation, stored, seed)
-        elif augmentation is None:
+            return InputDropout(self.input_dropout, seed, renew) if self.input_dropout else renew
+        if augmentation is None:
             scaled = data.X.numpy()
 
             def renew(_epoch: int) -> NDArray[Any]:
@@ -143,11 +152,28 @@ class WindowFormat(NamedTuple):
         else:
 
             def scale(changed: Sequences) -> NDArray[Any]:
-                return scale_sequences(changed, scaler, self.dtype)
+                return scale_sequences(changed, self.scaler, self.dtype)
 
             held = self.cropped(part.sequences, training=True)
             renew = EpochAugmentation(augmentation, held, scale, seed)
-        return InputDropout(input_dropout, seed, renew) if input_dropout else renew
+        if self.input_dropout:
+            renew = InputDropout(self.input_dropout, seed, renew)
+        return renew if self.patch is None else _Patched(self.patch, renew, data.lengths)
+
+
+@dataclass(frozen=True)
+class _Patched:
+    """Gives the windows of each epoch as steps of several samples."""
+
+    patch: Patch
+    renew: Callable[[int], NDArray[Any]]
+    lengths: torch.Tensor | None
+
+    def __call__(self, epoch: int) -> NDArray[Any]:
+        steps: NDArray[Any] = self.patch.apply(torch.from_numpy(self.renew(epoch)), self.lengths)[
+            0
+        ].numpy()
+        return steps
 
 
 def _unchanged(_epoch: int) -> Change:
@@ -168,11 +194,11 @@ class FitData:
     source: WindowSet | None = None
     source_val: WindowSet | None = None
     scaler: Scaler | KeyedScaler | None = None
+    had_lengths: bool = False
 
     @classmethod
     def read(
         cls,
-        estimator: Any,
         X: Any,
         y: Any = None,
         sample_weight: Any = None,
@@ -183,22 +209,29 @@ class FitData:
         y_val: Any = None,
         groups_val: Any = None,
         lengths_val: Any = None,
+        target: FitTarget,
+        scale: str | None,
+        known: WindowShape | None = None,
     ) -> "FitData":
-        """Read and check what `fit` was given; the estimator learns its shape and targets."""
+        """Read and check what `fit` was given; the target learns from y.
+
+        `scale` is the estimator's, and `known` what it saw of earlier windows if it goes on.
+        """
         own = {"y": y, "sample_weight": sample_weight, "groups": groups}
-        X, scaler = _open_training(X, estimator.scale, own)
-        X_val = open_windows(X_val, estimator.scale, "X_val")
-        continues = estimator._continues
-        if not continues:
-            estimator._forget()
+        scaler: Scaler | KeyedScaler | None = None
+        if isinstance(X, SETS):
+            X, scaler = _open_training(X, scale, own)
+        if isinstance(X_val, SETS):
+            X_val = open_windows(X_val, scale, "X_val")
         source = X if isinstance(X, WindowSet) else None
+        source_val = X_val if isinstance(X_val, WindowSet) else None
         if y is None and source is not None:
             y = source.y
         if y is None:
-            raise InputError(
-                f"{type(estimator).__name__} requires y to be passed, but the target y is None."
-            )
-        sequences = estimator._read_sequences(X, lengths, "X", reset=not continues)
+            raise InputError("fit requires y to be passed, but the target y is None.")
+        sequences = read_sequences(X, lengths, "X", known)
+        if known is None and not sequences.is_flat:
+            check_axis_order(X, lengths)
         n_windows = len(sequences)
         split = None if source is None else source.split
         groups = _read_groups(source, groups, n_windows)
@@ -206,30 +239,50 @@ class FitData:
         takes_part = np.ones(n_windows, bool) if weight is None else weight > 0
         if split is not None:
             takes_part &= split != "test"
-        target = estimator._learn_targets(y, n_windows, takes_part, continues=continues)
+        class_index = target.learn(y, n_windows, takes_part)
         rows = np.flatnonzero(takes_part)
         windows = FitPart(
             sequences.take(rows) if len(rows) < n_windows else sequences,
-            target,
+            class_index,
             None if weight is None else weight[rows],
             None if groups is None else groups[rows],
             rows,
             None if groups is None else _starts_of(source, groups, sequences)[rows],
         )
         is_flat = sequences.is_flat and sequences.are_full
-        if is_flat and estimator._task == CLASSIFICATION:  # rows may be samples, not windows
+        if is_flat and target.task == CLASSIFICATION:  # rows may be samples, not windows
             refuse_rows(windows.sequences.X[:, :, 0], windows.target)
         of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
-        source_val = X_val if isinstance(X_val, WindowSet) else None
-        estimator._learn_origin(source, source_val, had_lengths=not sequences.are_full)
+        if known is None:
+            known = _shape_of(sequences, source)
         return cls(
             windows,
             None if split is None else split[rows],
-            _read_validation(estimator, X_val, of_val, windows.groups),
+            _read_validation(X_val, of_val, windows.groups, target, known),
             source,
             source_val,
             scaler,
+            not sequences.are_full,
         )
+
+    def preparation(
+        self, known: Preparation | None, *, continues: bool, with_dwell: bool
+    ) -> Preparation | None:
+        """Return how the windows were prepared; `known` is what earlier windows said of it.
+
+        With `with_dwell`, labels are classes, which may say how long one lasts.
+        """
+        sets = [one for one in (self.source, self.source_val) if one is not None]
+        here = known if continues else None
+        if sets and (continues or self.source is not None):
+            here = describe_preparation(*sets, with_dwell=with_dwell and not continues)
+            if continues and known is not None:  # recordings of further windows count as seen, too
+                for windows in sets:
+                    check_same_preparation(known, windows)
+                here = {**known, "recordings": {**known["recordings"], **here["recordings"]}}
+        if self.source_val is not None:
+            check_same_preparation(here, self.source_val, "X_val")
+        return here
 
     @property
     def is_drawn(self) -> bool:
@@ -387,8 +440,21 @@ def _starts_of(
     return order
 
 
+def _shape_of(sequences: Sequences, source: WindowSet | None) -> WindowShape:
+    """Return what further windows are compared with."""
+    channels = sequences.channels
+    if channels is None and source is not None:
+        channels = list(source.channels)
+    n_timesteps, n_channels = sequences.X.shape[1:]
+    return WindowShape(n_channels, n_timesteps if sequences.is_flat else None, channels)
+
+
 def _read_validation(
-    estimator: Any, X: Any, own: dict[str, Any], train_groups: NDArray[Any] | None
+    X: Any,
+    own: dict[str, Any],
+    train_groups: NDArray[Any] | None,
+    target: FitTarget,
+    known: WindowShape,
 ) -> FitPart | None:
     if X is None:
         for name, value in own.items():
@@ -401,8 +467,8 @@ def _read_validation(
         groups = X.groups if groups is None else groups
     if y is None:
         raise InputError("X_val is given without y_val.")
-    sequences = estimator._read_sequences(X, own["lengths_val"], "X_val", reset=False)
-    target = estimator._read_validation_targets(y, len(sequences))
+    sequences = read_sequences(X, own["lengths_val"], "X_val", known)
+    class_index = target.read(y, len(sequences), "y_val", "X_val")
     groups = check_groups(groups, len(sequences), "groups_val", "X_val")
     if train_groups is not None and groups is not None:
         shared = np.intersect1d(train_groups, groups)
@@ -411,4 +477,4 @@ def _read_validation(
                 f"group {shared.tolist()[0]!r} is in both groups and groups_val ({len(shared)}"
                 " such groups); validation needs groups that are not in training."
             )
-    return FitPart(sequences, target, groups=groups)
+    return FitPart(sequences, class_index, groups=groups)

@@ -31,6 +31,20 @@ def known_names(channels: Sequence[str] | None) -> list[str] | None:
     return list(channels)
 
 
+def check_same_channels(
+    channels: Sequence[str] | None, given: Sequence[str], name: str = "X"
+) -> None:
+    """Raise when windows have other channels than a model, or the same in another order."""
+    wanted, own = known_names(channels), known_names(given)
+    if wanted is None or own is None or len(wanted) != len(own) or wanted == own:
+        return
+    order = " The order differs." if sorted(wanted) == sorted(own) else ""
+    raise InputError(
+        f"{name} has the channels {', '.join(own)}, but the model was trained on"
+        f" {', '.join(wanted)}.{order} Select the channels in the order of training."
+    )
+
+
 def align(
     parts: Iterable[Any], known: Sequence[str] | None, name: str
 ) -> tuple[list[Any], list[str] | None]:

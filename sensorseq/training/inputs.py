@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice
 from sensorseq.io.stored_windows import StoredSamples
 from sensorseq.memory import check_array_size, check_memory
 from sensorseq.preprocessing.balance import KINDS, weights_of_counts
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, transform_by
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import Scaler
-from sensorseq.training.frames import align
+from sensorseq.training.frames import align, check_same_channels
 from sensorseq.windows import PARTS, WindowSet
 
 # A window of so few steps with so many channels is more often (n, c, t) given for (n, t, c).
@@ -61,6 +61,18 @@ class Sequences:
         )
 
 
+class WindowShape(NamedTuple):
+    """What a fit saw of its windows, for others to be compared with.
+
+    `flat_timesteps` are the steps of (n, t), which must stay the same; None for windows of any
+    length. `channels` are names, if there were any.
+    """
+
+    n_channels: int
+    flat_timesteps: int | None
+    channels: list[str] | None
+
+
 def is_table(X: Any) -> bool:
     """Whether X is 2-D and neither a list of sequences nor a WindowSet: scikit-learn's own case."""
     if isinstance(X, WindowSet) or _is_list_of_sequences(X):
@@ -68,35 +80,36 @@ def is_table(X: Any) -> bool:
     if hasattr(X, "toarray"):
         return True
     try:
-        return np.asarray(_without_torch(X)).ndim == 2
+        return np.ndim(X) == 2
     except ValueError:  # ragged
         return False
 
 
 def read_sequences(
-    X: Any, lengths: Any = None, name: str = "X", channels: Sequence[str] | None = None
+    X: Any, lengths: Any = None, name: str = "X", known: WindowShape | None = None
 ) -> Sequences:
     """Bring X and lengths to (N, T, C).
 
     X is an array (n, t, c) or (n, t), a list (or 1-D object array) of arrays or DataFrames
     (t_i, c), which is padded to its longest, or a WindowSet, which has its own lengths. The columns
-    of DataFrames are put in the order of `channels`, by default of the first one. Beyond the
-    lengths anything goes, even NaN. Raises `InputError` if shapes or columns disagree, or a valid
-    step is not finite: it names the first.
+    of DataFrames are put in the order of the `known` channels, by default of the first one. Beyond
+    the lengths anything goes, even NaN. Raises `InputError` if shapes or columns disagree, also
+    with what is `known`, or a valid step is not finite: it names the first.
     """
-    names = None
+    names, channels = None, None if known is None else known.channels
     lengths_name = "lengths" + name.removeprefix("X")
     if isinstance(X, WindowSet) or _is_list_of_sequences(X):
         if lengths is not None:
             raise InputError(f"{name} has its own lengths; leave {lengths_name}=None.")
         if isinstance(X, WindowSet):
+            check_same_channels(channels, X.channels, name)
             array, lengths = X.X, X.lengths
         else:
             parts, names = align(X, channels, name)
             array, lengths = _pad(parts, name)
     else:
         _check_not_one_dimensional(X, name)
-        array = _as_float(_without_torch(X), name)
+        array = _as_float(X, name)
     is_flat = array.ndim == 2
     if is_flat:
         array = array[:, :, None]
@@ -110,18 +123,19 @@ def read_sequences(
             raise InputError(f"{name} has shape {array.shape}: no {what}.")
     valid_steps = _check_lengths(lengths, array.shape[0], array.shape[1], lengths_name)
     origin = (X.recording_id, X.groups) if isinstance(X, WindowSet) else (None, None)
-    if isinstance(array, StoredSamples):  # looked at where it is read
-        return Sequences(array, valid_steps, False, *origin)
-    finite = finite_and_padded(array, valid_steps, name)
-    return Sequences(finite, valid_steps, is_flat, *origin, names)
+    if not isinstance(array, StoredSamples):  # those are looked at where they are read
+        if (valid_steps < array.shape[1]).any():
+            array = pad_with_zeros(array, valid_steps)
+        check_finite_windows(array, name)
+    if known is not None:
+        _check_shape(array.shape, is_flat, known, name)
+    return Sequences(array, valid_steps, is_flat, *origin, names)
 
 
-def check_channels(
-    sequences: Sequences, n_channels: int, n_timesteps: int | None, name: str = "X"
-) -> None:
+def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name: str) -> None:
     """Raise when windows do not have the channels (and, 2-D, the timesteps) that `fit` saw."""
-    n, t, c = sequences.X.shape
-    if c != n_channels and sequences.is_flat:
+    (n, t, c), (n_channels, n_timesteps, _) = shape, known
+    if c != n_channels and is_flat:
         single = f" A single window of shape (t, c) is [{name}]." if t == n_channels else ""
         raise InputError(
             f"{name} has shape {(n, t)}, read as {n} windows of one channel, but fit saw"
@@ -153,7 +167,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
     """
     if lengths is not None or isinstance(X, WindowSet) or _is_list_of_sequences(X):
         return
-    n, t, c = np.asarray(_without_torch(X)).shape
+    n, t, c = np.shape(X)
     if t == 1 < c or (t < c and t <= FEW_TIMESTEPS and c >= MANY_CHANNELS):
         raise InputError(
             f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
@@ -195,7 +209,7 @@ def check_values(y: Any, n_windows: int, name: str, owner: str = "X") -> NDArray
     """Return the values of a regression as float64 of shape (n,) or (n, k), finite."""
     if y is None:
         raise InputError(f"{name} is None; give the values to predict.")
-    given = np.asarray(_without_torch(y))
+    given = as_array(y)
     if given.ndim not in (1, 2) or len(given) != n_windows or not given.size:
         raise InputError(
             f"{name} has shape {given.shape}, but {owner} has {n_windows} windows; expected"
@@ -266,7 +280,7 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
             f"{name} is empty. Give an array of shape (n_windows, n_timesteps, n_channels)."
         )
     try:
-        shape = np.shape(_without_torch(X))
+        shape = tuple(np.shape(X))
     except ValueError:  # ragged: described where it is read
         return
     if not shape:
@@ -300,7 +314,7 @@ def _is_list_of_sequences(X: Any) -> bool:
 
 
 def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    parts = [_as_float(_without_torch(part), f"{name}[{i}]") for i, part in enumerate(X)]
+    parts = [_as_float(part, f"{name}[{i}]") for i, part in enumerate(X)]
     for i, part in enumerate(parts):
         if part.ndim != 2 or part.shape[1] != parts[0].shape[-1]:
             raise InputError(
@@ -319,14 +333,14 @@ def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
     return padded, lengths
 
 
-def _without_torch(X: Any) -> Any:
-    """Return a torch tensor as an array, without importing torch to find out."""
-    return X.detach().cpu().numpy() if hasattr(X, "detach") and hasattr(X, "cpu") else X
+def as_array(values: Any) -> NDArray[Any]:
+    """Return an array, also of a torch tensor."""
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
 
 
 def _as_float(X: Any, name: str) -> NDArray[Any]:
     try:
-        array = np.asarray(X)
+        array = X if isinstance(X, np.ndarray) else as_array(X)
     except ValueError as error:
         raise InputError(
             f"{name} is ragged and cannot become an array; give windows of different lengths as a"
@@ -361,16 +375,16 @@ def _check_lengths(lengths: Any, n_windows: int, n_timesteps: int, name: str) ->
     return array.astype(np.int64)
 
 
-def finite_and_padded(
-    X: NDArray[Any],
-    lengths: NDArray[np.int64],
-    name: str = "X",
-    rows: NDArray[np.int64] | None = None,
-) -> NDArray[Any]:
-    """Zero what lies beyond the lengths; raise at the first valid step that is not finite."""
-    n_timesteps = X.shape[1]
-    if (lengths < n_timesteps).any():
-        X = np.where((np.arange(n_timesteps) < lengths[:, None])[:, :, None], X, X.dtype.type(0))
+def pad_with_zeros(X: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[Any]:
+    """Return windows with zeros beyond their lengths."""
+    is_valid = np.arange(X.shape[1]) < lengths[:, None]
+    return np.where(is_valid[:, :, None], X, X.dtype.type(0))
+
+
+def check_finite_windows(
+    X: NDArray[Any], name: str = "X", rows: NDArray[np.int64] | None = None
+) -> None:
+    """Raise at the first step that is not finite; `rows` are the numbers of the windows."""
     usable = np.abs(X) <= LARGEST  # False for NaN
     if not usable.all():
         row, step, channel = (int(i) for i in np.argwhere(~usable)[0])
@@ -382,7 +396,6 @@ def finite_and_padded(
             f" ({int((~usable).sum())} such values), which cannot be used. Drop such windows, or"
             " fill the gaps before cutting windows."
         )
-    return X
 
 
 def crop_starts(
@@ -550,14 +563,11 @@ def scale_sequences(
     """Return scaled windows in the network's precision; raise if a value leaves its range."""
     X = sequences.X
     lengths = None if sequences.are_full else sequences.lengths
-    if scaler is not None:
-        X = transform_by(
-            scaler,
-            X,
-            lengths,
-            recording_id=sequences.recording_id,
-            groups=sequences.groups,
-        )
+    if isinstance(scaler, KeyedScaler):
+        keys = sequences.recording_id if scaler.per == "recording" else sequences.groups
+        X = scaler.transform(X, lengths, keys)
+    elif scaler is not None:
+        X = scaler.transform(X, lengths)
     with np.errstate(over="ignore"):  # reported below
         X = np.ascontiguousarray(X, dtype)
     if not np.isfinite(X).all():

@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.training.inputs import check_labels, check_per_window, from_one_hot
+from sensorseq.training.inputs import as_array, check_labels, check_per_window, from_one_hot
 
 _FEW_CLASSES = 10  # so many may have one window each, as in a first try on a few
 
@@ -25,7 +25,7 @@ def read_labels(
     if y is None:
         raise InputError(f"{name} is None; give labels.")
     try:
-        labels = np.asarray(y.detach().cpu().numpy() if hasattr(y, "detach") else y)
+        labels = as_array(y)
     except ValueError as error:
         raise InputError(f"{name} is ragged; give one label for each window. ({error})") from error
     if labels.ndim == 2 and labels.shape[1] == 1:

@@ -5,7 +5,7 @@ was trained on is recognized.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NotRequired, TypedDict, cast
 
@@ -28,7 +28,7 @@ from sensorseq.preprocessing.provenance import Provenance
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
 from sensorseq.preprocessing.split import check_times, near_in_time
 from sensorseq.sequence.learn import LearnedDwell, learn_dwell
-from sensorseq.training.frames import known_names
+from sensorseq.training.frames import check_same_channels
 from sensorseq.training.inputs import Sequences, check_stored_split
 from sensorseq.training.stream import StoredPart, buffer_bytes
 from sensorseq.windows import PARTS, WindowSet
@@ -351,27 +351,13 @@ def name_anew(windows: WindowSet, is_new: NDArray[np.bool_]) -> WindowSet:
     return replace(windows, recording_id=names, groups=groups)
 
 
-def check_same_channels(
-    channels: Sequence[str] | None, windows: WindowSet, name: str = "X"
-) -> None:
-    """Raise when windows have other channels than a model, or the same in another order."""
-    wanted, given = known_names(channels), known_names(windows.channels)
-    if wanted is None or given is None or len(wanted) != len(given) or wanted == given:
-        return
-    order = " The order differs." if sorted(wanted) == sorted(given) else ""
-    raise InputError(
-        f"{name} has the channels {', '.join(given)}, but the model was trained on"
-        f" {', '.join(wanted)}.{order} Select the channels in the order of training."
-    )
-
-
 def check_same_preparation(
     preparation: Preparation | None, windows: WindowSet, name: str = "X"
 ) -> None:
     """Raise when windows differ in channels or rate from those a model was trained on."""
     if preparation is None:
         return
-    check_same_channels(preparation["channels"], windows, name)
+    check_same_channels(preparation["channels"], windows.channels, name)
     rate, own = preparation["sample_rate_hz"], windows.sample_rate_hz
     if rate is not None and own is not None and abs(own / rate - 1) > 1e-6:
         raise InputError(

@@ -26,7 +26,13 @@ from sensorseq.training.batches import (
     TrainingData,
     update_digest,
 )
-from sensorseq.training.inputs import Sequences, crop_sequences, finite_and_padded, scale_sequences
+from sensorseq.training.inputs import (
+    Sequences,
+    check_finite_windows,
+    crop_sequences,
+    pad_with_zeros,
+    scale_sequences,
+)
 from sensorseq.training.patches import Patch
 
 BUFFER_BYTES = 1024**3  # unless the environment says otherwise
@@ -191,7 +197,8 @@ class PartReader:
         known = part.sequences.take(rows)
         places = part.samples.rows[rows]
         try:
-            X = finite_and_padded(self._reader.read(rows), known.lengths, "X", places)
+            X = pad_with_zeros(self._reader.read(rows), known.lengths)
+            check_finite_windows(X, "X", places)
         except InputError as error:
             error.add_note(f"while reading {part.samples.path}")
             raise

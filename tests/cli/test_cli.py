@@ -20,7 +20,7 @@ from sensorseq.cli import run
 from sensorseq.diagnosis.words import banner_words, list_steps, settings_as_options
 from sensorseq.errors import RecordingError
 from sensorseq.estimator.feature_head import FittedFeatures
-from sensorseq.estimator.whole_data import N_FOLDS
+from sensorseq.estimator.refit import N_FOLDS
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import read_windows, write_windows
 from sensorseq.ops.cuda_kernels import ALL_KERNELS

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sensorseq.estimator import feature_head, whole_data
+from sensorseq.estimator import feature_head, refit
 from sensorseq.features import SummarySteps
 from sensorseq.features.ridge import STRENGTHS
 from sensorseq.features.summary import FEATURES
@@ -34,7 +34,7 @@ def test_the_examples_run(capsys):
 
 
 def test_the_numbers_of_the_page_are_those_of_the_code():
-    assert f"up to {whole_data.FEW_WINDOWS:,} windows" in PAGE
+    assert f"up to {refit.FEW_WINDOWS:,} windows" in PAGE
     assert f"at most {feature_head.MOST_WINDOWS:,} of them" in PAGE
     assert f"about {feature_head.ROCKET_FEATURES:,} random convolutions" in PAGE
     assert f"above {feature_head.MANY_WINDOWS:,} windows about" in PAGE
@@ -45,4 +45,4 @@ def test_the_numbers_of_the_page_are_those_of_the_code():
     assert "the one of five with the lowest" in " ".join(PAGE.split())
     assert len(STRENGTHS) == 5
     assert "three folds: the validation part, and two of" in PAGE
-    assert whole_data.N_FOLDS == 3
+    assert refit.N_FOLDS == 3

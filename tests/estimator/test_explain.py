@@ -89,7 +89,7 @@ def test_gradients_are_those_of_torchs_own_network_and_a_fine_sum():
     model = plain_classifier(**settings, random_state=0).fit(X, y)
     scaled, _ = model._scaled(model._read_windows(X[:4], None))
     target = np.array([0, 1, 2, 0])
-    ours = integrated_gradients(model, scaled, None, target)
+    ours = integrated_gradients(model._ensemble, 1.0, scaled, None, target)
     lstm, linear = (part.double() for part in model.module_.to_torch())
 
     def value(x):

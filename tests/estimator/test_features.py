@@ -15,9 +15,9 @@ from sklearn.preprocessing import StandardScaler
 
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, ModelFileError
-from sensorseq.estimator import base, feature_head, whole_data
+from sensorseq.estimator import base, feature_head, refit
 from sensorseq.estimator.feature_head import FittedFeatures, HeadData, _ProbabilityBlock
-from sensorseq.estimator.whole_data import N_FOLDS
+from sensorseq.estimator.refit import N_FOLDS
 from sensorseq.features.summary import FEATURES
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
@@ -346,10 +346,10 @@ def test_a_class_that_is_only_in_the_held_out_part_leaks_nothing(monkeypatch):
     groups = np.append(groups, [99, 99])
     part = np.where(np.isin(groups, [99, 0, 1, 2]), "validation", "train")
     given = WindowSet(X=windows, y=rare, groups=groups, split=part)
-    jobs, train_jobs = [], whole_data.train_jobs
-    monkeypatch.setattr(whole_data, "train_jobs", lambda of: jobs.extend(of) or train_jobs(of))
+    jobs, train_jobs = [], refit.train_jobs
+    monkeypatch.setattr(refit, "train_jobs", lambda of: jobs.extend(of) or train_jobs(of))
     clf = small(max_epochs=60, hidden_size=16, dropout=0.0, refit="all").fit(given)
-    n_folds = whole_data.N_FOLDS - 1
+    n_folds = refit.N_FOLDS - 1
     assert clf.features_.n_folds == n_folds
     assert len(jobs) == n_folds + 1  # the last is of all windows
     assert max(len(job.train) for job in jobs[:-1]) < len(windows) == len(jobs[-1].train)
@@ -391,13 +391,13 @@ def test_ridge_does_not_learn_from_x_val(monkeypatch):
 @pytest.mark.trains
 def test_a_refit_uses_all_windows_for_as_many_steps(monkeypatch):
     jobs = []
-    train_jobs = whole_data.train_jobs
+    train_jobs = refit.train_jobs
 
     def watched(given):
         jobs.extend(given)
         return train_jobs(given)
 
-    monkeypatch.setattr(whole_data, "train_jobs", watched)
+    monkeypatch.setattr(refit, "train_jobs", watched)
     clf = small(features=None, refit="all", max_epochs=10).fit(X, Y, groups=GROUPS)
     (job,) = jobs
     n_train = clf._report_facts["n_train"]
@@ -421,12 +421,12 @@ def test_the_networks_of_the_folds_are_kept_together(monkeypatch):
     trained = []
 
     def noted(jobs):
-        done = whole_data_jobs(jobs)
+        done = refit_jobs(jobs)
         trained.extend((job.module, job.train) for job in jobs)
         return done
 
-    whole_data_jobs = whole_data.train_jobs
-    monkeypatch.setattr(whole_data, "train_jobs", noted)
+    refit_jobs = refit.train_jobs
+    monkeypatch.setattr(refit, "train_jobs", noted)
     clf = small(features="auto").fit(X, Y, groups=GROUPS)
     assert clf.refitted_
     first, *others = clf.modules_
@@ -436,7 +436,7 @@ def test_the_networks_of_the_folds_are_kept_together(monkeypatch):
     left_out = [len(X) - len(data) for _, data in trained]
     assert sum(left_out) + clf.fluctuation_.n_val == len(X)  # each window is left out once
     alone = [
-        clf._run_member(module, torch.from_numpy(clf.scaler_.transform(NEW)), None)
+        clf._ensemble.run(module, torch.from_numpy(clf.scaler_.transform(NEW)), None)
         for module in clf.modules_
     ]
     shares = np.mean([np.exp(a) / np.exp(a).sum(axis=1, keepdims=True) for a in alone], axis=0)
@@ -498,7 +498,7 @@ def test_every_member_of_an_ensemble_is_refitted():
 
 
 def test_many_windows_are_not_refitted(monkeypatch):
-    monkeypatch.setattr(whole_data, "FEW_WINDOWS", 47)
+    monkeypatch.setattr(refit, "FEW_WINDOWS", 47)
     assert not small(features=None).fit(X, Y, groups=GROUPS).refitted_
     assert small(features=None, refit="all").fit(X, Y, groups=GROUPS).refitted_
 
@@ -576,7 +576,7 @@ def test_folds_are_whole_groups_and_leave_out_each_window_once():
     for n, n_groups, k in [(30, 10, 2), (9, 9, 3), (20, 2, 4), (50, 5, 7), (12, 3, 12)]:
         rng = np.random.default_rng(n)
         target, groups = np.arange(n) % k, rng.integers(0, n_groups, n)
-        folds = whole_data.split_folds(target, groups, 4, seed=1)
+        folds = refit.split_folds(target, groups, 4, seed=1)
         tested = [row for _, test in folds for row in test]
         assert len(set(tested)) == len(tested)
         for fit, test in folds:
@@ -584,9 +584,9 @@ def test_folds_are_whole_groups_and_leave_out_each_window_once():
             assert len(test)
             assert not set(groups[fit]) & set(groups[test])
             np.testing.assert_array_equal(np.sort(np.append(fit, test)), np.arange(n))
-    assert whole_data.split_folds(np.zeros(9, int), np.zeros(9), 5, seed=0) == []
-    assert whole_data.split_folds(np.arange(9), None, 5, seed=0) == []
-    assert len(whole_data.split_folds(np.arange(9) % 3, None, 5, seed=0)) == 3
+    assert refit.split_folds(np.zeros(9, int), np.zeros(9), 5, seed=0) == []
+    assert refit.split_folds(np.arange(9), None, 5, seed=0) == []
+    assert len(refit.split_folds(np.arange(9) % 3, None, 5, seed=0)) == 3
 
 
 def test_too_few_windows_for_folds_are_explained():
@@ -618,13 +618,13 @@ def test_more_windows_than_the_linear_layer_takes(monkeypatch):
 def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(monkeypatch):
     """The accuracy of stored logits against the labels of their rows is the reported one."""
     plans = []
-    finish = base.finish_whole_data
+    finish = base.run_refit
 
-    def watched(estimator, plan, *arguments):
+    def watched(plan, *arguments):
         plans.append(plan)
-        finish(estimator, plan, *arguments)
+        return finish(plan, *arguments)
 
-    monkeypatch.setattr(base, "finish_whole_data", watched)
+    monkeypatch.setattr(base, "run_refit", watched)
     for most in (10**6, 20):
         monkeypatch.setattr(feature_head, "MOST_WINDOWS", most)
         clf = small(features="summary", refit=None).fit(X, Y, X_val=X + 0.3, y_val=Y)
@@ -651,7 +651,7 @@ def test_logits_left_out_belong_to_their_windows_when_some_are_drawn(monkeypatch
     ],
 )
 def test_a_wrong_function_is_an_error_before_training(function, message, monkeypatch):
-    monkeypatch.setattr(whole_data, "train_jobs", lambda jobs: pytest.fail("trained"))
+    monkeypatch.setattr(refit, "train_jobs", lambda jobs: pytest.fail("trained"))
     with pytest.raises(InputError, match=message):
         small(features=function).fit(X, Y, groups=GROUPS)
 
@@ -783,7 +783,7 @@ def _no_interrupt_before(monkeypatch):
 def test_an_interrupt_of_the_further_trainings_keeps_the_first(features, monkeypatch):
     clf = small(features=features, refit="all", engine="autograd")
     wanted = small(features=features, refit=None, engine="autograd").fit(X, Y, groups=GROUPS)
-    train_jobs = whole_data.train_jobs
+    train_jobs = refit.train_jobs
 
     class Stop:
         def on_epoch_end(self, *_):
@@ -794,7 +794,7 @@ def test_an_interrupt_of_the_further_trainings_keeps_the_first(features, monkeyp
             object.__setattr__(job, "callbacks", (Stop(),))
         return train_jobs(jobs)
 
-    monkeypatch.setattr(whole_data, "train_jobs", interrupted)
+    monkeypatch.setattr(refit, "train_jobs", interrupted)
     with pytest.warns(
         UserWarning, match="further parts of the windows was interrupted or diverged"
     ):
@@ -808,7 +808,7 @@ def test_an_interrupt_while_features_are_fitted_ends_the_fit(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(whole_data, "fit_features", interrupted)
+    monkeypatch.setattr(refit, "fit_features", interrupted)
     clf = small(refit="all")
     with pytest.raises(KeyboardInterrupt):
         clf.fit(X, Y, groups=GROUPS)
@@ -818,7 +818,7 @@ def test_an_interrupt_while_features_are_fitted_ends_the_fit(monkeypatch):
 @pytest.mark.trains
 @pytest.mark.filterwarnings("ignore:training was interrupted")
 def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monkeypatch):
-    fit_features, calls = whole_data.fit_features, []
+    fit_features, calls = refit.fit_features, []
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -831,8 +831,8 @@ def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monke
             if len(history) == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(whole_data, "fit_features", interrupted)
-    monkeypatch.setattr(whole_data, "is_second_interrupt", lambda: False)
+    monkeypatch.setattr(refit, "fit_features", interrupted)
+    monkeypatch.setattr(refit, "is_second_interrupt", lambda: False)
     with pytest.warns(UserWarning, match="fitting the features was interrupted, so the LSTM is"):
         clf = small(refit="all", callbacks=[StopLate()]).fit(X, Y, groups=GROUPS)
     assert clf.features_.reason == "training was interrupted or diverged"
@@ -847,7 +847,7 @@ def test_an_lstm_that_adds_nothing_is_trained_for_no_other_fold(n_models, monkey
     rng = np.random.default_rng(0)
     windows = rng.normal(size=(60, 16, 2))
     windows[:, :, 0] += 9 * (np.arange(60) % 2)[:, None]  # scaling keeps it
-    monkeypatch.setattr(whole_data, "train_jobs", lambda jobs: pytest.fail("trained"))
+    monkeypatch.setattr(refit, "train_jobs", lambda jobs: pytest.fail("trained"))
     monkeypatch.setattr(FittedFeatures, "are_enough", lambda *_: True)
     clf = small(features="summary", n_models=n_models)
     clf.fit(windows, np.arange(60) % 2, groups=np.arange(60) // 3)
@@ -917,7 +917,7 @@ def stored(tmp_path):
 
 
 def test_streamed_windows_have_no_features_and_say_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(whole_data, "is_stored", lambda sequences: True)
+    monkeypatch.setattr(refit, "is_stored", lambda sequences: True)
     file = stored(tmp_path)
     clf = small().fit(file)
     assert clf.features_.reason == "the windows are streamed from their file"

@@ -6,7 +6,7 @@ from fits import plain_classifier
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
 from sensorseq.estimator import base
-from sensorseq.estimator.base import make_report
+from sensorseq.estimator.report import make_report
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(48, 16, 3))

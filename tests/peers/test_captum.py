@@ -66,7 +66,7 @@ def test_integrated_gradients_are_those_of_captum(arguments, within):
     theirs = attr.IntegratedGradients(twin).attribute(
         scaled, target=torch.from_numpy(target), n_steps=1000, internal_batch_size=3000
     )
-    ours = integrated_gradients(model, scaled, None, target)
+    ours = integrated_gradients(model._ensemble, 1.3, scaled, None, target)
     assert np.abs(ours).max() > 0.02
     largest = np.abs(ours - theirs.detach().numpy()).max()
     print(f"{arguments}: largest difference {largest:.1e}, largest share {np.abs(ours).max():.2f}")

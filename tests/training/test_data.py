@@ -1,12 +1,15 @@
 """FitData reads, checks and splits what `fit` is given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sensorseq import SensorLSTMClassifier, WindowSet
+from sensorseq import WindowSet
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.estimator.targets import ClassTarget
 from sensorseq.training import TrainingConfig
 from sensorseq.training.data import FitData, WindowFormat
 
@@ -18,7 +21,7 @@ CONFIG = TrainingConfig(2, early_stopping=False)
 
 
 def read(*args, **given):
-    return FitData.read(SensorLSTMClassifier(), *args, **given)
+    return FitData.read(*args, **given, target=ClassTarget(), scale="standard")
 
 
 def split(data, fraction=0.25, seed=0, config=CONFIG):
@@ -76,10 +79,10 @@ def test_early_stopping_without_validation_windows_is_refused():
 def test_tensors_are_cropped_and_scaled_as_told():
     part, _ = split(read(X, Y), fraction=0.0)
     form = WindowFormat(3, "tail", "float64")
-    scaler = form.fit_scaler(part.sequences, None, "standard")
-    data = form.tensors(part, scaler, part.target, None, training=True)
+    form = replace(form, scaler=form.fit_scaler(part.sequences, None, "standard"))
+    data = form.tensors(part, part.target, None, training=True)
     cropped = X[:, 2:]
     wanted = (cropped - cropped.mean(axis=(0, 1))) / cropped.std(axis=(0, 1))
     np.testing.assert_allclose(data.X.numpy(), wanted, rtol=1e-12)
     np.testing.assert_array_equal(data.target.numpy(), np.arange(N) % 2)
-    assert form.renewal(part, data, scaler, np.random.SeedSequence(0)) is None
+    assert form.renewal(part, data, np.random.SeedSequence(0)) is None

@@ -122,7 +122,7 @@ def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
     scaled = torch.from_numpy(clf.scaler_.transform(still).astype(np.float32))
     logs = [
         np.log(np.exp(one) / np.exp(one).sum(1, keepdims=True))
-        for one in (clf._join(scaled, None), clf._join(0 * scaled, None))
+        for one in (clf._ensemble.outputs(scaled, None), clf._ensemble.outputs(0 * scaled, None))
     ]
     rows, target = np.arange(len(X)), np.searchsorted(clf.classes_, explained.label)
     expected = logs[0][rows, target] - logs[1][rows, target]

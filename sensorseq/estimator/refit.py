@@ -8,23 +8,28 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, warn_caller
+from sensorseq.estimator.ensemble import Ensemble
 from sensorseq.estimator.feature_head import (
     FeatureChoice,
+    FeatureHead,
     FittedFeatures,
     HeadData,
     check_features,
     fit_features,
     try_functions,
 )
+from sensorseq.estimator.fitting import FitSetup, PreparedFit
+from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
+from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.balance import weights_of_few_recordings
 from sensorseq.preprocessing.split import folds_in_time, near_in_time
 from sensorseq.preprocessing.splitters import split_folds
@@ -39,16 +44,13 @@ from sensorseq.training.replay import arm_config
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.stream import is_stored
 
-if TYPE_CHECKING:
-    from sensorseq.estimator.base import PreparedFit
-
 N_FOLDS = 3
 REFITS = ("auto", "all")
 FEW_WINDOWS = 20_000  # up to so many, refit="auto" trains again on all of them
 _FOLDS, _FEATURES, _REFIT = 101, 102, 103  # spawn keys of their seeds
 
 
-def check_whole_data(features: Any, refit: Any, warm_start: bool) -> None:
+def check_refit(features: Any, refit: Any, warm_start: bool) -> None:
     """Raise an ArgumentError unless the classifier takes `features` and `refit`."""
     check_features(features)
     if refit is not None and refit not in REFITS:
@@ -61,15 +63,15 @@ def check_whole_data(features: Any, refit: Any, warm_start: bool) -> None:
 
 
 @dataclass(eq=False)
-class WholeData:
+class Refit:
     """All windows of a fit that may be trained on, and what is to be done with them.
 
     `part` and the scaled `data` are training and then validation windows; validation windows given
     apart are in `given` (scaled) alone, and `part` is None. `groups` are those of all, if all have
-    one. `share` is how much each window counts
-    where classes of few recordings count equally; None where all count the same. The first fold is
-    that of the held-out part, if there is one. `refits`: what is kept learns from all windows, with
-    `keeps_folds` by the networks of the folds, else by one trained on all windows.
+    one. `share` is how much each window counts where classes of few recordings count equally; None
+    where all count the same. The first fold is that of the held-out part, if there is one.
+    `refits`: what is kept learns from all windows, with `keeps_folds` by the networks of the folds,
+    else by one trained on all windows.
     """
 
     part: FitPart | None
@@ -93,7 +95,13 @@ class WholeData:
         if self.given is not None:
             parts.append(self.given)
         n_steps = max(part.X.shape[1] for part in parts)
-        X = [_padded(part.X.cpu().numpy(), n_steps) for part in parts]
+        X = [part.X.cpu().numpy() for part in parts]
+        X = [
+            one
+            if one.shape[1] == n_steps
+            else np.pad(one, ((0, 0), (0, n_steps - one.shape[1]), (0, 0)))
+            for one in X
+        ]
         lengths = None
         if any(part.lengths is not None or part.X.shape[1] < n_steps for part in parts):
             lengths = np.concatenate(
@@ -126,6 +134,22 @@ class WholeData:
         return groups is not None and any(
             np.intersect1d(groups[fit], groups[test]).size for fit, test in self.folds
         )
+
+    def left_out(
+        self, head: FeatureHead, groups: NDArray[Any] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[Any] | None]:
+        """Return logits, classes and groups of windows, by networks that were fitted without.
+
+        `groups` are those of the held-out part.
+        """
+        logits, rows = head.out_of_fold, head.out_of_fold_rows
+        assert logits is not None
+        assert rows is not None
+        if self.part is not None:
+            groups = None if self.part.groups is None else self.part.groups[rows]
+        elif groups is not None:
+            groups = groups[rows - self.n_train]
+        return logits, self.seen.class_index[rows], groups
 
     def seed(self, kind: int, number: int = 0) -> np.random.SeedSequence:
         """Return a stream of its own."""
@@ -160,7 +184,7 @@ class WholeData:
         seed, in_time = self.seed(_FEATURES), self.shares_groups
         return fit_features(self.features, self.seen, folds, own, seed, in_time)
 
-    def fold_logits(self, estimator: Any, modules: Sequence[Any]) -> NDArray[np.float64]:
+    def fold_logits(self, ensemble: Ensemble, modules: Sequence[LSTMLinear]) -> NDArray[np.float64]:
         """Return each network's logits for the windows left out of its fold; NaN elsewhere."""
         seen = self.seen
         logits = np.full((len(seen.X), seen.n_classes), np.nan)
@@ -168,19 +192,20 @@ class WholeData:
             X = torch.from_numpy(seen.X[rows])
             lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[rows])
             copied = copy.deepcopy(module)
-            logits[rows] = estimator._run_member(copied, *estimator._as_steps(X, lengths))
+            logits[rows] = ensemble.run(copied, *ensemble.steps(X, lengths))
         return logits
 
 
-def plan_whole_data(
-    estimator: Any,
+def plan_refit(
+    setup: FitSetup,
+    target: ClassTarget | ValueTarget,
     fit_data: FitData,
     train: FitPart,
     validation: FitPart | None,
-    prepared: "PreparedFit",
-) -> WholeData | FeatureChoice:
+    prepared: PreparedFit,
+) -> Refit | FeatureChoice:
     """Decide what follows the fit on the training part; a choice says why nothing does."""
-    features, refit = estimator.features, estimator.refit
+    features, refit = setup.parameters.get("features"), setup.parameters.get("refit")
     obstacle = None
     if not isinstance(prepared.jobs[0].train, TrainingData) or is_stored(train.sequences):
         obstacle = "the windows are streamed from their file"
@@ -196,7 +221,7 @@ def plan_whole_data(
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
     # a warm start would validate on what a refit has trained on
-    serves = n_windows <= FEW_WINDOWS and not estimator.warm_start
+    serves = n_windows <= FEW_WINDOWS and not setup.parameters["warm_start"]
     refits = has_more and (refit == "all" or (refit == "auto" and serves))
     if features is None and not refits:
         return FeatureChoice()
@@ -210,19 +235,22 @@ def plan_whole_data(
         own: list[Any] = [one.rows for one in (train, validation) if one is not None]
         part = windows.take(np.searchsorted(np.asarray(windows.rows), np.concatenate(own)))
         if validation is not None:
-            data = estimator._training_data(part, training=True)
+            weight = target.weigh(part.target, part.weight)
+            scaled = prepared.format.tensors(
+                part, target.encode(part.target), weight, training=True
+            )
+            assert isinstance(scaled, TrainingData)
+            data = scaled
     n_train, entropy = len(train.target), prepared.entropy
     parts = [one for one in (train, validation) if one is not None]
     of_parts = [one.groups for one in parts if one.groups is not None]
     groups = np.concatenate(of_parts) if len(of_parts) == len(parts) else None
     share = None
     if train.weight is None and groups is not None:
-        target = np.concatenate([one.target for one in parts])
-        share = weights_of_few_recordings(groups, target)
+        class_index = np.concatenate([one.target for one in parts])
+        share = weights_of_few_recordings(groups, class_index)
     config = prepared.jobs[0].config
-    plan = WholeData(
-        part, data, given, groups, share, config, n_train, [], features, refits, entropy
-    )
+    plan = Refit(part, data, given, groups, share, config, n_train, [], features, refits, entropy)
     if features is None:
         return plan
     try_functions(features, plan.seen)
@@ -237,14 +265,9 @@ def plan_whole_data(
             return FeatureChoice(reason=why)
         plan.features = None
     # together they have seen all windows, and their mean errs less than one network
-    is_covered = len(plan.folds) == N_FOLDS and estimator.n_models == 1
+    is_covered = len(plan.folds) == N_FOLDS and len(prepared.jobs) == 1
     plan.keeps_folds = refits and refit == "auto" and is_covered and plan.features is not None
     return plan
-
-
-def _padded(X: NDArray[Any], n_steps: int) -> NDArray[Any]:
-    missing = n_steps - X.shape[1]
-    return np.pad(X, ((0, 0), (0, missing), (0, 0))) if missing else X
 
 
 def _make_folds(
@@ -291,28 +314,45 @@ def _that_learn_all(seen: HeadData, folds: list[Fold]) -> list[Fold]:
     ]
 
 
-def finish_whole_data(
-    estimator: Any, plan: WholeData, prepared: "PreparedFit", results: Sequence[TrainingResult]
-) -> None:
-    """Train on the folds and on all windows; store the feature head and the networks to keep."""
-    first = results[0]
+class Refitted(NamedTuple):
+    """What follows a fit gave: the features, and the networks to keep in place of its own.
+
+    `held_out` are rows of the held-out part and their outputs by what has not seen them. Without
+    `modules` those of the fit stay; `histories` are those of further ones.
+    """
+
+    head: FeatureHead | None
+    choice: FeatureChoice
+    modules: list[LSTMLinear]
+    histories: list[History] | None
+    held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None
+
+
+def run_refit(
+    plan: Refit,
+    setup: FitSetup,
+    prepared: PreparedFit,
+    ensemble: Ensemble,
+    results: Sequence[TrainingResult],
+) -> Refitted:
+    """Weigh the features, and train on the folds and on all windows.
+
+    `ensemble` are the networks of the fit, whose `results` say how it ended.
+    """
+    tested = [prepared.module] if plan.has_held_out else []
+    has_ended = not {each.ended_by for each in results} & {
+        "interrupted",
+        "diverged",
+        "callback_failed",
+    }
+    is_without = False
+    if has_ended and plan.fitted is not None and plan.has_held_out:
+        is_without = plan.fitted.are_enough(plan.fold_logits(ensemble, tested))
     fold_jobs: list[TrainingJob] = []
     refit_jobs: list[TrainingJob] = []
     histories: list[History] = []  # of the jobs
-    tested = [estimator.module_] if plan.has_held_out else []
-    ends = {result.ended_by for result in results}
-    has_ended = not ends & {"interrupted", "diverged", "callback_failed"}
-    is_without = False
-    if has_ended and plan.fitted is not None and plan.has_held_out:
-        is_without = plan.fitted.are_enough(plan.fold_logits(estimator, tested))
     if has_ended and not is_without:
-        n_epochs = first.best_epoch if prepared.jobs[0].config.restore_best else len(first.history)
-        fold_jobs = _fold_jobs(estimator, plan, prepared, n_epochs)
-        if plan.refits and not plan.keeps_folds:
-            refit_jobs = [
-                _make_job(estimator, plan.part, plan.data, prepared, plan.seed(_REFIT, i), n_epochs)
-                for i in range(estimator.n_models)
-            ]
+        fold_jobs, refit_jobs = _make_jobs(plan, setup, prepared, results[0])
         jobs = [*fold_jobs, *refit_jobs]
         histories = _train_all(
             [replace(job, callbacks=prepared.progress.callbacks) for job in jobs]
@@ -326,46 +366,56 @@ def finish_whole_data(
             fold_jobs, refit_jobs = [], []
     if not has_ended:
         plan.fit_features_again()
-    estimator.features_ = FeatureChoice()
+    fold_modules = _modules_of(fold_jobs)
+    head, choice = None, FeatureChoice()
     if plan.fitted is not None:
-        tested += [job.module for job in fold_jobs]
-        head = plan.fitted.join(plan.fold_logits(estimator, tested), alone=is_without)
-        is_without = has_ended and not head.lstm_weight
-        if plan.shares_groups:
-            said = "; they are of the same groups as the others, so all figures are high"
-            if head.linear_blocks:
-                said += ", and linear layers count equally"
-            head.choice = replace(head.choice, reason=head.choice.reason + said)
-        if plan.part is not None and plan.part.rows is not None:
-            head.given_rows = plan.part.rows[head.out_of_fold_rows]
-        estimator._head, estimator.features_ = head, head.choice
+        logits = plan.fold_logits(ensemble, [*tested, *fold_modules])
+        head = _join_features(plan, plan.fitted, logits, is_without=is_without)
+        choice, is_without = head.choice, has_ended and not head.lstm_weight
     elif plan.features is not None:
-        estimator.features_ = FeatureChoice(reason="training was interrupted or diverged")
-    estimator._learn_probabilities(prepared)  # of networks that have not seen the windows
-    kept = [job.module for job in refit_jobs]
+        choice = FeatureChoice(reason="training was interrupted or diverged")
+    kept, others = _modules_of(refit_jobs), None
     if is_without and plan.refits:
-        kept = estimator.modules_  # their weight is 0: all that counts has seen all windows
+        kept = list(ensemble.modules)  # their weight is 0: all that counts has seen all windows
     elif plan.keeps_folds and fold_jobs:
-        kept = [estimator.module_, *(job.module for job in fold_jobs)]
-        estimator._other_histories = histories
-    if kept:
-        estimator._held_out = _held_out_outputs(estimator, plan)
-        estimator.refitted_ = True
-        estimator.module_, *estimator._other_modules = kept
+        kept, others = [prepared.module, *fold_modules], histories
+    held_out = _held_out_outputs(plan, head, ensemble) if kept else None
+    return Refitted(head, choice, kept, others, held_out)
+
+
+def _modules_of(jobs: Sequence[TrainingJob]) -> list[LSTMLinear]:
+    return [job.module for job in jobs if isinstance(job.module, LSTMLinear)]
+
+
+def _join_features(
+    plan: Refit, fitted: FittedFeatures, logits: NDArray[np.float64], *, is_without: bool
+) -> FeatureHead:
+    """Weigh the features against the networks of the folds, by their logits."""
+    head = fitted.join(logits, alone=is_without)
+    if plan.shares_groups:
+        said = "; they are of the same groups as the others, so all figures are high"
+        if head.linear_blocks:
+            said += ", and linear layers count equally"
+        head.choice = replace(head.choice, reason=head.choice.reason + said)
+    if plan.part is not None and plan.part.rows is not None:
+        head.given_rows = plan.part.rows[head.out_of_fold_rows]
+    return head
 
 
 def _held_out_outputs(
-    estimator: Any, plan: WholeData
+    plan: Refit, head: FeatureHead | None, ensemble: Ensemble
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return rows of the held-out part and their outputs by what has not seen them."""
-    head, first = estimator._head, plan.n_train
+    first = plan.n_train
     if head is not None:
+        assert head.out_of_fold_rows is not None
+        assert head.out_of_fold is not None
         is_held_out = head.out_of_fold_rows >= first
         return head.out_of_fold_rows[is_held_out] - first, head.out_of_fold[is_held_out]
     seen = plan.seen
     X = torch.from_numpy(seen.X[first:])
     lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[first:])
-    return np.arange(len(X)), estimator._join(X, lengths)
+    return np.arange(len(X)), ensemble.outputs(X, lengths)
 
 
 def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:
@@ -384,35 +434,43 @@ def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:
     return [result.history for result in done]
 
 
-def _fold_jobs(
-    estimator: Any, plan: WholeData, prepared: "PreparedFit", n_epochs: int
-) -> list[TrainingJob]:
-    jobs = []
+def _make_jobs(
+    plan: Refit, setup: FitSetup, prepared: PreparedFit, first: TrainingResult
+) -> tuple[list[TrainingJob], list[TrainingJob]]:
+    """Return the trainings on the folds that are left, and those on all windows."""
+    restores_best = prepared.jobs[0].config.restore_best
+    n_epochs = first.best_epoch if restores_best else len(first.history)
+    of_folds = []
     for number, (rows, _) in enumerate(plan.folds):
         if number == 0 and plan.has_held_out:
             continue  # the fit that is there
         part = None if plan.part is None else plan.part.take(rows)
         data = plan.data.take(torch.from_numpy(rows), plan.data.X.device)
         seed = plan.seed(_FOLDS, number)
-        jobs.append(_make_job(estimator, part, data, prepared, seed, n_epochs))
-    return jobs
+        of_folds.append(_make_job(setup, part, data, prepared, seed, n_epochs))
+    if not plan.refits or plan.keeps_folds:
+        return of_folds, []
+    of_all = [
+        _make_job(setup, plan.part, plan.data, prepared, plan.seed(_REFIT, member), n_epochs)
+        for member in range(len(prepared.jobs))
+    ]
+    return of_folds, of_all
 
 
 def _make_job(
-    estimator: Any,
+    setup: FitSetup,
     part: FitPart | None,
     data: TrainingData,
-    prepared: "PreparedFit",
+    prepared: PreparedFit,
     seed: np.random.SeedSequence,
     n_epochs: int,
 ) -> TrainingJob:
     """Return the training of a new network for as many steps as the first one took."""
     weights, training = seed.spawn(2)
-    first, config = prepared.module, prepared.jobs[0].config
+    first, config, form = prepared.module, prepared.jobs[0].config, prepared.format
     # from first weights, also where warm_start=True would have it start at those of the first fit
-    module = make_network(
-        estimator.get_params(deep=False), first.input_size, first.num_classes, weights
-    ).to(first.linear.weight.device)
+    module = make_network(setup.parameters, first.input_size, first.num_classes, weights)
+    module = module.to(first.linear.weight.device)
     steps = [steps_of_epoch(module, windows, config) for windows in (prepared.jobs[0].train, data)]
     epochs = max(1, round(n_epochs * steps[0] / steps[1]))
     warmup = config.warmup_epochs
@@ -420,9 +478,7 @@ def _make_job(
         warmup = min(warmup, epochs // 2)
     config = arm_config(config, epochs, warmup_epochs=warmup, monitor="loss")
     assert part is not None
-    refresh = estimator._renewal(part, data, training)
-    if estimator.patch_ is not None:
-        data = data.patched(estimator.patch_)
-    return TrainingJob(
-        module, data, None, config, training, engine=estimator.engine, refresh=refresh
-    )
+    refresh = form.renewal(part, data, training)
+    windows = data if form.patch is None else data.patched(form.patch)
+    engine = setup.parameters["engine"]
+    return TrainingJob(module, windows, None, config, training, engine=engine, refresh=refresh)

@@ -1,0 +1,243 @@
+"""The setup of a fit, from its arguments, and the networks and windows that are ready to train."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from sensorseq.diagnosis.trials import LabPart
+from sensorseq.errors import ArgumentError
+from sensorseq.estimator.targets import ClassTarget, ValueTarget
+from sensorseq.gpu_check.check import check_before_fit
+from sensorseq.nn import LSTMLinear
+from sensorseq.training import TrainingConfig, TrainingData
+from sensorseq.training.callbacks import NoProgress, check_callbacks
+from sensorseq.training.checkpoint import Checkpoint
+from sensorseq.training.config import count_epochs
+from sensorseq.training.data import FitPart, WindowFormat
+from sensorseq.training.distributed import agree_on, current_ranks, own_device
+from sensorseq.training.engine import TrainingJob, steps_of_epoch
+from sensorseq.training.labels import draw_entropy
+from sensorseq.training.network import continue_network, make_network
+from sensorseq.training.parameters import check_device, check_parameters, resolve_device
+from sensorseq.training.patches import AUTO, Patch, check_patch, make_patch
+from sensorseq.training.recorder import new_recorder
+from sensorseq.training.sizes import check_training_memory
+from sensorseq.training.stream import StreamedData
+
+
+class Seeds(NamedTuple):
+    """Independent streams, so that one more draw in one of them changes no other."""
+
+    split: np.random.SeedSequence
+    members: list[tuple[np.random.SeedSequence, np.random.SeedSequence]]  # weights and training
+    entropy: int
+
+    @classmethod
+    def replayed(cls, entropy: int) -> "Seeds":
+        """Return the seeds of a fit that is run again."""
+        split, weights, training = np.random.SeedSequence(entropy).spawn(3)
+        return cls(split, [(weights, training)], entropy)
+
+    @classmethod
+    def draw(cls, random_state: Any, n_models: int, checkpoint: Checkpoint | None) -> "Seeds":
+        """Return the seeds of a new fit, or of the run in a checkpoint to go on with."""
+        entropy = agree_on(draw_entropy(random_state))
+        if random_state is None and checkpoint is not None and checkpoint.entropy is not None:
+            entropy = checkpoint.entropy
+        # member after member: the first of many has the seeds of one alone
+        split, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * n_models)
+        return cls(split, list(zip(streams[::2], streams[1::2], strict=True)), entropy)
+
+
+@dataclass(frozen=True)
+class PreparedFit:
+    """A fit that is checked, split, scaled and ready to train.
+
+    There is one job per member of an ensemble; the report and its `facts` are on the first. The
+    data of `train` and `validation` may also be streamed.
+    """
+
+    jobs: list[TrainingJob]
+    facts: dict[str, Any]
+    train: LabPart
+    validation: LabPart | None
+    entropy: int
+    format: WindowFormat
+    progress: NoProgress = field(default_factory=NoProgress)
+
+    @property
+    def module(self) -> LSTMLinear:
+        """The network that the report is on."""
+        return self.modules[0]
+
+    @property
+    def modules(self) -> list[LSTMLinear]:
+        """The networks of all members."""
+        return [cast(LSTMLinear, job.module) for job in self.jobs]
+
+    def watched(self, progress: NoProgress, watcher: Any = None) -> "PreparedFit":
+        """Return the same fit with its progress shown, and its first member watched."""
+        jobs = [replace(job, callbacks=(*progress.callbacks, *job.callbacks)) for job in self.jobs]
+        if watcher is not None:  # a callback costs a look at the weights in each epoch
+            jobs[0] = replace(jobs[0], callbacks=(*jobs[0].callbacks, watcher))
+        return replace(self, jobs=jobs, progress=progress)
+
+
+@dataclass(frozen=True)
+class FitSetup:
+    """The arguments of a fit, checked; `networks` are those of an earlier fit to go on with."""
+
+    parameters: Mapping[str, Any]
+    config: TrainingConfig
+    device: torch.device
+    seeds: Seeds
+    checkpoint: Checkpoint | None = None
+    networks: Sequence[LSTMLinear] = ()
+
+    @classmethod
+    def of_fit(
+        cls,
+        parameters: Mapping[str, Any],
+        task: str,
+        networks: Sequence[LSTMLinear] = (),
+        replayed: int | None = None,
+    ) -> "FitSetup":
+        """Check all arguments of `fit`; `replayed` is the entropy of a fit to run again."""
+        config = check_parameters(parameters, task)
+        check_patch(parameters.get("patch"))
+        device = _training_device(parameters)
+        check_training_memory(parameters, config, device)  # before data are read
+        checkpoint = _open_checkpoint(parameters)
+        n_models = parameters["n_models"]
+        if replayed is not None:
+            seeds = Seeds.replayed(replayed)
+        else:
+            seeds = Seeds.draw(parameters["random_state"], n_models, checkpoint)
+        return cls(parameters, config, device, seeds, checkpoint, networks)
+
+    @classmethod
+    def of_pass(
+        cls, parameters: Mapping[str, Any], task: str, networks: Sequence[LSTMLinear] = ()
+    ) -> "FitSetup":
+        """Check what `partial_fit` needs of the arguments."""
+        config = check_parameters(parameters, task)
+        device = _training_device(parameters)
+        seeds = Seeds.draw(parameters["random_state"], parameters["n_models"], None)
+        return cls(parameters, config, device, seeds, None, networks)
+
+    def prepare(
+        self,
+        form: WindowFormat,
+        target: ClassTarget | ValueTarget,
+        train: FitPart,
+        validation: FitPart | None,
+    ) -> PreparedFit:
+        """Make the networks and the scaled windows, of parts that are checked."""
+        n_channels = train.sequences.X.shape[2]
+        n_outputs = target.n_outputs
+        check_training_memory(self.parameters, self.config, self.device, train.sequences, n_outputs)
+        weight = target.weigh(train.target, train.weight)
+        samples: Any = form.tensors(train, target.encode(train.target), weight, training=True)
+        if not self.networks:
+            form = replace(form, patch=self._make_patch(samples))
+        patch = form.patch
+        windows = samples if patch is None else samples.patched(patch)
+        modules = self.make_networks(
+            n_channels if patch is None else patch.n_inputs(n_channels), n_outputs
+        )
+        held_out = None
+        if validation is not None:
+            shown: Any = form.tensors(
+                validation, target.encode(validation.target), None, training=False
+            )
+            steps = shown if patch is None else shown.patched(patch)
+            held_out = LabPart(steps, validation.groups, validation.rows, shown, validation)
+        config = self._resolved(modules[0], windows, n_outputs)
+        callbacks = check_callbacks(self.parameters["callbacks"])
+        jobs = [
+            TrainingJob(
+                module,
+                windows,
+                None if held_out is None else held_out.data,
+                config,
+                training,
+                callbacks=callbacks,
+                engine=self.parameters["engine"],
+                refresh=form.renewal(train, samples, training),
+                checkpoint=_open_checkpoint(self.parameters, member) if member else self.checkpoint,
+                recorder=None if member else new_recorder(),
+            )
+            for member, (module, (_, training)) in enumerate(
+                zip(modules, self.seeds.members, strict=True)
+            )
+        ]
+        for job in jobs[1:]:  # whose turn may never come: what lies there is of another fit
+            if job.checkpoint is not None:
+                job.checkpoint.discard()
+        own = LabPart(windows, train.groups, train.rows, samples, train)
+        facts = target.facts(train, validation)
+        return PreparedFit(jobs, facts, own, held_out, self.seeds.entropy, form)
+
+    def prepare_again(self, prepared: PreparedFit) -> PreparedFit:
+        """Make a new network for the windows of another fit of the same kind."""
+        first = prepared.jobs[0]
+        n_outputs = prepared.module.num_classes
+        (module,) = self.make_networks(prepared.module.input_size, n_outputs)
+        ((_, training),) = self.seeds.members
+        config = self._resolved(module, first.train, n_outputs)
+        return replace(prepared, jobs=[replace(first, module=module, config=config, seed=training)])
+
+    def make_networks(self, n_inputs: int, n_outputs: int) -> list[LSTMLinear]:
+        """Return the network of each member, on the device: a new one, or one that goes on."""
+        made = [
+            continue_network(self.networks[member], self.parameters)
+            if self.networks
+            else make_network(self.parameters, n_inputs, n_outputs, weights)
+            for member, (weights, _) in enumerate(self.seeds.members)
+        ]
+        return [module.to(self.device) for module in made]
+
+    def _resolved(
+        self, module: LSTMLinear, train: TrainingData | StreamedData, n_outputs: int
+    ) -> TrainingConfig:
+        """Return the configuration with its outputs, and the number of epochs for `max_epochs`."""
+        n_epochs = count_epochs(self.config, steps_of_epoch(module, train, self.config))
+        return replace(self.config, n_outputs=n_outputs, max_epochs=n_epochs)
+
+    def _make_patch(self, samples: TrainingData | StreamedData) -> Patch | None:
+        """Return how many samples are a step of the networks."""
+        patch = self.parameters.get("patch")
+        if self.config.crop == "random" and self.config.max_timesteps is not None:
+            if patch not in (None, AUTO, 1):
+                raise ArgumentError(
+                    f"patch={patch!r} cannot be combined with crop='random', which begins a"
+                    " window at any sample; set patch=None, or another crop."
+                )
+            return None
+        return make_patch(patch, *samples.nothing().X.shape[1:])
+
+
+def _training_device(parameters: Mapping[str, Any]) -> torch.device:
+    device, engine = parameters["device"], parameters["engine"]
+    # the native engine serves every network on the CPU: "auto" goes where it is
+    wanted = "cpu" if (device, engine) == ("auto", "native") else device
+    if check_device(wanted) != "cpu" and current_ranks() is None:
+        check_before_fit(wanted)
+    dtype: torch.dtype = getattr(torch, parameters["dtype"])
+    return own_device(resolve_device(wanted, hidden_size=parameters["hidden_size"], dtype=dtype))
+
+
+def _open_checkpoint(parameters: Mapping[str, Any], member: int = 0) -> Checkpoint | None:
+    if parameters["checkpoint"] is None:
+        return None
+    path = Path(parameters["checkpoint"])
+    return Checkpoint(
+        path.with_name(f"{path.name}.{member}") if member else path,
+        every=parameters["checkpoint_every"],
+        resume=parameters["resume"],
+        arguments=parameters,
+    )

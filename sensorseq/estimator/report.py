@@ -1,0 +1,130 @@
+"""The report of a fit, and what is said when a training did not end as asked."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from sensorseq.diagnosis.level import spread
+from sensorseq.diagnosis.ranking import causes_of
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.statements import Statement, say
+from sensorseq.diagnosis.trials import LabPart
+from sensorseq.errors import warn_caller
+from sensorseq.estimator.feature_head import FeatureChoice
+from sensorseq.history import History
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.part import Part as CheckedPart
+from sensorseq.inspection.window_checks import check_windows
+from sensorseq.training import TrainingData, TrainingResult
+from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.data import FitPart
+from sensorseq.training.stream import is_stored
+from sensorseq.training_record import TrainingRecord
+
+_JUDGED = ("loss", "val_loss", "val_accuracy")  # what a report needs one of
+
+
+def check_parts(
+    train: LabPart, validation: LabPart | None, channels: list[str] | None, classes: list[str]
+) -> tuple[Finding, ...]:
+    """Check a classifier's windows as it sees them, unless they stay in their file."""
+    if not isinstance(train.data, TrainingData):
+        return ()
+    parts = [
+        part.as_windows(channels=channels, classes=classes)
+        for part in (train, validation)
+        if part is not None and isinstance(part.data, TrainingData)
+    ]
+    return tuple(check_windows(*parts))
+
+
+def parts_to_compare(
+    train: LabPart, validation: LabPart | None
+) -> tuple[CheckedPart, CheckedPart, NDArray[np.int64]] | None:
+    """Return what `compare_level` takes, if the windows are in memory."""
+    given = train.given, None if validation is None else validation.given
+    if given[0] is None or given[1] is None:
+        return None
+    if is_stored(given[0].sequences) or is_stored(given[1].sequences):
+        return None
+    rows = spread(len(given[1].sequences))
+    own = given[0].take(spread(len(given[0].sequences)))
+    return _as_checked(own), _as_checked(given[1].take(rows)), rows
+
+
+def _as_checked(part: FitPart) -> CheckedPart:
+    return CheckedPart(part.sequences.X, part.sequences.lengths, part.target, part.groups)
+
+
+def say_parts(choice: FeatureChoice) -> Statement:
+    """Say what the network and each kind of features got, alone and together."""
+    names = {"lstm": "the LSTM alone gets", "together": "all together"}
+    parts = (f"{names.get(one.name, one.name)} {one.accuracy:.0%}" for one in choice.candidates)
+    return say("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))
+
+
+def make_report(
+    history: History, loss: Any, task: str, *, record: TrainingRecord | None = None, **facts: Any
+) -> FluctuationReport:
+    """Judge a history; of a loss that is not in nats only the values that are not finite.
+
+    Of the record of a classifier on such a loss all is looked at that is not in nats either: what
+    each window was taken for, margins, gradients, and how losses compare with each other.
+    """
+    facts["data_facts"] = causes_of(facts.get("data_facts", ()), facts.get("arguments"))
+    if not len(history) and facts.get("best_epoch") is None:
+        return FluctuationReport(
+            verdict="too_short_to_tell",
+            severity=None,
+            statements=(say("no_history"),),
+        )
+    if loss == "cross_entropy":
+        return FluctuationReport.from_history(history, record=record, **facts)
+    if record is not None:  # one that was saved may not say it itself
+        record = replace(record, loss_unit="")
+    rows = [
+        {name: None if "loss" in name and np.isfinite(v) else v for name, v in row.items()}
+        for row in history.to_rows()
+    ]
+    note = say("loss_not_judged", loss=repr(loss) if isinstance(loss, str) else "a function")
+    if not any(row.get(name) is not None for row in rows for name in _JUDGED):
+        missing = say("nothing_else" if task == CLASSIFICATION else "regression")
+        return FluctuationReport(
+            verdict="too_short_to_tell",
+            severity=None,
+            statements=(note, missing),
+            n_epochs=len(rows),
+            record=record,
+            **{
+                name: facts[name]
+                for name in facts
+                if name not in ("majority_fraction", "arguments", "data_facts")
+            },
+        )
+    judged = record if task == CLASSIFICATION else None  # the causes are those of classifiers
+    report = FluctuationReport.from_history(rows, record=judged, **facts)
+    return replace(report, statements=(*report.statements, note), record=record)
+
+
+def warn_of_the_end(
+    result: TrainingResult, max_epochs: int, n_left_out: int = 0, checkpoint: Any = None
+) -> None:
+    """Say that a training diverged or was interrupted, and what is kept; for `fit`'s caller."""
+    n_epochs = len(result.history)
+    if result.ended_by == "diverged":
+        warn_caller(
+            f"training diverged in epoch {n_epochs}: a loss or gradient is not finite. The"
+            f" weights of epoch {result.best_epoch} are kept; see fluctuation_.",
+            ConvergenceWarning,
+        )
+    if result.ended_by == "interrupted":
+        again = "" if checkpoint is None else f" With resume=True fit goes on from {checkpoint}."
+        warn_caller(
+            f"training was interrupted after epoch {n_epochs} of {max_epochs}; the weights of"
+            f" epoch {result.best_epoch} are kept and the estimator can be used."
+            + (f" {n_left_out} of n_models had not begun and are left out." if n_left_out else "")
+            + again,
+        )

@@ -1,0 +1,179 @@
+"""What the estimators predict: classes, or numbers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError, warn_caller
+from sensorseq.inspection.finding import Finding
+from sensorseq.inspection.window_checks import check_shares
+from sensorseq.training.config import CLASSIFICATION, REGRESSION
+from sensorseq.training.data import FitPart
+from sensorseq.training.inputs import check_values, mean_one, window_weights
+from sensorseq.training.labels import read_known_labels, read_labels
+
+
+@dataclass
+class ClassTarget:
+    """Labels as the index of their class; `classes` are those of a fit to go on with, or None."""
+
+    task: ClassVar[str] = CLASSIFICATION
+    classes: NDArray[Any] | None = None
+    class_weight: str | Mapping[Any, float] | None = None
+    is_pass: bool = False  # of partial_fit, which knows all classes
+
+    @property
+    def known(self) -> NDArray[Any]:
+        """The classes, once they are learned."""
+        assert self.classes is not None
+        return self.classes
+
+    @property
+    def n_outputs(self) -> int:
+        """A logit for each class."""
+        return len(self.known)
+
+    def learn(self, y: Any, n_windows: int, takes_part: NDArray[np.bool_]) -> NDArray[Any]:
+        """Learn the classes, and return the class index of the windows that take part."""
+        if self.is_pass:
+            what = "is not among the classes"
+            return read_known_labels(y, n_windows, "y", "X", self.known, what)[takes_part]
+        labels, one_hot_classes = read_labels(y, n_windows, "y")
+        present = np.unique(labels[takes_part])
+        if len(present) < 2:
+            raise InputError(
+                f"y has only one class ({present.tolist()[0]!r}); a classifier needs at least two."
+            )
+        classes = present if one_hot_classes is None else one_hot_classes
+        if self.classes is not None and not np.array_equal(classes, self.classes):
+            raise InputError(
+                f"y has the classes {classes.tolist()}, but warm_start=True continues with"
+                f" {self.classes.tolist()}; use warm_start=False."
+            )
+        self.classes = classes
+        return np.searchsorted(classes, labels[takes_part])
+
+    def read(self, y: Any, n_windows: int, name: str, owner: str) -> NDArray[Any]:
+        """Return the class index of other labels."""
+        return read_known_labels(y, n_windows, name, owner, self.known)
+
+    def learn_scale(self, target: NDArray[Any]) -> None:
+        """Learn nothing: an index has no scale."""
+
+    def encode(self, target: NDArray[Any]) -> NDArray[Any]:
+        """Return the class index as it is."""
+        return target
+
+    def weigh(
+        self, target: NDArray[Any], weight: NDArray[np.float64] | None
+    ) -> NDArray[np.float64] | None:
+        """Return the product of the weights of windows and of classes."""
+        scaled = not self.is_pass
+        return window_weights(target, self.known, self.class_weight, weight, scaled=scaled)
+
+    def predictions(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
+        """Return the label of the largest output."""
+        return np.asarray(self.known[outputs.argmax(axis=1)])
+
+    def facts(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
+        """Return what the report needs to know of the parts."""
+        counts = None if validation is None else np.bincount(validation.target)
+        return {
+            "n_classes": self.n_outputs,
+            "n_val": None if counts is None else int(counts.sum()),
+            "n_train": len(train.target),
+            "majority_fraction": None if counts is None else float(counts.max() / counts.sum()),
+        }
+
+    def check(self, train: FitPart, validation: FitPart | None) -> tuple[Finding, ...]:
+        """Check the shares of classes; warn of a class with too few windows for both parts."""
+        parts = [part for part in (train, validation) if part is not None]
+        groups = [part.groups for part in parts if part.groups is not None]
+        target = np.concatenate([part.target for part in parts])
+        together = np.concatenate(groups) if len(groups) == len(parts) else None
+        found = tuple(check_shares(target, self.known.tolist(), together))
+        for finding in found:
+            if finding.kind == "single_window" and validation is not None:
+                warn_caller(str(finding))
+        return found
+
+
+@dataclass
+class ValueTarget:
+    """One or more numbers for each window, for the network in sd from their mean.
+
+    `n_outputs` is 0 before a fit; `mean` and `sd` (n_outputs,) are those of a fit to go on with.
+    `is_flat` says that y was (n,), not (n, k).
+    """
+
+    task: ClassVar[str] = REGRESSION
+    scale: str | None
+    n_outputs: int = 0
+    mean: NDArray[np.float64] | None = None
+    sd: NDArray[np.float64] | None = None
+    is_flat: bool = False
+    is_pass: bool = False
+
+    def learn(self, y: Any, n_windows: int, takes_part: NDArray[np.bool_]) -> NDArray[Any]:
+        """Learn how many values there are, and return those of the windows that take part."""
+        values = check_values(y, n_windows, "y")
+        columns = values.reshape(n_windows, -1)
+        if takes_part.sum() < (1 if self.is_pass and self.n_outputs else 2):
+            raise InputError(
+                f"X has n_samples={int(takes_part.sum())} to train on; a regressor needs at least"
+                " two windows."
+            )
+        if self.n_outputs and columns.shape[1] != self.n_outputs:
+            raise InputError(
+                f"y has {columns.shape[1]} values for each window, but earlier calls had"
+                f" {self.n_outputs}; give the same number, or start over with fit and"
+                " warm_start=False."
+            )
+        self.is_flat = values.ndim == 1
+        self.n_outputs = columns.shape[1]
+        return columns[takes_part]
+
+    def read(self, y: Any, n_windows: int, name: str, owner: str) -> NDArray[Any]:
+        """Return other values, as many for each window."""
+        columns = check_values(y, n_windows, name, owner).reshape(n_windows, -1)
+        if columns.shape[1] != self.n_outputs:
+            raise InputError(
+                f"{name} has {columns.shape[1]} values for each window, but y has {self.n_outputs}."
+            )
+        return columns
+
+    def learn_scale(self, target: NDArray[Any]) -> None:
+        """Learn the mean and sd of the training part, unless those of an earlier fit stay."""
+        if self.mean is not None:
+            return
+        self.mean, self.sd = np.zeros(self.n_outputs), np.ones(self.n_outputs)
+        if self.scale == "standard":
+            sd = target.std(axis=0)
+            self.mean, self.sd = target.mean(axis=0), np.where(sd > 0, sd, 1.0)
+
+    def encode(self, target: NDArray[Any]) -> NDArray[Any]:
+        """Return values in sd from their mean."""
+        return np.asarray((target - self.mean) / self.sd)
+
+    def weigh(
+        self, target: NDArray[Any], weight: NDArray[np.float64] | None
+    ) -> NDArray[np.float64] | None:
+        """Return the weights of windows."""
+        return weight if weight is None or self.is_pass else mean_one(weight)
+
+    def predictions(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
+        """Return values in the unit of y, and in its shape."""
+        values = np.asarray(outputs * self.sd + self.mean)
+        return values[:, 0] if self.is_flat else values
+
+    def facts(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
+        """Return what the report needs to know of the parts."""
+        n_val = None if validation is None else len(validation.target)
+        return {"n_val": n_val, "n_train": len(train.target)}
+
+    def check(self, train: FitPart, validation: FitPart | None) -> tuple[Finding, ...]:
+        """Find nothing: numbers have no shares."""
+        return ()
