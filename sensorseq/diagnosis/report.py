@@ -3,7 +3,7 @@
 import os
 import reprlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,12 +87,7 @@ class FluctuationReport(Findings):
     @classmethod
     def from_history(
         cls,
-        history: History
-        | Mapping[str, Iterable[Any]]
-        | Iterable[Mapping[str, Any]]
-        | str
-        | os.PathLike[str]
-        | Any,
+        history: Any,
         n_val: int | None = None,
         *,
         n_train: int | None = None,
@@ -193,22 +188,18 @@ class FluctuationReport(Findings):
         with read.naming_it():
             verdict, severity, statements = judge(run)
         asked = run, verdict, arguments, data_facts, statements
+        known = ("statistics", "n_epochs", "n_val", "n_train", "best_epoch", "evidence")
         report = cls(
-            verdict=verdict,
-            severity=severity,
-            statements=tuple(statements),
-            causes=find_causes(*asked),
+            verdict,
+            severity,
+            tuple(statements),
+            find_causes(*asked),
             causes_if_below=find_causes(*asked, is_sick=True) if verdict == "normal" else (),
-            statistics=run.statistics,
-            n_epochs=n_epochs,
-            n_val=run.n_val,
-            n_train=run.n_train,
             n_classes=None if n_classes is None else int(n_classes),
-            best_epoch=run.best_epoch,
             history=numbers,
-            evidence=run.evidence,
             record=record,
             columns_read=read.names,
+            **{name: getattr(run, name) for name in known},
         )
         if all(part is None for part in (X, y, X_val, y_val)):
             return report
