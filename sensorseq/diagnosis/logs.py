@@ -49,8 +49,7 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
         from tensorboard.util.tensor_util import make_ndarray
     except ImportError as error:
         raise EnvironmentProblemError(
-            f"{path}: event files of TensorBoard need tensorboard: pip install"
-            ' "sensorseq[tensorboard]"'
+            f'{path}: event files need tensorboard: pip install "sensorseq[tensorboard]"'
         ) from error
 
     def scalar_of(value: Any) -> float | None:
@@ -74,8 +73,7 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
             offset += _AROUND_RECORD + len(data)
     if offset != path.stat().st_size:  # the library takes a damaged record for the end
         raise InputError(
-            f"{path}, byte {offset}: the record is cut short or damaged. The run was killed while"
-            " it wrote, or the copy is not complete."
+            f"{path}, byte {offset}: the record is cut short or damaged, by a kill or in a copy."
         )
 
 
@@ -257,8 +255,7 @@ def _read_json(path: Path, text: str) -> Table:
         content = _rows_of(content)
     if not isinstance(content, list) or not all(isinstance(row, Mapping) for row in content):
         raise InputError(
-            f"{path} is no table of results: expected an array of objects, one for each epoch, or"
-            " an object of columns."
+            f"{path} is no table of results: expected an array of objects, or one of columns."
         )
     if not content:
         raise InputError(f"{path} has no rows of results.")
@@ -314,7 +311,7 @@ Row = dict[str, Any]  # without an entry where nothing was recorded
 # Entries of one epoch by name, each with its step, in the order they were written.
 _Group = dict[str, list[tuple[float | None, Any]]]
 _LOSSES = ("loss", "val_loss")
-_NO_EPOCH = 'columns={"epoch": None} (--column epoch=none)'
+_COUNT_ROWS = 'To count rows instead: columns={"epoch": None} (--column epoch=none).'
 
 
 @dataclass(frozen=True)
@@ -375,8 +372,7 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
         )
     if file and len(rows) > _MOST_EPOCHS:
         raise InputError(
-            f"{file} has {len(rows)} epochs; at most {_MOST_EPOCHS} can be judged. If they are"
-            " steps, keep the last one of each epoch."
+            f"{file} has {len(rows)} epochs; at most {_MOST_EPOCHS} can be judged. Are they steps?"
         )
     for note in (*table.notes, *notes):
         warn_caller(note)
@@ -552,10 +548,7 @@ def _read_epochs(rows: list[Row], where: str) -> list[float]:
     raw = _complete([row.get("epoch", math.nan) for row in rows])
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):
-            raise InputError(
-                f"{where}: epoch {epoch:g} is no number from 0 on. Ignore the column with"
-                f" {_NO_EPOCH} to count the rows instead."
-            )
+            raise InputError(f"{where}: epoch {epoch:g} is no number from 0 on. {_COUNT_ROWS}")
     if all(epoch == int(epoch) for epoch in raw):
         return raw
     return [max(1.0, float(math.ceil(epoch))) for epoch in raw]
@@ -625,10 +618,7 @@ def _fill(gathered: dict[float, Row], where: str) -> list[Row]:
     first = 0 if 0 in gathered else 1
     last = int(max(gathered))
     if last - first > 20 * len(gathered) + 1000:
-        raise InputError(
-            f"{where}: its epochs go up to {last}, in {len(gathered)} rows. If these are no"
-            f" epochs, ignore the column with {_NO_EPOCH}."
-        )
+        raise InputError(f"{where}: epochs go up to {last} in {len(gathered)} rows. {_COUNT_ROWS}")
     return [
         {"epoch": number, **gathered.get(epoch, {})}
         for number, epoch in enumerate(range(first, last + 1), 1)

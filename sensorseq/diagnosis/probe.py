@@ -51,15 +51,13 @@ def probe_fit(
     began_s = time.perf_counter()
     if isinstance(budget, bool) or not 0 < as_float(budget) < math.inf:
         raise ArgumentError(
-            f"budget={budget!r} must be a number above 0: what the probes may cost, in times of"
-            " the fit; 0.3 for a quick look."
+            f"budget={budget!r} must be a number above 0: what probes cost, in times of the fit."
         )
     if report.origin is None or report.record is None:
         raise ArgumentError(
             "probe repeats a fit of this process, and this report has none: it is of a history"
-            " alone, of partial_fit, or it was copied, saved or pickled. Fit in this process and"
-            " take fluctuation_ of that estimator; for a custom module take"
-            " sensorseq.diagnosis.probe_module."
+            " alone, of partial_fit, copied, saved or pickled. Fit in this process and take"
+            " fluctuation_ of that estimator, or sensorseq.diagnosis.probe_module."
         )
     origin = report.origin
 
