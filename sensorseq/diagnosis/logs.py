@@ -121,10 +121,6 @@ def role_of(name: str) -> str | None:
     return f"val_{role}" if role in ("loss", "accuracy") else None
 
 
-def _is_of_test(name: str) -> bool:
-    return bool(_TEST & set(_words(name)))
-
-
 def recognise(
     names: Iterable[str], columns: Mapping[str, str | None], where: str
 ) -> dict[str, str]:
@@ -297,10 +293,9 @@ def read_event_files(path: Path) -> Table:
             rows.setdefault(step, {STEP: step})[name] = value
     if not rows:
         raise InputError(f"{path} has no scalars.")
-    table = Table([rows[step] for step in sorted(rows)], [f"step {step}" for step in sorted(rows)])
-    if again:
-        table.notes.append(_resumed(path, f"steps of {listed(sorted(again), most=4)}"))
-    return table
+    steps = sorted(rows)
+    notes = [_resumed(path, f"steps of {listed(sorted(again), most=4)}")] if again else []
+    return Table([rows[step] for step in steps], [f"step {step}" for step in steps], notes=notes)
 
 
 def _resumed(where: Any, what: str) -> str:
@@ -357,18 +352,15 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
             f"{where} has {listed(named) or 'nothing'}. None is known as one of"
             f" {', '.join(NEEDED)}; say which is with columns= (--column val_loss=...)."
         )
-    rows = [
-        _read_row(row, roles, file, place)
-        for row, place in zip(table.rows, table.places, strict=True)
-    ]
+    places = zip(table.rows, table.places, strict=True)
+    rows = [_read_row(row, roles, file, place) for row, place in places]
     means = {role for role in ("loss", "accuracy") if columns.get(role) is not None}
-    if table.losses_are_means:
-        means.add("loss")
-    own = {role: name for name, role in roles.items()}
-    notes: list[str] = []
+    means |= {"loss"} if table.losses_are_means else set()
+    own, notes = {role: name for name, role in roles.items()}, []
     if not isinstance(history, History):  # whose rows are its epochs
+        is_empty = table.nan_is_empty
         rows, notes = gather_epochs(
-            rows, where=where, names=own, means=means, nan_is_empty=table.nan_is_empty
+            rows, where=where, names=own, means=means, nan_is_empty=is_empty
         )
     if file and len(rows) > _MOST_EPOCHS:
         raise InputError(
@@ -404,9 +396,8 @@ def _read_object(history: Any, columns: Mapping[str, str | None]) -> Table:
 
 
 def _rows_of(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, values, strict=True)) for values in rows]
 
 
 def _read_mapping(
@@ -476,11 +467,7 @@ def gather_epochs(
     steps that grow from row to row, the rows. NaN is "not recorded" if `nan_is_empty`; at the end
     of a loss, for longer than any gap before, it is a loss that is not a number all the same.
     """
-    rows = list(rows)
-    real = [{name for name, value in row.items() if _is_real(value)} for row in rows]
-    # what speaks of a test part alone is never judged
-    kept = [any(n in COLUMNS for n in on) or not any(map(_is_of_test, on)) for on in real]
-    rows = [row for row, is_kept in zip(rows, kept, strict=True) if is_kept]
+    rows = [row for row in rows if not _is_of_test_alone(row)]  # which is never judged
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)
     steps = [row.get(STEP, math.nan) for row in rows]
     known = [step for step in steps if _is_real(step)]
@@ -517,6 +504,11 @@ def gather_epochs(
     else:  # what else was noted at steps of its own is no epoch
         ordered = [row for row in gathered.values() if not row.keys().isdisjoint(COLUMNS)]
     return _without_gaps(ordered, nan_is_empty), notes
+
+
+def _is_of_test_alone(row: Row) -> bool:
+    there = {name for name, value in row.items() if _is_real(value)}
+    return there.isdisjoint(COLUMNS) and any(_TEST & set(_words(name)) for name in there)
 
 
 def _settle(
@@ -613,10 +605,7 @@ def _is_within_epochs(name: str, groups: Mapping[float, _Group]) -> bool:
 
 
 def _fill(gathered: dict[float, Row], where: str) -> list[Row]:
-    if not gathered:
-        return []
-    first = 0 if 0 in gathered else 1
-    last = int(max(gathered))
+    first, last = 0 if 0 in gathered else 1, int(max(gathered, default=0))
     if last - first > 20 * len(gathered) + 1000:
         raise InputError(f"{where}: epochs go up to {last} in {len(gathered)} rows. {_COUNT_ROWS}")
     return [
@@ -632,9 +621,8 @@ def _without_gaps(rows: list[Row], nan_is_empty: bool) -> list[Row]:
     for name in _LOSSES:
         there = [-1, *(i for i, row in enumerate(rows) if _is_real(row.get(name, math.nan)))]
         end = there[-1] + 1
-        if len(rows) - end > max(
-            (after - before - 1 for before, after in pairwise(there)), default=0
-        ):
+        longest = max((after - before - 1 for before, after in pairwise(there)), default=0)
+        if len(rows) - end > longest:
             kept |= {(i, name) for i in range(end, len(rows))}
     return [
         {name: v for name, v in row.items() if _is_real(v) or (i, name) in kept}
