@@ -47,7 +47,8 @@ def compare_level(
     kept = spread(len(own))
     n = len(kept)
     n_right = round(n * accuracies[-1]) if right is None else int(right[kept].sum())
-    if not is_beatable(n_right, n):
+    n_wrong = n - n_right  # of which a rival may be right on all
+    if n_wrong < limits.LEVEL_GAP * n or 0.5**n_wrong > limits.LEVEL_ALPHA:
         return report
     shown = _some(validation, own[kept])
     for name, predicted in rivals(train, shown):
@@ -90,12 +91,6 @@ def spread(n_windows: int) -> Ints:
     """Return which of so many windows are compared: all, or evenly spread ones."""
     count = min(n_windows, MOST_WINDOWS)
     return np.linspace(0, n_windows - 1, count).round().astype(np.int64)
-
-
-def is_beatable(n_right: int, n: int) -> bool:
-    """Tell whether a rival that is right everywhere would be better than so many of n windows."""
-    n_wrong = n - n_right
-    return n_wrong >= limits.LEVEL_GAP * n and 0.5**n_wrong <= limits.LEVEL_ALPHA
 
 
 def is_below(own: Any, rival: Any, groups: Any) -> bool:

@@ -49,8 +49,7 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
         from tensorboard.util.tensor_util import make_ndarray
     except ImportError as error:
         raise EnvironmentProblemError(
-            f"{path}: event files of TensorBoard need tensorboard: pip install"
-            ' "sensorseq[tensorboard]"'
+            f'{path}: event files need tensorboard: pip install "sensorseq[tensorboard]"'
         ) from error
 
     def scalar_of(value: Any) -> float | None:
@@ -74,8 +73,7 @@ def read_scalars(path: Path) -> Iterator[tuple[str, int, float]]:
             offset += _AROUND_RECORD + len(data)
     if offset != path.stat().st_size:  # the library takes a damaged record for the end
         raise InputError(
-            f"{path}, byte {offset}: the record is cut short or damaged. The run was killed while"
-            " it wrote, or the copy is not complete."
+            f"{path}, byte {offset}: the record is cut short or damaged, by a kill or in a copy."
         )
 
 
@@ -121,10 +119,6 @@ def role_of(name: str) -> str | None:
     if role is None or not said & _VALIDATION:
         return role
     return f"val_{role}" if role in ("loss", "accuracy") else None
-
-
-def _is_of_test(name: str) -> bool:
-    return bool(_TEST & set(_words(name)))
 
 
 def recognise(
@@ -257,8 +251,7 @@ def _read_json(path: Path, text: str) -> Table:
         content = _rows_of(content)
     if not isinstance(content, list) or not all(isinstance(row, Mapping) for row in content):
         raise InputError(
-            f"{path} is no table of results: expected an array of objects, one for each epoch, or"
-            " an object of columns."
+            f"{path} is no table of results: expected an array of objects, or one of columns."
         )
     if not content:
         raise InputError(f"{path} has no rows of results.")
@@ -300,10 +293,9 @@ def read_event_files(path: Path) -> Table:
             rows.setdefault(step, {STEP: step})[name] = value
     if not rows:
         raise InputError(f"{path} has no scalars.")
-    table = Table([rows[step] for step in sorted(rows)], [f"step {step}" for step in sorted(rows)])
-    if again:
-        table.notes.append(_resumed(path, f"steps of {listed(sorted(again), most=4)}"))
-    return table
+    steps = sorted(rows)
+    notes = [_resumed(path, f"steps of {listed(sorted(again), most=4)}")] if again else []
+    return Table([rows[step] for step in steps], [f"step {step}" for step in steps], notes=notes)
 
 
 def _resumed(where: Any, what: str) -> str:
@@ -314,7 +306,7 @@ Row = dict[str, Any]  # without an entry where nothing was recorded
 # Entries of one epoch by name, each with its step, in the order they were written.
 _Group = dict[str, list[tuple[float | None, Any]]]
 _LOSSES = ("loss", "val_loss")
-_NO_EPOCH = 'columns={"epoch": None} (--column epoch=none)'
+_COUNT_ROWS = 'To count rows instead: columns={"epoch": None} (--column epoch=none).'
 
 
 @dataclass(frozen=True)
@@ -360,23 +352,19 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
             f"{where} has {listed(named) or 'nothing'}. None is known as one of"
             f" {', '.join(NEEDED)}; say which is with columns= (--column val_loss=...)."
         )
-    rows = [
-        _read_row(row, roles, file, place)
-        for row, place in zip(table.rows, table.places, strict=True)
-    ]
+    places = zip(table.rows, table.places, strict=True)
+    rows = [_read_row(row, roles, file, place) for row, place in places]
     means = {role for role in ("loss", "accuracy") if columns.get(role) is not None}
-    if table.losses_are_means:
-        means.add("loss")
-    own = {role: name for name, role in roles.items()}
-    notes: list[str] = []
+    means |= {"loss"} if table.losses_are_means else set()
+    own, notes = {role: name for name, role in roles.items()}, []
     if not isinstance(history, History):  # whose rows are its epochs
+        is_empty = table.nan_is_empty
         rows, notes = gather_epochs(
-            rows, where=where, names=own, means=means, nan_is_empty=table.nan_is_empty
+            rows, where=where, names=own, means=means, nan_is_empty=is_empty
         )
     if file and len(rows) > _MOST_EPOCHS:
         raise InputError(
-            f"{file} has {len(rows)} epochs; at most {_MOST_EPOCHS} can be judged. If they are"
-            " steps, keep the last one of each epoch."
+            f"{file} has {len(rows)} epochs; at most {_MOST_EPOCHS} can be judged. Are they steps?"
         )
     for note in (*table.notes, *notes):
         warn_caller(note)
@@ -408,9 +396,8 @@ def _read_object(history: Any, columns: Mapping[str, str | None]) -> Table:
 
 
 def _rows_of(columns: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
+    rows = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, values, strict=True)) for values in rows]
 
 
 def _read_mapping(
@@ -480,11 +467,7 @@ def gather_epochs(
     steps that grow from row to row, the rows. NaN is "not recorded" if `nan_is_empty`; at the end
     of a loss, for longer than any gap before, it is a loss that is not a number all the same.
     """
-    rows = list(rows)
-    real = [{name for name, value in row.items() if _is_real(value)} for row in rows]
-    # what speaks of a test part alone is never judged
-    kept = [any(n in COLUMNS for n in on) or not any(map(_is_of_test, on)) for on in real]
-    rows = [row for row, is_kept in zip(rows, kept, strict=True) if is_kept]
+    rows = [row for row in rows if not _is_of_test_alone(row)]  # which is never judged
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)
     steps = [row.get(STEP, math.nan) for row in rows]
     known = [step for step in steps if _is_real(step)]
@@ -523,6 +506,11 @@ def gather_epochs(
     return _without_gaps(ordered, nan_is_empty), notes
 
 
+def _is_of_test_alone(row: Row) -> bool:
+    there = {name for name, value in row.items() if _is_real(value)}
+    return there.isdisjoint(COLUMNS) and any(_TEST & set(_words(name)) for name in there)
+
+
 def _settle(
     groups: Mapping[float, _Group], means: Collection[str]
 ) -> tuple[dict[float, Row], set[float], set[str]]:
@@ -552,10 +540,7 @@ def _read_epochs(rows: list[Row], where: str) -> list[float]:
     raw = _complete([row.get("epoch", math.nan) for row in rows])
     for epoch in raw:
         if epoch < 0 or math.isinf(epoch):
-            raise InputError(
-                f"{where}: epoch {epoch:g} is no number from 0 on. Ignore the column with"
-                f" {_NO_EPOCH} to count the rows instead."
-            )
+            raise InputError(f"{where}: epoch {epoch:g} is no number from 0 on. {_COUNT_ROWS}")
     if all(epoch == int(epoch) for epoch in raw):
         return raw
     return [max(1.0, float(math.ceil(epoch))) for epoch in raw]
@@ -620,15 +605,9 @@ def _is_within_epochs(name: str, groups: Mapping[float, _Group]) -> bool:
 
 
 def _fill(gathered: dict[float, Row], where: str) -> list[Row]:
-    if not gathered:
-        return []
-    first = 0 if 0 in gathered else 1
-    last = int(max(gathered))
+    first, last = 0 if 0 in gathered else 1, int(max(gathered, default=0))
     if last - first > 20 * len(gathered) + 1000:
-        raise InputError(
-            f"{where}: its epochs go up to {last}, in {len(gathered)} rows. If these are no"
-            f" epochs, ignore the column with {_NO_EPOCH}."
-        )
+        raise InputError(f"{where}: epochs go up to {last} in {len(gathered)} rows. {_COUNT_ROWS}")
     return [
         {"epoch": number, **gathered.get(epoch, {})}
         for number, epoch in enumerate(range(first, last + 1), 1)
@@ -642,9 +621,8 @@ def _without_gaps(rows: list[Row], nan_is_empty: bool) -> list[Row]:
     for name in _LOSSES:
         there = [-1, *(i for i, row in enumerate(rows) if _is_real(row.get(name, math.nan)))]
         end = there[-1] + 1
-        if len(rows) - end > max(
-            (after - before - 1 for before, after in pairwise(there)), default=0
-        ):
+        longest = max((after - before - 1 for before, after in pairwise(there)), default=0)
+        if len(rows) - end > longest:
             kept |= {(i, name) for i in range(end, len(rows))}
     return [
         {name: v for name, v in row.items() if _is_real(v) or (i, name) in kept}

@@ -81,14 +81,11 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
     """Return the epoch whose weights were kept, counted from 1, or raise an error."""
     checked = check_integer_or_none("best_epoch", best_epoch)
     if checked is not None and checked > n_epochs:
-        raise ArgumentError(
-            f"best_epoch={best_epoch}, but history has {n_epochs} epoch(s); epochs are"
-            " counted from 1."
-        )
+        raise ArgumentError(f"best_epoch={best_epoch}, but history has epochs 1 to {n_epochs}.")
     return checked
 
 
-def unplain(kind: Any, value: Any) -> Any:
+def from_plain(kind: Any, value: Any) -> Any:
     """Rebuild what `plain` made of a value of a type; fields of other versions are ignored.
 
     A number that was not finite comes back as NaN, or as None where the type has it.
@@ -99,14 +96,16 @@ def unplain(kind: Any, value: Any) -> Any:
     if kind in (str, int, bool):
         return _of_kind(kind, value)
     if origin is UnionType:
-        return None if value is None else unplain(inner[0], value)
+        return None if value is None else from_plain(inner[0], value)
     if origin in (list, tuple):
-        return origin(unplain(inner[0], part) for part in _of_kind(list | tuple, value))
+        return origin(from_plain(inner[0], part) for part in _of_kind(list | tuple, value))
     if origin is Mapping:
-        return {str(name): unplain(inner[1], part) for name, part in value.items()}
+        return {str(name): from_plain(inner[1], part) for name, part in value.items()}
     if is_dataclass(kind):
         names, kinds = {field.name for field in fields(kind)}, get_type_hints(kind)
-        known = {name: unplain(kinds[name], part) for name, part in value.items() if name in names}
+        known = {
+            name: from_plain(kinds[name], part) for name, part in value.items() if name in names
+        }
         make: Any = kind
         return make(**known)
     return value
@@ -268,8 +267,7 @@ def softened_log(loss: ArrayLike, log_classes: float) -> Floats:
     softened = series + 0.1 * log_classes
     if len(softened) and softened.min() <= 0:
         raise ArgumentError(
-            f"loss is {series.min():g}; a loss far below zero has no logarithm. Give a"
-            " cross-entropy, in nats."
+            f"loss is {series.min():g}, far below zero; give a cross-entropy, in nats."
         )
     return np.log(softened)
 

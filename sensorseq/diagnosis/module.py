@@ -82,9 +82,8 @@ def make_module(make_model: Callable[[], Any], seed: int) -> ModuleCall:
     with isolated_generators(seed, torch.device(kind)):
         module = make_model()
     if not isinstance(module, nn.Module):
-        raise ArgumentError(
-            f"make_model returned {type(module).__name__}; it must return a torch.nn.Module."
-        )
+        what = type(module).__name__
+        raise ArgumentError(f"make_model returned {what}; it must return a torch.nn.Module.")
     if not any(parameter.requires_grad for parameter in module.parameters()):
         raise ArgumentError("make_model returned a module without a parameter to train.")
     return ModuleCall(module)
@@ -129,14 +128,12 @@ def make_checked(make_optimizer: Callable[..., Any], module: nn.Module) -> Optim
     optimizer = make_optimizer(parameters)
     if not isinstance(optimizer, Optimizer):
         raise ArgumentError(
-            f"make_optimizer returned {type(optimizer).__name__}; it gets the parameters of the"
-            " module and returns a torch.optim.Optimizer of them."
+            f"make_optimizer returned {type(optimizer).__name__}, not a torch.optim.Optimizer."
         )
     own = {id(parameter) for parameter in parameters}
     if not all(id(part) in own for group in optimizer.param_groups for part in group["params"]):
         raise ArgumentError(
-            "make_optimizer returned an optimizer of other parameters than it was given; make it"
-            " of its argument, such as lambda parameters: torch.optim.Adam(parameters, lr=1e-3)."
+            "make_optimizer returned an optimizer of other parameters than it was given."
         )
     step = inspect.signature(optimizer.step).parameters.get("closure")
     if step is not None and step.default is inspect.Parameter.empty:
@@ -581,6 +578,6 @@ def _read_loss(loss: Any) -> float:
     if loss.weight is None and loss.reduction == "mean" and loss.ignore_index < 0:
         return float(loss.label_smoothing)
     raise ArgumentError(
-        "loss has class weights, an ignored class or another reduction than the mean, which leaves"
-        " no loss to compare in nats; take torch.nn.CrossEntropyLoss()."
+        "loss has class weights, an ignored class or another reduction than the mean, so it is not"
+        " in nats; take torch.nn.CrossEntropyLoss()."
     )

@@ -6,7 +6,8 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ from sensorseq.text import plural
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Picture
 
 _LARGEST = 1e30  # that an axis can span
 _MOST_CROSSES = 60
@@ -73,10 +74,7 @@ def draw_curves(
     make_panel: Callable[..., Any] = Panel,
 ) -> "Curves | None":
     """Draw loss and accuracy (fractions) by epoch, with bands and spikes of the evidence."""
-    columns = {
-        name: floats(history.get(name, ()))
-        for name in ("loss", "val_loss", "accuracy", "val_accuracy")
-    }
+    columns = {name: floats(history.get(name, ())) for name in metrics.COLUMNS}
     if not any(np.isfinite(values).any() for values in columns.values()):
         return None
     drawn = Curves(columns, history, best_epoch, evidence or {}, make_panel)
@@ -85,23 +83,19 @@ def draw_curves(
     return drawn
 
 
+@dataclass
 class Curves:
     """The panels of the loss and of the accuracy, which share epochs, marks and one legend."""
 
-    def __init__(
-        self,
-        columns: dict[str, Floats],
-        history: Mapping[str, Sequence[Any]],
-        best_epoch: int | None,
-        evidence: Mapping[str, Any],
-        make_panel: Callable[..., Any],
-    ) -> None:
-        self.columns, self.history = columns, history
-        self.best_epoch, self.evidence, self.make_panel = best_epoch, evidence, make_panel
-        self.panels: list[Any] = []
-        self.legend: dict[str, str] = {}
-        self.missing: list[str] = []
-        self.words = ""
+    columns: dict[str, Floats]
+    history: Mapping[str, Sequence[Any]]
+    best_epoch: int | None
+    evidence: Mapping[str, Any]
+    make_panel: Callable[..., Any]
+    panels: list[Any] = field(default_factory=list)
+    legend: dict[str, str] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    words: str = ""
 
     @property
     def pictures(self) -> list[Markup]:
@@ -189,10 +183,8 @@ class Curves:
         return panel
 
     def _raw(self, panel: Panel, train: str, validation: str, factor: float = 1.0) -> None:
-        for name, style, words in (
-            (train, "train", "training"),
-            (validation, "validation", "validation"),
-        ):
+        shown = ((train, "train", "training"), (validation, "validation", "validation"))
+        for name, style, words in shown:
             values = factor * self.columns[name]
             if not len(values):
                 continue
@@ -245,12 +237,13 @@ def drawable(values: Any) -> Floats:
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; line styles differ as well.
 _STYLES: Mapping[str, Any] = {
-    "train": {"color": "#0072B2", "ls": "--"},
-    "validation": {"color": "#D55E00", "ls": "-"},
+    "train": {"color": "#0072B2", "ls": "--", "lw": 1.4, "markersize": 3},
+    "validation": {"color": "#D55E00", "ls": "-", "lw": 1.4, "markersize": 3},
     "band": {"color": "#D55E00", "alpha": 0.18, "lw": 0},
-    "best": {"color": "#999999", "ls": "--"},
-    "kept": {"color": "#333333", "ls": ":"},
+    "best": {"color": "#999999", "ls": "--", "lw": 1.2},
+    "kept": {"color": "#333333", "ls": ":", "lw": 1.2},
     "missing": {"color": "#333333", "ls": "", "marker": "x"},
+    "note": {"xycoords": "axes fraction", "ha": "right", "va": "bottom", "fontsize": 9},
 }
 _FEW_EPOCHS = 60  # up to here each epoch gets a dot
 
@@ -262,7 +255,7 @@ def draw_history(
     best_epoch: int | None = None,
     path: str | Path | None = None,
     loss_unit: str = "nats",
-) -> "Figure":
+) -> "Picture":
     """Draw loss and accuracy of every epoch, unsmoothed, and write the picture to `path` if given.
 
     The band is the 95 % range in which the accuracy of `n_val` independent windows scatters by
@@ -270,13 +263,13 @@ def draw_history(
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure as Picture
     except ImportError as error:
         raise EnvironmentProblemError(
             'drawing a history needs matplotlib: pip install "sensorseq[plot]"'
         ) from error
 
-    class ShownFigure(Figure):
+    class ShownFigure(Picture):
         """A figure that a notebook shows, without pyplot."""
 
         def _repr_png_(self) -> bytes:
@@ -294,9 +287,7 @@ def draw_history(
         n_val=check_integer_or_none("n_val", n_val),
         best_epoch=check_epoch(best_epoch, n_epochs),
         loss_unit=loss_unit,
-        make_panel=lambda title, *limits, **labels: _Panel(
-            axes[title.split()[0]], *limits, **labels
-        ),
+        make_panel=partial(_Panel, axes),
     )
     _finish(figure, axes, drawn)
     if path is not None:
@@ -312,43 +303,38 @@ class _Panel:
 
     def __init__(
         self,
-        axes: "Axes",
+        axes: "Mapping[str, Axes]",
+        title: str,
         x_limits: tuple[float, float],
         y_limits: tuple[float, float],
         *,
         x_label: str,
         y_label: str,
     ) -> None:
-        self.axes, self.y_limits = axes, y_limits
+        self.axes, self.y_limits = axes[title.split()[0]], y_limits
         self.artists: dict[str, Artist] = {}
-        axes.set(xlim=x_limits, ylim=y_limits, ylabel=y_label)
+        self.axes.set(xlim=x_limits, ylim=y_limits, ylabel=y_label)
 
     def line(self, x: Floats, y: Floats, style: str) -> None:
         if style != "trend" and np.isfinite(y).any():
             marker = "o" if len(x) <= _FEW_EPOCHS else ""
-            (self.artists[style],) = self.axes.plot(
-                x, y, marker=marker, markersize=3, lw=1.4, **_STYLES[style]
-            )
+            (self.artists[style],) = self.axes.plot(x, y, marker=marker, **_STYLES[style])
 
     def band(self, x: Floats, low: Floats, high: Floats, style: str) -> None:
         self.artists[style] = self.axes.fill_between(x, low, high, **_STYLES[style])
 
     def vertical(self, x: float, style: str) -> None:
-        self.artists[style] = self.axes.axvline(x, lw=1.2, **_STYLES[style])
+        self.artists[style] = self.axes.axvline(x, **_STYLES[style])
 
     def crosses(self, x: Floats, style: str, words: str) -> None:
-        at_top = self.axes.get_xaxis_transform()
-        (self.artists[style],) = self.axes.plot(
-            x, np.full(len(x), 0.96), transform=at_top, **_STYLES[style]
-        )
+        at, top = self.axes.get_xaxis_transform(), np.full(len(x), 0.96)
+        (self.artists[style],) = self.axes.plot(x, top, transform=at, **_STYLES[style])
 
     def note(self, text: str) -> None:
-        self.axes.annotate(
-            text, (1, 1), xycoords="axes fraction", ha="right", va="bottom", fontsize=9
-        )
+        self.axes.annotate(text, (1, 1), **_STYLES["note"])
 
 
-def _finish(figure: "Figure", axes: "Mapping[str, Axes]", drawn: Curves | None) -> None:
+def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None) -> None:
     """Name what was drawn in one legend, outside the panels: it can hide no part of a curve."""
     from matplotlib.ticker import MaxNLocator
 
@@ -535,7 +521,8 @@ def describe(
 
 def describe_evidence(report: Findings) -> dict[str, Any]:
     """Return what the template of the evidence shows: a figure, statistics, limits."""
-    compared, others = {}, {}
+    compared: dict[str, Statistic] = {}
+    others: dict[str, Statistic] = {}
     for name, part in report.statistics.items():
         is_alone = part.floor is None and part.p is None
         (others if is_alone else compared)[name] = part
@@ -589,9 +576,8 @@ def _tried(probes: Probes) -> dict[str, Any]:
     """Return the settings that were tried, the adopted first, then by what they gain."""
 
     def order(trial: Trial) -> tuple[bool, float]:
-        change = trial.raw_change
-        is_known = change is not None and not math.isnan(change)
-        return trial.outcome != "confirmed", change if is_known else math.inf
+        change = math.inf if trial.raw_change is None else trial.raw_change
+        return trial.outcome != "confirmed", math.inf if math.isnan(change) else change
 
     tried = sorted((trial for trial in probes.trials if trial.kind == "race"), key=order)
     words = f"The network was trained with other settings: {cost_words(probes)}."

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -51,15 +51,13 @@ def probe_fit(
     began_s = time.perf_counter()
     if isinstance(budget, bool) or not 0 < as_float(budget) < math.inf:
         raise ArgumentError(
-            f"budget={budget!r} must be a number above 0: what the probes may cost, in times of"
-            " the fit; 0.3 for a quick look."
+            f"budget={budget!r} must be a number above 0: what probes cost, in times of the fit."
         )
     if report.origin is None or report.record is None:
         raise ArgumentError(
             "probe repeats a fit of this process, and this report has none: it is of a history"
-            " alone, of partial_fit, or it was copied, saved or pickled. Fit in this process and"
-            " take fluctuation_ of that estimator; for a custom module take"
-            " sensorseq.diagnosis.probe_module."
+            " alone, of partial_fit, copied, saved or pickled. Fit in this process and take"
+            " fluctuation_ of that estimator, or sensorseq.diagnosis.probe_module."
         )
     origin = report.origin
 
@@ -162,59 +160,76 @@ def probe_lab(
         clock=clock,
         began_s=started,
     )
-    trials: list[Trial] = []
-    untested: list[NotTested] = []
-    proofs: list[Cause] = []
-    repair: dict[str, Any] = {}
-    note = NOTHING
+    found = _Found()
     try:
-        for check in (zero_test, judge_own_labels):
-            found = check(lab)
-            if isinstance(found, Trial):
-                trials.append(found)
-                purse.charge(found.cost_epochs)
-            else:
-                untested.append(found)
-        may_calm = report.verdict == "fluctuating"
-        compared = compare_settings(
-            lab, purse, report.causes, may_calm=may_calm, allowed=allowed, say=say
-        )
-        proofs += map(_proof_of, compared.proofs)
-        shown = {proof.name for proof in proofs}
-        proofs += [
-            Cause(one.cause, "proved", NEW_CONFIDENCE, one.sentence)
-            for one in trials
-            if one.outcome == "confirmed" and one.cause not in shown
-        ]
-        trials += compared.trials()
-        untested += [
-            NotTested(one.cause, "not run: budget used up", "a larger budget")
-            for one in compared.untried
-        ]
-        repair = {} if compared.adopted is None else dict(compared.adopted.option.change)
-        note = compared.note
-        if not repair and report.verdict in TROUBLED and "hidden_size" in lab.changeable:
-            note = f"{note} {TRY_DEFAULTS}"
-        if purse.is_over():
-            note = f"{note} {STOPPED}"
+        _try_all(lab, report, purse, found, allowed, say)
     except KeyboardInterrupt:
-        repair, note = {}, "The probes were interrupted."
-    of_one_cause = [trial for trial in trials if trial.cause != SEVERAL]
-    causes = regrade(report.causes, of_one_cause, proofs, calm=report.verdict == "normal")
-    tried = {trial.cause for trial in trials} | {SEVERAL}
-    elapsed = clock() - started
+        found.repair, found.note = {}, "The probes were interrupted."
+    tried = {trial.cause for trial in found.trials} | {SEVERAL}
+    untested = {one.cause: one for one in found.untested if one.cause not in tried}
+    of_one_cause = [trial for trial in found.trials if trial.cause != SEVERAL]
+    is_calm, elapsed = report.verdict == "normal", clock() - started
     probes = Probes(
         budget=budget,
         cost=elapsed / fit_s if fit_s > 0 else purse.spent / max(1, n_epochs),
         fit_s=fit_s,
         probes_s=elapsed,
-        trials=tuple(trials),
-        not_tested=tuple({one.cause: one for one in untested if one.cause not in tried}.values()),
-        repair=repair,
-        previous={name: lab.arguments.get(name) for name in repair},
-        note=note,
+        trials=tuple(found.trials),
+        not_tested=tuple(untested.values()),
+        repair=found.repair,
+        previous={name: lab.arguments.get(name) for name in found.repair},
+        note=found.note,
     )
+    causes = regrade(report.causes, of_one_cause, found.proofs, calm=is_calm)
     return replace(report, causes=causes, probes=probes)
+
+
+@dataclass
+class _Found:
+    """What has been found so far, which an interrupt leaves."""
+
+    trials: list[Trial] = field(default_factory=list)
+    untested: list[NotTested] = field(default_factory=list)
+    proofs: list[Cause] = field(default_factory=list)  # the best first
+    repair: dict[str, Any] = field(default_factory=dict)
+    note: str = NOTHING
+
+
+def _try_all(
+    lab: Lab,
+    report: Findings,
+    budget: Budget,
+    found: _Found,
+    allowed: frozenset[str] | None,
+    say: Callable[[str], Any],
+) -> None:
+    for check in (zero_test, judge_own_labels):
+        result = check(lab)
+        if isinstance(result, Trial):
+            found.trials.append(result)
+            budget.charge(result.cost_epochs)
+        else:
+            found.untested.append(result)
+    may_calm = report.verdict == "fluctuating"
+    compared = compare_settings(
+        lab, budget, report.causes, may_calm=may_calm, allowed=allowed, say=say
+    )
+    found.proofs += map(_proof_of, compared.proofs)
+    shown = {proof.name for proof in found.proofs}
+    found.proofs += [
+        Cause(one.cause, "proved", NEW_CONFIDENCE, one.sentence)
+        for one in found.trials
+        if one.outcome == "confirmed" and one.cause not in shown
+    ]
+    found.trials += compared.trials()
+    reason, settles = "not run: budget used up", "a larger budget"
+    found.untested += [NotTested(one.cause, reason, settles) for one in compared.untried]
+    found.repair = {} if compared.adopted is None else dict(compared.adopted.option.change)
+    found.note = compared.note
+    if not found.repair and report.verdict in TROUBLED and "hidden_size" in lab.changeable:
+        found.note += f" {TRY_DEFAULTS}"
+    if budget.is_over():
+        found.note += f" {STOPPED}"
 
 
 NEW_CONFIDENCE = 0.05  # of a cause that was not ranked, before its proof

@@ -3,7 +3,7 @@
 import os
 import reprlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,9 @@ from sensorseq.diagnosis.metrics import (
     Floats,
     Run,
     check_epoch,
+    from_plain,
     read_columns,
     read_numbers,
-    unplain,
 )
 from sensorseq.diagnosis.ranking import find_causes
 from sensorseq.diagnosis.statements import Findings
@@ -32,6 +32,7 @@ from sensorseq.io.atomic import write_whole
 from sensorseq.text import plain, plural
 from sensorseq.training_record import MAX_WATCHED, TrainingRecord
 
+_SAVED: tuple[str, ...]
 _SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")
 _SAVED += ("n_epochs", "n_val", "n_train", "n_classes", "best_epoch", "history", "evidence")
 _SAVED += ("probes", "of_module")
@@ -87,12 +88,7 @@ class FluctuationReport(Findings):
     @classmethod
     def from_history(
         cls,
-        history: History
-        | Mapping[str, Iterable[Any]]
-        | Iterable[Mapping[str, Any]]
-        | str
-        | os.PathLike[str]
-        | Any,
+        history: Any,
         n_val: int | None = None,
         *,
         n_train: int | None = None,
@@ -193,22 +189,18 @@ class FluctuationReport(Findings):
         with read.naming_it():
             verdict, severity, statements = judge(run)
         asked = run, verdict, arguments, data_facts, statements
+        known = ("statistics", "n_epochs", "n_val", "n_train", "best_epoch", "evidence")
         report = cls(
-            verdict=verdict,
-            severity=severity,
-            statements=tuple(statements),
-            causes=find_causes(*asked),
+            verdict,
+            severity,
+            tuple(statements),
+            find_causes(*asked),
             causes_if_below=find_causes(*asked, is_sick=True) if verdict == "normal" else (),
-            statistics=run.statistics,
-            n_epochs=n_epochs,
-            n_val=run.n_val,
-            n_train=run.n_train,
             n_classes=None if n_classes is None else int(n_classes),
-            best_epoch=run.best_epoch,
             history=numbers,
-            evidence=run.evidence,
             record=record,
             columns_read=read.names,
+            **{name: getattr(run, name) for name in known},
         )
         if all(part is None for part in (X, y, X_val, y_val)):
             return report
@@ -282,10 +274,7 @@ class FluctuationReport(Findings):
                 f" Apply it by hand: {call(self.probes.repair)}."
             )
         if self.probes is None or self.origin is None:
-            raise ArgumentError(
-                "apply takes a report that probe made: report.probe(X, y).apply(), with the data"
-                " as given to fit."
-            )
+            raise ArgumentError("apply takes a report that probe made: report.probe(X, y).apply().")
         if not self.probes.repair and not self.of_module:
             warn_caller(f"{self.probes.note} The estimator is returned unchanged.")
         return self.origin.repaired(self.probes.repair)
@@ -331,8 +320,8 @@ class FluctuationReport(Findings):
             del saved["generalization"], saved["level"]  # which the statements tell
             if is_page:
                 _check_size(saved)
-            report: FluctuationReport = unplain(cls, saved)
-            unplain(Mapping[str, list[float]], report.history)
+            report: FluctuationReport = from_plain(cls, saved)
+            from_plain(Mapping[str, list[float]], report.history)
             lengths = {len(column) for column in report.history.values()} or {report.n_epochs}
             if len(lengths) > 1 or not 0 <= report.n_epochs <= max(lengths):
                 raise ValueError(f"its history is not that of {report.n_epochs} epochs")
@@ -534,7 +523,7 @@ class TrainingMonitor:
             )
         if y.max() >= logits.shape[1]:
             raise ArgumentError(
-                f"y_{part} has class {y.max()}, but {part}_outputs has {logits.shape[1]} columns;"
+                f"y_{part} has class {y.max()}, but {part}_outputs {logits.shape[1]} columns;"
                 " code the classes 0 to K - 1."
             )
         self._n_classes = logits.shape[1]
@@ -586,8 +575,7 @@ def _codes(name: str, y: ArrayLike | None) -> NDArray[np.int64] | None:
     whole = values.dtype.kind in "biuf" and np.array_equal(values, np.rint(values))
     if not whole or not len(values) or values.min() < 0:
         raise ArgumentError(
-            f"{name} must be classes, coded 0 to K - 1; np.unique(y, return_inverse=True)[1] gives"
-            " codes."
+            f"{name} must be classes, coded 0 to K - 1: np.unique(y, return_inverse=True)[1]."
         )
     return np.asarray(values, np.int64)
 

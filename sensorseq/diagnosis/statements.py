@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sensorseq.diagnosis.causes import UNKNOWN, Cause, Family, Probes, families
 from sensorseq.diagnosis.metrics import Statistic
-from sensorseq.text import plural
+from sensorseq.text import listed, plural
 from sensorseq.training_record import TrainingRecord
 
 
@@ -264,22 +264,14 @@ def say(kind: str, **values: Any) -> Statement:
     return Statement(kind, values)
 
 
-_GENERALIZATION = {
-    "overfits": "overfitting",
-    "got_worse": "overfitting",
-    "not_carried_over": "not_generalizing",
-}
+_GENERALIZATION = {"not_carried_over": "not_generalizing"}
+_GENERALIZATION |= dict.fromkeys(("overfits", "got_worse"), "overfitting")
 
 
 def generalization_of(statements: Iterable[Statement]) -> str | None:
     """Return ``"overfitting"`` or ``"not_generalizing"`` where a statement says so."""
     found = (_GENERALIZATION.get(statement.kind) for statement in statements)
     return next((value for value in found if value is not None), None)
-
-
-def level_of(statements: Iterable[Statement]) -> str | None:
-    """Return ``"below_data"`` where a statement says so."""
-    return next((one.kind for one in statements if one.kind == "below_data"), None)
 
 
 def of_topic(statements: Iterable[Statement], *topics: str) -> list[Statement]:
@@ -292,21 +284,13 @@ _SERIES = {
     "fixed_loss": "The loss of fixed training windows",
     "val_loss": "The validation loss",
 }
-_MOST_LISTED = 8
-
-
-def _listed(epochs: Any) -> str:
-    shown = ", ".join(str(epoch) for epoch in epochs[:_MOST_LISTED])
-    more = f" and {len(epochs) - _MOST_LISTED} more" if len(epochs) > _MOST_LISTED else ""
-    return f"epoch{'s' * (len(epochs) != 1)} {shown}{more}"
-
 
 _FORMS: Mapping[str, Callable[[Any], str]] = {
     "points": lambda value: f"{100 * value:.1f}",
     "worth": lambda value: f"{100 * value:.2g} point{'' if value == 0.01 else 's'}",
     "percent": lambda value: f"{100 * value:.0f}",
     "nats": lambda value: f"{value:.3f}",
-    "listed": _listed,
+    "listed": lambda value: f"epoch{'s' * (len(value) != 1)} {listed(value, 8)}",
     "series": lambda value: _SERIES.get(value, str(value)),
 }
 
@@ -371,7 +355,7 @@ class Findings:
         Ridge regression or boosted trees on features of the same training windows are then right on
         more of the validation windows, by more than luck. None also where this was not compared.
         """
-        return level_of(self.statements)
+        return next((one.kind for one in self.statements if one.kind == "below_data"), None)
 
     @property
     def families(self) -> tuple[Family, ...]:

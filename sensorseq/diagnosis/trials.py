@@ -244,6 +244,7 @@ FEATURES = "the defaults plus features"
 SEVERAL = "unknown"  # the cause of a change that no single argument makes
 
 # What the defaults decide, in the order in which they are listed.
+_PRESET_CAUSES: tuple[str, ...]
 _PRESET_CAUSES = ("optimizer", "learning_rate", "batch_size", "gradient_clipping", "regularization")
 _PRESET_CAUSES += ("preprocessing", "weight_init", "loss")
 _RATE_FACTORS = (0.1, 10.0, 0.3, 3.0)
@@ -280,8 +281,9 @@ def list_options(
         option = replace(option, change=change)
         if option.is_preset and len(owners) == 1:  # so that it names a cause
             rate, before = change.get("learning_rate"), own.get("learning_rate")
-            is_rate = rate is not None and isinstance(before, int | float)
-            finding = ("too high" if rate < before else "too low") if is_rate else ""
+            finding = ""
+            if rate is not None and isinstance(before, int | float):
+                finding = "too high" if rate < before else "too low"
             option = replace(option, cause=owners.pop(), finding=finding)
         found.append(option)
     return found

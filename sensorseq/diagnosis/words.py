@@ -56,22 +56,17 @@ UNCLEAR = "Unknown until it is tried: no cause is likely enough to be named."
 DEFAULTS_CODE = "better = SensorLSTMClassifier().fit(X, y, groups=groups)"
 
 
-def likely(confidence: float) -> str:
-    """Return a probability in per cent; nothing where it is no number."""
-    if not math.isfinite(confidence):
-        return ""
-    if 0 < confidence < 0.01:
-        return "< 1 %"
-    if 0.99 < confidence < 1:
-        return "> 99 %"
-    return f"{100 * confidence:.0f} %"
-
-
 def chance_of(one: Cause | Family) -> str:
-    """Return the probability of a cause or of a family; nothing where a trial has proved it."""
+    """Return the probability of a cause or of a family in per cent.
+
+    Nothing where a trial has proved it, or it is no number.
+    """
     causes = one.causes if isinstance(one, Family) else (one,)
-    is_proved = any(cause.grade == "proved" for cause in causes)
-    return "" if is_proved else likely(one.confidence)
+    if any(cause.grade == "proved" for cause in causes) or not math.isfinite(one.confidence):
+        return ""
+    if 0 < one.confidence < 0.01:
+        return "< 1 %"
+    return "> 99 %" if 0.99 < one.confidence < 1 else f"{100 * one.confidence:.0f} %"
 
 
 def literal(value: Any) -> str:

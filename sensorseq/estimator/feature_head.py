@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
-from sensorseq.diagnosis.metrics import clustered_error, unplain
+from sensorseq.diagnosis.metrics import clustered_error, from_plain
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.features import RandomConvolutions, SummaryFeatures, SummarySteps
 from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge
@@ -107,7 +107,7 @@ class FeatureChoice:
     def from_dict(cls, stored: Mapping[str, Any]) -> "FeatureChoice":
         """Undo `to_dict`."""
         cls(**stored)  # raises for other fields
-        choice: FeatureChoice = unplain(cls, stored)
+        choice: FeatureChoice = from_plain(cls, stored)
         return choice
 
     def __str__(self) -> str:

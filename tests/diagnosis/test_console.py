@@ -18,7 +18,7 @@ from sample_reports import (
 from sensorseq.diagnosis.causes import CAUSE_NAMES, Cause, NotTested, Probes
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import say
-from sensorseq.diagnosis.words import likely, literal, settings_as_options, write_report
+from sensorseq.diagnosis.words import chance_of, literal, settings_as_options, write_report
 
 
 def lines_of(report):
@@ -210,6 +210,9 @@ def test_where_there_are_too_many_causes_their_number_is_said():
 
 
 def test_no_probability_is_told_as_certain():
+    def likely(p):
+        return chance_of(Cause("loss", "suspected", p, ""))
+
     assert [likely(p) for p in (0.0, 0.003, 0.5, 0.996, 1.0)] == [
         "0 %",
         "< 1 %",
