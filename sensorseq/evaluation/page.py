@@ -24,7 +24,7 @@ from sensorseq.evaluation.text import (
 )
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
-from sensorseq.preprocessing.keyed_scale import transform_windows
+from sensorseq.preprocessing.keyed_scale import transform_by
 from sensorseq.windows import WindowSet
 
 _MAX_CLASSES = 20  # of the matrix and the examples; a page is for reading
@@ -261,7 +261,9 @@ def _recordings(evaluation: Evaluation) -> dict[str, Any]:
 def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
     windows = part.windows
     names = list(windows.channels)[:_MAX_CHANNELS]
-    X = windows.X if model.scaler_ is None else transform_windows(model.scaler_, windows)
+    X = windows.X
+    if model.scaler_ is not None:
+        X = transform_by(model.scaler_, X, windows.lengths, windows)
     X = np.asarray(X[:, :, : len(names)], np.float64)
     labels = np.asarray(windows.y)
     predicted = model.classes_[part.probability.argmax(axis=1)]

@@ -551,13 +551,7 @@ def scale_sequences(
     X = sequences.X
     lengths = None if sequences.are_full else sequences.lengths
     if scaler is not None:
-        X = transform_by(
-            scaler,
-            X,
-            lengths,
-            recording_id=sequences.recording_id,
-            groups=sequences.groups,
-        )
+        X = transform_by(scaler, X, lengths, sequences)
     with np.errstate(over="ignore"):  # reported below
         X = np.ascontiguousarray(X, dtype)
     if not np.isfinite(X).all():
