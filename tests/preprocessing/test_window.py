@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, WindowError
-from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.preprocessing.window import (
     window_recordings,
@@ -109,15 +108,6 @@ def test_no_window_crosses_a_recording_and_all_whole_ones_are_there(sizes, windo
     ]
 
 
-def test_no_window_crosses_a_gap():
-    times = np.r_[np.arange(35), 100 + np.arange(28)] / 10.0
-    values = np.r_[np.zeros(35), np.ones(28)][:, None]
-    recording = Recording(values, times, ("current",), "run", label="ice")
-    windows = window_recordings(resample_recording(recording, 10.0), 1.0)
-    assert all(len(np.unique(window)) == 1 for window in windows.X)
-    np.testing.assert_allclose(windows.start_s, [0, 1, 2, 10, 11])
-
-
 def test_unlabelled_recordings_give_windows_without_y():
     windows = window_recordings([counting(20)], 1.0)
     assert windows.y is None
@@ -166,11 +156,6 @@ def test_windows_longer_than_every_recording_are_an_error_with_the_way_out():
         window_recordings([], 5.0)
     with pytest.raises(WindowError, match="two samples"):
         window_recordings([counting(1)], 5.0)
-
-
-def test_a_class_that_loses_every_recording_is_named():
-    with pytest.raises(WindowError, match="class 'mud'"):
-        window_recordings([counting(50, "a", label="ice"), counting(5, "b", label="mud")], 1.0)
 
 
 def test_what_changed_after_a_recording_was_made_is_still_caught():
