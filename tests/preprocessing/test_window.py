@@ -3,7 +3,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cut_windows import make_windows
+from cut_windows import counting, make_windows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,13 +20,6 @@ from sensorseq.recording import Recording
 def scaled_windows(signal, window, hop=None, scaler=None):
     windows = make_windows(signal, window, hop)
     return (scaler or Scaler.identity(windows.shape[2])).transform_to_float32(windows)
-
-
-def counting(n_samples, recording_id="run", rate=10.0, n_channels=2, **more):
-    """A recording whose values tell the sample and channel they are from."""
-    values = np.arange(n_samples * n_channels, dtype=np.float64).reshape(n_samples, n_channels)
-    channels = [f"channel {c}" for c in range(n_channels)]
-    return Recording.evenly_sampled(values, rate, channels, recording_id, **more)
 
 
 @given(
