@@ -261,10 +261,10 @@ def _recordings(evaluation: Evaluation) -> dict[str, Any]:
 def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
     windows = part.windows
     names = list(windows.channels)[:_MAX_CHANNELS]
-    X = windows.X
+    scaled: NDArray[Any] = windows.X
     if model.scaler_ is not None:
-        X = transform_by(model.scaler_, X, windows.lengths, windows)
-    X = np.asarray(X[:, :, : len(names)], np.float64)
+        scaled = transform_by(model.scaler_, scaled, windows.lengths, windows)
+    X = np.asarray(scaled[:, :, : len(names)], np.float64)
     labels = np.asarray(windows.y)
     predicted = model.classes_[part.probability.argmax(axis=1)]
     chosen = {

@@ -104,7 +104,7 @@ class KeyedScaler:
         kind = check_choice("kind", as_text(fields["kind"]), KINDS)
         per = check_choice("per", as_text(fields["per"]), PER[1:])
         keys = [str(key) for key in json.loads(as_text(fields["keys"]))]
-        own: dict[str, Sequence[Any]] = {
+        own: dict[str, Any] = {
             "channel_center": np.asarray(fields["channel_center"]),
             "channel_scale": np.asarray(fields["channel_scale"]),
             "constant_channels": [np.flatnonzero(row) for row in fields["is_constant"]],
