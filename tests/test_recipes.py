@@ -40,7 +40,6 @@ class Sum(_Combined):
     """The sum of two channels."""
 
     kind: ClassVar[str] = "sum"
-    inputs: ClassVar[tuple[str, ...]] = ("left", "right")
     default_name: ClassVar[str] = "{left}_plus_{right}"
 
     left: str

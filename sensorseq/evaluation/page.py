@@ -28,7 +28,7 @@ from sensorseq.evaluation.text import (
 )
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
-from sensorseq.preprocessing.keyed_scale import transform_windows
+from sensorseq.preprocessing.keyed_scale import transform_by
 from sensorseq.sequence.page import MOST_SPANS, draw, named_colors
 from sensorseq.sequence.timeline import spans_by_recording
 from sensorseq.windows import WindowSet
@@ -292,8 +292,10 @@ def _over_time(drives: DriveEvaluation | None) -> dict[str, Any]:
 def _examples(model: SensorLSTMClassifier, part: PagePart) -> dict[str, Any]:
     windows = part.windows
     names = list(windows.channels)[:_MAX_CHANNELS]
-    X = windows.X if model.scaler_ is None else transform_windows(model.scaler_, windows)
-    X = np.asarray(X[:, :, : len(names)], np.float64)
+    scaled: NDArray[Any] = windows.X
+    if model.scaler_ is not None:
+        scaled = transform_by(model.scaler_, scaled, windows.lengths, windows)
+    X = np.asarray(scaled[:, :, : len(names)], np.float64)
     labels = np.asarray(windows.y)
     predicted = model.classes_[part.probability.argmax(axis=1)]
     chosen = {

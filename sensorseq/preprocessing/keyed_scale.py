@@ -1,9 +1,10 @@
 """Scale each recording or group by its own statistics."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,6 @@ from sensorseq.preprocessing.scale import (
     fit_scaler,
 )
 from sensorseq.preprocessing.split import rows_of
-from sensorseq.windows import WindowSet
 
 PER = ("all", "recording", "group")  # the unit that statistics are computed for
 
@@ -69,16 +69,13 @@ class KeyedScaler:
         for key, rows in rows_by_key(keys, len(windows), self.per).items():
             own_steps = None if steps is None else steps[rows]
             scaler = self.scalers.get(key)
-            try:
+            with _naming(f"{self.per} {key!r}", windows, steps):
                 if scaler is None and inverse:
                     raise SignalError("was not fitted, so its scaling cannot be undone.")
                 if scaler is None:
                     scaler = fit_scaler(windows[rows], own_steps, self.kind)
                 change = scaler.inverse_transform if inverse else scaler.transform
                 scaled[rows] = change(windows[rows], own_steps)
-            except SignalError as error:
-                check_finite(windows, steps)  # names the window by its position in X
-                raise SignalError(f"{self.per} {key!r}: {error}") from error
         return scaled.reshape(np.shape(X))
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
@@ -107,7 +104,7 @@ class KeyedScaler:
         kind = check_choice("kind", as_text(fields["kind"]), KINDS)
         per = check_choice("per", as_text(fields["per"]), PER[1:])
         keys = [str(key) for key in json.loads(as_text(fields["keys"]))]
-        own: dict[str, Sequence[Any]] = {
+        own: dict[str, Any] = {
             "channel_center": np.asarray(fields["channel_center"]),
             "channel_scale": np.asarray(fields["channel_scale"]),
             "constant_channels": [np.flatnonzero(row) for row in fields["is_constant"]],
@@ -125,27 +122,16 @@ class KeyedScaler:
         return cls(kind, per, scalers, int(np.shape(fields["channel_center"])[1]))
 
 
-def fit_keyed_scaler(
-    X: ArrayLike,
-    lengths: ArrayLike | None = None,
-    kind: str = "standard",
-    *,
-    keys: ArrayLike | None,
-    per: str = "recording",
-) -> KeyedScaler:
-    """Fit a scale for each channel of each recording or group from its own training windows."""
-    check_choice("kind", kind, KINDS)
-    check_choice("per", per, PER[1:])
-    windows = as_windows(X)
-    steps = check_lengths(windows, lengths)
-    scalers = {}
-    for key, rows in rows_by_key(keys, len(windows), per).items():
-        try:
-            scalers[key] = fit_scaler(windows[rows], None if steps is None else steps[rows], kind)
-        except SignalError as error:
-            check_finite(windows, steps)  # names the window by its position in X
-            raise SignalError(f"{per} {key!r}: {error}") from error
-    return KeyedScaler(kind, per, scalers, windows.shape[2])
+@contextmanager
+def _naming(
+    whose: str, windows: NDArray[np.floating], steps: NDArray[np.int64] | None
+) -> Iterator[None]:
+    """Name a recording or group in an error about its windows."""
+    try:
+        yield
+    except SignalError as error:
+        check_finite(windows, steps)  # names the window by its position in X
+        raise SignalError(f"{whose}: {error}") from error
 
 
 def fit_scaler_per(
@@ -166,8 +152,14 @@ def fit_scaler_per(
     check_per(per, kind)
     if per == "all":
         return fit_scaler(X, lengths, kind, rated=rated, channels=channels)
+    windows = as_windows(X)
+    steps = check_lengths(windows, lengths)
     keys = recording_id if per == "recording" else groups
-    return fit_keyed_scaler(X, lengths, str(kind), keys=keys, per=per)
+    scalers = {}
+    for key, rows in rows_by_key(keys, len(windows), per).items():
+        with _naming(f"{per} {key!r}", windows, steps):
+            scalers[key] = fit_scaler(windows[rows], None if steps is None else steps[rows], kind)
+    return KeyedScaler(str(kind), per, scalers, windows.shape[2])
 
 
 def check_per(per: str, kind: str | None) -> None:
@@ -186,34 +178,31 @@ def scaler_from_dict(fields: Mapping[str, Any]) -> "Scaler | KeyedScaler":
     return KeyedScaler.from_dict(fields) if "per" in fields else Scaler.from_dict(fields)
 
 
+class _Origin(Protocol):
+    """What knows the recording and the group of each window, such as a WindowSet."""
+
+    @property
+    def recording_id(self) -> NDArray[Any] | None: ...
+
+    @property
+    def groups(self) -> NDArray[Any] | None: ...
+
+
 def transform_by(
     scaler: "Scaler | KeyedScaler",
     X: ArrayLike,
-    lengths: ArrayLike | None = None,
+    lengths: ArrayLike | None,
+    origin: _Origin | None = None,
     *,
-    recording_id: ArrayLike | None = None,
-    groups: ArrayLike | None = None,
     inverse: bool = False,
 ) -> NDArray[np.floating]:
     """Return windows scaled, or with `inverse` unscaled, by either kind of scaler."""
     if isinstance(scaler, Scaler):
         return (scaler.inverse_transform if inverse else scaler.transform)(X, lengths)
-    keys = recording_id if scaler.per == "recording" else groups
+    keys = None
+    if origin is not None:
+        keys = origin.recording_id if scaler.per == "recording" else origin.groups
     return (scaler.inverse_transform if inverse else scaler.transform)(X, lengths, keys)
-
-
-def transform_windows(
-    scaler: "Scaler | KeyedScaler", windows: WindowSet, *, inverse: bool = False
-) -> NDArray[np.floating]:
-    """Return the samples of a WindowSet scaled, or with `inverse` unscaled."""
-    return transform_by(
-        scaler,
-        windows.X,
-        windows.lengths,
-        recording_id=windows.recording_id,
-        groups=windows.groups,
-        inverse=inverse,
-    )
 
 
 def rows_by_key(keys: ArrayLike | None, n_windows: int, per: str) -> dict[str, NDArray[np.int64]]:

@@ -11,7 +11,7 @@ import scipy
 from numpy.typing import NDArray
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
-from sensorseq.checks import check_positive
+from sensorseq.checks import check_real
 from sensorseq.errors import (
     ArgumentError,
     EnvironmentProblemError,
@@ -36,13 +36,7 @@ _MAX_TERM = 2**12  # each phase of the filter is stored; from here on a table is
 
 def check_attenuation(attenuation_db: float) -> float:
     """Return the attenuation as a float when a filter can be made for it."""
-    number = check_positive("attenuation_db", attenuation_db)
-    if not _LOWEST_DB <= number <= _HIGHEST_DB:
-        raise ArgumentError(
-            f"attenuation_db={attenuation_db!r} is out of range; expected {_LOWEST_DB:g} to"
-            f" {_HIGHEST_DB:g} dB."
-        )
-    return number
+    return check_real("attenuation_db", attenuation_db, _LOWEST_DB, _HIGHEST_DB, high_open=False)
 
 
 def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | None:

@@ -270,7 +270,7 @@ def _cut(
         for code, label in enumerate(classes)
         if label in labels
     ]
-    return _Cut(*arrays, dropped, n_candidates, fates)
+    return _Cut(arrays[0], arrays[1], arrays[2], dropped, n_candidates, fates)
 
 
 def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:

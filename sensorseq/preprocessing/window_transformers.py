@@ -25,12 +25,7 @@ from sensorseq.preprocessing.augment import (
     copy_numbers,
 )
 from sensorseq.preprocessing.balance import balance_indices
-from sensorseq.preprocessing.keyed_scale import (
-    KeyedScaler,
-    fit_scaler_per,
-    transform_by,
-    transform_windows,
-)
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, transform_by
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.windows import PARTS, WindowSet
 
@@ -171,7 +166,8 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         if isinstance(X, WindowSet):
             _refuse_scaled(X)
             provenance = {**X.provenance, "scaled": self.scaler_.kind or "none"}
-            return replace(X, X=transform_windows(self.scaler_, X), provenance=provenance)
+            scaled = transform_by(self.scaler_, X.X, X.lengths, X)
+            return replace(X, X=scaled, provenance=provenance)
         return transform_by(self.scaler_, self._check(X, lengths, reset=False), lengths)
 
     def inverse_transform(self, X: Any, lengths: ArrayLike | None = None) -> Any:
@@ -191,7 +187,7 @@ class ChannelScaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         check_is_fitted(self)
         if isinstance(X, WindowSet):
             provenance = {key: value for key, value in X.provenance.items() if key != "scaled"}
-            unscaled = transform_windows(self.scaler_, X, inverse=True)
+            unscaled = transform_by(self.scaler_, X.X, X.lengths, X, inverse=True)
             return replace(X, X=unscaled, provenance=provenance)
         values = self._check(X, lengths, reset=False)
         return transform_by(self.scaler_, values, lengths, inverse=True)

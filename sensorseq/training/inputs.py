@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice
 from sensorseq.io.stored_windows import StoredSamples
 from sensorseq.memory import check_array_size, check_memory
 from sensorseq.preprocessing.balance import KINDS, weights_of_counts
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, transform_by
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.training.frames import align, check_same_channels
 from sensorseq.windows import PARTS, WindowSet
@@ -563,11 +563,8 @@ def scale_sequences(
     """Return scaled windows in the network's precision; raise if a value leaves its range."""
     X = sequences.X
     lengths = None if sequences.are_full else sequences.lengths
-    if isinstance(scaler, KeyedScaler):
-        keys = sequences.recording_id if scaler.per == "recording" else sequences.groups
-        X = scaler.transform(X, lengths, keys)
-    elif scaler is not None:
-        X = scaler.transform(X, lengths)
+    if scaler is not None:
+        X = transform_by(scaler, X, lengths, sequences)
     with np.errstate(over="ignore"):  # reported below
         X = np.ascontiguousarray(X, dtype)
     if not np.isfinite(X).all():

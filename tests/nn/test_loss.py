@@ -104,21 +104,6 @@ def test_training_goes_the_same_way_as_with_the_plain_loss(num_layers):
         assert not torch.equal(a, old)
 
 
-def test_without_gradients_value_and_logits_have_the_same_bits():
-    module = LSTMLinear(C, 9, K, num_layers=2, bidirectional=True)
-    x, y = draw_batch(torch.float32)
-    trained = module.loss(x, y, LENGTHS, return_logits=True)
-    with torch.no_grad():
-        inferred = module.loss(x, y, LENGTHS, return_logits=True)
-        logits = module(x, LENGTHS)
-    assert trained[0].requires_grad
-    assert not trained[1].requires_grad
-    assert not inferred[0].requires_grad
-    for a, b in zip(trained, inferred, strict=True):
-        torch.testing.assert_close(a.detach(), b, rtol=0, atol=0)
-    torch.testing.assert_close(trained[1], logits, rtol=0, atol=0)
-
-
 def test_parts_of_a_batch_add_up_to_its_gradient():
     module = LSTMLinear(C, 7, K).double()
     x, y = draw_batch()
@@ -175,17 +160,6 @@ def test_compiled_it_gives_the_same_results():
         results.append([value.detach(), *gradients(module)])
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs)
-
-
-def test_under_autocast_the_core_computes_in_single_precision():
-    module = LSTMLinear(C, 8, K, num_layers=2)
-    x, y = draw_batch(torch.float32)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        value = module.loss(x, y)
-    assert value.dtype == torch.float32
-    torch.testing.assert_close(value, module.loss(x, y), rtol=0, atol=0)
-    value.backward()
-    assert module.linear.weight.grad.dtype == torch.float32
 
 
 @pytest.mark.parametrize("options", [{}, {"head_norm": "layer"}, {"dropout": 0.5}])

@@ -5,10 +5,10 @@ import torch
 from budget import assert_within_budget
 from hypothesis import given
 from hypothesis import strategies as st
-from isas import EACH_ISA, ISAS
-from torch import nn
+from isas import ISAS
+from layer_laws import framework_lstm_linear
+from op_calls import OpCalls
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from sensorseq import ops
 from sensorseq.errors import ArgumentError
@@ -19,12 +19,6 @@ K = 4
 WEIGHTS = ("weight_ih", "weight_hh", "bias", "weight_out", "bias_out")
 DIFFERENTIABLE = ("x", *WEIGHTS, "h_0", "c_0")
 TENSORS = ("x", "lengths", "class_index", "sample_weight", *WEIGHTS, "h_0", "c_0", "recurrent_mask")
-
-
-@pytest.fixture(params=EACH_ISA)
-def isa(request, monkeypatch):
-    monkeypatch.setenv("SENSORSEQ_CPU_ISA", request.param)
-    return request.param
 
 
 def draw_arguments(
@@ -102,11 +96,11 @@ def torch_losses(logits, class_index, loss, smoothing):
     return -(target * (1 - p) ** 2 * p.log()).sum(1)
 
 
-def plain(arguments, loss, smoothing, dtype=torch.float64):
+def plain(arguments, loss, smoothing, dtype=torch.float64, lstm_linear=reference.lstm_linear):
     """Mean losses, logits and the leaves by forward pass, loss and nothing fused."""
     a = leaves_of(arguments, dtype)
     class_index, weight = a.pop("class_index"), a.pop("sample_weight")
-    logits, _, _ = reference.lstm_linear(**a)
+    logits, _, _ = lstm_linear(**a)
     n_models, n_windows = logits.shape[:2]
     class_index = class_index.expand(n_models, n_windows)
     losses = torch.stack(
@@ -123,11 +117,14 @@ def fused(arguments, loss="cross_entropy", smoothing=0.0, dtype=torch.float64):
     return *ops.lstm_linear_loss(**a, loss=loss, label_smoothing=smoothing), a
 
 
-def run(arguments, dtype=torch.float32):
+def differentiated(mean_loss, logits, leaves):
     """Mean losses, logits and all gradients of their sum."""
-    mean_loss, logits, leaves = fused(arguments, dtype=dtype)
     mean_loss.sum().backward()
-    return [mean_loss.detach(), logits, *gradients(leaves)]
+    return [mean_loss.detach(), logits.detach(), *gradients(leaves)]
+
+
+def run(arguments, dtype=torch.float32):
+    return differentiated(*fused(arguments, dtype=dtype))
 
 
 def assert_same_bits(ours, theirs):
@@ -169,35 +166,6 @@ def test_loss_logits_and_gradients_are_those_of_the_forward_pass_and_torchs_loss
         torch.testing.assert_close(our, their, rtol=1e-9, atol=1e-12)
 
 
-def torch_run(arguments):
-    """Loss, logits and gradients by torch.nn.LSTM, torch.nn.Linear and cross_entropy in float32."""
-    a = leaves_of(arguments, torch.float32)
-    _, n_directions, _, n_channels = a["weight_ih"].shape
-    lstm = nn.LSTM(
-        n_channels, a["weight_hh"].shape[3], batch_first=True, bidirectional=n_directions == 2
-    )
-    suffixes = ["", "_reverse"][:n_directions]
-    zeros = torch.zeros_like(a["bias"])
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    values = (a["weight_ih"], a["weight_hh"], a["bias"], zeros)
-    for name, value in zip(names, values, strict=True):
-        for direction, suffix in enumerate(suffixes):
-            getattr(lstm, f"{name}_l0{suffix}").data.copy_(value[0, direction])
-    state = tuple(a[name][0].transpose(0, 1) for name in ("h_0", "c_0"))
-    hidden, (h_n, _) = lstm(a["x"][0], state)
-    pooled = reference.pool(hidden[None], h_n.transpose(0, 1)[None], None, a["pooling"])
-    logits = functional.linear(pooled[0], a["weight_out"][0], a["bias_out"][0])
-    losses = functional.cross_entropy(logits, a["class_index"][0], reduction="none")
-    mean_loss = (losses * a["sample_weight"][0]).mean()
-    mean_loss.backward()
-    of_lstm = [
-        torch.stack([getattr(lstm, f"{name}_l0{suffix}").grad for suffix in suffixes])[None]
-        for name in names[:3]
-    ]
-    others = [a[name].grad for name in ("weight_out", "bias_out", "h_0", "c_0")]
-    return [mean_loss.detach()[None], logits.detach()[None], a["x"].grad, *of_lstm, *others]
-
-
 @pytest.mark.parametrize("n_directions", [1, 2])
 @pytest.mark.parametrize("pooling", ["last", "mean"])
 def test_in_single_precision_the_error_is_within_the_budget(isa, n_directions, pooling):
@@ -206,10 +174,10 @@ def test_in_single_precision_the_error_is_within_the_budget(isa, n_directions, p
         arguments = draw_arguments(
             13, 40, 17, n_channels=3, n_directions=n_directions, pooling=pooling, seed=seed
         )
-        mean_loss, logits, leaves = plain(arguments, "cross_entropy", 0.0)
-        mean_loss.sum().backward()
-        exact = [mean_loss, logits, *gradients(leaves)]
-        runs.append(list(zip(run(arguments), torch_run(arguments), exact, strict=True)))
+        loss = "cross_entropy", 0.0
+        exact = differentiated(*plain(arguments, *loss))
+        torchs = differentiated(*plain(arguments, *loss, torch.float32, framework_lstm_linear))
+        runs.append(list(zip(run(arguments), torchs, exact, strict=True)))
     for pairs in zip(*runs, strict=True):
         assert_within_budget(pairs)
 
@@ -324,29 +292,17 @@ def test_the_loss_alone_is_differentiable():
     assert leaves["sample_weight"].grad is None
 
 
-class Calls(TorchDispatchMode):
-    """Records `needs_grad` and `needs_grad_x` of every call of the op."""
-
-    def __init__(self):
-        super().__init__()
-        self.needs = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func is torch.ops.sensorseq.lstm_linear_loss.default:
-            self.needs.append(args[-2:])
-        return func(*args, **(kwargs or {}))
-
-
 def test_only_gradients_that_are_wanted_are_computed():
     arguments = leaves_of(draw_arguments(9, 8, 7), torch.float32)
     constant = {k: v.detach() if k in DIFFERENTIABLE else v for k, v in arguments.items()}
-    with Calls() as calls:
+    with OpCalls("lstm_linear_loss") as seen:
         ops.lstm_linear_loss(**arguments)
         with torch.no_grad():
             ops.lstm_linear_loss(**arguments)
         ops.lstm_linear_loss(**constant)
         ops.lstm_linear_loss(**arguments | {"x": constant["x"]})
-    assert calls.needs == [(True, True), (False, False), (False, False), (True, False)]
+    needs = [args[-2:] for args in seen.calls["lstm_linear_loss"]]
+    assert needs == [(True, True), (False, False), (False, False), (True, False)]
 
 
 def test_a_raw_call_that_computes_no_gradients_has_none():

@@ -2,13 +2,13 @@
 
 import time
 
+import layer_laws
 import pytest
 import torch
 from budget import assert_within_budget
 from hypothesis import given
 from hypothesis import strategies as st
-from isas import EACH_ISA, ISAS
-from torch import nn
+from isas import ISAS
 
 from sensorseq import ops
 from sensorseq.errors import ArgumentError
@@ -18,12 +18,6 @@ LANES = {"baseline": 4, "avx2": 8, "avx512": 16, "neon": 4}
 # around the lanes of every instruction set, in float and in double
 HIDDEN_SIZES = sorted({size for v in (2, 4, 8, 16) for size in (1, v - 1, v, v + 1, 2 * v + 3)})
 TILE = 6  # windows that go through time together
-
-
-@pytest.fixture(params=EACH_ISA)
-def isa(request, monkeypatch):
-    monkeypatch.setenv("SENSORSEQ_CPU_ISA", request.param)
-    return request.param
 
 
 class Problem:
@@ -85,13 +79,13 @@ class Problem:
         return [None if t is None else t.to(dtype).requires_grad_() for t in tensors]
 
     def run(self, dtype, kind, head=True):
-        """Outputs and gradients of the native op or of the reference."""
+        """Outputs and gradients of the native op, of the reference or of torch."""
         x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0 = leaves = self.cast(dtype)
         mask = None if self.mask is None else self.mask.to(dtype)
         states = {"lengths": self.lengths, "h_0": h_0, "c_0": c_0, "recurrent_mask": mask}
-        function = getattr(
-            ops if kind == "native" else reference, "lstm_linear" if head else "lstm"
-        )
+        module = {"native": ops, "reference": reference, "torch": layer_laws}[kind]
+        names = {"torch": ["framework_lstm_linear"]}.get(kind, ["lstm", "lstm_linear"])
+        function = getattr(module, names[-1 if head else 0])
         if head:
             arguments = {"weight_out": w_out, "bias_out": b_out, "pooling": self.pooling}
         else:
@@ -109,29 +103,6 @@ class Problem:
             if leaf is not None
         ]
         return [*(o.detach() for o in outputs), *grads]
-
-
-def run_torch(problem):
-    """The same as Problem.run in single precision, by torch.nn.LSTM and torch.nn.Linear."""
-    x, w_ih, w_hh, bias, w_out, b_out, h_0, c_0 = leaves = problem.cast(torch.float32)
-    _, n_directions, _, n_channels = w_ih.shape
-    lstm = nn.LSTM(n_channels, w_hh.shape[3], batch_first=True, bidirectional=n_directions == 2)
-    suffixes = ["", "_reverse"][:n_directions]
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    for name, value in zip(names, (w_ih, w_hh, bias, torch.zeros_like(bias)), strict=True):
-        for direction, suffix in enumerate(suffixes):
-            getattr(lstm, f"{name}_l0{suffix}").data.copy_(value[0, direction])
-    hidden, (h_n, c_n) = lstm(x[0], (h_0[0].transpose(0, 1), c_0[0].transpose(0, 1)))
-    h_n, c_n = h_n.transpose(0, 1)[None], c_n.transpose(0, 1)[None]
-    pooled = reference.pool(hidden[None], h_n, None, problem.pooling)
-    outputs = [nn.functional.linear(pooled[0], w_out[0], b_out[0])[None], h_n, c_n]
-    torch.autograd.backward(outputs, [g.float() for g in problem.gradients])
-    of_lstm = [
-        torch.stack([getattr(lstm, f"{name}_l0{suffix}").grad for suffix in suffixes])[None]
-        for name in names[:3]
-    ]
-    of_others = [leaf.grad for leaf in (w_out, b_out, h_0, c_0)]
-    return [*(o.detach() for o in outputs), leaves[0].grad, *of_lstm, *of_others]
 
 
 def test_the_forced_instruction_set_is_the_one_that_runs(isa):
@@ -213,7 +184,7 @@ def test_in_single_precision_the_error_is_within_the_budget(isa, shape, n_direct
             list(
                 zip(
                     problem.run(torch.float32, "native"),
-                    run_torch(problem),
+                    problem.run(torch.float32, "torch"),
                     problem.run(torch.float64, "reference"),
                     strict=True,
                 )

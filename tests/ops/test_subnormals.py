@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from budget import assert_within_budget
-from isas import EACH_ISA
 from torch import nn
 
 from sensorseq import ops
@@ -18,12 +17,6 @@ from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper
 
 DTYPES = [torch.float32, torch.float64]
 SUBNORMAL = torch.full((1 << 16,), 1e-40)  # enough for two threads
-
-
-@pytest.fixture(params=EACH_ISA)
-def isa(request, monkeypatch):
-    monkeypatch.setenv("SENSORSEQ_CPU_ISA", request.param)
-    return request.param
 
 
 @pytest.fixture(params=[1, 2], ids=["one_thread", "two_threads"])

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from isas import EACH_ISA
+from op_calls import OpCalls
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.nn import LSTMLinear
@@ -45,17 +46,25 @@ def draw(*shape, seed=0, dtype=torch.float32):
     return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
+def make_data(dtype=torch.float32):
+    class_index = (draw(N, seed=1) * 2).long() % K
+    return {
+        "x": draw(N, T, C, seed=3, dtype=dtype) + class_index[:, None, None],
+        "class_index": class_index,
+        "lengths": (draw(N, seed=4).abs() * 5).long().clamp(0, T),
+        "weight": draw(M, N, seed=5, dtype=dtype).abs(),
+    }
+
+
 def make_trainer(models=range(M), network=NETWORK, dtype=torch.float32, **changes):
     """Some of three models that differ in everything they may differ in."""
     models = list(models)
-    class_index = (draw(N, seed=1) * 2).long() % K
+    data = make_data(dtype)
     options = {
         "parameters": 0.3 * draw(M, network.n_parameters, seed=2, dtype=dtype)[models],
-        "x": draw(N, T, C, seed=3, dtype=dtype) + class_index[:, None, None],
-        "class_index": class_index,
+        **data,
+        "weight": data["weight"][models],
         "hyper": make_hyper(M, **HYPER)[models],
-        "lengths": (draw(N, seed=4).abs() * 5).long().clamp(0, T),
-        "weight": draw(M, N, seed=5, dtype=dtype).abs()[models],
         "optimizer": "adamw",
         "seeds": [SEEDS[model] for model in models],
         "average": True,
@@ -183,11 +192,10 @@ def test_a_call_takes_no_more_than_half_a_second_of_steps(monkeypatch, step_s):
 
 
 def test_what_lies_beyond_the_lengths_changes_no_bit():
-    whole, cut = make_trainer(), make_trainer()
-    x = cut._x.clone()
-    for row, length in enumerate(cut._lengths.tolist()):
-        x[:, row, length:] = math.nan
-    cut = make_trainer(x=x[0])
+    data = make_data()
+    for row, length in enumerate(data["lengths"].tolist()):
+        data["x"][row, length:] = math.nan
+    whole, cut = make_trainer(), make_trainer(x=data["x"])
     for trainer in (whole, cut):
         run(trainer, make_batches())
     assert_same_bits(cut, whole)
@@ -219,8 +227,8 @@ def test_each_model_may_have_data_and_rates_of_its_own():
 
 def test_one_order_and_one_weighting_serve_every_model():
     batches = make_batches()[:1]
-    shared, own = make_trainer(weight=torch.rand(N)), make_trainer()
-    own._weight = shared._weight.expand(M, N).contiguous()
+    weight = torch.rand(N)
+    shared, own = make_trainer(weight=weight), make_trainer(weight=weight.repeat(M, 1))
     run(shared, batches)
     run(own, batches * M)
     assert_same_bits(shared, own)
@@ -254,8 +262,9 @@ def test_the_statistics_are_those_of_the_step():
     recorded = dict(zip(STATISTIC_COLUMNS, statistics.values[0, 0].tolist(), strict=True))
 
     module = module_of(network, before)
-    x, lengths = trainer._x[0, rows], trainer._lengths[rows]
-    class_index, weight = trainer._class_index[0, rows], trainer._weight[0, rows]
+    data = make_data(torch.float64)
+    x, lengths, class_index = (data[name][rows] for name in ("x", "lengths", "class_index"))
+    weight = data["weight"][0, rows]
     logits = module(x, lengths)
     losses = torch.nn.functional.cross_entropy(logits, class_index, reduction="none") * weight
     losses.mean().backward()
@@ -421,14 +430,10 @@ def test_offsets_must_rise_within_the_rows():
             trainer.run(torch.arange(10), torch.tensor(offsets), 0.1)
 
 
-def test_the_op_passes_torchs_own_check(monkeypatch):
-    calls = []
-    trainer = make_trainer()
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.ops.sensorseq, "train_epoch", lambda *args: calls.append(args))
-        run(trainer, make_batches(2), margins=True)
-    op = torch.ops.sensorseq.train_epoch.default
-    torch.library.opcheck(op, calls[0])
+def test_the_op_passes_torchs_own_check():
+    with OpCalls("train_epoch") as seen:
+        run(make_trainer(), make_batches(2), margins=True)
+    torch.library.opcheck(torch.ops.sensorseq.train_epoch.default, seen.calls["train_epoch"][0])
 
 
 # The way to a GPU, without one

@@ -416,14 +416,6 @@ def test_what_the_transformers_cannot_use_is_refused():
         Augmenter().fit_resample(np.zeros((3, 2, 2, 2)))
 
 
-def test_parameters_survive_cloning():
-    for step in (
-        Augmenter(EVERYTHING, 3, 1),
-        ClassBalancer("oversample", 3, max_per_recording=0.2, augmentation=EVERYTHING),
-    ):
-        assert clone(step).get_params() == step.get_params()
-
-
 def test_groups_and_lengths_reach_them_inside_the_pipeline_of_imbalanced_learn():
     pipeline = pytest.importorskip("imblearn.pipeline")
     groups = np.repeat([0, 1, 2, 3], [17, 2, 1, 10])

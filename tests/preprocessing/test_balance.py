@@ -57,19 +57,6 @@ def test_every_window_is_as_likely_as_the_others():
     np.testing.assert_allclose(times[:20], 500, atol=6 * np.sqrt(2000 * 0.25 * 0.75))
 
 
-@pytest.mark.parametrize(
-    ("strategy", "peer"),
-    [("undersample", "RandomUnderSampler"), ("oversample", "RandomOverSampler")],
-)
-def test_counts_are_those_of_imbalanced_learn(strategy, peer):
-    module = pytest.importorskip(f"imblearn.{strategy.removesuffix('sample')}_sampling")
-    y = labels([31, 7, 18], 0)
-    X = np.arange(len(y) * 2.0).reshape(-1, 2)
-    theirs = getattr(module, peer)(random_state=0).fit_resample(X, y)[1]
-    ours = y[balance_indices(y, None, strategy, 0)]
-    assert Counter(ours.tolist()) == Counter(theirs.tolist())
-
-
 @st.composite
 def recorded(draw):
     """Labels and recordings: some of one class, some of several; long and short ones."""

@@ -7,12 +7,17 @@ from sensorseq.errors import ArgumentError, SignalError
 from sensorseq.preprocessing.keyed_scale import (
     KeyedScaler,
     check_per,
-    fit_keyed_scaler,
     fit_scaler_per,
     scaler_from_dict,
     transform_by,
 )
 from sensorseq.preprocessing.scale import KINDS, Scaler, fit_scaler
+from sensorseq.windows import WindowSet
+
+
+def fit_keyed(X, lengths=None, kind="standard", *, keys, per="recording"):
+    """A scaler for each recording, or group."""
+    return fit_scaler_per(per, X, lengths, kind, recording_id=keys, groups=keys)
 
 
 def windows(seed=0, n_windows=12, n_channels=2, dtype=np.float64):
@@ -30,7 +35,7 @@ def windows(seed=0, n_windows=12, n_channels=2, dtype=np.float64):
 def test_each_recording_is_scaled_as_if_it_were_alone(kind, dtype):
     X, keys = windows(dtype=dtype)
     lengths = np.random.default_rng(1).integers(5, 21, len(X))
-    scaler = fit_keyed_scaler(X, lengths, kind, keys=keys)
+    scaler = fit_keyed(X, lengths, kind, keys=keys)
     scaled = scaler.transform(X, lengths, keys)
     assert scaled.dtype == dtype
     for key in "abc":
@@ -48,9 +53,9 @@ def test_each_recording_is_scaled_as_if_it_were_alone(kind, dtype):
 def test_a_recording_that_was_not_fitted_is_scaled_by_its_own_windows(seed, kind):
     X, keys = windows(seed)
     fitted = keys != "c"
-    scaler = fit_keyed_scaler(X[fitted], kind=kind, keys=keys[fitted])
+    scaler = fit_keyed(X[fitted], kind=kind, keys=keys[fitted])
     scaled = scaler.transform(X, keys=keys)
-    everything = fit_keyed_scaler(X, kind=kind, keys=keys)
+    everything = fit_keyed(X, kind=kind, keys=keys)
     np.testing.assert_array_equal(scaled, everything.transform(X, keys=keys))
     # and what the others hold changes nothing of it
     other = X.copy()
@@ -62,14 +67,14 @@ def test_a_recording_that_was_not_fitted_is_scaled_by_its_own_windows(seed, kind
 def test_permuting_windows_permutes_the_scaled_ones(seed):
     X, keys = windows(seed)
     order = np.random.default_rng(seed).permutation(len(X))
-    scaled = fit_keyed_scaler(X, keys=keys).transform(X, keys=keys)
-    again = fit_keyed_scaler(X[order], keys=keys[order]).transform(X[order], keys=keys[order])
+    scaled = fit_keyed(X, keys=keys).transform(X, keys=keys)
+    again = fit_keyed(X[order], keys=keys[order]).transform(X[order], keys=keys[order])
     np.testing.assert_allclose(again, scaled[order], rtol=1e-9, atol=1e-12)
 
 
 def test_a_recording_of_which_windows_are_missing_keeps_the_scale_it_was_fitted_with():
     X, keys = windows()
-    scaler = fit_keyed_scaler(X, keys=keys)
+    scaler = fit_keyed(X, keys=keys)
     np.testing.assert_array_equal(
         scaler.transform(X[:1], keys=keys[:1]), scaler.transform(X, keys=keys)[:1]
     )
@@ -81,7 +86,7 @@ def test_to_dict_and_back_is_identity_and_holds_arrays_alone(kind, keys):
     X, letters = windows(n_windows=7)  # recordings of three and of two windows
     X[letters == "a", :, 1] = 5.0
     named = np.array(keys)[np.searchsorted(["a", "b", "c"], letters)]
-    scaler = fit_keyed_scaler(X, kind=kind, keys=named, per="group")
+    scaler = fit_keyed(X, kind=kind, keys=named, per="group")
     fields = scaler.to_dict()
     assert all(isinstance(a, np.ndarray) and a.dtype.kind in "uf" for a in fields.values())
     again = scaler_from_dict(fields)
@@ -97,7 +102,7 @@ def test_to_dict_and_back_is_identity_and_holds_arrays_alone(kind, keys):
 def test_stored_statistics_that_contradict_each_other_are_refused():
     X, keys = windows()
     for kind in ("standard", "quantile"):
-        fields = fit_keyed_scaler(X, kind=kind, keys=keys).to_dict()
+        fields = fit_keyed(X, kind=kind, keys=keys).to_dict()
         broken = [
             {**fields, "channel_scale": np.ones((2, 2))},
             {**fields, "channel_center": np.ones((2, 2)), "channel_scale": np.ones((2, 2))},
@@ -118,10 +123,10 @@ def test_stored_statistics_that_contradict_each_other_are_refused():
 def test_a_constant_channel_is_said_when_it_is_so_in_every_recording():
     X, keys = windows()
     X[keys == "a", :, 1] = 5.0
-    assert fit_keyed_scaler(X, keys=keys).constant_channels == ()
+    assert fit_keyed(X, keys=keys).constant_channels == ()
     for i, key in enumerate("abc"):
         X[keys == key, :, 1] = i
-    scaler = fit_keyed_scaler(X, keys=keys)
+    scaler = fit_keyed(X, keys=keys)
     assert scaler.constant_channels == (1,)
     np.testing.assert_array_equal(scaler.transform(X, keys=keys)[:, :, 1], 0)
 
@@ -129,6 +134,7 @@ def test_a_constant_channel_is_said_when_it_is_so_in_every_recording():
 def test_one_function_fits_per_all_recording_or_group():
     X, keys = windows()
     by_group = np.where(keys == "a", "x", "y")
+    origin = WindowSet(X, recording_id=keys, groups=by_group)
     whole = fit_scaler_per("all", X, None, "standard", recording_id=keys, groups=by_group)
     assert isinstance(whole, Scaler)
     per_recording = fit_scaler_per("recording", X, None, "standard", recording_id=keys)
@@ -136,19 +142,17 @@ def test_one_function_fits_per_all_recording_or_group():
     assert list(per_recording.scalers) == ["a", "b", "c"]
     assert list(per_group.scalers) == ["x", "y"]
     for scaler, given_keys in ((per_recording, keys), (per_group, by_group)):
-        np.testing.assert_array_equal(
-            transform_by(scaler, X, None, recording_id=keys, groups=by_group),
-            scaler.transform(X, None, given_keys),
-        )
-    np.testing.assert_array_equal(transform_by(whole, X), whole.transform(X))
+        expected = scaler.transform(X, None, given_keys)
+        np.testing.assert_array_equal(transform_by(scaler, X, None, origin), expected)
+    np.testing.assert_array_equal(transform_by(whole, X, None), whole.transform(X))
 
 
 def test_errors_say_where_and_what():
     X, keys = windows()
-    scaler = fit_keyed_scaler(X, keys=keys)
+    scaler = fit_keyed(X, keys=keys)
     for use in (
         lambda: scaler.transform(X),
-        lambda: fit_keyed_scaler(X, keys=None),
+        lambda: fit_keyed(X, keys=None),
         lambda: fit_scaler_per("recording", X, None, "standard", groups=keys),
     ):
         with pytest.raises(SignalError, match=r"needs the recording of every window.*WindowSet"):
@@ -160,7 +164,7 @@ def test_errors_say_where_and_what():
     with pytest.raises(SignalError, match="recording 'd': was not fitted"):
         scaler.inverse_transform(X[:1], keys=["d"])
     with pytest.raises(SignalError, match="recording 'a': no window has a valid step"):
-        fit_keyed_scaler(X, np.where(keys == "a", 0, 20), keys=keys)
+        fit_keyed(X, np.where(keys == "a", 0, 20), keys=keys)
     with pytest.raises(ArgumentError, match="per='recordings' is not known"):
         check_per("recordings", "standard")
     for kind in (None, "physical"):
@@ -171,7 +175,7 @@ def test_errors_say_where_and_what():
     X[last, 7, 1] = np.inf
     for use in (
         lambda: scaler.transform(X, keys=keys),
-        lambda: fit_keyed_scaler(X, keys=keys),
+        lambda: fit_keyed(X, keys=keys),
     ):
         with pytest.raises(SignalError, match=f"inf in window {last}, step 7, channel 1"):
             use()

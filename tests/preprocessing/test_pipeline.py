@@ -168,32 +168,25 @@ def test_what_does_not_fit_is_named():
         pipeline.prepare(drives(n_each=(3, 2, 3)))
     with pytest.raises(WindowError, match="none of 15"):
         PreparePipeline(window_s=99.0).prepare(drives())
+    with pytest.raises(WindowError, match=r"1 recording.*max_per_recording") as caught:
+        PreparePipeline(window_s=1.0, balance="undersample", max_per_recording=0.3).prepare(
+            drives(n_each=(3, 3, 3))
+        )
+    assert "training part" in str(caught.value.__notes__)
     with pytest.raises(RecordingError, match="needs labels"):
         PreparePipeline(window_s=1.0, balance="undersample").prepare(drives(labelled=False))
 
 
-@pytest.mark.parametrize(
-    ("argument", "value"),
-    [
-        ("window_s", 0),
-        ("sample_rate_hz", -1),
-        ("hop_s", np.nan),
-        ("max_gap_s", 0),
-        ("channels", "current"),
-        ("scale", "standart"),
-        ("balance", "smote"),
-        ("random_state", "seed"),
-        ("split", (0.5, 0.6, 0.1)),
-    ],
-)
-def test_an_argument_without_meaning_is_refused_at_once(argument, value):
-    with pytest.raises(InputError, match="fractions" if argument == "split" else argument):
-        PreparePipeline(**{"window_s": 1.0, argument: value})
-
-
-def test_balancing_without_a_split_is_impossible():
-    with pytest.raises(ArgumentError, match="only training windows"):
-        PreparePipeline(window_s=1.0, split=None, balance="undersample")
+def test_a_constant_channel_is_kept_scaled_by_one_and_said():
+    recordings = drives()
+    for recording in recordings:
+        recording.values[:, 1] = 7.25
+    pipeline = PreparePipeline(window_s=2.0)
+    windows = pipeline.prepare(recordings)
+    assert windows.channels == ("current", "gyro")
+    assert pipeline.scaler_.channel_scale[1] == 1.0
+    np.testing.assert_array_equal(pipeline.scaler_.transform(windows.X)[:, :, 1], 0.0)
+    assert windows.provenance["constant_channels"] == ["gyro"]
 
 
 def test_preparing_imports_neither_torch_nor_scikit_learn():
@@ -303,7 +296,18 @@ def test_a_step_that_does_not_fit_is_named_with_its_place():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"scale": "physical"}, "rated"),
+        ({"window_s": 0}, "window_s"),
+        ({"sample_rate_hz": -1}, "sample_rate_hz"),
+        ({"hop_s": np.nan}, "hop_s"),
+        ({"max_gap_s": 0}, "max_gap_s"),
+        ({"channels": "current"}, "channels"),
+        ({"scale": "standart"}, "scale"),
+        ({"balance": "smote"}, "balance"),
+        ({"random_state": "seed"}, "random_state"),
+        ({"split": (0.5, 0.6, 0.1)}, "fractions"),
+        ({"split": None, "balance": "undersample"}, "only training windows"),
+        ({"train_hop_s": 0.5, "split": None}, "train_hop_s.*split"),
+        ({"scale": "physical"}, r"rated.*\[scale\]"),
         ({"rated": {"current": 1.0}}, "physical"),
         ({"embargo_s": 1.0}, "split_by"),
         ({"max_per_recording": 3}, "balance"),
@@ -321,6 +325,6 @@ def test_a_step_that_does_not_fit_is_named_with_its_place():
         ({"steps": ["difference"]}, "steps"),
     ],
 )
-def test_what_does_not_belong_together_is_refused_at_once(arguments, said):
+def test_what_has_no_meaning_or_does_not_belong_together_is_refused_at_once(arguments, said):
     with pytest.raises(InputError, match=said):
-        PreparePipeline(window_s=1.0, **arguments)
+        PreparePipeline(**{"window_s": 1.0, **arguments})

@@ -101,20 +101,6 @@ def test_a_fraction_and_its_irrational_neighbour_agree():
     np.testing.assert_allclose(by_table[:1200], by_phases, atol=1e-5)
 
 
-def test_the_passband_agrees_with_soxr():
-    soxr = pytest.importorskip("soxr")
-    rng = np.random.default_rng(0)
-    times = np.arange(8000) / 1000
-    signal = sum(
-        sine(f, times, p)
-        for f, p in zip(rng.uniform(1, 38, 12), rng.uniform(0, 6, 12), strict=True)
-    )
-    ours = resample(signal[:, None], 1000, 100)[:, 0]
-    theirs = soxr.resample(signal, 1000, 100, quality="VHQ")
-    n = min(len(ours), len(theirs))
-    assert np.abs(ours[:n] - theirs[:n])[EDGE:-EDGE].max() < 1e-3
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_missing_sample_is_an_error_that_says_where(bad):
     signal = np.zeros((10, 2))

@@ -1,27 +1,12 @@
 import numpy as np
 import pytest
+from cut_windows import grouped_windows
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, SplitError
 from sensorseq.preprocessing.split import describe_split, holdout_by_group, split_by_group
 from sensorseq.windows import PARTS
-
-
-@st.composite
-def grouped_windows(draw, min_groups=1):
-    """Labels and groups: groups of one class each, as recordings are, or of several."""
-    n_classes = draw(st.integers(1, 4))
-    mixed = draw(st.booleans())
-    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
-    y, groups = [], []
-    for label in range(n_classes):
-        for index in range(draw(st.integers(min_groups, min_groups + 6))):
-            size = int(rng.integers(1, 30))
-            y += [f"class {label}"] * size
-            groups += [f"group {index if mixed else (label, index)}"] * size
-    order = rng.permutation(len(y))
-    return np.array(y)[order], np.array(groups)[order]
 
 
 @given(data=grouped_windows(min_groups=3), seed=st.integers(0, 100))

@@ -42,13 +42,6 @@ def test_nothing_to_learn_from_is_an_error(kind):
         fit_scaler_to_blocks(lambda: [(np.empty((0, 5, 2), np.float32), None)], kind)
 
 
-def test_a_step_that_is_not_finite_is_an_error():
-    blocks = [np.zeros((4, 5, 2), np.float32), np.ones((4, 5, 2), np.float32)]
-    blocks[1][3, 2, 1] = np.nan
-    with pytest.raises(SignalError, match="NaN in window 3, step 2, channel 1"):
-        fit_scaler_to_blocks(lambda: [(block, None) for block in blocks])
-
-
 def test_each_block_is_read_once_unless_quantiles_are_wanted():
     reads = []
 

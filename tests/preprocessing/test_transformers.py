@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.base import clone
-from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sensorseq.errors import ArgumentError, SignalError, WindowError
+from sensorseq.preprocessing.augment import Augmentation
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.recording_transformers import Resampler, Windower
 from sensorseq.preprocessing.window import window_recordings
-from sensorseq.preprocessing.window_transformers import ChannelScaler, ClassBalancer
+from sensorseq.preprocessing.window_transformers import Augmenter, ChannelScaler, ClassBalancer
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.windows import WindowSet
 
@@ -128,27 +128,6 @@ def test_balanced_rows_can_be_traced(strategy):
     np.testing.assert_array_equal(y_of_set, y)
 
 
-def test_of_a_split_window_set_only_the_training_part_is_balanced():
-    given = windows(
-        y=np.repeat(["a", "b", "a"], [10, 5, 5]), split=np.repeat(["train", "test"], [15, 5])
-    )
-    balanced, _ = ClassBalancer(random_state=0).fit_resample(given)
-    assert list(np.unique(balanced.part("train").y, return_counts=True)[1]) == [5, 5]
-    np.testing.assert_array_equal(balanced.part("test").X, given.part("test").X)
-
-
-def test_the_balancer_works_in_the_pipeline_of_imbalanced_learn():
-    pipeline = pytest.importorskip("imblearn.pipeline")
-    steps = pipeline.make_pipeline(
-        ChannelScaler(),
-        ClassBalancer("oversample", random_state=0),
-        DummyClassifier(strategy="prior"),
-    )
-    y = np.repeat([0, 1], [16, 4])
-    steps.fit(windows().X[:, :, 0], y)
-    np.testing.assert_allclose(steps[-1].class_prior_, [0.5, 0.5])
-
-
 def test_a_balancer_without_labels_or_with_too_few_says_so():
     with pytest.raises(WindowError, match="needs labels"):
         ClassBalancer().fit_resample(windows())
@@ -157,7 +136,13 @@ def test_a_balancer_without_labels_or_with_too_few_says_so():
 
 
 def test_parameters_survive_cloning():
-    for step in (ClassBalancer("oversample", 3), Resampler(50.0, 0.2), Windower(1.0, 0.5)):
+    how = Augmentation(0.05, mirror=[0])
+    for step in (
+        ClassBalancer("oversample", 3, max_per_recording=0.2, augmentation=how),
+        Augmenter(how, 3, 1),
+        Resampler(50.0, 0.2),
+        Windower(1.0, 0.5),
+    ):
         assert clone(step).get_params() == step.get_params()
 
 

@@ -3,12 +3,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cut_windows import make_windows
+from cut_windows import counting, make_windows
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError, RecordingError, SignalError, WindowError
-from sensorseq.preprocessing.resample import resample_recording
 from sensorseq.preprocessing.scale import Scaler, fit_scaler
 from sensorseq.preprocessing.window import (
     window_recordings,
@@ -21,13 +20,6 @@ from sensorseq.recording import Recording
 def scaled_windows(signal, window, hop=None, scaler=None):
     windows = make_windows(signal, window, hop)
     return (scaler or Scaler.identity(windows.shape[2])).transform_to_float32(windows)
-
-
-def counting(n_samples, recording_id="run", rate=10.0, n_channels=2, **more):
-    """A recording whose values tell the sample and channel they are from."""
-    values = np.arange(n_samples * n_channels, dtype=np.float64).reshape(n_samples, n_channels)
-    channels = [f"channel {c}" for c in range(n_channels)]
-    return Recording.evenly_sampled(values, rate, channels, recording_id, **more)
 
 
 @given(
@@ -109,15 +101,6 @@ def test_no_window_crosses_a_recording_and_all_whole_ones_are_there(sizes, windo
     ]
 
 
-def test_no_window_crosses_a_gap():
-    times = np.r_[np.arange(35), 100 + np.arange(28)] / 10.0
-    values = np.r_[np.zeros(35), np.ones(28)][:, None]
-    recording = Recording(values, times, ("current",), "run", label="ice")
-    windows = window_recordings(resample_recording(recording, 10.0), 1.0)
-    assert all(len(np.unique(window)) == 1 for window in windows.X)
-    np.testing.assert_allclose(windows.start_s, [0, 1, 2, 10, 11])
-
-
 def test_unlabelled_recordings_give_windows_without_y():
     windows = window_recordings([counting(20)], 1.0)
     assert windows.y is None
@@ -166,11 +149,6 @@ def test_windows_longer_than_every_recording_are_an_error_with_the_way_out():
         window_recordings([], 5.0)
     with pytest.raises(WindowError, match="two samples"):
         window_recordings([counting(1)], 5.0)
-
-
-def test_a_class_that_loses_every_recording_is_named():
-    with pytest.raises(WindowError, match="class 'mud'"):
-        window_recordings([counting(50, "a", label="ice"), counting(5, "b", label="mud")], 1.0)
 
 
 def test_what_changed_after_a_recording_was_made_is_still_caught():

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from cut_windows import counting
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,12 +15,6 @@ from sensorseq.preprocessing.window import window_recordings
 from sensorseq.recording import LabelSpan, Recording
 
 RATE = 10.0
-
-
-def counting(n_samples, recording_id="run", start_s=0.0, **more):
-    """A recording whose values tell the sample they are from."""
-    values = np.arange(float(n_samples))[:, None] + 1
-    return Recording.evenly_sampled(values, RATE, ["a"], recording_id, start_s=start_s, **more)
 
 
 def spans(*edges_and_labels):
@@ -39,7 +34,7 @@ def true_labels(recording):
 
 def samples_of(windows, row):
     """The valid samples of a window as positions in its recording."""
-    return windows.X[row, : windows.lengths[row], 0].astype(int) - 1
+    return windows.X[row, : windows.lengths[row], 0].astype(int)
 
 
 @st.composite

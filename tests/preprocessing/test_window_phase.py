@@ -2,18 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cut_windows import counting
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.preprocessing.window import window_recordings
-from sensorseq.recording import Recording
 
 RATE = 10.0
-
-
-def counting(n_samples, recording_id="run", start_s=0.0):
-    values = np.arange(float(n_samples))[:, None]
-    return Recording.evenly_sampled(values, RATE, ["a"], recording_id, start_s=start_s)
 
 
 def without_first(recording, n_samples):

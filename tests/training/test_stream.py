@@ -19,7 +19,7 @@ from sensorseq.io import checksums
 from sensorseq.io.prepared import PreparedFile, write_windows
 from sensorseq.io.stored_windows import stored_windows
 from sensorseq.preprocessing.balance import balance_indices
-from sensorseq.preprocessing.keyed_scale import fit_keyed_scaler
+from sensorseq.preprocessing.keyed_scale import fit_scaler_per
 from sensorseq.preprocessing.scale import fit_scaler
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.engine import TrainingRun
@@ -150,7 +150,7 @@ def test_scaling_is_the_same_stored_or_learned_from_the_stream(
     scaler = (
         fit_scaler(part.X, None, "min_max")
         if per == "all"
-        else fit_keyed_scaler(part.X, None, "min_max", keys=part.recording_id)
+        else fit_scaler_per("recording", part.X, None, "min_max", recording_id=part.recording_id)
     )
     known = {"scaler": scaler.to_dict()} if stored else {}
     path = write(tmp_path / "windows.h5", windows, **known)

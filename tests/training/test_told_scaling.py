@@ -7,7 +7,7 @@ from fits import plain_classifier
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.io.prepared import write_windows
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_keyed_scaler
+from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per
 from sensorseq.preprocessing.scale import Scaler, fit_scaler, rated_scaler
 from sensorseq.windows import WindowSet
 
@@ -53,7 +53,9 @@ def test_windows_prepared_per_recording_are_scaled_so_in_fit_and_in_prediction(w
     given = told(without_groups(windows), kind="standard", per="recording")
     classifier = small(max_epochs=60, hidden_size=8).fit(given)
     train = given.part("train")
-    expected = fit_keyed_scaler(train.X, train.lengths, keys=train.recording_id)
+    expected = fit_scaler_per(
+        "recording", train.X, train.lengths, "standard", recording_id=train.recording_id
+    )
     assert isinstance(classifier.scaler_, KeyedScaler)
     assert list(classifier.scaler_.scalers) == list(expected.scalers)
     for key, scaler in expected.scalers.items():
@@ -122,7 +124,9 @@ def test_the_scaling_survives_the_prepared_file_and_the_model_file(windows, scal
         stored = rated_scaler({"current": 20.0, "gyro": 2.0}, 2, given.channels)
     else:
         given = told(given, kind=scale, per="recording")
-        stored = fit_keyed_scaler(train.X, train.lengths, scale, keys=train.recording_id)
+        stored = fit_scaler_per(
+            "recording", train.X, train.lengths, scale, recording_id=train.recording_id
+        )
     path = tmp_path / "windows.h5"
     write_windows(path, given, scaler=stored.to_dict())
     by_file, by_set = small(scale=scale).fit(path), small(scale=scale).fit(given)

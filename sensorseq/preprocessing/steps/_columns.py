@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.checks import check_flag, check_names, check_rate, set_fields
-from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.errors import ArgumentError, check_choice, repeated
 from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase
 from sensorseq.recording import Channel
 
@@ -181,12 +181,10 @@ def combined_columns(
 
 def check_distinct(channels: Sequence[Channel]) -> Channels:
     """Return the channels if their names are unique."""
-    seen: set[str] = set()
-    for channel in channels:
-        if channel.name in seen:
-            raise ArgumentError(
-                f"the result would have two channels named {channel.name!r}; give the new one"
-                " another name or suffix, or remove the step if it is repeated."
-            )
-        seen.add(channel.name)
+    twice = repeated(channel.name for channel in channels)
+    if twice is not None:
+        raise ArgumentError(
+            f"the result would have two channels named {twice!r}; give the new one another name or"
+            " suffix, or remove the step if it is repeated."
+        )
     return tuple(channels)

@@ -55,7 +55,8 @@ class _Combined(ColumnStep):
 
     def _inputs(self) -> list[tuple[str, str]]:
         """Return (argument, channel name) of each input: fields without a default."""
-        needed = [field.name for field in fields(self) if field.default is MISSING]
+        own = fields(self)  # type: ignore[arg-type]  # every step is a dataclass
+        needed = [field.name for field in own if field.default is MISSING]
         return [(name, getattr(self, name)) for name in needed]
 
     def _check_inputs(self) -> dict[str, Any]:
