@@ -1,10 +1,9 @@
 """The commands that make models: train, adapt."""
 
 import shlex
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from typer import Option
 
@@ -21,10 +20,6 @@ from sensorseq.cli.models import (
 from sensorseq.cli.output import check_output, say, tell
 from sensorseq.errors import ArgumentError
 from sensorseq.options import Option as Setting
-
-if TYPE_CHECKING:
-    from sensorseq.estimator import SensorLSTMClassifier
-
 
 SHORT = (
     Setting("hidden_size", None, int, help="LSTM units."),
@@ -84,6 +79,7 @@ def train(
     model.save(output)
     tell(f"model written to {output}{was_there}", as_json)
     from sensorseq.diagnosis.words import settings_as_options, write_report
+    from sensorseq.evaluation.text import describe_fit
 
     def again(changes: Mapping[str, Any]) -> str:
         command = f"sensorseq train {shlex.quote(str(windows))} -o {shlex.quote(str(output))}"
@@ -94,7 +90,7 @@ def train(
 
     verdict = model.fluctuation_
     page = str(report) if report is not None else page_command(output)
-    tell("\n".join(["", write_report(verdict, again, page), "", *_describe_fit(model)]), as_json)
+    tell("\n".join(["", write_report(verdict, again, page), "", *describe_fit(model)]), as_json)
     last = model.history_[model.best_epoch_ - 1]
     result = {
         "model": str(output),
@@ -115,33 +111,6 @@ def train(
         tell(f"report written to {report}", as_json)
     if as_json:
         say(result, "", as_json)
-
-
-def _describe_fit(model: "SensorLSTMClassifier") -> list[str]:
-    """Say what the linear layer uses, and what was trained on."""
-    said, choice = [], model.features_
-    if choice.candidates:
-        alone, together = choice.candidates[0], choice.candidates[-1]
-        said.append(
-            f"Features: {' and '.join(choice.names) or 'none'}. Accuracy on {choice.n_windows}"
-            f" windows left out: {100 * together.accuracy:.1f} %, LSTM alone"
-            f" {100 * alone.accuracy:.1f} %. The report above is about the LSTM alone."
-        )
-    elif model.features is not None:
-        said.append(f"Features: none, because {choice.reason}.")
-    if model.refitted_ and len(model.modules_) > model.n_models:
-        said.append(
-            f"The model keeps the networks of {len(model.modules_)} folds, which together have"
-            " learned from all windows but those for test."
-        )
-    elif model.refitted_ and not model._used_modules:
-        said.append(
-            "The LSTM adds too little to the features here, so they decide alone. They have"
-            " learned from all windows but those for test."
-        )
-    elif model.refitted_:
-        said.append("After that, the network was trained again on all windows but those for test.")
-    return [*textwrap.wrap(" ".join(said), 80), ""] if said else []
 
 
 @command("sensorseq adapt terrain.safetensors --windows new.h5 -o new.safetensors")

@@ -12,6 +12,7 @@ from sensorseq.readers.columns import describe_counters
 from sensorseq.text import listed
 
 if TYPE_CHECKING:
+    from sensorseq.estimator import SensorLSTMClassifier
     from sensorseq.evaluation.drives import DriveEvaluation
     from sensorseq.evaluation.evaluate import Comparison
     from sensorseq.evaluation.metrics import Evaluation
@@ -252,6 +253,33 @@ def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
         return "no interval"
     low, high = (100 * value for value in interval)
     return f"[{low:+.1f}, {high:+.1f}]" if signed else f"{low:.1f} to {high:.1f}"
+
+
+def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
+    """Say what the linear layer uses, and what was trained on."""
+    said, choice = [], model.features_
+    if choice.candidates:
+        alone, together = choice.candidates[0], choice.candidates[-1]
+        said.append(
+            f"Features: {' and '.join(choice.names) or 'none'}. Accuracy on {choice.n_windows}"
+            f" windows left out: {100 * together.accuracy:.1f} %, LSTM alone"
+            f" {100 * alone.accuracy:.1f} %. The report above is about the LSTM alone."
+        )
+    elif model.features is not None:
+        said.append(f"Features: none, because {choice.reason}.")
+    if model.refitted_ and len(model.modules_) > model.n_models:
+        said.append(
+            f"The model keeps the networks of {len(model.modules_)} folds, which together have"
+            " learned from all windows but those for test."
+        )
+    elif model.refitted_ and not model._used_modules:
+        said.append(
+            "The LSTM adds too little to the features here, so they decide alone. They have"
+            " learned from all windows but those for test."
+        )
+    elif model.refitted_:
+        said.append("After that, the network was trained again on all windows but those for test.")
+    return [*textwrap.wrap(" ".join(said), WIDTH), ""] if said else []
 
 
 def wrapped(text: str, indent: str = "") -> str:

@@ -309,13 +309,12 @@ def _read_manifest(
             raise RecordingError(f"{table}: no column {label_column!r} for the labels.{meant}")
     if not rows:
         raise RecordingError(f"{table}: has a header but lists no recordings.")
-    there = {"start_s", "end_s", "label"}.intersection(header)
-    times_there = there - {"label"}
-    if times_there and len(there) < 3:
+    of_spans = {"start_s", "end_s", "label"}
+    times, lacking = (of_spans - {"label"}).intersection(header), of_spans.difference(header)
+    if times and lacking:
         raise RecordingError(
-            f"{table}: has a column {min(times_there)!r} but no"
-            f" {min({'start_s', 'end_s', 'label'} - there)!r}; label spans need start_s, end_s and"
-            " label."
+            f"{table}: has a column {min(times)!r} but no {min(lacking)!r}; label spans need"
+            " start_s, end_s and label."
         )
     return header, rows, label_column if labels == label_column else None
 
@@ -327,10 +326,11 @@ def _from_manifest(table: Path, form: CsvFormat, label_column: str | None) -> li
     row_of: dict[str, int] = {}
     for number, row in enumerate(rows, start=1):
         where = f"{table}, row {number}"
-        name = (row["path"] or "").strip()
+        name, label, group, own_id, *times = (
+            (row.get(column) or "").strip() for column in _MANIFEST_COLUMNS
+        )
         if not name:
             raise RecordingError(f"{where}: the path is empty; fill it in or remove the row.")
-        times = [(row.get(column) or "").strip() for column in ("start_s", "end_s")]
         if name in listed and not (all(times) and name in spans):
             hint = " Several rows with one path need start_s and end_s."
             raise RecordingError(
@@ -342,18 +342,14 @@ def _from_manifest(table: Path, form: CsvFormat, label_column: str | None) -> li
             raise RecordingError(f"{where}: the file {file} does not exist; correct the path.")
         if suffix_of(file) is None:
             raise RecordingError(f"{where}: cannot read {name!r}; known: {', '.join(SUFFIXES)}.")
-        label = (row.get("label") or "").strip() or None
-        if "label" in header and label is None:
+        if "label" in header and not label:
             raise RecordingError(f"{where}: {name!r} has no label; fill it in or remove the row.")
-        recording_id = (row.get("recording_id") or "").strip() or _without_suffix(Path(name))
-        group = (row.get("group") or "").strip() or recording_id
-        source = RecordingSource(
-            recording_id, (file,), label, group, root=table.parent, labelled_by=labelled_by
-        )
+        recording_id = own_id or _without_suffix(Path(name))
+        facts = recording_id, (file,), label or None, group or recording_id
+        source = RecordingSource(*facts, root=table.parent, labelled_by=labelled_by)
         if any(times):
-            spans.setdefault(name, []).append(
-                _SpanRow(number, _span(where, times, label, form), source)
-            )
+            span = _span(where, times, label, form)
+            spans.setdefault(name, []).append(_SpanRow(number, span, source))
             source = replace(source, label=None)
         listed.setdefault(name, source)
         row_of.setdefault(name, number)
@@ -369,7 +365,7 @@ class _SpanRow(NamedTuple):
     source: RecordingSource
 
 
-def _span(where: str, times: list[str], label: str | None, form: CsvFormat) -> LabelSpan:
+def _span(where: str, times: list[str], label: str, form: CsvFormat) -> LabelSpan:
     seconds = []
     for column, text in zip(("start_s", "end_s"), times, strict=True):
         if not text:
@@ -382,7 +378,7 @@ def _span(where: str, times: list[str], label: str | None, form: CsvFormat) -> L
             raise RecordingError(f"{where}: {column} {text!r} is not a number.{hint}")
         seconds.append(number)
     try:
-        return LabelSpan(seconds[0], seconds[1], str(label))
+        return LabelSpan(seconds[0], seconds[1], label)
     except RecordingError as error:
         raise RecordingError(f"{where}: {error}") from error
 
