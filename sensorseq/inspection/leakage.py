@@ -259,10 +259,11 @@ class _Check:
             return  # they are the recordings
         self.checked.append("shared groups")
         parts_of = self._parts_of(group)
-        intended = parts_of.keys()
+        intended = set(parts_of)
         if not self.is_by_recording:
-            of_apart = np.isin(self.recording, list(self.apart)) if self.apart else slice(0)
-            intended = set(group[of_apart].tolist())
+            recording = group if self.recording is None else self.recording
+            pairs = zip(group.tolist(), recording.tolist(), strict=True)
+            intended = {name for name, of in pairs if of in self.apart}
         self._add_each("shared_groups", "group", parts_of, intended)
 
     def identical(self) -> None:
