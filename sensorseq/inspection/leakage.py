@@ -131,8 +131,8 @@ def find_leakage(
     """
     views = _views(windows, split, folds)
     run = _Check(windows, views)
-    run.provenance()
     if views:
+        run.provenance()
         run.rows_in_two_parts()
         run.times()
         run.groups()
@@ -215,8 +215,6 @@ class _Check:
             )
 
     def provenance(self) -> None:
-        if not self.views:
-            return
         self.checked.append("balancing before the split")
         made_before = {name for origin in self.origins for name in origin.made_before_split}
         if made := " and ".join(name for name in BEFORE_SPLIT if name in made_before):
