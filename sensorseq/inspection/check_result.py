@@ -34,11 +34,6 @@ class CheckResult:
     advice: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, name: str, status: str, found: Finding) -> "CheckResult":
-        """Say a finding."""
-        return cls(name, status, found.text, found.advice, found.values)
-
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary of plain values."""
         return vars(self) | {"figures": dict(self.figures)}

@@ -44,7 +44,7 @@ class CheckedWindows(Sequences):
         """What goes to one side of a split as a whole: the group, or else the window alone."""
         return np.arange(len(self)) if self.groups is None else self.groups
 
-    def take(self, rows: Ints) -> "CheckedWindows":
+    def take(self, rows: NDArray[np.integer[Any]]) -> "CheckedWindows":
         """Return the windows at `rows`."""
         return replace(self, **vars(super().take(rows)), y=self.y[rows])
 

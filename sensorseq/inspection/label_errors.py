@@ -328,8 +328,7 @@ def _arguments(given: CheckedWindows, rows: Ints) -> tuple[NDArray[Any], Ints | 
 
 def _check_groups(given: CheckedWindows, n_folds: int | None) -> None:
     """Raise unless whole groups can be left out and every class is still known."""
-    units = np.arange(len(given.y)) if given.groups is None else given.groups
-    unit = "window" if given.groups is None else "group"
+    units, unit = given.split_unit, "window" if given.groups is None else "group"
     n_units, needed = len(np.unique(units)), 2 if n_folds is None else n_folds
     if n_units < needed:
         raise SplitError(

@@ -131,8 +131,8 @@ def find_leakage(
     """
     views = _views(windows, split, folds)
     run = _Check(windows, views)
-    run.provenance()
     if views:
+        run.provenance()
         run.rows_in_two_parts()
         run.times()
         run.groups()
@@ -215,8 +215,6 @@ class _Check:
             )
 
     def provenance(self) -> None:
-        if not self.views:
-            return
         self.checked.append("balancing before the split")
         made_before = {name for origin in self.origins for name in origin.made_before_split}
         if made := " and ".join(name for name in BEFORE_SPLIT if name in made_before):
@@ -259,10 +257,11 @@ class _Check:
             return  # they are the recordings
         self.checked.append("shared groups")
         parts_of = self._parts_of(group)
-        intended = parts_of.keys()
+        intended = set(parts_of)
         if not self.is_by_recording:
-            of_apart = np.isin(self.recording, list(self.apart)) if self.apart else slice(0)
-            intended = set(group[of_apart].tolist())
+            recording = group if self.recording is None else self.recording
+            pairs = zip(group.tolist(), recording.tolist(), strict=True)
+            intended = {name for name, of in pairs if of in self.apart}
         self._add_each("shared_groups", "group", parts_of, intended)
 
     def identical(self) -> None:

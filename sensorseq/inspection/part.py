@@ -125,8 +125,10 @@ class Part:
             "rows": self.row_names(np.asarray(rows, np.int64)),
             "classes": self.class_names(classes),
         }
-        figures = {"n_train": len(self), "channels": [int(i) for i in channels], **values}
-        return Finding(kind, figures, {what: names for what, names in where.items() if names})
+        if len(channels):
+            values["channels"] = [int(number) for number in channels]
+        known = {what: names for what, names in where.items() if names}
+        return Finding(kind, {"n_train": len(self), **values}, known)
 
     def row_names(self, places: Ints) -> list[int]:
         """Return the rows of some windows."""

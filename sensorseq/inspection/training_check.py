@@ -127,7 +127,11 @@ def check_training(
     if not classifies:
         del checks["classes_have_windows"]
     wanted = list(checks) if only is None else [check_choice("only", n, checks) for n in only]
-    results = [CheckResult.of(name, *make()) for name, make in checks.items() if name in wanted]
+    results = []
+    for name, check in checks.items():
+        if name in wanted:
+            status, found = check()
+            results.append(CheckResult(name, status, found.text, found.advice, found.values))
     return Diagnosis(tuple(results), (*notes, *_what_was_left_out(windows, small)))
 
 

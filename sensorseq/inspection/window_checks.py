@@ -165,7 +165,7 @@ def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
             said.append(f"{share:.1%} of {name} (largest {far.max():.0f} times)")
     if said:
         rows = np.argsort(-worst, kind="stable")[: int((worst > OUTLIER_SDS).sum())]
-        where = {"channels": said, "rows": train.row_names(rows)}
+        where: dict[str, list[Any]] = {"channels": said, "rows": train.row_names(rows)}
         yield Finding.of("outlier_windows", where, n_windows=len(rows), n_sds=OUTLIER_SDS)
 
 
@@ -351,8 +351,8 @@ def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
         return
     by_group = train.groups is not None and validation.groups is not None
     ours, theirs = (_levels(part, by_group) for part in (train, validation))
-    sizes = {"n_train": len(ours), "n_validation": len(theirs)}
-    n_fewest = min(sizes.values())
+    figures: dict[str, Any] = {"n_train": len(ours), "n_validation": len(theirs)}
+    n_fewest = min(len(ours), len(theirs))
     varies, scale = train.sd > 0, np.where(train.sd > 0, train.sd, 1.0)
     # of few groups the error is uncertain itself
     margin = 1 + 4 / n_fewest
@@ -363,8 +363,8 @@ def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
         limit = np.maximum(SHIFT_ERRORS * margin * error, least)
         if len(moved := _farthest(np.abs(shift), limit, varies)):
             far, own = float(shift[moved[0]]), float(error[moved[0]])
-            figures = {"shift": far, "error": own, "by_group": by_group, "severe": abs(far) > 1}
-            yield train.finding("level_shift", channels=moved, **sizes, **figures)
+            figures |= {"shift": far, "error": own, "by_group": by_group, "severe": abs(far) > 1}
+            yield train.finding("level_shift", channels=moved, **figures)
             return
     if by_group and len(ours) >= LEAST_GROUPS and len(theirs) >= LEAST_VALIDATION_GROUPS:
         squares = (((of - train.mean) ** 2).mean(axis=0) for of in (ours, theirs))
@@ -372,7 +372,7 @@ def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
         limit = np.maximum(LEAST_APART * margin * usual, LEAST_APART_SDS)
         if len(moved := _farthest(apart, limit, varies)):
             far, own = float(apart[moved[0]]), float(usual[moved[0]])
-            figures = {"apart": far, "usual": own, "severe": far > 1}
+            figures |= {"apart": far, "usual": own, "severe": far > 1}
             yield train.finding("groups_apart", channels=moved, **figures)
 
 

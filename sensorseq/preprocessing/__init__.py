@@ -50,6 +50,7 @@ __getattr__, __dir__ = lazy_names(
         "SignalSteps": "recording_transformers",
         "StreamResampler": "resample",
         "Windower": "recording_transformers",
+        # a public name of this package, of which nothing here makes use: it checks the results
         "find_leakage": "sensorseq.inspection.leakage",
     },
 )
