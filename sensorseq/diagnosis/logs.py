@@ -356,7 +356,8 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     rows = [_read_row(row, roles, file, place) for row, place in places]
     means = {role for role in ("loss", "accuracy") if columns.get(role) is not None}
     means |= {"loss"} if table.losses_are_means else set()
-    own, notes = {role: name for name, role in roles.items()}, []
+    own = {role: name for name, role in roles.items()}
+    notes: list[str] = []
     if not isinstance(history, History):  # whose rows are its epochs
         is_empty = table.nan_is_empty
         rows, notes = gather_epochs(

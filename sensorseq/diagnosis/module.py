@@ -58,8 +58,6 @@ STEP_WINDOWS = 4.0  # a step costs as much as so many windows more
 class ModuleCall(nn.Module):
     """A module under the call ``module(X, lengths)``, whether it takes lengths or not."""
 
-    PREFIX = "module."  # of the names of its parameters
-
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module

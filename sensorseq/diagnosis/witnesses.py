@@ -440,6 +440,15 @@ class Roughness:
             self.p_values["validation_loss"] = self.noise.p
         if self.accuracy_known:
             self._measure_accuracy(accuracy)
+        # whether a reader of the accuracy's curve would ask, however few the windows
+        self.looks_rough = self.sd > limits.ACCURACY_NOISE
+        # whether it moves by more than a window or two that flip
+        windows = limits.ACCURACY_NOISE_WINDOWS / run.n_val if run.n_val else 0.0
+        self.accuracy_is_rough = self.sd > max(windows, limits.ACCURACY_NOISE)
+        # whether it moves by a multiple of what healthy runs do
+        self.is_strong = (self.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
+        if self.noise.is_known:
+            self.is_strong = self.noise.exceeds(limits.STRONG_EDGES)
 
     def _measure_accuracy(self, accuracy: Floats) -> None:
         run = self.run
@@ -465,42 +474,20 @@ class Roughness:
         p = self.p_values["validation"] = metrics.sd_ratio_p(self.ratio, n_free)
         run.add("val_accuracy_noise_over_sampling", self.ratio, "ratio", 1.0, "sampling", p=p)
 
-    @property
-    def looks_rough(self) -> bool:
-        """Whether a reader of the accuracy's curve would ask, however few the windows."""
-        return self.accuracy_known and self.sd > limits.ACCURACY_NOISE
-
-    @property
-    def accuracy_is_rough(self) -> bool:
-        """Whether the accuracy moves by more than a window or two changing sides."""
-        windows = limits.ACCURACY_NOISE_WINDOWS / self.run.n_val if self.run.n_val else 0.0
-        return self.accuracy_known and self.sd > max(windows, limits.ACCURACY_NOISE)
-
     def decide(self, adjusted: Mapping[str, float]) -> None:
         """Close the gates, with the p values of all statistics tested together."""
-        beyond = (
+        self.surely_beyond_sampling = beyond = (
             self.ratio is not None
             and self.ratio > limits.EXCESS_OVER_SAMPLING
             and adjusted["validation"] < limits.ALPHA
             and self.accuracy_is_rough
         )
-        self.surely_beyond_sampling = beyond
-        # Without a validation loss the accuracy has to show it.
-        self.follows_the_model = (
-            self.noise.passes(adjusted["validation_loss"])
-            if self.noise.is_known
-            else self.surely_beyond_sampling or (self.ratio is None and self.accuracy_is_rough)
-        )
-        self.exceeds_sampling = (
-            beyond and (self.noise.exceeds() or not self.noise.is_known) and not self.flips.acquits
-        )
-
-    @property
-    def is_strong(self) -> bool:
-        """Whether it moves by a multiple of what healthy runs do."""
         if self.noise.is_known:
-            return self.noise.exceeds(limits.STRONG_EDGES)
-        return (self.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
+            self.follows_the_model = self.noise.passes(adjusted["validation_loss"])
+        else:  # the accuracy has to show it
+            self.follows_the_model = beyond or (self.ratio is None and self.accuracy_is_rough)
+        may_exceed = self.noise.exceeds() or not self.noise.is_known
+        self.exceeds_sampling = beyond and may_exceed and not self.flips.acquits
 
     def accuracy_line(self, verdict: str) -> list[Statement]:
         """Return whether the accuracy jumps, and whether that is luck."""

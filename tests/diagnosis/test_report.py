@@ -697,7 +697,7 @@ def test_the_example_in_the_docstring_is_true():
         ({"loss": [1.0]}, {"n_train": True}, "n_train=True"),
         ({"loss": [1.0]}, {"n_classes": 1}, "n_classes=1"),
         ({"loss": [1.0]}, {"majority_fraction": 20}, "majority_fraction=20"),
-        ({"loss": [1.0]}, {"best_epoch": 2}, "best_epoch=2, but history has 1 epoch"),
+        ({"loss": [1.0]}, {"best_epoch": 2}, "best_epoch=2, but history has epochs 1 to 1"),
     ],
 )
 def test_bad_input_is_named_with_the_way_out(history, keywords, says):
