@@ -53,115 +53,48 @@ def view(*shape):
     return np.broadcast_to(np.float32(0), shape)
 
 
-SIZES = {
-    "hidden_size": (
+SIZES = [
+    (
         lambda: fit(hidden_size=2000),
         "^a training with hidden_size=2000, num_layers=1, n_models=1 needs 256.5 MB of memory for"
         " weights and their optimizer, 20.0 MB are available: choose a smaller hidden_size,"
         " num_layers or n_models.$",
     ),
-    "of a regressor": (
-        lambda: SensorLSTMRegressor(hidden_size=2000).fit(X, Y.astype(float)),
-        "hidden_size=2000, .* choose a smaller hidden_size",
-    ),
-    "of partial_fit": (
-        lambda: plain_classifier(hidden_size=2000).partial_fit(X, Y, classes=[0, 1]),
-        "hidden_size=2000, .* choose a smaller hidden_size",
-    ),
-    "n_models": (lambda: fit(n_models=10**9), "n_models=1000000000 .* or n_models"),
-    "num_layers": (lambda: fit(num_layers=10**9), "num_layers=1000000000, .* a smaller"),
-    "steps": (
-        lambda: fit(long(2, 100_000), [0, 1], patch=None),
-        "for the states of a batch, .* a smaller batch_size, hidden_size or max_timesteps",
-    ),
-    "stream": (lambda: LSTMLinear(3, 8, 2).stream(10**12), "n_windows=1000000000000 .* for states"),
-    "random convolutions": (
-        lambda: RandomConvolutions(n_features=10**12).fit(X),
-        "n_features=1000000000000 needs 16.0 TB of memory for biases and their quantiles",
-    ),
-    "their windows": (
-        lambda: RandomConvolutions(n_features=10**6).fit(X).transform(X),
-        "n_features=999936 needs 32.0 MB of memory for features of 8 windows",
-    ),
-    "resample": (
-        lambda: resample(X[0], 50.0, 5e7),
-        "target_rate_hz=5e.07 .* choose a lower target_rate_hz",
-    ),
-    "stream of samples": (
-        lambda: StreamResampler(50.0, 5e7, 2).push(X[0]),
-        "target_rate_hz=5e.07 .* choose a lower target_rate_hz",
-    ),
-    "rates": (
-        lambda: StreamResampler(50.0, 1e12, 2),
-        "target_rate_hz=1e.12 is 2e.10 times sample_rate_hz=50; expected",
-    ),
-    "prepare": (
+    (lambda: SensorLSTMRegressor(hidden_size=2000).fit(X, Y / 1.0), "=2000, .*num_layers"),
+    (lambda: plain_classifier(hidden_size=2000).partial_fit(X, Y, [0, 1]), "=2000, .*num_layers"),
+    (lambda: fit(n_models=10**9), "n_models=1000000000 .* or n_models"),
+    (lambda: fit(num_layers=10**9), "num_layers=1000000000, .* a smaller"),
+    (lambda: fit(long(2, 100_000), [0, 1], patch=None), "batch_size, .*max_timesteps"),
+    (lambda: LSTMLinear(3, 8, 2).stream(10**12), "n_windows=1000000000000 .* for states"),
+    (lambda: RandomConvolutions(10**12).fit(X), "n_features=10{12} needs 16.0 TB"),
+    (lambda: RandomConvolutions(10**6).fit(X).transform(X), "=999936 needs 32.0 MB"),
+    (lambda: resample(X[0], 50.0, 5e7), "target_rate_hz=5e.07 .* target_rate_hz"),
+    (lambda: StreamResampler(50.0, 5e7, 2).push(X[0]), "=5e.07 .* target_rate_hz"),
+    (lambda: StreamResampler(50.0, 1e12, 2), "target_rate_hz=1e.12 is 2e.10 times"),
+    (
         lambda: pipeline(sample_rate_hz=4500).prepare([recording(100_000)]),
-        "recording 'r': sample_rate_hz=4500 needs .* of memory for samples, .* a lower"
-        " sample_rate_hz or a shorter max_gap_s",
+        "'r': .*=4500.*max_gap_s",
     ),
-    "windows": (
-        lambda: window_recordings([recording(10_000)], 100.0, 0.02),
-        "window_s=100 with hop_s=0.02 needs 100.0 MB of memory for 5,001 windows",
-    ),
-    "a long window": (
-        lambda: window_recordings([recording()], 1e30, short="pad"),
-        r"window_s=1e\+30 with hop_s=1e\+30 needs .* of memory for 1 window",
-    ),
-    "simulate": (
-        lambda: simulate_recording("ice", duration_s=1e12),
-        r"duration_s=1e\+12 of 1 recordings needs 24.0 PB of memory",
-    ),
-    "write simulated": (
-        lambda: write_simulated("never", n_robots=10**9),
-        "of 12,000,000,000 recordings .* or fewer recordings",
-    ),
-    "a view of one value": (
-        lambda: plain_classifier().fit(view(8, 10**9, 2), Y),
-        r"X of shape \(8, 1000000000, 2\) needs .* a dense copy .* shorter windows",
-    ),
-    "a view to predict": (
-        lambda: plain_classifier(max_epochs=1).fit(X, Y).predict(view(10**9, 4, X.shape[2])),
-        "X of shape .* fewer or shorter windows",
-    ),
-    "a view for features": (
-        lambda: RandomConvolutions(84).fit(view(30, 9, 10**9)),
-        "X of shape .* or fewer channels",
-    ),
-    "a view to scale": (
-        lambda: ChannelScaler().fit(view(10**9, 9, 3)), "X of shape .* a dense copy"
-    ),
-    "a view to resample": (
-        lambda: resample(view(10**9, 3), 50.0, 20.0), "signal of shape .* a dense copy"
-    ),
-    "one long window among short ones": (
-        lambda: plain_classifier().fit([view(10**7, 2), *[np.ones((3, 2), "f4")] * 2], [0, 1, 0]),
-        r"X\[0\] of shape .* needs",
-    ),
-    "layers of no device": (
-        lambda: LSTMLinear(2, 2, 2, 2**31, device="meta"),
-        "num_layers=.* must be an integer from 1 to 1000",
-    ),
-    "seeds": (
-        lambda: find_label_errors(plain_classifier(), X, Y, n_seeds=2**31), "n_seeds=.* to 1000"
-    ),
-    "resamples": (
-        lambda: score_predictions(Y, np.full((8, 2), 0.5), [0, 1], n_resamples=10**9),
-        "n_resamples=1000000000 needs 64.0 GB .* fewer resamples",
-    ),
-    "copies": (
-        lambda: Augmenter(Augmentation(jitter=0.1), 10**9).fit_resample(X, Y),
-        "n_copies=1000000000 needs 64.0 GB",
-    ),
-    "outputs": (
-        lambda: SensorLSTMRegressor().fit(X, np.broadcast_to(0.0, (8, 10**8))),
-        "y of shape .* needs",
-    ),
-    "knots": (lambda: Augmentation(time_warp=0.1, n_knots=2**31), "n_knots=.* from 1 to 1000"),
-}  # fmt: skip
+    (lambda: window_recordings([recording(10_000)], 100.0, 0.02), "hop_s=0.02 .* 5,001 windows"),
+    (lambda: window_recordings([recording()], 1e30, short="pad"), r"=1e\+30 .* 1 window"),
+    (lambda: simulate_recording("ice", duration_s=1e12), r"duration_s=1e\+12 .*24.0 PB"),
+    (lambda: write_simulated("never", n_robots=10**9), "12,000,000,000 .* fewer"),
+    (lambda: fit(view(8, 10**9, 2)), r"X of shape \(8, 1000000000, 2\) .* shorter"),
+    (lambda: fit(max_epochs=1).predict(view(10**9, 4, 2)), "X of shape .* fewer"),
+    (lambda: RandomConvolutions(84).fit(view(30, 9, 10**9)), "X .* fewer channels"),
+    (lambda: ChannelScaler().fit(view(10**9, 9, 3)), "X of shape .* a dense copy"),
+    (lambda: resample(view(10**9, 3), 50.0, 20.0), "signal of shape .* a dense copy"),
+    (lambda: fit([view(10**7, 2), *[np.ones((3, 2), "f4")] * 2], [0, 1, 0]), r"X\[0\]"),
+    (lambda: LSTMLinear(2, 2, 2, 2**31, device="meta"), "num_layers=.* to 1000"),
+    (lambda: find_label_errors(plain_classifier(), X, Y, n_seeds=2**31), "n_seeds=.* to 1000"),
+    (lambda: score_predictions(Y, np.full((8, 2), 0.5), [0, 1], n_resamples=10**9), "64.0 GB"),
+    (lambda: Augmenter(n_copies=10**9).fit_resample(X, Y), "n_copies=1000000000 needs 64.0 GB"),
+    (lambda: SensorLSTMRegressor().fit(X, np.broadcast_to(0.0, (8, 10**8))), "y of shape"),
+    (lambda: Augmentation(time_warp=0.1, n_knots=2**31), "n_knots=.* from 1 to 1000"),
+]
 
 
-@pytest.mark.parametrize(("work", "message"), SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize(("work", "message"), SIZES)
 def test_what_cannot_fit_is_refused_with_bytes_and_the_way_out(work, message, monkeypatch):
     monkeypatch.setattr(memory, "available_bytes", lambda: THERE)
     with pytest.raises(InputError, match=message):

@@ -90,6 +90,9 @@ def test_selecting_keeps_the_order_asked_and_everything_else():
         ),
         (r"timestamp of sample 1 is nan", {"timestamps_s": [0.0, np.nan, 1.0, 2.0, 3.0]}),
         (r"values has dtype", {"values": np.full((5, 2), "x")}),
+        (r"values has dtype complex128", {"values": np.ones((5, 2), complex)}),
+        (r"of seconds", {"timestamps_s": np.arange(5).astype("M8[s]")}),
+        (r"timestamps_s has dtype", {"timestamps_s": list("abcde")}),
     ],
 )
 def test_a_recording_that_contradicts_itself_is_an_error_that_names_it(message, arguments):
@@ -101,25 +104,6 @@ def test_a_recording_that_contradicts_itself_is_an_error_that_names_it(message, 
 def test_an_impossible_rate_is_an_error(rate):
     with pytest.raises(RecordingError, match="not a positive rate"):
         Recording.evenly_sampled(np.zeros((3, 1)), rate, ["a"], "run")
-
-
-def test_fields_cannot_be_replaced_in_place():
-    with pytest.raises(AttributeError):
-        recording().label = "ice"
-
-
-@pytest.mark.parametrize(
-    ("values", "timestamps_s", "message"),
-    [
-        (np.ones((2, 1), complex), [0.0, 1.0], "values has dtype complex128"),
-        (np.array([["a"], ["b"]]), [0.0, 1.0], "values has dtype"),
-        (np.ones((2, 1)), np.array(["2020-01-01", "2020-01-02"], "M8[s]"), "of seconds"),
-        (np.ones((2, 1)), ["zero", "one"], "'r': timestamps_s has dtype"),
-    ],
-)
-def test_what_is_not_a_real_number_is_refused(values, timestamps_s, message):
-    with pytest.raises(RecordingError, match=message):
-        Recording(values, timestamps_s, ("a",), "r")
 
 
 def test_one_text_is_one_channel_name():
@@ -173,9 +157,7 @@ def test_a_label_outside_the_recording_is_an_error_with_the_time_it_covers():
     recording(label_spans=[LabelSpan(-1, 0.5, "ice"), LabelSpan(4, 9, "mud")]).check_label_spans()
     for span in (LabelSpan(-3, 0, "mud"), LabelSpan(4.1, 9, "mud"), LabelSpan(1.2, 1.8, "mud")):
         outside = recording(label_spans=[span])
-        with pytest.raises(
-            RecordingError, match=r"'run': label outside.*'mud'.*covers 0\.0+ s to 4\.0+ s"
-        ):
+        with pytest.raises(RecordingError, match=r"label outside.*'mud'.* 0\.0+ s to 4\.0+ s"):
             outside.check_label_spans()
     empty = recording(np.empty((0, 2)), label_spans=[LabelSpan(0, 1, "ice")])
     with pytest.raises(RecordingError, match="holds no sample"):

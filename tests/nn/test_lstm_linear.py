@@ -5,11 +5,11 @@ import itertools
 
 import pytest
 import torch
+from op_calls import OpCalls
 from torch import nn
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.nn import LSTMLinear
-from sensorseq.nn import lstm_linear as lstm_linear_file
 
 
 def torch_logits(lstm, linear, x):
@@ -81,16 +81,6 @@ def test_padding_is_never_read(num_layers, pooling):
         torch.testing.assert_close(module(x, lengths)[row : row + 1], alone)
 
 
-def test_a_stream_of_pieces_ends_with_the_logits_of_the_whole():
-    module = LSTMLinear(2, 6, 3, num_layers=2).eval()
-    x = torch.randn(1, 30, 2)
-    state = None
-    with torch.no_grad():
-        for piece in x.split(7, dim=1):
-            logits, state = module(piece, state=state, return_state=True)
-        torch.testing.assert_close(logits, module(x), rtol=0, atol=0)
-
-
 @pytest.mark.parametrize(
     "options", [{"dropout": 0.5}, {"recurrent_dropout": 0.5}, {"head_norm": "batch"}]
 )
@@ -102,28 +92,27 @@ def test_training_and_evaluation_differ_only_where_they_should(options):
     torch.testing.assert_close(module(x), module(x), rtol=0, atol=0)
 
 
+def recurrent_masks(module, x):
+    """The masks that reach the operators, layer by layer."""
+    with OpCalls("lstm", "lstm_linear") as seen:
+        module.train()(x)
+    return [args[7] for args in seen.calls["lstm"]] + [
+        args[9] for args in seen.calls["lstm_linear"]
+    ]
+
+
 def test_one_recurrent_mask_serves_all_steps_of_a_sequence():
     torch.manual_seed(0)
-    module = LSTMLinear(1, 64, 2, recurrent_dropout=0.5).train()
-    (mask,) = module._recurrent_masks(torch.zeros(200, 5, 1))
+    module = LSTMLinear(1, 64, 2, recurrent_dropout=0.5)
+    (mask,) = recurrent_masks(module, torch.zeros(200, 5, 1))
     assert mask.shape == (1, 200, 1, 64)
     assert set(mask.unique().tolist()) == {0.0, 2.0}
     assert abs(mask.mean().item() - 1.0) < 0.05
 
 
-def test_every_layer_has_a_recurrent_mask_of_its_own(monkeypatch):
-    masks = []
-
-    def recording(op):
-        def call(*args, recurrent_mask, **options):
-            masks.append(recurrent_mask)
-            return op(*args, recurrent_mask=recurrent_mask, **options)
-
-        return call
-
-    for name in ("lstm", "lstm_linear"):
-        monkeypatch.setattr(lstm_linear_file, name, recording(getattr(lstm_linear_file, name)))
-    LSTMLinear(1, 64, 2, num_layers=3, recurrent_dropout=0.5).train()(torch.randn(4, 5, 1))
+def test_every_layer_has_a_recurrent_mask_of_its_own():
+    module = LSTMLinear(1, 64, 2, num_layers=3, recurrent_dropout=0.5)
+    masks = recurrent_masks(module, torch.randn(4, 5, 1))
     assert len(masks) == 3
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(masks, 2))
 

@@ -205,10 +205,7 @@ def test_inference_mode_may_begin_and_end_anywhere(pooling):
         (torch.tensor(0.0), r"x has shape \(\)"),
         (torch.zeros(1, 2, 4, 3), r"x has shape \(1, 2, 4, 3\)"),
         (torch.zeros(2, 0, 3), "x has no timestep"),
-        (
-            torch.zeros(2, 4, 3).double(),
-            r"x is torch.float64 on cpu; this stream takes torch.float32",
-        ),
+        (torch.zeros(2, 4, 3).double(), r"x is torch.float64 on cpu; .* torch.float32"),
         (torch.zeros(2, 4, 3).long(), "x is torch.int64"),
         (torch.zeros(2, 4, 3, device="meta"), "on meta"),
         ([[0.0] * 3] * 2, r"x must be a torch\.Tensor, not a list"),

@@ -261,17 +261,6 @@ def test_the_gradient_of_a_multiple_is_the_multiple_of_the_gradient():
     assert_same_bits(gradients(leaves), [8 * grad for grad in once])
 
 
-def test_gradients_of_several_calls_add_up():
-    first, second = (draw_arguments(9, 8, 7, seed=seed) for seed in (0, 1))
-    shared = {name: first[name] for name in WEIGHTS}
-    sums = [a + b for a, b in zip(run(first)[3:8], run(second | shared)[3:8], strict=True)]
-    leaves = leaves_of(first, torch.float32)
-    ops.lstm_linear_loss(**leaves)[0].backward()
-    other = leaves_of(second, torch.float32) | {name: leaves[name] for name in WEIGHTS}
-    ops.lstm_linear_loss(**other)[0].backward()
-    assert_same_bits([leaves[name].grad for name in WEIGHTS], sums)
-
-
 def test_a_retained_graph_goes_backward_again_and_gives_the_same():
     mean_loss, _, leaves = fused(draw_arguments(9, 8, 7), dtype=torch.float32)
     mean_loss.backward(retain_graph=True)

@@ -259,9 +259,7 @@ def test_no_filter_lets_a_training_window_see_what_comes_after_the_embargo(how):
     np.testing.assert_array_equal(after.split, before.split)
     np.testing.assert_array_equal(after.part("train").X, before.part("train").X)
     assert not np.array_equal(after.part("test").X, before.part("test").X)
-    with pytest.raises(
-        SplitError, match=r"embargo_s=0\.01 is shorter than the .* s that resampling"
-    ):
+    with pytest.raises(SplitError, match=r"embargo_s=0\.01 is shorter than the .* s"):
         PreparePipeline(window_s=1.0, split_by="time", embargo_s=0.01, **how).prepare(recordings)
 
 

@@ -176,9 +176,7 @@ def test_every_instruction_set_agrees_to_rounding(monkeypatch, example):
 
 def test_an_unknown_instruction_set_is_an_error_that_lists_the_known(monkeypatch):
     monkeypatch.setenv("SENSORSEQ_CPU_ISA", "avx3")
-    with pytest.raises(
-        EnvironmentProblemError, match=r"SENSORSEQ_CPU_ISA names no instruction.*baseline"
-    ):
+    with pytest.raises(EnvironmentProblemError, match=r"SENSORSEQ_CPU_ISA.*baseline"):
         PolyphaseFilter(np.ones(3), 1, 1, 1)
 
 

@@ -104,9 +104,19 @@ def test_resampler_and_windower_make_a_pipeline_of_recordings():
     assert set(cut.y) == {"a", "b"}
 
 
-@pytest.mark.parametrize("step", [Resampler(0.0), Resampler(50.0, -1), Windower(0), Windower(1, 0)])
-def test_arguments_are_checked_in_fit(step):
-    with pytest.raises(ValueError, match=r"must be a number above zero|is not a positive rate"):
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (Resampler(0.0), "sample_rate_hz=0"),
+        (Resampler(50.0, -1), "max_gap_s=-1"),
+        (Windower(0), "window_s=0"),
+        (Windower(1, 0), "hop_s=0"),
+        (Windower(1, label_rule="most"), "label_rule"),
+        (Windower(1, random_state=-1), "random_state"),
+    ],
+)
+def test_arguments_are_checked_in_fit(step, said):
+    with pytest.raises(ValueError, match=said):
         clone(step).fit(recordings())
 
 
@@ -210,12 +220,3 @@ def test_the_windower_passes_its_choices_on():
     for name in ("X", "y", "start_s"):
         np.testing.assert_array_equal(getattr(cut, name), getattr(direct, name))
     assert "" in cut.y
-    for name, value in {
-        "label_rule": "most",
-        "min_purity": 2,
-        "short": "fill",
-        "phase": "any",
-        "random_state": -1,
-    }.items():
-        with pytest.raises(ArgumentError, match=name):
-            Windower(1.0, **{"label_rule": "majority", name: value}).fit(given)

@@ -136,9 +136,7 @@ def test_uneven_or_missing_samples_are_refused():
         window_recordings([uneven], 0.1)
     missing = counting(30, "hole")
     missing.values[7, 1] = np.nan
-    with pytest.raises(
-        RecordingError, match=r"'hole': channel 'channel 1' has no value at sample 7"
-    ):
+    with pytest.raises(RecordingError, match=r"'hole': channel 'channel 1' .* sample 7"):
         window_recordings([missing], 0.1)
 
 

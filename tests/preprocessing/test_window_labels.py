@@ -236,21 +236,13 @@ def test_a_span_that_fell_into_a_gap_is_counted():
 
 def test_a_class_that_loses_all_windows_is_an_error_that_says_what_removed_it():
     mixed = counting(40, label_spans=spans((0, 30, "ice"), (30, 33, "mud"), (34, 37, "mud")))
-    with pytest.raises(
-        WindowError, match=r"'mud' has no windows: all its label spans.*longest lasts 0\.3 s.*leave"
-    ):
+    with pytest.raises(WindowError, match=r"'mud' .*: all its label spans.*0\.3 s.*leave"):
         window_recordings([mixed], 1.0)
-    with pytest.raises(
-        WindowError, match=r"'mud'.*min_purity=0\.7; its largest share of a window is 0\.6"
-    ):
+    with pytest.raises(WindowError, match=r"'mud'.*min_purity=0\.7; its largest share .*0\.6"):
         window_recordings([mixed], 1.0, label_rule="majority", min_purity=0.7)
-    with pytest.raises(
-        WindowError, match=r"'mud' has no windows: no window has this label at its last sample"
-    ):
+    with pytest.raises(WindowError, match=r"'mud' .* this label at its last sample"):
         window_recordings([mixed], 1.0, label_rule="last")
-    with pytest.raises(
-        WindowError, match=r"'mud' has no windows: no window contains a sample with this label"
-    ):
+    with pytest.raises(WindowError, match=r"'mud' .*no window contains a sample"):
         window_recordings([mixed], 1.0, hop_s=2.0, label_rule="centre")
     with pytest.raises(WindowError, match=r"'mud' has no windows: all its recordings are shorter"):
         window_recordings(
@@ -261,9 +253,7 @@ def test_a_class_that_loses_all_windows_is_an_error_that_says_what_removed_it():
     with pytest.raises(WindowError, match=r"no label span is as long .* 'ice', lasts 3 s"):
         window_recordings([mixed], 3.5)
     outside = counting(40, label_spans=spans((0, 30, "ice"), (50, 60, "mud")))
-    with pytest.raises(
-        WindowError, match=r"'mud' has no windows: its label spans contain no samples"
-    ):
+    with pytest.raises(WindowError, match=r"'mud' .*its label spans contain no samples"):
         window_recordings([outside], 1.0)
 
 

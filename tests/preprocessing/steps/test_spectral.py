@@ -111,15 +111,6 @@ def test_a_signal_later_by_hops_gives_the_frames_later(shift):
     )
 
 
-def test_a_sine_that_starts_elsewhere_has_the_same_spectrum():
-    times = np.arange(500) / RATE
-    a, b = (np.sin(2 * np.pi * 12.0 * times + phase) for phase in (0.0, 1.0))
-    step = SpectralFrames(scale="amplitude")
-    np.testing.assert_allclose(
-        frames(step, a).values[:, 1:], frames(step, b).values[:, 1:], atol=1e-12
-    )
-
-
 @given(
     rate=st.sampled_from([10.0, 33.3, 50.0, 99.9, 100.0, 1562.5]),
     hop=st.sampled_from([0.1, 0.3, 0.7, 1.1]),
@@ -182,10 +173,7 @@ def test_names_have_as_many_digits_as_tell_bins_apart():
     ("arguments", "match"),
     [
         ({"frame_s": 0.02}, "frame_s=0.02 is 2 samples at 100 Hz; a spectrum needs at least 4"),
-        (
-            {"frame_s": 0.045},
-            "4.5 samples at 100 Hz, so the bins' frequencies would not.*use 0.04 s or 0.05 s",
-        ),
+        ({"frame_s": 0.045}, "4.5 samples at 100 Hz.*use 0.04 s or 0.05 s"),
         ({"hop_s": 0.001}, "hop_s=0.001 is less than a sample at 100 Hz"),
         ({"max_frequency_hz": 60.0}, "max_frequency_hz=60 is above half the sample rate, 50 Hz"),
         ({"n_bands": 30}, "n_bands=30 is more than the 25 available bins"),
