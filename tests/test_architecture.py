@@ -1,9 +1,12 @@
 """Imports point one way, and each heavy library has one home. Needs no built extension."""
 
 import ast
+import graphlib
 import re
 import subprocess
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = """_lazy errors options _signal text < memory notebook windows < checks < io
@@ -114,6 +117,25 @@ def test_the_parts_of_the_diagnosis_import_one_another_one_way():
         if depth[other] >= depth[path.stem]
     ]
     assert upwards == []
+
+
+@pytest.mark.parametrize("package", ["gpu_check", "nn", "ops", "training"])
+def test_the_files_of_a_package_import_one_another_without_a_circle(package):
+    files = {
+        f"sensorseq.{package}.{path.stem}": path
+        for path in (ROOT / "sensorseq" / package).glob("[a-z_]*.py")
+    }
+    graph = {
+        name: {
+            other
+            for found in imported_names(path)
+            for other in files
+            if f"{found}.".startswith(f"{other}.")
+        }
+        for name, path in files.items()
+    }
+    assert any(graph.values())
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def runtime_imports(path):
