@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.balance import draw_in_rounds
 from sensorseq.training.inputs import crop_tensor
 from sensorseq.training.patches import Patch
@@ -147,6 +148,18 @@ def batch_edges(
         elif last_batch == "merge" or tail < minimum_size:
             del edges[-2]
     return edges
+
+
+def minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> int:
+    """Return the fewest windows a step can have: two where a batch is normalized by itself."""
+    if not any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
+        return 1
+    if n_windows < 2 or batch_size == 1:
+        raise ArgumentError(
+            f"head_norm='batch' needs two windows per step, but batch_size={batch_size} with"
+            f" {n_windows} training windows gives one. Use head_norm='layer'."
+        )
+    return 2
 
 
 # Below this a part lives on the GPU as a whole; above, each batch is copied there.

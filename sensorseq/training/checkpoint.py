@@ -5,10 +5,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -194,7 +194,6 @@ def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:
 _HISTORY = "history"
 _FLUSH_S = 1.0  # least time between two checkpoints that are flushed to disk
 _PROBE_S = 1.0  # longer than other ranks of a distributed run look whether the file is free
-_T = TypeVar("_T")
 
 
 class Checkpoint:
@@ -222,7 +221,8 @@ class Checkpoint:
         self.path = Path(path)
         self._arguments = dict(arguments or {})
         self._every = every
-        self._stored: tuple[dict[str, NDArray[Any]], Any] | None = None
+        self._stored: tuple[dict[str, NDArray[Any]], Any] | None = None  # of the run to resume
+        self._identity: dict[str, dict[str, Any]] = {}  # of that run
         self._identity_text = "{}"
         self._rows = bytearray()  # the history as it is written, a line of JSON for each epoch
         self._n_rows = 0  # that were taken in
@@ -233,7 +233,10 @@ class Checkpoint:
         self._hold(run=False)
         if self.path.exists():
             if resume:
-                self._stored = unpack(CHECKPOINT, self.path)
+                arrays, description = unpack(CHECKPOINT, self.path)
+                with self._reading():
+                    self._identity = from_jsonable(description["identity"])
+                    self._stored = arrays, description["state"]
             else:
                 check_replaceable(self.path)
 
@@ -242,7 +245,8 @@ class Checkpoint:
         """Of the seed that the run in the file was started with; None where none is gone on."""
         if self._stored is None:
             return None
-        return self._read(lambda: self._description["identity"]["contents"]["random_state"][0])
+        with self._reading():
+            return self._identity["contents"]["random_state"][0]
 
     def begin(self, identity: Mapping[str, Any], *, writes: bool = True) -> None:
         """Compare the run's identity with the file's; raise `CheckpointError` if they differ.
@@ -278,9 +282,16 @@ class Checkpoint:
 
     def restore(self, run: Any) -> None:
         """Bring a run that is about to begin to where the checkpoint left it, if there is one."""
-        if self._stored is not None:
-            self._read(lambda: self._restore(run))
-            self._stored = None
+        if self._stored is None:
+            return
+        arrays, state = self._stored
+        with self._reading():
+            self._rows = bytearray(arrays[_HISTORY].tobytes())
+            rows = [json.loads(line) for line in self._rows.decode().splitlines()]
+            self._n_rows = len(rows)
+            run.load_state_dict(unpack_state(arrays, state))
+            run.history = History(rows)
+        self._stored = None
 
     def keep(self, run: Any, *, last: bool) -> None:
         """Take in the state of a run after an epoch; write it when it is time, or the last."""
@@ -334,22 +345,17 @@ class Checkpoint:
             f" checkpoints; the file {there}."
         )
 
-    @property
-    def _description(self) -> Any:
-        assert self._stored is not None
-        return self._stored[1]
-
     def _check_identity(self, here: Mapping[str, Any]) -> None:
-        there = self._read(lambda: from_jsonable(self._description["identity"]))
-        found = self._read(lambda: differences(here, there))
+        there = self._identity
+        with self._reading():
+            found = differences(here, there)
+            changed = _changed(here["surroundings"], there["surroundings"], both=False)
         if found:
             raise CheckpointError(
                 f"the checkpoint {self.path} is from another run: {'; '.join(found)}. Use the same"
                 " arguments and data, give `checkpoint` another name, or set resume=False to"
                 " overwrite it."
             )
-        pair = self._read(lambda: (here["surroundings"], there["surroundings"]))
-        changed = self._read(lambda: _changed(*pair, both=False))
         if changed:
             told = "; ".join(
                 f"{name} is {value}, but was {other}" for name, value, other in changed
@@ -359,19 +365,11 @@ class Checkpoint:
                 " The run resumes, but its result may not be bit for bit the same.",
             )
 
-    def _restore(self, run: Any) -> None:
-        assert self._stored is not None
-        arrays, description = self._stored
-        self._rows = bytearray(arrays[_HISTORY].tobytes())
-        rows = [json.loads(line) for line in self._rows.decode().splitlines()]
-        self._n_rows = len(rows)
-        run.load_state_dict(unpack_state(arrays, description["state"]))
-        run.history = History(rows)
-
-    def _read(self, take: Callable[[], _T]) -> _T:
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
         """Read from the file's content, which may be malformed despite a correct checksum."""
         try:
-            return take()
+            yield
         except CheckpointError:
             raise
         except Exception as error:  # of any part of the run that is given what it cannot hold

@@ -6,19 +6,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
-from sensorseq.training.batches import TrainingData, batch_edges
+from sensorseq.training.autograd import AutogradSteps, Noted
+from sensorseq.training.batches import TrainingData, batch_edges, minimum_batch
 from sensorseq.training.callbacks import CallbackList
 from sensorseq.training.checkpoint import Checkpoint, make_identity
 from sensorseq.training.config import (
@@ -28,22 +27,18 @@ from sensorseq.training.config import (
     choose_engine,
     count_epochs,
 )
-from sensorseq.training.distributed import Ranks, SharedDropout, current_ranks
+from sensorseq.training.distributed import Ranks, current_ranks
 from sensorseq.training.evaluation import evaluate
-from sensorseq.training.inputs import crop_tensor
 from sensorseq.training.losses import Objective
 from sensorseq.training.native import NativeEpochs, gap_of, join_steps, summarize_epochs
 from sensorseq.training.optim import (
     OwnOptimizer,
     OwnRates,
     Schedule,
-    clip_gradients,
-    l1_penalty,
-    make_optimizer,
+    optimizer_options,
     stored_steps,
 )
 from sensorseq.training.randomness import (
-    CounterDropout,
     deterministic_algorithms,
     integer_seed,
     isolated_torch_rng,
@@ -52,7 +47,7 @@ from sensorseq.training.randomness import (
 )
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start
-from sensorseq.training.stopping import BestEpoch, ModuleWeights, WeightAverage
+from sensorseq.training.stopping import BestEpoch, ModuleWeights
 from sensorseq.training.stream import StreamedData
 from sensorseq.training_record import TrainingRecord
 
@@ -262,9 +257,6 @@ def is_second_interrupt() -> bool:
     return _last_interrupt_s - before <= INTERRUPTED_TWICE_S
 
 
-_Noted = list[tuple[Tensor, Tensor]]  # losses and outputs of the windows of each step by autograd
-
-
 class TrainingRun:
     """The state of one training run; a `Training` takes its epochs.
 
@@ -281,11 +273,11 @@ class TrainingRun:
         *,
         is_alone: bool = True,
     ) -> None:
-        config, train, own, start = job.config, job.train, job.own, job.start
+        config, train, own = job.config, job.train, job.own
         order_seed, crop_seed, dropout_seed = seeds
         self.module = job.module
-        if start is not None:
-            start.load_module(self.module)
+        if job.start is not None:
+            job.start.load_module(self.module)
         self.device = next(self.module.parameters()).device
         self.train = train.to(self.device)
         self.validation = None if job.validation is None else job.validation.to(self.device)
@@ -293,7 +285,6 @@ class TrainingRun:
         self.validation_objective = (
             None if self.validation is None else Objective(config, self.validation.target)
         )
-        self.parameters = list(self.module.parameters())
         n_drawn = config.windows_per_epoch or len(train)
         self.batches = train.make_sampler(
             train.target.cpu().numpy(),
@@ -301,73 +292,59 @@ class TrainingRun:
             config.sampler,
             config.last_batch,
             np.random.default_rng(order_seed),
-            minimum_size=_minimum_batch(self.module, n_drawn, config.batch_size),
+            minimum_size=minimum_batch(self.module, n_drawn, config.batch_size),
             windows_per_epoch=config.windows_per_epoch,
         )
         n_batches = self.batches.n_batches
         # From here on, max_epochs is the number of epochs that the run has.
         self.config = replace(config, max_epochs=count_epochs(config, n_batches))
-        self._own = own
-        if own is not None or config.optimizer_params:  # which torch checks
-            _ = self.optimizer
+        if config.optimizer_params:  # which torch checks
+            optimizer_options(config)
         self.crop_rng = np.random.default_rng(crop_seed)
         self.dropout_seed = integer_seed(dropout_seed)
         self.choice, self.ranks, self.is_alone = choice, ranks, is_alone
         self.refresh = job.refresh
-        self.start = start
-        self.n_steps = 0 if start is None else start.snapshot.step
-        self.first_epoch = 0 if start is None else start.snapshot.epoch  # done before the history
-        self.schedule: Schedule | OwnRates
-        if start is not None:
-            self.schedule = start.make_schedule(n_batches)
-        else:
-            self.schedule = (
-                Schedule(config, n_batches) if own is None else OwnRates(own.table, n_batches)
-            )
+        self.start, self.own = job.start, own
+        self.n_steps = 0
+        self.first_epoch = 0  # done before the history begins
+        self.schedule: Schedule | OwnRates = (
+            Schedule(config, n_batches) if own is None else OwnRates(own.table, n_batches)
+        )
         self.best = BestEpoch(config, has_validation=self.validation is not None)
-        if start is not None:
-            self.best.load_reference(start.snapshot.state["best"])
         self.history = History()
         self.callbacks = CallbackList(job.callbacks if ranks is None or ranks.is_first else ())
         self.checkpoint: Checkpoint | None = None
         self.weights = ModuleWeights(self.module)
-        self.average: WeightAverage | None = None
         self.native: NativeEpochs | None = None
-        self.masks: CounterDropout | None = None
+        self.autograd: AutogradSteps | None = None
         self.has_ended = False
         self.result: TrainingResult | None = None
         self.recorder = job.recorder
-        if self.recorder is not None:
-            self.recorder.begin(
-                self.config,
-                self.train,
-                self.validation,
-                self.objective,
-                self.device,
-                is_alone=is_alone,
-                is_shared=ranks is not None,
-            )
-
-    @cached_property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Torch's, which the native engine does without: the first one imports for a second."""
-        if self._own is not None:
-            return self._own.make_optimizer(self.parameters)
-        return make_optimizer(self.parameters, self.config)
-
-    def use_autograd(self) -> None:
-        """Prepare steps by autograd; on a CPU they drop what the native engine drops."""
-        if self.config.ema_decay is not None:
-            self.average = WeightAverage(self.module, self.config.ema_decay)
-        if isinstance(self.module, LSTMLinear) and self.device.type == "cpu":
-            # torch's own masks are faster, above all on a GPU, but no other engine can draw them
-            self.masks = CounterDropout(self.dropout_seed)
-            if self.ranks is not None:
-                self.masks = SharedDropout(self.dropout_seed, self.ranks)
-            self.masks.step = self.n_steps
-            self.module.dropout_source = self.masks
         if self.start is not None:
-            self.start.load_optimizer(self.optimizer, self.average)
+            self._go_on_from(self.start)
+        self._begin_record()
+
+    def _go_on_from(self, start: Start) -> None:
+        self.n_steps, self.first_epoch = start.snapshot.step, start.snapshot.epoch
+        self.schedule = start.make_schedule(self.batches.n_batches)
+        self.best.load_reference(start.snapshot.state["best"])
+
+    def _begin_record(self) -> None:
+        if self.recorder is not None:
+            windows = self.train, self.validation
+            is_shared = self.ranks is not None
+            how = {"is_alone": self.is_alone, "is_shared": is_shared}
+            self.recorder.begin(self.config, *windows, self.objective, self.device, **how)
+
+    def use_autograd(self) -> AutogradSteps:
+        """Return what takes the steps by autograd, which is made once."""
+        if self.autograd is None:
+            self.autograd = AutogradSteps(
+                self.module, self.config, self.objective, self.dropout_seed, self.own, self.ranks
+            )
+            if self.start is not None:
+                self.start.load_optimizer(self.autograd.optimizer, self.autograd.average)
+        return self.autograd
 
     def own_windows(self) -> None:
         """Copy the training windows when the run will write over them."""
@@ -414,7 +391,6 @@ class TrainingRun:
         """Give dropout back to torch."""
         if isinstance(self.module, LSTMLinear):
             self.module.dropout_source = None
-        self.masks = None
         self.module.eval()
 
     def ended_by(self) -> str | None:
@@ -464,8 +440,7 @@ class TrainingRun:
         }
         if self.native is not None:
             return state | {"native": self.native.state_dict()}
-        average = None if self.average is None else self.average.state_dict()
-        return state | {"optimizer": self.optimizer.state_dict(), "average": average}
+        return state if self.autograd is None else state | self.autograd.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from where `state_dict` was called, but for the history."""
@@ -473,8 +448,6 @@ class TrainingRun:
             self.recorder.load_state_dict(state.get("record"))
         self.module.load_state_dict(state["module"])
         self.n_steps = stored_steps(state)
-        if self.masks is not None:
-            self.masks.step = self.n_steps
         self.batches.load_state_dict(state["batches"])
         self.crop_rng.bit_generator.state = state["crop_rng"]
         set_rng_state(state["torch_rng"], self.device)
@@ -483,14 +456,12 @@ class TrainingRun:
         self.best.check(self.module)
         if self.native is not None:
             self.native.load_state_dict(state["native"])
-            return
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
+        elif self.autograd is not None:
+            self.autograd.load_state_dict(state)
 
     def averaged_weights(self) -> AbstractContextManager[None]:
         """Return a block in which the module holds the weights to validate."""
-        return nullcontext() if self.average is None else self.average
+        return nullcontext() if self.autograd is None else self.autograd.averaged_weights()
 
     def refresh_windows(self) -> None:
         """Write the training windows of the next epoch, when they are new in each."""
@@ -501,20 +472,27 @@ class TrainingRun:
         """Take the steps of an epoch by autograd; return its columns of the training part."""
         self.refresh_windows()
         self.module.train()
-        steps: list[Tensor] = []
+        autograd, steps = self.use_autograd(), list[Tensor]()
         with closing(self.train.passes(self.batches)) as passes:
             for data, batches in passes:
-                steps += self._take_steps(data, batches)
+                first, rates = self.n_steps, self.draw_rates(len(batches))
+                noted = None if self.recorder is None or self.ranks is not None else Noted()
+                how = self.schedule, self.crop_rng, noted
+                taken = [autograd.take(data, own, first + i, *how) for i, own in enumerate(batches)]
+                if self.recorder is not None:
+                    totals = torch.stack(taken).double().cpu().numpy()
+                    self.recorder.note_outputs(data, batches, rates, totals, noted or ())
+                steps += taken
         self.module.eval()
         # Read once an epoch: on a GPU each single read would wait for all work before it.
         totals = torch.stack(steps).double().sum(dim=0)
         if self.ranks is not None:  # all have the same norm
             self.ranks.sum(totals[:2])
-        total_loss, total_merit, norm = totals.tolist()
+        loss, score, norm = totals.tolist()
         n_windows = self.batches.n_windows
         return {
-            **self.objective.name_columns(total_loss / n_windows, total_merit / n_windows),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            **self.objective.name_columns(loss / n_windows, score / n_windows),
+            "learning_rate": self.schedule.learning_rate(self.n_steps - 1),
             "grad_norm": norm / len(steps),
         }
 
@@ -522,73 +500,6 @@ class TrainingRun:
         """Return the learning rate of each of the next steps, which are taken."""
         first, self.n_steps = self.n_steps, self.n_steps + n_steps
         return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
-
-    def _take_steps(self, data: TrainingData, batches: list[NDArray[np.int64]]) -> list[Tensor]:
-        """Take the steps of a pass by autograd; return what `_train_step` does of each."""
-        first, noted = self.n_steps, _Noted()
-        steps = [self._train_step(data, torch.from_numpy(rows), noted) for rows in batches]
-        if self.recorder is not None:
-            rates = [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
-            totals = torch.stack(steps).double().cpu().numpy()
-            self.recorder.note_outputs(data, batches, rates, totals, noted)
-        return steps
-
-    def _train_step(self, data: TrainingData, rows: Tensor, noted: _Noted) -> Tensor:
-        """Take one step; return its summed loss and merits, and its gradient norm."""
-        batch = data.take(rows, self.device)
-        if self.config.max_timesteps is not None and self.config.crop == "random":
-            cropped = crop_tensor(batch.X, batch.lengths, self.config.max_timesteps, self.crop_rng)
-            batch = replace(batch, X=cropped[0], lengths=cropped[1])
-        if isinstance(self.schedule, OwnRates):
-            rates = self.schedule.of_groups(self.n_steps)
-        else:
-            rates = [self.schedule.learning_rate(self.n_steps)] * len(self.optimizer.param_groups)
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, merit = self._backward(batch, noted)
-        norm = clip_gradients(self.parameters, self.config.max_grad_norm, self.config.clip_by)
-        try:
-            self.optimizer.step()
-        except RuntimeError as error:
-            if "without overflow" not in str(error):
-                raise
-            raise ArgumentError(
-                f"learning_rate={self.config.learning_rate!r} is too large for {loss.dtype}."
-            ) from error
-        if self.average is not None:
-            self.average.update()
-        self.n_steps += 1
-        if self.masks is not None:
-            self.masks.step = self.n_steps
-        return torch.stack([loss.detach() * len(rows), merit.to(loss.dtype), norm])
-
-    def _backward(self, batch: TrainingData, noted: _Noted) -> tuple[Tensor, Tensor]:
-        """Set the gradients of a batch; return (this process' part of) loss and summed merits."""
-        n_windows, l1 = len(batch), self.config.l1
-        if self.ranks is not None:
-            batch, l1 = self.ranks.share(batch), l1 / self.ranks.world
-            if isinstance(self.masks, SharedDropout):
-                self.masks.n_windows = n_windows
-            if not len(batch):  # fewer windows than processes
-                nothing = torch.zeros((), dtype=self.parameters[0].dtype, device=self.device)
-                if l1:
-                    (l1 * l1_penalty(self.module)).backward()
-                self.ranks.sum_gradients(self.parameters)
-                return nothing, nothing
-        outputs = self.module(batch.X, batch.lengths)
-        losses = _weigh(self.objective.losses(outputs, batch.target), batch.weight)
-        # the mean over windows, not over weights, keeps batches unbiased
-        loss = losses.mean()
-        if self.recorder is not None and self.ranks is None:
-            noted.append((losses.detach(), outputs.detach()))
-        if self.ranks is not None:
-            loss = loss * (len(batch) / n_windows)
-        penalized = loss + l1 * l1_penalty(self.module) if l1 else loss
-        penalized.backward()
-        if self.ranks is not None:
-            self.ranks.sum_gradients(self.parameters)
-        return loss, self.objective.merits(outputs, batch.target).sum()
 
     def validate(self) -> dict[str, float]:
         """Return the columns of the validation part."""
@@ -763,17 +674,6 @@ class Training:
         self.runs = [self.runs[model] for model in left]
 
 
-def _weigh(losses: Tensor, weight: Tensor | None) -> Tensor:
-    if weight is None:
-        return losses
-    if losses.ndim == 0:
-        raise ArgumentError(
-            "loss returned one number for the batch, but sample_weight and class_weight need one"
-            " for each window. Return a tensor of shape (n_windows,)."
-        )
-    return losses * weight
-
-
 def _is_finite(row: Mapping[str, Any]) -> bool:
     return all(math.isfinite(value) for value in row.values())
 
@@ -783,17 +683,5 @@ def steps_of_epoch(
 ) -> int:
     """Return the optimizer steps of one epoch."""
     n_drawn = config.windows_per_epoch or len(train)
-    minimum = _minimum_batch(module, n_drawn, config.batch_size)
+    minimum = minimum_batch(module, n_drawn, config.batch_size)
     return len(batch_edges(n_drawn, config.batch_size, config.last_batch, minimum)) - 1
-
-
-def _minimum_batch(module: nn.Module, n_windows: int, batch_size: int | None) -> int:
-    """Return the fewest windows a step can have: two where a batch is normalized by itself."""
-    if not any(isinstance(part, nn.BatchNorm1d) for part in module.modules()):
-        return 1
-    if n_windows < 2 or batch_size == 1:
-        raise ArgumentError(
-            f"head_norm='batch' needs two windows per step, but batch_size={batch_size} with"
-            f" {n_windows} training windows gives one. Use head_norm='layer'."
-        )
-    return 2

@@ -89,19 +89,19 @@ def evaluate_models(
 def judge(
     outputs: Tensor, target: Tensor, n_windows: Sequence[int], objective: Objective
 ) -> Tensor:
-    """Return the sums of loss and merits of each model's first `n_windows`, (M, 2) in float64.
+    """Return the sums of loss and scores of each model's first `n_windows`, (M, 2) in float64.
 
     `outputs` are (M, n, K) of M models, `target` (M, n) or (M, n, K).
     """
     flat, target = outputs.flatten(0, 1), target.flatten(0, 1)
     losses = objective.losses(flat, target)
-    merits = objective.merits(flat, target).view(len(outputs), -1)
+    scores = objective.scores(flat, target).view(len(outputs), -1)
     of_models = [losses] if len(outputs) == 1 else losses.view(len(outputs), -1).unbind()
     # Model by model: the sum of one must not depend on how many there are.
     means, sums = [], []
-    for loss, merit, n in zip(of_models, merits.unbind(), n_windows, strict=True):
+    for loss, score, n in zip(of_models, scores.unbind(), n_windows, strict=True):
         means.append((loss if loss.ndim == 0 or len(loss) == n else loss[:n]).mean())
-        sums.append(merit.sum() if len(merit) == n else merit[:n].sum())
+        sums.append(score.sum() if len(score) == n else score[:n].sum())
     counts = torch.tensor(n_windows, dtype=flat.dtype, device=flat.device)
     return torch.stack(
         [(torch.stack(means) * counts).double(), torch.stack(sums).double()], dim=1

@@ -86,7 +86,7 @@ class Objective:
             self._precision = torch.where(varies, 1.0 / variance.where(varies, 1.0), 0.0)
 
     @torch.no_grad()
-    def merits(self, outputs: Tensor, target: Tensor) -> Tensor:
+    def scores(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return what each window adds to the score, shape (N,): the score is their mean."""
         if self._precision is None:
             return outputs.argmax(dim=1) == target

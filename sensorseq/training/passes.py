@@ -122,7 +122,7 @@ def _go_on(run: TrainingRun, state: Mapping[str, Any]) -> None:
     if "optimizer" in carried:  # its arguments may be others now
         groups = fresh["optimizer"]["param_groups"]
         carried["optimizer"] = {"state": carried["optimizer"]["state"], "param_groups": groups}
-    if run.average is None:
+    if fresh.get("average") is None:
         carried.pop("average", None)
     elif carried.get("average") is None:
         carried["average"] = fresh["average"]

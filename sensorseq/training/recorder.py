@@ -161,7 +161,7 @@ class Recorder:
     ) -> None:
         """Take in the steps of autograd.
 
-        `totals` (S, 3): loss and merits of each step, summed over its windows, and its gradient
+        `totals` (S, 3): loss and scores of each step, summed over its windows, and its gradient
         norm. `noted` are the losses, (n,) or (), and outputs (n, K) of each step's windows; empty
         when several processes share a batch.
         """

@@ -280,19 +280,19 @@ class SideBySide(Training):
     def validate(self, rows: Sequence[dict[str, float]]) -> None:
         """Add the columns of the validation part."""
         for validation in self._validations:
-            for model, merits, outputs in validation.measure():
+            for model, scores, outputs in validation.measure():
                 run = self.runs[model]
-                rows[model].update(run.objective.name_columns(*merits, "val_"))
+                rows[model].update(run.objective.name_columns(*scores, "val_"))
                 if run.recorder is not None and run.recorder.follows_validation:
                     run.recorder.note_validation(outputs)
 
     def measure_fixed(self) -> None:
         """Let the recorders note their fixed subsets."""
         for fixed in self._fixed:
-            for model, merits, _ in fixed.measure():
+            for model, scores, _ in fixed.measure():
                 recorder = self.runs[model].recorder
                 assert recorder is not None
-                recorder.note_fixed(*merits)
+                recorder.note_fixed(*scores)
 
     def end_epoch(self, run: TrainingRun, row: dict[str, float], duration_s: float) -> None:
         """Take in what an epoch gave to a run; an error may end this run alone."""
@@ -338,21 +338,21 @@ class _Evaluation:
 
     def measure(self) -> Iterator[tuple[int, tuple[float, float], list[Tensor]]]:
         """Yield each model, its mean loss and score, and its outputs (n, K) batch by batch."""
-        merits, batches = self._evaluate()
+        scores, batches = self._evaluate()
         for place, (model, n) in enumerate(zip(self._models, self._n_windows, strict=True)):
-            yield model, merits[place], [outputs[place, :n] for outputs in batches]
+            yield model, scores[place], [outputs[place, :n] for outputs in batches]
 
     def _evaluate(self) -> tuple[list[tuple[float, float]], list[Tensor]]:
         batches: list[Tensor] = []
         if self._stacked is None:
-            merits = evaluate_models(
+            scores = evaluate_models(
                 lambda batch: self._forward(batch.X[None], batch.lengths),
                 self._data,
                 self._objective,
                 self._trainer.parameters.device,
                 keep=batches.append,
             )
-            return merits, batches
+            return scores, batches
         x, target = self._stacked
         outputs = self._forward(x, None)
         sums = judge(outputs, target, self._n_windows, self._objective)

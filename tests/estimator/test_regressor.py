@@ -150,7 +150,7 @@ def test_losses_are_torchs(loss, theirs):
 def test_an_output_that_does_not_vary_counts_as_zero():
     target = torch.stack([torch.arange(5.0), torch.ones(5)], dim=1)
     objective = Objective(TrainingConfig(n_outputs=2, task="regression", loss="mse"), target)
-    assert objective.merits(target, target).mean().item() == pytest.approx(0.5)
+    assert objective.scores(target, target).mean().item() == pytest.approx(0.5)
 
 
 def test_a_callable_loss_gets_values_and_targets():

@@ -21,8 +21,8 @@ from sensorseq.io.stored_windows import stored_windows
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.keyed_scale import fit_scaler_per
 from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.training.autograd import AutogradSteps
 from sensorseq.training.batches import TrainingData
-from sensorseq.training.engine import TrainingRun
 from sensorseq.training.stream import BUFFER_VARIABLE, StreamedData, StreamedSampler, read_ahead
 from sensorseq.windows import WindowSet
 
@@ -387,7 +387,7 @@ def test_an_interrupt_amid_an_epoch_ends_the_thread_and_closes_the_file(
     if engine == "native":
         monkeypatch.setattr("sensorseq.training.native.NativeEpochs.take_steps", interrupt)
     else:
-        monkeypatch.setattr(TrainingRun, "_train_step", interrupt)
+        monkeypatch.setattr(AutogradSteps, "take", interrupt)
     with pytest.raises(KeyboardInterrupt):
         make(engine=engine).fit(path)
     assert seen == [(1, 1)]

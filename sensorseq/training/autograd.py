@@ -1,0 +1,158 @@
+"""The optimizer steps of a run by autograd: one batch after the other."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sensorseq.errors import ArgumentError
+from sensorseq.nn import LSTMLinear
+from sensorseq.training.batches import Rows, TrainingData
+from sensorseq.training.config import TrainingConfig
+from sensorseq.training.distributed import Ranks, SharedDropout
+from sensorseq.training.inputs import crop_tensor
+from sensorseq.training.losses import Objective
+from sensorseq.training.optim import (
+    OwnOptimizer,
+    OwnRates,
+    Schedule,
+    clip_gradients,
+    l1_penalty,
+    make_optimizer,
+)
+from sensorseq.training.randomness import CounterDropout
+from sensorseq.training.stopping import WeightAverage
+
+Noted = list[tuple[Tensor, Tensor]]
+"""Losses, (n,) or (), and outputs (n, K) of the windows of each step."""
+
+
+class AutogradSteps:
+    """What takes the steps of one run: its optimizer, the average of its weights, its dropout.
+
+    On a CPU, values are dropped as the native engine drops them. With `ranks`, this process takes
+    its share of every batch.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        config: TrainingConfig,
+        objective: Objective,
+        seed: int,
+        own: OwnOptimizer | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self._module, self._config, self._objective, self._ranks = module, config, objective, ranks
+        self._parameters = list(module.parameters())
+        self._device = self._parameters[0].device
+        self.optimizer = (
+            make_optimizer(self._parameters, config)
+            if own is None
+            else own.make_optimizer(self._parameters)
+        )
+        decay = config.ema_decay
+        self.average = None if decay is None else WeightAverage(module, decay)
+        self._masks: CounterDropout | None = None
+        if isinstance(module, LSTMLinear) and self._device.type == "cpu":
+            # torch's own masks are faster, above all on a GPU, but no other engine can draw them
+            self._masks = CounterDropout(seed) if ranks is None else SharedDropout(seed, ranks)
+            module.dropout_source = self._masks
+
+    def averaged_weights(self) -> AbstractContextManager[None]:
+        """Return a block in which the module holds the weights to validate."""
+        return nullcontext() if self.average is None else self.average
+
+    def take(
+        self,
+        data: TrainingData,
+        rows: Rows,
+        step: int,
+        schedule: Schedule | OwnRates,
+        crop_rng: np.random.Generator,
+        noted: Noted | None = None,
+    ) -> Tensor:
+        """Take step number `step`; return its summed loss and score, and its gradient norm.
+
+        Losses and outputs of its windows are appended to `noted`.
+        """
+        config, groups = self._config, self.optimizer.param_groups
+        batch = data.take(torch.from_numpy(rows), self._device)
+        if config.max_timesteps is not None and config.crop == "random":
+            X, lengths = crop_tensor(batch.X, batch.lengths, config.max_timesteps, crop_rng)
+            batch = replace(batch, X=X, lengths=lengths)
+        if isinstance(schedule, OwnRates):
+            rates = schedule.of_groups(step)
+        else:
+            rates = [schedule.learning_rate(step)] * len(groups)
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
+        if self._masks is not None:
+            self._masks.step = step
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, score = self._backward(batch, noted)
+        norm = clip_gradients(self._parameters, config.max_grad_norm, config.clip_by)
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            raise ArgumentError(
+                f"learning_rate={config.learning_rate!r} is too large for {loss.dtype}."
+            ) from error
+        if self.average is not None:
+            self.average.update()
+        return torch.stack([loss.detach() * len(rows), score.to(loss.dtype), norm])
+
+    def _backward(self, batch: TrainingData, noted: Noted | None) -> tuple[Tensor, Tensor]:
+        """Set the gradients of a batch; return (this process' part of) loss and summed score."""
+        n_windows, l1, ranks = len(batch), self._config.l1, self._ranks
+        if ranks is not None:
+            batch, l1 = ranks.share(batch), l1 / ranks.world
+            if isinstance(self._masks, SharedDropout):
+                self._masks.n_windows = n_windows
+            if not len(batch):  # fewer windows than processes
+                nothing = torch.zeros((), dtype=self._parameters[0].dtype, device=self._device)
+                if l1:
+                    (l1 * l1_penalty(self._module)).backward()
+                ranks.sum_gradients(self._parameters)
+                return nothing, nothing
+        outputs = self._module(batch.X, batch.lengths)
+        losses = _weigh(self._objective.losses(outputs, batch.target), batch.weight)
+        # the mean over windows, not over weights, keeps batches unbiased
+        loss = losses.mean()
+        if noted is not None:
+            noted.append((losses.detach(), outputs.detach()))
+        if ranks is not None:
+            loss = loss * (len(batch) / n_windows)
+        penalized = loss + l1 * l1_penalty(self._module) if l1 else loss
+        penalized.backward()
+        if ranks is not None:
+            ranks.sum_gradients(self._parameters)
+        return loss, self._objective.scores(outputs, batch.target).sum()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` needs to continue from here, beside the module's state."""
+        average = None if self.average is None else self.average.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "average": average}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from where `state_dict` was called; the module is already restored."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+
+
+def _weigh(losses: Tensor, weight: Tensor | None) -> Tensor:
+    if weight is None:
+        return losses
+    if losses.ndim == 0:
+        raise ArgumentError(
+            "loss returned one number for the batch, but sample_weight and class_weight need one"
+            " for each window. Return a tensor of shape (n_windows,)."
+        )
+    return losses * weight
