@@ -47,6 +47,7 @@ def evaluate(
     and to a majority vote.
     """
     from sensorseq.evaluation.baselines import BASELINES
+    from sensorseq.evaluation.drives import Smoothing
     from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
     from sensorseq.evaluation.text import format_comparison
     from sensorseq.io.prepared import read_windows
@@ -54,7 +55,7 @@ def evaluate(
     check_output(report, windows, model_file)
     model = load_model(model_file, strict=strict)
     given: dict[str, Any] = {"baselines": BASELINES if baselines else (), "seed": seed}
-    given |= {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
+    given["smoothing"] = Smoothing(smooth, lag, mean_dwell_s)
     with naming(windows), progress("evaluating", quiet=quiet) as advance:
         given["progress"] = partial(advance, 0, 0)
         read = read_windows(windows)

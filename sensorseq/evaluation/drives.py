@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.calibration import (
     N_RESAMPLES,
     Interval,
@@ -24,6 +25,23 @@ from sensorseq.training.probabilities import iter_recordings
 from sensorseq.windows import WindowSet
 
 Floats = NDArray[np.float64]
+
+
+class Smoothing(NamedTuple):
+    """How to smooth over time, as in `SensorLSTMClassifier.timeline`."""
+
+    smooth: str = "marginals"
+    lag: int = 3
+    mean_dwell_s: ArrayLike | None = None
+    transitions: ArrayLike | None = None
+
+    def with_defaults_of(self, model: SensorLSTMClassifier) -> "Smoothing":
+        """Return it with what the model learned of dwell times, where none are given."""
+        mean_dwell_s, transitions = model._dwell(self.mean_dwell_s, self.transitions)
+        return self._replace(mean_dwell_s=mean_dwell_s, transitions=transitions)
+
+
+USUAL_SMOOTHING = Smoothing()
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +90,8 @@ def evaluate_drives(
     windows: WindowSet,
     probability: Floats,
     classes: NDArray[Any],
+    smoothing: Smoothing = USUAL_SMOOTHING,
     *,
-    smooth: str = "marginals",
-    lag: int = 3,
-    mean_dwell_s: ArrayLike | None = None,
-    transitions: ArrayLike | None = None,
     class_shares: ArrayLike | None = None,
     seed: int = 0,
 ) -> DriveEvaluation | None:
@@ -88,9 +103,9 @@ def evaluate_drives(
         With labels, recordings and times.
     probability : ndarray of shape (n, k)
     classes : ndarray of shape (k,)
-    smooth, lag, mean_dwell_s, transitions
-        As in `timeline_of`. The vote is of as many windows as a delay of `lag`
-        windows allows: those before and after for a method that waits, or only those before.
+    smoothing : Smoothing, optional
+        The vote is of as many windows as a delay of `lag` windows allows: those before and after
+        for a method that waits, or only those before.
     class_shares : array-like of shape (k,) or (n, k), optional
         As in `timeline_of`.
     seed : int, default=0
@@ -112,19 +127,13 @@ def evaluate_drives(
         recording_id=ids,
         hop_s=PreparationOptions.recorded(windows.provenance).hop_s,
     )
-    n_before, n_after = (2 * lag, 0) if smooth == "filter" else (lag, lag)
+    lag = smoothing.lag
+    n_before, n_after = (2 * lag, 0) if smoothing.smooth == "filter" else (lag, lag)
     sure = np.eye(len(classes))
     votes = np.empty_like(probability)
     for rows in in_time(ids, windows.start_s):
         votes[rows] = majority_vote(probability[rows], n_before, n_after)
-    told = timeline(
-        probability,
-        smooth=smooth,
-        lag=lag,
-        mean_dwell_s=mean_dwell_s,
-        transitions=transitions,
-        class_shares=class_shares,
-    )
+    told = timeline(probability, class_shares=class_shares, **smoothing._asdict())
     true = timeline(sure[index_of(windows.y, classes)], smooth="none")
     ways = {
         "single windows": timeline(probability, smooth="none"),

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -14,7 +14,7 @@ from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
 from sensorseq.evaluation.calibration import check_known_labels, plain_interval
-from sensorseq.evaluation.drives import DriveEvaluation, evaluate_drives
+from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, Smoothing, evaluate_drives
 from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compare, score_predictions
 from sensorseq.inspection.outside import OutsideWindows, join_outside
 from sensorseq.preprocessing.balance import balance_indices
@@ -231,9 +231,7 @@ def evaluate_test(
     include_seen: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
-    smooth: str = "marginals",
-    lag: int = 3,
-    mean_dwell_s: ArrayLike | None = None,
+    smoothing: Smoothing = USUAL_SMOOTHING,
 ) -> Comparison:
     """Score a model on the test part of windows (all, without a split), next to baselines.
 
@@ -260,24 +258,8 @@ def evaluate_test(
     probability = model.predict_proba(test)
     evaluated = score(probability)
     compared: dict[str, Evaluation] = {}
-    notes = _notes(evaluated, test)
     dominant = _dominant(test)
-    notes += [
-        f"{row.recording_id} holds {row.share:.0%} of the test windows of {row.label}: the recall"
-        f" of {row.label} is mostly that of this recording."
-        for row in dominant
-    ]
-    if seen:
-        notes.insert(
-            0,
-            f"{len(seen)} of these recordings were in the training data (--include-seen), so the"
-            " scores are inflated.",
-        )
-    if model.preparation_ is None:
-        notes.append(
-            "the model was trained on arrays, so it is not checked whether these recordings were"
-            " in the training data."
-        )
+    notes = _test_notes(evaluated, test, seen, dominant, are_known=model.preparation_ is not None)
     train = None
     if windows.split is not None:  # what the model was trained on
         parts = ["train", "validation"] if model.refitted_ else ["train"]
@@ -288,7 +270,6 @@ def evaluate_test(
         for name in baselines:
             say(f"fitting baseline {name}")
             compared[name] = score(predict_baseline(name, train, test, model.classes_, seed))
-    dwell_s, transitions = model._dwell(mean_dwell_s, None)
     protocol = (
         f"test part: {evaluated.n_windows} windows of {len(evaluated.recordings)} recordings"
         + ("" if seen or model.preparation_ is None else " the model never saw")
@@ -305,14 +286,41 @@ def evaluate_test(
             test,
             probability,
             model.classes_,
-            smooth=smooth,
-            lag=lag,
-            mean_dwell_s=dwell_s,
-            transitions=transitions,
+            smoothing.with_defaults_of(model),
             class_shares=model._class_shares,
             seed=seed,
         ),
     )
+
+
+def _test_notes(
+    evaluated: Evaluation,
+    test: WindowSet,
+    seen: Sequence[str],
+    dominant: Sequence[DominantRecording],
+    *,
+    are_known: bool,
+) -> list[str]:
+    notes = [
+        *_notes(evaluated, test),
+        *(
+            f"{row.recording_id} holds {row.share:.0%} of the test windows of {row.label}: the"
+            f" recall of {row.label} is mostly that of this recording."
+            for row in dominant
+        ),
+    ]
+    if seen:
+        inflated = (
+            f"{len(seen)} of these recordings were in the training data (--include-seen), so the"
+            " scores are inflated."
+        )
+        notes.insert(0, inflated)
+    if not are_known:
+        notes.append(
+            "the model was trained on arrays, so it is not checked whether these recordings were"
+            " in the training data."
+        )
+    return notes
 
 
 def _refuse_seen(seen: Sequence[str], test: WindowSet) -> None:
@@ -341,9 +349,7 @@ def evaluate_folds(
     baselines: Sequence[str] = BASELINES,
     seed: int = 0,
     progress: Progress | None = None,
-    smooth: str = "marginals",
-    lag: int = 3,
-    mean_dwell_s: ArrayLike | None = None,
+    smoothing: Smoothing = USUAL_SMOOTHING,
 ) -> Comparison:
     """Score a model's arguments by cross-validation over whole groups.
 
@@ -412,14 +418,7 @@ def evaluate_folds(
         dominant=dominant,
         outside=join_outside(outside),
         drives=evaluate_drives(
-            tested,
-            of_model,
-            classes,
-            smooth=smooth,
-            lag=lag,
-            mean_dwell_s=mean_dwell_s,
-            class_shares=shares,
-            seed=seed,
+            tested, of_model, classes, smoothing, class_shares=shares, seed=seed
         ),
     )
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -118,6 +118,7 @@ class Timeline:
         self, true: "Timeline | Sequence[Stretch]", most: int
     ) -> tuple[list[Any], list[dict[str, Any]]]:
         names = list(dict.fromkeys(span.recording_id for span in self.spans))
+        of_true: Mapping[Any, Sequence[Stretch]]
         if isinstance(true, Timeline):
             of_true = spans_by_recording(true.spans)
         elif true and len(names) != 1:

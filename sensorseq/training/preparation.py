@@ -247,9 +247,7 @@ def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparat
         for recording_id in np.unique(windows.recording_id[rows]).tolist():
             seen[str(recording_id)] = known.get(str(recording_id), [])
     made = Provenance.of(first.provenance)
-    dwell = _learn_dwell(first) if with_dwell else None
-    return {
-        **({} if dwell is None else {"dwell": dwell}),
+    described: Preparation = {
         "channels": list(first.channels),
         "sample_rate_hz": first.sample_rate_hz,
         "n_timesteps": first.n_timesteps,
@@ -259,19 +257,24 @@ def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparat
         "resampled_to_hz": made.resampled_to_hz,
         "recordings": seen,
     }
+    if with_dwell and (dwell := _learn_dwell(first)) is not None:
+        described["dwell"] = dwell
+    return described
 
 
 def _learn_dwell(windows: WindowSet) -> LearnedDwell | None:
     """Return what the labels say about time, without those of the test part."""
-    known = windows.y, windows.recording_id, windows.start_s, windows.sample_rate_hz
-    if any(part is None for part in known) or np.ndim(windows.y) != 1:
+    y, start, recording = windows.y, windows.start_s, windows.recording_id
+    if y is None or start is None or recording is None or not windows.sample_rate_hz:
+        return None
+    if np.ndim(y) != 1:
         return None
     is_own = np.full(len(windows), True)
     if windows.split is not None:
         is_own = np.asarray(windows.split) != "test"
-    classes, index = np.unique(np.asarray(windows.y)[is_own], return_inverse=True)
-    start_s, ids = (np.asarray(part)[is_own] for part in (windows.start_s, windows.recording_id))
-    window_s = windows.n_timesteps / float(windows.sample_rate_hz or 1)
+    classes, index = np.unique(np.asarray(y)[is_own], return_inverse=True)
+    start_s, ids = np.asarray(start)[is_own], np.asarray(recording)[is_own]
+    window_s = windows.n_timesteps / windows.sample_rate_hz
     _, first = np.unique([ids, start_s.astype(str)], axis=1, return_index=True)  # of copies
     return learn_dwell(index[first], classes.tolist(), start_s[first], window_s, ids[first])
 

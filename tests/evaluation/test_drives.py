@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.evaluation.drives import evaluate_drives, majority_vote
+from sensorseq.evaluation.drives import Smoothing, evaluate_drives, majority_vote
 from sensorseq.evaluation.evaluate import Comparison
 from sensorseq.evaluation.metrics import score_predictions
 from sensorseq.evaluation.page import make_page
@@ -45,7 +45,7 @@ def drives(n_recordings=12, n_windows=60, right=0.8, seed=0):
 
 def test_smoothing_is_better_than_a_vote_and_single_windows():
     windows, p = drives()
-    found = evaluate_drives(windows, p, CLASSES, smooth="lag", mean_dwell_s=40)
+    found = evaluate_drives(windows, p, CLASSES, Smoothing("lag", mean_dwell_s=40))
     single, vote, smoothed = found.scores.values()
     right = (CLASSES[p.argmax(axis=1)] == windows.y).mean()
     assert single.scores["accuracy"] == pytest.approx(right)
@@ -62,7 +62,7 @@ def test_smoothing_is_better_than_a_vote_and_single_windows():
 
 def test_what_is_right_has_the_best_scores():
     windows, p = drives(right=1.0)
-    for each in evaluate_drives(windows, p, CLASSES, smooth="none").scores.values():
+    for each in evaluate_drives(windows, p, CLASSES, Smoothing("none")).scores.values():
         accuracy, f1, delay_s, n_false = each.scores.values()
         assert (f1, n_false) == (1, 0)
         assert accuracy > 0.95

@@ -1,0 +1,44 @@
+"""A stream that smooths gives the bits of the timeline of the whole recording."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
+from sensorseq.recording import Channel, LabelSpan
+
+
+def drive(name, seed=0, n=1600):
+    """At 20 Hz; what is rough vibrates more, in stretches of 20 s."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(n) / 20
+    is_rough = (t // 20).astype(int) % 2
+    values = rng.normal(size=(n, 1)) * (1 + 0.7 * is_rough[:, None])
+    spans = tuple(
+        LabelSpan(20.0 * i, 20.0 * (i + 1), ("calm", "rough")[i % 2]) for i in range(n // 400)
+    )
+    return Recording(values, t, (Channel("cur", "A"),), name, group=name, label_spans=spans)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    pipeline = PreparePipeline(sample_rate_hz=20, window_s=2, hop_s=0.5, split=None)
+    windows = pipeline.prepare([drive(f"drive {i}", i) for i in range(4)])
+    return SensorLSTMClassifier(hidden_size=4, max_epochs=2, random_state=0, device="cpu").fit(
+        windows
+    )
+
+
+@pytest.mark.parametrize(("smooth", "lag"), [("filter", 3), ("lag", 0), ("lag", 3)])
+@pytest.mark.parametrize("mean_dwell_s", [None, 15.0])
+def test_a_stream_has_the_bits_of_the_timeline(fitted, smooth, lag, mean_dwell_s):
+    one = dataclasses.replace(drive("new", 9), label_spans=())
+    arguments = {"smooth": smooth, "lag": lag, "mean_dwell_s": mean_dwell_s}
+    assert fitted._class_shares.sum() == pytest.approx(1)
+    made = fitted.timeline(one, **arguments)
+    live = fitted.stream(**arguments)
+    decisions = [d for at in range(0, 1600, 7) for d in live.push(one.values[at : at + 7])]
+    decisions += live.flush()
+    np.testing.assert_array_equal([d.probabilities for d in decisions], made.probabilities)
+    assert [d.label for d in decisions] == made.labels.tolist()
