@@ -36,7 +36,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.features import SummaryFeatures
-from sensorseq.training.unknown import KnownWindows
+from sensorseq.training.out_of_distribution import OutOfDistribution
 
 SETS = ("A-raw", "B-raw", "surfaces")
 SCORES = ("softmax", "entropy", "energy", "statistics knn", "ours")
@@ -71,7 +71,7 @@ def measure(windows: Windows, left_out: int, seed: int) -> dict[str, Any]:
     chosen = of_logits(out_of_fold)
     scores = {part: of_logits(own) for part, own in logits.items()}
     thresholds = {name: float(np.quantile(own, 1 - RATE)) for name, own in chosen.items()}
-    ours = KnownWindows.learn(softmax(out_of_fold, axis=1), groups[train][rows])
+    ours = OutOfDistribution.learn(softmax(out_of_fold, axis=1), groups[train][rows])
     assert ours is not None
     thresholds["ours"] = ours.threshold(RATE)
     statistics = SummaryFeatures().fit(X[train])

@@ -1,6 +1,7 @@
 """Imports point one way, and each heavy library has one home. Needs no built extension."""
 
 import ast
+import graphlib
 import re
 import subprocess
 from pathlib import Path
@@ -19,6 +20,7 @@ TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md 
 DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.split()}
 DIAGNOSIS_ORDER = """thresholds causes < metrics < statements < witnesses ranking
                      < judge logs < words < level trials page < probe < report < module"""
+CIRCLE = {f"sensorseq.evaluation.{name}" for name in ("metrics", "text", "evaluate", "inspect")}
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("io/hdf5.py", "io/isolated.py"),
     "sklearn": (
@@ -100,6 +102,25 @@ def test_imports_point_downwards_and_stay_at_home():
     files = sorted((ROOT / "sensorseq").rglob("*.py"))
     assert files
     assert [problem for path in files for problem in wrong_imports(path)] == []
+
+
+def test_files_import_one_another_one_way():
+    """Imports for types alone and in functions count, too; what a package exports does not."""
+    paths = sorted((ROOT / "sensorseq").rglob("[a-z_]*.py"))
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
+    known = {name for name in names.values() if not name.endswith("__init__")} - CIRCLE
+    graph = {
+        name: {
+            module
+            for imported in imported_names(path)
+            for module in (imported, imported.rpartition(".")[0])
+            if module in known and module != name
+        }
+        for path, name in names.items()
+        if name in known
+    }
+    assert any(graph.values())
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_the_parts_of_the_diagnosis_import_one_another_one_way():

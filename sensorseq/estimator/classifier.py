@@ -10,16 +10,12 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_is_fitted
 
-from sensorseq.checks import check_integer
-from sensorseq.errors import ArgumentError, InputError, warn_caller
+from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.adapt import Adaptation, adapt
 from sensorseq.estimator.base import SensorLSTM, store_arguments
-from sensorseq.estimator.decisions import DecisionMixin, check_abstention
+from sensorseq.estimator.decisions import DecidingLSTM, check_abstention
 from sensorseq.estimator.explain import Explanation, explain
-from sensorseq.estimator.feature_head import FeatureChoice
-from sensorseq.estimator.fitting import PreparedFit
-from sensorseq.estimator.imported import reorder_outputs, split_single_logit
-from sensorseq.estimator.refit import Refit
+from sensorseq.estimator.model import reorder_outputs, split_single_logit
 from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.export.c_source import CExport, write_c
 from sensorseq.io.model_file import describe_labels
@@ -28,17 +24,13 @@ from sensorseq.nn import LSTMLinear
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.labels import check_classes, read_labels
 from sensorseq.training.probabilities import (
-    NOTABLE_SPREAD,
     check_temperature,
-    fit_temperature,
-    probability_spread,
     softmax,
 )
 from sensorseq.training.stream import is_stored
-from sensorseq.training.unknown import KnownWindows
 
 
-class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]  # sklearn is untyped
     """Classify windows of sensor signals with an LSTM and a linear head.
 
     Parameters
@@ -463,41 +455,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
         logits = self._outputs(X, lengths) / self.temperature_
         return np.asarray(logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits)
 
-    def held_out_predictions(
-        self, n_windows: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return rows and class probabilities of held-out windows, from before the refit on them.
-
-        The rows are places in the validation part. None if there was no refit, the estimator was
-        loaded from a file, or the validation part had another number of windows.
-
-        Parameters
-        ----------
-        n_windows : int
-            Windows of the validation part.
-        """
-        check_integer("n_windows", n_windows, 0)
-        held_out = self._held_out
-        if held_out is None or not 0 < len(held_out[0]) <= n_windows:
-            return None
-        rows, outputs = held_out
-        return rows, softmax(outputs / self.temperature_)
-
-    def out_of_fold_predictions(
-        self,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-        """Return rows and class probabilities of windows by models that were fitted without them.
-
-        The rows are places in X as given to `fit`, at most 6,000, see `features`. The folds are
-        those on which the features were weighed; the few weights of the sum come from the same
-        windows. None if the fit weighed no features, used `X_val`, or the estimator was loaded from
-        a file.
-        """
-        head = self._head
-        if head is None or head.given_rows is None or head.out_of_fold is None:
-            return None
-        return head.given_rows, softmax(head.out_of_fold / self.temperature_)
-
     score = SensorLSTM.score  # scikit-learn's own takes neither lengths nor a WindowSet
 
     def explain(
@@ -721,41 +678,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecisionMixin, SensorLSTM):  # type:
     def _measure(self, y: Any, predicted: NDArray[Any], sample_weight: Any) -> float:
         labels, _ = read_labels(y, len(predicted), "y", classes=self.classes_)
         return float(accuracy_score(labels, predicted, sample_weight=sample_weight))
-
-    def _learn_probabilities(
-        self, prepared: PreparedFit, plan: Refit | FeatureChoice | None
-    ) -> None:
-        self.temperature_, self._known = 1.0, None
-        self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
-        held_out = prepared.validation
-        groups = None if held_out is None else held_out.groups
-        if self._head is not None and isinstance(plan, Refit):
-            logits, class_index, groups = plan.left_out(self._head, groups)
-        elif held_out is not None and held_out.samples is not None:
-            logits = self._ensemble.outputs_of(held_out.samples)
-            class_index = held_out.samples.target.cpu().numpy()
-        else:
-            return
-        if self.calibrate:
-            self._calibrate(logits, class_index, groups)
-        self._known = KnownWindows.learn(softmax(logits / self.temperature_), groups)
-
-    def _calibrate(
-        self,
-        logits: NDArray[np.float64],
-        class_index: NDArray[np.int64],
-        groups: NDArray[Any] | None,
-    ) -> None:
-        self.temperature_ = fit_temperature(logits, class_index)
-        spread = probability_spread(logits, class_index, self.temperature_, groups)
-        if spread > NOTABLE_SPREAD:
-            of = "" if groups is None else f" of {len(np.unique(groups))} group(s)"
-            warn_caller(
-                f"calibrate=True had only {len(logits)} validation windows{of}; with other"
-                " validation windows the probability of the predicted class would differ by about"
-                f" {spread:.2f}. Hold out more (validation_fraction, X_val), or do not rely on the"
-                " probabilities.",
-            )
 
     def _describe_targets(self) -> dict[str, Any]:
         return {

@@ -10,7 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.checks import check_positive, check_real
-from sensorseq.errors import InputError, check_choice
+from sensorseq.errors import InputError, check_choice, warn_caller
+from sensorseq.estimator.base import SensorLSTM
+from sensorseq.estimator.feature_head import FeatureChoice
+from sensorseq.estimator.fitting import PreparedFit
+from sensorseq.estimator.refit import Refit
 from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
 from sensorseq.export.smoother import write_smoother
 from sensorseq.preprocessing.options import PreparationOptions
@@ -19,15 +23,19 @@ from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.smoothing import FixedLag
 from sensorseq.training.inputs import check_groups
 from sensorseq.training.labels import read_known_labels
-from sensorseq.training.preparation import Preparation, seen_recordings
+from sensorseq.training.out_of_distribution import OutOfDistribution
+from sensorseq.training.preparation import seen_recordings
 from sensorseq.training.probabilities import (
+    NOTABLE_SPREAD,
     Abstention,
     choose_threshold,
+    fit_temperature,
     iter_recordings,
     lowest_error_rate,
+    probability_spread,
     recording_prediction,
+    softmax,
 )
-from sensorseq.training.unknown import KnownWindows
 from sensorseq.windows import WindowSet
 
 
@@ -59,13 +67,48 @@ class RecordingDecision(NamedTuple):
     probabilities: tuple[float, ...]
 
 
-class DecisionMixin:
-    """Decisions of a classifier from its predicted probabilities."""
+class DecidingLSTM(SensorLSTM):
+    """Probabilities of classes, and the decisions that rest on them."""
 
     classes_: NDArray[Any]
-    preparation_: Preparation | None
+    temperature_: float
     abstention_: Abstention
-    _known: KnownWindows | None
+    calibrate: bool
+
+    def held_out_predictions(
+        self, n_windows: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """Return rows and class probabilities of held-out windows, from before the refit on them.
+
+        The rows are places in the validation part. None if there was no refit, the estimator was
+        loaded from a file, or the validation part had another number of windows.
+
+        Parameters
+        ----------
+        n_windows : int
+            Windows of the validation part.
+        """
+        check_integer("n_windows", n_windows, 0)
+        held_out = self._held_out
+        if held_out is None or not 0 < len(held_out[0]) <= n_windows:
+            return None
+        rows, outputs = held_out
+        return rows, softmax(outputs / self.temperature_)
+
+    def out_of_fold_predictions(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """Return rows and class probabilities of windows by models that were fitted without them.
+
+        The rows are places in X as given to `fit`, at most 6,000, see `features`. The folds are
+        those on which the features were weighed; the few weights of the sum come from the same
+        windows. None if the fit weighed no features, used `X_val`, or the estimator was loaded from
+        a file.
+        """
+        head = self._head
+        if head is None or head.given_rows is None or head.out_of_fold is None:
+            return None
+        return head.given_rows, softmax(head.out_of_fold / self.temperature_)
 
     @property
     def abstain_threshold_(self) -> float:
@@ -112,7 +155,7 @@ class DecisionMixin:
         check_is_fitted(self)
         check_real("error_rate", error_rate, 0.0, 1.0, low_open=True)
         check_real("confidence", confidence, 0.0, 1.0, low_open=True)
-        X = self._open(X, "X")  # type: ignore[attr-defined]  # of the estimator
+        X = self._open(X, "X")
         if isinstance(X, WindowSet):
             y = X.y if y is None else y
             groups = X.groups if groups is None else groups
@@ -123,7 +166,7 @@ class DecisionMixin:
                     f" ({', '.join(seen[:3])}), where the model makes fewer errors than on new"
                     " ones. Give recordings that were not used in fit."
                 )
-        probability = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
+        probability = self.predict_proba(X, lengths)
         n_windows = len(probability)
         class_index = read_known_labels(y, n_windows, "y", "X", self.classes_)
         named = check_groups(groups, n_windows, "groups")
@@ -197,7 +240,7 @@ class DecisionMixin:
             )
         threshold = 0.0 if threshold is None else threshold
         check_real("threshold", threshold, 0.0, 1.0, high_open=False)
-        rows = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
+        rows = self.predict_proba(X, lengths)
         probability = rows.max(axis=1)
         answered = probability >= threshold
         if known is not None:
@@ -205,7 +248,7 @@ class DecisionMixin:
         label = np.ma.MaskedArray(self.classes_[rows.argmax(axis=1)], mask=~answered)
         return Decisions(label, probability, answered)
 
-    def _known_within(self, false_alarm_rate: float) -> tuple[KnownWindows, float]:
+    def _known_within(self, false_alarm_rate: float) -> tuple[OutOfDistribution, float]:
         """Return the known windows, and the distance above which a window is unknown."""
         if self._known is None:
             raise InputError(
@@ -267,7 +310,7 @@ class DecisionMixin:
         check_is_fitted(self)
         mean_dwell_s, transitions = self._dwell(mean_dwell_s, transitions)
         return DecisionStream(
-            self,  # type: ignore[arg-type]  # of the classifier
+            self,
             sample_rate_hz,
             max_gap_s=max_gap_s,
             max_delay_s=max_delay_s,
@@ -383,10 +426,10 @@ class DecisionMixin:
         if isinstance(X, Recording):
             X = [X]
         if isinstance(X, list | tuple) and X and isinstance(X[0], Recording):
-            X = prediction_pipeline(self).prepare(  # type: ignore[arg-type]  # of the classifier
+            X = prediction_pipeline(self).prepare(
                 [replace(one, label=None, label_spans=()) for one in X]
             )
-        X, hop_s = self._open(X, "X"), None  # type: ignore[attr-defined]
+        X, hop_s = self._open(X, "X"), None
         if isinstance(X, WindowSet):
             hop_s = PreparationOptions.recorded(X.provenance).hop_s
             recording_id = X.recording_id if recording_id is None else recording_id
@@ -399,7 +442,7 @@ class DecisionMixin:
                 " has it, or recordings."
             )
         starts = np.asarray(start_s, np.float64)
-        rows = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
+        rows = self.predict_proba(X, lengths)
         mean_dwell_s, transitions = self._dwell(mean_dwell_s, transitions)
         if window_s is None:
             hops = np.diff(np.unique(starts))
@@ -465,7 +508,7 @@ class DecisionMixin:
         """
         check_choice("how", how, ("mean", "vote"))
         check_is_fitted(self)
-        X = self._open(X, "X")  # type: ignore[attr-defined]
+        X = self._open(X, "X")
         if recording_id is None and isinstance(X, WindowSet):
             recording_id = X.recording_id
         if recording_id is None:
@@ -473,13 +516,48 @@ class DecisionMixin:
                 "it is not known which recording each window belongs to; give recording_id, or a"
                 " WindowSet that has it."
             )
-        rows = self.predict_proba(X, lengths)  # type: ignore[attr-defined]
+        rows = self.predict_proba(X, lengths)
         named = check_groups(recording_id, len(rows), "recording_id")
         assert named is not None
         return [
             _decide(name, rows[own], how, self.classes_.tolist())
             for name, own in iter_recordings(named)
         ]
+
+    def _learn_probabilities(
+        self, prepared: PreparedFit, plan: Refit | FeatureChoice | None
+    ) -> None:
+        self.temperature_, self._known = 1.0, None
+        self.__dict__.pop("abstention_", None)  # chosen for the probabilities of another fit
+        held_out = prepared.validation
+        groups = None if held_out is None else held_out.groups
+        if self._head is not None and isinstance(plan, Refit):
+            logits, class_index, groups = plan.left_out(self._head, groups)
+        elif held_out is not None and held_out.samples is not None:
+            logits = self._ensemble.outputs_of(held_out.samples)
+            class_index = held_out.samples.target.cpu().numpy()
+        else:
+            return
+        if self.calibrate:
+            self._calibrate(logits, class_index, groups)
+        self._known = OutOfDistribution.learn(softmax(logits / self.temperature_), groups)
+
+    def _calibrate(
+        self,
+        logits: NDArray[np.float64],
+        class_index: NDArray[np.int64],
+        groups: NDArray[Any] | None,
+    ) -> None:
+        self.temperature_ = fit_temperature(logits, class_index)
+        spread = probability_spread(logits, class_index, self.temperature_, groups)
+        if spread > NOTABLE_SPREAD:
+            of = "" if groups is None else f" of {len(np.unique(groups))} group(s)"
+            warn_caller(
+                f"calibrate=True had only {len(logits)} validation windows{of}; with other"
+                " validation windows the probability of the predicted class would differ by about"
+                f" {spread:.2f}. Hold out more (validation_fraction, X_val), or do not rely on the"
+                " probabilities.",
+            )
 
 
 def check_abstention(fields: Sequence[Any]) -> Abstention:

@@ -403,7 +403,9 @@ class FittedFeatures:
     layers count equally then, if there are any, and decide alone.
     """
 
-    data: HeadData
+    class_index: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    groups: NDArray[Any] | None
     rows: NDArray[np.int64]
     blocks: list[_Block]
     scores: list[NDArray[np.float64]]
@@ -430,7 +432,7 @@ class FittedFeatures:
         if not weights.any():
             weights[0] = _SMALLEST_WEIGHT
         tested = self._tested(known)
-        truth = self.data.class_index[tested], self.data.weight[tested]
+        truth = self.class_index[tested], self.weight[tested]
         stacked = np.stack([known, *self.scores])[:, tested]
         together = np.tensordot(weights, stacked, 1)
         names = [block.name for block in self.blocks]
@@ -462,7 +464,7 @@ class FittedFeatures:
         of that: where it lowered it by less, windows of other recordings lost by it.
         """
         tested = self._tested(lstm_logits)
-        class_index, weight = self.data.class_index[tested], self.data.weight[tested]
+        class_index, weight = self.class_index[tested], self.weight[tested]
         stacked = np.stack([lstm_logits, *self.scores])[:, tested]
         are_linear = np.array([False, *(isinstance(one, _LinearBlock) for one in self.blocks)])
         if self.in_time and are_linear.any():
@@ -478,13 +480,13 @@ class FittedFeatures:
         of_both = log_softmax(np.tensordot(np.stack([weights, alone]), stacked, 1), axis=2)
         lowered = (of_both[0] - of_both[1])[np.arange(len(class_index)), class_index]
         lowered *= weight / weight.mean()
-        groups = None if self.data.groups is None else self.data.groups[tested]
+        groups = None if self.groups is None else self.groups[tested]
         return (weights, log_loss) if is_sure(lowered, groups) else (alone, own_log_loss)
 
     def _try(self, name: str, scores: NDArray[np.float64], factor: float) -> Candidate:
         """Say what a model does alone."""
         own = np.isfinite(scores).all(axis=1)
-        truth = self.data.class_index[own], self.data.weight[own]
+        truth = self.class_index[own], self.weight[own]
         _, log_loss = fit_stack(scores[None, own], *truth)
         return Candidate(name, log_loss, _accuracy(scores[own], *truth), factor)
 
@@ -523,7 +525,8 @@ def fit_features(
             block, out_of_fold = _fit_linear(name, kind, data, folds, rows, seed, loss, strengths)
         found.append(block)
         scores.append(out_of_fold)
-    return FittedFeatures(data, drawn, found, scores, len(folds), in_time)
+    truth = data.class_index, data.weight, data.groups
+    return FittedFeatures(*truth, drawn, found, scores, len(folds), in_time)
 
 
 def _fit_linear(

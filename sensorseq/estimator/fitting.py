@@ -43,13 +43,14 @@ class Seeds(NamedTuple):
         return cls(split, [(weights, training)], entropy)
 
     @classmethod
-    def draw(cls, random_state: Any, n_models: int, checkpoint: Checkpoint | None) -> "Seeds":
+    def draw(cls, parameters: Mapping[str, Any], checkpoint: Checkpoint | None = None) -> "Seeds":
         """Return the seeds of a new fit, or of the run in a checkpoint to go on with."""
-        entropy = agree_on(draw_entropy(random_state))
-        if random_state is None and checkpoint is not None and checkpoint.entropy is not None:
+        entropy = agree_on(draw_entropy(parameters["random_state"]))
+        is_random = parameters["random_state"] is None
+        if is_random and checkpoint is not None and checkpoint.entropy is not None:
             entropy = checkpoint.entropy
         # member after member: the first of many has the seeds of one alone
-        split, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * n_models)
+        split, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * parameters["n_models"])
         return cls(split, list(zip(streams[::2], streams[1::2], strict=True)), entropy)
 
 
@@ -67,6 +68,7 @@ class PreparedFit:
     validation: LabPart | None
     entropy: int
     format: WindowFormat
+    target: ClassTarget | ValueTarget
     progress: NoProgress = field(default_factory=NoProgress)
 
     @property
@@ -89,9 +91,13 @@ class PreparedFit:
 
 @dataclass(frozen=True)
 class FitSetup:
-    """The arguments of a fit, checked; `networks` are those of an earlier fit to go on with."""
+    """The arguments of a fit, checked, and the target that it learns.
+
+    `networks` are those of an earlier fit to go on with.
+    """
 
     parameters: Mapping[str, Any]
+    target: ClassTarget | ValueTarget
     config: TrainingConfig
     device: torch.device
     seeds: Seeds
@@ -102,53 +108,58 @@ class FitSetup:
     def of_fit(
         cls,
         parameters: Mapping[str, Any],
-        task: str,
+        target: ClassTarget | ValueTarget,
         networks: Sequence[LSTMLinear] = (),
         replayed: int | None = None,
     ) -> "FitSetup":
         """Check all arguments of `fit`; `replayed` is the entropy of a fit to run again."""
-        config = check_parameters(parameters, task)
+        config = check_parameters(parameters, target.task)
         check_patch(parameters.get("patch"))
         device = _training_device(parameters)
         check_training_memory(parameters, config, device)  # before data are read
         checkpoint = _open_checkpoint(parameters)
-        n_models = parameters["n_models"]
         if replayed is not None:
             seeds = Seeds.replayed(replayed)
         else:
-            seeds = Seeds.draw(parameters["random_state"], n_models, checkpoint)
-        return cls(parameters, config, device, seeds, checkpoint, networks)
+            seeds = Seeds.draw(parameters, checkpoint)
+        return cls(parameters, target, config, device, seeds, checkpoint, networks)
 
     @classmethod
     def of_pass(
-        cls, parameters: Mapping[str, Any], task: str, networks: Sequence[LSTMLinear] = ()
+        cls,
+        parameters: Mapping[str, Any],
+        target: ClassTarget | ValueTarget,
+        networks: Sequence[LSTMLinear] = (),
     ) -> "FitSetup":
         """Check what `partial_fit` needs of the arguments."""
-        config = check_parameters(parameters, task)
+        config = check_parameters(parameters, target.task)
         device = _training_device(parameters)
-        seeds = Seeds.draw(parameters["random_state"], parameters["n_models"], None)
-        return cls(parameters, config, device, seeds, None, networks)
+        seeds = Seeds.draw(parameters)
+        return cls(parameters, target, config, device, seeds, None, networks)
+
+    @property
+    def continues(self) -> bool:
+        """Whether the fit goes on with an earlier one."""
+        return bool(self.networks)
+
+    def tensors(self, form: WindowFormat, part: FitPart) -> TrainingData | StreamedData:
+        """Return windows to train on: cropped, scaled and weighed."""
+        weight = self.target.weigh(part.target, part.weight)
+        return form.tensors(part, self.target.encode(part.target), weight, training=True)
 
     def prepare(
-        self,
-        form: WindowFormat,
-        target: ClassTarget | ValueTarget,
-        train: FitPart,
-        validation: FitPart | None,
+        self, form: WindowFormat, train: FitPart, validation: FitPart | None
     ) -> PreparedFit:
         """Make the networks and the scaled windows, of parts that are checked."""
-        n_channels = train.sequences.X.shape[2]
-        n_outputs = target.n_outputs
-        check_training_memory(self.parameters, self.config, self.device, train.sequences, n_outputs)
-        weight = target.weigh(train.target, train.weight)
-        samples: Any = form.tensors(train, target.encode(train.target), weight, training=True)
-        if not self.networks:
+        target, n_channels = self.target, train.sequences.X.shape[2]
+        memory = self.parameters, self.config, self.device, train.sequences, target.n_outputs
+        check_training_memory(*memory)
+        samples: Any = self.tensors(form, train)
+        if not self.continues:
             form = replace(form, patch=self._make_patch(samples))
         patch = form.patch
         windows = samples if patch is None else samples.patched(patch)
-        modules = self.make_networks(
-            n_channels if patch is None else patch.n_inputs(n_channels), n_outputs
-        )
+        modules = self.make_networks(n_channels if patch is None else patch.n_inputs(n_channels))
         held_out = None
         if validation is not None:
             shown: Any = form.tensors(
@@ -156,7 +167,7 @@ class FitSetup:
             )
             steps = shown if patch is None else shown.patched(patch)
             held_out = LabPart(steps, validation.groups, validation.rows, shown, validation)
-        config = self._resolved(modules[0], windows, n_outputs)
+        config = self._resolved(modules[0], windows)
         callbacks = check_callbacks(self.parameters["callbacks"])
         jobs = [
             TrainingJob(
@@ -180,33 +191,31 @@ class FitSetup:
                 job.checkpoint.discard()
         own = LabPart(windows, train.groups, train.rows, samples, train)
         facts = target.facts(train, validation)
-        return PreparedFit(jobs, facts, own, held_out, self.seeds.entropy, form)
+        return PreparedFit(jobs, facts, own, held_out, self.seeds.entropy, form, target)
 
     def prepare_again(self, prepared: PreparedFit) -> PreparedFit:
         """Make a new network for the windows of another fit of the same kind."""
         first = prepared.jobs[0]
-        n_outputs = prepared.module.num_classes
-        (module,) = self.make_networks(prepared.module.input_size, n_outputs)
+        own = replace(self, target=prepared.target)
+        (module,) = own.make_networks(prepared.module.input_size)
         ((_, training),) = self.seeds.members
-        config = self._resolved(module, first.train, n_outputs)
+        config = own._resolved(module, first.train)
         return replace(prepared, jobs=[replace(first, module=module, config=config, seed=training)])
 
-    def make_networks(self, n_inputs: int, n_outputs: int) -> list[LSTMLinear]:
+    def make_networks(self, n_inputs: int) -> list[LSTMLinear]:
         """Return the network of each member, on the device: a new one, or one that goes on."""
         made = [
             continue_network(self.networks[member], self.parameters)
-            if self.networks
-            else make_network(self.parameters, n_inputs, n_outputs, weights)
+            if self.continues
+            else make_network(self.parameters, n_inputs, self.target.n_outputs, weights)
             for member, (weights, _) in enumerate(self.seeds.members)
         ]
         return [module.to(self.device) for module in made]
 
-    def _resolved(
-        self, module: LSTMLinear, train: TrainingData | StreamedData, n_outputs: int
-    ) -> TrainingConfig:
+    def _resolved(self, module: LSTMLinear, train: TrainingData | StreamedData) -> TrainingConfig:
         """Return the configuration with its outputs, and the number of epochs for `max_epochs`."""
         n_epochs = count_epochs(self.config, steps_of_epoch(module, train, self.config))
-        return replace(self.config, n_outputs=n_outputs, max_epochs=n_epochs)
+        return replace(self.config, n_outputs=self.target.n_outputs, max_epochs=n_epochs)
 
     def _make_patch(self, samples: TrainingData | StreamedData) -> Patch | None:
         """Return how many samples are a step of the networks."""

@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Protocol, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ from sensorseq.diagnosis.trials import (
     failed_arm,
 )
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError, warn_caller
-from sensorseq.estimator.fitting import FitSetup, PreparedFit
-from sensorseq.history import History
+from sensorseq.estimator.fitted import FittedLSTM
+from sensorseq.estimator.fitting import PreparedFit
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.config import CLASSIFICATION, LOSSES
@@ -80,29 +80,6 @@ SAME_LOSS = 1e-3  # relative; the order of sums changes far less, other data far
 SAME_CLASSES = 0.02  # share of validation windows that may have another class by rounding
 
 
-class Refittable(Protocol):
-    """An estimator of this package, as its fit is run again."""
-
-    _task: str
-    _replayed: int | None
-    loss: Any
-    classes_: NDArray[Any]
-    history_: History
-    fluctuation_: FluctuationReport
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]: ...
-
-    def set_params(self, **changes: Any) -> Self: ...
-
-    def fit(self, X: Any, y: Any = None, **given: Any) -> Self: ...
-
-    def _check_arguments(self) -> FitSetup: ...
-
-    def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedFit: ...
-
-    def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]: ...
-
-
 @dataclass(frozen=True, eq=False)
 class FitOrigin:
     """The fit a report is of.
@@ -112,7 +89,7 @@ class FitOrigin:
     `out_of_fold` are rows of X and their probabilities by networks trained without them.
     """
 
-    estimator: Refittable
+    estimator: FittedLSTM
     entropy: int
     fit_s: float
     is_whole: bool
@@ -145,7 +122,7 @@ class FitOrigin:
             prepared = estimator._prepare_fit(X, y, **keywords)
         return FitLab(self, record, estimator, prepared, (X, y, keywords))
 
-    def repaired(self, changes: Mapping[str, Any]) -> Refittable:
+    def repaired(self, changes: Mapping[str, Any]) -> FittedLSTM:
         """Return an unfitted estimator with some arguments changed."""
         return copied(self.estimator).set_params(**changes)
 
@@ -169,7 +146,7 @@ class FitLab(Lab):
         self,
         origin: FitOrigin,
         record: TrainingRecord,
-        estimator: Refittable,
+        estimator: FittedLSTM,
         prepared: PreparedFit,
         data: tuple[Any, Any, Mapping[str, Any]],
     ) -> None:
@@ -373,7 +350,7 @@ class FitLab(Lab):
         return estimator._check_arguments().prepare_again(self._prepared)
 
 
-def copied(estimator: Refittable) -> Refittable:
+def copied(estimator: FittedLSTM) -> FittedLSTM:
     """Return an unfitted estimator with the same arguments, those that may change copied."""
     arguments = {
         name: copy.deepcopy(value) if isinstance(value, dict | np.random.RandomState) else value
@@ -401,7 +378,7 @@ class Repair:
 
     report: FluctuationReport
     changes: Mapping[str, Any] = field(default_factory=dict)
-    fitted: Refittable | None = None
+    fitted: FittedLSTM | None = None
 
 
 def repair_fit(
@@ -409,7 +386,7 @@ def repair_fit(
     X: Any,
     y: Any,
     given: Mapping[str, Any],
-    refit: Callable[[Refittable], Refittable],
+    refit: Callable[[FittedLSTM], FittedLSTM],
     *,
     verbose: int = 0,
 ) -> Repair:

@@ -1,4 +1,4 @@
-"""A fitted estimator from and to a file or a pickle."""
+"""A fitted estimator from and to a file or a pickle, and around a network from elsewhere."""
 
 import copy
 import importlib
@@ -29,11 +29,11 @@ from sensorseq.training.network import (
     read_network,
     read_scaler,
 )
+from sensorseq.training.out_of_distribution import OutOfDistribution
 from sensorseq.training.parameters import check_parameters, check_plain
 from sensorseq.training.patches import read_patch
 from sensorseq.training.preparation import check_preparation
 from sensorseq.training.probabilities import Abstention
-from sensorseq.training.unknown import KnownWindows
 
 
 def describe_fit(estimator: Any) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def restore_fit(
         estimator._head.check(estimator._n_channels, estimator._target.n_outputs)
         estimator.features_ = estimator._head.choice
     if task == CLASSIFICATION:
-        estimator._known = KnownWindows.restore(arrays, estimator._target.n_outputs)
+        estimator._known = OutOfDistribution.restore(arrays, estimator._target.n_outputs)
     estimator._ranges = TrainedRanges.restore(arrays, estimator._n_channels)
     return estimator
 
@@ -247,6 +247,64 @@ _FORMS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {  # to plain
         lambda head: {"description": head.description(), "arrays": head.arrays()},
         lambda stored: FeatureHead.restore(stored["description"], stored["arrays"]),
     ),
-    "_known": (KnownWindows.arrays, lambda arrays: KnownWindows.restore(arrays, None)),
+    "_known": (OutOfDistribution.arrays, lambda arrays: OutOfDistribution.restore(arrays, None)),
     "_ranges": (TrainedRanges.arrays, TrainedRanges.restore),
 }
+
+
+_OF_THE_NETWORK = (*ARCHITECTURE, "dtype")
+
+
+def import_network(
+    cls: Any,
+    module: LSTMLinear,
+    activation: str,
+    arguments: Mapping[str, Any],
+    classes: Any,
+    source: str,
+) -> Any:
+    """Return an estimator of class `cls` that predicts with `module`, from a named source."""
+    for name in (*_OF_THE_NETWORK, "scale"):
+        if arguments.get(name) is not None:
+            why = (
+                "there is no data to fit it on" if name == "scale" else "the network determines it"
+            )
+            raise ArgumentError(f"{name}={arguments[name]!r} cannot be set here: {why}.")
+    if module.linear.weight.dtype not in (torch.float32, torch.float64):
+        module = module.float()
+    own = {name: getattr(module, name) for name in ARCHITECTURE}
+    own["dtype"] = str(module.linear.weight.dtype).removeprefix("torch.")
+    estimator = cls(**{**arguments, **own, "scale": None})
+    estimator._import_targets(module, activation, classes)
+    estimator.n_features_in_ = module.input_size
+    estimator._flat_timesteps = None
+    estimator.scaler_ = None
+    estimator.preparation_ = None
+    estimator.history_ = History()
+    estimator.n_iter_ = estimator.best_epoch_ = 0
+    estimator.best_score_ = float("nan")
+    estimator.engine_ = EngineChoice("none", f"the weights were taken from {source}")
+    estimator._report_facts = {"n_val": None, "n_train": None}
+    estimator.module_ = module.eval()
+    estimator._make_report()
+    return estimator
+
+
+def split_single_logit(module: LSTMLinear) -> None:
+    """Give a network with a single logit x, of a sigmoid, the logits 0 and x."""
+    if module.num_classes != 1:
+        return
+    weight, bias = module.linear.weight.detach(), module.linear.bias.detach()
+    wider = torch.nn.Linear(weight.shape[1], 2, device=weight.device, dtype=weight.dtype)
+    with torch.no_grad():
+        wider.weight.copy_(torch.cat([torch.zeros_like(weight), weight]))
+        wider.bias.copy_(torch.cat([torch.zeros_like(bias), bias]))
+    module.linear, module.num_classes = wider, 2
+
+
+def reorder_outputs(module: LSTMLinear, order: NDArray[np.int64]) -> None:
+    """Let output i be what output order[i] was."""
+    rows = torch.from_numpy(order)
+    with torch.no_grad():
+        module.linear.weight.copy_(module.linear.weight[rows].clone())
+        module.linear.bias.copy_(module.linear.bias[rows].clone())

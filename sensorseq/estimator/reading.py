@@ -97,7 +97,7 @@ class WindowReader(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             self._channels,
         )
 
-    def _read_fit(
+    def _read(
         self, X: Any, y: Any, given: dict[str, Any], target: FitTarget, *, continues: bool
     ) -> FitData:
         """Read and check what `fit` was given, and learn the shape of the windows."""

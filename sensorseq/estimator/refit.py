@@ -26,7 +26,6 @@ from sensorseq.estimator.feature_head import (
     try_functions,
 )
 from sensorseq.estimator.fitting import FitSetup, PreparedFit
-from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
@@ -198,7 +197,6 @@ class Refit:
 
 def plan_refit(
     setup: FitSetup,
-    target: ClassTarget | ValueTarget,
     fit_data: FitData,
     train: FitPart,
     validation: FitPart | None,
@@ -235,10 +233,7 @@ def plan_refit(
         own: list[Any] = [one.rows for one in (train, validation) if one is not None]
         part = windows.take(np.searchsorted(np.asarray(windows.rows), np.concatenate(own)))
         if validation is not None:
-            weight = target.weigh(part.target, part.weight)
-            scaled = prepared.format.tensors(
-                part, target.encode(part.target), weight, training=True
-            )
+            scaled = setup.tensors(prepared.format, part)
             assert isinstance(scaled, TrainingData)
             data = scaled
     n_train, entropy = len(train.target), prepared.entropy

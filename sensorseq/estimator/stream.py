@@ -3,13 +3,14 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
+from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.inspection.outside import OutsideWindows
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.live_clock import EvenSamples, LiveClock
@@ -21,9 +22,6 @@ from sensorseq.preprocessing.window import window_start
 from sensorseq.recording import Channel
 from sensorseq.sequence.smoothing import STREAM_SMOOTH, Dwell, LagSmoother, window_weight
 from sensorseq.training.frames import in_order
-
-if TYPE_CHECKING:
-    from sensorseq.estimator.classifier import SensorLSTMClassifier
 
 _CLOCK_DIGITS = 9  # of seconds; below are rounding errors
 _SAME_RATE = 1e-3  # relative: a sensor this close to the model's rate is not resampled
@@ -56,9 +54,7 @@ class StreamDecision:
         return {**vars(self), "probabilities": dict(named)}
 
 
-def prediction_pipeline(
-    model: "SensorLSTMClassifier", hop_s: float | None = None
-) -> PreparePipeline:
+def prediction_pipeline(model: FittedLSTM, hop_s: float | None = None) -> PreparePipeline:
     """Return how recordings become windows for this model; an InputError if that is not known."""
     preparation = model.preparation_
     if preparation is None or not preparation["configuration"]:
@@ -93,7 +89,7 @@ class DecisionStream:
 
     def __init__(
         self,
-        model: "SensorLSTMClassifier",
+        model: FittedLSTM,
         sample_rate_hz: float | None = None,
         *,
         max_gap_s: float | None = None,

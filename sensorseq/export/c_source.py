@@ -30,8 +30,8 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.sequence.smoothing import LOWEST, FixedLag
+from sensorseq.training.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
 from sensorseq.training.patches import SMALLEST_VARIANCE, count_steps
-from sensorseq.training.unknown import N_NEIGHBORS, SMALLEST_LOG, KnownWindows
 
 WEIGHTS = ("float32", "int8")
 _LARGEST_LOSS = 0.005  # of accuracy by int8 weights, before a warning
@@ -126,7 +126,7 @@ def write_c(
     weights: str,
     check: Any,
     prefix: str,
-    known: tuple[KnownWindows, float] | None,
+    known: tuple[OutOfDistribution, float] | None,
     smooth: str = "none",
     smoothing: Mapping[str, Any] | None = None,
 ) -> CExport:

@@ -20,7 +20,7 @@ from sensorseq.io.atomic import write_whole
 from sensorseq.io.model_file import model_digest
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.unknown import N_NEIGHBORS, SMALLEST_LOG, KnownWindows
+from sensorseq.training.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
 
 METADATA_VERSION = 1
 INPUT_TYPES = ("float32", "float64")
@@ -34,7 +34,7 @@ def write_onnx(
     lengths: bool,
     dtype: str,
     steps: bool,
-    known: tuple[KnownWindows, float] | None,
+    known: tuple[OutOfDistribution, float] | None,
     stored: Callable[[], tuple[dict[str, Any], dict[str, Any]]],
 ) -> None:
     """Write a fitted estimator's graph; the file appears under its name when it is complete.
@@ -92,7 +92,7 @@ def _outputs(g: Graph, estimator: Any, windows: GraphWindows) -> str:
     return joined
 
 
-def _is_unknown(g: Graph, probabilities: str, known: KnownWindows, threshold: float) -> str:
+def _is_unknown(g: Graph, probabilities: str, known: OutOfDistribution, threshold: float) -> str:
     """Return whether windows are of no known class, (n,)."""
     logs = g("Max", g("Log", probabilities), np.float64(SMALLEST_LOG))
     apart = g("Sub", g("Unsqueeze", logs, [1]), known.points.astype(np.float64))

@@ -12,17 +12,16 @@ from sensorseq.errors import SignalError
 _MOST_STEPS = 2**24  # the native loop's own limit
 
 
-def as_nonempty_windows(X: ArrayLike) -> NDArray[np.floating]:
-    """Return X as floats of shape (n_windows, n_timesteps, n_channels), with steps and channels."""
-    windows = as_windows(X)
+def check_not_empty(windows: NDArray[np.floating]) -> None:
+    """Raise an error unless windows have steps and channels."""
     if not windows.shape[1] or not windows.shape[2]:
         raise SignalError(f"X has shape {windows.shape}: no timesteps or no channels.")
-    return windows
 
 
 def as_float32_windows(X: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.floating]]:
     """Return X as dense float32 windows, and as it was given."""
-    given = as_nonempty_windows(X)
+    given = as_windows(X)
+    check_not_empty(given)
     if given.shape[1] > _MOST_STEPS:
         raise SignalError(f"X has windows of {given.shape[1]} steps; at most 2**24 are supported.")
     with np.errstate(over="ignore", invalid="ignore"):

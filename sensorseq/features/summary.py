@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_finite, check_integer, check_lengths
+from sensorseq.checks import as_windows, check_finite, check_integer, check_lengths
 from sensorseq.errors import SignalError
-from sensorseq.features._checks import as_nonempty_windows, check_channels, check_state
+from sensorseq.features._checks import check_channels, check_not_empty, check_state
 
 N_BANDS = 5
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -78,7 +78,8 @@ class SummaryFeatures:
         SignalError
             If shapes disagree, or there are no timesteps or no channels.
         """
-        windows = as_nonempty_windows(X)
+        windows = as_windows(X)
+        check_not_empty(windows)
         check_lengths(windows, lengths)
         self._n_channels = windows.shape[2]
         return self
@@ -99,7 +100,8 @@ class SummaryFeatures:
             step is NaN or infinite.
         """
         n_channels = self.n_channels_
-        windows = as_nonempty_windows(X)
+        windows = as_windows(X)
+        check_not_empty(windows)
         steps = check_lengths(windows, lengths)
         check_channels(windows, n_channels)
         check_finite(windows, steps)

@@ -1,16 +1,13 @@
 """Strips of classes over time: on a page of their own, in notebooks, and below scores."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from markupsafe import Markup
 
 from sensorseq.html.render import render
 from sensorseq.html.svg import tick_words, ticks
 from sensorseq.sequence.scores import Stretch
-
-if TYPE_CHECKING:
-    from sensorseq.sequence.timeline import Span
 
 MOST_RECORDINGS, MOST_SPANS = 60, 400
 _N_COLORS = 6  # that the style sheet names
@@ -41,7 +38,7 @@ def named_colors(classes: Sequence[Any]) -> list[tuple[str, str]]:
 
 def draw(
     name: Any,
-    told: Sequence["Span"],
+    told: Sequence[Stretch],
     true: Sequence[Stretch],
     classes: Sequence[Any],
     *,

@@ -158,22 +158,10 @@ class WindowFormat:
             renew = EpochAugmentation(augmentation, held, scale, seed)
         if self.input_dropout:
             renew = InputDropout(self.input_dropout, seed, renew)
-        return renew if self.patch is None else _Patched(self.patch, renew, data.lengths)
-
-
-@dataclass(frozen=True)
-class _Patched:
-    """Gives the windows of each epoch as steps of several samples."""
-
-    patch: Patch
-    renew: Callable[[int], NDArray[Any]]
-    lengths: torch.Tensor | None
-
-    def __call__(self, epoch: int) -> NDArray[Any]:
-        steps: NDArray[Any] = self.patch.apply(torch.from_numpy(self.renew(epoch)), self.lengths)[
-            0
-        ].numpy()
-        return steps
+        if self.patch is None:
+            return renew
+        apply, lengths = self.patch.apply, data.lengths
+        return lambda epoch: apply(torch.from_numpy(renew(epoch)), lengths)[0].numpy()
 
 
 def _unchanged(_epoch: int) -> Change:

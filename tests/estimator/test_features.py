@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, ModelFileError
 from sensorseq.estimator import base, feature_head, refit
-from sensorseq.estimator.feature_head import FittedFeatures, HeadData, _ProbabilityBlock
+from sensorseq.estimator.feature_head import FittedFeatures, _ProbabilityBlock
 from sensorseq.estimator.refit import N_FOLDS
 from sensorseq.features.summary import FEATURES
 from sensorseq.io.model_file import read_model, write_model
@@ -864,8 +863,7 @@ def test_features_are_enough_where_the_lstm_knows_nothing_more():
     rng = np.random.default_rng(0)
     target = np.arange(90) % 3
     scores = 4.0 * np.eye(3)[target] + rng.normal(size=(90, 3))
-    data = HeadData(np.zeros((90, 1, 1)), None, target, np.ones(90), 3, np.arange(90))
-    fitted = FittedFeatures(data, np.arange(90), [], [scores], 2)
+    fitted = FittedFeatures(target, np.ones(90), None, np.arange(90), [], [scores], 2)
     unseen = (np.arange(90) < 45)[:, None]
     against = np.where(unseen, -scores, np.nan)
     assert fitted.are_enough(against)
@@ -880,10 +878,9 @@ def test_the_lstm_joins_only_by_more_than_the_standard_error_over_groups():
     target, group = np.arange(100) % 2, np.arange(100) // 10
     scores = 1.0 * np.eye(2)[target] + rng.normal(size=(100, 2))
     lstm = np.where(group[:, None] == 0, 6.0 * np.eye(2)[target], 0.0)
-    data = HeadData(np.zeros((100, 1, 1)), None, target, np.ones(100), 2, np.arange(100))
     rows, block = np.arange(100), _ProbabilityBlock("boosting", None, None, 2)
     for groups, joins in ((group, False), (None, True)):
-        fitted = FittedFeatures(replace(data, groups=groups), rows, [block], [scores], 3)
+        fitted = FittedFeatures(target, np.ones(100), groups, rows, [block], [scores], 3)
         head = fitted.join(lstm)
         assert bool(head.lstm_weight) is joins
         assert fitted.are_enough(lstm) is not joins

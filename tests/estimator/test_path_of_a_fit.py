@@ -1,4 +1,4 @@
-"""From the signature of `fit` to the native call, windows take few steps, in few files."""
+"""Windows take few steps, in few files, from `fit` to the native call and through prediction."""
 
 import sys
 from pathlib import Path
@@ -28,12 +28,12 @@ def holds_windows(value, depth=2):
     return False
 
 
-def trace_fit():
-    """Return the stops of the windows in a fit, as (file, function) in order of first arrival.
+def trace(call, last=None):
+    """Return the stops of the windows in a call, as (file, function) in order of first arrival.
 
     A stop is a function of the package that hands windows on: it returns them, as an array or in an
-    object, it stores them in an object that it makes, or it is on the way down to the native call.
-    What a check of the data does with them is no stop, for it only looks at them.
+    object, it stores them in an object that it makes, or it is on the way down to `last`, where
+    the walk ends.
     """
     stops = {}
 
@@ -51,34 +51,48 @@ def trace_fit():
             frame = frame.f_back
 
     def note(frame, event, returned):
-        if LAST in stops or not is_ours(frame):
+        if last in stops or not is_ours(frame):
             return
-        if event == "call" and frame.f_code.co_qualname == LAST:
+        if event == "call" and frame.f_code.co_qualname == last:
             stops.update(dict.fromkeys(map(name, list(callers(frame))[::-1])))
-            stops[LAST] = None
+            stops[last] = None
         if event != "return":
             return
         made = frame.f_locals.get("self") if frame.f_code.co_name == "__init__" else returned
-        if holds_windows(made) and not any("inspection" in name(f)[0] for f in callers(frame)):
+        if holds_windows(made):
             stops[name(frame)] = None
 
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    stops.pop(last, None)
+    return list(stops)
+
+
+def make_fit():
     y = np.arange(N_WINDOWS) % 2
     rng = np.random.default_rng(0)
     X = rng.normal(size=(N_WINDOWS, N_TIMESTEPS, N_CHANNELS)) + y[:, None, None]
     classifier = SensorLSTMClassifier(
-        hidden_size=4, max_epochs=1, batch_size=BATCH, features=None, device="cpu", random_state=0
+        hidden_size=4, max_epochs=1, batch_size=BATCH, device="cpu", random_state=0
     )
-    sys.setprofile(note)
-    try:
-        classifier.fit(X, y)
-    finally:
-        sys.setprofile(None)
-    stops.pop(LAST)
-    return list(stops)
+    return classifier, X, y
 
 
-def test_windows_take_fewer_than_40_stops_in_12_files_to_the_native_call():
-    stops = trace_fit()
+def test_windows_take_at_most_34_stops_in_15_files_to_the_native_call():
+    """With the default features, and the checks of the data."""
+    classifier, X, y = make_fit()
+    stops = trace(lambda: classifier.fit(X, y), LAST)
     assert any(function == LAST for _, function in stops)
-    assert len(stops) < 40, stops
-    assert len({file for file, _ in stops}) <= 12, stops
+    assert len(stops) <= 34, stops
+    assert len({file for file, _ in stops}) <= 15, stops
+
+
+def test_windows_to_predict_take_at_most_9_stops_in_5_files():
+    classifier, X, y = make_fit()
+    classifier.fit(X, y)
+    stops = trace(lambda: classifier.predict_proba(X))
+    assert len(stops) <= 9, stops
+    assert len({file for file, _ in stops}) <= 5, stops

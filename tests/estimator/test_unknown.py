@@ -16,7 +16,7 @@ from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.recording import Channel
-from sensorseq.training.unknown import KnownWindows
+from sensorseq.training.out_of_distribution import OutOfDistribution
 
 KNOWN = (0.2, 0.5, 0.9)
 RATES = (0.02, 0.05, 0.1, 0.2)
@@ -50,7 +50,7 @@ def draw(n, n_groups, seed):
 @given(n=st.integers(6, 60), n_groups=st.integers(1, 9), seed=st.integers(0, 99))
 def test_the_distance_is_that_to_the_fifth_nearest_of_other_groups(n, n_groups, seed):
     p, groups = draw(n, n_groups, seed)
-    known = KnownWindows.learn(p, groups)
+    known = OutOfDistribution.learn(p, groups)
     logs = np.maximum(np.log(p), -6.0)
     apart = np.linalg.norm(logs[:, None] - known.points.astype(float)[None], axis=2)
     np.testing.assert_allclose(known.distance(p), np.sort(apart, axis=1)[:, 4], rtol=1e-12)
@@ -68,7 +68,7 @@ def test_the_distance_is_that_to_the_fifth_nearest_of_other_groups(n, n_groups, 
 def test_new_draws_raise_as_many_alarms_as_chosen():
     alarms = np.zeros((60, len(RATES)))
     for seed in range(60):
-        known = KnownWindows.learn(draw(400, 1, seed)[0], None)
+        known = OutOfDistribution.learn(draw(400, 1, seed)[0], None)
         distance = known.distance(draw(500, 1, 1000 + seed)[0])
         alarms[seed] = [(distance > known.threshold(rate)).mean() for rate in RATES]
     mean, error = alarms.mean(axis=0), alarms.std(axis=0) / 60**0.5

@@ -48,7 +48,7 @@ from sensorseq.preprocessing.steps import (
 from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
 from sensorseq.training import patches
-from sensorseq.training.unknown import KnownWindows
+from sensorseq.training.out_of_distribution import OutOfDistribution
 
 ROOT = Path(__file__).resolve().parents[2]
 N_STEPS, N_CHANNELS, N_CLASSES = 23, 3, 3
@@ -272,7 +272,7 @@ def test_smoothing_in_c_is_that_of_the_timeline(tmp_path, smooth, lag):
     """Of any probabilities, sure and unsure, within the tolerance of the networks."""
     classifier = trained_on_recordings([], hop_s=0.4)
     points = np.log(np.full((9, 2), [0.1, 0.9], np.float32))
-    classifier._known = KnownWindows(points, np.ones(100))
+    classifier._known = OutOfDistribution(points, np.ones(100))
     arguments = {"mean_dwell_s": [2.0, 5.0], "lag": lag, "smooth": smooth}
     export = classifier.to_c(tmp_path, **arguments)
     model = CModel(export, N_CHANNELS, 2)

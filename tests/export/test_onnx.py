@@ -21,7 +21,7 @@ from sensorseq.export.check import onnx_difference
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
-from sensorseq.training.unknown import KnownWindows
+from sensorseq.training.out_of_distribution import OutOfDistribution
 from tests.support.fits import plain_classifier
 
 LABELS = np.array(["ice", "mud", "sand"])
@@ -254,7 +254,7 @@ def test_steps_with_a_memory_are_refused_by_name(tmp_path):
 def test_a_step_of_smoothing_is_that_of_the_timeline(tmp_path, smooth, lag):
     clf = plain_classifier(max_epochs=1, hidden_size=2, device="cpu").fit(prepared([]))
     path, k = tmp_path / "smoother.onnx", len(clf.classes_)
-    clf._known = KnownWindows(np.log(np.full((9, 3), [0.1, 0.2, 0.7])), np.ones(100))
+    clf._known = OutOfDistribution(np.log(np.full((9, 3), [0.1, 0.2, 0.7])), np.ones(100))
     options = PreparationOptions.recorded(clf.preparation_)
     hop_s = options.hop_s or options.window_s
     arguments = {"smooth": smooth, "lag": lag, "mean_dwell_s": 6 * options.window_s}

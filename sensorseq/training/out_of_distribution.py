@@ -1,4 +1,4 @@
-"""Windows of no known class: their probabilities are unlike those of any known window."""
+"""Out-of-distribution windows, of no known class: their probabilities are unlike known ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ _BLOCK = 256  # windows at a time
 
 
 @dataclass(frozen=True, eq=False)
-class KnownWindows:
-    """Log-probabilities of windows that a fit left out, and what is unusually far from them.
+class OutOfDistribution:
+    """Log-probabilities of windows that a fit left out, and what distance from them is unusual.
 
     The distance of a window is that of its log-probabilities to the fifth nearest of `points`
     (m, K). At most a share `FALSE_ALARM_RATES` of known windows is farther than `thresholds`
@@ -32,7 +32,7 @@ class KnownWindows:
     @classmethod
     def learn(
         cls, probabilities: NDArray[np.float64], groups: NDArray[Any] | None
-    ) -> "KnownWindows | None":
+    ) -> "OutOfDistribution | None":
         """Choose the points and the thresholds, as in conformal prediction; None if too few.
 
         A window is compared with windows of other groups, as a new recording will be.
@@ -75,7 +75,7 @@ class KnownWindows:
     @classmethod
     def restore(
         cls, arrays: Mapping[str, NDArray[Any]], n_classes: int | None
-    ) -> "KnownWindows | None":
+    ) -> "OutOfDistribution | None":
         """Undo `arrays`; None if a file has none."""
         if "known.points" not in arrays:
             return None

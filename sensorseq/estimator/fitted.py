@@ -1,0 +1,397 @@
+"""FittedLSTM: what a fitted estimator knows, predicts and writes to a file."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from sensorseq.diagnosis.level import compare_level
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.errors import ArgumentError, ModelFileError, refusing
+from sensorseq.estimator.ensemble import Ensemble
+from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
+from sensorseq.estimator.model import (
+    describe_fit,
+    import_network,
+    pack_state,
+    restore_fit,
+    unpack_state,
+)
+from sensorseq.estimator.reading import WindowReader
+from sensorseq.estimator.report import make_report
+from sensorseq.estimator.targets import ClassTarget, ValueTarget
+from sensorseq.export.to_onnx import write_onnx
+from sensorseq.history import History
+from sensorseq.io.model_file import SAVE_AGAIN, read_model, write_model
+from sensorseq.nn import LSTMLinear
+from sensorseq.nn.from_keras import lstm_linear_from_keras
+from sensorseq.training import EngineChoice
+from sensorseq.training.config import CLASSIFICATION
+from sensorseq.training.network import network_arrays
+from sensorseq.training.out_of_distribution import OutOfDistribution
+from sensorseq.training.parameters import check_device
+from sensorseq.training.stream import StreamedData, is_stored
+from sensorseq.training_record import TrainingRecord
+from sensorseq.windows import WindowSet
+
+
+class FittedLSTM(WindowReader):
+    """What a fit learned, and what can be done with it."""
+
+    _task: ClassVar[str] = CLASSIFICATION
+    module_: LSTMLinear
+    history_: History
+    engine_: EngineChoice
+    features_: FeatureChoice
+    refitted_: bool
+    n_iter_: int
+    best_epoch_: int
+    best_score_: float
+    _in_pass = False  # during partial_fit: nothing is held out, scaling is not fitted again
+    _passes: list[dict[str, Any]]  # one for each network
+    _other_modules: list[LSTMLinear]
+    _other_histories: list[History]
+    # rows of the held-out part and their outputs, from before a refit on them
+    _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+    _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
+    _known: OutOfDistribution | None = (
+        None  # of a classifier, what is like them is of a known class
+    )
+    _replayed: int | None = None  # entropy of a fit to run again
+    _report_facts: dict[str, Any]
+
+    # those of the classifier alone
+    features: Any = None
+    refit: Any = None
+    patch: Any = None
+
+    # What a child says of its targets.
+
+    @property
+    @abstractmethod
+    def _target(self) -> ClassTarget | ValueTarget:
+        """What a fitted estimator predicts."""
+
+    @abstractmethod
+    def _import_targets(self, module: LSTMLinear, activation: str, classes: Any) -> None:
+        """Learn of a network from elsewhere what it predicts, or refuse it."""
+
+    @abstractmethod
+    def _measure(self, y: Any, predicted: NDArray[Any], sample_weight: Any) -> float:
+        """Return the score of predictions."""
+
+    @abstractmethod
+    def _describe_targets(self) -> dict[str, Any]:
+        """Return what was learned of the targets, for the model file."""
+
+    @abstractmethod
+    def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
+        """Restore what `_describe_targets` returned; `take` gives a field of a type."""
+
+    @property
+    def fluctuation_(self) -> FluctuationReport:
+        """The report; the first look at it compares the network with what the data allow."""
+        own = self.__dict__
+        if "fluctuation_" not in own:
+            raise AttributeError(f"{type(self).__name__} has no fluctuation_ before fit.")
+        if own.get("_to_compare") is not None:
+            own["fluctuation_"] = compare_level(own["fluctuation_"], *own["_to_compare"])
+            own["_to_compare"] = None
+        report: FluctuationReport = own["fluctuation_"]
+        return report
+
+    @fluctuation_.setter
+    def fluctuation_(self, report: FluctuationReport) -> None:
+        self.__dict__ |= {"fluctuation_": report, "_to_compare": None}
+
+    @property
+    def modules_(self) -> list[LSTMLinear]:
+        """The networks of all members; `module_` is the first."""
+        return [self.module_, *self.__dict__.get("_other_modules", ())]
+
+    @property
+    def _used_modules(self) -> list[LSTMLinear]:
+        """The networks that count: none where features decide alone."""
+        is_without = self._head is not None and not self._head.lstm_weight
+        return [] if is_without else self.modules_
+
+    @property
+    def _ensemble(self) -> Ensemble:
+        """What computes the outputs."""
+        return Ensemble(
+            self._used_modules,
+            self.module_.num_classes,
+            self._task == CLASSIFICATION,
+            self.device,
+            self.patch_,
+            self._head,
+        )
+
+    @property
+    def histories_(self) -> list[History]:
+        """One history for each member; `history_` is the first."""
+        return [self.history_, *self.__dict__.get("_other_histories", ())]
+
+    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
+        """Return the most probable label of each window, or a regressor's values in the unit of y.
+
+        Values have the shape (n,) or (n, n_outputs_) that y had in `fit`.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Windows with the same channels as in `fit`. All windows of a prepared file are
+            predicted, in their order. DataFrames with columns in any order, if `fit` had names:
+            those of DataFrames, or the channels of a WindowSet or file.
+        lengths : array of shape (n,), int, optional
+            Valid steps of each window.
+        """
+        outputs = self._outputs(X, lengths)
+        return self._target.predictions(outputs)
+
+    def score(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> float:
+        """Return the accuracy, or a regressor's coefficient of determination (R squared).
+
+        Labels may be one-hot (as `classes_`); R squared is averaged over the outputs.
+
+        Parameters
+        ----------
+        X, y, sample_weight, lengths : as in `fit`
+        """
+        X = self._open(X, "X")
+        predicted = self.predict(X, lengths)
+        y = X.y if y is None and isinstance(X, WindowSet) else y
+        return self._measure(y, predicted, sample_weight)
+
+    def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
+        """Return the network's outputs, (n, outputs), those of an ensemble joined."""
+        sequences = self._read_windows(X, lengths)
+        if is_stored(sequences):
+            part = self._format.stored(sequences, training=False)
+            return self._ensemble.outputs_of(StreamedData(part, np.zeros(len(part), np.int64)))
+        return self._ensemble.outputs(*self._scaled(sequences))
+
+    def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Plot the curves of the last fit with matplotlib, the kept epoch and the sampling error.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            File to write the figure to.
+        """
+        from sensorseq.diagnosis.page import draw_history  # matplotlib is an extra
+
+        check_is_fitted(self)
+        return draw_history(
+            self.history_,
+            n_val=self._report_facts["n_val"],
+            best_epoch=self.best_epoch_,
+            path=None if path is None else Path(path),
+            loss_unit="nats" if self.loss == "cross_entropy" else "",
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted estimator to one safetensors file.
+
+        It contains weights, scaling, classes, history, report and all arguments. The file appears
+        only when it is complete.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file; an existing file is replaced.
+
+        Raises
+        ------
+        InputError
+            If an argument is a function or another object that cannot be stored without executing
+            code when it is read.
+        """
+        check_is_fitted(self)
+        write_model(path, *self._stored())
+
+    def to_onnx(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        n_timesteps: int | None = None,
+        lengths: bool = False,
+        steps: bool = False,
+        dtype: str = "float32",
+        false_alarm_rate: float | None = None,
+    ) -> None:
+        """Write what `predict_proba` or, for a regressor, `predict` computes as an ONNX model.
+
+        The graph takes windows as they are given to `fit`, and contains cropping, scaling, all
+        networks, `features`, and the temperature. It has opset 17 and runs in onnxruntime 1.15 or
+        later. Windows have to be prepared as in training; see `steps`. Metadata say how, and have
+        classes, channels, units, sample rate and the SHA-256 of the model file. Needs the extra
+        ``onnx``.
+
+        Parameters
+        ----------
+        path : str or path
+            Name of the file; an existing file is replaced.
+        n_timesteps : int, optional
+            Number of steps of every window, which lets onnxruntime prepare more in advance. By
+            default the graph takes windows of any number of steps.
+        lengths : bool, default=False
+            Add the input ``lengths`` (n,), int64, the valid steps of each window, 1 to t.
+        steps : bool, default=False
+            Let the graph take windows of samples before the steps of the preparation, at the
+            model's rate, and contain these steps. Products, power, differences of channels, signed
+            channels and magnitudes can be exported. Steps that depend on earlier samples, such as
+            filters, are refused by name.
+        dtype : {"float32", "float64"}, default="float32"
+            Type of the input ``X``, of shape (n, t, c), or (n, t) after a fit on a table. The
+            output, ``probabilities`` (n, n_classes) or ``values`` (n, n_outputs), is float32.
+        false_alarm_rate : float, optional
+            Add the output ``unknown`` (n,), bool, to a classifier: whether a window is of no known
+            class, see `SensorLSTMClassifier.predict_or_abstain`.
+
+        Raises
+        ------
+        InputError
+            If the model has something that the graph cannot compute: scaling per recording or
+            group, ``scale="quantile"``, a function or classifier of your own as `features`.
+        EnvironmentProblemError
+            If the library onnx is missing.
+        """
+        check_is_fitted(self)
+        if false_alarm_rate is not None and self._task != CLASSIFICATION:
+            raise ArgumentError("false_alarm_rate is for classifiers, not for a regressor.")
+        known = None if false_alarm_rate is None else self._known_within(false_alarm_rate)
+        options: dict[str, Any] = {"n_timesteps": n_timesteps, "lengths": lengths, "dtype": dtype}
+        write_onnx(self, path, **options, steps=steps, known=known, stored=self._stored)
+
+    def _stored(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the arrays and the description of a model file."""
+        arrays = network_arrays(self.modules_, self.scaler_)
+        for part in (self._head, self._known, self._ranges):
+            if part is not None:
+                arrays |= part.arrays()
+        return arrays, describe_fit(self)
+
+    @classmethod
+    def from_torch(
+        cls,
+        lstm: Any,
+        linear: Any,
+        *,
+        pooling: str = "last",
+        classes: ArrayLike | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Return a fitted estimator with the weights of a `torch.nn.LSTM` and a linear layer.
+
+        It expects windows scaled as for that network; `scaler_` is None.
+
+        Parameters
+        ----------
+        lstm : torch.nn.LSTM
+            With biases and without projection.
+        linear : torch.nn.Linear
+            Gives the logits, or the values of a regressor. A single logit is that of the second
+            class against the first.
+        pooling : {"last", "mean", "max", "meanmax"}, default="last"
+            The pooling between the two.
+        classes : array-like of shape (n_classes,), optional
+            Label of each logit of a classifier; 0 to k - 1 by default.
+        **arguments
+            Further constructor arguments, such as ``warm_start=True`` to continue training with
+            `fit`.
+
+        Raises
+        ------
+        ArgumentError
+            If a layer has no bias or has a projection, or the sizes do not match.
+        """
+        module = LSTMLinear.from_torch(lstm, linear, pooling)
+        estimator: Self = import_network(cls, module, "linear", arguments, classes, "torch.nn.LSTM")
+        return estimator
+
+    @classmethod
+    def from_keras(cls, model: Any, *, classes: ArrayLike | None = None, **arguments: Any) -> Self:
+        """Return a fitted estimator with the weights of a Keras model.
+
+        It expects windows scaled as for that model; `scaler_` is None. An ArgumentError names a
+        layer that is of another kind or computes something else.
+
+        Parameters
+        ----------
+        model : keras.Model
+            A chain of LSTM or Bidirectional(LSTM) layers, at most one global pooling over time, and
+            a Dense layer: for classes with softmax, logits or one sigmoid unit, for a regressor
+            linear. Keras is not imported; only `layers`, `get_config()` and `get_weights()` are
+            used.
+        classes, **arguments
+            As in `from_torch`.
+        """
+        module, activation = lstm_linear_from_keras(model)
+        estimator: Self = import_network(cls, module, activation, arguments, classes, "Keras")
+        return estimator
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
+        """Load a fitted estimator written by `save`. Nothing in the file is executed.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        device : str, optional
+            Overrides the saved `device`, such as ``"cpu"`` for a model trained on a GPU.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is truncated, damaged, from another program or from a newer version, or has
+            another kind of estimator.
+        """
+        if device is not None:
+            check_device(device)
+        arrays, description = read_model(path)
+        with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
+            estimator: Self = restore_fit(cls, arrays, description, path, device)
+        return estimator
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        if "fluctuation_" in self.__dict__:
+            _ = self.fluctuation_  # compared, which needs windows that are not kept
+        return pack_state(super().__getstate__())
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(unpack_state(state))
+        if hasattr(self, "history_") and not hasattr(self, "fluctuation_"):
+            self._make_report()
+
+    def _make_report(self, record: TrainingRecord | None = None) -> None:
+        self.fluctuation_ = make_report(
+            self.history_,
+            self.loss,
+            self._task,
+            best_epoch=self.best_epoch_ or None,
+            record=record,
+            arguments=self.get_params(deep=False),
+            **self._report_facts,
+        )
