@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sensorseq.checks import check_positive, check_real
+from sensorseq.checks import check_integer, check_positive, check_real
 from sensorseq.errors import InputError, check_choice, warn_caller
 from sensorseq.estimator.base import SensorLSTM
 from sensorseq.estimator.feature_head import FeatureChoice
