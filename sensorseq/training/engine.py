@@ -331,10 +331,15 @@ class TrainingRun:
 
     def _begin_record(self) -> None:
         if self.recorder is not None:
-            windows = self.train, self.validation
-            is_shared = self.ranks is not None
-            how = {"is_alone": self.is_alone, "is_shared": is_shared}
-            self.recorder.begin(self.config, *windows, self.objective, self.device, **how)
+            self.recorder.begin(
+                self.config,
+                self.train,
+                self.validation,
+                self.objective,
+                self.device,
+                is_alone=self.is_alone,
+                is_shared=self.ranks is not None,
+            )
 
     def use_autograd(self) -> AutogradSteps:
         """Return what takes the steps by autograd, which is made once."""
@@ -480,8 +485,8 @@ class TrainingRun:
                 how = self.schedule, self.crop_rng, noted
                 taken = [autograd.take(data, own, first + i, *how) for i, own in enumerate(batches)]
                 if self.recorder is not None:
-                    totals = torch.stack(taken).double().cpu().numpy()
-                    self.recorder.note_outputs(data, batches, rates, totals, noted or ())
+                    of_steps = torch.stack(taken).double().cpu().numpy()
+                    self.recorder.note_outputs(data, batches, rates, of_steps, noted or ())
                 steps += taken
         self.module.eval()
         # Read once an epoch: on a GPU each single read would wait for all work before it.
