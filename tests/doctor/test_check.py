@@ -17,7 +17,7 @@ from sensorseq.doctor import windows as doctor_windows
 from sensorseq.doctor.planted import plant
 from sensorseq.doctor.shuffled import ALARM, chance_of
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.estimator import base
+from sensorseq.estimator import fitting
 from sensorseq.io.prepared import write_windows
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.stream import BUFFER_VARIABLE
@@ -121,7 +121,7 @@ def plant_network(monkeypatch, kind):
         torch.manual_seed(0)
         return kind(n_channels, parameters["hidden_size"], n_outputs, pooling="meanmax")
 
-    monkeypatch.setattr(base, "make_network", make_network)
+    monkeypatch.setattr(fitting, "make_network", make_network)
 
 
 @pytest.mark.trains
