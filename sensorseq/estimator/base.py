@@ -275,8 +275,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
     def _judge(self, prepared: PreparedFit, record: TrainingRecord | None) -> None:
         """Make the report of a fit, with what was found in its windows."""
         facts, held_out = prepared.facts, prepared.validation
-        if self._task == CLASSIFICATION:
-            classes = [str(label) for label in self._target.known]
+        if isinstance(prepared.target, ClassTarget):
+            classes = [str(label) for label in prepared.target.known]
             found = check_parts(prepared.train, held_out, self._channels, classes)
             facts = {**facts, "data_facts": (*facts["data_facts"], *found)}
         self._report_facts = facts

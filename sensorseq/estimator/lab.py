@@ -124,7 +124,8 @@ class FitOrigin:
 
     def repaired(self, changes: Mapping[str, Any]) -> FittedLSTM:
         """Return an unfitted estimator with some arguments changed."""
-        return copied(self.estimator).set_params(**changes)
+        repaired: FittedLSTM = copied(self.estimator).set_params(**changes)
+        return repaired
 
     def in_arguments(self, report: FluctuationReport) -> FluctuationReport:
         """Return a report as the probes take it: it recommends arguments."""
@@ -344,10 +345,13 @@ class FitLab(Lab):
             warmup = min(warmup, 1 / 3) if is_share else min(warmup, arm.n_epochs // 3)
             estimator.set_params(warmup_epochs=warmup)
         estimator._replayed = self.origin.entropy
+        prepared: PreparedFit
         if _OF_WINDOWS & set(arm.change):
             X, y, keywords = self._data
-            return estimator._prepare_fit(X, y, **keywords)
-        return estimator._check_arguments().prepare_again(self._prepared)
+            prepared = estimator._prepare_fit(X, y, **keywords)
+        else:
+            prepared = estimator._check_arguments().prepare_again(self._prepared)
+        return prepared
 
 
 def copied(estimator: FittedLSTM) -> FittedLSTM:

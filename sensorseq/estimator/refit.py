@@ -204,17 +204,12 @@ def plan_refit(
 ) -> Refit | FeatureChoice:
     """Decide what follows the fit on the training part; a choice says why nothing does."""
     features, refit = setup.parameters.get("features"), setup.parameters.get("refit")
-    obstacle = None
-    if not isinstance(prepared.jobs[0].train, TrainingData) or is_stored(train.sequences):
-        obstacle = "the windows are streamed from their file"
-    elif current_ranks() is not None:
-        obstacle = "several processes train together"
+    obstacle = _obstacle(prepared, train)
     if obstacle is not None:
         for name, value in {"features": features, "refit": refit}.items():
             if value is not None and value != "auto":
                 raise ArgumentError(f"{name}={value!r} is not possible: {obstacle}. Use None.")
         return FeatureChoice(reason=obstacle)
-    assert isinstance(prepared.jobs[0].train, TrainingData)
     is_given = fit_data.given is not None
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
@@ -237,13 +232,7 @@ def plan_refit(
             assert isinstance(scaled, TrainingData)
             data = scaled
     n_train, entropy = len(train.target), prepared.entropy
-    parts = [one for one in (train, validation) if one is not None]
-    of_parts = [one.groups for one in parts if one.groups is not None]
-    groups = np.concatenate(of_parts) if len(of_parts) == len(parts) else None
-    share = None
-    if train.weight is None and groups is not None:
-        class_index = np.concatenate([one.target for one in parts])
-        share = weights_of_few_recordings(groups, class_index)
+    groups, share = _shares(train, validation)
     config = prepared.jobs[0].config
     plan = Refit(part, data, given, groups, share, config, n_train, [], features, refits, entropy)
     if features is None:
@@ -263,6 +252,28 @@ def plan_refit(
     is_covered = len(plan.folds) == N_FOLDS and len(prepared.jobs) == 1
     plan.keeps_folds = refits and refit == "auto" and is_covered and plan.features is not None
     return plan
+
+
+def _obstacle(prepared: PreparedFit, train: FitPart) -> str | None:
+    """Return why nothing can follow the fit, if so."""
+    if not isinstance(prepared.jobs[0].train, TrainingData) or is_stored(train.sequences):
+        return "the windows are streamed from their file"
+    return None if current_ranks() is None else "several processes train together"
+
+
+def _shares(
+    train: FitPart, validation: FitPart | None
+) -> tuple[NDArray[Any] | None, NDArray[np.float64] | None]:
+    """Return the groups of all windows, if all have one, and how much each window counts."""
+    parts = [one for one in (train, validation) if one is not None]
+    of_parts = [one.groups for one in parts if one.groups is not None]
+    if len(of_parts) < len(parts):
+        return None, None
+    groups = np.concatenate(of_parts)
+    if train.weight is not None:
+        return groups, None
+    target = np.concatenate([one.target for one in parts])
+    return groups, weights_of_few_recordings(groups, target)
 
 
 def _make_folds(

@@ -156,6 +156,8 @@ class ValueTarget:
 
     def encode(self, target: NDArray[Any]) -> NDArray[Any]:
         """Return values in sd from their mean."""
+        assert self.mean is not None
+        assert self.sd is not None
         return np.asarray((target - self.mean) / self.sd)
 
     def weigh(
@@ -166,6 +168,8 @@ class ValueTarget:
 
     def predictions(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
         """Return values in the unit of y, and in its shape."""
+        assert self.mean is not None
+        assert self.sd is not None
         values = np.asarray(outputs * self.sd + self.mean)
         return values[:, 0] if self.is_flat else values
 

@@ -213,8 +213,7 @@ class FitData:
             X_val = open_windows(X_val, scale, "X_val")
         source = X if isinstance(X, WindowSet) else None
         source_val = X_val if isinstance(X_val, WindowSet) else None
-        if y is None and source is not None:
-            y = source.y
+        y = source.y if y is None and source is not None else y
         if y is None:
             raise InputError("fit requires y to be passed, but the target y is None.")
         sequences = read_sequences(X, lengths, "X", known)
@@ -225,8 +224,7 @@ class FitData:
         groups = _read_groups(source, groups, n_windows)
         weight = check_sample_weight(sample_weight, n_windows)
         takes_part = np.ones(n_windows, bool) if weight is None else weight > 0
-        if split is not None:
-            takes_part &= split != "test"
+        takes_part &= True if split is None else split != "test"
         class_index = target.learn(y, n_windows, takes_part)
         rows = np.flatnonzero(takes_part)
         windows = FitPart(
@@ -241,12 +239,11 @@ class FitData:
         if is_flat and target.task == CLASSIFICATION:  # rows may be samples, not windows
             refuse_rows(windows.sequences.X[:, :, 0], windows.target)
         of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
-        if known is None:
-            known = _shape_of(sequences, source)
+        shape = known or _shape_of(sequences, source)
         return cls(
             windows,
             None if split is None else split[rows],
-            _read_validation(X_val, of_val, windows.groups, target, known),
+            _read_validation(X_val, of_val, windows.groups, target, shape),
             source,
             source_val,
             scaler,

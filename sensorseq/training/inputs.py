@@ -80,7 +80,7 @@ def is_table(X: Any) -> bool:
     if hasattr(X, "toarray"):
         return True
     try:
-        return np.ndim(X) == 2
+        return len(_shape(X)) == 2
     except ValueError:  # ragged
         return False
 
@@ -167,7 +167,7 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
     """
     if lengths is not None or isinstance(X, WindowSet) or _is_list_of_sequences(X):
         return
-    n, t, c = np.shape(X)
+    n, t, c = _shape(X)
     if t == 1 < c or (t < c and t <= FEW_TIMESTEPS and c >= MANY_CHANNELS):
         raise InputError(
             f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
@@ -280,7 +280,7 @@ def _check_not_one_dimensional(X: Any, name: str) -> None:
             f"{name} is empty. Give an array of shape (n_windows, n_timesteps, n_channels)."
         )
     try:
-        shape = tuple(np.shape(X))
+        shape = _shape(X)
     except ValueError:  # ragged: described where it is read
         return
     if not shape:
@@ -331,6 +331,11 @@ def _pad(X: Iterable[Any], name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
     for row, part in zip(padded, parts, strict=True):
         row[: len(part)] = part
     return padded, lengths
+
+
+def _shape(X: Any) -> tuple[int, ...]:
+    """Return the shape of what can become an array; a ValueError of what is ragged."""
+    return X.shape if isinstance(X, np.ndarray) else as_array(X).shape
 
 
 def as_array(values: Any) -> NDArray[Any]:

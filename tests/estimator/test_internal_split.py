@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMRegressor, WindowSet
 from sensorseq.errors import InputError, LeakWarning, SplitError
+from sensorseq.estimator import base
 
 
 def parts_of(estimator, y, **arguments):
@@ -55,7 +56,15 @@ def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fra
 
 
 @pytest.mark.parametrize("hop_s", [None, 1.0, 0.4])
-def test_the_end_of_each_recording_is_held_out_where_none_can_be(hop_s):
+def test_the_end_of_each_recording_is_held_out_where_none_can_be(hop_s, monkeypatch):
+    plans = []
+    plan_refit = base.plan_refit
+
+    def noted(*given):
+        plans.append(plan_refit(*given))
+        return plans[-1]
+
+    monkeypatch.setattr(base, "plan_refit", noted)
     recording = np.repeat([0, 1, 2], [40, 30, 20])
     order = np.concatenate([np.arange(40), np.arange(30), np.arange(20)])
     X = np.ones((90, 10, 1)) * np.arange(90)[:, None, None]
@@ -66,10 +75,11 @@ def test_the_end_of_each_recording_is_held_out_where_none_can_be(hop_s):
         y, told = None, {}
     clf = plain_classifier(scale=None, hidden_size=2, refit="auto", features="summary")
     with pytest.warns(LeakWarning, match="expect less of other recordings"):
-        prepared = clf._prepare_fit(X, y, **told)
-    folds = prepared.whole.folds
+        clf._prepare_fit(X, y, **told)
+    (plan,) = plans
+    folds = plan.folds
     assert len(folds) == 3
-    rows = prepared.whole.part.rows
+    rows = plan.part.rows
     assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(rows)))
     apart = 2.0 / (hop_s or 1.0)  # a window, and its length between the parts
     for fit, test in folds:

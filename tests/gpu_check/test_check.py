@@ -15,7 +15,7 @@ import torch
 from sensorseq import SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.estimator import base
+from sensorseq.estimator import fitting
 from sensorseq.gpu_check import Case, check, check_before_fit, check_gpu, supervise
 from sensorseq.gpu_check.cases import expected
 from sensorseq.io.atomic import locking
@@ -217,10 +217,10 @@ def test_an_operator_starts_no_check(hopper, monkeypatch):
 )
 def test_a_fit_alone_on_a_gpu_asks_for_the_check(monkeypatch, device, ranks, asked):
     devices = []
-    monkeypatch.setattr(base, "check_before_fit", devices.append)
-    monkeypatch.setattr(base, "current_ranks", lambda: ranks)
-    monkeypatch.setattr(base, "own_device", lambda device: device)
-    monkeypatch.setattr(base, "resolve_device", lambda device, **of_network: torch.device("cpu"))
+    monkeypatch.setattr(fitting, "check_before_fit", devices.append)
+    monkeypatch.setattr(fitting, "current_ranks", lambda: ranks)
+    monkeypatch.setattr(fitting, "own_device", lambda device: device)
+    monkeypatch.setattr(fitting, "resolve_device", lambda device, **of_network: torch.device("cpu"))
     SensorLSTMClassifier(device=device)._training_device()
     assert devices == asked
 

@@ -5,7 +5,7 @@ import pytest
 from fits import plain_classifier
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
-from sensorseq.estimator import base
+from sensorseq.estimator import fitted
 from sensorseq.estimator.report import make_report
 
 rng = np.random.default_rng(0)
@@ -44,7 +44,7 @@ def test_facts_of_the_data_reach_the_report(windows, labels, arguments, kinds, m
         given.update(facts)
         return make_report(*_, **facts)
 
-    monkeypatch.setattr(base, "make_report", watched)
+    monkeypatch.setattr(fitted, "make_report", watched)
     groups = None if kinds == ["windows_overlap"] else GROUPS
     small(**arguments).fit(windows, labels, groups=groups)
     found = {finding.kind for finding in given["data_facts"]}

@@ -14,7 +14,7 @@ from sensorseq import SensorLSTMRegressor, WindowSet
 from sensorseq.cli import run
 from sensorseq.doctor import CheckResult, Diagnosis, check_training, plant_windows
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.estimator import base
+from sensorseq.estimator import fitting
 from sensorseq.inspection import checked_windows
 from sensorseq.inspection.short_trainings import ALARM, chance_of, plant
 from sensorseq.io.prepared import write_windows
@@ -120,7 +120,7 @@ def plant_network(monkeypatch, kind):
         torch.manual_seed(0)
         return kind(n_channels, parameters["hidden_size"], n_outputs, pooling="meanmax")
 
-    monkeypatch.setattr(base, "make_network", make_network)
+    monkeypatch.setattr(fitting, "make_network", make_network)
 
 
 @pytest.mark.trains
