@@ -352,7 +352,7 @@ class DecidingLSTM(SensorLSTM):
             If the model does not know how its windows were prepared.
         """
         check_is_fitted(self)
-        options = prediction_pipeline(self).options  # type: ignore[arg-type]  # of the classifier
+        options = prediction_pipeline(self).options
         hop_s = options.hop_s or options.window_s
         smoother = FixedLag.of(
             smooth,
@@ -475,7 +475,7 @@ class DecidingLSTM(SensorLSTM):
     def _class_shares(self) -> NDArray[np.float64]:
         """What the model gives each class on average, in windows that fit left out."""
         k = len(self.classes_)
-        evens_out = self.class_weight is not None or self.sampler != "shuffle"  # type: ignore[attr-defined]
+        evens_out = self.class_weight is not None or self.sampler != "shuffle"
         if self._known is None or evens_out:
             return np.full(k, 1 / k)
         shares = np.exp(self._known.points.astype(np.float64)).mean(axis=0)
