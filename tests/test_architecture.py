@@ -21,6 +21,7 @@ DEPTH = {name: i for i, layer in enumerate(ORDER.split("<")) for name in layer.s
 DIAGNOSIS_ORDER = """thresholds causes < metrics < statements < witnesses ranking
                      < judge logs < words < level trials page < probe < report < module"""
 CIRCLE = {f"sensorseq.evaluation.{name}" for name in ("metrics", "text", "evaluate", "inspect")}
+OFFERED = ("preprocessing/__init__.py", "inspection")  # find_leakage, beside the splits
 HOME = {  # library: where it may be imported, as path prefixes
     "h5py": ("io/hdf5.py", "io/isolated.py"),
     "sklearn": (
@@ -94,7 +95,7 @@ def wrong_imports(path):
             yield f"{file} may not import {library}"
         elif library != "sensorseq" or file == "__init__.py" or rest[0] == own:
             continue
-        elif DEPTH[rest[0]] >= DEPTH[own]:
+        elif DEPTH[rest[0]] >= DEPTH[own] and (file, rest[0]) != OFFERED:
             yield f"{file} imports upwards: {rest[0]}"
 
 

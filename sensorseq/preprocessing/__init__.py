@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from sensorseq.inspection.leakage import find_leakage
     from sensorseq.preprocessing.augment import Augmentation
     from sensorseq.preprocessing.options import PreparationOptions
     from sensorseq.preprocessing.pipeline import PreparePipeline
@@ -50,7 +51,7 @@ __getattr__, __dir__ = lazy_names(
         "SignalSteps": "recording_transformers",
         "StreamResampler": "resample",
         "Windower": "recording_transformers",
-        # a public name of this package, of which nothing here makes use: it checks the results
+        # offered beside the splits that it checks; nothing here makes use of it
         "find_leakage": "sensorseq.inspection.leakage",
     },
 )
