@@ -16,6 +16,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.estimator import fitting
+from sensorseq.estimator.targets import ClassTarget
 from sensorseq.gpu_check import Case, check, check_before_fit, check_gpu, supervise
 from sensorseq.gpu_check.cases import expected
 from sensorseq.io.atomic import locking
@@ -221,7 +222,8 @@ def test_a_fit_alone_on_a_gpu_asks_for_the_check(monkeypatch, device, ranks, ask
     monkeypatch.setattr(fitting, "current_ranks", lambda: ranks)
     monkeypatch.setattr(fitting, "own_device", lambda device: device)
     monkeypatch.setattr(fitting, "resolve_device", lambda device, **of_network: torch.device("cpu"))
-    SensorLSTMClassifier(device=device)._training_device()
+    parameters = SensorLSTMClassifier(device=device).get_params()
+    fitting.FitSetup.of_fit(parameters, ClassTarget())
     assert devices == asked
 
 
