@@ -27,14 +27,9 @@ NoVerify = Annotated[
 ]
 Smooth = Annotated[
     str,
-    Option(
-        metavar="HOW",
-        help="Smooth over time: marginals, viterbi, lag, filter, none [default: marginals].",
-    ),
+    Option(metavar="HOW", help="Smooth over time: marginals, viterbi, lag, filter, none."),
 ]
-StreamSmooth = Annotated[
-    str, Option(metavar="HOW", help="Smooth over time: none, filter, lag [default: none].")
-]
+StreamSmooth = Annotated[str, Option(metavar="HOW", help="Smooth over time: none, filter, lag.")]
 Lag = Annotated[int, Option(min=0, help="Windows that lag waits for.")]
 MeanDwell = Annotated[
     float | None,

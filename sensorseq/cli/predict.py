@@ -42,6 +42,10 @@ def predict(
     table: Annotated[
         Path | None, Option("--csv", metavar="CSV", help="Write the spans as a table.")
     ] = None,
+    absolute_time: Annotated[
+        bool,
+        Option("--absolute-time", help="In --csv, time stamps instead of seconds since the start."),
+    ] = False,
     html: Annotated[
         Path | None, Option(metavar="HTML", help="Write a page with the classes over the signals.")
     ] = None,
@@ -65,6 +69,8 @@ def predict(
 
     check_output(html, model_file, *recordings)
     check_output(table, model_file, *recordings)
+    if absolute_time and table is None:
+        raise ArgumentError("--absolute-time is for the table of --csv, which is not asked for.")
     model = load_model(model_file, strict=strict)
     with progress("predicting", quiet=quiet) as advance:
         found = predict_recordings(
@@ -79,7 +85,7 @@ def predict(
             **reading,
         )
     if table is not None:
-        write_whole(table, table_of_spans(found).encode())
+        write_whole(table, table_of_spans(found, absolute_time=absolute_time).encode())
     if html is not None:
         from sensorseq.evaluation.drive_page import make_drive_page
 

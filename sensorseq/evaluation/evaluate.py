@@ -19,6 +19,7 @@ from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compar
 from sensorseq.inspection.outside import OutsideWindows, join_outside
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.text import plural
 from sensorseq.training.preparation import augment_as_told, seen_recordings
 from sensorseq.windows import WindowSet
 
@@ -233,16 +234,20 @@ def evaluate_test(
     progress: Progress | None = None,
     smoothing: Smoothing = USUAL_SMOOTHING,
 ) -> Comparison:
-    """Score a model on the test part of windows (all, without a split), next to baselines.
+    """Score a model on the test part of windows, next to baselines.
 
-    The baselines are fitted on the windows that the model was trained on: the train part, and the
-    validation part if the model was refitted with it; none are fitted without a train part. Neither
-    early stopping nor any statistic of the model uses test windows: `fit` does not read them, and
-    recordings from the training data are rejected here, or with `include_seen` noted. Drives are
-    smoothed as in `SensorLSTMClassifier.timeline`.
+    All windows are scored if they have no split, or no test part and the model has seen none of
+    their recordings. The baselines are fitted on the windows that the model was trained on: the
+    train part, and the validation part if the model was refitted with it; none are fitted without a
+    train part. Neither early stopping nor any statistic of the model uses test windows: `fit` does
+    not read them, and recordings from the training data are rejected here, or with `include_seen`
+    noted. Drives are smoothed as in `SensorLSTMClassifier.timeline`.
     """
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
+    is_known = model.preparation_ is None or seen_recordings(model.preparation_, windows)
+    if not len(test) and not is_known:  # a file of other recordings
+        test = windows = replace(windows, split=None)
     labels = _labels(test)
     if not len(test):
         raise InputError(
@@ -271,7 +276,8 @@ def evaluate_test(
             say(f"fitting baseline {name}")
             compared[name] = score(predict_baseline(name, train, test, model.classes_, seed))
     protocol = (
-        f"test part: {evaluated.n_windows} windows of {len(evaluated.recordings)} recordings"
+        f"test part: {evaluated.n_windows} windows of"
+        f" {plural(len(evaluated.recordings), 'recording')}"
         + ("" if seen or model.preparation_ is None else " the model never saw")
     )
     return Comparison(
@@ -489,8 +495,8 @@ def _notes(evaluated: Evaluation, windows: WindowSet) -> list[str]:
     notes = []
     if evaluated.n_groups < FEW_GROUPS:
         notes.append(
-            f"these figures come from only {evaluated.n_groups} groups, so the intervals are too"
-            " narrow. --folds 5 tests on every recording."
+            f"these figures come from only {plural(evaluated.n_groups, 'group')}, so the intervals"
+            " are too narrow. --folds 5 tests on every recording."
         )
     counts = {row.recording_id: row.n_windows for row in evaluated.recordings}
     largest = max(counts, key=lambda name: counts[name])

@@ -34,7 +34,7 @@ from sensorseq.readers import RecordingSource, digest_source, find_recordings, r
 from sensorseq.readers.stamps import date_of, describe_clock
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sequence import Timeline, timeline_of
-from sensorseq.sequence.timeline import spans_as_csv
+from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
 from sensorseq.training.preparation import name_anew
 from sensorseq.training.probabilities import recording_prediction
@@ -207,11 +207,22 @@ def predict_recordings(
     return predictions
 
 
-def table_of_spans(predictions: Sequence[RecordingPrediction]) -> str:
-    """Return the spans of all recordings as the text of a CSV table."""
+def table_of_spans(
+    predictions: Sequence[RecordingPrediction], *, absolute_time: bool = False
+) -> str:
+    """Return the spans of all recordings as the text of a CSV table.
+
+    Times are seconds since the start of each recording, or with `absolute_time` its time stamps.
+    """
+
+    def placed(one: RecordingPrediction, span: Span) -> Span:
+        begins_s = one.begins_s if absolute_time else 0.0
+        start_s, end_s = span.start_s + begins_s, span.end_s + begins_s
+        return span._replace(recording_id=one.recording_id, start_s=start_s, end_s=end_s)
+
     return spans_as_csv(
         tuple(
-            span._replace(recording_id=one.recording_id)
+            placed(one, span)
             for one in predictions
             for span in (() if one.timeline is None else one.timeline.spans)
         )

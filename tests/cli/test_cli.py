@@ -143,6 +143,15 @@ def test_predict_prints_stretches_and_writes_them_as_a_table(logs, model, tmp_pa
         ("drive", "calm", "rough"),
         ("drive", "rough", "calm"),
     ]
+    late = tmp_path / "late.csv"
+    head, *lines = drive.read_text().splitlines()
+    moved = (line.split(",", 1) for line in lines)
+    late.write_text("\n".join([head, *(f"{float(t) + 1e9:.2f},{rest}" for t, rest in moved)]))
+    answer([*asked[:2], late, *asked[3:], "--absolute-time"], capsys)
+    stamped = list(csv.DictReader(spans.read_text().splitlines()))
+    assert [float(row["start_s"]) for row in stamped] == [1e9, 1e9 + 12]
+    assert "--absolute-time" in refused([*asked[:3], "--absolute-time"], 2, capsys)
+    answer(asked, capsys)
     assert 'aria-label="predicted classes of drive"' in page.read_text("utf-8")
     assert "true classes" not in page.read_text("utf-8")
     answer([*asked, "--label-column", "ground", "--hop-s", 0.5], capsys)

@@ -157,6 +157,8 @@ def test_what_cannot_be_evaluated_is_said(honest):
         evaluate_test(model, replace(honest, y=None))
     with pytest.raises(InputError, match="no test part"):
         evaluate_test(model, honest.take(honest.split != "test"))
+    with pytest.raises(InputError, match="no test part"):
+        evaluate_test(model, honest.take(np.empty(0, np.int64)))
     renamed = replace(honest, y=np.where(honest.y == "calm", "Calm", honest.y))
     with pytest.raises(InputError, match=r"label 'Calm' is not one of .* Did you mean 'calm'"):
         evaluate_test(model, renamed)
@@ -164,6 +166,15 @@ def test_what_cannot_be_evaluated_is_said(honest):
         evaluate_folds(model, honest, 21)
     with pytest.raises(ArgumentError, match="at least 2"):
         evaluate_folds(model, honest, 1)
+
+
+def test_without_a_test_part_recordings_from_elsewhere_are_scored(honest):
+    model = small(max_epochs=1).fit(honest)
+    test = honest.part("test")
+    elsewhere = replace(test, split=np.full(len(test), "train"))
+    found = evaluate_test(model, elsewhere)
+    assert found.model.to_dict() == evaluate_test(model, test).model.to_dict()
+    assert not found.baselines  # which would learn from the windows they are scored on
 
 
 def test_lopsided_test_parts_are_pointed_out(honest):
