@@ -9,7 +9,7 @@ import numpy as np
 
 from sensorseq.errors import printable
 from sensorseq.readers.columns import describe_counters
-from sensorseq.text import listed
+from sensorseq.text import listed, plural
 
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
@@ -60,9 +60,9 @@ DRIVE_HEADS = ("% of time", "F1 (%)", "delay (s)", "false switches/h")
 def describe_drives(drives: "DriveEvaluation") -> str:
     """Return what the scores of drives are."""
     return (
-        f"Over time, in {drives.n_recordings} recording(s) with several classes. Smoothed by"
-        f" {drives.told.smooth}; vote of {drives.n_votes} windows. F1 of stretches that overlap a"
-        " true one by half; delay of true switches, without the time that a method waits. In"
+        f"Over time, in {plural(drives.n_recordings, 'recording')} with several classes. Smoothed"
+        f" by {drives.told.smooth}; vote of {drives.n_votes} windows. F1 of stretches that overlap"
+        " a true one by half; delay of true switches, without the time that a method waits. In"
         " brackets: 95 % intervals by recording."
     )
 
