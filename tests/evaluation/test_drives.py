@@ -93,7 +93,7 @@ def test_text_and_json_have_the_scores():
     scored = score_predictions(windows.y, p, CLASSES, recording_id=windows.recording_id)
     comparison = Comparison(scored, {}, "a test", drives=found)
     text = format_comparison(comparison)
-    assert "12 recording(s) with several classes" in text
+    assert "12 recordings with several classes" in text
     assert max(map(len, text.splitlines())) <= 80
     plain = json.loads(json.dumps(comparison.to_dict()))["drives"]
     assert plain["smooth"] == "marginals"
