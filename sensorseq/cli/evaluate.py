@@ -47,9 +47,9 @@ def evaluate(
     and to a majority vote.
     """
     from sensorseq.evaluation.baselines import BASELINES
+    from sensorseq.evaluation.comparison_text import format_comparison
     from sensorseq.evaluation.drives import Smoothing
     from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
-    from sensorseq.evaluation.text import format_comparison
     from sensorseq.io.prepared import read_windows
 
     check_output(report, windows, model_file)

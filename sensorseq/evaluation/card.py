@@ -10,15 +10,10 @@ import numpy as np
 
 from sensorseq.errors import printable
 from sensorseq.estimator import SensorLSTMClassifier
+from sensorseq.evaluation.comparison_text import describe_folds
 from sensorseq.evaluation.evaluate import Comparison
 from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
-from sensorseq.evaluation.text import (
-    NAMES,
-    describe_folds,
-    format_interval,
-    format_p_value,
-    percent,
-)
+from sensorseq.evaluation.text import NAMES, format_interval, format_p_value, percent
 from sensorseq.io.model_file import read_model
 
 _MAX_CLASSES = 20  # of the confusion matrix

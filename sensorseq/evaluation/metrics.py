@@ -21,12 +21,13 @@ from sensorseq.evaluation.calibration import (
     resampling_weights,
     sign_flips,
 )
-from sensorseq.evaluation.text import format_evaluation, percent, score_rows
+from sensorseq.evaluation.text import NAMES, WIDTH, format_interval, percent, table
 from sensorseq.notebook import html_table
 from sensorseq.training.probabilities import recording_prediction
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 _CELLS_AT_ONCE = 2_000_000  # of confusion matrices of permutations, to save memory
+_MANY_RECORDINGS = 40
 FEW_GROUPS = 10  # below, percentile intervals of so few groups are clearly too narrow
 
 
@@ -70,7 +71,7 @@ class Evaluation:
     reliability: tuple[CalibrationBin, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
-        return format_evaluation(self)
+        return "\n\n".join((scores_text(self), confusion_text(self), recordings_text(self)))
 
     def __repr__(self) -> str:
         return (
@@ -326,3 +327,62 @@ def _score_decisions(
 
 def _number(value: float) -> float | None:
     return value if np.isfinite(value) else None
+
+
+def score_rows(evaluation: Evaluation) -> list[list[str]]:
+    """Return name, score and interval of each score that is known."""
+    return [
+        [NAMES[name], percent(evaluation.scores[name]), format_interval(evaluation.intervals[name])]
+        for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
+        if np.isfinite(evaluation.scores[name])
+    ]
+
+
+def scores_text(evaluation: Evaluation) -> str:
+    """Return the scores with their intervals, a table."""
+    return table(["", "score", "95 % interval by recording"], score_rows(evaluation))
+
+
+def confusion_text(evaluation: Evaluation) -> str:
+    """Return the confusion matrix as far as it fits, else the recall of each class."""
+    names = [str(name) for name in evaluation.classes.tolist()]
+    matrix = evaluation.confusion_matrix
+    recall = [
+        percent(matrix[i, i] / matrix[i].sum()) if matrix[i].sum() else "-"
+        for i in range(len(names))
+    ]
+    for length in (12, 8, 5, 3):
+        short = [name[:length] for name in names]
+        rows = [
+            [names[i][:16], *(str(count) for count in matrix[i].tolist()), recall[i]]
+            for i in range(len(names))
+        ]
+        text = table(["true \\ predicted", *short, "recall"], rows, right=range(1, len(names) + 2))
+        if max(len(line) for line in text.splitlines()) <= WIDTH:
+            return text
+    rows = [[name, *recall[i : i + 1]] for i, name in enumerate(names)]
+    return table(["class", "recall"], rows, right=(1,)) + "\n(--json has the confusion matrix)"
+
+
+def recordings_text(evaluation: Evaluation) -> str:
+    """Return how each recording was classified."""
+    rows = [
+        [
+            row.recording_id if len(row.recording_id) <= 34 else "..." + row.recording_id[-31:],
+            str(row.n_windows),
+            percent(row.accuracy),
+            "correct" if row.label == row.predicted else f"wrong: {row.predicted}",
+        ]
+        for row in evaluation.recordings
+        if row.label is not None
+    ]
+    judged = [row for row in evaluation.recordings if row.label is not None]
+    if not judged:
+        return "every recording has windows of several classes"
+    n_right = sum(row.label == row.predicted for row in judged)
+    head = f"recordings classified correctly: {n_right} of {len(judged)}"
+    if len(rows) > _MANY_RECORDINGS:
+        wrong = [row for row in rows if row[3] != "correct"]
+        rows, head = wrong[:_MANY_RECORDINGS], f"{head}; the others:"
+    heads = ["recording", "windows", "accuracy", "by mean probability"]
+    return f"{head}\n{table(heads, rows, right=(1, 2))}" if rows else head

@@ -12,20 +12,17 @@ from sensorseq.diagnosis.page import Figure, describe
 from sensorseq.diagnosis.words import Command
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import predict_baseline
-from sensorseq.evaluation.drives import DriveEvaluation
-from sensorseq.evaluation.evaluate import Comparison, scorer
-from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
-from sensorseq.evaluation.text import (
+from sensorseq.evaluation.comparison_text import (
     DRIVE_HEADS,
-    NAMES,
     P_VALUE,
     describe_drives,
     describe_folds,
     drive_rows,
-    format_interval,
-    format_p_value,
-    percent,
 )
+from sensorseq.evaluation.drives import DriveEvaluation
+from sensorseq.evaluation.evaluate import Comparison, scorer
+from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
+from sensorseq.evaluation.text import NAMES, format_interval, format_p_value, percent
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
 from sensorseq.preprocessing.keyed_scale import transform_by

@@ -1,7 +1,8 @@
 """Predict raw recordings with the same preparation steps as the training windows."""
 
 import os
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from sensorseq.errors import (
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.estimator.stream import prediction_pipeline
 from sensorseq.evaluation.inspect import refuse_prepared
+from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.inspection.outside import OutsideWindows
 from sensorseq.options import CSV_FORM
@@ -316,3 +318,52 @@ def _is_seen(model: SensorLSTMClassifier, source: RecordingSource) -> bool:
     assert model.preparation_ is not None
     seen = {digest for digests in model.preparation_["recordings"].values() for digest in digests}
     return any(one["sha256"] in seen for one in digest_source(source))
+
+
+def format_prediction(prediction: RecordingPrediction, *, every_window: bool) -> str:
+    """Return one recording's prediction as text: the whole, then windows or spans of one label."""
+    plain = prediction.to_dict()
+    shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
+    listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
+    lines = [
+        printable(" + ".join(str(path) for path in prediction.paths))
+        + (f": {prediction.recording_id}" if prediction.in_table else ""),
+    ]
+    spans = plain["spans"]
+    if len({span["label"] for span in spans}) > 1:
+        lines.append(wrapped(f"{_shares_of_time(spans)}, in {len(spans)} stretches", "  "))
+    else:
+        said = f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})"
+        lines.append(wrapped(said, "  "))
+    if len(spans) == 1 and str(plain["vote"]) != str(plain["label"]):
+        lines.append(f"  the majority of its windows is classified as {plain['vote']}")
+    lines += [wrapped(f"note: {note}", "  ") for note in prediction.notes]
+    windows = [{**one, "start_s": one["start_s"] - plain["begins_s"]} for one in plain["windows"]]
+    if plain["date"]:
+        lines.append(f"  begins {plain['date']}; times are seconds from then")
+    if every_window:
+        rows = [
+            [f"{w['start_s']:.2f}", str(w["label"]), percent(w["probability"][str(w["label"])])]
+            for w in windows
+        ]
+        lines.append(textwrap.indent(table(["start (s)", "label", "probability"], rows), "  "))
+    else:
+        rows = []
+        for span in spans:
+            when = f"{span['start_s']:.1f} to {span['end_s']:.1f}"
+            sure = percent(span["probability"])
+            rows.append([when, str(span["n_windows"]), str(span["label"]), sure])
+        heads = ["time (s)", "windows", "label", "mean probability"]
+        lines.append(textwrap.indent(table(heads, rows, right=(1, 3)), "  "))
+    return "\n".join(lines)
+
+
+def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
+    """Return how much of the time each label takes, most first."""
+    seconds: dict[str, float] = {}
+    for span in spans:
+        label = str(span["label"])
+        seconds[label] = seconds.get(label, 0.0) + span["end_s"] - span["start_s"]
+    total = sum(seconds.values())
+    ranked = sorted(seconds.items(), key=lambda item: -item[1])
+    return ", ".join(f"{label} {percent(own / total)} of the time" for label, own in ranked[:4])

@@ -1,4 +1,4 @@
-"""Scores and predictions as text of at most 80 columns."""
+"""Tables, shares and what a preparation or a fit was, as text of at most 80 columns."""
 
 import textwrap
 from collections import Counter
@@ -9,14 +9,10 @@ import numpy as np
 
 from sensorseq.errors import printable
 from sensorseq.readers.columns import describe_counters
-from sensorseq.text import listed, plural
+from sensorseq.text import listed
 
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
-    from sensorseq.evaluation.drives import DriveEvaluation
-    from sensorseq.evaluation.evaluate import Comparison
-    from sensorseq.evaluation.metrics import Evaluation
-    from sensorseq.evaluation.predict import RecordingPrediction
 
 WIDTH = 80
 NAMES = {
@@ -27,129 +23,13 @@ NAMES = {
     "gradient_boosting": "gradient boosting",
     "rocket_ridge": "MiniRocket ridge",
 }
-P_VALUE = (
-    "paired sign-flip test by recording, of a difference in accuracy at least this large if model"
-    " and baseline were equally good."
-)
-_MANY_RECORDINGS = 40
 _MANY_CHANNELS = 16
 _SLOWER = 0.9  # of the common rate, and of the fastest recording: its frequencies end lower
-
-
-def format_comparison(comparison: "Comparison") -> str:
-    """Return an evaluation as text: scores, baselines, confusions, recordings, notes."""
-    model = comparison.model
-    blocks = [wrapped(comparison.protocol)]
-    blocks.append(_scores(model))
-    if comparison.fold_accuracy:
-        blocks.append(wrapped(describe_folds(comparison)))
-    if comparison.baselines:
-        blocks.append(_baselines(comparison))
-    blocks.append(_confusion(model))
-    blocks.append(_recordings(model))
-    if comparison.drives is not None:
-        words = wrapped(describe_drives(comparison.drives))
-        blocks.append(f"{words}\n{table(['', *DRIVE_HEADS], drive_rows(comparison.drives))}")
-    blocks += [wrapped(f"note: {note}") for note in comparison.notes]
-    return "\n\n".join(blocks)
-
-
-DRIVE_HEADS = ("% of time", "F1 (%)", "delay (s)", "false switches/h")
-
-
-def describe_drives(drives: "DriveEvaluation") -> str:
-    """Return what the scores of drives are."""
-    return (
-        f"Over time, in {plural(drives.n_recordings, 'recording')} with several classes. Smoothed"
-        f" by {drives.told.smooth}; vote of {drives.n_votes} windows. F1 of stretches that overlap"
-        " a true one by half; delay of true switches, without the time that a method waits. In"
-        " brackets: 95 % intervals by recording."
-    )
-
-
-def drive_rows(drives: "DriveEvaluation") -> list[list[str]]:
-    """Return a row for each way to decide: its name, and scores with intervals."""
-    rows = []
-    for name, found in drives.scores.items():
-        cells = [name]
-        for score, value in found.scores.items():
-            factor = 100 if score in ("accuracy", "f1") else 1
-            low, high = (factor * edge for edge in found.intervals[score])
-            between = f" [{low:.0f}, {high:.0f}]" if np.isfinite([low, high]).all() else ""
-            cells.append(f"{factor * value:.1f}{between}" if np.isfinite(value) else "-")
-        rows.append(cells)
-    return rows
-
-
-def describe_folds(comparison: "Comparison") -> str:
-    """Return the mean and spread of the fold accuracies, next to that of all windows together."""
-    assert comparison.fold_mean is not None
-    assert comparison.fold_sd is not None
-    each = ", ".join(f"{100 * value:.1f}" for value in comparison.fold_accuracy)
-    pooled = percent(comparison.model.scores["accuracy"])
-    return (
-        f"mean of the fold accuracies: {percent(comparison.fold_mean)}, sd"
-        f" {100 * comparison.fold_sd:.1f} points ({each}); all windows together: {pooled}"
-    )
 
 
 def format_p_value(p_value: float) -> str:
     """Return a p-value with two digits, or as below 0.001."""
     return "<0.001" if p_value < 0.001 else f"{p_value:.2g}" if p_value < 0.1 else f"{p_value:.2f}"
-
-
-def format_evaluation(evaluation: "Evaluation") -> str:
-    """Return the scores, confusions and recordings of one classifier as text."""
-    return "\n\n".join((_scores(evaluation), _confusion(evaluation), _recordings(evaluation)))
-
-
-def format_prediction(prediction: "RecordingPrediction", *, every_window: bool) -> str:
-    """Return one recording's prediction as text: the whole, then windows or spans of one label."""
-    plain = prediction.to_dict()
-    shares = sorted(plain["probability"].items(), key=lambda item: -item[1])
-    listed = ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares[:4])
-    lines = [
-        printable(" + ".join(str(path) for path in prediction.paths))
-        + (f": {prediction.recording_id}" if prediction.in_table else ""),
-    ]
-    spans = plain["spans"]
-    if len({span["label"] for span in spans}) > 1:
-        lines.append(wrapped(f"{_shares_of_time(spans)}, in {len(spans)} stretches", "  "))
-    else:
-        said = f"{plain['label']}  (mean of {plain['n_windows']} windows: {listed})"
-        lines.append(wrapped(said, "  "))
-    if len(spans) == 1 and str(plain["vote"]) != str(plain["label"]):
-        lines.append(f"  the majority of its windows is classified as {plain['vote']}")
-    lines += [wrapped(f"note: {note}", "  ") for note in prediction.notes]
-    windows = [{**one, "start_s": one["start_s"] - plain["begins_s"]} for one in plain["windows"]]
-    if plain["date"]:
-        lines.append(f"  begins {plain['date']}; times are seconds from then")
-    if every_window:
-        rows = [
-            [f"{w['start_s']:.2f}", str(w["label"]), percent(w["probability"][str(w["label"])])]
-            for w in windows
-        ]
-        lines.append(textwrap.indent(table(["start (s)", "label", "probability"], rows), "  "))
-    else:
-        rows = []
-        for span in spans:
-            when = f"{span['start_s']:.1f} to {span['end_s']:.1f}"
-            sure = percent(span["probability"])
-            rows.append([when, str(span["n_windows"]), str(span["label"]), sure])
-        heads = ["time (s)", "windows", "label", "mean probability"]
-        lines.append(textwrap.indent(table(heads, rows, right=(1, 3)), "  "))
-    return "\n".join(lines)
-
-
-def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
-    """Return how much of the time each label takes, most first."""
-    seconds: dict[str, float] = {}
-    for span in spans:
-        label = str(span["label"])
-        seconds[label] = seconds.get(label, 0.0) + span["end_s"] - span["start_s"]
-    total = sum(seconds.values())
-    ranked = sorted(seconds.items(), key=lambda item: -item[1])
-    return ", ".join(f"{label} {percent(own / total)} of the time" for label, own in ranked[:4])
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()) -> str:
@@ -163,83 +43,6 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequenc
         ).rstrip()
         for row in everything
     )
-
-
-def _baselines(comparison: "Comparison") -> str:
-    from sensorseq.evaluation.metrics import compare
-
-    rows = []
-    for name, baseline in comparison.baselines.items():
-        difference = compare(comparison.model, baseline)["accuracy"]
-        low, high = difference.interval
-        interval = "" if np.isnan(low) else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-        rows.append(
-            [
-                NAMES.get(name, name),
-                percent(baseline.scores["accuracy"]),
-                percent(baseline.scores["balanced_accuracy"]),
-                f"{100 * difference.value:+.1f}{interval}",
-                format_p_value(difference.p_value),
-            ]
-        )
-    heads = ["baseline", "accuracy", "balanced", "model minus baseline (points)", "p"]
-    return f"{table(heads, rows)}\n{wrapped(f'p: {P_VALUE}')}"
-
-
-def score_rows(evaluation: "Evaluation") -> list[list[str]]:
-    """Return name, score and interval of each score that is known."""
-    return [
-        [NAMES[name], percent(evaluation.scores[name]), format_interval(evaluation.intervals[name])]
-        for name in ("accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
-        if np.isfinite(evaluation.scores[name])
-    ]
-
-
-def _scores(evaluation: "Evaluation") -> str:
-    return table(["", "score", "95 % interval by recording"], score_rows(evaluation))
-
-
-def _confusion(evaluation: "Evaluation") -> str:
-    names = [str(name) for name in evaluation.classes.tolist()]
-    matrix = evaluation.confusion_matrix
-    recall = [
-        percent(matrix[i, i] / matrix[i].sum()) if matrix[i].sum() else "-"
-        for i in range(len(names))
-    ]
-    for length in (12, 8, 5, 3):
-        short = [name[:length] for name in names]
-        rows = [
-            [names[i][:16], *(str(count) for count in matrix[i].tolist()), recall[i]]
-            for i in range(len(names))
-        ]
-        text = table(["true \\ predicted", *short, "recall"], rows, right=range(1, len(names) + 2))
-        if max(len(line) for line in text.splitlines()) <= WIDTH:
-            return text
-    rows = [[name, *recall[i : i + 1]] for i, name in enumerate(names)]
-    return table(["class", "recall"], rows, right=(1,)) + "\n(--json has the confusion matrix)"
-
-
-def _recordings(evaluation: "Evaluation") -> str:
-    rows = [
-        [
-            row.recording_id if len(row.recording_id) <= 34 else "..." + row.recording_id[-31:],
-            str(row.n_windows),
-            percent(row.accuracy),
-            "correct" if row.label == row.predicted else f"wrong: {row.predicted}",
-        ]
-        for row in evaluation.recordings
-        if row.label is not None
-    ]
-    judged = [row for row in evaluation.recordings if row.label is not None]
-    if not judged:
-        return "every recording has windows of several classes"
-    n_right = sum(row.label == row.predicted for row in judged)
-    head = f"recordings classified correctly: {n_right} of {len(judged)}"
-    if len(rows) > _MANY_RECORDINGS:
-        wrong = [row for row in rows if row[3] != "correct"]
-        rows, head = wrong[:_MANY_RECORDINGS], f"{head}; the others:"
-    heads = ["recording", "windows", "accuracy", "by mean probability"]
-    return f"{head}\n{table(heads, rows, right=(1, 2))}" if rows else head
 
 
 def percent(value: float) -> str:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sensorseq import Recording, SensorLSTMClassifier
 from sensorseq.errors import InputError
+from sensorseq.evaluation.comparison_text import format_comparison
 from sensorseq.evaluation.evaluate import choose_fold_windows, evaluate_folds
-from sensorseq.evaluation.text import format_comparison
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.recording import LabelSpan
 
