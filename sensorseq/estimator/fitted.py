@@ -59,9 +59,7 @@ class FittedLSTM(WindowReader):
     # rows of the held-out part and their outputs, from before a refit on them
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
     _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
-    _known: OutOfDistribution | None = (
-        None  # of a classifier, what is like them is of a known class
-    )
+    _known: OutOfDistribution | None = None  # of a classifier: what its known classes look like
     _replayed: int | None = None  # entropy of a fit to run again
     _report_facts: dict[str, Any]
 

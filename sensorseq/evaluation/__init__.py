@@ -14,7 +14,7 @@ __all__ = ["OutsideWindows", "calibration_error", "score_predictions"]
 __getattr__, __dir__ = lazy_names(
     globals(),
     {
-        "OutsideWindows": "evaluate",
+        "OutsideWindows": "sensorseq.inspection.outside",
         "calibration_error": "calibration",
         "score_predictions": "metrics",
     },

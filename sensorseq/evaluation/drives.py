@@ -18,10 +18,10 @@ from sensorseq.evaluation.calibration import (
     resampling_weights,
 )
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.split import iter_recordings
 from sensorseq.sequence import Span, Timeline, timeline_of
 from sensorseq.sequence.scores import DRIVE_SCORES, count_drive, drive_scores
 from sensorseq.sequence.timeline import spans_by_recording
-from sensorseq.training.probabilities import iter_recordings
 from sensorseq.windows import WindowSet
 
 Floats = NDArray[np.float64]

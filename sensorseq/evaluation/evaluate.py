@@ -245,9 +245,9 @@ def evaluate_test(
     """
     say = progress or (lambda message: None)
     test = windows if windows.split is None else windows.part("test")
-    is_known = model.preparation_ is None or seen_recordings(model.preparation_, windows)
-    if not len(test) and not is_known:  # a file of other recordings
-        test = windows = replace(windows, split=None)
+    knows = model.preparation_ is not None
+    if not len(test) and knows and not seen_recordings(model.preparation_, windows):
+        test = windows = replace(windows, split=None)  # a file of other recordings
     labels = _labels(test)
     if not len(test):
         raise InputError(

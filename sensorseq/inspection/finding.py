@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from string import Formatter
+from string import Formatter, Template
 from typing import Any, NamedTuple
 
 from sensorseq.text import listed
@@ -97,10 +97,24 @@ class Kind(NamedTuple):
     advice: str
 
 
+# What several kinds say; a table names it after a dollar sign.
+_SAID_AGAIN = {
+    "shared_groups": (
+        "{torn:?These groups are in both parts: {torn:12}. Keep each in one. }{shared:?These groups"
+        " share windows: {shared:12}. If they are one recording, give them one group; if windows"
+        " were copied, remove the copies. }"
+    ),
+    "give_groups": (
+        "Give groups= with the recording of each window. In a search, cross-validation or pipeline,"
+        " first call sklearn.set_config(enable_metadata_routing=True), then pass groups to it."
+    ),
+}
+
+
 def _read(table: str) -> dict[str, Kind]:
     """Read kinds: each a name, a colon and the text, and the advice after " > "."""
     kinds = {}
-    for entry in re.split(r"\n(?=\w)", table.strip()):
+    for entry in re.split(r"\n(?=\w)", Template(table).substitute(_SAID_AGAIN).strip()):
         name, words = entry.split(": ", 1)
         text, _, advice = " ".join(words.split()).partition(" > ")
         kinds[name] = Kind(text, advice)
@@ -227,23 +241,16 @@ copied_windows: {n_windows} of {n_train} training windows are copies of other tr
   > Remove the copies. To give windows more weight, use sample_weight or sampler.
 windows_in_both_parts: {n_windows} of {n_validation} validation windows (rows {rows}) are identical
   to training windows, so the validation score is higher than on new recordings.
-  > {torn:?These groups are in both parts: {torn:12}. Keep each in one. }{shared:?These groups share
-  windows: {shared:12}. If they are one recording, give them one group; if windows were copied,
-  remove the copies. }{drawn:?Split by recording: give groups=, and remove copies.}{chosen:?Take
+  > ${shared_groups}{drawn:?Split by recording: give groups=, and remove copies.}{chosen:?Take
   validation windows from other recordings, and remove copies.}
 windows_overlap: {n_windows} of the {n_checked} windows held out for validation{n_more:? that were
   checked ({n_validation} in total)} overlap training windows, so the validation score is inflated,
   and early stopping and fluctuation_ are misled.
-  > {torn:?These groups are in both parts: {torn:12}. Keep each in one. }{shared:?These groups share
-  windows: {shared:12}. If they are one recording, give them one group; if windows were copied,
-  remove the copies. }{drawn:?Give groups= with the recording of each window. In a search,
-  cross-validation or pipeline, first call sklearn.set_config(enable_metadata_routing=True), then
-  pass groups to it.}
+  > ${shared_groups}{drawn:?$give_groups}
 windows_in_a_row: each window continues the one before it, so they come from one recording or a few.
   Windows of one recording on both sides of the validation split inflate the validation score and
   mislead early stopping and fluctuation_.
-  > Give groups= with the recording of each window. In a search, cross-validation or pipeline, first
-  call sklearn.set_config(enable_metadata_routing=True), then pass groups to it.
+  > $give_groups
 """
 
 # What `find_leakage` finds: leaks, or warnings of what may be intended.

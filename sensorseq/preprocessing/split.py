@@ -1,6 +1,6 @@
 """Split windows into parts by group or by time, and describe how even the parts are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -400,6 +400,13 @@ def rows_of(recording_id: NDArray[Any]) -> list[NDArray[np.int64]]:
     index = np.unique(recording_id, return_inverse=True)[1]
     order = np.argsort(index, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
+
+
+def iter_recordings(recording_id: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    """Yield each recording and the rows of its windows, in the order of first appearance."""
+    names = recording_id.tolist()
+    for rows in sorted(rows_of(recording_id) if names else [], key=lambda own: int(own[0])):
+        yield names[rows[0]], rows
 
 
 def check_times(

@@ -26,6 +26,8 @@ def learn_dwell(
 ) -> LearnedDwell | None:
     """Return what the labels of windows say; None where no recording has several classes.
 
+    Copies, which start where their window does, count once.
+
     Every class starts from the mean of all stretches, and every pair from one switch shared by all,
     so that a class that was seen once does not rule out what was not seen.
     """
@@ -36,10 +38,13 @@ def learn_dwell(
     rows = np.flatnonzero(is_present.sum(axis=1)[recording] > 1)
     if not len(rows):
         return None
+    start = np.asarray(start_s, np.float64)
+    _, first = np.unique([recording[rows], start[rows]], axis=1, return_index=True)
+    rows = rows[first]
     made = timeline_of(
         np.eye(k)[class_index[rows]],
         np.arange(k),
-        np.asarray(start_s)[rows],
+        start[rows],
         window_s,
         recording[rows],
         smooth="none",

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.io.atomic import write_whole
+from sensorseq.preprocessing.split import iter_recordings
 from sensorseq.sequence.page import MOST_RECORDINGS, draw, make_strips
 from sensorseq.sequence.scores import Stretch
 from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed, window_weight
@@ -223,9 +224,8 @@ def timeline_of(
     dwell = Dwell.of(mean_dwell_s, transitions, k, window_s)
     is_one = mean_dwell_s is None or np.ndim(mean_dwell_s) == 0
     order, parts, spans = [], [], []
-    for name in dict.fromkeys(recording.tolist()):
-        rows = np.flatnonzero(recording == name)
-        rows = rows[np.argsort(start[rows], kind="stable")]
+    for name, own in iter_recordings(recording):
+        rows = own[np.argsort(start[own], kind="stable")]
         hops = np.diff(start[rows])
         if (hops <= 0).any():
             twice = start[rows][np.flatnonzero(hops <= 0)[0]]

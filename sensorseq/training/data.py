@@ -224,7 +224,8 @@ class FitData:
         groups = _read_groups(source, groups, n_windows)
         weight = check_sample_weight(sample_weight, n_windows)
         takes_part = np.ones(n_windows, bool) if weight is None else weight > 0
-        takes_part &= True if split is None else split != "test"
+        if split is not None:
+            takes_part &= split != "test"
         class_index = target.learn(y, n_windows, takes_part)
         rows = np.flatnonzero(takes_part)
         windows = FitPart(

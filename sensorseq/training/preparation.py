@@ -275,8 +275,7 @@ def _learn_dwell(windows: WindowSet) -> LearnedDwell | None:
     classes, index = np.unique(np.asarray(y)[is_own], return_inverse=True)
     start_s, ids = np.asarray(start)[is_own], np.asarray(recording)[is_own]
     window_s = windows.n_timesteps / windows.sample_rate_hz
-    _, first = np.unique([ids, start_s.astype(str)], axis=1, return_index=True)  # of copies
-    return learn_dwell(index[first], classes.tolist(), start_s[first], window_s, ids[first])
+    return learn_dwell(index, classes.tolist(), start_s, window_s, ids)
 
 
 def check_preparation(preparation: dict[str, Any] | None) -> Preparation | None:

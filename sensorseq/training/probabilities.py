@@ -1,6 +1,5 @@
 """What follows from class probabilities: calibration, abstention, one decision for a recording."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -226,10 +225,3 @@ def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, ND
     votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
     tied = np.flatnonzero(votes == votes.max())
     return int(tied[np.argmax(mean[tied])]), int(mean.argmax()), mean
-
-
-def iter_recordings(recording_id: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
-    """Yield each recording and the rows of its windows, in the order of first appearance."""
-    names, first, index = np.unique(recording_id, return_index=True, return_inverse=True)
-    for place in np.argsort(first):
-        yield names.tolist()[place], np.flatnonzero(index == place)
