@@ -48,9 +48,9 @@ def evaluate(
     """
     from sensorseq.evaluation.baselines import BASELINES
     from sensorseq.evaluation.comparison_text import format_comparison
-    from sensorseq.evaluation.drives import Smoothing
     from sensorseq.evaluation.evaluate import evaluate_folds, evaluate_test
     from sensorseq.io.prepared import read_windows
+    from sensorseq.sequence.smoothing import Smoothing
 
     check_output(report, windows, model_file)
     model = load_model(model_file, strict=strict)

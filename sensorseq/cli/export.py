@@ -111,6 +111,8 @@ def export(
     c_alone = {"hop": hop, "sample_rate": sample_rate_hz, "weights": weights}
     _refuse_options(to, **c_alone, units=units, prefix=prefix)
     was_there = check_output(output, model_file, *([] if check is None else [check]))
+    smoother = None if smooth == "none" else output.with_suffix(f".smoother{output.suffix}")
+    check_output(smoother, model_file)
     if steps and check is not None:
         raise ArgumentError(
             "--check compares windows after the steps, which a graph with --steps does not take;"
@@ -118,9 +120,7 @@ def export(
         )
     model = load_model(model_file)
     model.to_onnx(output, lengths=lengths, steps=steps, **given)
-    smoother = None if smooth == "none" else output.with_suffix(f".smoother{output.suffix}")
     if smoother is not None:
-        check_output(smoother, model_file)
         model.smoother_to_onnx(smoother, **smoothing)
     from sensorseq.export.steps import stored_steps
 

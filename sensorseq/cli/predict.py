@@ -73,7 +73,7 @@ def predict(
     check_output(html, model_file, *recordings)
     check_output(table, model_file, *recordings)
     if absolute_time and table is None:
-        raise ArgumentError("--absolute-time is for the table of --csv, which is not asked for.")
+        raise ArgumentError("--absolute-time changes the table of --csv only; give --csv, too.")
     model = load_model(model_file, strict=strict)
     with progress("predicting", quiet=quiet) as advance:
         found = predict_recordings(

@@ -629,7 +629,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
             If an argument does not fit the model.
         """
         check_is_fitted(self)
-        mean_dwell_s, transitions = self._dwell(mean_dwell_s, transitions)
         return write_c(
             self,
             folder,
@@ -641,8 +640,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
             check=None if check is None else self._open(check, "check"),
             prefix=prefix,
             known=None if false_alarm_rate is None else self._known_within(false_alarm_rate),
-            smooth=smooth,
-            smoothing={"lag": lag, "mean_dwell_s": mean_dwell_s, "transitions": transitions},
+            smoothing=self._smoothing(smooth, lag, mean_dwell_s, transitions),
         )
 
     def _import_targets(self, module: LSTMLinear, activation: str, classes: Any) -> None:

@@ -21,7 +21,7 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.split import iter_recordings
 from sensorseq.recording import Recording
 from sensorseq.sequence import Timeline, timeline_of
-from sensorseq.sequence.smoothing import FixedLag
+from sensorseq.sequence.smoothing import FixedLag, Smoothing
 from sensorseq.training.inputs import check_groups
 from sensorseq.training.labels import read_known_labels
 from sensorseq.training.out_of_distribution import OutOfDistribution
@@ -308,17 +308,13 @@ class DecidingLSTM(SensorLSTM):
             whole recordings.
         """
         check_is_fitted(self)
-        mean_dwell_s, transitions = self._dwell(mean_dwell_s, transitions)
         return DecisionStream(
             self,
             sample_rate_hz,
             max_gap_s=max_gap_s,
             max_delay_s=max_delay_s,
             false_alarm_rate=false_alarm_rate,
-            smooth=smooth,
-            lag=lag,
-            mean_dwell_s=mean_dwell_s,
-            transitions=transitions,
+            smoothing=self._smoothing(smooth, lag, mean_dwell_s, transitions),
         )
 
     def smoother_to_onnx(
@@ -355,9 +351,7 @@ class DecidingLSTM(SensorLSTM):
         options = prediction_pipeline(self).options
         hop_s = options.hop_s or options.window_s
         smoother = FixedLag.of(
-            smooth,
-            lag,
-            *self._dwell(mean_dwell_s, transitions),
+            self._smoothing(smooth, lag, mean_dwell_s, transitions),
             shares=self._class_shares,
             window_s=options.window_s,
             hop_s=hop_s,
@@ -443,7 +437,7 @@ class DecidingLSTM(SensorLSTM):
             )
         starts = np.asarray(start_s, np.float64)
         rows = self.predict_proba(X, lengths)
-        mean_dwell_s, transitions = self._dwell(mean_dwell_s, transitions)
+        smoothing = self._smoothing(smooth, lag, mean_dwell_s, transitions)
         if window_s is None:
             hops = np.diff(np.unique(starts))
             window_s = float(np.median(hops)) if len(hops) else 1.0
@@ -454,22 +448,23 @@ class DecidingLSTM(SensorLSTM):
             check_positive("window_s", window_s),
             recording_id,
             hop_s=hop_s,
-            smooth=smooth,
-            lag=lag,
-            mean_dwell_s=mean_dwell_s,
-            transitions=transitions,
             class_shares=self._class_shares,
+            **smoothing._asdict(),
         )
 
-    def _dwell(
-        self, mean_dwell_s: ArrayLike | None, transitions: ArrayLike | None
-    ) -> tuple[ArrayLike | None, ArrayLike | None]:
-        """Return dwell times and transitions; what is None as in the training recordings."""
+    def _smoothing(
+        self,
+        smooth: str,
+        lag: int,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> Smoothing:
+        """Return how to smooth, with what is None as in the training recordings."""
         learned = None if self.preparation_ is None else self.preparation_.get("dwell")
         if learned is not None and len(learned["mean_s"]) == len(self.classes_):
             mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s
             transitions = learned["follows"] if transitions is None else transitions
-        return mean_dwell_s, transitions
+        return Smoothing(smooth, lag, mean_dwell_s, transitions)
 
     @property
     def _class_shares(self) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from sensorseq.preprocessing.resample import StreamResampler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.window import window_start
 from sensorseq.recording import Channel
-from sensorseq.sequence.smoothing import STREAM_SMOOTH, Dwell, LagSmoother, window_weight
+from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, Smoothing, window_weight
 from sensorseq.training.frames import in_order
 
 _CLOCK_DIGITS = 9  # of seconds; below are rounding errors
@@ -95,10 +95,7 @@ class DecisionStream:
         max_gap_s: float | None = None,
         max_delay_s: float = 0.0,
         false_alarm_rate: float | None = None,
-        smooth: str = "none",
-        lag: int = 3,
-        mean_dwell_s: ArrayLike | None = None,
-        transitions: ArrayLike | None = None,
+        smoothing: Smoothing,
     ) -> None:
         pipeline = prediction_pipeline(model)
         if isinstance(model.scaler_, KeyedScaler):
@@ -134,20 +131,19 @@ class DecisionStream:
         self._hop = hop_s * self._window_rate
         if self._hop < 1 - 1e-9:
             raise ArgumentError(f"hop_s={hop_s:g} is less than one sample of the windows.")
-        check_choice("smooth", smooth, STREAM_SMOOTH)
+        check_choice("smooth", smoothing.smooth, STREAM_SMOOTH)
         self._smoother, self._waiting = None, deque[StreamDecision]()
         self._shares = model._class_shares
-        if smooth != "none":
+        if smoothing.smooth != "none":
             window_s = self._n_window / self._window_rate
-            dwell = Dwell.of(mean_dwell_s, transitions, len(self.classes), window_s)
-            lag = lag if smooth == "lag" else 0
-            self._smoother = LagSmoother(dwell, lag, window_weight(hop_s, window_s))
+            dwell = smoothing.dwell(len(self.classes), window_s)
+            weight = window_weight(hop_s, window_s)
+            self._smoother = LagSmoother(dwell, smoothing.n_later, weight)
         self.n_decisions = self.n_outside = 0
         self.on_outside: Callable[[OutsideWindows], None] | None = None
         self._begin(0.0)
         self.latency_s: float = self._resampler.latency_s + self._steps.latency_s
-        if smooth == "lag":
-            self.latency_s += lag * hop_s
+        self.latency_s += smoothing.n_later * hop_s
 
     @property
     def counts(self) -> dict[str, int]:

@@ -36,10 +36,10 @@ def format_comparison(comparison: Comparison) -> str:
 def describe_drives(drives: DriveEvaluation) -> str:
     """Return what the scores of drives are."""
     return (
-        f"Over time, in {plural(drives.n_recordings, 'recording')} with several classes. Smoothed"
-        f" by {drives.told.smooth}; vote of {drives.n_votes} windows. F1 of stretches that overlap"
-        " a true one by half; delay of true switches, without the time that a method waits. In"
-        " brackets: 95 % intervals by recording."
+        f"Over time, in {plural(drives.n_recordings, 'recording')} with several classes. The vote"
+        f" is of {drives.n_votes} windows, smoothing by {drives.told.smooth}. F1 counts stretches"
+        " that overlap a true one by half. The delay of a switch leaves out the time that a method"
+        " waits. In brackets: 95 % intervals by recording."
     )
 
 

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.calibration import (
     N_RESAMPLES,
     Interval,
@@ -21,24 +20,11 @@ from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.split import iter_recordings
 from sensorseq.sequence import Span, Timeline, timeline_of
 from sensorseq.sequence.scores import DRIVE_SCORES, count_drive, drive_scores
+from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.sequence.timeline import spans_by_recording
 from sensorseq.windows import WindowSet
 
 Floats = NDArray[np.float64]
-
-
-class Smoothing(NamedTuple):
-    """How to smooth over time, as in `SensorLSTMClassifier.timeline`."""
-
-    smooth: str = "marginals"
-    lag: int = 3
-    mean_dwell_s: ArrayLike | None = None
-    transitions: ArrayLike | None = None
-
-    def with_defaults_of(self, model: SensorLSTMClassifier) -> "Smoothing":
-        """Return it with what the model learned of dwell times, where none are given."""
-        mean_dwell_s, transitions = model._dwell(self.mean_dwell_s, self.transitions)
-        return self._replace(mean_dwell_s=mean_dwell_s, transitions=transitions)
 
 
 USUAL_SMOOTHING = Smoothing()

@@ -14,11 +14,12 @@ from sensorseq.errors import ArgumentError, InputError, SplitError
 from sensorseq.estimator import SensorLSTMClassifier
 from sensorseq.evaluation.baselines import BASELINES, predict_baseline
 from sensorseq.evaluation.calibration import check_known_labels, plain_interval
-from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, Smoothing, evaluate_drives
+from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, evaluate_drives
 from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compare, score_predictions
 from sensorseq.inspection.outside import OutsideWindows, join_outside
 from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.text import plural
 from sensorseq.training.preparation import augment_as_told, seen_recordings
 from sensorseq.windows import WindowSet
@@ -292,7 +293,7 @@ def evaluate_test(
             test,
             probability,
             model.classes_,
-            smoothing.with_defaults_of(model),
+            model._smoothing(*smoothing),
             class_shares=model._class_shares,
             seed=seed,
         ),

@@ -161,6 +161,8 @@ def predict_recordings(
     reading = PreparationOptions.recorded(model.preparation_ or {})
     reading = replace(reading, **{k: value for k, value in options.items() if value is not None})
     sources = [source for path in paths for source in _find(Path(path), reading)]
+    how = {**model._smoothing(smooth, lag, mean_dwell_s)._asdict(), "hop_s": pipeline.options.hop_s}
+    how["class_shares"] = model._class_shares
     predictions = []
     for done, source in enumerate(sources):
         if progress is not None:
@@ -173,18 +175,12 @@ def predict_recordings(
         outside = None if model._ranges is None else model.outside(windows)
         start_s, probability = np.asarray(windows.start_s), model.predict_proba(windows)
         begins_s = float(recording.timestamps_s[0])
-        dwell_s, transitions = model._dwell(mean_dwell_s, None)
         timeline = timeline_of(
             probability,
             model.classes_,
             start_s - begins_s,
             pipeline.options.window_s,
-            hop_s=pipeline.options.hop_s,
-            smooth=smooth,
-            lag=lag,
-            mean_dwell_s=dwell_s,
-            transitions=transitions,
-            class_shares=model._class_shares,
+            **how,
         )
         predictions.append(
             RecordingPrediction(

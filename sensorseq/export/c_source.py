@@ -29,7 +29,7 @@ from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps
 from sensorseq.preprocessing.steps import StepChain
-from sensorseq.sequence.smoothing import LOWEST, FixedLag
+from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
 from sensorseq.training.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
 from sensorseq.training.patches import SMALLEST_VARIANCE, count_steps
 
@@ -127,8 +127,7 @@ def write_c(
     check: Any,
     prefix: str,
     known: tuple[OutOfDistribution, float] | None,
-    smooth: str = "none",
-    smoothing: Mapping[str, Any] | None = None,
+    smoothing: Smoothing,
 ) -> CExport:
     """Write a fitted classifier as C; see `SensorLSTMClassifier.to_c`."""
     check_choice("weights", weights, WEIGHTS)
@@ -142,9 +141,7 @@ def write_c(
     source.features()
     if known is not None:
         source.tables.add("known", known[0].points, "f4")
-    smoother = None
-    if smooth != "none":
-        smoother = source.smoothing(timing, smooth, **(smoothing or {}))
+    smoother = None if smoothing.smooth == "none" else source.smoothing(timing, smoothing)
     accuracy = _compare(estimator, check, weights) if check is not None else None
     values = source.layout(timing, steps)
     values |= {"p": prefix, "P": prefix.upper()}
@@ -299,17 +296,16 @@ class _Source:
             )
         return _Timing(n, length, sample_rate_hz or before, model_rate), steps
 
-    def smoothing(self, timing: _Timing, smooth: str, **arguments: Any) -> FixedLag:
+    def smoothing(self, timing: _Timing, smoothing: Smoothing) -> FixedLag:
         """Add the numbers of smoothing over time."""
         rate = timing.model_rate_hz
         if not rate:
             raise InputError(
-                f"smooth={smooth!r} needs the rate of the windows, which a model trained on arrays"
-                " does not know; train it on a prepared file, or smooth in your program."
+                f"smooth={smoothing.smooth!r} needs the rate of the windows, which a model trained"
+                " on arrays does not know; train it on a prepared file, or smooth in your program."
             )
         made = FixedLag.of(
-            smooth,
-            **arguments,
+            smoothing,
             shares=self.estimator._class_shares,
             window_s=timing.n_timesteps / rate,
             hop_s=float(timing.hop) / rate,

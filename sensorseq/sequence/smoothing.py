@@ -9,6 +9,7 @@ those of L. R. Rabiner, *A Tutorial on Hidden Markov Models*, Proceedings of the
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,24 @@ _LEAST_WEIGHT = 0.25  # of a window, however much it shares with its neighbours
 _TEMPERATURE, _FILTER_TEMPERATURE = 2.5, 2.0
 LOWEST = 1e-12  # of a probability: no window rules out a class
 _TICK_S = 1e-3  # steps of time are told apart by this
+
+
+class Smoothing(NamedTuple):
+    """How to smooth over time; what is None is as `Dwell.of` has it."""
+
+    smooth: str = "marginals"
+    lag: int = 3
+    mean_dwell_s: ArrayLike | None = None
+    transitions: ArrayLike | None = None
+
+    @property
+    def n_later(self) -> int:
+        """Windows that a decision of a stream waits for."""
+        return check_integer("lag", self.lag, 0) if self.smooth == "lag" else 0
+
+    def dwell(self, n_classes: int, window_s: float) -> "Dwell":
+        """Return how long classes last."""
+        return Dwell.of(self.mean_dwell_s, self.transitions, n_classes, window_s)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,20 +199,11 @@ class FixedLag:
 
     @classmethod
     def of(
-        cls,
-        smooth: str,
-        lag: int,
-        mean_dwell_s: ArrayLike | None,
-        transitions: ArrayLike | None,
-        *,
-        shares: Floats,
-        window_s: float,
-        hop_s: float,
+        cls, smoothing: Smoothing, *, shares: Floats, window_s: float, hop_s: float
     ) -> "FixedLag":
-        """Return the numbers for arguments as of `LagSmoother` and `Dwell.of`."""
-        check_choice("smooth", smooth, STREAM_SMOOTH[1:])
-        lag = check_integer("lag", lag, 0) if smooth == "lag" else 0
-        dwell = Dwell.of(mean_dwell_s, transitions, len(shares), window_s)
+        """Return the numbers for windows that start so many seconds apart."""
+        check_choice("smooth", smoothing.smooth, STREAM_SMOOTH[1:])
+        lag, dwell = smoothing.n_later, smoothing.dwell(len(shares), window_s)
         step, weight = dwell.transition(hop_s), window_weight(hop_s, window_s)
         return cls(lag, shares, dwell.start, step, weight, 1 / temperature(lag))
 

@@ -8,10 +8,11 @@ import pytest
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.evaluation.comparison_text import format_comparison
-from sensorseq.evaluation.drives import Smoothing, evaluate_drives, majority_vote
+from sensorseq.evaluation.drives import evaluate_drives, majority_vote
 from sensorseq.evaluation.evaluate import Comparison
 from sensorseq.evaluation.metrics import score_predictions
 from sensorseq.evaluation.page import make_page
+from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.windows import WindowSet
 
 CLASSES = np.array(["ice", "sand"])
