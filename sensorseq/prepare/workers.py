@@ -163,7 +163,12 @@ def _dask_pool(
 def _connect(where: Any) -> "Client":
     """Connect to a cluster, where nothing else of this process uses the connection."""
     from distributed import Client
+    from distributed.comm.addressing import resolve_address
 
+    if isinstance(where, str):
+        # A client that finds a malformed address is left half open: collected as garbage while
+        # the next one starts, it waits for a lock that its own thread holds, for ever.
+        resolve_address(where)
     try:
         return Client(where, timeout=_TIMEOUT_S, set_as_default=False)
     except AssertionError:  # its thread did not start within 10 s: the machine was busy

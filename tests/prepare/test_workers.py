@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -253,6 +254,16 @@ if __name__ == "__main__":
         with (
             pytest.raises(EnvironmentProblemError, match="no dask scheduler can be reached there"),
             worker_pool("process", 1, address, tmp_path, tmp_path),
+        ):
+            pass
+
+    @pytest.mark.parametrize("address", ["nonsense://x", "?"])
+    def test_a_malformed_address_leaves_no_client_half_open(self, address, tmp_path, monkeypatch):
+        # Its collection while another client starts would wait for ever.
+        monkeypatch.setattr(distributed, "Client", lambda *_, **__: pytest.fail("a client"))
+        with (
+            pytest.raises(EnvironmentProblemError, match=re.escape(address)),
+            worker_pool("dask", 1, address, tmp_path, tmp_path),
         ):
             pass
 
