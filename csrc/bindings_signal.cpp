@@ -21,5 +21,6 @@ PYBIND11_MODULE(_signal, m) {
   sensorseq::BindCsv(m);
   sensorseq::BindMoving(m);
   sensorseq::BindResample(m);
+  sensorseq::BindSections(m);
   sensorseq::BindWindow(m);
 }

@@ -137,6 +137,16 @@ class MovingWindow:
     def flush(self) -> NDArray[np.float64]:
         """Return the last rows, whose windows the end cuts short."""
 
+class SectionFilter:
+    """A recursive filter with the bits of `scipy.signal.sosfilt`; see csrc/signal/sections.h.
+
+    `sections` (n, 6) are those of scipy. The state begins at zero. One thread at a time.
+    """
+
+    def __init__(self, sections: NDArray[np.float64], n_channels: int) -> None: ...
+    def push(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take (n, n_channels) samples and return as many rows."""
+
 def gather_windows(
     values: NDArray[np.floating[Any]],
     starts: NDArray[np.int64],

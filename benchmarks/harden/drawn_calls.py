@@ -18,6 +18,7 @@ import hypothesis
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from scipy.signal import butter
 
 sys.path.insert(0, sys.argv.pop(1) if len(sys.argv) > 1 and Path(sys.argv[1]).is_dir() else ".")
 
@@ -282,23 +283,26 @@ def filters(rng, n_spoiled, signal, c):
     moving = {"statistic": "std", "window_samples": 5, "n_channels": c, "ahead_samples": 1}
     moving["statistic"] = rng.choice(("mean", "std", "min", "range", "line_residual"))
     made = ((_signal.PolyphaseFilter, polyphase), (_signal.TableFilter, table))
-    for kind, arguments in (*made, (_signal.MovingWindow, moving)):
+    sections = {"sections": butter(rng.choice((1, 4)), 0.3, output="sos"), "n_channels": c}
+    rows = ((_signal.MovingWindow, moving), (_signal.SectionFilter, sections))
+    for kind, arguments in (*made, *rows):
         is_spoiled = n_spoiled > 0 and rng.random() < 0.5
         one = call(rng, kind, arguments, n_spoiled if is_spoiled else 0)
         if one is None:
             continue
-        name = "samples" if kind is _signal.MovingWindow else "x"
+        name = "x" if hasattr(one, "push_last") else "samples"
+        flush = getattr(one, "flush", lambda: None)
         values = signal if name == "x" else signal.astype(float)
         for _ in range(2):
             part = values[: rng.randrange(len(values) + 1)]
             call(rng, one.push, {name: part}, n_spoiled)
-        one.flush()
+        flush()
         if is_spoiled:
             continue
         in_turn(one.push, values)
-        one.flush()
+        flush()
         one.push(values[: rng.randrange(4)])  # of the next signal
-        if kind is not _signal.MovingWindow:
+        if name == "x":
             call(rng, one.push_last, {"x": values}, n_spoiled)
             one.reset()
             assert one.n_channels == c

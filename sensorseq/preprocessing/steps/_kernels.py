@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from sensorseq import _signal
@@ -68,21 +67,18 @@ class Sos:
     latency_samples = 0
 
     def __init__(self, sections: Rows, n_channels: int, gain: float) -> None:
-        self.sections = sections
-        self._state = np.zeros((len(sections), 2, n_channels))
-        self.gain = gain
+        self.sections, self.gain, self._n_channels = sections, gain, n_channels
+        self._filter = _signal.SectionFilter(sections, n_channels)
         self._from_first = _FromFirst()
 
     def push(self, samples: Rows) -> Rows:
         if not len(samples):
             return samples
-        relative = self._from_first(samples)
-        rows: Rows
-        rows, self._state = scipy.signal.sosfilt(self.sections, relative, axis=0, zi=self._state)
+        rows = self._filter.push(self._from_first(samples))
         return self._from_first.add_back(rows, self.gain)
 
     def flush(self) -> Rows:
-        return np.empty((0, self._state.shape[2]))
+        return np.empty((0, self._n_channels))
 
 
 class MovingStatistic:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import butter, sosfilt, sosfilt_zi
 
+from sensorseq import _signal
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.steps import BandPass, Detrend, Notch
 from sensorseq.recording import Channel, Recording
@@ -144,6 +145,34 @@ def test_causal_filters_agree_with_scipy_at_rest_on_the_first_sample(order, band
     expected, _ = sosfilt(sections, signal, zi=sosfilt_zi(sections) * signal[0])
     result = filtered(BandPass(*band, phase="causal", order=order), signal)
     np.testing.assert_allclose(result, expected, atol=1e-8)
+
+
+@given(
+    order=st.integers(1, 9),
+    n_channels=st.integers(1, 9),
+    pieces=st.lists(st.integers(0, 40), min_size=1, max_size=5),
+    seed=st.integers(0, 99),
+)
+def test_sections_in_pieces_have_the_bits_of_scipy(order, n_channels, pieces, seed):
+    sections = butter(order, 0.3, output="sos")
+    signal = np.random.default_rng(seed).normal(size=(sum(pieces) + 1, n_channels))
+    kept = _signal.SectionFilter(sections, n_channels)
+    rows = [kept.push(part) for part in np.split(signal, np.cumsum(pieces)[:-1])]
+    np.testing.assert_array_equal(np.concatenate(rows), sosfilt(sections, signal, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("sections", "n_channels", "match"),
+    [
+        (np.ones((0, 6)), 1, r"shape \(n, 6\)"),
+        (np.ones((1, 5)), 1, r"shape \(n, 6\)"),
+        (np.ones((1, 6)), 0, "n_channels=0"),
+        (np.full((1, 6), 2.0), 1, r"sections\[:, 3\]"),
+    ],
+)
+def test_sections_of_another_form_are_refused(sections, n_channels, match):
+    with pytest.raises(ValueError, match=match):
+        _signal.SectionFilter(sections, n_channels)
 
 
 @pytest.mark.parametrize("phase", ["zero", "causal"])

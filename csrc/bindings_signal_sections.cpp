@@ -1,0 +1,51 @@
+#include <string>
+
+#include "bindings_signal.h"
+#include "signal/sections.h"
+
+namespace py = pybind11;
+
+namespace sensorseq {
+namespace {
+
+using signal::SectionFilter;
+
+std::unique_ptr<Shared<SectionFilter>> Make(const Rows<double>& sections, int64_t n_channels) {
+  if (sections.ndim() != 2 || sections.shape(0) < 1 || sections.shape(1) != 6 || n_channels < 1) {
+    throw py::value_error("sections must have the shape (n, 6), n >= 1; n_channels=" +
+                          std::to_string(n_channels) + " must be at least 1.");
+  }
+  const double* from = sections.data();
+  for (py::ssize_t i = 0; i < sections.size(); i += 6) {
+    if (from[i + 3] != 1) throw py::value_error("sections[:, 3] must be 1.");
+  }
+  return std::make_unique<Shared<SectionFilter>>(
+      SectionFilter(std::vector<double>(from, from + sections.size()), n_channels));
+}
+
+Rows<double> Push(Shared<SectionFilter>& shared, const Rows<double>& x) {
+  SectionFilter& filter = shared.object;
+  if (x.ndim() != 2 || x.shape(1) != filter.n_channels()) {
+    throw py::value_error("samples must have the shape (n_samples, " +
+                          std::to_string(filter.n_channels()) + ").");
+  }
+  const Turn turn(shared.mutex);
+  Rows<double> y({x.shape(0), x.shape(1)});
+  const double* from = x.data();
+  double* to = y.mutable_data();
+  {
+    py::gil_scoped_release released;
+    filter.Push(from, x.shape(0), to);
+  }
+  return y;
+}
+
+}  // namespace
+
+void BindSections(py::module_& m) {
+  py::class_<Shared<SectionFilter>>(m, "SectionFilter")
+      .def(py::init(&Make), py::arg("sections"), py::arg("n_channels"))
+      .def("push", &Push, py::arg("samples"));
+}
+
+}  // namespace sensorseq
