@@ -20,7 +20,6 @@ from sensorseq.diagnosis.metrics import Floats
 from sensorseq.inspection.part import Part
 from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.data import FitPart
 from sensorseq.training.engine import TrainingResult
 from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training_record import TrainingRecord
@@ -62,15 +61,13 @@ class LabPart:
     """Windows of one part as the engine takes them.
 
     `groups` are as given to `fit`, and `rows` those of its X, None if given separately. `samples`
-    are the same windows where the steps of `data` are patches of several samples, and `given` those
-    before they were cropped and scaled.
+    are the same windows where the steps of `data` are patches of several samples.
     """
 
     data: TrainingData
     groups: NDArray[Any] | None
     rows: NDArray[np.int64] | None
     samples: TrainingData | None = None
-    given: FitPart | None = None
 
     def as_windows(self, **names: Any) -> Part:
         """Return the samples as arrays, with names of channels and classes."""

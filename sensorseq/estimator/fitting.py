@@ -17,7 +17,7 @@ from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.callbacks import NoProgress, check_callbacks
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import count_epochs
-from sensorseq.training.data import FitPart, WindowFormat
+from sensorseq.training.data import FitData, WindowFormat
 from sensorseq.training.distributed import agree_on, current_ranks, own_device
 from sensorseq.training.engine import TrainingJob, steps_of_epoch
 from sensorseq.training.labels import draw_entropy
@@ -64,6 +64,7 @@ class PreparedFit:
 
     jobs: list[TrainingJob]
     facts: dict[str, Any]
+    data: FitData
     train: LabPart
     validation: LabPart | None
     entropy: int
@@ -142,19 +143,13 @@ class FitSetup:
         """Whether the fit goes on with an earlier one."""
         return bool(self.networks)
 
-    def tensors(self, form: WindowFormat, part: FitPart) -> TrainingData | StreamedData:
-        """Return windows to train on: cropped, scaled and weighed."""
-        weight = self.target.weigh(part.target, part.weight)
-        return form.tensors(part, self.target.encode(part.target), weight, training=True)
-
-    def prepare(
-        self, form: WindowFormat, train: FitPart, validation: FitPart | None
-    ) -> PreparedFit:
+    def prepare(self, form: WindowFormat, data: FitData) -> PreparedFit:
         """Make the networks and the scaled windows, of parts that are checked."""
-        target, n_channels = self.target, train.sequences.X.shape[2]
+        target, train, validation = self.target, data.train, data.validation
+        n_channels = train.sequences.X.shape[2]
         memory = self.parameters, self.config, self.device, train.sequences, target.n_outputs
         check_training_memory(*memory)
-        samples: Any = self.tensors(form, train)
+        samples: Any = form.tensors(train, target, training=True)
         if not self.continues:
             form = replace(form, patch=self._make_patch(samples))
         patch = form.patch
@@ -162,11 +157,9 @@ class FitSetup:
         modules = self.make_networks(n_channels if patch is None else patch.n_inputs(n_channels))
         held_out = None
         if validation is not None:
-            shown: Any = form.tensors(
-                validation, target.encode(validation.target), None, training=False
-            )
+            shown: Any = form.tensors(validation, target, training=False)
             steps = shown if patch is None else shown.patched(patch)
-            held_out = LabPart(steps, validation.groups, validation.rows, shown, validation)
+            held_out = LabPart(steps, validation.groups, validation.rows, shown)
         config = self._resolved(modules[0], windows)
         callbacks = check_callbacks(self.parameters["callbacks"])
         jobs = [
@@ -189,9 +182,9 @@ class FitSetup:
         for job in jobs[1:]:  # whose turn may never come: what lies there is of another fit
             if job.checkpoint is not None:
                 job.checkpoint.discard()
-        own = LabPart(windows, train.groups, train.rows, samples, train)
+        own = LabPart(windows, train.groups, train.rows, samples)
         facts = target.facts(train, validation)
-        return PreparedFit(jobs, facts, own, held_out, self.seeds.entropy, form, target)
+        return PreparedFit(jobs, facts, data, own, held_out, self.seeds.entropy, form, target)
 
     def prepare_again(self, prepared: PreparedFit) -> PreparedFit:
         """Make a new network for the windows of another fit of the same kind."""

@@ -1,7 +1,7 @@
 """The windows of one part as tensors, and which of them form each step of an epoch."""
 
 import hashlib
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -287,7 +287,8 @@ class TrainingData:
         """
         if device.type != "cpu" and self.X.nbytes > RESIDENT_BYTES:
             return self
-        return self._map(lambda part: part.to(device))
+        moved = (None if part is None else part.to(device) for part in vars(self).values())
+        return TrainingData(*moved)  # type: ignore[arg-type]  # X and target are never None
 
     def take(self, rows: Tensor, device: torch.device) -> "TrainingData":
         """Return the windows at `rows`, on `device`.
@@ -300,11 +301,8 @@ class TrainingData:
             Where to.
         """
         rows = rows.to(self.X.device)
-        return self._map(lambda part: part[rows].to(device))
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "TrainingData":
-        parts = (None if part is None else change(part) for part in vars(self).values())
-        return TrainingData(*parts)  # type: ignore[arg-type]  # X and target are never None
+        taken = (None if part is None else part[rows].to(device) for part in vars(self).values())
+        return TrainingData(*taken)  # type: ignore[arg-type]  # X and target are never None
 
     def digests(self) -> dict[str, str]:
         """Return by what these windows are known again, part by part."""

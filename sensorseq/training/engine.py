@@ -3,8 +3,8 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
@@ -555,9 +555,43 @@ class Training:
 
     def train(self) -> None:
         """Train until every run has ended, and has its result."""
+        with self._ending_all():
+            self._begin()
+            while self.runs:
+                for run in self.runs:
+                    with run.averaged_weights():
+                        run.notify("on_epoch_begin", run.history)
+                self._end_failed()
+                if not self.runs:
+                    break
+                started = time.perf_counter()
+                rows = self.take_steps()
+                self.validate(rows)
+                duration_s = (time.perf_counter() - started) / len(rows)
+                self.measure_fixed()
+                for run, row in zip(self.runs, rows, strict=True):
+                    self.end_epoch(run, row, duration_s)
+                self.leave_ended()
+
+    def _begin(self) -> None:
+        for run in self.runs:
+            run.module.eval()
+            run.notify("on_fit_begin", run.config)
+        self._end_failed()
+        for run in self.runs:
+            ended_by = run.ended_by()  # a run that is taken up again may have ended
+            if ended_by is not None:
+                self.finish(run, ended_by)
+            elif not len(run.history):
+                run.keep_snapshot()
+        self.leave_ended()
+
+    @contextmanager
+    def _ending_all(self) -> Iterator[None]:
+        """End every run, also when training is interrupted or fails."""
         try:
             try:
-                self._train_epochs()
+                yield
             except KeyboardInterrupt:
                 # in an epoch of one process, the others may be in another
                 has_best = all(run.best.epoch and run.ranks is None for run in self.runs)
@@ -571,37 +605,6 @@ class Training:
             for run in self.runs:
                 if not run.has_ended:
                     run.leave()
-
-    def _train_epochs(self) -> None:
-        for run in self.runs:
-            run.module.eval()
-            run.notify("on_fit_begin", run.config)
-        self._end_failed()
-        for run in self.runs:
-            ended_by = run.ended_by()  # a run that is taken up again may have ended
-            if ended_by is not None:
-                self.finish(run, ended_by)
-            elif not len(run.history):
-                run.keep_snapshot()
-        self.leave_ended()
-        while self.runs:
-            self._train_epoch()
-
-    def _train_epoch(self) -> None:
-        for run in self.runs:
-            with run.averaged_weights():
-                run.notify("on_epoch_begin", run.history)
-        self._end_failed()
-        if not self.runs:
-            return
-        started = time.perf_counter()
-        rows = self.take_steps()
-        self.validate(rows)
-        duration_s = (time.perf_counter() - started) / len(rows)
-        self.measure_fixed()
-        for run, row in zip(self.runs, rows, strict=True):
-            self.end_epoch(run, row, duration_s)
-        self.leave_ended()
 
     def _end_failed(self) -> None:
         for run in self.runs:

@@ -263,35 +263,37 @@ class NativeEpochs:
         held = [part if isinstance(part, TrainingData) else part.nothing() for part in windows]
         self._configs = list(configs)
         self._crops = [RandomCrops(*pair) for pair in zip(configs, held, strict=True)]
-        joined = self._lay_out(held)
+        first_row: dict[Hashable, int] = {}
+        sets: list[TrainingData] = []
+        for part in held:
+            if part.identity not in first_row:
+                first_row[part.identity] = sum(map(len, sets))
+                sets.append(part)
+        firsts = [first_row[part.identity] for part in held]
+        self._first_rows = torch.tensor(firsts)[:, None]
+        joined = sets[0]
+        if len(sets) > 1:
+            lengths = [part.lengths for part in sets if part.lengths is not None]
+            joined = TrainingData(
+                torch.cat([part.X for part in sets]),
+                torch.cat(lengths) if lengths else None,  # all parts have lengths, or none
+                torch.cat([part.target for part in sets]),
+            )
+        self.data = [
+            replace(part, X=joined.X[first : first + len(part)])
+            for part, first in zip(held, firsts, strict=True)
+        ]
+        weight = None
+        if any(part.weight is not None for part in held):
+            weight = joined.X.new_ones((len(held), len(joined)))
+            for of_model, part, first in zip(weight, held, firsts, strict=True):
+                if part.weight is not None:
+                    of_model[first : first + len(part)] = part.weight
+        joined = replace(joined, weight=weight)
         self.trainer = make_trainer(modules, configs, seeds, joined, self._crops[0].n_timesteps)
         self.weights = [
             ModelWeights(module, self.trainer, model) for model, module in enumerate(modules)
         ]
-
-    def _lay_out(self, parts: Sequence[TrainingData]) -> TrainingData:
-        """Join different windows, one after the other, and weights for each model."""
-        first_row: dict[Hashable, int] = {}
-        sets: list[TrainingData] = []
-        for part in parts:
-            if part.identity not in first_row:
-                first_row[part.identity] = sum(map(len, sets))
-                sets.append(part)
-        firsts = [first_row[part.identity] for part in parts]
-        X = _join([part.X for part in sets])
-        self.data = [
-            replace(part, X=X[first : first + len(part)])
-            for part, first in zip(parts, firsts, strict=True)
-        ]
-        self._first_rows = torch.tensor(firsts)[:, None]
-        weight = None
-        if any(part.weight is not None for part in parts):
-            weight = X.new_ones((len(parts), len(X)))
-            for of_model, part, first in zip(weight, parts, firsts, strict=True):
-                if part.weight is not None:
-                    of_model[first : first + len(part)] = part.weight
-        lengths = None if sets[0].lengths is None else _join([part.lengths for part in sets])
-        return TrainingData(X, lengths, _join([part.target for part in sets]), weight)
 
     def replace_data(self, data: TrainingData) -> None:
         """Take the next steps of one model on these windows, shaped as those before."""
@@ -381,8 +383,3 @@ def join_steps(taken: Sequence[StepStatistics]) -> StepStatistics:
         torch.cat([part.values for part in taken], dim=1),
         torch.cat([part.n_windows for part in taken], dim=1),
     )
-
-
-def _join(parts: Sequence[Any]) -> Tensor:
-    """Lay out tensors one after the other; one alone stays where it is."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
