@@ -3,7 +3,7 @@
 import math
 import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -177,11 +177,22 @@ def check_lengths(
     return None if (steps == n_timesteps).all() else steps.astype(np.int64)
 
 
-def valid_steps(n_timesteps: int, lengths: NDArray[np.int64] | None) -> Any:
+@overload
+def valid_steps(n_timesteps: int, lengths: NDArray[np.int64]) -> NDArray[np.bool_]: ...
+
+
+@overload
+def valid_steps(
+    n_timesteps: int, lengths: NDArray[np.int64] | None
+) -> NDArray[np.bool_] | slice: ...
+
+
+def valid_steps(n_timesteps: int, lengths: NDArray[np.int64] | None) -> NDArray[np.bool_] | slice:
     """Return what picks the valid steps out of an array of shape (n_windows, n_timesteps)."""
     if lengths is None:
         return slice(None)
-    return np.arange(n_timesteps) < lengths[:, np.newaxis]
+    valid: NDArray[np.bool_] = np.arange(n_timesteps) < lengths[:, np.newaxis]
+    return valid
 
 
 def raise_not_finite(windows: NDArray[np.floating], position: int) -> NoReturn:
@@ -280,7 +291,13 @@ def check_state(
     return dict(settings), checked
 
 
-def set_fields(step: object, **values: object) -> None:
+class Settable(Protocol):
+    """An object whose fields can be set, such as a dataclass while it is made."""
+
+    def __setattr__(self, name: str, value: Any, /) -> None: ...
+
+
+def set_fields(step: Settable, **values: object) -> None:
     """Set fields of a frozen dataclass during its creation."""
     for name, value in values.items():
         object.__setattr__(step, name, value)

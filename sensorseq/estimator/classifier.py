@@ -28,6 +28,7 @@ from sensorseq.training.probabilities import (
     softmax,
 )
 from sensorseq.training.stream import is_stored
+from sensorseq.windows import WindowSet
 
 
 class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]  # sklearn is untyped
@@ -567,7 +568,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         sample_rate_hz: float | None = None,
         units: Mapping[str, str] | None = None,
         weights: str = "float32",
-        check: Any = None,
+        check: WindowSet | str | os.PathLike[str] | None = None,
         prefix: str = "sensorseq",
         false_alarm_rate: float | None = None,
         smooth: str = "none",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -80,7 +80,7 @@ class PreparedFit:
     @property
     def modules(self) -> list[LSTMLinear]:
         """The networks of all members."""
-        return [cast(LSTMLinear, job.module) for job in self.jobs]
+        return [job.module for job in self.jobs if isinstance(job.module, LSTMLinear)]
 
     def watched(self, progress: NoProgress, watcher: Any = None) -> "PreparedFit":
         """Return the same fit with its progress shown, and its first member watched."""

@@ -60,7 +60,7 @@ class BoostedTrees:
         return np.unique(feature[feature >= 0]).astype(np.int64)
 
     @classmethod
-    def of(cls, fitted: Any) -> "BoostedTrees":
+    def of(cls, fitted: HistGradientBoostingClassifier) -> "BoostedTrees":
         """Take the trees of a classifier of numbers."""
         nodes: list[dict[str, NDArray[Any]]] = []
         root: list[list[int]] = []

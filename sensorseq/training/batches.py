@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.balance import draw_in_rounds
+from sensorseq.training.config import TrainingConfig
 from sensorseq.training.inputs import crop_tensor
 from sensorseq.training.patches import Patch
 
@@ -331,7 +332,7 @@ def update_digest(
         digest.update(flat.view(torch.uint8).numpy().data)
 
 
-def centre_windows(data: TrainingData, config: Any) -> TrainingData:
+def centre_windows(data: TrainingData, config: TrainingConfig) -> TrainingData:
     """Crop as validation windows are where the steps are taken on random crops."""
     if config.crop != "random" or config.max_timesteps is None:
         return data

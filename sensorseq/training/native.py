@@ -4,7 +4,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from operator import mul
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,10 +145,8 @@ class ModelWeights(ModuleWeights):
 
     def __init__(self, module: LSTMLinear, trainer: EpochTrainer, model: int) -> None:
         super().__init__(module)
-        self._norm = cast(Any, module.norm)
-        self._n_batches: Tensor | None = None
-        if trainer.running is not None:
-            self._n_batches = self._norm.num_batches_tracked
+        self._norm = module.norm
+        self._n_batches = self._statistics().get("num_batches_tracked")
         self.move(trainer, model)
         self.read_module()
 
@@ -188,17 +186,22 @@ class ModelWeights(ModuleWeights):
         if self._reads:
             torch._foreach_copy_(self._views, list(self.module.parameters()))
         if self._running is not None:
-            self._running[0].copy_(self._norm.running_mean)
-            self._running[1].copy_(self._norm.running_var)
+            statistics = self._statistics()
+            self._running[0].copy_(statistics["running_mean"])
+            self._running[1].copy_(statistics["running_var"])
 
     @torch.no_grad()
     def write_module(self) -> None:
         """Put the weights into the module."""
         torch._foreach_copy_(list(self.module.parameters()), self._views)
         if self._running is not None:
-            self._norm.running_mean.copy_(self._running[0])
-            self._norm.running_var.copy_(self._running[1])
-            self._norm.num_batches_tracked.copy_(self._n_batches)
+            now = (*self._running, self._n_batches)
+            for held, value in zip(self._statistics().values(), now, strict=True):
+                held.copy_(value)
+
+    def _statistics(self) -> dict[str, Tensor]:
+        """Return what a batch norm of the module has learned of its inputs."""
+        return {} if self._norm is None else dict(self._norm.named_buffers())
 
 
 class RandomCrops:

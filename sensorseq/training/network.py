@@ -1,6 +1,7 @@
 """The network of a fit: new, continued, or rebuilt from the arrays of a model file."""
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -191,7 +192,9 @@ def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | KeyedScaler | No
     return scaler_from_dict(fields) if fields else None
 
 
-def check_array_names(arrays: Mapping[str, NDArray[Any]], n_models: int, path: Any) -> None:
+def check_array_names(
+    arrays: Mapping[str, NDArray[Any]], n_models: int, path: str | os.PathLike[str]
+) -> None:
     """Raise when a file holds an array that no model of so many members has."""
     parts = ("scaler.", "features.", "known.", "ranges.")
     known = (*parts, *(_prefix(member) for member in range(n_models)))

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -156,7 +156,12 @@ class StoredPart:
         return moments.statistics().deviation
 
     def fit_scaler(
-        self, kind: str | None, *, per: str = "all", rated: Any = None, channels: Any = None
+        self,
+        kind: str | None,
+        *,
+        per: str = "all",
+        rated: Mapping[str, float] | Sequence[float] | None = None,
+        channels: Sequence[str] | None = None,
     ) -> Scaler | KeyedScaler:
         """Learn what `fit_scaler_per` would learn, to the bit, without holding the windows."""
         if per == "all":
