@@ -24,12 +24,12 @@ from sensorseq.estimator.fitting import FitSetup, PreparedFit
 from sensorseq.estimator.lab import FitOrigin, copied, repair_fit
 from sensorseq.estimator.refit import Refit, check_refit, plan_refit, run_refit
 from sensorseq.estimator.report import (
+    check_class_shares,
     check_parts,
     parts_to_compare,
     say_parts,
     warn_of_the_end,
 )
-from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.history import History
 from sensorseq.inspection.check_result import Diagnosis
 from sensorseq.inspection.finding import Finding
@@ -47,6 +47,7 @@ from sensorseq.training.network import continue_network
 from sensorseq.training.passes import PassResult, train_pass
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
+from sensorseq.training.targets import ClassTarget, FitTarget
 from sensorseq.training_record import TrainingRecord
 
 _OF_FIT = {  # argument: what leaves it alone, and what to do instead
@@ -171,7 +172,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         continues = self.warm_start and hasattr(self, "module_")
         networks = self.modules_ if continues else ()
         target = self._make_target(continues=continues)
-        setup = FitSetup.of_fit(self.get_params(deep=False), target, networks, self._replayed)
+        setup = FitSetup.of(self.get_params(deep=False), target, networks, self._replayed)
         if networks and len(networks) != self.n_models:
             way_out = "start over with fit and warm_start=False"
             if self.refitted_:
@@ -201,12 +202,12 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             target=setup.target,
             scale=self.scale,
             known=known,
-            holdout=None if self._in_pass else holdout,
+            holdout=None if setup.target.is_pass else holdout,
             **given,
         )
         classifies = self._task == CLASSIFICATION
         self._learn_shape(data, continues=setup.continues, classifies=classifies)
-        found = self._check_parts(data)
+        found = self._check_parts(setup, data)
         if not setup.continues:  # or the scaling stays that which the weights were learned under
             self._learn_scaling(data)
         setup.target.learn_scale(data.train.target)
@@ -214,13 +215,15 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         self._learn_ranges(data, continues=setup.continues)
         prepared = setup.prepare(self._format, data)
         self.patch_ = prepared.format.patch
-        found = (*found, *setup.target.check(data.train, data.validation))
+        if isinstance(setup.target, ClassTarget):
+            found += check_class_shares(data, setup.target.known.tolist())
         return replace(prepared, facts={**prepared.facts, "data_facts": found})
 
-    def _check_parts(self, data: FitData) -> tuple[Finding, ...]:
+    def _check_parts(self, setup: FitSetup, data: FitData) -> tuple[Finding, ...]:
         """Look for samples that training and validation windows share, and warn of them."""
         validation = data.validation
-        if getattr(self, "calibrate", False) and validation is None and not self._in_pass:
+        calibrates = getattr(self, "calibrate", False) and not setup.target.is_pass
+        if calibrates and validation is None:
             raise ArgumentError(
                 "calibrate=True needs validation windows, but there are none. Set"
                 " validation_fraction=0.2, give X_val, or set calibrate=False."
@@ -335,11 +338,11 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
     # What a child says of its targets.
 
     @abstractmethod
-    def _make_target(self, *, continues: bool) -> ClassTarget | ValueTarget:
+    def _make_target(self, *, continues: bool) -> FitTarget:
         """Return what a fit is to predict, as far as it is known before."""
 
     @abstractmethod
-    def _keep_target(self, target: ClassTarget | ValueTarget) -> None:
+    def _keep_target(self, target: FitTarget) -> None:
         """Store what was learned of the targets."""
 
     def _learn_probabilities(
@@ -361,7 +364,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
 
     # A pass over windows as they arrive: partial_fit.
 
-    def _learn_pass(self, X: Any, y: Any, **given: Any) -> None:
+    def _learn_pass(self, target: FitTarget, X: Any, y: Any, **given: Any) -> None:
         """Train for one pass over the windows; leave everything as it was when that fails."""
         for name, (harmless, instead) in _OF_FIT.items():
             if getattr(self, name, harmless) != harmless:
@@ -371,11 +374,9 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
                 )
         begins = not hasattr(self, "module_")
         before = dict(self.__dict__)
-        self._in_pass = True
         try:
             networks = () if begins else self.modules_
-            target = self._make_target(continues=not begins)
-            setup = FitSetup.of_pass(self.get_params(deep=False), target, networks)
+            setup = FitSetup.of(self.get_params(deep=False), target, networks)
             prepared = self._prepare(setup, X, y, given)
             modules, results = self._run_pass(prepared, begins=begins)
             result, is_finite = results[0], all(each.is_finite for each in results)
@@ -389,7 +390,6 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        del self._in_pass
         history = History([] if begins else self.history_)
         history.append({"epoch": len(history) + 1} | result.row)
         self.history_ = history

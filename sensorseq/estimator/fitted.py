@@ -24,7 +24,6 @@ from sensorseq.estimator.model import (
 )
 from sensorseq.estimator.reading import WindowReader
 from sensorseq.estimator.report import make_report
-from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.history import History
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, write_model
@@ -36,6 +35,7 @@ from sensorseq.training.network import network_arrays
 from sensorseq.training.out_of_distribution import OutOfDistribution
 from sensorseq.training.parameters import check_device
 from sensorseq.training.stream import StreamedData, is_stored
+from sensorseq.training.targets import FitTarget
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
@@ -52,7 +52,6 @@ class FittedLSTM(WindowReader):
     n_iter_: int
     best_epoch_: int
     best_score_: float
-    _in_pass = False  # during partial_fit: nothing is held out, scaling is not fitted again
     _passes: list[dict[str, Any]]  # one for each network
     _other_modules: list[LSTMLinear]
     _other_histories: list[History]
@@ -72,7 +71,7 @@ class FittedLSTM(WindowReader):
 
     @property
     @abstractmethod
-    def _target(self) -> ClassTarget | ValueTarget:
+    def _target(self) -> FitTarget:
         """What a fitted estimator predicts."""
 
     @abstractmethod

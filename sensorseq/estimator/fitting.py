@@ -10,7 +10,6 @@ import torch
 
 from sensorseq.diagnosis.trials import LabPart
 from sensorseq.errors import ArgumentError
-from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
@@ -27,6 +26,7 @@ from sensorseq.training.patches import AUTO, Patch, check_patch, make_patch
 from sensorseq.training.recorder import new_recorder
 from sensorseq.training.sizes import check_training_memory
 from sensorseq.training.stream import StreamedData
+from sensorseq.training.targets import FitTarget
 
 
 class Seeds(NamedTuple):
@@ -37,18 +37,16 @@ class Seeds(NamedTuple):
     entropy: int
 
     @classmethod
-    def replayed(cls, entropy: int) -> "Seeds":
-        """Return the seeds of a fit that is run again."""
-        split, weights, training = np.random.SeedSequence(entropy).spawn(3)
-        return cls(split, [(weights, training)], entropy)
-
-    @classmethod
-    def draw(cls, parameters: Mapping[str, Any], checkpoint: Checkpoint | None = None) -> "Seeds":
-        """Return the seeds of a new fit, or of the run in a checkpoint to go on with."""
-        entropy = agree_on(draw_entropy(parameters["random_state"]))
-        is_random = parameters["random_state"] is None
-        if is_random and checkpoint is not None and checkpoint.entropy is not None:
-            entropy = checkpoint.entropy
+    def draw(
+        cls, parameters: Mapping[str, Any], checkpoint: Checkpoint | None, replayed: int | None
+    ) -> "Seeds":
+        """Return the seeds of a new fit, of the run in a checkpoint, or of a fit to run again."""
+        random_state = parameters["random_state"]
+        stored = None if checkpoint is None or random_state is not None else checkpoint.entropy
+        entropy = replayed
+        if entropy is None:
+            drawn = agree_on(draw_entropy(random_state))
+            entropy = drawn if stored is None else stored
         # member after member: the first of many has the seeds of one alone
         split, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * parameters["n_models"])
         return cls(split, list(zip(streams[::2], streams[1::2], strict=True)), entropy)
@@ -69,7 +67,7 @@ class PreparedFit:
     validation: LabPart | None
     entropy: int
     format: WindowFormat
-    target: ClassTarget | ValueTarget
+    target: FitTarget
     progress: NoProgress = field(default_factory=NoProgress)
 
     @property
@@ -98,7 +96,7 @@ class FitSetup:
     """
 
     parameters: Mapping[str, Any]
-    target: ClassTarget | ValueTarget
+    target: FitTarget
     config: TrainingConfig
     device: torch.device
     seeds: Seeds
@@ -106,37 +104,21 @@ class FitSetup:
     networks: Sequence[LSTMLinear] = ()
 
     @classmethod
-    def of_fit(
+    def of(
         cls,
         parameters: Mapping[str, Any],
-        target: ClassTarget | ValueTarget,
+        target: FitTarget,
         networks: Sequence[LSTMLinear] = (),
         replayed: int | None = None,
     ) -> "FitSetup":
-        """Check all arguments of `fit`; `replayed` is the entropy of a fit to run again."""
+        """Check all arguments; `replayed` is the entropy of a fit to run again."""
         config = check_parameters(parameters, target.task)
         check_patch(parameters.get("patch"))
         device = _training_device(parameters)
         check_training_memory(parameters, config, device)  # before data are read
         checkpoint = _open_checkpoint(parameters)
-        if replayed is not None:
-            seeds = Seeds.replayed(replayed)
-        else:
-            seeds = Seeds.draw(parameters, checkpoint)
+        seeds = Seeds.draw(parameters, checkpoint, replayed)
         return cls(parameters, target, config, device, seeds, checkpoint, networks)
-
-    @classmethod
-    def of_pass(
-        cls,
-        parameters: Mapping[str, Any],
-        target: ClassTarget | ValueTarget,
-        networks: Sequence[LSTMLinear] = (),
-    ) -> "FitSetup":
-        """Check what `partial_fit` needs of the arguments."""
-        config = check_parameters(parameters, target.task)
-        device = _training_device(parameters)
-        seeds = Seeds.draw(parameters)
-        return cls(parameters, target, config, device, seeds, None, networks)
 
     @property
     def continues(self) -> bool:
@@ -183,7 +165,7 @@ class FitSetup:
             if job.checkpoint is not None:
                 job.checkpoint.discard()
         own = LabPart(windows, train.groups, train.rows, samples)
-        facts = target.facts(train, validation)
+        facts = target.facts(train.target, None if validation is None else validation.target)
         return PreparedFit(jobs, facts, data, own, held_out, self.seeds.entropy, form, target)
 
     def prepare_again(self, prepared: PreparedFit) -> PreparedFit:

@@ -17,7 +17,7 @@ from sensorseq.estimator.feature_head import FeatureChoice
 from sensorseq.history import History
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Part as CheckedPart
-from sensorseq.inspection.window_checks import check_windows
+from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.training import TrainingData, TrainingResult
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.data import FitData, FitPart
@@ -39,6 +39,19 @@ def check_parts(
         if part is not None and isinstance(part.data, TrainingData)
     ]
     return tuple(check_windows(*parts))
+
+
+def check_class_shares(data: FitData, classes: list[Any]) -> tuple[Finding, ...]:
+    """Check the shares of classes; warn of a class with too few windows for both parts."""
+    parts = [part for part in (data.train, data.validation) if part is not None]
+    groups = [part.groups for part in parts if part.groups is not None]
+    target = np.concatenate([part.target for part in parts])
+    together = np.concatenate(groups) if len(groups) == len(parts) else None
+    found = tuple(check_shares(target, classes, together))
+    for finding in found:
+        if finding.kind == "single_window" and data.validation is not None:
+            warn_caller(str(finding))
+    return found
 
 
 def parts_to_compare(data: FitData) -> tuple[CheckedPart, CheckedPart, NDArray[np.int64]] | None:

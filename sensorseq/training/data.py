@@ -45,7 +45,7 @@ from sensorseq.training.preparation import (
 )
 from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
-from sensorseq.training.target import FitTarget
+from sensorseq.training.targets import FitTarget
 from sensorseq.windows import WindowSet
 
 SETS = (str, os.PathLike, WindowSet)  # what is opened before it is read
@@ -246,9 +246,8 @@ class FitData:
             rows,
             None if groups is None else _starts_of(source, groups, sequences)[rows],
         )
-        is_flat = sequences.is_flat and sequences.are_full
-        if is_flat and target.task == CLASSIFICATION:  # rows may be samples, not windows
-            refuse_rows(windows.sequences.X[:, :, 0], windows.target)
+        if sequences.is_flat and sequences.are_full and target.task == CLASSIFICATION:
+            refuse_rows(windows.sequences.X[:, :, 0], windows.target)  # perhaps of samples
         of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
         shape = known or _shape_of(sequences, source)
         given = _read_validation(X_val, of_val, windows.groups, target, shape)

@@ -158,21 +158,7 @@ def train_network(
         What a callback raised, with a note that names it. The module holds the best weights, and
         `TrainingJob.run` returns the result with the error in it.
     """
-    job = TrainingJob(
-        module,
-        train,
-        validation,
-        config,
-        seed,
-        callbacks=callbacks,
-        engine=engine,
-        refresh=refresh,
-        checkpoint=checkpoint,
-        recorder=recorder,
-        start=start,
-        own=own,
-    )
-    result = job.run()
+    result = TrainingJob(**locals()).run()
     if result.error is not None:
         raise result.error
     return result

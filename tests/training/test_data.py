@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sensorseq import WindowSet
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.estimator.targets import ClassTarget
 from sensorseq.training import TrainingConfig
 from sensorseq.training.data import FitData, Holdout, WindowFormat
+from sensorseq.training.targets import ClassTarget
 
 N = 24
 X = np.arange(N * 5 * 2, dtype=np.float64).reshape(N, 5, 2)
