@@ -19,7 +19,6 @@ from sensorseq.features.blocks import (
     Described,
     LinearBlock,
     ProbabilityBlock,
-    below,
     describe,
     finite,
     log_probabilities,
@@ -27,6 +26,7 @@ from sensorseq.features.blocks import (
 from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
 from sensorseq.features.trees import BoostedTrees, important_statistics
+from sensorseq.io.model_file import arrays_below
 
 LINEAR = ("rocket", "summary")
 BOOSTING = "boosting"
@@ -180,7 +180,7 @@ class FeatureHead:
             if name not in NAMES:
                 raise ValueError(f"features of an unknown kind {name!r}")
             kind = LinearBlock if name in LINEAR else ProbabilityBlock
-            blocks.append(kind.restore(name, settings, below(arrays, f"features.{name}.")))
+            blocks.append(kind.restore(name, settings, arrays_below(arrays, f"features.{name}.")))
         choice = FeatureChoice.from_dict(description["choice"])
         return cls(finite("the factor of the LSTM", description["lstm_weight"]), blocks, choice)
 

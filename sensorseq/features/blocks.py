@@ -12,6 +12,7 @@ from sensorseq.features.random_convolutions import RandomConvolutions
 from sensorseq.features.steps import SummarySteps
 from sensorseq.features.summary import SummaryFeatures
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
+from sensorseq.io.model_file import arrays_below
 
 Described = RandomConvolutions | SummarySteps | Callable[..., ArrayLike]
 """What describes windows; the function is the user's."""
@@ -78,7 +79,7 @@ class LinearBlock:
     ) -> "LinearBlock":
         """Undo `state`; raise a ValueError if the parts do not fit."""
         kind = RandomConvolutions if name == "rocket" else SummarySteps
-        how = kind.from_state({"settings": settings, "arrays": below(arrays, "state.")})
+        how = kind.from_state({"settings": settings, "arrays": arrays_below(arrays, "state.")})
         weight, bias = arrays["weight"], arrays["bias"]
         shape = how.n_features_, bias.size
         has_types = weight.dtype == np.float32 and bias.dtype == np.float64
@@ -179,11 +180,6 @@ def finite(what: str, value: Any) -> float:
     if not np.isfinite(number):
         raise ValueError(f"{what} is {number}")
     return number
-
-
-def below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    """Return the arrays with a prefix, without it."""
-    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
 
 
 def describe(

@@ -229,6 +229,11 @@ def from_jsonable(value: Any) -> Plain:
     return {key: from_jsonable(part) for key, part in value.items()}
 
 
+def arrays_below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names begin so, without that part of their names."""
+    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
+
+
 def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
     """Describe class labels so that `read_labels` restores them with their type."""
     values = labels.tolist()
