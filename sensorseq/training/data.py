@@ -10,15 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
+from sensorseq.preprocessing.augment import channel_sd_of
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.split import folds_in_time, holdout_by_group, rows_of
-from sensorseq.training.augment import (
-    EpochAugmentation,
-    InputDropout,
-    StoredAugmentation,
-    check_augment,
-)
+from sensorseq.training.augment import check_augment, epoch_changes
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import CLASSIFICATION, TrainingConfig
 from sensorseq.training.inputs import (
@@ -128,41 +124,36 @@ class WindowFormat:
 
         `part` holds the unscaled windows, `data` the scaled ones; `seed` is the run's.
         """
-        augmentation = check_augment(self.augment)
+        augmentation, channel_sd = check_augment(self.augment), None
         if augmentation is None and not self.input_dropout:
             return None
+        held = part.sequences
         if augmentation is not None:
-            augmentation = augmentation.with_indices(part.sequences.X.shape[2], self.channels)
-        renew: Callable[[int], Any]
+            augmentation = augmentation.with_indices(held.X.shape[2], self.channels)
+            if isinstance(data, StreamedData):
+                # rounded otherwise than that of windows in memory
+                channel_sd = self.stored(held, training=True).channel_sd()
+            else:
+                held = self.cropped(held, training=True)
+                channel_sd = channel_sd_of(held.X, held.lengths)
+        changes = epoch_changes(augmentation, channel_sd, self.input_dropout, seed)
         if isinstance(data, StreamedData):
-            renew = _unchanged
-            if augmentation is not None:
-                stored = self.stored(part.sequences, training=True).with_scaler(None)
-                renew = StoredAugmentation(augmentation, stored, seed)
-            return InputDropout(self.input_dropout, seed, renew) if self.input_dropout else renew
-        if augmentation is None:
-            scaled = data.X.numpy()
+            return changes
+        return lambda epoch: self._renewed(changes(epoch), held, data)
 
-            def renew(_epoch: int) -> NDArray[Any]:
-                return scaled.copy()
-
+    def _renewed(self, change: Change, held: Sequences, data: TrainingData) -> NDArray[Any]:
+        """Return the scaled windows of an epoch."""
+        rows = np.arange(len(held))
+        if change.unscaled is None:
+            X = data.X.numpy().copy()
         else:
-
-            def scale(changed: Sequences) -> NDArray[Any]:
-                return scale_sequences(changed, self.scaler, self.dtype)
-
-            held = self.cropped(part.sequences, training=True)
-            renew = EpochAugmentation(augmentation, held, scale, seed)
-        if self.input_dropout:
-            renew = InputDropout(self.input_dropout, seed, renew)
+            X = scale_sequences(change.unscaled(held, rows), self.scaler, self.dtype)
+        if change.scaled is not None:
+            change.scaled(X, rows)
         if self.patch is None:
-            return renew
-        apply, lengths = self.patch.apply, data.lengths
-        return lambda epoch: apply(torch.from_numpy(renew(epoch)), lengths)[0].numpy()
-
-
-def _unchanged(_epoch: int) -> Change:
-    return Change()
+            return X
+        patched: NDArray[Any] = self.patch.apply(torch.from_numpy(X), data.lengths)[0].numpy()
+        return patched
 
 
 class Holdout(NamedTuple):
