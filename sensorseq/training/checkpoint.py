@@ -155,7 +155,7 @@ def _surroundings(device: torch.device, engine: str) -> dict[str, Any]:
 _TENSOR, _ITEMS = "tensor", "items"  # tags of a tensor, and of a mapping whose keys are no text
 
 
-def pack_state(state: Any, name: str = "state") -> tuple[dict[str, NDArray[Any]], Any]:
+def pack_state(state: Any) -> tuple[dict[str, NDArray[Any]], Any]:
     """Split a nested state into a copy of its tensors, by path, and the rest, which JSON holds.
 
     In the rest each tensor is replaced by its path. `unpack_state` gives tuples back as lists.
@@ -175,7 +175,7 @@ def pack_state(state: Any, name: str = "state") -> tuple[dict[str, NDArray[Any]]
             return [pack(part, f"{name}/{i}") for i, part in enumerate(value)]
         return value
 
-    return arrays, pack(state, name)
+    return arrays, pack(state, "state")
 
 
 def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:

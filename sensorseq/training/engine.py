@@ -337,19 +337,9 @@ class TrainingRun:
                 self.start.load_optimizer(self.autograd.optimizer, self.autograd.average)
         return self.autograd
 
-    def own_windows(self) -> None:
-        """Copy the training windows when the run will write over them."""
-        if self.refresh is not None and isinstance(self.train, TrainingData):
-            self.train = replace(self.train, X=self.train.X.clone())
-
     def notify(self, hook: str, argument: Any) -> bool:
         """Call one hook of every callback; what one raises is for the end of the run."""
         return self.callbacks.notify(hook, self.module, argument)
-
-    def has_failed(self) -> bool:
-        """Whether a callback has raised before an epoch, of several processes in the first."""
-        failed = self.callbacks.error is not None
-        return failed if self.ranks is None else self.ranks.any(failed)
 
     def finish(self, ended_by: str) -> None:
         """End the run with the best weights in the module."""
@@ -520,7 +510,8 @@ class Training:
         self.runs = list(runs)
         self.native: NativeEpochs | None = None
         for run in self.runs:
-            run.own_windows()
+            if run.refresh is not None and isinstance(run.train, TrainingData):  # written over
+                run.train = replace(run.train, X=run.train.X.clone())
         modules = [run.module for run in self.runs if isinstance(run.module, LSTMLinear)]
         if self.runs[0].choice.name == "native":
             self.native = NativeEpochs(
@@ -594,7 +585,8 @@ class Training:
 
     def _end_failed(self) -> None:
         for run in self.runs:
-            if run.has_failed():
+            failed = run.callbacks.error is not None
+            if failed if run.ranks is None else run.ranks.any(failed):  # in the first process
                 self.finish(run, "callback_failed")
         self.leave_ended()
 

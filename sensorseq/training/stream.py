@@ -381,8 +381,6 @@ class StreamedData:
         part: StoredPart,
         target: NDArray[Any],
         weight: NDArray[np.floating[Any]] | None = None,
-        *,
-        n_bytes: int | None = None,
     ) -> None:
         self._part = part
         self._patch: Patch | None = None
@@ -393,8 +391,7 @@ class StreamedData:
         )
         self.lengths, self.target, self.weight = held.lengths, held.target, held.weight
         self._beside = held
-        n_bytes = buffer_bytes() if n_bytes is None else n_bytes
-        self.buffer_windows = max(1, n_bytes * _SHARE[0] // _SHARE[1] // part.window_bytes)
+        self.buffer_windows = max(1, buffer_bytes() * _SHARE[0] // _SHARE[1] // part.window_bytes)
         self._device = torch.device("cpu")
         self._change: Change | None = None
 
