@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 __all__ = [
     "ArgumentError",
@@ -151,7 +150,11 @@ def noting(note: str, kind: type[SensorseqError] = SensorseqError) -> Iterator[N
 
 @contextmanager
 def refusing(
-    kind: type[SensorseqError], what: str, way_out: str = "", *, but: Any = SensorseqError
+    kind: type[SensorseqError],
+    what: str,
+    way_out: str = "",
+    *,
+    but: type[Exception] = SensorseqError,
 ) -> Iterator[None]:
     """Turn what odd content makes parsers raise in this block into an error of this kind."""
     try:

@@ -2,15 +2,18 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import EnvironmentProblemError, InputError
 from sensorseq.io.atomic import write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
 
 __all__ = ["History"]
 
@@ -29,7 +32,7 @@ class History:
         Initial rows.
     """
 
-    def __init__(self, rows: Any = ()) -> None:
+    def __init__(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         self._rows: list[dict[str, Any]] = []
         for row in rows:
             self.append(row)
@@ -140,7 +143,7 @@ class History:
             raise InputError(f"{name} is not a JSON array with one object for each epoch.")
         return cls(rows)
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> "pd.DataFrame":
         """Return a pandas DataFrame with one row for each epoch, NaN where an entry is missing.
 
         Raises
@@ -149,7 +152,7 @@ class History:
             If pandas is not installed.
         """
         try:
-            import pandas as pd  # type: ignore[import-untyped]
+            import pandas as pd
         except ImportError as error:
             raise EnvironmentProblemError(
                 "to_frame() needs pandas: pip install pandas. to_columns() and to_json() work"

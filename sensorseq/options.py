@@ -22,6 +22,10 @@ LISTING = (*_WHICH, "label_column", *CSV_FORM)
 """The options that say which recordings there are; the others say how to read one."""
 
 
+Annotation = Any
+"""A type as an annotation writes it, such as ``list[str] | None``: they have no common type."""
+
+
 @dataclass(frozen=True)
 class Option:
     """Where an option of preparation appears outside Python.
@@ -34,16 +38,16 @@ class Option:
 
     name: str
     default: Any
-    type: Any
+    type: Annotation
     section: str = ""
     key: str = ""
-    toml: Any = None
+    toml: Annotation = None
     flag: str = ""
     off: str = ""
     metavar: str | None = None
     help: str = ""
     read: Callable[[Any], Any] | None = None
-    typed: Any = None
+    typed: Annotation = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", self.key or self.name)
@@ -56,7 +60,7 @@ class Option:
         return self.section == "input" and self.name != "channels"
 
     @property
-    def command_type(self) -> Any:
+    def command_type(self) -> Annotation:
         """What the command line reads before `read`."""
         if self.toml is bool:
             return bool

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from sensorseq.io import scratch
 
@@ -18,7 +18,7 @@ Blocks = Callable[[], Iterable[NDArray[np.floating]]]
 
 
 def quantiles(
-    blocks: Blocks, n_rows: int, n_columns: int, levels: NDArray[np.float64], dtype: Any
+    blocks: Blocks, n_rows: int, n_columns: int, levels: NDArray[np.float64], dtype: DTypeLike
 ) -> NDArray[np.float64]:
     """Return ``np.quantile(column, levels)`` of each column, bit for bit; see `at_ranks`."""
     at = (n_rows - 1) * levels

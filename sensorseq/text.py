@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+Plain = Any
+"""None, True, False, numbers and text, and lists and dictionaries of them: what JSON holds."""
+
 
 def listed(names: Iterable[Any], most: int = 12) -> str:
     """Return names with commas; of many, the first and how many more."""
@@ -18,7 +21,7 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any) -> Plain:
     """Return dictionaries, lists, text, numbers, True, False and None in place of anything.
 
     NaN and infinity become None; what has no such form, such as a function, becomes its name.
@@ -38,6 +41,6 @@ def plain(value: Any) -> Any:
     return getattr(value, "__qualname__", None) or str(value)
 
 
-def number(value: Any) -> Any:
+def number(value: Any) -> Plain:
     """Return a scalar of numpy as Python's, which files can store; anything else as it is."""
     return value.item() if getattr(value, "shape", None) == () else value

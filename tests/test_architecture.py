@@ -71,6 +71,10 @@ HOME = {  # library: where it may be imported, as path prefixes
     "onnxruntime": ("export/check.py",),
     "mlflow": ("training/mlflow.py",),
 }
+# Arguments that hold what users hand in, and results that are made of it: values of any type.
+USER_GIVEN = """X y X_val y_val groups groups_val lengths lengths_val sample_weight random_state
+                callbacks augment features label classes value values default names keras_model
+                in_order open_windows transform fit_transform inverse_transform option_field"""
 FRAMEWORK_INCLUDE = re.compile(r'#\s*include\s*[<"](torch|ATen|c10|pybind11|Python\.h)')
 
 
@@ -157,3 +161,82 @@ def test_only_bindings_see_a_framework():
     files = [path for path in (ROOT / "csrc").rglob("*.*") if not path.name.startswith("bindings")]
     assert files
     assert [path for path in files if FRAMEWORK_INCLUDE.search(path.read_text("utf-8"))] == []
+
+
+def is_bare(annotation):
+    """Whether an annotation says nothing: `Any` or `object`, alone or in a union."""
+    parts = "" if annotation is None else ast.unparse(annotation)
+    return not {"Any", "object"}.isdisjoint(part.strip() for part in parts.split("|"))
+
+
+def untyped(node, name):
+    """Yield what a function or the public part of a class leaves untyped, as names."""
+    if isinstance(node, ast.ClassDef):
+        for part in node.body:
+            own = getattr(part, "name", "")
+            if isinstance(part, ast.AnnAssign) and is_bare(part.annotation):
+                yield f"{name}.{ast.unparse(part.target)}"
+            elif isinstance(part, ast.FunctionDef) and (own == "__init__" or own[0] != "_"):
+                yield from untyped(part, f"{name}.{own}")
+    elif isinstance(node, ast.FunctionDef):
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        yield from (f"{name}({a.arg})" for a in arguments if is_bare(a.annotation))
+        if is_bare(node.returns):
+            yield f"{name} ->"
+
+
+def untyped_crossings(sources):
+    """Yield what is untyped where one package imports it from another; sources by module name."""
+    trees = {module: ast.parse(source) for module, source in sources.items()}
+    package = {module: module.split(".")[1] if "." in module else "" for module in trees}
+    crossing = {
+        (imported.module.split(".")[1], alias.name)
+        for module, tree in trees.items()
+        for imported in ast.walk(tree)
+        if isinstance(imported, ast.ImportFrom) and imported.module.startswith("sensorseq.")
+        for alias in imported.names
+        if imported.module.split(".")[1] != package[module]
+    }
+    for module, tree in trees.items():
+        is_whole = (package[module], module.split(".")[-1]) in crossing
+        for node in tree.body:
+            name = getattr(node, "name", "")
+            if (package[module], name) in crossing or (is_whole and name[:1] not in ("", "_")):
+                for found in untyped(node, name):
+                    argument = found.partition("(")[2].rstrip(")")
+                    value = argument or found.split(" ")[0].rpartition(".")[2]
+                    if value not in USER_GIVEN.split():
+                        yield f"{module}: {found}"
+
+
+def test_what_crosses_packages_is_typed():
+    sources = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): (
+            path.read_text("utf-8")
+        )
+        for path in (ROOT / "sensorseq").rglob("*.py")
+    }
+    assert len(sources) > 200
+    assert list(untyped_crossings(sources)) == []
+
+
+def test_only_values_of_files_are_cast():
+    """A cast of an object of ours would hide what it lacks."""
+    files = (ROOT / "sensorseq").rglob("*.py")
+    found = {path for path in files if "typing.cast" in imported_names(path)}
+    assert {path.relative_to(ROOT / "sensorseq").as_posix() for path in found} == {
+        *("prepare/part.py", "readers/__init__.py", "readers/join.py"),
+        "training/preparation.py",
+    }
+
+
+def test_what_crosses_packages_untyped_is_found():
+    sources = {
+        "sensorseq.lower.part": "def run(model: Any, X: Any, n: int | object) -> Any: ...\n"
+        "class Part:\n    kept: object\n    def fit(self, y: Any) -> int: ...\n"
+        "def private(model: Any): ...\n",
+        "sensorseq.upper.main": "from sensorseq.lower.part import Part, run\n",
+    }
+    assert [found.split(": ")[1] for found in untyped_crossings(sources)] == [
+        *("run(model)", "run(n)", "run ->", "Part.kept"),
+    ]

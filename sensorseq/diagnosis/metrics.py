@@ -8,7 +8,7 @@ they say otherwise.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from types import UnionType
+from types import GenericAlias, UnionType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -19,6 +19,7 @@ from scipy import special
 from sensorseq.checks import check_integer_or_none
 from sensorseq.diagnosis.thresholds import RATE_RISE, RATE_RISE_EPOCHS
 from sensorseq.errors import ArgumentError
+from sensorseq.text import Plain
 from sensorseq.training_record import TrainingRecord
 
 Floats = NDArray[np.float64]
@@ -85,7 +86,7 @@ def check_epoch(best_epoch: int | None, n_epochs: int) -> int | None:
     return checked
 
 
-def from_plain(kind: Any, value: Any) -> Any:
+def from_plain(kind: type | UnionType | GenericAlias, value: Plain) -> Plain:
     """Rebuild what `plain` made of a value of a type; fields of other versions are ignored.
 
     A number that was not finite comes back as NaN, or as None where the type has it.

@@ -38,7 +38,7 @@ from sensorseq.training.inputs import Sequences, check_groups, from_one_hot, rea
 from sensorseq.training.optim import OwnOptimizer
 from sensorseq.training.randomness import integer_seed, isolated_generators
 from sensorseq.training.recorder import Recorder
-from sensorseq.training.replay import Start, arm_config, recorder_of_arm
+from sensorseq.training.replay import Start, arm_config
 from sensorseq.training_record import TrainingRecord
 
 _OF_TRAINING = ("batch_size", "max_grad_norm", "clip_by", "sampler", "last_batch")
@@ -266,7 +266,7 @@ class ModuleLab(Lab):
         try:
             module = make_module(self._make_model, integer_seed(self.seeds[1]))
             fixed = self.fixed_windows(self._train.data, config).to(device_of(module))
-            how = {"recorder": recorder_of_arm(fixed), "callbacks": callbacks}
+            how = {"recorder": Recorder(fixed=fixed, keeps_snapshots=False), "callbacks": callbacks}
             result = self._train_module(module, config, seed, own=own, start=start, **how)
         except Exception as error:  # what a custom module raises is not ours to know
             return failed_arm(arm, error)

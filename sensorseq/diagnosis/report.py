@@ -5,7 +5,7 @@ import reprlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,20 @@ _SAVED += ("probes", "of_module")
 # of a report in a file, so that its page can be made
 _MOST_SAID, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
 _HOLDERS: Any = (list, tuple, type({}.values()))
+
+
+HistoryLike = Any
+"""What `from_history` reads: Keras and pandas are not imported to name their classes."""
+
+
+class Estimator(Protocol):
+    """An estimator of scikit-learn's kind, as `apply` returns it."""
+
+    def fit(self, X: Any, y: Any = None) -> "Estimator":
+        """Train."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -88,7 +102,7 @@ class FluctuationReport(Findings):
     @classmethod
     def from_history(
         cls,
-        history: Any,
+        history: HistoryLike,
         n_val: int | None = None,
         *,
         n_train: int | None = None,
@@ -262,7 +276,7 @@ class FluctuationReport(Findings):
         given |= {"groups_val": groups_val, "lengths_val": lengths_val}
         return probe_fit(self, X, y, given, budget=budget, verbose=verbose)
 
-    def apply(self) -> Any:
+    def apply(self) -> Estimator:
         """Return an unfitted estimator with the settings that `probe` adopted.
 
         An ArgumentError if nothing was probed, or the model is not an estimator of ours; a warning
@@ -277,7 +291,8 @@ class FluctuationReport(Findings):
             raise ArgumentError("apply takes a report that probe made: report.probe(X, y).apply().")
         if not self.probes.repair and not self.of_module:
             warn_caller(f"{self.probes.note} The estimator is returned unchanged.")
-        return self.origin.repaired(self.probes.repair)
+        estimator: Estimator = self.origin.repaired(self.probes.repair)
+        return estimator
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that `json.dumps` takes.

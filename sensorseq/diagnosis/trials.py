@@ -17,12 +17,13 @@ from torch import nn
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import ARGUMENTS_OF, OWNER_OF, Cause, Trial, is_same
 from sensorseq.diagnosis.metrics import Floats
+from sensorseq.history import History
 from sensorseq.inspection.part import Part
 from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.data import FitPart
 from sensorseq.training.engine import TrainingResult
 from sensorseq.training.evaluation import predict_outputs
+from sensorseq.training.stream import StreamedData
 from sensorseq.training_record import TrainingRecord
 
 
@@ -62,15 +63,13 @@ class LabPart:
     """Windows of one part as the engine takes them.
 
     `groups` are as given to `fit`, and `rows` those of its X, None if given separately. `samples`
-    are the same windows where the steps of `data` are patches of several samples, and `given` those
-    before they were cropped and scaled.
+    are the same windows where the steps of `data` are patches of several samples.
     """
 
     data: TrainingData
     groups: NDArray[Any] | None
     rows: NDArray[np.int64] | None
     samples: TrainingData | None = None
-    given: FitPart | None = None
 
     def as_windows(self, **names: Any) -> Part:
         """Return the samples as arrays, with names of channels and classes."""
@@ -125,7 +124,7 @@ class Lab(ABC):
         """Return the logits of the validation windows, (n_val, K), by the kept weights."""
         return None if self._validation is None else _outputs(self._kept, self._validation.data)
 
-    def kept_module(self) -> Any:
+    def kept_module(self) -> nn.Module:
         """Return a copy of the network with the kept weights, in evaluation mode."""
         return copy.deepcopy(self._kept).eval()
 
@@ -148,7 +147,12 @@ class Lab(ABC):
         return centre_windows(train.take(rows, train.X.device), config)
 
     def read(
-        self, arm: Arm, module: Any, validation: Any, result: TrainingResult, scale: float = 1.0
+        self,
+        arm: Arm,
+        module: nn.Module,
+        validation: TrainingData | StreamedData | None,
+        result: TrainingResult,
+        scale: float = 1.0,
     ) -> ArmResult:
         """Return what a training gave."""
         record = result.record
@@ -161,7 +165,7 @@ class Lab(ABC):
         )
 
 
-def _outputs(module: Any, data: TrainingData) -> Floats:
+def _outputs(module: nn.Module, data: TrainingData) -> Floats:
     outputs: Floats = predict_outputs(module, data.X, data.lengths).numpy().astype(np.float64)
     return outputs
 
@@ -175,12 +179,12 @@ class Deadline:
     def __init__(self, is_over: Callable[[], bool]) -> None:
         self._is_over = is_over
 
-    def on_fit_begin(self, module: Any, config: Any) -> None:
+    def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
         """Raise where the time is up."""
         if self._is_over():
             raise TimeoutError(OUT_OF_TIME)
 
-    def on_epoch_end(self, module: Any, history: Any) -> bool:
+    def on_epoch_end(self, module: nn.Module, history: History) -> bool:
         """End the training where the time is up."""
         return self._is_over()
 

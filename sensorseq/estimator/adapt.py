@@ -14,7 +14,8 @@ from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from sensorseq.errors import InputError
-from sensorseq.estimator.feature_head import FeatureHead, describe
+from sensorseq.estimator.feature_head import FeatureHead
+from sensorseq.features.blocks import describe
 from sensorseq.features.ridge import Fold
 from sensorseq.io.model_file import model_digest
 from sensorseq.preprocessing.scale import Scaler, fit_scaler

@@ -24,27 +24,30 @@ from sensorseq.estimator.fitting import FitSetup, PreparedFit
 from sensorseq.estimator.lab import FitOrigin, copied, repair_fit
 from sensorseq.estimator.refit import Refit, check_refit, plan_refit, run_refit
 from sensorseq.estimator.report import (
+    check_class_shares,
     check_parts,
     parts_to_compare,
     say_parts,
     warn_of_the_end,
 )
-from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.history import History
 from sensorseq.inspection.check_result import Diagnosis
+from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.inspection.training_check import check_training
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingResult
 from sensorseq.training.callbacks import NoProgress, notify
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.data import FitData, FitPart
+from sensorseq.training.data import FitData, Holdout
 from sensorseq.training.distributed import agree_on, current_ranks
+from sensorseq.training.inputs import is_table
 from sensorseq.training.labels import draw_entropy
 from sensorseq.training.network import continue_network
 from sensorseq.training.passes import PassResult, train_pass
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
+from sensorseq.training.targets import ClassTarget, FitTarget
 from sensorseq.training_record import TrainingRecord
 
 _OF_FIT = {  # argument: what leaves it alone, and what to do instead
@@ -142,10 +145,8 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         started = time.perf_counter()
         with self._progress() as progress:
             setup = self._check_arguments()
-            data = self._read(X, y, given, setup.target, continues=setup.continues)
-            parts = data.split(self.validation_fraction, setup.seeds.split, setup.config)
-            prepared = self._prepare(setup, data, *parts).watched(progress, tasks)
-            plan = None if setup.continues else plan_refit(setup, data, *parts, prepared)
+            prepared = self._prepare(setup, X, y, given).watched(progress, tasks)
+            plan = None if setup.continues else plan_refit(setup, prepared)
             if isinstance(plan, Refit):
                 progress.expect(len(prepared.jobs) + plan.count_networks(len(prepared.jobs)))
                 plan.fit_features(progress)
@@ -171,7 +172,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         continues = self.warm_start and hasattr(self, "module_")
         networks = self.modules_ if continues else ()
         target = self._make_target(continues=continues)
-        setup = FitSetup.of_fit(self.get_params(deep=False), target, networks, self._replayed)
+        setup = FitSetup.of(self.get_params(deep=False), target, networks, self._replayed)
         if networks and len(networks) != self.n_models:
             way_out = "start over with fit and warm_start=False"
             if self.refitted_:
@@ -187,41 +188,62 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             self.__dict__.pop(name, None)
         return setup
 
-    def _prepare(
-        self, setup: FitSetup, data: FitData, train: FitPart, validation: FitPart | None
-    ) -> PreparedFit:
-        """Check the parts, scale them, and make the networks: learn everything but the weights."""
-        if getattr(self, "calibrate", False) and validation is None and not self._in_pass:
+    def _prepare(self, setup: FitSetup, X: Any, y: Any, given: Mapping[str, Any]) -> PreparedFit:
+        """Read, check, split and scale, and make the networks: learn everything but the weights."""
+        if is_table(X):
+            X = self._read_table(X, "X", reset=not setup.continues)
+        if is_table(given.get("X_val")):
+            given = {**given, "X_val": self._read_table(given["X_val"], "X_val")}
+        known = self._shape if setup.continues else None
+        holdout = Holdout(self.validation_fraction, setup.seeds.split, setup.config)
+        data = FitData.read(
+            X,
+            y,
+            target=setup.target,
+            scale=self.scale,
+            known=known,
+            holdout=None if setup.target.is_pass else holdout,
+            **given,
+        )
+        classifies = self._task == CLASSIFICATION
+        self._learn_shape(data, continues=setup.continues, classifies=classifies)
+        found = self._check_parts(setup, data)
+        if not setup.continues:  # or the scaling stays that which the weights were learned under
+            self._learn_scaling(data)
+        setup.target.learn_scale(data.train.target)
+        self._keep_target(setup.target)
+        self._learn_ranges(data, continues=setup.continues)
+        prepared = setup.prepare(self._format, data)
+        self.patch_ = prepared.format.patch
+        if isinstance(setup.target, ClassTarget):
+            found += check_class_shares(data, setup.target.known.tolist())
+        return replace(prepared, facts={**prepared.facts, "data_facts": found})
+
+    def _check_parts(self, setup: FitSetup, data: FitData) -> tuple[Finding, ...]:
+        """Look for samples that training and validation windows share, and warn of them."""
+        validation = data.validation
+        calibrates = getattr(self, "calibrate", False) and not setup.target.is_pass
+        if calibrates and validation is None:
             raise ArgumentError(
                 "calibrate=True needs validation windows, but there are none. Set"
                 " validation_fraction=0.2, give X_val, or set calibrate=False."
             )
-        findings = []
-        if data.is_drawn and validation is not None:
-            findings.append(check_overlap(train, validation))
-            if data.windows.groups is None:
-                findings.append(check_continuity(data.windows.sequences))
+        if not data.is_drawn or validation is None:
+            return ()
+        findings = [check_overlap(data.train, validation)]
+        if data.windows.groups is None:
+            findings.append(check_continuity(data.windows.sequences))
         found = tuple(finding for finding in findings if finding is not None)
         for finding in found:
             warn_caller(str(finding), LeakWarning)
-        if not setup.continues:  # or the scaling stays that which the weights were learned under
-            self._learn_scaling(data, train)
-        setup.target.learn_scale(train.target)
-        self._keep_target(setup.target)
-        self._learn_ranges(data, continues=setup.continues)
-        prepared = setup.prepare(self._format, train, validation)
-        self.patch_ = prepared.format.patch
-        found = (*found, *setup.target.check(train, validation))
-        return replace(prepared, facts={**prepared.facts, "data_facts": found})
+        return found
 
     def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedFit:
         """Do all that `fit` does before it trains."""
         setup = self._check_arguments()
-        data = self._read(X, y, given, setup.target, continues=setup.continues)
-        parts = data.split(self.validation_fraction, setup.seeds.split, setup.config)
-        prepared = self._prepare(setup, data, *parts)
+        prepared = self._prepare(setup, X, y, given)
         if not setup.continues:
-            plan_refit(setup, data, *parts, prepared)  # for what it refuses
+            plan_refit(setup, prepared)  # for what it refuses
         return prepared
 
     def _keep(
@@ -284,7 +306,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             record.val_groups = np.unique(held_out.groups, return_inverse=True)[1][record.val_rows]
         self._make_report(record)
         is_alone = self._task == CLASSIFICATION and self.features is None
-        self._to_compare = parts_to_compare(prepared.train, held_out) if is_alone else None
+        self._to_compare = parts_to_compare(prepared.data) if is_alone else None
 
     def _repair(
         self, failed: DivergedError | None, X: Any, y: Any, given: Mapping[str, Any]
@@ -316,11 +338,11 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
     # What a child says of its targets.
 
     @abstractmethod
-    def _make_target(self, *, continues: bool) -> ClassTarget | ValueTarget:
+    def _make_target(self, *, continues: bool) -> FitTarget:
         """Return what a fit is to predict, as far as it is known before."""
 
     @abstractmethod
-    def _keep_target(self, target: ClassTarget | ValueTarget) -> None:
+    def _keep_target(self, target: FitTarget) -> None:
         """Store what was learned of the targets."""
 
     def _learn_probabilities(
@@ -342,7 +364,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
 
     # A pass over windows as they arrive: partial_fit.
 
-    def _learn_pass(self, X: Any, y: Any, **given: Any) -> None:
+    def _learn_pass(self, target: FitTarget, X: Any, y: Any, **given: Any) -> None:
         """Train for one pass over the windows; leave everything as it was when that fails."""
         for name, (harmless, instead) in _OF_FIT.items():
             if getattr(self, name, harmless) != harmless:
@@ -352,13 +374,10 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
                 )
         begins = not hasattr(self, "module_")
         before = dict(self.__dict__)
-        self._in_pass = True
         try:
             networks = () if begins else self.modules_
-            target = self._make_target(continues=not begins)
-            setup = FitSetup.of_pass(self.get_params(deep=False), target, networks)
-            data = self._read(X, y, given, target, continues=not begins)
-            prepared = self._prepare(setup, data, data.stored_part("train"), None)
+            setup = FitSetup.of(self.get_params(deep=False), target, networks)
+            prepared = self._prepare(setup, X, y, given)
             modules, results = self._run_pass(prepared, begins=begins)
             result, is_finite = results[0], all(each.is_finite for each in results)
             if not is_finite and begins:
@@ -371,7 +390,6 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        del self._in_pass
         history = History([] if begins else self.history_)
         history.append({"epoch": len(history) + 1} | result.row)
         self.history_ = history

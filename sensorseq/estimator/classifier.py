@@ -16,7 +16,6 @@ from sensorseq.estimator.base import SensorLSTM, store_arguments
 from sensorseq.estimator.decisions import DecidingLSTM, check_abstention
 from sensorseq.estimator.explain import Explanation, explain
 from sensorseq.estimator.model import reorder_outputs, split_single_logit
-from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.export.c_source import CExport, write_c
 from sensorseq.io.model_file import describe_labels
 from sensorseq.io.model_file import read_labels as restore_labels
@@ -28,6 +27,8 @@ from sensorseq.training.probabilities import (
     softmax,
 )
 from sensorseq.training.stream import is_stored
+from sensorseq.training.targets import ClassTarget, FitTarget
+from sensorseq.windows import WindowSet
 
 
 class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]  # sklearn is untyped
@@ -419,14 +420,10 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
                 " partial_fit does not know; give a dictionary of labels and factors, or"
                 " sample_weight."
             )
-        before = getattr(self, "classes_", None) if hasattr(self, "module_") else None
-        self.classes_ = check_classes(classes, before)
-        try:
-            self._learn_pass(X, y, sample_weight=sample_weight, groups=groups, lengths=lengths)
-        except BaseException:
-            if before is None and not hasattr(self, "module_"):
-                self.__dict__.pop("classes_", None)
-            raise
+        known = check_classes(classes, self.classes_ if hasattr(self, "module_") else None)
+        target = ClassTarget(known, self.class_weight, is_pass=True)
+        given = {"sample_weight": sample_weight, "groups": groups, "lengths": lengths}
+        self._learn_pass(target, X, y, **given)
         return self
 
     def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -567,7 +564,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         sample_rate_hz: float | None = None,
         units: Mapping[str, str] | None = None,
         weights: str = "float32",
-        check: Any = None,
+        check: WindowSet | str | os.PathLike[str] | None = None,
         prefix: str = "sensorseq",
         false_alarm_rate: float | None = None,
         smooth: str = "none",
@@ -666,10 +663,9 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         return ClassTarget(self.classes_)
 
     def _make_target(self, *, continues: bool) -> ClassTarget:
-        known = self.classes_ if continues or self._in_pass else None
-        return ClassTarget(known, self.class_weight, self._in_pass)
+        return ClassTarget(self.classes_ if continues else None, self.class_weight)
 
-    def _keep_target(self, target: ClassTarget | ValueTarget) -> None:
+    def _keep_target(self, target: FitTarget) -> None:
         assert isinstance(target, ClassTarget)
         self.classes_ = target.known
 

@@ -12,15 +12,21 @@ from sklearn.base import clone
 from sklearn.utils.validation import has_fit_parameter
 
 from sensorseq.diagnosis.metrics import clustered_error, from_plain
-from sensorseq.errors import ArgumentError, InputError
+from sensorseq.errors import ArgumentError
 from sensorseq.features import RandomConvolutions, SummaryFeatures, SummarySteps
+from sensorseq.features.blocks import (
+    Block,
+    Described,
+    LinearBlock,
+    ProbabilityBlock,
+    describe,
+    finite,
+    log_probabilities,
+)
 from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
-from sensorseq.features.trees import (
-    SMALLEST_LOG,
-    BoostedTrees,
-    important_statistics,
-)
+from sensorseq.features.trees import BoostedTrees, important_statistics
+from sensorseq.io.model_file import arrays_below
 
 LINEAR = ("rocket", "summary")
 BOOSTING = "boosting"
@@ -123,142 +129,11 @@ class FeatureChoice:
 
 
 @dataclass
-class _LinearBlock:
-    """One kind of features and its weights in the linear layer."""
-
-    name: str
-    describe: Any  # an object with transform, or the user's function
-    weight: NDArray[np.float32]  # (F, K)
-    bias: NDArray[np.float64]  # (K,)
-
-    def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        features = describe(self.describe, X, lengths)
-        if features.shape[1] != len(self.weight):
-            raise InputError(
-                f"features gave {features.shape[1]} columns, but the model was fitted on"
-                f" {len(self.weight)}."
-            )
-        # One window at a time: a product of matrices would round it by how many there are.
-        weight = self.weight.astype(np.float64)
-        products = [row @ weight for row in features.astype(np.float64)]
-        return np.reshape(products, (len(features), len(self.bias))) + self.bias
-
-    def multiply(self, factor: float) -> None:
-        self.weight = self.weight * np.float32(factor)
-        self.bias = self.bias * factor
-
-    def add(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-        self.weight = (self.weight + weight).astype(np.float32)
-        self.bias = self.bias + bias
-
-    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        if not hasattr(self.describe, "state"):
-            raise _not_storable("a function given as features")
-        state = self.describe.state()
-        arrays = {f"state.{name}": array for name, array in state["arrays"].items()}
-        return state["settings"], arrays | {"weight": self.weight, "bias": self.bias}
-
-    @classmethod
-    def restore(
-        cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-    ) -> "_LinearBlock":
-        kind: Any = RandomConvolutions if name == "rocket" else SummarySteps
-        how = kind.from_state({"settings": settings, "arrays": _below(arrays, "state.")})
-        weight, bias = arrays["weight"], arrays["bias"]
-        shape = how.n_features_, bias.size
-        has_types = weight.dtype == np.float32 and bias.dtype == np.float64
-        if weight.shape != shape or bias.ndim != 1 or not has_types:
-            raise ValueError(
-                f"the weights of {name} features have shape {weight.shape} and types"
-                f" {weight.dtype} and {bias.dtype}; expected {shape}, float32 and float64"
-            )
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ValueError(f"a weight of {name} features is not finite")
-        return cls(name, how, weight, bias)
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Channels of the windows, and outputs."""
-        return self.describe.n_channels_, len(self.bias)
-
-
-@dataclass
-class _ProbabilityBlock:
-    """A classifier on summary statistics, whose log-probabilities are added to the logits."""
-
-    name: str
-    summary: SummaryFeatures
-    classifier: Any  # BoostedTrees, or a fitted classifier of the user's
-    n_classes: int
-    factor: float = 1.0
-
-    def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
-        statistics = self.summary.transform(X, lengths)
-        return self.factor * log_probabilities(self.classifier, statistics, self.n_classes)
-
-    def multiply(self, factor: float) -> None:
-        self.factor *= factor
-
-    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-        if not isinstance(self.classifier, BoostedTrees):
-            raise _not_storable(type(self.classifier).__name__)
-        state = self.classifier.state()
-        settings = {
-            "trees": state["settings"],
-            "summary": self.summary.state()["settings"],
-            "factor": self.factor,
-        }
-        return settings, state["arrays"]
-
-    @classmethod
-    def restore(
-        cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
-    ) -> "_ProbabilityBlock":
-        trees = BoostedTrees.from_state({"settings": settings["trees"], "arrays": arrays})
-        summary = SummaryFeatures.from_state({"settings": settings["summary"], "arrays": {}})
-        if trees.n_statistics != summary.n_features_:
-            raise ValueError(
-                f"the trees of {trees.n_statistics} statistics do not fit {summary.n_features_}"
-            )
-        factor = _finite("the factor of the trees", settings["factor"])
-        return cls(name, summary, trees, trees.n_outputs, factor)
-
-    @property
-    def sizes(self) -> tuple[int, int]:
-        """Channels of the windows, and outputs."""
-        return self.summary.n_channels_, self.n_classes
-
-
-_Block = _LinearBlock | _ProbabilityBlock
-
-
-def _not_storable(what: str) -> InputError:
-    return InputError(
-        f"a model file cannot hold {what}, only the network, ridge and boosting. Use pickle or"
-        " skops instead."
-    )
-
-
-def log_probabilities(
-    classifier: Any, statistics: NDArray[np.float64], n_classes: int
-) -> NDArray[np.float64]:
-    """Return bounded log-probabilities, (n, K), of classes 0 to K - 1, some perhaps unknown."""
-    if isinstance(classifier, BoostedTrees):
-        logs = classifier.log_probabilities(statistics)
-    else:
-        with np.errstate(divide="ignore"):
-            logs = np.log(classifier.predict_proba(statistics))
-    known = np.full((len(statistics), n_classes), SMALLEST_LOG)
-    known[:, classifier.classes_] = np.maximum(logs, SMALLEST_LOG)
-    return known
-
-
-@dataclass
 class FeatureHead:
     """The linear layer's part for features, and the factor of the LSTM's logits."""
 
     lstm_weight: float
-    blocks: list[_Block]
+    blocks: list[Block]
     choice: FeatureChoice
     out_of_fold: NDArray[np.float64] | None = field(default=None, repr=False)  # (n, K) logits
     out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)  # of all windows
@@ -300,14 +175,14 @@ class FeatureHead:
         cls, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
     ) -> "FeatureHead":
         """Undo `description` and `arrays`; raise a ValueError if they do not fit the features."""
-        blocks: list[_Block] = []
+        blocks: list[Block] = []
         for name, settings in description["blocks"].items():
             if name not in NAMES:
                 raise ValueError(f"features of an unknown kind {name!r}")
-            kind = _LinearBlock if name in LINEAR else _ProbabilityBlock
-            blocks.append(kind.restore(name, settings, _below(arrays, f"features.{name}.")))
+            kind = LinearBlock if name in LINEAR else ProbabilityBlock
+            blocks.append(kind.restore(name, settings, arrays_below(arrays, f"features.{name}.")))
         choice = FeatureChoice.from_dict(description["choice"])
-        return cls(_finite("the factor of the LSTM", description["lstm_weight"]), blocks, choice)
+        return cls(finite("the factor of the LSTM", description["lstm_weight"]), blocks, choice)
 
     def check(self, n_channels: int, n_outputs: int) -> None:
         """Raise a ValueError unless this fits a network."""
@@ -319,44 +194,14 @@ class FeatureHead:
                 )
 
     @property
-    def linear_blocks(self) -> list[_LinearBlock]:
+    def linear_blocks(self) -> list[LinearBlock]:
         """The kinds of features with weights of their own."""
-        return [block for block in self.blocks if isinstance(block, _LinearBlock)]
+        return [block for block in self.blocks if isinstance(block, LinearBlock)]
 
     @property
     def is_plain(self) -> bool:
         """Whether it holds no function or estimator of the user's."""
         return all(block.name in NAMES for block in self.blocks)
-
-
-def _finite(what: str, value: Any) -> float:
-    number = float(value)
-    if not np.isfinite(number):
-        raise ValueError(f"{what} is {number}")
-    return number
-
-
-def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
-
-
-def describe(how: Any, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float32]:
-    """Return features of scaled windows as float32, checked when a user's function made them."""
-    if hasattr(how, "transform"):
-        made = how.transform(X, lengths)
-        return np.asarray(made, np.float32)
-    made = np.asarray(how(X, lengths))
-    if made.ndim != 2 or len(made) != len(X) or made.dtype.kind not in "fiub":
-        raise InputError(
-            f"the function given as features returned shape {made.shape} of {made.dtype} for"
-            f" {len(X)} windows; expected numbers of shape ({len(X)}, f)."
-        )
-    with np.errstate(over="ignore"):
-        made = made.astype(np.float32)
-    if not np.isfinite(made).all():
-        row = int(np.argmin(np.isfinite(made).all(axis=1)))
-        raise InputError(f"the function given as features returned NaN or infinity in row {row}.")
-    return made
 
 
 def try_functions(features: Any, data: "HeadData") -> None:
@@ -407,7 +252,7 @@ class FittedFeatures:
     weight: NDArray[np.float64]
     groups: NDArray[Any] | None
     rows: NDArray[np.int64]
-    blocks: list[_Block]
+    blocks: list[Block]
     scores: list[NDArray[np.float64]]
     n_folds: int
     in_time: bool = False
@@ -466,7 +311,7 @@ class FittedFeatures:
         tested = self._tested(lstm_logits)
         class_index, weight = self.class_index[tested], self.weight[tested]
         stacked = np.stack([lstm_logits, *self.scores])[:, tested]
-        are_linear = np.array([False, *(isinstance(one, _LinearBlock) for one in self.blocks)])
+        are_linear = np.array([False, *(isinstance(one, LinearBlock) for one in self.blocks)])
         if self.in_time and are_linear.any():
             factor, log_loss = fit_stack(stacked[are_linear].sum(0)[None], class_index, weight)
             return factor * are_linear, log_loss
@@ -513,7 +358,7 @@ def fit_features(
     def loss(scores: NDArray[np.float64]) -> float:
         return fit_stack(scores[None, tested], class_index, weight)[1]
 
-    found: list[_Block] = []
+    found: list[Block] = []
     scores = []
     strengths = (_STRENGTH_IN_TIME,) if in_time else STRENGTHS
     for number, kind in enumerate(_as_list(features)):
@@ -538,7 +383,7 @@ def _fit_linear(
     seed: np.random.SeedSequence,
     loss: Callable[[NDArray[np.float64]], float],
     strengths: Sequence[float],
-) -> tuple[_Block, NDArray[np.float64]]:
+) -> tuple[Block, NDArray[np.float64]]:
     """Fit ridge regression on features; return it with its scores of windows left out."""
     how = _learned(kind, data, seed)
     columns = None
@@ -552,11 +397,11 @@ def _fit_linear(
     fitted = fit_ridge(values, target, data.weight, folds, rows, loss, columns, strengths)
     weight = scale[:, None] * fitted.weight
     bias = fitted.bias - centre @ weight
-    if columns is not None:
+    if isinstance(how, SummarySteps) and columns is not None:
         n_thresholds = how.n_steps - 1
         how = how.take(columns[-1][::n_thresholds] // n_thresholds)
         weight = weight[columns[-1]]
-    return _LinearBlock(name, how, weight.astype(np.float32), bias), fitted.out_of_fold
+    return LinearBlock(name, how, weight.astype(np.float32), bias), fitted.out_of_fold
 
 
 def _choose_steps(
@@ -589,7 +434,7 @@ def _fit_probabilities(
     data: HeadData,
     folds: Sequence[Fold],
     rows: NDArray[np.int64],
-) -> tuple[_Block, NDArray[np.float64]]:
+) -> tuple[Block, NDArray[np.float64]]:
     """Fit a classifier on summary statistics, and one for each fold; return as `_fit_linear`."""
     summary = SummaryFeatures().fit(data.X, data.lengths)
     statistics = summary.transform(data.X, data.lengths)
@@ -607,7 +452,7 @@ def _fit_probabilities(
     for fit_rows, test_rows in folds:
         own = statistics[test_rows]
         out_of_fold[test_rows] = log_probabilities(fitted(fit_rows), own, data.n_classes)
-    return _ProbabilityBlock(name, summary, fitted(rows), data.n_classes), out_of_fold
+    return ProbabilityBlock(name, summary, fitted(rows), data.n_classes), out_of_fold
 
 
 def _draw(data: HeadData, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -630,10 +475,11 @@ def _thinned(
     return data.take(drawn), [(kept(fit), kept(test)) for fit, test in folds], kept(rows)
 
 
-def _learned(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> Any:
+def _learned(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> Described:
     """Return what describes windows, learned from windows that are not held out."""
     if callable(kind):
-        return kind
+        own: Described = kind
+        return own
     rows = data.learn_rows
     lengths = None if data.lengths is None else data.lengths[rows]
     if kind == "summary":

@@ -1,41 +1,48 @@
 """FittedLSTM: what a fitted estimator knows, predicts and writes to a file."""
 
+import importlib
 import os
+import platform
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from sensorseq.diagnosis.level import compare_level
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.errors import ArgumentError, ModelFileError, refusing
+from sensorseq.errors import ArgumentError, ModelFileError, check_choice, refusing
 from sensorseq.estimator.ensemble import Ensemble
 from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
-from sensorseq.estimator.model import (
-    describe_fit,
-    import_network,
-    pack_state,
-    restore_fit,
-    unpack_state,
-)
+from sensorseq.estimator.model import check_texts, pack_state, unpack_state
 from sensorseq.estimator.reading import WindowReader
 from sensorseq.estimator.report import make_report
-from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.history import History
-from sensorseq.io.model_file import SAVE_AGAIN, read_model, write_model
+from sensorseq.inspection.outside import TrainedRanges
+from sensorseq.io.model_file import SAVE_AGAIN, read_model, take_field, write_model
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
+from sensorseq.preprocessing.augment import Augmentation
 from sensorseq.training import EngineChoice
-from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.network import network_arrays
+from sensorseq.training.config import CLASSIFICATION, DTYPES
+from sensorseq.training.network import (
+    ARCHITECTURE,
+    check_array_names,
+    network_arrays,
+    read_network,
+    read_scaler,
+)
 from sensorseq.training.out_of_distribution import OutOfDistribution
-from sensorseq.training.parameters import check_device
+from sensorseq.training.parameters import check_device, check_parameters, check_plain
+from sensorseq.training.patches import read_patch
+from sensorseq.training.preparation import check_preparation
 from sensorseq.training.stream import StreamedData, is_stored
+from sensorseq.training.targets import FitTarget
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
@@ -52,7 +59,6 @@ class FittedLSTM(WindowReader):
     n_iter_: int
     best_epoch_: int
     best_score_: float
-    _in_pass = False  # during partial_fit: nothing is held out, scaling is not fitted again
     _passes: list[dict[str, Any]]  # one for each network
     _other_modules: list[LSTMLinear]
     _other_histories: list[History]
@@ -72,7 +78,7 @@ class FittedLSTM(WindowReader):
 
     @property
     @abstractmethod
-    def _target(self) -> ClassTarget | ValueTarget:
+    def _target(self) -> FitTarget:
         """What a fitted estimator predicts."""
 
     @abstractmethod
@@ -280,7 +286,51 @@ class FittedLSTM(WindowReader):
         for part in (self._head, self._known, self._ranges):
             if part is not None:
                 arrays |= part.arrays()
-        return arrays, describe_fit(self)
+        return arrays, self._description()
+
+    def _description(self) -> dict[str, Any]:
+        """Return everything of a model file but the arrays."""
+        head = None if self._head is None else self._head.description()
+        parameters = self.get_params(deep=False)
+        if isinstance(parameters["augment"], Augmentation):
+            parameters["augment"] = parameters["augment"].to_dict()
+        if isinstance(parameters["checkpoint"], os.PathLike):
+            parameters["checkpoint"] = os.fspath(parameters["checkpoint"])
+        check_plain(parameters)
+        module = self.module_
+        return {
+            "task": self._task,
+            "parameters": parameters,
+            **self._describe_targets(),
+            "n_channels": self._n_channels,
+            "patch": None if self.patch_ is None else list(self.patch_),
+            "n_features_in": self.n_features_in_,
+            "flat_timesteps": self._flat_timesteps,
+            "n_timesteps": self._n_timesteps,
+            "feature_names_in": (
+                self.feature_names_in_.tolist() if hasattr(self, "feature_names_in_") else None
+            ),
+            "architecture": {name: getattr(module, name) for name in ARCHITECTURE},
+            "dtype": str(module.linear.weight.dtype).removeprefix("torch."),
+            "history": self.history_.to_rows(),
+            "other_histories": [history.to_rows() for history in self.histories_[1:]],
+            "best_epoch": self.best_epoch_,
+            "best_score": self.best_score_,
+            "engine": list(self.engine_),
+            "report_facts": {
+                name: fact for name, fact in self._report_facts.items() if name != "data_facts"
+            },
+            "fluctuation": self.fluctuation_.to_dict(),
+            "preparation": self.preparation_,
+            "refitted": getattr(self, "refitted_", False),
+            "features": head,
+            "versions": {
+                "sensorseq": importlib.import_module("sensorseq").__version__,
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+        }
 
     @classmethod
     def from_torch(
@@ -317,8 +367,7 @@ class FittedLSTM(WindowReader):
             If a layer has no bias or has a projection, or the sizes do not match.
         """
         module = LSTMLinear.from_torch(lstm, linear, pooling)
-        estimator: Self = import_network(cls, module, "linear", arguments, classes, "torch.nn.LSTM")
-        return estimator
+        return cls._imported(module, "linear", arguments, classes, "torch.nn.LSTM")
 
     @classmethod
     def from_keras(cls, model: Any, *, classes: ArrayLike | None = None, **arguments: Any) -> Self:
@@ -338,8 +387,7 @@ class FittedLSTM(WindowReader):
             As in `from_torch`.
         """
         module, activation = lstm_linear_from_keras(model)
-        estimator: Self = import_network(cls, module, activation, arguments, classes, "Keras")
-        return estimator
+        return cls._imported(module, activation, arguments, classes, "Keras")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, device: str | None = None) -> Self:
@@ -362,7 +410,135 @@ class FittedLSTM(WindowReader):
             check_device(device)
         arrays, description = read_model(path)
         with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
-            estimator: Self = restore_fit(cls, arrays, description, path, device)
+            return cls._restored(arrays, description, path, device)
+
+    @classmethod
+    def _restored(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        description: Mapping[str, Any],
+        path: str | os.PathLike[str],
+        device: str | None,
+    ) -> Self:
+        """Undo `_stored`, of the file at `path`."""
+
+        def take(name: str, kind: Any) -> Any:
+            return take_field(description, name, kind, path)
+
+        others = take("other_histories", list)
+        take("versions", dict)  # of which only messages are made
+        check_array_names(arrays, 1 + len(others), path)
+        task = take("task", str)
+        if task != cls._task:
+            raise ModelFileError(
+                f"{path} holds a model for {task}, which {cls.__name__} cannot load; load it with"
+                f" {'SensorLSTMClassifier' if task == CLASSIFICATION else 'SensorLSTMRegressor'}."
+            )
+        head = take("features", dict | None)
+        estimator = cls(**take("parameters", dict))
+        check_parameters(estimator.get_params(deep=False), task)
+        if device is not None:
+            estimator.device = device
+        estimator._restore_targets(take)
+        estimator.n_features_in_ = take("n_features_in", int)
+        estimator._flat_timesteps = take("flat_timesteps", int | None)
+        estimator._n_timesteps = take("n_timesteps", int | None)
+        names = take("feature_names_in", list | None)
+        if names is not None:
+            estimator.feature_names_in_ = np.array(
+                check_texts("feature_names_in", names), dtype=object
+            )
+        estimator.scaler_ = read_scaler(arrays)
+        estimator.history_ = History(take("history", list))
+        estimator.n_iter_ = len(estimator.history_)
+        estimator.best_epoch_ = take("best_epoch", int)
+        estimator.best_score_ = take("best_score", float)
+        estimator.engine_ = EngineChoice(*check_texts("engine", take("engine", list)))
+        estimator._report_facts = take("report_facts", dict)
+        estimator.preparation_ = check_preparation(take("preparation", dict | None))
+        estimator._make_report()  # also of a file that brings it: it checks what it is made of
+        if "fluctuation" in description:
+            try:
+                stored = take("fluctuation", dict)
+                estimator.fluctuation_ = FluctuationReport._from_dict(stored, is_page=False)
+            except ArgumentError as error:
+                raise ModelFileError(f"{path}: {error}") from error
+        estimator._restore_networks(arrays, take, others)
+        estimator.refitted_ = take("refitted", bool)
+        estimator.features_ = FeatureChoice(reason="loaded from a file without features")
+        if head is not None:
+            estimator._head = FeatureHead.restore(head, arrays)
+            estimator._head.check(estimator._n_channels, estimator._target.n_outputs)
+            estimator.features_ = estimator._head.choice
+        if task == CLASSIFICATION:
+            estimator._known = OutOfDistribution.restore(arrays, estimator._target.n_outputs)
+        estimator._ranges = TrainedRanges.restore(arrays, estimator._n_channels)
+        return estimator
+
+    def _restore_networks(
+        self,
+        arrays: Mapping[str, NDArray[Any]],
+        take: Callable[[str, Any], Any],
+        others: list[list[dict[str, Any]]],
+    ) -> None:
+        """Restore the networks; `others` are the histories of all but the first."""
+        self._other_histories = [History(rows) for rows in others]
+        self.patch_ = read_patch(take("patch", list | None))
+        n_channels = take("n_channels", int)
+        flat = self._flat_timesteps
+        if (n_channels, self.n_features_in_) != (1 if flat else n_channels, flat or n_channels):
+            raise ValueError(
+                f"n_features_in={self.n_features_in_} with n_channels={n_channels} and"
+                f" flat_timesteps={flat}"
+            )
+        patch = self.patch_
+        self.module_, *self._other_modules = (
+            read_network(
+                arrays,
+                take("architecture", dict),
+                n_channels=n_channels if patch is None else patch.n_inputs(n_channels),
+                n_classes=self._target.n_outputs,
+                dtype=check_choice("dtype", take("dtype", str), DTYPES),
+                member=member,
+            )
+            for member in range(1 + len(others))
+        )
+
+    @classmethod
+    def _imported(
+        cls,
+        module: LSTMLinear,
+        activation: str,
+        arguments: Mapping[str, Any],
+        classes: ArrayLike | None,
+        source: str,
+    ) -> Self:
+        """Return an estimator that predicts with a network from a named source."""
+        for name in (*ARCHITECTURE, "dtype", "scale"):
+            if arguments.get(name) is not None:
+                why = (
+                    "there is no data to fit it on"
+                    if name == "scale"
+                    else "the network determines it"
+                )
+                raise ArgumentError(f"{name}={arguments[name]!r} cannot be set here: {why}.")
+        if module.linear.weight.dtype not in (torch.float32, torch.float64):
+            module = module.float()
+        own = {name: getattr(module, name) for name in ARCHITECTURE}
+        own["dtype"] = str(module.linear.weight.dtype).removeprefix("torch.")
+        estimator = cls(**{**arguments, **own, "scale": None})
+        estimator._import_targets(module, activation, classes)
+        estimator.n_features_in_ = module.input_size
+        estimator._flat_timesteps = None
+        estimator.scaler_ = None
+        estimator.preparation_ = None
+        estimator.history_ = History()
+        estimator.n_iter_ = estimator.best_epoch_ = 0
+        estimator.best_score_ = float("nan")
+        estimator.engine_ = EngineChoice("none", f"the weights were taken from {source}")
+        estimator._report_facts = {"n_val": None, "n_train": None}
+        estimator.module_ = module.eval()
+        estimator._make_report()
         return estimator
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -3,21 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from sensorseq.diagnosis.trials import LabPart
 from sensorseq.errors import ArgumentError
-from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.callbacks import NoProgress, check_callbacks
 from sensorseq.training.checkpoint import Checkpoint
 from sensorseq.training.config import count_epochs
-from sensorseq.training.data import FitPart, WindowFormat
+from sensorseq.training.data import FitData, WindowFormat
 from sensorseq.training.distributed import agree_on, current_ranks, own_device
 from sensorseq.training.engine import TrainingJob, steps_of_epoch
 from sensorseq.training.labels import draw_entropy
@@ -27,6 +26,7 @@ from sensorseq.training.patches import AUTO, Patch, check_patch, make_patch
 from sensorseq.training.recorder import new_recorder
 from sensorseq.training.sizes import check_training_memory
 from sensorseq.training.stream import StreamedData
+from sensorseq.training.targets import FitTarget
 
 
 class Seeds(NamedTuple):
@@ -37,18 +37,16 @@ class Seeds(NamedTuple):
     entropy: int
 
     @classmethod
-    def replayed(cls, entropy: int) -> "Seeds":
-        """Return the seeds of a fit that is run again."""
-        split, weights, training = np.random.SeedSequence(entropy).spawn(3)
-        return cls(split, [(weights, training)], entropy)
-
-    @classmethod
-    def draw(cls, parameters: Mapping[str, Any], checkpoint: Checkpoint | None = None) -> "Seeds":
-        """Return the seeds of a new fit, or of the run in a checkpoint to go on with."""
-        entropy = agree_on(draw_entropy(parameters["random_state"]))
-        is_random = parameters["random_state"] is None
-        if is_random and checkpoint is not None and checkpoint.entropy is not None:
-            entropy = checkpoint.entropy
+    def draw(
+        cls, parameters: Mapping[str, Any], checkpoint: Checkpoint | None, replayed: int | None
+    ) -> "Seeds":
+        """Return the seeds of a new fit, of the run in a checkpoint, or of a fit to run again."""
+        random_state = parameters["random_state"]
+        stored = None if checkpoint is None or random_state is not None else checkpoint.entropy
+        entropy = replayed
+        if entropy is None:
+            drawn = agree_on(draw_entropy(random_state))
+            entropy = drawn if stored is None else stored
         # member after member: the first of many has the seeds of one alone
         split, *streams = np.random.SeedSequence(entropy).spawn(1 + 2 * parameters["n_models"])
         return cls(split, list(zip(streams[::2], streams[1::2], strict=True)), entropy)
@@ -64,11 +62,12 @@ class PreparedFit:
 
     jobs: list[TrainingJob]
     facts: dict[str, Any]
+    data: FitData
     train: LabPart
     validation: LabPart | None
     entropy: int
     format: WindowFormat
-    target: ClassTarget | ValueTarget
+    target: FitTarget
     progress: NoProgress = field(default_factory=NoProgress)
 
     @property
@@ -79,7 +78,7 @@ class PreparedFit:
     @property
     def modules(self) -> list[LSTMLinear]:
         """The networks of all members."""
-        return [cast(LSTMLinear, job.module) for job in self.jobs]
+        return [job.module for job in self.jobs if isinstance(job.module, LSTMLinear)]
 
     def watched(self, progress: NoProgress, watcher: Any = None) -> "PreparedFit":
         """Return the same fit with its progress shown, and its first member watched."""
@@ -97,7 +96,7 @@ class FitSetup:
     """
 
     parameters: Mapping[str, Any]
-    target: ClassTarget | ValueTarget
+    target: FitTarget
     config: TrainingConfig
     device: torch.device
     seeds: Seeds
@@ -105,56 +104,34 @@ class FitSetup:
     networks: Sequence[LSTMLinear] = ()
 
     @classmethod
-    def of_fit(
+    def of(
         cls,
         parameters: Mapping[str, Any],
-        target: ClassTarget | ValueTarget,
+        target: FitTarget,
         networks: Sequence[LSTMLinear] = (),
         replayed: int | None = None,
     ) -> "FitSetup":
-        """Check all arguments of `fit`; `replayed` is the entropy of a fit to run again."""
+        """Check all arguments; `replayed` is the entropy of a fit to run again."""
         config = check_parameters(parameters, target.task)
         check_patch(parameters.get("patch"))
         device = _training_device(parameters)
         check_training_memory(parameters, config, device)  # before data are read
         checkpoint = _open_checkpoint(parameters)
-        if replayed is not None:
-            seeds = Seeds.replayed(replayed)
-        else:
-            seeds = Seeds.draw(parameters, checkpoint)
+        seeds = Seeds.draw(parameters, checkpoint, replayed)
         return cls(parameters, target, config, device, seeds, checkpoint, networks)
-
-    @classmethod
-    def of_pass(
-        cls,
-        parameters: Mapping[str, Any],
-        target: ClassTarget | ValueTarget,
-        networks: Sequence[LSTMLinear] = (),
-    ) -> "FitSetup":
-        """Check what `partial_fit` needs of the arguments."""
-        config = check_parameters(parameters, target.task)
-        device = _training_device(parameters)
-        seeds = Seeds.draw(parameters)
-        return cls(parameters, target, config, device, seeds, None, networks)
 
     @property
     def continues(self) -> bool:
         """Whether the fit goes on with an earlier one."""
         return bool(self.networks)
 
-    def tensors(self, form: WindowFormat, part: FitPart) -> TrainingData | StreamedData:
-        """Return windows to train on: cropped, scaled and weighed."""
-        weight = self.target.weigh(part.target, part.weight)
-        return form.tensors(part, self.target.encode(part.target), weight, training=True)
-
-    def prepare(
-        self, form: WindowFormat, train: FitPart, validation: FitPart | None
-    ) -> PreparedFit:
+    def prepare(self, form: WindowFormat, data: FitData) -> PreparedFit:
         """Make the networks and the scaled windows, of parts that are checked."""
-        target, n_channels = self.target, train.sequences.X.shape[2]
+        target, train, validation = self.target, data.train, data.validation
+        n_channels = train.sequences.X.shape[2]
         memory = self.parameters, self.config, self.device, train.sequences, target.n_outputs
         check_training_memory(*memory)
-        samples: Any = self.tensors(form, train)
+        samples: Any = form.tensors(train, target, training=True)
         if not self.continues:
             form = replace(form, patch=self._make_patch(samples))
         patch = form.patch
@@ -162,11 +139,9 @@ class FitSetup:
         modules = self.make_networks(n_channels if patch is None else patch.n_inputs(n_channels))
         held_out = None
         if validation is not None:
-            shown: Any = form.tensors(
-                validation, target.encode(validation.target), None, training=False
-            )
+            shown: Any = form.tensors(validation, target, training=False)
             steps = shown if patch is None else shown.patched(patch)
-            held_out = LabPart(steps, validation.groups, validation.rows, shown, validation)
+            held_out = LabPart(steps, validation.groups, validation.rows, shown)
         config = self._resolved(modules[0], windows)
         callbacks = check_callbacks(self.parameters["callbacks"])
         jobs = [
@@ -189,9 +164,9 @@ class FitSetup:
         for job in jobs[1:]:  # whose turn may never come: what lies there is of another fit
             if job.checkpoint is not None:
                 job.checkpoint.discard()
-        own = LabPart(windows, train.groups, train.rows, samples, train)
-        facts = target.facts(train, validation)
-        return PreparedFit(jobs, facts, own, held_out, self.seeds.entropy, form, target)
+        own = LabPart(windows, train.groups, train.rows, samples)
+        facts = target.facts(train.target, None if validation is None else validation.target)
+        return PreparedFit(jobs, facts, data, own, held_out, self.seeds.entropy, form, target)
 
     def prepare_again(self, prepared: PreparedFit) -> PreparedFit:
         """Make a new network for the windows of another fit of the same kind."""

@@ -34,7 +34,8 @@ from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective, nats_per_unit
 from sensorseq.training.network import ARCHITECTURE
 from sensorseq.training.patches import Patch, count_steps
-from sensorseq.training.replay import Start, arm_config, recorder_of_arm
+from sensorseq.training.recorder import Recorder
+from sensorseq.training.replay import Start, arm_config
 from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
@@ -328,7 +329,7 @@ class FitLab(Lab):
             seed,
             engine=self.arguments["engine"],
             refresh=prepared.jobs[0].refresh,
-            recorder=recorder_of_arm(self.fixed_windows(train, config)),
+            recorder=Recorder(fixed=self.fixed_windows(train, config), keeps_snapshots=False),
             start=start,
         )
 

@@ -15,8 +15,7 @@ from sensorseq.inspection.outside import OutsideWindows, TrainedRanges, join_out
 from sensorseq.inspection.window_checks import check_zero_ends
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import PHYSICAL, Scaler
-from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.data import SETS, FitData, FitPart, WindowFormat, open_windows
+from sensorseq.training.data import SETS, FitData, WindowFormat, open_windows
 from sensorseq.training.inputs import (
     Sequences,
     WindowShape,
@@ -33,7 +32,6 @@ from sensorseq.training.preparation import (
     warn_of_another_scale,
 )
 from sensorseq.training.stream import StoredPart, is_stored
-from sensorseq.training.target import FitTarget
 
 _MOST_STORED = 4096  # windows of a file that are learned from
 NO_RANGES = (
@@ -97,16 +95,8 @@ class WindowReader(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             self._channels,
         )
 
-    def _read(
-        self, X: Any, y: Any, given: dict[str, Any], target: FitTarget, *, continues: bool
-    ) -> FitData:
-        """Read and check what `fit` was given, and learn the shape of the windows."""
-        if is_table(X):
-            X = self._read_table(X, "X", reset=not continues)
-        if is_table(given.get("X_val")):
-            given = {**given, "X_val": self._read_table(given["X_val"], "X_val")}
-        known = self._shape if continues else None
-        data = FitData.read(X, y, target=target, scale=self.scale, known=known, **given)
+    def _learn_shape(self, data: FitData, *, continues: bool, classifies: bool) -> None:
+        """Learn the shape of the windows of a fit, and how they were prepared."""
         sequences = data.windows.sequences
         if not continues:
             n_timesteps, n_channels = sequences.X.shape[1:]
@@ -118,11 +108,8 @@ class WindowReader(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             self._n_timesteps = n_timesteps
             self._flat_timesteps = n_timesteps if sequences.is_flat else None
         self._were_lengths = data.had_lengths
-        known_preparation = getattr(self, "preparation_", None)
-        self.preparation_ = data.preparation(
-            known_preparation, continues=continues, with_dwell=target.task == CLASSIFICATION
-        )
-        return data
+        known = getattr(self, "preparation_", None)
+        self.preparation_ = data.preparation(known, continues=continues, with_dwell=classifies)
 
     def _read_table(self, X: Any, name: str, *, reset: bool = False) -> Any:
         """Check a table of (n, t) as scikit-learn does, names and counts in its own words."""
@@ -137,7 +124,7 @@ class WindowReader(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
                 raise
             raise InputError(f"{name} is not numbers ({error}).") from error
 
-    def _learn_scaling(self, data: FitData, train: FitPart) -> None:
+    def _learn_scaling(self, data: FitData) -> None:
         """Learn the scaling on the training part alone: the rest would leak into its score."""
         # What a prepared file stores was fitted on its training windows before balancing.
         as_learned = self.max_timesteps is None or self.scale == PHYSICAL
@@ -146,7 +133,7 @@ class WindowReader(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
             self.scaler_ = data.scaler
             return
         warn_of_another_scale(data.source, self.scale)
-        self.scaler_ = self._format.fit_scaler(train.sequences, data.source, self.scale)
+        self.scaler_ = self._format.fit_scaler(data.train.sequences, data.source, self.scale)
 
     def _learn_ranges(self, data: FitData, *, continues: bool) -> None:
         """Learn the ranges of all windows of a fit, or widen those of the one before."""

@@ -35,7 +35,7 @@ from sensorseq.preprocessing.splitters import split_folds
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import centre_windows
 from sensorseq.training.callbacks import NoProgress
-from sensorseq.training.data import FitData, FitPart
+from sensorseq.training.data import FitPart
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
 from sensorseq.training.network import make_network
@@ -195,14 +195,9 @@ class Refit:
         return logits
 
 
-def plan_refit(
-    setup: FitSetup,
-    fit_data: FitData,
-    train: FitPart,
-    validation: FitPart | None,
-    prepared: PreparedFit,
-) -> Refit | FeatureChoice:
+def plan_refit(setup: FitSetup, prepared: PreparedFit) -> Refit | FeatureChoice:
     """Decide what follows the fit on the training part; a choice says why nothing does."""
+    train, validation = prepared.data.train, prepared.data.validation
     features, refit = setup.parameters.get("features"), setup.parameters.get("refit")
     obstacle = _obstacle(prepared, train)
     if obstacle is not None:
@@ -210,7 +205,7 @@ def plan_refit(
             if value is not None and value != "auto":
                 raise ArgumentError(f"{name}={value!r} is not possible: {obstacle}. Use None.")
         return FeatureChoice(reason=obstacle)
-    is_given = fit_data.given is not None
+    is_given = prepared.data.given is not None
     has_more = validation is not None and not is_given
     n_windows = len(train.target) + (len(validation.target) if has_more and validation else 0)
     # a warm start would validate on what a refit has trained on
@@ -224,11 +219,11 @@ def plan_refit(
         assert prepared.validation is not None
         given = prepared.validation.samples
     else:
-        windows = fit_data.windows
+        windows = prepared.data.windows
         own: list[Any] = [one.rows for one in (train, validation) if one is not None]
         part = windows.take(np.searchsorted(np.asarray(windows.rows), np.concatenate(own)))
         if validation is not None:
-            scaled = setup.tensors(prepared.format, part)
+            scaled = prepared.format.tensors(part, setup.target, training=True)
             assert isinstance(scaled, TrainingData)
             data = scaled
     n_train, entropy = len(train.target), prepared.entropy

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,10 +12,10 @@ from sklearn.metrics import r2_score
 
 from sensorseq.errors import ArgumentError
 from sensorseq.estimator.base import SensorLSTM, store_arguments
-from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.nn import LSTMLinear
 from sensorseq.training.config import REGRESSION
 from sensorseq.training.inputs import check_values
+from sensorseq.training.targets import FitTarget, ValueTarget
 
 
 class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
@@ -200,7 +201,9 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
             If the loss is not finite in the first call. In a later call a ConvergenceWarning is
             issued, and the weights from before the call are kept.
         """
-        self._learn_pass(X, y, sample_weight=sample_weight, groups=groups, lengths=lengths)
+        target = replace(self._make_target(continues=hasattr(self, "module_")), is_pass=True)
+        given = {"sample_weight": sample_weight, "groups": groups, "lengths": lengths}
+        self._learn_pass(target, X, y, **given)
         return self
 
     score = SensorLSTM.score  # scikit-learn's own takes neither lengths nor a WindowSet
@@ -230,17 +233,16 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
 
     def _make_target(self, *, continues: bool) -> ValueTarget:
         if not continues:
-            return ValueTarget(self.target_scale, is_pass=self._in_pass)
+            return ValueTarget(self.target_scale)
         return ValueTarget(
             self.target_scale,
             self.n_outputs_,
             self.target_mean_,
             self.target_sd_,
             self._flat_targets,
-            self._in_pass,
         )
 
-    def _keep_target(self, target: ClassTarget | ValueTarget) -> None:
+    def _keep_target(self, target: FitTarget) -> None:
         assert isinstance(target, ValueTarget)
         assert target.mean is not None
         assert target.sd is not None

@@ -17,10 +17,10 @@ from sensorseq.estimator.feature_head import FeatureChoice
 from sensorseq.history import History
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Part as CheckedPart
-from sensorseq.inspection.window_checks import check_windows
+from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.training import TrainingData, TrainingResult
 from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.data import FitPart
+from sensorseq.training.data import FitData, FitPart
 from sensorseq.training.stream import is_stored
 from sensorseq.training_record import TrainingRecord
 
@@ -41,18 +41,27 @@ def check_parts(
     return tuple(check_windows(*parts))
 
 
-def parts_to_compare(
-    train: LabPart, validation: LabPart | None
-) -> tuple[CheckedPart, CheckedPart, NDArray[np.int64]] | None:
+def check_class_shares(data: FitData, classes: list[Any]) -> tuple[Finding, ...]:
+    """Check the shares of classes; warn of a class with too few windows for both parts."""
+    parts = [part for part in (data.train, data.validation) if part is not None]
+    groups = [part.groups for part in parts if part.groups is not None]
+    target = np.concatenate([part.target for part in parts])
+    together = np.concatenate(groups) if len(groups) == len(parts) else None
+    found = tuple(check_shares(target, classes, together))
+    for finding in found:
+        if finding.kind == "single_window" and data.validation is not None:
+            warn_caller(str(finding))
+    return found
+
+
+def parts_to_compare(data: FitData) -> tuple[CheckedPart, CheckedPart, NDArray[np.int64]] | None:
     """Return what `compare_level` takes, if the windows are in memory."""
-    given = train.given, None if validation is None else validation.given
-    if given[0] is None or given[1] is None:
+    train, validation = data.train, data.validation
+    if validation is None or is_stored(train.sequences) or is_stored(validation.sequences):
         return None
-    if is_stored(given[0].sequences) or is_stored(given[1].sequences):
-        return None
-    rows = spread(len(given[1].sequences))
-    own = given[0].take(spread(len(given[0].sequences)))
-    return _as_checked(own), _as_checked(given[1].take(rows)), rows
+    rows = spread(len(validation.sequences))
+    own = train.take(spread(len(train.sequences)))
+    return _as_checked(own), _as_checked(validation.take(rows)), rows
 
 
 def _as_checked(part: FitPart) -> CheckedPart:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError, did_you_mean
+from sensorseq.estimator.classifier import SensorLSTMClassifier
 from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
 from sensorseq.evaluation.predict import read_recording
 from sensorseq.options import CSV_FORM
@@ -156,7 +157,7 @@ def samples_of_udp(address: str, parser: SampleParser) -> Iterator[Samples]:
 
 
 def samples_of_recording(
-    model: Any, path: Path, time_column: str | None, speed: float
+    model: SensorLSTMClassifier, path: Path, time_column: str | None, speed: float
 ) -> Iterator[Samples]:
     """Yield a recording in small steps, `speed` times as fast as it was; 0: without waiting."""
     reading = PreparationOptions.recorded(model.preparation_ or {})

@@ -13,14 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
+from torch.nn import BatchNorm1d
 
 from sensorseq.checks import check_integer, check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice, warn_caller
 from sensorseq.export.c_preprocessing import CStep, Resampler, make_steps
 from sensorseq.export.c_tables import Tables, comment, rounded, struct_bytes, text
 from sensorseq.export.c_trees import add_trees, with_rounded_leaves
+from sensorseq.export.model import FittedClassifier
 from sensorseq.export.windows import MOST_STEPS
 from sensorseq.features import RandomConvolutions, SummarySteps
+from sensorseq.features.blocks import Block, Classifier, Described, LinearBlock
 from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.features.trees import BoostedTrees
@@ -28,10 +31,12 @@ from sensorseq.io.atomic import make_folder, write_together
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.plan import make_steps as read_steps
+from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
 from sensorseq.training.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
 from sensorseq.training.patches import SMALLEST_VARIANCE, count_steps
+from sensorseq.windows import WindowSet
 
 WEIGHTS = ("float32", "int8")
 _LARGEST_LOSS = 0.005  # of accuracy by int8 weights, before a warning
@@ -116,7 +121,7 @@ class _Timing(NamedTuple):
 
 
 def write_c(
-    estimator: Any,
+    estimator: FittedClassifier,
     folder: str | os.PathLike[str],
     *,
     n_timesteps: int | None,
@@ -124,7 +129,7 @@ def write_c(
     sample_rate_hz: float | None,
     units: Mapping[str, str] | None,
     weights: str,
-    check: Any,
+    check: WindowSet | None,
     prefix: str,
     known: tuple[OutOfDistribution, float] | None,
     smoothing: Smoothing,
@@ -192,7 +197,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _refuse(estimator: Any) -> None:
+def _refuse(estimator: FittedClassifier) -> None:
     """Raise an InputError that names what cannot be written as C."""
     for block in [] if estimator._head is None else estimator._head.blocks:
         if not isinstance(_described_by(block), RandomConvolutions | SummarySteps | BoostedTrees):
@@ -212,9 +217,9 @@ def _refuse(estimator: Any) -> None:
         )
 
 
-def _described_by(block: Any) -> Any:
+def _described_by(block: Block) -> Described | BoostedTrees | Classifier:
     """Return what a block of the feature head was fitted as."""
-    return getattr(block, "describe", None) or getattr(block, "classifier", None)
+    return block.describe if isinstance(block, LinearBlock) else block.classifier
 
 
 _KINDS = {RandomConvolutions: "rocket", SummarySteps: "summary", BoostedTrees: "boosting"}
@@ -223,11 +228,11 @@ _KINDS = {RandomConvolutions: "rocket", SummarySteps: "summary", BoostedTrees: "
 class _Source:
     """What the templates are filled with, collected part by part."""
 
-    def __init__(self, estimator: Any, tables: Tables) -> None:
+    def __init__(self, estimator: FittedClassifier, tables: Tables) -> None:
         self.estimator = estimator
         self.tables = tables
         self.modules = estimator._used_modules
-        self.blocks = {
+        self.blocks: dict[str, Any] = {
             _KINDS[type(_described_by(block))]: block
             for block in ([] if estimator._head is None else estimator._head.blocks)
         }
@@ -318,12 +323,12 @@ class _Source:
     def scaling(self) -> None:
         """Add the statistics of each channel."""
         scaler = self.estimator.scaler_
-        if self.scale is None:
+        if not isinstance(scaler, Scaler) or scaler.kind is None:
             return
         self.tables.add("scale_center", scaler.channel_center, "f8")
         self.tables.add("scale_factor", scaler.channel_scale, "f8")
-        if self.scale == "quantile":
-            quantiles = scaler.channel_quantiles
+        quantiles = scaler.channel_quantiles
+        if quantiles is not None:
             self.tables.add("quantile_is_used", quantiles[0] < quantiles[-1], "i4")
             self.tables.add("quantiles", quantiles.T, "f8")
 
@@ -348,12 +353,12 @@ class _Source:
                     self.tables.add(f"bias{at}", own["bias_ih"] + own["bias_hh"], "f4")
             self.tables.add_weight(f"head_{m}", _array(module.linear.weight))
             self.tables.add(f"head_bias_{m}", _array(module.linear.bias), "f4")
-            if module.head_norm != "none":
-                norm = module.norm
+            norm = module.norm
+            if norm is not None:
                 scale, shift = (
                     _array(part).astype(np.float64) for part in (norm.weight, norm.bias)
                 )
-                if module.head_norm == "batch":
+                if isinstance(norm, BatchNorm1d):
                     scale = scale / np.sqrt(_array(norm.running_var) + norm.eps)
                     shift = shift - scale * _array(norm.running_mean)
                 scales.append(scale)
@@ -469,7 +474,7 @@ def _array(tensor: Any) -> NDArray[Any]:
     return values
 
 
-def with_rounded_weights(estimator: Any) -> Any:
+def with_rounded_weights(estimator: FittedClassifier) -> FittedClassifier:
     """Return a copy of a classifier whose weights are those that int8 restores."""
     copied = copy.deepcopy(estimator)
     for module in copied.modules_:
@@ -480,17 +485,17 @@ def with_rounded_weights(estimator: Any) -> Any:
                 values[...] = rounded(values)
     if copied._head is not None:
         for block in copied._head.blocks:
-            if isinstance(own := _described_by(block), BoostedTrees):
-                block.classifier = with_rounded_leaves(own)
-            else:
+            if isinstance(block, LinearBlock):
                 block.weight = rounded(block.weight, exponents=True)
+            elif isinstance(block.classifier, BoostedTrees):
+                block.classifier = with_rounded_leaves(block.classifier)
     return copied
 
 
-def _compare(estimator: Any, check: Any, weights: str) -> Accuracy:
+def _compare(estimator: FittedClassifier, check: WindowSet, weights: str) -> Accuracy:
     """Compare accuracies on the validation part of labelled windows, or on all without a split."""
     part = "given"
-    if getattr(check, "y", None) is None:
+    if not isinstance(check, WindowSet) or check.y is None:
         raise ArgumentError("`check` has no labels, so no accuracy can be computed.")
     if check.split is not None:
         part = "validation"

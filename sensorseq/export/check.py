@@ -1,20 +1,22 @@
 """An exported model against the one it came from, in onnxruntime."""
 
 import os
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.training.config import CLASSIFICATION
+from sensorseq.export.model import FittedModel, is_classifier
 
 TOLERANCE = 1e-5  # between two programs that add float32 numbers in another order
 _BLOCK = 64  # windows at a time: features take megabytes for each
 
 
 def onnx_difference(
-    estimator: Any, path: str | os.PathLike[str], X: ArrayLike, lengths: ArrayLike | None = None
+    estimator: FittedModel,
+    path: str | os.PathLike[str],
+    X: ArrayLike,
+    lengths: ArrayLike | None = None,
 ) -> float:
     """Return the largest difference of outputs between onnxruntime and the estimator.
 
@@ -41,9 +43,7 @@ def onnx_difference(
             " `lengths`."
         )
     largest = 0.0
-    predict = estimator.predict
-    if estimator._task == CLASSIFICATION:
-        predict = estimator.predict_proba
+    predict = estimator.predict_proba if is_classifier(estimator) else estimator.predict
     for start in range(0, len(windows), _BLOCK):
         rows = slice(start, start + _BLOCK)
         given = {"X": windows[rows]}

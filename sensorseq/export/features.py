@@ -7,7 +7,6 @@ allow for.
 """
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from sensorseq.errors import InputError
 from sensorseq.export.graph import Graph
 from sensorseq.export.windows import GraphWindows
 from sensorseq.features import RandomConvolutions, SummarySteps
+from sensorseq.features.blocks import Block, ProbabilityBlock
 from sensorseq.features.random_convolutions import N_KERNELS
 from sensorseq.features.summary import N_BANDS, QUANTILES, SMALLEST_POWER
 from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
@@ -24,27 +24,31 @@ _TAPS = 9
 _HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # taps of weight 2 of each kernel
 
 
-def block_logits(g: Graph, block: Any, windows: GraphWindows, known: dict[str, str]) -> str:
+def block_logits(g: Graph, block: Block, windows: GraphWindows, known: dict[str, str]) -> str:
     """Return what a block of a feature head adds to the logits, (n, K) float64.
 
     `known` keeps the statistics, which several blocks read.
     """
-    how = getattr(block, "describe", None)
+    if isinstance(block, ProbabilityBlock):
+        if not isinstance(block.classifier, BoostedTrees):
+            raise _not_exported(type(block.classifier).__name__)
+        logs = _tree_logs(g, block.classifier, _statistics(g, windows, known))
+        return g("Mul", logs, np.float64(block.factor))
+    how = block.describe
     if isinstance(how, RandomConvolutions):
         features = g.cast(_convolution_shares(g, how, windows), np.float64)
     elif isinstance(how, SummarySteps):
         features = g.cast(_steps(g, how, _statistics(g, windows, known)), np.float64)
-    elif isinstance(getattr(block, "classifier", None), BoostedTrees):
-        statistics = _statistics(g, windows, known)
-        logs = _tree_logs(g, block.classifier, statistics)
-        return g("Mul", logs, np.float64(block.factor))
     else:
-        what = "a function given as features" if how else type(block.classifier).__name__
-        raise InputError(
-            f"{what} cannot be exported, only features='rocket', 'summary' and 'boosting'."
-        )
+        raise _not_exported("a function given as features")
     weight = g.cast(g.constant(block.weight), np.float64)
     return g("Add", g("MatMul", features, weight), block.bias)
+
+
+def _not_exported(what: str) -> InputError:
+    return InputError(
+        f"{what} cannot be exported, only features='rocket', 'summary' and 'boosting'."
+    )
 
 
 def _convolution_shares(g: Graph, how: RandomConvolutions, windows: GraphWindows) -> str:

@@ -13,6 +13,7 @@ from sensorseq.checks import check_flag, check_integer
 from sensorseq.errors import InputError, check_choice
 from sensorseq.export.features import block_logits
 from sensorseq.export.graph import Graph
+from sensorseq.export.model import FittedModel, is_classifier, is_regressor
 from sensorseq.export.network import network_outputs
 from sensorseq.export.steps import input_channels
 from sensorseq.export.windows import MOST_STEPS, GraphWindows, as_steps, read_windows
@@ -27,7 +28,7 @@ INPUT_TYPES = ("float32", "float64")
 
 
 def write_onnx(
-    estimator: Any,
+    estimator: FittedModel,
     path: str | os.PathLike[str],
     *,
     n_timesteps: int | None,
@@ -50,10 +51,10 @@ def write_onnx(
         g, estimator, n_timesteps=n_timesteps, lengths=lengths, dtype=dtype, steps=steps
     )
     outputs = _outputs(g, estimator, windows)
-    if estimator._task == CLASSIFICATION:
+    if is_classifier(estimator):
         logits = g("Div", outputs, np.float64(estimator.temperature_))
         name, values = "probabilities", g("Softmax", logits, axis=1)
-    else:
+    elif is_regressor(estimator):
         scaled = g("Mul", outputs, estimator.target_sd_)
         name, values = "values", g("Add", scaled, estimator.target_mean_)
     n_outputs = estimator.module_.num_classes
@@ -68,11 +69,11 @@ def write_onnx(
     write_whole(path, model.SerializeToString())
 
 
-def _outputs(g: Graph, estimator: Any, windows: GraphWindows) -> str:
+def _outputs(g: Graph, estimator: FittedModel, windows: GraphWindows) -> str:
     """Return what `_join` of the estimator returns, (n, outputs) float64."""
     modules, head = estimator._used_modules, estimator._head
     known: dict[str, str] = {}
-    if not modules:
+    if not modules and head is not None:
         logits = [block_logits(g, block, windows, known) for block in head.blocks]
         return logits[0] if len(logits) == 1 else g("Sum", *logits)
     steps = as_steps(g, windows, estimator.patch_)
@@ -103,7 +104,7 @@ def _is_unknown(g: Graph, probabilities: str, known: OutOfDistribution, threshol
 
 
 def _metadata(
-    estimator: Any, digest: str | None, n_timesteps: int | None, lengths: bool, steps: bool
+    estimator: FittedModel, digest: str | None, n_timesteps: int | None, lengths: bool, steps: bool
 ) -> dict[str, str]:
     """Return what a program needs to know of the model: texts, and JSON where a list is."""
     made: Mapping[str, Any] = estimator.preparation_ or {}
@@ -125,7 +126,7 @@ def _metadata(
     if made:
         units = PreparationOptions.recorded(made).units or {}
         facts["units"] = {name: units.get(name) for name in facts["channels"]}
-    if estimator._task == CLASSIFICATION:
+    if is_classifier(estimator):
         facts["classes"] = estimator.classes_.tolist()
         facts["temperature"] = estimator.temperature_
         if hasattr(estimator, "abstention_"):

@@ -1,13 +1,14 @@
 """Windows as they enter a graph: cropped, scaled, with their lengths."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
+from sensorseq.export.model import FittedModel
 from sensorseq.export.steps import apply_steps, input_channels
+from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.training.patches import SMALLEST_VARIANCE, Patch
 
@@ -34,7 +35,13 @@ class GraphWindows:
 
 
 def read_windows(
-    g: Graph, estimator: Any, *, n_timesteps: int | None, lengths: bool, dtype: str, steps: bool
+    g: Graph,
+    estimator: FittedModel,
+    *,
+    n_timesteps: int | None,
+    lengths: bool,
+    dtype: str,
+    steps: bool,
 ) -> GraphWindows:
     """Declare the inputs of an estimator's graph; crop and scale them."""
     n_channels, flat = estimator._n_channels, estimator._flat_timesteps
@@ -46,13 +53,14 @@ def read_windows(
             "steps=True needs to know how the windows were prepared, but the model was trained on"
             " arrays; train it on a prepared file."
         )
-    n_given = len(input_channels(preparation)) if steps else n_channels
+    made = preparation or {}
+    n_given = len(input_channels(made)) if steps else n_channels
     n_timesteps = flat or n_timesteps
     n_of_axis: int | str = "timesteps" if n_timesteps is None else n_timesteps
     shape: list[int | str] = ["n", n_of_axis] if flat else ["n", n_of_axis, n_given]
     x = g.add_input("X", dtype, shape)
     if steps:
-        x = apply_steps(g, x, preparation, dtype)
+        x = apply_steps(g, x, made, dtype)
     if flat:
         x = g("Unsqueeze", x, [2])
     n_steps = g("Shape", x, start=1, end=2)
@@ -83,10 +91,10 @@ def _cropped(g: Graph, windows: GraphWindows, longest: int, crop: str) -> GraphW
     return GraphWindows(x, lengths, n_steps, windows.n_channels, windows.are_full)
 
 
-def _scaled(g: Graph, windows: GraphWindows, scaler: Any) -> GraphWindows:
+def _scaled(g: Graph, windows: GraphWindows, scaler: Scaler | KeyedScaler | None) -> GraphWindows:
     """Scale in float64 and round to float32 once, as `Scaler` does; zero what is not valid."""
     x = windows.x
-    if scaler is not None and not isinstance(scaler, Scaler):
+    if isinstance(scaler, KeyedScaler):
         raise InputError(
             f"scaling per {scaler.per} cannot be exported: it needs the statistics of a whole"
             f" {scaler.per}, and the graph sees single windows. Fit with scale_per='all'."

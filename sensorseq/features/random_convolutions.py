@@ -9,19 +9,17 @@ from numpy.typing import ArrayLike, NDArray
 from sensorseq import _signal
 from sensorseq.checks import (
     RandomState,
-    check_integer,
-    check_lengths,
-    check_random_state,
-    valid_steps,
-)
-from sensorseq.errors import SignalError
-from sensorseq.features._checks import (
     as_float32_windows,
     check_channels,
     check_finite_float32,
+    check_integer,
+    check_lengths,
+    check_random_state,
     check_state,
     raise_not_finite_float32,
+    valid_steps,
 )
+from sensorseq.errors import SignalError
 from sensorseq.memory import check_memory
 
 N_KERNELS = 84  # the choices of 3 taps of 9

@@ -6,9 +6,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import as_windows, check_finite, check_integer, check_lengths
+from sensorseq.checks import (
+    as_windows,
+    check_channels,
+    check_finite,
+    check_integer,
+    check_lengths,
+    check_not_empty,
+    check_state,
+)
 from sensorseq.errors import SignalError
-from sensorseq.features._checks import check_channels, check_not_empty, check_state
 
 N_BANDS = 5
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -9,9 +9,8 @@ from scipy.special import log_softmax
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from sensorseq.checks import check_integer
+from sensorseq.checks import check_integer, check_state
 from sensorseq.errors import SignalError
-from sensorseq.features._checks import check_state
 from sensorseq.features.summary import above_ties
 
 # As accurate on development folds as 150 trees of 31 leaves, in a tenth of the time.
@@ -61,7 +60,7 @@ class BoostedTrees:
         return np.unique(feature[feature >= 0]).astype(np.int64)
 
     @classmethod
-    def of(cls, fitted: Any) -> "BoostedTrees":
+    def of(cls, fitted: HistGradientBoostingClassifier) -> "BoostedTrees":
         """Take the trees of a classifier of numbers."""
         nodes: list[dict[str, NDArray[Any]]] = []
         root: list[list[int]] = []

@@ -12,6 +12,7 @@ from sklearn.base import clone, is_classifier
 
 from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, InputError, SplitError, printable
+from sensorseq.features.blocks import Classifier
 from sensorseq.features.ridge import MOST_WINDOWS
 from sensorseq.features.stack import fit_stack
 from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows
@@ -190,7 +191,7 @@ def _cut(value: Any, width: int) -> str:
 
 
 def find_label_errors(
-    clf: Any,
+    clf: Classifier,
     X: Any,
     y: ArrayLike | None = None,
     *,
@@ -343,7 +344,7 @@ def _check_groups(given: CheckedWindows, n_folds: int | None) -> None:
             )
 
 
-def _out_of_fold(clf: Any, given: CheckedWindows, n_folds: int | None, seed: int) -> Floats:
+def _out_of_fold(clf: Classifier, given: CheckedWindows, n_folds: int | None, seed: int) -> Floats:
     """Return probabilities of windows left out, (n, K); NaN where no model could judge one."""
     if n_folds is None:
         found = _by_own_folds(clf, given, seed)
@@ -366,7 +367,7 @@ def _out_of_fold(clf: Any, given: CheckedWindows, n_folds: int | None, seed: int
     return found
 
 
-def _by_own_folds(clf: Any, given: CheckedWindows, seed: int) -> Floats | None:
+def _by_own_folds(clf: Classifier, given: CheckedWindows, seed: int) -> Floats | None:
     """Return the predictions of the folds inside one fit, if it has them for every window."""
     if not hasattr(clf, "out_of_fold_predictions"):
         return None
@@ -391,7 +392,7 @@ def _by_own_folds(clf: Any, given: CheckedWindows, seed: int) -> Floats | None:
     return found
 
 
-def _fit(model: Any, given: CheckedWindows, rows: Ints) -> Any:
+def _fit(model: Classifier, given: CheckedWindows, rows: Ints) -> Any:
     X, lengths = _arguments(given, rows)
     options: dict[str, Any] = {}
     if given.groups is not None and _takes(model.fit, "groups"):
@@ -410,7 +411,7 @@ def _takes(method: Callable[..., Any], name: str) -> bool:
     return name in inspect.signature(method).parameters
 
 
-def _with_seed(clf: Any, seed: int) -> Any:
+def _with_seed(clf: Classifier, seed: int) -> Any:
     model = clone(clf)
     names = [
         name for name in model.get_params(deep=True) if name.rpartition("__")[2] == "random_state"

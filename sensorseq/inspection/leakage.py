@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +28,12 @@ _ABOVE_CHANCE = 3  # times as often as between training recordings
 _WIDTH = 80
 _UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics cannot be checked afterwards
 _CLOSE = 1e-4  # of a channel's scale: statistics this close are equal up to float32 rounding
+
+
+class FittedScaler(Protocol):
+    """A transformer that has fitted a scaler, such as `ChannelScaler`."""
+
+    scaler_: Scaler | KeyedScaler
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ def find_leakage(
     *,
     split: ArrayLike | None = None,
     sample_indices: ArrayLike | None = None,
-    scaler: Any = None,
+    scaler: Scaler | KeyedScaler | Mapping[str, Any] | FittedScaler | None = None,
     folds: Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
 ) -> LeakageReport:
     """Check whether held-out windows leak into training.

@@ -121,7 +121,8 @@ class TrainedRanges:
     def learn(cls, X: NDArray[Any], lengths: Ints) -> "TrainedRanges":
         """Learn from unscaled windows (n, t, c) and their valid steps (n,)."""
         squares, peak, count = np.zeros(X.shape[2]), np.zeros(X.shape[2]), 0
-        for _, part in _blocks(X, lengths):
+        for rows, length in _blocks(lengths, X.shape[2]):
+            part = X[rows, :length].astype(np.float64)
             peak = np.maximum(peak, abs(part).max(axis=(0, 1)))
             if part.shape[1] >= FEWEST_STEPS:
                 squares += part.var(axis=1).sum(axis=0)
@@ -195,7 +196,8 @@ class TrainedRanges:
     def _measured(self, X: NDArray[Any], lengths: Ints) -> Iterator[tuple[Ints, Floats, Floats]]:
         """Yield rows of windows with their measures, lowest and highest, (n, 3 + bands, c)."""
         moves = self.scale > 0
-        for rows, part in _blocks(X, lengths):
+        for rows, length in _blocks(lengths, X.shape[2]):
+            part = X[rows, :length].astype(np.float64)
             least = np.full((len(rows), *self.low.shape), np.nan)
             if part.shape[1] >= FEWEST_STEPS and moves.any():
                 spread = part[:, :, moves].std(axis=1) / self.scale[moves]
@@ -212,13 +214,13 @@ class TrainedRanges:
             yield rows, least, most
 
 
-def _blocks(X: NDArray[Any], lengths: Ints) -> Iterator[tuple[Ints, Floats]]:
-    """Yield rows of equally long windows, and their valid steps alone."""
+def _blocks(lengths: Ints, n_channels: int) -> Iterator[tuple[Ints, int]]:
+    """Yield rows of equally long windows that are looked at together, and their length."""
     for length in np.unique(lengths).tolist():
         rows = np.flatnonzero(lengths == length)
-        size = max(1, BLOCK_VALUES // (length * X.shape[2]))
+        size = max(1, BLOCK_VALUES // (length * n_channels))
         for at in range(0, len(rows), size):
-            yield rows[at : at + size], X[rows[at : at + size], :length].astype(np.float64)
+            yield rows[at : at + size], length
 
 
 def _bands(part: Floats) -> Floats:

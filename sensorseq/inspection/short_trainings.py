@@ -7,7 +7,7 @@ a validation score above chance means a leak.
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,12 @@ from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outc
 from sensorseq.inspection.checked_windows import CheckedWindows
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Floats, Ints
+from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.scale import PHYSICAL
 from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import SCORES
+from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training.side_by_side import train_jobs
 
@@ -49,6 +52,42 @@ PLAIN = {
 _REFERENCE_WORK = 4 * 64 * (64 + 1)  # of a step in time of one window: one layer, H = 64, C = 1
 
 
+class PreparedTraining(Protocol):
+    """What is ready to be trained."""
+
+    jobs: list[TrainingJob]
+
+    @property
+    def module(self) -> LSTMLinear:
+        """The network."""
+
+
+class CheckedEstimator(Protocol):
+    """An estimator of ours, as far as the checks look at it."""
+
+    _task: ClassVar[str]
+    scale: str | None
+    hidden_size: int
+    num_layers: int
+    bidirectional: bool
+    head_norm: str
+    optimizer: str
+    learning_rate: float
+    augment: Any
+    callbacks: Any
+    target_mean_: Floats  # of a regressor alone, as the next one
+    target_sd_: Floats
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments."""
+
+    def _prepare_fit(self, X: Any, y: Any = None, **given: Any) -> PreparedTraining:
+        """Do all that `fit` does before it trains."""
+
+
+_Estimator = TypeVar("_Estimator", bound=CheckedEstimator)
+
+
 class ShortTraining(NamedTuple):
     """What a short training recorded; the final outputs (N, K) are of the validation windows."""
 
@@ -69,7 +108,7 @@ class StopAt:
 
 
 def run_trial(
-    estimator: Any,
+    estimator: CheckedEstimator,
     train: tuple[Any, Any, Any],
     validation: tuple[Any, Any, Any],
     arguments: Mapping[str, Any],
@@ -93,6 +132,7 @@ def run_trial(
             prepare(prepared.module)
         result = train_jobs(prepared.jobs)[0]
         data = prepared.jobs[0].validation
+        assert isinstance(data, TrainingData)
         outputs = predict_outputs(prepared.module, data.X, data.lengths).double().numpy()
     if hasattr(twin, "target_sd_"):  # a regressor trains on standardized values
         outputs = outputs * twin.target_sd_ + twin.target_mean_
@@ -102,7 +142,7 @@ def run_trial(
 
 
 def learn(
-    estimator: Any,
+    estimator: CheckedEstimator,
     train: tuple[Any, Any, Any],
     validation: tuple[Any, Any, Any],
     arguments: Sequence[Mapping[str, Any]],
@@ -124,14 +164,14 @@ def learn(
     return best, n_epochs, f"{name} {best:.0%}" if name == "accuracy" else f"r2 {best:.2f}"
 
 
-def make_twin(estimator: Any, arguments: Mapping[str, Any]) -> Any:
+def make_twin(estimator: _Estimator, arguments: Mapping[str, Any]) -> _Estimator:
     """Return an unfitted estimator with some arguments changed, and without outward effects."""
     own = estimator.get_params(deep=False)
     changed = {**_APART, **arguments}
     return type(estimator)(**{**own, **{k: v for k, v in changed.items() if k in own}})
 
 
-def relative_work(estimator: Any, n_channels: int) -> float:
+def relative_work(estimator: CheckedEstimator, n_channels: int) -> float:
     """Return the work of one step in time of one window, as a multiple of that of H = 64, C = 1."""
     hidden, directions = estimator.hidden_size, 2 if estimator.bidirectional else 1
     inputs = [n_channels] + [hidden * directions] * (estimator.num_layers - 1)
@@ -194,7 +234,9 @@ def plant_windows(seed: int) -> tuple[NDArray[np.float32], Ints, Ints]:
     return X[order], y[order], np.arange(N_PLANTED) // 4
 
 
-def check_planted(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> Outcome:
+def check_planted(
+    estimator: CheckedEstimator, windows: CheckedWindows, work: float, seed: int
+) -> Outcome:
     """Check that the network learns the synthetic signal, from one of two initializations."""
     n_timesteps = min(windows.n_timesteps, _TIMESTEPS)
     if n_timesteps < _FEWEST_TIMESTEPS:
@@ -257,7 +299,9 @@ def _agreements(vote: Ints, lot: Ints) -> Floats:
     return found
 
 
-def check_shuffled(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> Outcome:
+def check_shuffled(
+    estimator: CheckedEstimator, windows: CheckedWindows, work: float, seed: int
+) -> Outcome:
     """Check that held-out recordings with random labels are predicted no better than chance."""
     unit, kind = _units(windows)
     n_units = int(unit.max()) + 1

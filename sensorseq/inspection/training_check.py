@@ -23,6 +23,7 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Part
 from sensorseq.inspection.short_trainings import (
     PLAIN,
+    CheckedEstimator,
     affordable_epochs,
     check_planted,
     check_shuffled,
@@ -53,7 +54,7 @@ _BUDGET = 400_000  # window-steps of the reference network for each training
 
 
 def check_training(
-    estimator: Any,
+    estimator: CheckedEstimator,
     X: Any,
     y: Any = None,
     *,
@@ -135,7 +136,9 @@ def check_training(
     return Diagnosis(tuple(results), (*notes, *_what_was_left_out(windows, small)))
 
 
-def _lighten(estimator: Any, n_channels: int) -> tuple[Any, tuple[str, ...]]:
+def _lighten(
+    estimator: CheckedEstimator, n_channels: int
+) -> tuple[CheckedEstimator, tuple[str, ...]]:
     """Return a twin with fewer hidden units when the network is large, and a note of it."""
     hidden_size = estimator.hidden_size
     twin = estimator
@@ -191,7 +194,7 @@ def _check_separate(windows: CheckedWindows) -> Outcome:
     return FAILED, Finding(f"{unit}_share_samples", figures)
 
 
-def _check_unchanging(estimator: Any, windows: CheckedWindows, seed: int) -> Outcome:
+def _check_unchanging(estimator: CheckedEstimator, windows: CheckedWindows, seed: int) -> Outcome:
     """Check that the validation loss repeats when nothing is learned."""
     few = _batch_of(windows, 2 * _BATCH)
     same = (few.X, few.y, few.lengths)
@@ -233,7 +236,9 @@ def _batch_of(windows: CheckedWindows, n_windows: int) -> CheckedWindows:
     return windows.take(np.sort(np.argsort(turn, kind="stable")[:n_windows]))
 
 
-def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int) -> Outcome:
+def _check_batch(
+    estimator: CheckedEstimator, windows: CheckedWindows, work: float, seed: int
+) -> Outcome:
     """Check that the network can overfit one small batch."""
     batch = _batch_of(windows, _BATCH)
     score_name = SCORES[estimator._task]
@@ -252,7 +257,9 @@ def _check_batch(estimator: Any, windows: CheckedWindows, work: float, seed: int
     return FAILED, Finding("not_memorized", figures)
 
 
-def _check_own_arguments(estimator: Any, windows: CheckedWindows, seed: int) -> Outcome:
+def _check_own_arguments(
+    estimator: CheckedEstimator, windows: CheckedWindows, seed: int
+) -> Outcome:
     """Check that the loss falls with the estimator's own optimizer settings."""
     batch = _batch_of(windows, _BATCH)
     if len(np.unique(batch.y)) < 2:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import CheckpointError, InputError, ModelFileError, nearest_known
 from sensorseq.io.atomic import write_whole
+from sensorseq.text import Plain
 
 _KEYS = {"format", "version", "description", "sha256"}
 _TAGGED = (("tuple",), ("dict",))  # the keys of what stands for a tuple, and for a dictionary
@@ -193,7 +195,7 @@ def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:
     return digest.hexdigest()
 
 
-def to_jsonable(value: Any, where: str = "description") -> Any:
+def to_jsonable(value: Any, where: str = "description") -> Plain:
     """Turn a value into JSON values; tuples and keys that are not text are tagged."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -215,7 +217,7 @@ def to_jsonable(value: Any, where: str = "description") -> Any:
     )
 
 
-def from_jsonable(value: Any) -> Any:
+def from_jsonable(value: Any) -> Plain:
     """Undo `to_jsonable`."""
     if isinstance(value, list):
         return [from_jsonable(part) for part in value]
@@ -225,6 +227,11 @@ def from_jsonable(value: Any) -> Any:
         parts = from_jsonable(next(iter(value.values())))
         return tuple(parts) if "tuple" in value else dict(parts)
     return {key: from_jsonable(part) for key, part in value.items()}
+
+
+def arrays_below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names begin so, without that part of their names."""
+    return {k.removeprefix(prefix): array for k, array in arrays.items() if k.startswith(prefix)}
 
 
 def describe_labels(labels: NDArray[Any]) -> dict[str, Any]:
@@ -259,7 +266,12 @@ def read_labels(description: Mapping[str, Any]) -> NDArray[Any]:
     return labels
 
 
-def take_field(description: Mapping[str, Any], name: str, kind: Any, path: Any) -> Any:
+def take_field(
+    description: Mapping[str, Any],
+    name: str,
+    kind: type | UnionType,
+    path: str | os.PathLike[str],
+) -> Plain:
     """Return one field of a description; a `ModelFileError` if it is missing or of another type."""
     if name not in description:
         nearest = nearest_known(name, [str(key) for key in description])

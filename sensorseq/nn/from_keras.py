@@ -45,7 +45,7 @@ class Parts:
     activation: str = "linear"
 
 
-def lstm_linear_from_keras(model: Any) -> tuple[LSTMLinear, str]:
+def lstm_linear_from_keras(keras_model: Any) -> tuple[LSTMLinear, str]:
     """Return a module in evaluation mode with the weights of a Keras model, and its activation.
 
     The model is a chain of LSTM layers, at most one global pooling over time, and one dense layer.
@@ -54,7 +54,7 @@ def lstm_linear_from_keras(model: Any) -> tuple[LSTMLinear, str]:
     ArgumentError names a layer of another kind.
     """
     parts = Parts()
-    for layer in _layers(model):
+    for layer in _layers(keras_model):
         _read_layer(layer, parts)
     if not parts.stack or parts.head is None:
         what = "LSTM layer" if not parts.stack else "Dense layer at its end"

@@ -146,7 +146,7 @@ class LSTMLinear(nn.Module):
         self.lstm = _LSTMParameters(
             input_size, hidden_size, num_layers, self._n_directions, **factory
         )
-        self.norm: nn.Module | None = None
+        self.norm: nn.BatchNorm1d | nn.LayerNorm | None = None
         if head_norm == "batch":
             self.norm = nn.BatchNorm1d(width, **factory)
         elif head_norm == "layer":
@@ -160,7 +160,7 @@ class LSTMLinear(nn.Module):
         for parameter in self.lstm.parameters():
             nn.init.uniform_(parameter, -bound, bound)
         if self.norm is not None:
-            self.norm.reset_parameters()  # type: ignore[operator]
+            self.norm.reset_parameters()
         self.linear.reset_parameters()
 
     def forward(
@@ -169,7 +169,7 @@ class LSTMLinear(nn.Module):
         lengths: Tensor | None = None,
         state: tuple[Tensor, Tensor] | None = None,
         return_state: bool = False,
-    ) -> Any:
+    ) -> Tensor | tuple[Tensor, tuple[Tensor, Tensor]]:
         """Compute the logits (N, K), with `return_state` the pair ``(logits, (h_n, c_n))``.
 
         Parameters
@@ -221,7 +221,7 @@ class LSTMLinear(nn.Module):
         loss: str = "cross_entropy",
         label_smoothing: float = 0.0,
         return_logits: bool = False,
-    ) -> Any:
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Compute the mean loss of a batch, with its gradients in the same pass where possible.
 
         The top layer, the head and the loss run forward and backward in one pass, so the gradients
@@ -276,6 +276,7 @@ class LSTMLinear(nn.Module):
             sample_weight = sample_weight.detach().to(self.linear.weight.dtype)
         if not self._head_is_fused():
             logits = self.forward(x, lengths)
+            assert isinstance(logits, Tensor)
             losses = reference.window_losses(logits, y, loss, label_smoothing)
             value = (losses if sample_weight is None else losses * sample_weight).mean()
             return (value, logits.detach()) if return_logits else value

@@ -1,6 +1,6 @@
 """Strips of classes over time: on a page of their own, in notebooks, and below scores."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -37,7 +37,7 @@ def named_colors(classes: Sequence[Any]) -> list[tuple[str, str]]:
 
 
 def draw(
-    name: Any,
+    name: Hashable,
     told: Sequence[Stretch],
     true: Sequence[Stretch],
     classes: Sequence[Any],

@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -38,12 +38,12 @@ class Span(NamedTuple):
     n_windows : int
     """
 
-    recording_id: Any
+    recording_id: Hashable
     start_s: float
     end_s: float
     label: Any
     probability: float
-    runner_up: Any
+    runner_up: Hashable
     n_windows: int
 
 
@@ -77,7 +77,7 @@ class Timeline:
     classes: NDArray[Any]
     spans: tuple[Span, ...]
     smooth: str
-    mean_dwell_s: Any
+    mean_dwell_s: float | NDArray[np.float64]
 
     def __repr__(self) -> str:
         n = len(np.unique(self.recording_id))

@@ -1,7 +1,7 @@
 """The windows of one part as tensors, and which of them form each step of an epoch."""
 
 import hashlib
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.balance import draw_in_rounds
+from sensorseq.training.config import TrainingConfig
 from sensorseq.training.inputs import crop_tensor
 from sensorseq.training.patches import Patch
 
@@ -287,7 +288,8 @@ class TrainingData:
         """
         if device.type != "cpu" and self.X.nbytes > RESIDENT_BYTES:
             return self
-        return self._map(lambda part: part.to(device))
+        moved = (None if part is None else part.to(device) for part in vars(self).values())
+        return TrainingData(*moved)  # type: ignore[arg-type]  # X and target are never None
 
     def take(self, rows: Tensor, device: torch.device) -> "TrainingData":
         """Return the windows at `rows`, on `device`.
@@ -300,11 +302,8 @@ class TrainingData:
             Where to.
         """
         rows = rows.to(self.X.device)
-        return self._map(lambda part: part[rows].to(device))
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> "TrainingData":
-        parts = (None if part is None else change(part) for part in vars(self).values())
-        return TrainingData(*parts)  # type: ignore[arg-type]  # X and target are never None
+        taken = (None if part is None else part[rows].to(device) for part in vars(self).values())
+        return TrainingData(*taken)  # type: ignore[arg-type]  # X and target are never None
 
     def digests(self) -> dict[str, str]:
         """Return by what these windows are known again, part by part."""
@@ -333,7 +332,7 @@ def update_digest(
         digest.update(flat.view(torch.uint8).numpy().data)
 
 
-def centre_windows(data: TrainingData, config: Any) -> TrainingData:
+def centre_windows(data: TrainingData, config: TrainingConfig) -> TrainingData:
     """Crop as validation windows are where the steps are taken on random crops."""
     if config.crop != "random" or config.max_timesteps is None:
         return data

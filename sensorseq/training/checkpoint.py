@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -155,7 +155,7 @@ def _surroundings(device: torch.device, engine: str) -> dict[str, Any]:
 _TENSOR, _ITEMS = "tensor", "items"  # tags of a tensor, and of a mapping whose keys are no text
 
 
-def pack_state(state: Any, name: str = "state") -> tuple[dict[str, NDArray[Any]], Any]:
+def pack_state(state: Any) -> tuple[dict[str, NDArray[Any]], Any]:
     """Split a nested state into a copy of its tensors, by path, and the rest, which JSON holds.
 
     In the rest each tensor is replaced by its path. `unpack_state` gives tuples back as lists.
@@ -175,7 +175,7 @@ def pack_state(state: Any, name: str = "state") -> tuple[dict[str, NDArray[Any]]
             return [pack(part, f"{name}/{i}") for i, part in enumerate(value)]
         return value
 
-    return arrays, pack(state, name)
+    return arrays, pack(state, "state")
 
 
 def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:
@@ -194,6 +194,18 @@ def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:
 _HISTORY = "history"
 _FLUSH_S = 1.0  # least time between two checkpoints that are flushed to disk
 _PROBE_S = 1.0  # longer than other ranks of a distributed run look whether the file is free
+
+
+class Resumable(Protocol):
+    """A training run, as far as a checkpoint knows it."""
+
+    history: History
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` takes."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a state."""
 
 
 class Checkpoint:
@@ -241,12 +253,13 @@ class Checkpoint:
                 check_replaceable(self.path)
 
     @property
-    def entropy(self) -> Any:
+    def entropy(self) -> int | None:
         """Of the seed that the run in the file was started with; None where none is gone on."""
         if self._stored is None:
             return None
         with self._reading():
-            return self._identity["contents"]["random_state"][0]
+            entropy: int = self._identity["contents"]["random_state"][0]
+            return entropy
 
     def begin(self, identity: Mapping[str, Any], *, writes: bool = True) -> None:
         """Compare the run's identity with the file's; raise `CheckpointError` if they differ.
@@ -280,7 +293,7 @@ class Checkpoint:
         if self._stored is None:
             real_file(self.path).unlink(missing_ok=True)
 
-    def restore(self, run: Any) -> None:
+    def restore(self, run: Resumable) -> None:
         """Bring a run that is about to begin to where the checkpoint left it, if there is one."""
         if self._stored is None:
             return
@@ -293,7 +306,7 @@ class Checkpoint:
             run.history = History(rows)
         self._stored = None
 
-    def keep(self, run: Any, *, last: bool) -> None:
+    def keep(self, run: Resumable, *, last: bool) -> None:
         """Take in the state of a run after an epoch; write it when it is time, or the last."""
         self._pending = pack_state(run.state_dict())
         n_epochs = len(run.history)

@@ -10,15 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
+from sensorseq.preprocessing.augment import channel_sd_of
 from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.scale import Scaler
 from sensorseq.preprocessing.split import folds_in_time, holdout_by_group, rows_of
-from sensorseq.training.augment import (
-    EpochAugmentation,
-    InputDropout,
-    StoredAugmentation,
-    check_augment,
-)
+from sensorseq.training.augment import check_augment, epoch_changes
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import CLASSIFICATION, TrainingConfig
 from sensorseq.training.inputs import (
@@ -45,7 +41,7 @@ from sensorseq.training.preparation import (
 )
 from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
-from sensorseq.training.target import FitTarget
+from sensorseq.training.targets import FitTarget
 from sensorseq.windows import WindowSet
 
 SETS = (str, os.PathLike, WindowSet)  # what is opened before it is read
@@ -109,20 +105,17 @@ class WindowFormat:
         return fit_told_scaler(source, held, kind)
 
     def tensors(
-        self,
-        part: FitPart,
-        target: NDArray[Any],
-        weight: NDArray[np.float64] | None,
-        *,
-        training: bool,
+        self, part: FitPart, target: FitTarget, *, training: bool
     ) -> TrainingData | StreamedData:
-        """Crop and scale a part; `target` and `weight` are what the engine gets."""
+        """Crop and scale a part, with the targets and weights that the engine gets."""
+        encoded = target.encode(part.target)
+        weight = target.weigh(part.target, part.weight) if training else None
         if is_stored(part.sequences):
-            return hold_or_stream(self.stored(part.sequences, training=training), target, weight)
+            return hold_or_stream(self.stored(part.sequences, training=training), encoded, weight)
         sequences = crop_sequences(part.sequences, self.max_timesteps, self.crop, training=training)
         scaled = scale_sequences(sequences, self.scaler, self.dtype)
         dtype: torch.dtype = getattr(torch, self.dtype)
-        return TrainingData.from_arrays(scaled, sequences.lengths, target, weight, dtype)
+        return TrainingData.from_arrays(scaled, sequences.lengths, encoded, weight, dtype)
 
     def renewal(
         self, part: FitPart, data: TrainingData | StreamedData, seed: np.random.SeedSequence
@@ -131,58 +124,64 @@ class WindowFormat:
 
         `part` holds the unscaled windows, `data` the scaled ones; `seed` is the run's.
         """
-        augmentation = check_augment(self.augment)
+        augmentation, channel_sd = check_augment(self.augment), None
         if augmentation is None and not self.input_dropout:
             return None
+        held = part.sequences
         if augmentation is not None:
-            augmentation = augmentation.with_indices(part.sequences.X.shape[2], self.channels)
-        renew: Callable[[int], Any]
+            augmentation = augmentation.with_indices(held.X.shape[2], self.channels)
+            if isinstance(data, StreamedData):
+                # rounded otherwise than that of windows in memory
+                channel_sd = self.stored(held, training=True).channel_sd()
+            else:
+                held = self.cropped(held, training=True)
+                channel_sd = channel_sd_of(held.X, held.lengths)
+        changes = epoch_changes(augmentation, channel_sd, self.input_dropout, seed)
         if isinstance(data, StreamedData):
-            renew = _unchanged
-            if augmentation is not None:
-                stored = self.stored(part.sequences, training=True).with_scaler(None)
-                renew = StoredAugmentation(augmentation, stored, seed)
-            return InputDropout(self.input_dropout, seed, renew) if self.input_dropout else renew
-        if augmentation is None:
-            scaled = data.X.numpy()
+            return changes
+        return lambda epoch: self._renewed(changes(epoch), held, data)
 
-            def renew(_epoch: int) -> NDArray[Any]:
-                return scaled.copy()
-
+    def _renewed(self, change: Change, held: Sequences, data: TrainingData) -> NDArray[Any]:
+        """Return the scaled windows of an epoch."""
+        rows = np.arange(len(held))
+        if change.unscaled is None:
+            X = data.X.numpy().copy()
         else:
-
-            def scale(changed: Sequences) -> NDArray[Any]:
-                return scale_sequences(changed, self.scaler, self.dtype)
-
-            held = self.cropped(part.sequences, training=True)
-            renew = EpochAugmentation(augmentation, held, scale, seed)
-        if self.input_dropout:
-            renew = InputDropout(self.input_dropout, seed, renew)
+            X = scale_sequences(change.unscaled(held, rows), self.scaler, self.dtype)
+        if change.scaled is not None:
+            change.scaled(X, rows)
         if self.patch is None:
-            return renew
-        apply, lengths = self.patch.apply, data.lengths
-        return lambda epoch: apply(torch.from_numpy(renew(epoch)), lengths)[0].numpy()
+            return X
+        patched: NDArray[Any] = self.patch.apply(torch.from_numpy(X), data.lengths)[0].numpy()
+        return patched
 
 
-def _unchanged(_epoch: int) -> Change:
-    return Change()
+class Holdout(NamedTuple):
+    """How validation windows are drawn where none are given or stored."""
+
+    fraction: float
+    seed: np.random.SeedSequence
+    config: TrainingConfig
 
 
 @dataclass(frozen=True)
 class FitData:
-    """The windows of a fit, read and checked; validation windows given separately are `given`.
+    """The windows of a fit, read, checked and split into `train` and `validation`.
 
-    `stored_split` is the part of each of the others, if a split is stored with them. `source` and
-    `source_val` are what X and X_val came as, None for an array.
+    `windows` are those of X; validation windows given separately are `given`, too. `source` and
+    `source_val` are what X and X_val came as, None for an array. `is_drawn` says that the
+    validation windows were to be drawn, of windows in memory.
     """
 
     windows: FitPart
-    stored_split: NDArray[Any] | None = None
+    train: FitPart
+    validation: FitPart | None = None
     given: FitPart | None = None
     source: WindowSet | None = None
     source_val: WindowSet | None = None
     scaler: Scaler | KeyedScaler | None = None
     had_lengths: bool = False
+    is_drawn: bool = False
 
     @classmethod
     def read(
@@ -200,10 +199,12 @@ class FitData:
         target: FitTarget,
         scale: str | None,
         known: WindowShape | None = None,
+        holdout: Holdout | None = None,
     ) -> "FitData":
-        """Read and check what `fit` was given; the target learns from y.
+        """Read, check and split what `fit` was given; the target learns from y.
 
         `scale` is the estimator's, and `known` what it saw of earlier windows if it goes on.
+        Without `holdout` nothing is validated on, and of a stored split only ``"train"`` is used.
         """
         own = {"y": y, "sample_weight": sample_weight, "groups": groups}
         scaler: Scaler | KeyedScaler | None = None
@@ -220,12 +221,12 @@ class FitData:
         if known is None and not sequences.is_flat:
             check_axis_order(X, lengths)
         n_windows = len(sequences)
-        split = None if source is None else source.split
+        stored = None if source is None else source.split
         groups = _read_groups(source, groups, n_windows)
         weight = check_sample_weight(sample_weight, n_windows)
         takes_part = np.ones(n_windows, bool) if weight is None else weight > 0
-        if split is not None:
-            takes_part &= split != "test"
+        if stored is not None:
+            takes_part &= stored != "test"
         class_index = target.learn(y, n_windows, takes_part)
         rows = np.flatnonzero(takes_part)
         windows = FitPart(
@@ -236,20 +237,18 @@ class FitData:
             rows,
             None if groups is None else _starts_of(source, groups, sequences)[rows],
         )
-        is_flat = sequences.is_flat and sequences.are_full
-        if is_flat and target.task == CLASSIFICATION:  # rows may be samples, not windows
-            refuse_rows(windows.sequences.X[:, :, 0], windows.target)
+        if sequences.is_flat and sequences.are_full and target.task == CLASSIFICATION:
+            refuse_rows(windows.sequences.X[:, :, 0], windows.target)  # perhaps of samples
         of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
         shape = known or _shape_of(sequences, source)
-        return cls(
-            windows,
-            None if split is None else split[rows],
-            _read_validation(X_val, of_val, windows.groups, target, shape),
-            source,
-            source_val,
-            scaler,
-            not sequences.are_full,
-        )
+        given = _read_validation(X_val, of_val, windows.groups, target, shape)
+        split = None if stored is None else stored[rows]
+        of_train, held_out = _split(windows, split, holdout, is_given=given is not None)
+        train = windows if of_train is None else windows.take(of_train)
+        validation = given if held_out is None else windows.take(held_out)
+        is_drawn = split is None and given is None and not is_stored(sequences)
+        sources = source, source_val, scaler
+        return cls(windows, train, validation, given, *sources, not sequences.are_full, is_drawn)
 
     def preparation(
         self, known: Preparation | None, *, continues: bool, with_dwell: bool
@@ -270,106 +269,92 @@ class FitData:
             check_same_preparation(here, self.source_val, "X_val")
         return here
 
-    @property
-    def is_drawn(self) -> bool:
-        """Whether `split` draws the validation windows, of windows that are in memory."""
-        is_set = self.stored_split is not None or self.given is not None
-        return not is_set and not is_stored(self.windows.sequences)
 
-    def stored_part(self, name: str) -> FitPart:
-        """Return the windows of a part of the stored split; without one all."""
-        if self.stored_split is None:
-            return self.windows
-        return self.windows.take(np.flatnonzero(self.stored_split == name))
-
-    def split(
-        self, fraction: float, seed: np.random.SeedSequence, config: TrainingConfig
-    ) -> tuple[FitPart, FitPart | None]:
-        """Split training from validation windows: as given, as stored, or by whole groups.
-
-        `fraction` is held out, stratified by class, when none are given and there is no stored
-        split.
-        """
-        windows, stored = self.windows, self.stored_split
-        if self.given is not None:
-            if stored is not None and (stored == "validation").any():
-                raise InputError(
-                    "X already has a validation part, so X_val cannot be given as well; omit X_val,"
-                    ' or give X.part("train") as X.'
-                )
-            return windows, self.given
-        if stored is not None:
-            train, validation = self.stored_part("train"), self.stored_part("validation")
-            if not len(train.target):
-                raise InputError(
-                    "X has a split without a train part, so there is nothing to train on."
-                )
-        elif fraction == 0.0:
-            return windows, None
-        else:
-            classifies = config.task == CLASSIFICATION
-            target = windows.target if classifies else np.zeros(len(windows.target))
-            of_train, of_validation = self._held_out(
-                target, fraction, int(seed.generate_state(1)[0])
-            )
-            train, validation = windows.take(of_train), windows.take(of_validation)
-        if len(validation.target):
-            return train, validation
-        if config.early_stopping and config.monitor.startswith("val_"):
-            self._refuse_early_stopping(fraction, config)
+def _split(
+    windows: FitPart, stored: NDArray[Any] | None, holdout: Holdout | None, *, is_given: bool
+) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
+    """Return rows to train on, None for all, and rows to validate on: as stored, or drawn."""
+    train = None if stored is None else np.flatnonzero(stored == "train")
+    if holdout is None:
         return train, None
-
-    def _held_out(
-        self, target: NDArray[Any], fraction: float, seed: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return rows to train and to validate on: whole groups, or the end of each group.
-
-        The latter where none can be held out, or only windows of one class.
-        """
-        groups, starts = self.windows.groups, self.windows.starts
-        n_classes = len(np.unique(target))
-        refused: SplitError | None = None
-        rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-        try:
-            rows = holdout_by_group(target, groups, fraction, seed)
-        except SplitError as error:
-            refused = error
-        if rows is not None and len(np.unique(target[rows[1]])) >= min(2, n_classes):
-            return rows
-        if groups is None or starts is None:
-            assert rows is not None
-            return rows
-        train, held_out = folds_in_time(target, groups, starts, max(2, round(1 / fraction)))[-1]
-        if not len(held_out) or len(np.unique(target[train])) < n_classes:
-            if rows is not None:
-                return rows
-            raise SplitError(
-                "too few groups can be held out for validation without removing a class from"
-                " training, and the groups are too short to hold out their ends. Record more, give"
-                " X_val, or set validation_fraction=0."
-            ) from refused
-        warn_caller(
-            "too few groups can be held out for validation without removing a class from training,"
-            " so the end of each group is held out. The validation accuracy and features_ are then"
-            " for later times of the same groups: expect less of other recordings.",
-            LeakWarning,
-        )
-        return train, held_out
-
-    def _refuse_early_stopping(self, fraction: float, config: TrainingConfig) -> None:
-        n_windows = len(self.windows.target)
-        ways = "give X_val, or set early_stopping=False."
-        if self.stored_split is not None:
-            raise ArgumentError(
-                f"monitor={config.monitor!r} needs validation windows, but the split of X has none,"
-                f" only {n_windows} training windows (validation_fraction is not used with a"
-                f" split). Split X into train and validation, {ways}"
+    if is_given:
+        if stored is not None and (stored == "validation").any():
+            raise InputError(
+                "X already has a validation part, so X_val cannot be given as well; omit X_val,"
+                ' or give X.part("train") as X.'
             )
+        return None, None
+    fraction, seed, config = holdout
+    if stored is not None:
+        validation = np.flatnonzero(stored == "validation")
+        if train is not None and not len(train):
+            raise InputError("X has a split without a train part, so there is nothing to train on.")
+    elif fraction == 0.0:
+        return None, None
+    else:
+        train, validation = _hold_out(windows, fraction, int(seed.generate_state(1)[0]), config)
+    if len(validation):
+        return train, validation
+    if config.early_stopping and config.monitor.startswith("val_"):
+        _refuse_early_stopping(len(windows.target), stored is not None, fraction, config)
+    return train, None
+
+
+def _hold_out(
+    windows: FitPart, fraction: float, seed: int, config: TrainingConfig
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows to train and to validate on: whole groups, or the end of each group.
+
+    The latter where none can be held out, or only windows of one class. Stratified by class.
+    """
+    groups, starts, target = windows.groups, windows.starts, windows.target
+    if config.task != CLASSIFICATION:
+        target = np.zeros(len(target))
+    n_classes = len(np.unique(target))
+    refused: SplitError | None = None
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    try:
+        rows = holdout_by_group(target, groups, fraction, seed)
+    except SplitError as error:
+        refused = error
+    if rows is not None and len(np.unique(target[rows[1]])) >= min(2, n_classes):
+        return rows
+    if groups is None or starts is None:
+        assert rows is not None
+        return rows
+    train, held_out = folds_in_time(target, groups, starts, max(2, round(1 / fraction)))[-1]
+    if not len(held_out) or len(np.unique(target[train])) < n_classes:
+        if rows is not None:
+            return rows
+        raise SplitError(
+            "too few groups can be held out for validation without removing a class from"
+            " training, and the groups are too short to hold out their ends. Record more, give"
+            " X_val, or set validation_fraction=0."
+        ) from refused
+    warn_caller(
+        "too few groups can be held out for validation without removing a class from training,"
+        " so the end of each group is held out. The validation accuracy and features_ are then"
+        " for later times of the same groups: expect less of other recordings.",
+        LeakWarning,
+    )
+    return train, held_out
+
+
+def _refuse_early_stopping(
+    n_windows: int, has_split: bool, fraction: float, config: TrainingConfig
+) -> None:
+    ways = "give X_val, or set early_stopping=False."
+    if has_split:
         raise ArgumentError(
-            f"monitor={config.monitor!r} needs validation windows, but none of the {n_windows}"
-            f" windows of X can be held out (validation_fraction={fraction:g}) because no class has"
-            f" a second one. Record more, {ways}"
+            f"monitor={config.monitor!r} needs validation windows, but the split of X has none,"
+            f" only {n_windows} training windows (validation_fraction is not used with a"
+            f" split). Split X into train and validation, {ways}"
         )
+    raise ArgumentError(
+        f"monitor={config.monitor!r} needs validation windows, but none of the {n_windows}"
+        f" windows of X can be held out (validation_fraction={fraction:g}) because no class has"
+        f" a second one. Record more, {ways}"
+    )
 
 
 def _open_training(

@@ -5,7 +5,7 @@ import datetime
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from sensorseq.training.config import TrainingConfig
 from sensorseq.training.randomness import CounterDropout
 from sensorseq.training.stream import StreamedData
 
+_Value = TypeVar("_Value")
 TIMEOUT = datetime.timedelta(minutes=10)  # of waiting for a process that says nothing any more
 
 
@@ -177,7 +178,7 @@ def current_ranks() -> Ranks | None:
     return None if world == 1 else Ranks(dist.get_rank(), world)
 
 
-def agree_on(value: Any) -> Any:
+def agree_on(value: _Value) -> _Value:
     """Return what the first of the processes says, in one alone what it says."""
     ranks = current_ranks()
     return value if ranks is None else ranks.agree(value)

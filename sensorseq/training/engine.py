@@ -3,8 +3,8 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
@@ -158,21 +158,7 @@ def train_network(
         What a callback raised, with a note that names it. The module holds the best weights, and
         `TrainingJob.run` returns the result with the error in it.
     """
-    job = TrainingJob(
-        module,
-        train,
-        validation,
-        config,
-        seed,
-        callbacks=callbacks,
-        engine=engine,
-        refresh=refresh,
-        checkpoint=checkpoint,
-        recorder=recorder,
-        start=start,
-        own=own,
-    )
-    result = job.run()
+    result = TrainingJob(**locals()).run()
     if result.error is not None:
         raise result.error
     return result
@@ -351,19 +337,9 @@ class TrainingRun:
                 self.start.load_optimizer(self.autograd.optimizer, self.autograd.average)
         return self.autograd
 
-    def own_windows(self) -> None:
-        """Copy the training windows when the run will write over them."""
-        if self.refresh is not None and isinstance(self.train, TrainingData):
-            self.train = replace(self.train, X=self.train.X.clone())
-
     def notify(self, hook: str, argument: Any) -> bool:
         """Call one hook of every callback; what one raises is for the end of the run."""
         return self.callbacks.notify(hook, self.module, argument)
-
-    def has_failed(self) -> bool:
-        """Whether a callback has raised before an epoch, of several processes in the first."""
-        failed = self.callbacks.error is not None
-        return failed if self.ranks is None else self.ranks.any(failed)
 
     def finish(self, ended_by: str) -> None:
         """End the run with the best weights in the module."""
@@ -534,7 +510,8 @@ class Training:
         self.runs = list(runs)
         self.native: NativeEpochs | None = None
         for run in self.runs:
-            run.own_windows()
+            if run.refresh is not None and isinstance(run.train, TrainingData):  # written over
+                run.train = replace(run.train, X=run.train.X.clone())
         modules = [run.module for run in self.runs if isinstance(run.module, LSTMLinear)]
         if self.runs[0].choice.name == "native":
             self.native = NativeEpochs(
@@ -555,9 +532,43 @@ class Training:
 
     def train(self) -> None:
         """Train until every run has ended, and has its result."""
+        with self._ending_all():
+            self._begin()
+            while self.runs:
+                for run in self.runs:
+                    with run.averaged_weights():
+                        run.notify("on_epoch_begin", run.history)
+                self._end_failed()
+                if not self.runs:
+                    break
+                started = time.perf_counter()
+                rows = self.take_steps()
+                self.validate(rows)
+                duration_s = (time.perf_counter() - started) / len(rows)
+                self.measure_fixed()
+                for run, row in zip(self.runs, rows, strict=True):
+                    self.end_epoch(run, row, duration_s)
+                self.leave_ended()
+
+    def _begin(self) -> None:
+        for run in self.runs:
+            run.module.eval()
+            run.notify("on_fit_begin", run.config)
+        self._end_failed()
+        for run in self.runs:
+            ended_by = run.ended_by()  # a run that is taken up again may have ended
+            if ended_by is not None:
+                self.finish(run, ended_by)
+            elif not len(run.history):
+                run.keep_snapshot()
+        self.leave_ended()
+
+    @contextmanager
+    def _ending_all(self) -> Iterator[None]:
+        """End every run, also when training is interrupted or fails."""
         try:
             try:
-                self._train_epochs()
+                yield
             except KeyboardInterrupt:
                 # in an epoch of one process, the others may be in another
                 has_best = all(run.best.epoch and run.ranks is None for run in self.runs)
@@ -572,40 +583,10 @@ class Training:
                 if not run.has_ended:
                     run.leave()
 
-    def _train_epochs(self) -> None:
-        for run in self.runs:
-            run.module.eval()
-            run.notify("on_fit_begin", run.config)
-        self._end_failed()
-        for run in self.runs:
-            ended_by = run.ended_by()  # a run that is taken up again may have ended
-            if ended_by is not None:
-                self.finish(run, ended_by)
-            elif not len(run.history):
-                run.keep_snapshot()
-        self.leave_ended()
-        while self.runs:
-            self._train_epoch()
-
-    def _train_epoch(self) -> None:
-        for run in self.runs:
-            with run.averaged_weights():
-                run.notify("on_epoch_begin", run.history)
-        self._end_failed()
-        if not self.runs:
-            return
-        started = time.perf_counter()
-        rows = self.take_steps()
-        self.validate(rows)
-        duration_s = (time.perf_counter() - started) / len(rows)
-        self.measure_fixed()
-        for run, row in zip(self.runs, rows, strict=True):
-            self.end_epoch(run, row, duration_s)
-        self.leave_ended()
-
     def _end_failed(self) -> None:
         for run in self.runs:
-            if run.has_failed():
+            failed = run.callbacks.error is not None
+            if failed if run.ranks is None else run.ranks.any(failed):  # in the first process
                 self.finish(run, "callback_failed")
         self.leave_ended()
 

@@ -159,7 +159,7 @@ def _check_shape(shape: tuple[int, ...], is_flat: bool, known: WindowShape, name
         )
 
 
-def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
+def check_axis_order(X: Any, lengths: Any) -> None:
     """Raise when a 3-D array looks like (n, c, t).
 
     It does with one step of several channels, or with few steps of many channels. Such windows are
@@ -170,10 +170,10 @@ def check_axis_order(X: Any, lengths: Any, name: str = "X") -> None:
     n, t, c = _shape(X)
     if t == 1 < c or (t < c and t <= FEW_TIMESTEPS and c >= MANY_CHANNELS):
         raise InputError(
-            f"{name} has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
+            f"X has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
             f" {_count(t, 'step')} and {_count(c, 'channel')}; as (n, c, t) they are windows of"
             f" {_count(c, 'step')} and {_count(t, 'channel')}."
-            f" For the second give {name}.transpose(0, 2, 1). For the first confirm it with"
+            f" For the second give X.transpose(0, 2, 1). For the first confirm it with"
             f" lengths=np.full({n}, {t})."
         )
 

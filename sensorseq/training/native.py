@@ -4,7 +4,7 @@ import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from operator import mul
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,10 +145,8 @@ class ModelWeights(ModuleWeights):
 
     def __init__(self, module: LSTMLinear, trainer: EpochTrainer, model: int) -> None:
         super().__init__(module)
-        self._norm = cast(Any, module.norm)
-        self._n_batches: Tensor | None = None
-        if trainer.running is not None:
-            self._n_batches = self._norm.num_batches_tracked
+        self._norm = module.norm
+        self._n_batches = self._statistics().get("num_batches_tracked")
         self.move(trainer, model)
         self.read_module()
 
@@ -188,17 +186,22 @@ class ModelWeights(ModuleWeights):
         if self._reads:
             torch._foreach_copy_(self._views, list(self.module.parameters()))
         if self._running is not None:
-            self._running[0].copy_(self._norm.running_mean)
-            self._running[1].copy_(self._norm.running_var)
+            statistics = self._statistics()
+            self._running[0].copy_(statistics["running_mean"])
+            self._running[1].copy_(statistics["running_var"])
 
     @torch.no_grad()
     def write_module(self) -> None:
         """Put the weights into the module."""
         torch._foreach_copy_(list(self.module.parameters()), self._views)
         if self._running is not None:
-            self._norm.running_mean.copy_(self._running[0])
-            self._norm.running_var.copy_(self._running[1])
-            self._norm.num_batches_tracked.copy_(self._n_batches)
+            now = (*self._running, self._n_batches)
+            for held, value in zip(self._statistics().values(), now, strict=True):
+                held.copy_(value)
+
+    def _statistics(self) -> dict[str, Tensor]:
+        """Return what a batch norm of the module has learned of its inputs."""
+        return {} if self._norm is None else dict(self._norm.named_buffers())
 
 
 class RandomCrops:
@@ -263,35 +266,37 @@ class NativeEpochs:
         held = [part if isinstance(part, TrainingData) else part.nothing() for part in windows]
         self._configs = list(configs)
         self._crops = [RandomCrops(*pair) for pair in zip(configs, held, strict=True)]
-        joined = self._lay_out(held)
+        first_row: dict[Hashable, int] = {}
+        sets: list[TrainingData] = []
+        for part in held:
+            if part.identity not in first_row:
+                first_row[part.identity] = sum(map(len, sets))
+                sets.append(part)
+        firsts = [first_row[part.identity] for part in held]
+        self._first_rows = torch.tensor(firsts)[:, None]
+        joined = sets[0]
+        if len(sets) > 1:
+            lengths = [part.lengths for part in sets if part.lengths is not None]
+            joined = TrainingData(
+                torch.cat([part.X for part in sets]),
+                torch.cat(lengths) if lengths else None,  # all parts have lengths, or none
+                torch.cat([part.target for part in sets]),
+            )
+        self.data = [
+            replace(part, X=joined.X[first : first + len(part)])
+            for part, first in zip(held, firsts, strict=True)
+        ]
+        weight = None
+        if any(part.weight is not None for part in held):
+            weight = joined.X.new_ones((len(held), len(joined)))
+            for of_model, part, first in zip(weight, held, firsts, strict=True):
+                if part.weight is not None:
+                    of_model[first : first + len(part)] = part.weight
+        joined = replace(joined, weight=weight)
         self.trainer = make_trainer(modules, configs, seeds, joined, self._crops[0].n_timesteps)
         self.weights = [
             ModelWeights(module, self.trainer, model) for model, module in enumerate(modules)
         ]
-
-    def _lay_out(self, parts: Sequence[TrainingData]) -> TrainingData:
-        """Join different windows, one after the other, and weights for each model."""
-        first_row: dict[Hashable, int] = {}
-        sets: list[TrainingData] = []
-        for part in parts:
-            if part.identity not in first_row:
-                first_row[part.identity] = sum(map(len, sets))
-                sets.append(part)
-        firsts = [first_row[part.identity] for part in parts]
-        X = _join([part.X for part in sets])
-        self.data = [
-            replace(part, X=X[first : first + len(part)])
-            for part, first in zip(parts, firsts, strict=True)
-        ]
-        self._first_rows = torch.tensor(firsts)[:, None]
-        weight = None
-        if any(part.weight is not None for part in parts):
-            weight = X.new_ones((len(parts), len(X)))
-            for of_model, part, first in zip(weight, parts, firsts, strict=True):
-                if part.weight is not None:
-                    of_model[first : first + len(part)] = part.weight
-        lengths = None if sets[0].lengths is None else _join([part.lengths for part in sets])
-        return TrainingData(X, lengths, _join([part.target for part in sets]), weight)
 
     def replace_data(self, data: TrainingData) -> None:
         """Take the next steps of one model on these windows, shaped as those before."""
@@ -381,8 +386,3 @@ def join_steps(taken: Sequence[StepStatistics]) -> StepStatistics:
         torch.cat([part.values for part in taken], dim=1),
         torch.cat([part.n_windows for part in taken], dim=1),
     )
-
-
-def _join(parts: Sequence[Any]) -> Tensor:
-    """Lay out tensors one after the other; one alone stays where it is."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))

@@ -1,6 +1,7 @@
 """The network of a fit: new, continued, or rebuilt from the arrays of a model file."""
 
 import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError, ModelFileError, check_choice
+from sensorseq.io.model_file import arrays_below
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.scale import Scaler
@@ -172,7 +174,9 @@ def read_network(
     Raises `ValueError` or `RuntimeError` if names, shapes or types of the arrays do not fit. Memory
     is taken for the arrays alone, whatever sizes the architecture claims.
     """
-    weights = {name: torch.tensor(array) for name, array in _below(arrays, _prefix(member)).items()}
+    weights = {
+        name: torch.tensor(array) for name, array in arrays_below(arrays, _prefix(member)).items()
+    }
     n_directions = 2 if architecture.get("bidirectional") is True else 1
     n_layers = sum(name.startswith("lstm.weight_ih_") for name in weights) / n_directions
     if architecture.get("num_layers") != n_layers:
@@ -187,22 +191,16 @@ def read_network(
 
 def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | KeyedScaler | None:
     """Return the scaling whose arrays `network_arrays` made."""
-    fields = _below(arrays, "scaler.")
+    fields = arrays_below(arrays, "scaler.")
     return scaler_from_dict(fields) if fields else None
 
 
-def check_array_names(arrays: Mapping[str, NDArray[Any]], n_models: int, path: Any) -> None:
+def check_array_names(
+    arrays: Mapping[str, NDArray[Any]], n_models: int, path: str | os.PathLike[str]
+) -> None:
     """Raise when a file holds an array that no model of so many members has."""
     parts = ("scaler.", "features.", "known.", "ranges.")
     known = (*parts, *(_prefix(member) for member in range(n_models)))
     unknown = [name for name in arrays if not name.startswith(known)]
     if unknown:
         raise ModelFileError(f"{path} has an unknown array {unknown[0]!r}.")
-
-
-def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }

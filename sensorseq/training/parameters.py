@@ -30,7 +30,7 @@ from sensorseq.training.network import check_scheme
 _NAME = re.compile(r"cpu|cuda(:\d+)?")
 
 
-def check_device(device: Any) -> str:
+def check_device(device: str | torch.device) -> str:
     """Return the name if it is a valid device name, available or not."""
     name = str(device) if isinstance(device, torch.device) else device
     if isinstance(name, str) and _NAME.fullmatch(name):
@@ -41,7 +41,7 @@ def check_device(device: Any) -> str:
 
 
 def resolve_device(
-    device: Any, *, hidden_size: int = 64, dtype: torch.dtype = torch.float32
+    device: str | torch.device, *, hidden_size: int = 64, dtype: torch.dtype = torch.float32
 ) -> torch.device:
     """Return the device for the argument `device`.
 

@@ -1,5 +1,6 @@
 """Patches: several samples of a window as one step of the network."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -58,7 +59,7 @@ class Patch(NamedTuple):
         return steps, lengths
 
 
-def check_patch(patch: Any) -> None:
+def check_patch(patch: int | str | None) -> None:
     """Raise an ArgumentError unless it is an argument that the classifier takes."""
     if isinstance(patch, str) and patch != AUTO:
         raise ArgumentError(f"patch={patch!r} is not 'auto', None or a number of samples.")
@@ -66,15 +67,15 @@ def check_patch(patch: Any) -> None:
         check_integer("patch", patch, 1)
 
 
-def make_patch(patch: Any, n_timesteps: int, n_channels: int) -> Patch | None:
+def make_patch(patch: int | str | None, n_timesteps: int, n_channels: int) -> Patch | None:
     """Return the patch of windows of this length, None where a step is a sample.
 
     `patch` is the argument: ``"auto"`` leaves `LEAST_STEPS` steps or more.
     """
     if patch is None:
         return None
-    n_samples = max(1, n_timesteps // LEAST_STEPS) if patch == AUTO else min(patch, n_timesteps)
-    if n_samples == 1:
+    n_samples = n_timesteps // LEAST_STEPS if isinstance(patch, str) else min(patch, n_timesteps)
+    if n_samples <= 1:
         return None
     made = Patch(n_samples)
     return made if made.n_inputs(n_channels) <= MOST_INPUTS else Patch(n_samples, has_samples=False)
@@ -85,7 +86,7 @@ def count_steps(n_timesteps: int, patch: Patch | None) -> int:
     return n_timesteps if patch is None else -(-n_timesteps // patch.n_samples)
 
 
-def read_patch(stored: Any) -> Patch | None:
+def read_patch(stored: Sequence[Any] | None) -> Patch | None:
     """Return what a file tells of a patch; raise a ValueError if it is none."""
     if stored is None:
         return None

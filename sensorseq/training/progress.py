@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
+from torch import nn
 
 from sensorseq.history import History
 from sensorseq.training.callbacks import Callback, NoProgress
@@ -58,12 +59,12 @@ class ProgressReport(NoProgress, Callback):
         """Learn how many networks there will be."""
         self._n_networks = n_networks
 
-    def on_fit_begin(self, module: Any, config: TrainingConfig) -> None:
+    def on_fit_begin(self, module: nn.Module, config: TrainingConfig) -> None:
         """Count the network's epochs."""
         self._open()
         self._networks.append(_Network(module, config.n_epochs))
 
-    def on_epoch_end(self, module: Any, history: History) -> None:
+    def on_epoch_end(self, module: nn.Module, history: History) -> None:
         """Advance the bar, update the line, or write another line."""
         row = history[-1]
         epoch = int(row["epoch"])
@@ -79,7 +80,7 @@ class ProgressReport(NoProgress, Callback):
         is_due = before == 0 or before // every < self._done // every or self._done == self._total
         self._show(f"{self._name(network)}epoch {epoch}/{network.n_epochs}", self._left(), is_due)
 
-    def on_fit_end(self, module: Any, history: History) -> None:
+    def on_fit_end(self, module: nn.Module, history: History) -> None:
         """Forget the epochs that early stopping spares."""
         for network in self._networks:
             if network.module is module:
@@ -157,7 +158,7 @@ class ProgressReport(NoProgress, Callback):
 class _Network:
     """One network's share of the bar."""
 
-    def __init__(self, module: Any, n_epochs: int) -> None:
+    def __init__(self, module: nn.Module, n_epochs: int) -> None:
         self.module, self.n_epochs = module, n_epochs
         self.done, self.has_ended = 0, False
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -28,19 +28,22 @@ FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # windows of the fixed subse
 AVERAGE_DECAY = 0.9
 N_SNAPSHOTS, SNAPSHOT_SHARE = 4, 8  # kept beside the first; one every eighth of the epochs
 
-_Method = TypeVar("_Method", bound=Callable[..., Any])
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 
-def _timed(method: _Method) -> _Method:
+def _timed(
+    method: Callable[Concatenate["Recorder", _Given], _Result],
+) -> Callable[Concatenate["Recorder", _Given], _Result]:
     @wraps(method)
-    def timed(self: "Recorder", *args: Any, **kwargs: Any) -> Any:
+    def timed(self: "Recorder", /, *args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
         started = time.perf_counter()
         try:
             return method(self, *args, **kwargs)
         finally:
             self.duration_s += time.perf_counter() - started
 
-    return cast(_Method, timed)
+    return timed
 
 
 @dataclass

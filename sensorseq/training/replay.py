@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 from sensorseq.ops.train_epoch import EpochTrainer
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.optim import OwnOptimizer, OwnRates, Schedule, cosine_between, load_exactly
-from sensorseq.training.recorder import Recorder
 from sensorseq.training.stopping import WeightAverage
 from sensorseq.training_record import Snapshot
 
@@ -79,11 +78,6 @@ class Start:
         if trainer.average is not None:
             trainer.parameters[model].copy_(native["parameters"][0])
             trainer.average[model].copy_(native["average"][0])
-
-
-def recorder_of_arm(fixed: Any) -> Recorder:
-    """Return a recorder that measures given windows and keeps no snapshots."""
-    return Recorder(fixed=fixed, keeps_snapshots=False)
 
 
 def arm_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:

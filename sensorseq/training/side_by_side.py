@@ -77,7 +77,8 @@ def train_side_by_side(
             if is_over():
                 break
             group = SideBySide(runs, return_errors=return_errors)
-            group.train_all()
+            with isolated_torch_rng(group.runs[0].dropout_seed, group.runs[0].device):
+                group.train()
             for run in runs:
                 results[places[run]] = group.errors.get(run, run.result)
     for place in alone:
@@ -251,12 +252,6 @@ class SideBySide(Training):
         self.errors: dict[TrainingRun, Exception] = {}
         self._return_errors = return_errors
         self._arrange()
-
-    def train_all(self) -> None:
-        """Train until every run has ended, apart from torch's own generator."""
-        first = self.runs[0]
-        with isolated_torch_rng(first.dropout_seed, first.device):
-            self.train()
 
     def _arrange(self) -> None:
         validations = [run.validation for run in self.runs]

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import sklearn
+from sklearn.base import BaseEstimator
 from torch import nn
 
 from sensorseq.errors import EnvironmentProblemError
@@ -56,7 +57,7 @@ class FitTasks(Callback):
 
     def __init__(
         self,
-        estimator: Any,
+        estimator: BaseEstimator,
         X: Any,
         y: Any = None,
         sample_weight: Any = None,
@@ -69,7 +70,7 @@ class FitTasks(Callback):
         self._epoch: Any = None
 
     @classmethod
-    def of_watched(cls, estimator: Any, *given: Any) -> "FitTasks | None":
+    def of_watched(cls, estimator: BaseEstimator, *given: Any) -> "FitTasks | None":
         """Return the tasks if there is a callback, or a meta-estimator that may have one."""
         watched = ("_skl_callbacks", "_parent_callback_ctx")
         return cls(estimator, *given) if any(hasattr(estimator, w) for w in watched) else None

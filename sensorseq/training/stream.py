@@ -4,7 +4,7 @@ import copy
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -156,7 +156,12 @@ class StoredPart:
         return moments.statistics().deviation
 
     def fit_scaler(
-        self, kind: str | None, *, per: str = "all", rated: Any = None, channels: Any = None
+        self,
+        kind: str | None,
+        *,
+        per: str = "all",
+        rated: Mapping[str, float] | Sequence[float] | None = None,
+        channels: Sequence[str] | None = None,
     ) -> Scaler | KeyedScaler:
         """Learn what `fit_scaler_per` would learn, to the bit, without holding the windows."""
         if per == "all":
@@ -376,8 +381,6 @@ class StreamedData:
         part: StoredPart,
         target: NDArray[Any],
         weight: NDArray[np.floating[Any]] | None = None,
-        *,
-        n_bytes: int | None = None,
     ) -> None:
         self._part = part
         self._patch: Patch | None = None
@@ -388,8 +391,7 @@ class StreamedData:
         )
         self.lengths, self.target, self.weight = held.lengths, held.target, held.weight
         self._beside = held
-        n_bytes = buffer_bytes() if n_bytes is None else n_bytes
-        self.buffer_windows = max(1, n_bytes * _SHARE[0] // _SHARE[1] // part.window_bytes)
+        self.buffer_windows = max(1, buffer_bytes() * _SHARE[0] // _SHARE[1] // part.window_bytes)
         self._device = torch.device("cpu")
         self._change: Change | None = None
 

@@ -301,14 +301,15 @@ def test_groups_are_never_on_both_sides(monkeypatch):
         own = part.sequences.X.reshape(len(part.sequences), -1)
         return [int(np.flatnonzero((flat == row).all(1))[0]) for row in own]
 
-    split = FitData.split
+    read = FitData.read
 
-    def spy(data, *arguments):
-        parts = split(data, *arguments)
+    def spy(*arguments, **given):
+        data = read(*arguments, **given)
+        parts = data.train, data.validation
         seen.append([set(groups[rows_of(part, data.windows)]) for part in parts])
-        return parts
+        return data
 
-    monkeypatch.setattr(FitData, "split", spy)
+    monkeypatch.setattr(FitData, "read", spy)
     for seed in range(5):
         small(hidden_size=2, max_epochs=1, random_state=seed).fit(X, Y, groups=groups)
     assert len(seen) == 5

@@ -15,8 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from sensorseq import SensorLSTMClassifier, WindowSet
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, ModelFileError
 from sensorseq.estimator import base, feature_head, refit
-from sensorseq.estimator.feature_head import FittedFeatures, _ProbabilityBlock
+from sensorseq.estimator.feature_head import FittedFeatures
 from sensorseq.estimator.refit import N_FOLDS
+from sensorseq.features.blocks import ProbabilityBlock
 from sensorseq.features.summary import FEATURES
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
@@ -878,7 +879,7 @@ def test_the_lstm_joins_only_by_more_than_the_standard_error_over_groups():
     target, group = np.arange(100) % 2, np.arange(100) // 10
     scores = 1.0 * np.eye(2)[target] + rng.normal(size=(100, 2))
     lstm = np.where(group[:, None] == 0, 6.0 * np.eye(2)[target], 0.0)
-    rows, block = np.arange(100), _ProbabilityBlock("boosting", None, None, 2)
+    rows, block = np.arange(100), ProbabilityBlock("boosting", None, None, 2)
     for groups, joins in ((group, False), (None, True)):
         fitted = FittedFeatures(target, np.ones(100), groups, rows, [block], [scores], 3)
         head = fitted.join(lstm)

@@ -81,13 +81,13 @@ def make_fit():
     return classifier, X, y
 
 
-def test_windows_take_at_most_39_stops_in_16_files_to_the_native_call():
+def test_windows_take_at_most_30_stops_in_12_files_to_the_native_call():
     """With the default features, and the checks of the data."""
     classifier, X, y = make_fit()
     stops = trace(lambda: classifier.fit(X, y), LAST)
     assert any(function == LAST for _, function in stops)
-    assert len(stops) <= 39, stops
-    assert len({file for file, _ in stops}) <= 16, stops
+    assert len(stops) <= 30, stops
+    assert len({file for file, _ in stops}) <= 12, stops
 
 
 def test_windows_to_predict_take_at_most_12_stops_in_6_files():

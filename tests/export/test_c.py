@@ -20,15 +20,11 @@ from sklearn.naive_bayes import GaussianNB
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.estimator.feature_head import (
-    FeatureChoice,
-    FeatureHead,
-    _LinearBlock,
-    _ProbabilityBlock,
-)
+from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.export.c_source import with_rounded_weights
 from sensorseq.export.c_tables import rounded
 from sensorseq.features import SummaryFeatures
+from sensorseq.features.blocks import LinearBlock, ProbabilityBlock
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.preprocessing.steps import (
     BandPass,
@@ -649,8 +645,8 @@ def test_what_c_cannot_do_is_refused_by_name(tmp_path):
     X, y = make_windows()
     summary = SummaryFeatures().fit(X)
     bayes = GaussianNB().fit(summary.transform(X), y)
-    other = _ProbabilityBlock("GaussianNB_0", summary, bayes, N_CLASSES)
-    own = _LinearBlock("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
+    other = ProbabilityBlock("GaussianNB_0", summary, bayes, N_CLASSES)
+    own = LinearBlock("first_step", lambda X, lengths: X[:, 0], np.ones((3, 3)), np.ones(3))
     for block in (other, own):
         network = fitted()
         network._head = FeatureHead(1.0, [block], FeatureChoice())

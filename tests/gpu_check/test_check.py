@@ -16,12 +16,12 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
 from sensorseq.estimator import fitting
-from sensorseq.estimator.targets import ClassTarget
 from sensorseq.gpu_check import Case, check, check_before_fit, check_gpu, supervise
 from sensorseq.gpu_check.cases import expected
 from sensorseq.io.atomic import locking
 from sensorseq.ops import _extension, choice, cuda_kernels
 from sensorseq.ops.cuda_kernels import NOT_CHECKED, NOT_PASSED, SWITCH, permission
+from sensorseq.training.targets import ClassTarget
 
 CASES = [Case("fp16", 32, 5), Case("fp16x3", 32, 5)]
 FAKE = Path(__file__).with_name("fake_worker.py")
@@ -223,7 +223,7 @@ def test_a_fit_alone_on_a_gpu_asks_for_the_check(monkeypatch, device, ranks, ask
     monkeypatch.setattr(fitting, "own_device", lambda device: device)
     monkeypatch.setattr(fitting, "resolve_device", lambda device, **of_network: torch.device("cpu"))
     parameters = SensorLSTMClassifier(device=device).get_params()
-    fitting.FitSetup.of_fit(parameters, ClassTarget())
+    fitting.FitSetup.of(parameters, ClassTarget())
     assert devices == asked
 
 

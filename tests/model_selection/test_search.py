@@ -154,18 +154,19 @@ def test_lengths_reach_fits_and_scores():
 
 def test_groups_stay_whole_in_folds_and_inside_every_fit(monkeypatch):
     seen = []
-    original = FitData.split
+    original = FitData.read
 
-    def watch(data, *rest):
-        train, validation = original(data, *rest)
-        groups = [np.unique(_groups_of(part.sequences.X)) for part in (train, validation)]
+    def watch(*arguments, **given):
+        data = original(*arguments, **given)
+        parts = data.train, data.validation
+        groups = [np.unique(_groups_of(part.sequences.X)) for part in parts]
         seen.append((np.unique(data.windows.groups), *groups))
-        return train, validation
+        return data
 
     def _groups_of(windows):
         return [int(np.flatnonzero((window == X).all(axis=(1, 2)))[0]) // 3 for window in windows]
 
-    monkeypatch.setattr(FitData, "split", watch)
+    monkeypatch.setattr(FitData, "read", watch)
     search = SequenceSearchCV(small(), GRIDS["rates"], refit=False).fit(X, Y, groups=GROUPS)
     assert search.n_splits_ == 5
     assert len(seen) == 10

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from sensorseq import WindowSet
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.estimator.targets import ClassTarget
 from sensorseq.training import TrainingConfig
-from sensorseq.training.data import FitData, WindowFormat
+from sensorseq.training.data import FitData, Holdout, WindowFormat
+from sensorseq.training.targets import ClassTarget
 
 N = 24
 X = np.arange(N * 5 * 2, dtype=np.float64).reshape(N, 5, 2)
@@ -20,17 +20,19 @@ GROUPS = np.arange(N) // 4
 CONFIG = TrainingConfig(2, early_stopping=False)
 
 
-def read(*args, **given):
-    return FitData.read(*args, **given, target=ClassTarget(), scale="standard")
+def read(*args, fraction=0.25, seed=0, config=CONFIG, **given):
+    holdout = Holdout(fraction, np.random.SeedSequence(seed), config)
+    return FitData.read(*args, **given, target=ClassTarget(), scale="standard", holdout=holdout)
 
 
-def split(data, fraction=0.25, seed=0, config=CONFIG):
-    return data.split(fraction, np.random.SeedSequence(seed), config)
+def split(*args, **given):
+    data = read(*args, **given)
+    return data.train, data.validation
 
 
 @given(seed=st.integers(0, 2**32 - 1), by_group=st.booleans())
 def test_every_window_is_in_one_part_and_every_group_whole(seed, by_group):
-    train, validation = split(read(X, Y, groups=GROUPS if by_group else None), seed=seed)
+    train, validation = split(X, Y, groups=GROUPS if by_group else None, seed=seed)
     np.testing.assert_array_equal(np.sort(np.r_[train.rows, validation.rows]), np.arange(N))
     for part in (train, validation):
         np.testing.assert_array_equal(part.sequences.X, X[part.rows])
@@ -42,7 +44,7 @@ def test_every_window_is_in_one_part_and_every_group_whole(seed, by_group):
 def test_windows_without_weight_are_in_no_part():
     weight = np.ones(N)
     weight[[3, 7]] = 0
-    parts = split(read(X, Y, weight))
+    parts = split(X, Y, weight)
     rows = np.sort(np.concatenate([part.rows for part in parts]))
     np.testing.assert_array_equal(rows, np.setdiff1d(np.arange(N), [3, 7]))
     assert all(part.weight.all() for part in parts)
@@ -52,7 +54,7 @@ def test_a_stored_split_is_kept_and_its_test_windows_are_left_out():
     stored = np.repeat(["train", "validation", "test"], N // 3)
     windows = WindowSet(X.astype(np.float32), y=Y, split=stored)
     data = read(windows)
-    train, validation = split(data)
+    train, validation = data.train, data.validation
     np.testing.assert_array_equal(train.rows, np.flatnonzero(stored == "train"))
     np.testing.assert_array_equal(validation.rows, np.flatnonzero(stored == "validation"))
     assert not data.is_drawn
@@ -60,27 +62,25 @@ def test_a_stored_split_is_kept_and_its_test_windows_are_left_out():
 
 def test_windows_given_apart_are_the_validation_part_and_all_others_train():
     data = read(X[:16], Y[:16], X_val=X[16:], y_val=Y[16:])
-    train, validation = split(data)
-    assert len(train.target) == 16
-    assert validation is data.given
-    assert validation.rows is None
+    assert len(data.train.target) == 16
+    assert data.validation is data.given
+    assert data.validation.rows is None
     with pytest.raises(InputError, match="y_val is given without X_val; give both or neither"):
         read(X, Y, y_val=Y)
 
 
 def test_early_stopping_without_validation_windows_is_refused():
     stops = TrainingConfig(2, early_stopping=True)
-    one_each = read(X[:2], Y[:2])
-    assert split(one_each)[1] is None
+    assert read(X[:2], Y[:2]).validation is None
     with pytest.raises(ArgumentError, match="none of the 2 windows of X can be held out"):
-        split(one_each, config=stops)
+        read(X[:2], Y[:2], config=stops)
 
 
 def test_tensors_are_cropped_and_scaled_as_told():
-    part, _ = split(read(X, Y), fraction=0.0)
+    part, _ = split(X, Y, fraction=0.0)
     form = WindowFormat(3, "tail", "float64")
     form = replace(form, scaler=form.fit_scaler(part.sequences, None, "standard"))
-    data = form.tensors(part, part.target, None, training=True)
+    data = form.tensors(part, ClassTarget(np.unique(Y)), training=True)
     cropped = X[:, 2:]
     wanted = (cropped - cropped.mean(axis=(0, 1))) / cropped.std(axis=(0, 1))
     np.testing.assert_allclose(data.X.numpy(), wanted, rtol=1e-12)

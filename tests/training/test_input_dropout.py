@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq import SensorLSTMRegressor
-from sensorseq.training.augment import InputDropout, drop_inputs
-from sensorseq.training.stream import Change
+from sensorseq.training.augment import drop_inputs, epoch_changes
 
 
 def small(**arguments):
@@ -85,9 +84,9 @@ def test_the_asked_share_is_dropped_and_the_mean_stays():
 
 def test_windows_read_from_a_file_are_dropped_as_those_in_memory():
     seed = np.random.SeedSequence(3)
-    held = InputDropout(0.5, seed, lambda epoch: np.ones((4, 3, 2), np.float32))(7)
-    change = InputDropout(0.5, seed, lambda epoch: Change())(7)
-    read = np.ones((2, 3, 2), np.float32)
+    change = epoch_changes(None, None, 0.5, seed)(7)
+    held, read = np.ones((4, 3, 2), np.float32), np.ones((2, 3, 2), np.float32)
+    change.scaled(held, np.arange(4))
     change.scaled(read, np.array([3, 1]))
     np.testing.assert_array_equal(read, held[[3, 1]])
 

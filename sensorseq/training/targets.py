@@ -1,4 +1,4 @@
-"""What the estimators predict: classes, or numbers."""
+"""What the estimators predict, classes or numbers: labels become targets, outputs predictions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,11 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.errors import InputError, warn_caller
-from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.window_checks import check_shares
+from sensorseq.errors import InputError
 from sensorseq.training.config import CLASSIFICATION, REGRESSION
-from sensorseq.training.data import FitPart
 from sensorseq.training.inputs import check_values, mean_one, window_weights
 from sensorseq.training.labels import read_known_labels, read_labels
 
@@ -78,27 +75,15 @@ class ClassTarget:
         """Return the label of the largest output."""
         return np.asarray(self.known[outputs.argmax(axis=1)])
 
-    def facts(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
-        """Return what the report needs to know of the parts."""
-        counts = None if validation is None else np.bincount(validation.target)
+    def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:
+        """Return what the report needs to know of the targets of both parts."""
+        counts = None if validation is None else np.bincount(validation)
         return {
             "n_classes": self.n_outputs,
             "n_val": None if counts is None else int(counts.sum()),
-            "n_train": len(train.target),
+            "n_train": len(train),
             "majority_fraction": None if counts is None else float(counts.max() / counts.sum()),
         }
-
-    def check(self, train: FitPart, validation: FitPart | None) -> tuple[Finding, ...]:
-        """Check the shares of classes; warn of a class with too few windows for both parts."""
-        parts = [part for part in (train, validation) if part is not None]
-        groups = [part.groups for part in parts if part.groups is not None]
-        target = np.concatenate([part.target for part in parts])
-        together = np.concatenate(groups) if len(groups) == len(parts) else None
-        found = tuple(check_shares(target, self.known.tolist(), together))
-        for finding in found:
-            if finding.kind == "single_window" and validation is not None:
-                warn_caller(str(finding))
-        return found
 
 
 @dataclass
@@ -173,11 +158,9 @@ class ValueTarget:
         values = np.asarray(outputs * self.sd + self.mean)
         return values[:, 0] if self.is_flat else values
 
-    def facts(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
-        """Return what the report needs to know of the parts."""
-        n_val = None if validation is None else len(validation.target)
-        return {"n_val": n_val, "n_train": len(train.target)}
+    def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:
+        """Return what the report needs to know of the targets of both parts."""
+        return {"n_val": None if validation is None else len(validation), "n_train": len(train)}
 
-    def check(self, train: FitPart, validation: FitPart | None) -> tuple[Finding, ...]:
-        """Find nothing: numbers have no shares."""
-        return ()
+
+FitTarget = ClassTarget | ValueTarget

@@ -1,0 +1,202 @@
+"""Blocks: kinds of features, each with what it adds to the logits of windows."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import InputError
+from sensorseq.features.random_convolutions import RandomConvolutions
+from sensorseq.features.steps import SummarySteps
+from sensorseq.features.summary import SummaryFeatures
+from sensorseq.features.trees import SMALLEST_LOG, BoostedTrees
+from sensorseq.io.model_file import arrays_below
+
+Described = RandomConvolutions | SummarySteps | Callable[..., ArrayLike]
+"""What describes windows; the function is the user's."""
+
+
+class Classifier(Protocol):
+    """A classifier of scikit-learn's kind."""
+
+    classes_: NDArray[Any]
+
+    def fit(self, X: Any, y: Any) -> "Classifier":
+        """Learn from rows and their classes."""
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return the probabilities of the classes."""
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the arguments."""
+
+
+@dataclass
+class LinearBlock:
+    """One kind of features and its weights in the linear layer."""
+
+    name: str
+    describe: Described
+    weight: NDArray[np.float32]  # (F, K)
+    bias: NDArray[np.float64]  # (K,)
+
+    def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Return what is added to the logits of scaled windows."""
+        features = describe(self.describe, X, lengths)
+        if features.shape[1] != len(self.weight):
+            raise InputError(
+                f"features gave {features.shape[1]} columns, but the model was fitted on"
+                f" {len(self.weight)}."
+            )
+        # One window at a time: a product of matrices would round it by how many there are.
+        weight = self.weight.astype(np.float64)
+        products = [row @ weight for row in features.astype(np.float64)]
+        return np.reshape(products, (len(features), len(self.bias))) + self.bias
+
+    def multiply(self, factor: float) -> None:
+        """Weigh all logits."""
+        self.weight = self.weight * np.float32(factor)
+        self.bias = self.bias * factor
+
+    def add(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
+        """Add to the weights."""
+        self.weight = (self.weight + weight).astype(np.float32)
+        self.bias = self.bias + bias
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return settings and arrays for a model file."""
+        if not isinstance(self.describe, RandomConvolutions | SummarySteps):
+            raise _not_storable("a function given as features")
+        state = self.describe.state()
+        arrays = {f"state.{name}": array for name, array in state["arrays"].items()}
+        return state["settings"], arrays | {"weight": self.weight, "bias": self.bias}
+
+    @classmethod
+    def restore(
+        cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> "LinearBlock":
+        """Undo `state`; raise a ValueError if the parts do not fit."""
+        kind = RandomConvolutions if name == "rocket" else SummarySteps
+        how = kind.from_state({"settings": settings, "arrays": arrays_below(arrays, "state.")})
+        weight, bias = arrays["weight"], arrays["bias"]
+        shape = how.n_features_, bias.size
+        has_types = weight.dtype == np.float32 and bias.dtype == np.float64
+        if weight.shape != shape or bias.ndim != 1 or not has_types:
+            raise ValueError(
+                f"the weights of {name} features have shape {weight.shape} and types"
+                f" {weight.dtype} and {bias.dtype}; expected {shape}, float32 and float64"
+            )
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ValueError(f"a weight of {name} features is not finite")
+        return cls(name, how, weight, bias)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Channels of the windows, and outputs."""
+        assert isinstance(self.describe, RandomConvolutions | SummarySteps)
+        return self.describe.n_channels_, len(self.bias)
+
+
+@dataclass
+class ProbabilityBlock:
+    """A classifier on summary statistics, whose log-probabilities are added to the logits."""
+
+    name: str
+    summary: SummaryFeatures
+    classifier: BoostedTrees | Classifier  # the latter is the user's
+    n_classes: int
+    factor: float = 1.0
+
+    def logits(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Return what is added to the logits of scaled windows."""
+        statistics = self.summary.transform(X, lengths)
+        return self.factor * log_probabilities(self.classifier, statistics, self.n_classes)
+
+    def multiply(self, factor: float) -> None:
+        """Weigh all logits."""
+        self.factor *= factor
+
+    def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """Return settings and arrays for a model file."""
+        if not isinstance(self.classifier, BoostedTrees):
+            raise _not_storable(type(self.classifier).__name__)
+        state = self.classifier.state()
+        settings = {
+            "trees": state["settings"],
+            "summary": self.summary.state()["settings"],
+            "factor": self.factor,
+        }
+        return settings, state["arrays"]
+
+    @classmethod
+    def restore(
+        cls, name: str, settings: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> "ProbabilityBlock":
+        """Undo `state`; raise a ValueError if the parts do not fit."""
+        trees = BoostedTrees.from_state({"settings": settings["trees"], "arrays": arrays})
+        summary = SummaryFeatures.from_state({"settings": settings["summary"], "arrays": {}})
+        if trees.n_statistics != summary.n_features_:
+            raise ValueError(
+                f"the trees of {trees.n_statistics} statistics do not fit {summary.n_features_}"
+            )
+        factor = finite("the factor of the trees", settings["factor"])
+        return cls(name, summary, trees, trees.n_outputs, factor)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Channels of the windows, and outputs."""
+        return self.summary.n_channels_, self.n_classes
+
+
+Block = LinearBlock | ProbabilityBlock
+
+
+def _not_storable(what: str) -> InputError:
+    return InputError(
+        f"a model file cannot hold {what}, only the network, ridge and boosting. Use pickle or"
+        " skops instead."
+    )
+
+
+def log_probabilities(
+    classifier: BoostedTrees | Classifier, statistics: NDArray[np.float64], n_classes: int
+) -> NDArray[np.float64]:
+    """Return bounded log-probabilities, (n, K), of classes 0 to K - 1, some perhaps unknown."""
+    if isinstance(classifier, BoostedTrees):
+        logs = classifier.log_probabilities(statistics)
+    else:
+        with np.errstate(divide="ignore"):
+            logs = np.log(classifier.predict_proba(statistics))
+    known = np.full((len(statistics), n_classes), SMALLEST_LOG)
+    known[:, classifier.classes_] = np.maximum(logs, SMALLEST_LOG)
+    return known
+
+
+def finite(what: str, value: Any) -> float:
+    """Return a number of a file if it is finite; else raise a ValueError that names it."""
+    number = float(value)
+    if not np.isfinite(number):
+        raise ValueError(f"{what} is {number}")
+    return number
+
+
+def describe(
+    how: Described, X: NDArray[Any], lengths: NDArray[np.int64] | None
+) -> NDArray[np.float32]:
+    """Return features of scaled windows as float32, checked when a user's function made them."""
+    if isinstance(how, RandomConvolutions | SummarySteps):
+        return np.asarray(how.transform(X, lengths), np.float32)
+    made = np.asarray(how(X, lengths))
+    if made.ndim != 2 or len(made) != len(X) or made.dtype.kind not in "fiub":
+        raise InputError(
+            f"the function given as features returned shape {made.shape} of {made.dtype} for"
+            f" {len(X)} windows; expected numbers of shape ({len(X)}, f)."
+        )
+    with np.errstate(over="ignore"):
+        made = made.astype(np.float32)
+    if not np.isfinite(made).all():
+        row = int(np.argmin(np.isfinite(made).all(axis=1)))
+        raise InputError(f"the function given as features returned NaN or infinity in row {row}.")
+    return made
