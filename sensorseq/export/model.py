@@ -33,29 +33,14 @@ class FittedModel(Protocol):
     max_timesteps: int | None
     crop: str
     refitted_: bool
+    preparation_: Mapping[str, Any] | None
+    modules_: Sequence[LSTMLinear]
+    _used_modules: Sequence[LSTMLinear]  # those that count
     _head: Head | None
+    _n_channels: int
+    _channels: list[str] | None
     _flat_timesteps: int | None
     _n_timesteps: int | None
-
-    @property
-    def preparation_(self) -> Mapping[str, Any] | None:
-        """How the windows were prepared, if that is known."""
-
-    @property
-    def modules_(self) -> Sequence[LSTMLinear]:
-        """All networks."""
-
-    @property
-    def _used_modules(self) -> Sequence[LSTMLinear]:
-        """The networks that count."""
-
-    @property
-    def _n_channels(self) -> int:
-        """The channels of the windows."""
-
-    @property
-    def _channels(self) -> list[str] | None:
-        """Their names, if there are any."""
 
     def predict(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[Any]:
         """Return labels or values."""
@@ -70,10 +55,7 @@ class FittedClassifier(FittedModel, Protocol):
     classes_: NDArray[Any]
     temperature_: float
     abstention_: Abstention
-
-    @property
-    def _class_shares(self) -> NDArray[np.float64]:
-        """What it gives each class on average."""
+    _class_shares: NDArray[np.float64]
 
     def predict_proba(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the probabilities of the classes."""
