@@ -23,7 +23,7 @@ from remedies.rows import MEASURES, ROWS, Row
 from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
-from sensorseq.benchmark import environment
+from sensorseq.bench.timing import environment
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
 N_SEEDS = 32

@@ -19,13 +19,13 @@ from scipy.signal import welch
 from sensorseq import Recording
 from sensorseq.datasets import load_surfaces
 from sensorseq.preprocessing import find_leakage
-from sensorseq.preprocessing.augment import Augmentation, augment_windows
-from sensorseq.preprocessing.balance import balance_indices
-from sensorseq.preprocessing.resample import StreamResampler, resample, resample_recording
-from sensorseq.preprocessing.scale import KINDS, fit_scaler
-from sensorseq.preprocessing.split import split_by_group
+from sensorseq.preprocessing.resample.signal import StreamResampler, resample, resample_recording
+from sensorseq.preprocessing.scale.scaler import KINDS, fit_scaler
+from sensorseq.preprocessing.split.parts import split_by_group
 from sensorseq.preprocessing.steps import make_step
-from sensorseq.preprocessing.window import window_recordings
+from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
+from sensorseq.preprocessing.windows.balance import balance_indices
+from sensorseq.preprocessing.windows.cut import window_recordings
 from sensorseq.readers import read_recordings
 from sensorseq.recording import LabelSpan
 from sensorseq.windows import WindowSet

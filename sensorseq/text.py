@@ -1,9 +1,12 @@
 """Words of messages: lists of names and counted nouns; and values as plain ones, for files."""
 
+import html
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
 from typing import Any
+
+from sensorseq.errors import printable
 
 
 def listed(names: Iterable[Any], most: int = 12) -> str:
@@ -41,3 +44,24 @@ def plain(value: Any) -> Any:
 def number(value: Any) -> Any:
     """Return a scalar of numpy as Python's, which files can store; anything else as it is."""
     return value.item() if getattr(value, "shape", None) == () else value
+
+
+def html_table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table for ``_repr_html_`` of notebooks; texts are escaped.
+
+    Parameters
+    ----------
+    caption : str
+    heads : sequence of str
+        Names of the columns.
+    rows : iterable of sequences of str
+    """
+
+    def row(cells: Iterable[str], tag: str) -> str:
+        return "".join(f"<{tag}>{html.escape(printable(cell))}</{tag}>" for cell in cells)
+
+    body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
+    return (
+        f"<table><caption>{html.escape(printable(caption))}</caption>"
+        f"<thead><tr>{row(heads, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+    )

@@ -17,7 +17,7 @@ from sensorseq.features.ridge import Fold, fit_ridge
 from sensorseq.features.steps import SummarySteps
 from sensorseq.features.summary import SummaryFeatures
 from sensorseq.inspection.part import Part
-from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.preprocessing.scale.scaler import fit_scaler
 
 Report = TypeVar("Report", bound=Findings)
 Ints = NDArray[np.int64]

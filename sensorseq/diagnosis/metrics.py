@@ -19,7 +19,7 @@ from scipy import special
 from sensorseq.checks import check_integer_or_none
 from sensorseq.diagnosis.thresholds import RATE_RISE, RATE_RISE_EPOCHS
 from sensorseq.errors import ArgumentError
-from sensorseq.training_record import TrainingRecord
+from sensorseq.history import TrainingRecord
 
 Floats = NDArray[np.float64]
 

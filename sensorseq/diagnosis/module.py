@@ -29,8 +29,9 @@ from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.trials import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.history import TrainingRecord
 from sensorseq.inspection.window_checks import check_windows
-from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult, train_network
@@ -39,7 +40,6 @@ from sensorseq.training.optim import OwnOptimizer
 from sensorseq.training.randomness import integer_seed, isolated_generators
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start, arm_config, recorder_of_arm
-from sensorseq.training_record import TrainingRecord
 
 _OF_TRAINING = ("batch_size", "max_grad_norm", "clip_by", "sampler", "last_batch")
 _OF_CONFIG = ("label_smoothing", "loss", "max_epochs")

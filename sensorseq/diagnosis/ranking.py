@@ -37,8 +37,8 @@ from sensorseq.diagnosis.causes import (
 )
 from sensorseq.diagnosis.metrics import Floats, Run
 from sensorseq.diagnosis.statements import Statement
+from sensorseq.history import TrainingRecord
 from sensorseq.inspection.finding import Finding
-from sensorseq.training_record import TrainingRecord
 
 NAN = math.nan
 _CURVE = """

@@ -27,10 +27,9 @@ from sensorseq.diagnosis.ranking import find_causes
 from sensorseq.diagnosis.statements import Findings
 from sensorseq.diagnosis.words import banner_words, call, write_report
 from sensorseq.errors import ArgumentError, warn_caller
-from sensorseq.history import History
+from sensorseq.history import MAX_WATCHED, History, TrainingRecord
 from sensorseq.io.atomic import write_whole
 from sensorseq.text import plain, plural
-from sensorseq.training_record import MAX_WATCHED, TrainingRecord
 
 _SAVED: tuple[str, ...]
 _SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from sensorseq.diagnosis.causes import UNKNOWN, Cause, Family, Probes, families
 from sensorseq.diagnosis.metrics import Statistic
+from sensorseq.history import TrainingRecord
 from sensorseq.text import listed, plural
-from sensorseq.training_record import TrainingRecord
 
 
 class Kind(NamedTuple):

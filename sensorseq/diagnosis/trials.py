@@ -17,13 +17,13 @@ from torch import nn
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import ARGUMENTS_OF, OWNER_OF, Cause, Trial, is_same
 from sensorseq.diagnosis.metrics import Floats
+from sensorseq.history import TrainingRecord
 from sensorseq.inspection.part import Part
 from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.data import FitPart
 from sensorseq.training.engine import TrainingResult
 from sensorseq.training.evaluation import predict_outputs
-from sensorseq.training_record import TrainingRecord
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from sensorseq.errors import InputError
 from sensorseq.estimator.feature_head import FeatureHead, describe
 from sensorseq.features.ridge import Fold
 from sensorseq.io.model_file import model_digest
-from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
 from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training.inputs import Sequences, check_groups
 from sensorseq.training.labels import read_known_labels

@@ -30,7 +30,7 @@ from sensorseq.estimator.report import (
     warn_of_the_end,
 )
 from sensorseq.estimator.targets import ClassTarget, ValueTarget
-from sensorseq.history import History
+from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.check_result import Diagnosis
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.inspection.training_check import check_training
@@ -45,7 +45,6 @@ from sensorseq.training.network import continue_network
 from sensorseq.training.passes import PassResult, train_pass
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
-from sensorseq.training_record import TrainingRecord
 
 _OF_FIT = {  # argument: what leaves it alone, and what to do instead
     "calibrate": (False, "calibrate with fit on validation windows"),

@@ -12,7 +12,7 @@ from scipy.special import log_softmax
 from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.estimator.ensemble import Ensemble
-from sensorseq.notebook import html_table
+from sensorseq.text import html_table
 
 METHODS = ("auto", "gradients", "occlusion")
 _INTERVALS, _NODES = 8, 4  # of the line from zeros to a window: 32 gradients if it is smooth

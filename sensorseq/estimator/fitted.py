@@ -26,7 +26,7 @@ from sensorseq.estimator.reading import WindowReader
 from sensorseq.estimator.report import make_report
 from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.export.to_onnx import write_onnx
-from sensorseq.history import History
+from sensorseq.history import History, TrainingRecord
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, write_model
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
@@ -36,7 +36,6 @@ from sensorseq.training.network import network_arrays
 from sensorseq.training.out_of_distribution import OutOfDistribution
 from sensorseq.training.parameters import check_device
 from sensorseq.training.stream import StreamedData, is_stored
-from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
 

@@ -26,6 +26,7 @@ from sensorseq.diagnosis.trials import (
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError, warn_caller
 from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.estimator.fitting import PreparedFit
+from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.config import CLASSIFICATION, LOSSES
@@ -36,7 +37,6 @@ from sensorseq.training.network import ARCHITECTURE
 from sensorseq.training.patches import Patch, count_steps
 from sensorseq.training.replay import Start, arm_config, recorder_of_arm
 from sensorseq.training.side_by_side import train_side_by_side
-from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
 # What an arm runs without: it neither shows, keeps nor repairs anything.

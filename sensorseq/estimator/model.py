@@ -19,7 +19,7 @@ from sensorseq.history import History
 from sensorseq.inspection.outside import TrainedRanges
 from sensorseq.io.model_file import take_field
 from sensorseq.nn import LSTMLinear
-from sensorseq.preprocessing.augment import Augmentation
+from sensorseq.preprocessing.windows.augment import Augmentation
 from sensorseq.training import EngineChoice
 from sensorseq.training.config import CLASSIFICATION, DTYPES
 from sensorseq.training.network import (

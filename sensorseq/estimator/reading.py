@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sensorseq.errors import InputError, warn_caller
 from sensorseq.inspection.outside import OutsideWindows, TrainedRanges, join_outside
 from sensorseq.inspection.window_checks import check_zero_ends
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.scale import PHYSICAL, Scaler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
+from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.data import SETS, FitData, FitPart, WindowFormat, open_windows
 from sensorseq.training.inputs import (

@@ -29,9 +29,9 @@ from sensorseq.estimator.fitting import FitSetup, PreparedFit
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
-from sensorseq.preprocessing.balance import weights_of_few_recordings
-from sensorseq.preprocessing.split import folds_in_time, near_in_time
-from sensorseq.preprocessing.splitters import split_folds
+from sensorseq.preprocessing.split.parts import folds_in_time, near_in_time
+from sensorseq.preprocessing.split.splitters import split_folds
+from sensorseq.preprocessing.windows.balance import weights_of_few_recordings
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
 from sensorseq.training.batches import centre_windows
 from sensorseq.training.callbacks import NoProgress

@@ -14,7 +14,7 @@ from sensorseq.diagnosis.statements import Statement, say
 from sensorseq.diagnosis.trials import LabPart
 from sensorseq.errors import warn_caller
 from sensorseq.estimator.feature_head import FeatureChoice
-from sensorseq.history import History
+from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Part as CheckedPart
 from sensorseq.inspection.window_checks import check_windows
@@ -22,7 +22,6 @@ from sensorseq.training import TrainingData, TrainingResult
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.data import FitPart
 from sensorseq.training.stream import is_stored
-from sensorseq.training_record import TrainingRecord
 
 _JUDGED = ("loss", "val_loss", "val_accuracy")  # what a report needs one of
 

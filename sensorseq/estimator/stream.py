@@ -12,13 +12,13 @@ from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.inspection.outside import OutsideWindows
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.resample import StreamResampler
+from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
+from sensorseq.preprocessing.resample.signal import StreamResampler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.steps import StepChain
-from sensorseq.preprocessing.window import window_start
+from sensorseq.preprocessing.windows.cut import window_start
 from sensorseq.recording import Channel
 from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, Smoothing, window_weight
 from sensorseq.training.frames import in_order

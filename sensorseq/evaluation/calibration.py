@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_integer
+from sensorseq.checks import check_array_size, check_integer, check_memory
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.memory import check_array_size, check_memory
 from sensorseq.training.inputs import nearest_label
 
 N_RESAMPLES = 2000

@@ -17,8 +17,8 @@ from sensorseq.evaluation.calibration import check_known_labels, plain_interval
 from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, evaluate_drives
 from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compare, score_predictions
 from sensorseq.inspection.outside import OutsideWindows, join_outside
-from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.text import plural
 from sensorseq.training.preparation import augment_as_told, seen_recordings

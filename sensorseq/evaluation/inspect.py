@@ -29,9 +29,9 @@ from sensorseq.inspection.part import Part
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.io.model_file import SAVE_AGAIN, read_model
+from sensorseq.io.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.options import ReadOptions
-from sensorseq.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters

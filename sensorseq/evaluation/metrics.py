@@ -22,7 +22,7 @@ from sensorseq.evaluation.calibration import (
     sign_flips,
 )
 from sensorseq.evaluation.text import NAMES, WIDTH, format_interval, percent, table
-from sensorseq.notebook import html_table
+from sensorseq.text import html_table
 from sensorseq.training.probabilities import recording_prediction
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")

@@ -25,7 +25,7 @@ from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
 from sensorseq.evaluation.text import NAMES, format_interval, format_p_value, percent
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
-from sensorseq.preprocessing.keyed_scale import transform_by
+from sensorseq.preprocessing.scale.keyed import transform_by
 from sensorseq.sequence.page import MOST_SPANS, draw, named_colors
 from sensorseq.sequence.timeline import spans_by_recording
 from sensorseq.windows import WindowSet

@@ -25,13 +25,13 @@ from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.inspection.outside import OutsideWindows
 from sensorseq.options import CSV_FORM
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import (
     READ_AS_IN_TRAINING,
     PreparationOptions,
     takes_options,
 )
 from sensorseq.preprocessing.pipeline import PreparePipeline
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
 from sensorseq.readers.stamps import date_of, describe_clock
 from sensorseq.recording import LabelSpan, Recording

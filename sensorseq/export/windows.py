@@ -8,7 +8,7 @@ import numpy as np
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
 from sensorseq.export.steps import apply_steps, input_channels
-from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.training.patches import SMALLEST_VARIANCE, Patch
 
 MOST_STEPS = 2**31 - 1  # of a window: what counts them in C holds no more

@@ -11,6 +11,7 @@ from sensorseq.checks import (
     RandomState,
     check_integer,
     check_lengths,
+    check_memory,
     check_random_state,
     valid_steps,
 )
@@ -22,7 +23,6 @@ from sensorseq.features._checks import (
     check_state,
     raise_not_finite_float32,
 )
-from sensorseq.memory import check_memory
 
 N_KERNELS = 84  # the choices of 3 taps of 9
 _TAPS = 9

@@ -14,11 +14,11 @@ from sensorseq.errors import ArgumentError, WindowError, printable
 from sensorseq.inspection.copies import first_equal, near_duplicates, shared_stretches, window_keys
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Floats, Ints
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
-from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
-from sensorseq.preprocessing.split import rows_of
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict
+from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler, fit_scaler
+from sensorseq.preprocessing.split.parts import rows_of
 from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet
 

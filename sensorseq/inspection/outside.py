@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.part import BLOCK_VALUES, Floats, Ints
-from sensorseq.notebook import html_table
-from sensorseq.preprocessing.odd_scales import likely_unit
+from sensorseq.preprocessing.scale.odd_scales import likely_unit
+from sensorseq.text import html_table
 
 # Margins and sizes were set on development recordings of benchmarks/bench_outside.py.
 N_BANDS, FEWEST_BAND_STEPS = 8, 32  # of the spectrum; shorter windows have none

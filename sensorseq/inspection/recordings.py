@@ -15,7 +15,7 @@ from sensorseq.inspection.facts import ChannelFacts, Edge, RecordingFacts
 from sensorseq.inspection.finding import KINDS, Finding
 from sensorseq.inspection.part import Floats
 from sensorseq.inspection.window_checks import SD_PER_MAD
-from sensorseq.preprocessing.odd_scales import odd_sizes
+from sensorseq.preprocessing.scale.odd_scales import odd_sizes
 from sensorseq.readers.stamps import odd_rates
 from sensorseq.text import listed
 

@@ -19,8 +19,8 @@ from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outc
 from sensorseq.inspection.checked_windows import CheckedWindows
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Floats, Ints
-from sensorseq.preprocessing.scale import PHYSICAL
-from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.preprocessing.scale.scaler import PHYSICAL
+from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.training.config import SCORES
 from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training.side_by_side import train_jobs

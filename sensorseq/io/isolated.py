@@ -21,10 +21,10 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.checks import check_unpacked
 from sensorseq.errors import InputError, RecordingError
 from sensorseq.io import hdf5
 from sensorseq.io.scratch import blocks
-from sensorseq.memory import check_unpacked
 
 SILENCE_S = 8.0
 """Time without an answer from the child after which it is taken to hang."""

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.model_selection import GroupKFold, check_cv
 
+from sensorseq.checks import check_array_size
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
 from sensorseq.inspection.overlap import count_shared
 from sensorseq.io.prepared import read_windows
-from sensorseq.memory import check_array_size
-from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter
+from sensorseq.preprocessing.split.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.training.inputs import (
     check_groups,
     check_labels,

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sensorseq.checks import check_flag, check_integer, check_real
+from sensorseq.checks import check_flag, check_integer, check_memory, check_real
 from sensorseq.errors import ArgumentError, InputError, check_choice
-from sensorseq.memory import check_memory
 from sensorseq.ops import (
     POOLINGS,
     check_loss,

@@ -43,11 +43,12 @@ from sensorseq.prepare.part import (
 )
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.workers import outcomes
-from sensorseq.preprocessing.derive import DerivedSteps, channel_rates
-from sensorseq.preprocessing.label_rules import MIN_PURITY, check_class_fates
-from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.pipeline import common_rate, versions
-from sensorseq.preprocessing.plan import Learned, make_steps
+from sensorseq.preprocessing.plan import Learned
+from sensorseq.preprocessing.scale.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
+from sensorseq.preprocessing.steps.chain import make_steps
+from sensorseq.preprocessing.steps.derive import DerivedSteps, channel_rates
+from sensorseq.preprocessing.windows.label_rules import MIN_PURITY, check_class_fates
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Channel

@@ -18,10 +18,10 @@ from sensorseq.io.parts import read_part, read_part_facts, write_part
 from sensorseq.io.remote import here, upload
 from sensorseq.io.scratch import count_where
 from sensorseq.prepare.earlier import SELECTING, StoredPart
-from sensorseq.preprocessing.label_rules import Fate
-from sensorseq.preprocessing.odd_scales import measure_scales
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.plan import PreparationPlan, WindowTable, describe_cut
+from sensorseq.preprocessing.scale.odd_scales import measure_scales
+from sensorseq.preprocessing.windows.label_rules import Fate
 from sensorseq.readers import RecordingSource, digest_source, read_source
 from sensorseq.readers.source import at_hand
 from sensorseq.recording import Recording, sample_rate_of

@@ -12,9 +12,9 @@ import numpy as np
 
 from sensorseq.errors import ArgumentError, noting, printable
 from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
-from sensorseq.preprocessing.derive import DERIVE
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, with_changes
+from sensorseq.preprocessing.steps.derive import DERIVE
 from sensorseq.readers.columns import describe_counters
 
 _OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")  # not of the file

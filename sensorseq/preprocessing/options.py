@@ -57,7 +57,7 @@ class PreparationOptions(ReadOptions):
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
         auto: choose `steps` by the names, units and rates of the first recording's channels; see
-        `sensorseq.preprocessing.derive.derive_steps`. Cannot be combined with `steps`.
+        `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with `steps`.
     steps : sequence of Step or dict, optional
         Filters and features between resampling and windows, in this order; see
         `sensorseq.preprocessing.steps`.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
+from sensorseq.io.order_statistics import sample_period
 from sensorseq.io.scratch import (
     Rows,
     blocks,
@@ -25,11 +26,10 @@ from sensorseq.io.scratch import (
     rows_where,
 )
 from sensorseq.options import ReadOptions
-from sensorseq.order_statistics import sample_period
-from sensorseq.preprocessing import regrid
 from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import UNITS, Channel, LabelSpan, Recording
+from sensorseq.recording import repair_stamps as repair
 from sensorseq.text import listed
 
 Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
@@ -298,7 +298,7 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
     if repair_stamps:
         if labels is not None:
             labels = _labels_in_order(path, labels, timestamps_s)
-        repaired = regrid.repair_stamps(timestamps_s, table)
+        repaired = repair(timestamps_s, table)
         timestamps_s, table = repaired.timestamps_s, repaired.values
         attributes["repaired_stamps"] = repaired.counts
     try:

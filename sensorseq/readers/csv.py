@@ -19,9 +19,9 @@ import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
+from sensorseq.checks import check_unpacked
 from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
 from sensorseq.io.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
-from sensorseq.memory import check_unpacked
 from sensorseq.options import CSV_FORM, ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     COMMENTS,

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from sensorseq.errors import RecordingError, did_you_mean
+from sensorseq.io.order_statistics import sample_period
 from sensorseq.io.remote import fetched
 from sensorseq.options import READING, ReadOptions, takes_read_options
-from sensorseq.order_statistics import sample_period
 from sensorseq.readers.arrays import ArraysTable
 from sensorseq.readers.columns import (
     Opens,

@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
+from sensorseq.io.order_statistics import median
 from sensorseq.io.scratch import blocks, count_where, map_blocks
-from sensorseq.order_statistics import median
 from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording
 
 EXACT = 2**53

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
-from sensorseq.preprocessing.balance import draw_in_rounds
+from sensorseq.preprocessing.windows.balance import draw_in_rounds
 from sensorseq.training.inputs import crop_tensor
 from sensorseq.training.patches import Patch
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.scale import Scaler
-from sensorseq.preprocessing.split import folds_in_time, holdout_by_group, rows_of
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
+from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group, rows_of
 from sensorseq.training.augment import (
     EpochAugmentation,
     InputDropout,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.history import History
+from sensorseq.history import History, TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
 from sensorseq.training.autograd import AutogradSteps, Noted
@@ -49,7 +49,6 @@ from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start
 from sensorseq.training.stopping import BestEpoch, ModuleWeights
 from sensorseq.training.stream import StreamedData
-from sensorseq.training_record import TrainingRecord
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError, ModelFileError, check_choice
 from sensorseq.nn import LSTMLinear
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
-from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict
+from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng, single_thread
 
 ARCHITECTURE = (

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError, warn_caller
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.io.stored_windows import StoredWindows, stored_windows
-from sensorseq.preprocessing.augment import (
+from sensorseq.preprocessing.configuration import check_recorded
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.provenance import Provenance
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, fit_scaler_per, scaler_from_dict
+from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
+from sensorseq.preprocessing.split.parts import check_times, near_in_time
+from sensorseq.preprocessing.windows.augment import (
     augment_copies,
     augment_windows,
     copy_numbers,
     make_augmentation,
 )
-from sensorseq.preprocessing.configuration import check_recorded
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, scaler_from_dict
-from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.provenance import Provenance
-from sensorseq.preprocessing.scale import PHYSICAL, Scaler
-from sensorseq.preprocessing.split import check_times, near_in_time
 from sensorseq.sequence.learn import LearnedDwell, learn_dwell
 from sensorseq.training.frames import check_same_channels
 from sensorseq.training.inputs import Sequences, check_stored_split
@@ -225,7 +225,7 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
                 f"X has a split by time, and window {row} of recording"
                 f" {recording.tolist()[row]!r} ({split[row]}) overlaps one of {part}"
                 f" ({int(met.sum())} such windows), so scores would be inflated. Leave out windows"
-                " between the parts, see sensorseq.preprocessing.split.split_by_time."
+                " between the parts, see sensorseq.preprocessing.split.parts.split_by_time."
             )
 
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sensorseq.history import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
 from sensorseq.training.batches import TrainingData, centre_windows
 from sensorseq.training.config import CLASSIFICATION, TrainingConfig
@@ -22,7 +23,6 @@ from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective
 from sensorseq.training.stopping import ModuleWeights, float_parts
 from sensorseq.training.stream import StreamedData
-from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
 
 FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # windows of the fixed subset: one in 20
 AVERAGE_DECAY = 0.9

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from sensorseq.history import Snapshot
 from sensorseq.ops.train_epoch import EpochTrainer
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.optim import OwnOptimizer, OwnRates, Schedule, cosine_between, load_exactly
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.stopping import WeightAverage
-from sensorseq.training_record import Snapshot
 
 DECAY_END = 0.01  # of the rate, at the end of its decay
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sensorseq.memory import Available, check_memory
+from sensorseq.checks import Available, check_memory
 from sensorseq.ops.lstm_linear import pooled_size
 from sensorseq.training.batches import RESIDENT_BYTES
 from sensorseq.training.config import TrainingConfig

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sensorseq.errors import ArgumentError, InputError, SignalError
 from sensorseq.io.stored_windows import SampleReader, StoredSamples
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, rows_by_key
-from sensorseq.preprocessing.scale import ChannelMoments, Scaler, fit_scaler_to_blocks
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, rows_by_key
+from sensorseq.preprocessing.scale.scaler import ChannelMoments, Scaler, fit_scaler_to_blocks
 from sensorseq.training.batches import (
     EVALUATION_BATCH,
     BatchSampler,

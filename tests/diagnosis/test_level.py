@@ -15,8 +15,8 @@ from sensorseq.diagnosis.level import compare_level, is_below, sign_test
 from sensorseq.diagnosis.page import colour_of, make_page
 from sensorseq.diagnosis.words import list_steps
 from sensorseq.errors import ArgumentError
+from sensorseq.history import TrainingRecord
 from sensorseq.inspection.part import Part
-from sensorseq.training_record import TrainingRecord
 
 
 def waves(seed, n, n_groups=10):

@@ -24,8 +24,8 @@ from sensorseq.diagnosis.trials import (
     list_options,
     paired,
 )
+from sensorseq.history import TrainingRecord
 from sensorseq.inspection.part import Part
-from sensorseq.training_record import TrainingRecord
 
 N_VAL, N_CLASSES = 60, 3
 TARGET = np.arange(N_VAL) % N_CLASSES

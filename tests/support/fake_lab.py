@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from sensorseq.diagnosis.trials import ArmResult
+from sensorseq.history import Snapshot, TrainingRecord
 from sensorseq.inspection.part import Part
-from sensorseq.training_record import Snapshot, TrainingRecord
 
 ARGUMENTS = {
     "learning_rate": 0.01,

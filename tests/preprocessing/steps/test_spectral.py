@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.steps import SpectralFrames
-from sensorseq.preprocessing.window import window_starts
+from sensorseq.preprocessing.windows.cut import window_starts
 from sensorseq.recording import Channel, Recording
 
 RATE = 100.0
