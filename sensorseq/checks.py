@@ -23,7 +23,7 @@ from sensorseq.errors import (
 
 RandomState = int | np.integer | np.random.Generator | np.random.RandomState | None
 PHASES = ("zero", "causal")
-MAX_SAMPLES = 10**8  # of a window: more suggests that it is not in seconds
+MAX_SAMPLES = 10**8  # a longer window suggests that it is not in seconds
 
 
 def as_float(value: Any) -> float:
@@ -187,7 +187,7 @@ def check_lengths(
 
 
 def valid_steps(n_timesteps: int, lengths: NDArray[np.int64] | None) -> Any:
-    """Return what picks the valid steps out of an array of shape (n_windows, n_timesteps)."""
+    """Return the index of the valid steps in an array of shape (n_windows, n_timesteps)."""
     if lengths is None:
         return slice(None)
     return np.arange(n_timesteps) < lengths[:, np.newaxis]
@@ -267,12 +267,12 @@ def samples_of(
 
 
 Available = Callable[[], int | None]
-_MOST_SHRUNK, _HARMLESS_BYTES = 100, 1 << 27  # of recordings that are compressed
+_MOST_SHRUNK, _HARMLESS_BYTES = 100, 1 << 27  # limits for recordings that are compressed
 SMALL_BYTES = 1 << 24  # bytes that are not worth the tenth of a millisecond that asking takes
 
 
 def available_bytes() -> int | None:
-    """Return how much memory this process can still get; None where that is unknown.
+    """Return the memory in bytes that this process can still get; None where it is unknown.
 
     The least of what the system can give, with what it can swap out, and what the limits of its
     control groups (of both versions) and of the process (``ulimit -v``) leave. Files that the
@@ -315,7 +315,7 @@ def _left_in_groups(
         elif number != "0":
             continue
         here = base / name.lstrip("/")
-        for folder in (here, *here.parents):  # of those, a container has the last alone
+        for folder in (here, *here.parents):  # a container has the last of these alone
             if not folder.is_relative_to(base):
                 break
             most, used = (_table(folder / file).get("") for file in files)

@@ -217,12 +217,13 @@ class TrainingRecord:
     steps: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     class_counts: NDArray[np.int32] | None = None  # (S, K), of each batch; None for a regression
     input_rms: float = np.nan  # root mean square of the fixed subset's values: 1 if standardized
-    fixed_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))  # of training windows
+    # rows of the training windows that are followed
+    fixed_rows: NDArray[np.int64] = field(default_factory=_none(np.int64))
     # (E,): mean loss (nats) and accuracy of that fixed subset after each epoch, in evaluation mode
     # and unweighted, so that sampling, dropout and the validation size have no effect
     fixed_loss: NDArray[np.float64] = field(default_factory=_none(np.float64))
     fixed_accuracy: NDArray[np.float64] = field(default_factory=_none(np.float64))
-    # of the fixed subset, with the exponential average of the weights after each epoch
+    # on the fixed subset, with the exponential average of the weights after each epoch
     averaged_loss: float = np.nan
     average_decay: float = 0.9  # per epoch
     # (v,): the validation windows that are tracked, their classes, and their recordings or groups,
@@ -240,7 +241,7 @@ class TrainingRecord:
     train_margin: NDArray[np.float16] = field(default_factory=_none(np.float16, 0, 0))
     # the first from before training, then up to four at regular intervals of epochs
     snapshots: list[Snapshot] = field(default_factory=list)
-    duration_s: float = 0.0  # of recording, as far as it can be separated from training
+    duration_s: float = 0.0  # time spent recording, as far as it can be told from training
     loss_unit: str = "nats"  # "" if another loss than cross-entropy was minimized
 
     @property

@@ -167,10 +167,10 @@ def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tup
 
 def _stretch(rng: np.random.Generator, length_m: float) -> tuple[NDArray[np.int64], Array]:
     """Draw a place: the points within `length_m` of it, and their phase in -0.5..0.5."""
-    centre = rng.uniform(0, N_POINTS)
+    center = rng.uniform(0, N_POINTS)
     points = length_m / SPACING_M
-    inside = np.arange(np.ceil(centre - points / 2), np.floor(centre + points / 2) + 1)
-    return inside.astype(np.int64) % N_POINTS, (inside - centre) / points
+    inside = np.arange(np.ceil(center - points / 2), np.floor(center + points / 2) + 1)
+    return inside.astype(np.int64) % N_POINTS, (inside - center) / points
 
 
 def advance_current(
@@ -329,7 +329,7 @@ def _control(
 
 
 def _interpolate(distance: Array, *grounds: Array) -> list[Array]:
-    """Return what each of `grounds` (n_cases, n_points) is at the distance of each case."""
+    """Interpolate each of `grounds` (n_cases, n_points) at the distance of each case."""
     place = distance / SPACING_M
     left = np.floor(place)
     part = place - left

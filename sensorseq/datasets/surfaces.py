@@ -42,7 +42,7 @@ SURFACES_WINDOW_SAMPLES = 100
 
 _SEED = 1
 _N_ROBOTS = 10
-_N_RECORDINGS = 2  # of each robot on each surface
+_N_RECORDINGS = 2  # per robot and surface
 _DURATION_S = 71.0  # fourteen windows; thirteen where more is lost at the ends
 
 
@@ -170,7 +170,7 @@ def write_simulated(
     plan = _plan(names, seed, n_robots, n_recordings)
     temporary = target.with_name(f".{target.name}.part")
     with locking(target.with_name(f"{target.name}.manifest"), run=True):
-        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process
+        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process
         if target.exists() and any(target.iterdir()):
             raise is_taken
         try:

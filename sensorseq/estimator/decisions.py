@@ -459,7 +459,7 @@ class DecidingLSTM(SensorLSTM):
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Smoothing:
-        """Return how to smooth, with what is None as in the training recordings."""
+        """Return the smoothing; options that are None are taken from the training recordings."""
         learned = None if self.preparation_ is None else self.preparation_.get("dwell")
         if learned is not None and len(learned["mean_s"]) == len(self.classes_):
             mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s

@@ -57,8 +57,8 @@ class FittedLSTM(WindowReader):
     _other_histories: list[History]
     # rows of the held-out part and their outputs, from before a refit on them
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
-    _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
-    _known: OutOfDistribution | None = None  # of a classifier: what its known classes look like
+    _head: FeatureHead | None = None  # weighs features; without it, the LSTM's logits count alone
+    _known: OutOfDistribution | None = None  # what a classifier's known classes look like
     _replayed: int | None = None  # entropy of a fit to run again
     _report_facts: dict[str, Any]
 
@@ -84,7 +84,7 @@ class FittedLSTM(WindowReader):
 
     @abstractmethod
     def _describe_targets(self) -> dict[str, Any]:
-        """Return what was learned of the targets, for the model file."""
+        """Return the facts learned of the targets, for the model file."""
 
     @abstractmethod
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import torch
 
-from sensorseq.diagnosis.trials import LabPart
+from sensorseq.diagnosis.trials import PartWindows
 from sensorseq.errors import ArgumentError
 from sensorseq.estimator.targets import ClassTarget, ValueTarget
 from sensorseq.gpu_check.check import check_before_fit
@@ -64,8 +64,8 @@ class PreparedFit:
 
     jobs: list[TrainingJob]
     facts: dict[str, Any]
-    train: LabPart
-    validation: LabPart | None
+    train: PartWindows
+    validation: PartWindows | None
     entropy: int
     format: WindowFormat
     target: ClassTarget | ValueTarget
@@ -81,11 +81,11 @@ class PreparedFit:
         """The networks of all members."""
         return [cast(LSTMLinear, job.module) for job in self.jobs]
 
-    def watched(self, progress: NoProgress, watcher: Any = None) -> "PreparedFit":
+    def watched(self, progress: NoProgress, callback: Any = None) -> "PreparedFit":
         """Return the same fit with its progress shown, and its first member watched."""
         jobs = [replace(job, callbacks=(*progress.callbacks, *job.callbacks)) for job in self.jobs]
-        if watcher is not None:  # a callback costs a look at the weights in each epoch
-            jobs[0] = replace(jobs[0], callbacks=(*jobs[0].callbacks, watcher))
+        if callback is not None:  # a callback costs a look at the weights in each epoch
+            jobs[0] = replace(jobs[0], callbacks=(*jobs[0].callbacks, callback))
         return replace(self, jobs=jobs, progress=progress)
 
 
@@ -166,7 +166,7 @@ class FitSetup:
                 validation, target.encode(validation.target), None, training=False
             )
             steps = shown if patch is None else shown.patched(patch)
-            held_out = LabPart(steps, validation.groups, validation.rows, shown, validation)
+            held_out = PartWindows(steps, validation.groups, validation.rows, shown, validation)
         config = self._resolved(modules[0], windows)
         callbacks = check_callbacks(self.parameters["callbacks"])
         jobs = [
@@ -186,10 +186,10 @@ class FitSetup:
                 zip(modules, self.seeds.members, strict=True)
             )
         ]
-        for job in jobs[1:]:  # whose turn may never come: what lies there is of another fit
+        for job in jobs[1:]:  # a job may never get its turn: its folder would hold another fit's
             if job.checkpoint is not None:
                 job.checkpoint.discard()
-        own = LabPart(windows, train.groups, train.rows, samples, train)
+        own = PartWindows(windows, train.groups, train.rows, samples, train)
         facts = target.facts(train, validation)
         return PreparedFit(jobs, facts, own, held_out, self.seeds.entropy, form, target)
 
@@ -218,7 +218,7 @@ class FitSetup:
         return replace(self.config, n_outputs=self.target.n_outputs, max_epochs=n_epochs)
 
     def _make_patch(self, samples: TrainingData | StreamedData) -> Patch | None:
-        """Return how many samples are a step of the networks."""
+        """Return the number of samples in a step of the networks."""
         patch = self.parameters.get("patch")
         if self.config.crop == "random" and self.config.max_timesteps is not None:
             if patch not in (None, AUTO, 1):

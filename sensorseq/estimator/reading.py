@@ -57,7 +57,7 @@ class WindowReader(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     patch_: Patch | None = None
     n_features_in_: int
     _flat_timesteps: int | None
-    _n_timesteps: int | None = None  # of the windows of the fit
+    _n_timesteps: int | None = None  # length of the windows of the fit
     _were_lengths: bool = False
     _ranges: TrainedRanges | None = None
 
@@ -177,7 +177,7 @@ class WindowReader(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         return open_windows(X, self.scale, name)
 
     def _scaled(self, sequences: Sequences) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return what the networks see of windows in memory, with their lengths if they differ."""
+        """Return the networks' view of windows in memory, with their lengths if they differ."""
         padded = check_zero_ends(sequences.X, sequences.lengths) if self._were_lengths else None
         if padded is not None:
             warn_caller(str(padded))

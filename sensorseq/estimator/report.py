@@ -11,7 +11,7 @@ from sensorseq.diagnosis.level import spread
 from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import Statement, say
-from sensorseq.diagnosis.trials import LabPart
+from sensorseq.diagnosis.trials import PartWindows
 from sensorseq.errors import warn_caller
 from sensorseq.estimator.feature_head import FeatureChoice
 from sensorseq.history import History, TrainingRecord
@@ -27,7 +27,10 @@ _JUDGED = ("loss", "val_loss", "val_accuracy")  # what a report needs one of
 
 
 def check_parts(
-    train: LabPart, validation: LabPart | None, channels: list[str] | None, classes: list[str]
+    train: PartWindows,
+    validation: PartWindows | None,
+    channels: list[str] | None,
+    classes: list[str],
 ) -> tuple[Finding, ...]:
     """Check a classifier's windows as it sees them, unless they stay in their file."""
     if not isinstance(train.data, TrainingData):
@@ -41,9 +44,9 @@ def check_parts(
 
 
 def parts_to_compare(
-    train: LabPart, validation: LabPart | None
+    train: PartWindows, validation: PartWindows | None
 ) -> tuple[CheckedPart, CheckedPart, NDArray[np.int64]] | None:
-    """Return what `compare_level` takes, if the windows are in memory."""
+    """Return the arguments of `compare_level`, if the windows are in memory."""
     given = train.given, None if validation is None else validation.given
     if given[0] is None or given[1] is None:
         return None
@@ -59,7 +62,7 @@ def _as_checked(part: FitPart) -> CheckedPart:
 
 
 def say_parts(choice: FeatureChoice) -> Statement:
-    """Say what the network and each kind of features got, alone and together."""
+    """Describe the scores of the network and of each kind of features, alone and together."""
     names = {"lstm": "the LSTM alone gets", "together": "all together"}
     parts = (f"{names.get(one.name, one.name)} {one.accuracy:.0%}" for one in choice.candidates)
     return say("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))

@@ -23,7 +23,7 @@ class ClassTarget:
     task: ClassVar[str] = CLASSIFICATION
     classes: NDArray[Any] | None = None
     class_weight: str | Mapping[Any, float] | None = None
-    is_pass: bool = False  # of partial_fit, which knows all classes
+    is_pass: bool = False  # set by partial_fit, which knows all classes
 
     @property
     def known(self) -> NDArray[Any]:
@@ -79,7 +79,7 @@ class ClassTarget:
         return np.asarray(self.known[outputs.argmax(axis=1)])
 
     def facts(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
-        """Return what the report needs to know of the parts."""
+        """Return the facts about the parts that the report needs."""
         counts = None if validation is None else np.bincount(validation.target)
         return {
             "n_classes": self.n_outputs,
@@ -174,7 +174,7 @@ class ValueTarget:
         return values[:, 0] if self.is_flat else values
 
     def facts(self, train: FitPart, validation: FitPart | None) -> dict[str, Any]:
-        """Return what the report needs to know of the parts."""
+        """Return the facts about the parts that the report needs."""
         n_val = None if validation is None else len(validation.target)
         return {"n_val": n_val, "n_train": len(train.target)}
 

@@ -446,7 +446,7 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
 def scorer(
     windows: WindowSet, classes: NDArray[Any], seed: int = 0
 ) -> Callable[[NDArray[np.float64]], Evaluation]:
-    """Return what scores any predictions of the same windows, over the same resampled groups."""
+    """Return a scorer of predictions of the same windows, over the same resampled groups."""
     return partial(
         score_predictions,
         _labels(windows),

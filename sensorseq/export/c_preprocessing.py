@@ -34,7 +34,7 @@ class Resampler:
     down: int
     n_taps: int
     wait: int  # samples until the first output
-    phase: int  # of the first output
+    phase: int  # place of the first output
     latency_s: float
 
     @classmethod
@@ -70,9 +70,9 @@ class CStep:
     picked: Sequence[int]
     sources: Sequence[int] = ()
     window: int = 1  # samples it remembers
-    expression: str = ""  # of a combination
+    expression: str = ""  # C expression of a combination
     n_outputs: int = 0
-    rate_hz: float = 0.0  # of its input
+    rate_hz: float = 0.0  # rate of its input
 
     @property
     def hop(self) -> Fraction:

@@ -34,9 +34,9 @@ from sensorseq.training.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, Ou
 from sensorseq.training.patches import SMALLEST_VARIANCE, count_steps
 
 WEIGHTS = ("float32", "int8")
-_LARGEST_LOSS = 0.005  # of accuracy by int8 weights, before a warning
+_LARGEST_LOSS = 0.005  # accuracy that int8 weights may cost before a warning
 _ROUNDED_HOP = 1e-3  # samples
-_MOST_TERMS = 10_000  # of a hop that is no whole number of samples
+_MOST_TERMS = 10_000  # terms of a hop that is no whole number of samples
 # Bytes of code for a Cortex-M4, gcc -Os, without libm: of the network, a small part (a step,
 # resampling, trees) and a larger one.
 _NETWORK_BYTES, _SMALL_BYTES, _PART_BYTES = 1500, 350, 1500
@@ -213,7 +213,7 @@ def _refuse(estimator: Any) -> None:
 
 
 def _described_by(block: Any) -> Any:
-    """Return what a block of the feature head was fitted as."""
+    """Return the model that a block of the feature head was fitted as."""
     return getattr(block, "describe", None) or getattr(block, "classifier", None)
 
 

@@ -92,7 +92,7 @@ def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
 
 
 def failed(results: Sequence[Result]) -> dict[str, str]:
-    """Return what became of the cases that did not pass, by name."""
+    """Describe the cases that did not pass, by name."""
     return {
         result.case.name: f"{result.outcome}, {result.detail}" if result.detail else result.outcome
         for result in results

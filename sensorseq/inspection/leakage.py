@@ -27,7 +27,8 @@ _FEW_DUPLICATES = 3  # fewer may be coincidences
 _ABOVE_CHANCE = 3  # times as often as between training recordings
 _WIDTH = 80
 _UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics cannot be checked afterwards
-_CLOSE = 1e-4  # of a channel's scale: statistics this close are equal up to float32 rounding
+# relative to a channel's scale; statistics this close are equal up to float32 rounding
+_CLOSE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -458,7 +459,7 @@ class _Check:
                 own, rest = members[is_own], members[~is_own]
                 if not len(own) or not len(rest):
                     continue
-                # of those that start before a window ends, the one that ends last
+                # the one that ends last among those that start before a window ends
                 is_latest = end[rest] == np.maximum.accumulate(end[rest])
                 latest = np.maximum.accumulate(np.where(is_latest, np.arange(len(rest)), 0))
                 before = np.searchsorted(start[rest], end[own] - rounding) - 1
@@ -561,7 +562,7 @@ def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
 
 
 def _fits(windows: WindowSet, given: Scaler, rows: Ints) -> bool:
-    """Return whether a scaler has the statistics of these rows."""
+    """Tell whether a scaler has the statistics of these rows."""
     lengths = np.asarray(windows.lengths)[rows]
     if not lengths.any():
         return False

@@ -16,8 +16,9 @@ from pathlib import Path
 from sensorseq.errors import MisplacedOutputError, OutputError, writing
 
 _WAIT_S = 10.0  # for another process that is just writing the same file
-_OWNER_BYTES = 300  # of a lock file: who has it, and spaces
-_NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)  # of some network disks
+_OWNER_BYTES = 300  # size of a lock file: who has it, and spaces
+# some network disks have no locks
+_NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)
 
 
 @dataclass
@@ -30,7 +31,7 @@ class _Lock:
     has_run: bool = False
 
 
-_locks: dict[str, _Lock] = {}  # by the real path of the file they are for
+_locks: dict[str, _Lock] = {}  # keys are the real paths of the locked files
 _guard = threading.Lock()
 
 

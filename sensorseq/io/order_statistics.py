@@ -40,8 +40,8 @@ def median(blocks: Blocks, n_rows: int) -> float:
 GAP_PERIODS = 10.0
 """Sample periods after which a hole between samples is a gap, if nothing else is said."""
 _FEWEST_STEPS = 30  # fewer tell a clock from none badly
-_MEAN_RATIO = 1.25  # of mean to median step, or its inverse: below, they are the same clock
-_ROUNDED = 0.015  # by which a median of rounded steps may be off
+_MEAN_RATIO = 1.25  # ratio of mean to median step, or its inverse: below, they are the same clock
+_ROUNDED = 0.015  # a median of rounded steps may be off by this share
 _OFF_CLOCK = 0.1  # share of steps that are no multiples of the median, where there is no clock
 
 
@@ -73,7 +73,7 @@ def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = 
         whole_s += float(steps.sum())
     comes_in_bursts = n_long > 0.02 * n_steps and long_s > whole_s / 2
     if n_off < _OFF_CLOCK * n_steps and not comes_in_bursts:
-        short = short_s / n_short  # of stamps in whole milliseconds, the median is rounded, too
+        short = short_s / n_short  # with stamps in whole milliseconds, the median is rounded, too
         return short if abs(short / usual - 1) > _ROUNDED else usual
     mean, n_kept, n_before = whole_s / n_steps, n_steps, -1
     while n_kept != n_before and n_kept > 0.95 * n_steps:  # gaps are few
@@ -123,9 +123,10 @@ class _RankSearch:
         self._limit = limit
         self._unknown = 8 * dtype.itemsize  # bits that no pass has looked at
         self._tables: list[tuple[int, int, NDArray[np.int64]]] = []  # shift, width, next bucket
-        self._prefixes = np.zeros(1, self._unsigned)  # of the buckets in order: the known bits
-        self._sizes = np.array([count])  # of the buckets
-        self._bucket = np.zeros(len(ranks), np.int64)  # of each rank, which is counted within it
+        self._prefixes = np.zeros(1, self._unsigned)  # the known bits of the buckets, in order
+        self._sizes = np.array([count])  # sizes of the buckets
+        # bucket of each rank, which is counted within it
+        self._bucket = np.zeros(len(ranks), np.int64)
         self._ranks = ranks
         self._found: NDArray[Any] | None = None
         self._begin()

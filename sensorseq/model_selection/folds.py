@@ -37,7 +37,7 @@ class WindowRows(WindowSet):
         """Shape of the windows."""
         return self.X.shape
 
-    def __sizeof__(self) -> int:  # by which dask sends it to each worker once, not with each fit
+    def __sizeof__(self) -> int:  # so that dask sends it to each worker once, not with each fit
         return self.X.nbytes
 
     def __getitem__(self, key: Any) -> WindowSet:
@@ -144,7 +144,7 @@ def _draw_folds(
     else:
         splitter = check_cv(cv, y, classifier=is_classifier(estimator))
     if isinstance(X, WindowSet) and isinstance(splitter, _Splitter):
-        return list(splitter.split(X, y))  # which reads the groups itself
+        return list(splitter.split(X, y))  # it reads the groups itself
     return list(splitter.split(X, y, groups))
 
 

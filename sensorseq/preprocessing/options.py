@@ -23,7 +23,8 @@ SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", 
 
 READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz", "label_column")
 """What may differ between the recordings of training and those to be predicted."""
-CAN_BE_OFF = ("split", "scale", "balance", "derive")  # by None, or "none" in a file or command
+# None, or "none" in a file or command, turns these off
+CAN_BE_OFF = ("split", "scale", "balance", "derive")
 
 
 def _shares(split: str) -> list[float] | str:

@@ -221,7 +221,7 @@ class PreparationPlan:
     def lookahead_s(
         self, channels: tuple[Channel, ...], rates_hz: Iterable[float], sample_rate_hz: float
     ) -> float:
-        """Return how many seconds a sample of a window may depend on later samples.
+        """Return the seconds by which a sample of a window may depend on later samples.
 
         Only a split by time has to know. The sum for the resampling filter, if the rate changes,
         and for steps with ``phase="zero"``; the maximum over recordings with these rates (NaN:

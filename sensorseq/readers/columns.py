@@ -101,7 +101,7 @@ def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
 
 
 def is_time_name(name: str) -> bool:
-    """Return whether a column is named like time stamps, with or without a unit."""
+    """Tell whether a column is named like time stamps, with or without a unit."""
     return _TIME_NAME.fullmatch(name) is not None
 
 
@@ -464,7 +464,7 @@ def check_label_column(
 
 
 def is_missing(values: NDArray[np.float64]) -> bool:
-    """Return whether a column has rows, but no number in any of them."""
+    """Tell whether a column has rows, but no number in any of them."""
     if not len(values) or not np.isnan(values[0]):
         return False
     return not count_where(lambda at, stop: ~np.isnan(values[at:stop]), len(values), values)[0]
@@ -524,7 +524,7 @@ class TextColumn:
         self._n_numbers += int((~np.isnan(numbers)).sum())
 
     def has_numbers(self) -> bool:
-        """Return whether a text was a number; an error names the row of a word among numbers."""
+        """Tell whether a text was a number; an error names the row of a word among numbers."""
         found = self._other or (self._word if self._n_numbers else None)
         if found is not None:
             row, text = found

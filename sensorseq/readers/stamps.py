@@ -212,7 +212,7 @@ class DateTexts:
 
 
 def is_date(text: str) -> bool:
-    """Return whether a text begins like an ISO 8601 date."""
+    """Tell whether a text begins like an ISO 8601 date."""
     return _DATE.match(text) is not None
 
 

@@ -84,7 +84,7 @@ class StoredAugmentation:
         self._channel_sd = part.channel_sd()
 
     def __call__(self, epoch: int) -> Change:
-        """Return what changes windows in an epoch, counted from 1."""
+        """Return the augmentation of windows in an epoch, counted from 1."""
 
         def change(sequences: Sequences, rows: NDArray[np.int64]) -> Sequences:
             X = augment_windows(

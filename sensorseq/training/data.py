@@ -58,7 +58,7 @@ class FitPart(NamedTuple):
     target: NDArray[Any]  # class index, or the values of a regression
     weight: NDArray[np.float64] | None = None
     groups: NDArray[Any] | None = None
-    rows: NDArray[np.int64] | None = None  # of the windows given to `fit`; None when given apart
+    rows: NDArray[np.int64] | None = None  # rows of X given to `fit`; None when given apart
     starts: NDArray[np.float64] | None = None  # in lengths of a window, within their recording
 
     def take(self, rows: NDArray[np.int64]) -> "FitPart":
@@ -127,7 +127,7 @@ class WindowFormat:
     def renewal(
         self, part: FitPart, data: TrainingData | StreamedData, seed: np.random.SeedSequence
     ) -> Callable[[int], Any] | None:
-        """Return what gives the training windows of each epoch; None if they do not change.
+        """Return the source of each epoch's training windows; None if they do not change.
 
         `part` holds the unscaled windows, `data` the scaled ones; `seed` is the run's.
         """
@@ -254,7 +254,7 @@ class FitData:
     def preparation(
         self, known: Preparation | None, *, continues: bool, with_dwell: bool
     ) -> Preparation | None:
-        """Return how the windows were prepared; `known` is what earlier windows said of it.
+        """Describe the preparation of the windows; `known` is that of earlier windows.
 
         With `with_dwell`, labels are classes, which may say how long one lasts.
         """
@@ -427,7 +427,7 @@ def _starts_of(
 
 
 def _shape_of(sequences: Sequences, source: WindowSet | None) -> WindowShape:
-    """Return what further windows are compared with."""
+    """Return the facts that further windows are compared with."""
     channels = sequences.channels
     if channels is None and source is not None:
         channels = list(source.channels)

@@ -200,7 +200,7 @@ class TrainingJob:
     own: OwnOptimizer | None = None
 
     def choose_engine(self) -> EngineChoice:
-        """Return what takes the steps; raise `ArgumentError` when nothing could."""
+        """Return the stepper; raise `ArgumentError` when there is none for the configuration."""
         config, ranks = self.config, current_ranks()
         needs_validation = config.early_stopping and config.monitor.startswith("val_")
         if needs_validation and self.validation is None:
@@ -297,7 +297,7 @@ class TrainingRun:
         n_batches = self.batches.n_batches
         # From here on, max_epochs is the number of epochs that the run has.
         self.config = replace(config, max_epochs=count_epochs(config, n_batches))
-        if config.optimizer_params:  # which torch checks
+        if config.optimizer_params:  # torch checks these itself
             optimizer_options(config)
         self.crop_rng = np.random.default_rng(crop_seed)
         self.dropout_seed = integer_seed(dropout_seed)
@@ -341,7 +341,7 @@ class TrainingRun:
             )
 
     def use_autograd(self) -> AutogradSteps:
-        """Return what takes the steps by autograd, which is made once."""
+        """Return the autograd stepper, which is made once."""
         if self.autograd is None:
             self.autograd = AutogradSteps(
                 self.module, self.config, self.objective, self.dropout_seed, self.own, self.ranks
@@ -398,7 +398,7 @@ class TrainingRun:
         self.module.eval()
 
     def ended_by(self) -> str | None:
-        """Say what has ended the run by its own rules, None when nothing has."""
+        """Name the rule that has ended the run; None when none has."""
         if not len(self.history):
             return None
         if not _is_finite(self.history[-1]):
@@ -427,7 +427,7 @@ class TrainingRun:
             self.recorder.keep_snapshot(len(self.history), self.n_steps, self.training_state)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to continue from the end of an epoch."""
+        """Return the state from which `load_state_dict` continues at the end of an epoch."""
         state = self.training_state()
         return state if self.recorder is None else state | {"record": self.recorder.state_dict()}
 

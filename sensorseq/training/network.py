@@ -29,7 +29,7 @@ WeightInit = str | Callable[[str, Tensor, torch.Generator], Any]
 
 
 @torch.no_grad()
-def initialise_weights(
+def initialize_weights(
     module: nn.Module,
     weight_init: WeightInit,
     recurrent_init: WeightInit,
@@ -106,7 +106,7 @@ def make_network(
     architecture = {name: parameters[name] for name in ARCHITECTURE}
     module = _new_module(n_channels, n_classes, parameters["dtype"], architecture)
     generator = torch.Generator().manual_seed(integer_seed(seed))
-    initialise_weights(
+    initialize_weights(
         module,
         parameters["weight_init"],
         parameters["recurrent_init"],

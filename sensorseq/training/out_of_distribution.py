@@ -12,7 +12,7 @@ from sensorseq.errors import InputError
 
 FALSE_ALARM_RATES = np.arange(1, 101) / 200
 N_NEIGHBORS = 5
-SMALLEST_LOG = -6.0  # of a probability: below 0.25 % they do not differ
+SMALLEST_LOG = -6.0  # smallest log probability: below 0.25 % they do not differ
 _MOST_POINTS = 1000
 _BLOCK = 256  # windows at a time
 

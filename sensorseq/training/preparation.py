@@ -48,7 +48,7 @@ class Preparation(TypedDict):
     dwell: NotRequired[LearnedDwell]  # where recordings have several classes
 
 
-_DEFAULT_SCALE = "standard"  # of the estimator and of a preparation
+_DEFAULT_SCALE = "standard"  # the default of the estimator and of a preparation
 
 
 def read_training_file(
@@ -230,7 +230,7 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
 
 
 def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparation:
-    """Return how the windows of a fit were made, and the recordings they were cut from.
+    """Describe the preparation of a fit's windows, and the recordings they were cut from.
 
     `sets` are the training set, then the validation set if it was given separately. Test windows of
     the first do not count as seen; of the second `fit` uses all. Digests are empty if unknown. With
@@ -263,7 +263,7 @@ def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparat
 
 
 def _learn_dwell(windows: WindowSet) -> LearnedDwell | None:
-    """Return what the labels say about time, without those of the test part."""
+    """Learn the durations of classes from the labels, without those of the test part."""
     y, start, recording = windows.y, windows.start_s, windows.recording_id
     if y is None or start is None or recording is None or not windows.sample_rate_hz:
         return None

@@ -15,7 +15,7 @@ from sensorseq.training.optim import OwnOptimizer, OwnRates, Schedule, cosine_be
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.stopping import WeightAverage
 
-DECAY_END = 0.01  # of the rate, at the end of its decay
+DECAY_END = 0.01  # share of the rate that is left at the end of its decay
 
 
 class FallingRates(Schedule):
@@ -81,12 +81,12 @@ class Start:
             trainer.average[model].copy_(native["average"][0])
 
 
-def recorder_of_arm(fixed: Any) -> Recorder:
+def recorder_of_rerun(fixed: Any) -> Recorder:
     """Return a recorder that measures given windows and keeps no snapshots."""
     return Recorder(fixed=fixed, keeps_snapshots=False)
 
 
-def arm_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:
+def rerun_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:
     """Return a configuration that trains so many epochs and ends with its last weights."""
     return replace(
         config,

@@ -44,7 +44,7 @@ class WeightAverage:
             parameter.copy_(stored)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to continue from here."""
+        """Return the state from which `load_state_dict` continues."""
         return {"n_steps": self._n_steps, "average": self._average}
 
     @torch.no_grad()

@@ -35,4 +35,4 @@ class FitTarget(Protocol):
         """Return the factor on the loss of each training window."""
 
     def predictions(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
-        """Return what the outputs (n, n_outputs) of a network predict."""
+        """Turn the outputs (n, n_outputs) of a network into predictions."""

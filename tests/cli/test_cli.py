@@ -601,7 +601,7 @@ def test_a_recording_that_cannot_be_predicted_is_named(text, message, model, tmp
     assert message in error
 
 
-def test_files_of_the_wrong_kind_are_recognised(prepared, model, tmp_path, capsys):
+def test_files_of_the_wrong_kind_are_recognized(prepared, model, tmp_path, capsys):
     assert "order is MODEL" in refused(["evaluate", prepared, model], 3, capsys)
     assert "order is MODEL" in refused(["predict", prepared, model], 3, capsys)
     assert "sensorseq evaluate" in refused(["predict", model, prepared], 3, capsys)

@@ -23,7 +23,7 @@ from sensorseq.recording import Recording
 
 __all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]
 
-_LEAST_RATIO, _MOST_RATIO = Fraction(1, 2**32), 2**20  # that the filter takes
+_LEAST_RATIO, _MOST_RATIO = Fraction(1, 2**32), 2**20  # ratios that the filter supports
 
 
 def resample(

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 # The limits were set on borealtc and simulated recordings, healthy and with planted faults.
 RATE_RATIO = 95.0  # 100, and room for jitter
-UNIT_RATIO = 30.0  # of the spreads of recordings of a class ...
+UNIT_RATIO = 30.0  # ratio of the spreads of recordings of a class ...
 SAME_SHAPE = 0.6  # ... whose log10 spectra differ less, root mean square
 SHAPE_MARGIN = 1.5  # with which they may also differ more than those of others
 FEWEST = 3  # recordings that move, to compare one with
@@ -40,7 +40,7 @@ class ScaleFacts(NamedTuple):
 
 
 def measure_scales(recording: Recording) -> dict[str, list[float]]:
-    """Return of each channel the 5th to 95th percentile and the log10 power of bands.
+    """Measure the 5th to 95th percentile and the log10 power of bands of each channel.
 
     From at most `MOST_SEGMENTS` short segments: a fixed cost, however long the recording is. A
     channel with too few values, or one that is constant, is left out.
@@ -87,7 +87,7 @@ def _measure(segments: Floats) -> list[float] | None:
 
 
 def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
-    """Return by position what is odd about recordings whose time or values have another unit."""
+    """Find recordings whose time or values have another unit: texts by position."""
     found: dict[int, list[str]] = {}
     zeros = [(at, "all its samples are zero") for at, one in enumerate(facts) if one.is_zero]
     for at, text in [*_odd_rates(facts), *_odd_channels(facts), *zeros]:
@@ -164,7 +164,7 @@ def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
 
 
 def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) -> dict[int, float]:
-    """Return by position the ratio of recordings in which a channel has another unit than usual.
+    """Find recordings in which a channel has another unit than usual: their ratios by position.
 
     From its spread (n,) and log10 spectrum (n, bands). What varies by itself, as the current of a
     motor that often stands still, has no two units: an odd recording must be farther from the

@@ -79,7 +79,7 @@ class ChannelMoments:
 
 
 KINDS = ("standard", "robust", "min_max", "max_abs", "quantile")  # learned from windows
-PHYSICAL = "physical"  # by rated values, which have to be given
+PHYSICAL = "physical"  # divides by rated values, which have to be given
 N_QUANTILES = 1000
 
 

@@ -433,7 +433,7 @@ def check_times(
 
 
 def check_reach(window_s: float, embargo_s: float | None) -> float:
-    """Return how far apart windows of two parts must start: a window and the embargo."""
+    """Return the least time between starts of windows in two parts: a window and the embargo."""
     length = check_positive("window_s", window_s)
     if embargo_s is None:
         return 2 * length

@@ -42,7 +42,8 @@ def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int)
         return []
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     splitter = kind(n_folds, shuffle=True, random_state=seed % 2**32)
-    with warnings.catch_warnings():  # of a class with fewer windows than folds: some lack it
+    # scikit-learn warns of a class with fewer windows than folds: some lack it
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folds = list(splitter.split(np.zeros(len(target)), target, groups))
     return [(fit, test) for fit, test in folds if len(fit) and len(test)]
@@ -322,7 +323,7 @@ class _Problem:
     def __init__(self, label: NDArray[Any], group: NDArray[Any]) -> None:
         self.classes, counts, index = count_windows(label, group)
         names, first = np.unique(group, return_index=True)
-        order = np.argsort(first)  # of appearance, so that names have no effect
+        order = np.argsort(first)  # order of appearance, so that names have no effect
         self.names: list[Any] = names[order].tolist()
         self.counts = counts[order]
         self.group_index: NDArray[np.int64] = np.argsort(order)[index]

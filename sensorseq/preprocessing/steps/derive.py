@@ -19,7 +19,7 @@ DERIVE = ("auto",)
 
 _IMU_RATE_HZ = 40.0  # below, half-second spectra would have fewer than ten bins
 _FRAME_S = 0.5
-_MOST_BINS = 25  # of a channel; more are merged into bands
+_MOST_BINS = 25  # most frequency bins of a channel; more are merged into bands
 _WITHIN = 0.02  # how far a frame may be from whole samples; see SpectralFrames
 _MOVING_S = 1.0
 _SAME_RATE = 1.01

@@ -224,7 +224,7 @@ def augment_windows(
     *,
     copies: ArrayLike | None = None,
     channel_sd: ArrayLike | None = None,
-    neighbours: tuple[ArrayLike, ArrayLike] | None = None,
+    neighbors: tuple[ArrayLike, ArrayLike] | None = None,
     n_threads: int = 1,
 ) -> NDArray[np.floating]:
     """Return every window randomly changed; only for copies of training windows.
@@ -276,7 +276,7 @@ def augment_windows(
             f"channel_sd={channel_sd!r} must have one number of 0 or more for each of {n_channels}"
             " channels."
         )
-    around = (None, None) if neighbours is None else _check_neighbours(neighbours, windows.shape)
+    around = (None, None) if neighbors is None else _check_neighbors(neighbors, windows.shape)
     seed = int(check_random_state(random_state).integers(2**63))
     changed = windows.astype(given.dtype if given.dtype.kind == "f" else np.float64)  # a copy
     if augmentation.is_identity:
@@ -329,7 +329,7 @@ def copy_numbers(rows: NDArray[np.int64]) -> NDArray[np.int64]:
 def _mirror_image(
     how: Augmentation, n_channels: int
 ) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
-    """Return which channel a mirror image has in each place, and its sign; None for no image."""
+    """Return the channel and sign at each place of a mirror image; None for no image."""
     if not (how.mirror or how.swap):
         return None, None
     order, sign = np.arange(n_channels), np.ones(n_channels)
@@ -385,10 +385,10 @@ def _check_counts(
     return array.astype(np.int64)
 
 
-def _check_neighbours(
-    neighbours: tuple[ArrayLike, ArrayLike], shape: tuple[int, ...]
+def _check_neighbors(
+    neighbors: tuple[ArrayLike, ArrayLike], shape: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    before, after = (np.asarray(samples, np.float64) for samples in neighbours)
+    before, after = (np.asarray(samples, np.float64) for samples in neighbors)
     n_windows, _, n_channels = shape
     for name, samples in (("before", before), ("after", after)):
         if samples.ndim != 3 or (samples.shape[0], samples.shape[2]) != (n_windows, n_channels):

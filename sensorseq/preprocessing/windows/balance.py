@@ -10,7 +10,7 @@ from sensorseq.checks import RandomState, check_per_window, check_random_state, 
 from sensorseq.errors import ArgumentError, WindowError, check_choice
 from sensorseq.preprocessing.windows.augment import copy_numbers
 
-KINDS = ("balanced", "effective_number")  # of class weights
+KINDS = ("balanced", "effective_number")  # kinds of class weights
 BETA = 0.999
 FEW_RECORDINGS = 5
 STRATEGIES = ("undersample", "oversample")

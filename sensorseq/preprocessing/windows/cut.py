@@ -24,7 +24,7 @@ from sensorseq.preprocessing.steps.base import check_complete, own_clock
 from sensorseq.preprocessing.windows.label_rules import (
     LABEL_RULES,
     MIN_PURITY,
-    UNLABELLED,
+    UNLABELED,
     Fate,
     Stretch,
     check_class_fates,
@@ -130,10 +130,10 @@ def window_recordings(
         short,
         None if phase == "grid" else int(check_random_state(random_state).integers(2**63)),
     )
-    labelled = pieces[0].is_labelled
+    labeled = pieces[0].is_labelled
     classes = list(dict.fromkeys(label for piece in pieces for label in piece.labels))
     cuts = [
-        _cut(piece, grid, classes, label_rule, purity, keep_all=not (labelled and drop_unlabelled))
+        _cut(piece, grid, classes, label_rule, purity, keep_all=not (labeled and drop_unlabelled))
         for piece in pieces
     ]
     fates = merge_fates(fate for cut in cuts for fate in cut.fates)
@@ -146,7 +146,7 @@ def window_recordings(
     return WindowSet(
         _gather_all(pieces, cuts, grid),
         lengths=lengths,
-        y=_labels_of(cuts, classes) if labelled else None,
+        y=_labels_of(cuts, classes) if labeled else None,
         groups=np.repeat([piece.group for piece in pieces], counts),
         recording_id=np.repeat([piece.recording_id for piece in pieces], counts),
         start_s=np.concatenate(
@@ -167,7 +167,7 @@ class _Grid:
     length: int
     rate: float
     short: str
-    seed: int | None  # of the random phase; None: on the grid
+    seed: int | None  # seeds the random phase; None: on the grid
 
     def windows_of(
         self, piece: Recording, stretch: Stretch
@@ -210,7 +210,7 @@ class _Cut:
     codes: NDArray[np.int64]  # positions in the classes; -1: no label
     dropped: list[dict[str, Any]]
     n_candidates: int  # windows before any was dropped for its label
-    fates: list[Fate]  # of the piece's classes
+    fates: list[Fate]  # what became of the piece's classes
 
 
 def _cut(
@@ -275,7 +275,7 @@ def _cut(
 
 def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
     codes = np.concatenate([cut.codes for cut in cuts])
-    named = [*classes, UNLABELLED] if (codes < 0).any() else classes  # -1 is the last
+    named = [*classes, UNLABELED] if (codes < 0).any() else classes  # -1 is the last
     labels: NDArray[Any] = np.asarray(named)[codes]
     return labels
 
@@ -361,7 +361,7 @@ def _provenance(
     label_rule: str,
     purity: float,
 ) -> dict[str, Any]:
-    """Return how windows were cut, what each piece gave, and what gave none."""
+    """Describe how windows were cut, with the pieces that gave some and those that gave none."""
     return {
         "window": {
             "window_s": grid.window_s,

@@ -12,8 +12,8 @@ from sensorseq.errors import WindowError
 from sensorseq.recording import LabelSpan, Recording
 
 LABEL_RULES = ("whole", "majority", "centre", "last")
-MIN_PURITY = 0.5  # of majority, by default
-UNLABELLED = ""  # label of a kept window for which the rule finds none
+MIN_PURITY = 0.5  # default share for a majority
+UNLABELED = ""  # label of a kept window for which the rule finds none
 
 # A sample belongs to a span by its time stamp. Stamps are rounded, so this fraction of a period
 # early still counts as on time, at the start and at the end of a span.
@@ -128,7 +128,7 @@ def choose_labels(
 def _n_within(
     rows: NDArray[np.int64], firsts: NDArray[np.int64], stops: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return how many samples before each row lie in stretches, which are in order."""
+    """Count the samples before each row that lie in stretches, which are in order."""
     before = np.concatenate([[0], np.cumsum(stops - firsts)])
     begun = np.searchsorted(firsts, rows)
     last = np.maximum(begun - 1, 0)

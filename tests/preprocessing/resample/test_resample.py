@@ -88,7 +88,7 @@ def test_float32_stays_float32_and_is_computed_in_float64():
     assert resample(np.arange(20).reshape(-1, 1), 2, 1).dtype == np.float64
 
 
-def test_a_fraction_and_its_irrational_neighbour_agree():
+def test_a_fraction_and_its_irrational_neighbor_agree():
     # The two algorithms, polyphase and table, on nearly the same ratio.
     signal = sine(3.0, np.arange(3000) / 100)[:, None]
     by_phases = resample(signal, 100, 40)

@@ -231,7 +231,7 @@ def test_errors_say_what_is_wrong():
     with pytest.raises(ArgumentError, match="channel_sd"):
         augment_windows(X, EVERYTHING, channel_sd=[1.0])
     with pytest.raises(SignalError, match="neighbours before"):
-        augment_windows(X, EVERYTHING, neighbours=(X[:, :2, :1], X))
+        augment_windows(X, EVERYTHING, neighbors=(X[:, :2, :1], X))
     X[4, 7, 2] = np.inf
     with pytest.raises(SignalError, match="window 4, step 7, channel 2"):
         augment_windows(X, EVERYTHING)
@@ -262,9 +262,9 @@ def test_an_augmenter_adds_copies_that_keep_where_they_come_from():
     assert X.provenance["augmented"]["jitter"] == 0.1
     as_array, _ = clone(augmenter).fit_resample(given.X, given.y, groups=given.groups)
     np.testing.assert_array_equal(as_array, X.X)
-    unlabelled, none = clone(augmenter).fit_resample(given.X)
+    unlabeled, none = clone(augmenter).fit_resample(given.X)
     assert none is None
-    np.testing.assert_array_equal(unlabelled, X.X)
+    np.testing.assert_array_equal(unlabeled, X.X)
 
 
 @pytest.mark.parametrize(
@@ -429,7 +429,7 @@ def test_windows_change_as_numpy_and_scipy_change_them(
     if m:
         around[random.random(around.shape) < 0.05] = np.nan
     found = augment_windows(
-        X, how, seed, lengths, indices, copies=copies, channel_sd=sd, neighbours=around
+        X, how, seed, lengths, indices, copies=copies, channel_sd=sd, neighbors=around
     )
     drawn = int(np.random.default_rng(seed).integers(2**63))
     for row, n in enumerate(lengths):

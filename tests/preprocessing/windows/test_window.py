@@ -101,7 +101,7 @@ def test_no_window_crosses_a_recording_and_all_whole_ones_are_there(sizes, windo
     ]
 
 
-def test_unlabelled_recordings_give_windows_without_y():
+def test_unlabeled_recordings_give_windows_without_y():
     windows = window_recordings([counting(20)], 1.0)
     assert windows.y is None
     np.testing.assert_array_equal(windows.groups, windows.recording_id)

@@ -205,7 +205,7 @@ def test_what_gives_no_window_is_told_with_its_reason():
     }
 
 
-def test_unlabelled_windows_can_be_kept_to_be_predicted():
+def test_unlabeled_windows_can_be_kept_to_be_predicted():
     recording = counting(40, label_spans=spans((10, 25, "ice")))
     windows = window_recordings([recording], 0.5, drop_unlabelled=False)
     assert windows.y.tolist() == ["", "", "ice", "ice", "ice", "", "", ""]

@@ -1,4 +1,4 @@
-"""FakeLab: arms whose noise and loss are known, for what is decided on them."""
+"""FakeRunner: reruns whose noise and loss are known, for what is decided on them."""
 
 import math
 import zlib
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sensorseq.diagnosis.trials import ArmResult
+from sensorseq.diagnosis.trials import RerunResult
 from sensorseq.history import Snapshot, TrainingRecord
 from sensorseq.inspection.part import Part
 
@@ -41,11 +41,11 @@ class Effect:
     fails: bool = False
 
 
-class FakeLab:
-    """White noise about a level; the effect of an arm is looked up by its name.
+class FakeRunner:
+    """White noise about a level; the effect of a rerun is looked up by its name.
 
-    scatter: standard deviation of the log noise of arms that are alike, beyond what white noise of
-    their length has; wobble: that of their level, in nats.
+    scatter: standard deviation of the log noise of equal reruns, beyond what white noise of their
+    length has; wobble: that of their level, in nats.
     """
 
     def __init__(
@@ -93,27 +93,27 @@ class FakeLab:
         self.validation = self.train if with_validation else None
         self.calls = []
 
-    def cost_of(self, arm):
-        return float(arm.n_epochs)
+    def cost_of(self, rerun):
+        return float(rerun.n_epochs)
 
-    def effect_of(self, arm):
-        return self.effects.get(arm.name, Effect())
+    def effect_of(self, rerun):
+        return self.effects.get(rerun.name, Effect())
 
-    def run(self, arms, is_over=None):
-        self.calls.append(list(arms))
-        return [self._run(arm) for arm in arms]
+    def run(self, reruns, is_over=None):
+        self.calls.append(list(reruns))
+        return [self._run(rerun) for rerun in reruns]
 
-    def _run(self, arm):
-        effect = self.effect_of(arm)
-        key = zlib.crc32(f"{arm.name}|{arm.start}|{self.seed}".encode())
+    def _run(self, rerun):
+        effect = self.effect_of(rerun)
+        key = zlib.crc32(f"{rerun.name}|{rerun.start}|{self.seed}".encode())
         rng = np.random.default_rng(key)
         noise = self.noise * effect.noise * math.exp(rng.normal(0, self.scatter))
         level = self.level + rng.normal(0, self.wobble)
-        loss = level + effect.raw + rng.normal(0, noise, arm.n_epochs)
+        loss = level + effect.raw + rng.normal(0, noise, rerun.n_epochs)
         if effect.fails:
             loss = loss[:2]
         failed = "the loss is not finite" if effect.fails else ""
-        return ArmResult(arm, loss, failed=failed)
+        return RerunResult(rerun, loss, failed=failed)
 
     def kept_module(self):
         torch.manual_seed(0)

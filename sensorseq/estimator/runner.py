@@ -16,12 +16,12 @@ from sensorseq.diagnosis.probe import probe_fit
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.trials import (
     OUT_OF_TIME,
-    Arm,
-    ArmResult,
     Deadline,
-    Lab,
-    LabPart,
-    failed_arm,
+    PartWindows,
+    Rerun,
+    RerunResult,
+    TrialRunner,
+    failed_rerun,
 )
 from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError, warn_caller
 from sensorseq.estimator.fitted import FittedLSTM
@@ -35,11 +35,11 @@ from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective, nats_per_unit
 from sensorseq.training.network import ARCHITECTURE
 from sensorseq.training.patches import Patch, count_steps
-from sensorseq.training.replay import Start, arm_config, recorder_of_arm
+from sensorseq.training.replay import Start, recorder_of_rerun, rerun_config
 from sensorseq.training.side_by_side import train_side_by_side
 from sensorseq.windows import WindowSet
 
-# What an arm runs without: it neither shows, keeps nor repairs anything.
+# What a rerun runs without: it neither shows, keeps nor repairs anything.
 _PLAIN = {
     "callbacks": None,
     "checkpoint": None,
@@ -69,7 +69,7 @@ _ADOPTED_OF_NETWORK = {"dropout", "recurrent_dropout"}
 _FIXED_IN_USE = {"max_timesteps", "crop", "dtype", "loss", "features"}
 NOT_ADOPTED = (frozenset(ARCHITECTURE) - _ADOPTED_OF_NETWORK) | _FIXED_IN_USE
 LEAST_CALMING = 1.5  # times less noise than before
-MOST_LOST = 0.02  # of validation accuracy, or its standard error where that is more
+MOST_LOST = 0.02  # most validation accuracy lost, or its standard error where that is more
 LATE_SHARE = 3  # the last third of the epochs is compared
 _NOISES = {  # statistics, with what they are of and their unit
     "fixed_loss_noise": ("the training loss", " nats"),
@@ -98,8 +98,8 @@ class FitOrigin:
     patch: Patch | None = None
     out_of_fold: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
-    def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitLab":
-        """Return what runs the fit again on the data it was given; refuse other data."""
+    def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitRunner":
+        """Return the runner that repeats the fit on the data it was given; refuse other data."""
         own = self.estimator.get_params(deep=False)
         plain = {name: value for name, value in _PLAIN.items() if name in own}
         estimator = copied(self.estimator).set_params(**plain)
@@ -120,7 +120,7 @@ class FitOrigin:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # fit has said it
             prepared = estimator._prepare_fit(X, y, **keywords)
-        return FitLab(self, record, estimator, prepared, (X, y, keywords))
+        return FitRunner(self, record, estimator, prepared, (X, y, keywords))
 
     def repaired(self, changes: Mapping[str, Any]) -> FittedLSTM:
         """Return an unfitted estimator with some arguments changed."""
@@ -136,10 +136,10 @@ class FitOrigin:
         return report
 
 
-class FitLab(Lab):
-    """Re-runs of one fit: see `sensorseq.diagnosis.trials.Lab`.
+class FitRunner(TrialRunner):
+    """Re-runs of one fit: see `sensorseq.diagnosis.trials.TrialRunner`.
 
-    Losses of the fixed training windows, of its record and of its arms, are in nats, or where
+    Losses of the fixed training windows, of its record and of its reruns, are in nats, or where
     another loss is minimised in units in which a guess costs as much as it does in nats.
     """
 
@@ -200,20 +200,20 @@ class FitLab(Lab):
                 " windows or labels differ. Give X, y and keywords as they were given to fit."
             )
 
-    def cost_of(self, arm: Arm) -> float:
-        """Return what an arm costs, in epochs of the fit; infinity without first weights."""
-        if arm.start is None and not self.origin.is_whole:
+    def cost_of(self, rerun: Rerun) -> float:
+        """Return the cost of a rerun in epochs of the fit; infinity without first weights."""
+        if rerun.start is None and not self.origin.is_whole:
             return math.inf
         n_train = len(self._train.data)
-        own, arguments = self.arguments, {**self.arguments, **arm.change}
+        own, arguments = self.arguments, {**self.arguments, **rerun.change}
 
         def of_step(arguments: Mapping[str, Any]) -> float:
             n_drawn = arguments["windows_per_epoch"] or n_train
             return 1.0 + STEP_WINDOWS / min(arguments["batch_size"] or n_drawn, n_drawn)
 
         work = self._work(arguments) / self._work(own)
-        n_trainings = FEATURES_TRAININGS if "features" in arm.change else 1
-        return arm.n_epochs * n_trainings * work * of_step(arguments) / of_step(own)
+        n_trainings = FEATURES_TRAININGS if "features" in rerun.change else 1
+        return rerun.n_epochs * n_trainings * work * of_step(arguments) / of_step(own)
 
     def _nats_per_unit(self, change: Mapping[str, Any]) -> float:
         arguments = {**self.arguments, **change}
@@ -222,7 +222,7 @@ class FitLab(Lab):
         )
 
     def _work(self, arguments: Mapping[str, Any]) -> float:
-        """Return what an epoch takes, in products: those of all windows, and what is always."""
+        """Count the products of an epoch: those of all windows, and a constant part."""
         width, n_layers = arguments["hidden_size"], arguments["num_layers"]
         directions = 2 if arguments["bidirectional"] else 1
         _, n_steps, n_inputs = self._train.data.X.shape
@@ -235,37 +235,37 @@ class FitLab(Lab):
         return float(len(self._train.data) * products) + EPOCH_PRODUCTS
 
     def run(
-        self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
-    ) -> list[ArmResult]:
-        """Run arms, side by side where the engine can; one that fails says so in its result."""
-        if any("features" in arm.change for arm in arms):
+        self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
+    ) -> list[RerunResult]:
+        """Run reruns, side by side where the engine can; one that fails says so in its result."""
+        if any("features" in rerun.change for rerun in reruns):
             if is_over is not None and is_over():
-                return [failed_arm(arm, TimeoutError(OUT_OF_TIME)) for arm in arms]
-            return [self._fit_with_features(arm) for arm in arms]
+                return [failed_rerun(rerun, TimeoutError(OUT_OF_TIME)) for rerun in reruns]
+            return [self._fit_with_features(rerun) for rerun in reruns]
         callbacks = () if is_over is None else (Deadline(is_over),)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = [replace(self._make_job(arm), callbacks=callbacks) for arm in arms]
+            made = [replace(self._make_job(rerun), callbacks=callbacks) for rerun in reruns]
             results = train_side_by_side(made, return_errors=True, are_one=True)
         if any(
             result is None or getattr(result, "ended_by", "") == "interrupted" for result in results
         ):
             raise KeyboardInterrupt
         found = []
-        for arm, job, result in zip(arms, made, results, strict=True):
+        for rerun, job, result in zip(reruns, made, results, strict=True):
             error = result if isinstance(result, Exception) else result.error
             if error is not None:
-                found.append(failed_arm(arm, error))
+                found.append(failed_rerun(rerun, error))
                 continue
-            unit = self._nats_per_unit(arm.change)
-            found.append(self.read(arm, job.module, job.validation, result, unit))
+            unit = self._nats_per_unit(rerun.change)
+            found.append(self.read(rerun, job.module, job.validation, result, unit))
         return found
 
-    def _fit_with_features(self, arm: Arm) -> ArmResult:
+    def _fit_with_features(self, rerun: Rerun) -> RerunResult:
         """Fit the estimator itself, on the training windows alone: folds of them weigh features."""
-        change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **arm.change}
+        change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **rerun.change}
         estimator = copied(self.origin.estimator).set_params(
-            **change, max_epochs=arm.n_epochs, max_steps=None
+            **change, max_epochs=rerun.n_epochs, max_steps=None
         )
         estimator._replayed = self.origin.entropy
         assert self._validation is not None
@@ -277,17 +277,17 @@ class FitLab(Lab):
                 estimator.fit(X, y, **given)
                 outputs = estimator._outputs(X_val, given_val.get("lengths"))
             except SensorseqError as error:
-                return failed_arm(arm, error)
+                return failed_rerun(rerun, error)
         if estimator.fluctuation_.verdict == "diverged":
-            return failed_arm(arm, DivergedError("a loss or gradient is not finite"))
+            return failed_rerun(rerun, DivergedError("a loss or gradient is not finite"))
         if len(estimator.classes_) < self.n_classes:
-            return failed_arm(arm, SplitError("a class has no training windows"))
+            return failed_rerun(rerun, SplitError("a class has no training windows"))
         loss = np.asarray(estimator.history_["loss"], np.float64)
-        if len(loss) < arm.n_epochs:
+        if len(loss) < rerun.n_epochs:
             raise KeyboardInterrupt
-        return ArmResult(arm, loss, val_outputs=outputs)
+        return RerunResult(rerun, loss, val_outputs=outputs)
 
-    def _windows_of(self, part: LabPart) -> tuple[Any, Any, dict[str, Any]]:
+    def _windows_of(self, part: PartWindows) -> tuple[Any, Any, dict[str, Any]]:
         """Return X, y and keywords of a part, as `fit` takes them."""
         X, y, keywords = self._data
         of_windows = ("groups", "lengths", "sample_weight")
@@ -302,21 +302,21 @@ class FitLab(Lab):
             return replace(X.take(part.rows), split=None), None, given
         return _safe_indexing(X, part.rows), _safe_indexing(y, part.rows), given
 
-    def _make_job(self, arm: Arm) -> TrainingJob:
-        unknown = sorted(set(arm.change) - self.changeable)
+    def _make_job(self, rerun: Rerun) -> TrainingJob:
+        unknown = sorted(set(rerun.change) - self.changeable)
         if unknown:
-            raise ArgumentError(f"an arm cannot change {', '.join(unknown)}.")
+            raise ArgumentError(f"a rerun cannot change {', '.join(unknown)}.")
         prepared, start = self._prepared, None
-        if arm.start is None:
-            own, prepared = prepared.jobs[0].seed, self._prepare(arm)
+        if rerun.start is None:
+            own, prepared = prepared.jobs[0].seed, self._prepare(rerun)
             module = prepared.module
             seed = np.random.SeedSequence(own.entropy, spawn_key=own.spawn_key)
         else:
-            if arm.change:
-                raise ArgumentError("an arm from a snapshot changes nothing but the rate.")
-            snapshot, config = self.record.snapshots[arm.start], prepared.jobs[0].config
-            start = Start(snapshot, config, self.steps_per_epoch, arm.n_epochs)
-            seed = np.random.SeedSequence([self.origin.entropy, arm.start, 1])
+            if rerun.change:
+                raise ArgumentError("a rerun from a snapshot changes nothing but the rate.")
+            snapshot, config = self.record.snapshots[rerun.start], prepared.jobs[0].config
+            start = Start(snapshot, config, self.steps_per_epoch, rerun.n_epochs)
+            seed = np.random.SeedSequence([self.origin.entropy, rerun.start, 1])
             module = copy.deepcopy(prepared.module)
         train, config = prepared.jobs[0].train, prepared.jobs[0].config
         assert isinstance(train, TrainingData)
@@ -324,29 +324,29 @@ class FitLab(Lab):
             module,
             train,
             prepared.jobs[0].validation,
-            arm_config(config, arm.n_epochs),
+            rerun_config(config, rerun.n_epochs),
             seed,
             engine=self.arguments["engine"],
             refresh=prepared.jobs[0].refresh,
-            recorder=recorder_of_arm(self.fixed_windows(train, config)),
+            recorder=recorder_of_rerun(self.fixed_windows(train, config)),
             start=start,
         )
 
-    def _prepare(self, arm: Arm) -> PreparedFit:
-        """Prepare a fit from first weights with the changes of an arm."""
+    def _prepare(self, rerun: Rerun) -> PreparedFit:
+        """Prepare a fit from first weights with the changes of a rerun."""
         if not self.origin.is_whole:
             raise ArgumentError("a fit that continued another has no first weights to go back to.")
         estimator = copied(self._estimator).set_params(
-            **arm.change, max_epochs=arm.n_epochs, max_steps=None
+            **rerun.change, max_epochs=rerun.n_epochs, max_steps=None
         )
         if estimator.get_params(deep=False).get("lr_schedule") != "one_cycle":
             warmup = self.arguments["warmup_epochs"]
             is_share = 0 < warmup < 1
-            warmup = min(warmup, 1 / 3) if is_share else min(warmup, arm.n_epochs // 3)
+            warmup = min(warmup, 1 / 3) if is_share else min(warmup, rerun.n_epochs // 3)
             estimator.set_params(warmup_epochs=warmup)
         estimator._replayed = self.origin.entropy
         prepared: PreparedFit
-        if _OF_WINDOWS & set(arm.change):
+        if _OF_WINDOWS & set(rerun.change):
             X, y, keywords = self._data
             prepared = estimator._prepare_fit(X, y, **keywords)
         else:
@@ -433,7 +433,7 @@ def repair_fit(
 
 
 def is_better(before: FluctuationReport, after: FluctuationReport) -> tuple[bool, str]:
-    """Say whether a second fit is calmer and as accurate, and in words by how much."""
+    """Tell whether a second fit is calmer and as accurate, and describe the difference."""
     name = _shared_noise(before, after)
     noise, (moves, unit) = [_noise(report, name) for report in (before, after)], _NOISES[name]
     accuracy = [_late_accuracy(report) for report in (before, after)]

@@ -6,7 +6,7 @@ import torch
 from fits import plain_classifier
 
 from sensorseq import SensorLSTMRegressor
-from sensorseq.diagnosis.trials import OUT_OF_TIME, Arm
+from sensorseq.diagnosis.trials import OUT_OF_TIME, Rerun
 from sensorseq.errors import ArgumentError
 
 N_EPOCHS = 10
@@ -54,10 +54,10 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_an_unchanged_arm_is_the_run(options):
-    _, report, lab = fit(**options)
+def test_an_unchanged_rerun_is_the_run(options):
+    _, report, runner = fit(**options)
     record = report.record
-    (whole,) = lab.run([Arm("whole", N_EPOCHS)])
+    (whole,) = runner.run([Rerun("whole", N_EPOCHS)])
     if options.get("lr_schedule") != "plateau":  # whose patience is not that of so short a run
         assert np.array_equal(whole.fixed_loss, record.fixed_loss)
 
@@ -66,61 +66,61 @@ WITH_STATE = ("plain", "autograd", "dropout", "average", "plateau", "crops", "mo
 
 
 @pytest.mark.parametrize("options", [OPTIONS[name] for name in WITH_STATE], ids=WITH_STATE)
-def test_an_arm_from_a_snapshot_begins_where_the_run_was(options):
-    _, report, lab = fit(**{"learning_rate": 1e-9, **options})
+def test_a_rerun_from_a_snapshot_begins_where_the_run_was(options):
+    _, report, runner = fit(**{"learning_rate": 1e-9, **options})
     record = report.record
     start = len(record.snapshots) - 2
     snapshot = record.snapshots[start]
-    (arm,) = lab.run([Arm("end", 2, start=start)])
-    assert not arm.failed
-    assert len(arm.fixed_loss) == 2
-    assert arm.record.steps["learning_rate"][0] <= record.steps["learning_rate"].max()
-    if lab.arguments["learning_rate"] == 1e-9:
+    (rerun,) = runner.run([Rerun("end", 2, start=start)])
+    assert not rerun.failed
+    assert len(rerun.fixed_loss) == 2
+    assert rerun.record.steps["learning_rate"][0] <= record.steps["learning_rate"].max()
+    if runner.arguments["learning_rate"] == 1e-9:
         before = record.fixed_loss[snapshot.epoch - 1]
-        assert arm.fixed_loss == pytest.approx([before] * 2, abs=1e-5)
+        assert rerun.fixed_loss == pytest.approx([before] * 2, abs=1e-5)
 
 
 @pytest.mark.parametrize("engine", ["native", "autograd"])
-def test_an_arm_leaves_no_trace(engine):
-    classifier, report, lab = fit(engine=engine, ema_decay=0.9)
-    again = Arm("again", 3, start=1)
-    first = lab.run([again])[0].fixed_loss
+def test_a_rerun_leaves_no_trace(engine):
+    classifier, report, runner = fit(engine=engine, ema_decay=0.9)
+    again = Rerun("again", 3, start=1)
+    first = runner.run([again])[0].fixed_loss
     before = {k: v.clone() for k, v in classifier.module_.state_dict().items()}
     states = [snapshot.state["module"] for snapshot in report.record.snapshots]
     kept = [{k: v.clone() for k, v in state.items()} for state in states]
     torch_before = torch.get_rng_state()
-    lab.run([Arm("new", 2, change={"hidden_size": 3})])
+    runner.run([Rerun("new", 2, change={"hidden_size": 3})])
     assert all(torch.equal(before[k], v) for k, v in classifier.module_.state_dict().items())
     for state, copy in zip(states, kept, strict=True):
         assert all(torch.equal(copy[name], tensor) for name, tensor in state.items())
     assert torch.equal(torch_before, torch.get_rng_state())
-    assert np.array_equal(lab.run([again])[0].fixed_loss, first)
+    assert np.array_equal(runner.run([again])[0].fixed_loss, first)
 
 
-def test_arms_from_one_state_see_the_windows_in_one_order():
-    _, _, lab = fit(sampler="shuffle", batch_size=16)
-    arms = [Arm("one", 2, start=1), Arm("two", 2, start=1), Arm("other order", 2, start=2)]
-    one, two, other = [arm.record.class_counts for arm in lab.run(arms)]
+def test_reruns_from_one_state_see_the_windows_in_one_order():
+    _, _, runner = fit(sampler="shuffle", batch_size=16)
+    reruns = [Rerun("one", 2, start=1), Rerun("two", 2, start=1), Rerun("other order", 2, start=2)]
+    one, two, other = [rerun.record.class_counts for rerun in runner.run(reruns)]
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)
 
 
-def test_the_rate_of_a_decaying_arm_falls_to_nearly_nothing():
-    _, report, lab = fit(lr_schedule="cosine", batch_size=16)
-    own, per_epoch = report.record.steps["learning_rate"], lab.steps_per_epoch
+def test_the_rate_of_a_decaying_rerun_falls_to_nearly_nothing():
+    _, report, runner = fit(lr_schedule="cosine", batch_size=16)
+    own, per_epoch = report.record.steps["learning_rate"], runner.steps_per_epoch
     start = 2
     first = report.record.snapshots[start].step
-    (arm,) = lab.run([Arm("decays", 4, start=start)])
-    share = arm.record.steps["learning_rate"] / own[first : first + 4 * per_epoch]
+    (rerun,) = runner.run([Rerun("decays", 4, start=start)])
+    share = rerun.record.steps["learning_rate"] / own[first : first + 4 * per_epoch]
     done = np.arange(4 * per_epoch) / (4 * per_epoch)
     assert share == pytest.approx(0.01 + 0.99 * (0.5 + 0.5 * np.cos(np.pi * done)))
 
 
-def test_windows_of_the_lab_are_those_of_the_fit():
+def test_windows_of_the_runner_are_those_of_the_fit():
     groups = np.arange(60) // 5
-    classifier, _, lab = fit(groups=groups)
+    classifier, _, runner = fit(groups=groups)
     X, y = make_data()
-    train, validation = lab.train, lab.validation
+    train, validation = runner.train, runner.validation
     assert np.array_equal(np.sort(np.r_[train.rows, validation.rows]), np.arange(60))
     assert np.array_equal(y[train.rows], train.target)
     assert np.array_equal(groups[validation.rows], validation.groups)
@@ -128,36 +128,38 @@ def test_windows_of_the_lab_are_those_of_the_fit():
 
 
 def test_the_kept_weights_are_those_of_the_best_epoch():
-    classifier, report, lab = fit(early_stopping=True, max_epochs=30, learning_rate=0.05)
-    assert lab.kept_epoch == classifier.best_epoch_ < lab.n_epochs
-    module = lab.kept_module()
+    classifier, report, runner = fit(early_stopping=True, max_epochs=30, learning_rate=0.05)
+    assert runner.kept_epoch == classifier.best_epoch_ < runner.n_epochs
+    module = runner.kept_module()
     assert not module.training
-    X, y = (torch.from_numpy(part) for part in (lab.validation.X, lab.validation.target))
+    X, y = (torch.from_numpy(part) for part in (runner.validation.X, runner.validation.target))
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(module(X), y).item()
         module.linear.weight.zero_()
-    assert loss == pytest.approx(report.history["val_loss"][lab.kept_epoch - 1], rel=1e-5)
+    assert loss == pytest.approx(report.history["val_loss"][runner.kept_epoch - 1], rel=1e-5)
     assert classifier.module_.linear.weight.any()
 
 
-def test_an_arm_that_diverges_says_so():
-    _, _, lab = fit(max_grad_norm=None, optimizer="sgd")
-    (arm,) = lab.run([Arm("too fast", 5, change={"learning_rate": 1e38})])
-    assert "not finite" in arm.failed
-    assert len(arm.fixed_loss) < 5
+def test_a_rerun_that_diverges_says_so():
+    _, _, runner = fit(max_grad_norm=None, optimizer="sgd")
+    (rerun,) = runner.run([Rerun("too fast", 5, change={"learning_rate": 1e38})])
+    assert "not finite" in rerun.failed
+    assert len(rerun.fixed_loss) < 5
 
 
 @pytest.mark.parametrize("engine", ["native", "autograd"])
 def test_what_trains_when_the_time_is_up_ends_with_its_epoch_and_no_other_begins(engine):
-    _, _, lab = fit(engine=engine)
-    (whole,) = lab.run([Arm("first", 5)])
+    _, _, runner = fit(engine=engine)
+    (whole,) = runner.run([Rerun("first", 5)])
     asked = []
 
     def is_over():
         asked.append(None)
         return len(asked) > 2  # before the first epoch, and after it
 
-    first, late = lab.run([Arm("first", 5), Arm("late", 5, change={"hidden_size": 3})], is_over)
+    first, late = runner.run(
+        [Rerun("first", 5), Rerun("late", 5, change={"hidden_size": 3})], is_over
+    )
     assert np.array_equal(first.fixed_loss, whole.fixed_loss[:2])
     assert not first.failed
     assert first.val_outputs is not None
@@ -167,24 +169,24 @@ def test_what_trains_when_the_time_is_up_ends_with_its_epoch_and_no_other_begins
 def test_other_data_than_those_of_the_fit_are_refused():
     _, report, _ = fit()
     X, y = make_data()
-    relabelled = np.where(np.arange(60) < 5, (y + 1) % 3, y)
-    for other in ((X[:40], y[:40]), (X[:, ::-1].copy(), y), (X, relabelled), (X[::-1], y[::-1])):
+    relabeled = np.where(np.arange(60) < 5, (y + 1) % 3, y)
+    for other in ((X[:40], y[:40]), (X[:, ::-1].copy(), y), (X, relabeled), (X[::-1], y[::-1])):
         with pytest.raises(ArgumentError, match="not the data of the fit"):
             report.origin.open(report.record, *other)
 
 
 def test_a_member_of_an_ensemble_is_run_again():
-    _, report, lab = fit(n_models=2)
-    (whole,) = lab.run([Arm("whole", N_EPOCHS)])
+    _, report, runner = fit(n_models=2)
+    (whole,) = runner.run([Rerun("whole", N_EPOCHS)])
     assert np.array_equal(whole.fixed_loss, report.record.fixed_loss)
 
 
 def test_what_cannot_be_run_again():
-    _, _, lab = fit()
+    _, _, runner = fit()
     with pytest.raises(ArgumentError, match="max_epochs"):
-        lab.run([Arm("longer", 2, change={"max_epochs": 3})])
+        runner.run([Rerun("longer", 2, change={"max_epochs": 3})])
     with pytest.raises(ArgumentError, match="nothing but the rate"):
-        lab.run([Arm("smaller", 2, start=1, change={"batch_size": 3})])
+        runner.run([Rerun("smaller", 2, start=1, change={"batch_size": 3})])
     X, y = make_data()
     regressor = SensorLSTMRegressor(hidden_size=4, max_epochs=2).fit(X, y.astype(float))
     report = regressor.fluctuation_
@@ -195,8 +197,8 @@ def test_what_cannot_be_run_again():
     )
     warm.fit(3 * X + 1, y)
     report = warm.fit(X, y).fluctuation_
-    lab = report.origin.open(report.record, X, y)
+    runner = report.origin.open(report.record, X, y)
     with pytest.raises(ArgumentError, match="continued another"):
-        lab.run([Arm("anew", 2)])
-    (arm,) = lab.run([Arm("end", 2, start=0)])
-    assert not arm.failed
+        runner.run([Rerun("anew", 2)])
+    (rerun,) = runner.run([Rerun("end", 2, start=0)])
+    assert not rerun.failed
