@@ -231,7 +231,7 @@ def not_learning(run: Run) -> list[Statement]:
     # Half of what was learned on the training windows: surely out of reach, or just not measurable?
     half = run.chance + (train - run.chance) / 2
     sampling = metrics.binomial_sd(half, run.n_val) if run.n_val is not None else 0.0
-    # Without a record the recalls of the classes could not be asked; then it has to be surer.
+    # Without a record there are no recalls of classes to look at, so more evidence is required.
     z = limits.SURELY_BELOW_Z if run.record is None else limits.ONE_SIDED_99
     if validation < half - z * sampling:
         figures = {"level": validation, "chance": run.chance, "train": train}

@@ -165,7 +165,7 @@ def rates_of(
     scheduler = None if make_scheduler is None else make_scheduler(optimizer)
     before, rates = others(), []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # no step is taken before that of the scheduler
+        warnings.simplefilter("ignore")  # the optimizer takes no step before the scheduler
         for _ in range(n_epochs):
             rates.append([float(group["lr"]) for group in optimizer.param_groups])
             try:

@@ -484,7 +484,7 @@ class Baseline:
         self.movement = movement(np.asarray(record.fixed_loss, np.float64))
 
     def _judged(self, outputs: Floats | None) -> tuple[Floats, Floats]:
-        """Return cross-entropy and correctness of each window; of a run that diverged, a guess."""
+        """Return each window's cross-entropy and correctness; a diverged run counts as guessing."""
         n = len(self.target)
         if outputs is None or not np.isfinite(outputs).all():
             return np.full(n, math.log(self.n_classes)), np.full(n, 1 / self.n_classes)

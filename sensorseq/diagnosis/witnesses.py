@@ -484,7 +484,7 @@ class Roughness:
         )
         if self.noise.is_known:
             self.follows_the_model = self.noise.passes(adjusted["validation_loss"])
-        else:  # the accuracy has to show it
+        else:  # without a loss, the accuracy alone can show it
             self.follows_the_model = beyond or (self.ratio is None and self.accuracy_is_rough)
         may_exceed = self.noise.exceeds() or not self.noise.is_known
         self.exceeds_sampling = beyond and may_exceed and not self.flips.acquits

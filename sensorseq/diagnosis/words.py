@@ -305,7 +305,7 @@ def sizes(report: Findings) -> str:
 
 
 def answer(report: Findings, steps: Sequence[Step]) -> tuple[Answer, ...]:
-    """Return the answers in the order in which they are asked; `steps` are those to do."""
+    """Return the answers in the order of the questions; `steps` are the recommended steps."""
     more, kept = _more_epochs(report), _kept(report)
     quoted = more if isinstance(more, Statement) else None
     text, gain = (steps[0].text, steps[0].gain) if steps else (KEEP, _resolution(report))
@@ -343,7 +343,7 @@ KEEP = "None is needed: keep these settings."
 
 
 def _resolution(report: Findings) -> str:
-    """Name the least gain of other settings that would be seen; nothing where it is not known."""
+    """Name the least gain of other settings that could be detected; empty where unknown."""
     found = np.array(report.history.get("val_accuracy", ()), np.float64)
     late = found[len(found) - max(len(found) // 3, 1) :]
     late = late[np.isfinite(late)]
@@ -415,7 +415,7 @@ class _Block(NamedTuple):
     """Lines that are shown together or not at all."""
 
     rank: int  # the lower, the sooner it gets room
-    section: int  # where it stands
+    section: int  # number of the section that holds it
     lines: list[str]
     counts_as: str = ""  # what is one less where it is left out
 

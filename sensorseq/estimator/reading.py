@@ -35,7 +35,7 @@ from sensorseq.training.preparation import (
 from sensorseq.training.stream import StoredPart, is_stored
 from sensorseq.training.target import FitTarget
 
-_MOST_STORED = 4096  # windows of a file that are learned from
+_MOST_STORED = 4096  # most windows of a file to learn from
 NO_RANGES = (
     "the model does not have the ranges of its training windows, because it was imported. Fit it"
     " again."

@@ -62,7 +62,7 @@ _FIXED = frozenset(
 )
 _OF_TRAINING = frozenset(one.name for one in fields(TrainingConfig)) - _FIXED
 STEP_WINDOWS = 0.6  # a step costs as much as so many windows more: measured with 2 to 128 units
-EPOCH_PRODUCTS = 7e6  # an epoch of hardly any products takes as long as so many, about 2 ms
+EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, as the products that take as long: about 2 ms
 FEATURES_TRAININGS = 4  # one of all windows, and four of three quarters of them
 # What predicting, saving and going on read from the arguments: a fit cannot change these.
 _ADOPTED_OF_NETWORK = {"dropout", "recurrent_dropout"}

@@ -18,7 +18,7 @@ from sensorseq.training.labels import read_known_labels, read_labels
 
 @dataclass
 class ClassTarget:
-    """Labels as the index of their class; `classes` are those of a fit to go on with, or None."""
+    """Labels as class indices; `classes` are those of the fit that is continued, or None."""
 
     task: ClassVar[str] = CLASSIFICATION
     classes: NDArray[Any] | None = None
@@ -137,7 +137,7 @@ class ValueTarget:
         return columns[takes_part]
 
     def read(self, y: Any, n_windows: int, name: str, owner: str) -> NDArray[Any]:
-        """Return other values, as many for each window."""
+        """Check further values, which need the same number of columns, and return them."""
         columns = check_values(y, n_windows, name, owner).reshape(n_windows, -1)
         if columns.shape[1] != self.n_outputs:
             raise InputError(

@@ -148,7 +148,7 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
 Progress = Callable[[str], None]
 
 _DOMINANT = 0.5  # share of its class's windows, from which on a recording decides its score
-_FEWEST_TO_DOMINATE = 3  # recordings of the class; of two, one always holds half or more
+_FEWEST_TO_DOMINATE = 3  # recordings of the class: one of two always holds half or more
 
 
 class DominantRecording(NamedTuple):

@@ -1,4 +1,4 @@
-"""Tables, shares and what a preparation or a fit was, as text of at most 80 columns."""
+"""Write tables, shares, preparations and fits as text of at most 80 columns."""
 
 import textwrap
 from collections import Counter

@@ -323,7 +323,7 @@ def _judge(votes: list[Ints], drawn: list[Ints], kind: str, windows: CheckedWind
 
 
 def _units(windows: CheckedWindows) -> tuple[Ints, str]:
-    """Number the units that get one label each, from 0: recordings, as far as they are known."""
+    """Count the units that share a random label from 0: recordings, as far as they are known."""
     if windows.recording_id is not None:
         return np.unique(windows.recording_id, return_inverse=True)[1], "recordings"
     stretches, n_across = windows.stretches()

@@ -164,8 +164,8 @@ def replacing(file: Path) -> Iterator[Path]:
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
     """Write a temporary file next to the target, then rename it, so no reader sees half of it.
 
-    `force` flushes it to disk first, to survive a power failure. Of a link the target is replaced.
-    Raises an `OutputError` and leaves no partial file.
+    `force` flushes it to disk first, to survive a power failure. A link stays, and its target is
+    replaced. Raises an `OutputError` and leaves no partial file.
     """
     write_together({Path(path): content}, force=force)
 

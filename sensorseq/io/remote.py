@@ -68,7 +68,7 @@ def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
 
 @contextmanager
 def here(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a file on this machine: the path itself, or a copy of what is at a URL, if anything."""
+    """Yield a local path: the path itself, or that of a copy of what is at a URL, if anything."""
     if not is_url(path):
         yield Path(path)
         return

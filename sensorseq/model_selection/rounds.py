@@ -61,7 +61,7 @@ def side_by_side() -> Iterator[None]:
         yield
         return
     backend = SideBySideBackend()
-    # threads enter and leave their own blocks of filters in turns; this puts things right after
+    # threads change the process's warning filters in any order; this restores them at the end
     with warnings.catch_warnings(), parallel_config(backend=backend, n_jobs=_MANY):
         try:
             yield

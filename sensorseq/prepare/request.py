@@ -102,7 +102,7 @@ class PreparedSummary:
     zero_windows: dict[str, int] = field(default_factory=dict)
     bridging_gaps_s: dict[str, float] = field(default_factory=dict)  # `max_gap_s` that mends each
     action: str = "written"  # or replaced, extended, none
-    changes: list[str] = field(default_factory=list)  # since the file that was there
+    changes: list[str] = field(default_factory=list)  # differences from the existing file
 
     @property
     def headline(self) -> str:

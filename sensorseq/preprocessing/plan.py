@@ -186,7 +186,7 @@ class PreparationPlan:
         return pieces
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
-        """Return the ``bridging_gap_s`` of a recording most of which gaps make too short."""
+        """Return the ``bridging_gap_s`` of a recording if gaps make most of it too short."""
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
         if duration_s < window_s or kept_s >= duration_s / 2:

@@ -252,7 +252,7 @@ def _find_manifest(
 
 
 def _rows_of(content: bytes, form: CsvFormat, errors: str = "strict") -> "csv.DictReader[str]":
-    """Return the rows of a manifest, which is written as usual or as the recordings are."""
+    """Return the rows of a manifest, in the usual CSV form or in that of the recordings."""
     encoding = USUAL_FORM.encoding_of(content)
     try:
         text = content.decode(encoding, errors if encoding == "utf-16" else "strict")

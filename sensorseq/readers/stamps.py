@@ -153,7 +153,7 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
 
 
 def _refuse_no_seconds(path: Path, name: str, stamps: NDArray[np.float64]) -> None:
-    """Raise if numbers with fractions make no rate or date as seconds, but do in another unit."""
+    """Raise if fractional stamps are implausible as seconds, but plausible in another unit."""
     if len(stamps) <= _FEWEST:
         return
     step = float(np.median(np.abs(np.diff(stamps[: 1 << 12]))))

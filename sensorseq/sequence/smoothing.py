@@ -174,7 +174,7 @@ def temperature(lag: int) -> float:
 
 
 def calibrated(gamma: Floats, lag: int) -> Floats:
-    """Return probabilities that are as sure as they should be, from those of the recursions."""
+    """Return the probabilities of the recursions, calibrated."""
     gamma = gamma / gamma.sum(axis=1, keepdims=True)
     cooled = _power(gamma, 1 / temperature(lag))
     return np.asarray(cooled / cooled.sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""FitData: what `fit` is given, read, checked, split, scaled and made tensors."""
+"""FitData reads, checks, splits and scales what `fit` is given, and makes it tensors."""
 
 import os
 from collections.abc import Callable
@@ -277,7 +277,7 @@ class FitData:
         return not is_set and not is_stored(self.windows.sequences)
 
     def stored_part(self, name: str) -> FitPart:
-        """Return the windows of a part of the stored split; without one all."""
+        """Return the windows of a part of the stored split, or all windows if there is no split."""
         if self.stored_split is None:
             return self.windows
         return self.windows.take(np.flatnonzero(self.stored_split == name))

@@ -383,7 +383,7 @@ class TrainingRun:
         )
 
     def leave(self) -> None:
-        """Give everything back, whatever way the run ended, and tell the callbacks."""
+        """Release all resources, however the run ended, and tell the callbacks."""
         self.has_ended = True
         if self.checkpoint is not None:
             self.checkpoint.close()
@@ -501,7 +501,7 @@ class TrainingRun:
         }
 
     def draw_rates(self, n_steps: int) -> list[float]:
-        """Return the learning rate of each of the next steps, which are taken."""
+        """Take the next steps of the schedule, and return their learning rates."""
         first, self.n_steps = self.n_steps, self.n_steps + n_steps
         return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
 

@@ -184,7 +184,7 @@ class ModelWeights(ModuleWeights):
 
     @torch.no_grad()
     def read_module(self) -> None:
-        """Take over what the module holds; an average continues from where it is."""
+        """Load the module's weights; a running average continues."""
         if self._reads:
             torch._foreach_copy_(self._views, list(self.module.parameters()))
         if self._running is not None:

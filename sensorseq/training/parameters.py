@@ -1,4 +1,4 @@
-"""The estimator's arguments: which are served, and the check of all of them before any work."""
+"""Check all arguments of an estimator before any work."""
 
 import re
 from collections.abc import Mapping

@@ -112,7 +112,7 @@ def augment_as_told(
 
 
 def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
-    """Return windows whose copies, among the first `n_train`, are changed when they are read.
+    """Return windows whose copies, among the first `n_train`, are augmented when they are read.
 
     They are those of `augment_as_told`, except for rounding of the deviation that scales jitter.
     """

@@ -159,7 +159,7 @@ class Recorder:
         totals: NDArray[np.float64],
         noted: Sequence[tuple[Tensor, Tensor]],
     ) -> None:
-        """Take in the steps of autograd.
+        """Record steps taken by autograd.
 
         `totals` (S, 3): loss and scores of each step, summed over its windows, and its gradient
         norm. `noted` are the losses, (n,) or (), and outputs (n, K) of each step's windows; empty

@@ -69,7 +69,7 @@ def check_training_memory(
 
 
 def _available_on(device: torch.device) -> Available | None:
-    """Return what tells the bytes left on a device; None: `sensorseq.memory.available_bytes`."""
+    """Return the function that tells the bytes left on a device; None: `checks.available_bytes`."""
     if device.type == "cpu":
         return None
 

@@ -34,7 +34,7 @@ class ScaleFacts(NamedTuple):
     name: str  # as a user knows it
     label: str
     rate_hz: float | None
-    time_unit: str = ""  # as which its time stamps were read, if known
+    time_unit: str = ""  # unit in which its time stamps were read, if known
     channels: Mapping[str, Sequence[float]] = MappingProxyType({})
     is_zero: bool = False
 

@@ -116,7 +116,7 @@ class _GroupBalancedSplitter(_Splitter):
 
     @abstractmethod
     def _parts(self) -> tuple[list[float], str]:
-        """Check the arguments; return the share of each part, and what the parts are."""
+        """Check the arguments; return the share of each part, and the names of the parts."""
 
     @abstractmethod
     def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
