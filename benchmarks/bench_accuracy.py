@@ -31,7 +31,7 @@ from common.results_file import RESULTS, commit, write_results
 from common.waiting import refuse_sleeping_threads
 from readme_table import accuracy_table
 
-from sensorseq.benchmark import environment
+from sensorseq.bench.timing import environment
 from sensorseq.errors import EnvironmentProblemError
 
 WORK = Path(__file__).resolve().parents[1] / "build" / "accuracy" / "rows.jsonl"

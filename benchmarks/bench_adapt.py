@@ -29,9 +29,10 @@ from sklearn.linear_model import LogisticRegression
 import sensorseq.estimator.adapt as steps
 from sensorseq import PreparePipeline, SensorLSTMClassifier
 from sensorseq.datasets import load_surfaces
+from sensorseq.datasets.parameters import draw_robot
 from sensorseq.io.prepared import read_windows, write_windows
 from sensorseq.recording import Recording
-from sensorseq.simulate import SURFACES, Robot, draw_robot, simulate_recordings
+from sensorseq.simulate import SURFACES, Robot, simulate_recordings
 from sensorseq.windows import WindowSet
 
 COUNTS = (1, 5, 20)

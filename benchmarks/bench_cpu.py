@@ -32,7 +32,7 @@ import torch
 from common.results_file import write_results
 from common.waiting import refuse_sleeping_threads
 
-from sensorseq.benchmark import (
+from sensorseq.bench.timing import (
     HEADER,
     KINDS,
     N_CLASSES,

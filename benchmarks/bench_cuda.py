@@ -1,4 +1,4 @@
-"""LSTMLinear against cuDNN on a GPU, by the protocol of `sensorseq.benchmark_cuda`.
+"""LSTMLinear against cuDNN on a GPU, by the protocol of `sensorseq.bench.cuda`.
 
 A step is forward, cross entropy and backward (or the forward pass alone), the same on both sides in
 one process, in turns: as Python calls it, captured in a CUDA graph, and its kernels alone. Both
@@ -36,8 +36,7 @@ from common.waiting import refuse_sleeping_threads
 from cuda.kernels import MODES, measure
 from cuda.models_side_by_side import models_side_by_side
 
-from sensorseq.benchmark import Shape
-from sensorseq.benchmark_cuda import (
+from sensorseq.bench.cuda import (
     HEADER,
     KINDS,
     PRECISIONS,
@@ -45,6 +44,7 @@ from sensorseq.benchmark_cuda import (
     environment,
     format_row,
 )
+from sensorseq.bench.timing import Shape
 from sensorseq.errors import SensorseqError
 
 HIDDEN_SIZES = (32, 64, 128, 256)

@@ -19,7 +19,7 @@ from estimator import predict as estimator_predict
 from estimator import search as estimator_search
 from estimator import streamed as estimator_streamed
 
-from sensorseq.benchmark import environment
+from sensorseq.bench.timing import environment
 
 SECTIONS = {
     "search": estimator_search,

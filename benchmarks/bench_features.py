@@ -22,7 +22,7 @@ from common.rows import tell
 from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
 
-from sensorseq.benchmark import alternate, environment, repeated, summarize
+from sensorseq.bench.timing import alternate, environment, repeated, summarize
 from sensorseq.features import RandomConvolutions
 
 N_FEATURES = 10_000

@@ -34,7 +34,7 @@ from estimator import search
 from torch import nn
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, environment, repeated, summarize
+from sensorseq.bench.timing import alternate, environment, repeated, summarize
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
 

@@ -32,7 +32,7 @@ import pyarrow.parquet
 from common.results_file import write_results
 from common.rows import tell
 
-from sensorseq.benchmark import alternate, environment, repeated, summarize
+from sensorseq.bench.timing import alternate, environment, repeated, summarize
 from sensorseq.prepare import prepare
 
 OPTIONS = {"window_s": 2.0, "sample_rate_hz": 100.0}

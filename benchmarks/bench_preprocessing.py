@@ -17,7 +17,7 @@ from common.rows import tell
 from common.waiting import refuse_sleeping_threads
 from preprocessing import resample, steps, windows
 
-from sensorseq.benchmark import environment
+from sensorseq.bench.timing import environment
 
 WINDOWS_BYTES = 100_000_000
 MEMORY_BYTES = 1_000_000_000

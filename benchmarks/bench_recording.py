@@ -18,7 +18,7 @@ from common.waiting import refuse_sleeping_threads
 from numpy.typing import NDArray
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, environment, repeated
+from sensorseq.bench.timing import alternate, environment, repeated
 from sensorseq.training.recorder import without_recording
 
 N_TIMESTEPS, N_CLASSES, BATCH_SIZE = 100, 6, 32

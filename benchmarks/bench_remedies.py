@@ -23,7 +23,7 @@ from remedies.rows import MEASURES, ROWS, Row
 from sklearn.exceptions import ConvergenceWarning
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
-from sensorseq.benchmark import environment
+from sensorseq.bench.timing import environment
 
 BUILD = Path(__file__).resolve().parents[1] / "build"
 N_SEEDS = 32
@@ -53,18 +53,18 @@ def fit(data: Data, seed: int, **arguments: Any) -> Any:
     else:
         estimator = SensorLSTMClassifier(**{**PLAIN_CLASSIFIER, **arguments}, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # some arms are there to diverge
+        warnings.simplefilter("ignore", ConvergenceWarning)  # some variants are there to diverge
         return estimator.fit(data.X, data.y, X_val=data.X_val, y_val=data.y_val, **told)
 
 
 def measure(row: Row, n_seeds: int) -> list[dict[str, Any]]:
-    """Run all arms of a row; return what is said of each arm and measure."""
+    """Run all variants of a row; return what is said of each variant and measure."""
     names = (*row.lower, *row.higher)
-    figures = np.empty((n_seeds, 1 + len(row.arms), len(names)))
+    figures = np.empty((n_seeds, 1 + len(row.variants), len(names)))
     for seed in range(n_seeds):
         data = PROBLEMS[row.problem](seed)
-        for place, arm in enumerate((row.without, *row.arms)):
-            fitted = fit(data, seed, **{**row.common, **arm})
+        for place, variant in enumerate((row.without, *row.variants)):
+            fitted = fit(data, seed, **{**row.common, **variant})
             figures[seed, place] = [MEASURES[name](fitted, data) for name in names]
     return [
         {
@@ -72,12 +72,12 @@ def measure(row: Row, n_seeds: int) -> list[dict[str, Any]]:
             "problem": row.problem,
             "common": text_of(row.common),
             "without": text_of(row.without),
-            "with": text_of(arm),
+            "with": text_of(variant),
             "measure": name,
             "expected": "lower" if name in row.lower else "higher",
             **summarize(*figures[:, [0, place], column].T, -1 if name in row.lower else 1),
         }
-        for place, arm in enumerate(row.arms, 1)
+        for place, variant in enumerate(row.variants, 1)
         for column, name in enumerate(names)
     ]
 
@@ -99,10 +99,10 @@ def summarize(without: np.ndarray, remedied: np.ndarray, sign: int) -> dict[str,
     }
 
 
-def text_of(arm: Any) -> str:
-    """Write an arm as arguments."""
-    told = [f"{name}=..." for name in arm.get("fit", ())]
-    rest = {name: getattr(value, "__name__", repr(value)) for name, value in arm.items()}
+def text_of(variant: Any) -> str:
+    """Write a variant as arguments."""
+    told = [f"{name}=..." for name in variant.get("fit", ())]
+    rest = {name: getattr(value, "__name__", repr(value)) for name, value in variant.items()}
     return ", ".join((*told, *(f"{k}={v}" for k, v in rest.items() if k != "fit")))
 
 

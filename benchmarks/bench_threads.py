@@ -34,7 +34,7 @@ def serve(library: str, threads: int, shape: str) -> None:
     load = torch.ops.load_library
     torch.ops.load_library = lambda _: load(library)  # before sensorseq loads its own
     torch.set_num_threads(threads)
-    from sensorseq.benchmark import Shape, make_case
+    from sensorseq.bench.timing import Shape, make_case
 
     steps = [make_case(kind, Shape(*map(int, shape.split("x")))).ours for kind in KINDS]
     for line in sys.stdin:

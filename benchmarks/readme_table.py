@@ -381,7 +381,7 @@ def remedies_table(results: dict) -> str:
     for row in results["rows"]:
         on = f"[{row['remedy']}]({row['remedy']}.md): {row['problem']}"
         head = [on + (f", `{row['common']}`" if row["common"] else "")]
-        head += [f"`{arm}`" if arm else "" for arm in (row["without"], row["with"])]
+        head += [f"`{settings}`" if settings else "" for settings in (row["without"], row["with"])]
         shown = ["" if head[: i + 1] == before[: i + 1] else cell for i, cell in enumerate(head)]
         numbers = ("median_without", "median_with", "difference", "difference_p10")
         numbers += ("difference_p90", "mean", "standard_error")

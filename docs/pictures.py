@@ -19,13 +19,13 @@ from scipy.signal import welch
 from sensorseq import Recording
 from sensorseq.datasets import load_surfaces
 from sensorseq.preprocessing import find_leakage
-from sensorseq.preprocessing.augment import Augmentation, augment_windows
-from sensorseq.preprocessing.balance import balance_indices
-from sensorseq.preprocessing.resample import StreamResampler, resample, resample_recording
-from sensorseq.preprocessing.scale import KINDS, fit_scaler
-from sensorseq.preprocessing.split import split_by_group
+from sensorseq.preprocessing.resample.signal import StreamResampler, resample, resample_recording
+from sensorseq.preprocessing.scale.scaler import KINDS, fit_scaler
+from sensorseq.preprocessing.split.parts import split_by_group
 from sensorseq.preprocessing.steps import make_step
-from sensorseq.preprocessing.window import window_recordings
+from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
+from sensorseq.preprocessing.windows.balance import balance_indices
+from sensorseq.preprocessing.windows.cut import window_recordings
 from sensorseq.readers import read_recordings
 from sensorseq.recording import LabelSpan
 from sensorseq.windows import WindowSet
@@ -93,14 +93,14 @@ def resampling(real: Real) -> plt.Figure:
     good, decimated = resample(x, rate, slow), x[::10]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.9))
     t = np.arange(len(x)) / rate
-    for values, at, own, colour, name in (
+    for values, at, own, color, name in (
         (x, t, rate, BEFORE, "100 Hz"),
         (decimated, t[::10], slow, THIRD, "every tenth sample"),
         (good, np.arange(len(good)) / slow, slow, AFTER, "resampled to 10 Hz"),
     ):
         marker = "" if own == rate else "."
-        left.plot(at, values[:, 0], color=colour, lw=1.2, marker=marker, ms=4)
-        right.plot(*spectrum_db(values[:, 0], own), color=colour, label=name, lw=1.2)
+        left.plot(at, values[:, 0], color=color, lw=1.2, marker=marker, ms=4)
+        right.plot(*spectrum_db(values[:, 0], own), color=color, label=name, lw=1.2)
     left.set(xlim=(20, 23), ylim=(8.5, 11.2), xlabel="s", ylabel="m/s²")
     left.set_title("vertical acceleration on ice (real)")
     right.set(xlabel="Hz", ylabel="dB re 1 (m/s²)²/Hz")
@@ -141,10 +141,10 @@ def before_after(
     rate = float(f"{recording.median_sample_rate_hz:.6g}")
     column = recording.channel_names.index(channel)
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.7), width_ratios=(3, 2))
-    for one, colour, name in ((recording, BEFORE, "before"), (made, AFTER, "after")):
+    for one, color, name in ((recording, BEFORE, "before"), (made, AFTER, "after")):
         values = one.values[:, column]
-        left.plot(one.timestamps_s - one.timestamps_s[0], values, color=colour, lw=1, label=name)
-        right.plot(*spectrum_db(values, rate), color=colour, lw=1.2, label=name)
+        left.plot(one.timestamps_s - one.timestamps_s[0], values, color=color, lw=1, label=name)
+        right.plot(*spectrum_db(values, rate), color=color, lw=1.2, label=name)
     left.set(xlim=seconds, xlabel="s", ylabel=unit, title=channel)
     right.set(xlabel="Hz", ylabel=f"dB re 1 ({unit})²/Hz", title="spectrum")
     right.legend()
@@ -193,10 +193,10 @@ def moving(real: Real) -> plt.Figure:
     figure, axis = plt.subplots(figsize=(8.4, 2.7))
     t = recording.timestamps_s
     axis.plot(t, recording.values[:, 0], color=BEFORE, lw=0.8, label="motor current (simulated)")
-    for statistic, colour in (("rms", AFTER), ("range", THIRD)):
+    for statistic, color in (("rms", AFTER), ("range", THIRD)):
         step = {"kind": "moving", "window_s": 1.0, "statistic": statistic, "phase": "causal"}
         name = f"{statistic} of the last second"
-        axis.plot(t, make_step(step).apply(recording).values[:, -1], color=colour, label=name)
+        axis.plot(t, make_step(step).apply(recording).values[:, -1], color=color, label=name)
     axis.set(xlabel="s", ylabel="A", title="paving")
     axis.legend(loc="upper left")
     return figure
@@ -232,8 +232,8 @@ def products(real: Real) -> plt.Figure:
         (axes[1], [made.channel_names[-2]], "current times speed", "A m/s"),
         (axes[2], [made.channel_names[-1]], "left minus right", "A"),
     ):
-        for name, colour in zip(names, (AFTER, THIRD), strict=False):
-            axis.plot(t, made.values[:, made.channel_names.index(name)], color=colour, label=name)
+        for name, color in zip(names, (AFTER, THIRD), strict=False):
+            axis.plot(t, made.values[:, made.channel_names.index(name)], color=color, label=name)
         axis.set(title=title, ylabel=unit)
         axis.legend(loc="upper right", ncols=2)
     axes[-1].set_xlabel("s")
@@ -250,13 +250,13 @@ def windows(real: Real) -> plt.Figure:
     ]
     recording = Recording.evenly_sampled(values, 50.0, ("current_a",), "three surfaces")
     recording = replace(recording, label_spans=tuple(spans))
-    colours = dict(zip(("ice", "gravel", "grass"), SURFACES, strict=False))
+    colors = dict(zip(("ice", "gravel", "grass"), SURFACES, strict=False))
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(8.4, 4.0), sharex=True, height_ratios=(1, 1.4)
     )
     top.plot(recording.timestamps_s, values[:, 0], color="black", lw=0.5)
     for span in spans:
-        top.axvspan(span.start_s, span.end_s, color=colours[span.label], alpha=0.25)
+        top.axvspan(span.start_s, span.end_s, color=colors[span.label], alpha=0.25)
         top.text((span.start_s + span.end_s) / 2, values.max(), span.label, ha="center", va="top")
     top.set(ylabel="A", title="one recording, three surfaces (simulated)")
     rules = [("whole", {}), ("majority", {"min_purity": 0.8}), ("centre", {}), ("last", {})]
@@ -264,7 +264,7 @@ def windows(real: Real) -> plt.Figure:
         cut = window_recordings([recording], 2.0, 1.0, label_rule=rule, **more)
         for index, (start_s, label) in enumerate(zip(cut.start_s, cut.y, strict=True)):
             at = -row - 0.3 * (index % 2)
-            bottom.plot([start_s + 0.03, start_s + 1.97], [at, at], lw=5, color=colours[label])
+            bottom.plot([start_s + 0.03, start_s + 1.97], [at, at], lw=5, color=colors[label])
     bottom.set_yticks(
         [-row - 0.15 for row in range(4)], ["whole", "majority 0.8", "centre", "last"]
     )
@@ -341,14 +341,14 @@ def splits(real: Real) -> plt.Figure:
     order = sorted(
         groups, key=lambda g: ("train", "validation", "test").index(str(split[cut.groups == g][0]))
     )
-    colour = {"train": BEFORE, "validation": AFTER, "test": THIRD}
+    color = {"train": BEFORE, "validation": AFTER, "test": THIRD}
     figure, axis = plt.subplots(figsize=(8.4, 2.8))
     for column, group in enumerate(order):
         part_name = str(split[cut.groups == group][0])
         for row, label in enumerate(labels):
             count = int(((cut.groups == group) & (cut.y == label)).sum())
-            axis.scatter(column, row, s=count * 5, color=colour[part_name])
-    for name, shade in colour.items():
+            axis.scatter(column, row, s=count * 5, color=color[part_name])
+    for name, shade in color.items():
         axis.scatter([], [], s=80, color=shade, label=name)
     axis.set_xticks(range(len(order)), [g.replace("robot_", "robot ") for g in order], fontsize=8)
     axis.set_yticks(range(len(labels)), labels)
@@ -367,7 +367,7 @@ def leakage(real: Real) -> plt.Figure:
     flat = cut.X.reshape(len(cut), -1).astype(float)
     flat -= flat.mean(axis=1, keepdims=True)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True) + 1e-12
-    for split, colour, name in (
+    for split, color, name in (
         (by_window, THIRD, "split by windows"),
         (by_group, AFTER, "split by robots"),
     ):
@@ -378,7 +378,7 @@ def leakage(real: Real) -> plt.Figure:
             gap.append(np.abs(cut.start_s[same] - cut.start_s[row]).min() if same.any() else 12.5)
         label = f"{name}: {n_leaks} findings"
         axis.hist(
-            np.minimum(gap, 12.5), np.arange(-1.25, 15, 2.5), color=colour, alpha=0.7, label=label
+            np.minimum(gap, 12.5), np.arange(-1.25, 15, 2.5), color=color, alpha=0.7, label=label
         )
     axis.set_xticks([0, 2.5, 5, 7.5, 10, 12.5], ["0", "2.5", "5", "7.5", "10", "another robot"])
     axis.set(

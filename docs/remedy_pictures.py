@@ -25,14 +25,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sensorseq import SensorLSTMClassifier
 from sensorseq.datasets import SURFACES_SAMPLE_RATE_HZ, SURFACES_WINDOW_SAMPLES, load_surfaces
 from sensorseq.evaluation.calibration import calibration_error
-from sensorseq.preprocessing.resample import resample_recording
-from sensorseq.preprocessing.window import window_recordings
+from sensorseq.preprocessing.resample.signal import resample_recording
+from sensorseq.preprocessing.windows.cut import window_recordings
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 IMAGES = Path(__file__).resolve().parent / "images" / "remedies"
-COLOURS = ("#9aa5b1", "#0b6bcb", "#d9480f", "#2b8a3e")
+COLORS = ("#9aa5b1", "#0b6bcb", "#d9480f", "#2b8a3e")
 STYLE = [Path(__file__).resolve().parent / "pictures.mplstyle", {"savefig.dpi": 90}]
 SEEDS = range(5)
 SMALL = {
@@ -73,10 +73,10 @@ Measure = Callable[[SensorLSTMClassifier, Data], float]
 
 @dataclass(frozen=True)
 class Study:
-    """One picture: some arms on one problem, two columns of the history or measures of the end."""
+    """One picture: variants on one problem, two columns of the history or measures of the end."""
 
     problem: Callable[[int], Data]
-    arms: dict[str, dict[str, Any]]
+    variants: dict[str, dict[str, Any]]
     left: str | tuple[str, Measure] = "loss"
     right: str | tuple[str, Measure] = "val_loss"
     common: dict[str, Any] = field(default_factory=dict)
@@ -132,7 +132,7 @@ def pairs_of(make: Callable[..., tuple], n=60, n_val=300, **options) -> Callable
     return lambda seed: Data(*make(n, seed, **options), *make(n_val, 1000 + seed, **options))
 
 
-def relabelled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
+def relabeled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Give a share of the windows another class."""
     rng = np.random.default_rng(seed)
     classes, index = np.unique(y, return_inverse=True)
@@ -141,10 +141,10 @@ def relabelled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
     return classes[index]
 
 
-def mislabelled(seed: int) -> Data:
+def mislabeled(seed: int) -> Data:
     """Draw noisy tones, a quarter of which have a wrong label where they are learned from."""
     data = pairs_of(tones, noise=1.0)(seed)
-    return data._replace(y=relabelled(data.y, 0.25, seed))
+    return data._replace(y=relabeled(data.y, 0.25, seed))
 
 
 def rare(seed: int) -> Data:
@@ -230,12 +230,12 @@ STUDIES: dict[str, Study] = {
         title="a mark at the start of noise (synthetic)",
     ),
     "network_size": Study(
-        mislabelled,
+        mislabeled,
         {f"hidden_size={h}": {"hidden_size": h} for h in (64, 8, 1)},
         title=WRONG,
     ),
     "early_stopping": Study(
-        mislabelled,
+        mislabeled,
         {
             "the last epoch": {},
             "early_stopping=True": {
@@ -278,7 +278,7 @@ STUDIES: dict[str, Study] = {
         title="a mark at the start of noise (synthetic)",
     ),
     "losses": Study(
-        mislabelled,
+        mislabeled,
         {f'loss="{x}"': {"loss": x} for x in ("cross_entropy", "focal", "mse")},
         left="val_accuracy",
         right=("cross-entropy on validation", lambda c, d: log_loss(c, d)),
@@ -287,7 +287,7 @@ STUDIES: dict[str, Study] = {
         title=WRONG,
     ),
     "weight_decay_l1": Study(
-        mislabelled,
+        mislabeled,
         {
             "none": {},
             "weight_decay=0.01": {"weight_decay": 0.01},
@@ -299,7 +299,7 @@ STUDIES: dict[str, Study] = {
         title=WRONG,
     ),
     "dropout": Study(
-        mislabelled,
+        mislabeled,
         {
             "none": {},
             "dropout=0.5": {"dropout": 0.5},
@@ -342,7 +342,7 @@ STUDIES: dict[str, Study] = {
         title=f"few windows: {SURFACES}",
     ),
     "label_smoothing": Study(
-        mislabelled,
+        mislabeled,
         {"label_smoothing=0": {}, "label_smoothing=0.2": {"label_smoothing": 0.2}},
         left=("probability of the label chosen", confidence),
         right=("cross-entropy on validation", lambda c, d: log_loss(c, d)),
@@ -376,18 +376,18 @@ def fit(data: Data, seed: int, **arguments: Any) -> SensorLSTMClassifier:
     """Fit the small network, changed by `arguments`."""
     classifier = SensorLSTMClassifier(**{**SMALL, "random_state": seed, **arguments})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # some arms are there to diverge
+        warnings.simplefilter("ignore", ConvergenceWarning)  # some variants are there to diverge
         return classifier.fit(data.X, data.y, X_val=data.X_val, y_val=data.y_val)
 
 
 def carry_out(study: Study) -> dict[str, list[tuple[SensorLSTMClassifier, Data]]]:
-    """Fit every arm from the same seeds on the same windows."""
+    """Fit every own from the same seeds on the same windows."""
     problems = {seed: study.problem(seed) for seed in SEEDS}
     return {
         name: [
-            (fit(data, seed, **{**study.common, **arm}), data) for seed, data in problems.items()
+            (fit(data, seed, **{**study.common, **own}), data) for seed, data in problems.items()
         ]
-        for name, arm in study.arms.items()
+        for name, own in study.variants.items()
     }
 
 
@@ -402,14 +402,12 @@ def curves_of(fits: list, column: str) -> np.ndarray:
 
 def draw_curves(axis: Any, done: dict, column: str, study: Study) -> None:
     """Draw a thin line for each seed and their median."""
-    for colour, (name, fits) in zip(COLOURS, done.items(), strict=False):
+    for color, (name, fits) in zip(COLORS, done.items(), strict=False):
         rows = curves_of(fits, column)
         epochs = np.arange(1, rows.shape[1] + 1)
-        axis.plot(epochs, rows.T, color=colour, lw=0.6, alpha=0.45)
+        axis.plot(epochs, rows.T, color=color, lw=0.6, alpha=0.45)
         enough = np.isfinite(rows).sum(axis=0) == len(rows)
-        axis.plot(
-            epochs[enough], np.median(rows[:, enough], axis=0), color=colour, lw=2, label=name
-        )
+        axis.plot(epochs[enough], np.median(rows[:, enough], axis=0), color=color, lw=2, label=name)
     axis.set(xlabel="epoch", ylabel=AXES[column])
     if "accuracy" in column:
         axis.set_ylim(0, 1.02)
@@ -421,10 +419,10 @@ def draw_curves(axis: Any, done: dict, column: str, study: Study) -> None:
 
 def draw_dots(axis: Any, done: dict, label: str, measure: Measure) -> None:
     """Draw a dot for each seed and a line at their median."""
-    for place, (colour, (name, fits)) in enumerate(zip(COLOURS, done.items(), strict=False)):
+    for place, (color, (name, fits)) in enumerate(zip(COLORS, done.items(), strict=False)):
         values = [measure(*one) for one in fits]
-        axis.plot(np.full(len(values), place), values, "o", color=colour, ms=4, alpha=0.7)
-        axis.hlines(np.median(values), place - 0.25, place + 0.25, color=colour, lw=2.5, label=name)
+        axis.plot(np.full(len(values), place), values, "o", color=color, ms=4, alpha=0.7)
+        axis.hlines(np.median(values), place - 0.25, place + 0.25, color=color, lw=2.5, label=name)
     axis.set(xlabel="one dot for each seed", xticks=[], xlim=(-0.6, len(done) - 0.4), ylabel=label)
     axis.set_ylim(bottom=0)
 
@@ -459,23 +457,23 @@ def draw(study: Study) -> plt.Figure:
 
 def reliability() -> plt.Figure:
     """Draw how often windows of a probability are right, and how far off that is."""
-    arms = {"calibrate=False": False, "calibrate=True": True}
-    errors: dict[str, list[float]] = {name: [] for name in arms}
+    variants = {"calibrate=False": False, "calibrate=True": True}
+    errors: dict[str, list[float]] = {name: [] for name in variants}
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 2.9))
     left.plot([0, 1], [0, 1], color="black", lw=0.6, ls=":")
-    for colour, (name, calibrate) in zip(COLOURS, arms.items(), strict=False):
+    for color, (name, calibrate) in zip(COLORS, variants.items(), strict=False):
         for seed in SEEDS:
             X_test, y_test = tones(2000, 5000 + seed, noise=1.0)
-            clf = fit(mislabelled(seed), seed, calibrate=calibrate, max_epochs=60)
+            clf = fit(mislabeled(seed), seed, calibrate=calibrate, max_epochs=60)
             p = clf.predict_proba(X_test)
             error = calibration_error(y_test, p, clf.classes_, n_resamples=20)
             errors[name].append(error.value)
             points = np.array([(b.probability, b.accuracy) for b in error.bins])
-            left.plot(*points.T, color=colour, lw=1, alpha=0.6, label=name if not seed else None)
-        place = list(arms).index(name)
-        right.plot(np.full(len(SEEDS), place), errors[name], "o", color=colour, ms=4, alpha=0.7)
+            left.plot(*points.T, color=color, lw=1, alpha=0.6, label=name if not seed else None)
+        place = list(variants).index(name)
+        right.plot(np.full(len(SEEDS), place), errors[name], "o", color=color, ms=4, alpha=0.7)
         middle, low, high = np.median(errors[name]), min(errors[name]), max(errors[name])
-        right.hlines(middle, place - 0.25, place + 0.25, color=colour, lw=2.5)
+        right.hlines(middle, place - 0.25, place + 0.25, color=color, lw=2.5)
         print(f"  calibration error  {name:20s} {middle:.3g} [{low:.3g}, {high:.3g}]")
     left.set(xlabel="probability of the label chosen", ylabel="share that is right")
     left.set(xlim=(0.3, 1), ylim=(0, 1), title=f"{WRONG}, 2000 windows to test")
@@ -496,11 +494,11 @@ def members() -> plt.Figure:
     for axis, values, label in zip(
         axes, np.transpose(scores), ("validation accuracy", "validation loss"), strict=True
     ):
-        for colour, place in zip(COLOURS, range(len(sizes)), strict=False):
+        for color, place in zip(COLORS, range(len(sizes)), strict=False):
             name = f"n_models={sizes[place]}"
-            axis.plot(np.full(len(SEEDS), place), values[place], "o", color=colour, ms=4, alpha=0.7)
+            axis.plot(np.full(len(SEEDS), place), values[place], "o", color=color, ms=4, alpha=0.7)
             middle = np.median(values[place])
-            axis.hlines(middle, place - 0.25, place + 0.25, color=colour, lw=2.5, label=name)
+            axis.hlines(middle, place - 0.25, place + 0.25, color=color, lw=2.5, label=name)
             low, high = min(values[place]), max(values[place])
             print(f"  {label:20s} {name:12s} {middle:.3g} [{low:.3g}, {high:.3g}]")
         axis.set(ylabel=label, ylim=(0, 1), xlim=(-0.6, 2.6), xticks=[])
@@ -537,13 +535,13 @@ def resumed() -> plt.Figure:
             label = "never interrupted" if not seed else None
             curve = whole.history_[column]
             epochs = np.arange(1, len(curve) + 1)
-            axis.plot(epochs, curve, color=COLOURS[0], lw=3.5, label=label)
+            axis.plot(epochs, curve, color=COLORS[0], lw=3.5, label=label)
             label = "cut in epoch 16, resume=True" if not seed else None
-            axis.plot(epochs, again.history_[column], color=COLOURS[1], lw=1, label=label)
+            axis.plot(epochs, again.history_[column], color=COLORS[1], lw=1, label=label)
             axis.set(xlabel="epoch", ylabel=AXES[column], ylim=(0, None))
             differences.append(np.abs(curve - again.history_[column]).max())
     for axis in axes:
-        axis.axvline(15.5, color=COLOURS[2], lw=0.8, ls=":")
+        axis.axvline(15.5, color=COLORS[2], lw=0.8, ls=":")
     axes[0].set_title(SURFACES)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     print(f"  largest difference of the curves: {max(differences):g}")

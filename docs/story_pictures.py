@@ -54,13 +54,13 @@ def curves(example: ModuleType) -> plt.Figure:
     """Draw the loss of fixed training windows and the validation accuracy of whole fits."""
     case = example.draw_case()
     figure, axes = plt.subplots(2, 3, figsize=(8.4, 4.0), sharex=True, sharey="row")
-    for (name, (change, colour)), (above, below) in zip(FITS.items(), axes.T, strict=True):
+    for (name, (change, color)), (above, below) in zip(FITS.items(), axes.T, strict=True):
         clf = SensorLSTMClassifier(**{**example.ASKED, **SIZE, **change}).fit(**case.fitted_on)
         outcome = example.measure(clf, case)
         print(f"{name:28}{example.line(outcome)}")
-        above.plot(clf.fluctuation_.record.fixed_loss, color=colour, lw=0.9)
+        above.plot(clf.fluctuation_.record.fixed_loss, color=color, lw=0.9)
         above.set_title(f"{name}\n+-{outcome.noise:.3f} nats per epoch")
-        below.plot([row["val_accuracy"] for row in clf.history_], color=colour, lw=0.9)
+        below.plot([row["val_accuracy"] for row in clf.history_], color=color, lw=0.9)
         below.set_xlabel("epoch")
     axes[0, 0].set_ylabel("training loss")
     axes[1, 0].set_ylabel("validation accuracy")

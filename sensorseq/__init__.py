@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     )
     from sensorseq.inspection.label_errors import find_label_errors
     from sensorseq.preprocessing.pipeline import PreparePipeline
-    from sensorseq.preprocessing.recording_transformers import Resampler, Windower
-    from sensorseq.preprocessing.window_transformers import ChannelScaler, ClassBalancer
+    from sensorseq.preprocessing.resample.transformer import Resampler
+    from sensorseq.preprocessing.scale.transformer import ChannelScaler
+    from sensorseq.preprocessing.windows.transformers import ClassBalancer, Windower
     from sensorseq.readers import read_recordings
     from sensorseq.recording import Recording
     from sensorseq.windows import WindowSet
@@ -44,16 +45,16 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     globals(),
     {
-        "ChannelScaler": "preprocessing.window_transformers",
-        "ClassBalancer": "preprocessing.window_transformers",
+        "ChannelScaler": "preprocessing.scale.transformer",
+        "ClassBalancer": "preprocessing.windows.transformers",
         "FluctuationReport": "diagnosis.report",
         "PreparePipeline": "preprocessing.pipeline",
         "Recording": "recording",
-        "Resampler": "preprocessing.recording_transformers",
+        "Resampler": "preprocessing.resample.transformer",
         "SensorLSTMClassifier": "estimator",
         "SensorLSTMRegressor": "estimator",
         "WindowSet": "windows",
-        "Windower": "preprocessing.recording_transformers",
+        "Windower": "preprocessing.windows.transformers",
         "find_label_errors": "inspection.label_errors",
         "read_recordings": "readers",
     },

@@ -180,7 +180,7 @@ def writing(path: str | os.PathLike[str], *, folder: bool = False) -> Iterator[N
     except OSError as error:
         kind, hint = OutputError, f"{ways_out(error)}."
         above = path.absolute().parent
-        with suppress(OSError):  # of names that are too long
+        with suppress(OSError):  # the name may be too long
             above = Path(os.path.realpath(path)).parent if path.is_symlink() else above
             if not above.is_dir():
                 kind, hint = MisplacedOutputError, f"The folder {above} is missing; create it."
@@ -195,7 +195,7 @@ UNWRITABLE = (*LACKS_SPACE, errno.EROFS, errno.EIO)
 
 
 def reason_of(error: OSError) -> str:
-    """Return what the system says, without its number."""
+    """Return the system's message without its error number."""
     return (error.strerror or str(error)).lower()
 
 

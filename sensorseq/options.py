@@ -248,7 +248,7 @@ READING = ("label_column", *(name for name in NAMES if name not in LISTING))
 
 
 def entries_of(docstring: str | None) -> dict[str, str]:
-    """Return what a docstring says of each parameter, by the first name of the entry."""
+    """Read a docstring's text about each parameter, by the first name of the entry."""
     known = inspect.cleandoc(docstring or "") + "\n"
     entries = re.findall(r"^\w[\w, ]*(?: :.*)?\n(?:    .*\n)+", known, re.M)
     return {re.split(r"\W", entry)[0]: entry for entry in entries}

@@ -1,9 +1,12 @@
 """Words of messages: lists of names and counted nouns; and values as plain ones, for files."""
 
+import html
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
 from typing import Any
+
+from sensorseq.errors import printable
 
 Plain = Any
 """None, True, False, numbers and text, and lists and dictionaries of them: what JSON holds."""
@@ -30,7 +33,8 @@ def plain(value: Any) -> Plain:
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
-    if hasattr(value, "tolist"):  # of numpy, which is not imported: the command line starts sooner
+    # a numpy value; importing numpy here would slow the command line's start
+    if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, Mapping):
         return {str(name): plain(part) for name, part in value.items()}
@@ -44,3 +48,24 @@ def plain(value: Any) -> Plain:
 def number(value: Any) -> Plain:
     """Return a scalar of numpy as Python's, which files can store; anything else as it is."""
     return value.item() if getattr(value, "shape", None) == () else value
+
+
+def html_table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table for ``_repr_html_`` of notebooks; texts are escaped.
+
+    Parameters
+    ----------
+    caption : str
+    heads : sequence of str
+        Names of the columns.
+    rows : iterable of sequences of str
+    """
+
+    def row(cells: Iterable[str], tag: str) -> str:
+        return "".join(f"<{tag}>{html.escape(printable(cell))}</{tag}>" for cell in cells)
+
+    body = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in rows)
+    return (
+        f"<table><caption>{html.escape(printable(caption))}</caption>"
+        f"<thead><tr>{row(heads, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+    )

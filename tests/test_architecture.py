@@ -7,12 +7,10 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """_lazy errors options _signal text < memory notebook windows < checks < io
-           < order_statistics < recording history training_record html ops
-           < simulate preprocessing nn gpu_check < readers features sequence
-           < datasets training < inspection < diagnosis doctor export < estimator
-           < model_selection evaluation prepare adapters benchmark
-           < benchmark_cuda self_check < cli < __main__"""
+ORDER = """_lazy errors options _signal < text windows < checks < io < recording history html ops
+           < preprocessing nn gpu_check readers < features sequence datasets < simulate
+           < training < inspection < diagnosis doctor export < estimator
+           < model_selection evaluation prepare adapters bench < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
          csrc data docs examples mkdocs.yml pyproject.toml requirements scripts sensorseq setup.py
@@ -30,9 +28,11 @@ HOME = {  # library: where it may be imported, as path prefixes
         "adapters/",
         "features/trees.py",
         "inspection/label_errors.py",
-        "preprocessing/recording_transformers.py",
-        "preprocessing/splitters.py",
-        "preprocessing/window_transformers.py",
+        "preprocessing/resample/transformer.py",
+        "preprocessing/scale/transformer.py",
+        "preprocessing/split/splitters.py",
+        "preprocessing/steps/transformer.py",
+        "preprocessing/windows/transformers.py",
         "training/labels.py",
         "training/sklearn_callbacks.py",
     ),
@@ -50,14 +50,12 @@ HOME = {  # library: where it may be imported, as path prefixes
         "export/",
         "model_selection/",
         "adapters/",
-        "benchmark.py",
-        "benchmark_cuda.py",
-        "self_check.py",
+        "bench/",
     ),
     "typer": ("cli/",),
     "rich": ("cli/output.py", "training/progress.py"),
     "jinja2": ("html/", "export/"),
-    "soxr": ("preprocessing/polyphase.py",),
+    "soxr": ("preprocessing/resample/polyphase.py",),
     "dask": ("prepare/workers.py",),
     "distributed": ("prepare/workers.py",),
     "fsspec": ("io/remote.py",),

@@ -144,7 +144,7 @@ def test_a_missing_prepared_file_is_named():
         classifier().fit("windows.h5")
 
 
-def test_channel_first_windows_are_recognised_at_prediction():
+def test_channel_first_windows_are_recognized_at_prediction():
     deep = classifier().fit(RNG.normal(size=(12, 50, 6)), Y[:12])
     with pytest.raises(InputError) as caught:
         deep.predict(np.zeros((4, 6, 50)))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from fits import plain_classifier
 
-from sensorseq import ChannelScaler, SensorLSTMRegressor, find_label_errors, memory
+from sensorseq import ChannelScaler, SensorLSTMRegressor, checks, find_label_errors
 from sensorseq.datasets import write_simulated
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.evaluation import score_predictions
@@ -19,8 +19,8 @@ from sensorseq.features import RandomConvolutions
 from sensorseq.nn import LSTMLinear
 from sensorseq.preprocessing import Augmentation, Augmenter
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.resample import StreamResampler, resample
-from sensorseq.preprocessing.window import window_recordings
+from sensorseq.preprocessing.resample.signal import StreamResampler, resample
+from sensorseq.preprocessing.windows.cut import window_recordings
 from sensorseq.recording import Recording
 from sensorseq.simulate import simulate_recording
 from sensorseq.training.sizes import _available_on
@@ -96,7 +96,7 @@ SIZES = [
 
 @pytest.mark.parametrize(("work", "message"), SIZES)
 def test_what_cannot_fit_is_refused_with_bytes_and_the_way_out(work, message, monkeypatch):
-    monkeypatch.setattr(memory, "available_bytes", lambda: THERE)
+    monkeypatch.setattr(checks, "available_bytes", lambda: THERE)
     with pytest.raises(InputError, match=message):
         work()
 
@@ -107,8 +107,8 @@ def test_a_network_larger_than_any_machine_is_refused_here():
 
 
 def test_nothing_is_refused_where_memory_is_unknown(monkeypatch):
-    monkeypatch.setattr(memory, "available_bytes", lambda: None)
-    memory.check_memory("this", {"all": 10**30}, "less")
+    monkeypatch.setattr(checks, "available_bytes", lambda: None)
+    checks.check_memory("this", {"all": 10**30}, "less")
 
 
 TRAINING = """
@@ -166,7 +166,7 @@ def test_a_training_takes_at_least_what_is_claimed(engine, arguments, shape):
 
 def test_a_limit_of_the_address_space_is_seen():
     code = (
-        "import resource; from sensorseq.memory import available_bytes;"
+        "import resource; from sensorseq.checks import available_bytes;"
         f"resource.setrlimit(resource.RLIMIT_AS, ({2 << 30}, {2 << 30})); print(available_bytes())"
     )
     said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout
@@ -197,7 +197,7 @@ def test_what_a_container_leaves_is_its_limit_less_what_is_used_but_for_files(fi
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
-    assert list(memory._left_in_groups(tmp_path / "proc", tmp_path / "fs")) == [342]
+    assert list(checks._left_in_groups(tmp_path / "proc", tmp_path / "fs")) == [342]
 
 
 def test_what_torch_has_reserved_on_a_gpu_and_does_not_use_is_available(monkeypatch):
@@ -212,4 +212,4 @@ def test_what_torch_has_reserved_on_a_gpu_and_does_not_use_is_available(monkeypa
 
 @pytest.mark.parametrize(("size", "shown"), [(999, "999.0 bytes"), (74.5e12, "74.5 TB")])
 def test_sizes_are_shown_in_the_largest_unit(size, shown):
-    assert memory._human(int(size)) == shown
+    assert checks._human(int(size)) == shown

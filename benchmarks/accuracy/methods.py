@@ -149,7 +149,7 @@ def scaled_streams(train: Windows, *parts: Windows) -> list[list[Any]]:
         mean, sd = networks.scaling(Windows(stream, train.y, lengths=train.lengths))
         for k, part in enumerate(parts):
             of = Windows(streams_of(part)[i], part.y, lengths=part.lengths)
-            found[k].append(networks.standardise(of, mean, sd))
+            found[k].append(networks.standardize(of, mean, sd))
     return found
 
 

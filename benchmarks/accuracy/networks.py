@@ -52,7 +52,7 @@ def scaling(windows: Windows) -> tuple[Any, Any]:
     return mean, np.where(sd > 1e-12, sd, 1.0)
 
 
-def standardise(windows: Windows, mean: Any, sd: Any) -> Any:
+def standardize(windows: Windows, mean: Any, sd: Any) -> Any:
     """Scale the channels; padding becomes zero."""
     X = ((windows.X - mean) / sd).astype(np.float32)
     if windows.lengths is not None:
@@ -65,7 +65,7 @@ def fit_lstm_fcn(train: Windows, seed: int, n_classes: int) -> Predict:
     torch.manual_seed(seed)
     module = LSTMFCN(train.X.shape[2], n_classes, train.X.shape[1])
     mean, sd = scaling(train)
-    X, y = torch.from_numpy(standardise(train, mean, sd)), torch.from_numpy(train.y)
+    X, y = torch.from_numpy(standardize(train, mean, sd)), torch.from_numpy(train.y)
     n_epochs = max(FCN_LEAST_EPOCHS, math.ceil(FCN_STEPS / math.ceil(len(train) / BATCH)))
     optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
     order = torch.Generator().manual_seed(seed)
@@ -80,7 +80,7 @@ def fit_lstm_fcn(train: Windows, seed: int, n_classes: int) -> Predict:
     module.eval()
 
     def predict(test: Windows) -> np.ndarray:
-        X = torch.from_numpy(standardise(test, mean, sd))
+        X = torch.from_numpy(standardize(test, mean, sd))
         with torch.inference_mode():
             found = [module(block).argmax(1) for block in X.split(_PREDICT_BATCH)]
         return torch.cat(found).numpy()

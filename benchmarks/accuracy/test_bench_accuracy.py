@@ -405,7 +405,7 @@ def test_scaling_and_its_padding_leave_out_what_is_not_valid():
     wild = windows.X.copy()
     wild[1::2, 12:] = 1e6
     mean, sd = networks.scaling(data.Windows(wild, windows.y, lengths=windows.lengths))
-    scaled = networks.standardise(windows, mean, sd)
+    scaled = networks.standardize(windows, mean, sd)
     valid = scaled[np.arange(20) < windows.lengths[:, None]]
     np.testing.assert_allclose(valid.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(valid.std(axis=0), 1, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Rows of two sides as `sensorseq.benchmark.summarize` gives them, said as they come."""
+"""Rows of two sides as `sensorseq.bench.timing.summarize` gives them, said as they come."""
 
 from collections.abc import Iterable
 from typing import Any

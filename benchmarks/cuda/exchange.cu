@@ -32,7 +32,7 @@ __device__ void Init(uint32_t barrier, uint32_t count) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(count) : "memory");
 }
 
-__device__ void Arm(uint32_t barrier, uint32_t bytes) {
+__device__ void ArmBarrier(uint32_t barrier, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
                : "memory");
 }
@@ -101,7 +101,7 @@ __global__ void PingPong(int partner, int n_rounds, uint32_t salt, int64_t* cycl
   if (threadIdx.x == 0) {
     Init(barrier, 1);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    Arm(barrier, sizeof(line));
+    ArmBarrier(barrier, sizeof(line));
   }
   cluster.sync();
   const bool first = rank == 0;
@@ -116,7 +116,7 @@ __global__ void PingPong(int partner, int n_rounds, uint32_t salt, int64_t* cycl
       if (first) Send<1>(to_line, to_barrier, value);
       Wait<kAcquire>(barrier, round & 1);
       wrong += *static_cast<volatile uint32_t*>(&line[threadIdx.x]) != value[0];
-      if (threadIdx.x == 0) Arm(barrier, sizeof(line));
+      if (threadIdx.x == 0) ArmBarrier(barrier, sizeof(line));
       __syncwarp();
       if (!first) Send<1>(to_line, to_barrier, value);
     }
@@ -153,7 +153,7 @@ __global__ void AllToAll(int n_lines, int n_steps, uint32_t salt, int64_t* cycle
   if (threadIdx.x == 0) {
     for (int b = 0; b < 2; ++b) Init(SharedAddress(&full[b]), 1);
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-    for (int b = 0; b < 2; ++b) Arm(SharedAddress(&full[b]), inbound);
+    for (int b = 0; b < 2; ++b) ArmBarrier(SharedAddress(&full[b]), inbound);
   }
   cluster.sync();
   uint32_t wrong = 0;
@@ -181,7 +181,7 @@ __global__ void AllToAll(int n_lines, int n_steps, uint32_t salt, int64_t* cycle
         wrong += i / from_one != rank && words[i] != tag + i;
       }
     }
-    if (threadIdx.x == 0) Arm(barrier, inbound);
+    if (threadIdx.x == 0) ArmBarrier(barrier, inbound);
     __syncwarp();
   }
   if (threadIdx.x == 0) cycles[blockIdx.x] = clock64() - begin;

@@ -1,6 +1,6 @@
 """What only the benchmarks measure of a GPU: a step by its kernels alone.
 
-The profiler sees each kernel; see `sensorseq.benchmark_cuda` for the rest of the protocol.
+The profiler sees each kernel; see `sensorseq.bench.cuda` for the rest of the protocol.
 """
 
 import collections
@@ -9,8 +9,8 @@ import functools
 import numpy as np
 from torch.profiler import ProfilerActivity, profile
 
-from sensorseq import benchmark_cuda
-from sensorseq.benchmark import repeated, synchronize
+from sensorseq.bench import cuda as benchmark_cuda
+from sensorseq.bench.timing import repeated, synchronize
 from sensorseq.errors import EnvironmentProblemError
 
 MODES = (*benchmark_cuda.MODES, "kernels")

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from sensorseq.benchmark import alternate, repeated, summarize
-from sensorseq.benchmark_cuda import captured
+from sensorseq.bench.cuda import captured
+from sensorseq.bench.timing import alternate, repeated, summarize
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.choice import allowing_tf32

@@ -34,7 +34,7 @@ from sensorseq.diagnosis.ranking import (
     FURTHEST,
     RECORD_FEATURES,
     measure,
-    standardised,
+    standardized,
     transformed,
     weigh,
 )
@@ -104,11 +104,11 @@ def fit_model(samples: Sequence[Sample], of_run: Sequence[str] = OF_RUN) -> dict
     n_seeds = Counter(sample.row["name"] for sample in samples)
     for sample in samples:
         for without, share in zip(VIEWS, VIEW_WEIGHTS, strict=True):
-            held = standardised({**sample.features, **dict.fromkeys(without, math.nan)}, scales)
+            held = standardized({**sample.features, **dict.fromkeys(without, math.nan)}, scales)
             rows.append([1.0, *(held[name] for name in names)])
             labels.append(sample.shares)
             weight.append(share / n_seeds[sample.row["name"]])  # a run counts once
-    fitted = _maximise(np.array(rows), np.array(labels), np.array(weight), _prior(names))
+    fitted = _maximize(np.array(rows), np.array(labels), np.array(weight), _prior(names))
     families = {
         family: {
             "intercept": round(own[0], 3),
@@ -128,7 +128,7 @@ def _prior(names: Sequence[str]) -> Floats:
     return np.column_stack([np.full(len(RANKED), INTERCEPT), weights])
 
 
-def _maximise(x: Floats, label: Floats, weight: Floats, prior: Floats) -> Floats:
+def _maximize(x: Floats, label: Floats, weight: Floats, prior: Floats) -> Floats:
     """Return the weights (families, features) of a multinomial regression with a normal prior."""
     precision = np.append(0.05, np.full(x.shape[1] - 1, PULL))
 

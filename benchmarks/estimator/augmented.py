@@ -12,7 +12,7 @@ import numpy as np
 from estimator.plain import ONE_FIT_A_TURN, PLAIN
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, repeated, summarize
+from sensorseq.bench.timing import alternate, repeated, summarize
 
 SHAPES = ((98, 100, 1), (270, 29, 12), (360, 100, 6))
 HIDDEN_SIZE, BATCH_SIZE, EPOCHS = 64, 32, 40

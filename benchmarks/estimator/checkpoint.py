@@ -17,7 +17,7 @@ from estimator.plain import ONE_FIT_A_TURN, PLAIN
 from numpy.typing import NDArray
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, repeated, summarize
+from sensorseq.bench.timing import alternate, repeated, summarize
 
 SHAPE, N_CLASSES = (98, 100, 1), 6
 HIDDEN_SIZE, BATCH_SIZE, EPOCHS = 64, 32, 100

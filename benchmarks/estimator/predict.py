@@ -13,7 +13,7 @@ import torch
 from estimator.plain import PLAIN
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, summarize
+from sensorseq.bench.timing import alternate, summarize
 from sensorseq.training.inputs import scale_sequences
 
 SHAPE, N_CLASSES, HIDDEN_SIZE = (98, 100, 1), 6, 64

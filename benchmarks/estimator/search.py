@@ -23,7 +23,7 @@ from joblib.externals.loky import get_reusable_executor
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, repeated, summarize
+from sensorseq.bench.timing import alternate, repeated, summarize
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.model_selection import SequenceSearchCV
 

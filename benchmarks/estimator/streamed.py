@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.benchmark import alternate, repeated, summarize
+from sensorseq.bench.timing import alternate, repeated, summarize
 from sensorseq.io.prepared import write_windows
-from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.training.stream import BUFFER_VARIABLE
 from sensorseq.windows import WindowSet
 

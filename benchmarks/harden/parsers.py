@@ -92,7 +92,7 @@ class GzippedCsv(Csv):
         return [gzip.compress(seed, mtime=0) for seed in super().seeds(folder)]
 
 
-class LabelledCsv(Csv):
+class LabeledCsv(Csv):
     suffix = ".csv"
 
     def parse(self, path):
@@ -379,7 +379,7 @@ class PreparedInPieces(Prepared):
 
 PARSERS = {
     "csv": Csv,
-    "csv with labels": LabelledCsv,
+    "csv with labels": LabeledCsv,
     "csv.gz": GzippedCsv,
     "manifest": Manifest,
     "toml": Toml,

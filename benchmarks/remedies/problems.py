@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Data(NamedTuple):
-    """What one run is given; `told` has further arguments of fit that an arm may pass or not."""
+    """What one run is given; `told` has further arguments of fit that a variant may pass or not."""
 
     X: np.ndarray
     y: np.ndarray
@@ -62,7 +62,7 @@ def pairs_of(make: Callable[..., Any], n: int = 60, n_val: int = 90, **options: 
     return lambda seed: Data(*make(n, seed, **options), *make(n_val, 1000 + seed, **options))
 
 
-def relabelled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
+def relabeled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Give a share of the windows another class."""
     rng = np.random.default_rng(seed)
     y = y.copy()
@@ -73,12 +73,12 @@ def relabelled(y: np.ndarray, share: float, seed: int) -> np.ndarray:
 
 def _wrong_labels(seed):
     data = pairs_of(tones, noise=1.0)(seed)
-    return data._replace(y=relabelled(data.y, 0.25, seed))
+    return data._replace(y=relabeled(data.y, 0.25, seed))
 
 
 def _doubtful_labels(seed):
     data = pairs_of(tones, n=90)(seed)
-    given = relabelled(data.y, 0.4, seed)
+    given = relabeled(data.y, 0.4, seed)
     weight = np.where(given == data.y, 1.0, 0.02)
     return data._replace(y=given, told={"sample_weight": weight})
 

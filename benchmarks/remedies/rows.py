@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from sensorseq.evaluation.calibration import calibration_error
 
-Arm = Mapping[str, Any]
+Settings = Mapping[str, Any]
 
 
 class Row(NamedTuple):
@@ -18,16 +18,16 @@ class Row(NamedTuple):
 
     remedy: str  # the page in docs/remedies
     problem: str
-    without: Arm
-    arms: Sequence[Arm]
+    without: Settings
+    variants: Sequence[Settings]
     lower: Sequence[str]
     higher: Sequence[str]
-    common: Arm
+    common: Settings
 
 
-def row(remedy, problem, without, *arms, lower=(), higher=(), **common):
-    """Make a row; the arguments in `common` are those of all its arms."""
-    return Row(remedy, problem, without, arms, lower, higher, common)
+def row(remedy, problem, without, *variants, lower=(), higher=(), **common):
+    """Make a row; the arguments in `common` are those of all its variants."""
+    return Row(remedy, problem, without, variants, lower, higher, common)
 
 
 # Losses and initial weights of one's own.

@@ -81,9 +81,9 @@ def _pulses(rng: Rng, y: Any, n_steps: int) -> Floats:
     x = np.zeros((len(y), n_steps, 2))
     for channel, sign in enumerate((np.ones(len(y)), np.where(y >= 3, -1.0, 1.0))):
         for _ in range(3):
-            centre = rng.uniform(0, n_steps, (len(y), 1))
+            center = rng.uniform(0, n_steps, (len(y), 1))
             height = rng.uniform(0.7, 1.4, (len(y), 1)) * sign[:, None]
-            x[:, :, channel] += height * np.exp(-(((t - centre) / width) ** 2))
+            x[:, :, channel] += height * np.exp(-(((t - center) / width) ** 2))
     return x
 
 

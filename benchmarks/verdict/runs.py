@@ -22,7 +22,7 @@ from verdict.data import Parts, Windows, draw
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import DivergedError
-from sensorseq.training_record import TrainingRecord
+from sensorseq.history import TrainingRecord
 
 GRADIENTS_EVERY = 3  # epochs; AutoTrainer's own interval, see verdict/rivals.py
 # One training of the LSTM alone, without the regularization that would hide a fault.

@@ -21,7 +21,7 @@ enum class Change : uint64_t {
   kMirror,
 };
 
-// The fields of sensorseq.preprocessing.augment.Augmentation, with channels as numbers.
+// The fields of sensorseq.preprocessing.windows.augment.Augmentation, with channels as numbers.
 struct Augmentation {
   double jitter, scaling, time_warp, magnitude_warp, window_shift, offset;
   // Cubic spline through K values at even knots: coefficient of power 3 - p on piece i, for a value

@@ -51,7 +51,7 @@ struct Counts {
 
 // Samples relative to the anchor: a large offset costs no digits.
 template <typename V>
-struct Centre {
+struct Center {
   V total = {};
   // n times the distance of one more sample from the mean of n
   V Add(V x, V anchor, Count before) {
@@ -60,26 +60,26 @@ struct Centre {
     total += above;
     return distance;
   }
-  V DistanceTo(const Centre& later, V gap, Count own, Count its) const {
+  V DistanceTo(const Center& later, V gap, Count own, Count its) const {
     return gap + (later.total * its.inverse - total * own.inverse);
   }
-  void Join(const Centre& later, V gap, Count its) { total += later.total + gap * its.n; }
+  void Join(const Center& later, V gap, Count its) { total += later.total + gap * its.n; }
 };
 
 template <typename V>
-struct Mean : Centre<V> {
-  void Add(V x, V anchor, Count before, Count, double) { Centre<V>::Add(x, anchor, before); }
-  void Join(const Mean& later, V gap, Count, Count its, Count) { Centre<V>::Join(later, gap, its); }
+struct Mean : Center<V> {
+  void Add(V x, V anchor, Count before, Count, double) { Center<V>::Add(x, anchor, before); }
+  void Join(const Mean& later, V gap, Count, Count its, Count) { Center<V>::Join(later, gap, its); }
   V Value(V anchor, V, Count n) const { return anchor + this->total * n.inverse; }
 };
 
 // E. A. Youngs, E. M. Cramer 1971: squares about the mean, one sample more; T. F. Chan, G. H.
 // Golub, R. J. LeVeque 1979: of two stretches together.
 template <typename V>
-struct Std : Centre<V> {
+struct Std : Center<V> {
   V squares = {};
   void Add(V x, V anchor, Count before, Count after, double) {
-    const V distance = Centre<V>::Add(x, anchor, before);
+    const V distance = Center<V>::Add(x, anchor, before);
     squares += distance * distance * (before.inverse * after.inverse);
   }
   void Join(const Std& later, V gap, Count own, Count its, Count both) {
@@ -90,16 +90,16 @@ struct Std : Centre<V> {
 };
 
 template <typename V>
-struct LineResidual : Centre<V> {
+struct LineResidual : Center<V> {
   V products = {};  // of time and value about their means
   // the mean times of neighbouring stretches are half their common length apart
   void Add(V x, V anchor, Count before, Count, double side) {
-    products += Centre<V>::Add(x, anchor, before) * (side / 2);
+    products += Center<V>::Add(x, anchor, before) * (side / 2);
   }
   void Join(const LineResidual& later, V gap, Count own, Count its, Count) {
     const V distance = this->DistanceTo(later, gap, own, its);
     products += later.products + distance * (own.n * its.n / 2);
-    Centre<V>::Join(later, gap, its);
+    Center<V>::Join(later, gap, its);
   }
   V Value(V anchor, V last, Count n) const {
     if (n.n < 3) return V{};  // a line goes through one sample, and through two

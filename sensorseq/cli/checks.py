@@ -95,7 +95,7 @@ def _check_gpu(
 
 
 def _check_installation(windows: Path | None, settings: list[str] | None, as_json: bool) -> None:
-    from sensorseq import self_check
+    from sensorseq.bench import self_check
 
     if windows is not None or settings:
         raise ArgumentError("--self checks the installation; give no file and no --set with it.")
@@ -128,7 +128,7 @@ def bench(
     options: dict[str, Any] = {} if against == "cudnn" else {"threads": threads}
     if against == "cudnn" and threads is not None:
         raise ArgumentError("--threads is for the CPU; remove it with --against cudnn.")
-    name = "sensorseq.benchmark_cuda" if against == "cudnn" else "sensorseq.benchmark"
+    name = "sensorseq.bench.cuda" if against == "cudnn" else "sensorseq.bench.timing"
     benchmark = importlib.import_module(name)
     with progress("measuring", quiet=quiet) as advance:
         result = benchmark.run_short(progress=advance, **options)

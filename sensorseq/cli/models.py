@@ -81,7 +81,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def tell_outside(found: "OutsideWindows | None", *, strict: bool) -> None:
-    """Say which windows lie outside what a model was trained on; with --strict, refuse them."""
+    """Report windows unlike those a model was trained on; with --strict, refuse them."""
     if found is not None and found.n_outside:
         if strict:
             raise InputError(f"{found} Leave out --strict to use them all the same.")

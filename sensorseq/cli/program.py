@@ -67,7 +67,8 @@ def run(arguments: Sequence[str]) -> int:
                 code = command.main(list(arguments), prog_name="sensorseq", standalone_mode=False)
                 sys.stdout.flush()
         except _UsageError as error:
-            message = printable(getattr(error, "message", ""), "\n")  # of several lines: the help
+            # several lines, as in the help
+            message = printable(getattr(error, "message", ""), "\n")
             error.message = message  # type: ignore[attr-defined]
             error.show()  # type: ignore[attr-defined]  # in click's words, with the usage line
             return USAGE
@@ -105,7 +106,7 @@ def _fail(error: BaseException, code: int, words: Callable[[str], str]) -> int:
 
 
 def _words_of(command: Any, arguments: Sequence[str]) -> Callable[[str], str]:
-    """Return what puts the options of the command that runs into messages."""
+    """Return a function that puts the options of the running command into messages."""
     chosen = command.commands.get(arguments[0]) if arguments else None
     parameters = [] if chosen is None else chosen.params
 

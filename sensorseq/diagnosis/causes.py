@@ -17,7 +17,7 @@ DESCRIPTIVE = frozenset(("small_validation_set", "label_noise", "distribution_sh
 class Trial:
     """One change that was tried, next to the run as it was."""
 
-    cause: str  # of `CAUSE_NAMES`
+    cause: str  # one of `CAUSE_NAMES`
     name: str  # what was changed, such as "learning_rate / 4"
     change: Mapping[str, Any]  # arguments and their values; empty where none does it
     kind: str  # "race" or "inference" (without a step); older files: "snapshot", "init", "replay"
@@ -36,14 +36,14 @@ class Trial:
 class Cause:
     """One possible cause of what a run did."""
 
-    name: str  # of `CAUSE_NAMES`
-    grade: str  # of `GRADES`
+    name: str  # one of `CAUSE_NAMES`
+    grade: str  # one of `GRADES`
     confidence: float  # probability that it is the cause; of all together at most 1
     evidence: str  # a sentence with its figures
-    finding: str = ""  # which side, such as "too high"; may be empty
+    finding: str = ""  # direction, such as "too high"; may be empty
     recommendation: Mapping[str, Any] = field(default_factory=dict)
     advice: str = ""  # what to do, in words
-    sources: Mapping[str, str] = field(default_factory=dict)  # by "curve", "data" and others
+    sources: Mapping[str, str] = field(default_factory=dict)  # keys are "curve", "data" and others
 
     @property
     def title(self) -> str:
@@ -60,8 +60,8 @@ class Cause:
 class Family:
     """Causes whose repairs are nearly the same."""
 
-    name: str  # of `table.FAMILIES`
-    confidence: float  # of its causes together
+    name: str  # one of `FAMILIES`
+    confidence: float  # confidence in its causes together
     causes: tuple[Cause, ...]
 
 
@@ -80,7 +80,7 @@ def families(causes: Iterable[Cause]) -> tuple[Family, ...]:
 class NotTested:
     """A cause that no trial was made for."""
 
-    cause: str  # of `CAUSE_NAMES`
+    cause: str  # one of `CAUSE_NAMES`
     reason: str  # why not
     would_settle: str = ""  # what would
 
@@ -102,7 +102,7 @@ class Probes:
 
 
 def hidden_cause(verdict: str, causes: Sequence[Cause]) -> Cause | None:
-    """Return what probably costs a calm run accuracy; None for other runs, or if nothing does."""
+    """Find what probably costs a calm run accuracy; None for other runs, or without a cause."""
     if verdict != "normal":
         return None
     costly = [cause for cause in causes if cause.name not in DESCRIPTIVE]
@@ -443,7 +443,7 @@ TABLE = (
     Entry("evaluation_not_deterministic", "evaluation"),
     Entry(UNKNOWN, UNKNOWN),
 )
-FAMILY_OF = {entry.cause: entry.family for entry in TABLE}  # of each cause
+FAMILY_OF = {entry.cause: entry.family for entry in TABLE}  # maps each cause to its family
 CAUSE_NAMES = tuple(FAMILY_OF)
 
 

@@ -163,7 +163,7 @@ def _compare(run: Run, movement: Movement, roughness: Roughness, flips: Flips) -
     if is_blatant and not movement.known:
         return "fluctuating", _grade_alone(roughness.noise), [say("loss_of_validation")], seen
     line = _loss_line(movement, roughness)
-    # by a multiple, so that a calm training loss is no excuse
+    # a multiple is needed, so that a calm training loss is no excuse
     far_exceeds = (roughness.ratio or 0.0) > limits.STRONG_EXCESS_OVER_SAMPLING
     if roughness.exceeds_sampling and (far_exceeds or not movement.known):
         grade = "strong" if roughness.is_strong else "mild"
@@ -231,7 +231,7 @@ def not_learning(run: Run) -> list[Statement]:
     # Half of what was learned on the training windows: surely out of reach, or just not measurable?
     half = run.chance + (train - run.chance) / 2
     sampling = metrics.binomial_sd(half, run.n_val) if run.n_val is not None else 0.0
-    # Without a record the recalls of the classes could not be asked; then it has to be surer.
+    # Without a record there are no recalls of classes to look at, so more evidence is required.
     z = limits.SURELY_BELOW_Z if run.record is None else limits.ONE_SIDED_99
     if validation < half - z * sampling:
         figures = {"level": validation, "chance": run.chance, "train": train}
@@ -273,7 +273,7 @@ def _balanced_beats_guess(run: Run) -> bool:
 
 
 def _n_last(run: Run) -> int:
-    """Return how many epochs are the last third of those judged."""
+    """Return the number of epochs in the last third of those judged."""
     return max((run.n_epochs - run.first) // 3, 1)
 
 
@@ -314,7 +314,7 @@ def guessing_limit(chance: float, n_windows: int | None, z: float = limits.ONE_S
 
 
 def generalization(run: Run, roughness: Roughness) -> list[Statement]:
-    """Say whether validation gets worse while training gets better, from the lowest loss on."""
+    """Tell whether validation gets worse while training gets better, from the lowest loss on."""
     if run.validates_one_class:
         return [say("one_class")]
     worse = _rises_from_lowest(run)
@@ -350,7 +350,7 @@ def _trend_rises(val_loss: Floats, n_last: int, noise: float) -> bool:
     blocks = len(val_loss) // n_last
     medians = np.median(val_loss[-blocks * n_last :].reshape(blocks, n_last), axis=1)
     after = medians[int(medians.argmin()) :]
-    sd = 1.25 * noise / math.sqrt(n_last)  # of a median of normal noise
+    sd = 1.25 * noise / math.sqrt(n_last)  # standard deviation of a median of normal noise
     luck = metrics.selection_bias(sd, blocks) + 1.5 * sd
     if len(after) < 3:
         return False
@@ -443,7 +443,7 @@ def _worth(run: Run, index: int) -> list[Statement]:
 
 
 def cannot_tell(run: Run) -> list[Statement]:
-    """Say what the figures at hand leave open, and what would settle it."""
+    """List what the figures at hand leave open, and what would settle it."""
     said = []
     accuracies = run.whole("val_accuracy")
     if run.has_foreign_record:

@@ -17,12 +17,12 @@ from sensorseq.features.ridge import Fold, fit_ridge
 from sensorseq.features.steps import SummarySteps
 from sensorseq.features.summary import SummaryFeatures
 from sensorseq.inspection.part import Part
-from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.preprocessing.scale.scaler import fit_scaler
 
 Report = TypeVar("Report", bound=Findings)
 Ints = NDArray[np.int64]
 
-MOST_WINDOWS = 1_000  # of a part, for which rivals take two seconds
+MOST_WINDOWS = 1_000  # most windows of a part; rivals take two seconds for these
 _CONVOLUTIONS, _STATISTICS, _FOLDS = 2_016, 150, 4
 
 
@@ -47,7 +47,7 @@ def compare_level(
     kept = spread(len(own))
     n = len(kept)
     n_right = round(n * accuracies[-1]) if right is None else int(right[kept].sum())
-    n_wrong = n - n_right  # of which a rival may be right on all
+    n_wrong = n - n_right  # a rival may be right on all of these
     if n_wrong < limits.LEVEL_GAP * n or 0.5**n_wrong > limits.LEVEL_ALPHA:
         return report
     shown = _some(validation, own[kept])
@@ -88,7 +88,7 @@ def read_parts(
 
 
 def spread(n_windows: int) -> Ints:
-    """Return which of so many windows are compared: all, or evenly spread ones."""
+    """Choose the windows to compare: all, or evenly spread ones."""
     count = min(n_windows, MOST_WINDOWS)
     return np.linspace(0, n_windows - 1, count).round().astype(np.int64)
 
@@ -113,9 +113,9 @@ def is_below(own: Any, rival: Any, groups: Any) -> bool:
 
 
 def sign_test(apart: Ints) -> float:
-    """Return how likely a sum as large is if each of the whole numbers had a random sign."""
+    """Return the probability of so large a sum if each whole number had a random sign."""
     sizes = np.abs(apart[apart != 0])
-    chance = np.ones(1)  # of each sum, from the least to the greatest
+    chance = np.ones(1)  # probability of each sum, from the least to the greatest
     for size in sizes:
         wider = np.zeros(len(chance) + 2 * size)
         wider[: len(chance)] += 0.5 * chance
@@ -125,7 +125,7 @@ def sign_test(apart: Ints) -> float:
 
 
 def _unlike(rival: NDArray[np.bool_], n_right: int) -> NDArray[np.bool_]:
-    """Return which windows a network gets that differs the most from a rival."""
+    """Find the windows on which a network differs the most from a rival."""
     own = np.zeros(len(rival), bool)
     own[np.argsort(rival, kind="stable")[:n_right]] = True
     return own
@@ -169,12 +169,12 @@ def _ridge(own: _Windows, shown: _Windows, target: Ints, folds: list[Fold]) -> I
     convolutions = RandomConvolutions(_CONVOLUTIONS, random_state=0, pad=True).fit(*own)
     for how in (convolutions, SummarySteps().fit(*own)):
         values = np.concatenate([how.transform(*own), how.transform(*shown)])
-        centre, spread = values[:n].mean(axis=0), values[:n].std(axis=0)
+        center, spread = values[:n].mean(axis=0), values[:n].std(axis=0)
         if how is not convolutions:  # steps are 0 or 1: rare ones stay small
-            centre, spread = np.full_like(centre, 0.5), np.full_like(spread, 0.5)
-        varies = spread > 1e-6 * np.maximum(np.abs(centre), 1e-30)
+            center, spread = np.full_like(center, 0.5), np.full_like(spread, 0.5)
+        varies = spread > 1e-6 * np.maximum(np.abs(center), 1e-30)
         scale = np.where(varies, 1 / np.where(varies, spread, 1.0), 0.0)
-        described.append((values - centre) * (scale / math.sqrt(values.shape[1])))
+        described.append((values - center) * (scale / math.sqrt(values.shape[1])))
     Z = np.concatenate(described, axis=1).astype(np.float32)
     signs = 2.0 * np.eye(int(target.max()) + 1)[target] - 1.0
 

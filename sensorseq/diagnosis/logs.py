@@ -31,7 +31,7 @@ _AROUND_RECORD = 16  # bytes: the length and the checksums of both
 
 
 def is_event_file(path: Path) -> bool:
-    """Return whether a file is named like one, or begins with the length of a first record."""
+    """Tell whether a file is named like one, or begins with the length of a first record."""
     if ".tfevents." in path.name:
         return True
     with path.open("rb") as file:
@@ -96,7 +96,7 @@ _MEANING_OF = {word: role for role, words in _MEANINGS.items() for word in words
 
 
 def role_of(name: str) -> str | None:
-    """Return what a column is by its name: one of `ROLES`, `STEP`, or None.
+    """Tell the role of a column from its name: one of `ROLES`, `STEP`, or None.
 
     A word for the part may stand anywhere; without one it is the training part. A name with
     ``test``, ``step``, ``batch`` or ``iteration`` is no result of an epoch.
@@ -121,10 +121,10 @@ def role_of(name: str) -> str | None:
     return f"val_{role}" if role in ("loss", "accuracy") else None
 
 
-def recognise(
+def recognize(
     names: Iterable[str], columns: Mapping[str, str | None], where: str
 ) -> dict[str, str]:
-    """Return what each column is, for those that are something: name to role.
+    """Map the name of each column that has a role to that role.
 
     `columns`, role to name or None for "there is none", comes before the rules.
     """
@@ -346,7 +346,7 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
         file, table = None, _read_object(history, columns)
     where = file or "history"
     named = list(dict.fromkeys(name for row in table.rows for name in row if row[name] is not None))
-    roles = recognise(named, columns, where)
+    roles = recognize(named, columns, where)
     if file and not any(role in NEEDED for role in roles.values()):
         raise InputError(
             f"{where} has {listed(named) or 'nothing'}. None is known as one of"
@@ -358,7 +358,7 @@ def read_history(history: Any, columns: Mapping[str, str | None] | None = None) 
     means |= {"loss"} if table.losses_are_means else set()
     own = {role: name for name, role in roles.items()}
     notes: list[str] = []
-    if not isinstance(history, History):  # whose rows are its epochs
+    if not isinstance(history, History):  # a History's rows are its epochs
         is_empty = table.nan_is_empty
         rows, notes = gather_epochs(
             rows, where=where, names=own, means=means, nan_is_empty=is_empty
@@ -468,7 +468,7 @@ def gather_epochs(
     steps that grow from row to row, the rows. NaN is "not recorded" if `nan_is_empty`; at the end
     of a loss, for longer than any gap before, it is a loss that is not a number all the same.
     """
-    rows = [row for row in rows if not _is_of_test_alone(row)]  # which is never judged
+    rows = [row for row in rows if not _is_of_test_alone(row)]  # the test part is never judged
     by_epoch = any(_is_real(row.get("epoch", math.nan)) for row in rows)
     steps = [row.get(STEP, math.nan) for row in rows]
     known = [step for step in steps if _is_real(step)]
@@ -587,7 +587,7 @@ def _group(
 
 
 def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> bool:
-    """Return whether a column has so many more steps than validation that they are no epochs."""
+    """Tell whether a column has so many more steps than validation that they are no epochs."""
     n_own, n_validated = (
         sum(not group.keys().isdisjoint(names) for group in groups.values())
         for names in ((name,), ("val_loss", "val_accuracy"))
@@ -596,7 +596,7 @@ def _is_denser_than_validation(name: str, groups: Mapping[float, _Group]) -> boo
 
 
 def _is_within_epochs(name: str, groups: Mapping[float, _Group]) -> bool:
-    """Return whether a column was noted at steps within epochs instead of after them."""
+    """Tell whether a column was noted at steps within epochs instead of after them."""
     for group in groups.values():
         known = [s for own in COLUMNS for s, _ in group.get(own, ()) if s is not None]
         steps = {step for step, _ in group.get(name, ()) if step is not None}

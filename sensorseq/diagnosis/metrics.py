@@ -19,8 +19,8 @@ from scipy import special
 from sensorseq.checks import check_integer_or_none
 from sensorseq.diagnosis.thresholds import RATE_RISE, RATE_RISE_EPOCHS
 from sensorseq.errors import ArgumentError
+from sensorseq.history import TrainingRecord
 from sensorseq.text import Plain
-from sensorseq.training_record import TrainingRecord
 
 Floats = NDArray[np.float64]
 
@@ -128,7 +128,7 @@ class Statistic:
     floor_is: str = ""  # where the floor comes from, in words
     low: float | None = None  # with `high` the 90 % interval of `value` by the block bootstrap
     high: float | None = None
-    p: float | None = None  # of a value as large by chance alone, where that was tested
+    p: float | None = None  # p-value of a value as large by chance alone, where that was tested
 
 
 _NOTHING = Column(np.zeros(0), np.zeros(0, bool))
@@ -197,7 +197,7 @@ class Run:
         return record
 
     def whole(self, name: str) -> Floats:
-        """Return what was recorded of a column, gaps left out; empty when there is none."""
+        """Return the recorded values of a column without gaps; empty when there are none."""
         column = self.columns.get(name, _NOTHING)
         return column.values[column.recorded]
 
@@ -229,7 +229,7 @@ class Run:
 
 
 def part(name: str) -> str:
-    """Return which part of the data a column speaks of."""
+    """Return the part of the data that a column describes."""
     return "Validation" if name.startswith("val_") else "Training"
 
 
@@ -369,7 +369,7 @@ def _running_median(series: Floats, width: int) -> Floats:
 
 
 def burn_in(log_loss: ArrayLike) -> int:
-    """Return how many first epochs are still the initial descent, and tell nothing about noise.
+    """Count the first epochs of the initial descent, which tell nothing about noise.
 
     Until the robust slope of the `softened_log` loss over ``max(5, E / 8)`` epochs has lost half of
     its initial steepness; at least ``max(3, 0.1 E)`` and at most ``E / 3`` of the E epochs.
@@ -428,7 +428,7 @@ def detrended_volatility(values: ArrayLike, window: int | None = None) -> float:
 
 
 def noise_change(values: ArrayLike) -> tuple[float, float]:
-    """Return whether the noise grows or shrinks: ratio of late to early noise, and its z score.
+    """Compare late with early noise: their ratio, and its z score.
 
     The score is the Mann-Kendall trend test (M. Kendall, 1975) of ``abs(d_t)``, the second
     differences, averaged over the three subsequences in which no two share an epoch; beyond -2 the
@@ -449,7 +449,7 @@ def noise_change(values: ArrayLike) -> tuple[float, float]:
 def excess_plateau_loss(
     loss: ArrayLike, averaged_loss: float, decay: float
 ) -> tuple[float, tuple[float, float]]:
-    """Return how much loss the noise of the weights costs, with its interval; NaN if it is short.
+    """Return the loss that the noise of the weights costs, with its interval; NaN if it is short.
 
     `averaged_loss` is of the weights' exponential average (B. T. Polyak, A. B. Juditsky, 1992),
     with `decay` per epoch. The raw losses are averaged with the same weights, over the plateau
@@ -525,7 +525,7 @@ def expected_maximum(n_draws: float) -> float:
 
 
 def selection_bias(noise_sd: float, n_epochs: int) -> float:
-    """Return how far the best of n epochs lies above their mean by luck alone."""
+    """Return the height of the best of n epochs above their mean by luck alone."""
     return noise_sd * expected_maximum(n_epochs)
 
 

@@ -24,13 +24,21 @@ from sensorseq.checks import (
 )
 from sensorseq.diagnosis.causes import DEFAULTS, Cause
 from sensorseq.diagnosis.level import compare_level
-from sensorseq.diagnosis.probe import probe_lab
+from sensorseq.diagnosis.probe import probe_runner
 from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.trials import Arm, ArmResult, Deadline, Lab, LabPart, failed_arm
+from sensorseq.diagnosis.trials import (
+    Deadline,
+    PartWindows,
+    Rerun,
+    RerunResult,
+    TrialRunner,
+    failed_rerun,
+)
 from sensorseq.errors import ArgumentError, InputError
+from sensorseq.history import TrainingRecord
 from sensorseq.inspection.window_checks import check_windows
-from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult, train_network
@@ -38,13 +46,12 @@ from sensorseq.training.inputs import Sequences, check_groups, from_one_hot, rea
 from sensorseq.training.optim import OwnOptimizer
 from sensorseq.training.randomness import integer_seed, isolated_generators
 from sensorseq.training.recorder import Recorder
-from sensorseq.training.replay import Start, arm_config
-from sensorseq.training_record import TrainingRecord
+from sensorseq.training.replay import Start, rerun_config
 
 _OF_TRAINING = ("batch_size", "max_grad_norm", "clip_by", "sampler", "last_batch")
 _OF_CONFIG = ("label_smoothing", "loss", "max_epochs")
 _OF_RATES = ("learning_rate", "lr_schedule")
-_OF_OPTIMIZER = ("weight_decay", "momentum")  # of its options, those that causes speak of
+_OF_OPTIMIZER = ("weight_decay", "momentum")  # the optimizer's options that causes speak of
 # What our estimator may have and a loop with a plain cross-entropy has not.
 _NONE: Mapping[str, Any] = {"class_weight": None, "l1": 0.0, "optimizer_params": None}
 _TRIED = 2  # windows that the shape of the outputs is looked at with
@@ -158,7 +165,7 @@ def rates_of(
     scheduler = None if make_scheduler is None else make_scheduler(optimizer)
     before, rates = others(), []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # no step is taken before that of the scheduler
+        warnings.simplefilter("ignore")  # the optimizer takes no step before the scheduler
         for _ in range(n_epochs):
             rates.append([float(group["lr"]) for group in optimizer.param_groups])
             try:
@@ -177,8 +184,8 @@ def rates_of(
     return np.array(rates)
 
 
-class ModuleLab(Lab):
-    """A training of a custom module, and its re-runs: see `sensorseq.diagnosis.trials.Lab`.
+class ModuleRunner(TrialRunner):
+    """A training of a custom module, and its re-runs: see `sensorseq.diagnosis.trials.TrialRunner`.
 
     `table` (E, G) holds the learning rate of each epoch and parameter group.
     """
@@ -190,7 +197,7 @@ class ModuleLab(Lab):
         make_optimizer: Callable[[Any], Optimizer],
         table: NDArray[np.float64],
         config: TrainingConfig,
-        parts: tuple[LabPart, LabPart | None],
+        parts: tuple[PartWindows, PartWindows | None],
         classes: Sequence[str],
         entropy: int,
     ) -> None:
@@ -232,62 +239,62 @@ class ModuleLab(Lab):
         with isolated_generators(integer_seed(seed), device_of(module)):
             return train_network(module, self._train.data, shown, config, seed=seed, **how)
 
-    def cost_of(self, arm: Arm) -> float:
-        """Return what an arm costs, in epochs of the fit, from its sizes alone."""
+    def cost_of(self, rerun: Rerun) -> float:
+        """Return the cost of a rerun in epochs of the fit, from its sizes alone."""
         n_all = len(self._train.data)
 
         def of_step(batch_size: int | None) -> float:
             return 1.0 + STEP_WINDOWS / min(batch_size or n_all, n_all)
 
         own = self._config.batch_size
-        work = of_step(arm.change.get("batch_size", own)) / of_step(own)
-        return arm.n_epochs * work
+        work = of_step(rerun.change.get("batch_size", own)) / of_step(own)
+        return rerun.n_epochs * work
 
     def run(
-        self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
-    ) -> list[ArmResult]:
-        """Run arms, one after the other; one that fails says so in its result."""
+        self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
+    ) -> list[RerunResult]:
+        """Run reruns, one after the other; one that fails says so in its result."""
         callbacks = () if is_over is None else (Deadline(is_over),)
-        return [self._run(arm, callbacks) for arm in arms]
+        return [self._run(rerun, callbacks) for rerun in reruns]
 
-    def _run(self, arm: Arm, callbacks: Sequence[Any]) -> ArmResult:
-        unknown = sorted(set(arm.change) - self.changeable)
+    def _run(self, rerun: Rerun, callbacks: Sequence[Any]) -> RerunResult:
+        unknown = sorted(set(rerun.change) - self.changeable)
         if unknown:
-            raise ArgumentError(f"an arm cannot change {', '.join(unknown)} of this module.")
-        options = _given(arm.change, ("weight_decay",))
-        own = OwnOptimizer(self._make_optimizer, self._table_of(arm), options)
+            raise ArgumentError(f"a rerun cannot change {', '.join(unknown)} of this module.")
+        options = _given(rerun.change, ("weight_decay",))
+        own = OwnOptimizer(self._make_optimizer, self._table_of(rerun), options)
         seed, start = self.seeds[2], None
-        if arm.start is not None:
-            seed = np.random.SeedSequence([self.entropy, arm.start, 1])
-            snapshot = self.record.snapshots[arm.start]
-            start = Start(snapshot, self._config, self.steps_per_epoch, arm.n_epochs, own)
-        settings = _given(arm.change, (*_OF_TRAINING, "label_smoothing"))
-        config = arm_config(self._config, arm.n_epochs, **settings)
+        if rerun.start is not None:
+            seed = np.random.SeedSequence([self.entropy, rerun.start, 1])
+            snapshot = self.record.snapshots[rerun.start]
+            start = Start(snapshot, self._config, self.steps_per_epoch, rerun.n_epochs, own)
+        settings = _given(rerun.change, (*_OF_TRAINING, "label_smoothing"))
+        config = rerun_config(self._config, rerun.n_epochs, **settings)
         try:
             module = make_module(self._make_model, integer_seed(self.seeds[1]))
             fixed = self.fixed_windows(self._train.data, config).to(device_of(module))
             how = {"recorder": Recorder(fixed=fixed, keeps_snapshots=False), "callbacks": callbacks}
             result = self._train_module(module, config, seed, own=own, start=start, **how)
         except Exception as error:  # what a custom module raises is not ours to know
-            return failed_arm(arm, error)
+            return failed_rerun(rerun, error)
         if result.ended_by == "interrupted":
             raise KeyboardInterrupt
         seen = None if self._validation is None else self._validation.data
-        return self.read(arm, module, seen, result)
+        return self.read(rerun, module, seen, result)
 
-    def _table_of(self, arm: Arm) -> NDArray[np.float64]:
-        """Return the rates of an arm's epochs: the run's, from first weights at another pace."""
-        table, epochs = self._table, np.arange(arm.n_epochs)
-        if arm.start is None:
-            table = table[epochs * len(table) // max(arm.n_epochs, 1)]
+    def _table_of(self, rerun: Rerun) -> NDArray[np.float64]:
+        """Return the rates of a rerun's epochs: the run's, from first weights at another pace."""
+        table, epochs = self._table, np.arange(rerun.n_epochs)
+        if rerun.start is None:
+            table = table[epochs * len(table) // max(rerun.n_epochs, 1)]
         else:
-            epochs_done = self.record.snapshots[arm.start].epoch
+            epochs_done = self.record.snapshots[rerun.start].epoch
             table = table[np.minimum(epochs_done + epochs, len(table) - 1)]
-        if "learning_rate" in arm.change:
-            table = table * (arm.change["learning_rate"] / self.arguments["learning_rate"])
-        schedule = arm.change.get("lr_schedule")
-        if arm.start is not None or schedule == "cosine":
-            table = table * (0.5 + 0.5 * np.cos(np.pi * epochs / arm.n_epochs))[:, None]
+        if "learning_rate" in rerun.change:
+            table = table * (rerun.change["learning_rate"] / self.arguments["learning_rate"])
+        schedule = rerun.change.get("lr_schedule")
+        if rerun.start is not None or schedule == "cosine":
+            table = table * (0.5 + 0.5 * np.cos(np.pi * epochs / rerun.n_epochs))[:, None]
         return np.asarray(table, np.float64)
 
 
@@ -295,18 +302,21 @@ class ModuleLab(Lab):
 class ModuleOrigin:
     """The training behind a report of `probe_module`, for `FluctuationReport.probe` and `apply`."""
 
-    lab: Lab
+    runner: TrialRunner
     module: Any  # as it was trained, with its last weights
     fit_s: float  # seconds it took
-    repair: Mapping[str, Any] = field(default_factory=dict)  # proved changes of `lab`
-    causes: tuple[Cause, ...] = ()  # of the report, before what they recommend was put in words
+    repair: Mapping[str, Any] = field(default_factory=dict)  # proved changes of `runner`
+    # the report's causes, before their recommendations were put in words
+    causes: tuple[Cause, ...] = ()
 
-    def open(self, record: TrainingRecord, X: Any = None, y: Any = None, **keywords: Any) -> Lab:
-        """Return what runs it again, on the windows that `probe_module` was given."""
-        return self.lab
+    def open(
+        self, record: TrainingRecord, X: Any = None, y: Any = None, **keywords: Any
+    ) -> TrialRunner:
+        """Return the runner that repeats it on the windows that `probe_module` was given."""
+        return self.runner
 
     def in_arguments(self, report: FluctuationReport) -> FluctuationReport:
-        """Return a report as the probes take it: it recommends arguments that `lab` knows."""
+        """Return a report as the probes take it: it recommends arguments that `runner` knows."""
         return replace(report, causes=self.causes)
 
     def in_words(self, report: FluctuationReport) -> FluctuationReport:
@@ -318,7 +328,7 @@ class ModuleOrigin:
             probes = replace(probes, repair={}, previous={}, note=note)
         for cause in report.causes:
             advice, change = cause.advice, cause.recommendation
-            if change and set(change) <= self.lab.changeable:
+            if change and set(change) <= self.runner.changeable:
                 advice = f"Take {say_change(change)}. {advice}".strip()
             causes.append(replace(cause, recommendation={}, advice=advice))
         origin = replace(self, repair=repair, causes=report.causes)
@@ -507,12 +517,14 @@ def probe_module(
     part = partial(_part_of, sequences, target, of_windows, dtype)
     parts = part(train_rows), part(validation_rows) if len(validation_rows) else None
     started = time.perf_counter()
-    lab = ModuleLab(module, make_model, make_optimizer, table, config, parts, classes, entropy)
+    runner = ModuleRunner(
+        module, make_model, make_optimizer, table, config, parts, classes, entropy
+    )
     fit_s = time.perf_counter() - started
-    report = _judge(lab, n_outputs, len(train_rows), target[validation_rows])
+    report = _judge(runner, n_outputs, len(train_rows), target[validation_rows])
     if budget:
-        report = probe_lab(lab, report, budget, fit_s)
-    return ModuleOrigin(lab, module.module, fit_s).in_words(report)
+        report = probe_runner(runner, report, budget, fit_s)
+    return ModuleOrigin(runner, module.module, fit_s).in_words(report)
 
 
 def _part_of(
@@ -521,28 +533,28 @@ def _part_of(
     groups: NDArray[Any] | None,
     dtype: torch.dtype,
     rows: NDArray[np.int64],
-) -> LabPart:
+) -> PartWindows:
     held = sequences.take(rows)
     data = TrainingData.from_arrays(held.X, held.lengths, target[rows], dtype=dtype)
-    return LabPart(data, None if groups is None else groups[rows], rows)
+    return PartWindows(data, None if groups is None else groups[rows], rows)
 
 
 def _judge(
-    lab: ModuleLab, n_classes: int, n_train: int, held_out: NDArray[np.int64]
+    runner: ModuleRunner, n_classes: int, n_train: int, held_out: NDArray[np.int64]
 ) -> FluctuationReport:
     """Judge the run of a module; `held_out` are the classes of its validation windows."""
-    checked = [windows for windows in (lab.train, lab.validation) if windows is not None]
+    checked = [windows for windows in (runner.train, runner.validation) if windows is not None]
     counts = np.bincount(held_out, minlength=n_classes)
     report = FluctuationReport.from_history(
-        lab.result.history,
+        runner.result.history,
         len(held_out) or None,
         n_train=n_train,
         n_classes=n_classes,
         majority_fraction=counts.max() / counts.sum() if len(held_out) else None,
-        best_epoch=lab.result.best_epoch or None,
-        record=lab.record,
-        arguments=lab.arguments,
-        data_facts=causes_of(check_windows(*checked), lab.arguments),
+        best_epoch=runner.result.best_epoch or None,
+        record=runner.record,
+        arguments=runner.arguments,
+        data_facts=causes_of(check_windows(*checked), runner.arguments),
     )
     return report if len(checked) < 2 else compare_level(report, checked[0], checked[1])
 

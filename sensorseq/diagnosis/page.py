@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Picture
 
-_LARGEST = 1e30  # that an axis can span
+_LARGEST = 1e30  # largest value that an axis can span
 _MOST_CROSSES = 60
 
 
@@ -212,7 +212,7 @@ class Curves:
 
 
 def note_above(panel: Panel, values: Floats) -> None:
-    """Say how many values lie above a panel, and how far up."""
+    """Describe the number and height of values above a panel."""
     n_above = int((values > panel.y_limits[1]).sum())
     if n_above:
         panel.note(f"{plural(n_above, 'value')} above, up to {values.max():.3g}")
@@ -363,7 +363,7 @@ def _finish(figure: "Picture", axes: "Mapping[str, Axes]", drawn: Curves | None)
     )
 
 
-MOST_SETTINGS = 6  # of the race that are drawn: as many have a colour
+MOST_SETTINGS = 6  # as many settings as have a color are drawn
 _POINTS = 60  # stretches of a curve
 
 
@@ -378,7 +378,7 @@ class Figure:
 
 
 def draw_fixed_loss(part: Mapping[str, Any]) -> Figure | None:
-    """Return how the loss of the fixed training windows moves; None where it is no number."""
+    """Return the movement of the fixed training windows' loss; None where it is no number."""
     epochs, values = floats(part["epoch"]), floats(part["value"])
     if not np.isfinite(values).any():
         return None
@@ -448,14 +448,14 @@ def padded(values: Floats) -> tuple[float, float]:
     """Return limits of an axis that leave some room about its values."""
     low, high = float(values.min()), float(values.max())
     size = max(abs(low), abs(high))
-    # of values that are equal up to rounding their size is all there is to go by
+    # values that are equal up to rounding differ in size alone
     margin = 0.06 * (high - low) if high - low > 1e-9 * size else 0.05 * size or 1.0
     return low - margin, high + margin
 
 
 _N_LEAD = 3  # sentences of the explanation that stand with the verdict
 _MAX_DOWNLOAD = 1_300_000  # characters of the link that carries the history
-_COLOURS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
+_COLORS = {"normal": "good", "diverged": "bad", "not_learning": "bad"}
 _IN_POINTS = ("accuracy", "best_epoch")  # fractions that are accuracies
 
 
@@ -490,7 +490,7 @@ def describe(
     copied: bool = True,
     loss_unit: str = "nats",
 ) -> dict[str, Any]:
-    """Return what the template of the findings shows; `copied` is whether code can be copied."""
+    """Return the values of the findings' template; `copied` is whether code can be copied."""
     steps = list_steps(report, command)
     (problem, *answers), still_open = answer(report, steps), limits(report)
     said = [one for one in remaining(report, answers) if one not in still_open]
@@ -500,7 +500,7 @@ def describe(
         "sizes": sizes(report),
         "verdict": banner_words(report),
         "verdict_words": problem.text,
-        "colour": colour_of(report),
+        "colour": color_of(report),
         "answers": [replace(part, text=re.sub(":$", ".", part.text)) for part in answers],
         "explanation": [one for one in said if one not in problem.text],
         "n_lead": _N_LEAD,
@@ -520,7 +520,7 @@ def describe(
 
 
 def describe_evidence(report: Findings) -> dict[str, Any]:
-    """Return what the template of the evidence shows: a figure, statistics, limits."""
+    """Return the values of the evidence's template: a figure, statistics, limits."""
     compared: dict[str, Statistic] = {}
     others: dict[str, Statistic] = {}
     for name, part in report.statistics.items():
@@ -534,14 +534,14 @@ def describe_evidence(report: Findings) -> dict[str, Any]:
     }
 
 
-def colour_of(report: Findings) -> str:
+def color_of(report: Findings) -> str:
     """Return the lamp that is lit: never green if the model is not as good as it can be."""
     if report.verdict == "fluctuating":
         return "bad" if report.severity == "strong" else "wait"
-    colour = _COLOURS.get(report.verdict, "")
+    color = _COLORS.get(report.verdict, "")
     may_cost = hidden_cause(report.verdict, report.causes) or data_fault(report.causes)
     is_doubtful = bool(report.generalization or report.level or may_cost)
-    return "wait" if colour == "good" and is_doubtful else colour
+    return "wait" if color == "good" and is_doubtful else color
 
 
 def _families(report: Findings, steps: Sequence[Step], say: Command) -> list[dict[str, Any]]:
@@ -554,7 +554,8 @@ def _families(report: Findings, steps: Sequence[Step], say: Command) -> list[dic
             is_known, chance = cause.name != UNKNOWN, chance_of(cause)
             what = "likely" if is_known else "likely to be none of those listed"
             evidence = cause.evidence
-            for words in cause.sources.values():  # of which the evidence may be put together
+            # the evidence may be put together from several sources
+            for words in cause.sources.values():
                 evidence = evidence.replace(words, "").strip()
             is_new = bool(cause.recommendation) and not set(cause.recommendation) <= repeated
             cards.append(

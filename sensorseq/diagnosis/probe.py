@@ -26,7 +26,7 @@ from sensorseq.diagnosis.causes import (
 )
 from sensorseq.diagnosis.ranking import in_order, join, with_unknown
 from sensorseq.diagnosis.statements import Findings
-from sensorseq.diagnosis.trials import SEVERAL, Budget, Lab, Outcome, compare_settings
+from sensorseq.diagnosis.trials import SEVERAL, Budget, Outcome, TrialRunner, compare_settings
 from sensorseq.errors import ArgumentError, printable
 from sensorseq.inspection.label_errors import judge_labels
 from sensorseq.text import plural
@@ -63,7 +63,7 @@ def probe_fit(
 
     def say(line: str) -> None:
         if verbose:
-            with suppress(OSError):  # of a full disk
+            with suppress(OSError):  # the disk may be full
                 print(f"sensorseq: {printable(line)}", file=sys.stderr, flush=True)
 
     say(
@@ -71,7 +71,7 @@ def probe_fit(
         f" {budget * origin.fit_s:.1f} s, plus checks of the data"
     )
     keywords = {name: value for name, value in given.items() if value is not None}
-    proof = probe_lab(
+    proof = probe_runner(
         origin.open(report.record, X, y, **keywords),
         origin.in_arguments(report),
         float(budget),
@@ -90,13 +90,13 @@ CODE = "sensorseq.find_label_errors(SensorLSTMClassifier(), X, y, groups=...)"
 _CAUSE = "label_noise"
 
 
-def judge_own_labels(lab: Lab) -> Trial | NotTested:
+def judge_own_labels(runner: TrialRunner) -> Trial | NotTested:
     """Judge the labels by the out-of-fold predictions on which the features were weighed.
 
     Where classes are hard to tell apart, right labels look wrong too, so none is ever proved wrong.
     """
-    predicted = getattr(lab, "out_of_fold", None)
-    train = lab.train
+    predicted = getattr(runner, "out_of_fold", None)
+    train = runner.train
     if predicted is None or train.rows is None:
         reason = "the fit has no predictions of windows by networks that were trained without them"
         return NotTested(_CAUSE, reason, CODE)
@@ -104,7 +104,7 @@ def judge_own_labels(lab: Lab) -> Trial | NotTested:
     if len(np.unique(train.target[at])) < 2:
         return NotTested(_CAUSE, "too few windows were predicted", CODE)
     groups = None if train.groups is None else train.groups[at]
-    found = judge_labels(predicted[1][judged], train.target[at], np.array(lab.classes), groups)
+    found = judge_labels(predicted[1][judged], train.target[at], np.array(runner.classes), groups)
     n_wrong, n_least = found.n_estimated, max(LEAST_WRONG, math.ceil(LEAST_SHARE * len(at)))
     is_enough = n_wrong >= n_least
     sentence = (
@@ -124,7 +124,7 @@ def judge_own_labels(lab: Lab) -> Trial | NotTested:
 PACE = 0.6
 # Of the budget, in epochs of the fit. The clock ends it earlier where there is one.
 COUNTED_SHARE, CLOCKED_SHARE = 1.4, 3.0
-CLOCK_SHARE = 0.95  # of the time: the last training ends a little later than was thought
+CLOCK_SHARE = 0.95  # share of the time; the last training ends a little later than planned
 LEAST_FIT_S = 1.0  # a fit that took less counts as one of this, for what may be spent
 NOTHING = "Nothing was tried."
 STOPPED = "The machine was slower than thought: trainings were stopped when the time was up."
@@ -132,8 +132,8 @@ STOPPED = "The machine was slower than thought: trainings were stopped when the 
 TRY_DEFAULTS = "Most bad runs do better with the defaults all the same: SensorLSTMClassifier()."
 
 
-def probe_lab(
-    lab: Lab,
+def probe_runner(
+    runner: TrialRunner,
     report: Report,
     budget: float = 1.0,
     fit_s: float = 0.0,
@@ -150,10 +150,10 @@ def probe_lab(
     Unless `is_clocked` only the epochs are counted.
     """
     started = clock() if began_s is None else began_s
-    clocked, n_epochs = is_clocked and fit_s > 0, lab.n_epochs
+    clocked, n_epochs = is_clocked and fit_s > 0, runner.n_epochs
     allowance = budget * max(1.0, LEAST_FIT_S / fit_s) if clocked else budget
-    purse = Budget(
-        lab,
+    trial_budget = Budget(
+        runner,
         (CLOCKED_SHARE if clocked else COUNTED_SHARE) * allowance * n_epochs,
         CLOCK_SHARE * allowance * fit_s if clocked else math.inf,
         PACE * fit_s / max(1, n_epochs),
@@ -162,7 +162,7 @@ def probe_lab(
     )
     found = _Found()
     try:
-        _try_all(lab, report, purse, found, allowed, say)
+        _try_all(runner, report, trial_budget, found, allowed, say)
     except KeyboardInterrupt:
         found.repair, found.note = {}, "The probes were interrupted."
     tried = {trial.cause for trial in found.trials} | {SEVERAL}
@@ -171,13 +171,13 @@ def probe_lab(
     is_calm, elapsed = report.verdict == "normal", clock() - started
     probes = Probes(
         budget=budget,
-        cost=elapsed / fit_s if fit_s > 0 else purse.spent / max(1, n_epochs),
+        cost=elapsed / fit_s if fit_s > 0 else trial_budget.spent / max(1, n_epochs),
         fit_s=fit_s,
         probes_s=elapsed,
         trials=tuple(found.trials),
         not_tested=tuple(untested.values()),
         repair=found.repair,
-        previous={name: lab.arguments.get(name) for name in found.repair},
+        previous={name: runner.arguments.get(name) for name in found.repair},
         note=found.note,
     )
     causes = regrade(report.causes, of_one_cause, found.proofs, calm=is_calm)
@@ -196,7 +196,7 @@ class _Found:
 
 
 def _try_all(
-    lab: Lab,
+    runner: TrialRunner,
     report: Findings,
     budget: Budget,
     found: _Found,
@@ -204,7 +204,7 @@ def _try_all(
     say: Callable[[str], Any],
 ) -> None:
     for check in (zero_test, judge_own_labels):
-        result = check(lab)
+        result = check(runner)
         if isinstance(result, Trial):
             found.trials.append(result)
             budget.charge(result.cost_epochs)
@@ -212,7 +212,7 @@ def _try_all(
             found.untested.append(result)
     may_calm = report.verdict == "fluctuating"
     compared = compare_settings(
-        lab, budget, report.causes, may_calm=may_calm, allowed=allowed, say=say
+        runner, budget, report.causes, may_calm=may_calm, allowed=allowed, say=say
     )
     found.proofs += map(_proof_of, compared.proofs)
     shown = {proof.name for proof in found.proofs}
@@ -226,13 +226,13 @@ def _try_all(
     found.untested += [NotTested(one.cause, reason, settles) for one in compared.untried]
     found.repair = {} if compared.adopted is None else dict(compared.adopted.option.change)
     found.note = compared.note
-    if not found.repair and report.verdict in TROUBLED and "hidden_size" in lab.changeable:
+    if not found.repair and report.verdict in TROUBLED and "hidden_size" in runner.changeable:
         found.note += f" {TRY_DEFAULTS}"
     if budget.is_over():
         found.note += f" {STOPPED}"
 
 
-NEW_CONFIDENCE = 0.05  # of a cause that was not ranked, before its proof
+NEW_CONFIDENCE = 0.05  # confidence in an unranked cause, before its proof
 
 
 def _proof_of(one: Outcome) -> Cause:
@@ -285,18 +285,18 @@ def _proved(cause: Cause, proof: Cause) -> Cause:
 
 
 UNSTABLE = "evaluation_not_deterministic"
-FORWARD_SHARE = 1 / 3  # of what a step costs: one pass forward, two of the same size backward
+FORWARD_SHARE = 1 / 3  # share of a step's cost: one pass forward, two of the same size backward
 _LEAST_FOR_PARTS = 4  # windows, so that other batches hold two at least
 
 
-def zero_test(lab: Lab) -> Trial | NotTested:
+def zero_test(runner: TrialRunner) -> Trial | NotTested:
     """Validate twice with the kept weights, and once in other batches: the bits must be the same.
 
     Dropout or augmentation that is active in evaluation, batch normalization on the batch at hand
     and buffers that evaluation writes to make a validation curve move at a learning rate of zero.
     """
-    module = lab.kept_module()
-    data = lab.val_inputs(module)
+    module = runner.kept_module()
+    data = runner.val_inputs(module)
     if data is None or not len(data):
         return NotTested(UNSTABLE, "there are no validation windows", "validation windows")
     before = {name: part.clone() for name, part in module.state_dict().items()}
@@ -308,7 +308,9 @@ def zero_test(lab: Lab) -> Trial | NotTested:
         changed = [name for name, part in after.items() if not torch.equal(part, before[name])]
         parted = _outputs(module, data, parts)
     rounding = torch.finfo(data.X.dtype).eps ** 0.5 * (1 + np.nanmax(np.abs(first), initial=0.0))
-    weights = f"the weights of epoch {lab.kept_epoch}" if lab.kept_epoch else "the kept weights"
+    weights = (
+        f"the weights of epoch {runner.kept_epoch}" if runner.kept_epoch else "the kept weights"
+    )
     target, outcome = data.target.cpu().numpy(), "confirmed"
     if not np.array_equal(first, second, equal_nan=True):
         cause = "dropout or augmentation is active in evaluation, or something else draws numbers"
@@ -326,7 +328,7 @@ def zero_test(lab: Lab) -> Trial | NotTested:
         said = f"Evaluated twice with {weights}, {n_windows} gave the same bits."
     if outcome == "confirmed":
         said += " The validation curve moves without any training."
-    cost = FORWARD_SHARE * 3 * len(first) / max(1, len(lab.train.target))
+    cost = FORWARD_SHARE * 3 * len(first) / max(1, len(runner.train.target))
     return Trial(UNSTABLE, "learning rate 0", {}, "inference", outcome, said, cost_epochs=cost)
 
 

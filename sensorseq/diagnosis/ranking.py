@@ -37,8 +37,8 @@ from sensorseq.diagnosis.causes import (
 )
 from sensorseq.diagnosis.metrics import Floats, Run
 from sensorseq.diagnosis.statements import Statement
+from sensorseq.history import TrainingRecord
 from sensorseq.inspection.finding import Finding
-from sensorseq.training_record import TrainingRecord
 
 NAN = math.nan
 _CURVE = """
@@ -58,7 +58,8 @@ own_loss own_class_weight cropped
 CURVE_FEATURES, RECORD_FEATURES, SETTING_FEATURES = (
     tuple(names.split()) for names in (_CURVE, _RECORD, _SETTINGS)
 )
-FURTHEST = {family: f"furthest_{family}" for family in RANKED}  # of the settings of each family
+# the furthest setting of each family
+FURTHEST = {family: f"furthest_{family}" for family in RANKED}
 NAMES = (*CURVE_FEATURES, *RECORD_FEATURES, *SETTING_FEATURES, *FURTHEST.values())
 # weighed by their logarithms
 LOGARITHMIC = {"loss_noise", "val_accuracy_noise", "val_noise_over_sampling", "val_loss_rise"}
@@ -138,7 +139,7 @@ def _of_curves(run: Run) -> dict[str, float]:
     if len(val_loss) >= 10:
         smooth = np.median(sliding_window_view(val_loss, 5), axis=1)
         found["val_loss_rise"] = float(smooth[-5:].mean() - smooth.min())
-    if not run.is_in_nats:  # of a loss in other units only what is relative counts
+    if not run.is_in_nats:  # in other units only relative changes of the loss count
         found |= dict.fromkeys(("loss_gap", "loss_noise", "val_loss_rise"), NAN)
     return found
 
@@ -157,7 +158,7 @@ def _of_steps(run: Run, record: TrainingRecord) -> dict[str, float]:
 
 
 def _of_windows(run: Run, record: TrainingRecord) -> dict[str, float]:
-    """Return which training windows never fit, and how many errors are always the same windows."""
+    """Find the training windows that never fit, and count the errors on always the same windows."""
     n_late, found = max(run.n_epochs // 3, 1), {}
     margin = np.asarray(record.train_margin, np.float64)
     if len(margin) == run.n_epochs and margin.shape[1]:
@@ -192,7 +193,7 @@ def _above(value: float, other: float) -> float:
 
 
 def _of_settings(run: Run, arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Return how far each setting is from what is usual; NaN for one that is not known."""
+    """Return the distance of each setting from the usual one; NaN for one that is not known."""
     get, above = arguments.get, _above
     known, number = partial(_known, arguments), partial(_number, arguments)
     rate, usual, width = number("learning_rate"), usual_rate(arguments), number("hidden_size")
@@ -291,7 +292,7 @@ def weigh(
     probability that no single change does.
     """
     model = weights() if model is None else model
-    z = standardised(features, model["scales"])
+    z = standardized(features, model["scales"])
     scores = [
         of["intercept"] + sum(w * z[name] for name, w in of["weights"].items())
         for of in model["families"].values()
@@ -300,7 +301,7 @@ def weigh(
     return dict(zip(model["families"], (raised / raised.sum()).tolist(), strict=False))
 
 
-def standardised(
+def standardized(
     features: Mapping[str, float], scales: Mapping[str, tuple[float, float]]
 ) -> dict[str, float]:
     """Return features in standard deviations from their mean; 0 for one that is missing."""
@@ -320,10 +321,10 @@ def transformed(name: str, value: float) -> float:
 
 
 NAMED = 0.4  # confidence of a family, below which "unknown" leads
-LEAST_CONFIDENCE = 0.05  # of a cause that is listed
+LEAST_CONFIDENCE = 0.05  # least confidence of a cause that is listed
 LEAST_MEANING = 0.05  # what a side counts whose settings are the usual ones
 MOST_CAUSES, MOST_CLAUSES = 6, 3
-LEAST_SHARE = 0.0005  # of a fraction that is worth words
+LEAST_SHARE = 0.0005  # smallest fraction that is worth words
 CALM = "The curve is calm, but accuracy may suffer: "
 
 
@@ -501,7 +502,7 @@ def tell(shows: Iterable[str], features: Mapping[str, float]) -> dict[str, str]:
 
 
 def _explained(of: Mapping[str, float], denied: Container[str]) -> tuple[Cause, ...]:
-    """Return what makes a calm run's curve look rough, with the share of it as confidence."""
+    """Find what makes a calm run's curve look rough, with its share as confidence."""
     is_calm = of["loss_noise"] < limits.FIXED_LOSS_NOISE_NATS
     shares = {}
     if (

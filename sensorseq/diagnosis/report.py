@@ -27,16 +27,15 @@ from sensorseq.diagnosis.ranking import find_causes
 from sensorseq.diagnosis.statements import Findings
 from sensorseq.diagnosis.words import banner_words, call, write_report
 from sensorseq.errors import ArgumentError, warn_caller
-from sensorseq.history import History
+from sensorseq.history import MAX_WATCHED, History, TrainingRecord
 from sensorseq.io.atomic import write_whole
 from sensorseq.text import plain, plural
-from sensorseq.training_record import MAX_WATCHED, TrainingRecord
 
 _SAVED: tuple[str, ...]
 _SAVED = ("verdict", "severity", "generalization", "level", "statements", "causes", "statistics")
 _SAVED += ("n_epochs", "n_val", "n_train", "n_classes", "best_epoch", "history", "evidence")
 _SAVED += ("probes", "of_module")
-# of a report in a file, so that its page can be made
+# kept in a report's file, so that its page can be made
 _MOST_SAID, _MOST_LEVELS, _MOST_ENTRIES = 1000, 20, 300_000
 _HOLDERS: Any = (list, tuple, type({}.values()))
 
@@ -332,7 +331,7 @@ class FluctuationReport(Findings):
             if kind != "sensorseq.fluctuation" or version != 4:
                 raise ValueError(f"format {reprlib.repr(kind)}, version {reprlib.repr(version)}")
             saved = {name: description[name] for name in _SAVED}
-            del saved["generalization"], saved["level"]  # which the statements tell
+            del saved["generalization"], saved["level"]  # the statements tell these
             if is_page:
                 _check_size(saved)
             report: FluctuationReport = from_plain(cls, saved)
@@ -398,7 +397,7 @@ def _check_size(description: Mapping[str, Any]) -> None:
         raise ValueError(f"it has more than {_MOST_LEVELS} levels or {_MOST_ENTRIES} entries")
 
 
-_LEAST_PROBABILITY = 1e-7  # whose logarithm is still taken, as in Keras
+_LEAST_PROBABILITY = 1e-7  # smallest probability whose logarithm is taken, as in Keras
 _OFF = 0.02  # how far probabilities in half precision sum off 1
 _MARGIN_LIMIT = float(np.finfo(np.float16).max)
 

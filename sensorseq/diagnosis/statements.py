@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from sensorseq.diagnosis.causes import UNKNOWN, Cause, Family, Probes, families
 from sensorseq.diagnosis.metrics import Statistic
+from sensorseq.history import TrainingRecord
 from sensorseq.text import listed, plural
-from sensorseq.training_record import TrainingRecord
 
 
 class Kind(NamedTuple):
@@ -245,7 +245,7 @@ KINDS = {kind: Kind(topic, text) for topic, texts in _TEXTS.items() for kind, te
 class Statement:
     """One thing that a report says; `str` gives its text."""
 
-    kind: str  # of `KINDS`
+    kind: str  # one of `KINDS`
     values: Mapping[str, Any] = field(default_factory=dict)  # numbers, text, lists of numbers
 
     @property
@@ -254,7 +254,7 @@ class Statement:
         return KINDS[self.kind].topic if self.kind in KINDS else "other"
 
     def __str__(self) -> str:
-        if self.kind not in KINDS:  # of a later version
+        if self.kind not in KINDS:  # a later version wrote it
             return f"{self.kind}: {dict(self.values)}"
         return str(_WRITER.vformat(KINDS[self.kind].text, (), self.values))
 

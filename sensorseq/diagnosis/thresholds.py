@@ -5,16 +5,17 @@
 # of both losses over the second half of the run, in nats: 2 % of the healthy and 8 % of the
 # noisy-but-normal runs pass both edges. Both have to be passed, for each alone is moved by what is
 # no fault: the validation loss by few windows and by overconfidence, the training loss by dropout.
-FIXED_LOSS_NOISE_NATS = 0.022  # of a fixed part of the training windows, after each epoch
-LOSS_NOISE_NATS = 0.016  # of the mean over an epoch, which moves less
+FIXED_LOSS_NOISE_NATS = 0.022  # noise of a fixed part of the training windows, after each epoch
+LOSS_NOISE_NATS = 0.016  # noise of the mean over an epoch, which moves less
 VALIDATION_LOSS_NOISE_NATS = 0.031
 STRONG_EDGES = 2.0  # times both edges
-COMMON_LEAP_NATS = 0.15  # of both losses in one epoch: 1 % of healthy runs, 35 % of restless ones
+# leap of both losses in one epoch: 1 % of healthy runs, 35 % of restless ones
+COMMON_LEAP_NATS = 0.15
 COMMON_LEAP_EPOCHS = 7  # before it, whose median a leap is measured from
 ONE_SIDE_EDGES = 2.0  # times its edge, for a history that has one side only
-SURE_SHARE = 0.15  # of an edge: what the noise surely exceeds, and has in most of the time
+SURE_SHARE = 0.15  # share of an edge that the noise surely exceeds most of the time
 EXCESS_PLATEAU_NATS = 0.05  # what the noise of the weights may cost, in loss
-ALPHA = 0.05  # of all statistics tested together, by Holm's method
+ALPHA = 0.05  # level of all statistics tested together, by Holm's method
 RATE_RISE = 1.05  # times the rate of the epoch before: a restart or a warm-up, not rounding ...
 RATE_RISE_EPOCHS = 3  # ... and so many epochs from it on are no fluctuation but what was asked for
 MIN_DIFFERENCES = 10  # second differences that are left must be as many as 12 epochs have
@@ -25,7 +26,8 @@ ACCURACY_NOISE_WINDOWS = 1.5  # ... and never less than this many windows changi
 EXCESS_OVER_SAMPLING = 1.5
 STRONG_EXCESS_OVER_SAMPLING = 2.0
 SPIKE_SHARE = 0.02  # more epochs than these leaping is a heavy tail, not bad luck
-SPIKE_CHANCE = 0.01  # that an epoch of white noise of the edge's size leaps: 0.002 simulated
+# probability that an epoch of white noise of the edge's size leaps: 0.002 simulated
+SPIKE_CHANCE = 0.01
 SPIKE_EDGES = 3.0  # a leap that matters, in units of the two loss edges
 MIN_EPOCHS = 12  # after the initial descent; below, the noise estimate is off by 40 %
 COLLAPSE_MARGIN = 0.1  # accuracy once this far above guessing, and then back to it: collapsed
@@ -33,10 +35,10 @@ COLLAPSE_EPOCHS = 3
 RECOVERY_EPOCHS = 3  # finite at the end of a run that recovered from a loss that was not ...
 RECOVERED_SHARE = 0.1  # ... in at most so many of its epochs, or in one
 UNKNOWN_SIZE_MARGIN = 0.05  # above guessing, where the number of windows is not known
-LATE_START_RISE = 0.05  # of accuracy, over the epochs judged
-LATE_START_FALL = 0.03  # of the training loss, as a share of itself
+LATE_START_RISE = 0.05  # rise of the accuracy over the epochs judged
+LATE_START_FALL = 0.03  # fall of the training loss, as a share of itself
 NO_DESCENT = 0.02  # a loss that has not lost this share of itself has not been trained
-OVERFITTING_RISE_NATS = 0.1  # of the validation loss above its lowest, beyond what is luck
+OVERFITTING_RISE_NATS = 0.1  # rise of the validation loss above its lowest, beyond what is luck
 TREND_Z = 1.96  # two-sided 95 % point of the normal distribution
 TREND_RATIO = 1.5  # a change of noise worth a sentence
 ONE_SIDED_95 = 1.645
@@ -50,13 +52,13 @@ MIN_GROUPS = 10
 # points too low.
 MIN_UNITS_TO_SCORE = 60
 EXCESS_RATIO = 1.5  # R or R_g above this, and surely above 1, is moving together; as the sd ratio^2
-RESTLESS_WINDOWS = 0.1  # of all windows ...
+RESTLESS_WINDOWS = 0.1  # share of all windows ...
 RESTLESS_SHARE = 0.6  # ... carrying this share of all flips: they, not the model, make it rough
-ONE_CLASS_WINDOWS = 10  # of these at least, all predicted alike is no coincidence
+ONE_CLASS_WINDOWS = 10  # at least so many windows: all predicted alike is no coincidence
 # Of a network below what the data allow. Two rivals are looked at, each at 1 %. Where groups are
 # too few for a test of their signs, windows are compared, with a gap that groups rarely make.
 LEVEL_ALPHA = 0.01
-LEVEL_GAP = 0.1  # of accuracy
+LEVEL_GAP = 0.1  # difference in accuracy
 LEVEL_GROUPS = 8
 LEVEL_GAP_OF_FEW_GROUPS = 0.2
 STILL_FALLS = 0.02  # share of itself that a training loss must lose in ten epochs to be worth more

@@ -17,18 +17,17 @@ from torch import nn
 from sensorseq.diagnosis import metrics
 from sensorseq.diagnosis.causes import ARGUMENTS_OF, OWNER_OF, Cause, Trial, is_same
 from sensorseq.diagnosis.metrics import Floats
-from sensorseq.history import History
+from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.part import Part
-from sensorseq.training.batches import TrainingData, centre_windows
+from sensorseq.training.batches import TrainingData, center_windows
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult
 from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training.stream import StreamedData
-from sensorseq.training_record import TrainingRecord
 
 
 @dataclass(frozen=True, eq=False)
-class Arm:
+class Rerun:
     """One re-run.
 
     With `start` it continues from that snapshot of the run: the windows come in another order, the
@@ -43,23 +42,23 @@ class Arm:
 
 
 @dataclass(frozen=True, eq=False)
-class ArmResult:
-    """What an arm of L epochs gave; empty where it was not measured."""
+class RerunResult:
+    """What a rerun of L epochs gave; empty where it was not measured."""
 
-    arm: Arm
+    rerun: Rerun
     fixed_loss: Floats  # (L,): of the run's fixed training windows, without dropout, in nats
     record: TrainingRecord | None = None
     val_outputs: Floats | None = None  # (n_val, K): logits in evaluation mode
     failed: str = ""  # why it ended early, such as a loss that is not finite
 
 
-def failed_arm(arm: Arm, error: Exception) -> ArmResult:
-    """Return the result of an arm that could not be run."""
-    return ArmResult(arm, np.zeros(0), failed=str(error))
+def failed_rerun(rerun: Rerun, error: Exception) -> RerunResult:
+    """Return the result of a rerun that could not be run."""
+    return RerunResult(rerun, np.zeros(0), failed=str(error))
 
 
 @dataclass(frozen=True, eq=False)
-class LabPart:
+class PartWindows:
     """Windows of one part as the engine takes them.
 
     `groups` are as given to `fit`, and `rows` those of its X, None if given separately. `samples`
@@ -79,19 +78,19 @@ class LabPart:
         return Part(data.X.cpu().numpy(), lengths, target, self.groups, self.rows, **names)
 
 
-class Lab(ABC):
+class TrialRunner(ABC):
     """A recorded fit that can be trained again; `kept` has the weights that it kept."""
 
     arguments: Mapping[str, Any]  # the estimator's; of a custom module what is known
-    defaults: Mapping[str, Any]  # of a run that does well on most data, as far as they apply here
-    changeable: frozenset[str]  # what `Arm.change` may name here
+    defaults: Mapping[str, Any]  # settings that do well on most data, as far as they apply here
+    changeable: frozenset[str]  # what `Rerun.change` may name here
 
     def __init__(
         self,
         record: TrainingRecord,
         kept: nn.Module,
         kept_epoch: int,
-        parts: tuple[LabPart, LabPart | None],
+        parts: tuple[PartWindows, PartWindows | None],
         classes: Sequence[str],
     ) -> None:
         self.record, self._kept = record, kept
@@ -129,14 +128,14 @@ class Lab(ABC):
         return copy.deepcopy(self._kept).eval()
 
     @abstractmethod
-    def cost_of(self, arm: Arm) -> float:
-        """Return what an arm costs, in epochs of the fit, from its sizes alone."""
+    def cost_of(self, rerun: Rerun) -> float:
+        """Return the cost of a rerun in epochs of the fit, from its sizes alone."""
 
     @abstractmethod
     def run(
-        self, arms: Sequence[Arm], is_over: Callable[[], bool] | None = None
-    ) -> list[ArmResult]:
-        """Run arms, side by side where the engine can; one that fails says so in its result.
+        self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
+    ) -> list[RerunResult]:
+        """Run reruns, side by side where the engine can; one that fails says so in its result.
 
         When `is_over` says so, those that train end with their epoch, and no other one begins.
         """
@@ -144,20 +143,20 @@ class Lab(ABC):
     def fixed_windows(self, train: TrainingData, config: TrainingConfig) -> TrainingData:
         """Return the fixed windows of the record out of those of a training."""
         rows = torch.from_numpy(self.record.fixed_rows)
-        return centre_windows(train.take(rows, train.X.device), config)
+        return center_windows(train.take(rows, train.X.device), config)
 
     def read(
         self,
-        arm: Arm,
+        rerun: Rerun,
         module: nn.Module,
         validation: TrainingData | StreamedData | None,
         result: TrainingResult,
         scale: float = 1.0,
-    ) -> ArmResult:
-        """Return what a training gave."""
+    ) -> RerunResult:
+        """Return the result of a training."""
         record = result.record
-        return ArmResult(
-            arm,
+        return RerunResult(
+            rerun,
             np.zeros(0) if record is None else scale * record.fixed_loss,
             record,
             _outputs(module, validation) if isinstance(validation, TrainingData) else None,
@@ -170,7 +169,7 @@ def _outputs(module: nn.Module, data: TrainingData) -> Floats:
     return outputs
 
 
-OUT_OF_TIME = "the time was up before it began"  # why an arm failed that was never trained
+OUT_OF_TIME = "the time was up before it began"  # why a rerun failed that was never trained
 
 
 class Deadline:
@@ -201,7 +200,7 @@ class Budget:
 
     def __init__(
         self,
-        lab: Lab,
+        runner: TrialRunner,
         n_epochs: float,
         seconds: float = math.inf,
         epoch_s: float = 0.0,
@@ -209,7 +208,7 @@ class Budget:
         clock: Callable[[], float] = time.perf_counter,
         began_s: float | None = None,
     ) -> None:
-        self.lab, self.n_epochs, self.spent = lab, n_epochs, 0.0
+        self.runner, self.n_epochs, self.spent = runner, n_epochs, 0.0
         self._seconds, self._epoch_s, self._clock = seconds, epoch_s, clock
         self._began_s = clock() if began_s is None else began_s
         self._charged = self._running_s = 0.0
@@ -230,15 +229,15 @@ class Budget:
         return self._clock() - self._began_s > LATEST * self._seconds
 
     def charge(self, n_epochs: float) -> None:
-        """Pay for work that is no arm, in epochs of the fit; it says nothing of the pace."""
+        """Pay for work that is no rerun, in epochs of the fit; it says nothing of the pace."""
         self.spent += n_epochs
         self._charged += n_epochs
 
-    def run(self, arms: Sequence[Arm]) -> list[ArmResult]:
-        """Pay for arms and run them; `left` says what can be paid."""
-        self.spent += sum(self.lab.cost_of(arm) for arm in arms)
+    def run(self, reruns: Sequence[Rerun]) -> list[RerunResult]:
+        """Pay for reruns and run them; `left` says what can be paid."""
+        self.spent += sum(self.runner.cost_of(rerun) for rerun in reruns)
         started = self._clock()
-        results = self.lab.run(arms, None if math.isinf(self._seconds) else self.is_over)
+        results = self.runner.run(reruns, None if math.isinf(self._seconds) else self.is_over)
         self._running_s += self._clock() - started
         return results
 
@@ -260,22 +259,25 @@ class Option:
     """Settings that may repair a run."""
 
     name: str  # what it changes, in words
-    cause: str  # of `CAUSE_NAMES`, if it changes one thing; otherwise `SEVERAL`
+    cause: str  # one of `CAUSE_NAMES` if it changes one thing; otherwise `SEVERAL`
     change: Mapping[str, Any]
-    finding: str = ""  # which side of the cause it speaks for
+    finding: str = ""  # direction of the cause that it speaks for
     is_preset: bool = False  # the defaults, as far as the run differs from them
     ends_run: bool = False  # tried on the last part of the run, with a rate that falls
 
 
 def list_options(
-    lab: Lab, causes: Sequence[Cause], allowed: frozenset[str] | None = None
+    runner: TrialRunner, causes: Sequence[Cause], allowed: frozenset[str] | None = None
 ) -> list[Option]:
-    """Return what the run has not and its lab can make: presets, then likely single changes."""
-    own, may_change = lab.arguments, lab.changeable if allowed is None else lab.changeable & allowed
+    """List settings that differ from the run's and can be tried: presets, then single changes."""
+    own, may_change = (
+        runner.arguments,
+        runner.changeable if allowed is None else runner.changeable & allowed,
+    )
     confidence = {cause.name: cause.confidence for cause in causes}
-    singles = sorted(_singles(lab), key=lambda one: -confidence.get(one.cause, 0.0))
+    singles = sorted(_singles(runner), key=lambda one: -confidence.get(one.cause, 0.0))
     found: list[Option] = []
-    for option in [*_presets(lab), *singles]:
+    for option in [*_presets(runner), *singles]:
         new = {n: value for n, value in option.change.items() if not is_same(own.get(n), value)}
         change = {name: value for name, value in new.items() if name in may_change}
         is_whole = option.cause == SEVERAL or len(change) == len(new)
@@ -293,13 +295,13 @@ def list_options(
     return found
 
 
-def _presets(lab: Lab) -> list[Option]:
+def _presets(runner: TrialRunner) -> list[Option]:
     def preset(*causes: str) -> dict[str, Any]:
         names = dict.fromkeys(name for cause in causes for name in ARGUMENTS_OF[cause])
-        return {name: lab.defaults[name] for name in names if name in lab.defaults}
+        return {name: runner.defaults[name] for name in names if name in runner.defaults}
 
     whole, same_network = preset(*_PRESET_CAUSES, "model_complexity"), preset(*_PRESET_CAUSES)
-    features = {name: lab.defaults[name] for name in ("features",) if name in lab.changeable}
+    features = {name: runner.defaults[name] for name in ("features",) if name in runner.changeable}
     return [
         Option(DEFAULTS, SEVERAL, whole, is_preset=True),
         Option("the defaults, with the same network", SEVERAL, same_network, is_preset=True),
@@ -307,8 +309,8 @@ def _presets(lab: Lab) -> list[Option]:
     ]
 
 
-def _singles(lab: Lab) -> list[Option]:
-    own, defaults, options = lab.arguments, lab.defaults, []
+def _singles(runner: TrialRunner) -> list[Option]:
+    own, defaults, options = runner.arguments, runner.defaults, []
 
     def add(name: str, cause: str, change: Mapping[str, Any], finding: str = "") -> None:
         options.append(Option(name, cause, change, finding, ends_run=name == "cosine decay"))
@@ -347,18 +349,19 @@ def _singles(lab: Lab) -> list[Option]:
 
 
 MOST_OPTIONS = 12
-LEAST_STEPS = 60  # of a training that says anything
-LEAST_FEATURE_STEPS = 1  # of the network beside features, which need no steps themselves
-LEAST_END_EPOCHS = 8  # of the last part of the run, for its movement
-FEATURES_SHARE = 0.3  # of the budget
-PRESET_SHARE = 0.75  # of the rest; single changes, which name the cause, get what is left
+LEAST_STEPS = 60  # fewest steps of a training that says anything
+LEAST_FEATURE_STEPS = 1  # fewest steps of the network beside features, which need none themselves
+LEAST_END_EPOCHS = 8  # shortest last part of the run whose movement can be measured
+FEATURES_SHARE = 0.3  # share of the budget
+PRESET_SHARE = 0.75  # share of the rest; single changes, which name the cause, get what is left
 # Standard errors of a gain from which settings are adopted. The defaults need fewer: of runs with
 # settings drawn at random they improve nine of ten (benchmarks/bench_repair.py, development draws).
 SURE_SE, PRESET_SE = 2.0, 1.0
 LOSES_SE = 0.5  # standard errors by which the other of loss and accuracy may be worse
-LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # of accuracy, and of loss
-LEAST_CALMING = 0.5  # of the run's movement, where settings are adopted that lose nothing
-ONE_SD = 0.8413  # of a normal distribution lies below its mean and one standard deviation
+LEAST_GAIN, LEAST_GAIN_NATS = 0.02, 0.02  # least gain in accuracy, and in loss
+# settings that lose nothing are adopted if they leave this share of the run's movement
+LEAST_CALMING = 0.5
+ONE_SD = 0.8413  # share of a normal distribution below its mean plus one standard deviation
 
 
 @dataclass(eq=False)
@@ -366,20 +369,20 @@ class Outcome:
     """An option, what its training gave, and what it gains on validation windows over the run."""
 
     option: Option
-    result: ArmResult
+    result: RerunResult
     cost_epochs: float
-    first_epoch: int = 0  # of the run, from which it was trained
+    first_epoch: int = 0  # epoch of the run from which it was trained
     score: float = math.inf  # mean loss; infinity if the training failed
     nats: float = -math.inf  # loss of the run less that of the settings, in nats a window
     error: float = 0.0  # its standard error over groups, or over windows without groups
-    accuracy: float = -math.inf  # of the settings less that of the run, a fraction
+    accuracy: float = -math.inf  # accuracy of the settings less that of the run, a fraction
     accuracy_error: float = 0.0
-    movement: float = math.nan  # of the training loss over the run's; NaN if unknown
+    movement: float = math.nan  # movement of the training loss over the run's; NaN if unknown
 
     @property
     def n_epochs(self) -> int:
         """Epochs that were trained; of what needs no training those of the run."""
-        return len(self.result.fixed_loss) or self.result.arm.n_epochs
+        return len(self.result.fixed_loss) or self.result.rerun.n_epochs
 
     @property
     def does_better(self) -> bool:
@@ -420,7 +423,7 @@ class Outcome:
         def finite(value: float) -> float | None:
             return value if math.isfinite(value) else None
 
-        failed, n_planned = self.result.failed, self.result.arm.n_epochs
+        failed, n_planned = self.result.failed, self.result.rerun.n_epochs
         own_loss = np.asarray(self.result.fixed_loss, np.float64).tolist()
         # a short training that does worse says little
         is_whole = self.n_epochs >= len(run_loss) or bool(failed)
@@ -452,10 +455,10 @@ class Comparison:
 
     note: str  # why the adopted settings, or why none
     adopted: Outcome | None = None  # the settings that do better than the run beyond chance
-    outcomes: tuple[Outcome, ...] = ()  # of all options that were trained, the best first
+    outcomes: tuple[Outcome, ...] = ()  # one for each option that was trained, the best first
     untried: tuple[Option, ...] = ()  # options that the budget did not reach
     proofs: tuple[Outcome, ...] = ()  # single changes as good as the adopted, best first
-    run_loss: list[float] = field(default_factory=list)  # of the fixed training windows
+    run_loss: list[float] = field(default_factory=list)  # loss of the fixed training windows
 
     def trials(self) -> list[Trial]:
         """Return the trainings for the report."""
@@ -466,13 +469,13 @@ class Comparison:
 class Baseline:
     """The run that settings are compared with, on its validation windows."""
 
-    def __init__(self, lab: Lab, validation: Part) -> None:
-        record = lab.record
-        self.target, self.n_classes = validation.target, lab.n_classes
+    def __init__(self, runner: TrialRunner, validation: Part) -> None:
+        record = runner.record
+        self.target, self.n_classes = validation.target, runner.n_classes
         groups = validation.groups
         self.groups = np.arange(len(self.target)) if groups is None else groups
-        self.loss, self.is_right = self._judged(lab.val_outputs())
-        keeps_best = lab.arguments.get("restore_best") or lab.arguments.get("early_stopping")
+        self.loss, self.is_right = self._judged(runner.val_outputs())
+        keeps_best = runner.arguments.get("restore_best") or runner.arguments.get("early_stopping")
         # What the record has of the cross-entropy: that with the next likeliest class.
         margin = np.asarray(record.val_margin, np.float64)
         is_known = len(margin) and margin.shape[1:] == self.loss.shape and np.isfinite(margin).all()
@@ -484,15 +487,15 @@ class Baseline:
         self.movement = movement(np.asarray(record.fixed_loss, np.float64))
 
     def _judged(self, outputs: Floats | None) -> tuple[Floats, Floats]:
-        """Return cross-entropy and correctness of each window; of a run that diverged, a guess."""
+        """Return each window's cross-entropy and correctness; a diverged run counts as guessing."""
         n = len(self.target)
         if outputs is None or not np.isfinite(outputs).all():
             return np.full(n, math.log(self.n_classes)), np.full(n, 1 / self.n_classes)
         loss = metrics.cross_entropy(outputs, self.target)
         return loss, (outputs.argmax(axis=1) == self.target).astype(np.float64)
 
-    def compare(self, option: Option, result: ArmResult, cost_epochs: float) -> Outcome:
-        """Return what a training gave, against the run."""
+    def compare(self, option: Option, result: RerunResult, cost_epochs: float) -> Outcome:
+        """Compare the result of a training with the run."""
         outputs, found = result.val_outputs, Outcome(option, result, cost_epochs)
         if result.failed or outputs is None or not np.isfinite(outputs).all():
             return found
@@ -517,14 +520,14 @@ def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
 
 
 def movement(loss: Floats) -> float:
-    """Return how much a training loss moves over the second half of its epochs; NaN if too few."""
+    """Return the movement of a loss over the second half of its epochs; NaN if too few."""
     late = loss[len(loss) // 2 :]
     late = late[np.isfinite(late)]
     return float(metrics.mean_noise(late)) if len(late) >= 4 else math.nan
 
 
 def compare_settings(
-    lab: Lab,
+    runner: TrialRunner,
     budget: Budget,
     causes: Sequence[Cause],
     *,
@@ -538,15 +541,15 @@ def compare_settings(
     defaults, with three quarters of the rest, and single changes, in the order of `causes`.
     `FluctuationReport.probe` says what is adopted; a calmer curve alone counts if `may_calm`.
     """
-    validation = lab.validation
+    validation = runner.validation
     if validation is None:
         return Comparison("There are no validation windows to compare settings on.")
-    if not math.isfinite(lab.cost_of(Arm("the run again", 1))):
+    if not math.isfinite(runner.cost_of(Rerun("the run again", 1))):
         return Comparison("The fit continued another one, so it cannot be repeated.")
-    run = Baseline(lab, validation)
-    options = list_options(lab, causes, allowed)[:MOST_OPTIONS]
+    run = Baseline(runner, validation)
+    options = list_options(runner, causes, allowed)[:MOST_OPTIONS]
     found: dict[str, Outcome] = {}
-    # of a run that fluctuates, a rate that falls in its last part costs little and often calms it
+    # letting the rate fall in the last part of the run costs little and often calms it
     with_features = [one for one in options if one.name == FEATURES]
     networks = [one for one in options if one not in with_features]
     first = [one for one in networks if one.is_preset or (may_calm and one.ends_run)]
@@ -557,17 +560,17 @@ def compare_settings(
         (singles, 1.0, LEAST_STEPS),
     )
     for chosen, share, least in stages:
-        pairs = _share_out(lab, chosen, share * budget.left, least)
+        pairs = _share_out(runner, chosen, share * budget.left, least)
         if not pairs:
             continue
-        arms = [arm for _, arm in pairs]
-        say(f"training with {len(arms)} other setting(s)")
-        for (option, arm), result in zip(pairs, budget.run(arms), strict=True):
+        reruns = [rerun for _, rerun in pairs]
+        say(f"training with {len(reruns)} other setting(s)")
+        for (option, rerun), result in zip(pairs, budget.run(reruns), strict=True):
             if result.failed == OUT_OF_TIME:
                 continue
-            outcome = found[option.name] = run.compare(option, result, lab.cost_of(arm))
-            if arm.start is not None:
-                outcome.first_epoch = lab.record.snapshots[arm.start].epoch
+            outcome = found[option.name] = run.compare(option, result, runner.cost_of(rerun))
+            if rerun.start is not None:
+                outcome.first_epoch = runner.record.snapshots[rerun.start].epoch
     better = [one for one in found.values() if one.does_better or (may_calm and one.is_calmer)]
     adopted = _chosen(better)
     ranked = sorted(found.values(), key=lambda one: (one is not adopted, one.score))
@@ -582,47 +585,47 @@ def compare_settings(
         tuple(ranked),
         tuple(one for one in options if one.name not in found),
         tuple(proofs),
-        np.asarray(lab.record.fixed_loss, np.float64).tolist(),
+        np.asarray(runner.record.fixed_loss, np.float64).tolist(),
     )
 
 
 def _share_out(
-    lab: Lab, options: Sequence[Option], budget: float, least_steps: int
-) -> list[tuple[Option, Arm]]:
+    runner: TrialRunner, options: Sequence[Option], budget: float, least_steps: int
+) -> list[tuple[Option, Rerun]]:
     """Return trainings of about as many steps each: of all options that a budget allows."""
 
-    def cost(arms: Sequence[tuple[Option, Arm]]) -> float:
-        return sum(lab.cost_of(arm) for _, arm in arms)
+    def cost(reruns: Sequence[tuple[Option, Rerun]]) -> float:
+        return sum(runner.cost_of(rerun) for _, rerun in reruns)
 
-    kept: list[tuple[Option, Arm]] = []
+    kept: list[tuple[Option, Rerun]] = []
     for option in options:
-        pair = option, _arm(lab, option, least_steps)
+        pair = option, _rerun(runner, option, least_steps)
         if cost([*kept, pair]) <= budget:
             kept.append(pair)
     longest = kept
     for n_steps in least_steps * 1.25 ** np.arange(1, 60):
-        longer = [(one, _arm(lab, one, n_steps)) for one, _ in kept]
+        longer = [(one, _rerun(runner, one, n_steps)) for one, _ in kept]
         if cost(longer) > budget:
             break
         longest = longer
     return longest
 
 
-def _arm(lab: Lab, option: Option, n_steps: float) -> Arm:
+def _rerun(runner: TrialRunner, option: Option, n_steps: float) -> Rerun:
     """Return a training of an option of about so many steps, and no longer than the run.
 
     What ends the run differently is trained from the last state of the run with enough epochs after
     it, for those epochs.
     """
-    snapshots = lab.record.snapshots if option.ends_run else []
+    snapshots = runner.record.snapshots if option.ends_run else []
     for start in range(len(snapshots) - 1, 0, -1):
-        n_left = lab.n_epochs - snapshots[start].epoch
+        n_left = runner.n_epochs - snapshots[start].epoch
         if n_left >= LEAST_END_EPOCHS:
-            return Arm(option.name, n_left, start=start)
-    n_windows = len(lab.train)
-    batch_size = {**lab.arguments, **option.change}.get("batch_size") or n_windows
+            return Rerun(option.name, n_left, start=start)
+    n_windows = len(runner.train)
+    batch_size = {**runner.arguments, **option.change}.get("batch_size") or n_windows
     n_epochs = math.ceil(n_steps / -(-n_windows // batch_size))
-    return Arm(option.name, min(max(n_epochs, 1), lab.n_epochs), change=option.change)
+    return Rerun(option.name, min(max(n_epochs, 1), runner.n_epochs), change=option.change)
 
 
 def _chosen(outcomes: Sequence[Outcome]) -> Outcome | None:

@@ -100,7 +100,7 @@ class Flips:
         return [say(kind, **figures, **of_groups)]
 
     def shares(self) -> list[Statement]:
-        """Return how much of the movement each source explains, for a model that moves too much."""
+        """Split the movement of a model that moves too much among its sources."""
         total = self.variance.total if self.known else 0.0
         if not total > 0:
             return []
@@ -170,12 +170,12 @@ def common_mode_test(
 
 
 def flip_rates(correct: ArrayLike) -> Floats:
-    """Return how often each window changes between right and wrong, per epoch, shape (n,)."""
+    """Return the changes of each window between right and wrong per epoch, shape (n,)."""
     return np.asarray(np.abs(_changes(correct)).mean(axis=0))
 
 
 def flip_share(rates: ArrayLike, share: float = 0.1) -> float:
-    """Return what part of all flips the most restless `share` of the windows carry; 0 if none."""
+    """Return the part of all flips in the most restless `share` of the windows; 0 without flips."""
     sorted_rates = np.sort(np.asarray(rates, np.float64))[::-1]
     n_top = max(int(np.ceil(share * len(sorted_rates))), 1)
     total = float(sorted_rates.sum())
@@ -187,7 +187,7 @@ class CrossFit(NamedTuple):
 
     accuracy: float  # on windows that had no part in the choice
     accuracy_error: float  # its standard error over windows, or over groups
-    gain: float  # that accuracy less the one of the last epoch
+    gain: float  # the accuracy gained over the last epoch
     gain_error: float  # its standard error
 
 
@@ -199,7 +199,7 @@ def cross_fit(
     n_halvings: int = 50,
     seed: int = 0,
 ) -> CrossFit:
-    """Return what the best epoch is worth without the luck of picking it.
+    """Return the accuracy of the best epoch without the luck of picking it.
 
     The epoch with the best mean `score` (`correct` when not given) over a random half of the
     windows, or of the groups, is evaluated on the other half. Epochs that tie count alike.
@@ -335,7 +335,7 @@ def common_leaps(run: Run, name: str) -> list[int]:
 
 
 def _rises(loss: Floats) -> Floats:
-    """Return how far each epoch lies above the median of those before it; 0 where not known."""
+    """Return the height of each epoch above the median of those before it; 0 where not known."""
     rises, n = np.zeros(len(loss)), limits.COMMON_LEAP_EPOCHS
     if len(loss) > n:
         rises[n:] = loss[n:] - np.median(sliding_window_view(loss, n)[:-1], axis=1)
@@ -399,7 +399,7 @@ class Movement:
             self.has_spikes = is_sure and self.spike_share > limits.SPIKE_SHARE
 
     def statements(self) -> list[Statement]:
-        """Return what the training loss does, with its figures."""
+        """Describe the training loss, with its figures."""
         noise = self.noise
         figures = {"noise": noise.nats, "edge": self.edge}
         if not noise.is_known:
@@ -414,7 +414,7 @@ class Movement:
         return [say(kind, column=self.name, **figures)]
 
     def cost(self) -> list[Statement]:
-        """Return what the noise of the weights costs, where it was measured and matters."""
+        """Describe the cost of the weights' noise, where it was measured and matters."""
         return [say("weights_cost", excess=self.excess)] if self.costs_loss else []
 
 
@@ -484,13 +484,13 @@ class Roughness:
         )
         if self.noise.is_known:
             self.follows_the_model = self.noise.passes(adjusted["validation_loss"])
-        else:  # the accuracy has to show it
+        else:  # without a loss, the accuracy alone can show it
             self.follows_the_model = beyond or (self.ratio is None and self.accuracy_is_rough)
         may_exceed = self.noise.exceeds() or not self.noise.is_known
         self.exceeds_sampling = beyond and may_exceed and not self.flips.acquits
 
     def accuracy_line(self, verdict: str) -> list[Statement]:
-        """Return whether the accuracy jumps, and whether that is luck."""
+        """Tell whether the accuracy jumps, and whether that is luck."""
         n_val, flips = self.run.n_val, self.flips
         if not self.accuracy_known:
             return []
@@ -509,7 +509,7 @@ class Roughness:
         return [say("accuracy_luck", n_val=n_val, step=1 / n_val)]
 
     def statements(self) -> list[Statement]:
-        """Return what the validation side does, with its figures."""
+        """Describe the validation curves, with their figures."""
         said = self._accuracy_figures() if self.accuracy_known else []
         if self.noise.is_known:
             kind = "movement" if self.noise.exceeds() else "movement_calm"
@@ -528,7 +528,8 @@ class Roughness:
         train, record = self.run.settled("accuracy"), self.run.record
         if record is not None and len(record.fixed_accuracy) == self.run.n_epochs:
             fixed = np.asarray(record.fixed_accuracy, np.float64)[self.run.first :]
-            train = fixed if np.isfinite(fixed).all() else train  # which holds no dropout
+            # the fixed windows are evaluated without dropout
+            train = fixed if np.isfinite(fixed).all() else train
         if len(train) >= limits.MIN_EPOCHS:
             moves = metrics.detrended_volatility(train)
             said.append(say("training_accuracy_moves", sd=moves))
@@ -555,7 +556,7 @@ class Roughness:
 def collect_evidence(
     run: Run, movement: Movement, roughness: Roughness, flips: Flips
 ) -> dict[str, Any]:
-    """Return what there is of these, by name.
+    """Return those of these that exist, by name.
 
     - ``loss``, ``fixed_loss``: ``epoch`` (from 1), ``value``, ``trend`` and ``band``, the
       half-width in nats that 95 % of the epochs of a healthy run keep to.

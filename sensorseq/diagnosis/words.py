@@ -28,7 +28,8 @@ from sensorseq.text import plural
 
 Command = Callable[[Mapping[str, Any]], str]  # changed arguments to a command line
 
-_LINE, _NEXT = 66, ",\n    "  # of code: characters, and what parts the arguments of longer calls
+# characters in a line of code, and what parts the arguments of longer calls
+_LINE, _NEXT = 66, ",\n    "
 GRADES = {
     "suspected": "suggested by the settings, the curve or the data; not tried",
     "proved": "its change does better than the run, beyond chance",
@@ -118,7 +119,7 @@ def _seconds(value: float) -> str:
 
 
 def cost_words(probes: Probes) -> str:
-    """Return what the probes took of the fit's time, and what they were allowed."""
+    """Describe the time that the probes took, and what they were allowed."""
     cost, budget = (
         f"{times:.2f}" if math.isfinite(times) else "?" for times in (probes.cost, probes.budget)
     )
@@ -141,7 +142,7 @@ class Step:
 
 
 def list_steps(report: Findings, command: Command | None = None) -> list[Step]:
-    """Return what to do, in order, with the command of each where `command` returns it."""
+    """List the next steps in order, each with the command that `command` returns for it."""
     repair = _repair(report, command)
     steps = [] if repair is None else [repair]
     if report.level is not None and (report.probes is None or not report.probes.repair):
@@ -184,7 +185,7 @@ def _is_unclear(report: Findings) -> bool:
 
 
 def _keep_words(report: Findings) -> str:
-    """Say which epoch to keep where the accuracy fell; a loss that rises alone is no reason."""
+    """Name the epoch to keep where the accuracy fell; a loss that rises alone is no reason."""
     accuracy = np.array(report.history.get("val_accuracy", ()), np.float64)
     fell = any(one.kind == "got_worse" for one in report.statements)
     if not fell or not np.isfinite(accuracy).any():
@@ -252,7 +253,7 @@ def _change(command: Command | None, arguments: Mapping[str, Any], text: str, ma
 
 
 _GENERALIZATION = {"overfitting": "overfits", "not_generalizing": "does not generalize"}
-_LATE = 0.9  # of the epochs: a best one after this may not be the best yet
+_LATE = 0.9  # share of the epochs; a best one after this may not be the best yet
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ class Answer:
     label: str  # the question in a word, for a column of text
     question: str  # in full
     text: str  # the answer, a sentence or two
-    statement: Statement | None = None  # of the report, that it quotes
+    statement: Statement | None = None  # the statement of the report that it quotes
 
 
 _PROBLEMS = {
@@ -294,7 +295,7 @@ def banner_words(report: Findings) -> str:
 
 
 def sizes(report: Findings) -> str:
-    """Return how much there was to judge by."""
+    """Describe the amount of evidence."""
     counts = {"train": report.n_train, "validation": report.n_val}
     parts = [f"{count} {part}" for part, count in counts.items() if count is not None]
     facts = [f"{' / '.join(parts)} windows"] if parts else []
@@ -304,7 +305,7 @@ def sizes(report: Findings) -> str:
 
 
 def answer(report: Findings, steps: Sequence[Step]) -> tuple[Answer, ...]:
-    """Return the answers in the order in which they are asked; `steps` are those to do."""
+    """Return the answers in the order of the questions; `steps` are the recommended steps."""
     more, kept = _more_epochs(report), _kept(report)
     quoted = more if isinstance(more, Statement) else None
     text, gain = (steps[0].text, steps[0].gain) if steps else (KEEP, _resolution(report))
@@ -324,7 +325,7 @@ def _problem(report: Findings) -> str:
     else:
         found = [words] if (words := _PROBLEMS.get(report.verdict)) else []
     if report.generalization == "not_generalizing" and report.verdict == "not_learning":
-        found = []  # of the training windows it learns something
+        found = []  # it learns something of the training windows
     if report.generalization is not None:
         found.append(_SPOILT[report.generalization])
     found += [str(one) for one in of_topic(report.statements, "level")]
@@ -342,7 +343,7 @@ KEEP = "None is needed: keep these settings."
 
 
 def _resolution(report: Findings) -> str:
-    """Say how much other settings would have to gain to be seen; nothing where it is not known."""
+    """Name the least gain of other settings that could be detected; empty where unknown."""
     found = np.array(report.history.get("val_accuracy", ()), np.float64)
     late = found[len(found) - max(len(found) // 3, 1) :]
     late = late[np.isfinite(late)]
@@ -386,7 +387,7 @@ def _kept(report: Findings) -> Statement:
 
 
 def limits(report: Findings) -> list[str]:
-    """Return what the report leaves open, and what would settle it."""
+    """List the open questions of the report, and what would settle them."""
     still_open = of_topic(report.statements, "open")
     if report.history.get("loss") and "fixed_loss" not in report.evidence:
         still_open.append(say("running_loss"))
@@ -414,7 +415,7 @@ class _Block(NamedTuple):
     """Lines that are shown together or not at all."""
 
     rank: int  # the lower, the sooner it gets room
-    section: int  # where it stands
+    section: int  # number of the section that holds it
     lines: list[str]
     counts_as: str = ""  # what is one less where it is left out
 
@@ -502,7 +503,7 @@ def _what_to_do(report: Findings, steps: Sequence[Step]) -> list[_Block]:
 
 
 def _typed(step: Step) -> list[str]:
-    """Return what is typed, command or Python, in lines that can be pasted."""
+    """Return the command or Python code in lines that can be pasted."""
     code, is_command = [step.command], bool(step.command)
     if not is_command:  # a call is on one line
         call, end, rest = step.code.partition(",\n)")

@@ -18,7 +18,7 @@ from sensorseq.estimator.feature_head import FeatureHead
 from sensorseq.features.blocks import describe
 from sensorseq.features.ridge import Fold
 from sensorseq.io.model_file import model_digest
-from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
 from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training.inputs import Sequences, check_groups
 from sensorseq.training.labels import read_known_labels
@@ -110,7 +110,7 @@ def _read(clf: Any, X: Any, y: Any, groups: Any, lengths: Any) -> _Few:
                 raise InputError("X has a split; give y and groups in the WindowSet, not apart.")
             X = X.take(np.flatnonzero(X.split != "test"))
         y = X.y if y is None else y
-        if groups is None:  # of a robot that is one group, recordings are left out
+        if groups is None:  # a robot may be one group: then recordings are left out
             is_one = X.groups is None or len(np.unique(X.groups)) == 1
             groups = X.recording_id if is_one else X.groups
     sequences = clf._read_windows(X, lengths)
@@ -205,11 +205,11 @@ class _LinearPart:
         self, layers: Sequence[_Layer], logits: NDArray[np.float64], temperature: float
     ) -> None:
         self._layers, self._logits, self._temperature = layers, logits / temperature, temperature
-        self._centres = [values.mean(axis=0, dtype=np.float64) for values, _ in layers]
-        self._centred = [a - b for (a, _), b in zip(layers, self._centres, strict=True)]
-        squares = [float((values**2).sum(axis=1).mean()) for values in self._centred]
+        self._centers = [values.mean(axis=0, dtype=np.float64) for values, _ in layers]
+        self._centered = [a - b for (a, _), b in zip(layers, self._centers, strict=True)]
+        squares = [float((values**2).sum(axis=1).mean()) for values in self._centered]
         self._factors = [1 / (len(layers) * max(square, 1e-12)) for square in squares]
-        products = [f * (a @ a.T) for f, a in zip(self._factors, self._centred, strict=True)]
+        products = [f * (a @ a.T) for f, a in zip(self._factors, self._centered, strict=True)]
         self._products = 1.0 + np.sum(products, axis=0)  # the bias has the feature 1
 
     def gain(self, class_index: NDArray[np.int64], folds: Sequence[Fold]) -> NDArray[np.float64]:
@@ -224,10 +224,10 @@ class _LinearPart:
         """Add the change to the weights of the layers."""
         dual = self._temperature * self._solve(class_index, np.arange(len(class_index)))
         bias = dual.sum(axis=0)  # added with the first layer
-        parts = zip(self._layers, self._factors, self._centred, self._centres, strict=True)
-        for (_, add), factor, centred, centre in parts:
-            weight = factor * (centred.T @ dual)
-            add(weight, bias - centre @ weight)
+        parts = zip(self._layers, self._factors, self._centered, self._centers, strict=True)
+        for (_, add), factor, centered, center in parts:
+            weight = factor * (centered.T @ dual)
+            add(weight, bias - center @ weight)
             bias = np.zeros_like(bias)
 
     def _solve(self, class_index: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[Any]:

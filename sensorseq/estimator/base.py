@@ -21,7 +21,6 @@ from sensorseq.errors import (
 from sensorseq.estimator.feature_head import FeatureChoice
 from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.estimator.fitting import FitSetup, PreparedFit
-from sensorseq.estimator.lab import FitOrigin, copied, repair_fit
 from sensorseq.estimator.refit import Refit, check_refit, plan_refit, run_refit
 from sensorseq.estimator.report import (
     check_class_shares,
@@ -30,7 +29,8 @@ from sensorseq.estimator.report import (
     say_parts,
     warn_of_the_end,
 )
-from sensorseq.history import History
+from sensorseq.estimator.runner import FitOrigin, copied, repair_fit
+from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.check_result import Diagnosis
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
@@ -48,7 +48,6 @@ from sensorseq.training.passes import PassResult, train_pass
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.sklearn_callbacks import CallbackSupportMixin, FitTasks, with_callbacks
 from sensorseq.training.targets import ClassTarget, FitTarget
-from sensorseq.training_record import TrainingRecord
 
 _OF_FIT = {  # argument: what leaves it alone, and what to do instead
     "calibrate": (False, "calibrate with fit on validation windows"),
@@ -281,7 +280,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
         if isinstance(plan, Refit):
             done = run_refit(plan, setup, prepared, self._ensemble, results)
             self._head, self.features_ = done.head, done.choice
-        self._learn_probabilities(prepared, plan)  # of networks that have not seen the windows
+        self._learn_probabilities(prepared, plan)  # here the networks have not seen these windows
         if isinstance(plan, Refit) and done.modules:
             self._held_out, self.refitted_ = done.held_out, True
             self.module_, *self._other_modules = done.modules
@@ -339,7 +338,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
 
     @abstractmethod
     def _make_target(self, *, continues: bool) -> FitTarget:
-        """Return what a fit is to predict, as far as it is known before."""
+        """Return the target of a fit, as far as it is known before."""
 
     @abstractmethod
     def _keep_target(self, target: FitTarget) -> None:
@@ -442,7 +441,7 @@ class SensorLSTM(CallbackSupportMixin, FittedLSTM):  # type: ignore[misc]  # skl
     # After the fit.
 
     def _progress(self) -> NoProgress:
-        """Return what shows the progress of a fit, if anything does."""
+        """Return the display of a fit's progress."""
         if not isinstance(self.verbose, bool):
             check_integer("verbose", self.verbose, 0)
         ranks = current_ranks()

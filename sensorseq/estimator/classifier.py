@@ -67,7 +67,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
     class_weight : None, "balanced", "effective_number" or dict, default=None
         Factor of each class in the loss. ``"balanced"`` is ``n / (k * count)`` over the training
         part; ``"effective_number"`` reduces large classes less, see
-        `sensorseq.preprocessing.balance.class_weights`. It does not affect `val_loss`.
+        `sensorseq.preprocessing.windows.class_weights`. It does not affect `val_loss`.
     optimizer : {"adam", "adamw", "rmsprop", "sgd"}, default="adamw"
         torch's optimizer with that name.
     learning_rate : float, default=3e-3
@@ -119,7 +119,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         Which steps to keep; ``"random"`` draws a new crop in each epoch and predicts on the centre.
     augment : None, "standard", dict or Augmentation, default=None
         Randomly change every training window in each epoch. A dict gives the fields of
-        `sensorseq.preprocessing.augment.Augmentation`; its `mirror` and `swap` name channels of a
+        `sensorseq.preprocessing.Augmentation`; its `mirror` and `swap` name channels of a
         WindowSet or a prepared file, or give their numbers.
     early_stopping : bool, default=False
         Stop when `monitor` has not improved by more than `tol` for `patience` epochs. By default

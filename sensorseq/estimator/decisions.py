@@ -18,7 +18,7 @@ from sensorseq.estimator.refit import Refit
 from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
 from sensorseq.export.smoother import write_smoother
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.split import iter_recordings
+from sensorseq.preprocessing.split.parts import iter_recordings
 from sensorseq.recording import Recording
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.smoothing import FixedLag, Smoothing
@@ -459,7 +459,7 @@ class DecidingLSTM(SensorLSTM):
         mean_dwell_s: ArrayLike | None = None,
         transitions: ArrayLike | None = None,
     ) -> Smoothing:
-        """Return how to smooth, with what is None as in the training recordings."""
+        """Return the smoothing; options that are None are taken from the training recordings."""
         learned = None if self.preparation_ is None else self.preparation_.get("dwell")
         if learned is not None and len(learned["mean_s"]) == len(self.classes_):
             mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s

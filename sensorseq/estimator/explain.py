@@ -12,10 +12,11 @@ from scipy.special import log_softmax
 from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.estimator.ensemble import Ensemble
-from sensorseq.notebook import html_table
+from sensorseq.text import html_table
 
 METHODS = ("auto", "gradients", "occlusion")
-_INTERVALS, _NODES = 8, 4  # of the line from zeros to a window: 32 gradients if it is smooth
+# parts of the line from zeros to a window, and gradients in each: 32 if it is smooth
+_INTERVALS, _NODES = 8, 4
 _EXACT = 1e-3  # nats by which the gradients of an interval may miss its change
 _NARROWEST = 1e-4  # interval that is not halved any more
 _WINDOWS = 256  # differentiated at a time

@@ -41,7 +41,8 @@ BOOSTED_STATISTICS, STEPPED_STATISTICS = 150, 400
 # motors and of the simulated surfaces, it and equal weights got 43.5 and 73.7 % of the other
 # recordings; what such folds chose got 39.9 and 72.6 %.
 _STRENGTH_IN_TIME = 1e-3
-_SMALLEST_WEIGHT = 1e-3  # of the LSTM where nothing predicts anything: its order of classes stays
+# least weight of the LSTM: where nothing predicts, its order of classes stays
+_SMALLEST_WEIGHT = 1e-3
 _BLOCK = 512  # windows described at a time in prediction
 
 
@@ -136,7 +137,8 @@ class FeatureHead:
     blocks: list[Block]
     choice: FeatureChoice
     out_of_fold: NDArray[np.float64] | None = field(default=None, repr=False)  # (n, K) logits
-    out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)  # of all windows
+    # rows of X that were out of fold
+    out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)
     given_rows: NDArray[np.int64] | None = field(default=None, repr=False)  # as given to `fit`
 
     def join(
@@ -163,7 +165,7 @@ class FeatureHead:
         }
 
     def description(self) -> dict[str, Any]:
-        """Return what else a model file holds."""
+        """Return the other parts of a model file."""
         return {
             "lstm_weight": self.lstm_weight,
             "choice": self.choice.to_dict(),
@@ -298,7 +300,7 @@ class FittedFeatures:
         return FeatureHead(float(weights[0]), used, choice, together, self.rows[tested])
 
     def _tested(self, lstm_logits: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which windows each model has scores of."""
+        """Mark the windows that each model has scores of."""
         known = [np.isfinite(scores).all(axis=1) for scores in (lstm_logits, *self.scores)]
         return np.asarray(np.all(known, axis=0))
 
@@ -329,7 +331,7 @@ class FittedFeatures:
         return (weights, log_loss) if is_sure(lowered, groups) else (alone, own_log_loss)
 
     def _try(self, name: str, scores: NDArray[np.float64], factor: float) -> Candidate:
-        """Say what a model does alone."""
+        """Describe the score of a model alone."""
         own = np.isfinite(scores).all(axis=1)
         truth = self.class_index[own], self.weight[own]
         _, log_loss = fit_stack(scores[None, own], *truth)
@@ -390,13 +392,13 @@ def _fit_linear(
     if isinstance(how, SummarySteps):
         how, columns = _choose_steps(how, data, folds, rows)
     values = describe(how, data.X, data.lengths)
-    centre, scale = _standard(values[rows], is_plain=kind == "summary")
+    center, scale = _standard(values[rows], is_plain=kind == "summary")
     target = 2.0 * np.eye(data.n_classes)[data.class_index] - 1.0
-    values -= centre  # in place: they may take gigabytes
+    values -= center  # in place: they may take gigabytes
     values *= scale
     fitted = fit_ridge(values, target, data.weight, folds, rows, loss, columns, strengths)
     weight = scale[:, None] * fitted.weight
-    bias = fitted.bias - centre @ weight
+    bias = fitted.bias - center @ weight
     if isinstance(how, SummarySteps) and columns is not None:
         n_thresholds = how.n_steps - 1
         how = how.take(columns[-1][::n_thresholds] // n_thresholds)
@@ -476,7 +478,7 @@ def _thinned(
 
 
 def _learned(kind: Any, data: HeadData, seed: np.random.SeedSequence) -> Described:
-    """Return what describes windows, learned from windows that are not held out."""
+    """Return the features of windows, learned from windows that are not held out."""
     if callable(kind):
         own: Described = kind
         return own
@@ -501,11 +503,11 @@ def _standard(
     if is_plain:  # steps are 0 or 1: rare ones stay small
         n_features = values.shape[1]
         return np.full(n_features, 0.5, np.float32), np.full(n_features, 2.0, np.float32)
-    centre = values.mean(axis=0, dtype=np.float64)
+    center = values.mean(axis=0, dtype=np.float64)
     sd = values.std(axis=0, dtype=np.float64)
-    varies = sd > 1e-6 * np.maximum(np.abs(centre), 1e-30)
+    varies = sd > 1e-6 * np.maximum(np.abs(center), 1e-30)
     scale = np.where(varies, 1.0 / np.where(varies, sd, 1.0), 0.0)
-    return centre.astype(np.float32), scale.astype(np.float32)
+    return center.astype(np.float32), scale.astype(np.float32)
 
 
 def is_sure(gain: NDArray[np.float64], groups: NDArray[Any] | None) -> bool:
@@ -524,7 +526,7 @@ def _accuracy(
 
 
 def _describe_choice(tried: list[Candidate], n_windows: int, n_folds: int) -> FeatureChoice:
-    """Say which are used: the LSTM is the first, all together the last."""
+    """Name the models in use: the LSTM is the first, all together the last."""
     alone, together = tried[0], tried[-1]
     used = tuple(each.name for each in tried[1:] if each.weight)
     reason = (

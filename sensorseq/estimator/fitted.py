@@ -22,12 +22,12 @@ from sensorseq.estimator.model import check_texts, pack_state, unpack_state
 from sensorseq.estimator.reading import WindowReader
 from sensorseq.estimator.report import make_report
 from sensorseq.export.to_onnx import write_onnx
-from sensorseq.history import History
+from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.outside import TrainedRanges
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, take_field, write_model
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
-from sensorseq.preprocessing.augment import Augmentation
+from sensorseq.preprocessing.windows.augment import Augmentation
 from sensorseq.training import EngineChoice
 from sensorseq.training.config import CLASSIFICATION, DTYPES
 from sensorseq.training.network import (
@@ -43,7 +43,6 @@ from sensorseq.training.patches import read_patch
 from sensorseq.training.preparation import check_preparation
 from sensorseq.training.stream import StreamedData, is_stored
 from sensorseq.training.targets import FitTarget
-from sensorseq.training_record import TrainingRecord
 from sensorseq.windows import WindowSet
 
 
@@ -64,8 +63,8 @@ class FittedLSTM(WindowReader):
     _other_histories: list[History]
     # rows of the held-out part and their outputs, from before a refit on them
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
-    _head: FeatureHead | None = None  # of features; the LSTM's logits alone without
-    _known: OutOfDistribution | None = None  # of a classifier: what its known classes look like
+    _head: FeatureHead | None = None  # weighs features; without it, the LSTM's logits count alone
+    _known: OutOfDistribution | None = None  # what a classifier's known classes look like
     _replayed: int | None = None  # entropy of a fit to run again
     _report_facts: dict[str, Any]
 
@@ -91,7 +90,7 @@ class FittedLSTM(WindowReader):
 
     @abstractmethod
     def _describe_targets(self) -> dict[str, Any]:
-        """Return what was learned of the targets, for the model file."""
+        """Return the facts learned of the targets, for the model file."""
 
     @abstractmethod
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from sensorseq.diagnosis.trials import LabPart
+from sensorseq.diagnosis.trials import PartWindows
 from sensorseq.errors import ArgumentError
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.nn import LSTMLinear
@@ -63,8 +63,8 @@ class PreparedFit:
     jobs: list[TrainingJob]
     facts: dict[str, Any]
     data: FitData
-    train: LabPart
-    validation: LabPart | None
+    train: PartWindows
+    validation: PartWindows | None
     entropy: int
     format: WindowFormat
     target: FitTarget
@@ -80,11 +80,11 @@ class PreparedFit:
         """The networks of all members."""
         return [job.module for job in self.jobs if isinstance(job.module, LSTMLinear)]
 
-    def watched(self, progress: NoProgress, watcher: Any = None) -> "PreparedFit":
+    def watched(self, progress: NoProgress, callback: Any = None) -> "PreparedFit":
         """Return the same fit with its progress shown, and its first member watched."""
         jobs = [replace(job, callbacks=(*progress.callbacks, *job.callbacks)) for job in self.jobs]
-        if watcher is not None:  # a callback costs a look at the weights in each epoch
-            jobs[0] = replace(jobs[0], callbacks=(*jobs[0].callbacks, watcher))
+        if callback is not None:  # a callback costs a look at the weights in each epoch
+            jobs[0] = replace(jobs[0], callbacks=(*jobs[0].callbacks, callback))
         return replace(self, jobs=jobs, progress=progress)
 
 
@@ -141,7 +141,7 @@ class FitSetup:
         if validation is not None:
             shown: Any = form.tensors(validation, target, training=False)
             steps = shown if patch is None else shown.patched(patch)
-            held_out = LabPart(steps, validation.groups, validation.rows, shown)
+            held_out = PartWindows(steps, validation.groups, validation.rows, shown)
         config = self._resolved(modules[0], windows)
         callbacks = check_callbacks(self.parameters["callbacks"])
         jobs = [
@@ -161,10 +161,10 @@ class FitSetup:
                 zip(modules, self.seeds.members, strict=True)
             )
         ]
-        for job in jobs[1:]:  # whose turn may never come: what lies there is of another fit
+        for job in jobs[1:]:  # a job may never get its turn: its folder would hold another fit's
             if job.checkpoint is not None:
                 job.checkpoint.discard()
-        own = LabPart(windows, train.groups, train.rows, samples)
+        own = PartWindows(windows, train.groups, train.rows, samples)
         facts = target.facts(train.target, None if validation is None else validation.target)
         return PreparedFit(jobs, facts, data, own, held_out, self.seeds.entropy, form, target)
 
@@ -193,7 +193,7 @@ class FitSetup:
         return replace(self.config, n_outputs=self.target.n_outputs, max_epochs=n_epochs)
 
     def _make_patch(self, samples: TrainingData | StreamedData) -> Patch | None:
-        """Return how many samples are a step of the networks."""
+        """Return the number of samples in a step of the networks."""
         patch = self.parameters.get("patch")
         if self.config.crop == "random" and self.config.max_timesteps is not None:
             if patch not in (None, AUTO, 1):

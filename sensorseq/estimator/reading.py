@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sensorseq.errors import InputError, warn_caller
 from sensorseq.inspection.outside import OutsideWindows, TrainedRanges, join_outside
 from sensorseq.inspection.window_checks import check_zero_ends
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.scale import PHYSICAL, Scaler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
+from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
 from sensorseq.training.data import SETS, FitData, WindowFormat, open_windows
 from sensorseq.training.inputs import (
     Sequences,
@@ -33,7 +33,7 @@ from sensorseq.training.preparation import (
 )
 from sensorseq.training.stream import StoredPart, is_stored
 
-_MOST_STORED = 4096  # windows of a file that are learned from
+_MOST_STORED = 4096  # most windows of a file to learn from
 NO_RANGES = (
     "the model does not have the ranges of its training windows, because it was imported. Fit it"
     " again."
@@ -55,7 +55,7 @@ class WindowReader(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     patch_: Patch | None = None
     n_features_in_: int
     _flat_timesteps: int | None
-    _n_timesteps: int | None = None  # of the windows of the fit
+    _n_timesteps: int | None = None  # length of the windows of the fit
     _were_lengths: bool = False
     _ranges: TrainedRanges | None = None
 
@@ -164,7 +164,7 @@ class WindowReader(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
         return open_windows(X, self.scale, name)
 
     def _scaled(self, sequences: Sequences) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return what the networks see of windows in memory, with their lengths if they differ."""
+        """Return the networks' view of windows in memory, with their lengths if they differ."""
         padded = check_zero_ends(sequences.X, sequences.lengths) if self._were_lengths else None
         if padded is not None:
             warn_caller(str(padded))

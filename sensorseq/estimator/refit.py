@@ -29,17 +29,17 @@ from sensorseq.estimator.fitting import FitSetup, PreparedFit
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
-from sensorseq.preprocessing.balance import weights_of_few_recordings
-from sensorseq.preprocessing.split import folds_in_time, near_in_time
-from sensorseq.preprocessing.splitters import split_folds
+from sensorseq.preprocessing.split.parts import folds_in_time, near_in_time
+from sensorseq.preprocessing.split.splitters import split_folds
+from sensorseq.preprocessing.windows.balance import weights_of_few_recordings
 from sensorseq.training import TrainingConfig, TrainingData, TrainingResult
-from sensorseq.training.batches import centre_windows
+from sensorseq.training.batches import center_windows
 from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.data import FitPart
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
 from sensorseq.training.network import make_network
-from sensorseq.training.replay import arm_config
+from sensorseq.training.replay import rerun_config
 from sensorseq.training.side_by_side import train_jobs
 from sensorseq.training.stream import is_stored
 
@@ -90,7 +90,7 @@ class Refit:
     @cached_property
     def seen(self) -> HeadData:
         """All windows as prediction sees them; those given apart at the end."""
-        parts = [centre_windows(self.data, self.config)]
+        parts = [center_windows(self.data, self.config)]
         if self.given is not None:
             parts.append(self.given)
         n_steps = max(part.X.shape[1] for part in parts)
@@ -155,7 +155,7 @@ class Refit:
         return np.random.SeedSequence(self.entropy, spawn_key=(kind, number))
 
     def count_networks(self, n_models: int) -> int:
-        """Return how many networks follow those of the training part, if all goes well."""
+        """Return the number of networks that follow those of the training part, if none fails."""
         n_refits = n_models if self.refits and not self.keeps_folds else 0
         return len(self.folds) - self.has_held_out + n_refits
 
@@ -351,7 +351,7 @@ def run_refit(
         is_without = plan.fitted.are_enough(plan.fold_logits(ensemble, tested))
     fold_jobs: list[TrainingJob] = []
     refit_jobs: list[TrainingJob] = []
-    histories: list[History] = []  # of the jobs
+    histories: list[History] = []  # one history for each job
     if has_ended and not is_without:
         fold_jobs, refit_jobs = _make_jobs(plan, setup, prepared, results[0])
         jobs = [*fold_jobs, *refit_jobs]
@@ -477,7 +477,7 @@ def _make_job(
     warmup = config.warmup_epochs
     if warmup >= 1:
         warmup = min(warmup, epochs // 2)
-    config = arm_config(config, epochs, warmup_epochs=warmup, monitor="loss")
+    config = rerun_config(config, epochs, warmup_epochs=warmup, monitor="loss")
     assert part is not None
     refresh = form.renewal(part, data, training)
     windows = data if form.patch is None else data.patched(form.patch)

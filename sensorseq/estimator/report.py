@@ -11,10 +11,10 @@ from sensorseq.diagnosis.level import spread
 from sensorseq.diagnosis.ranking import causes_of
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import Statement, say
-from sensorseq.diagnosis.trials import LabPart
+from sensorseq.diagnosis.trials import PartWindows
 from sensorseq.errors import warn_caller
 from sensorseq.estimator.feature_head import FeatureChoice
-from sensorseq.history import History
+from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Part as CheckedPart
 from sensorseq.inspection.window_checks import check_shares, check_windows
@@ -22,13 +22,15 @@ from sensorseq.training import TrainingData, TrainingResult
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.data import FitData, FitPart
 from sensorseq.training.stream import is_stored
-from sensorseq.training_record import TrainingRecord
 
 _JUDGED = ("loss", "val_loss", "val_accuracy")  # what a report needs one of
 
 
 def check_parts(
-    train: LabPart, validation: LabPart | None, channels: list[str] | None, classes: list[str]
+    train: PartWindows,
+    validation: PartWindows | None,
+    channels: list[str] | None,
+    classes: list[str],
 ) -> tuple[Finding, ...]:
     """Check a classifier's windows as it sees them, unless they stay in their file."""
     if not isinstance(train.data, TrainingData):
@@ -69,7 +71,7 @@ def _as_checked(part: FitPart) -> CheckedPart:
 
 
 def say_parts(choice: FeatureChoice) -> Statement:
-    """Say what the network and each kind of features got, alone and together."""
+    """Describe the scores of the network and of each kind of features, alone and together."""
     names = {"lstm": "the LSTM alone gets", "together": "all together"}
     parts = (f"{names.get(one.name, one.name)} {one.accuracy:.0%}" for one in choice.candidates)
     return say("parts", n=choice.n_windows, parts=", ".join(parts).replace("%", " %"))

@@ -12,18 +12,18 @@ from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.inspection.outside import OutsideWindows
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.resample import StreamResampler
+from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
+from sensorseq.preprocessing.resample.signal import StreamResampler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.steps import StepChain
-from sensorseq.preprocessing.window import window_start
+from sensorseq.preprocessing.windows.cut import window_start
 from sensorseq.recording import Channel
 from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, Smoothing, window_weight
 from sensorseq.training.frames import in_order
 
-_CLOCK_DIGITS = 9  # of seconds; below are rounding errors
+_CLOCK_DIGITS = 9  # decimal digits of a second; the rest is rounding error
 _SAME_RATE = 1e-3  # relative: a sensor this close to the model's rate is not resampled
 
 
@@ -55,7 +55,7 @@ class StreamDecision:
 
 
 def prediction_pipeline(model: FittedLSTM, hop_s: float | None = None) -> PreparePipeline:
-    """Return how recordings become windows for this model; an InputError if that is not known."""
+    """Return the plan that cuts windows for this model; raise an InputError if it is not known."""
     preparation = model.preparation_
     if preparation is None or not preparation["configuration"]:
         raise InputError(

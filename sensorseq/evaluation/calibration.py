@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sensorseq.checks import check_integer
+from sensorseq.checks import check_array_size, check_integer, check_memory
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.memory import check_array_size, check_memory
 from sensorseq.training.inputs import nearest_label
 
 N_RESAMPLES = 2000
@@ -59,7 +58,7 @@ class Interval(NamedTuple):
 
 
 def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np.int64]:
-    """Return how often each group is drawn, (n_resamples, n_groups); rows sum to n_groups."""
+    """Count the draws of each group, (n_resamples, n_groups); rows sum to n_groups."""
     n_resamples = check_integer("n_resamples", n_resamples, 1)
     drawn = {"the draws": 8 * n_resamples * n_groups}
     check_memory(f"n_resamples={n_resamples}", drawn, "fewer resamples, or groups")
@@ -68,7 +67,7 @@ def resampling_weights(n_groups: int, n_resamples: int, seed: int) -> NDArray[np
 
 
 def sign_flips(n_groups: int, seed: int) -> NDArray[np.bool_]:
-    """Return which groups are exchanged in each permutation, (n_permutations, n_groups).
+    """Choose the groups exchanged in each permutation, (n_permutations, n_groups).
 
     All 2**n_groups choices where they are no more than `N_FLIPS`; otherwise that many, drawn at
     random. The first exchanges nothing, so a share of the rows is a valid p-value (B. Phipson, G.

@@ -16,8 +16,8 @@ from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
 from sensorseq.evaluation.text import NAMES, format_interval, format_p_value, percent
 from sensorseq.io.model_file import read_model
 
-_MAX_CLASSES = 20  # of the confusion matrix
-_FEW_RECORDINGS = 10  # of a class in the figures: its recall is known roughly
+_MAX_CLASSES = 20  # classes shown in the confusion matrix
+_FEW_RECORDINGS = 10  # fewer recordings of a class give only a rough recall
 
 
 def model_card(

@@ -34,7 +34,7 @@ def format_comparison(comparison: Comparison) -> str:
 
 
 def describe_drives(drives: DriveEvaluation) -> str:
-    """Return what the scores of drives are."""
+    """Write the scores of drives as lines of text."""
     return (
         f"Over time, in {plural(drives.n_recordings, 'recording')} with several classes. The vote"
         f" is of {drives.n_votes} windows, smoothing by {drives.told.smooth}. F1 counts stretches"

@@ -17,7 +17,7 @@ from sensorseq.evaluation.calibration import (
     resampling_weights,
 )
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.split import iter_recordings
+from sensorseq.preprocessing.split.parts import iter_recordings
 from sensorseq.sequence import Span, Timeline, timeline_of
 from sensorseq.sequence.scores import DRIVE_SCORES, count_drive, drive_scores
 from sensorseq.sequence.smoothing import Smoothing

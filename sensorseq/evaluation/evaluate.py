@@ -17,8 +17,8 @@ from sensorseq.evaluation.calibration import check_known_labels, plain_interval
 from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, evaluate_drives
 from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compare, score_predictions
 from sensorseq.inspection.outside import OutsideWindows, join_outside
-from sensorseq.preprocessing.balance import balance_indices
 from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.text import plural
 from sensorseq.training.preparation import augment_as_told, seen_recordings
@@ -148,7 +148,7 @@ def _coarse_recordings(windows: WindowSet, train_hop_s: float, hop_s: float) -> 
 Progress = Callable[[str], None]
 
 _DOMINANT = 0.5  # share of its class's windows, from which on a recording decides its score
-_FEWEST_TO_DOMINATE = 3  # recordings of the class; of two, one always holds half or more
+_FEWEST_TO_DOMINATE = 3  # recordings of the class: one of two always holds half or more
 
 
 class DominantRecording(NamedTuple):
@@ -446,7 +446,7 @@ def _check_enough_groups(labels: NDArray[Any], groups: NDArray[Any], n_folds: in
 def scorer(
     windows: WindowSet, classes: NDArray[Any], seed: int = 0
 ) -> Callable[[NDArray[np.float64]], Evaluation]:
-    """Return what scores any predictions of the same windows, over the same resampled groups."""
+    """Return a scorer of predictions of the same windows, over the same resampled groups."""
     return partial(
         score_predictions,
         _labels(windows),

@@ -29,9 +29,9 @@ from sensorseq.inspection.part import Part
 from sensorseq.inspection.recordings import check_recordings
 from sensorseq.inspection.window_checks import check_shares, check_windows
 from sensorseq.io.model_file import SAVE_AGAIN, read_model
+from sensorseq.io.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.options import ReadOptions
-from sensorseq.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.preprocessing.options import READING_OPTIONS, takes_options
 from sensorseq.readers import find_recordings, list_arrays, read_source
 from sensorseq.readers.columns import describe_counters
@@ -90,7 +90,7 @@ def inspect_recordings(
                 facts += [measure(span) for span in _spans(recording)] or [whole]
         except RecordingError as error:
             described = {"error": str(error)}
-            if source.has_arrays:  # which do not fit together: list them to choose from
+            if source.has_arrays:  # its arrays do not fit together: list them to choose from
                 with suppress(RecordingError):
                     described = _describe_log(list_arrays(source.paths[0]))
         rows.append({**known, **described})
@@ -247,7 +247,7 @@ def format_recordings(found: dict[str, Any]) -> str:
         lines += [wrapped(f"- {odd['text']} {odd['advice']}", "  ") for odd in found["odd"]]
     unreadable: dict[str, list[Mapping[str, Any]]] = {}
     for row in found["recordings"]:
-        if "error" in row:  # which is the same but for the file and its numbers
+        if "error" in row:  # the same error again, but for the file and its numbers
             paths = "|".join(map(re.escape, row["paths"]))
             kind = re.sub(rf"{paths}|[-+.\d]+", "", row["error"])
             unreadable.setdefault(kind, []).append(row)

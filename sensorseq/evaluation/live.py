@@ -28,7 +28,7 @@ _DATAGRAM = 1 << 16
 _FEWEST_LINES = 20  # unreadable lines at the beginning, after which it is no CSV
 _REPLAY_S = 0.1  # samples of a recording that are pushed together
 _JUDGED = 50  # samples whose stamps are compared with the sample rate
-_FACTOR = 1.5  # by which they may differ
+_FACTOR = 1.5  # the rates may differ by this factor
 
 
 class Samples(NamedTuple):
@@ -49,7 +49,7 @@ class SampleParser:
     def __init__(self, kind: str, channels: tuple[str, ...], time_column: str | None = None):
         self._kind, self._channels, self._time_column = kind, channels, time_column
         self._rest = b""
-        self._columns: list[int] | None = None  # of the channels
+        self._columns: list[int] | None = None  # columns of the channels, once known
         self._time: int | None = None
         self._n_lines = self.n_unreadable = 0
 
@@ -162,7 +162,7 @@ def samples_of_recording(
     """Yield a recording in small steps, `speed` times as fast as it was; 0: without waiting."""
     reading = PreparationOptions.recorded(model.preparation_ or {})
     reading = replace(reading, time_column=time_column or reading.time_column)
-    if path.is_dir() and not (path / "metadata.yaml").is_file():  # of a bag
+    if path.is_dir() and not (path / "metadata.yaml").is_file():  # a bag has this file
         raise InputError(f"{path}: is a folder; give one recording to --replay.")
     sources = find_recordings(path, reading.only(*CSV_FORM))
     if len(sources) != 1:

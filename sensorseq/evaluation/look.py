@@ -20,12 +20,12 @@ from sensorseq.inspection.recordings import (
 )
 from sensorseq.readers.columns import describe_counters
 
-MOST_ROWS = 50  # of a class, as pictures
+MOST_ROWS = 50  # recordings of a class that get a picture
 MOST_CELLS = 1200  # pictures of the page, fewer where they are large
 MOST_BYTES = 1_000_000
 MOST_CHANNELS = 16
 MOST_CLASSES = 60
-MOST_DECADES = 8.0  # of power density in a picture
+MOST_DECADES = 8.0  # range of power density that a picture shows
 
 
 def make_look(found: Mapping[str, Any], facts: Sequence[RecordingFacts], *, title: str) -> str:
@@ -109,7 +109,7 @@ class _Scale:
 
     name: str
     unit: str
-    limits: tuple[float, float]  # of the pictures over time
+    limits: tuple[float, float]  # lower and upper end of the pictures over time
     extremes: tuple[float, float]  # as `clipped_edges` compares with
     rate_hz: float
 
@@ -125,9 +125,9 @@ class _Scale:
         lows = [max(e[0], q[0] - r) for (q, e), r in zip(ends, reach, strict=True)]
         highs = [min(e[1], q[1] + r) for (q, e), r in zip(ends, reach, strict=True)]
         usual = float(np.median(np.subtract(highs, lows)))
-        centre = float(np.median(np.add(highs, lows)) / 2)
-        lows = [v for v in lows if v >= min(centre - 10 * usual, float(np.median(lows)))]
-        highs = [v for v in highs if v <= max(centre + 10 * usual, float(np.median(highs)))]
+        center = float(np.median(np.add(highs, lows)) / 2)
+        lows = [v for v in lows if v >= min(center - 10 * usual, float(np.median(lows)))]
+        highs = [v for v in highs if v <= max(center + 10 * usual, float(np.median(highs)))]
         low, high = sorted(lows)[len(lows) // 10], sorted(highs)[-1 - len(highs) // 10]
         limits = (low, high) if high > low else (low - 1.0, high + 1.0)
         unit = next((c.unit for _, c in rows if c.unit), "")

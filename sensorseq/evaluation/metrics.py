@@ -22,11 +22,11 @@ from sensorseq.evaluation.calibration import (
     sign_flips,
 )
 from sensorseq.evaluation.text import NAMES, WIDTH, format_interval, percent, table
-from sensorseq.notebook import html_table
+from sensorseq.text import html_table
 from sensorseq.training.probabilities import recording_prediction
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
-_CELLS_AT_ONCE = 2_000_000  # of confusion matrices of permutations, to save memory
+_CELLS_AT_ONCE = 2_000_000  # cells of permuted confusion matrices held in memory at once
 _MANY_RECORDINGS = 40
 FEW_GROUPS = 10  # below, percentile intervals of so few groups are clearly too narrow
 
@@ -365,7 +365,7 @@ def confusion_text(evaluation: Evaluation) -> str:
 
 
 def recordings_text(evaluation: Evaluation) -> str:
-    """Return how each recording was classified."""
+    """Return a summary of the classification of each recording."""
     rows = [
         [
             row.recording_id if len(row.recording_id) <= 34 else "..." + row.recording_id[-31:],

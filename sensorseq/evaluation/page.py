@@ -25,17 +25,17 @@ from sensorseq.evaluation.metrics import METRICS, Evaluation, compare
 from sensorseq.evaluation.text import NAMES, format_interval, format_p_value, percent
 from sensorseq.html.render import render
 from sensorseq.html.svg import Panel, sparkline
-from sensorseq.preprocessing.keyed_scale import transform_by
+from sensorseq.preprocessing.scale.keyed import transform_by
 from sensorseq.sequence.page import MOST_SPANS, draw, named_colors
 from sensorseq.sequence.timeline import spans_by_recording
 from sensorseq.windows import WindowSet
 
-_MAX_CLASSES = 20  # of the matrix and the examples; a page is for reading
+_MAX_CLASSES = 20  # most rows of the matrix and examples; a page is for reading
 _MAX_RECORDINGS = 120
 _MAX_CHANNELS = 6
 _MAX_DRIVES = 20
 _MAX_POINTS = 160
-_REGIONS = 8  # of time, in which a window is explained
+_REGIONS = 8  # stretches of time in which a window is explained
 _NAMES = {
     **NAMES,
     "majority": "majority class",
@@ -64,7 +64,7 @@ class PagePart:
         part = part.take(known)
         if not len(part):
             return None
-        if name == "validation" and model.refitted_:  # which has seen them since
+        if name == "validation" and model.refitted_:  # the refitted model has seen them
             before = model.held_out_predictions(len(part))
             if before is None:
                 return None
@@ -218,7 +218,7 @@ def _matrix(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _reliability(evaluation: Evaluation) -> Figure | None:
-    """Return how often the predicted class is right, by how probable the model calls it."""
+    """Draw the frequency of right predictions against the probability that the model gave them."""
     if not evaluation.reliability:
         return None
     counts, probability, accuracy = np.array(evaluation.reliability).T

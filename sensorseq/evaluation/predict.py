@@ -25,13 +25,13 @@ from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
 from sensorseq.inspection.outside import OutsideWindows
 from sensorseq.options import CSV_FORM
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import (
     READ_AS_IN_TRAINING,
     PreparationOptions,
     takes_options,
 )
 from sensorseq.preprocessing.pipeline import PreparePipeline
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.readers import RecordingSource, digest_source, find_recordings, read_source
 from sensorseq.readers.stamps import date_of, describe_clock
 from sensorseq.recording import LabelSpan, Recording
@@ -42,7 +42,7 @@ from sensorseq.training.preparation import name_anew
 from sensorseq.training.probabilities import recording_prediction
 from sensorseq.windows import WindowSet
 
-_SLOW = 0.9  # of the model's rate; slower recordings lack frequencies the model has seen
+_SLOW = 0.9  # share of the model's rate; slower recordings lack frequencies it has seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +64,11 @@ class RecordingPrediction:
     seen: bool
     notes: tuple[str, ...] = ()
     outside: OutsideWindows | None = None
-    in_table: bool = False  # of many recordings
+    in_table: bool = False  # a table that holds many recordings
     begins_s: float = 0.0
     date: str = ""
     timeline: Timeline | None = None  # with times from the recording's begin
-    facts: RecordingFacts | None = None  # of its channels, for pictures
+    facts: RecordingFacts | None = None  # facts about its channels, for pictures
     truth: tuple[LabelSpan, ...] = ()  # where the recording has labels of its own
 
     @property
@@ -355,7 +355,7 @@ def format_prediction(prediction: RecordingPrediction, *, every_window: bool) ->
 
 
 def _shares_of_time(spans: Sequence[Mapping[str, Any]]) -> str:
-    """Return how much of the time each label takes, most first."""
+    """Return the share of the time that each label takes, largest first."""
     seconds: dict[str, float] = {}
     for span in spans:
         label = str(span["label"])

@@ -1,4 +1,4 @@
-"""Tables, shares and what a preparation or a fit was, as text of at most 80 columns."""
+"""Write tables, shares, preparations and fits as text of at most 80 columns."""
 
 import textwrap
 from collections import Counter
@@ -24,7 +24,7 @@ NAMES = {
     "rocket_ridge": "MiniRocket ridge",
 }
 _MANY_CHANNELS = 16
-_SLOWER = 0.9  # of the common rate, and of the fastest recording: its frequencies end lower
+_SLOWER = 0.9  # share of the common rate, below which a recording lacks frequencies
 
 
 def format_p_value(p_value: float) -> str:
@@ -59,7 +59,7 @@ def format_interval(interval: Sequence[float], *, signed: bool = False) -> str:
 
 
 def describe_fit(model: "SensorLSTMClassifier") -> list[str]:
-    """Say what the linear layer uses, and what was trained on."""
+    """Describe the inputs of the linear layer, and the training windows."""
     said, choice = [], model.features_
     if choice.candidates:
         alone, together = choice.candidates[0], choice.candidates[-1]
@@ -173,12 +173,12 @@ def format_summary(summary: Mapping[str, Any]) -> str:
             " To leave it out,"
         )
         lines.append(wrapped(f"{words} name the others with --channels."))
-    unlabelled = all(set(by_class) == {""} for by_class in summary["counts"].values())
+    unlabeled = all(set(by_class) == {""} for by_class in summary["counts"].values())
     for name, count in summary["dropped_columns"].items():
         lines.append(
             wrapped(
                 f"column {name!r} of {count} recording(s) is not numeric and was skipped"
-                + (f"; if it is the label, use --label-column {name}" if unlabelled else "")
+                + (f"; if it is the label, use --label-column {name}" if unlabeled else "")
             )
         )
     lines += map(wrapped, describe_counters(summary.get("counters", {})))

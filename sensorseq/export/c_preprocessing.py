@@ -9,8 +9,8 @@ import numpy as np
 
 from sensorseq.errors import ArgumentError, InputError, noting
 from sensorseq.export.c_tables import Tables
-from sensorseq.preprocessing.polyphase import design_lowpass, simple_ratio
-from sensorseq.preprocessing.resample import rate_ratio
+from sensorseq.preprocessing.resample.polyphase import design_lowpass, simple_ratio
+from sensorseq.preprocessing.resample.signal import rate_ratio
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps._kernels import Lagged, LocalFit, MovingStatistic, Sos
 from sensorseq.preprocessing.steps.products import (
@@ -34,7 +34,7 @@ class Resampler:
     down: int
     n_taps: int
     wait: int  # samples until the first output
-    phase: int  # of the first output
+    phase: int  # place of the first output
     latency_s: float
 
     @classmethod
@@ -70,9 +70,9 @@ class CStep:
     picked: Sequence[int]
     sources: Sequence[int] = ()
     window: int = 1  # samples it remembers
-    expression: str = ""  # of a combination
+    expression: str = ""  # C expression of a combination
     n_outputs: int = 0
-    rate_hz: float = 0.0  # of its input
+    rate_hz: float = 0.0  # rate of its input
 
     @property
     def hop(self) -> Fraction:

@@ -28,20 +28,20 @@ from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.io.atomic import make_folder, write_together
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.plan import make_steps as read_steps
-from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
+from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.steps import StepChain
+from sensorseq.preprocessing.steps.chain import make_steps as read_steps
 from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
 from sensorseq.training.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
 from sensorseq.training.patches import SMALLEST_VARIANCE, count_steps
 from sensorseq.windows import WindowSet
 
 WEIGHTS = ("float32", "int8")
-_LARGEST_LOSS = 0.005  # of accuracy by int8 weights, before a warning
+_LARGEST_LOSS = 0.005  # accuracy that int8 weights may cost before a warning
 _ROUNDED_HOP = 1e-3  # samples
-_MOST_TERMS = 10_000  # of a hop that is no whole number of samples
+_MOST_TERMS = 10_000  # terms of a hop that is no whole number of samples
 # Bytes of code for a Cortex-M4, gcc -Os, without libm: of the network, a small part (a step,
 # resampling, trees) and a larger one.
 _NETWORK_BYTES, _SMALL_BYTES, _PART_BYTES = 1500, 350, 1500
@@ -218,7 +218,7 @@ def _refuse(estimator: FittedClassifier) -> None:
 
 
 def _described_by(block: Block) -> Described | BoostedTrees | Classifier:
-    """Return what a block of the feature head was fitted as."""
+    """Return the model that a block of the feature head was fitted as."""
     return block.describe if isinstance(block, LinearBlock) else block.classifier
 
 

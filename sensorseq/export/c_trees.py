@@ -9,14 +9,14 @@ from sensorseq.errors import InputError
 from sensorseq.export.c_tables import Tables, quantize, rounded
 from sensorseq.features.trees import BoostedTrees
 
-_MOST_INNER = 127  # of a tree, whose places are signed char
+_MOST_INNER = 127  # inner nodes of a tree, whose places are signed char
 
 
 class _Places(NamedTuple):
     """Where the nodes of all trees are, tree after tree."""
 
     is_inner: NDArray[np.bool_]
-    tree: NDArray[np.int64]  # of each node
+    tree: NDArray[np.int64]  # the tree that each node belongs to
     inner: NDArray[np.int64]  # number of an inner node in its tree
     leaf: NDArray[np.int64]  # number of a leaf in its tree
 

@@ -25,7 +25,7 @@ _HEAVY = np.array(list(combinations(range(_TAPS), 3)))  # taps of weight 2 of ea
 
 
 def block_logits(g: Graph, block: Block, windows: GraphWindows, known: dict[str, str]) -> str:
-    """Return what a block of a feature head adds to the logits, (n, K) float64.
+    """Return the contribution of a feature head's block to the logits, (n, K) float64.
 
     `known` keeps the statistics, which several blocks read.
     """
@@ -124,11 +124,11 @@ def _statistics(g: Graph, windows: GraphWindows, known: dict[str, str]) -> str:
     count = g("Reshape", g.cast(windows.lengths, np.float64), [-1, 1, 1])
     zero, one = np.float64(0), np.float64(1)
     mean = g("Div", g("ReduceSum", x, [2]), count)
-    centred = g("Where", valid, g("Sub", x, mean), zero)
-    sd = _root_mean_square(g, centred, count)
+    centered = g("Where", valid, g("Sub", x, mean), zero)
+    sd = _root_mean_square(g, centered, count)
     largest_mean = g("Max", g("Abs", mean), np.float64(1e-300))
     varies = g("Greater", sd, g("Mul", largest_mean, np.float64(1e-9)))
-    standard = g("Div", centred, g("Where", varies, sd, one))
+    standard = g("Div", centered, g("Where", varies, sd, one))
     squared = g("Mul", standard, standard)
     third = g("Div", g("ReduceSum", g("Mul", squared, standard), [2]), count)
     fourth = g("Div", g("ReduceSum", g("Mul", squared, squared), [2]), count)
@@ -142,15 +142,15 @@ def _statistics(g: Graph, windows: GraphWindows, known: dict[str, str]) -> str:
         g("Where", varies, g("Sub", fourth, np.float64(3)), zero),
         *_difference_statistics(g, windows, x, count),
         _quantiles(g, windows, g("Where", valid, x, above)),
-        _band_powers(g, windows, centred),
+        _band_powers(g, windows, centered),
     ]
     joined = g("Concat", *parts, axis=2)
     known["statistics"] = g("Flatten", joined, axis=1)
     return known["statistics"]
 
 
-def _root_mean_square(g: Graph, centred: str, count: str) -> str:
-    return g("Sqrt", g("Div", g("ReduceSum", g("Mul", centred, centred), [2]), count))
+def _root_mean_square(g: Graph, centered: str, count: str) -> str:
+    return g("Sqrt", g("Div", g("ReduceSum", g("Mul", centered, centered), [2]), count))
 
 
 def _difference_statistics(g: Graph, windows: GraphWindows, x: str, count: str) -> list[str]:
@@ -162,8 +162,8 @@ def _difference_statistics(g: Graph, windows: GraphWindows, x: str, count: str) 
     count = g("Max", g("Sub", count, np.float64(1)), np.float64(1))
     steps = g("Where", valid, steps, np.float64(0))
     mean = g("Div", g("ReduceSum", steps, [2]), count)
-    centred = g("Where", valid, g("Sub", steps, mean), np.float64(0))
-    return [mean, _root_mean_square(g, centred, count)]
+    centered = g("Where", valid, g("Sub", steps, mean), np.float64(0))
+    return [mean, _root_mean_square(g, centered, count)]
 
 
 def _quantiles(g: Graph, windows: GraphWindows, x: str) -> str:
@@ -181,7 +181,7 @@ def _quantiles(g: Graph, windows: GraphWindows, x: str) -> str:
     return g("Add", low, g("Mul", g("Sub", high, low), weight))
 
 
-def _band_powers(g: Graph, windows: GraphWindows, centred: str) -> str:
+def _band_powers(g: Graph, windows: GraphWindows, centered: str) -> str:
     """Return the logarithm of the power in each band, (n, c, bands), by tables of sines."""
     lengths = g("Reshape", windows.lengths, [-1, 1, 1])
     steps = g("Range", 0, g("Squeeze", windows.n_steps, [0]), 1)
@@ -192,7 +192,7 @@ def _band_powers(g: Graph, windows: GraphWindows, centred: str) -> str:
     angle = g("Mul", g("Div", g.cast(turns, np.float64), exact), np.float64(2 * np.pi))
     power = ""
     for shift in (0.0, np.pi / 2):
-        part = g("MatMul", centred, g("Sin", g("Add", angle, np.float64(shift))))
+        part = g("MatMul", centered, g("Sin", g("Add", angle, np.float64(shift))))
         squared = g("Mul", part, part)
         power = g("Add", power, squared) if power else squared
     # As in numpy.fft.rfftfreq, so that a frequency on the edge of a band falls on its side. No Div,
@@ -209,7 +209,7 @@ def _band_powers(g: Graph, windows: GraphWindows, centred: str) -> str:
 
 
 def _steps(g: Graph, how: SummarySteps, statistics: str) -> str:
-    """Return which thresholds the statistics exceed, (n, F)."""
+    """Mark the thresholds that the statistics exceed, (n, F)."""
     arrays, edges = how.state()["arrays"], how.edges()
     if "columns" in arrays:
         statistics = g("Gather", statistics, arrays["columns"], axis=1)

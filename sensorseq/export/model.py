@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.features.blocks import Block
 from sensorseq.nn import LSTMLinear
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
+from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.patches import Patch
 from sensorseq.training.probabilities import Abstention

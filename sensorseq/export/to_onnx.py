@@ -70,7 +70,7 @@ def write_onnx(
 
 
 def _outputs(g: Graph, estimator: FittedModel, windows: GraphWindows) -> str:
-    """Return what `_join` of the estimator returns, (n, outputs) float64."""
+    """Join logits and features as the estimator's `_join` does, (n, outputs) float64."""
     modules, head = estimator._used_modules, estimator._head
     known: dict[str, str] = {}
     if not modules and head is not None:
@@ -94,7 +94,7 @@ def _outputs(g: Graph, estimator: FittedModel, windows: GraphWindows) -> str:
 
 
 def _is_unknown(g: Graph, probabilities: str, known: OutOfDistribution, threshold: float) -> str:
-    """Return whether windows are of no known class, (n,)."""
+    """Mark the windows of no known class, (n,)."""
     logs = g("Max", g("Log", probabilities), np.float64(SMALLEST_LOG))
     apart = g("Sub", g("Unsqueeze", logs, [1]), known.points.astype(np.float64))
     squares = g("ReduceSum", g("Mul", apart, apart), [2], keepdims=0)
@@ -106,7 +106,7 @@ def _is_unknown(g: Graph, probabilities: str, known: OutOfDistribution, threshol
 def _metadata(
     estimator: FittedModel, digest: str | None, n_timesteps: int | None, lengths: bool, steps: bool
 ) -> dict[str, str]:
-    """Return what a program needs to know of the model: texts, and JSON where a list is."""
+    """Return the facts of a model that a program needs: texts, and JSON for lists."""
     made: Mapping[str, Any] = estimator.preparation_ or {}
     rate, n_steps = made.get("sample_rate_hz"), n_timesteps or made.get("n_timesteps")
     facts: dict[str, Any] = {

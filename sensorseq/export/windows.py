@@ -8,11 +8,11 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
 from sensorseq.export.model import FittedModel
 from sensorseq.export.steps import apply_steps, input_channels
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
+from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.training.patches import SMALLEST_VARIANCE, Patch
 
-MOST_STEPS = 2**31 - 1  # of a window: what counts them in C holds no more
+MOST_STEPS = 2**31 - 1  # most steps of a window that a counter in C holds
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class GraphWindows:
     are_full: bool
 
     def is_valid(self, g: Graph, lengths: str | None = None) -> str:
-        """Return which steps lie below the lengths, (n or 1, t)."""
+        """Mark the steps below the lengths, (n or 1, t)."""
         steps = g("Range", 0, g("Squeeze", self.n_steps, [0]), 1)
         return g("Less", steps, g("Unsqueeze", lengths or self.lengths, [1]))
 

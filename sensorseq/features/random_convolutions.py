@@ -14,17 +14,17 @@ from sensorseq.checks import (
     check_finite_float32,
     check_integer,
     check_lengths,
+    check_memory,
     check_random_state,
     check_state,
     raise_not_finite_float32,
     valid_steps,
 )
 from sensorseq.errors import SignalError
-from sensorseq.memory import check_memory
 
 N_KERNELS = 84  # the choices of 3 taps of 9
 _TAPS = 9
-_MAX_CHANNELS = 9  # of one combination
+_MAX_CHANNELS = 9  # most channels in one combination
 _GOLDEN_RATIO = (5**0.5 + 1) / 2
 _SETTINGS = ("n_features", "max_dilations", "random_state", "n_channels")
 _ARRAYS = {
@@ -216,7 +216,7 @@ class RandomConvolutions:
         return shares
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return what `from_state` needs: settings of plain types, for JSON, and arrays.
+        """Return the state for `from_state`: settings of plain types, for JSON, and arrays.
 
         The arrays are `dilations` and `features_per_dilation` (n_dilations,) int32,
         `channel_counts` (n_dilations * 84,) int32, `channel_indices` int32 and `biases`

@@ -15,7 +15,7 @@ Fold = tuple[NDArray[np.int64], NDArray[np.int64]]  # rows to fit on, rows to pr
 
 # Penalties that are tried, as a share of windows x mean squared norm of a centred window.
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-MOST_WINDOWS = 6_000  # that are fitted on: it takes n^3
+MOST_WINDOWS = 6_000  # most windows to fit on: the time grows with n^3
 _BLOCK = 4096  # features, or windows, in double at a time
 
 
@@ -77,10 +77,10 @@ def fit_ridge(
     return RidgeFit(weight, bias, tested[best], strengths[best])
 
 
-def _unit_of(norm: float, centred_norm: float) -> float:
+def _unit_of(norm: float, centered_norm: float) -> float:
     """Return the penalty of strength 1, from the summed squared norms of the windows."""
-    # of windows with equal features only rounding is left, and any penalty gives their mean
-    return max(centred_norm, 1e-3 * norm) or 1.0
+    # windows with equal features leave only rounding, and any penalty gives their mean
+    return max(centered_norm, 1e-3 * norm) or 1.0
 
 
 class _OfFeatures:
@@ -103,20 +103,20 @@ class _OfFeatures:
         for at, values in self._blocks(rows):
             self._mean = self._mean + share[at] @ values
             norm += float(np.square(values).sum())
-        centred_norm = 0.0
+        centered_norm = 0.0
         self._products: Any = None
         self._of_target: Any = 0.0
         for at, values in self._blocks(rows):
             values -= self._mean
-            centred_norm += float(np.square(values).sum())
+            centered_norm += float(np.square(values).sum())
             values *= root[at, None]
             self._of_target = self._of_target + values.T @ (
                 root[at, None] * (target[rows[at]] - self._constant)
             )
-            self._products = dsyrk(  # of which the upper half is there
+            self._products = dsyrk(  # dsyrk fills the upper half only
                 1.0, values.T, beta=1.0, c=self._products, overwrite_c=True
             )
-        self._unit = _unit_of(norm, centred_norm)
+        self._unit = _unit_of(norm, centered_norm)
 
     def _blocks(self, rows: NDArray[np.int64]) -> Iterator[tuple[slice, Floats]]:
         """Yield windows in double, a block at a time: they may be many."""
@@ -135,7 +135,7 @@ class _OfFeatures:
 
     def weigh(self, strength: float) -> tuple[Floats, Floats]:
         """Return the weight of each feature, and the bias."""
-        matrix = self._products.copy(order="F")  # which LAPACK factors in place
+        matrix = self._products.copy(order="F")  # LAPACK factors it in place
         matrix[np.diag_indices_from(matrix)] += strength * self._unit
         weight = cho_solve(cho_factor(matrix, overwrite_a=True), self._of_target)
         return weight, self._constant - self._mean @ weight
@@ -162,10 +162,10 @@ class _OfWindows:
         norm = float(np.trace(own))
         self._to_mean = own @ self._share  # product of each window with the mean one
         self._mean_squared = float(self._share @ self._to_mean)
-        self._own = self._centre(own, self._to_mean)
+        self._own = self._center(own, self._to_mean)
         self._unit = _unit_of(norm, float(np.trace(self._own)))
 
-    def _centre(self, products: Floats, to_mean: Floats) -> Floats:
+    def _center(self, products: Floats, to_mean: Floats) -> Floats:
         products -= to_mean[:, None]  # in place: they may take hundreds of megabytes
         products -= self._to_mean[None, :]
         products += self._mean_squared
@@ -173,15 +173,15 @@ class _OfWindows:
 
     def _solve(self, strength: float) -> Floats:
         """Return the weight of each window."""
-        matrix = self._own.copy(order="F")  # which LAPACK factors in place
+        matrix = self._own.copy(order="F")  # LAPACK factors it in place
         matrix[np.diag_indices_from(matrix)] += strength * self._unit / self._relative
         return np.asarray(cho_solve(cho_factor(matrix, overwrite_a=True), self._target))
 
     def predict(self, strength: float, rows: NDArray[np.int64]) -> Floats:
         """Return the scores of windows."""
         products = self._products[np.ix_(rows, self._rows)].astype(np.float64)
-        centred = self._centre(products, products @ self._share)
-        return np.asarray(centred @ self._solve(strength) + self._constant)
+        centered = self._center(products, products @ self._share)
+        return np.asarray(centered @ self._solve(strength) + self._constant)
 
     def weigh(self, strength: float) -> tuple[Floats, Floats]:
         """Return the weight of each feature, and the bias."""
@@ -189,9 +189,9 @@ class _OfWindows:
         # weights of features: those of windows, taken through the centred features
         of_windows = solution - self._share[:, None] * solution.sum(axis=0)
         used = np.arange(self._Z.shape[1]) if self._used is None else self._used
-        weight, centre = np.zeros((len(used), solution.shape[1])), np.zeros(len(used))
+        weight, center = np.zeros((len(used), solution.shape[1])), np.zeros(len(used))
         for start in range(0, len(used), _BLOCK):
             at = slice(start, start + _BLOCK)
             values = self._Z[np.ix_(self._rows, used[at])].astype(np.float64)
-            weight[at], centre[at] = values.T @ of_windows, self._share @ values
-        return weight, self._constant - centre @ weight
+            weight[at], center[at] = values.T @ of_windows, self._share @ values
+        return weight, self._constant - center @ weight

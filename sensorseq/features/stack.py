@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-_LARGEST = 50.0  # of a weight: scores that separate all classes would go on to infinity
+_LARGEST = 50.0  # largest weight: scores that separate all classes would grow to infinity
 
 
 def fit_stack(
@@ -24,12 +24,12 @@ def fit_stack(
     target[np.arange(n), class_index] += 1 - smooth
     share = weight / weight.sum()
     # each model's scores in units of their spread, so that the search sees a round problem
-    centred = scores - scores.mean(axis=2, keepdims=True)
-    spread = np.sqrt((centred**2).mean(axis=(1, 2)))
+    centered = scores - scores.mean(axis=2, keepdims=True)
+    spread = np.sqrt((centered**2).mean(axis=(1, 2)))
     # scores that are equal for all classes say nothing: their weight is 0
     varies = spread > 1e-12 * np.abs(scores).max(axis=(1, 2))
     unit = np.where(varies, spread, 1.0)
-    units = np.where(varies, 1 / unit, 0.0)[:, None, None] * centred
+    units = np.where(varies, 1 / unit, 0.0)[:, None, None] * centered
 
     def loss(factors: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         logits = np.tensordot(factors, units, 1)

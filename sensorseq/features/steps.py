@@ -103,7 +103,7 @@ class SummarySteps:
         return taken
 
     def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float32]:
-        """Return which thresholds each statistic exceeds, (n_windows, n_features_), float32.
+        """Mark the thresholds that each statistic exceeds, (n_windows, n_features_), float32.
 
         A feature is 1 above the threshold, else 0; all those of the first statistic come first.
 
@@ -122,12 +122,12 @@ class SummarySteps:
         return exceeds.reshape(len(statistics), self.n_features_).astype(np.float32)
 
     def edges(self) -> NDArray[np.float64]:
-        """Return what statistics are compared with, (statistics, thresholds), see `above_ties`."""
+        """Return statistics and their thresholds, see `above_ties`."""
         spread = np.abs(self._thresholds).max(axis=1, keepdims=True)
         return above_ties(self._thresholds, spread)
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return what `from_state` needs: settings of plain types, for JSON, and arrays."""
+        """Return the state for `from_state`: settings of plain types, for JSON, and arrays."""
         summary = self._fitted().state()["settings"]
         settings = {"kind": "summary_steps", "n_steps": self.n_steps, "summary": summary}
         arrays: dict[str, NDArray[Any]] = {"thresholds": self._thresholds}

@@ -20,7 +20,7 @@ from sensorseq.errors import SignalError
 N_BANDS = 5
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SLACK = 1e-11  # far above rounding errors of float64, far below noise of sensors
-SMALLEST_POWER = 1e-12  # of a band without power, whose logarithm would be infinite
+SMALLEST_POWER = 1e-12  # a band without power would have an infinite logarithm
 FEATURES = (
     "mean",
     "sd",
@@ -115,7 +115,7 @@ class SummaryFeatures:
         return summary_features(windows, steps)
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return what `from_state` needs: settings of plain types, for JSON, and no arrays."""
+        """Return the state for `from_state`: settings of plain types, for JSON, and no arrays."""
         settings = {"kind": "summary", "features": list(FEATURES), "n_channels": self.n_channels_}
         return {"settings": settings, "arrays": {}}
 

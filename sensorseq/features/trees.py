@@ -16,12 +16,12 @@ from sensorseq.features.summary import above_ties
 # As accurate on development folds as 150 trees of 31 leaves, in a tenth of the time.
 _TREES, _LEARNING_RATE, _LEAVES, _BINS, _L2, _SHARE = 60, 0.1, 10, 32, 3.0, 0.3
 _WINDOWS_OF_A_LEAF = 2, 20  # at least: a twentieth of the windows, within these
-_RANKING_TREES, _SMALLEST_LEAF = 100, 3  # of the forest that ranks them
-SMALLEST_LOG = -12.0  # of a probability: no single classifier is surer than that
+_RANKING_TREES, _SMALLEST_LEAF = 100, 3  # the forest that ranks them
+SMALLEST_LOG = -12.0  # smallest log probability: no single classifier is surer
 _NODES_AT_ONCE = 2**20
 # With fewer a second thread costs more than it saves; beside other programs it waits for its turn.
 _VALUES_OF_A_THREAD = 1_000_000
-_LARGEST = 1e200  # of a leaf's value: sums of these stay finite
+_LARGEST = 1e200  # largest value of a leaf: sums of these stay finite
 _ARRAYS = {
     "feature": np.int32,
     "threshold": np.float64,
@@ -114,7 +114,7 @@ class BoostedTrees:
     def _scores(self, statistics: NDArray[np.float64]) -> NDArray[np.float64]:
         a = self._arrays
         rows = np.arange(len(statistics))[:, None]
-        node = np.tile(a["root"].ravel(), (len(statistics), 1))  # of every tree
+        node = np.tile(a["root"].ravel(), (len(statistics), 1))  # start at the root of every tree
         while (inner := a["feature"][node] >= 0).any():
             goes_left = statistics[rows, a["feature"][node]] <= a["threshold"][node]
             node = np.where(inner, np.where(goes_left, a["left"][node], a["right"][node]), node)
@@ -126,7 +126,7 @@ class BoostedTrees:
         return scores
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return what `from_state` needs."""
+        """Return the state for `from_state`."""
         settings = {"kind": "boosted_trees", "n_statistics": self.n_statistics}
         return {"settings": settings, "arrays": dict(self._arrays)}
 

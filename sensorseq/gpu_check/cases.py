@@ -20,7 +20,7 @@ from sensorseq.ops.lstm_linear import pooled_size
 from sensorseq.ops.train_epoch import EpochTrainer, Network, make_hyper, pack_batches
 
 M, N, D, K = 2, 9, 2, 4
-_STEPS = 12  # of training: enough that a call takes some as a CUDA graph
+_STEPS = 12  # training steps: enough that a call takes some as a CUDA graph
 # Largest relative L2 differences from float64. The emulated kernels are ten times nearer; a wrong
 # index or a lost message is farther off by far.
 _ALLOWED = {
@@ -218,7 +218,7 @@ def _poison(device: torch.device) -> None:
 
 
 def judge(case: Case, found: Values, wanted: Values) -> str:
-    """Return what is wrong, in words; empty if nothing is."""
+    """Describe the errors; empty if there are none."""
     if found.keys() != wanted.keys():
         return "not all results were computed"
     worst, share = "", 0.0

@@ -77,7 +77,7 @@ def _gap(index: int | None) -> str:
 
 @contextmanager
 def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
-    """Hold the file of the verdict on a GPU, and give what writes it."""
+    """Lock the file of the verdict on a GPU, and yield the function that writes it."""
     file = cuda_kernels.verdict_file(index)
     make_folder(file.parent)
     with locking(file, run=True):
@@ -92,7 +92,7 @@ def _verdict_of(index: int) -> Iterator[Callable[[list[Result]], None]]:
 
 
 def failed(results: Sequence[Result]) -> dict[str, str]:
-    """Return what became of the cases that did not pass, by name."""
+    """Describe the cases that did not pass, by name."""
     return {
         result.case.name: f"{result.outcome}, {result.detail}" if result.detail else result.outcome
         for result in results

@@ -113,7 +113,7 @@ def _follow(
 
 
 def _compare(case: Case, file: Any) -> str:
-    """Return what is wrong with the values in a file; empty if nothing is."""
+    """Describe the errors of the values in a file; empty if there are none."""
     try:
         with Path(str(file)).open("rb") as stream, np.load(stream, allow_pickle=False) as read:
             found: Values = {name: read[name].astype(np.float64) for name in read.files}
@@ -173,7 +173,7 @@ class _Worker:
         return self._process.returncode is not None
 
     def last_words(self) -> str:
-        """Return how the process ended, and the end of what it wrote to stderr."""
+        """Describe the end of the process, with the last lines of its stderr."""
         code = self._process.returncode
         ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         lines = self._stderr.read_text("utf-8", "replace")[-2000:].split("\n")

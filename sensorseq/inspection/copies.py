@@ -17,7 +17,7 @@ _BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2
 _INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
 _STRETCH_VALUES = 250_000  # hashed at once
 _KEY_BLOCK = 250_000  # values, 2 MB, which a cache holds
-_BLOCK_ROWS = 65_536  # of a recording, hashed at once
+_BLOCK_ROWS = 65_536  # rows of a recording hashed at once
 _MOST_HASHES = 2048  # kept of a recording: 16 kB
 
 
@@ -228,40 +228,40 @@ def _shapes(
     block = max(1, _BLOCK_VALUES // n_features)
     for start in range(0, len(rows), block):
         part = rows[start : start + block]
-        centred = _centred(X[part], lengths[part])
+        centered = _centered(X[part], lengths[part])
         if stretched:
-            size = np.sqrt(np.einsum("ntc,ntc->nc", centred, centred))[:, np.newaxis]
-            centred /= np.where(size > 0, size, 1)
+            size = np.sqrt(np.einsum("ntc,ntc->nc", centered, centered))[:, np.newaxis]
+            centered /= np.where(size > 0, size, 1)
         else:
-            centred /= np.where(sd > 0, sd, 1).astype(np.float32)
-        flat = centred.reshape(len(part), n_features)
+            centered /= np.where(sd > 0, sd, 1).astype(np.float32)
+        flat = centered.reshape(len(part), n_features)
         size = np.sqrt(np.einsum("nd,nd->n", flat, flat))[:, np.newaxis]
         flat /= np.where(size > 0, size, 1)
         shapes[start : start + block] = flat if projection is None else flat @ projection
     return shapes
 
 
-def _centred(X: NDArray[Any], lengths: Ints) -> NDArray[np.float32]:
+def _centered(X: NDArray[Any], lengths: Ints) -> NDArray[np.float32]:
     """Windows without their mean over the valid steps; 0 elsewhere."""
-    centred: NDArray[np.float32]
+    centered: NDArray[np.float32]
     if (lengths == X.shape[1]).all():
         mean = X.mean(axis=1, keepdims=True, dtype=np.float64)
-        centred = np.asarray(X - mean.astype(np.float32), np.float32)
+        centered = np.asarray(X - mean.astype(np.float32), np.float32)
     else:
         valid = (np.arange(X.shape[1]) < lengths[:, np.newaxis])[:, :, np.newaxis]
         total = np.where(valid, X, 0).sum(axis=1, keepdims=True, dtype=np.float64)
         mean = total / np.maximum(lengths, 1)[:, np.newaxis, np.newaxis]
-        centred = np.where(valid, X - mean, 0).astype(np.float32)
+        centered = np.where(valid, X - mean, 0).astype(np.float32)
     # Rounding residues of a constant are not a shape.
-    still = np.abs(centred).max(axis=1, keepdims=True, initial=0) <= 1e-6 * np.abs(mean)
+    still = np.abs(centered).max(axis=1, keepdims=True, initial=0) <= 1e-6 * np.abs(mean)
     if still.any():
-        centred *= ~still
-    return centred
+        centered *= ~still
+    return centered
 
 
 def _channel_sd(X: NDArray[Any], lengths: Ints, rows: Ints) -> Floats:
     """Deviation of each channel about the mean of its window, over some of the windows."""
     some = rows[:: max(1, len(rows) // 2000)]
-    squares = (_centred(X[some], lengths[some]).astype(np.float64) ** 2).sum(axis=(0, 1))
+    squares = (_centered(X[some], lengths[some]).astype(np.float64) ** 2).sum(axis=(0, 1))
     deviation: Floats = np.sqrt(squares / max(1, int(lengths[some].sum())))
     return deviation

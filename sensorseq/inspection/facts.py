@@ -1,4 +1,4 @@
-"""What recordings are like, channel by channel: measured one recording at a time, small to keep."""
+"""Facts about recordings, channel by channel: small, and measured one recording at a time."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,17 +8,18 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
 from sensorseq.inspection.part import Floats
-from sensorseq.order_statistics import GAP_PERIODS, sample_period
+from sensorseq.io.order_statistics import GAP_PERIODS, sample_period
 from sensorseq.recording import Channel, Recording
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)
-N_BINS = 80  # of a picture over time
+N_BINS = 80  # bins of a picture over time
 N_SEGMENT, MOST_SEGMENTS = 128, 200  # samples and number of the segments of a spectrum
 LEAST_SEGMENT = 16
 N_BANDS = N_SEGMENT // 2 + 1
 MOST_GAPS, MOST_FAR = 200, 20
 LEAST_STILL_SAMPLES = 20  # at one value, before it is asked whether other channels move
-EDGE_BAND = 0.02  # of the range: the values next to an extreme, to compare its count with
+# share of the range next to an extreme, whose count is compared with the extreme's
+EDGE_BAND = 0.02
 
 _NONE = np.full(len(QUANTILES), np.nan)
 
@@ -47,8 +48,8 @@ class ChannelFacts:
     low: Edge
     high: Edge
     gaps_s: Floats  # (k, 2) longest gaps, on the recording's clock
-    gap_share: float  # of the recording's duration
-    n_stretches: int  # of equal values
+    gap_share: float  # share of the recording's duration
+    n_stretches: int  # stretches of equal values
     still_s: float  # the longest of them
     still_value: float
     others_move: bool  # while it lasts, or there are none
@@ -124,7 +125,7 @@ class _Column:
 
     times: Floats
     values: Floats
-    span: tuple[float, float]  # of the recording
+    span: tuple[float, float]  # first and last second of the recording
 
     @classmethod
     def of(cls, recording: Recording, number: int) -> "_Column":
@@ -160,7 +161,8 @@ def _measure_channel(
     ordered = np.sort(values)
     quantiles = ordered[np.rint(np.array(QUANTILES) * (n - 1)).astype(np.int64)] if n else _NONE
     ends = np.abs(np.concatenate([ordered[:MOST_FAR], ordered[-MOST_FAR:]]) - quantiles[2])
-    first = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)  # of each stretch of equal values
+    # where each stretch of equal values begins
+    first = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
     length = np.diff(first, append=n)
     still, value, others_move = 0.0, np.nan, False
     if n:

@@ -17,18 +17,18 @@ from sensorseq.features.ridge import MOST_WINDOWS
 from sensorseq.features.stack import fit_stack
 from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows
 from sensorseq.inspection.part import Floats, Ints
-from sensorseq.preprocessing.splitters import split_folds
+from sensorseq.preprocessing.split.splitters import split_folds
 from sensorseq.text import plain
 from sensorseq.training.labels import draw_entropy
 from sensorseq.windows import WindowSet
 
-LEAST_WINDOWS = 3  # of one label in a recording, to judge the recording
+LEAST_WINDOWS = 3  # fewest windows of a label to judge its recording by
 _SHOWN, _SHOWN_RECORDINGS = 10, 5  # rows of a printed table
 _SMALLEST = 1e-9  # probability
 _SURE = 0.7  # probability that is enough for every class: of easy ones the mean is close to 1
 _PRIOR = 1.0  # windows of the overall class shares, added to the labels of a recording
 _MOST_SEEDS = 1000
-OTHER_FOLDS = 5  # of a classifier that has no folds in its own fit
+OTHER_FOLDS = 5  # folds for a classifier that has none from its own fit
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class SuspectRecording:
     group: Any  # the recording, an element of `groups`
     given: Any  # the label in question
     likelier: Any  # the class that its windows look like
-    n_windows: int  # of the recording with this label
-    share: float  # of them that look like `likelier`, above 0.5
+    n_windows: int  # windows of the recording with this label
+    share: float  # share that looks like `likelier`, above 0.5
     score: float  # mean over them of how much better `likelier` fits, in nats
 
 

@@ -14,11 +14,11 @@ from sensorseq.errors import ArgumentError, WindowError, printable
 from sensorseq.inspection.copies import first_equal, near_duplicates, shared_stretches, window_keys
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Floats, Ints
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
-from sensorseq.preprocessing.scale import PHYSICAL, Scaler, fit_scaler
-from sensorseq.preprocessing.split import rows_of
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict
+from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler, fit_scaler
+from sensorseq.preprocessing.split.parts import rows_of
 from sensorseq.text import number
 from sensorseq.windows import PARTS, WindowSet
 
@@ -27,7 +27,8 @@ _FEW_DUPLICATES = 3  # fewer may be coincidences
 _ABOVE_CHANCE = 3  # times as often as between training recordings
 _WIDTH = 80
 _UNSEEN = ("none", "quantile", PHYSICAL)  # scalings whose statistics cannot be checked afterwards
-_CLOSE = 1e-4  # of a channel's scale: statistics this close are equal up to float32 rounding
+# relative to a channel's scale; statistics this close are equal up to float32 rounding
+_CLOSE = 1e-4
 
 
 class FittedScaler(Protocol):
@@ -464,7 +465,7 @@ class _Check:
                 own, rest = members[is_own], members[~is_own]
                 if not len(own) or not len(rest):
                     continue
-                # of those that start before a window ends, the one that ends last
+                # the one that ends last among those that start before a window ends
                 is_latest = end[rest] == np.maximum.accumulate(end[rest])
                 latest = np.maximum.accumulate(np.where(is_latest, np.arange(len(rest)), 0))
                 before = np.searchsorted(start[rest], end[own] - rounding) - 1
@@ -567,7 +568,7 @@ def _chance(search: _Search, origin: NDArray[Any], train: Ints) -> float:
 
 
 def _fits(windows: WindowSet, given: Scaler, rows: Ints) -> bool:
-    """Return whether a scaler has the statistics of these rows."""
+    """Tell whether a scaler has the statistics of these rows."""
     lengths = np.asarray(windows.lengths)[rows]
     if not lengths.any():
         return False

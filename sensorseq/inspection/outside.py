@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.part import BLOCK_VALUES, Floats, Ints
-from sensorseq.notebook import html_table
-from sensorseq.preprocessing.odd_scales import likely_unit
+from sensorseq.preprocessing.scale.odd_scales import likely_unit
+from sensorseq.text import html_table
 
 # Margins and sizes were set on development recordings of benchmarks/bench_outside.py.
-N_BANDS, FEWEST_BAND_STEPS = 8, 32  # of the spectrum; shorter windows have none
-FEWEST_STEPS = 8  # of a window whose spread is looked at
+N_BANDS, FEWEST_BAND_STEPS = 8, 32  # bands of the spectrum; shorter windows have none
+FEWEST_STEPS = 8  # fewest steps of a window whose spread counts
 _VALUES, _SPREAD, _SHARE, _BANDS = 0, 1, 2, slice(3, 3 + N_BANDS)
-_MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]  # of the range; then decades
+_MARGINS = np.array([0.5, 1.0, 0.5, *[1.0] * N_BANDS])[:, None]  # shares of the range; then decades
 _STILL = -4.0  # log10 of the spread, relative to training, at which a channel is constant
-_ROUNDING = 1e-12  # of a spread, relative to the values
-_LEAST_POWER = 1e-6  # of a band; below they do not differ
+_ROUNDING = 1e-12  # rounding of a spread, relative to the values
+_LEAST_POWER = 1e-6  # least power of a band; below it they do not differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ class OutsideWindows:
         return html_table(str(self), ["channel", "windows outside", "by"], rows)
 
     def _say(self, c: int) -> str:
-        """Say in how many windows a channel is odd, by the reason that most of them have."""
+        """Count the windows in which a channel is odd, by the reason that most of them have."""
         is_odd = self.reasons[:, c] != ""
         kinds, counts = np.unique(self.reasons[is_odd, c], return_counts=True)
         kind, unit = str(kinds[np.argmax(counts)]), ""
@@ -143,7 +143,7 @@ class TrainedRanges:
     def compare(
         self, X: NDArray[Any], lengths: Ints, channels: Sequence[str], *, is_rescaled: bool = False
     ) -> OutsideWindows:
-        """Return which lie outside; if a model rescales each recording, whatever its unit is."""
+        """Mark the windows outside; the unit is free if a model rescales each recording."""
         margins = np.broadcast_to(_MARGINS, self.low.shape).copy()
         margins[_VALUES] *= self.high[_VALUES] - self.low[_VALUES]
         margins[_VALUES] += 1e-6 * np.maximum(abs(self.low[_VALUES]), abs(self.high[_VALUES]))

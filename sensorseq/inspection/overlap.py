@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from sensorseq.training.inputs import Sequences
 
 LEAST_VALUES = 8  # different values in a window: with fewer, two may be alike by chance
-MANY = 0.05  # of the windows
-SHARE = 0.25  # of a window; less of an overlap tells the network little
-TOLERATED = 0.05  # of the windows: a sensor at rest may repeat itself
+MANY = 0.05  # share of the windows that is many
+SHARE = 0.25  # share of a window; a smaller overlap tells the network little
+TOLERATED = 0.05  # tolerated share of windows: a sensor at rest may repeat itself
 _ROWS = 128  # validation windows that are looked for
 _SURE = 5  # windows found, for signals of few levels
-_USUAL = 0.5  # of the training windows: what so many hold is no recording cut twice
-_PAIRS = 40  # of windows in a row, to conclude that each continues the one before it
+_USUAL = 0.5  # what half of the training windows hold is no recording cut twice
+_PAIRS = 40  # pairs in a row from which each window continues the one before
 
 
 def check_duplicates(train: Part, validation: Part | None) -> Iterator[Finding]:
@@ -119,7 +119,7 @@ def check_overlap(train: "FitPart", validation: "FitPart") -> Finding | None:
 
 
 def count_shared(train: "Sequences", held_out: "Sequences") -> tuple[int, int]:
-    """Return how many held-out windows hold training samples (0 if by chance), and of how many."""
+    """Count the held-out windows with training samples (0 if by chance), and those compared."""
     rows, _, looked = _find_shared(train, held_out)
     return len(rows), looked
 

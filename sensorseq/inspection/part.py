@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sensorseq.inspection.finding import Finding
 
 BLOCK_VALUES = 250_000  # values that are looked at together: 2 MB, which a cache holds
-SAMPLE_VALUES = 200_000  # of a channel, for its median
+SAMPLE_VALUES = 200_000  # most values of a channel that its median needs
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -136,11 +136,11 @@ class Part:
         return rows
 
     def channel_names(self, numbers: Sequence[int] | Ints) -> list[str]:
-        """Return what channels are called."""
+        """Return the names of the channels."""
         known = self._channels or ()
         return [f"channel {i}" + (f" ({known[i]})" if i < len(known) else "") for i in numbers]
 
     def class_names(self, codes: Sequence[int] | Ints) -> list[str]:
-        """Return what classes are called."""
+        """Return the names of the classes."""
         known = () if self._classes is None else self._classes
         return [repr(known[k]) if k < len(known) else str(k) for k in codes]

@@ -15,14 +15,14 @@ from sensorseq.inspection.facts import ChannelFacts, Edge, RecordingFacts
 from sensorseq.inspection.finding import KINDS, Finding
 from sensorseq.inspection.part import Floats
 from sensorseq.inspection.window_checks import SD_PER_MAD
-from sensorseq.preprocessing.odd_scales import odd_sizes
+from sensorseq.preprocessing.scale.odd_scales import odd_sizes
 from sensorseq.readers.stamps import odd_rates
 from sensorseq.text import listed
 
 # Each limit was set on borealtc and simulated recordings, healthy and with planted faults.
 RATE_RATIO = 1.1
 TIME_UNIT_RATIO = 30.0
-LEAST_MISSING = 0.01  # of the time, or of the samples
+LEAST_MISSING = 0.01  # share of the time, or of the samples
 STILL_SHARE, STILL_RATIO = 0.05, 5.0
 LONG_STRETCH = 2.0  # mean samples in stretches of equal values: then it moves in steps
 LEAST_CLIPPED, CLIPPED_SHARE, LEAST_CLIPPED_RUNS, CLIPPED_RATIO = 10, 0.001, 5, 2.0
@@ -31,7 +31,7 @@ LEAST_SHARED, SHARED_SHARE = 5, 0.05
 FEW_GROUPS = 3
 LEAST_ALIKE, MOST_COMPARED = 5, 64  # recordings of a class; channels
 SWAP_GAIN = 1.0  # log of how much nearer two channels are to each other's usual look
-TELLING_Z = 3.5  # of a class's ranks against all others
+TELLING_Z = 3.5  # z score of a class's ranks against all others
 TELLING_AREA = 0.98
 _BETWEEN_WORDS = r"[\s_.-]+|(?<=[a-z])(?=[A-Z])"
 
@@ -40,7 +40,7 @@ Odd = Iterator[tuple[str, str, str, float]]  # kind, recording, figures, how bad
 
 
 def check_recordings(facts: Sequence[RecordingFacts]) -> list[Finding]:
-    """Return what is odd, the most important first; `where` has "recordings" and "channels"."""
+    """Find oddities, the most important first; `where` has "recordings" and "channels"."""
     by_channel: dict[str, list[tuple[RecordingFacts, ChannelFacts]]] = defaultdict(list)
     for one in facts:
         for channel in one.channels.values():
@@ -148,7 +148,8 @@ def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
         usual = np.median(looks, axis=0)
         sd = SD_PER_MAD * np.median(np.abs(looks - usual), axis=0) + 0.1
         for i, look in own if len(own) >= LEAST_ALIKE else ():
-            apart = np.mean(((look[:, None] - usual) / sd) ** 2, axis=2)  # of channel and role
+            # one row per channel, one column per role
+            apart = np.mean(((look[:, None] - usual) / sd) ** 2, axis=2)
             kept = np.add.outer(np.diag(apart), np.diag(apart))
             gain = np.log((kept + 0.1) / (apart + apart.T + 0.1))
             a, b = sorted(divmod(int(gain.argmax()), len(names)))
@@ -159,7 +160,7 @@ def _swapped(facts: Sequence[RecordingFacts]) -> Iterator[Finding]:
 
 
 def _look_of(channel: ChannelFacts) -> list[float]:
-    """Return what tells a channel from others: its spread, its level and its spectrum."""
+    """Return the figures that identify a channel: its spread, its level and its spectrum."""
     if not channel.spread > 0:
         return [np.nan] * 10
     shape = [float(band.mean()) for band in np.array_split(channel.spectrum[1:-1], 8)]

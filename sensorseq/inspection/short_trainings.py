@@ -20,8 +20,8 @@ from sensorseq.inspection.checked_windows import CheckedWindows
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Floats, Ints
 from sensorseq.nn import LSTMLinear
-from sensorseq.preprocessing.scale import PHYSICAL
-from sensorseq.preprocessing.split import holdout_by_group
+from sensorseq.preprocessing.scale.scaler import PHYSICAL
+from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import SCORES
 from sensorseq.training.engine import TrainingJob
@@ -49,7 +49,7 @@ PLAIN = {
     "sampler": "shuffle",
     "last_batch": "keep",
 }
-_REFERENCE_WORK = 4 * 64 * (64 + 1)  # of a step in time of one window: one layer, H = 64, C = 1
+_REFERENCE_WORK = 4 * 64 * (64 + 1)  # work of one step of one window: one layer, H = 64, C = 1
 
 
 class PreparedTraining(Protocol):
@@ -124,7 +124,7 @@ def run_trial(
     twin.callbacks = None if stop is None else [stop]
     (X, y, lengths), (X_val, y_val, lengths_val) = train, validation
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what the checks themselves are about
+        warnings.simplefilter("ignore")  # the checks provoke these warnings themselves
         prepared = twin._prepare_fit(
             X, y, lengths=lengths, X_val=X_val, y_val=y_val, lengths_val=lengths_val
         )
@@ -180,7 +180,7 @@ def relative_work(estimator: CheckedEstimator, n_channels: int) -> float:
 
 
 def affordable_epochs(budget: float, work: float, n_windows: int, n_timesteps: int) -> int:
-    """Return how many epochs `budget` window-steps of the reference network allow."""
+    """Return the number of epochs that `budget` window-steps of the reference network allow."""
     return int(budget / (work * n_windows * n_timesteps))
 
 
@@ -367,7 +367,7 @@ def _judge(votes: list[Ints], drawn: list[Ints], kind: str, windows: CheckedWind
 
 
 def _units(windows: CheckedWindows) -> tuple[Ints, str]:
-    """Return what gets one lot, as numbers from 0: the nearest to a recording that is known."""
+    """Count the units that share a random label from 0: recordings, as far as they are known."""
     if windows.recording_id is not None:
         return np.unique(windows.recording_id, return_inverse=True)[1], "recordings"
     stretches, n_across = windows.stretches()

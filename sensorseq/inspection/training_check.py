@@ -37,15 +37,15 @@ from sensorseq.training.augment import check_augment
 from sensorseq.training.config import CLASSIFICATION, SCORES
 from sensorseq.training.preparation import read_training_file
 
-_MOST_WINDOWS = 160  # of those that are trained on
+_MOST_WINDOWS = 160  # most windows that are trained on
 _MOST_TIMESTEPS = 128
-_MOST_WORK = 8.0  # of a network, as a multiple of that of one layer of 64 units
+_MOST_WORK = 8.0  # most work of a network, in multiples of one layer of 64 units
 _FEWEST_UNITS = 16
 _BATCH = 16
 _BATCH_STEPS = 150
-_LEARNED = {"accuracy": 1.0, "r2": 0.95}  # of a batch
+_LEARNED = {"accuracy": 1.0, "r2": 0.95}  # scores from which a batch is learned
 _OWN_STEPS = 40
-_LEFT_OUT = (  # of the own arguments, to see what the steps of the optimizer do
+_LEFT_OUT = (  # arguments left out to see what the optimizer's steps do
     *("dropout", "recurrent_dropout", "augment", "ema_decay"),
     *("lr_schedule", "warmup_epochs", "windows_per_epoch", "max_timesteps"),
 )
@@ -206,7 +206,7 @@ def _check_unchanging(estimator: CheckedEstimator, windows: CheckedWindows, seed
         # for windows whose channels have no names
         "augment": None if how is None else how.with_indices(few.X.shape[2], few.channels),
     }
-    if estimator.head_norm == "batch":  # whose statistics only the autograd engine can hold
+    if estimator.head_norm == "batch":  # only the autograd engine can hold its statistics
         arguments["engine"] = "autograd"
     trial = run_trial(estimator, same, same, arguments, seed=seed, prepare=_hold_running_statistics)
     losses = trial.history["val_loss"].tolist()
@@ -248,7 +248,7 @@ def _check_batch(
     affordable = affordable_epochs(_BUDGET, work, len(batch), batch.n_timesteps)
     n_steps = int(np.clip(affordable, 60, _BATCH_STEPS))
     same = (batch.X, batch.y, batch.lengths)
-    # of 64 honest runs 4 missed two attempts, of 640 none missed four
+    # 4 of 64 honest runs missed two attempts, none of 640 missed four
     attempts = [{**PLAIN, "batch_size": None, "max_epochs": k * n_steps} for k in (1, 2, 2, 2)]
     best, taken, reached = learn(estimator, same, same, attempts, wanted, seed + 1)
     figures = {"n_windows": len(batch), score_name: best, "steps": taken, "reached": reached}

@@ -16,17 +16,17 @@ MEAN_OVER_SD = 3.0
 SD_RANGE = (0.1, 10.0)
 SD_RATIO = 30.0
 SEVERE = 10.0  # times the limits: there is hardly a network that copes
-SD_PER_MAD = 1.4826  # of a normal distribution
+SD_PER_MAD = 1.4826  # standard deviation over MAD of a normal distribution
 OUTLIER_SDS = 8.0  # robust standard deviations; of a normal channel 1 value in 10^15
 # Rarer ones carry no weight; values that are more are the signal itself, such as bursts of current.
 OUTLIER_SHARE = (0.005, 0.05)
 LEAST_OUTLIERS, LEAST_OUTLIER_WINDOWS = 20, 3
-CLOCK_SHARE = 0.99  # of the windows in which a clock is a straight line ...
+CLOCK_SHARE = 0.99  # share of the windows in which a clock is a straight line ...
 CLOCK_STRAIGHT = 0.999  # ... by its squared correlation with the step ...
 CLOCK_SLOPE = 0.02  # ... and one slope for all, but for this share
 LEAST_STEPS, CLOCK_LEAST_WINDOWS = 5, 10
-SEVERE_CLIP = 0.2  # of the values
-CLIPPED_SHARE = 0.03  # of the values, at the largest and at the smallest alike ...
+SEVERE_CLIP = 0.2  # share of the values from which clipping is severe
+CLIPPED_SHARE = 0.03  # share of the values at the largest and at the smallest alike ...
 CLIPPED_TIMES = 10  # ... and so many times what the other values get on average
 LEAST_LEVELS = 50  # different values; a sensor of fewer has coarse steps
 STILL_SHARE, LEAST_STILL = 0.01, 3  # windows in which no channel moves
@@ -115,7 +115,7 @@ def _lines(values: NDArray[np.floating], steps: Floats) -> tuple[Floats, NDArray
     """Return the slope of each window and channel, and whether it is a line; (n, c) each."""
     t = np.arange(values.shape[1])
     inside = t < steps[:, None]
-    time = np.where(inside, t - (steps[:, None] - 1) / 2, 0.0)  # of mean zero
+    time = np.where(inside, t - (steps[:, None] - 1) / 2, 0.0)  # centered, so that its mean is zero
     value = (values - values[:, :1].astype(np.float64)) * inside[:, :, None]
     of_time = (time**2).sum(axis=1, keepdims=True)
     of_value = np.einsum("ntc,ntc->nc", value, value) - value.sum(axis=1) ** 2 / steps[:, None]
@@ -151,12 +151,12 @@ def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
     least, largest = train.window_range
     for channel in usable:
         sample = train.sample(channel)
-        centre = float(np.median(sample))
-        scale = SD_PER_MAD * float(np.median(np.abs(sample - centre)))
+        center = float(np.median(sample))
+        scale = SD_PER_MAD * float(np.median(np.abs(sample - center)))
         if scale <= 0:
             continue  # a channel that mostly rests has no usual spread
-        is_out = np.abs(sample - centre) > OUTLIER_SDS * scale
-        far = np.maximum(largest[:, channel] - centre, centre - least[:, channel]) / scale
+        is_out = np.abs(sample - center) > OUTLIER_SDS * scale
+        far = np.maximum(largest[:, channel] - center, center - least[:, channel]) / scale
         n_windows, share = int((far > OUTLIER_SDS).sum()), float(is_out.mean())
         is_rare = OUTLIER_SHARE[0] < share < OUTLIER_SHARE[1]
         if is_rare and is_out.sum() >= LEAST_OUTLIERS and n_windows >= LEAST_OUTLIER_WINDOWS:
@@ -170,8 +170,8 @@ def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
 
 
 LEAST_RUN = 3  # steps alike at an end
-RUN_SHARE = 0.1  # of a window's steps
-WINDOWS_SHARE = 0.1  # of the windows that end so, in one and the same value
+RUN_SHARE = 0.1  # share of a window's steps
+WINDOWS_SHARE = 0.1  # share of the windows that end so, in one and the same value
 
 
 def check_padding(train: Part, validation: Part | None) -> Iterator[Finding]:
@@ -221,7 +221,7 @@ def check_zero_ends(X: NDArray[Any], lengths: Ints) -> Finding | None:
 
 
 DOMINANT = 0.9  # share of the windows
-MANY_UNSEEN = 0.05  # of the validation windows
+MANY_UNSEEN = 0.05  # share of the validation windows
 
 
 def check_shares(
@@ -265,18 +265,19 @@ def check_classes(train: Part, validation: Part | None) -> Iterator[Finding]:
         yield train.finding("class_not_in_validation", classes=unseen, n_windows=n)
 
 
-MOST_ROWS = 3  # by which labels are tried to be off
-LEAST_LABELLED, MOST_LABELLED = 60, 20_000  # windows
-LEAST_GAIN = 0.15  # of accuracy, against the labels where they are
-NEAR_GUESSING = 0.5  # of the accuracy above guessing that the labels where they are may keep
+MOST_ROWS = 3  # labels are shifted by at most so many rows
+LEAST_LABELED, MOST_LABELED = 60, 20_000  # windows
+LEAST_GAIN = 0.15  # accuracy that a shift of the labels must gain
+NEAR_GUESSING = 0.5  # unshifted labels may keep this share of the accuracy above guessing
 GAIN_ERRORS = 6.0  # standard errors
-RIDGE = 1e-2  # of the number of windows
-LEAST_SHIFT_SDS = 0.3  # of the channel in training; 1 without groups
+RIDGE = 1e-2  # penalty as a share of the number of windows
+LEAST_SHIFT_SDS = 0.3  # in standard deviations of the channel in training; 1 without groups
 SHIFT_ERRORS = 5.0
 LEAST_GROUPS = 5  # in each part, below which a difference between parts is that of a few groups
-LEAST_WINDOWS = 20  # of a part without groups
-UNIT_RATIO = 10.0  # of spreads in one class, between groups that are otherwise alike
-LEAST_APART, LEAST_APART_SDS = 3.0, 0.5  # of levels of groups: times those of training, and sds
+LEAST_WINDOWS = 20  # fewest windows of a part without groups
+UNIT_RATIO = 10.0  # ratio of spreads between groups of a class that are otherwise alike
+# distance between levels of groups, in those of training and in sds
+LEAST_APART, LEAST_APART_SDS = 3.0, 0.5
 LEAST_VALIDATION_GROUPS = 3
 
 
@@ -294,7 +295,7 @@ def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
     rows = rows[order]
     if (np.diff(rows) == 0).any():
         return
-    inside = rows < rows[0] + MOST_LABELLED
+    inside = rows < rows[0] + MOST_LABELED
     features = np.concatenate([np.hstack([p.window_mean, p.window_sd]) for p in parts])
     classes, codes = np.unique(np.concatenate([p.target for p in parts]), return_inverse=True)
     features, codes, rows = features[order][inside], codes[order][inside], rows[inside]
@@ -303,7 +304,7 @@ def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
     offsets = [k for k in range(-MOST_ROWS, MOST_ROWS + 1) if k]
     shifted = {k: label_of[rows - rows[0] + MOST_ROWS + k] for k in (0, *offsets)}
     known = np.all([labels >= 0 for labels in shifted.values()], axis=0)
-    if len(classes) < 2 or known.sum() < LEAST_LABELLED:
+    if len(classes) < 2 or known.sum() < LEAST_LABELED:
         return
     hits = {k: _hits(features[known], of_k[known], len(classes)) for k, of_k in shifted.items()}
     best = max(offsets, key=lambda k: hits[k].mean())
@@ -326,12 +327,12 @@ def check_labels(train: Part, validation: Part | None) -> Iterator[Finding]:
 
 
 def _hits(features: Floats, codes: Ints, n_classes: int) -> Floats:
-    """Return which windows a ridge classifier fitted on the other half of them gets right."""
+    """Mark the windows that a ridge classifier, fitted on the other half, gets right."""
     sd = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
     design = np.column_stack([np.clip(scaled, -10, 10), np.ones(len(scaled))])
     wanted, hits = np.eye(n_classes)[codes], np.zeros(len(codes))
-    # by halves, not in turn: neighbours of one recording would be in both
+    # halves, not turns: neighbors of one recording would be in both
     first = np.arange(len(codes)) < len(codes) // 2
     for half in (first, ~first):
         penalty = RIDGE * half.sum() * np.eye(design.shape[1])
@@ -354,7 +355,7 @@ def check_levels(train: Part, validation: Part | None) -> Iterator[Finding]:
     figures: dict[str, Any] = {"n_train": len(ours), "n_validation": len(theirs)}
     n_fewest = min(len(ours), len(theirs))
     varies, scale = train.sd > 0, np.where(train.sd > 0, train.sd, 1.0)
-    # of few groups the error is uncertain itself
+    # with few groups the error itself is uncertain
     margin = 1 + 4 / n_fewest
     if n_fewest >= (LEAST_GROUPS if by_group else LEAST_WINDOWS):
         shift = (theirs.mean(axis=0) - ours.mean(axis=0)) / scale

@@ -16,8 +16,9 @@ from pathlib import Path
 from sensorseq.errors import MisplacedOutputError, OutputError, writing
 
 _WAIT_S = 10.0  # for another process that is just writing the same file
-_OWNER_BYTES = 300  # of a lock file: who has it, and spaces
-_NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)  # of some network disks
+_OWNER_BYTES = 300  # size of a lock file: who has it, and spaces
+# some network disks have no locks
+_NO_LOCKS = (errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS)
 
 
 @dataclass
@@ -30,7 +31,7 @@ class _Lock:
     has_run: bool = False
 
 
-_locks: dict[str, _Lock] = {}  # by the real path of the file they are for
+_locks: dict[str, _Lock] = {}  # keys are the real paths of the locked files
 _guard = threading.Lock()
 
 
@@ -163,8 +164,8 @@ def replacing(file: Path) -> Iterator[Path]:
 def write_whole(path: str | os.PathLike[str], content: bytes, *, force: bool = False) -> None:
     """Write a temporary file next to the target, then rename it, so no reader sees half of it.
 
-    `force` flushes it to disk first, to survive a power failure. Of a link the target is replaced.
-    Raises an `OutputError` and leaves no partial file.
+    `force` flushes it to disk first, to survive a power failure. A link stays, and its target is
+    replaced. Raises an `OutputError` and leaves no partial file.
     """
     write_together({Path(path): content}, force=force)
 

@@ -27,7 +27,7 @@ from sensorseq.io import checksums
 from sensorseq.io.atomic import locking, replacing
 from sensorseq.io.checksums import CheckedFile
 
-_CHUNK_BYTES = 64 * 1024  # of a chunk: small enough to draw single rows, large enough to stream
+_CHUNK_BYTES = 64 * 1024  # small enough to draw single rows, large enough to stream
 _WAYS_OUT = "make one from recordings with `sensorseq prepare`."
 
 
@@ -282,7 +282,7 @@ def read_json(dataset: h5py.Dataset) -> Any:
 
 
 def is_text(dataset: h5py.Dataset) -> bool:
-    """Return whether a dataset holds words."""
+    """Tell whether a dataset holds words."""
     return h5py.check_string_dtype(dataset.dtype) is not None
 
 

@@ -21,16 +21,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.checks import check_unpacked
 from sensorseq.errors import InputError, RecordingError
 from sensorseq.io import hdf5
 from sensorseq.io.scratch import blocks
-from sensorseq.memory import check_unpacked
 
 SILENCE_S = 8.0
 """Time without an answer from the child after which it is taken to hang."""
 
 _START_S = 120.0  # to import what it needs, on a busy machine
-_MOST_BYTES = 4 << 30  # of memory, for a child
+_MOST_BYTES = 4 << 30  # memory that a child may use
 _ATTRIBUTES = ("unit", "columns", "MATLAB_class", "format", "version")
 _PROGRAM = "import sys; sys.path[:] = {}; from sensorseq.io.isolated import serve; serve()"
 
@@ -52,7 +52,7 @@ class _Child:
             )
         self._has_begun = False
         self.is_waiting = False  # for a request
-        self.n_bytes = 0  # of numbers that were asked for in the file
+        self.n_bytes = 0  # bytes of the numbers asked for in the file
 
     def ask(self, request: Mapping[str, Any], into: memoryview | None = None) -> Any:
         """Return the answer to a request, or fill a buffer; an `OSError` if the child failed."""

@@ -38,7 +38,7 @@ class Kind(NamedTuple):
     version: int
     noun: str
     error: type[InputError]
-    way_out: str  # of a file that is none of this kind
+    way_out: str  # what to do with a file of another kind
     update: str  # or what to do about a newer one
 
 

@@ -60,7 +60,7 @@ class PartFolder:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         n_parts = 0
-        with suppress(SensorseqError):  # of a store, which is no news beside `error`
+        with suppress(SensorseqError):  # a second error of the store is no news beside `error`
             n_parts = self._count_parts() if error is not None else 0
         if error is not None and n_parts:
             kept = self._url or self.path
@@ -181,6 +181,6 @@ def read_part(path: Path, name: str, begin: int = 0, stop: int | None = None) ->
 
 
 def _read_header(file: BinaryIO) -> Any:
-    """Return what the JSON text of a part holds; the arrays begin where the file then is."""
+    """Read the JSON text of a part; the file is then where the arrays begin."""
     file.seek(4)
     return json.loads(file.read(int.from_bytes(file.read(8), "little")))

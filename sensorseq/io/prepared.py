@@ -240,7 +240,7 @@ class PreparedFile:
         return int((self._file["X"].chunks or (1,))[0])
 
     def record(self) -> dict[str, Any]:
-        """Return what `prepare` stored about its inputs; empty if it stored nothing."""
+        """Return the facts that `prepare` stored about its inputs; empty if there are none."""
         try:
             return dict(hdf5.read_json(self._file["record"])) if "record" in self._file else {}
         except (OSError, RuntimeError, ValueError, TypeError) as error:

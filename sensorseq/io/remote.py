@@ -19,7 +19,7 @@ from sensorseq.errors import (
 
 
 def is_url(path: str | os.PathLike[str]) -> bool:
-    """Return whether this is a URL rather than a path on this machine."""
+    """Tell whether this is a URL rather than a path on this machine."""
     return "://" in os.fspath(path)
 
 
@@ -68,7 +68,7 @@ def fetched(url: str, names: Iterable[str]) -> Iterator[Path]:
 
 @contextmanager
 def here(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a file on this machine: the path itself, or a copy of what is at a URL, if anything."""
+    """Yield a local path: the path itself, or that of a copy of what is at a URL, if anything."""
     if not is_url(path):
         yield Path(path)
         return
@@ -123,7 +123,7 @@ def _file_system(url: str, kind: type[InputError]) -> Iterator[tuple[Any, str]]:
         raise kind(f"{url}: cannot be read or written ({error}).") from error
     except ValueError as error:
         raise ArgumentError(f"{url}: is no URL that fsspec can open ({error}).") from error
-    except Exception as error:  # of whichever library speaks to this store
+    except Exception as error:  # any library may speak to this store
         raise EnvironmentProblemError(
             f"{url}: the store cannot be used ({type(error).__name__}:"
             f" {reason_of(error) if isinstance(error, OSError) else error})."

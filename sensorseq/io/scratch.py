@@ -18,7 +18,7 @@ from sensorseq.errors import writing
 LARGE_BYTES = 1 << 25
 """Recordings that would take more memory than this are kept on disk."""
 
-_VALUES = 1 << 20  # of a block, over all columns
+_VALUES = 1 << 20  # values of a block, over all columns
 _MOST_ROWS = 1 << 17
 
 
@@ -115,7 +115,7 @@ def is_finite(array: NDArray[np.floating]) -> bool:
 
 
 def count_where(test: Test, n_rows: int, *arrays: NDArray[Any]) -> tuple[int, int]:
-    """Return how many entries are wanted, and the row of the first; -1 for none."""
+    """Count the entries that are wanted, and find the row of the first; -1 for none."""
     count, first = 0, -1
     for at, stop in blocks(n_rows, *arrays, n_columns=_n_columns(arrays)):
         mask = test(at, stop)
@@ -147,7 +147,7 @@ class Rows:
     """Rows that arrive in blocks and become one array: in memory, or in a file in `folder`."""
 
     def __init__(self, folder: Path | None, dtype: DTypeLike, *shape: int) -> None:
-        self._dtype, self._shape = np.dtype(dtype), shape  # of one row
+        self._dtype, self._shape = np.dtype(dtype), shape  # dtype and shape of one row
         self._blocks: list[NDArray[Any]] = []
         self._n_rows = 0
         self._folder = folder
@@ -194,7 +194,7 @@ class Rows:
 def map_blocks(
     function: Callable[[NDArray[Any]], NDArray[Any]], array: NDArray[Any], dtype: DTypeLike
 ) -> NDArray[Any]:
-    """Return what a function makes of each block of an array, stored where the array is."""
+    """Apply a function to each block of an array; the result is stored where the array is."""
     rows = Rows.like(array, dtype)
     for at, stop in blocks(len(array), array):
         rows.append(function(array[at:stop]))

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from sklearn.base import is_classifier
 from sklearn.model_selection import GroupKFold, check_cv
 
+from sensorseq.checks import check_array_size
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
 from sensorseq.inspection.overlap import count_shared
 from sensorseq.io.prepared import read_windows
-from sensorseq.memory import check_array_size
-from sensorseq.preprocessing.splitters import GroupBalancedKFold, _Splitter
+from sensorseq.preprocessing.split.splitters import GroupBalancedKFold, _Splitter
 from sensorseq.training.inputs import (
     check_groups,
     check_labels,
@@ -37,7 +37,7 @@ class WindowRows(WindowSet):
         """Shape of the windows."""
         return self.X.shape
 
-    def __sizeof__(self) -> int:  # by which dask sends it to each worker once, not with each fit
+    def __sizeof__(self) -> int:  # so that dask sends it to each worker once, not with each fit
         return self.X.nbytes
 
     def __getitem__(self, key: Any) -> WindowSet:
@@ -144,7 +144,7 @@ def _draw_folds(
     else:
         splitter = check_cv(cv, y, classifier=is_classifier(estimator))
     if isinstance(X, WindowSet) and isinstance(splitter, _Splitter):
-        return list(splitter.split(X, y))  # which reads the groups itself
+        return list(splitter.split(X, y))  # it reads the groups itself
     return list(splitter.split(X, y, groups))
 
 

@@ -23,7 +23,7 @@ from joblib.parallel import (  # type: ignore[import-untyped]
 from sensorseq.training.engine import TrainingJob, TrainingResult
 from sensorseq.training.side_by_side import share_equal, train_side_by_side
 
-WAITING_BYTES = 1024**3  # of training windows that wait to be trained on
+WAITING_BYTES = 1024**3  # most bytes of training windows that wait to be trained on
 WAITING_FITS = 256  # threads
 _MANY = 400_000  # tasks at once; joblib knows no more than a million
 
@@ -61,7 +61,7 @@ def side_by_side() -> Iterator[None]:
         yield
         return
     backend = SideBySideBackend()
-    # threads enter and leave their own blocks of filters in turns; this puts things right after
+    # threads change the process's warning filters in any order; this restores them at the end
     with warnings.catch_warnings(), parallel_config(backend=backend, n_jobs=_MANY):
         try:
             yield
@@ -70,7 +70,7 @@ def side_by_side() -> Iterator[None]:
 
 
 def is_distributed() -> bool:
-    """Return whether joblib was given a backend of other machines, such as dask."""
+    """Tell whether joblib was given a backend of other machines, such as dask."""
     backend, _ = get_active_backend()
     return type(backend).__name__ == "DaskDistributedBackend"
 

@@ -139,7 +139,7 @@ class LSTM(nn.LSTM):
         return output, (h, c)
 
     def choice(self) -> Choice:
-        """Return what computes the layers with the current device, dtype, size and autocast."""
+        """Choose the engine of the layers by the current device, dtype, size and autocast."""
         weight = self.all_weights[0][0]
         return choose_here(weight.device, weight.dtype, hidden_size=self.hidden_size)
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sensorseq.checks import check_flag, check_integer, check_real
+from sensorseq.checks import check_flag, check_integer, check_memory, check_real
 from sensorseq.errors import ArgumentError, InputError, check_choice
-from sensorseq.memory import check_memory
 from sensorseq.ops import (
     POOLINGS,
     check_loss,
@@ -519,7 +518,7 @@ class Stream:
             self._sum = weight.new_zeros(size, dtype=torch.float64)
             self._largest = weight.new_full(size, -torch.inf)
             self._n_seen = 0  # steps since this object was made
-            self._n_before = torch.zeros(n_windows, dtype=torch.int64)  # of them, before the reset
+            self._n_before = torch.zeros(n_windows, dtype=torch.int64)  # steps before the reset
         *lower, top = zip(self._packed, self._h, self._c, strict=True)
         self._lower = lower
         self._top = (top[0], *self._head, *top[1:])
@@ -575,7 +574,7 @@ class Stream:
         return torch.cat(parts, 1)
 
     def _check(self, x: Any) -> None:
-        """Say what does not fit, in the terms of a stream."""
+        """Describe a mismatch in the terms of a stream."""
         dtype = self._h[0].dtype
         if not isinstance(x, Tensor):
             raise InputError(f"x must be a torch.Tensor, not a {type(x).__name__}.")

@@ -11,7 +11,7 @@ import torch
 from sensorseq.errors import EnvironmentProblemError, warn_caller
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_process = os.getpid()  # that imported this; a forked child has another number
+_process = os.getpid()  # the process that imported this; a forked child has another number
 
 
 @functools.cache

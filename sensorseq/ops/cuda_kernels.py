@@ -48,12 +48,12 @@ def padded_hidden(hidden_size: int) -> int:
 
 
 def switch() -> str:
-    """Return what SENSORSEQ_CUDA_KERNELS says: ``"0"``, ``"auto"`` or ``"1"``."""
+    """Read SENSORSEQ_CUDA_KERNELS: ``"0"``, ``"auto"`` or ``"1"``."""
     return check_choice(SWITCH, os.environ.get(SWITCH) or DEFAULT, (OFF, AUTO, FORCED))
 
 
 def permission(index: int | None) -> Permission:
-    """Return which kernels may serve on GPU `index` (None: the current one). It starts no check."""
+    """Tell which kernels GPU `index` (None: the current one) may use, without checking them."""
     return _permission(index, switch())
 
 
@@ -123,7 +123,7 @@ def _driver_version() -> str:
 
 
 def read_verdict(index: int | None) -> Permission | None:
-    """Return what a check of this GPU found; None without one that can be read."""
+    """Read the result of this GPU's check; None if there is none to read."""
     try:
         kept: Any = json.loads(verdict_file(index).read_text("utf-8"))
         passed = frozenset((str(precision), int(size)) for precision, size in kept["passed"])

@@ -20,9 +20,9 @@ from sensorseq.ops.gradients import differentiable, second_derivatives
 
 POOLINGS = ("last", "mean", "max", "meanmax")
 """How hidden states become one vector."""
-_SAVED_VALUES = 6  # of a unit and step: SavedRows() in csrc/gates.h
+_SAVED_VALUES = 6  # values saved per unit and step: SavedRows() in csrc/gates.h
 _PADDING = 16  # Padded() in csrc/gates.h
-# of SavedFloats() in csrc/lstm_linear_cuda.h
+# SavedFloats() in csrc/lstm_linear_cuda.h counts them, too
 _CUDA_TILE = 8
 _CUDA_SAVED_VALUES = 12
 
@@ -337,7 +337,8 @@ def _fake_gradients(
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     *arguments, _, ctx.low_precision = inputs
-    ctx.pooling = [arguments.pop()] if isinstance(arguments[-1], str) else []  # of lstm_linear
+    # lstm_linear alone passes it
+    ctx.pooling = [arguments.pop()] if isinstance(arguments[-1], str) else []
     saved = output[3:]
     ctx.save_for_backward(*arguments, *saved)
     # Without this, autograd would allocate zeros as large as the saved state at every step.

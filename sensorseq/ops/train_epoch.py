@@ -92,7 +92,7 @@ def _check_hyper(hyper: NDArray[np.float64]) -> None:
 
 
 def parameter_suffix(layer: int, direction: int) -> str:
-    """Return how torch ends the names of a layer's parameters."""
+    """Return the suffix that torch gives the names of a layer's parameters."""
     return f"_l{layer}" + ("_reverse" if direction else "")
 
 
@@ -228,7 +228,7 @@ def pack_batches(batches: Sequence[Sequence[Any]]) -> tuple[Tensor, Tensor]:
 
 
 def n_lanes(n_models: int, n_threads: int, max_batch: int) -> int:
-    """Return how many models train at a time: one, unless that leaves more threads idle."""
+    """Choose the number of models to train at a time: one, unless that leaves more threads idle."""
     inside = min(n_threads, _SLOTS, -(-max_batch // _TILE))
     beside = min(n_threads, n_models)
     return beside if beside >= inside else 1
@@ -398,7 +398,7 @@ class EpochTrainer:
         max_batch: int,
         lanes: int,
     ) -> tuple[Any, ...]:
-        """Return what all native calls of a run get."""
+        """Return the arguments that all native calls of a run share."""
         device, network = self._device, self.network
         sizes = (network.hidden_size, network.num_layers, network.n_directions, network.num_classes)
         return (
@@ -475,7 +475,7 @@ class EpochTrainer:
         return choice.precision == "fp16"
 
     def _call_size(self, done: NDArray[np.int64], taken: int) -> int:
-        """Return how many steps the next call takes, by what the one before took."""
+        """Choose the number of steps of the next call from the time of the one before."""
         affordable = done[taken] + _CALL_S / self._window_s
         size = int(np.searchsorted(done, affordable, side="right")) - 1 - taken
         # grow by at most four at a time: windows may be short in one call and long in the next

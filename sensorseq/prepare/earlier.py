@@ -91,7 +91,7 @@ class EarlierFile:
         return changed
 
     def changed_inputs(self, inputs: Mapping[str, str]) -> list[str]:
-        """Return in words which recordings differ from those of the file."""
+        """Describe the recordings that differ from those of the file."""
         old = self.inputs
         kinds = {
             "new": [name for name in inputs if name not in old],
@@ -174,7 +174,7 @@ class StoredPart:
     group: str
     prepared: PreparedFile
     rows: NDArray[np.int64]
-    order: list[int]  # of its channels
+    order: list[int]  # places of its channels
     n_of_label: list[tuple[str, int]]
     cut_anew: bool
     prefix: str = ""
@@ -204,7 +204,7 @@ class StoredPart:
 
 
 def reason_of(error: PreparedFileError, path: Path) -> str:
-    """Return what is wrong with the file at `path`, without its name and the way out."""
+    """Describe the error of the file at `path`, without its name and the way out."""
     return str(error).removeprefix(f"{path}: ").partition(";")[0].rstrip(".")
 
 

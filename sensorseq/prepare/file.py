@@ -43,11 +43,12 @@ from sensorseq.prepare.part import (
 )
 from sensorseq.prepare.request import PreparedSummary, Request
 from sensorseq.prepare.workers import outcomes
-from sensorseq.preprocessing.derive import DerivedSteps, channel_rates
-from sensorseq.preprocessing.label_rules import MIN_PURITY, check_class_fates
-from sensorseq.preprocessing.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
 from sensorseq.preprocessing.pipeline import common_rate, versions
-from sensorseq.preprocessing.plan import Learned, make_steps
+from sensorseq.preprocessing.plan import Learned
+from sensorseq.preprocessing.scale.odd_scales import ScaleFacts, find_odd_scales, odd_scale_error
+from sensorseq.preprocessing.steps.chain import make_steps
+from sensorseq.preprocessing.steps.derive import DerivedSteps, channel_rates
+from sensorseq.preprocessing.windows.label_rules import MIN_PURITY, check_class_fates
 from sensorseq.readers import RecordingSource, read_source_rate
 from sensorseq.readers.stamps import describe_clock, odd_rates
 from sensorseq.recording import Channel
@@ -56,7 +57,7 @@ Progress = Callable[[str, int, int], None]
 """Called with the stage (``"digests"``, ``"rates"``, ``"recordings"``, ``"merge"``), how many items
 are done and how many there are. An exception it raises ends the run."""
 
-_READ_BYTES = 1 << 23  # of a part, read together
+_READ_BYTES = 1 << 23  # bytes of a part that are read together
 _REPLACED = "the steps of the configuration are not used: derive replaces them"
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -80,14 +81,14 @@ class FilePreparation:
         self.failed: dict[str, str] = {}  # recording_id: why
         self.labels = {label for source in self.sources for label in labels_of(source)}
         self.every = list(self.sources)
-        self.digests: dict[str, list[dict[str, Any]]] = {}  # of the files of each recording
+        self.digests: dict[str, list[dict[str, Any]]] = {}  # digests of the files of each recording
         self.extended: EarlierFile | None = None
         self.changes = [self.damage] if self.damage else []  # since the earlier file
-        self.channels: tuple[str, ...] = ()  # of an extended file, in order
+        self.channels: tuple[str, ...] = ()  # channels of an extended file, in order
         self.input_channels: list[str] = []
         self.unread: set[str] = set()  # the recordings that it holds
         self.facts: list[Facts] = []
-        self.odd_scales: list[str] = []  # that were allowed
+        self.odd_scales: list[str] = []  # odd scales that were allowed
 
     def compare(self, resume: bool, jobs: int) -> PreparedSummary | None:
         """Find out what changed since the earlier file; return its summary if nothing did.
@@ -218,7 +219,7 @@ class FilePreparation:
         first, channels = kept[0], self.channels or (*kept[0].channels,)
         parts = [self._part(one, channels) for one in kept]
         at_once = max(1, _READ_BYTES // (4 * self.window_samples * len(channels)))
-        rows = PartRows.of(parts, channels, labelled=not bare, at_once=at_once)
+        rows = PartRows.of(parts, channels, labeled=not bare, at_once=at_once)
         named = map(Channel, first.input_channels, first.input_units)
         own_rates = [one.sample_rate_hz for one in kept if one.sample_rate_hz is not None]
         lookahead_s = pipeline.plan.lookahead_s(tuple(named), own_rates, self.rate)

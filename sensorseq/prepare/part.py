@@ -18,10 +18,10 @@ from sensorseq.io.parts import read_part, read_part_facts, write_part
 from sensorseq.io.remote import here, upload
 from sensorseq.io.scratch import count_where
 from sensorseq.prepare.earlier import SELECTING, StoredPart
-from sensorseq.preprocessing.label_rules import Fate
-from sensorseq.preprocessing.odd_scales import measure_scales
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.plan import PreparationPlan, WindowTable, describe_cut
+from sensorseq.preprocessing.scale.odd_scales import measure_scales
+from sensorseq.preprocessing.windows.label_rules import Fate
 from sensorseq.readers import RecordingSource, digest_source, read_source
 from sensorseq.readers.source import at_hand
 from sensorseq.recording import Recording, sample_rate_of
@@ -30,7 +30,7 @@ from sensorseq.windows import WindowSet
 PART_VERSION = 6  # raised when equal arguments no longer give equal windows
 _BLOCK_WINDOWS = 1024  # looked at together
 SPOILT = (RecordingError, SignalError, WindowError)  # what `on_error="skip"` passes over
-_PART_OPTIONS = [  # that decide the windows of a recording; derived steps are kept apart
+_PART_OPTIONS = [  # options that decide a recording's windows; derived steps are kept apart
     name
     for name, option in OPTIONS.items()
     if option.section in ("input", "resample", "window") or name == "random_state"
@@ -47,9 +47,9 @@ class PartTask:
     plan: PreparationPlan
     sample_rate_hz: float
     path: Path | str  # str: a URL
-    salvage: bool  # of damaged logs, what is before the damage
+    salvage: bool  # read damaged logs up to the damage
     files: list[dict[str, Any]] | None = None  # their digests, if they are known
-    facts: "Facts | None" = None  # of a recording that an earlier file holds
+    facts: "Facts | None" = None  # facts of a recording that an earlier file holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +58,8 @@ class Facts:
 
     recording_id: str
     group: str
-    labels: list[str]  # of its windows
-    labels_there: list[str | None]  # that the recording has
+    labels: list[str]  # labels of its windows
+    labels_there: list[str | None]  # labels that the recording has
     classes: list[Fate]
     channels: list[str]
     units: list[str]
@@ -74,7 +74,7 @@ class Facts:
     n_pieces: int
     n_holes_filled: int
     n_windows: int
-    n_zero_windows: int  # whose samples are all zero
+    n_zero_windows: int  # windows whose samples are all zero
     dropped_columns: list[str]
     counters: list[str]
     dropped: list[dict[str, Any]]
@@ -243,8 +243,8 @@ class RecordingPart:
     path: Path
     recording_id: str
     group: str
-    order: list[int]  # of its channels
-    prefix: str = ""  # of its arrays: those on the grid, or "train_"
+    order: list[int]  # places of its channels
+    prefix: str = ""  # prefix of its arrays: none for those on the grid, or "train_"
 
     def read(self, name: str) -> NDArray[Any]:
         """Return the array of this name."""
@@ -276,14 +276,14 @@ class PartRows:
         parts: Sequence[RecordingPart | StoredPart],
         channels: tuple[str, ...],
         *,
-        labelled: bool,
+        labeled: bool,
         at_once: int,
     ) -> "PartRows":
         """Return all windows of these parts; of their samples, `at_once` are read together."""
         starts = [part.read("start_s") for part in parts]
         counts = [len(start) for start in starts]
         table = WindowTable(
-            np.concatenate([part.read("y") for part in parts]) if labelled else None,
+            np.concatenate([part.read("y") for part in parts]) if labeled else None,
             np.repeat([part.group for part in parts], counts),
             np.repeat([part.recording_id for part in parts], counts),
             np.concatenate(starts),
@@ -299,8 +299,8 @@ class PartRows:
             replace(part, prefix="train_") if name == "train" else part
             for part, name in zip(self.parts, of_part, strict=True)
         ]
-        labelled = self.table.y is not None
-        rows = PartRows.of(parts, self.channels, labelled=labelled, at_once=self.at_once)
+        labeled = self.table.y is not None
+        rows = PartRows.of(parts, self.channels, labeled=labeled, at_once=self.at_once)
         return rows, np.repeat(of_part, [len(used) for used in rows.used])
 
     def keep(self, mask: NDArray[np.bool_]) -> "PartRows":

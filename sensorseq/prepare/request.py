@@ -12,9 +12,9 @@ import numpy as np
 
 from sensorseq.errors import ArgumentError, noting, printable
 from sensorseq.preprocessing.configuration import PrepareConfiguration, read_configuration
-from sensorseq.preprocessing.derive import DERIVE
 from sensorseq.preprocessing.options import OPTIONS, PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline, pipeline_arguments, with_changes
+from sensorseq.preprocessing.steps.derive import DERIVE
 from sensorseq.readers.columns import describe_counters
 
 _OF_A_RUN = ("path", "n_reused", "size_bytes", "action", "changes")  # not of the file
@@ -26,7 +26,7 @@ class Request:
 
     options: PreparationOptions
     pipeline: PreparePipeline
-    replaces_steps: bool  # of the configuration file, by derived ones
+    replaces_steps: bool  # derived steps replace those of the configuration file
 
     @classmethod
     def of(
@@ -93,15 +93,16 @@ class PreparedSummary:
     resampled_to_hz: float = 0.0  # before steps that change the rate
     copies: list[dict[str, Any]] = field(default_factory=list)  # recordings in different parts
     own_rates_hz: tuple[float, float] = (0.0, 0.0)  # lowest and highest median rate
-    n_fitted: dict[str, int] = field(default_factory=dict)  # by class, after balancing
+    n_fitted: dict[str, int] = field(default_factory=dict)  # windows by class, after balancing
     derived: list[str] = field(default_factory=list)
     clocks: dict[str, int] = field(default_factory=dict)  # how units of time were found
-    odd_rates_hz: dict[str, float] = field(default_factory=dict)  # of recordings
+    odd_rates_hz: dict[str, float] = field(default_factory=dict)  # recordings whose rate differs
     odd_scales: list[str] = field(default_factory=list)  # recordings in another unit, if allowed
-    zero_windows: dict[str, int] = field(default_factory=dict)  # by recording, all samples zero
+    # windows by recording whose samples are all zero
+    zero_windows: dict[str, int] = field(default_factory=dict)
     bridging_gaps_s: dict[str, float] = field(default_factory=dict)  # `max_gap_s` that mends each
     action: str = "written"  # or replaced, extended, none
-    changes: list[str] = field(default_factory=list)  # since the file that was there
+    changes: list[str] = field(default_factory=list)  # differences from the existing file
 
     @property
     def headline(self) -> str:

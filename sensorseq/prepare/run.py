@@ -108,7 +108,7 @@ def prepare(
         warn_caller(f"{pair.text} {pair.advice}")
     if use.split is not None and use.split_by != "time":
         check_groups(sources, use.split, by_recording=use.split_by == "recording")
-    if scheduler is not None or engine == "dask":  # whose workers run in folders of their own
+    if scheduler is not None or engine == "dask":  # dask's workers run in folders of their own
         sources = [_absolute(source) for source in sources]
     parts_url = f"{os.fspath(output)}.parts" if is_url(output) else ""
     reads = None if sources[0].url else sources[0].root

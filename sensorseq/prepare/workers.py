@@ -39,7 +39,7 @@ _Result = TypeVar("_Result")
 def worker_pool(
     engine: str, jobs: int, scheduler: str | None, reads: Path | None, writes: Path | None
 ) -> Iterator[Executor | None]:
-    """Give what runs tasks, None for this process.
+    """Yield the executor of tasks, None for this process.
 
     All workers of dask must see the paths they read from and write to.
     """

@@ -6,17 +6,19 @@ from sensorseq._lazy import lazy_names
 
 if TYPE_CHECKING:
     from sensorseq.inspection.leakage import find_leakage
-    from sensorseq.preprocessing.augment import Augmentation
     from sensorseq.preprocessing.options import PreparationOptions
     from sensorseq.preprocessing.pipeline import PreparePipeline
-    from sensorseq.preprocessing.recording_transformers import Resampler, SignalSteps, Windower
-    from sensorseq.preprocessing.resample import StreamResampler
-    from sensorseq.preprocessing.splitters import (
+    from sensorseq.preprocessing.resample.signal import StreamResampler
+    from sensorseq.preprocessing.resample.transformer import Resampler
+    from sensorseq.preprocessing.scale.transformer import ChannelScaler
+    from sensorseq.preprocessing.split.splitters import (
         BlockedTimeSplit,
         GroupBalancedKFold,
         GroupBalancedShuffleSplit,
     )
-    from sensorseq.preprocessing.window_transformers import Augmenter, ChannelScaler, ClassBalancer
+    from sensorseq.preprocessing.steps.transformer import SignalSteps
+    from sensorseq.preprocessing.windows.augment import Augmentation
+    from sensorseq.preprocessing.windows.transformers import Augmenter, ClassBalancer, Windower
 
 __all__ = [
     "Augmentation",
@@ -38,19 +40,19 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     globals(),
     {
-        "Augmentation": "augment",
-        "Augmenter": "window_transformers",
-        "BlockedTimeSplit": "splitters",
-        "ChannelScaler": "window_transformers",
-        "ClassBalancer": "window_transformers",
-        "GroupBalancedKFold": "splitters",
-        "GroupBalancedShuffleSplit": "splitters",
+        "Augmentation": "windows.augment",
+        "Augmenter": "windows.transformers",
+        "BlockedTimeSplit": "split.splitters",
+        "ChannelScaler": "scale.transformer",
+        "ClassBalancer": "windows.transformers",
+        "GroupBalancedKFold": "split.splitters",
+        "GroupBalancedShuffleSplit": "split.splitters",
         "PreparationOptions": "options",
         "PreparePipeline": "pipeline",
-        "Resampler": "recording_transformers",
-        "SignalSteps": "recording_transformers",
-        "StreamResampler": "resample",
-        "Windower": "recording_transformers",
+        "Resampler": "resample.transformer",
+        "SignalSteps": "steps.transformer",
+        "StreamResampler": "resample.signal",
+        "Windower": "windows.transformers",
         # offered beside the splits that it checks; nothing here makes use of it
         "find_leakage": "sensorseq.inspection.leakage",
     },

@@ -23,7 +23,8 @@ SECTIONS = ("input", "resample", "derive", "steps", "window", "split", "scale", 
 
 READ_AS_IN_TRAINING = ("time_column", "time_unit", *CSV_FORM, "sample_rate_hz", "label_column")
 """What may differ between the recordings of training and those to be predicted."""
-CAN_BE_OFF = ("split", "scale", "balance", "derive")  # by None, or "none" in a file or command
+# None, or "none" in a file or command, turns these off
+CAN_BE_OFF = ("split", "scale", "balance", "derive")
 
 
 def _shares(split: str) -> list[float] | str:
@@ -57,7 +58,7 @@ class PreparationOptions(ReadOptions):
         Attenuation of the anti-aliasing filter above the new Nyquist frequency.
     derive : {"auto"} or None, default=None
         auto: choose `steps` by the names, units and rates of the first recording's channels; see
-        `sensorseq.preprocessing.derive.derive_steps`. Cannot be combined with `steps`.
+        `sensorseq.preprocessing.steps.derive.derive_steps`. Cannot be combined with `steps`.
     steps : sequence of Step or dict, optional
         Filters and features between resampling and windows, in this order; see
         `sensorseq.preprocessing.steps`.

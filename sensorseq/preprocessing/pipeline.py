@@ -18,14 +18,6 @@ from sensorseq.preprocessing.configuration import (
     make_configuration,
     read_configuration,
 )
-from sensorseq.preprocessing.derive import (
-    DERIVE,
-    DerivedSteps,
-    channel_rates,
-    derive_steps,
-)
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.odd_scales import refuse_odd_scales
 from sensorseq.preprocessing.options import (
     CAN_BE_OFF,
     PIPELINE_OPTIONS,
@@ -37,9 +29,17 @@ from sensorseq.preprocessing.plan import (
     PreparationPlan,
     WindowTable,
     describe_cut,
-    make_steps,
 )
-from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
+from sensorseq.preprocessing.scale.odd_scales import refuse_odd_scales
+from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.preprocessing.steps.chain import make_steps
+from sensorseq.preprocessing.steps.derive import (
+    DERIVE,
+    DerivedSteps,
+    channel_rates,
+    derive_steps,
+)
 from sensorseq.recording import Channel, Recording, sample_rate_of
 from sensorseq.text import number
 from sensorseq.windows import WindowSet

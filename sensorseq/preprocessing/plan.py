@@ -19,22 +19,23 @@ from sensorseq.errors import (
     check_choice,
     noting,
 )
-from sensorseq.preprocessing.augment import make_augmentation
-from sensorseq.preprocessing.balance import STRATEGIES, balance_indices
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, check_per, rows_by_key
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.polyphase import check_engine
-from sensorseq.preprocessing.regrid import bridging_gap_s
-from sensorseq.preprocessing.resample import StreamResampler, resample_recording
-from sensorseq.preprocessing.scale import KINDS, PHYSICAL, Scaler, fit_scaler_to_blocks
-from sensorseq.preprocessing.split import (
+from sensorseq.preprocessing.resample.polyphase import check_engine
+from sensorseq.preprocessing.resample.regrid import bridging_gap_s
+from sensorseq.preprocessing.resample.signal import StreamResampler, resample_recording
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, check_per, rows_by_key
+from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL, Scaler, fit_scaler_to_blocks
+from sensorseq.preprocessing.split.parts import (
     check_fractions,
     describe_split,
     split_by_group,
     split_by_time,
 )
-from sensorseq.preprocessing.steps import Step, StepChain, make_step
-from sensorseq.preprocessing.window import (
+from sensorseq.preprocessing.steps import Step, StepChain
+from sensorseq.preprocessing.steps.chain import make_steps
+from sensorseq.preprocessing.windows.augment import make_augmentation
+from sensorseq.preprocessing.windows.balance import STRATEGIES, balance_indices
+from sensorseq.preprocessing.windows.cut import (
     check_window_choices,
     window_recordings,
     window_samples,
@@ -185,7 +186,7 @@ class PreparationPlan:
         return pieces
 
     def _bridged(self, recording: Recording, pieces: Sequence[Recording]) -> dict[str, float]:
-        """Return the ``bridging_gap_s`` of a recording most of which gaps make too short."""
+        """Return the ``bridging_gap_s`` of a recording if gaps make most of it too short."""
         window_s, duration_s = self.options.window_s, recording.duration_s
         kept_s = sum(p.duration_s for p in pieces if p.duration_s * SLIGHTLY_MORE >= window_s)
         if duration_s < window_s or kept_s >= duration_s / 2:
@@ -220,7 +221,7 @@ class PreparationPlan:
     def lookahead_s(
         self, channels: tuple[Channel, ...], rates_hz: Iterable[float], sample_rate_hz: float
     ) -> float:
-        """Return how many seconds a sample of a window may depend on later samples.
+        """Return the seconds by which a sample of a window may depend on later samples.
 
         Only a split by time has to know. The sum for the resampling filter, if the rate changes,
         and for steps with ``phase="zero"``; the maximum over recordings with these rates (NaN:
@@ -377,22 +378,6 @@ def _check_learning(options: PreparationOptions) -> None:
                 "augmentation changes the copies made by oversampling; it needs"
                 f' balance="oversample", but balance is {options.balance!r}.'
             )
-
-
-def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
-    """Return the steps given as objects or tables; a note of the error names the entry."""
-    if isinstance(steps, dict | str):
-        raise ArgumentError(f"steps={steps!r} is a single step; give a list of steps.")
-    made = []
-    for index, step in enumerate(steps or ()):
-        with noting(f"in steps[{index}]"):
-            made.append(make_step(step) if isinstance(step, dict) else step)
-        if not hasattr(made[-1], "apply"):
-            raise ArgumentError(
-                f"steps[{index}] is {step!r}; give a step such as Detrend(window_s=1), or a table"
-                ' such as {"kind": "detrend", "window_s": 1}.'
-            )
-    return tuple(made)
 
 
 def describe_cut(recording: Recording, pieces: Sequence[Recording]) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.checks import check_unpacked
 from sensorseq.errors import RecordingError, did_you_mean
 from sensorseq.io import isolated
-from sensorseq.memory import check_unpacked
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,

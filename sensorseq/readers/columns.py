@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import RecordingError, did_you_mean, refusing
+from sensorseq.io.order_statistics import sample_period
 from sensorseq.io.scratch import (
     Rows,
     blocks,
@@ -25,11 +26,10 @@ from sensorseq.io.scratch import (
     rows_where,
 )
 from sensorseq.options import ReadOptions
-from sensorseq.order_statistics import sample_period
-from sensorseq.preprocessing import regrid
 from sensorseq.readers.stamps import Stamps
 from sensorseq.readers.suffixes import stem_of
 from sensorseq.recording import UNITS, Channel, LabelSpan, Recording
+from sensorseq.recording import repair_stamps as repair
 from sensorseq.text import listed
 
 Columns = dict[str, NDArray[np.float64] | None]  # None: no numbers
@@ -101,7 +101,7 @@ def stamps_of_rows(columns: Columns, options: ReadOptions) -> Stamps:
 
 
 def is_time_name(name: str) -> bool:
-    """Return whether a column is named like time stamps, with or without a unit."""
+    """Tell whether a column is named like time stamps, with or without a unit."""
     return _TIME_NAME.fullmatch(name) is not None
 
 
@@ -298,7 +298,7 @@ def make_recording(path: Path, content: Content, options: ReadOptions, origin: O
     if repair_stamps:
         if labels is not None:
             labels = _labels_in_order(path, labels, timestamps_s)
-        repaired = regrid.repair_stamps(timestamps_s, table)
+        repaired = repair(timestamps_s, table)
         timestamps_s, table = repaired.timestamps_s, repaired.values
         attributes["repaired_stamps"] = repaired.counts
     try:
@@ -464,7 +464,7 @@ def check_label_column(
 
 
 def is_missing(values: NDArray[np.float64]) -> bool:
-    """Return whether a column has rows, but no number in any of them."""
+    """Tell whether a column has rows, but no number in any of them."""
     if not len(values) or not np.isnan(values[0]):
         return False
     return not count_where(lambda at, stop: ~np.isnan(values[at:stop]), len(values), values)[0]
@@ -524,7 +524,7 @@ class TextColumn:
         self._n_numbers += int((~np.isnan(numbers)).sum())
 
     def has_numbers(self) -> bool:
-        """Return whether a text was a number; an error names the row of a word among numbers."""
+        """Tell whether a text was a number; an error names the row of a word among numbers."""
         found = self._other or (self._word if self._n_numbers else None)
         if found is not None:
             row, text = found

@@ -19,9 +19,9 @@ import pyarrow.csv
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq._signal import read_numbers
+from sensorseq.checks import check_unpacked
 from sensorseq.errors import ArgumentError, OutputError, RecordingError, repeated
 from sensorseq.io.scratch import Rows, append_bytes, folder_for, release_mapped, temporary_file
-from sensorseq.memory import check_unpacked
 from sensorseq.options import CSV_FORM, ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     COMMENTS,
@@ -89,7 +89,7 @@ class CsvFormat(NamedTuple):
         return self.encoding or ("utf-16" if text[:2] in _UTF16_MARKS else "utf-8")
 
     def text_column(self, path: Path, name: str) -> TextColumn:
-        """Return what reads the numbers of a column that is not all numbers."""
+        """Return the parser of a column that is not all numbers."""
         way_out = "" if self.decimal == "." else _PLAIN_NUMBERS
         if self.decimal is None:
             more = " with delimiter=','" if self.separator == "," else ""
@@ -200,7 +200,7 @@ class CsvTable(Table):
                 f"{path}: not a complete gzip file ({error}); it is truncated or another kind of"
                 " file."
             ) from error
-        except OutputError:  # of what is unpacked
+        except OutputError:  # the unpacked file could not be written
             raise
         except OSError as error:
             raise RecordingError(f"{path}: cannot be read ({error.strerror}).") from error
@@ -499,7 +499,7 @@ def _in_utf8(text: bytes | mmap.mmap, encoding: str, folder: Path | None) -> byt
 
 
 def _n_fields(line: str, mark: str) -> int:
-    """Return how many fields a line has; 0 if the last goes on in the next line."""
+    """Count the fields of a line; 0 if the last goes on in the next line."""
     return 0 if line.count('"') % 2 else len(next(csv.reader([line], delimiter=mark), []))
 
 
@@ -525,5 +525,5 @@ _PLAIN_NUMBERS = "Write numbers without spaces, quotes or marks between thousand
 _SEPARATOR = re.compile(r'(?![^\W_]|["+\-.\r\n\0])[\0-\x7f]')
 _FIRST_LINE = re.compile(rb"(?:\xef\xbb\xbf)?\s*([^\r\n]*)")
 _NOT_BLANK = re.compile(rb"\S")
-_BLOCK_BYTES = 1 << 20  # of text, parsed together
+_BLOCK_BYTES = 1 << 20  # text parsed together
 _GZIP_RATIO = 8  # at most, of tables of numbers

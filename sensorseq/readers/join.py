@@ -14,7 +14,7 @@ from sensorseq.io.scratch import Rows, folder_of, map_blocks, release
 from sensorseq.recording import Channel, Recording
 
 _SAMPLES = ("timestamps_s", "values")
-_ROWS = 1 << 16  # of a recording, joined at a time
+_ROWS = 1 << 16  # rows joined at a time
 
 
 def join_sensors(recordings: Sequence[Recording], sensors: Sequence[str]) -> Recording:

@@ -17,7 +17,8 @@ from sensorseq.readers.csv import USUAL_FORM, CsvFormat, read_csv_table, read_cs
 from sensorseq.readers.parquet import ArrowTable, as_labels, opened
 
 _FEW_ROW_GROUPS = 4  # with rows of one recording: they are read alone
-_MOST_BYTES = 2**28  # of a Parquet table that is sorted in memory, its recordings being scattered
+# largest Parquet table that is sorted in memory, if its recordings are scattered
+_MOST_BYTES = 2**28
 
 
 class TableRows(NamedTuple):
@@ -26,7 +27,7 @@ class TableRows(NamedTuple):
     column: str
     recording: str
     not_channels: tuple[str, ...]  # columns of groups and of labels of whole recordings
-    row_groups: tuple[int, ...]  # of a Parquet file, that contain such rows
+    row_groups: tuple[int, ...]  # row groups of a Parquet file with such rows
     form: CsvFormat = USUAL_FORM
 
     def where(self, path: Path) -> Path:

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from sensorseq.checks import check_unpacked
 from sensorseq.errors import RecordingError, repeated
 from sensorseq.io.scratch import Rows, folder_for
-from sensorseq.memory import check_unpacked
 from sensorseq.options import ReadOptions, takes_read_options
 from sensorseq.readers.columns import (
     FILE_OPTIONS,

@@ -73,8 +73,8 @@ class _Series:
     """The messages of one topic, in the order of the log."""
 
     uses_header: bool
-    getters: dict[str, Callable[[Any], Any]]  # of each channel
-    texts_of: Callable[[Any], Any] | None = None  # of the labels
+    getters: dict[str, Callable[[Any], Any]]  # reads the value of each channel
+    texts_of: Callable[[Any], Any] | None = None  # reads the labels
     times_s: list[float] = field(default_factory=list)
     columns: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     labels: list[str | None] = field(default_factory=list)
@@ -151,7 +151,7 @@ def _read(paths: list[Path], options: ReadOptions, origin: Origin) -> Recording:
         reason = f"{damage} Only its first {kept_s:.1f} s are used."
         salvaged = {"salvaged": {"reason": reason, "kept_s": kept_s}}
         recording = replace(recording, attributes={**recording.attributes, **salvaged})
-    return recording if spans is None else _labelled(recording, spans)
+    return recording if spans is None else _labeled(recording, spans)
 
 
 def read_robot_log_timestamps(
@@ -292,7 +292,7 @@ def _no_such(where: Path, name: str, known: Iterable[str]) -> RecordingError:
     )
 
 
-def _labelled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
+def _labeled(recording: Recording, spans: tuple[LabelSpan, ...]) -> Recording:
     """Add label spans, the last one until the end, without those before or after the samples."""
     times = recording.timestamps_s
     if spans:
@@ -335,7 +335,7 @@ def _numbers_below(value: Any) -> Iterator[str]:
 
 
 def _getter(path: str) -> Callable[[Any], Any]:
-    """Return what takes the value at a path out of a message; None where there is none."""
+    """Return a getter of the value at a path in a message; None where there is none."""
     parts = [name or int(index) for name, index in _PART.findall(path)]
 
     def get(value: Any) -> Any:
@@ -395,7 +395,7 @@ class _Message(NamedTuple):
     topic: str
     type: str
     log_time_ns: int
-    start_ns: int  # of the log
+    start_ns: int  # start of the log
     content: Any  # None where it was not asked for
 
 
@@ -582,7 +582,7 @@ def _decoder(path: Path, channel: Any, schema: Any) -> Callable[[bytes], Any]:
 
 
 def _protobuf_parser(definitions: bytes, name: str) -> Callable[[bytes], Any]:
-    """Return what parses messages of a type that a set of file descriptors defines."""
+    """Return a parser of messages of a type that a set of file descriptors defines."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     pool = descriptor_pool.DescriptorPool()

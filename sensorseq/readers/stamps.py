@@ -11,8 +11,8 @@ import pyarrow as pa
 from numpy.typing import DTypeLike, NDArray
 
 from sensorseq.errors import RecordingError, check_choice
+from sensorseq.io.order_statistics import median
 from sensorseq.io.scratch import blocks, count_where, map_blocks
-from sensorseq.order_statistics import median
 from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording
 
 EXACT = 2**53
@@ -153,7 +153,7 @@ def _find_unit(path: Path, name: str, ticks: NDArray[Any]) -> str:
 
 
 def _refuse_no_seconds(path: Path, name: str, stamps: NDArray[np.float64]) -> None:
-    """Raise if numbers with fractions make no rate or date as seconds, but do in another unit."""
+    """Raise if fractional stamps are implausible as seconds, but plausible in another unit."""
     if len(stamps) <= _FEWEST:
         return
     step = float(np.median(np.abs(np.diff(stamps[: 1 << 12]))))
@@ -212,7 +212,7 @@ class DateTexts:
 
 
 def is_date(text: str) -> bool:
-    """Return whether a text begins like an ISO 8601 date."""
+    """Tell whether a text begins like an ISO 8601 date."""
     return _DATE.match(text) is not None
 
 

@@ -24,7 +24,7 @@ def learn_dwell(
     window_s: float,
     recording_id: NDArray[Any],
 ) -> LearnedDwell | None:
-    """Return what the labels of windows say; None where no recording has several classes.
+    """Learn from the labels of windows; None where no recording has several classes.
 
     Copies, which start where their window does, count once.
 

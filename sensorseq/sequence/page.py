@@ -10,7 +10,7 @@ from sensorseq.html.svg import tick_words, ticks
 from sensorseq.sequence.scores import Stretch
 
 MOST_RECORDINGS, MOST_SPANS = 60, 400
-_N_COLORS = 6  # that the style sheet names
+_N_COLORS = 6  # the style sheet names as many
 
 
 def make_strips(

@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 
 DRIVE_SCORES = ("accuracy", "f1", "delay_s", "false_switches_per_h")
 """Share of the time that is right; F1 of stretches; delay of a switch; false switches an hour."""
-SMALLEST_OVERLAP = 0.5  # of a stretch and a true one that it finds: intersection over union
+SMALLEST_OVERLAP = 0.5  # intersection over union from which a stretch finds a true one
 
 
 class Stretch(Protocol):
@@ -32,13 +32,13 @@ class Stretch(Protocol):
 class DriveCounts(NamedTuple):
     """What the scores of a drive are computed from; those of several drives are added up."""
 
-    scored_s: float  # that have a true class and an answer
+    scored_s: float  # seconds with a true class and an answer
     right_s: float
     n_told: float  # stretches of the answer
     n_true: float
     n_found: float
     n_switches: float  # true ones
-    delay_s: float  # of all of them
+    delay_s: float  # mean over all of them
     n_false: float  # switches of the answer
 
 

@@ -26,12 +26,12 @@ STREAM_SMOOTH = ("none", "filter", "lag")
 """Those that need no later windows than the next `lag`."""
 USUAL_DWELL_S, FEWEST_WINDOWS = 60.0, 5
 """How long a class lasts if nobody says: a minute, but at least so many windows."""
-_LEAST_WEIGHT = 0.25  # of a window, however much it shares with its neighbours
+_LEAST_WEIGHT = 0.25  # a window counts this much, however much it overlaps its neighbors
 # A model that mistakes one window of a recording mistakes the next ones, too, so the smoothed
 # probabilities would be too sure. Chosen on drives of recordings that models had not seen; fitting
 # them for each model was no better.
 _TEMPERATURE, _FILTER_TEMPERATURE = 2.5, 2.0
-LOWEST = 1e-12  # of a probability: no window rules out a class
+LOWEST = 1e-12  # smallest probability: no window rules out a class
 _TICK_S = 1e-3  # steps of time are told apart by this
 
 
@@ -49,7 +49,7 @@ class Smoothing(NamedTuple):
         return check_integer("lag", self.lag, 0) if self.smooth == "lag" else 0
 
     def dwell(self, n_classes: int, window_s: float) -> "Dwell":
-        """Return how long classes last."""
+        """Return the length of time for which each class lasts."""
         return Dwell.of(self.mean_dwell_s, self.transitions, n_classes, window_s)
 
 
@@ -174,7 +174,7 @@ def temperature(lag: int) -> float:
 
 
 def calibrated(gamma: Floats, lag: int) -> Floats:
-    """Return probabilities that are as sure as they should be, from those of the recursions."""
+    """Return the probabilities of the recursions, calibrated."""
     gamma = gamma / gamma.sum(axis=1, keepdims=True)
     cooled = _power(gamma, 1 / temperature(lag))
     return np.asarray(cooled / cooled.sum(axis=1, keepdims=True))
@@ -265,7 +265,7 @@ def _power(p: Floats, exponent: float) -> Floats:
 
 
 def window_weight(hop_s: float, window_s: float) -> float:
-    """Return how much a window counts: the share of it that its neighbour does not have."""
+    """Return the weight of a window: the share of it that its neighbor does not cover."""
     return min(1.0, max(round(hop_s / window_s, 6), _LEAST_WEIGHT))
 
 
@@ -310,7 +310,7 @@ def _backward_lag(e: Floats, steps: Floats, lag: int) -> Floats:
     """Return the likelihood of the next `lag` windows, up to a factor."""
     n = len(e)
     beta = np.ones_like(e)
-    for ahead in range(lag, 0, -1):  # of every window at once
+    for ahead in range(lag, 0, -1):  # for all windows at once
         last = n - ahead  # windows that have one so far ahead
         if last <= 0:
             continue

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.errors import ArgumentError, InputError, check_choice
 from sensorseq.io.atomic import write_whole
-from sensorseq.preprocessing.split import iter_recordings
+from sensorseq.preprocessing.split.parts import iter_recordings
 from sensorseq.sequence.page import MOST_RECORDINGS, draw, make_strips
 from sensorseq.sequence.scores import Stretch
 from sensorseq.sequence.smoothing import SMOOTH, Dwell, smoothed, window_weight

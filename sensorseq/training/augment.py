@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sensorseq import _signal
 from sensorseq.errors import ArgumentError
-from sensorseq.preprocessing.augment import (
+from sensorseq.preprocessing.windows.augment import (
     Augmentation,
     augment_windows,
     make_augmentation,

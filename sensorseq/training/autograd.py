@@ -136,7 +136,7 @@ class AutogradSteps:
         return loss, self._objective.scores(outputs, batch.target).sum()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to continue from here, beside the module's state."""
+        """Return the state, beside the module's, from which `load_state_dict` continues."""
         average = None if self.average is None else self.average.state_dict()
         return {"optimizer": self.optimizer.state_dict(), "average": average}
 

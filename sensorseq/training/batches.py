@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
-from sensorseq.preprocessing.balance import draw_in_rounds
+from sensorseq.preprocessing.windows.balance import draw_in_rounds
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.inputs import crop_tensor
 from sensorseq.training.patches import Patch
@@ -77,7 +77,7 @@ class BatchSampler:
             yield order[start:stop]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to draw the epochs that follow."""
+        """Return the state from which `load_state_dict` draws the epochs that follow."""
         state: dict[str, Any] = {"rng": self._rng.bit_generator.state}
         if self._left is not None:
             state |= {"left": self._left.tolist(), "n_windows": self._n_windows}
@@ -86,7 +86,7 @@ class BatchSampler:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from where `state_dict` was called."""
         self._rng.bit_generator.state = state["rng"]
-        if self._left is not None:  # of other windows it is of no use
+        if self._left is not None:  # a remainder of other windows is of no use
             is_same = state.get("n_windows") == self._n_windows
             self._left = np.array(state["left"] if is_same else [], np.int64)
 
@@ -228,7 +228,7 @@ class TrainingData:
         self.X.copy_(torch.from_numpy(windows))
 
     def make_sampler(self, *arguments: Any, **options: Any) -> BatchSampler:
-        """Return what draws the batches; arguments are those of `BatchSampler`.
+        """Return the sampler of batches; arguments are those of `BatchSampler`.
 
         Parameters
         ----------
@@ -332,7 +332,7 @@ def update_digest(
         digest.update(flat.view(torch.uint8).numpy().data)
 
 
-def centre_windows(data: TrainingData, config: TrainingConfig) -> TrainingData:
+def center_windows(data: TrainingData, config: TrainingConfig) -> TrainingData:
     """Crop as validation windows are where the steps are taken on random crops."""
     if config.crop != "random" or config.max_timesteps is None:
         return data

@@ -84,7 +84,7 @@ class NoProgress:
         return ()
 
     def say(self, stage: str) -> None:
-        """Show what is done before the first epoch, or between two networks."""
+        """Show a message before the first epoch, or between two networks."""
 
     def expect(self, n_networks: int) -> None:
         """Learn how many networks there will be."""

@@ -65,7 +65,7 @@ def make_identity(
     seed: np.random.SeedSequence,
     engine: str,
 ) -> dict[str, dict[str, Any]]:
-    """Return what must be the same for a run to resume, in plain values.
+    """Return the plain values that must be equal for a run to resume.
 
     The digests of the first weights are of what `module` holds now. A change of ``"surroundings"``
     is worth a warning only.
@@ -97,13 +97,13 @@ def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def differences(
     here: Mapping[str, Mapping[str, Any]], there: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
-    """Say in what a run differs from the one of a checkpoint, in words for an error."""
+    """Describe, for an error, how a run differs from that of a checkpoint."""
     said = [
         f"{name} is {_short(value)}, but the checkpoint was made with {_short(other)}"
         for name, value, other in _changed(here["arguments"], there["arguments"])
     ]
     contents = [name for name, *_ in _changed(here["contents"], there["contents"], both=False)]
-    if said:  # which lead to these
+    if said:  # these arguments decide the others
         contents = [name for name in contents if name not in ("network", "first weights")]
     return said + [f"the {name} differ{'' if name.endswith('s') else 's'}" for name in contents]
 
@@ -111,7 +111,7 @@ def differences(
 def _changed(
     here: Mapping[str, Any], there: Mapping[str, Any], *, both: bool = True
 ) -> list[tuple[str, Any, Any]]:
-    """Return what has another value; with `both`, of the names that are on both sides."""
+    """List the names whose values differ; with `both`, only names that both sides have."""
     names = [name for name in here if name in there] if both else dict.fromkeys([*here, *there])
     pairs = [(name, here.get(name), there.get(name)) for name in names]
     return [pair for pair in pairs if pair[1] != pair[2]]
@@ -233,11 +233,12 @@ class Checkpoint:
         self.path = Path(path)
         self._arguments = dict(arguments or {})
         self._every = every
-        self._stored: tuple[dict[str, NDArray[Any]], Any] | None = None  # of the run to resume
-        self._identity: dict[str, dict[str, Any]] = {}  # of that run
+        # what the run to resume has stored
+        self._stored: tuple[dict[str, NDArray[Any]], Any] | None = None
+        self._identity: dict[str, dict[str, Any]] = {}  # the identity of that run
         self._identity_text = "{}"
         self._rows = bytearray()  # the history as it is written, a line of JSON for each epoch
-        self._n_rows = 0  # that were taken in
+        self._n_rows = 0  # rows that were taken in
         self._pending: tuple[dict[str, NDArray[Any]], Any] | None = None  # not written yet
         self._flushed_s = -np.inf
         self._held = ExitStack()  # the lock of the file
@@ -385,7 +386,7 @@ class Checkpoint:
             yield
         except CheckpointError:
             raise
-        except Exception as error:  # of any part of the run that is given what it cannot hold
+        except Exception as error:  # any part may refuse what it cannot hold
             raise CheckpointError(
                 f"the checkpoint {self.path} is inconsistent: {error}. Delete it to start over, or"
                 " give `checkpoint` another name."

@@ -38,7 +38,7 @@ def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
 
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
-LOSSES = {  # of each task
+LOSSES = {  # the losses that each task allows
     CLASSIFICATION: ("cross_entropy", "focal", "mse"),
     REGRESSION: ("mse", "mae", "huber"),
 }
@@ -56,12 +56,12 @@ CLIPPINGS = ("norm", "value")
 CROPS = ("head", "tail", "centre", "random")
 DTYPES = ("float32", "float64")
 ENGINES = ("auto", "native", "autograd")
-AUTO = "auto"  # of max_epochs
-AUTO_STEPS = 400  # that max_epochs="auto" aims for
+AUTO = "auto"  # value of max_epochs that aims for AUTO_STEPS
+AUTO_STEPS = 400  # optimizer steps that max_epochs="auto" aims for
 AUTO_EPOCHS = (24, 200)  # its fewest and most epochs
 
 
-_CHOICES: dict[str, Iterable[str]] = {  # of the arguments of `TrainingConfig`
+_CHOICES: dict[str, Iterable[str]] = {  # allowed values of arguments of `TrainingConfig`
     "task": LOSSES,
     "optimizer": OPTIMIZERS,
     "lr_schedule": SCHEDULES,

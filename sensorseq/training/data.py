@@ -1,4 +1,4 @@
-"""FitData: what `fit` is given, read, checked, split, scaled and made tensors."""
+"""FitData reads, checks, splits and scales what `fit` is given, and makes it tensors."""
 
 import os
 from collections.abc import Callable
@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
-from sensorseq.preprocessing.augment import channel_sd_of
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
-from sensorseq.preprocessing.scale import Scaler
-from sensorseq.preprocessing.split import folds_in_time, holdout_by_group, rows_of
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
+from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group, rows_of
+from sensorseq.preprocessing.windows.augment import channel_sd_of
 from sensorseq.training.augment import check_augment, epoch_changes
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import CLASSIFICATION, TrainingConfig
@@ -54,7 +54,7 @@ class FitPart(NamedTuple):
     target: NDArray[Any]  # class index, or the values of a regression
     weight: NDArray[np.float64] | None = None
     groups: NDArray[Any] | None = None
-    rows: NDArray[np.int64] | None = None  # of the windows given to `fit`; None when given apart
+    rows: NDArray[np.int64] | None = None  # rows of X given to `fit`; None when given apart
     starts: NDArray[np.float64] | None = None  # in lengths of a window, within their recording
 
     def take(self, rows: NDArray[np.int64]) -> "FitPart":
@@ -120,7 +120,7 @@ class WindowFormat:
     def renewal(
         self, part: FitPart, data: TrainingData | StreamedData, seed: np.random.SeedSequence
     ) -> Callable[[int], Any] | None:
-        """Return what gives the training windows of each epoch; None if they do not change.
+        """Return the source of each epoch's training windows; None if they do not change.
 
         `part` holds the unscaled windows, `data` the scaled ones; `seed` is the run's.
         """
@@ -253,7 +253,7 @@ class FitData:
     def preparation(
         self, known: Preparation | None, *, continues: bool, with_dwell: bool
     ) -> Preparation | None:
-        """Return how the windows were prepared; `known` is what earlier windows said of it.
+        """Describe the preparation of the windows; `known` is that of earlier windows.
 
         With `with_dwell`, labels are classes, which may say how long one lasts.
         """
@@ -412,7 +412,7 @@ def _starts_of(
 
 
 def _shape_of(sequences: Sequences, source: WindowSet | None) -> WindowShape:
-    """Return what further windows are compared with."""
+    """Return the facts that further windows are compared with."""
     channels = sequences.channels
     if channels is None and source is not None:
         channels = list(source.channels)

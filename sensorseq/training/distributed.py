@@ -19,7 +19,7 @@ from sensorseq.training.randomness import CounterDropout
 from sensorseq.training.stream import StreamedData
 
 _Value = TypeVar("_Value")
-TIMEOUT = datetime.timedelta(minutes=10)  # of waiting for a process that says nothing any more
+TIMEOUT = datetime.timedelta(minutes=10)  # longest wait for a process that has gone silent
 
 
 class Ranks:
@@ -93,7 +93,7 @@ class Ranks:
         self.any(False)
 
     def agree(self, value: Any) -> Any:
-        """Return what the first process says."""
+        """Return the first process's value."""
         said = [value]
         with self._reaching():
             dist.broadcast_object_list(said, src=0)
@@ -179,7 +179,7 @@ def current_ranks() -> Ranks | None:
 
 
 def agree_on(value: _Value) -> _Value:
-    """Return what the first of the processes says, in one alone what it says."""
+    """Return the first process's value; with a single process, its own."""
     ranks = current_ranks()
     return value if ranks is None else ranks.agree(value)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError, EnvironmentProblemError
-from sensorseq.history import History
+from sensorseq.history import History, TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.ops.train_epoch import StepStatistics
 from sensorseq.training.autograd import AutogradSteps, Noted
@@ -49,7 +49,6 @@ from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start
 from sensorseq.training.stopping import BestEpoch, ModuleWeights
 from sensorseq.training.stream import StreamedData
-from sensorseq.training_record import TrainingRecord
 
 INTERRUPTED_TWICE_S = 2.0  # a second Ctrl-C so soon is meant for whatever called fit, too
 
@@ -187,7 +186,7 @@ class TrainingJob:
     own: OwnOptimizer | None = None
 
     def choose_engine(self) -> EngineChoice:
-        """Return what takes the steps; raise `ArgumentError` when nothing could."""
+        """Return the stepper; raise `ArgumentError` when there is none for the configuration."""
         config, ranks = self.config, current_ranks()
         needs_validation = config.early_stopping and config.monitor.startswith("val_")
         if needs_validation and self.validation is None:
@@ -284,7 +283,7 @@ class TrainingRun:
         n_batches = self.batches.n_batches
         # From here on, max_epochs is the number of epochs that the run has.
         self.config = replace(config, max_epochs=count_epochs(config, n_batches))
-        if config.optimizer_params:  # which torch checks
+        if config.optimizer_params:  # torch checks these itself
             optimizer_options(config)
         self.crop_rng = np.random.default_rng(crop_seed)
         self.dropout_seed = integer_seed(dropout_seed)
@@ -328,7 +327,7 @@ class TrainingRun:
             )
 
     def use_autograd(self) -> AutogradSteps:
-        """Return what takes the steps by autograd, which is made once."""
+        """Return the autograd stepper, which is made once."""
         if self.autograd is None:
             self.autograd = AutogradSteps(
                 self.module, self.config, self.objective, self.dropout_seed, self.own, self.ranks
@@ -360,7 +359,7 @@ class TrainingRun:
         )
 
     def leave(self) -> None:
-        """Give everything back, whatever way the run ended, and tell the callbacks."""
+        """Release all resources, however the run ended, and tell the callbacks."""
         self.has_ended = True
         if self.checkpoint is not None:
             self.checkpoint.close()
@@ -375,7 +374,7 @@ class TrainingRun:
         self.module.eval()
 
     def ended_by(self) -> str | None:
-        """Say what has ended the run by its own rules, None when nothing has."""
+        """Name the rule that has ended the run; None when none has."""
         if not len(self.history):
             return None
         if not _is_finite(self.history[-1]):
@@ -404,7 +403,7 @@ class TrainingRun:
             self.recorder.keep_snapshot(len(self.history), self.n_steps, self.training_state)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to continue from the end of an epoch."""
+        """Return the state from which `load_state_dict` continues at the end of an epoch."""
         state = self.training_state()
         return state if self.recorder is None else state | {"record": self.recorder.state_dict()}
 
@@ -478,7 +477,7 @@ class TrainingRun:
         }
 
     def draw_rates(self, n_steps: int) -> list[float]:
-        """Return the learning rate of each of the next steps, which are taken."""
+        """Take the next steps of the schedule, and return their learning rates."""
         first, self.n_steps = self.n_steps, self.n_steps + n_steps
         return [self.schedule.learning_rate(step) for step in range(first, self.n_steps)]
 

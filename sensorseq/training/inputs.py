@@ -9,13 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sensorseq.checks import check_real
+from sensorseq.checks import check_array_size, check_memory, check_real
 from sensorseq.errors import ArgumentError, InputError, SplitError, check_choice, nearest_known
 from sensorseq.io.stored_windows import StoredSamples
-from sensorseq.memory import check_array_size, check_memory
-from sensorseq.preprocessing.balance import KINDS, weights_of_counts
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, transform_by
-from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, transform_by
+from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.preprocessing.windows.balance import KINDS, weights_of_counts
 from sensorseq.training.frames import align, check_same_channels
 from sensorseq.windows import PARTS, WindowSet
 
@@ -548,7 +547,7 @@ def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None
         raise SplitError(
             f"X has a split with group {group!r} in {listed} ({len(torn)} such groups), so scores"
             " would be inflated. Split by group, see"
-            " sensorseq.preprocessing.split.split_by_group."
+            " sensorseq.preprocessing.split.parts.split_by_group."
         )
 
 

@@ -87,7 +87,7 @@ class Objective:
 
     @torch.no_grad()
     def scores(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return what each window adds to the score, shape (N,): the score is their mean."""
+        """Return each window's contribution to the score, shape (N,): the score is their mean."""
         if self._precision is None:
             return outputs.argmax(dim=1) == target
         precision = self._precision.to(outputs)

@@ -182,7 +182,7 @@ class ModelWeights(ModuleWeights):
 
     @torch.no_grad()
     def read_module(self) -> None:
-        """Take over what the module holds; an average continues from where it is."""
+        """Load the module's weights; a running average continues."""
         if self._reads:
             torch._foreach_copy_(self._views, list(self.module.parameters()))
         if self._running is not None:
@@ -303,7 +303,7 @@ class NativeEpochs:
         if data is self.data[0]:
             return
         self.data = [data]
-        self._crops = [RandomCrops(self._configs[0], data)]  # of these lengths
+        self._crops = [RandomCrops(self._configs[0], data)]  # the crops depend on these lengths
         self.trainer.replace_data(data.X, data.target, lengths=data.lengths, weight=data.weight)
 
     def take_steps(
@@ -343,7 +343,7 @@ class NativeEpochs:
             weights.move(self.trainer, place)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what one model needs to continue from here, beside its module's state."""
+        """Return the state of one model, beside its module's, from which it can continue."""
         trainer = self.trainer
         state: dict[str, Any] = {
             "optimizer": {row: trainer.state[0, row] for row in self._used_rows()},
@@ -354,7 +354,7 @@ class NativeEpochs:
         return state
 
     def _used_rows(self) -> list[int]:
-        """Return which rows of the optimizer's state are not zero for good."""
+        """Mark the rows of the optimizer's state that can be other than zero."""
         options = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
         momentum, amsgrad, centered = (
             options[name] != 0.0 for name in ("momentum", "amsgrad", "centered")

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from sensorseq.errors import ArgumentError, ModelFileError, check_choice
 from sensorseq.io.model_file import arrays_below
 from sensorseq.nn import LSTMLinear
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, scaler_from_dict
-from sensorseq.preprocessing.scale import Scaler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict
+from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng, single_thread
 
 ARCHITECTURE = (
@@ -31,7 +31,7 @@ WeightInit = str | Callable[[str, Tensor, torch.Generator], Any]
 
 
 @torch.no_grad()
-def initialise_weights(
+def initialize_weights(
     module: nn.Module,
     weight_init: WeightInit,
     recurrent_init: WeightInit,
@@ -108,7 +108,7 @@ def make_network(
     architecture = {name: parameters[name] for name in ARCHITECTURE}
     module = _new_module(n_channels, n_classes, parameters["dtype"], architecture)
     generator = torch.Generator().manual_seed(integer_seed(seed))
-    initialise_weights(
+    initialize_weights(
         module,
         parameters["weight_init"],
         parameters["recurrent_init"],

@@ -51,7 +51,7 @@ def make_optimizer(parameters: Iterable[Tensor], config: TrainingConfig) -> torc
 
 def optimizer_options(config: TrainingConfig) -> dict[str, Any]:
     """Return all options of the optimizer, with torch's defaults."""
-    if config.optimizer_params:  # which torch checks
+    if config.optimizer_params:  # torch checks these itself
         return make_optimizer([torch.nn.Parameter(torch.zeros(1))], config).defaults
     # without making one: the first that is made imports torch's compiler, for a second or two
     parameters = inspect.signature(_CLASSES[config.optimizer]).parameters
@@ -75,7 +75,7 @@ class Stateful:
     _kept: tuple[str, ...] = ()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to continue from here."""
+        """Return the state from which `load_state_dict` continues."""
         return {name.removeprefix("_"): getattr(self, name) for name in self._kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -139,7 +139,7 @@ class Schedule(Stateful):
 
 
 def cosine_between(start: float, end: float, done: float) -> float:
-    """Return what half a cosine from `start` to `end` is where a share `done` has passed."""
+    """Return the value of a half cosine from `start` to `end` at the share `done` of its length."""
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 

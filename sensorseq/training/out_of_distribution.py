@@ -12,7 +12,7 @@ from sensorseq.errors import InputError
 
 FALSE_ALARM_RATES = np.arange(1, 101) / 200
 N_NEIGHBORS = 5
-SMALLEST_LOG = -6.0  # of a probability: below 0.25 % they do not differ
+SMALLEST_LOG = -6.0  # smallest log probability: below 0.25 % they do not differ
 _MOST_POINTS = 1000
 _BLOCK = 256  # windows at a time
 
@@ -106,7 +106,7 @@ def _distances(
     for at in range(0, len(found), _BLOCK):
         logs = _logs(probabilities[at : at + _BLOCK])
         squares = np.zeros((len(logs), len(points)))
-        for k in range(points.shape[1]):  # in this order, for the same bits of one and of many
+        for k in range(points.shape[1]):  # a fixed order: one window and many give equal bits
             squares += (logs[:, k, None] - points[:, k]) ** 2
         if is_left_out is not None:
             squares[is_left_out[at : at + _BLOCK]] = np.inf

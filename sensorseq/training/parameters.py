@@ -1,4 +1,4 @@
-"""The estimator's arguments: which are served, and the check of all of them before any work."""
+"""Check all arguments of an estimator before any work."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
 from sensorseq.ops._extension import avoid_dead_threads
 from sensorseq.ops.choice import choose_here
-from sensorseq.preprocessing.scale import KINDS, PHYSICAL
+from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL
 from sensorseq.training.augment import check_augment
 from sensorseq.training.callbacks import check_callbacks
 from sensorseq.training.config import (

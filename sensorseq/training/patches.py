@@ -87,7 +87,7 @@ def count_steps(n_timesteps: int, patch: Patch | None) -> int:
 
 
 def read_patch(stored: Sequence[Any] | None) -> Patch | None:
-    """Return what a file tells of a patch; raise a ValueError if it is none."""
+    """Read a patch from the fields of a file; raise a ValueError if they describe none."""
     if stored is None:
         return None
     n_samples, has_samples = stored

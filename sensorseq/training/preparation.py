@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from sensorseq.errors import ArgumentError, InputError, SplitError, WindowError, warn_caller
 from sensorseq.io.prepared import PreparedFile
 from sensorseq.io.stored_windows import StoredWindows, stored_windows
-from sensorseq.preprocessing.augment import (
+from sensorseq.preprocessing.configuration import check_recorded
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.provenance import Provenance
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, fit_scaler_per, scaler_from_dict
+from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
+from sensorseq.preprocessing.split.parts import check_times, near_in_time
+from sensorseq.preprocessing.windows.augment import (
     augment_copies,
     augment_windows,
     copy_numbers,
     make_augmentation,
 )
-from sensorseq.preprocessing.configuration import check_recorded
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per, scaler_from_dict
-from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.preprocessing.provenance import Provenance
-from sensorseq.preprocessing.scale import PHYSICAL, Scaler
-from sensorseq.preprocessing.split import check_times, near_in_time
 from sensorseq.sequence.learn import LearnedDwell, learn_dwell
 from sensorseq.training.frames import check_same_channels
 from sensorseq.training.inputs import Sequences, check_stored_split
@@ -48,7 +48,7 @@ class Preparation(TypedDict):
     dwell: NotRequired[LearnedDwell]  # where recordings have several classes
 
 
-_DEFAULT_SCALE = "standard"  # of the estimator and of a preparation
+_DEFAULT_SCALE = "standard"  # the default of the estimator and of a preparation
 
 
 def read_training_file(
@@ -112,7 +112,7 @@ def augment_as_told(
 
 
 def augment_stored(windows: StoredWindows, n_train: int) -> StoredWindows:
-    """Return windows whose copies, among the first `n_train`, are changed when they are read.
+    """Return windows whose copies, among the first `n_train`, are augmented when they are read.
 
     They are those of `augment_as_told`, except for rounding of the deviation that scales jitter.
     """
@@ -225,12 +225,12 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
                 f"X has a split by time, and window {row} of recording"
                 f" {recording.tolist()[row]!r} ({split[row]}) overlaps one of {part}"
                 f" ({int(met.sum())} such windows), so scores would be inflated. Leave out windows"
-                " between the parts, see sensorseq.preprocessing.split.split_by_time."
+                " between the parts, see sensorseq.preprocessing.split.parts.split_by_time."
             )
 
 
 def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparation:
-    """Return how the windows of a fit were made, and the recordings they were cut from.
+    """Describe the preparation of a fit's windows, and the recordings they were cut from.
 
     `sets` are the training set, then the validation set if it was given separately. Test windows of
     the first do not count as seen; of the second `fit` uses all. Digests are empty if unknown. With
@@ -263,7 +263,7 @@ def describe_preparation(*sets: WindowSet, with_dwell: bool = False) -> Preparat
 
 
 def _learn_dwell(windows: WindowSet) -> LearnedDwell | None:
-    """Return what the labels say about time, without those of the test part."""
+    """Learn the durations of classes from the labels, without those of the test part."""
     y, start, recording = windows.y, windows.start_s, windows.recording_id
     if y is None or start is None or recording is None or not windows.sample_rate_hz:
         return None

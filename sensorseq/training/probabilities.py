@@ -50,7 +50,7 @@ def probability_spread(
     temperature: float,
     groups: NDArray[Any] | None = None,
 ) -> float:
-    """Return how much the probability of the likeliest class depends on the windows drawn.
+    """Measure how far the probability of the likeliest class depends on the windows drawn.
 
     The standard error of log T times the effect of log T on that probability, as a root mean square
     over the windows. The error is that of independent windows, or if larger, of each group's slope

@@ -114,7 +114,7 @@ class ProgressReport(NoProgress, Callback):
         return known + n_others * self._networks[-1].n_epochs
 
     def _name(self, network: "_Network") -> str:
-        """Say which networks train, unless there is but one."""
+        """Name the networks that train, unless there is only one."""
         n_networks = max(self._n_networks, len(self._networks))
         if n_networks == 1:
             return ""
@@ -151,7 +151,7 @@ class ProgressReport(NoProgress, Callback):
             self._write(line)
 
     def _write(self, line: str) -> None:
-        with suppress(OSError):  # of a full disk: no reason to lose a training
+        with suppress(OSError):  # a full disk is no reason to lose a training
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sensorseq.history import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
-from sensorseq.training.batches import TrainingData, centre_windows
+from sensorseq.training.batches import TrainingData, center_windows
 from sensorseq.training.config import CLASSIFICATION, TrainingConfig
 from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective
 from sensorseq.training.stopping import ModuleWeights, float_parts
 from sensorseq.training.stream import StreamedData
-from sensorseq.training_record import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
 
 FIXED_SHARE, FIXED_LEAST, FIXED_MOST = 20, 32, 256  # windows of the fixed subset: one in 20
 AVERAGE_DECAY = 0.9
@@ -52,7 +52,7 @@ class _Epoch:
     steps: list[NDArray[np.float64]] = field(default_factory=list)  # (S, len(STEP_NAMES)) each
     class_counts: list[NDArray[np.int32]] = field(default_factory=list)  # (S, K) each
     fixed: list[NDArray[np.float64]] = field(default_factory=list)  # loss and score, (1, 2) each
-    # of the windows that are followed, (1, n) each
+    # one row for the followed windows, (1, n) each
     val_predicted: list[NDArray[np.uint16]] = field(default_factory=list)
     val_margin: list[NDArray[np.float16]] = field(default_factory=list)
     train_margin: list[NDArray[np.float16]] = field(default_factory=list)
@@ -119,7 +119,7 @@ class Recorder:
             n = len(train)
             size = min(n, max(FIXED_LEAST, min(n // FIXED_SHARE, FIXED_MOST)))
             self._fixed_rows = spread_rows(n, size)
-            self.fixed = centre_windows(
+            self.fixed = center_windows(
                 train.take(torch.from_numpy(self._fixed_rows), device), config
             )
         self._average: Tensor | None = None
@@ -162,7 +162,7 @@ class Recorder:
         totals: NDArray[np.float64],
         noted: Sequence[tuple[Tensor, Tensor]],
     ) -> None:
-        """Take in the steps of autograd.
+        """Record steps taken by autograd.
 
         `totals` (S, 3): loss and scores of each step, summed over its windows, and its gradient
         norm. `noted` are the losses, (n,) or (), and outputs (n, K) of each step's windows; empty
@@ -254,7 +254,7 @@ class Recorder:
 
     @_timed
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to continue from the end of an epoch."""
+        """Return the state from which `load_state_dict` continues at the end of an epoch."""
         arrays = {name: torch.from_numpy(array) for name, array in self._joined().items()}
         return arrays | {"n_steps": torch.tensor(self._done.n_steps), "average": self._average}
 
@@ -273,7 +273,7 @@ class Recorder:
         )
 
     def _widths(self) -> dict[str, tuple[int, Any]]:
-        """Return how many columns each part of the record has at least, and its dtype."""
+        """Return the least number of columns of each part of the record, and its dtype."""
         return {
             "steps": (len(STEP_NAMES), np.float64),
             "fixed": (2, np.float64),
@@ -369,7 +369,7 @@ def margins_of(outputs: NDArray[Any], target: NDArray[np.int64]) -> NDArray[Any]
     if outputs.shape[1] == 1:
         return np.zeros_like(own)
     others[every, target] = -np.inf
-    with np.errstate(invalid="ignore"):  # of outputs that are not finite: NaN says it
+    with np.errstate(invalid="ignore"):  # outputs that are not finite give NaN, which says it
         return np.asarray(own - others.max(axis=1))
 
 
@@ -418,7 +418,7 @@ def spread_rows(n_windows: int, n_chosen: int) -> NDArray[np.int64]:
 
 def _variances(losses: NDArray[np.float64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    with np.errstate(invalid="ignore"):  # of losses that are not finite: NaN says it
+    with np.errstate(invalid="ignore"):  # losses that are not finite give NaN, which says it
         mean = np.add.reduceat(losses, starts) / sizes
         return np.asarray(np.add.reduceat((losses - np.repeat(mean, sizes)) ** 2, starts) / sizes)
 

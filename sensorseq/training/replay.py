@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from sensorseq.history import Snapshot
 from sensorseq.ops.train_epoch import EpochTrainer
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.optim import OwnOptimizer, OwnRates, Schedule, cosine_between, load_exactly
 from sensorseq.training.stopping import WeightAverage
-from sensorseq.training_record import Snapshot
 
-DECAY_END = 0.01  # of the rate, at the end of its decay
+DECAY_END = 0.01  # share of the rate that is left at the end of its decay
 
 
 class FallingRates(Schedule):
@@ -80,7 +80,7 @@ class Start:
             trainer.average[model].copy_(native["average"][0])
 
 
-def arm_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:
+def rerun_config(config: TrainingConfig, n_epochs: int, **changes: Any) -> TrainingConfig:
     """Return a configuration that trains so many epochs and ends with its last weights."""
     return replace(
         config,

@@ -11,8 +11,8 @@ from sensorseq.errors import InputError
 MOST_COLUMNS = 31  # with more, rows are rather windows or their spectra
 LEAST_ROWS = 1000  # with fewer, neighbours may be alike by chance
 LEAST_RUN = 20  # rows with one label, on average
-NEAR = 0.7  # of the distance to another row of the run, and to the next column
-SHARE = 0.25  # of the columns, in which rows are that near to the next
+NEAR = 0.7  # fraction of the distance to another row of the run, and to the next column
+SHARE = 0.25  # fraction of the columns in which rows are that near to the next
 
 
 def refuse_rows(X: NDArray[Any], target: NDArray[np.int64]) -> None:

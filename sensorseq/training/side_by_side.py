@@ -26,8 +26,8 @@ from sensorseq.training.native import RandomCrops, network_of
 from sensorseq.training.randomness import isolated_torch_rng
 from sensorseq.training.stream import StreamedData
 
-SHARED_BYTES = 1024**3  # of windows that are laid out for one group
-STACKED_BYTES = 4 * 1024**2  # of validation windows that each model of a call gets by itself
+SHARED_BYTES = 1024**3  # most bytes of windows laid out for one group
+STACKED_BYTES = 4 * 1024**2  # most bytes of validation windows that each model of a call copies
 STEP_PRODUCTS = 4e9  # multiplications of one step of all models in a group: about 0.1 s
 
 
@@ -176,7 +176,7 @@ def _network(run: TrainingRun) -> LSTMLinear:
 
 
 def _kind(run: TrainingRun) -> Hashable:
-    """Return what the models of one trainer agree in."""
+    """Return the key that the models of one trainer share."""
     train, config = _windows(run), run.config
     crops = RandomCrops(config, train)
     return (
@@ -194,7 +194,7 @@ def _kind(run: TrainingRun) -> Hashable:
 
 
 def _evaluated_with(run: TrainingRun, data: TrainingData) -> Hashable:
-    """Return what models evaluated together agree in: the windows, or that they stack."""
+    """Return the key that models evaluated together share: their windows, or that they stack."""
     is_small = len(data) <= EVALUATION_BATCH and data.X.nbytes <= STACKED_BYTES
     kind = data.X.shape[1:] if is_small and data.lengths is None else data.identity
     return kind, run.config.label_smoothing
@@ -243,7 +243,7 @@ class SideBySide(Training):
 
     def __init__(self, runs: Sequence[TrainingRun], *, return_errors: bool) -> None:
         fixed: dict[Hashable, TrainingData | None] = {}
-        for run in runs:  # of the same windows once
+        for run in runs:  # runs with the same windows share them
             if run.recorder is not None:
                 identity = _windows(run).identity
                 run.recorder.fixed = fixed.setdefault(identity, run.recorder.fixed)

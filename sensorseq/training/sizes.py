@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sensorseq.memory import Available, check_memory
+from sensorseq.checks import Available, check_memory
 from sensorseq.ops.lstm_linear import pooled_size
 from sensorseq.training.batches import RESIDENT_BYTES
 from sensorseq.training.config import TrainingConfig
@@ -16,9 +16,9 @@ from sensorseq.training.patches import count_steps, make_patch
 from sensorseq.training.stream import is_stored
 
 _SAVED = 6  # numbers per unit and step for the backward pass, kSavedValues in csrc/gates.h
-_SAVED_WINDOWS = 48  # of a batch, at a time: kTileRows * kMaxSlots in csrc/cpu/dispatch.h
+_SAVED_WINDOWS = 48  # windows computed at a time: kTileRows * kMaxSlots in csrc/cpu/dispatch.h
 _OF_OPTIMIZER = {"rmsprop": 1, "adam": 2, "adamw": 2}  # numbers per weight, at least
-_WAYS_OUT = {  # of each array
+_WAYS_OUT = {  # what makes each array smaller
     "weights and their optimizer": "a smaller hidden_size, num_layers or n_models",
     "windows": "fewer or shorter windows, or fewer channels",
     "the states of a batch": "a smaller batch_size, hidden_size or max_timesteps",
@@ -46,7 +46,7 @@ def check_training_memory(
         n_windows, n_channels = len(train), train.X.shape[2]
         n_steps = int(np.minimum(train.lengths, float(config.max_timesteps or np.inf)).mean())
     of_window = item * n_steps * n_channels
-    n_inputs = n_channels + (n_layers - 1) * n_directions * hidden  # of all layers
+    n_inputs = n_channels + (n_layers - 1) * n_directions * hidden  # inputs of all layers together
     n_weights = 4 * hidden * n_directions * (n_inputs + n_layers * (hidden + 2))
     n_weights += n_outputs * (pooled_size(parameters["pooling"], hidden, n_directions) + 1)
     copies = n_models + 1 + _OF_OPTIMIZER.get(config.optimizer, 0)  # and gradients
@@ -69,7 +69,7 @@ def check_training_memory(
 
 
 def _available_on(device: torch.device) -> Available | None:
-    """Return what tells the bytes left on a device; None: `sensorseq.memory.available_bytes`."""
+    """Return the function that tells the bytes left on a device; None: `checks.available_bytes`."""
     if device.type == "cpu":
         return None
 

@@ -97,7 +97,7 @@ class FitTasks(Callback):
         def fitted() -> dict[str, Any]:
             twin = copy.deepcopy(module)
             if isinstance(twin, LSTMLinear):
-                twin.dropout_source = None  # that of the training, which is still going on
+                twin.dropout_source = None  # the training that goes on owns it
             best = find_best_epoch(history, self._config)
             return {
                 "module_": twin,
@@ -105,7 +105,7 @@ class FitTasks(Callback):
                 "n_iter_": len(history),
                 "best_epoch_": best,
                 "temperature_": 1.0,  # not calibrated yet
-                "_other_modules": [],  # of an ensemble the first member is watched
+                "_other_modules": [],  # in an ensemble, the first member is watched
                 "_other_histories": [],
             }
 

@@ -44,7 +44,7 @@ class WeightAverage:
             parameter.copy_(stored)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` needs to continue from here."""
+        """Return the state from which `load_state_dict` continues."""
         return {"n_steps": self._n_steps, "average": self._average}
 
     @torch.no_grad()
@@ -138,5 +138,5 @@ class BestEpoch(Stateful):
         module.load_state_dict(self._weights)
 
     def load_reference(self, state: Mapping[str, Any]) -> None:
-        """Go on waiting for what is better than there, with no epoch of its own yet."""
+        """Continue from the best score of an earlier run, before any epoch of this one."""
         self._reference, self._n_stale = state["reference"], state["n_stale"]

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sensorseq.errors import ArgumentError, InputError, SignalError
 from sensorseq.io.stored_windows import SampleReader, StoredSamples
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, rows_by_key
-from sensorseq.preprocessing.scale import ChannelMoments, Scaler, fit_scaler_to_blocks
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, rows_by_key
+from sensorseq.preprocessing.scale.scaler import ChannelMoments, Scaler, fit_scaler_to_blocks
 from sensorseq.training.batches import (
     EVALUATION_BATCH,
     BatchSampler,
@@ -41,7 +41,7 @@ _PIECE_BYTES = 2 * 1024**2  # read, checked and scaled at a time: fits a process
 
 
 def buffer_bytes() -> int:
-    """Return how many bytes of windows are held in memory; larger files are read in parts."""
+    """Return the most bytes of windows held in memory; larger files are read in parts."""
     said = os.environ.get(BUFFER_VARIABLE, "")
     if not said:
         return BUFFER_BYTES
@@ -297,8 +297,8 @@ def read_ahead(
 
 
 HELD = 4  # a part of at most one in so many of the buffer's bytes is read once and held
-_SHARE = (3, 8)  # of the buffer for each of the two halves a larger part is read into
-_BLOCK_BYTES = 256 * 1024  # of windows drawn together from the file
+_SHARE = (3, 8)  # each half of a larger part gets this share of the buffer
+_BLOCK_BYTES = 256 * 1024  # windows are drawn together in blocks of this size
 _BLOCKS = 32  # to a buffer at least, where a block is of several chunks
 
 
@@ -421,7 +421,7 @@ class StreamedData:
         return self._known(torch.empty(shape, dtype=self._dtype), nowhere).to(self._device)
 
     def digests(self) -> dict[str, str]:
-        """Return what `TrainingData` of the same windows would, reading all of them once."""
+        """Do what `TrainingData` of the same windows does, reading all of them once."""
         shape = len(self), *self.nothing().X.shape[1:]
         digest = hashlib.sha256()
         with closing(self.blocks()) as blocks:
@@ -429,11 +429,11 @@ class StreamedData:
         return self._beside.digests() | {"windows": digest.hexdigest()}
 
     def refresh(self, change: Change) -> None:
-        """Change windows so from now on in `passes`."""
+        """From now on, apply these changes to the windows of `passes`."""
         self._change = change
 
     def make_sampler(self, *arguments: Any, **options: Any) -> StreamedSampler:
-        """Return what draws the batches; arguments are those of `BatchSampler`."""
+        """Return the sampler of batches; arguments are those of `BatchSampler`."""
         samples = self._part.samples
         stored_bytes = 4 * samples.n_timesteps * samples.n_channels
         chunk = samples.chunk_windows

@@ -15,12 +15,12 @@ from sensorseq.training.labels import read_known_labels, read_labels
 
 @dataclass
 class ClassTarget:
-    """Labels as the index of their class; `classes` are those of a fit to go on with, or None."""
+    """Labels as class indices; `classes` are those of the fit that is continued, or None."""
 
     task: ClassVar[str] = CLASSIFICATION
     classes: NDArray[Any] | None = None
     class_weight: str | Mapping[Any, float] | None = None
-    is_pass: bool = False  # of partial_fit, which knows all classes
+    is_pass: bool = False  # set by partial_fit, which knows all classes
 
     @property
     def known(self) -> NDArray[Any]:
@@ -76,7 +76,7 @@ class ClassTarget:
         return np.asarray(self.known[outputs.argmax(axis=1)])
 
     def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:
-        """Return what the report needs to know of the targets of both parts."""
+        """Return the facts about the targets of both parts that the report needs."""
         counts = None if validation is None else np.bincount(validation)
         return {
             "n_classes": self.n_outputs,
@@ -122,7 +122,7 @@ class ValueTarget:
         return columns[takes_part]
 
     def read(self, y: Any, n_windows: int, name: str, owner: str) -> NDArray[Any]:
-        """Return other values, as many for each window."""
+        """Check further values, which need the same number of columns, and return them."""
         columns = check_values(y, n_windows, name, owner).reshape(n_windows, -1)
         if columns.shape[1] != self.n_outputs:
             raise InputError(
@@ -159,7 +159,7 @@ class ValueTarget:
         return values[:, 0] if self.is_flat else values
 
     def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:
-        """Return what the report needs to know of the targets of both parts."""
+        """Return the facts about the targets of both parts that the report needs."""
         return {"n_val": None if validation is None else len(validation), "n_train": len(train)}
 
 

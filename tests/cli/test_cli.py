@@ -601,7 +601,7 @@ def test_a_recording_that_cannot_be_predicted_is_named(text, message, model, tmp
     assert message in error
 
 
-def test_files_of_the_wrong_kind_are_recognised(prepared, model, tmp_path, capsys):
+def test_files_of_the_wrong_kind_are_recognized(prepared, model, tmp_path, capsys):
     assert "order is MODEL" in refused(["evaluate", prepared, model], 3, capsys)
     assert "order is MODEL" in refused(["predict", prepared, model], 3, capsys)
     assert "sensorseq evaluate" in refused(["predict", model, prepared], 3, capsys)
@@ -783,13 +783,13 @@ def python(code, *arguments, **environment):
 
 @pytest.mark.long
 def test_bench_says_ratios_and_the_peak(monkeypatch, capsys):
-    from sensorseq import benchmark
+    from sensorseq.bench import timing
 
-    monkeypatch.setattr(benchmark, "SHORT", (benchmark.Shape(2, 5, 1, 4),))
+    monkeypatch.setattr(timing, "SHORT", (timing.Shape(2, 5, 1, 4),))
     found = answer(["bench", "--threads", 1], capsys)
     assert found["threads"] == 1
     assert found["environment"]["isa"]
-    assert [row["what"] for row in found["rows"]] == list(benchmark.KINDS)
+    assert [row["what"] for row in found["rows"]] == list(timing.KINDS)
     for row in found["rows"]:
         assert row["ratio_p10"] <= row["ratio"] <= row["ratio_p90"]
         assert 0 < row["ours_of_peak"] < 2

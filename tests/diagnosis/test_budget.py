@@ -1,12 +1,12 @@
 """What probes may spend: epochs that are counted, and time that goes by."""
 
 import pytest
-from fake_lab import FakeLab
+from fake_runner import FakeRunner
 
 from sensorseq.diagnosis import probe
 from sensorseq.diagnosis.causes import Trial
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.trials import Arm, Budget
+from sensorseq.diagnosis.trials import Budget, Rerun
 
 
 class Clock:
@@ -21,26 +21,26 @@ class Clock:
 
 def test_a_charge_is_counted_and_says_nothing_of_the_pace():
     clock = Clock()
-    budget = Budget(FakeLab(), 100.0, seconds=50.0, epoch_s=1.0, clock=clock)
+    budget = Budget(FakeRunner(), 100.0, seconds=50.0, epoch_s=1.0, clock=clock)
     assert budget.left == 50
     budget.charge(3.0)
     assert budget.spent == 3
     assert budget.left == 50  # 97 epochs are left, and time for 50 at the pace of the fit
-    arm = Arm("unchanged", 10)
-    run = budget.lab.run
+    rerun = Rerun("unchanged", 10)
+    run = budget.runner.run
 
-    def slow(arms, is_over):
-        clock.now += 20.0 * budget.lab.cost_of(arms[0]) / 10
-        return run(arms)
+    def slow(reruns, is_over):
+        clock.now += 20.0 * budget.runner.cost_of(reruns[0]) / 10
+        return run(reruns)
 
-    budget.lab.run = slow
-    budget.run([arm])
+    budget.runner.run = slow
+    budget.run([rerun])
     pace = 2.0
     assert budget.left == pytest.approx((50 - clock.now) / pace)
 
 
 def test_counted_alone_a_charge_is_taken_from_the_rest():
-    budget = Budget(FakeLab(), 10.0)
+    budget = Budget(FakeRunner(), 10.0)
     budget.charge(4.0)
     assert budget.left == 6
 
@@ -48,14 +48,14 @@ def test_counted_alone_a_charge_is_taken_from_the_rest():
 def test_the_budget_pays_for_evaluating_twice(monkeypatch):
     paid = []
 
-    def stop(lab, budget, *_, **__):
+    def stop(runner, budget, *_, **__):
         paid.append(budget.spent)
         raise KeyboardInterrupt
 
     trial = Trial(
         "evaluation_not_deterministic", "", {}, "inference", "rejected", ".", cost_epochs=2.5
     )
-    monkeypatch.setattr(probe, "zero_test", lambda lab: trial)
+    monkeypatch.setattr(probe, "zero_test", lambda runner: trial)
     monkeypatch.setattr(probe, "compare_settings", stop)
-    probe.probe_lab(FakeLab(), FluctuationReport("normal", None, (), n_epochs=30))
+    probe.probe_runner(FakeRunner(), FluctuationReport("normal", None, (), n_epochs=30))
     assert paid == [2.5]

@@ -12,11 +12,11 @@ from scipy.stats import binomtest
 from sensorseq import FluctuationReport, SensorLSTMClassifier
 from sensorseq.diagnosis import level, probe_module
 from sensorseq.diagnosis.level import compare_level, is_below, sign_test
-from sensorseq.diagnosis.page import colour_of, make_page
+from sensorseq.diagnosis.page import color_of, make_page
 from sensorseq.diagnosis.words import list_steps
 from sensorseq.errors import ArgumentError
+from sensorseq.history import TrainingRecord
 from sensorseq.inspection.part import Part
-from sensorseq.training_record import TrainingRecord
 
 
 def waves(seed, n, n_groups=10):
@@ -110,7 +110,7 @@ def test_a_run_below_the_data_is_said_with_both_figures():
     assert FluctuationReport.from_dict(described).level == "below_data"
     page = make_page(report)
     assert sentence in page
-    assert colour_of(report) == "wait"
+    assert color_of(report) == "wait"
     first = list_steps(report)[0]
     assert first.code.startswith("better = SensorLSTMClassifier()")
     assert first.gain.startswith("About 40 points of accuracy: the default settings include ridge")

@@ -205,7 +205,7 @@ def test_lower_limit_of_a_share_is_wilsons(hits, n):
     assert metrics.share_lower_limit(0, 0) == 0
 
 
-def test_divergence_is_three_neighbours_far_above_the_start_or_no_number():
+def test_divergence_is_three_neighbors_far_above_the_start_or_no_number():
     assert metrics.divergence_epoch([1, 2, 50, 1, 50, 50, 1]) is None
     assert metrics.divergence_epoch([1, 2, 50, 1, 50, 50, 50, 1]) == 4
     assert metrics.divergence_epoch([1, 0.5, math.nan, 0.4]) == 2

@@ -137,15 +137,15 @@ def test_what_would_leak_is_seen():
     assert {"clf", "set_params", "class_weight="} <= set(leaks(everything_said(report)))
 
 
-def test_each_change_that_a_lab_of_a_module_can_make_has_words():
-    lab = report_of(budget=0, max_epochs=1).origin.lab
+def test_each_change_that_a_runner_of_a_module_can_make_has_words():
+    runner = report_of(budget=0, max_epochs=1).origin.runner
     values = {
         "clip_by": ["norm"],
         "last_batch": ["merge", "drop", "keep"],
         "lr_schedule": ["cosine"],
         "sampler": ["balanced", "shuffle"],
     }
-    for name in lab.changeable:
+    for name in runner.changeable:
         for value in values.get(name, [8]):
             assert leaks(say_change({name: value})) == []
             assert f"{value!r}" not in say_change({name: value}) or value == 8
@@ -171,15 +171,15 @@ def test_a_change_is_said_once_and_where_it_is_made(change, words):
     assert say_change(change) == words
 
 
-def test_what_a_lab_cannot_change_is_recommended_without_its_value():
-    lab = report_of(budget=0, max_epochs=1).origin.lab
+def test_what_a_runner_cannot_change_is_recommended_without_its_value():
+    runner = report_of(budget=0, max_epochs=1).origin.runner
     causes = (
         Cause("batch_size", "suspected", 0.5, "", "too small", {"batch_size": 64}, advice="More."),
         Cause("model_complexity", "suspected", 0.4, "", "", {"hidden_size": 64}, "More units."),
         Cause("label_noise", "suspected", 0.1, "", advice="Check the labels."),
     )
     report = FluctuationReport("fluctuating", "mild", (), causes=causes)
-    batch, network, labels = ModuleOrigin(lab, None, 1.0).in_words(report).causes
+    batch, network, labels = ModuleOrigin(runner, None, 1.0).in_words(report).causes
     assert batch.advice == "Take DataLoader(batch_size=64). More."
     assert network.advice == "More units."
     assert labels.advice == "Check the labels."
@@ -191,11 +191,11 @@ def test_the_advice_of_a_cause_is_in_words_of_any_framework():
 
 
 def test_options_of_the_optimizer_that_a_run_had_are_not_recommended():
-    lab = report_of(make_optimizer=sgd(0.5, momentum=0.9), budget=0, max_epochs=3).origin.lab
-    assert lab.arguments["momentum"] == 0.9
+    runner = report_of(make_optimizer=sgd(0.5, momentum=0.9), budget=0, max_epochs=3).origin.runner
+    assert runner.arguments["momentum"] == 0.9
     for name, value in {"class_weight": None, "l1": 0.0, "optimizer_params": None}.items():
-        assert lab.arguments[name] == value
-        assert name not in lab.changeable
+        assert runner.arguments[name] == value
+        assert name not in runner.changeable
 
 
 class TorchWords:
@@ -239,7 +239,7 @@ def test_a_pickle_holds_no_module_and_no_window():
     again = pickle.loads(content)
     assert again.to_dict() == report.to_dict()
     assert (again.record, again.origin) == (None, None)
-    window = report.origin.lab.train.X[0]
+    window = report.origin.runner.train.X[0]
     assert window.tobytes() not in content
     assert report.record is not None
     assert copy.copy(report).verdict == report.verdict

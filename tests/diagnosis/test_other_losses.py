@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from sensorseq.diagnosis.page import make_page
 from sensorseq.diagnosis.probe import probe_fit
-from sensorseq.diagnosis.trials import Arm
+from sensorseq.diagnosis.trials import Rerun
 from sensorseq.errors import ArgumentError
-from sensorseq.estimator.lab import is_better
+from sensorseq.estimator.runner import is_better
 from sensorseq.training.losses import nats_per_unit
 
 N_CLASSES = 4
@@ -53,7 +53,7 @@ def restless(request):
 
 
 @pytest.fixture(scope="module")
-def lab(restless):
+def runner(restless):
     return restless.origin.open(restless.record, X, Y)
 
 
@@ -103,16 +103,16 @@ def test_a_guess_costs_the_same_in_any_loss(n_classes):
         assert nats_per_unit(loss, n_classes) * guess == pytest.approx(math.log(n_classes))
 
 
-def test_a_lab_has_losses_in_which_a_guess_costs_what_it_does_in_nats(restless, lab):
-    own, scaled = restless.record, lab.record
-    scale = nats_per_unit(lab.arguments["loss"], N_CLASSES)
+def test_a_runner_has_losses_in_which_a_guess_costs_what_it_does_in_nats(restless, runner):
+    own, scaled = restless.record, runner.record
+    scale = nats_per_unit(runner.arguments["loss"], N_CLASSES)
     assert scale > 1.1
     assert np.array_equal(scaled.fixed_loss, scale * own.fixed_loss)
     assert scaled.averaged_loss == scale * own.averaged_loss
-    n_epochs = lab.n_epochs
-    (unchanged,) = lab.run([Arm("as it was", n_epochs)])
+    n_epochs = runner.n_epochs
+    (unchanged,) = runner.run([Rerun("as it was", n_epochs)])
     assert np.array_equal(unchanged.fixed_loss, scaled.fixed_loss)
-    (in_nats,) = lab.run([Arm("nats", 1, change={"loss": "cross_entropy"})])
+    (in_nats,) = runner.run([Rerun("nats", 1, change={"loss": "cross_entropy"})])
     assert np.array_equal(in_nats.fixed_loss, in_nats.record.fixed_loss)  # nothing to scale
 
 

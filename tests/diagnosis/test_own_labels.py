@@ -15,7 +15,7 @@ from sensorseq.inspection.part import Part
 CLASSES = ["ice", "snow", "mud"]
 
 
-def lab(n=400, n_wrong=0, sharpness=4.0, seed=0, **changes):
+def runner(n=400, n_wrong=0, sharpness=4.0, seed=0, **changes):
     """Windows 1000, 1001, ..., of which every fifth is in validation, and their probabilities."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 3, n)
@@ -32,7 +32,7 @@ def lab(n=400, n_wrong=0, sharpness=4.0, seed=0, **changes):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_planted_wrong_labels_are_counted(seed):
-    noisy = lab(n_wrong=30, sharpness=8.0, seed=seed)
+    noisy = runner(n_wrong=30, sharpness=8.0, seed=seed)
     trial = judge_own_labels(noisy)
     assert isinstance(trial, Trial)
     assert (trial.cause, trial.outcome, trial.cost_epochs) == ("label_noise", "undecided", 0.0)
@@ -43,12 +43,12 @@ def test_planted_wrong_labels_are_counted(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_right_labels_of_an_easy_problem_are_cleared(seed):
-    assert judge_own_labels(lab(sharpness=12.0, seed=seed)).outcome == "rejected"
+    assert judge_own_labels(runner(sharpness=12.0, seed=seed)).outcome == "rejected"
 
 
 @pytest.mark.parametrize("nothing", [None, (np.arange(3), np.full((3, 3), 1 / 3))])
 def test_without_predictions_the_public_function_is_named(nothing):
-    found = judge_own_labels(lab(out_of_fold=nothing))
+    found = judge_own_labels(runner(out_of_fold=nothing))
     assert isinstance(found, NotTested)
     assert found.would_settle.startswith("sensorseq.find_label_errors(SensorLSTMClassifier(), X, y")
 

@@ -31,7 +31,7 @@ from sample_reports import (
 from sensorseq.diagnosis.causes import Cause, NotTested, Probes, Trial
 from sensorseq.diagnosis.metrics import Statistic
 from sensorseq.diagnosis.page import (
-    colour_of,
+    color_of,
     draw_trials,
     make_fragment,
     make_page,
@@ -420,7 +420,7 @@ def test_a_setting_of_the_command_line_is_read_as_the_value(value, typed):
 
 
 def test_the_lamp_is_that_of_the_verdict():
-    lamps = {name: colour_of(make_report(name)) for name in VERDICTS}
+    lamps = {name: color_of(make_report(name)) for name in VERDICTS}
     assert lamps == {
         "calm": "good",
         "hot": "bad",
@@ -431,12 +431,12 @@ def test_the_lamp_is_that_of_the_verdict():
     worse = SimpleNamespace(
         verdict="normal", severity=None, generalization="overfitting", level=None, causes=()
     )
-    assert colour_of(worse) == "wait"
+    assert color_of(worse) == "wait"
     narrow = Cause("model_complexity", "suspected", 0.6, "", "too small")
     doubtful = SimpleNamespace(
         verdict="normal", severity=None, generalization=None, level=None, causes=(narrow,)
     )
-    assert colour_of(doubtful) == "wait"
+    assert color_of(doubtful) == "wait"
 
 
 # --- the history, to_html and the notebook ------------------------------------------------------

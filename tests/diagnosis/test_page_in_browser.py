@@ -89,9 +89,9 @@ def emulate(browser, scheme, media=""):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
 
 
-def luminance(colour):
+def luminance(color):
     """Relative luminance of WCAG 2.1 from what the browser computed."""
-    channels = [int(number) / 255 for number in re.findall(r"\d+", colour)[:3]]
+    channels = [int(number) / 255 for number in re.findall(r"\d+", color)[:3]]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
@@ -130,7 +130,7 @@ def paper(browser):
 
 
 @pytest.mark.browser
-def test_every_text_can_be_read_in_the_colours_of_the_system(browser):
+def test_every_text_can_be_read_in_the_colors_of_the_system(browser):
     assert paper(browser) > 0.9
     assert_readable(browser)
     emulate(browser, "dark")
@@ -148,7 +148,7 @@ def wait_for(browser, script, expected):
 
 
 @pytest.mark.parametrize("system", ["light", "dark"])
-def test_the_button_changes_the_colours_and_says_what_it_does(browser, system):
+def test_the_button_changes_the_colors_and_says_what_it_does(browser, system):
     emulate(browser, system)
     other = "dark" if system == "light" else "light"
     button, words = browser.find_element("id", "theme"), "return theme.textContent"
@@ -447,7 +447,7 @@ def test_the_repair_is_copied_and_its_button_says_so(browser, findings):
 
 
 @pytest.mark.browser
-def test_grades_differ_without_their_colour(browser, findings):
+def test_grades_differ_without_their_color(browser, findings):
     browser.get(findings.as_uri())
     icons = browser.execute_script(
         "return [...document.querySelectorAll('.causes .mark')].map(e => [e.textContent,"

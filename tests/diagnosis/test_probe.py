@@ -9,9 +9,9 @@ import torch
 from fits import plain_classifier
 
 from sensorseq import SensorLSTMClassifier
-from sensorseq.diagnosis.probe import probe_fit, probe_lab
+from sensorseq.diagnosis.probe import probe_fit, probe_runner
 from sensorseq.errors import ArgumentError, DivergedError
-from sensorseq.estimator.lab import FitLab
+from sensorseq.estimator.runner import FitRunner
 
 N_TIMESTEPS = 24
 
@@ -103,17 +103,17 @@ def test_an_ensemble_is_probed_by_its_first_member():
 
 def test_an_interrupt_keeps_what_was_found(hot, monkeypatch):
     report = hot.fluctuation_
-    lab = report.origin.open(report.record, X, Y)
+    runner = report.origin.open(report.record, X, Y)
     calls = []
 
-    def run(arms, is_over):
-        calls.append(len(arms))
+    def run(reruns, is_over):
+        calls.append(len(reruns))
         if len(calls) > 1:
             raise KeyboardInterrupt
-        return type(lab).run(lab, arms, is_over)
+        return type(runner).run(runner, reruns, is_over)
 
-    monkeypatch.setattr(lab, "run", run)
-    proof = probe_lab(lab, report)
+    monkeypatch.setattr(runner, "run", run)
+    proof = probe_runner(runner, report)
     assert "interrupted" in proof.probes.note
     assert proof.probes.trials
     assert not proof.probes.repair
@@ -165,7 +165,7 @@ def test_an_interrupted_repair_keeps_the_fit(monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sensorseq.estimator.lab.FitOrigin.open", interrupt)
+    monkeypatch.setattr("sensorseq.estimator.runner.FitOrigin.open", interrupt)
     with pytest.warns(UserWarning, match="interrupted"):
         fitted = classifier(**STUCK, auto_repair=True).fit(X, Y)
     assert fitted.repair_ == {}
@@ -173,13 +173,13 @@ def test_an_interrupted_repair_keeps_the_fit(monkeypatch):
 
 
 def test_the_repair_does_not_hang_on_the_clock(monkeypatch):
-    def run(self, arms, is_over):
+    def run(self, reruns, is_over):
         time.sleep(0.05)
-        return plain(self, arms, is_over)
+        return plain(self, reruns, is_over)
 
     quick = classifier(**HOT, auto_repair=True).fit(X, Y)
-    plain = FitLab.run
-    monkeypatch.setattr(FitLab, "run", run)
+    plain = FitRunner.run
+    monkeypatch.setattr(FitRunner, "run", run)
     slow = classifier(**HOT, auto_repair=True).fit(X, Y)
     assert slow.repair_ == quick.repair_
     assert np.array_equal(slow.predict_proba(X), quick.predict_proba(X))
@@ -189,8 +189,8 @@ def test_what_is_applied_has_generators_of_its_own():
     generator = np.random.RandomState(3)
     fitted = classifier(**{**HOT, "max_epochs": 20}, random_state=generator).fit(X, Y)
     report = fitted.fluctuation_
-    lab = report.origin.open(report.record, X, Y)
-    assert lab.n_epochs == 20
+    runner = report.origin.open(report.record, X, Y)
+    assert runner.n_epochs == 20
     applied = report.origin.repaired({"batch_size": 16})
     assert applied.random_state is not generator
     assert applied.batch_size == 16

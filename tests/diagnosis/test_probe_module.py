@@ -23,7 +23,7 @@ from sensorseq.diagnosis import probe_module
 from sensorseq.diagnosis.causes import Cause, Probes
 from sensorseq.diagnosis.module import make_module
 from sensorseq.diagnosis.report import FluctuationReport
-from sensorseq.diagnosis.trials import Arm, Budget, compare_settings
+from sensorseq.diagnosis.trials import Budget, Rerun, compare_settings
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.training.batches import BatchSampler
 from sensorseq.training.randomness import integer_seed
@@ -87,9 +87,9 @@ def report_of(make_model=Recurrent, make_optimizer=adam, **arguments):
 
 
 @cache
-def usual_lab():
-    """Return a lab that tests only run arms in."""
-    return report_of().origin.lab
+def usual_runner():
+    """Return a runner that tests only run reruns in."""
+    return report_of().origin.runner
 
 
 @pytest.mark.trains
@@ -111,13 +111,13 @@ def test_trains_what_a_plain_loop_does(make_model, make_optimizer, make_schedule
     report = report_of(
         make_model, make_optimizer, make_scheduler=make_scheduler, max_grad_norm=max_grad_norm
     )
-    lab = report.origin.lab
-    train = lab.train
+    runner = report.origin.runner
+    train = runner.train
     X, y = torch.from_numpy(train.X), torch.from_numpy(train.target)
-    model = make_module(make_model, integer_seed(lab.seeds[1])).module
+    model = make_module(make_model, integer_seed(runner.seeds[1])).module
     optimizer = make_optimizer(model.parameters())
     scheduler = None if make_scheduler is None else make_scheduler(optimizer)
-    order_seed = lab.seeds[2].spawn(3)[0]
+    order_seed = runner.seeds[2].spawn(3)[0]
     batches = BatchSampler(train.target, 16, "shuffle", "keep", np.random.default_rng(order_seed))
     losses, rates = [], []
     model.train()
@@ -152,20 +152,20 @@ def test_trains_what_a_plain_loop_does(make_model, make_optimizer, make_schedule
     ],
     ids=["dropout", "groups", "batch norm"],
 )
-def test_an_unchanged_arm_has_the_bits_of_the_run(make_model, make_optimizer, scheduled):
+def test_an_unchanged_rerun_has_the_bits_of_the_run(make_model, make_optimizer, scheduled):
     scheduler = (lambda optimizer: ExponentialLR(optimizer, 0.9)) if scheduled else None
     report = report_of(make_model, make_optimizer, make_scheduler=scheduler)
-    (whole,) = report.origin.lab.run([Arm("whole", 8)])
+    (whole,) = report.origin.runner.run([Rerun("whole", 8)])
     assert (whole.fixed_loss == report.record.fixed_loss).all()
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.NAdam, torch.optim.RMSprop])
 def test_the_end_is_trained_again_as_by_a_plain_loop(kind):
     report = report_of(make_optimizer=lambda parameters: kind(parameters, lr=0.01))
-    lab, start = report.origin.lab, 2
-    snapshot = lab.record.snapshots[start]
-    (arm,) = lab.run([Arm("end", 3, start=start)])
-    train = lab.train
+    runner, start = report.origin.runner, 2
+    snapshot = runner.record.snapshots[start]
+    (rerun,) = runner.run([Rerun("end", 3, start=start)])
+    train = runner.train
     X, y = torch.from_numpy(train.X), torch.from_numpy(train.target)
     module = make_module(Recurrent, 0)
     module.load_state_dict(snapshot.state["module"])
@@ -174,9 +174,9 @@ def test_the_end_is_trained_again_as_by_a_plain_loop(kind):
     for group in optimizer.param_groups:
         group["lr"] = 0.01
     scheduler = CosineAnnealingLR(optimizer, T_max=3)
-    seed = np.random.SeedSequence([lab.entropy, start, 1]).spawn(3)[0]
+    seed = np.random.SeedSequence([runner.entropy, start, 1]).spawn(3)[0]
     batches = BatchSampler(train.target, 16, "shuffle", "keep", np.random.default_rng(seed))
-    rows, losses = lab.record.fixed_rows, []
+    rows, losses = runner.record.fixed_rows, []
     for _ in range(3):
         module.train()
         for batch in batches:
@@ -187,12 +187,12 @@ def test_the_end_is_trained_again_as_by_a_plain_loop(kind):
         with torch.no_grad():
             losses.append(cross_entropy(module.eval()(X[rows]), y[rows]).item())
     tolerance = 1e-6 if kind is torch.optim.NAdam else 1e-10  # torch's own loading rounds its state
-    assert arm.fixed_loss == pytest.approx(losses, rel=tolerance)
+    assert rerun.fixed_loss == pytest.approx(losses, rel=tolerance)
 
 
-def test_the_same_arm_gives_the_same_and_another_start_another_order():
-    arms = [Arm("end", 3, 1), Arm("end again", 3, 1), Arm("later", 3, 2), Arm("whole", 3)]
-    one, same, *others = [result.fixed_loss.tolist() for result in usual_lab().run(arms)]
+def test_the_same_rerun_gives_the_same_and_another_start_another_order():
+    reruns = [Rerun("end", 3, 1), Rerun("end again", 3, 1), Rerun("later", 3, 2), Rerun("whole", 3)]
+    one, same, *others = [result.fixed_loss.tolist() for result in usual_runner().run(reruns)]
     assert one == same
     assert len({tuple(losses) for losses in (one, *others)}) == 3
 
@@ -211,32 +211,32 @@ def test_the_same_arm_gives_the_same_and_another_start_another_order():
     ],
     ids=["smaller batches", "one batch", "last batch", "rate", "cosine"],
 )
-def test_an_arm_changes_what_it_names(change, check):
-    lab = usual_lab()
-    assert set(change) <= lab.changeable
-    (result,) = lab.run([Arm("changed", 2, change=change)])
+def test_a_rerun_changes_what_it_names(change, check):
+    runner = usual_runner()
+    assert set(change) <= runner.changeable
+    (result,) = runner.run([Rerun("changed", 2, change=change)])
     assert not result.failed
     assert check(result.record.steps), result.record.steps
 
 
-def test_a_shorter_arm_reads_the_schedule_at_its_pace():
-    lab = report_of(
+def test_a_shorter_rerun_reads_the_schedule_at_its_pace():
+    runner = report_of(
         make_optimizer=two_groups, make_scheduler=lambda optimizer: ExponentialLR(optimizer, 0.5)
-    ).origin.lab
-    (arm,) = lab.run([Arm("half as long", 4)])
-    rates = arm.record.steps["learning_rate"][:: lab.steps_per_epoch]
+    ).origin.runner
+    (rerun,) = runner.run([Rerun("half as long", 4)])
+    rates = rerun.record.steps["learning_rate"][:: runner.steps_per_epoch]
     assert rates == pytest.approx(0.01 * 0.5 ** np.array([0, 2, 4, 6]))
 
 
 def test_clipping_and_weight_decay_reach_the_step():
-    lab = report_of(
+    runner = report_of(
         make_optimizer=lambda p: torch.optim.SGD(p, lr=0.1, weight_decay=0.0)
-    ).origin.lab
-    plain, clipped, decayed = lab.run(
+    ).origin.runner
+    plain, clipped, decayed = runner.run(
         [
-            Arm("plain", 2),
-            Arm("clipped", 2, change={"max_grad_norm": 1e-9}),
-            Arm("decayed", 2, change={"weight_decay": 0.5}),
+            Rerun("plain", 2),
+            Rerun("clipped", 2, change={"max_grad_norm": 1e-9}),
+            Rerun("decayed", 2, change={"weight_decay": 0.5}),
         ]
     )
     assert np.ptp(clipped.fixed_loss) < 1e-6 < np.ptp(plain.fixed_loss)
@@ -245,14 +245,14 @@ def test_clipping_and_weight_decay_reach_the_step():
 
 def test_the_kept_weights_are_the_last():
     report = report_of(lambda: Recurrent(dropout=0.5))
-    lab, record = report.origin.lab, report.record
-    module = lab.kept_module()
+    runner, record = report.origin.runner, report.record
+    module = runner.kept_module()
     assert not module.training
-    assert lab.kept_epoch == record.n_epochs
+    assert runner.kept_epoch == record.n_epochs
     rows = record.fixed_rows
     with torch.no_grad():
-        outputs = module(torch.from_numpy(lab.train.X[rows]), None)
-    loss = cross_entropy(outputs, torch.from_numpy(lab.train.target[rows])).item()
+        outputs = module(torch.from_numpy(runner.train.X[rows]), None)
+    loss = cross_entropy(outputs, torch.from_numpy(runner.train.target[rows])).item()
     assert loss == pytest.approx(record.fixed_loss[-1], rel=1e-12)
 
 
@@ -262,7 +262,7 @@ def test_the_same_seed_gives_the_same_report_and_leaves_the_generators():
     np.random.seed(5)  # noqa: NPY002
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1]  # noqa: NPY002
     first, second = (report_of(lambda: Recurrent(dropout=0.3)) for _ in range(2))
-    first.origin.lab.run([Arm("one", 2, 1), Arm("new", 2)])
+    first.origin.runner.run([Rerun("one", 2, 1), Rerun("new", 2)])
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == random.getstate()
     assert (before[2] == np.random.get_state()[1]).all()  # noqa: NPY002
@@ -277,14 +277,14 @@ def test_whole_groups_are_held_out_and_kept():
     report = probe_module(
         Recurrent, adam, X, y, groups=groups, max_epochs=2, budget=0, random_state=0
     )
-    lab = report.origin.lab
-    assert not set(lab.train.groups) & set(lab.validation.groups)
-    rows = np.concatenate([lab.train.rows, lab.validation.rows])
+    runner = report.origin.runner
+    assert not set(runner.train.groups) & set(runner.validation.groups)
+    rows = np.concatenate([runner.train.rows, runner.validation.rows])
     assert sorted(rows) == list(range(len(y)))
-    assert (groups[lab.validation.rows] == lab.validation.groups).all()
-    assert (y[lab.train.rows] == lab.train.target).all()
-    assert len(report.record.val_groups) == len(lab.validation.target)
-    assert report.n_val == len(lab.validation.target)
+    assert (groups[runner.validation.rows] == runner.validation.groups).all()
+    assert (y[runner.train.rows] == runner.train.target).all()
+    assert len(report.record.val_groups) == len(runner.validation.target)
+    assert report.n_val == len(runner.validation.target)
 
 
 def test_lengths_reach_a_module_that_takes_them_and_padding_does_not():
@@ -308,10 +308,10 @@ def test_names_of_classes_and_a_smoothed_loss_are_read():
     report = probe_module(
         Recurrent, adam, X, names, loss=smoothed, max_epochs=2, budget=0, random_state=0
     )
-    lab = report.origin.lab
-    assert list(lab.classes) == ["asphalt", "grass", "sand"]
-    assert lab.arguments["label_smoothing"] == 0.2
-    assert (lab.train.target == y[lab.train.rows]).all()
+    runner = report.origin.runner
+    assert list(runner.classes) == ["asphalt", "grass", "sand"]
+    assert runner.arguments["label_smoothing"] == 0.2
+    assert (runner.train.target == y[runner.train.rows]).all()
 
 
 SHARED = Recurrent()
@@ -359,31 +359,33 @@ def test_labels_that_do_not_fit_are_refused():
         probe_module(Recurrent, adam, X, y + 0.5, budget=0)
 
 
-def test_an_arm_that_breaks_says_why_and_the_others_go_on():
+def test_a_rerun_that_breaks_says_why_and_the_others_go_on():
     class Breaking(Recurrent):
         def forward(self, X):
             if len(X) == 7:
                 raise RuntimeError("seven windows are too many")
             return super().forward(X)
 
-    lab = report_of(Breaking).origin.lab
-    broken, whole = lab.run([Arm("sevens", 1, change={"batch_size": 7}), Arm("as it was", 1)])
+    runner = report_of(Breaking).origin.runner
+    broken, whole = runner.run(
+        [Rerun("sevens", 1, change={"batch_size": 7}), Rerun("as it was", 1)]
+    )
     assert broken.failed == "seven windows are too many"
     assert not whole.failed
 
 
-def test_an_arm_may_not_change_what_is_not_known_here():
-    lab = usual_lab()
-    assert "hidden_size" not in lab.changeable
+def test_a_rerun_may_not_change_what_is_not_known_here():
+    runner = usual_runner()
+    assert "hidden_size" not in runner.changeable
     with pytest.raises(ArgumentError, match="hidden_size"):
-        lab.run([Arm("larger", 1, change={"hidden_size": 8})])
+        runner.run([Rerun("larger", 1, change={"hidden_size": 8})])
 
 
-def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
+def test_the_probes_get_the_runner_and_recommendations_are_in_words(monkeypatch):
     met = {}
 
-    def probe_lab(lab, report, budget, fit_s):
-        met.update(lab=lab, budget=budget, fit_s=fit_s)
+    def probe_runner(runner, report, budget, fit_s):
+        met.update(runner=runner, budget=budget, fit_s=fit_s)
         causes = (
             Cause("learning_rate", "proved", 0.9, "", recommendation={"learning_rate": 0.005}),
             Cause("batch_size", "suspected", 0.1, "", recommendation={"batch_size": 64}),
@@ -391,11 +393,11 @@ def test_the_probes_get_the_lab_and_recommendations_are_in_words(monkeypatch):
         probes = Probes(budget, repair={"learning_rate": 0.005}, note="It was proved.")
         return replace(report, causes=causes, probes=probes)
 
-    monkeypatch.setattr("sensorseq.diagnosis.module.probe_lab", probe_lab)
+    monkeypatch.setattr("sensorseq.diagnosis.module.probe_runner", probe_runner)
     report = report_of(budget=0.5)
     assert met["budget"] == 0.5
     assert met["fit_s"] > 0
-    assert met["lab"] is report.origin.lab
+    assert met["runner"] is report.origin.runner
     rate, batch = report.causes
     assert (rate.recommendation, rate.advice) == ({}, "Take lr=0.005 in the optimizer.")
     assert (batch.recommendation, batch.advice) == ({}, "Take DataLoader(batch_size=64).")
@@ -411,13 +413,13 @@ def test_other_settings_are_compared_on_it():
     report = report_of(
         make_optimizer=lambda parameters: torch.optim.RMSprop(parameters, lr=0.1), max_epochs=16
     )
-    lab = report.origin.lab
-    budget = Budget(lab, 600.0)
-    result = compare_settings(lab, budget, [Cause("learning_rate", "suspected", 0.9, "")])
+    runner = report.origin.runner
+    budget = Budget(runner, 600.0)
+    result = compare_settings(runner, budget, [Cause("learning_rate", "suspected", 0.9, "")])
     assert budget.spent <= 600
     assert {entry.option.change.get("learning_rate") for entry in result.outcomes} > {0.01, 1.0}
     trained = [entry for entry in result.outcomes if entry.cost_epochs]
-    assert all(set(entry.option.change) <= lab.changeable for entry in trained)
+    assert all(set(entry.option.change) <= runner.changeable for entry in trained)
     assert all(np.isfinite(entry.score) for entry in result.outcomes)
 
 

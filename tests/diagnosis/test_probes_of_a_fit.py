@@ -1,4 +1,4 @@
-"""The probes that need no race, on the lab of a real fit."""
+"""The probes that need no race, on the runner of a real fit."""
 
 import numpy as np
 import pytest
@@ -40,8 +40,8 @@ def fit(**options):
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_a_sound_fit_passes_every_test(options):
-    classifier, lab = fit(**options)
-    trial = zero_test(lab)
+    classifier, runner = fit(**options)
+    trial = zero_test(runner)
     assert trial.outcome == "rejected", trial.sentence
     assert not any("data" in cause.sources for cause in classifier.fluctuation_.causes)
 

@@ -553,7 +553,7 @@ def test_no_sentence_is_cut():
             assert (most in shown) == (sentence in shown)
 
 
-def test_changing_a_sentence_changes_no_behaviour(monkeypatch):
+def test_changing_a_sentence_changes_no_behavior(monkeypatch):
     def findings():
         found = []
         for seed in range(6):

@@ -18,14 +18,14 @@ from sensorseq.diagnosis.trials import (
     LEAST_STEPS,
     OUT_OF_TIME,
     SEVERAL,
-    ArmResult,
     Budget,
+    RerunResult,
     compare_settings,
     list_options,
     paired,
 )
+from sensorseq.history import TrainingRecord
 from sensorseq.inspection.part import Part
-from sensorseq.training_record import TrainingRecord
 
 N_VAL, N_CLASSES = 60, 3
 TARGET = np.arange(N_VAL) % N_CLASSES
@@ -33,8 +33,8 @@ DEFAULTS = SensorLSTMClassifier().get_params(deep=False)
 OWN = {**DEFAULTS, "learning_rate": 0.1, "optimizer": "sgd", "lr_schedule": "constant"}
 
 
-class KnownLab:
-    """A lab in which the quality of each setting is known: the share of sure and right windows."""
+class KnownRunner:
+    """A runner that knows the quality of each setting: the share of sure and right windows."""
 
     def __init__(self, quality, *, own=0.5, arguments=OWN, n_epochs=40, n_train=320, calm=()):
         self.quality, self.own, self.calm = quality, own, calm
@@ -46,10 +46,10 @@ class KnownLab:
         self.train = Part(np.zeros((n_train, 4, 1)), None, np.zeros(n_train, np.int64))
         groups = np.arange(N_VAL) // 3
         self.validation = Part(np.zeros((N_VAL, 4, 1)), None, TARGET, groups)
-        self.arms = []
+        self.reruns = []
 
-    def cost_of(self, arm):
-        return float(arm.n_epochs)
+    def cost_of(self, rerun):
+        return float(rerun.n_epochs)
 
     def outputs(self, right):
         outputs = np.zeros((N_VAL, N_CLASSES))
@@ -59,28 +59,28 @@ class KnownLab:
     def val_outputs(self):
         return self.outputs(self.own)
 
-    def run(self, arms, is_over=None):
-        self.arms += arms
-        return [self.result(arm) for arm in arms]
+    def run(self, reruns, is_over=None):
+        self.reruns += reruns
+        return [self.result(rerun) for rerun in reruns]
 
-    def result(self, arm):
-        right = self.quality.get(arm.name, self.own)
-        noise = 0.01 if arm.name in self.calm else 0.2
-        loss = 1 + np.random.default_rng(0).normal(0, noise, arm.n_epochs)
+    def result(self, rerun):
+        right = self.quality.get(rerun.name, self.own)
+        noise = 0.01 if rerun.name in self.calm else 0.2
+        loss = 1 + np.random.default_rng(0).normal(0, noise, rerun.n_epochs)
         failed = "the loss is not finite" if right is None else ""
         outputs = None if right is None else self.outputs(right)
-        return ArmResult(arm, loss, val_outputs=outputs, failed=failed)
+        return RerunResult(rerun, loss, val_outputs=outputs, failed=failed)
 
 
-def race(lab, budget=1000.0, causes=(), **options):
-    paid = Budget(lab, budget)
-    result = compare_settings(lab, paid, causes, **options)
+def race(runner, budget=1000.0, causes=(), **options):
+    paid = Budget(runner, budget)
+    result = compare_settings(runner, paid, causes, **options)
     assert paid.spent <= budget
     return result
 
 
 def test_what_does_better_beyond_chance_is_adopted():
-    result = race(KnownLab({"the defaults": 0.95}))
+    result = race(KnownRunner({"the defaults": 0.95}))
     assert result.adopted.option.name == "the defaults"
     assert result.note.startswith("With the defaults, after 40 epochs, the validation loss is ")
     assert "lower than in the run, the accuracy 45.0 +-" in result.note
@@ -89,99 +89,99 @@ def test_what_does_better_beyond_chance_is_adopted():
 
 
 def test_nothing_is_adopted_where_nothing_does_better():
-    lab = KnownLab({"the defaults": 0.5, "cosine decay": 0.52}, own=0.5)
-    result = race(lab)
+    runner = KnownRunner({"the defaults": 0.5, "cosine decay": 0.52}, own=0.5)
+    result = race(runner)
     assert result.adopted is None
     assert "beyond chance" in result.note
     assert all(trial.outcome != "confirmed" for trial in result.trials())
 
 
 def test_a_single_change_that_does_as_well_as_the_defaults_proves_its_cause():
-    lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.95, "clipping": 0.7})
-    result = race(lab)
+    runner = KnownRunner({"the defaults": 0.95, "learning_rate / 10": 0.95, "clipping": 0.7})
+    result = race(runner)
     assert [one.option.cause for one in result.proofs] == ["learning_rate"]
-    lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.7})
-    result = race(lab)
+    runner = KnownRunner({"the defaults": 0.95, "learning_rate / 10": 0.7})
+    result = race(runner)
     assert result.adopted.option.cause == SEVERAL
     assert not result.proofs
-    result = race(KnownLab({"learning_rate / 10": 0.95}))
+    result = race(KnownRunner({"learning_rate / 10": 0.95}))
     assert result.proofs == (result.adopted,)
 
 
 def test_the_defaults_name_a_cause_where_they_change_one_argument():
-    lab = KnownLab({"the defaults": 0.95}, arguments={**DEFAULTS, "learning_rate": 1.0})
-    result = race(lab)
+    runner = KnownRunner({"the defaults": 0.95}, arguments={**DEFAULTS, "learning_rate": 1.0})
+    result = race(runner)
     assert dict(result.adopted.option.change) == {"learning_rate": DEFAULTS["learning_rate"]}
     assert [(p.option.cause, p.option.finding) for p in result.proofs] == [
         ("learning_rate", "too high")
     ]
 
 
-def test_the_defaults_need_less_to_be_adopted_than_a_change_of_unknown_merit():
+def test_the_defaults_need_less_to_be_adopted_than_an_unknown_change():
     better = 0.5 + 6 / N_VAL  # two groups of twenty: 1.5 standard errors
-    assert race(KnownLab({"the defaults": better})).adopted.option.name == "the defaults"
-    assert race(KnownLab({"learning_rate / 10": better})).adopted is None
+    assert race(KnownRunner({"the defaults": better})).adopted.option.name == "the defaults"
+    assert race(KnownRunner({"learning_rate / 10": better})).adopted is None
 
 
 def test_a_calmer_run_counts_only_where_the_run_fluctuates():
-    lab = KnownLab({}, calm=("cosine decay",))
-    assert race(lab).adopted.option.name == "cosine decay"
-    assert race(lab, may_calm=False).adopted is None
-    assert race(KnownLab({"cosine decay": 0.45}, calm=("cosine decay",))).adopted is None
+    runner = KnownRunner({}, calm=("cosine decay",))
+    assert race(runner).adopted.option.name == "cosine decay"
+    assert race(runner, may_calm=False).adopted is None
+    assert race(KnownRunner({"cosine decay": 0.45}, calm=("cosine decay",))).adopted is None
 
 
 def test_a_training_that_fails_is_rejected():
-    result = race(KnownLab({"the defaults": None, "cosine decay": 0.9}))
+    result = race(KnownRunner({"the defaults": None, "cosine decay": 0.9}))
     outcome = {trial.name: (trial.outcome, trial.sentence) for trial in result.trials()}
     assert outcome["the defaults"] == ("rejected", "the defaults: the loss is not finite.")
     assert result.adopted.option.name == "cosine decay"
 
 
 def test_the_best_are_trained_longer_and_none_longer_than_the_run():
-    lab = KnownLab({"the defaults": 0.9})
-    race(lab, budget=100.0)
-    epochs = [arm.n_epochs for arm in lab.arms if arm.name == "the defaults"]
+    runner = KnownRunner({"the defaults": 0.9})
+    race(runner, budget=100.0)
+    epochs = [rerun.n_epochs for rerun in runner.reruns if rerun.name == "the defaults"]
     assert epochs == sorted(set(epochs))
-    assert max(arm.n_epochs for arm in lab.arms) <= lab.n_epochs
-    assert min(arm.n_epochs for arm in lab.arms) * 10 >= LEAST_STEPS  # 320 windows by 32
+    assert max(rerun.n_epochs for rerun in runner.reruns) <= runner.n_epochs
+    assert min(rerun.n_epochs for rerun in runner.reruns) * 10 >= LEAST_STEPS  # 320 windows by 32
 
 
 def test_a_small_budget_tries_the_likeliest_and_reports_what_it_left_out():
-    result = race(KnownLab({}), budget=14.0, causes=[Cause("loss", "suspected", 0.9, "")])
+    result = race(KnownRunner({}), budget=14.0, causes=[Cause("loss", "suspected", 0.9, "")])
     assert [entry.option.name for entry in result.outcomes] == ["the defaults"]
     assert len(result.untried) > 5
-    nothing = race(KnownLab({}), budget=3.0)
+    nothing = race(KnownRunner({}), budget=3.0)
     assert not nothing.outcomes
     assert "budget" in nothing.note
 
 
 def test_without_validation_windows_there_is_nothing_to_compare_on():
-    lab = KnownLab({"the defaults": 1.0})
-    lab.validation = None
-    assert "no validation windows" in race(lab).note
-    assert not lab.arms
+    runner = KnownRunner({"the defaults": 1.0})
+    runner.validation = None
+    assert "no validation windows" in race(runner).note
+    assert not runner.reruns
 
 
 def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(monkeypatch):
-    clock, lab, ends = [0.0], KnownLab({"the defaults": 0.95}), []
-    lab.classes = ["a", "b", "c"]
+    clock, runner, ends = [0.0], KnownRunner({"the defaults": 0.95}), []
+    runner.classes = ["a", "b", "c"]
 
-    def slow(arms, is_over):
-        return [train(arm, is_over) for arm in arms]
+    def slow(reruns, is_over):
+        return [train(rerun, is_over) for rerun in reruns]
 
-    def train(arm, is_over):
+    def train(rerun, is_over):
         if is_over():
-            return ArmResult(arm, np.zeros(0), failed=OUT_OF_TIME)
-        result, n_epochs = lab.result(arm), 0
-        while n_epochs < arm.n_epochs and not is_over():
+            return RerunResult(rerun, np.zeros(0), failed=OUT_OF_TIME)
+        result, n_epochs = runner.result(rerun), 0
+        while n_epochs < rerun.n_epochs and not is_over():
             clock[0], n_epochs = clock[0] + 10.0, n_epochs + 1
         ends.append(clock[0])
         return replace(result, fixed_loss=result.fixed_loss[:n_epochs])
 
-    lab.run = slow
-    monkeypatch.setattr(probe, "zero_test", lambda lab: NotTested("", ""))
-    report = FluctuationReport("normal", None, (), n_epochs=lab.n_epochs)
-    proof = probe.probe_lab(lab, report, 1.0, 200.0, clock=lambda: clock[0])
+    runner.run = slow
+    monkeypatch.setattr(probe, "zero_test", lambda runner: NotTested("", ""))
+    report = FluctuationReport("normal", None, (), n_epochs=runner.n_epochs)
+    proof = probe.probe_runner(runner, report, 1.0, 200.0, clock=lambda: clock[0])
     assert ends == [290.0]  # the first epoch that ends after 1.5 times 0.95 of the budget
     (trial,) = proof.probes.trials
     assert "the time was up after 29 of 40 epochs" in trial.sentence
@@ -191,15 +191,15 @@ def test_a_training_on_a_slow_machine_is_stopped_and_the_report_says_so(monkeypa
 
 
 def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(monkeypatch):
-    lab = KnownLab({"the defaults": 0.95, "learning_rate / 10": 0.95})
-    lab.classes = ["a", "b", "c"]
-    monkeypatch.setattr(probe, "zero_test", lambda lab: NotTested("", ""))
+    runner = KnownRunner({"the defaults": 0.95, "learning_rate / 10": 0.95})
+    runner.classes = ["a", "b", "c"]
+    monkeypatch.setattr(probe, "zero_test", lambda runner: NotTested("", ""))
     causes = (
         Cause("optimizer", "suspected", 0.5, ""),
         Cause("learning_rate", "suspected", 0.4, ""),
     )
-    report = FluctuationReport("fluctuating", "strong", n_epochs=lab.n_epochs, causes=causes)
-    proof = probe.probe_lab(lab, report)
+    report = FluctuationReport("fluctuating", "strong", n_epochs=runner.n_epochs, causes=causes)
+    proof = probe.probe_runner(runner, report)
     first = proof.causes[0]
     assert (first.name, first.grade) == ("learning_rate", "proved")
     assert not any(cause.grade == "proved" for cause in report.causes)
@@ -217,25 +217,25 @@ def test_a_rate_far_too_high_is_proved_and_the_proof_survives_json_and_print(mon
 
 
 def test_options_change_what_the_run_does_not_have_and_the_likeliest_cause_leads():
-    lab = KnownLab({})
+    runner = KnownRunner({})
     causes = [
         Cause("preprocessing", "suspected", 0.4, ""),
         Cause("optimizer", "suspected", 0.6, ""),
     ]
-    lab.arguments = {**OWN, "scale": None, "hidden_size": 4}
-    options = list_options(lab, causes)
+    runner.arguments = {**OWN, "scale": None, "hidden_size": 4}
+    options = list_options(runner, causes)
     assert [one.cause for one in options[:4]] == [SEVERAL, SEVERAL, "optimizer", "preprocessing"]
     assert [one.name for one in options[4:]] == [
         "cosine decay", "learning_rate / 10", "learning_rate x 10", "learning_rate / 3",
         "learning_rate x 3", "no dropout, no decay", "a wider network",
     ]  # fmt: skip
-    clf = SensorLSTMClassifier(**lab.arguments)
+    clf = SensorLSTMClassifier(**runner.arguments)
     for option in options:
-        assert all(lab.arguments[name] != value for name, value in option.change.items())
+        assert all(runner.arguments[name] != value for name, value in option.change.items())
         clf.set_params(**option.change)  # accepted
         assert set(option.change) <= set(ARGUMENTS_OF.get(option.cause, OWNER_OF))
     assert "hidden_size" not in options[1].change
-    few = list_options(lab, causes, frozenset(("learning_rate",)))
+    few = list_options(runner, causes, frozenset(("learning_rate",)))
     assert {name for option in few for name in option.change} == {"learning_rate"}
 
 
@@ -267,28 +267,30 @@ def test_a_run_with_a_rate_far_too_high_is_repaired():
         max_grad_norm=None, random_state=0,
     ).fit(X, y, groups=groups)  # fmt: skip
     report = sick.fluctuation_
-    lab = report.origin.open(report.record, X, y, groups=groups)
-    result = compare_settings(lab, Budget(lab, 2.0 * lab.n_epochs), report.causes)
+    runner = report.origin.open(report.record, X, y, groups=groups)
+    result = compare_settings(runner, Budget(runner, 2.0 * runner.n_epochs), report.causes)
     assert result.adopted is not None
     healed = report.origin.repaired(result.adopted.option.change).fit(X, y, groups=groups)
     assert healed.score(X_new, y_new) > sick.score(X_new, y_new) + 0.2
 
 
 def test_features_are_tried_first_where_the_run_has_none_and_go_before_as_good_defaults():
-    lab = KnownLab(
+    runner = KnownRunner(
         {"the defaults": 0.9, FEATURES: 0.9}, arguments=OWN | {"features": None}, n_epochs=100
     )
-    result = race(lab, budget=400.0)
-    assert lab.arms[0].name == FEATURES
-    assert lab.arms[0].n_epochs <= 0.3 * 400
+    result = race(runner, budget=400.0)
+    assert runner.reruns[0].name == FEATURES
+    assert runner.reruns[0].n_epochs <= 0.3 * 400
     assert result.adopted.option.name == FEATURES
     assert result.adopted.option.change["features"] == "auto"
-    assert FEATURES not in {arm.name for arm in race_arms(KnownLab({}, arguments=OWN))}
+    assert FEATURES not in {
+        rerun.name for rerun in comparison_reruns(KnownRunner({}, arguments=OWN))
+    }
 
 
-def race_arms(lab):
-    race(lab)
-    return lab.arms
+def comparison_reruns(runner):
+    race(runner)
+    return runner.reruns
 
 
 @pytest.mark.trains

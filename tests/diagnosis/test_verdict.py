@@ -14,7 +14,7 @@ from sensorseq.diagnosis.thresholds import (
     SURE_SHARE,
     VALIDATION_LOSS_NOISE_NATS,
 )
-from sensorseq.training_record import TrainingRecord
+from sensorseq.history import TrainingRecord
 
 N_CLASSES = 4
 STEPS_PER_EPOCH = 10

@@ -39,8 +39,8 @@ class Noisy(nn.Module):
         return outputs
 
 
-class KeptLab:
-    """A lab that has nothing but kept weights and validation windows."""
+class KeptRunner:
+    """A runner that has nothing but kept weights and validation windows."""
 
     def __init__(self, kind, n_windows=31):
         rng = np.random.default_rng(0)
@@ -60,10 +60,10 @@ class KeptLab:
 
 @pytest.mark.parametrize("kind", ["dropout", "own generator", "numpy", "counter", "batch norm"])
 def test_noise_in_evaluation_is_caught_and_nothing_is_left_changed(kind):
-    lab = KeptLab(kind)
-    before = copy.deepcopy(lab.module.state_dict())
+    runner = KeptRunner(kind)
+    before = copy.deepcopy(runner.module.state_dict())
     states = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    trial = zero_test(lab)
+    trial = zero_test(runner)
     assert trial.outcome == "confirmed"
     assert trial.cause == "evaluation_not_deterministic"
     assert "31 validation windows" in trial.sentence
@@ -71,12 +71,12 @@ def test_noise_in_evaluation_is_caught_and_nothing_is_left_changed(kind):
     assert ("n_calls" in trial.sentence) == (kind == "counter")
     for one, other in zip(states, (torch.get_rng_state(), np.random.get_state()[1]), strict=True):  # noqa: NPY002
         assert np.array_equal(one, other)
-    assert all(torch.equal(part, before[name]) for name, part in lab.module.state_dict().items())
+    assert all(torch.equal(part, before[name]) for name, part in runner.module.state_dict().items())
 
 
 @pytest.mark.parametrize("n_windows", [1, 3, 31, 5000])
 def test_a_sound_network_gives_the_same_bits(n_windows):
-    trial = zero_test(KeptLab("nothing", n_windows))
+    trial = zero_test(KeptRunner("nothing", n_windows))
     assert trial.outcome == "rejected"
     assert trial.sentence == (
         "Evaluated twice with the weights of epoch 7, "
@@ -87,8 +87,8 @@ def test_a_sound_network_gives_the_same_bits(n_windows):
 
 def test_without_validation_windows_the_zero_test_says_so():
     for validation in (None, Part(np.zeros((0, 9, 2)), None, np.zeros(0, np.int64))):
-        lab = KeptLab("nothing")
-        lab.validation = validation
-        found = zero_test(lab)
+        runner = KeptRunner("nothing")
+        runner.validation = validation
+        found = zero_test(runner)
         assert isinstance(found, NotTested)
         assert found.cause == "evaluation_not_deterministic"

@@ -30,7 +30,7 @@ from sensorseq.errors import (
     ModelFileError,
 )
 from sensorseq.io.model_file import read_model, write_model
-from sensorseq.preprocessing.balance import class_weights
+from sensorseq.preprocessing.windows.balance import class_weights
 from sensorseq.training import engine
 from sensorseq.training.data import FitData
 

@@ -20,7 +20,7 @@ def parts_of(estimator, y, **arguments):
 
 
 @st.composite
-def labelled_groups(draw):
+def labeled_groups(draw):
     n_classes = draw(st.integers(2, 4))
     mixed = draw(st.booleans())
     y, groups = [], []
@@ -34,7 +34,7 @@ def labelled_groups(draw):
 
 @pytest.mark.filterwarnings("ignore:class .* of y has one window")
 @pytest.mark.filterwarnings("ignore:too few groups can be held out")
-@given(data=labelled_groups(), fraction=st.sampled_from([0.1, 0.2, 0.5]))
+@given(data=labeled_groups(), fraction=st.sampled_from([0.1, 0.2, 0.5]))
 def test_a_classifier_holds_out_whole_groups_and_trains_on_every_class(data, fraction):
     y, groups = data
     assume(any(len(set(groups[y == label])) > 1 for label in set(y)))

@@ -19,19 +19,19 @@ def small(**arguments):
     return plain_classifier(**{**settings, "random_state": 0, **arguments})
 
 
-def make_windows(n, n_classes=3, seed=0, mislabelled=0.0):
+def make_windows(n, n_classes=3, seed=0, mislabeled=0.0):
     """Sines whose frequency is the class, some of them labelled by chance."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, n_classes, n)
     t = np.arange(20)[None, :, None]
     phase = rng.uniform(0, 2 * np.pi, (n, 1, 2))
     X = np.sin(t * (0.2 + 0.5 * y[:, None, None]) + phase) + 0.1 * rng.normal(size=(n, 20, 2))
-    by_chance = rng.random(n) < mislabelled
+    by_chance = rng.random(n) < mislabeled
     return X, np.where(by_chance, rng.integers(0, n_classes, n), y)
 
 
 X, Y = make_windows(120, seed=1)
-X_VAL, Y_VAL = make_windows(200, seed=2, mislabelled=0.3)
+X_VAL, Y_VAL = make_windows(200, seed=2, mislabeled=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def overfitted():
     """Fits that learned wrong labels by heart: without and with calibration, of several seeds."""
     pairs = []
     for seed in range(5):
-        train = make_windows(100, seed=10 + seed, mislabelled=0.4)
-        X_val, y_val = make_windows(150, seed=20 + seed, mislabelled=0.4)
+        train = make_windows(100, seed=10 + seed, mislabeled=0.4)
+        X_val, y_val = make_windows(150, seed=20 + seed, mislabeled=0.4)
         pairs.append(
             [
                 small(
@@ -59,7 +59,7 @@ def overfitted():
 
 @pytest.mark.trains
 def test_calibration_at_least_halves_the_error_of_overfitted_probabilities(overfitted):
-    X_test, y_test = make_windows(3000, seed=99, mislabelled=0.4)
+    X_test, y_test = make_windows(3000, seed=99, mislabeled=0.4)
     errors = np.array(
         [
             [
@@ -77,11 +77,11 @@ def test_calibration_at_least_halves_the_error_of_overfitted_probabilities(overf
 
 @pytest.mark.trains
 def test_calibration_does_not_spoil_probabilities_that_early_stopping_kept_honest():
-    X_test, y_test = make_windows(2000, seed=99, mislabelled=0.4)
+    X_test, y_test = make_windows(2000, seed=99, mislabeled=0.4)
     change = []
     for seed in range(4):
-        train = make_windows(100, seed=30 + seed, mislabelled=0.4)
-        X_val, y_val = make_windows(150, seed=40 + seed, mislabelled=0.4)
+        train = make_windows(100, seed=30 + seed, mislabeled=0.4)
+        X_val, y_val = make_windows(150, seed=40 + seed, mislabeled=0.4)
         clf = small(max_epochs=25, calibrate=True, random_state=seed)
         clf.fit(*train, X_val=X_val, y_val=y_val)
         after = calibration_error(y_test, clf.predict_proba(X_test), clf.classes_).value
@@ -128,7 +128,7 @@ def test_the_one_decision_value_of_two_classes_is_the_log_odds_of_its_probabilit
 
 
 def test_validation_windows_that_are_held_out_calibrate_as_well_and_few_are_called_few():
-    noisy = make_windows(500, seed=3, mislabelled=0.3)
+    noisy = make_windows(500, seed=3, mislabeled=0.3)
     assert small(calibrate=True, max_epochs=2).fit(*noisy).temperature_ != 1.0
     few = noisy[0][:40], noisy[1][:40]
     with pytest.warns(UserWarning, match=r"calibrate=True had only 8 validation windows.*0\.\d\d"):
@@ -196,11 +196,11 @@ def test_a_classifier_answers_exactly_where_it_is_sure_enough(abstaining):
 
 
 def test_the_chosen_threshold_keeps_its_promise_on_new_windows():
-    X_new, y_new = make_windows(4000, seed=6, mislabelled=0.1)
+    X_new, y_new = make_windows(4000, seed=6, mislabeled=0.1)
     clf = small(max_epochs=25, calibrate=True).fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
     kept = []
     for seed in range(20):
-        clf.fit_abstention(*make_windows(600, seed=100 + seed, mislabelled=0.1), error_rate=0.15)
+        clf.fit_abstention(*make_windows(600, seed=100 + seed, mislabeled=0.1), error_rate=0.15)
         found = clf.predict_or_abstain(X_new)
         kept.append((found.label.data != y_new)[found.answered].mean() <= 0.15)
         assert clf.abstention_.error_rate == 0.15

@@ -39,7 +39,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor
-from sensorseq.preprocessing.splitters import GroupBalancedKFold
+from sensorseq.preprocessing.split.splitters import GroupBalancedKFold
 
 N, T = 48, 16
 RNG = np.random.default_rng(0)

@@ -6,7 +6,7 @@ from fits import plain_classifier
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.evaluation.predict import predict_recordings
-from sensorseq.preprocessing.keyed_scale import KeyedScaler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
 
 RATE = 20.0
 INPUT = {"files": None, "pair": None, "manifest": None, "time_column": None, "channels": None}

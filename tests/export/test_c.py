@@ -567,7 +567,7 @@ SANITIZERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recove
 
 @pytest.mark.native
 @pytest.mark.parametrize("compiler", ["gcc", pytest.param("clang", marks=pytest.mark.slow)])
-def test_the_c_code_has_no_undefined_behaviour(exported, tmp_path, compiler):
+def test_the_c_code_has_no_undefined_behavior(exported, tmp_path, compiler):
     for export, signal in exported:
         expected = expected_rows(export, signal)
         found = run_example(export, signal, tmp_path, compiler, SANITIZERS)

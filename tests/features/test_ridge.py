@@ -29,8 +29,8 @@ def squared_error(target):
 def ridge_of(Z, target, weight, rows, strength):
     """The same penalty as scikit-learn takes it: relative weights, share of the mean norm."""
     Z, relative = Z[rows].astype(np.float64), weight[rows] / weight[rows].mean()
-    centred = Z - np.average(Z, axis=0, weights=relative)
-    alpha = strength * len(rows) * (centred**2).sum(axis=1).mean()
+    centered = Z - np.average(Z, axis=0, weights=relative)
+    alpha = strength * len(rows) * (centered**2).sum(axis=1).mean()
     return Ridge(alpha, solver="svd").fit(Z, target[rows], sample_weight=relative)
 
 

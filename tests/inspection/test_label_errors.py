@@ -101,7 +101,7 @@ def test_right_labels_are_not_estimated_wrong():
     assert found.recordings == ()
 
 
-def test_a_mislabelled_recording_is_named():
+def test_a_mislabeled_recording_is_named():
     X, y, groups = make_windows(one_label=True)
     wrong = np.where(groups == "run 4", "ice", y)
     found = find_label_errors(Flat(), X, wrong, groups=groups, n_folds=3, random_state=0)

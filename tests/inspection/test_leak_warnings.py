@@ -132,7 +132,7 @@ def test_lengths_and_other_types_hide_no_overlap():
             classifier().fit(windows, y, **extra)
 
 
-def test_a_quantised_signal_hides_no_overlap():
+def test_a_quantized_signal_hides_no_overlap():
     X, _, y = cut(recordings(digits=1), T // 2)
     with pytest.warns(LeakWarning, match=OVERLAP):
         classifier().fit(X, y)

@@ -12,13 +12,13 @@ from sensorseq.errors import ArgumentError, WindowError
 from sensorseq.inspection.copies import near_duplicates, shared_stretches
 from sensorseq.inspection.finding import KINDS
 from sensorseq.inspection.leakage import find_leakage
-from sensorseq.preprocessing.augment import Augmentation, augment_windows
+from sensorseq.preprocessing import ChannelScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale import KINDS as SCALES
-from sensorseq.preprocessing.scale import fit_scaler
-from sensorseq.preprocessing.split import split_by_group, split_by_time
-from sensorseq.preprocessing.splitters import BlockedTimeSplit, GroupBalancedKFold
-from sensorseq.preprocessing.window_transformers import ChannelScaler
+from sensorseq.preprocessing.scale.scaler import KINDS as SCALES
+from sensorseq.preprocessing.scale.scaler import fit_scaler
+from sensorseq.preprocessing.split.parts import split_by_group, split_by_time
+from sensorseq.preprocessing.split.splitters import BlockedTimeSplit, GroupBalancedKFold
+from sensorseq.preprocessing.windows.augment import Augmentation, augment_windows
 from sensorseq.windows import PARTS, WindowSet
 
 

@@ -21,7 +21,7 @@ from sensorseq import SensorLSTMClassifier, SensorLSTMRegressor, WindowSet
 from sensorseq.errors import ArgumentError, DivergedError, InputError, LeakWarning
 from sensorseq.io.prepared import write_windows
 from sensorseq.model_selection import SequenceSearchCV, cross_validate, rounds, side_by_side
-from sensorseq.preprocessing.splitters import GroupBalancedKFold
+from sensorseq.preprocessing.split.splitters import GroupBalancedKFold
 from sensorseq.training.data import FitData
 
 X, Y = tones(48, 0, n_timesteps=12, noise=0.3, first=0.2, step=0.5)

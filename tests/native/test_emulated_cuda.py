@@ -129,7 +129,7 @@ def run(*command):
     assert "all passed" in done.stdout
 
 
-def test_what_hardware_leaves_undefined_is_a_fault_and_its_ordered_neighbour_is_not(fast):
+def test_what_hardware_leaves_undefined_is_a_fault_and_its_ordered_neighbor_is_not(fast):
     run(fast / "emulator")
 
 

@@ -14,7 +14,7 @@ from borealtc import BOREALTC, needs_borealtc
 from fits import plain_classifier
 from limited_files import files_limited_to
 from terrains import (
-    LABELLED_WAYS,
+    LABELED_WAYS,
     LOGS,
     WAYS,
     digest,
@@ -39,9 +39,9 @@ from sensorseq.evaluation.predict import predict_recordings
 from sensorseq.evaluation.text import format_summary
 from sensorseq.io.prepared import PreparedFile, read_windows
 from sensorseq.prepare import prepare
-from sensorseq.preprocessing.keyed_scale import scaler_from_dict
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale import Scaler, fit_scaler
+from sensorseq.preprocessing.scale.keyed import scaler_from_dict
+from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
 from sensorseq.readers import read_recordings
 from sensorseq.windows import WindowSet
 
@@ -83,8 +83,8 @@ class TestLaws:
         assert summary.n_recordings == 12
 
     @pytest.mark.parametrize("logs", LOGS, ids=lambda write: write.__name__)
-    @pytest.mark.parametrize("arguments", LABELLED_WAYS, ids=str)
-    def test_labelled_stretches_and_sensors_too_give_the_same_in_memory_and_interrupted(
+    @pytest.mark.parametrize("arguments", LABELED_WAYS, ids=str)
+    def test_labeled_stretches_and_sensors_too_give_the_same_in_memory_and_interrupted(
         self, tmp_path, logs, arguments
     ):
         folder, reading = logs(tmp_path / "logs")
@@ -821,9 +821,9 @@ def test_a_column_of_labels_does_not_spoil_recordings_to_be_predicted(tmp_path):
     prepare(tmp_path / "logs", tmp_path / "w.h5", window_s=1, label_column="surface")
     model = plain_classifier(hidden_size=2, max_epochs=1, device="cpu", random_state=0)
     model.fit(tmp_path / "w.h5")
-    labelled, plain = (
+    labeled, plain = (
         predict_recordings(model, [path])[0]
         for path in (tmp_path / "logs" / "run_0.csv", tmp_path / "new.csv")
     )
-    np.testing.assert_array_equal(labelled.probability, plain.probability)
-    assert set(labelled.classes) == {"1", "2", "stop"}
+    np.testing.assert_array_equal(labeled.probability, plain.probability)
+    assert set(labeled.classes) == {"1", "2", "stop"}

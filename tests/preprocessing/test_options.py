@@ -18,7 +18,7 @@ def test_an_option_is_declared_in_one_file(name):
         for path in PACKAGE.rglob("*.py")
         if re.search(rf"^ +{name}: [a-z]", path.read_text("utf-8"), re.M)
     ]
-    assert set(declared) - {"fold_windows.py", "split.py", "splitters.py"} == {"options.py"}
+    assert set(declared) - {"fold_windows.py", "parts.py", "splitters.py"} == {"options.py"}
 
 
 def test_keys_are_unique_in_their_section_and_flags_everywhere():

@@ -7,11 +7,11 @@ import pytest
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError, SplitError, WindowError
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.recording import Recording
 
 
-def drives(n_each=(5, 4, 6), seconds=20.0, rate=100.0, labelled=True, **more):
+def drives(n_each=(5, 4, 6), seconds=20.0, rate=100.0, labeled=True, **more):
     """Recordings of three surfaces, each of a mean and a length of its own."""
     rng = np.random.default_rng(0)
     recordings = []
@@ -25,7 +25,7 @@ def drives(n_each=(5, 4, 6), seconds=20.0, rate=100.0, labelled=True, **more):
                     rate,
                     ("current", "gyro"),
                     f"{surface} {index}",
-                    label=surface if labelled else None,
+                    label=surface if labeled else None,
                     **more,
                 )
             )
@@ -136,7 +136,7 @@ def test_channels_are_selected_in_the_order_asked():
 
 def test_recordings_to_predict_are_windowed_without_learning_anything():
     pipeline = PreparePipeline(window_s=1.0, split=None)
-    windows = pipeline.prepare(drives(labelled=False))
+    windows = pipeline.prepare(drives(labeled=False))
     assert windows.split is None
     assert windows.y is None
     assert pipeline.scaler_ is None
@@ -174,7 +174,7 @@ def test_what_does_not_fit_is_named():
         )
     assert "training part" in str(caught.value.__notes__)
     with pytest.raises(RecordingError, match="needs labels"):
-        PreparePipeline(window_s=1.0, balance="undersample").prepare(drives(labelled=False))
+        PreparePipeline(window_s=1.0, balance="undersample").prepare(drives(labeled=False))
 
 
 def test_a_constant_channel_is_kept_scaled_by_one_and_said():

@@ -6,11 +6,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sensorseq.errors import ArgumentError, SignalError, WindowError
-from sensorseq.preprocessing.augment import Augmentation
+from sensorseq.preprocessing import Augmenter, ChannelScaler, ClassBalancer, Resampler, Windower
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.recording_transformers import Resampler, Windower
-from sensorseq.preprocessing.window import window_recordings
-from sensorseq.preprocessing.window_transformers import Augmenter, ChannelScaler, ClassBalancer
+from sensorseq.preprocessing.windows.augment import Augmentation
+from sensorseq.preprocessing.windows.cut import window_recordings
 from sensorseq.recording import LabelSpan, Recording
 from sensorseq.windows import WindowSet
 

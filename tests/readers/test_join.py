@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sensorseq.errors import RecordingError
-from sensorseq.preprocessing.resample import resample_recording
+from sensorseq.preprocessing.resample.signal import resample_recording
 from sensorseq.readers import (
     find_recordings,
     join_sensors,

@@ -6,7 +6,7 @@ import numpy as np
 
 from sensorseq.diagnosis.judge import judge
 from sensorseq.diagnosis.metrics import Column, Run
-from sensorseq.training_record import STEP_NAMES, TrainingRecord
+from sensorseq.history import STEP_NAMES, TrainingRecord
 
 N_CLASSES, N_EPOCHS, STEPS_PER_EPOCH, N_TRAIN, N_VAL = 4, 40, 10, 320, 120
 N_STEPS = N_EPOCHS * STEPS_PER_EPOCH

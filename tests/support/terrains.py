@@ -102,7 +102,7 @@ def write_sensors(folder):
 
 
 LOGS = [write_spans, write_label_columns, write_sensors]
-LABELLED_WAYS = [
+LABELED_WAYS = [
     {"window_s": 1.0, "hop_s": 0.7},
     {"window_s": 1.0, "label_rule": "majority", "min_purity": 0.8, "train_hop_s": 0.3},
     {"window_s": 1.0, "label_rule": "centre", "short": "pad", "train_phase": "random"},

@@ -3,18 +3,18 @@ import torch
 
 from sensorseq.errors import ArgumentError
 from sensorseq.nn import LSTMLinear
-from sensorseq.training.network import initialise_weights
+from sensorseq.training.network import initialize_weights
 
 
-def initialised(weight_init="xavier", recurrent_init="orthogonal", forget_bias=1.0, seed=0):
+def initialized(weight_init="xavier", recurrent_init="orthogonal", forget_bias=1.0, seed=0):
     module = LSTMLinear(3, 5, 4, num_layers=2, bidirectional=True, head_norm="layer")
     generator = torch.Generator().manual_seed(seed)
-    initialise_weights(module, weight_init, recurrent_init, forget_bias, generator)
+    initialize_weights(module, weight_init, recurrent_init, forget_bias, generator)
     return module.state_dict()
 
 
 def test_biases_are_zero_but_the_forget_gates_of_one_of_the_two():
-    state = initialised(forget_bias=1.5)
+    state = initialized(forget_bias=1.5)
     for name, tensor in state.items():
         if "bias_ih" in name:
             assert tensor.tolist() == [0.0] * 5 + [1.5] * 5 + [0.0] * 10
@@ -23,7 +23,7 @@ def test_biases_are_zero_but_the_forget_gates_of_one_of_the_two():
 
 
 def test_each_gate_of_an_orthogonal_recurrent_matrix_keeps_norms():
-    for name, tensor in initialised().items():
+    for name, tensor in initialized().items():
         if "weight_hh" in name:
             for gate in tensor.chunk(4):
                 torch.testing.assert_close(gate @ gate.T, torch.eye(5), atol=1e-5, rtol=0)
@@ -35,7 +35,7 @@ def test_each_gate_of_an_orthogonal_recurrent_matrix_keeps_norms():
 )
 def test_uniform_draws_fill_their_interval_and_stay_inside(scheme, bound):
     draws = torch.cat(
-        [initialised(scheme, seed=seed)["lstm.weight_ih_l0"].flatten() for seed in range(20)]
+        [initialized(scheme, seed=seed)["lstm.weight_ih_l0"].flatten() for seed in range(20)]
     )
     assert draws.abs().max() <= bound
     assert draws.abs().max() > 0.97 * bound
@@ -43,17 +43,17 @@ def test_uniform_draws_fill_their_interval_and_stay_inside(scheme, bound):
 
 
 def test_uniform_head_weights_are_bounded_as_torchs_linear():
-    head = initialised("uniform")["linear.weight"]
+    head = initialized("uniform")["linear.weight"]
     assert head.abs().max() <= 10**-0.5
 
 
 def test_equal_generators_give_equal_weights_whatever_the_global_state():
     torch.manual_seed(1)
-    first = initialised(seed=3)
+    first = initialized(seed=3)
     torch.manual_seed(2)
-    second = initialised(seed=3)
+    second = initialized(seed=3)
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not torch.equal(first["linear.weight"], initialised(seed=4)["linear.weight"])
+    assert not torch.equal(first["linear.weight"], initialized(seed=4)["linear.weight"])
 
 
 def test_a_callable_fills_each_weight_it_is_asked_for_by_name():
@@ -63,7 +63,7 @@ def test_a_callable_fills_each_weight_it_is_asked_for_by_name():
         names.append(name)
         tensor.fill_(0.25)
 
-    state = initialised(weight_init=fill)
+    state = initialized(weight_init=fill)
     assert "lstm.weight_ih_l1_reverse" in names
     assert "linear.weight" in names
     assert not any("weight_hh" in name or "bias" in name for name in names)
@@ -74,9 +74,9 @@ def test_a_callable_that_leaves_nan_is_named():
     with pytest.raises(
         ArgumentError, match=r"weight_init produced values that are .* lstm.weight_ih_l0"
     ):
-        initialised(weight_init=lambda name, tensor, generator: tensor.fill_(float("nan")))
+        initialized(weight_init=lambda name, tensor, generator: tensor.fill_(float("nan")))
 
 
 def test_an_unknown_scheme_names_the_nearest():
     with pytest.raises(ArgumentError, match=r"recurrent_init='ortogonal'.*'orthogonal'"):
-        initialised(recurrent_init="ortogonal")
+        initialized(recurrent_init="ortogonal")

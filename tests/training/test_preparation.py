@@ -14,9 +14,9 @@ from sensorseq.errors import (
 )
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
+from sensorseq.preprocessing import ChannelScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
-from sensorseq.preprocessing.scale import fit_scaler
-from sensorseq.preprocessing.window_transformers import ChannelScaler
+from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.recording import Recording
 from sensorseq.training.preparation import read_training_file, seen_recordings
 from sensorseq.windows import WindowSet

@@ -10,7 +10,7 @@ import torch
 from fits import without_time
 from torch.nn import functional
 
-from sensorseq.history import History
+from sensorseq.history import STEP_NAMES, History, TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData, train_network
 from sensorseq.training.checkpoint import Checkpoint
@@ -20,7 +20,6 @@ from sensorseq.training.recorder import (
     new_recorder,
     without_recording,
 )
-from sensorseq.training_record import STEP_NAMES, TrainingRecord
 
 N_TRAIN, N_VAL, N_TIMESTEPS, N_CLASSES = 45, 17, 9, 3
 

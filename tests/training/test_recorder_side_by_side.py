@@ -8,12 +8,12 @@ import pytest
 import torch
 from fits import without_time
 
+from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.side_by_side import train_side_by_side
-from sensorseq.training_record import TrainingRecord
 
 
 def make_data(seed, n_windows=41, n_timesteps=9, *, lengths=False):

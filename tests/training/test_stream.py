@@ -18,9 +18,9 @@ from sensorseq.errors import ArgumentError, InputError, PreparedFileError
 from sensorseq.io import checksums
 from sensorseq.io.prepared import PreparedFile, write_windows
 from sensorseq.io.stored_windows import stored_windows
-from sensorseq.preprocessing.balance import balance_indices
-from sensorseq.preprocessing.keyed_scale import fit_scaler_per
-from sensorseq.preprocessing.scale import fit_scaler
+from sensorseq.preprocessing.scale.keyed import fit_scaler_per
+from sensorseq.preprocessing.scale.scaler import fit_scaler
+from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.training.autograd import AutogradSteps
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.stream import BUFFER_VARIABLE, StreamedData, StreamedSampler, read_ahead

@@ -7,8 +7,8 @@ from fits import plain_classifier
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.io.prepared import write_windows
-from sensorseq.preprocessing.keyed_scale import KeyedScaler, fit_scaler_per
-from sensorseq.preprocessing.scale import Scaler, fit_scaler, rated_scaler
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, fit_scaler_per
+from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler, rated_scaler
 from sensorseq.windows import WindowSet
 
 N_RECORDINGS = 8

@@ -1,6 +1,6 @@
 """Several steps in sequence as one step, and the steps by kind, for configurations and files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
@@ -153,3 +153,19 @@ def make_step(said: Mapping[str, Any]) -> Step:
                 raise ConfigurationError(f"steps={entries!r} is not a list of tables.")
             return StepChain(tuple(make_step(entry) for entry in entries))
         return step(**given)
+
+
+def make_steps(steps: Sequence[Any] | None) -> tuple[Step, ...]:
+    """Return the steps given as objects or tables; a note of the error names the entry."""
+    if isinstance(steps, dict | str):
+        raise ArgumentError(f"steps={steps!r} is a single step; give a list of steps.")
+    made = []
+    for index, step in enumerate(steps or ()):
+        with noting(f"in steps[{index}]"):
+            made.append(make_step(step) if isinstance(step, dict) else step)
+        if not hasattr(made[-1], "apply"):
+            raise ArgumentError(
+                f"steps[{index}] is {step!r}; give a step such as Detrend(window_s=1), or a table"
+                ' such as {"kind": "detrend", "window_s": 1}.'
+            )
+    return tuple(made)

@@ -31,7 +31,7 @@ class _Combined(ColumnStep):
     The new channel comes last, under `name`; with `keep` the others stay.
     """
 
-    default_name: ClassVar[str]  # of the new channel, from the names of the others
+    default_name: ClassVar[str]  # names the new channel from the others
 
     name: str | None
     keep: bool

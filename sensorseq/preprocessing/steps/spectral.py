@@ -225,8 +225,8 @@ class _FrameStream(StreamBase):
         # One frame at a time, so that its bits do not depend on other frames.
         relative = frame - frame[0]  # a constant is 0 exactly
         means = frame[0] + (self.window * relative).sum(axis=0) / self._weight
-        centred = relative[:, self.picked] - relative[:, self.picked].mean(axis=0)
-        spectrum = np.fft.rfft(self.window * centred, axis=0)[self._bins]
+        centered = relative[:, self.picked] - relative[:, self.picked].mean(axis=0)
+        spectrum = np.fft.rfft(self.window * centered, axis=0)[self._bins]
         values = np.abs(spectrum) * self._to_amplitude
         if not self._is_single:
             values = np.sqrt(np.add.reduceat(values**2, self._band_starts, axis=0))

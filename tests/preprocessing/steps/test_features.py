@@ -136,13 +136,13 @@ BY_PANDAS = {
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
-@given(n_samples=st.integers(0, 80), window=st.integers(2, 40), is_centred=st.booleans())
-def test_moving_statistics_agree_with_pandas(statistic, n_samples, window, is_centred):
+@given(n_samples=st.integers(0, 80), window=st.integers(2, 40), is_centered=st.booleans())
+def test_moving_statistics_agree_with_pandas(statistic, n_samples, window, is_centered):
     signal = np.random.default_rng(window).normal(1.0, 2.0, n_samples)
-    width = window | 1 if is_centred else window
-    rolling = pd.Series(signal).rolling(width, min_periods=1, center=is_centred)
+    width = window | 1 if is_centered else window
+    rolling = pd.Series(signal).rolling(width, min_periods=1, center=is_centered)
     expected = BY_PANDAS[statistic](rolling).to_numpy(np.float64)
-    step = Moving(window / RATE, statistic, phase="zero" if is_centred else "causal")
+    step = Moving(window / RATE, statistic, phase="zero" if is_centered else "causal")
     np.testing.assert_allclose(feature(step, signal), expected, rtol=1e-12, atol=1e-12)
 
 

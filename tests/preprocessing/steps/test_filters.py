@@ -41,7 +41,7 @@ def test_a_line_with_an_offset_becomes_0_from_end_to_end(phase, n_samples):
     assert (filtered(Detrend(0.5, phase=phase), np.full(n_samples, 1e8 + 0.1)) == 0).all()
 
 
-def test_a_centred_detrend_has_the_gain_of_one_less_a_hann_window():
+def test_a_centered_detrend_has_the_gain_of_one_less_a_hann_window():
     frequency, gain = response(Detrend(2.0))
     turns = frequency * 2.02  # 201 samples between two that weigh nothing, 202 periods apart
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -75,7 +75,7 @@ def test_a_causal_detrend_lets_fast_sines_pass_within_7_percent():
 
 
 @given(n_samples=st.integers(1, 60), half=st.integers(1, 20), seed=st.integers(0, 99))
-def test_a_centred_detrend_is_the_residual_of_the_weighted_line(n_samples, half, seed):
+def test_a_centered_detrend_is_the_residual_of_the_weighted_line(n_samples, half, seed):
     signal = 1e3 + np.cumsum(np.random.default_rng(seed).normal(size=n_samples))
     rest = filtered(Detrend((2 * half + 1) / RATE), signal)
     for t in range(n_samples):

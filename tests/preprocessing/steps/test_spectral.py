@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.steps import SpectralFrames
-from sensorseq.preprocessing.window import window_starts
+from sensorseq.preprocessing.windows.cut import window_starts
 from sensorseq.recording import Channel, Recording
 
 RATE = 100.0
@@ -126,7 +126,7 @@ def test_frames_start_where_windows_do_and_never_run_over(rate, hop, n_samples):
     np.testing.assert_allclose(result.values[:, 0], starts + frame / 2, atol=1e-8)
 
 
-def test_the_time_of_a_frame_is_its_centre_or_its_last_sample():
+def test_the_time_of_a_frame_is_its_center_or_its_last_sample():
     ramp = np.arange(200.0)
     for phase, first in (("zero", 0.245), ("causal", 0.49)):
         result = frames(SpectralFrames(phase=phase), ramp)

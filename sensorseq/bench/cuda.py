@@ -1,0 +1,270 @@
+"""Speed compared with cuDNN: the same step in the same precision, alternating in one process.
+
+A step is timed as Python calls it (``"eager"``) and captured in a CUDA graph (``"graph"``). Results
+are compared before anything is timed. On a CPU the same protocol runs against torch; those timings
+only serve to test the code without a GPU.
+"""
+
+import copy
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sensorseq.bench import timing
+from sensorseq.bench.timing import (
+    Call,
+    Precision,
+    Problem,
+    Shape,
+    alternate,
+    repeated,
+    summarize,
+    synchronize,
+)
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.ops.choice import allowing_tf32, choose_here
+
+KINDS = ("training", "inference", "varlen training", "varlen inference")
+MODES = ("eager", "graph")
+SHORT = (
+    Shape(32, 100, 1, 64),
+    Shape(32, 100, 6, 128),
+    Shape(128, 100, 6, 256),
+    Shape(512, 100, 6, 128),
+)
+
+
+PRECISIONS = {
+    "fp32": Precision(torch.float32, False, 1e-4),
+    "tf32": Precision(torch.float32, True, 1e-2),
+    "fp16": Precision(torch.float16, True, 1e-2),
+    "bf16": Precision(torch.bfloat16, True, 5e-2),
+    # cuDNN at its best: PERSIST_STATIC needs fp16 and multiples of 128 channels and hidden units
+    "fp16, C padded to 128": Precision(torch.float16, True, 1e-2, n_padded=128),
+}
+
+
+def current_gpu() -> torch.device:
+    """Return the current GPU.
+
+    Raises `EnvironmentProblemError` if torch is built without CUDA, or finds no GPU.
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    why = "finds none" if torch.version.cuda else "is built without CUDA"
+    raise EnvironmentProblemError(
+        f"a comparison with cuDNN needs an NVIDIA GPU, but torch {torch.__version__} {why}. To"
+        " compare on the CPU, use `sensorseq bench --against torch`."
+    )
+
+
+def why_framework(device: torch.device, shape: Shape, precision: Precision) -> str:
+    """Return why torch's own LSTM serves a shape; empty if the native kernels serve it."""
+    if device.type != "cuda":
+        return ""
+    with allowing_tf32(precision.allows_tf32):
+        choice = choose_here(
+            device,
+            precision.dtype,
+            hidden_size=shape.hidden_size,
+            n_channels=shape.n_channels,
+        )
+    return "" if choice.served_by == "native" else str(choice.reason)
+
+
+def relative_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[float]:
+    """Return the relative L2 error of the logits, and if present, of all gradients together."""
+    groups = [(list(found[:1]), list(exact[:1]))]
+    if len(exact) > 1:
+        # channels that were padded have no counterpart
+        cut = [f[:, : e.shape[1]] if f.dim() == 2 else f for f, e in zip(found, exact, strict=True)]
+        groups.append((cut[1:], list(exact[1:])))
+    errors = []
+    for some, wanted in groups:
+        a, b = (
+            torch.cat([t.detach().double().reshape(-1) for t in side]) for side in (some, wanted)
+        )
+        errors.append(float((a - b).norm() / b.norm()))
+    return errors
+
+
+def compare(problem: Problem, kind: str) -> dict[str, Any]:
+    """Return the errors of both sides against IEEE float32; refuse more than rounding explains."""
+    with allowing_tf32(False):  # the reference for both sides is torch in IEEE float32
+        reference = copy.copy(problem)
+        reference.lstm, reference.linear = problem.their_layers(torch.float32)
+        reference.their_x = problem.x.float()
+        exact = reference.theirs(kind)()
+    theirs, ours = (
+        relative_errors(side(), exact) for side in (problem.theirs(kind), problem.ours(kind))
+    )
+    allowed = problem.precision.tolerance
+    if not all(error <= allowed for error in ours):  # NaN is no small number either
+        raise EnvironmentProblemError(
+            f"the {kind} results for {problem.shape} in {problem.precision.dtype} differ from"
+            f" float32 by {max(ours):.1g}, torch's by {max(theirs):.1g}; the precision explains at"
+            f" most {allowed:.0e} (seed {problem.seed}). Timing them is meaningless. Please report"
+            " this with the output of `sensorseq info`."
+        )
+    return {"theirs_error": theirs, "ours_error": ours}
+
+
+def captured(call: Call, device: torch.device) -> Call:
+    """Capture a step in a CUDA graph; calling it replays the graph and returns its results."""
+    if device.type != "cuda":
+        return call
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream(device).wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = call()
+
+    def replay() -> list[Tensor]:
+        graph.replay()
+        return results
+
+    return replay
+
+
+def measure(
+    kind: str,
+    shape: Shape,
+    precision: str,
+    device: torch.device,
+    *,
+    modes: Sequence[str] = MODES,
+    rounds: int = 9,
+    budget_s: float = 2.0,
+    at_least_s: float = 15e-3,
+    alternate_kernels: Callable[..., tuple[Any, dict[str, list[str]]]] | None = None,
+) -> list[dict[str, Any]]:
+    """Compare the results of both sides, then time them in every mode; return a row for each.
+
+    `ratio` is above 1 if ours is faster. It is 1, with a `reason` and without timings, if torch
+    serves the shape; None, with a `reason`, if one side cannot run in this mode. In further modes
+    than `MODES`, `alternate_kernels` times both sides, and names their kernels.
+    """
+    chosen = PRECISIONS[precision]
+    same: dict[str, Any] = {"what": kind, "precision": precision, "shape": list(shape)}
+    reason = why_framework(device, shape, chosen)
+    if reason:
+        handed = {**same, "served_by": "framework", "reason": reason, "ratio": 1.0}
+        return [{**handed, "mode": mode} for mode in modes]
+    rows: list[dict[str, Any]] = []
+    with allowing_tf32(chosen.allows_tf32):
+        problem = Problem(shape, chosen, device, uniform_lengths=kind.startswith("varlen"))
+        same |= {"served_by": "native", "seed": problem.seed, **compare(problem, kind)}
+        for mode in modes:
+            row = {**same, "mode": mode}
+            theirs, ours = problem.theirs(kind), problem.ours(kind)
+            names: dict[str, list[str]] = {}
+            if alternate_kernels is not None and mode not in MODES:
+                times, names = alternate_kernels(theirs, ours, device, rounds)
+            else:
+                if mode == "graph":
+                    if problem.lengths is not None:
+                        reason = "packing waits for the CPU, so a packed step cannot be captured"
+                        rows.append({**row, "ratio": None, "reason": reason})
+                        continue
+                    theirs, ours = (captured(call, device) for call in (theirs, ours))
+                    _compare_replay(problem, kind, ours)
+                times = alternate(
+                    repeated(theirs, device),
+                    repeated(ours, device),
+                    rounds=rounds,
+                    budget_s=budget_s,
+                    at_least_s=at_least_s,
+                )
+            rows.append({**row, **summarize(times[0], times[1]), **names})
+    return rows
+
+
+def _compare_replay(problem: Problem, kind: str, replay: Call) -> None:
+    found, wanted = replay(), problem.ours(kind)()
+    synchronize(problem.device)
+    if not all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True)):
+        raise EnvironmentProblemError(
+            f"the {kind} step for {problem.shape} gives different bits in a CUDA graph than outside"
+            f" it (seed {problem.seed}). Please report this with the output of `sensorseq info`."
+        )
+
+
+def environment() -> dict[str, Any]:
+    """Describe GPU, driver, versions and processor, without naming the machine."""
+    facts = timing.environment() | {
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version() if torch.backends.cudnn.is_available() else None,
+    }
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        facts |= {
+            "device": properties.name,
+            "n_multiprocessors": properties.multi_processor_count,
+            "driver": _driver_version(),
+        }
+    return facts
+
+
+def _driver_version() -> str | None:
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return said.strip().split("\n")[0] or None
+
+
+def run_short(*, progress: Callable[[int, int], Any] | None = None) -> dict[str, Any]:
+    """Measure a few shapes against cuDNN on the current GPU in about half a minute."""
+    device = current_gpu()
+    wanted = [
+        (kind, precision, shape)
+        for kind in KINDS[:3]
+        for precision in ("fp32", "fp16")
+        for shape in SHORT
+    ]
+    rows: list[dict[str, Any]] = []
+    for done, (kind, precision, shape) in enumerate(wanted):
+        rows += measure(kind, shape, precision, device, budget_s=0.5)
+        if progress is not None:
+            progress(done + 1, len(wanted))
+    return {"environment": environment(), "rows": rows}
+
+
+HEADER = f"{'':44}  {'NxTxCxH':14}  cuDNN ms   ours ms   ratio  [spread]"
+
+
+def format_row(row: dict[str, Any]) -> str:
+    """Format one row as a line."""
+    name = f"{row['what']}, {row['precision']}, {row['mode']}"
+    start = f"{name:44}  {Shape(*row['shape'])!s:14}"
+    if "ours_ms" not in row:
+        said = "1 (framework)" if row["served_by"] == "framework" else "not timed"
+        return f"{start}  {said}: {row['reason']}"
+    spread = f"[{row['ratio_p10']:.2f}, {row['ratio_p90']:.2f}]"
+    return f"{start}  {row['theirs_ms']:8.4f}  {row['ours_ms']:8.4f}  {row['ratio']:5.2f}x {spread}"
+
+
+def format_short(result: dict[str, Any]) -> str:
+    """Format the result of `run_short` as text."""
+    facts = result["environment"]
+    return "\n".join(
+        (
+            f"{facts.get('device', 'no GPU')}, driver {facts.get('driver')}, torch"
+            f" {facts['torch']}, cuDNN {facts['cudnn']}",
+            "",
+            HEADER,
+            *(format_row(row) for row in result["rows"]),
+            "",
+            "N windows, T timesteps, C channels, H hidden units. Above 1x, sensorseq is faster;",
+            "brackets show the 10th and 90th percentiles. graph: steps captured in a CUDA graph.",
+            "varlen: sequences of different lengths; packing counts in torch's time.",
+        )
+    )

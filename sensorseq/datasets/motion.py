@@ -1,0 +1,339 @@
+"""Simulated motor current of wheeled robots on six surfaces: physics, not coloured noise.
+
+One drive side of a small skid-steered robot is integrated in time: a permanent-magnet DC motor
+behind a PWM stage and a sagging battery, gearbox, wheel, tyre contact, and half of the robot's
+mass. A surface acts through forces on that chain alone; the label enters nowhere else.
+
+- Motor: ``L di/dt = u - R i - Ke w`` with ``u = duty * battery voltage``, torque ``Kt i``, Kt = Ke.
+- Battery: open-circuit voltage falling with the charge taken, minus the drop of its resistance.
+- Gearbox: Coulomb, viscous and load-dependent friction.
+- Controller: PI on motor speed with feed-forward, ramped set-point, current limit.
+- Contact: LuGre friction; rolling carries bristles out of the contact patch [1]_. It produces
+  slip, a static and a sliding friction coefficient, and stick-slip if the sliding one is much
+  smaller.
+- Turning: wheels scrub sideways on an elastic carcass; the two sides carry the scrub moment as a
+  pair of longitudinal forces.
+- Ground: rolling resistance [2]_ [3]_, grade and roughness as a spectrum over distance [4]_, stones
+  and slab edges, tufts that only resist, sinkage that grows with slip [5]_.
+- Sensor: gain and offset error, anti-alias filter, noise, 12-bit ADC, clock jitter, missing
+  samples, gaps.
+
+Left out: load transfer between wheels, pitch of the body, friction shared between the two
+directions of slip. The figures describe no real machine; data/README.md lists which surface
+parameters have a source and which are assumed.
+
+References
+----------
+.. [1] C. Canudas de Wit, P. Tsiotras, E. Velenis, M. Basset, G. Gissinger, "Dynamic friction
+       models for road/tire longitudinal interaction", Vehicle System Dynamics 39(3), 2003: the
+       average lumped model. The Stribeck curve here is the Lorentzian of D. P. Hess and A. Soom,
+       "Friction at a lubricated line contact", J. Tribology 112(1), 1990.
+.. [2] J. Carvill, *Mechanical Engineer's Data Handbook*, 1993, pneumatic tyres: 0.01-0.02 on
+       asphalt and concrete, 0.01-0.04 gravel, 0.08 medium hard soil, 0.1-0.2 sand.
+.. [3] M. D. Hoffman et al., "Assessment of wheelchair drag resistance using a coasting
+       deceleration technique", Am. J. Phys. Med. Rehabil. 82(11), 2003: carpet adds 0.012 to
+       linoleum.
+.. [4] ISO 8608, *Mechanical vibration, Road surface profiles*: elevation spectrum
+       ``Gd(n) = Gd(n0) (n / n0)^-w``, n0 = 0.1 cycles/m; the geometric mean of ``Gd(n0)`` is
+       16e-6 m^3 in class A and four times more in each further class.
+.. [5] J. Y. Wong, *Theory of Ground Vehicles*: shear displacement modulus and slip-sinkage of
+       loose soil. Friction coefficients: R. K. Noon, *Engineering Analysis of Vehicular
+       Accidents*, 1994.
+"""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.datasets.parameters import Robot, Surface
+
+Array = NDArray[np.float64]
+
+GRAVITY_M_S2 = 9.80665
+COPPER_PER_K = 0.0039  # growth of a copper winding's resistance from 20 degrees Celsius
+ISO_8608_REFERENCE_PER_M = 0.1
+STEP_S = 1e-3
+SPACING_M = 0.005  # distance between two points of the ground
+N_POINTS = 12288  # 61 m, about as far as the longest embedded recording drives
+
+TRACE_UNITS = {
+    "current_a": "A",
+    "voltage_v": "V",
+    "battery_v": "V",
+    "supply_current_a": "A",
+    "motor_speed_rad_s": "rad/s",
+    "wheel_speed_m_s": "m/s",
+    "vehicle_speed_m_s": "m/s",
+    "traction_n": "N",
+    "resistance_n": "N",
+    "gear_loss_n_m": "N m",
+}
+"""Quantities that a simulated motion records at every step, with their units."""
+
+
+def draw_drive(duration_s: float, robot: Robot, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draw a session: straights at changing speeds, curves, stops, turns on the spot.
+
+    Returns the set-points of the wheel's circumferential speed, and of the yaw rate, which is
+    positive on the outer side, for each step.
+    """
+    n_steps = round(duration_s / STEP_S)
+    speed = np.zeros(n_steps)
+    yaw_rate = np.zeros(n_steps)
+    start = 0
+    while start < n_steps:
+        kind = int(rng.choice(4, p=(0.45, 0.30, 0.15, 0.10)))
+        cruise = robot.cruise_speed_m_s * rng.uniform(0.5, 1.5)
+        turn = rng.choice((-1.0, 1.0)) * rng.uniform(0.3, 1.2)
+        length_s, forward, turning = (
+            (rng.uniform(0.8, 2.5), cruise, 0.0),  # straight
+            (rng.uniform(0.8, 2.0), 0.7 * cruise, turn),  # curve
+            (rng.uniform(0.3, 0.8), 0.0, 0.0),  # stop
+            (rng.uniform(0.6, 1.5), 0.0, turn),  # on the spot
+        )[kind]
+        end = start + round(length_s / STEP_S)
+        speed[start:end] = forward + turning * robot.track_m / 2
+        yaw_rate[start:end] = turning
+        start = end
+    yaw_slope = 2.0 * robot.acceleration_m_s2 / robot.track_m
+    return (
+        ramp(speed, robot.acceleration_m_s2, robot.deceleration_m_s2),
+        ramp(yaw_rate, yaw_slope, yaw_slope),
+    )
+
+
+def ramp(wanted: Array, rise_per_s: float, fall_per_s: float) -> Array:
+    """Follow `wanted` from 0 with limited slopes: away from zero `rise`, towards it `fall`."""
+    ramped = np.empty_like(wanted)
+    value = 0.0
+    for step, goal in enumerate(wanted.tolist()):
+        difference = goal - value
+        limit = (rise_per_s if difference * value >= 0.0 else fall_per_s) * STEP_S
+        value += min(max(difference, -limit), limit)
+        ramped[step] = value
+    return ramped
+
+
+def draw_ground(surface: Surface, robot: Robot, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draw roughness with the surface's spectrum, its stones, slabs and tufts, over distance.
+
+    Returns the slope, a conservative force over weight, and the drag, always against the motion.
+    """
+    n_points, spacing_m = N_POINTS, SPACING_M
+    length_m = n_points * spacing_m
+    n_per_m = np.fft.rfftfreq(n_points, spacing_m)
+    # One-sided density of the slope, (2 pi n)^2 times that of the elevation, from 0.05
+    # cycles/m: the lower limit that ISO 8608 gives for off-road vehicles.
+    used = n_per_m >= 0.05
+    density = np.zeros_like(n_per_m)
+    density[used] = (
+        (2 * np.pi * n_per_m[used]) ** 2
+        * surface.roughness_m3
+        * (n_per_m[used] / ISO_8608_REFERENCE_PER_M) ** -surface.waviness
+    )
+    noise = rng.standard_normal((2, len(n_per_m)))
+    # |c_k|^2 sums to half the density of bin k, as a real series has each bin twice.
+    spectrum = n_points * np.sqrt(density / length_m) / 2 * (noise[0] + 1j * noise[1])
+    features = np.zeros(n_points)
+    drag = np.zeros(n_points)
+    for _ in range(rng.poisson(surface.bumps_per_m * length_m)):
+        size = rng.uniform(0.4, 1.6)
+        inside, phase = _stretch(rng, surface.bump_length_m * np.sqrt(size))
+        # Slope of a raised cosine: first up, then down.
+        steepest = np.pi * surface.bump_height_m * np.sqrt(size) / surface.bump_length_m
+        features[inside] -= steepest * np.sin(2 * np.pi * phase)
+    if surface.slab_length_m >= SPACING_M:
+        edges_m = np.arange(rng.uniform(0, surface.slab_length_m), length_m, surface.slab_length_m)
+        heights_m = surface.slab_step_m * rng.standard_normal(len(edges_m))
+        rise = np.diff(heights_m, prepend=heights_m[-1:])
+        features[(edges_m / spacing_m).astype(np.int64) % n_points] += rise / spacing_m
+    for _ in range(rng.poisson(surface.tufts_per_m * length_m)):
+        size = rng.uniform(0.4, 1.6)
+        inside, phase = _stretch(rng, surface.tuft_length_m * size)
+        drag[inside] += surface.tuft_drag * size * (0.5 + 0.5 * np.cos(2 * np.pi * phase))
+    # The contact patch averages what lies under it, front and rear wheel share the side.
+    wheels = np.sinc(n_per_m * robot.contact_length_m) * np.cos(
+        2 * np.pi * n_per_m * robot.half_wheelbase_m
+    )
+    return (
+        np.fft.irfft((spectrum + np.fft.rfft(features)) * wheels, n_points),
+        np.fft.irfft(np.fft.rfft(drag) * wheels, n_points),
+    )
+
+
+def _stretch(rng: np.random.Generator, length_m: float) -> tuple[NDArray[np.int64], Array]:
+    """Draw a place: the points within `length_m` of it, and their phase in -0.5..0.5."""
+    center = rng.uniform(0, N_POINTS)
+    points = length_m / SPACING_M
+    inside = np.arange(np.ceil(center - points / 2), np.floor(center + points / 2) + 1)
+    return inside.astype(np.int64) % N_POINTS, (inside - center) / points
+
+
+def advance_current(
+    current: Array, voltage: Array, motor_speed: Array, motor: Any, step_s: float
+) -> tuple[Array, Array]:
+    """Advance ``L di/dt = u - R i - Ke w`` exactly: the current at the end of a step, its mean.
+
+    Voltage and speed are constant in the step. L / R is shorter, so explicit schemes would fail.
+    """
+    rate = motor.resistance_ohm * step_s / motor.inductance_h
+    decay = np.exp(-rate)
+    settled = (voltage - motor.torque_constant_n_m_a * motor_speed) / motor.resistance_ohm
+    return (
+        settled + (current - settled) * decay,
+        settled + (current - settled) * (1.0 - decay) / rate,
+    )
+
+
+# Micro-damping of the bristles in s/m: chosen, so that the nominal robot vibrates on a hard floor
+# with a fifth of critical damping.
+_BRISTLE_DAMPING_S_PER_M = 0.77
+
+
+def _grip(
+    bristle: Array, slip: Array, rolled: Array, surface: Any, robot: Any, step_s: float
+) -> tuple[Array, Array]:
+    """Advance the bristles of a contact implicitly: new deflection and friction coefficient."""
+    ratio = slip / surface.stribeck_velocity_m_s
+    drop = surface.static_friction - surface.kinetic_friction
+    sliding = surface.kinetic_friction + drop / (1.0 + ratio * ratio)
+    stiffness = surface.shear_stiffness_per_m
+    loosening = stiffness * np.abs(slip) / sliding + rolled / robot.contact_length_m
+    moved = (bristle + step_s * slip) / (1.0 + step_s * loosening)
+    damping = _BRISTLE_DAMPING_S_PER_M * (moved - bristle) / step_s
+    return moved, stiffness * moved + damping
+
+
+def _smooth_sign(value: Array, width: float) -> Array:
+    scaled = value / width
+    return scaled / np.sqrt(1.0 + scaled * scaled)
+
+
+def _columns(items: Sequence[Any]) -> SimpleNamespace:
+    """Turn the numbers of several dataclasses of one kind into arrays of shape (n_items,)."""
+    names = [field.name for field in fields(items[0]) if field.name != "name"]
+    return SimpleNamespace(**{n: np.array([getattr(item, n) for item in items]) for n in names})
+
+
+def simulate_motion(
+    surfaces: Sequence[Surface],
+    robots: Sequence[Robot],
+    drives: Sequence[tuple[Array, Array]],
+    grounds: Sequence[tuple[Array, Array]],
+    record: Sequence[str] = tuple(TRACE_UNITS),
+    step_s: float = STEP_S,
+) -> dict[str, Array]:
+    """Integrate one drive side for several cases with drives of one length, at once.
+
+    Returns traces of shape (n_steps, n_cases). Currents are taken at the end of a step, speeds at
+    its beginning; voltages and forces act during it. The current is advanced exactly and the
+    bristles implicitly, because both are faster than a step; speeds follow from the forces, then
+    positions from the new speeds. The loop uses only operations that IEEE 754 rounds correctly, so
+    results depend neither on the processor nor on the number of cases.
+    """
+    surface, robot = _columns(surfaces), _columns(robots)
+    robot.resistance_ohm *= 1.0 + COPPER_PER_K * (robot.winding_temperature_c - 20.0)  # warm
+    room_v = robot.resistance_ohm * robot.current_limit_a
+    load_loss = 1.0 / robot.gear_efficiency - 1.0
+    mass = robot.mass_kg / 2
+    weight = mass * GRAVITY_M_S2
+    lever = robot.wheel_radius_m / robot.gear_ratio  # metres per radian of the motor
+    ke = robot.torque_constant_n_m_a
+    slope, drag = (np.stack(part) for part in zip(*grounds, strict=True))
+    speed, yaw_rate = (np.stack(part, axis=1) for part in zip(*drives, strict=True))
+    wanted = speed / lever
+    sideways = yaw_rate * robot.half_wheelbase_m
+
+    current = motor = vehicle = distance = integral = charge = np.zeros(len(surfaces))
+    bristle = sinkage = side_bristle = side_slip = carcass = np.zeros(len(surfaces))
+    supply = robot.idle_current_a
+    traces = {name: np.empty(wanted.shape) for name in record}
+    for step in range(len(wanted)):
+        # Controller, PWM stage, battery, winding.
+        duty, integral = _control(wanted[step], motor, integral, robot, step_s)
+        battery = robot.battery_v - robot.battery_v_per_a_s * charge
+        battery = battery - robot.battery_resistance_ohm * supply
+        voltage = np.minimum(np.maximum(duty * battery, ke * motor - room_v), ke * motor + room_v)
+        current, mean_current = advance_current(current, voltage, motor, robot, step_s)
+        supply = robot.idle_current_a + 2.0 * voltage * mean_current / battery  # two motors
+        charge = charge + supply * step_s
+
+        # Contact with the ground, along the track and across it.
+        wheel = lever * motor
+        rolled = np.abs(wheel)
+        slip = wheel - vehicle
+        bristle, friction = _grip(bristle, slip, rolled, surface, robot, step_s)
+        traction = weight * friction
+        side_bristle, friction = _grip(side_bristle, side_slip, rolled, surface, robot, step_s)
+        scrub = weight * friction
+        stretching = sideways[step] - side_slip
+        pull = robot.carcass_stiffness_n_m * carcass + robot.carcass_damping_n_s_m * stretching
+        side_slip = side_slip + step_s * (pull - scrub) / robot.carcass_mass_kg
+        carcass = carcass + step_s * (sideways[step] - side_slip)
+
+        # The ground's resistance where the side now is.
+        grade, tufts = _interpolate(distance, slope, drag)
+        rolling = (surface.rolling_resistance + tufts + sinkage) * _smooth_sign(vehicle, 0.01)
+        turning = 2.0 * robot.half_wheelbase_m / robot.track_m * scrub
+        resistance = weight * (rolling + grade) + turning
+        dug_in = surface.slip_sinkage * np.minimum(np.abs(slip) / (rolled + 0.05), 1.0) - sinkage
+        sinkage = sinkage + step_s * rolled / surface.sinkage_length_m * dug_in
+
+        # Speeds, then distance.
+        load = traction * lever
+        friction_torque = robot.gear_friction_n_m + load_loss * np.abs(load)
+        gear_loss = friction_torque * _smooth_sign(motor, 2.0) + robot.gear_viscous_n_m_s * motor
+        now = {
+            "current_a": current,
+            "voltage_v": voltage,
+            "battery_v": battery,
+            "supply_current_a": supply,
+            "motor_speed_rad_s": motor,
+            "wheel_speed_m_s": wheel,
+            "vehicle_speed_m_s": vehicle,
+            "traction_n": traction,
+            "resistance_n": resistance,
+            "gear_loss_n_m": gear_loss,
+        }
+        for name, trace in traces.items():
+            trace[step] = now[name]
+        motor = motor + step_s * (ke * mean_current - gear_loss - load) / robot.rotor_inertia_kg_m2
+        vehicle = vehicle + step_s * (traction - resistance) / mass
+        distance = distance + step_s * vehicle
+    return traces
+
+
+def _control(
+    wanted: Array, motor: Array, integral: Array, robot: Any, step_s: float
+) -> tuple[Array, Array]:
+    """Return the controller's duty and its integral part after the step."""
+    error = wanted - motor
+    asked = (
+        robot.feed_forward * robot.torque_constant_n_m_a * wanted
+        + robot.proportional_v_s * error
+        + integral
+    ) / robot.nominal_v
+    duty = np.minimum(np.maximum(asked, -1.0), 1.0)
+    # Anti-windup: no integration while saturated. Released at standstill: no humming motor.
+    standing = (wanted == 0.0) & (np.abs(motor) < 2.0)
+    integral = np.where(
+        standing,
+        integral - 20.0 * step_s * integral,
+        integral + np.where(asked == duty, robot.integral_v * error * step_s, 0.0),
+    )
+    return duty, integral
+
+
+def _interpolate(distance: Array, *grounds: Array) -> list[Array]:
+    """Interpolate each of `grounds` (n_cases, n_points) at the distance of each case."""
+    place = distance / SPACING_M
+    left = np.floor(place)
+    part = place - left
+    here = left.astype(np.int64) % N_POINTS
+    there = (here + 1) % N_POINTS
+    row = np.arange(len(distance))
+    return [of[row, here] * (1.0 - part) + of[row, there] * part for of in grounds]

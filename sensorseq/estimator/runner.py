@@ -1,0 +1,478 @@
+"""The fit behind a report, its re-runs, and its repair: a second fit with what they proved."""
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import _safe_indexing
+
+from sensorseq.diagnosis.causes import TROUBLED
+from sensorseq.diagnosis.probe import probe_fit
+from sensorseq.diagnosis.report import FluctuationReport
+from sensorseq.diagnosis.trials import (
+    OUT_OF_TIME,
+    Deadline,
+    PartWindows,
+    Rerun,
+    RerunResult,
+    TrialRunner,
+    failed_rerun,
+)
+from sensorseq.errors import ArgumentError, DivergedError, SensorseqError, SplitError, warn_caller
+from sensorseq.estimator.fitted import FittedLSTM
+from sensorseq.estimator.fitting import PreparedFit
+from sensorseq.history import TrainingRecord
+from sensorseq.nn import LSTMLinear
+from sensorseq.training import TrainingConfig, TrainingData
+from sensorseq.training.config import CLASSIFICATION, LOSSES
+from sensorseq.training.engine import TrainingJob
+from sensorseq.training.evaluation import evaluate
+from sensorseq.training.losses import Objective, nats_per_unit
+from sensorseq.training.network import ARCHITECTURE
+from sensorseq.training.patches import Patch, count_steps
+from sensorseq.training.recorder import Recorder
+from sensorseq.training.replay import Start, rerun_config
+from sensorseq.training.side_by_side import train_side_by_side
+from sensorseq.windows import WindowSet
+
+# What a rerun runs without: it neither shows, keeps nor repairs anything.
+_PLAIN = {
+    "callbacks": None,
+    "checkpoint": None,
+    "resume": False,
+    "verbose": 0,
+    "warm_start": False,
+    "n_models": 1,
+    "auto_repair": False,
+    "calibrate": False,
+    "features": None,
+    "refit": None,
+}
+# Arguments that change the windows or their weights: for those the windows are made again.
+_OF_WINDOWS = frozenset(
+    ("scale", "max_timesteps", "crop", "augment", "input_dropout", "class_weight", "dtype")
+)
+_OF_NETWORK = frozenset((*ARCHITECTURE, "weight_init", "recurrent_init", "forget_bias"))
+_FIXED = frozenset(
+    ("n_outputs", "task", "deterministic", "max_epochs", "max_steps", "windows_per_epoch")
+)
+_OF_TRAINING = frozenset(one.name for one in fields(TrainingConfig)) - _FIXED
+STEP_WINDOWS = 0.6  # a step costs as much as so many windows more: measured with 2 to 128 units
+EPOCH_PRODUCTS = 7e6  # fixed cost of an epoch, as the products that take as long: about 2 ms
+FEATURES_TRAININGS = 4  # one of all windows, and four of three quarters of them
+# What predicting, saving and going on read from the arguments: a fit cannot change these.
+_ADOPTED_OF_NETWORK = {"dropout", "recurrent_dropout"}
+_FIXED_IN_USE = {"max_timesteps", "crop", "dtype", "loss", "features"}
+NOT_ADOPTED = (frozenset(ARCHITECTURE) - _ADOPTED_OF_NETWORK) | _FIXED_IN_USE
+LEAST_CALMING = 1.5  # times less noise than before
+MOST_LOST = 0.02  # most validation accuracy lost, or its standard error where that is more
+LATE_SHARE = 3  # the last third of the epochs is compared
+_NOISES = {  # statistics, with what they are of and their unit
+    "fixed_loss_noise": ("the training loss", " nats"),
+    "train_loss_noise": ("the training loss", " nats"),
+    "val_accuracy_noise": ("the validation accuracy", ""),
+}
+SAME_LOSS = 1e-3  # relative; the order of sums changes far less, other data far more
+SAME_CLASSES = 0.02  # share of validation windows that may have another class by rounding
+
+
+@dataclass(frozen=True, eq=False)
+class FitOrigin:
+    """The fit a report is of.
+
+    `estimator` is unfitted, `entropy` is what the fit drew its generators from, and `is_whole` is
+    False after a warm start. `module` has the weights that the training kept, of `kept_epoch`.
+    `out_of_fold` are rows of X and their probabilities by networks trained without them.
+    """
+
+    estimator: FittedLSTM
+    entropy: int
+    fit_s: float
+    is_whole: bool
+    module: LSTMLinear
+    kept_epoch: int
+    patch: Patch | None = None
+    out_of_fold: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+
+    def open(self, record: TrainingRecord, X: Any, y: Any = None, **keywords: Any) -> "FitRunner":
+        """Return the runner that repeats the fit on the data it was given; refuse other data."""
+        own = self.estimator.get_params(deep=False)
+        plain = {name: value for name, value in _PLAIN.items() if name in own}
+        estimator = copied(self.estimator).set_params(**plain)
+        estimator._replayed = self.entropy
+        if estimator._task != CLASSIFICATION:
+            raise ArgumentError("probe re-runs fits of classifiers; this is a regression.")
+        if callable(estimator.loss):
+            raise ArgumentError(
+                "probe cannot re-run a fit with a loss of your own: a function may count its calls"
+                " or draw numbers, so that no re-run could be compared with the fit; fit with"
+                f" loss={' or '.join(map(repr, LOSSES[CLASSIFICATION]))} to probe it."
+            )
+        if not len(record.fixed_rows):
+            raise ArgumentError(
+                "probe needs the loss of fixed training windows, which is not measured while"
+                " windows are streamed from their file. Fit on windows that are held."
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # fit has said it
+            prepared = estimator._prepare_fit(X, y, **keywords)
+        return FitRunner(self, record, estimator, prepared, (X, y, keywords))
+
+    def repaired(self, changes: Mapping[str, Any]) -> FittedLSTM:
+        """Return an unfitted estimator with some arguments changed."""
+        repaired: FittedLSTM = copied(self.estimator).set_params(**changes)
+        return repaired
+
+    def in_arguments(self, report: FluctuationReport) -> FluctuationReport:
+        """Return a report as the probes take it: it recommends arguments."""
+        return report
+
+    def in_words(self, report: FluctuationReport) -> FluctuationReport:
+        """Return a report as it is read: the same, for arguments are an estimator's words."""
+        return report
+
+
+class FitRunner(TrialRunner):
+    """Re-runs of one fit: see `sensorseq.diagnosis.trials.TrialRunner`.
+
+    Losses of the fixed training windows, of its record and of its reruns, are in nats, or where
+    another loss is minimised in units in which a guess costs as much as it does in nats.
+    """
+
+    def __init__(
+        self,
+        origin: FitOrigin,
+        record: TrainingRecord,
+        estimator: FittedLSTM,
+        prepared: PreparedFit,
+        data: tuple[Any, Any, Mapping[str, Any]],
+    ) -> None:
+        train, shown = prepared.train, prepared.validation
+        if not isinstance(train.data, TrainingData):
+            raise ArgumentError("probe cannot re-run a fit on windows that are streamed.")
+        if shown is not None and not isinstance(shown.data, TrainingData):
+            shown = None
+        classes = [str(label) for label in estimator.classes_]
+        super().__init__(record, origin.module, origin.kept_epoch, (train, shown), classes)
+        self.origin = origin
+        self._estimator, self._prepared, self._data = estimator, prepared, data
+        self.out_of_fold = origin.out_of_fold
+        self.arguments: Mapping[str, Any] = origin.estimator.get_params(deep=False)
+        self.defaults: Mapping[str, Any] = type(origin.estimator)().get_params(deep=False)
+        self.changeable = (_OF_TRAINING | _OF_WINDOWS | _OF_NETWORK) & frozenset(self.arguments)
+        if self.arguments.get("features", "auto") is None:
+            self.changeable |= {"features"}
+        if origin.is_whole:  # a later fit may have kept the scaling of the first
+            self._check_data(train.data, prepared.jobs[0].validation)
+        if not record.is_in_nats:
+            scale = self._nats_per_unit({})
+            self.record = replace(
+                record,
+                fixed_loss=scale * record.fixed_loss,
+                averaged_loss=scale * record.averaged_loss,
+            )
+
+    def _check_data(self, train: TrainingData, validation: Any) -> None:
+        """Raise unless the kept weights do on these data what the record says they did."""
+        record, epoch = self.record, self.kept_epoch
+        differs = _differ(record.train_rows, record.train_target, train) or (
+            record.fixed_rows[-1] >= len(train)
+        )
+        if isinstance(validation, TrainingData):
+            differs = differs or _differ(record.val_rows, record.val_target, validation)
+        if not differs and epoch and len(record.fixed_loss) >= epoch:
+            fixed = self.fixed_windows(train, self._prepared.jobs[0].config)
+            own = Objective(self._prepared.jobs[0].config, fixed.target)
+            got, noted = evaluate(self.kept_module(), fixed, own)[0], record.fixed_loss[epoch - 1]
+            differs = not np.isclose(got, noted, rtol=SAME_LOSS, atol=0.0, equal_nan=True)
+        outputs = self.val_outputs()
+        if not differs and epoch and outputs is not None and len(record.val_predicted) >= epoch:
+            predicted = outputs[record.val_rows].argmax(axis=1)
+            moved = np.mean(predicted != record.val_predicted[epoch - 1])
+            differs = bool(moved > SAME_CLASSES)
+        if differs:
+            raise ArgumentError(
+                "these are not the data of the fit: the kept weights give another loss on them, or"
+                " windows or labels differ. Give X, y and keywords as they were given to fit."
+            )
+
+    def cost_of(self, rerun: Rerun) -> float:
+        """Return the cost of a rerun in epochs of the fit; infinity without first weights."""
+        if rerun.start is None and not self.origin.is_whole:
+            return math.inf
+        n_train = len(self._train.data)
+        own, arguments = self.arguments, {**self.arguments, **rerun.change}
+
+        def of_step(arguments: Mapping[str, Any]) -> float:
+            n_drawn = arguments["windows_per_epoch"] or n_train
+            return 1.0 + STEP_WINDOWS / min(arguments["batch_size"] or n_drawn, n_drawn)
+
+        work = self._work(arguments) / self._work(own)
+        n_trainings = FEATURES_TRAININGS if "features" in rerun.change else 1
+        return rerun.n_epochs * n_trainings * work * of_step(arguments) / of_step(own)
+
+    def _nats_per_unit(self, change: Mapping[str, Any]) -> float:
+        arguments = {**self.arguments, **change}
+        return nats_per_unit(
+            arguments["loss"], self.n_classes, arguments.get("label_smoothing", 0.0)
+        )
+
+    def _work(self, arguments: Mapping[str, Any]) -> float:
+        """Count the products of an epoch: those of all windows, and a constant part."""
+        width, n_layers = arguments["hidden_size"], arguments["num_layers"]
+        directions = 2 if arguments["bidirectional"] else 1
+        _, n_steps, n_inputs = self._train.data.X.shape
+        kept = n_steps
+        if arguments["max_timesteps"] is not None:
+            kept = min(count_steps(arguments["max_timesteps"], self.origin.patch), n_steps)
+        inputs = n_inputs + (n_layers - 1) * width * directions
+        # what does not grow with the width is about as much as 16 units more
+        products = kept * directions * (width + 16) * (inputs + n_layers * width + 16)
+        return float(len(self._train.data) * products) + EPOCH_PRODUCTS
+
+    def run(
+        self, reruns: Sequence[Rerun], is_over: Callable[[], bool] | None = None
+    ) -> list[RerunResult]:
+        """Run reruns, side by side where the engine can; one that fails says so in its result."""
+        if any("features" in rerun.change for rerun in reruns):
+            if is_over is not None and is_over():
+                return [failed_rerun(rerun, TimeoutError(OUT_OF_TIME)) for rerun in reruns]
+            return [self._fit_with_features(rerun) for rerun in reruns]
+        callbacks = () if is_over is None else (Deadline(is_over),)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = [replace(self._make_job(rerun), callbacks=callbacks) for rerun in reruns]
+            results = train_side_by_side(made, return_errors=True, are_one=True)
+        if any(
+            result is None or getattr(result, "ended_by", "") == "interrupted" for result in results
+        ):
+            raise KeyboardInterrupt
+        found = []
+        for rerun, job, result in zip(reruns, made, results, strict=True):
+            error = result if isinstance(result, Exception) else result.error
+            if error is not None:
+                found.append(failed_rerun(rerun, error))
+                continue
+            unit = self._nats_per_unit(rerun.change)
+            found.append(self.read(rerun, job.module, job.validation, result, unit))
+        return found
+
+    def _fit_with_features(self, rerun: Rerun) -> RerunResult:
+        """Fit the estimator itself, on the training windows alone: folds of them weigh features."""
+        change = {**_PLAIN, "early_stopping": False, "validation_fraction": 0.0, **rerun.change}
+        estimator = copied(self.origin.estimator).set_params(
+            **change, max_epochs=rerun.n_epochs, max_steps=None
+        )
+        estimator._replayed = self.origin.entropy
+        assert self._validation is not None
+        X, y, given = self._windows_of(self._train)
+        X_val, _, given_val = self._windows_of(self._validation)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                estimator.fit(X, y, **given)
+                outputs = estimator._outputs(X_val, given_val.get("lengths"))
+            except SensorseqError as error:
+                return failed_rerun(rerun, error)
+        if estimator.fluctuation_.verdict == "diverged":
+            return failed_rerun(rerun, DivergedError("a loss or gradient is not finite"))
+        if len(estimator.classes_) < self.n_classes:
+            return failed_rerun(rerun, SplitError("a class has no training windows"))
+        loss = np.asarray(estimator.history_["loss"], np.float64)
+        if len(loss) < rerun.n_epochs:
+            raise KeyboardInterrupt
+        return RerunResult(rerun, loss, val_outputs=outputs)
+
+    def _windows_of(self, part: PartWindows) -> tuple[Any, Any, dict[str, Any]]:
+        """Return X, y and keywords of a part, as `fit` takes them."""
+        X, y, keywords = self._data
+        of_windows = ("groups", "lengths", "sample_weight")
+        if part.rows is None:  # validation windows that were given apart
+            given = {name: keywords.get(f"{name}_val") for name in of_windows[:2]}
+            return keywords["X_val"], keywords.get("y_val"), given
+        given = {
+            name: None if keywords.get(name) is None else np.asarray(keywords[name])[part.rows]
+            for name in of_windows
+        }
+        if isinstance(X, WindowSet):
+            return replace(X.take(part.rows), split=None), None, given
+        return _safe_indexing(X, part.rows), _safe_indexing(y, part.rows), given
+
+    def _make_job(self, rerun: Rerun) -> TrainingJob:
+        unknown = sorted(set(rerun.change) - self.changeable)
+        if unknown:
+            raise ArgumentError(f"a rerun cannot change {', '.join(unknown)}.")
+        prepared, start = self._prepared, None
+        if rerun.start is None:
+            own, prepared = prepared.jobs[0].seed, self._prepare(rerun)
+            module = prepared.module
+            seed = np.random.SeedSequence(own.entropy, spawn_key=own.spawn_key)
+        else:
+            if rerun.change:
+                raise ArgumentError("a rerun from a snapshot changes nothing but the rate.")
+            snapshot, config = self.record.snapshots[rerun.start], prepared.jobs[0].config
+            start = Start(snapshot, config, self.steps_per_epoch, rerun.n_epochs)
+            seed = np.random.SeedSequence([self.origin.entropy, rerun.start, 1])
+            module = copy.deepcopy(prepared.module)
+        train, config = prepared.jobs[0].train, prepared.jobs[0].config
+        assert isinstance(train, TrainingData)
+        return TrainingJob(
+            module,
+            train,
+            prepared.jobs[0].validation,
+            rerun_config(config, rerun.n_epochs),
+            seed,
+            engine=self.arguments["engine"],
+            refresh=prepared.jobs[0].refresh,
+            recorder=Recorder(fixed=self.fixed_windows(train, config), keeps_snapshots=False),
+            start=start,
+        )
+
+    def _prepare(self, rerun: Rerun) -> PreparedFit:
+        """Prepare a fit from first weights with the changes of a rerun."""
+        if not self.origin.is_whole:
+            raise ArgumentError("a fit that continued another has no first weights to go back to.")
+        estimator = copied(self._estimator).set_params(
+            **rerun.change, max_epochs=rerun.n_epochs, max_steps=None
+        )
+        if estimator.get_params(deep=False).get("lr_schedule") != "one_cycle":
+            warmup = self.arguments["warmup_epochs"]
+            is_share = 0 < warmup < 1
+            warmup = min(warmup, 1 / 3) if is_share else min(warmup, rerun.n_epochs // 3)
+            estimator.set_params(warmup_epochs=warmup)
+        estimator._replayed = self.origin.entropy
+        prepared: PreparedFit
+        if _OF_WINDOWS & set(rerun.change):
+            X, y, keywords = self._data
+            prepared = estimator._prepare_fit(X, y, **keywords)
+        else:
+            prepared = estimator._check_arguments().prepare_again(self._prepared)
+        return prepared
+
+
+def copied(estimator: FittedLSTM) -> FittedLSTM:
+    """Return an unfitted estimator with the same arguments, those that may change copied."""
+    arguments = {
+        name: copy.deepcopy(value) if isinstance(value, dict | np.random.RandomState) else value
+        for name, value in estimator.get_params(deep=False).items()
+    }
+    return type(estimator)(**arguments)
+
+
+def _differ(rows: NDArray[np.int64], target: NDArray[np.int64], data: TrainingData) -> bool:
+    """Whether rows of a record are missing, or have other classes."""
+    if not len(rows):
+        return False
+    return bool(rows.max() >= len(data)) or not np.array_equal(
+        data.target.cpu().numpy()[rows], target
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Repair:
+    """What repairing a fit came to.
+
+    The report has the probes, and the evidence of proved causes says what the second fit came to.
+    When the first fit is kept, `changes` is empty and `fitted` None.
+    """
+
+    report: FluctuationReport
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    fitted: FittedLSTM | None = None
+
+
+def repair_fit(
+    report: FluctuationReport,
+    X: Any,
+    y: Any,
+    given: Mapping[str, Any],
+    refit: Callable[[FittedLSTM], FittedLSTM],
+    *,
+    verbose: int = 0,
+) -> Repair:
+    """Probe a fit and fit again with the settings that were adopted.
+
+    The second fit is kept when its verdict is better or its noise is lower by a factor of 1.5, and
+    its validation accuracy is not lower by more than 2 points or one standard error.
+    """
+    if report.verdict not in TROUBLED:
+        return Repair(report)
+    try:
+        may_change = frozenset(report.origin.estimator.get_params(deep=False)).difference(
+            NOT_ADOPTED
+        )
+        proof = probe_fit(
+            report, X, y, given, verbose=verbose, is_clocked=False, allowed=may_change
+        )
+    except ArgumentError as error:  # a fit that cannot be run again is a fit all the same
+        warn_caller(f"auto_repair=True could not look for a cause: {error}")
+        return Repair(report)
+    assert proof.probes is not None
+    changes = dict(proof.probes.repair)
+    if not changes:
+        return Repair(proof)
+    fitted = refit(proof.origin.repaired(changes))
+    better, sentence = is_better(report, fitted.fluctuation_)
+    probes = replace(proof.probes, note=f"{proof.probes.note} {sentence}")
+    if not better:
+        return Repair(replace(proof, probes=probes))
+    after = fitted.fluctuation_
+    causes = tuple(
+        replace(cause, evidence=f"{cause.evidence} {sentence}")
+        if cause.grade == "proved"
+        else cause
+        for cause in proof.causes
+        if not (cause.name == "unknown" and after.verdict == "normal")
+    )
+    merged = replace(after, causes=causes, probes=replace(probes, is_applied=True))
+    return Repair(merged, changes, fitted)
+
+
+def is_better(before: FluctuationReport, after: FluctuationReport) -> tuple[bool, str]:
+    """Tell whether a second fit is calmer and as accurate, and describe the difference."""
+    name = _shared_noise(before, after)
+    noise, (moves, unit) = [_noise(report, name) for report in (before, after)], _NOISES[name]
+    accuracy = [_late_accuracy(report) for report in (before, after)]
+    is_calmer = after.verdict == "normal" or (
+        after.verdict == before.verdict and noise[0] > LEAST_CALMING * noise[1]
+    )
+    n_val = after.n_val or 0
+    p = min(max(accuracy[1], 0.0), 1.0) if math.isfinite(accuracy[1]) else 0.5
+    error = math.sqrt(p * (1 - p) / n_val) if n_val else 0.0
+    lost = accuracy[0] - accuracy[1]
+    is_as_good = not lost > max(MOST_LOST, error)
+    sentence = (
+        f"Fitted again with it: {after.verdict.replace('_', ' ')}, {moves} moves by"
+        f" {noise[1]:.3f}{unit} per epoch (before {noise[0]:.3f})"
+    )
+    if all(math.isfinite(value) for value in accuracy):
+        after_points, before_points = (f"{100 * value:.1f}" for value in accuracy[::-1])
+        sentence += f", validation accuracy {after_points} % (before {before_points} %)"
+    kept = "." if is_calmer and is_as_good else ": not better, the first fit is kept."
+    return is_calmer and is_as_good, sentence + kept
+
+
+def _shared_noise(before: FluctuationReport, after: FluctuationReport) -> str:
+    """Return the noise that both were measured by: where a loss is not in nats, the accuracy's."""
+    measured = [report for report in (before, after) if report.verdict != "diverged"]
+    return next(
+        (name for name in _NOISES if all(name in report.statistics for report in measured)),
+        next(iter(_NOISES)),
+    )
+
+
+def _noise(report: FluctuationReport, name: str) -> float:
+    if name in report.statistics:
+        return report.statistics[name].value
+    return math.inf if report.verdict == "diverged" else math.nan
+
+
+def _late_accuracy(report: FluctuationReport) -> float:
+    values = [v for v in report.history.get("val_accuracy", ()) if v is not None]
+    late = values[-max(1, len(values) // LATE_SHARE) :]
+    return float(np.mean(late)) if late else math.nan

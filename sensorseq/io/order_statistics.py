@@ -1,0 +1,202 @@
+"""Exact order statistics and quantiles of values that arrive in blocks, in bounded memory."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from sensorseq.io import scratch
+
+_COLLECTED = 1 << 22  # values that are held and sorted, of all columns
+_COLUMNS = 16  # columns that are counted in one pass: each has its own counters
+_FEW = 8  # buckets that may have 2**16 counters each; more buckets have 2**8 each
+_SLICE = 1 << 18  # rows looked at together, to save memory
+
+Blocks = Callable[[], Iterable[NDArray[np.floating]]]
+"""Starts a pass over the rows (n, n_columns), in blocks."""
+
+
+def quantiles(
+    blocks: Blocks, n_rows: int, n_columns: int, levels: NDArray[np.float64], dtype: DTypeLike
+) -> NDArray[np.float64]:
+    """Return ``np.quantile(column, levels)`` of each column, bit for bit; see `at_ranks`."""
+    at = (n_rows - 1) * levels
+    below = np.floor(at).astype(np.int64)
+    ranks = np.concatenate([below, np.minimum(below + 1, n_rows - 1)])
+    low, high = np.split(at_ranks(blocks, n_rows, n_columns, ranks, dtype), 2)
+    share, step = (at - below)[:, np.newaxis], high - low
+    return np.where(share < 0.5, low + step * share, high - step * (1 - share))
+
+
+def median(blocks: Blocks, n_rows: int) -> float:
+    """Return ``np.median`` of one column of float64, bit for bit; see `at_ranks`."""
+    if n_rows <= _COLLECTED:
+        return float(np.median(np.concatenate([rows[:, 0] for rows in blocks()])))
+    middle = np.unique([(n_rows - 1) // 2, n_rows // 2])
+    return float(np.mean(at_ranks(blocks, n_rows, 1, middle, np.float64)))
+
+
+GAP_PERIODS = 10.0
+"""Sample periods after which a hole between samples is a gap, if nothing else is said."""
+_FEWEST_STEPS = 30  # fewer tell a clock from none badly
+_MEAN_RATIO = 1.25  # ratio of mean to median step, or its inverse: below, they are the same clock
+_ROUNDED = 0.015  # a median of rounded steps may be off by this share
+_OFF_CLOCK = 0.1  # share of steps that are no multiples of the median, where there is no clock
+
+
+def sample_period(stamps: NDArray[np.float64], rows: NDArray[np.int64] | None = None) -> float:
+    """Return the seconds that each of two or more stamps is worth, or of those at increasing rows.
+
+    The median difference; but the mean one where that is another because no clock is behind the
+    stamps, as in merged topics or messages that come in bursts. Gaps are not counted in a mean.
+    """
+    n_steps = (len(stamps) if rows is None else len(rows)) - 1
+
+    def intervals() -> Iterator[NDArray[np.float64]]:
+        for at, stop in scratch.blocks(n_steps, stamps):
+            some = stamps[at : stop + 1] if rows is None else stamps[rows[at : stop + 1]]
+            yield np.diff(some)[:, np.newaxis]
+
+    usual = median(intervals, n_steps)
+    if n_steps < _FEWEST_STEPS or usual <= 0:
+        return usual
+    n_off = n_long = n_short = 0
+    long_s = whole_s = short_s = 0.0
+    for steps in intervals():
+        periods = steps / usual
+        n_off += int(((np.abs(periods - np.rint(periods)) > 0.25) | (periods < 0.5)).sum())
+        n_long += int((periods > GAP_PERIODS).sum())
+        long_s += float(steps[periods > GAP_PERIODS].sum())
+        n_short += int((periods < 1.5).sum())
+        short_s += float(steps[periods < 1.5].sum())
+        whole_s += float(steps.sum())
+    comes_in_bursts = n_long > 0.02 * n_steps and long_s > whole_s / 2
+    if n_off < _OFF_CLOCK * n_steps and not comes_in_bursts:
+        short = short_s / n_short  # with stamps in whole milliseconds, the median is rounded, too
+        return short if abs(short / usual - 1) > _ROUNDED else usual
+    mean, n_kept, n_before = whole_s / n_steps, n_steps, -1
+    while n_kept != n_before and n_kept > 0.95 * n_steps:  # gaps are few
+        kept = [steps[steps <= GAP_PERIODS * mean] for steps in intervals()]
+        kept_s = sum(float(some.sum()) for some in kept)
+        if kept_s > 0.9 * whole_s:  # and take time, or they are not worth an exception
+            break
+        n_before, n_kept = n_kept, sum(map(len, kept))
+        mean = kept_s / max(n_kept, 1)
+    return mean if max(mean / usual, usual / mean) > _MEAN_RATIO else usual
+
+
+def at_ranks(
+    blocks: Blocks, n_rows: int, n_columns: int, ranks: ArrayLike, dtype: Any
+) -> NDArray[np.float64]:
+    """Return the values at some ranks of each column when sorted, (n_ranks, n_columns), float64.
+
+    There is at least one row; values are finite, and fit float32 if `dtype` is that, else float64.
+    Few values are read once. More are counted by their leading bits, then, in the ranges of values
+    that hold a wanted rank, by the next bits, and so on: three passes for float32.
+    """
+    wanted, back = np.unique(np.asarray(ranks), return_inverse=True)
+    found = []
+    for first in range(0, n_columns, _COLUMNS):
+        some = range(first, min(first + _COLUMNS, n_columns))
+        limit = _COLLECTED // len(some)
+        searches = {c: _RankSearch(n_rows, wanted, np.dtype(dtype), limit) for c in some}
+        while active := [c for c in some if not searches[c].is_done]:
+            for rows in blocks():
+                for at in range(0, len(rows), _SLICE):
+                    for c in active:
+                        searches[c].add(rows[at : at + _SLICE, c])
+            for c in active:
+                searches[c].narrow()
+        found += [searches[c].values()[back] for c in some]
+    return np.stack(found, axis=1)
+
+
+class _RankSearch:
+    """Finds the values at some ranks by narrowing ranges of their bits, one pass at a time."""
+
+    def __init__(
+        self, count: int, ranks: NDArray[np.int64], dtype: np.dtype[Any], limit: int
+    ) -> None:
+        self._dtype, self._unsigned = dtype, np.dtype(f"u{dtype.itemsize}")
+        self._top = self._unsigned.type(1 << (8 * dtype.itemsize - 1))
+        self._limit = limit
+        self._unknown = 8 * dtype.itemsize  # bits that no pass has looked at
+        self._tables: list[tuple[int, int, NDArray[np.int64]]] = []  # shift, width, next bucket
+        self._prefixes = np.zeros(1, self._unsigned)  # the known bits of the buckets, in order
+        self._sizes = np.array([count])  # sizes of the buckets
+        # bucket of each rank, which is counted within it
+        self._bucket = np.zeros(len(ranks), np.int64)
+        self._ranks = ranks
+        self._found: NDArray[Any] | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin a pass that collects what is left, or counts by some more bits."""
+        self._collected: list[NDArray[Any]] = []
+        self._collects = int(self._sizes.sum()) <= self._limit
+        self._width = min(16 if len(self._sizes) <= _FEW else 8, self._unknown)
+        n_counters = 0 if self._collects else len(self._sizes) << self._width
+        self._counters = np.zeros(n_counters, np.int64)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every rank has its value."""
+        return self._found is not None
+
+    def add(self, values: NDArray[np.floating]) -> None:
+        """Take values of this pass."""
+        # 0.0 is added so that -0.0, which equals it, has its bits
+        bits = (values.astype(self._dtype, copy=False) + self._dtype.type(0)).view(self._unsigned)
+        keys = np.where(bits >= self._top, ~bits, bits | self._top)  # ordered as the values are
+        bucket: Any = np.int64(0)
+        for shift, width, table in self._tables:
+            bucket = table[(bucket << width) | self._digits(keys, shift, width)]
+            inside = bucket >= 0
+            keys, bucket = keys[inside], bucket[inside]
+        if self._collects:
+            self._collected.append(keys)
+        else:
+            digits = self._digits(keys, self._unknown - self._width, self._width)
+            where = (bucket << self._width) | digits
+            self._counters += np.bincount(where, minlength=len(self._counters))
+
+    def _digits(self, keys: NDArray[Any], shift: int, width: int) -> NDArray[np.int64]:
+        mask = self._unsigned.type((1 << width) - 1)
+        digits: NDArray[np.int64] = (keys >> self._unsigned.type(shift) & mask).astype(np.int64)
+        return digits
+
+    def narrow(self) -> None:
+        """End a pass: find the values, or the buckets of the next pass."""
+        ranks = self._ranks + (np.cumsum(self._sizes) - self._sizes)[self._bucket]
+        if self._collects:
+            values = self._as_values(np.concatenate(self._collected))
+            self._found = (np.partition(values, ranks) if len(ranks) <= _FEW else np.sort(values))[
+                ranks
+            ]
+            return
+        ends = np.cumsum(self._counters)
+        at = np.searchsorted(ends, ranks, side="right")
+        self._ranks = ranks - (ends - self._counters)[at]
+        buckets, self._bucket = np.unique(at, return_inverse=True)
+        table = np.full(len(self._counters), -1)
+        table[buckets] = np.arange(len(buckets))
+        self._unknown -= self._width
+        self._tables.append((self._unknown, self._width, table))
+        self._sizes = self._counters[buckets]
+        digits = (buckets & ((1 << self._width) - 1)).astype(self._unsigned)
+        known = self._prefixes[buckets >> self._width]
+        self._prefixes = known << self._unsigned.type(self._width) | digits
+        if self._unknown:
+            self._begin()
+        else:
+            self._found = self._as_values(self._prefixes)[self._bucket]
+
+    def _as_values(self, keys: NDArray[Any]) -> NDArray[Any]:
+        bits = np.where(keys >= self._top, keys & ~self._top, ~keys)
+        return bits.view(self._dtype)
+
+    def values(self) -> NDArray[np.float64]:
+        """Return the value at each rank."""
+        assert self._found is not None
+        return self._found.astype(np.float64)

@@ -1,0 +1,6 @@
+"""Resample signals and recordings to an even rate, offline and on streams."""
+
+from sensorseq.preprocessing.resample.regrid import regrid
+from sensorseq.preprocessing.resample.signal import StreamResampler, resample, resample_recording
+
+__all__ = ["StreamResampler", "regrid", "resample", "resample_recording"]

@@ -1,0 +1,220 @@
+"""Put samples that arrive one after the other on the even grid of their sensor's clock."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.checks import as_float, check_positive, check_rate, check_signal
+from sensorseq.errors import ArgumentError, SignalError
+from sensorseq.io.order_statistics import GAP_PERIODS
+from sensorseq.recording import check_stamps_are_finite
+
+_FOLLOWED = 0.02  # share of a stamp's deviation by which the clock follows it
+
+
+class EvenSamples(NamedTuple):
+    """Samples (n, n_channels) on an even grid; `start_s` is their time if a piece begins here.
+
+    `drift_s` is how far the clock has run ahead of the nominal rate since the piece began.
+    """
+
+    start_s: float | None
+    values: NDArray[np.float64]
+    drift_s: float
+
+
+class LiveClock:
+    """Sort, fill and cut live samples, so that what comes out is even and complete.
+
+    The sensor must sample evenly at `sample_rate_hz`, up to a drift of its clock; its stamps may
+    jitter by less than half a period. A sample is put on the nearest tick of a clock that follows
+    the stamps. A straight line bridges missing samples and NaN; where a channel is missing for more
+    than `max_gap_s` (default: ten periods), a new piece begins. Samples up to `max_delay_s` late
+    are sorted in; later ones are ignored, and so are repeated stamps. If nothing but late samples
+    arrive for `max_gap_s`, the clock was set back, and a new piece begins.
+
+    `n_late`, `n_duplicates`, `n_filled` (ticks with a missing value) and `n_gaps` count these.
+    """
+
+    def __init__(
+        self,
+        sample_rate_hz: float,
+        n_channels: int,
+        max_gap_s: float | None = None,
+        max_delay_s: float = 0.0,
+    ) -> None:
+        rate = check_rate("sample_rate_hz", sample_rate_hz)
+        if max_gap_s is not None and check_positive("max_gap_s", max_gap_s) * rate < 1:
+            raise ArgumentError(
+                f"max_gap_s={max_gap_s!r} is shorter than the sample period, {1 / rate:.6g} s."
+            )
+        if not 0 <= as_float(max_delay_s) < np.inf:
+            raise ArgumentError(f"max_delay_s={max_delay_s!r} must be 0 or more seconds.")
+        self._period, self._n_channels = 1 / rate, n_channels
+        self._most_ticks = int((GAP_PERIODS if max_gap_s is None else max_gap_s * rate) + 1e-9)
+        self._max_delay_s = float(max_delay_s)
+        self.n_late = self.n_duplicates = self.n_filled = self.n_gaps = 0
+        self.newest_s: float | None = None
+        self._restart()
+
+    def _restart(self) -> None:
+        self._n_received = self._n_late_in_a_row = 0
+        self._waiting: list[tuple[float, NDArray[np.float64]]] = []  # sorted by stamp
+        self._last_s: float | None = None  # newest stamp that was taken
+        self._begin(0.0)
+
+    def _begin(self, stamp_s: float) -> None:
+        """Let the next row be tick 0; no channel is known yet."""
+        self._tick, self._clock_s = -1, stamp_s - self._period
+        self._held: list[NDArray[np.float64]] = []  # the newest rows; NaN is missing
+        self._known = np.full(self._n_channels, -1)  # newest tick of each channel
+        self._next: int | None = None  # tick to return next, once all channels are known
+        self._origin = (stamp_s, 0)  # time and tick at which they were
+
+    def push(self, samples: ArrayLike, timestamps_s: ArrayLike | None = None) -> list[EvenSamples]:
+        """Take the next samples (n, n_channels), with their stamps if there are any."""
+        x = check_signal(samples).astype(np.float64, copy=False)
+        if x.shape[1] != self._n_channels:
+            raise SignalError(
+                f"the samples have {x.shape[1]} channel(s), but the stream takes"
+                f" {self._n_channels}."
+            )
+        if np.isinf(x).any():
+            raise SignalError("the samples contain infinity; mark missing samples as NaN.")
+        if timestamps_s is None:
+            stamps = (self._n_received + np.arange(len(x))) * self._period
+        else:
+            stamps = check_stamps_are_finite(timestamps_s, len(x))
+        if not len(x):
+            return []
+        self._n_received += len(x)
+        self._waiting += zip(stamps.tolist(), x, strict=True)
+        n_due = len(self._waiting)
+        if self._max_delay_s:
+            self._waiting.sort(key=lambda pair: pair[0])  # stable: of equal stamps the first stays
+            due_s = self._waiting[-1][0] - self._max_delay_s
+            n_due = sum(stamp <= due_s for stamp, _ in self._waiting)
+        due, self._waiting = self._waiting[:n_due], self._waiting[n_due:]
+        return self._take(due)
+
+    def flush(self) -> list[EvenSamples]:
+        """Return the rest; the next sample begins a new signal."""
+        rest = self._take(self._waiting)
+        self._restart()
+        return rest
+
+    def _take(self, rows: list[tuple[float, NDArray[np.float64]]]) -> list[EvenSamples]:
+        found: list[EvenSamples] = []
+        if not rows:
+            return found
+        plain: list[NDArray[np.float64]] = []  # rows that need no work: the rule, so it is fast
+
+        def end_plain() -> None:
+            if plain:
+                found.append(EvenSamples(None, np.array(plain), self._drift_s()))
+                self._held = [plain[-1]]
+                self._known[:] = self._tick
+                plain.clear()
+
+        complete = ~np.isnan(np.array([row for _, row in rows])).any(axis=1)
+        for (stamp, row), is_complete in zip(rows, complete.tolist(), strict=True):
+            if self._last_s is not None and stamp <= self._last_s:
+                if not self._is_set_back(stamp):
+                    continue
+                end_plain()
+                self._end_piece()
+                self._begin(stamp)
+            self._n_late_in_a_row = 0
+            self._last_s = self.newest_s = stamp
+            steps = max(1, round((stamp - self._clock_s) / self._period))
+            if steps == 1 and is_complete and self._next == self._tick + 1:
+                self._advance(1, stamp)
+                self._next += 1
+                plain.append(row)
+                continue
+            end_plain()
+            self._add(steps, stamp, row)
+            if self._next is not None and (ready := int(self._known.min())) >= self._next:
+                start_s = self._origin[0] if self._next == self._origin[1] else None
+                found.append(EvenSamples(start_s, self._release(ready), self._drift_s()))
+        end_plain()
+        return _joined(found)
+
+    def _is_set_back(self, stamp: float) -> bool:
+        """Count a sample that is not newer; return whether so many show that the clock is."""
+        if stamp == self._last_s:
+            self.n_duplicates += 1
+            return False
+        self.n_late += 1
+        self._n_late_in_a_row += 1
+        return self._n_late_in_a_row > self._most_ticks
+
+    def _advance(self, steps: int, stamp: float) -> None:
+        self._tick += steps
+        predicted = self._clock_s + steps * self._period
+        self._clock_s = predicted + _FOLLOWED * (stamp - predicted)
+
+    def _add(self, steps: int, stamp: float, row: NDArray[np.float64]) -> None:
+        """Hold a row; it begins a piece if all channels are known from it on."""
+        if steps > self._most_ticks:
+            self._end_piece()
+            self._begin(stamp)
+            steps = 1
+        self._advance(steps, stamp)
+        self._held += [np.full(self._n_channels, np.nan)] * (steps - 1) + [row]
+        lost = (self._known >= 0) & (self._tick - self._known > self._most_ticks)
+        if lost.any():
+            self._end_piece()
+            self._known[lost] = -1
+        self._known[~np.isnan(row)] = self._tick
+        if self._next is None:
+            del self._held[: -self._most_ticks - 1]
+            if self._known.min() >= 0:
+                self._next = self._tick
+                self._origin = (self._clock_s, self._tick)
+
+    def _drift_s(self) -> float:
+        start_s, tick = self._origin
+        return self._clock_s - start_s - (self._tick - tick) * self._period
+
+    def _end_piece(self) -> None:
+        self.n_gaps += self._next is not None
+        self._next = None
+
+    def _release(self, ready: int) -> NDArray[np.float64]:
+        """Return the rows of the ticks up to `ready`, in which every channel is known."""
+        assert self._next is not None
+        first = self._tick - len(self._held) + 1
+        rows = np.array(self._held)
+        missing = np.isnan(rows)
+        n_out = ready - self._next + 1
+        if missing.any():
+            ticks = np.arange(len(rows))
+            for c in np.flatnonzero(missing.any(axis=0)).tolist():
+                there = ~missing[:, c]
+                rows[~there, c] = np.interp(ticks[~there], ticks[there], rows[there, c])
+            out = slice(self._next - first, ready - first + 1)
+            self.n_filled += int(missing[out].any(axis=1).sum())
+        released: NDArray[np.float64] = rows[self._next - first : self._next - first + n_out]
+        # The last row that was returned stays, whole: later missing values begin there.
+        self._held = [released[-1], *self._held[ready - first + 1 :]]
+        self._next = ready + 1
+        return released
+
+
+def _joined(found: list[EvenSamples]) -> list[EvenSamples]:
+    """Join samples up to the beginning of the next piece."""
+    pieces: list[list[EvenSamples]] = []
+    for part in found:
+        if part.start_s is not None or not pieces:
+            pieces.append([])
+        pieces[-1].append(part)
+    return [
+        EvenSamples(
+            parts[0].start_s,
+            np.concatenate([part.values for part in parts]),
+            parts[-1].drift_s,
+        )
+        for parts in pieces
+    ]

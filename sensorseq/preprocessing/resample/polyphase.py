@@ -1,0 +1,211 @@
+"""Resample an evenly sampled signal: the anti-aliasing filter at the output rate, or soxr."""
+
+import math
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import scipy
+from numpy.typing import NDArray
+
+from sensorseq._signal import PolyphaseFilter, TableFilter
+from sensorseq.checks import check_memory, check_real
+from sensorseq.errors import (
+    ArgumentError,
+    EnvironmentProblemError,
+    InputError,
+    SignalError,
+    check_choice,
+)
+from sensorseq.io.scratch import folder_of
+
+_HELD_OUTPUTS = 64
+ATTENUATION_DB = 90.0
+PASSBAND = 0.8  # share of the lower Nyquist frequency, where the stopband begins
+SAME_RATIO = 1e-12  # relative; rates in floating point (33.3 to 11.1) stand for the exact fraction
+_LOWEST_DB, _HIGHEST_DB = 20.0, 150.0  # limits of Kaiser's formula, and of any need
+# For each zero crossing, at 90 dB: linear interpolation between entries is accurate to 116 dB. The
+# error falls with the square of their distance.
+_TABLE_PHASES = 512
+_MAX_TAPS = 2**24  # a second to design, and 128 MB
+_MAX_TERM = 2**12  # each phase of the filter is stored; from here on a table is smaller
+
+
+def check_attenuation(attenuation_db: float) -> float:
+    """Return the attenuation as a float when a filter can be made for it."""
+    return check_real("attenuation_db", attenuation_db, _LOWEST_DB, _HIGHEST_DB, high_open=False)
+
+
+def simple_ratio(ratio: Fraction, tolerance: float = SAME_RATIO) -> Fraction | None:
+    """Return the fraction of the smallest terms within `tolerance` of `ratio` (relative), if any.
+
+    It is what the user means (33.3 to 11.1 Hz is 1/3), and faster than a table.
+    """
+    small = min(ratio, 1 / ratio)
+    max_term = 1
+    while max_term <= _MAX_TERM:
+        near = small.limit_denominator(max_term)
+        if near and abs(float(near / small - 1)) <= tolerance:
+            return near if ratio <= 1 else 1 / near
+        max_term *= 2
+    return None
+
+
+def make_filter(
+    ratio: Fraction,
+    n_channels: int,
+    attenuation_db: float = ATTENUATION_DB,
+    tolerance: float = SAME_RATIO,
+) -> PolyphaseFilter | TableFilter | None:
+    """Make the filter that gives `ratio` output samples per input sample; None for a ratio of 1.
+
+    It attenuates by `attenuation_db` above the lower of the two Nyquist frequencies. A fraction of
+    small terms within `tolerance` (relative) replaces `ratio`.
+    """
+    simple = simple_ratio(ratio, tolerance)
+    if simple == 1:
+        return None
+    if simple is not None:
+        up, down = simple.numerator, simple.denominator
+        taps = design_lowpass(up, 1 / max(up, down), attenuation_db)
+        return PolyphaseFilter(taps, up, down, n_channels)
+    bandwidth = min(1.0, float(ratio))
+    density = _TABLE_PHASES * 2 ** ((attenuation_db - ATTENUATION_DB) / 12)
+    n_phases = int(np.ceil(density * bandwidth))
+    taps = design_lowpass(1, bandwidth / n_phases, attenuation_db)
+    return TableFilter(taps, n_phases, float(ratio), n_channels)
+
+
+@lru_cache(maxsize=16)
+def design_lowpass(
+    n_phases: int, relative_nyquist: float, attenuation_db: float
+) -> NDArray[np.float64]:
+    """Kaiser low-pass of odd length whose stopband begins at `relative_nyquist` of Nyquist.
+
+    The passband ends at 0.8 of that. Each of the `n_phases` phases has a sum of 1.
+    """
+    width = (1 - PASSBAND) * relative_nyquist
+    n_taps = math.ceil((attenuation_db - 7.95) / 2.285 / (math.pi * width) + 1)
+    if n_taps > _MAX_TAPS:
+        raise SignalError(
+            f"one rate is {1 / relative_nyquist:.3g} times the other, which needs a filter of"
+            f" {n_taps:.2g} taps. Check the rates' units, or resample in two steps."
+        )
+    cutoff = (1 + PASSBAND) / 2 * relative_nyquist
+    taps = _firwin(n_taps | 1, cutoff, attenuation_db)
+    for phase in range(n_phases):  # so that each phase passes a constant exactly
+        taps[phase::n_phases] /= taps[phase::n_phases].sum()
+    taps.setflags(write=False)  # shared by the cache
+    return taps
+
+
+def _firwin(n_taps: int, cutoff: float, attenuation_db: float) -> NDArray[np.float64]:
+    """Return the bits of scipy.signal.firwin, whose import takes longer than many a run."""
+    beta = 0.0
+    if attenuation_db > 50:
+        beta = 0.1102 * (attenuation_db - 8.7)
+    elif attenuation_db > 21:
+        beta = 0.5842 * (attenuation_db - 21) ** 0.4 + 0.07886 * (attenuation_db - 21)
+    middle = (n_taps - 1) / 2
+    place = np.arange(n_taps) - middle
+    i0 = scipy.special.i0
+    window = i0(beta * np.sqrt(1 - (place / middle) ** 2.0)) / i0(beta)
+    taps: NDArray[np.float64] = cutoff * np.sinc(cutoff * place) * window
+    taps /= taps.sum()
+    return taps
+
+
+ENGINES = ("polyphase", "soxr")
+
+
+def check_engine(engine: str, attenuation_db: float) -> None:
+    """Raise unless the engine is known, installed, and supports that attenuation."""
+    check_choice("engine", engine, ENGINES)
+    attenuation_db = check_attenuation(attenuation_db)
+    if engine == "soxr":
+        if attenuation_db != ATTENUATION_DB:
+            raise ArgumentError(
+                f"attenuation_db={attenuation_db:g} cannot be set with engine='soxr', whose filter"
+                " is fixed; remove attenuation_db, or use engine='polyphase'."
+            )
+        _import_soxr()
+
+
+def check_output(
+    n_samples: int,
+    ratio: Fraction,
+    like: NDArray[np.floating],
+    name: str,
+    rate_hz: float,
+    way_out: str = "",
+    error: type[InputError] = ArgumentError,
+) -> None:
+    """Refuse to resample `n_samples` of a signal such as `like` when the outputs cannot fit.
+
+    `name` and `rate_hz` are the argument that is too high, `way_out` what else can be done.
+    """
+    needed = {"samples": math.ceil(n_samples * ratio) * like.shape[1] * like.itemsize}
+    ways = f"a lower {name}{way_out}"
+    check_memory(f"{name}={rate_hz:g}", needed, ways, error=error, folder=folder_of(like))
+
+
+def change_rate(
+    x: NDArray[np.floating],
+    ratio: Fraction,
+    *,
+    attenuation_db: float = ATTENUATION_DB,
+    engine: str = "polyphase",
+    tolerance: float = SAME_RATIO,
+) -> NDArray[np.floating]:
+    """Resample a finite signal (n_samples, n_channels) to (ceil(n_samples * ratio), n_channels).
+
+    Computed in float64, in the dtype of `x`; see `resample` and `polyphase.make_filter`.
+    """
+    if engine == "polyphase":
+        stream = make_filter(ratio, x.shape[1], attenuation_db, tolerance)
+        return x.copy() if stream is None else stream.push_last(x)
+    ratio = simple_ratio(ratio, tolerance) or ratio
+    if not len(x) or ratio == 1:
+        return x.copy()
+    n_out = math.ceil(len(x) * ratio - Fraction(1, 10**9))  # as the table of polyphase has it
+    # soxr assumes zeros beyond the ends. Subtracting the first sample extends it to the left; the
+    # last sample is repeated often enough that no output is missing, however soxr rounds.
+    n_held = int(np.ceil(_HELD_OUTPUTS / min(1.0, float(ratio))))
+    held = np.concatenate([x, np.repeat(x[-1:], n_held, axis=0)]) - x[0]
+    resampled = _import_soxr().resample(held, 1.0, float(ratio), quality="HQ")
+    y: NDArray[np.floating] = resampled[:n_out] + x[0]
+    return y
+
+
+def change_rate_in_blocks(
+    blocks: Iterable[NDArray[Any]],
+    ratio: Fraction,
+    n_channels: int,
+    *,
+    attenuation_db: float = ATTENUATION_DB,
+    engine: str = "polyphase",
+    tolerance: float = SAME_RATIO,
+) -> Iterator[NDArray[np.floating]]:
+    """Yield blocks that together are `change_rate` of all; soxr needs them in memory."""
+    if engine != "polyphase":
+        whole = np.concatenate(list(blocks))
+        yield change_rate(whole, ratio, engine=engine, tolerance=tolerance)
+        return
+    stream = make_filter(ratio, n_channels, attenuation_db, tolerance)
+    for block in blocks:
+        yield block if stream is None else stream.push(block)
+    if stream is not None:
+        yield stream.flush()
+
+
+def _import_soxr() -> Any:
+    try:
+        import soxr  # an optional extra
+    except ImportError as error:
+        raise EnvironmentProblemError(
+            "engine='soxr' needs the package soxr, which is not installed:"
+            " pip install \"sensorseq[resample]\", or use engine='polyphase'."
+        ) from error
+    return soxr

@@ -1,0 +1,435 @@
+"""Resample uneven signals to an even grid, in pieces between gaps."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.checks import as_float, check_rate, check_signal
+from sensorseq.errors import SignalError
+from sensorseq.io.order_statistics import GAP_PERIODS, sample_period
+from sensorseq.io.scratch import Rows, blocks, count_where, is_finite, rows_where
+from sensorseq.preprocessing.resample.polyphase import (
+    ATTENUATION_DB,
+    SAME_RATIO,
+    change_rate_in_blocks,
+    check_engine,
+    check_output,
+)
+from sensorseq.recording import check_stamps_are_finite
+
+FILLED_PERIODS = 1.75  # samples further apart than this have one missing; jitter stays below
+HOLE_PERIODS = 3.0  # longer holes are bridged by a line: a cubic would overshoot on noise
+EVEN_PERIODS = 0.02  # stamps this close to an even clock are treated as even
+DRIFT_PERIODS = 0.01  # how far a simpler ratio of rates may drift over one piece
+_REACH = 256  # knots beyond which a spline no longer depends on a sample
+_SUMMED = 1 << 16  # stamps whose sum is taken by itself when the period of a clock is fitted
+MERGE_PERIODS = 0.1  # samples closer than this are merged: their noise must not become a slope
+
+
+@dataclass(frozen=True, eq=False)
+class RegriddedPiece:
+    """The samples between two gaps, on an even grid from `start_s` on, with facts about the input.
+
+    Holes and their missing samples (by the channel's own period) are counted over all channels;
+    `longest_hole_s` is the time between the two samples around a hole. `sample_rate_hz` is the rate
+    of the even clock, or one over the sample period of the stamps.
+    """
+
+    start_s: float
+    values: NDArray[np.floating]
+    n_holes_filled: int
+    n_samples_filled: int
+    longest_hole_s: float
+    is_even_clock: bool
+    sample_rate_hz: float
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """Everything except the samples and their start, as plain values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+
+
+def regrid(
+    timestamps_s: ArrayLike,
+    values: ArrayLike,
+    sample_rate_hz: float,
+    max_gap_s: float | None = None,
+    *,
+    attenuation_db: float = ATTENUATION_DB,
+    engine: str = "polyphase",
+) -> list[tuple[float, NDArray[np.floating]]]:
+    """Resample samples with uneven stamps or missing values (NaN) to an even grid, between gaps.
+
+    Stamps within 0.02 periods of an even clock (rows may be missing) are treated as even and
+    filtered as in `resample`. Otherwise a cubic spline interpolates the samples at the grid. If the
+    rate decreases, it interpolates at a grid at least twice as dense as the samples, and the same
+    filter reduces the rate. Holes of more than three periods are bridged by a straight line. With
+    stamps up to a tenth of a period off an even clock, the error for a sine of amplitude 1 and
+    frequency f up to 0.2 of the samples' rate is at most ``0.03 * (f / (0.2 * rate)) ** 4`` (0.023
+    measured).
+
+    Samples of a channel more than `max_gap_s` apart (by default ten of its own periods) are
+    separated by a gap, which ends the piece for all channels. Returns ``(start_s, values)`` for
+    each interval in which every channel is known; `start_s` is one of `timestamps_s`.
+    """
+    pieces = regrid_pieces(
+        timestamps_s,
+        values,
+        sample_rate_hz,
+        max_gap_s,
+        attenuation_db=attenuation_db,
+        engine=engine,
+    )
+    return [(piece.start_s, piece.values) for piece in pieces]
+
+
+def regrid_pieces(
+    timestamps_s: ArrayLike,
+    values: ArrayLike,
+    sample_rate_hz: float,
+    max_gap_s: float | None = None,
+    *,
+    attenuation_db: float = ATTENUATION_DB,
+    engine: str = "polyphase",
+) -> list[RegriddedPiece]:
+    """Regrid as `regrid` does, and report what was filled in each piece."""
+    check_engine(engine, attenuation_db)
+    x = check_signal(values)
+    t = check_stamps_are_finite(timestamps_s, len(x))
+    rate = check_rate("sample_rate_hz", sample_rate_hz)
+    n_wrong, row = count_where(lambda at, stop: np.diff(t[at : stop + 1]) <= 0, len(t) - 1, t)
+    if n_wrong:
+        raise SignalError(
+            f"{n_wrong} timestamp(s) repeat or go back, the first at sample {row + 1}"
+            f" ({t[row] - t[0]:.6g} s from the start); timestamps must be strictly increasing."
+            " Use `repair_stamps` to sort and merge them."
+        )
+    is_complete = is_finite(x)
+    if not is_complete and count_where(lambda at, stop: np.isinf(x[at:stop]), len(x), x)[0]:
+        raise SignalError("values contain infinity; mark missing samples as NaN.")
+    if not len(x):
+        return []
+    period = sample_period(t) if len(t) > 1 else 1 / rate
+    if is_complete:  # every channel has the same runs
+        channels = [_ChannelRuns(t, None, 0, max_gap_s, period)] * x.shape[1]
+    else:
+        channels = [
+            _ChannelRuns(t, valid_rows(x, c), c, max_gap_s, period) for c in range(x.shape[1])
+        ]
+    filtered = partial(change_rate_in_blocks, attenuation_db=attenuation_db, engine=engine)
+    return [
+        _regrid_piece(t, x, channels, first, last, rate, period, filtered)
+        for first, last in _common_stretches(channels)
+    ]
+
+
+def bridging_gap_s(
+    timestamps_s: NDArray[np.float64], values: NDArray[np.floating], least_s: float
+) -> float:
+    """Return the least `max_gap_s` that leaves stretches of `least_s` in half of each channel."""
+    longest = 0.0
+    for column in range(values.shape[1]):
+        rows = valid_rows(values, column)
+        stamps = timestamps_s if rows is None else timestamps_s[rows]
+        steps = np.diff(stamps)
+        tried = np.unique(steps)
+        low, high = 0, len(tried) - 1
+        while low < high:
+            middle = (low + high) // 2
+            ends = np.flatnonzero(np.append(steps > tried[middle], True))
+            lasts = stamps[ends] - stamps[np.append(0, ends[:-1] + 1)]
+            if lasts[lasts >= least_s].sum() >= 0.5 * (stamps[-1] - stamps[0]):
+                high = middle
+            else:
+                low = middle + 1
+        longest = max(longest, float(tried[high]) if len(tried) else 0.0)
+    digits = 10.0 ** (np.floor(np.log10(longest)) - 1) if longest else 1.0
+    return float(f"{np.ceil(longest / digits) * digits:.2g}")
+
+
+def valid_rows(x: NDArray[np.floating], column: int) -> NDArray[np.int64] | None:
+    """Return the rows of the valid samples of a channel; None if all are."""
+    rows = Rows.like(x, np.int64)
+    for at, stop in blocks(len(x), x):
+        rows.append(np.flatnonzero(~np.isnan(x[at:stop, column])) + at)
+    return None if len(rows) == len(x) else rows.as_array()
+
+
+class _ChannelRuns:
+    """Valid samples of one channel, cut into runs at gaps."""
+
+    def __init__(
+        self,
+        t: NDArray[np.float64],
+        valid: NDArray[np.int64] | None,  # rows; None: all
+        column: int,
+        max_gap_s: float | None,
+        usual_period: float,
+    ) -> None:
+        self.t, self.valid = t, valid
+        n = len(t) if valid is None else len(valid)
+        if not n:
+            raise SignalError(f"channel {column} has no valid sample; remove the channel.")
+        if n == 1:
+            period = 0.0
+        else:
+            period = usual_period if self.valid is None else sample_period(t, self.valid)
+        if max_gap_s is None:
+            max_gap_s = GAP_PERIODS * period
+        elif not as_float(max_gap_s) >= period:
+            raise SignalError(
+                f"max_gap_s={max_gap_s!r} is shorter than the sample period of channel {column},"
+                f" {period:.6g} s, so every sample would be a separate piece. The default is ten"
+                f" periods, {GAP_PERIODS * period:.6g} s."
+            )
+        longest = max_gap_s * (1 + 1e-9)
+        breaks = rows_where(lambda at, stop: np.diff(self.stamps(at, stop + 1)) > longest, n - 1, t)
+        self.period_s = period
+        self.edges = np.concatenate([[0], breaks + 1, [n]])
+        self.starts, self.ends = self._rows_at(self.edges[:-1]), self._rows_at(self.edges[1:] - 1)
+
+    def _rows_at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        return positions if self.valid is None else self.valid[positions]
+
+    def rows(self, begin: int, end: int) -> Any:
+        """Return the rows of the valid samples begin to end - 1, as an index."""
+        return slice(begin, end) if self.valid is None else self.valid[begin:end]
+
+    def stamps(self, begin: int, end: int) -> NDArray[np.float64]:
+        """Return the stamps of the valid samples begin to end - 1."""
+        stamps: NDArray[np.float64] = self.t[self.rows(begin, end)]
+        return stamps
+
+    def n_before(self, row: int) -> int:
+        """Return the number of valid samples before a row."""
+        return row if self.valid is None else int(np.searchsorted(self.valid, row))
+
+    def holes(self, first: int, last: int) -> tuple[int, int, float]:
+        """Return the number of holes in samples first..last, of samples they lack, the longest."""
+        begin, end = self.n_before(first), self.n_before(last)
+        # from the sample before to the one after: this channel may have none at first and last
+        begin -= int(self._rows_at(np.array([begin]))[0] > first)
+        n_holes, n_missing, longest = 0, 0, 0.0
+        for at, stop in blocks(end - begin, self.t):
+            distance = np.diff(self.stamps(begin + at, begin + stop + 1))
+            distance = distance[distance > FILLED_PERIODS * self.period_s]
+            n_holes += len(distance)
+            n_missing += int((np.rint(distance / self.period_s).astype(np.int64) - 1).sum())
+            longest = max(longest, float(distance.max(initial=0.0)))
+        return n_holes, n_missing, longest
+
+    def n_until(self, time_s: float) -> int:
+        """Return the number of valid samples before a time."""
+        return self.n_before(int(np.searchsorted(self.t, time_s)))
+
+
+class _Run:
+    """The valid samples begin to end - 1 of a channel, interpolated by a cubic spline.
+
+    A sample moves the spline elsewhere by less than half as much with each knot in between, so
+    that `_REACH` knots around some times give the same bits there as all of them.
+    """
+
+    def __init__(self, channel: _ChannelRuns, x: NDArray[np.floating], row: int) -> None:
+        """Take the run that contains or surrounds a row, with `x`, the values of its channel."""
+        run = int(np.searchsorted(channel.starts, row, side="right")) - 1
+        self._channel, self._x = channel, x
+        self._begin, self._end = int(channel.edges[run]), int(channel.edges[run + 1])
+
+    @cached_property
+    def _period_s(self) -> float:
+        channel, begin, end = self._channel, self._begin, self._end
+        if end - begin < 2:
+            return 0.0
+        if channel.valid is None:
+            return sample_period(channel.t[begin:end])
+        return sample_period(channel.t, channel.valid[begin:end])
+
+    def at(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the values at increasing times."""
+        channel, margin = self._channel, _REACH
+        while True:
+            begin = max(self._begin, channel.n_until(times[0]) - margin)
+            end = min(self._end, channel.n_until(times[-1]) + margin)
+            rows = channel.rows(begin, end)
+            heights = self._x[rows].astype(np.float64)
+            knots, heights = _merge_near(channel.t[rows], heights, self._period_s)
+            left, right = np.searchsorted(knots, times[[0, -1]])
+            is_left = begin == self._begin or left >= _REACH // 2
+            if is_left and (end == self._end or len(knots) - right >= _REACH // 2):
+                return _interpolate(knots, heights, times, self._period_s)
+            margin *= 4
+
+
+def _common_stretches(channels: list[_ChannelRuns]) -> list[tuple[int, int]]:
+    """Return (first, last) sample of every stretch in which each channel has a run."""
+    common = list(zip(channels[0].starts.tolist(), channels[0].ends.tolist(), strict=True))
+    for channel in set(channels[1:]) - {channels[0]}:
+        starts, ends = channel.starts.tolist(), channel.ends.tolist()
+        met = []
+        for first, last in common:
+            for run in range(bisect_left(ends, first), bisect_right(starts, last)):
+                met.append((max(first, starts[run]), min(last, ends[run])))
+        common = met
+    return common
+
+
+def _regrid_piece(
+    t: NDArray[np.float64],
+    x: NDArray[np.floating],
+    channels: list[_ChannelRuns],
+    first: int,
+    last: int,
+    rate: float,
+    period: float,
+    filtered: Callable[..., Iterator[NDArray[np.floating]]],
+) -> RegriddedPiece:
+    """Regrid the samples first..last, which every channel covers."""
+    stamps = t[first : last + 1]
+    start_s, duration = float(stamps[0]), float(stamps[-1] - stamps[0])
+    n_samples, way_out = Fraction(duration) * Fraction(rate), " or a shorter max_gap_s"
+    check_output(1, n_samples, x, "sample_rate_hz", rate, way_out, SignalError)
+    clock = _even_clock(stamps, period, is_whole=len(stamps) == len(t))
+    if clock is not None:
+        ticks, period = clock
+        n_times = int(ticks[-1]) + 1
+        ratio = Fraction(rate) * Fraction(period) if n_times > 1 else Fraction(1)
+        even = partial(_even_block, x, channels, first, ticks, period, start_s)
+    else:
+        ends = [(channel.n_before(first), channel.n_before(last + 1)) for channel in channels]
+        input_rate = (max(stop - start for start, stop in ends) - 1) / duration
+        goes_down = rate < (1 - EVEN_PERIODS) * input_rate
+        factor = int(np.ceil(2 * input_rate / rate)) if goes_down else 1
+        n_times, ratio = int(duration * factor * rate + 1e-9) + 1, Fraction(1, factor)
+        runs = [_Run(one, x[:, c], first) for c, one in enumerate(channels)]
+        even = partial(_uneven_block, runs, start_s, factor * rate)
+    values = Rows.like(x, x.dtype, x.shape[1])
+    read = [t, x, *(one.valid for one in channels if one.valid is not None)]
+    grid = blocks(n_times, *read, *(() if clock is None else clock[:1]), n_columns=x.shape[1])
+    tolerance = max(SAME_RATIO, DRIFT_PERIODS / n_times)
+    for block in filtered((even(*ends) for ends in grid), ratio, x.shape[1], tolerance=tolerance):
+        values.append(block)
+    holes_of = {channel: channel.holes(first, last) for channel in set(channels)}
+    holes = [holes_of[channel] for channel in channels]
+    return RegriddedPiece(
+        start_s=start_s,
+        values=values.as_array(),
+        n_holes_filled=sum(n for n, _, _ in holes),
+        n_samples_filled=sum(n for _, n, _ in holes),
+        longest_hole_s=max(longest for _, _, longest in holes),
+        is_even_clock=clock is not None,
+        sample_rate_hz=1 / (period if clock is not None else sample_period(stamps)),
+    )
+
+
+def _even_block(
+    x: NDArray[np.floating],
+    channels: list[_ChannelRuns],
+    first: int,
+    ticks: NDArray[np.int64],
+    period: float,
+    start_s: float,
+    begin: int,
+    end: int,
+) -> NDArray[np.float64]:
+    """Return the values at ticks begin to end - 1: present samples unchanged, others filled."""
+    place, stop = np.searchsorted(ticks, [begin, end])
+    if stop - place == end - begin and all(channel.valid is None for channel in channels):
+        return x[first + place : first + stop].astype(np.float64, copy=False)
+    even = np.empty((end - begin, x.shape[1]))
+    for c, channel in enumerate(channels):
+        here = channel.rows(channel.n_before(first + place), channel.n_before(first + stop))
+        ticks_here = ticks[place:stop] if channel.valid is None else ticks[here - first]
+        if len(ticks_here) < end - begin:
+            times: Any = start_s + np.arange(begin, end) * period
+            even[:, c] = _Run(channel, x[:, c], first).at(times)
+        even[ticks_here - begin, c] = x[here, c]
+    return even
+
+
+def _uneven_block(
+    runs: list[_Run], start_s: float, rate: float, begin: int, end: int
+) -> NDArray[np.float64]:
+    """Return the values at times begin to end - 1 of a grid."""
+    times: Any = start_s + np.arange(begin, end) / rate
+    return np.stack([run.at(times) for run in runs], axis=1)
+
+
+def _even_clock(
+    t: NDArray[np.float64], usual_period: float, *, is_whole: bool
+) -> tuple[NDArray[np.int64], float] | None:
+    """Return each stamp's tick and the period when all lie on one even clock, else None.
+
+    `usual_period` is the median period of the recording, of which `t` may be the whole.
+    """
+    rows = Rows.like(t, np.int64)
+    rows.append(np.zeros(1, np.int64))
+    if len(t) == 1:
+        return rows.as_array(), usual_period
+    # The usual period, so that two stamps around a missing row are not mistaken for a slower clock.
+    period = usual_period if is_whole else min(usual_period, sample_period(t))
+    last = np.int64(0)
+    for at, stop in blocks(len(t) - 1, t):
+        steps = np.rint(np.diff(t[at : stop + 1]) / period)
+        if steps.min() < 1:
+            return None
+        rows.append(last + np.cumsum(steps).astype(np.int64))
+        last += np.int64(steps.sum())
+    ticks = rows.as_array()
+    # A median of rounded stamps is itself rounded (33 ms at 30 Hz): fit the period instead. Sums
+    # have the same terms whatever the blocks that are read.
+    n = len(t)
+
+    def parts() -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        for at, stop in blocks(n, t, ticks, step=_SUMMED):
+            yield ticks[at:stop].astype(np.float64), t[at:stop] - t[0]
+
+    mean_tick = sum(float(tick.sum()) for tick, _ in parts()) / n
+    mean = sum(float(since.sum()) for _, since in parts()) / n
+    products = [  # not by BLAS, whose threads would sum in another order on another machine
+        (float((offset * since).sum()), float((offset * offset).sum()))
+        for offset, since in ((tick - mean_tick, since) for tick, since in parts())
+    ]
+    period = sum(one for one, _ in products) / sum(other for _, other in products)
+    low, high = np.inf, -np.inf
+    for tick, since in parts():
+        residual = (tick - mean_tick) * period - (since - mean)
+        low, high = min(low, float(residual.min())), max(high, float(residual.max()))
+    return None if high - low > 2 * EVEN_PERIODS * period else (ticks, period)
+
+
+def _merge_near(
+    knots: NDArray[np.float64], heights: NDArray[np.float64], period: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Merge knots that are much closer than a period into their mean."""
+    near = np.diff(knots) < MERGE_PERIODS * period
+    if not near.any():
+        return knots, heights
+    cluster = np.concatenate([[0], np.cumsum(~near)])
+    size = np.bincount(cluster)
+    return np.bincount(cluster, knots) / size, np.bincount(cluster, heights) / size
+
+
+def _interpolate(
+    knots: NDArray[np.float64],
+    heights: NDArray[np.float64],
+    times: NDArray[np.float64],
+    period: float,
+) -> NDArray[np.float64]:
+    """Cubic spline through the knots at `times`; straight across holes, flat beyond the ends."""
+    if len(knots) == 1:
+        return np.full(len(times), heights[0])
+    at = np.clip(times, knots[0], knots[-1])
+    y: NDArray[np.float64] = scipy.interpolate.CubicSpline(knots, heights)(at)
+    left = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 2)
+    hole = np.diff(knots)[left] > HOLE_PERIODS * period
+    if hole.any():
+        y[hole] = np.interp(at[hole], knots, heights)
+    return y

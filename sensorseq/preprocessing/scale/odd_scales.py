@@ -1,0 +1,200 @@
+"""Find recordings in another unit, of their time stamps or of a channel."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import RecordingError
+from sensorseq.recording import PLAUSIBLE_HZ, UNITS, Recording, sample_rate_of
+
+Floats = NDArray[np.float64]
+
+# The limits were set on borealtc and simulated recordings, healthy and with planted faults.
+RATE_RATIO = 95.0  # 100, and room for jitter
+UNIT_RATIO = 30.0  # ratio of the spreads of recordings of a class ...
+SAME_SHAPE = 0.6  # ... whose log10 spectra differ less, root mean square
+SHAPE_MARGIN = 1.5  # with which they may also differ more than those of others
+FEWEST = 3  # recordings that move, to compare one with
+N_SEGMENT, MOST_SEGMENTS, N_BANDS = 128, 64, 16
+PIECE, MOST_PIECES = 1 << 14, 16  # rows that are read of a channel with missing values
+
+_UNITS = (  # from and to which ratio of two recordings; what it points to, if above 1 and below
+    (25.0, 130.0, "degrees where {} radians", "radians where {} degrees"),
+    (250.0, 4e3, "a thousandth, such as mA where {} A", "A where {} mA"),
+    (2.5e5, 4e6, "a millionth, such as uA where {} A", "A where {} uA"),
+)
+
+
+class ScaleFacts(NamedTuple):
+    """What is compared between recordings; `channels` is what `measure_scales` returns."""
+
+    name: str  # as a user knows it
+    label: str
+    rate_hz: float | None
+    time_unit: str = ""  # unit in which its time stamps were read, if known
+    channels: Mapping[str, Sequence[float]] = MappingProxyType({})
+    is_zero: bool = False
+
+
+def measure_scales(recording: Recording) -> dict[str, list[float]]:
+    """Measure the 5th to 95th percentile and the log10 power of bands of each channel.
+
+    From at most `MOST_SEGMENTS` short segments: a fixed cost, however long the recording is. A
+    channel with too few values, or one that is constant, is left out.
+    """
+    x = recording.values
+    starts = _evenly(len(x) - N_SEGMENT, MOST_SEGMENTS, N_SEGMENT)
+    together = x[starts[:, None] + np.arange(N_SEGMENT)].astype(np.float64)
+    found = {}
+    for at, name in enumerate(recording.channel_names):
+        segments = together[:, :, at]
+        if not np.isfinite(segments).all():
+            segments = _known_segments(x, at)
+        if len(segments) and (measured := _measure(segments)) is not None:
+            found[name] = [float(f"{value:.5g}") for value in measured]
+    return found
+
+
+def _evenly(last: int, most: int, apart: int) -> NDArray[np.int64]:
+    """Return at most so many places from 0 to `last`, at least so far apart; none if it is < 0."""
+    count = min(most, last // apart + 1) if last >= 0 else 0
+    return np.linspace(0, max(last, 0), count).astype(np.int64)
+
+
+def _known_segments(x: NDArray[np.floating], at: int) -> Floats:
+    """Return segments of the known values of a channel, as if none were missing."""
+    segments = []
+    for start in _evenly(max(len(x) - PIECE, 0), MOST_PIECES, PIECE):
+        piece = x[start : start + PIECE, at]
+        known = piece[np.isfinite(piece)]
+        first = _evenly(len(known) - N_SEGMENT, MOST_SEGMENTS // MOST_PIECES, N_SEGMENT)
+        segments.append(known[first[:, None] + np.arange(N_SEGMENT)])
+    return np.concatenate([np.empty((0, N_SEGMENT)), *segments])
+
+
+def _measure(segments: Floats) -> list[float] | None:
+    low, high = np.quantile(segments, (0.05, 0.95))
+    window = np.hanning(N_SEGMENT + 1)[:-1]
+    moving = segments - segments.mean(axis=1, keepdims=True)
+    power = (np.abs(np.fft.rfft(moving * window)) ** 2).mean(axis=0)[1:-1]
+    if not (high > low and power.max() > 0):
+        return None
+    decades = np.log10(np.maximum(power, power.max() * 1e-12))
+    return [high - low, *(float(band.mean()) for band in np.array_split(decades, N_BANDS))]
+
+
+def find_odd_scales(facts: Sequence[ScaleFacts]) -> dict[int, list[str]]:
+    """Find recordings whose time or values have another unit: texts by position."""
+    found: dict[int, list[str]] = {}
+    zeros = [(at, "all its samples are zero") for at, one in enumerate(facts) if one.is_zero]
+    for at, text in [*_odd_rates(facts), *_odd_channels(facts), *zeros]:
+        found.setdefault(at, []).append(text)
+    return found
+
+
+def refuse_odd_scales(recordings: Sequence[Recording]) -> None:
+    """Raise `RecordingError` for the first recording in another unit than the others."""
+    facts = []
+    for one in recordings:
+        clock: Any = one.attributes.get("clock", {})
+        own = (", ".join(sorted(one.labels)), sample_rate_of(one), str(clock.get("unit", "s")))
+        facts.append(ScaleFacts(f"recording {one.recording_id!r}", *own, measure_scales(one)))
+    odd = find_odd_scales(facts)
+    for at in sorted(odd):
+        raise odd_scale_error(facts[at], odd[at], len(odd))
+
+
+def odd_scale_error(facts: ScaleFacts, texts: Sequence[str], count: int = 1) -> RecordingError:
+    """Return the error about a recording in another unit, of so many."""
+    more = f" {count} recordings are like that." if count > 1 else ""
+    return RecordingError(
+        f"{facts.name}: {'; '.join(texts)}.{more} Correct the recording, leave it out (--exclude),"
+        " or use it as it is with allow_scales=True (--allow-scales)."
+    )
+
+
+def _odd_rates(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
+    rates = np.array([one.rate_hz or np.nan for one in facts])
+    low, high = PLAUSIBLE_HZ
+    plausible = rates[(rates >= low) & (rates <= high)]
+    known = plausible if len(plausible) else rates[np.isfinite(rates)]
+    if not len(known):
+        return []
+    usual, found = float(np.median(known)), []
+    for at, one in enumerate(facts):
+        ratio = (one.rate_hz or np.nan) / usual
+        if not max(ratio, 1 / ratio) > RATE_RATIO:
+            continue
+        read = UNITS.get(one.time_unit, 1)
+        likely = [unit for unit, per_s in UNITS.items() if 0.2 < ratio * per_s / read < 5]
+        known_by = f"; they were read as {one.time_unit}" if one.time_unit else ""
+        guess = f", and are perhaps in {likely[0]}" if likely else ""
+        found.append(
+            (
+                at,
+                f"its time stamps give {one.rate_hz:.4g} Hz, those of most recordings give"
+                f" {usual:.4g} Hz{known_by}{guess}",
+            )
+        )
+    return found
+
+
+def _odd_channels(facts: Sequence[ScaleFacts]) -> list[tuple[int, str]]:
+    found = []
+    rows: dict[str, list[int]] = {}
+    for at, one in enumerate(facts):
+        for name in one.channels:
+            rows.setdefault(name, []).append(at)
+    for name, own in rows.items():
+        table = np.array([facts[at].channels[name] for at in own])
+        labels = [facts[at].label for at in own]
+        for i, ratio in odd_sizes(labels, table[:, 0], table[:, 1:]).items():
+            among = f" of class {labels[i]}" if labels[i] else ""
+            found.append(
+                (
+                    own[i],
+                    f"channel {name!r} varies {ratio:.3g} times as much as in most recordings"
+                    f"{among}, with the same spectrum{likely_unit(ratio)}",
+                )
+            )
+    return found
+
+
+def odd_sizes(labels: Sequence[str | None], spreads: Floats, spectra: Floats) -> dict[int, float]:
+    """Find recordings in which a channel has another unit than usual: their ratios by position.
+
+    From its spread (n,) and log10 spectrum (n, bands). What varies by itself, as the current of a
+    motor that often stands still, has no two units: an odd recording must be farther from the
+    others than two standard deviations of what is usual in any class. Its spectrum must be like
+    theirs, too: as near to their median as they are, with a margin.
+    """
+    size, of_class = np.log10(spreads), np.array([label or "" for label in labels])
+    shapes = spectra - spectra.mean(axis=1, keepdims=True)
+    width, nearest, odd = 0.0, np.inf, {}
+    for label in np.unique(of_class):
+        own = np.flatnonzero(of_class == label)
+        ratios = size[own] - np.quantile(size[own], 0.5, method="lower")
+        is_usual = abs(ratios) <= np.log10(UNIT_RATIO)
+        usual, n = ratios[is_usual], int(is_usual.sum())
+        if len(own) < FEWEST or n < 2:
+            continue
+        width = max(width, 2 * float(usual.std()))
+        apart = np.sqrt(np.mean((shapes[own] - np.median(shapes[own[is_usual]], axis=0)) ** 2, 1))
+        of_others = apart[is_usual].max() * np.sqrt((n + 1) / (n - 1))  # they are in the median
+        is_alike = apart <= min(SAME_SHAPE, SHAPE_MARGIN * of_others)
+        for i in np.flatnonzero(~is_usual).tolist():
+            nearest = min(nearest, float(abs(usual - ratios[i]).min()))
+            if is_alike[i]:
+                odd[int(own[i])] = float(10 ** ratios[i])
+    return dict(sorted(odd.items())) if nearest > width else {}
+
+
+def likely_unit(ratio: float, others: str = "others have") -> str:
+    """Return the unit that a ratio above 0 points to, as the end of a sentence; often empty."""
+    for low, high, larger, smaller in _UNITS:
+        if low < max(ratio, 1 / ratio) < high:
+            return f"; its unit is perhaps {(larger if ratio > 1 else smaller).format(others)}"
+    return ""

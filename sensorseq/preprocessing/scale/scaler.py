@@ -1,0 +1,416 @@
+"""Scale each channel by statistics of the training windows, or by its rated value."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq import _signal
+from sensorseq.checks import (
+    as_windows,
+    check_lengths,
+    raise_not_finite,
+    valid_steps,
+)
+from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_mean
+from sensorseq.io.order_statistics import quantiles
+
+_VALUES = 1 << 20  # copied together when steps are picked from windows
+_TAIL = 1e-7  # quantile: values outside the training range become +-5.2, as in scikit-learn
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelStatistics:
+    """Mean, population standard deviation, lowest and highest value of each channel, float64."""
+
+    n_steps: int
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @property
+    def largest(self) -> NDArray[np.float64]:
+        """Largest magnitude of each channel."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+    @property
+    def is_constant(self) -> NDArray[np.bool_]:
+        """Whether each channel is constant up to rounding."""
+        with np.errstate(over="ignore"):
+            spread = self.high - self.low
+        constant: NDArray[np.bool_] = spread <= 10 * np.finfo(np.float64).eps * self.largest
+        return constant
+
+
+class ChannelMoments:
+    """Statistics of windows that arrive in blocks; the result is bit-identical for any blocks.
+
+    Each step is read once. Squares are summed about the mean of 512 steps at a time, after
+    subtracting the channel's first value, and groups of steps are merged, so that an offset of 1e8
+    costs no digits (T. F. Chan, G. H. Golub, R. J. LeVeque, *Updating Formulae and a Pairwise
+    Algorithm for Computing Sample Variances*, 1979).
+    """
+
+    def __init__(self) -> None:
+        self._moments: _signal.Moments | None = None
+
+    def add(self, X: ArrayLike, lengths: ArrayLike | None = None) -> None:
+        """Add the valid steps of a block of windows; later steps are not read."""
+        windows = as_windows(X)
+        steps = check_lengths(windows, lengths)
+        if self._moments is None:
+            self._moments = _signal.Moments(windows.shape[2])
+        position = self._moments.add(windows, steps)
+        if position >= 0:
+            raise_not_finite(windows, position)
+
+    def statistics(self) -> ChannelStatistics:
+        """Return the statistics of all blocks so far."""
+        n_steps, mean, m2, low, high = (
+            (0, *np.zeros((4, 0))) if self._moments is None else self._moments.summarize()
+        )
+        if not n_steps:
+            raise SignalError("no window has a valid step, so no scaler can be fitted.")
+        return ChannelStatistics(n_steps, mean, np.sqrt(m2 / n_steps), low, high)
+
+
+KINDS = ("standard", "robust", "min_max", "max_abs", "quantile")  # learned from windows
+PHYSICAL = "physical"  # divides by rated values, which have to be given
+N_QUANTILES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Scaler:
+    """Statistics of each channel, and the map they define: (x - channel_center) / channel_scale.
+
+    `kind` is one of `KINDS` or `PHYSICAL`; None leaves values unchanged. For ``"quantile"``,
+    `channel_quantiles` (n_quantiles, n_channels), equally spaced from 0 to 1, are mapped to those
+    of a standard normal distribution. `constant_channels` were constant in the training windows:
+    they keep their unit, with scale 1, and carry no information for a network.
+    """
+
+    kind: str | None
+    channel_center: NDArray[np.float64]
+    channel_scale: NDArray[np.float64]
+    channel_quantiles: NDArray[np.float64] | None = None
+    constant_channels: tuple[int, ...] = ()
+
+    @classmethod
+    def identity(cls, n_channels: int) -> "Scaler":
+        """Return the scaler that leaves `n_channels` channels unchanged."""
+        return cls(None, np.zeros(n_channels), np.ones(n_channels))
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels."""
+        return len(self.channel_center)
+
+    def transform(self, X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.floating]:
+        """Return X (n_windows, n_timesteps[, n_channels]) scaled, computed in float64.
+
+        Steps at and beyond `lengths` become 0. The result is float32 for float32, else float64.
+        """
+        return self._apply(X, lengths)[0]
+
+    def transform_to_float32(
+        self, X: ArrayLike, lengths: ArrayLike | None = None
+    ) -> NDArray[np.float32]:
+        """Return X scaled, computed in float64 and rounded once, without an intermediate copy.
+
+        A value outside the range of float32 is an error.
+        """
+        scaled, overflown = self._apply(X, lengths, np.float32)
+        if overflown >= 0:
+            at = np.unravel_index(overflown, as_windows(X).shape)
+            row, step, channel = map(int, at)
+            raise SignalError(
+                f"X is {as_windows(X)[at]:g} in window {row}, step {step}, channel {channel}, which"
+                " is outside the range of float32 after scaling."
+            )
+        return scaled
+
+    def inverse_transform(
+        self, X: ArrayLike, lengths: ArrayLike | None = None
+    ) -> NDArray[np.floating]:
+        """Undo `transform`; ``"quantile"`` cannot restore values outside the training range."""
+        return self._apply(X, lengths, inverse=True)[0]
+
+    def to_dict(self) -> dict[str, NDArray[Any]]:
+        """Return the fields as numeric arrays (`kind` as UTF-8 bytes)."""
+        fields: dict[str, NDArray[Any]] = {
+            "kind": as_bytes(self.kind or "none"),
+            "channel_center": self.channel_center,
+            "channel_scale": self.channel_scale,
+        }
+        if self.channel_quantiles is not None:
+            fields["channel_quantiles"] = self.channel_quantiles
+        if self.constant_channels:
+            fields["constant_channels"] = np.array(self.constant_channels, np.uint32)
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Scaler":
+        """Restore a scaler from `to_dict`; a `SignalError` if the arrays are inconsistent."""
+        kind = check_choice("kind", as_text(fields["kind"]), (*KINDS, PHYSICAL, "none"))
+        center = np.asarray(fields["channel_center"], np.float64)
+        scale = np.asarray(fields["channel_scale"], np.float64)
+        quantiles = fields.get("channel_quantiles")
+        if quantiles is not None:
+            quantiles = np.asarray(quantiles, np.float64)
+        constant = tuple(np.asarray(fields.get("constant_channels", ()), np.int64).tolist())
+        if (
+            center.ndim != 1
+            or any(not 0 <= channel < len(center) for channel in constant)
+            or scale.shape != center.shape
+            or (quantiles is None) != (kind != "quantile")
+            or (quantiles is not None and quantiles.shape[1:] != center.shape)
+        ):
+            raise SignalError("the stored statistics of a scaler are inconsistent.")
+        return cls(None if kind == "none" else kind, center, scale, quantiles, constant)
+
+    def _apply(
+        self,
+        X: ArrayLike,
+        lengths: ArrayLike | None,
+        dtype: type[np.float32] | None = None,
+        *,
+        inverse: bool = False,
+    ) -> tuple[NDArray[Any], int]:
+        """Return scaled windows, and the first position that overflows `dtype`, or -1."""
+        windows, given_lengths = check_fitted_windows(X, lengths, self.n_channels)
+        out = np.empty(windows.shape, dtype or windows.dtype)
+        by: tuple[Any, Any] = (self.channel_center, self.channel_scale)
+        if self.kind is None:
+            by = (None, None)
+        given, overflown = _signal.scale_windows(windows, given_lengths, *by, inverse, out)
+        if given >= 0:
+            raise_not_finite(windows, given)
+        change = _from_normal if inverse else _to_normal
+        valid = valid_steps(windows.shape[1], given_lengths)
+        for channel in range(self.n_channels if self.channel_quantiles is not None else 0):
+            quantiles = self.channel_quantiles[:, channel]  # type: ignore[index]
+            if quantiles[0] < quantiles[-1]:  # a constant channel is only centred
+                steps = windows[:, :, channel][valid].astype(np.float64)
+                out[:, :, channel][valid] = change(steps, quantiles)
+        return out.reshape(np.shape(X)), overflown
+
+
+def check_fitted_windows(
+    X: ArrayLike, lengths: ArrayLike | None, n_channels: int
+) -> tuple[NDArray[np.floating], NDArray[np.int64] | None]:
+    """Return windows (n, t, c) and their lengths if they have the channels of a scaler."""
+    windows = as_windows(X)
+    if windows.shape[2] != n_channels:
+        raise SignalError(
+            f"X has {windows.shape[2]} channels, but the scaler was fitted on {n_channels}."
+        )
+    return windows, check_lengths(windows, lengths)
+
+
+def as_bytes(text: str) -> NDArray[np.uint8]:
+    """Return a text as an array, as files of statistics hold it."""
+    return np.frombuffer(text.encode(), np.uint8).copy()
+
+
+def as_text(stored: Any) -> str:
+    """Return the text of `as_bytes`."""
+    return bytes(np.asarray(stored, np.uint8)).decode()
+
+
+def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    levels = np.linspace(0, 1, len(quantiles))
+    # Averaged from both sides, so that a value shared by several quantiles maps to the middle.
+    rising = np.interp(x, quantiles, levels)
+    falling = np.interp(-x, -quantiles[::-1], -levels[::-1])
+    normal: NDArray[np.float64] = scipy.special.ndtri(
+        np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL)
+    )
+    return normal
+
+
+def _from_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = np.interp(
+        scipy.special.ndtr(x), np.linspace(0, 1, len(quantiles)), quantiles
+    )
+    return values
+
+
+def fit_scaler(
+    X: ArrayLike,
+    lengths: ArrayLike | None = None,
+    kind: str | None = "standard",
+    *,
+    rated: Mapping[str, float] | Sequence[float] | None = None,
+    channels: Sequence[str] | None = None,
+) -> Scaler:
+    """Fit a scale for each channel to the valid steps of training windows.
+
+    Only training windows: statistics of other windows would leak into their score. `kind` and
+    `rated`: see `ChannelScaler`. A constant channel is centred (not for max_abs), scaled by 1 and
+    listed in `constant_channels`. Later steps than `lengths` are not read and may be NaN.
+    """
+    windows = as_windows(X)
+    blocks = [(windows, check_lengths(windows, lengths))]
+    return fit_scaler_to_blocks(lambda: blocks, kind, rated=rated, channels=channels)
+
+
+def rated_scaler(
+    rated: Mapping[str, float] | Sequence[float] | None,
+    n_channels: int,
+    channels: Sequence[str] | None = None,
+) -> Scaler:
+    """Return the scaler that divides each channel by its rated value, in the channel's unit.
+
+    A value of 1 is then the rated value on every robot and in every data set, and zero stays zero.
+    Every channel needs a value above zero; 1.0 keeps its unit.
+    """
+    if rated is None:
+        raise ArgumentError(
+            f"kind={PHYSICAL!r} needs rated, the value of each channel that becomes 1, such as"
+            " rated={'current': 20.0}."
+        )
+    if isinstance(rated, Mapping):
+        if channels is None:
+            raise ArgumentError(
+                "rated is given by name, but the channels have no names here; give a WindowSet,"
+                " channels, or rated as a list in the order of the channels."
+            )
+        names = [str(name) for name in channels]
+        for name in rated:
+            if name not in names:
+                raise ArgumentError(
+                    f"rated names {name!r}, which is not a channel.{did_you_mean(name, names)}"
+                    f" Channels: {', '.join(names)}."
+                )
+        missing = [name for name in names if name not in rated]
+        if missing:
+            raise ArgumentError(
+                f"rated has no value for {', '.join(missing)}; give a value for every channel, and"
+                " 1.0 to keep its unit."
+            )
+        values = [rated[name] for name in names]
+    else:
+        values, names = list(rated), [f"channel {i}" for i in range(n_channels)]
+        if len(values) != n_channels:
+            raise ArgumentError(f"rated has {len(values)} values for {n_channels} channels.")
+    for name, value in zip(names, values, strict=True):
+        try:
+            usable = bool(0 < value < 2**63)
+        except TypeError:
+            usable = False
+        if not usable:
+            raise ArgumentError(f"rated is {value!r} for {name}; it must be a number above zero.")
+    return Scaler(PHYSICAL, np.zeros(n_channels), np.array(values, np.float64))
+
+
+RANKED = ("robust", "quantile")  # kinds that need order statistics
+
+
+def scaler_of(
+    statistics: ChannelStatistics,
+    kind: str | None,
+    quantiles_at: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+) -> Scaler:
+    """Return the scaler of a kind; those in `RANKED` need the quantiles at levels of each channel.
+
+    `quantiles_at` returns them in shape (n_levels, n_channels).
+    """
+    n_channels = len(statistics.mean)
+    if kind is None:
+        return Scaler.identity(n_channels)
+    if quantiles_at is None:
+        center, scale = {
+            "standard": (statistics.mean, statistics.deviation),
+            "min_max": (statistics.low, statistics.high - statistics.low),
+            "max_abs": (np.zeros(n_channels), statistics.largest),
+        }[kind]
+        return _without_constants(statistics, kind, center, scale)
+    quartiles = np.array([0.25, 0.5, 0.75])
+    if kind == "robust":
+        lower, center, upper = quantiles_at(quartiles)
+        scale = np.where(upper - lower == 0, statistics.deviation, upper - lower)
+        return _without_constants(statistics, kind, center, scale)
+    levels = np.linspace(0, 1, max(2, min(N_QUANTILES, statistics.n_steps)))
+    found = quantiles_at(np.append(levels, 0.5))
+    scaler = _without_constants(statistics, kind, found[-1], np.ones(n_channels))
+    # Rounding in the interpolation can break the order.
+    return replace(scaler, channel_quantiles=np.maximum.accumulate(found[:-1]))
+
+
+def _without_constants(
+    statistics: ChannelStatistics,
+    kind: str,
+    center: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> Scaler:
+    """Return a scaler that does not amplify constant channels."""
+    wild = np.flatnonzero(~np.isfinite(scale))
+    if wild.size:
+        channel = int(wild[0])
+        raise SignalError(
+            f"channel {channel} of X ranges from {statistics.low[channel]:g} to"
+            f" {statistics.high[channel]:g}, too wide to compute a variance. Correct its unit."
+        )
+    constant = statistics.is_constant | (scale == 0)  # including spreads whose square underflows
+    if kind == "max_abs":
+        scale = np.where(scale == 0, 1.0, scale)
+    else:
+        center = np.where(constant, statistics.low, center)
+        scale = np.where(constant, 1.0, scale)
+    return Scaler(kind, center, scale, constant_channels=tuple(np.flatnonzero(constant).tolist()))
+
+
+Block = tuple[NDArray[np.floating], NDArray[np.int64] | None]  # windows and their lengths
+
+
+def fit_scaler_to_blocks(
+    blocks: Callable[[], Iterable[Block]],
+    kind: str | None = "standard",
+    *,
+    rated: Mapping[str, float] | Sequence[float] | None = None,
+    channels: Sequence[str] | None = None,
+) -> Scaler:
+    """Fit the same scaler, bit for bit, as `fit_scaler` on all blocks together.
+
+    `blocks` returns windows (n, n_timesteps, n_channels), or pairs of windows and lengths.
+    Every kind holds one block at a time. standard, min_max and max_abs read each block once; robust
+    and quantile read it once more if there are few values, else up to three more times for float32
+    and seven more times for float64, for every 16 channels.
+    """
+    if kind is not None:
+        check_choice("kind", kind, (*KINDS, PHYSICAL))
+    if kind == PHYSICAL and channels is not None:
+        return rated_scaler(rated, len(channels), channels)
+    if kind != PHYSICAL and rated is not None:
+        raise ArgumentError(f"rated is only for kind={PHYSICAL!r}, but kind is {kind!r}.")
+    moments = ChannelMoments()
+    dtype = np.dtype(np.float32)
+    for windows, lengths in blocks():
+        if kind == PHYSICAL:
+            return rated_scaler(rated, windows.shape[2])
+        moments.add(windows, lengths)
+        dtype = np.result_type(dtype, windows.dtype)
+    statistics = moments.statistics()
+    if kind not in RANKED:
+        return scaler_of(statistics, kind)
+
+    def rows() -> Iterator[NDArray[np.floating]]:
+        for windows, lengths in blocks():
+            n_timesteps, n_channels = windows.shape[1:]
+            steps = check_lengths(windows, lengths)
+            at_once = max(1, _VALUES // max(1, n_timesteps * n_channels))
+            for at in range(0, len(windows), at_once):
+                some = windows[at : at + at_once]
+                if steps is None:
+                    yield some.reshape(-1, n_channels)
+                else:
+                    yield some[valid_steps(n_timesteps, steps[at : at + at_once])]
+
+    n_steps, n_channels = statistics.n_steps, len(statistics.mean)
+    return scaler_of(
+        statistics, kind, lambda levels: quantiles(rows, n_steps, n_channels, levels, dtype)
+    )

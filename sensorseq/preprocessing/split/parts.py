@@ -1,0 +1,500 @@
+"""Split windows into parts by group or by time, and describe how even the parts are."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.checks import (
+    RandomState,
+    check_per_window,
+    check_positive,
+    check_random_state,
+    check_real,
+)
+from sensorseq.errors import ArgumentError, SplitError
+from sensorseq.windows import PARTS
+
+_KICKS = 30  # random perturbations of the best assignment, each improved again
+_MANY_GROUPS = 64  # above this, single moves balance well enough, and swaps cost too much
+
+
+def split_by_group(
+    y: ArrayLike | None,
+    groups: ArrayLike,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    random_state: RandomState = None,
+    known: ArrayLike | None = None,
+) -> NDArray[np.str_]:
+    """Assign whole groups to train, validation and test, with every class in each part.
+
+    A randomised search over assignments of groups brings each part's share of each class, counted
+    in windows, as close to `fractions` as whole groups allow. Returns the part of each window.
+    `known` has parts that are already decided, by window, ``""`` where open: a group stays in the
+    part of its first decided window, and only the other groups are assigned. Raises a `SplitError`
+    if a class has fewer groups than there are parts, or no assignment was found that gives every
+    part every class.
+    """
+    shares = check_fractions(fractions)
+    rng = check_random_state(random_state)
+    used = np.flatnonzero(shares)
+    classes, counts, group_index = count_windows(y, groups)
+    n_groups = np.count_nonzero(counts, axis=0)
+    if (n_groups < len(used)).any():
+        rare = int(np.argmin(n_groups))
+        whose = "" if y is None else f"class {classes[rare]!r}: "
+        raise SplitError(
+            f"{whose}{n_groups[rare]} group(s) are too few for {len(used)} parts"
+            f" ({', '.join(PARTS[part] for part in used)}), which need whole groups. Record more,"
+            " use smaller groups, leave the class out, set a part's fraction to 0, or split each"
+            " recording by time."
+        )
+    part = _known_part(known, group_index, len(counts), used)
+    is_open = part < 0
+    held = np.zeros((len(used), len(classes)), np.int64)
+    np.add.at(held, part[~is_open], counts[~is_open])
+    penalty = _weighty(np.ones((len(used), len(classes)), bool))
+    shares = shares[used] / shares[used].sum()
+    assignment = GroupAssignment(counts[is_open], shares, penalty, rng, held)
+    if is_open.any():
+        part[is_open] = assignment.search()
+    missing = assignment.missing(part[is_open])
+    if missing.size:
+        where, what = missing[0]
+        raise SplitError(
+            f"found no assignment of whole groups with class {classes[what]!r} in"
+            f" {PARTS[used[where]]} and every other class in every part. Record more groups with"
+            " these classes, or set a part's fraction to 0."
+        )
+    return np.array(PARTS)[used[part[group_index]]]
+
+
+def _known_part(
+    known: ArrayLike | None, group_index: NDArray[np.int64], n_groups: int, used: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the place among `used` of each group's decided part, -1 for groups without one."""
+    part = np.full(n_groups, -1)
+    if known is not None:
+        names = np.array(PARTS)[used]
+        place = np.argmax(np.asarray(known)[:, np.newaxis] == names, axis=1)
+        rows = np.flatnonzero(np.isin(known, names))[::-1]  # the first row is written last
+        part[group_index[rows]] = place[rows]
+    return part
+
+
+def holdout_by_group(
+    y: ArrayLike | None,
+    groups: ArrayLike | None,
+    fraction: float,
+    random_state: RandomState = None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Hold out about `fraction` of the windows for validation, in whole groups; return both rows.
+
+    Every class stays in the training part; a class with only one group (without groups: one window)
+    is not in the validation part. Without groups, single windows are drawn; windows of one
+    recording can then be on both sides, which inflates the validation score.
+    """
+    check_real("fraction", fraction, 0.0, 1.0)
+    rng = check_random_state(random_state)
+    if groups is None:
+        if y is None:
+            raise ArgumentError("y and groups are both missing; give at least one of them.")
+        held_out = _draw_windows(np.asarray(y), fraction, rng)
+        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    _, counts, group_index = count_windows(y, groups)
+    if fraction == 0:
+        return np.arange(len(group_index)), np.empty(0, np.int64)
+    n_groups = np.count_nonzero(counts, axis=0)
+    required = np.stack([np.ones(len(n_groups), bool), n_groups > 1])
+    assignment = GroupAssignment(
+        counts, np.array([1 - fraction, fraction]), _weighty(required), rng
+    )
+    part = assignment.search()
+    if not part.any() or (assignment.missing(part)[:, 0] == 0).any():
+        if len(counts) == 1:
+            raise SplitError(
+                "all windows are in one group, so none can be held out for validation. Give your"
+                " own validation data, hold out none (a validation fraction of 0), or record more"
+                " groups."
+            )
+        raise SplitError(
+            f"none of {len(counts)} group(s) can be held out for validation without removing a"
+            " class from training: each has a class that no other has. Give your own validation"
+            " data, hold out none (a validation fraction of 0), or record more groups."
+        )
+    held_out = part[group_index] == 1
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def check_fractions(fractions: Sequence[float]) -> NDArray[np.float64]:
+    """Return the shares of train, validation and test if they are valid, with train above 0."""
+    shares = np.asarray(fractions, np.float64)
+    if shares.shape != (3,) or not (shares >= 0).all() or abs(shares.sum() - 1) > 1e-6:
+        raise ArgumentError(
+            f"fractions={tuple(fractions)!r} must be three shares (train, validation, test) of 0 or"
+            " more that sum to 1."
+        )
+    if not shares[0]:
+        raise ArgumentError(f"fractions={tuple(fractions)!r} leave no windows to train on.")
+    return shares
+
+
+def count_windows(
+    y: ArrayLike | None, groups: ArrayLike
+) -> tuple[list[Any], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the classes, windows of each (group, class), and each window's group index."""
+    group = np.asarray(groups)
+    label = np.zeros(group.shape, np.int64) if y is None else np.asarray(y)
+    if group.ndim != 1 or not group.size or label.shape != group.shape:
+        raise SplitError(
+            f"groups has shape {group.shape} and y has shape {label.shape}; both need"
+            " (n_windows,), with at least one window."
+        )
+    names, group_index = np.unique(group, return_inverse=True)
+    classes, class_index = np.unique(label, return_inverse=True)
+    counts = np.zeros((len(names), len(classes)), np.int64)
+    np.add.at(counts, (group_index, class_index), 1)
+    return classes.tolist(), counts, group_index
+
+
+@dataclass(eq=False)
+class GroupAssignment:
+    """Searches a part for each group that brings every part close to its shares of the classes.
+
+    `counts` (n_groups, n_classes) are windows, and no class is empty. The cost of an assignment is
+    the squared deviation from `fractions`, summed over parts and classes, plus `penalty` (n_parts,
+    n_classes) for a class missing in a part, and more for a part without windows. `held` (n_parts,
+    n_classes) are windows that the parts have already.
+    """
+
+    counts: NDArray[np.int64]
+    fractions: NDArray[np.float64]
+    penalty: NDArray[np.float64]
+    rng: np.random.Generator
+    held: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.held is None:
+            self.held = np.zeros((len(self.fractions), self.counts.shape[1]), np.int64)
+        self._total = self.counts.sum(axis=0) + self.held.sum(axis=0)
+        self._parts = np.arange(len(self.fractions))
+
+    def search(self, n_kicks: int = _KICKS, swap_up_to: int = _MANY_GROUPS) -> NDArray[np.int64]:
+        """Return a greedy assignment, repeatedly perturbed and improved.
+
+        `n_kicks` perturbations (2 for more than 64 groups); pairs are swapped for up to
+        `swap_up_to` groups.
+        """
+        n_groups = len(self.counts)
+        best = self._assign_greedily()
+        self._improve(best, swap_up_to)
+        best_cost = self._cost_of(best)
+        for _ in range(n_kicks if n_groups <= _MANY_GROUPS else 2):
+            part = best.copy()
+            shaken = self.rng.choice(n_groups, min(n_groups, 2 + n_groups // 8), replace=False)
+            part[shaken] = self.rng.integers(0, len(self._parts), len(shaken))
+            self._improve(part, swap_up_to)
+            if (new_cost := self._cost_of(part)) < best_cost - 1e-12:
+                best, best_cost = part, new_cost
+        return best
+
+    def draw(self) -> NDArray[np.int64]:
+        """Return the best of some random assignments: close to the shares, but each time another.
+
+        `search` finds the same best assignment again and again.
+        """
+        n_trials = 20 if len(self.counts) <= 200 else 2  # each of many groups matters little
+        trials = [self._assign_greedily(large_first=False) for _ in range(n_trials)]
+        return trials[int(np.argmin([self._cost_of(part) for part in trials]))]
+
+    def missing(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return (part, class) of each class without windows in a part."""
+        return np.argwhere(self._shared(part) == 0)
+
+    def _shared(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Windows of each (part, class)."""
+        shared = np.array(self.held)
+        np.add.at(shared, part, self.counts)
+        return shared
+
+    def _cost(self, shared: NDArray[np.int64], part: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Cost of rows `shared` (..., n_classes) as contents of parts `part` (...)."""
+        off = shared / self._total - self.fractions[part][..., np.newaxis]
+        absent = shared == 0
+        cost = (off**2 + self.penalty[part] * absent).sum(axis=-1)
+        return cost + 1e3 * absent.all(axis=-1)  # type: ignore[no-any-return]
+
+    def _cost_of(self, part: NDArray[np.int64]) -> float:
+        return float(self._cost(self._shared(part), self._parts).sum())
+
+    def _assign_greedily(self, *, large_first: bool = True) -> NDArray[np.int64]:
+        """Assign groups one by one to the part where they lower the cost most."""
+        counts, parts = self.counts, self._parts
+        shared = np.array(self.held)
+        part = np.empty(len(counts), np.int64)
+        size = counts.sum(axis=1) if large_first else np.ones(len(counts))
+        size = size * self.rng.uniform(0.7, 1.3, len(counts))
+        for group in np.argsort(-size):
+            change = self._cost(shared + counts[group], parts) - self._cost(shared, parts)
+            change += self.rng.uniform(0, 1e-9, len(parts))  # equal parts in random order
+            part[group] = np.argmin(change)
+            shared[part[group]] += counts[group]
+        return part
+
+    def _improve(self, part: NDArray[np.int64], swap_up_to: int) -> None:
+        """Move single groups, then swap pairs, while that lowers the cost; changes `part`."""
+        counts, parts, groups = self.counts, self._parts, np.arange(len(self.counts))
+        for _ in range(4 * len(counts) + 16):
+            shared = self._shared(part)
+            now = self._cost(shared, parts)
+            left = self._cost(shared[part] - counts, part) - now[part]
+            every = np.broadcast_to(parts, (len(counts), len(parts)))
+            joined = self._cost(shared + counts[:, np.newaxis], every)
+            change = left[:, np.newaxis] + joined - now
+            change[groups, part] = 0
+            group, to = np.unravel_index(np.argmin(change), change.shape)
+            if change[group, to] < -1e-12:
+                part[group] = to
+                continue
+            if len(counts) > swap_up_to:
+                return
+            traded = shared[part][:, np.newaxis] - counts[:, np.newaxis] + counts[np.newaxis]
+            cost = self._cost(traded, np.broadcast_to(part[:, np.newaxis], traded.shape[:2]))
+            change = cost + cost.T - now[part][:, np.newaxis] - now[part]
+            change[part[:, np.newaxis] == part] = 0
+            one, other = np.unravel_index(np.argmin(change), change.shape)
+            if change[one, other] >= -1e-12:
+                return
+            part[one], part[other] = part[other], part[one]
+
+
+def _weighty(required: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return penalties for missing classes that outweigh any share, most in train (part 0)."""
+    missing = np.where(np.arange(len(required)) == 0, 1e6, 10.0)[:, np.newaxis]
+    return np.where(required, missing, 0.0)
+
+
+def _draw_windows(
+    y: NDArray[np.generic], fraction: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Mask of single windows to hold out: each class's share, at least one of each kept."""
+    classes, class_index = np.unique(y, return_inverse=True)
+    counts = np.bincount(class_index, minlength=len(classes))
+    exact = counts * fraction
+    take = np.floor(exact).astype(np.int64)
+    # Add the largest remainders to reach the total; ties in random order.
+    missing = round(float(exact.sum())) - int(take.sum())
+    order = np.lexsort((rng.random(len(classes)), -(exact - take)))
+    take[order[:missing]] += 1
+    take = np.minimum(take, counts - 1)
+    if fraction > 0 and not take.any() and (counts > 1).any():
+        take[int(np.argmax(counts))] = 1
+    held_out = np.zeros(len(y), bool)
+    for index, count in enumerate(take):
+        held_out[rng.permutation(np.flatnonzero(class_index == index))[:count]] = True
+    return held_out
+
+
+def split_by_time(
+    recording_id: ArrayLike,
+    start_s: ArrayLike,
+    window_s: float,
+    fractions: Sequence[float] = (0.6, 0.2, 0.2),
+    embargo_s: float | None = None,
+    y: ArrayLike | None = None,
+    known: ArrayLike | None = None,
+) -> NDArray[np.str_]:
+    """Assign the windows of every recording to train, validation and test in order of time.
+
+    Use it if there are too few recordings to hold some out: the score is then for later times of
+    known runs, not for new runs. Windows of the earlier part that overlap one of the later part, or
+    are closer to it than the embargo (one window by default, because signals stay correlated for a
+    while), get ``""``, so parts before a border are smaller than their share. With `y`, every part
+    must have every class. Windows whose part is already decided, in `known` (``""`` where open),
+    stay in it; a recording is decided as a whole.
+    """
+    shares = check_fractions(fractions)
+    recording, starts = check_times(recording_id, start_s)
+    reach = check_reach(window_s, embargo_s)
+    label = check_per_window("y", y, len(starts), SplitError)
+    label = np.zeros(len(starts), np.int64) if label is None else label
+    rank, n_ranks = _ranks(recording, starts)
+    part_index = np.searchsorted(np.cumsum(shares)[:2], (rank + 0.5) / n_ranks, side="right")
+    # A share of 0 has no width between two borders, but rounding may miss the last border.
+    part_index = np.minimum(part_index, np.flatnonzero(shares)[-1])
+    part: NDArray[np.str_] = np.array(PARTS)[part_index]
+    # Leave out windows before a border: test windows are the fewest and are all kept.
+    for index in (1, 0):
+        later = np.isin(part, PARTS[index + 1 :])
+        part[(part == PARTS[index]) & near_in_time(recording, starts, later, reach)] = ""
+    if known is not None:
+        part = np.where(np.asarray(known) == "", part, known)
+    for name in np.array(PARTS)[shares > 0]:
+        lacking = np.setdiff1d(label, label[part == name])
+        if lacking.size or not (part == name).any():
+            of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
+            raise SplitError(
+                f"no window{of} remains for {name}: the recordings are too short for these parts"
+                f" with {reach - window_s:g} s between them. Split by group, set a part's fraction"
+                " to 0, use shorter windows or a shorter embargo_s, or longer recordings."
+            )
+    return part
+
+
+def time_blocks(
+    recording_id: NDArray[Any], start_s: NDArray[np.float64], n_blocks: int
+) -> NDArray[np.int64]:
+    """Cut every recording into blocks of equally many windows in order of time.
+
+    Windows with equal starts, such as copies, are in one block. A recording with fewer windows than
+    blocks has no window in some blocks.
+    """
+    rank, n_ranks = _ranks(recording_id, start_s)
+    return (rank * n_blocks) // n_ranks
+
+
+def folds_in_time(
+    y: NDArray[Any], groups: NDArray[Any], starts: NDArray[np.float64], n_folds: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return (fit rows, test rows) of folds that test a stretch of time of each group and class.
+
+    `starts` are in lengths of a window. Windows closer to a tested one than a window's length are
+    in neither part. The last fold tests the latest windows.
+    """
+    codes = [np.unique(part, return_inverse=True)[1] for part in (groups, y)]
+    group_and_class = codes[0] * (1 + int(codes[1].max())) + codes[1]
+    block = time_blocks(group_and_class, starts, n_folds)
+    folds = []
+    for number in range(n_folds):
+        tested = block == number
+        near = near_in_time(groups, starts, tested, 2.0)
+        folds.append((np.flatnonzero(~tested & ~near), np.flatnonzero(tested)))
+    return folds
+
+
+def near_in_time(
+    recording_id: NDArray[Any],
+    start_s: NDArray[np.float64],
+    marked: NDArray[np.bool_],
+    reach_s: float,
+) -> NDArray[np.bool_]:
+    """Return a mask of windows within `reach_s` of a marked one of their recording, by start."""
+    near = np.zeros(len(start_s), bool)
+    # Time stamps in seconds since 1970, about 1.7e9 s, are rounded to 2.4e-7 s.
+    rounding = 1e-6 * reach_s + 4 * np.finfo(np.float64).eps * float(np.abs(start_s).max(initial=0))
+    for rows in rows_of(recording_id):
+        there = np.sort(start_s[rows[marked[rows]]])
+        if there.size:
+            after = np.searchsorted(there, start_s[rows])
+            left = there[np.maximum(after - 1, 0)]
+            right = there[np.minimum(after, len(there) - 1)]
+            distance = np.minimum(np.abs(start_s[rows] - left), np.abs(right - start_s[rows]))
+            near[rows] = distance < reach_s - rounding
+    return near
+
+
+def rows_of(recording_id: NDArray[Any]) -> list[NDArray[np.int64]]:
+    """Return the positions of the windows of each recording."""
+    index = np.unique(recording_id, return_inverse=True)[1]
+    order = np.argsort(index, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(index[order])) + 1)
+
+
+def iter_recordings(recording_id: NDArray[Any]) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    """Yield each recording and the rows of its windows, in the order of first appearance."""
+    names = recording_id.tolist()
+    for rows in sorted(rows_of(recording_id) if names else [], key=lambda own: int(own[0])):
+        yield names[rows[0]], rows
+
+
+def check_times(
+    recording_id: ArrayLike, start_s: ArrayLike
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return the recording and the start of each window if they are known for all."""
+    recording, starts = np.asarray(recording_id), np.asarray(start_s)
+    if recording.ndim != 1 or not recording.size or starts.shape != recording.shape:
+        raise SplitError(
+            f"recording_id has shape {recording.shape} and start_s has shape {starts.shape}; both"
+            " need (n_windows,), with at least one window."
+        )
+    if starts.dtype.kind not in "fiu":
+        raise SplitError(f"start_s has dtype {starts.dtype}; it must hold numbers of seconds.")
+    starts = starts.astype(np.float64)
+    wrong = np.flatnonzero(~np.isfinite(starts))
+    if wrong.size:
+        row = int(wrong[0])
+        raise SplitError(
+            f"start_s[{row}] is {starts[row]} (recording {recording.tolist()[row]!r}); every window"
+            " needs a finite start."
+        )
+    return recording, starts
+
+
+def check_reach(window_s: float, embargo_s: float | None) -> float:
+    """Return the least time between starts of windows in two parts: a window and the embargo."""
+    length = check_positive("window_s", window_s)
+    if embargo_s is None:
+        return 2 * length
+    return length + check_real("embargo_s", embargo_s, 0.0)
+
+
+def _ranks(
+    recording_id: NDArray[Any], start_s: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rank of each window's start in its recording, and the number of starts."""
+    rank, n_ranks = np.empty(len(start_s), np.int64), np.empty(len(start_s), np.int64)
+    for rows in rows_of(recording_id):
+        known, rank[rows] = np.unique(start_s[rows], return_inverse=True)
+        n_ranks[rows] = len(known)
+    return rank, n_ranks
+
+
+def describe_split(
+    y: NDArray[Any] | None,
+    groups: NDArray[Any],
+    split: NDArray[np.str_],
+    fractions: Sequence[float],
+) -> dict[str, Any]:
+    """Return the windows and groups of each part and class, and their imbalance, for JSON.
+
+    ``deviation`` is the largest difference, over parts and classes, between a part's share of a
+    class's windows and its target share in ``wanted``; ``where`` is that part and class. Without
+    labels the only class is ``""``.
+    """
+    label = np.full(split.shape, "") if y is None else y
+    kept = split != ""
+    wanted = dict(zip(PARTS, check_fractions(fractions).tolist(), strict=True))
+    parts = [name for name in PARTS if wanted[name] > 0 or (split == name).any()]
+    classes = np.unique(label)
+    n_windows: dict[str, dict[str, int]] = {}
+    n_groups: dict[str, dict[str, int]] = {}
+    share = {}
+    for name in parts:
+        masks = {one: (split == name) & (label == one) for one in classes.tolist()}
+        n_windows[name] = {str(one): int(mask.sum()) for one, mask in masks.items()}
+        n_groups[name] = {str(one): len(np.unique(groups[mask])) for one, mask in masks.items()}
+        for one, mask in masks.items():
+            if total := int((kept & (label == one)).sum()):
+                share[name, one] = int(mask.sum()) / total
+    off = {(name, one): abs(value - wanted[name]) for (name, one), value in share.items()}
+    part, one = max(off, key=lambda key: off[key])
+    of = "the windows" if one == "" else f"class {one}"
+    imbalance = (
+        f"Largest imbalance: {100 * share[part, one]:.0f} % of {of} are in {part}"
+        f" ({100 * wanted[part]:.0f} % requested)."
+    )
+    if off[part, one] < 0.005:
+        every = "the windows" if one == "" else "every class"
+        imbalance = f"Every part has its share of {every}."
+    return {
+        "n_windows": n_windows,
+        "n_groups": n_groups,
+        "n_left_out": int((~kept).sum()),
+        "deviation": off[part, one],
+        "where": [part, one],
+        "wanted": {name: wanted[name] for name in parts},
+        "is_given": True,
+        "imbalance": imbalance,
+    }

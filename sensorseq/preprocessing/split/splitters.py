@@ -1,0 +1,381 @@
+"""Cross-validation splitters for scikit-learn that keep groups whole or separate parts in time."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold, StratifiedKFold
+
+from sensorseq.checks import (
+    RandomState,
+    check_integer,
+    check_per_window,
+    check_random_state,
+    check_real,
+    refuse_beside_windows,
+)
+from sensorseq.errors import ArgumentError, SplitError, check_choice
+from sensorseq.preprocessing.split.parts import (
+    GroupAssignment,
+    check_reach,
+    check_times,
+    count_windows,
+    near_in_time,
+    time_blocks,
+)
+from sensorseq.windows import WindowSet
+
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+BY = ("group", "recording")
+_KICKS = 150  # more parts than a split has, so a longer search; 0.1 s for 60 groups
+_SWAP_UP_TO = 600  # groups; a second or two, and beyond single moves come within 0.1 %
+
+
+def split_folds(target: NDArray[np.int64], groups: Any, n_folds: int, seed: int) -> list[Fold]:
+    """Return folds of whole groups with about the share of each class, as many as there can be."""
+    n_groups = n_folds if groups is None else len(np.unique(groups))
+    n_folds = min(n_folds, n_groups, int(np.bincount(target).max()))
+    if n_folds < 2:
+        return []
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splitter = kind(n_folds, shuffle=True, random_state=seed % 2**32)
+    # scikit-learn warns of a class with fewer windows than folds: some lack it
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        folds = list(splitter.split(np.zeros(len(target)), target, groups))
+    return [(fit, test) for fit, test in folds if len(fit) and len(test)]
+
+
+class _Splitter(BaseCrossValidator):  # type: ignore[misc]
+    """Shared by the splitters: the number of folds, and automatic routing of groups."""
+
+    __metadata_request__split: ClassVar = {"groups": True}
+    n_splits: int
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Return the number of folds; the arguments are not used.
+
+        Parameters
+        ----------
+        X, y, groups : object, optional
+            Not used; present for compatibility with scikit-learn.
+        """
+        return self.n_splits
+
+
+class _GroupBalancedSplitter(_Splitter):
+    """Shared by the splitters that keep groups whole."""
+
+    by: str
+    random_state: RandomState
+
+    def split(
+        self, X: Any, y: ArrayLike | None = None, groups: ArrayLike | None = None
+    ) -> Iterator[Fold]:
+        """Yield the sorted rows to train on and to test on of each fold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, ...) or WindowSet
+            A WindowSet has its own labels and groups.
+        y : array-like of shape (n_windows,), optional
+            Labels to balance. If they are not classes (floats that are not whole), only the numbers
+            of windows are balanced.
+        groups : array-like of shape (n_windows,)
+            Units to keep whole.
+
+        Yields
+        ------
+        train, test : ndarray of int64
+
+        Raises
+        ------
+        SplitError
+            If a class is in fewer groups than there are parts, or no assignment with every class in
+            every part was found.
+        """
+        shares, where = self._parts()
+        problem = _Problem.of(X, y, groups, self.by)
+        problem.check_n_groups(len(shares), where)
+        penalty = np.full((len(shares), len(problem.classes)), 10.0)
+        rng = check_random_state(self.random_state)
+        assignment = GroupAssignment(problem.counts, np.array(shares), penalty, rng)
+        for part, number in self._assign(assignment):
+            missing = assignment.missing(part)
+            if missing.size:
+                raise SplitError(
+                    "found no assignment of whole groups with class"
+                    f" {problem.classes[missing[0, 1]]!r} and every other class in {where}. Record"
+                    " more groups with this class, or use fewer folds."
+                )
+            tested = part[problem.group_index] == number
+            yield np.flatnonzero(~tested), np.flatnonzero(tested)
+
+    @abstractmethod
+    def _parts(self) -> tuple[list[float], str]:
+        """Check the arguments; return the share of each part, and the names of the parts."""
+
+    @abstractmethod
+    def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
+        """Yield the part of each group, and the part that is tested, for each fold."""
+
+
+class GroupBalancedKFold(_GroupBalancedSplitter):
+    """Folds of whole groups, each with nearly its share of the windows of every class.
+
+    Uses the same randomised search over assignments of groups as `split_by_group`. Works with
+    `cross_validate` and `GridSearchCV` of scikit-learn, or alone.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2.
+    by : {"group", "recording"}, default="group"
+        The unit of a WindowSet to keep whole. With "recording", recordings of one group can be on
+        both sides, so the score is for new runs of known robots. `groups` given to `split` always
+        stay whole.
+    random_state : int, Generator, RandomState or None, default=0
+        Equal seeds give equal folds. Folds depend on the sizes of groups and on the order in which
+        they first appear, not on their names.
+
+    Notes
+    -----
+    `cross_validate` and `GridSearchCV` pass ``groups=`` only to the splitter. For a classifier that
+    holds out its own validation windows (`SensorLSTMClassifier`), enable metadata routing; then
+    ``params={"groups": ...}`` reaches the splitter and every fit. scikit-learn needs arrays: give
+    ``windows.X``, ``windows.y`` and ``windows.groups``, not the WindowSet.
+
+    Examples
+    --------
+    >>> windows = WindowSet(np.zeros((8, 5, 1)), y=[0, 1] * 4, recording_id=list("aabbccdd"))
+    >>> [test.tolist() for _, test in GroupBalancedKFold(2).split(windows)]
+    [[0, 1, 4, 5], [2, 3, 6, 7]]
+    """
+
+    def __init__(self, n_splits: int = 5, by: str = "group", random_state: RandomState = 0) -> None:
+        self.n_splits = n_splits
+        self.by = by
+        self.random_state = random_state
+
+    def _parts(self) -> tuple[list[float], str]:
+        check_integer("n_splits", self.n_splits, 2)
+        return [1 / self.n_splits] * self.n_splits, f"n_splits={self.n_splits} folds"
+
+    def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
+        part = assignment.search(_KICKS, _SWAP_UP_TO)
+        for fold in range(self.n_splits):
+            yield part, fold
+
+
+class GroupBalancedShuffleSplit(_GroupBalancedSplitter):
+    """Random holdouts of whole groups, each with nearly its share of every class.
+
+    Each is the best balanced of several random ones, so that they differ from each other.
+
+    Parameters
+    ----------
+    n_splits : int, default=10
+        Number of holdouts, at least 1.
+    test_size : float, default=0.2
+        Target share of the windows of each class to test on, above 0 and below 1.
+    random_state : int, Generator, RandomState or None, default=0
+        Equal seeds give equal holdouts.
+    by : {"group", "recording"}, default="group"
+        As in `GroupBalancedKFold`.
+    """
+
+    def __init__(
+        self,
+        n_splits: int = 10,
+        test_size: float = 0.2,
+        random_state: RandomState = 0,
+        by: str = "group",
+    ) -> None:
+        self.n_splits = n_splits
+        self.test_size = test_size
+        self.random_state = random_state
+        self.by = by
+
+    def _parts(self) -> tuple[list[float], str]:
+        check_integer("n_splits", self.n_splits, 1)
+        size = check_real("test_size", self.test_size, 0.0, 1.0, low_open=True)
+        return [1 - size, size], "training and testing"
+
+    def _assign(self, assignment: GroupAssignment) -> Iterator[tuple[NDArray[np.int64], int]]:
+        for _ in range(self.n_splits):
+            part = assignment.draw()
+            if assignment.missing(part).size:
+                part = assignment.search()
+            yield part, 1
+
+
+class BlockedTimeSplit(_Splitter):
+    """Folds in time: each recording is cut into blocks, and fold k tests on block k of each.
+
+    Every window is tested once. Training windows that overlap a test window, or are closer to one
+    than the embargo, are left out of that fold. The score is for other times of known runs; for new
+    runs use `GroupBalancedKFold`.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Blocks of each recording, at least 2: equally many windows each, in order of time.
+    embargo_s : float, optional
+        Least time between the end of one window and the start of one on the other side, 0 or more;
+        one window by default.
+
+    Notes
+    -----
+    scikit-learn passes neither start times nor recordings to `split`; give it the folds themselves:
+    ``cv=list(BlockedTimeSplit(5).split(windows))``. Leaving out neighbours in time follows purged
+    and embargoed cross-validation [1]_.
+
+    References
+    ----------
+    .. [1] M. López de Prado, *Advances in Financial Machine Learning*, 2018, chapter 7.
+    """
+
+    def __init__(self, n_splits: int = 5, embargo_s: float | None = None) -> None:
+        self.n_splits = n_splits
+        self.embargo_s = embargo_s
+
+    def split(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        *,
+        start_s: ArrayLike | None = None,
+        window_s: float | None = None,
+    ) -> Iterator[Fold]:
+        """Yield the sorted rows to train on and to test on of each fold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_windows, ...) or WindowSet
+            A WindowSet has its own labels, recordings, starts and length.
+        y : array-like of shape (n_windows,), optional
+            Labels; if given, every fold must have every class to train on.
+        groups : array-like of shape (n_windows,), optional
+            The recording of each window; not for a WindowSet.
+        start_s : array-like of shape (n_windows,), optional
+            Time of each window's first sample; not for a WindowSet.
+        window_s : float, optional
+            Length of a window; for a WindowSet, timesteps divided by rate by default.
+
+        Yields
+        ------
+        train, test : ndarray of int64
+
+        Raises
+        ------
+        SplitError
+            If no recording has as many windows as there are folds, or a fold has no windows, or
+            none of some class, to train on.
+        """
+        check_integer("n_splits", self.n_splits, 2)
+        if isinstance(X, WindowSet):
+            refuse_beside_windows(groups=groups, start_s=start_s)
+            y = X.y if y is None else y
+            groups, start_s = X.recording_id, X.start_s
+            if window_s is None and X.sample_rate_hz is not None:
+                window_s = X.n_timesteps / X.sample_rate_hz
+        for name, value in (
+            ("recordings (groups, or recording_id of a WindowSet)", groups),
+            ("start_s", start_s),
+            ("window_s (or sample_rate_hz of a WindowSet)", window_s),
+        ):
+            if value is None:
+                raise ArgumentError(f"BlockedTimeSplit needs {name}.")
+        recording, starts = check_times(groups, start_s)  # type: ignore[arg-type]
+        reach = check_reach(window_s, self.embargo_s)  # type: ignore[arg-type]
+        if len(starts) != len(X):
+            raise SplitError(f"X has {len(X)} windows, but start_s has {len(starts)} values.")
+        label = _labels(y, len(starts))
+        block = time_blocks(recording, starts, self.n_splits)
+        empty = np.setdiff1d(np.arange(self.n_splits), block)
+        if empty.size:
+            most = max(len(np.unique(starts[recording == name])) for name in np.unique(recording))
+            raise SplitError(
+                f"n_splits={self.n_splits} folds, but the longest recording has {most} window(s);"
+                " use fewer folds, or shorter windows."
+            )
+        for fold in range(self.n_splits):
+            tested = block == fold
+            train = np.flatnonzero(~tested & ~near_in_time(recording, starts, tested, reach))
+            lacking = np.setdiff1d(label, label[train])
+            if lacking.size:
+                of = "" if y is None else f" of class {lacking.tolist()[0]!r}"
+                raise SplitError(
+                    f"fold {fold} of n_splits={self.n_splits} has no window{of} to train on: all"
+                    f" others are within {reach - float(window_s or 0):g} s of its test windows."
+                    " Use a shorter embargo_s, another number of folds, or longer recordings."
+                )
+            yield train, np.flatnonzero(tested)
+
+
+class _Problem:
+    """Groups to assign, with the number of windows of each class in each."""
+
+    def __init__(self, label: NDArray[Any], group: NDArray[Any]) -> None:
+        self.classes, counts, index = count_windows(label, group)
+        names, first = np.unique(group, return_index=True)
+        order = np.argsort(first)  # order of appearance, so that names have no effect
+        self.names: list[Any] = names[order].tolist()
+        self.counts = counts[order]
+        self.group_index: NDArray[np.int64] = np.argsort(order)[index]
+
+    @classmethod
+    def of(cls, X: Any, y: Any, groups: Any, by: str) -> "_Problem":
+        check_choice("by", by, BY)
+        if isinstance(X, WindowSet):
+            refuse_beside_windows(groups=groups)
+            y = X.y if y is None else y
+            groups = X.groups if by == "group" else X.recording_id
+        if groups is None:
+            raise ArgumentError(
+                "groups is missing, so windows of one recording would be on both sides. Give"
+                " groups, such as the recording of each window."
+            )
+        group = np.asarray(groups)
+        if group.shape != (len(X),) or not len(X):
+            raise SplitError(
+                f"groups has shape {group.shape} for {len(X)} windows; expected ({len(X)},), with"
+                " at least one window."
+            )
+        return cls(_labels(y, len(X)), group)
+
+    def check_n_groups(self, needed: int, what_for: str) -> None:
+        """Raise if a class is in fewer groups than needed."""
+        n_groups = np.count_nonzero(self.counts, axis=0)
+        rare = int(np.argmin(n_groups))
+        if n_groups[rare] >= needed:
+            return
+        one = len(self.classes) == 1
+        whose = "the windows are" if one else f"class {self.classes[rare]!r} is"
+        if n_groups[rare] == 1:
+            alone = self.names[int(np.argmax(self.counts[:, rare]))]
+            raise SplitError(
+                f"{whose} in one group only ({alone!r}), which cannot be used for both training and"
+                " testing. Record more, use smaller groups, or leave the class out."
+            )
+        listed = ", ".join(
+            f"{name} {count}" for name, count in zip(self.classes, n_groups, strict=True)
+        )
+        each = "" if one else f" Groups of each class: {listed}."
+        raise SplitError(
+            f"{whose} in {n_groups[rare]} groups, too few for {what_for}.{each} Use n_splits="
+            f"{n_groups[rare]} or fewer, record more, use smaller groups, or leave the class out."
+        )
+
+
+def _labels(y: Any, n_windows: int) -> NDArray[Any]:
+    """Return the classes to balance; a single one if there are none."""
+    label = check_per_window("y", y, n_windows, SplitError)
+    if label is None:
+        return np.zeros(n_windows, np.int64)
+    is_class = label.dtype.kind != "f" or bool((label == np.floor(label)).all())
+    return label if is_class else np.zeros(n_windows, np.int64)

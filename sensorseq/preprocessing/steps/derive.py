@@ -1,0 +1,279 @@
+"""Default steps for motors and inertial sensors, chosen by names, units and rates of channels."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sensorseq.checks import check_rate
+from sensorseq.errors import ArgumentError
+from sensorseq.io.order_statistics import sample_period
+from sensorseq.preprocessing.resample.regrid import valid_rows
+from sensorseq.preprocessing.steps.units import quantity_of
+from sensorseq.recording import Channel, Recording
+from sensorseq.text import listed
+
+DERIVE = ("auto",)
+
+_IMU_RATE_HZ = 40.0  # below, half-second spectra would have fewer than ten bins
+_FRAME_S = 0.5
+_MOST_BINS = 25  # most frequency bins of a channel; more are merged into bands
+_WITHIN = 0.02  # how far a frame may be from whole samples; see SpectralFrames
+_MOVING_S = 1.0
+_SAME_RATE = 1.01
+
+_SIDES = {"left": "l", "right": "r"}
+_OPPOSITE = {"l": "r", "fl": "fr", "rl": "rr", "bl": "br"}
+_POSITIONS = frozenset(
+    ("l", "r", "fl", "fr", "rl", "rr", "bl", "br", "front", "rear", "back", "middle", "mid")
+)
+_WHERE = "(?P<where>l|r|fl|fr|rl|rr|bl|br|left|right|front|rear)?"
+_CURRENT = re.compile(f"(?:cur|curr|current|currents|amp|amps|ampere){_WHERE}")
+_SPEED = re.compile(f"(?:vel|velocity|speed|rpm){_WHERE}")
+_IMU = re.compile(
+    "[awg][xyz]|acc(?:el|eleration|elerometer)?[xyz]?|gyr(?:o|oscope)?[xyz]?", re.IGNORECASE
+)
+_ACCELERATION_UNITS = ("m/s^2", "m/s2", "m/s²", "g")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+@dataclass(frozen=True)
+class DerivedSteps:
+    """The steps that were derived, as in a configuration file, and a line about each rule."""
+
+    steps: tuple[dict[str, Any], ...]
+    lines: tuple[str, ...]
+
+
+def derive_steps(
+    channels: Sequence[Channel], rates_hz: Sequence[float], sample_rate_hz: float
+) -> DerivedSteps:
+    """Choose steps for the motors and inertial sensors among channels; labels play no part.
+
+    Motor currents and speeds: difference and absolute difference to the sample before; of a current
+    and a speed at the same place, their product and the current times the sign of the speed; left
+    minus right; moving mean, standard deviation and range over 1 s. Accelerations and rates of turn
+    at 40 Hz or more: logarithmic spectra of frames of 0.5 s every 0.1 s; every other channel
+    becomes its mean over the same frames. `rates_hz` are the channels' own rates, NaN if unknown.
+    """
+    rate = check_rate("sample_rate_hz", sample_rate_hz)
+    if len(channels) != len(rates_hz):
+        raise ArgumentError(f"{len(rates_hz)} rates for {len(channels)} channels.")
+    own = [min(r, rate) if np.isfinite(r) and r > 0 else rate for r in map(float, rates_hz)]
+    seen = [_Seen.of(channel, r) for channel, r in zip(channels, own, strict=True)]
+    rules = _Rules({channel.name for channel in channels}, rate)
+    motors = [one for one in seen if one.kind in ("current", "speed")]
+    if motors:
+        rules.add_differences(motors)
+        rules.add_pairs(motors)
+        rules.add_sides(motors)
+        rules.add_moving(motors)
+    inertial = [one for one in seen if one.kind == "imu"]
+    if inertial:
+        rules.add_spectra(inertial)
+    if not motors and not inertial:
+        rules.lines.append(
+            f"nothing derived: none of the channels ({listed([c.name for c in channels])}) has the"
+            " name or unit of a motor current (cur*, current*, i_*, A), a speed (vel*, speed*,"
+            " rpm*, m/s, rad/s) or an inertial sensor (ax, wz, acc*, gyr*, m/s^2). Set units in"
+            " [input], or write the steps yourself as [[steps]] in a configuration file."
+        )
+    return DerivedSteps(tuple(rules.steps), tuple(rules.lines))
+
+
+def channel_rates(recording: Recording) -> list[float]:
+    """Return the median rate of each channel in Hz, from its own samples; NaN if unknown."""
+    rates = []
+    for channel in range(recording.n_channels):
+        rows = valid_rows(recording.values, channel)
+        n_valid = recording.n_samples if rows is None else len(rows)
+        period_s = sample_period(recording.timestamps_s, rows) if n_valid > 1 else np.nan
+        rates.append(1 / period_s)
+    return rates
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A channel, and what its name and unit say."""
+
+    name: str
+    unit: str
+    rate_hz: float
+    kind: str  # current, speed, imu, or "" if unknown
+    rest: tuple[str, ...]  # words of the name other than its quantity; sides as one letter
+
+    @classmethod
+    def of(cls, channel: Channel, rate_hz: float) -> "_Seen":
+        words = _WORDS.findall(channel.name)
+        small = [word.lower() for word in words]
+        is_imu = channel.unit in _ACCELERATION_UNITS or any(_IMU.fullmatch(w) for w in small)
+        if is_imu or ("angular" in small and small[-1] in ("x", "y", "z")):
+            return cls(channel.name, channel.unit, rate_hz, "imu", ())
+        kinds: set[str] = set()
+        rest: list[str] = []
+        for at, word in enumerate(small):
+            is_short = word == "i" and at == 0 and channel.name[1:2] == "_"
+            current, speed = _CURRENT.fullmatch(word), _SPEED.fullmatch(word)
+            if current or is_short:
+                kinds.add("current")
+            elif speed:
+                kinds.add("speed")
+            else:
+                rest.append(word)
+            where = (current or speed) and (current or speed)["where"]  # type: ignore[index]
+            if where:
+                rest.append(where)
+        quantity = quantity_of(channel.unit)
+        if quantity is not None:
+            of_unit = {"current": "current", "speed": "speed", "angular speed": "speed"}
+            kind = of_unit.get(quantity.name, "")
+        else:
+            kind = kinds.pop() if len(kinds) == 1 else ""
+        words_left = tuple(_SIDES.get(word, word) for word in rest)
+        return cls(channel.name, channel.unit, rate_hz, kind, words_left)
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """The words that say where it is: side, front or rear, number."""
+        return tuple(word for word in self.rest if word in _POSITIONS or word.isdigit())
+
+
+class _Rules:
+    """Collects steps and lines; a step whose channel exists already is left out."""
+
+    def __init__(self, names: set[str], rate: float) -> None:
+        self.steps: list[dict[str, Any]] = []
+        self.lines: list[str] = []
+        self._names = set(names)
+        self._rate = rate
+
+    def add_differences(self, motors: list[_Seen]) -> None:
+        lags: dict[float | None, list[str]] = {}
+        for one in motors:
+            lag_s = None if self._rate <= one.rate_hz * _SAME_RATE else _round(1 / one.rate_hz)
+            lags.setdefault(lag_s, []).append(one.name)
+        for what, absolute in (("difference", {}), ("absolute difference", {"absolute": True})):
+            made: list[str] = []
+            for lag_s, names in lags.items():
+                new = self._new(names, what.replace(" ", "_"))
+                if new:
+                    lag = {} if lag_s is None else {"lag_s": lag_s}
+                    self.steps.append({"kind": "difference", "channels": new, **lag, **absolute})
+                    made += new
+            self._say(made, f"{what} to the sample before")
+
+    def add_pairs(self, motors: list[_Seen]) -> None:
+        pairs = _pair(
+            [one for one in motors if one.kind == "current"],
+            [one for one in motors if one.kind == "speed"],
+        )
+        for kind, named, keys, what in (
+            ("product", "times", ("left", "right"), "current times speed"),
+            ("signed_by", "signed_by", ("value", "by"), "current times the sign of the speed"),
+        ):
+            made = []
+            for current, speed in pairs:
+                if self._is_new(f"{current}_{named}_{speed}"):
+                    self.steps.append({"kind": kind, keys[0]: current, keys[1]: speed})
+                    made.append(f"{current} and {speed}")
+            self._say(made, what)
+
+    def add_sides(self, motors: list[_Seen]) -> None:
+        made = []
+        at = {(one.kind, one.rest): one for one in reversed(motors)}
+        for one in motors:
+            for index, word in enumerate(one.rest):
+                other = _OPPOSITE.get(word)
+                mirrored = (*one.rest[:index], other or "", *one.rest[index + 1 :])
+                right = at.get((one.kind, mirrored)) if other else None
+                if right is None or (one.unit and right.unit and one.unit != right.unit):
+                    continue
+                if self._is_new(f"{one.name}_minus_{right.name}"):
+                    step = {"kind": "subtract", "left": one.name, "right": right.name}
+                    self.steps.append(step)
+                    made.append(f"{one.name} and {right.name}")
+        self._say(made, "left minus right")
+
+    def add_moving(self, motors: list[_Seen]) -> None:
+        usable = [one.name for one in motors if _MOVING_S * one.rate_hz + 1e-9 >= 2]
+        if len(usable) < len(motors):
+            slow = [one.name for one in motors if one.name not in usable]
+            self.lines.append(
+                f"not derived: moving statistics of {listed(slow)}, which have fewer than 2"
+                " samples in 1 s"
+            )
+        made: list[str] = []
+        for statistic in ("mean", "std", "range"):
+            new = self._new(usable, statistic)
+            if new:
+                step = {"kind": "moving", "window_s": _MOVING_S, "statistic": statistic}
+                self.steps.append({**step, "channels": new})
+                made += new
+        self._say(list(dict.fromkeys(made)), "mean, standard deviation and range of the last 1 s")
+
+    def add_spectra(self, inertial: list[_Seen]) -> None:
+        fast = [one for one in inertial if one.rate_hz >= _IMU_RATE_HZ / _SAME_RATE]
+        slow = [one for one in inertial if one not in fast]
+        if slow:
+            self.lines.append(
+                f"not derived: spectra of {listed([one.name for one in slow])}, as"
+                f" {min(one.rate_hz for one in slow):.3g} Hz is below {_IMU_RATE_HZ:g} Hz"
+            )
+        if not fast:
+            return
+        frame, frame_s = round(_FRAME_S * self._rate), _FRAME_S
+        if abs(frame / (_FRAME_S * self._rate) - 1) > _WITHIN:
+            frame_s = round(frame / self._rate, 9)
+        names = [one.name for one in fast]
+        step: dict[str, Any] = {"kind": "spectral", "channels": names, "frame_s": frame_s}
+        step["hop_s"] = 0.1
+        slowest = min(one.rate_hz for one in fast)
+        highest = self._rate / 2
+        if slowest * _SAME_RATE < self._rate:  # above, upsampling leaves nothing
+            highest = step["max_frequency_hz"] = _round(slowest / 2)
+        n_bins = int(highest * frame_s + 1e-6)
+        bands = ""
+        if n_bins > _MOST_BINS:
+            step["n_bands"] = _MOST_BINS
+            bands = f" in {_MOST_BINS} bands"
+        self.steps.append(step)
+        self._say(
+            names,
+            f"log spectra{bands} of frames of {frame_s:.3g} s every 0.1 s; all channels become"
+            " means of these frames",
+        )
+
+    def _new(self, names: Iterable[str], suffix: str) -> list[str]:
+        return [name for name in names if self._is_new(f"{name}_{suffix}")]
+
+    def _is_new(self, name: str) -> bool:
+        if name in self._names:
+            return False
+        self._names.add(name)
+        return True
+
+    def _say(self, made: Sequence[str], what: str) -> None:
+        if made:
+            self.lines.append(f"derived from {listed(made)}: {what}")
+
+
+def _pair(currents: list[_Seen], speeds: list[_Seen]) -> list[tuple[str, str]]:
+    """Pair currents and speeds whose names agree but for the quantity, or have one place each."""
+    partner: dict[str, str] = {}
+    for key in ("rest", "place"):
+        at: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
+        for side, ones in enumerate((currents, speeds)):
+            for one in ones:
+                if one.name not in partner and one.name not in partner.values():
+                    at.setdefault(getattr(one, key), ([], []))[side].append(one.name)
+        for found in at.values():
+            if len(found[0]) == len(found[1]) == 1:
+                partner[found[0][0]] = found[1][0]
+    return [(one.name, partner[one.name]) for one in currents if one.name in partner]
+
+
+def _round(value: float) -> float:
+    """Round to four digits: own rates are estimates."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,399 @@
+"""Augment training windows with copies that vary like another run of the same robot."""
+
+import functools
+import numbers
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import scipy
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq import _signal
+from sensorseq.checks import (
+    RandomState,
+    as_windows,
+    check_finite,
+    check_integer,
+    check_lengths,
+    check_random_state,
+    check_real,
+    valid_steps,
+)
+from sensorseq.errors import ArgumentError, SignalError, check_choice
+from sensorseq.windows import WindowSet
+
+_STRENGTHS = ("window_shift", "time_warp", "magnitude_warp", "scaling", "jitter", "offset")
+
+Channel = str | int
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How strongly copies of a window differ from it; with all strengths 0 they are identical.
+
+    Applied in the order shift, time warp, mirror image, magnitude warp, scaling, offset, jitter, so
+    that sensor noise comes last. Names and kinds follow [1]_; `Augmentation.standard` uses its
+    strengths.
+
+    Parameters
+    ----------
+    jitter : float, default=0
+        Normal noise on every sample; its standard deviation as a share of the channel's.
+    scaling : float, default=0
+        One gain for each channel of a window, drawn from N(1, scaling).
+    time_warp : float, default=0
+        Time runs faster and slower: speeds ``exp(z)``, with z drawn from N(0, time_warp) at the
+        knots and a cubic spline between them. [1]_ draws speeds from N(1, time_warp), which may
+        become negative; these cannot. The first and last sample keep their places.
+    magnitude_warp : float, default=0
+        A smooth gain for each channel, drawn from N(1, magnitude_warp) at the knots with a cubic
+        spline between them.
+    window_shift : float, default=0
+        The window starts up to this share of its length earlier or later, by whole samples, with
+        all shifts equally likely; from 0 to below 1. Unknown samples repeat the first or last.
+    n_knots : int, default=4
+        Knots of the warps inside a window, in addition to the two ends.
+    offset : float, default=0
+        One constant for each channel of a window, drawn from N(0, offset) and given as a share of
+        the channel's standard deviation.
+    mirror : sequence of str or int, default=()
+        Channels whose signs all flip together with probability 0.5, by name or by number from 0.
+        Names need windows with channel names: a WindowSet or a prepared file.
+    swap : sequence of pairs of str or int, default=()
+        Pairs of channels that are exchanged with probability 0.5, in the same windows as the signs
+        of `mirror`: a left-right mirror image of a vehicle exchanges left and right sensors and
+        flips lateral acceleration and yaw rate. Channels are exchanged before signs flip.
+
+    Raises
+    ------
+    ArgumentError
+        If a strength is negative or not finite, `window_shift` is 1 or more, `n_knots` is not an
+        integer of at least 1, or `mirror` or `swap` does not name channels or names one twice.
+
+    References
+    ----------
+    .. [1] T. T. Um et al., *Data Augmentation of Wearable Sensor Data for Parkinson's Disease
+       Monitoring using Convolutional Neural Networks*, ICMI 2017.
+    """
+
+    jitter: float = 0.0
+    scaling: float = 0.0
+    time_warp: float = 0.0
+    magnitude_warp: float = 0.0
+    window_shift: float = 0.0
+    n_knots: int = 4
+    offset: float = 0.0
+    mirror: Sequence[Channel] = ()
+    swap: Sequence[tuple[Channel, Channel]] = ()
+
+    def __post_init__(self) -> None:
+        for name in _STRENGTHS:
+            check_real(name, getattr(self, name), 0.0)
+        if self.window_shift >= 1:
+            raise ArgumentError(
+                f"window_shift={self.window_shift!r} would shift out the whole window; give a share"
+                " of its length below 1."
+            )
+        check_integer("n_knots", self.n_knots, most=1000)
+        mirror = _check_channels("mirror", self.mirror)
+        pairs: Any = self.swap
+        are_pairs = isinstance(pairs, list | tuple) and all(
+            isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs
+        )
+        if not are_pairs:
+            raise ArgumentError(
+                f"swap={pairs!r} must be a list of pairs of channels, such as"
+                " [('wheel_left', 'wheel_right')]."
+            )
+        named = _check_channels("swap", tuple(channel for pair in pairs for channel in pair))
+        object.__setattr__(self, "mirror", mirror)
+        object.__setattr__(self, "swap", tuple(zip(named[::2], named[1::2], strict=True)))
+
+    @classmethod
+    def standard(cls) -> "Augmentation":
+        """Return the strengths of Um et al.: jitter 0.05, scaling 0.1, both warps 0.2, no shift."""
+        return cls(jitter=0.05, scaling=0.1, time_warp=0.2, magnitude_warp=0.2)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether windows stay unchanged."""
+        return not (any(getattr(self, name) for name in _STRENGTHS) or self.mirror or self.swap)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain numbers and lists, for provenance."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**plain, "mirror": list(self.mirror), "swap": [list(pair) for pair in self.swap]}
+
+    def with_indices(
+        self, n_channels: int, channels: Sequence[str] | None = None
+    ) -> "Augmentation":
+        """Return the same with the numbers of the channels in place of their names.
+
+        Parameters
+        ----------
+        n_channels : int
+            Channels of a window.
+        channels : sequence of str, optional
+            Their names; None if they have none.
+
+        Raises
+        ------
+        ArgumentError
+            If `mirror` or `swap` names a channel that is not there.
+        """
+        known = None if channels is None else list(channels)
+
+        def number(name: str, channel: Channel) -> int:
+            if isinstance(channel, str):
+                if known is None:
+                    raise ArgumentError(
+                        f"augmentation: {name} names the channel {channel!r}, but the windows have"
+                        " no channel names; give its number, or a WindowSet."
+                    )
+                check_choice(f"augmentation: channel of {name}", channel, known)
+                return known.index(channel)
+            if channel >= n_channels:
+                raise ArgumentError(
+                    f"augmentation: {name} has the channel {channel}, but the windows have the"
+                    f" channels 0 to {n_channels - 1}."
+                )
+            return channel
+
+        mirror = [number("mirror", channel) for channel in self.mirror]
+        swap = [(number("swap", one), number("swap", other)) for one, other in self.swap]
+        return replace(self, mirror=mirror, swap=swap)
+
+
+def make_augmentation(said: Mapping[str, Any]) -> Augmentation:
+    """Return the augmentation with these fields; an error names the nearest known field."""
+    for name in said:
+        check_choice("augmentation", name, [field.name for field in fields(Augmentation)])
+    return Augmentation(**said)
+
+
+def augment_copies(
+    windows: WindowSet, rows: NDArray[np.int64], augmentation: Augmentation, seed: int
+) -> WindowSet:
+    """Return repeated training windows with all but the first of each randomly changed.
+
+    Equal `rows` mark copies of one window; jitter and offset are relative to the standard deviation
+    over these windows.
+    """
+    first = copy_numbers(rows) == 0
+    if first.all():
+        return windows
+    lengths = np.asarray(windows.lengths)
+    sd = channel_sd_of(windows.X[first], lengths[first])
+    how = augmentation.with_indices(windows.n_channels, windows.channels)
+    return replace(windows, X=augment_repeats(windows.X, rows, how, seed, lengths, sd))
+
+
+def augment_repeats(
+    X: NDArray[Any],
+    rows: NDArray[np.int64],
+    augmentation: Augmentation,
+    random_state: RandomState,
+    lengths: NDArray[np.int64] | None,
+    channel_sd: NDArray[np.float64],
+) -> NDArray[Any]:
+    """Return windows with those changed whose entry in `rows` came before."""
+    number = copy_numbers(rows)
+    later = np.flatnonzero(number)
+    changed = augment_windows(
+        X[later],
+        augmentation,
+        random_state,
+        None if lengths is None else lengths[later],
+        rows[later],
+        copies=number[later],
+        channel_sd=channel_sd,
+    )
+    values = X.astype(changed.dtype)
+    values[later] = changed
+    return values
+
+
+def augment_windows(
+    X: ArrayLike,
+    augmentation: Augmentation,
+    random_state: RandomState = None,
+    lengths: ArrayLike | None = None,
+    indices: ArrayLike | None = None,
+    *,
+    copies: ArrayLike | None = None,
+    channel_sd: ArrayLike | None = None,
+    neighbors: tuple[ArrayLike, ArrayLike] | None = None,
+    n_threads: int = 1,
+) -> NDArray[np.floating]:
+    """Return every window randomly changed; only for copies of training windows.
+
+    The random numbers of a window depend only on the seed, its index, its copy number and the kind
+    of change; they do not depend on other windows, their order, or other kinds of change.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_windows, n_timesteps, n_channels) or (n_windows, n_timesteps)
+        The second form is one channel.
+    augmentation : Augmentation
+        Kinds and strengths of the changes. Channels of `mirror` and `swap` are numbers here; see
+        `Augmentation.with_indices`.
+    random_state : int, Generator, RandomState or None
+        Equal seeds give equal changes. One number is drawn from a generator.
+    lengths : array-like of shape (n_windows,), optional
+        Valid steps; later steps stay unchanged, and may be NaN.
+    indices : array-like of shape (n_windows,), int, optional
+        Index of each window in the whole set; 0, 1, 2, ... by default.
+    copies : array-like of shape (n_windows,), int, optional
+        Copy number, so that copies of one window differ; 0 by default.
+    channel_sd : array-like of shape (n_channels,), optional
+        Standard deviation that `jitter` and `offset` are relative to, such as `channel_sd_of` the
+        training windows. By default the window's own.
+    neighbours : pair of array-like of shape (n_windows, m, n_channels), optional
+        The m samples of the same recording right before and right after each window, used by
+        `window_shift`; NaN where there are none. Do not use samples from another part of a split.
+    n_threads : int, default=1
+        Threads that share the windows; the result does not depend on them.
+
+    Returns
+    -------
+    ndarray of the shape of `X`
+        float32 and float16 are kept; other types become float64.
+    """
+    if not isinstance(augmentation, Augmentation):
+        raise ArgumentError(f"augmentation={augmentation!r} is not an Augmentation.")
+    given = np.asarray(X)
+    windows = as_windows(given)
+    n_windows, n_timesteps, n_channels = windows.shape
+    augmentation = augmentation.with_indices(n_channels)
+    steps = check_lengths(windows, lengths)
+    index = _check_counts("indices", indices, np.arange(n_windows))
+    copy = _check_counts("copies", copies, np.zeros(n_windows, np.int64))
+    sd = None if channel_sd is None else np.asarray(channel_sd, np.float64)
+    if sd is not None and (sd.shape != (n_channels,) or not (sd >= 0).all()):
+        raise ArgumentError(
+            f"channel_sd={channel_sd!r} must have one number of 0 or more for each of {n_channels}"
+            " channels."
+        )
+    around = (None, None) if neighbors is None else _check_neighbors(neighbors, windows.shape)
+    seed = int(check_random_state(random_state).integers(2**63))
+    changed = windows.astype(given.dtype if given.dtype.kind == "f" else np.float64)  # a copy
+    if augmentation.is_identity:
+        return changed.reshape(given.shape)
+    native = changed if changed.dtype in (np.float32, np.float64) else changed.astype(np.float64)
+    order, sign = _mirror_image(augmentation, n_channels)
+    bad = _signal.augment(
+        native,
+        np.full(n_windows, n_timesteps) if steps is None else steps,
+        index,
+        copy,
+        seed,
+        {name: getattr(augmentation, name) for name in _STRENGTHS},
+        _spline(augmentation.n_knots),
+        order,
+        sign,
+        sd,
+        around[0],
+        around[1],
+        n_threads,
+    )
+    if bad >= 0:
+        check_finite(windows, steps)
+    return native.astype(changed.dtype, copy=False).reshape(given.shape)
+
+
+def channel_sd_of(X: ArrayLike, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Return the standard deviation of each channel over the valid steps of all windows."""
+    windows = as_windows(X)
+    steps = check_lengths(windows, lengths)
+    check_finite(windows, steps)
+    n_windows, n_timesteps, n_channels = windows.shape
+    mask = np.ones((n_windows, n_timesteps), bool)
+    if steps is not None:
+        mask = valid_steps(n_timesteps, steps)
+    if not mask.any():
+        return np.zeros(n_channels)
+    return np.array([windows[:, :, c][mask].std(dtype=np.float64) for c in range(n_channels)])
+
+
+def copy_numbers(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Count how often each row came before: 0 for the window itself, from 1 for its copies."""
+    order = np.argsort(rows, kind="stable")
+    _, first, counts = np.unique(rows[order], return_index=True, return_counts=True)
+    number = np.empty(len(rows), np.int64)
+    number[order] = np.arange(len(rows)) - np.repeat(first, counts)
+    return number
+
+
+def _mirror_image(
+    how: Augmentation, n_channels: int
+) -> tuple[NDArray[np.int64] | None, NDArray[np.float64] | None]:
+    """Return the channel and sign at each place of a mirror image; None for no image."""
+    if not (how.mirror or how.swap):
+        return None, None
+    order, sign = np.arange(n_channels), np.ones(n_channels)
+    mirror: Any = how.mirror
+    pairs: Any = how.swap
+    for one, other in pairs:
+        order[[one, other]] = other, one
+    sign[list(mirror)] = -1.0
+    return order, sign
+
+
+@functools.lru_cache(maxsize=8)
+def _spline(n_knots: int) -> NDArray[np.float64]:
+    """Coefficients (4, K - 1, K) of the cubic splines that are 1 at one of K knots, 0 elsewhere."""
+    n_knots += 2
+    coefficients: NDArray[np.float64] = scipy.interpolate.CubicSpline(
+        np.linspace(0, 1, n_knots), np.eye(n_knots)
+    ).c
+    return np.ascontiguousarray(coefficients)
+
+
+def _check_channels(name: str, channels: Any) -> tuple[Channel, ...]:
+    """Return names and numbers of channels, each of them once."""
+    checked = []
+    for channel in channels if isinstance(channels, list | tuple) else (None,):
+        is_number = isinstance(channel, numbers.Integral) and not isinstance(channel, bool)
+        if not (isinstance(channel, str) or (is_number and channel >= 0)):
+            raise ArgumentError(
+                f"{name}={channels!r} must contain names of channels, or their numbers from 0."
+            )
+        checked.append(channel if isinstance(channel, str) else int(channel))
+    twice = next((channel for channel in checked if checked.count(channel) > 1), None)
+    if twice is not None:
+        raise ArgumentError(f"{name}={channels!r} has the channel {twice!r} more than once.")
+    return tuple(checked)
+
+
+def _check_counts(
+    name: str, values: ArrayLike | None, default: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    if values is None:
+        return default
+    array = np.asarray(values)
+    if array.shape != default.shape or (array.dtype.kind not in "iu" and array.size):
+        raise SignalError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}; {len(default)} windows need"
+            f" integers of shape {default.shape}."
+        )
+    negative = np.flatnonzero(array < 0)
+    if negative.size:
+        row = int(negative[0])
+        raise SignalError(f"{name}[{row}] is {array[row]}; expected 0 or more.")
+    return array.astype(np.int64)
+
+
+def _check_neighbors(
+    neighbors: tuple[ArrayLike, ArrayLike], shape: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    before, after = (np.asarray(samples, np.float64) for samples in neighbors)
+    n_windows, _, n_channels = shape
+    for name, samples in (("before", before), ("after", after)):
+        if samples.ndim != 3 or (samples.shape[0], samples.shape[2]) != (n_windows, n_channels):
+            raise SignalError(
+                f"the neighbours {name} have shape {samples.shape}; {n_windows} windows of"
+                f" {n_channels} channels need ({n_windows}, m, {n_channels})."
+            )
+    return before, after

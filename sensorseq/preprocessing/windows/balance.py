@@ -1,0 +1,251 @@
+"""Choose training windows so that every class has equally many, or weigh classes and windows."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.checks import RandomState, check_per_window, check_random_state, check_real
+from sensorseq.errors import ArgumentError, WindowError, check_choice
+from sensorseq.preprocessing.windows.augment import copy_numbers
+
+KINDS = ("balanced", "effective_number")  # kinds of class weights
+BETA = 0.999
+FEW_RECORDINGS = 5
+STRATEGIES = ("undersample", "oversample")
+
+
+def balance_indices(
+    y: ArrayLike,
+    groups: ArrayLike | None = None,
+    strategy: str = "undersample",
+    random_state: RandomState = None,
+    *,
+    recording_id: ArrayLike | None = None,
+    max_per_recording: float | None = None,
+) -> NDArray[np.int64]:
+    """Return sorted positions (n_chosen,) of windows such that every class has equally many.
+
+    Balance only the training part, after the split; `strategy` and `max_per_recording`: see
+    `ClassBalancer`. Windows are dropped or copied from the `groups` of a class in rotation (by
+    default `recording_id`), so that one long recording does not dominate its class.
+    """
+    check_choice("strategy", strategy, STRATEGIES)
+    rng = check_random_state(random_state)
+    labels = _check_labels(y)
+    recording = check_per_window("recording_id", recording_id, len(labels))
+    group = check_per_window("groups", groups, len(labels))
+    if group is None:
+        group = np.zeros(len(labels), np.int64) if recording is None else recording
+    classes, class_index = np.unique(labels, return_inverse=True)
+    counts = np.bincount(class_index)
+    repeat = strategy == "oversample"
+    wanted = int(counts.max() if repeat else counts.min())
+    cap: int | None = None
+    if max_per_recording is not None:
+        is_share = isinstance(max_per_recording, float | np.floating) and 0 < max_per_recording <= 1
+        is_count = isinstance(max_per_recording, int | np.integer) and max_per_recording >= 1
+        if not (is_share or is_count) or isinstance(max_per_recording, bool):
+            raise ArgumentError(
+                f"max_per_recording={max_per_recording!r} is neither a number of rows (an integer"
+                " of at least 1) nor a share of rows (a float above 0, up to 1.0)."
+            )
+        if recording is None:
+            raise ArgumentError(
+                f"max_per_recording={max_per_recording!r} needs recording_id, the recording of"
+                " each window."
+            )
+        sizes = [
+            np.unique(recording[class_index == index], return_counts=True)[1]
+            for index in range(len(classes))
+        ]
+        wanted, cap = _reachable(sizes, wanted, max_per_recording, repeat, classes.tolist())
+    chosen: list[NDArray[np.int64]] = []
+    for index in range(len(classes)):
+        members = np.flatnonzero(class_index == index)
+        # In random order, one of each group before the second of any.
+        group_index = np.unique(group[members], return_inverse=True)[1]
+        window, group_index = rng.permutation(np.stack([members, group_index]), axis=1)
+        in_turns: NDArray[np.int64] = window[np.argsort(copy_numbers(group_index), kind="stable")]
+        if cap is not None:
+            assert recording is not None
+            chosen.append(_take_capped(in_turns, recording[in_turns], wanted, cap))
+        else:
+            copies, extra = divmod(wanted, len(members))
+            chosen += [np.tile(members, copies), in_turns[:extra]]
+    return np.sort(np.concatenate(chosen))
+
+
+def draw_in_rounds(
+    rows: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw rows without replacement in as many rounds as needed."""
+    rounds = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
+    return np.concatenate(rounds or [rows[:0]])[:count]
+
+
+def _check_labels(y: ArrayLike) -> NDArray[Any]:
+    labels = np.asarray(y)
+    if labels.ndim != 1 or not labels.size:
+        raise WindowError(f"y has shape {labels.shape}; expected (n_windows,), at least one.")
+    return labels
+
+
+def _reachable(
+    sizes: list[NDArray[np.int64]],
+    wanted: int,
+    most: float,
+    repeat: bool,
+    classes: list[Any],
+) -> tuple[int, int]:
+    """Return the most windows every class can have, up to `wanted`, and the limit per recording.
+
+    `sizes` holds, for each class, how many windows each of its recordings has.
+    """
+
+    def reach(size: NDArray[np.int64], cap: int) -> int:
+        return len(size) * cap if repeat else int(np.minimum(size, cap).sum())
+
+    if not isinstance(most, float | np.floating):
+        cap = min(int(most), 2**62)
+        within = [reach(size, cap) for size in sizes]
+        reached, short = min(wanted, *within), int(np.argmin(within))
+    else:
+        short = -1
+        for reached in range(wanted, -1, -1):
+            cap = int(np.floor(float(most) * reached + 1e-9))
+            lacking = [k for k, size in enumerate(sizes) if reach(size, cap) < reached]
+            if not lacking:
+                break
+            short = lacking[0] if short < 0 else short
+        if reached == 0:
+            short = int(np.argmin([len(size) for size in sizes]))
+            raise WindowError(
+                f"class {classes[short]!r} has {len(sizes[short])} recording(s), too few if each"
+                f" may contribute at most a share of {most:g} of its rows; record more, or use a"
+                " larger max_per_recording."
+            )
+    if reached < wanted:
+        warnings.warn(
+            f"max_per_recording={most!r}: class {classes[short]!r} with its"
+            f" {len(sizes[short])} recording(s) cannot reach {wanted} windows; every class gets"
+            f" {reached}.",
+            stacklevel=3,
+        )
+    return reached, cap
+
+
+def _take_capped(
+    in_turns: NDArray[np.int64], recording: NDArray[Any], wanted: int, cap: int
+) -> NDArray[np.int64]:
+    """Take `wanted` rows in rotation over recordings, at most `cap` of each.
+
+    No row is taken twice in a round, so copies of one recording's rows differ by at most one.
+    """
+    recording_index = np.unique(recording, return_inverse=True)[1]
+    left = np.full(recording_index.max() + 1, cap)
+    taken: list[NDArray[np.int64]] = []
+    missing = wanted
+    turn = copy_numbers(recording_index)
+    while missing:
+        allowed = np.flatnonzero(turn < left[recording_index])[:missing]
+        taken.append(in_turns[allowed])
+        missing -= len(allowed)
+        left -= np.bincount(recording_index[allowed], minlength=len(left))
+    return np.concatenate(taken)
+
+
+def class_weights(
+    y: ArrayLike,
+    kind: str = "balanced",
+    beta: float = BETA,
+    sample_weight: ArrayLike | None = None,
+) -> dict[Any, float]:
+    """Return a loss weight for each class; the mean over all windows is 1.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_windows,)
+        Labels of the training windows.
+    kind : {"balanced", "effective_number"}, default="balanced"
+        balanced: ``n / (k * count)``, so that every class counts equally [1]_. effective_number:
+        proportional to ``(1 - beta) / (1 - beta**count)`` [2]_. Windows that overlap or resemble
+        each other add less and less information, so large classes are reduced less than by their
+        count.
+    beta : float, default=0.999
+        Only for ``"effective_number"``, from 0 (no weights) to below 1. A class counts as at most
+        ``1 / (1 - beta)`` windows. [2]_ used 0.9 to 0.9999 and found 0.999 or above best for large
+        sets.
+    sample_weight : array-like of shape (n_windows,), optional
+        A window of weight 2 counts as two.
+
+    Returns
+    -------
+    dict of label to float
+        For `class_weight` of an estimator, in the order of the sorted labels.
+
+    References
+    ----------
+    .. [1] G. King, L. Zeng, *Logistic Regression in Rare Events Data*, 2001.
+    .. [2] Y. Cui, M. Jia, T.-Y. Lin, Y. Song, S. Belongie, *Class-Balanced Loss Based on Effective
+       Number of Samples*, CVPR 2019.
+    """
+    check_choice("kind", kind, KINDS)
+    labels = _check_labels(y)
+    weight = _check_sample_weight(sample_weight, len(labels))
+    classes, class_index = np.unique(labels, return_inverse=True)
+    counts = np.bincount(class_index, weights=weight, minlength=len(classes))
+    if not (counts > 0).all():
+        lost = classes.tolist()[int(np.argmin(counts))]
+        raise WindowError(
+            f"class {lost!r}: sample_weight is 0 for all its windows; leave the class out."
+        )
+    return dict(zip(classes.tolist(), weights_of_counts(counts, kind, beta).tolist(), strict=True))
+
+
+def weights_of_counts(
+    counts: NDArray[np.integer[Any]] | NDArray[np.float64], kind: str, beta: float = BETA
+) -> NDArray[np.float64]:
+    """Return `class_weights` by how many windows each class has; 1 for a class of none."""
+    present = counts > 0
+    if kind == "balanced":
+        balanced = counts.sum() / (present.sum() * np.maximum(counts, np.where(present, 0, 1)))
+        return np.where(present, balanced, 1.0)
+    if check_real("beta", beta, 0.0, 1.0) == 0:
+        return np.ones(len(counts))
+    # expm1: 1 - beta**count in full precision where beta is close to 1
+    effective = np.expm1(np.where(present, counts, 1) * np.log(beta)) / (beta - 1)
+    weight = np.where(present, 1 / effective, 0.0)
+    return np.where(present, weight * counts.sum() / (weight * counts).sum(), 1.0)
+
+
+def weights_of_few_recordings(
+    groups: ArrayLike, class_index: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Return weights (n_windows,) by which all classes count equally, None for many recordings.
+
+    A recording is the windows of one class in one of the `groups`. Of `FEW_RECORDINGS` of a class
+    on average, or fewer, the lengths say little about how common a class is.
+    """
+    group_index = np.unique(np.asarray(groups), return_inverse=True)[1]
+    counts = np.bincount(class_index)
+    n_recordings = len(np.unique(group_index * len(counts) + class_index))
+    if n_recordings > FEW_RECORDINGS * (counts > 0).sum():
+        return None
+    return weights_of_counts(counts, "balanced")[class_index]
+
+
+def _check_sample_weight(sample_weight: ArrayLike | None, n_windows: int) -> NDArray[np.float64]:
+    if sample_weight is None:
+        return np.ones(n_windows)
+    try:
+        weight = np.asarray(sample_weight, np.float64)
+    except (TypeError, ValueError) as error:
+        raise WindowError(f"sample_weight does not hold numbers ({error}).") from error
+    check_per_window("sample_weight", weight, n_windows)
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if wrong.size:
+        row = int(wrong[0])
+        raise WindowError(f"sample_weight[{row}] is {weight[row]}; weights must be 0 or more.")
+    return weight

@@ -1,0 +1,476 @@
+"""Cut recordings into windows that do not cross a recording's end or a gap."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq import _signal
+from sensorseq.checks import (
+    RandomState,
+    check_memory,
+    check_positive,
+    check_random_state,
+    check_rate,
+)
+from sensorseq.errors import ArgumentError, RecordingError, WindowError, check_choice
+from sensorseq.io.scratch import Rows, blocks, folder_of, is_stored, take
+from sensorseq.preprocessing.steps.base import check_complete, own_clock
+from sensorseq.preprocessing.windows.label_rules import (
+    LABEL_RULES,
+    MIN_PURITY,
+    UNLABELED,
+    Fate,
+    Stretch,
+    check_class_fates,
+    choose_labels,
+    empty_spans,
+    merge_fates,
+    stretches_of,
+)
+from sensorseq.recording import Recording
+from sensorseq.windows import WindowSet
+
+SHORT = ("drop", "pad", "error")
+PHASES = ("grid", "random")
+UNEVEN_PERIODS = 0.05  # largest deviation of a time stamp from an even clock
+
+
+def window_samples(window_s: float, sample_rate_hz: float) -> int:
+    """Return the number of samples of a window: floor(window_s * sample_rate_hz + 1e-9)."""
+    rate = check_rate("sample_rate_hz", sample_rate_hz)
+    count = int(np.floor(check_positive("window_s", window_s) * rate + 1e-9))
+    if count < 1:
+        raise ArgumentError(
+            f"window_s={window_s!r} is less than one sample at {rate:g} Hz;"
+            f" use at least {1 / rate:g} s."
+        )
+    return count
+
+
+def window_starts(
+    n_samples: int, window_samples: int, hop_s: float, sample_rate_hz: float
+) -> NDArray[np.int64]:
+    """Return the first sample of every whole window, ceil(k * hop_s * sample_rate_hz).
+
+    Starts follow time, not a rounded hop, so windows do not drift if a hop is not a whole number of
+    samples.
+    """
+    rate = check_rate("sample_rate_hz", sample_rate_hz)
+    hop = min(check_positive("hop_s", hop_s) * rate, 2.0**53)  # twice that is no overflow
+    if hop < 1 - 1e-9:
+        raise ArgumentError(
+            f"hop_s={hop_s!r} is less than one sample at {rate:g} Hz, so windows would repeat;"
+            f" use at least {1 / rate:g} s."
+        )
+    last = n_samples - window_samples
+    if last < 0:
+        return np.empty(0, np.int64)
+    starts = _starts(np.arange(int(last / hop) + 2), min(hop, n_samples))
+    kept: NDArray[np.int64] = starts[starts <= last]
+    return kept
+
+
+def window_start(index: int, hop: float) -> int:
+    """Return the first sample of window `index`, ceil(index * hop), with `hop` in samples."""
+    return int(_starts(np.array(index), hop))
+
+
+def _starts(index: NDArray[np.int64], hop: float) -> NDArray[np.int64]:
+    exact = index * hop
+    # Values above a whole number only because of rounding count as that number.
+    rounding = np.maximum(1e-9, 4 * np.finfo(np.float64).eps * exact)
+    starts: NDArray[np.int64] = np.ceil(exact - rounding).astype(np.int64)
+    return starts
+
+
+def window_recordings(
+    recordings: Iterable[Recording],
+    window_s: float,
+    hop_s: float | None = None,
+    *,
+    sample_rate_hz: float | None = None,
+    label_rule: str = "whole",
+    min_purity: float | None = None,
+    short: str = "drop",
+    phase: str = "grid",
+    random_state: RandomState = None,
+    drop_unlabelled: bool = True,
+    check_classes: bool = True,
+) -> WindowSet:
+    """Cut recordings into windows, and store the origin and label of each.
+
+    Recordings are as returned by `resample_recording`; pieces of one recording share its id.
+    Arguments: see `Windower`; `sample_rate_hz` is by default computed from the time stamps.
+    `check_classes` False skips the check that every class has windows, for callers that cut
+    recordings one by one; the result may then be empty.
+
+    `provenance` holds ``window``: the lengths in seconds and samples and the arguments;
+    ``recordings``: facts about each piece; ``classes``: a `Fate` for each; ``dropped``: what gave
+    no window, why, and the number of samples or windows.
+    """
+    check_window_choices(label_rule, min_purity, short, phase)
+    purity = MIN_PURITY if min_purity is None else float(min_purity)
+    pieces = list(recordings)
+    if not pieces:
+        raise WindowError("no recordings to cut into windows.")
+    _check_alike(pieces)
+    rate = _common_rate(pieces, sample_rate_hz)
+    length = window_samples(window_s, rate)
+    grid = _Grid(
+        float(window_s),
+        check_positive("hop_s", window_s if hop_s is None else hop_s),
+        length,
+        rate,
+        short,
+        None if phase == "grid" else int(check_random_state(random_state).integers(2**63)),
+    )
+    labeled = pieces[0].is_labelled
+    classes = list(dict.fromkeys(label for piece in pieces for label in piece.labels))
+    cuts = [
+        _cut(piece, grid, classes, label_rule, purity, keep_all=not (labeled and drop_unlabelled))
+        for piece in pieces
+    ]
+    fates = merge_fates(fate for cut in cuts for fate in cut.fates)
+    if check_classes:
+        _check_not_too_short(pieces, cuts, fates, grid)
+        check_class_fates(fates, window_s=grid.window_s, label_rule=label_rule, min_purity=purity)
+
+    counts = np.array([len(cut.starts) for cut in cuts])
+    lengths = np.concatenate([cut.lengths for cut in cuts])
+    return WindowSet(
+        _gather_all(pieces, cuts, grid),
+        lengths=lengths,
+        y=_labels_of(cuts, classes) if labeled else None,
+        groups=np.repeat([piece.group for piece in pieces], counts),
+        recording_id=np.repeat([piece.recording_id for piece in pieces], counts),
+        start_s=np.concatenate(
+            [take(piece.timestamps_s, cut.starts) for piece, cut in zip(pieces, cuts, strict=True)]
+        ),
+        channels=pieces[0].channel_names,
+        sample_rate_hz=rate,
+        provenance=_provenance(pieces, cuts, fates, grid, label_rule, purity),
+    )
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """How stretches become windows."""
+
+    window_s: float
+    hop_s: float
+    length: int
+    rate: float
+    short: str
+    seed: int | None  # seeds the random phase; None: on the grid
+
+    def windows_of(
+        self, piece: Recording, stretch: Stretch
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return first sample and valid samples of the windows of a stretch."""
+        n_samples = stretch.n_samples
+        if n_samples < self.length:
+            if n_samples and self.short == "error":
+                raise RecordingError(
+                    f"recording {piece.recording_id!r}: {_named(stretch, piece)} has {n_samples}"
+                    f" samples ({n_samples / self.rate:g} s), less than window_s={self.window_s:g}."
+                    " Use a shorter window_s, short='pad' to fill it up with zeros, or"
+                    " short='drop'."
+                )
+            padded = n_samples > 0 and self.short == "pad"
+            window_starts(0, self.length, self.hop_s, self.rate)  # only checks the hop
+            return np.full(int(padded), stretch.first), np.full(int(padded), n_samples)
+        offset = 0 if self.seed is None else self._offset(piece, stretch)
+        starts = window_starts(n_samples - offset, self.length, self.hop_s, self.rate)
+        return starts + (stretch.first + offset), np.full(len(starts), self.length)
+
+    def _offset(self, piece: Recording, stretch: Stretch) -> int:
+        """Return the offset of the first window in samples, below a hop; a window still fits."""
+        n_places = min(
+            math.ceil(self.hop_s * self.rate - 1e-9), stretch.n_samples - self.length + 1
+        )
+        start_s = float(piece.timestamps_s[stretch.first])
+        named = f"{self.seed} {start_s.hex()} {piece.recording_id}".encode()
+        # A digest, not a generator: equal on every machine, and independent of the order of draws.
+        drawn = int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
+        return drawn * n_places >> 64
+
+
+@dataclass
+class _Cut:
+    """The windows of one piece, and its parts without windows."""
+
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    codes: NDArray[np.int64]  # positions in the classes; -1: no label
+    dropped: list[dict[str, Any]]
+    n_candidates: int  # windows before any was dropped for its label
+    fates: list[Fate]  # what became of the piece's classes
+
+
+def _cut(
+    piece: Recording,
+    grid: _Grid,
+    classes: list[Any],
+    label_rule: str,
+    min_purity: float,
+    *,
+    keep_all: bool,
+) -> _Cut:
+    starts, lengths, codes = [], [], []
+    dropped: list[dict[str, Any]] = []
+    longest: dict[Any, int] = {}
+    n_candidates = 0
+    best_share = np.zeros(len(classes))
+    labels, is_whole = piece.labels, label_rule == "whole"
+    for stretch in stretches_of(piece, grid.rate, label_rule):
+        is_labelled = stretch.label is not None
+        place = {
+            "recording_id": piece.recording_id,
+            "start_s": float(piece.timestamps_s[stretch.first]) if stretch.n_samples else None,
+        }
+        samples = {"n_samples": stretch.n_samples, "n_windows": 0}
+        if is_whole and stretch.n_samples and not (is_labelled or keep_all):
+            dropped.append({**place, **samples, "reason": "no label"})
+            continue
+        first, valid = grid.windows_of(piece, stretch)
+        n_candidates += len(first)
+        for label in (stretch.label,) if is_labelled else labels:
+            longest[label] = max(longest.get(label, 0), stretch.n_samples)
+        if not len(first):
+            dropped.append({**place, **samples, "reason": "shorter than a window"})
+        if is_whole:
+            chosen = np.full(len(first), classes.index(stretch.label) if is_labelled else -1)
+        else:
+            choice = choose_labels(piece, grid.rate, first, valid, classes, label_rule, min_purity)
+            chosen, best_share = choice.codes, np.maximum(best_share, choice.best_share)
+            if not keep_all:
+                kept = chosen >= 0
+                for reason, count in Counter(choice.reasons[~kept].tolist()).items():
+                    dropped.append({**place, "n_windows": count, "reason": reason})
+                first, valid, chosen = first[kept], valid[kept], chosen[kept]
+        starts.append(first)
+        lengths.append(valid)
+        codes.append(chosen)
+    arrays = [np.concatenate([np.empty(0, np.int64), *each]) for each in (starts, lengths, codes)]
+    fates: list[Fate] = [
+        {
+            "label": label,
+            "n_windows": int(np.count_nonzero(arrays[2] == code)),
+            "longest_s": longest.get(label, 0) / grid.rate,
+            "best_share": None if is_whole else float(best_share[code]),
+            "in_spans": is_whole and any(span.label == label for span in piece.label_spans),
+            "bridging_gap_s": _bridging_gap_s([piece]),
+        }
+        for code, label in enumerate(classes)
+        if label in labels
+    ]
+    return _Cut(arrays[0], arrays[1], arrays[2], dropped, n_candidates, fates)
+
+
+def _labels_of(cuts: list[_Cut], classes: list[Any]) -> NDArray[Any]:
+    codes = np.concatenate([cut.codes for cut in cuts])
+    named = [*classes, UNLABELED] if (codes < 0).any() else classes  # -1 is the last
+    labels: NDArray[Any] = np.asarray(named)[codes]
+    return labels
+
+
+def _gather_all(pieces: list[Recording], cuts: list[_Cut], grid: _Grid) -> NDArray[np.float32]:
+    """Return the samples of all windows, stored where those of the pieces are."""
+    n_channels = pieces[0].n_channels
+    stored = [piece.values for piece in pieces if is_stored(piece.values)]
+    n_windows = max(1, sum(len(cut.starts) for cut in cuts))  # even of none, the length counts
+    check_memory(
+        f"window_s={grid.window_s:g} with hop_s={grid.hop_s:g}",
+        {f"{n_windows:,} window{'s'[: n_windows != 1]}": 4 * n_windows * grid.length * n_channels},
+        "a shorter window_s or a longer hop_s",
+        error=WindowError,
+        folder=folder_of(stored[0]) if stored else None,
+    )
+    if not stored:
+        ends = np.cumsum([len(cut.starts) for cut in cuts])
+        X = np.empty((ends[-1], grid.length, n_channels), np.float32)
+        for piece, cut, end in zip(pieces, cuts, ends, strict=True):
+            _gather(piece, cut, slice(None), X[end - len(cut.starts) : end])
+        return X
+    rows = Rows.like(stored[0], np.float32, grid.length, n_channels)
+    for piece, cut in zip(pieces, cuts, strict=True):
+        for at, stop in blocks(len(cut.starts), piece.values, n_columns=grid.length * n_channels):
+            block = np.empty((stop - at, grid.length, n_channels), np.float32)
+            _gather(piece, cut, slice(at, stop), block)
+            rows.append(block)
+    return rows.as_array()
+
+
+def _gather(piece: Recording, cut: _Cut, some: slice, out: NDArray[np.float32]) -> None:
+    starts, lengths = cut.starts[some], cut.lengths[some]
+    padded = (lengths < out.shape[1]).any()
+    given, overflown = _signal.gather_windows(
+        piece.values, starts, lengths if padded else None, None, None, out
+    )
+    bad = given if given >= 0 else overflown
+    if bad < 0:
+        return
+    window, step, channel = (int(i) for i in np.unravel_index(bad, out.shape))
+    row = int(starts[window]) + step
+    value = float(piece.values[row, channel])
+    raise RecordingError(
+        f"recording {piece.recording_id!r}: channel {piece.channel_names[channel]!r} is {value!r}"
+        f" at sample {row}"
+        + (
+            "; mark missing samples as NaN."
+            if given >= 0
+            else ", outside the range of float32, in which windows are stored. Correct its unit."
+        )
+    )
+
+
+def _named(stretch: Stretch, piece: Recording) -> str:
+    start_s = piece.timestamps_s[stretch.first]
+    if piece.label_spans and stretch.label is not None:
+        return f"the label span of {stretch.label!r} from {start_s:.6f} s on"
+    return f"the piece from {start_s:.6f} s on"
+
+
+def check_window_choices(label_rule: str, min_purity: float | None, short: str, phase: str) -> None:
+    """Raise an `ArgumentError` unless `window_recordings` accepts these arguments."""
+    check_choice("label_rule", label_rule, LABEL_RULES)
+    check_choice("short", short, SHORT)
+    check_choice("phase", phase, PHASES)
+    if min_purity is None:
+        return
+    if label_rule != "majority":
+        raise ArgumentError(
+            f"min_purity={min_purity!r} is only for label_rule='majority', but label_rule is"
+            f" {label_rule!r}."
+        )
+    if check_positive("min_purity", min_purity) > 1:
+        raise ArgumentError(f"min_purity={min_purity!r} is a share of a window; give at most 1.")
+
+
+def _provenance(
+    pieces: list[Recording],
+    cuts: list[_Cut],
+    fates: list[Fate],
+    grid: _Grid,
+    label_rule: str,
+    purity: float,
+) -> dict[str, Any]:
+    """Describe how windows were cut, with the pieces that gave some and those that gave none."""
+    return {
+        "window": {
+            "window_s": grid.window_s,
+            "hop_s": grid.hop_s,
+            "window_samples": grid.length,
+            "sample_rate_hz": grid.rate,
+            "label_rule": label_rule,
+            "min_purity": purity if label_rule == "majority" else None,
+            "short": grid.short,
+            "phase": "grid" if grid.seed is None else "random",
+        },
+        "classes": fates,
+        "recordings": [
+            {
+                "recording_id": piece.recording_id,
+                "start_s": float(piece.timestamps_s[0]) if piece.n_samples else None,
+                "n_samples": piece.n_samples,
+                "n_windows": len(cut.starts),
+            }
+            for piece, cut in zip(pieces, cuts, strict=True)
+        ],
+        "dropped": [row for cut in cuts for row in cut.dropped]
+        + [
+            {
+                "recording_id": recording_id,
+                "start_s": start_s,
+                "n_samples": 0,
+                "n_windows": 0,
+                "reason": f"no sample in the label span of {label!r}",
+            }
+            for recording_id, label, start_s in empty_spans(pieces, grid.rate)
+        ],
+    }
+
+
+def _check_alike(pieces: list[Recording]) -> None:
+    first = pieces[0]
+    ends: dict[str, float] = {}
+    for piece in sorted(pieces, key=lambda p: p.timestamps_s[0] if p.n_samples else -np.inf):
+        name = f"recording {piece.recording_id!r}"
+        if piece.channel_names != first.channel_names:
+            raise RecordingError(
+                f"{name} has channels {', '.join(piece.channel_names)}, but {first.recording_id!r}"
+                f" has {', '.join(first.channel_names)}. Select common channels in the same order."
+            )
+        if piece.is_labelled != first.is_labelled:
+            bare, other = (first, piece) if piece.is_labelled else (piece, first)
+            raise RecordingError(
+                f"recording {bare.recording_id!r} has no label, but {other.recording_id!r} has"
+                f" {other.labels[0]!r}; label every recording or none."
+            )
+        check_complete(piece)
+        if piece.n_samples:
+            if ends.get(piece.recording_id, -np.inf) >= piece.timestamps_s[0]:
+                raise RecordingError(
+                    f"{name} appears twice, overlapping at {piece.timestamps_s[0]:.6f} s;"
+                    " give each recording a unique id."
+                )
+            ends[piece.recording_id] = float(piece.timestamps_s[-1])
+
+
+def _common_rate(pieces: list[Recording], given_hz: float | None) -> float:
+    """Return the common rate of all pieces, within the precision of their time stamps."""
+    timed = [piece for piece in pieces if piece.n_samples > 1]
+    if given_hz is not None:
+        rate = check_rate("sample_rate_hz", given_hz)
+        source = f"sample_rate_hz is {rate:g}"
+    elif timed:
+        longest = max(timed, key=lambda piece: piece.n_samples)
+        # Nine digits: the quotient of two stamps is 100.00000000000001 as often as 100.
+        rate = float(f"{(longest.n_samples - 1) / longest.duration_s:.9g}")
+        source = f"{longest.recording_id!r} has {rate:g} Hz"
+    else:
+        raise WindowError("no recording has two samples, so the sample rate is unknown.")
+    for piece in timed:
+        own_hz, is_off = own_clock(piece, UNEVEN_PERIODS)
+        if is_off(rate):
+            raise RecordingError(
+                f"recording {piece.recording_id!r} has {own_hz:.9g} Hz, but {source}; resample all"
+                " recordings to one rate with resample_recording."
+            )
+    return rate
+
+
+def _check_not_too_short(
+    pieces: list[Recording], cuts: list[_Cut], fates: list[Fate], grid: _Grid
+) -> None:
+    """Raise if nothing is as long as a window."""
+    if any(cut.n_candidates for cut in cuts):
+        return
+    spanned = [fate for fate in fates if fate["in_spans"] and fate["longest_s"]]
+    if spanned:
+        longest_span = max(spanned, key=lambda fate: float(fate["longest_s"]))
+        raise WindowError(
+            f"no label span is as long as window_s={grid.window_s:g}; the longest, of"
+            f" {longest_span['label']!r}, lasts {longest_span['longest_s']:g} s. Use a shorter"
+            " window_s, short='pad', or a label_rule that lets windows cross spans."
+        )
+    longest = max(pieces, key=lambda piece: piece.duration_s)
+    gap_s = _bridging_gap_s(pieces)
+    way_out = f", or max_gap_s={gap_s:g}, which bridges the gaps between them" if gap_s else ""
+    raise WindowError(
+        f"none of {len(pieces)} recordings or pieces is as long as window_s={grid.window_s:g}; the"
+        f" longest, of {longest.recording_id!r}, lasts {longest.duration_s:g} s. Use a shorter"
+        f" window_s{way_out}."
+    )
+
+
+def _bridging_gap_s(pieces: Iterable[Recording]) -> float:
+    """Return the `max_gap_s` that mends recordings which gaps cut into too short pieces, or 0."""
+    gaps_s = (p.attributes.get("bridging_gap_s") for p in pieces)
+    return max((float(gap_s) for gap_s in gaps_s if isinstance(gap_s, float)), default=0.0)

@@ -1,0 +1,235 @@
+"""The label of a window if the label changes within its recording, and classes left without one."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import WindowError
+from sensorseq.recording import LabelSpan, Recording
+
+LABEL_RULES = ("whole", "majority", "centre", "last")
+MIN_PURITY = 0.5  # default share for a majority
+UNLABELED = ""  # label of a kept window for which the rule finds none
+
+# A sample belongs to a span by its time stamp. Stamps are rounded, so this fraction of a period
+# early still counts as on time, at the start and at the end of a span.
+_ROUNDING_PERIODS = 1e-6
+_NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Samples first to stop - 1 of a piece, from which windows may be cut.
+
+    `label` applies to all its windows; None if there is none, or if labels are chosen window by
+    window.
+    """
+
+    first: int
+    stop: int
+    label: Any = None
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return self.stop - self.first
+
+
+@dataclass(frozen=True)
+class ChosenLabels:
+    """The labels that a rule gives to windows: positions in the classes, -1 for none; and why none.
+
+    `best_share` (n_classes,) is the largest share of a window's samples that each class has.
+    """
+
+    codes: NDArray[np.int64]
+    reasons: NDArray[Any]
+    best_share: NDArray[np.float64]
+
+
+def stretches_of(piece: Recording, sample_rate_hz: float, label_rule: str) -> list[Stretch]:
+    """Return the stretches of a piece that windows may be cut from, in order of time.
+
+    Under ``"whole"``, each label span and each interval between spans is a separate stretch, so
+    that no window has two labels; otherwise the whole piece is one stretch.
+    """
+    if label_rule != "whole" or not piece.label_spans:
+        return [Stretch(0, piece.n_samples, piece.label)]
+    stretches = []
+    at = 0
+    for span, first, stop in _spans_in_samples(piece, sample_rate_hz):
+        if first > at:
+            stretches.append(Stretch(at, first))
+        if stop > first:
+            stretches.append(Stretch(first, stop, span.label))
+        at = max(at, stop)
+    if at < piece.n_samples or not stretches:
+        stretches.append(Stretch(at, piece.n_samples))
+    return stretches
+
+
+def choose_labels(
+    piece: Recording,
+    sample_rate_hz: float,
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    classes: list[Any],
+    label_rule: str,
+    min_purity: float,
+) -> ChosenLabels:
+    """Return the label of each window by the rule ``"majority"``, ``"centre"`` or ``"last"``.
+
+    `starts` and `lengths` (n_windows,) are the first sample and the number of valid samples.
+    """
+    spans = _spans_in_samples(piece, sample_rate_hz)
+    if piece.label is not None:
+        spans = [(LabelSpan(0.0, 1.0, piece.label), 0, piece.n_samples)]
+    span_codes = np.array([classes.index(span.label) for span, _, _ in spans], np.int64)
+    firsts, stops = (np.array([ends[i] for ends in spans], np.int64) for i in (1, 2))
+    chosen = np.full(len(starts), _NO_LABEL, np.int64)
+    reasons = np.full(len(starts), None, object)
+    best_share = np.zeros(len(classes))
+    if not len(starts):
+        return ChosenLabels(chosen, reasons, best_share)
+    largest, second = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
+    majority = chosen.copy()
+    for code in range(len(classes)):  # one at a time: counts of all samples by class would be large
+        own = span_codes == code
+        counts = _n_within(starts + lengths, firsts[own], stops[own]) - _n_within(
+            starts, firsts[own], stops[own]
+        )
+        best_share[code] = (counts / lengths).max()
+        is_larger = counts > largest
+        second = np.where(is_larger, largest, np.maximum(second, counts))
+        majority[is_larger] = code
+        largest = np.maximum(largest, counts)
+    if label_rule == "majority":
+        chosen = majority
+        impure = largest < min_purity * lengths - 1e-9 * lengths
+        tied = (largest == second) & ~impure
+        reasons[tied] = "two labels have equal shares"
+        reasons[impure] = f"purity below {min_purity:g}"
+        reasons[largest == 0] = "no label"
+        chosen[impure | tied] = _NO_LABEL
+    else:
+        at = starts + (lengths // 2 if label_rule == "centre" else lengths - 1)
+        span_at = np.searchsorted(stops, at, side="right")  # spans are in order
+        inside = np.append(firsts, piece.n_samples + 1)[span_at] <= at
+        chosen = np.where(inside, np.append(span_codes, _NO_LABEL)[span_at], _NO_LABEL)
+        where = "middle" if label_rule == "centre" else "last"
+        reasons[chosen == _NO_LABEL] = f"no label at the {where} sample"
+    return ChosenLabels(chosen, reasons, best_share)
+
+
+def _n_within(
+    rows: NDArray[np.int64], firsts: NDArray[np.int64], stops: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Count the samples before each row that lie in stretches, which are in order."""
+    before = np.concatenate([[0], np.cumsum(stops - firsts)])
+    begun = np.searchsorted(firsts, rows)
+    last = np.maximum(begun - 1, 0)
+    inside = np.minimum(rows, stops[last]) - firsts[last] if len(firsts) else 0
+    return np.where(begun > 0, before[last] + inside, 0)
+
+
+def empty_spans(pieces: list[Recording], sample_rate_hz: float) -> list[tuple[str, Any, float]]:
+    """Return id, label and start of the label spans without a sample in any piece."""
+    spans = {piece.recording_id: piece.label_spans for piece in pieces}
+    met: dict[str, set[LabelSpan]] = {name: set() for name in spans}
+    for piece in pieces:
+        met[piece.recording_id] |= {
+            span for span, first, stop in _spans_in_samples(piece, sample_rate_hz) if stop > first
+        }
+    return [
+        (name, span.label, span.start_s)
+        for name, own in spans.items()
+        for span in own
+        if span not in met[name]
+    ]
+
+
+def _spans_in_samples(piece: Recording, sample_rate_hz: float) -> list[tuple[LabelSpan, int, int]]:
+    """Return the first sample and one past the last of each span that overlaps the piece."""
+    t, spans = piece.timestamps_s, piece.label_spans
+    if not len(t) or not spans:
+        return []
+    early_s = _ROUNDING_PERIODS / sample_rate_hz
+    # A long recording has many pieces and many spans, so only overlapping spans are considered.
+    begin = bisect_right(spans, t[0] + early_s, key=lambda span: span.end_s)
+    end = bisect_right(spans, t[-1] + early_s, key=lambda span: span.start_s)
+    near = spans[begin:end]
+    edges_s = np.reshape([[span.start_s, span.end_s] for span in near], (-1, 2))
+    at = np.searchsorted(t, edges_s - early_s)
+    return [(span, int(first), int(stop)) for span, (first, stop) in zip(near, at, strict=True)]
+
+
+Fate = Mapping[str, Any]
+"""Plain values, for a file: ``label``; ``n_windows``, its number of windows; ``longest_s``, its
+longest recording, piece or label span; ``best_share``, its largest share of a window's samples,
+None under the rule whole; ``in_spans``, whether windows were cut inside its label spans;
+``bridging_gap_s``, the `max_gap_s` that mends recordings which gaps cut too short, or 0."""
+
+
+def merge_fates(fates: Iterable[Fate]) -> list[Fate]:
+    """Merge the fates of recordings cut one by one: one for each class, in order of appearance."""
+    of_label: dict[Any, list[Fate]] = {}
+    for fate in fates:
+        of_label.setdefault(fate["label"], []).append(fate)
+    return [
+        {
+            "label": label,
+            "n_windows": sum(fate["n_windows"] for fate in own),
+            "longest_s": max(fate["longest_s"] for fate in own),
+            "best_share": max(
+                (fate["best_share"] for fate in own if fate["best_share"] is not None),
+                default=None,
+            ),
+            "in_spans": any(fate["in_spans"] for fate in own),
+            "bridging_gap_s": max(fate["bridging_gap_s"] for fate in own),
+        }
+        for label, own in of_label.items()
+    ]
+
+
+def check_class_fates(
+    fates: Iterable[Fate], *, window_s: float, label_rule: str, min_purity: float | None
+) -> None:
+    """Raise if a class has no windows; the error has the reason, and how close it came."""
+    lost = [fate for fate in merge_fates(fates) if not fate["n_windows"]]
+    if not lost:
+        return
+    fate = min(lost, key=lambda fate: str(fate["label"]))
+    seconds, share = fate["longest_s"], fate["best_share"]
+    way = "Use a shorter window_s"
+    if share and label_rule == "majority":
+        why = (
+            f"it is not the majority label of any window with min_purity={min_purity:g}; its"
+            f" largest share of a window is {share:.3g}"
+        )
+        way = "Use a lower min_purity, a shorter window_s or label_rule='whole'"
+    elif share:
+        where = "middle" if label_rule == "centre" else "last"
+        why = f"no window has this label at its {where} sample"
+        way = "Use a shorter hop_s, a shorter window_s or label_rule='whole'"
+    elif fate["in_spans"]:
+        why = (
+            f"all its label spans are shorter than window_s={window_s:g}; the longest lasts"
+            f" {seconds:g} s"
+            if seconds
+            else "its label spans contain no samples"
+        )
+    elif (share is None or seconds < window_s) and (gap_s := fate["bridging_gap_s"]):
+        why = (
+            f"gaps cut its recordings into pieces shorter than window_s={window_s:g}; the longest"
+            f" lasts {seconds:g} s"
+        )
+        way = f"Use max_gap_s={gap_s:g}, which bridges the gaps, or a shorter window_s"
+    elif share is None or seconds < window_s:
+        why = f"all its recordings are shorter than window_s={window_s:g}"
+    else:
+        why = "no window contains a sample with this label"
+    raise WindowError(f"class {fate['label']!r} has no windows: {why}. {way}, or leave it out.")

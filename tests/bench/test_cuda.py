@@ -1,0 +1,250 @@
+"""The protocol against cuDNN, run on the CPU against torch: what it compares, times and says."""
+
+import functools
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from cuda import kernels
+from cuda.kernels import MODES
+
+from sensorseq.bench import cuda as benchmark_cuda
+from sensorseq.bench.cuda import KINDS, PRECISIONS, Problem, compare
+from sensorseq.bench.timing import Shape
+from sensorseq.cli import run
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.ops.choice import allowing_tf32
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+TINY = Shape(3, 7, 2, 5)
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+@pytest.fixture(autouse=True)
+def _quiet_profiler(monkeypatch):
+    monkeypatch.setenv("KINETO_LOG_LEVEL", "5")
+
+
+def measure(kind, precision, modes=("eager", "graph"), shape=TINY, device=CPU):
+    return kernels.measure(
+        kind, shape, precision, device, modes=modes, rounds=1, at_least_s=0.0, budget_s=0.1
+    )
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_sides_are_as_exact_as_the_precision_says(kind, precision):
+    problem = Problem(
+        TINY, PRECISIONS[precision], CPU, uniform_lengths=kind.startswith("varlen"), seed=1
+    )
+    found = compare(problem, kind)
+    for errors in found.values():
+        assert len(errors) == (1 if kind.endswith("inference") else 2)
+        assert max(errors) < PRECISIONS[precision].tolerance
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_in_half_precision_the_rounding_is_seen_and_in_single_not(precision):
+    found = compare(Problem(TINY, PRECISIONS[precision], CPU, seed=2), "training")
+    smallest = min(min(errors) for errors in found.values())
+    largest = max(max(errors) for errors in found.values())
+    assert (largest < 1e-5) if precision == "fp32" else (smallest > 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["training", "varlen inference"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_row_says_what_was_timed_and_how(kind, mode):
+    (row,) = measure(kind, "fp32", [mode])
+    assert (row["what"], row["precision"], row["mode"]) == (kind, "fp32", mode)
+    assert row["shape"] == list(TINY)
+    if kind.startswith("varlen") and mode == "graph":
+        assert row["ratio"] is None
+        assert "cannot be captured" in row["reason"]
+        return
+    assert row["served_by"] == "native"
+    assert row["ratio"] == pytest.approx(row["theirs_ms"] / row["ours_ms"])
+    if mode == "kernels":
+        assert row["theirs_kernels"]
+        assert row["ours_kernels"]
+
+
+def test_the_profiler_sees_the_operators_of_this_package():
+    call = Problem(TINY, PRECISIONS["fp32"], CPU).ours("training")
+    _, shares = kernels.busy_time(call, CPU)
+    assert any("sensorseq" in name for name in shares)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("parameter", ["weight_hh_l0", "bias_ih_l0"])
+def test_sides_that_disagree_are_not_timed(kind, parameter, monkeypatch):
+    right = Problem.ours
+
+    def wrong(problem, kind):
+        with torch.no_grad():
+            getattr(problem.module.lstm, parameter).add_(0.01)
+        return right(problem, kind)
+
+    monkeypatch.setattr(Problem, "ours", wrong)
+    # of lengths drawn anew all may be one, and a window of one step has no recurrence to get wrong
+    seeded = functools.partial(Problem, seed=3)
+    monkeypatch.setattr(benchmark_cuda, "Problem", seeded)
+    monkeypatch.setattr(benchmark_cuda, "alternate", None)
+    with pytest.raises(EnvironmentProblemError, match=f"the {kind} results for 3x7x2x5"):
+        measure(kind, "fp32")
+
+
+def test_not_a_number_is_a_disagreement(monkeypatch):
+    right = Problem.ours
+    monkeypatch.setattr(Problem, "ours", lambda *a: lambda: [t * torch.nan for t in right(*a)()])
+    with pytest.raises(EnvironmentProblemError, match="differ from float32 by nan"):
+        measure("inference", "bf16")
+
+
+def test_a_shape_handed_to_the_framework_counts_as_one_and_is_not_timed(monkeypatch):
+    monkeypatch.setattr(benchmark_cuda, "why_framework", lambda *_: "too wide")
+    monkeypatch.setattr(benchmark_cuda, "alternate", None)
+    for row in measure("training", "fp32"):
+        assert (row["served_by"], row["ratio"], row["reason"]) == ("framework", 1.0, "too wide")
+        assert "1 (framework): too wide" in benchmark_cuda.format_row(row)
+
+
+def test_padded_channels_are_zeros_and_change_nothing():
+    problem = Problem(TINY, PRECISIONS["fp16, C padded to 128"], CPU, seed=3)
+    assert problem.lstm.input_size == 128
+    assert problem.their_x.shape == (3, 7, 128)
+    assert problem.their_x[..., 2:].count_nonzero() == 0
+    plain = Problem(TINY, PRECISIONS["fp16"], CPU, seed=3)
+    torch.testing.assert_close(problem.theirs("inference")(), plain.theirs("inference")())
+
+
+def test_data_are_drawn_anew_and_a_seed_draws_them_again():
+    first, second = (Problem(TINY, PRECISIONS["fp32"], CPU) for _ in range(2))
+    assert not torch.equal(first.x, second.x)
+    again = Problem(TINY, PRECISIONS["fp32"], CPU, seed=first.seed)
+    assert torch.equal(first.x, again.x)
+    assert torch.equal(first.lstm.weight_hh_l0, again.lstm.weight_hh_l0)
+
+
+def test_tf32_is_set_and_set_back():
+    rnn = torch.backends.cudnn.rnn
+    before = rnn.fp32_precision
+    for allowed, name in ((True, "tf32"), (False, "ieee")):
+        with pytest.raises(ZeroDivisionError), allowing_tf32(allowed):  # noqa: PT012
+            assert rnn.fp32_precision == name
+            raise ZeroDivisionError
+        assert rnn.fp32_precision == before
+
+
+def test_time_in_which_two_kernels_run_counts_once(monkeypatch):
+    class Span:
+        def __init__(self, name, start, end, device="CPU"):
+            self.name = name
+            self.time_range = type("Range", (), {"start": start, "end": end})
+            self.device_type = type("Type", (), {"name": device})
+
+    class Profiler:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def events(self):
+            own = [("b", 5, 15), ("a", 0, 10), ("c", 20, 25), ("d", 21, 22)]
+            return [*(Span(*span) for span in own), Span("elsewhere", 0, 1000, "CUDA")]
+
+    monkeypatch.setattr(kernels, "profile", lambda **_: Profiler())
+    busy, shares = kernels.busy_time(lambda: None, CPU)
+    assert busy == pytest.approx(20e-6 / 5)
+    assert shares == pytest.approx({"b": 10 / 26, "a": 10 / 26, "c": 5 / 26, "d": 1 / 26})
+    assert list(shares)[-2:] == ["c", "d"]
+
+
+@without_gpu
+def test_without_a_gpu_bench_says_what_it_needs(capsys):
+    assert run(["bench", "--against", "cudnn"]) == 4
+    said = capsys.readouterr().err
+    assert "needs an NVIDIA GPU" in said
+    assert "--against torch" in said
+    assert run(["bench", "--against", "cudnnn"]) == 2
+    assert "Did you mean 'cudnn'?" in capsys.readouterr().err
+    assert run(["bench", "--against", "cudnn", "--threads", "2"]) == 2
+
+
+@pytest.mark.long
+def test_bench_against_cudnn_says_its_rows(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark_cuda, "current_gpu", lambda: CPU)
+    monkeypatch.setattr(benchmark_cuda, "SHORT", (TINY,))
+    assert run(["bench", "--against", "cudnn", "--json", "--quiet"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {row["mode"] for row in found["rows"]} == {"eager", "graph"}
+    assert "cudnn" in found["environment"]
+    text = benchmark_cuda.format_short(found)
+    assert "varlen training, fp16, graph" in text
+    assert max(map(len, text.splitlines()[-3:])) <= 90
+
+
+def bench_cuda(*arguments, folder):
+    script = ROOT / "benchmarks" / "bench_cuda.py"
+    return subprocess.run(
+        [sys.executable, script, *arguments, "--output", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.benchmarks
+def test_the_sweep_goes_on_where_it_stopped(tmp_path):
+    first = bench_cuda("--dry-run", "--limit", "2", folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    path = tmp_path / "cuda_dry.json"
+    before = json.loads(path.read_text())
+    assert before["environment"]["commit"]
+    assert len(before["rows"]) == 4
+    second = bench_cuda("--dry-run", "--limit", "3", "--resume", folder=tmp_path)
+    assert second.returncode == 0, second.stderr
+    after = json.loads(path.read_text())["rows"]
+    assert after[:4] == before["rows"]
+    assert len(after) == 6
+    assert "geometric means" in second.stdout
+
+
+@pytest.mark.benchmarks
+def test_models_at_once_end_as_those_one_after_the_other(tmp_path):
+    done = bench_cuda("--dry-run", "--table", "models", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "cuda_dry_models.json").read_text())["rows"]
+    assert [row["mode"] for row in rows] == ["eager", "graph"]
+    assert max(row["error"] for row in rows) < 1e-4
+
+
+@without_gpu
+def test_without_a_gpu_the_script_measures_nothing(tmp_path):
+    done = bench_cuda("--quick", folder=tmp_path)
+    assert done.returncode == 4
+    assert "needs an NVIDIA GPU" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_commit_is_read_where_there_is_no_git(tmp_path, monkeypatch):
+    from common import results_file
+
+    (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")
+    assert results_file.commit_in(tmp_path) == ""
+    (tmp_path / "packed-refs").write_text("# pack-refs\n" + "ab12cd34" * 5 + " refs/heads/main\n")
+    assert results_file.commit_in(tmp_path) == "ab12cd3"
+    (tmp_path / "refs/heads").mkdir(parents=True)
+    (tmp_path / "refs/heads/main").write_text("0123456789\n")
+    assert results_file.commit_in(tmp_path) == "0123456"
+    (tmp_path / "HEAD").write_text("fedcba98\n")
+    assert results_file.commit_in(tmp_path) == "fedcba9"
+    monkeypatch.setenv("SENSORSEQ_COMMIT", "said")
+    assert results_file.commit() == "said"
+    monkeypatch.delenv("SENSORSEQ_COMMIT")
+    monkeypatch.setenv("PATH", "")
+    assert results_file.commit() not in ("", "unknown", "said")

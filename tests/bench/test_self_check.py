@@ -1,0 +1,103 @@
+"""`sensorseq doctor --self` passes here, and says of each broken part that it is broken."""
+
+import json
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sensorseq
+from sensorseq import _signal, ops
+from sensorseq.bench import self_check
+from sensorseq.cli import run
+
+NAMES = ["native library", "LSTM kernels", "preprocessing", "training", "save and load"]
+WITHOUT_TRAINING = NAMES[:3]
+
+
+@pytest.fixture
+def no_training(monkeypatch):
+    kept = {name: self_check._CHECKS[name] for name in WITHOUT_TRAINING}
+    monkeypatch.setattr(self_check, "_CHECKS", kept)
+
+
+def failures():
+    return [(r.name, r.finding) for r in self_check.check_installation() if r.status != "passed"]
+
+
+def test_an_installation_that_works_passes_on_one_line_each(capsys):
+    assert run(["doctor", "--self"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:6] for line in lines] == ["passed"] * len(NAMES)
+    assert [line[8:22].strip() for line in lines] == NAMES
+
+
+def test_a_failure_exits_with_1_and_the_other_checks_still_run(no_training, monkeypatch, capsys):
+    monkeypatch.setattr(_signal, "read_numbers", lambda *_: None)
+    assert run(["doctor", "--self", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert not found["passed"]
+    statuses = {check["name"]: check["status"] for check in found["checks"]}
+    assert statuses == {**dict.fromkeys(WITHOUT_TRAINING, "passed"), "preprocessing": "failed"}
+
+
+def test_a_core_without_the_fast_kernels_of_the_processor_fails(no_training, monkeypatch):
+    monkeypatch.setattr(self_check, "_NEEDED", {"avx9": set()})
+    ((name, finding),) = failures()
+    assert name == "native library"
+    assert "the processor has avx9, but the core offers only " in finding
+
+
+@pytest.mark.parametrize(
+    ("missing", "failed"),
+    [("_ops", {"native library", "LSTM kernels"}), ("_signal", {"preprocessing"})],
+)
+@pytest.mark.long
+def test_an_installation_without_a_library_fails_in_words(tmp_path, missing, failed):
+    package = Path(sensorseq.__file__).parent
+    leave_out = shutil.ignore_patterns("__pycache__", f"{missing}*.so")
+    shutil.copytree(package, tmp_path / "sensorseq", ignore=leave_out)
+    # without site, which would find the library where the package is installed
+    program = (
+        f"import sys; sys.path[:0] = {[str(tmp_path), *site.getsitepackages()]}\n"
+        "from sensorseq.cli import main; main(['doctor', '--self'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=False
+    )
+    lines = {line[8:22].strip(): line for line in done.stdout.splitlines()}
+    assert (done.returncode, done.stderr, list(lines)) == (1, "", NAMES)
+    failed = failed | {"training", "save and load"}
+    assert {name for name, line in lines.items() if line.startswith("failed")} == failed
+    assert all(missing in lines[name] for name in failed)
+
+
+@pytest.mark.parametrize("error", [1e-3, torch.nan])
+def test_kernels_that_are_off_fail(no_training, monkeypatch, error):
+    right = ops.lstm_linear
+    monkeypatch.setattr(ops, "lstm_linear", lambda *a, **k: (right(*a, **k)[0] + error,))
+    ((name, finding),) = failures()
+    assert name == "LSTM kernels"
+    assert "differ from float64" in finding
+
+
+def test_a_filter_that_is_off_fails(no_training, monkeypatch):
+    class Filter(_signal.PolyphaseFilter):
+        def push_last(self, x):
+            return np.asarray(super().push_last(x)) * (1 + 1e-9)
+
+    monkeypatch.setattr(_signal, "PolyphaseFilter", Filter)
+    ((name, finding),) = failures()
+    assert name == "preprocessing"
+    assert "the filter differs from numpy by 1e-09" in finding
+
+
+def test_it_takes_no_file_and_no_settings(tmp_path, capsys):
+    for extra in ([str(tmp_path / "x.h5")], ["--set", "hidden_size=3"]):
+        assert run(["doctor", "--self", *extra]) == 2
+        assert "--self checks the installation" in capsys.readouterr().err

@@ -1,0 +1,178 @@
+"""The timing that benchmarks and `sensorseq bench` share."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sensorseq import cli
+from sensorseq.bench import timing
+from sensorseq.bench.timing import KINDS, Case, Shape, alternate, make_case, measure, summarize
+from sensorseq.errors import EnvironmentProblemError
+from sensorseq.ops import reference
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still but for what a side adds to it."""
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def taking(clock, seconds, calls, name):
+    def side(n):
+        calls.append(name)
+        clock[0] += n * seconds
+
+    return side
+
+
+def test_one_computation_is_timed_however_often_it_is_repeated(clock):
+    calls = []
+    one, other = taking(clock, 1e-4, calls, "one"), taking(clock, 3.0, calls, "other")
+    times = alternate(one, other, rounds=4, budget_s=100.0)
+    np.testing.assert_allclose(times, [[1e-4] * 4, [3.0] * 4])
+    row = summarize(times[1], times[0])
+    assert row["ratio"] == pytest.approx(3e4)
+    assert (row["ours_ms"], row["theirs_ms"]) == pytest.approx((0.1, 3000.0))
+
+
+def test_the_sides_take_turns_and_each_goes_first_as_often(clock):
+    calls = []
+    sides = [taking(clock, 1.0, calls, name) for name in "abc"]
+    alternate(*sides, rounds=4, warm_up_s=0.0, budget_s=100.0)
+    assert "".join(calls) == "aaabbbccc" + "abccba" * 2
+
+
+def test_slow_sides_get_fewer_rounds_but_three(clock):
+    assert alternate(taking(clock, 1.0, [], "a"), rounds=21, budget_s=8.0).shape == (1, 8)
+    assert alternate(taking(clock, 9.0, [], "a"), rounds=21, budget_s=8.0).shape == (1, 3)
+    assert alternate(taking(clock, 9.0, [], "a"), rounds=2, budget_s=8.0).shape == (1, 2)
+
+
+def test_the_ratio_and_its_spread_are_of_the_pairs():
+    theirs = np.linspace(1.0, 3.0, 21)
+    row = summarize(theirs, np.ones(21))
+    assert (row["ratio_p10"], row["ratio"], row["ratio_p90"]) == pytest.approx((1.2, 2.0, 2.8))
+    assert summarize(theirs, theirs)["ratio_p90"] == 1.0  # drift that hits both is none
+
+
+def test_the_peak_itself_reaches_the_peak(monkeypatch):
+    count = torch.ops.sensorseq.multiply_add_flops
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # two would wait for each other on a busy machine
+    monkeypatch.setattr(timing.time, "perf_counter", time.process_time)  # as others would
+
+    def side(n):
+        count(n * 30_000)
+
+    try:
+        row = measure(Case(side, side, count(30_000)), rounds=9)
+    finally:
+        torch.set_num_threads(before)
+    assert 0.4 < row["ours_of_peak"] < 2.5
+    for limit in ("peak", "sgemm"):
+        share, of_limit = row[f"ours_of_{limit}"], row[f"{limit}_gflops"]
+        assert row["ours_gflops"] == pytest.approx(share * of_limit)
+
+
+def test_flops_are_those_of_the_products():
+    shape = Shape(3, 5, 2, 7)
+    n_windows, n_timesteps, n_channels, hidden_size = shape
+    weights = [torch.randn(1, 1, 4 * hidden_size, size) for size in (n_channels, hidden_size)]
+    x = torch.randn(1, n_windows, n_timesteps, n_channels)
+    with FlopCounterMode(display=False) as counter:
+        reference.lstm(x, None, *weights, torch.zeros(1, 1, 4 * hidden_size))
+    assert make_case("inference", shape).flops == counter.get_total_flops()
+    for kind in KINDS[1:]:
+        assert make_case(kind, shape).flops == 3 * counter.get_total_flops()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_lengths_only_valid_steps_count(kind):
+    full, varlen = (
+        make_case(kind, Shape(64, 50, 1, 4), uniform_lengths=lengths) for lengths in (False, True)
+    )
+    assert 0.4 < varlen.flops / full.flops < 0.65
+    for case in (full, varlen):
+        case.theirs(2)
+        case.ours(2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sides_that_disagree_are_not_timed(kind, monkeypatch):
+    right = timing.LSTMLinear.from_torch
+
+    def wrong(lstm, linear):
+        module = right(lstm, linear)
+        with torch.no_grad():
+            module.lstm.bias_hh_l0 += 0.01
+        return module
+
+    monkeypatch.setattr(timing.LSTMLinear, "from_torch", wrong)
+    with pytest.raises(EnvironmentProblemError, match="the logits for 2x5x1x4 differ from torch's"):
+        make_case(kind, Shape(2, 5, 1, 4))
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_gradients_that_disagree_are_not_timed(kind, monkeypatch):
+    right = timing.Problem.theirs
+
+    def wrong(problem, kind):
+        step = right(problem, kind)
+        return lambda: [1.01 * result for result in step()]
+
+    monkeypatch.setattr(timing.Problem, "theirs", wrong)
+    with pytest.raises(EnvironmentProblemError, match="the gradients for 2x5x1x4 differ"):
+        make_case(kind, Shape(2, 5, 1, 4))
+
+
+@pytest.mark.benchmarks
+@pytest.mark.parametrize("name", ["one step", "varlen training, train_epoch"])
+def test_a_part_of_the_benchmark_runs_and_leaves_the_results_alone(name):
+    results = ROOT / "benchmarks" / "results" / "cpu.json"
+    before = results.read_bytes()
+    script = [sys.executable, ROOT / "benchmarks" / "bench_cpu.py", "--quick", "--threads", "1"]
+    done = subprocess.run(
+        [*script, "--only", name, "--shapes", "1x1x6x64", "32x100x1x64"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"},
+    )
+    assert f"{name}: geometric mean" in done.stdout
+    assert results.read_bytes() == before
+
+
+@pytest.mark.benchmarks
+@pytest.mark.parametrize(
+    "name", ["accuracy", "cpu", "cuda", "estimator", "features", "fit", "recording", "threads"]
+)
+def test_a_benchmark_refuses_threads_that_sleep_while_they_wait(name):
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"bench_{name}.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+    )
+    assert done.returncode == 1
+    assert "OMP_WAIT_POLICY=PASSIVE slows torch" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["bench", "info", "train"])
+def test_the_command_line_leaves_the_environment_alone(monkeypatch, command):
+    monkeypatch.setattr(cli, "run", lambda arguments: 0)
+    before = dict(os.environ)
+    with pytest.raises(SystemExit):
+        cli.main([command])
+    assert dict(os.environ) == before

@@ -1,0 +1,301 @@
+import warnings
+
+import numpy as np
+import pytest
+import sklearn
+from cut_windows import grouped_windows
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupShuffleSplit,
+    StratifiedGroupKFold,
+    cross_validate,
+)
+
+from sensorseq.errors import ArgumentError, SplitError
+from sensorseq.preprocessing.split.splitters import (
+    BlockedTimeSplit,
+    GroupBalancedKFold,
+    GroupBalancedShuffleSplit,
+)
+from sensorseq.windows import WindowSet
+
+
+def folds_of(splitter, y, groups):
+    try:
+        return list(splitter.split(np.zeros(len(y)), y, groups))
+    except SplitError as error:
+        assume("no assignment" not in str(error))
+        raise
+
+
+@given(data=grouped_windows(3), n_splits=st.integers(2, 3), seed=st.integers(0, 100))
+def test_folds_part_the_windows_keep_groups_whole_and_have_every_class(data, n_splits, seed):
+    y, groups = data
+    folds = folds_of(GroupBalancedKFold(n_splits, random_state=seed), y, groups)
+    assert len(folds) == n_splits
+    tested = np.concatenate([test for _, test in folds])
+    np.testing.assert_array_equal(np.sort(tested), np.arange(len(y)))
+    for train, test in folds:
+        np.testing.assert_array_equal(np.sort(np.r_[train, test]), np.arange(len(y)))
+        assert not set(groups[train]) & set(groups[test])
+        assert set(y[train]) == set(y[test]) == set(y)
+
+
+@given(data=grouped_windows(2), seed=st.integers(0, 100), size=st.sampled_from([0.2, 0.5]))
+def test_holdouts_keep_groups_whole_and_have_every_class(data, seed, size):
+    y, groups = data
+    splits = folds_of(GroupBalancedShuffleSplit(4, size, seed), y, groups)
+    assert len(splits) == 4
+    for train, test in splits:
+        np.testing.assert_array_equal(np.sort(np.r_[train, test]), np.arange(len(y)))
+        assert not set(groups[train]) & set(groups[test])
+        assert set(y[train]) == set(y[test]) == set(y)
+
+
+@pytest.mark.parametrize("splitter", [GroupBalancedKFold(2), GroupBalancedShuffleSplit(3)])
+@given(data=grouped_windows(3), seed=st.integers(0, 100))
+def test_equal_seeds_give_equal_folds_whatever_groups_are_called(splitter, data, seed):
+    y, groups = data
+    splitter = type(splitter)(splitter.n_splits, random_state=seed)
+    names = np.random.default_rng(seed).permutation(1000)[groups]
+    first, again, renamed = (
+        folds_of(splitter, y, called) for called in (groups, groups, np.char.mod("g%d", names))
+    )
+    for (_, test), (_, repeated), (_, other) in zip(first, again, renamed, strict=True):
+        np.testing.assert_array_equal(test, repeated)
+        np.testing.assert_array_equal(test, other)
+
+
+def problem(seed, spans):
+    rng = np.random.default_rng(seed)
+    n_classes = int(rng.integers(2, 6))
+    y, groups = [], []
+    for index in range(int(rng.integers(n_classes * 5, n_classes * 5 + 60))):
+        size = int(rng.lognormal(3, 0.8)) + 1
+        groups += [index] * size
+        shares = rng.dirichlet(np.full(n_classes, 0.5))
+        y += list(rng.choice(n_classes, size, p=shares)) if spans else [index % n_classes] * size
+    return np.array(y), np.array(groups)
+
+
+def unevenness(y, tests, share):
+    total = np.bincount(y)
+    shares = [np.bincount(y[test], minlength=len(total)) / total for test in tests]
+    return float(np.mean((np.array(shares) - share) ** 2))
+
+
+@pytest.mark.trains
+@pytest.mark.parametrize("n_splits", [3, 5])
+@pytest.mark.parametrize("spans", [False, True])
+def test_folds_are_at_least_as_balanced_as_those_of_scikit_learn(n_splits, spans):
+    ours, theirs = [], []
+    for seed in range(8):
+        y, groups = problem(seed, spans)
+        for splitter, found in (
+            (GroupBalancedKFold(n_splits), ours),
+            (StratifiedGroupKFold(n_splits, shuffle=True, random_state=0), theirs),
+        ):
+            tests = [test for _, test in splitter.split(y, y, groups)]
+            found.append(unevenness(y, tests, 1 / n_splits))
+    assert all(own <= other + 1e-12 for own, other in zip(ours, theirs, strict=True))
+    assert np.mean(ours) < np.mean(theirs)
+
+
+def test_holdouts_are_more_balanced_than_unstratified_ones_and_differ():
+    ours, theirs = [], []
+    for seed in range(8):
+        y, groups = problem(seed, seed % 2)
+        tests = [test for _, test in GroupBalancedShuffleSplit(6, 0.25).split(y, y, groups)]
+        assert len({tuple(test) for test in tests}) >= 5
+        ours.append(unevenness(y, tests, 0.25))
+        plain = GroupShuffleSplit(6, test_size=0.25, random_state=0).split(y, y, groups)
+        theirs.append(unevenness(y, [test for _, test in plain], 0.25))
+    assert np.mean(ours) < 0.25 * np.mean(theirs)
+
+
+def test_a_window_set_brings_its_labels_groups_and_recordings():
+    y, groups = np.tile(["ice", "mud"], 40), np.arange(80) // 8
+    recordings = np.arange(80) // 4
+    windows = WindowSet(np.zeros((80, 3, 1)), y=y, groups=groups, recording_id=recordings)
+    X = windows.X
+    for splitter in (GroupBalancedKFold(4), GroupBalancedShuffleSplit(4)):
+        for own, given_apart in zip(
+            splitter.split(windows), splitter.split(X, y, groups), strict=True
+        ):
+            np.testing.assert_array_equal(own[1], given_apart[1])
+    whole = list(GroupBalancedKFold(4, by="recording").split(windows))
+    for (_, test), (_, other) in zip(
+        whole, GroupBalancedKFold(4).split(X, y, recordings), strict=True
+    ):
+        np.testing.assert_array_equal(test, other)
+    assert any(set(groups[train]) & set(groups[test]) for train, test in whole)
+    with pytest.raises(ArgumentError, match="is a WindowSet with its own"):
+        next(GroupBalancedKFold(4).split(windows, groups=groups))
+
+
+@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("splitter", [GroupBalancedKFold(3), GroupBalancedShuffleSplit(3)])
+def test_scikit_learn_takes_them(splitter, routing):
+    rng = np.random.default_rng(0)
+    X, y, groups = rng.normal(size=(120, 4)), np.tile([0, 1], 60), np.arange(120) // 6
+    with sklearn.config_context(enable_metadata_routing=routing):
+        passed = {"params": {"groups": groups}} if routing else {"groups": groups}
+        found = cross_validate(LogisticRegression(), X, y, cv=splitter, **passed)
+        search = GridSearchCV(LogisticRegression(), {"C": [0.1, 1.0]}, cv=splitter)
+        search.fit(X, y, groups=groups)
+    assert len(found["test_score"]) == 3
+    assert search.n_splits_ == splitter.get_n_splits() == 3
+    assert "n_splits=3" in repr(splitter)
+
+
+def test_numbers_that_are_no_classes_are_not_balanced():
+    groups = np.arange(60) // 6
+    values = np.random.default_rng(0).normal(size=60)
+    folds = list(GroupBalancedKFold(5).split(groups, values, groups))
+    assert [len(test) for _, test in folds] == [12] * 5
+    for (_, test), (_, other) in zip(
+        folds, GroupBalancedKFold(5).split(groups, None, groups), strict=True
+    ):
+        np.testing.assert_array_equal(test, other)
+
+
+def test_more_folds_than_groups_says_which_class_has_how_many():
+    y = np.repeat(["ice", "mud"], [70, 30])
+    groups = np.arange(100) // 10
+    with pytest.raises(SplitError, match=r"class 'mud' is in 3 groups.*n_splits=5.*ice 7, mud 3"):
+        next(GroupBalancedKFold(5).split(y, y, groups))
+    with pytest.raises(SplitError, match="Use n_splits=3 or fewer"):
+        next(GroupBalancedKFold(5).split(y, y, groups))
+    with pytest.raises(SplitError, match="the windows are in 10 groups, too few"):
+        next(GroupBalancedKFold(11).split(y, None, groups))
+
+
+@pytest.mark.parametrize("splitter", [GroupBalancedKFold(2), GroupBalancedShuffleSplit()])
+def test_a_class_in_one_group_only_is_named_with_it(splitter):
+    y = np.repeat(["ice", "mud"], [70, 10])
+    with pytest.raises(SplitError, match=r"class 'mud' is in one group only \(7\)"):
+        next(splitter.split(y, y, np.arange(80) // 10))
+
+
+def test_classes_that_cannot_all_be_everywhere_are_an_error():
+    lines = ["012", "034", "056", "135", "146", "236", "245"]  # a Fano plane
+    y = np.repeat(np.arange(7), 3)
+    groups = np.array([int(point) for line in lines for point in line])
+    with pytest.raises(SplitError, match="no assignment of whole groups"):
+        next(GroupBalancedKFold(2).split(y, y, groups))
+    with pytest.raises(SplitError, match="no assignment of whole groups"):
+        next(GroupBalancedShuffleSplit(1, 0.4).split(y, y, groups))
+
+
+def test_arguments_are_checked():
+    y = np.tile([0, 1], 10)
+    with pytest.raises(ArgumentError, match="groups is missing"):
+        next(GroupBalancedKFold(2).split(y, y))
+    with pytest.raises(SplitError, match="groups has shape"):
+        next(GroupBalancedKFold(2).split(y, y, [0, 1]))
+    with pytest.raises(SplitError, match="y has shape"):
+        next(GroupBalancedKFold(2).split(y, [0], y))
+    with pytest.raises(ArgumentError, match="Did you mean 'recording'"):
+        next(GroupBalancedKFold(2, by="recordings").split(y, y, y))
+    for wrong in (1, 2.0, True):
+        with pytest.raises(ArgumentError, match="n_splits"):
+            next(GroupBalancedKFold(wrong).split(y, y, y))
+        with pytest.raises(ArgumentError, match="n_splits"):
+            next(BlockedTimeSplit(wrong).split(y, y, y))
+    for wrong in (0.0, 1.0, 2, "0.2"):
+        with pytest.raises(ArgumentError, match="test_size"):
+            next(GroupBalancedShuffleSplit(2, wrong).split(y, y, y))
+
+
+# Folds of time
+
+
+@st.composite
+def timed_windows(draw):
+    """Windows of recordings with holes, overlapping or not, in any order."""
+    rng = np.random.default_rng(draw(st.integers(0, 10_000)))
+    window_s = draw(st.sampled_from([0.5, 1.0, 5.0]))
+    hop_s = window_s * draw(st.sampled_from([0.25, 0.5, 1.0]))
+    recording, start = [], []
+    for name in range(draw(st.integers(1, 4))):
+        steps = np.cumsum(rng.choice([1, 1, 1, 1, 7], draw(st.integers(15, 60))))
+        recording += [f"run {name}"] * len(steps)
+        start += list(rng.choice([0.0, 1.7e9]) + hop_s * steps)
+    order = rng.permutation(len(start))
+    return np.array(recording)[order], np.array(start)[order], window_s
+
+
+@given(
+    data=timed_windows(),
+    n_splits=st.integers(2, 4),
+    embargo=st.sampled_from([None, 0.0, 0.5, 2.0]),
+)
+def test_no_training_window_comes_closer_to_a_test_window_than_the_embargo(data, n_splits, embargo):
+    recording, start, window_s = data
+    embargo_s = None if embargo is None else embargo * window_s
+    splitter = BlockedTimeSplit(n_splits, embargo_s)
+    try:
+        folds = list(splitter.split(start, None, recording, start_s=start, window_s=window_s))
+    except SplitError as error:
+        if "to train on" not in str(error):
+            raise
+        return
+    tested = np.concatenate([test for _, test in folds])
+    np.testing.assert_array_equal(np.sort(tested), np.arange(len(start)))
+    least = window_s if embargo_s is None else embargo_s
+    for train, test in folds:
+        same = recording[train][:, None] == recording[test]
+        gap = np.abs(start[train][:, None] - start[test]) - window_s
+        assert (gap[same] >= least - 1e-5 * window_s - 1e-6).all()
+        # and none is left out without need
+        others = np.setdiff1d(np.arange(len(start)), np.r_[train, test])
+        same = recording[others][:, None] == recording[test]
+        gap = np.abs(start[others][:, None] - start[test]) - window_s
+        assert (np.where(same, gap, np.inf).min(axis=1) < least).all()
+
+
+def test_each_fold_tests_a_block_of_every_recording():
+    recording, start = np.repeat(["a", "b"], [20, 10]), np.r_[np.arange(20.0), np.arange(10.0)]
+    windows = WindowSet(
+        np.zeros((30, 10, 1)), recording_id=recording, start_s=start, sample_rate_hz=10.0
+    )
+    folds = list(BlockedTimeSplit(5).split(windows))
+    for fold, (train, test) in enumerate(folds):
+        np.testing.assert_array_equal(start[test][:4], np.arange(4) + 4 * fold)
+        np.testing.assert_array_equal(start[test][4:], np.arange(2) + 2 * fold)
+        near = 2 if fold in (0, 4) else 4  # a window of embargo on each side of each recording
+        assert len(train) == 24 - near
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = cross_validate(LogisticRegression(), X, np.arange(30) % 2, cv=folds)
+    assert len(found["test_score"]) == BlockedTimeSplit(5).get_n_splits()
+
+
+def test_copies_of_a_window_are_tested_together():
+    start = np.repeat(np.arange(20.0), 3)
+    for train, test in BlockedTimeSplit(4, 0.0).split(
+        start, None, np.zeros(60), start_s=start, window_s=1.0
+    ):
+        assert not set(start[train]) & set(start[test])
+
+
+def test_what_folds_of_time_lack_is_said():
+    start, y = np.arange(12.0), np.repeat(["ice", "mud"], [9, 3])
+    recording = y.copy()
+    times = {"start_s": start, "window_s": 1.0}
+    with pytest.raises(SplitError, match=r"longest recording has 9 window"):
+        list(BlockedTimeSplit(10).split(start, y, recording, **times))
+    with pytest.raises(SplitError, match=r"fold 1 .* no window of class 'mud'.*within 1 s"):
+        list(BlockedTimeSplit(3).split(start, y, recording, **times))
+    assert len(list(BlockedTimeSplit(3, 0.0).split(start, y, recording, **times))) == 3
+    for lacking, name in ((None, "recordings"), (recording, "start_s")):
+        with pytest.raises(ArgumentError, match=f"needs {name}"):
+            next(BlockedTimeSplit(2).split(start, y, lacking))
+    with pytest.raises(ArgumentError, match="window_s"):
+        next(BlockedTimeSplit(2).split(start, y, recording, start_s=start))
+    with pytest.raises(ArgumentError, match="embargo_s"):
+        next(BlockedTimeSplit(2, -1).split(start, y, recording, **times))

@@ -1,0 +1,444 @@
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sklearn
+from augment_reference import augmented, stream
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
+
+from sensorseq.errors import ArgumentError, SignalError, WindowError
+from sensorseq.preprocessing import Augmenter, ChannelScaler, ClassBalancer
+from sensorseq.preprocessing.windows.augment import (
+    Augmentation,
+    augment_windows,
+    channel_sd_of,
+    copy_numbers,
+)
+from sensorseq.windows import WindowSet
+
+KINDS = ("jitter", "scaling", "time_warp", "magnitude_warp", "window_shift", "offset")
+MIRROR = {"mirror": [0, 2], "swap": [(0, 1)]}
+EVERYTHING = Augmentation(0.05, 0.1, 0.2, 0.2, 0.1, offset=0.3)
+ALL = replace(EVERYTHING, **MIRROR)
+
+
+def signal(n_windows=30, n_timesteps=40, n_channels=3, dtype=np.float32, seed=0):
+    X = np.random.default_rng(seed).normal(2, 1, (n_windows, n_timesteps, n_channels))
+    return X.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_strength_zero_is_the_identity_bit_for_bit(dtype):
+    X = signal(dtype=dtype)
+    X[0, 3, 1], X[1, 0, 0] = np.nan, -0.0
+    same = augment_windows(X, Augmentation(), 0)
+    assert same is not X
+    assert same.dtype == dtype
+    assert same.tobytes() == X.tobytes()
+
+
+@given(
+    kind=st.sampled_from((*KINDS, "all")),
+    n=st.integers(1, 12),
+    seed=st.integers(0, 1000),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_a_window_changes_alike_alone_and_in_any_company(kind, n, seed, dtype):
+    how = ALL if kind == "all" else Augmentation(**{kind: 0.3})
+    X, order = signal(n, dtype=dtype, seed=seed), np.random.default_rng(seed).permutation(n)
+    lengths = np.random.default_rng(seed).integers(0, 41, n)
+    whole = augment_windows(X, how, seed, lengths)
+    assert whole.dtype == dtype
+    shuffled = augment_windows(X[order], how, seed, lengths[order], order)
+    np.testing.assert_array_equal(shuffled, whole[order])
+    alone = augment_windows(X[-1:], how, seed, lengths[-1:], [n - 1])
+    np.testing.assert_array_equal(alone, whole[-1:])
+    threaded = augment_windows(X, how, seed, lengths, n_threads=3)
+    np.testing.assert_array_equal(threaded, whole)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_seeds_indices_and_copies_change_windows_otherwise(kind):
+    X = np.repeat(signal(1), 4, axis=0)
+    how = Augmentation(**{kind: 0.4})
+    assert len({w.tobytes() for w in augment_windows(X, how, 0)}) >= 3
+    copies = augment_windows(X, how, 0, indices=[7] * 4, copies=[0, 1, 2, 3])
+    assert len({w.tobytes() for w in copies}) >= 3
+    same = augment_windows(X, how, 0, indices=[7] * 4, copies=[5] * 4)
+    assert len({w.tobytes() for w in same}) == 1
+    seeds = {augment_windows(X[:1], how, seed).tobytes() for seed in range(8)}
+    assert len(seeds) >= 5
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "all"])
+def test_padding_is_neither_read_nor_written(kind):
+    how = ALL if kind == "all" else Augmentation(**{kind: 0.3})
+    X, lengths = signal(), np.arange(30) % 41
+    padding = np.arange(40) >= lengths[:, None]
+    garbage = X.copy()
+    garbage[padding] = np.nan
+    clean, found = augment_windows(X, how, 1, lengths), augment_windows(garbage, how, 1, lengths)
+    np.testing.assert_array_equal(found[~padding], clean[~padding])
+    assert np.isnan(found[padding]).all()
+    np.testing.assert_array_equal(clean[padding], X[padding])
+
+
+def test_jitter_has_the_sd_asked_for():
+    X = np.random.default_rng(0).normal(5, [1.0, 10.0], (400, 100, 2))
+    noise = augment_windows(X, Augmentation(jitter=0.05), 0, channel_sd=channel_sd_of(X)) - X
+    np.testing.assert_allclose(noise.std(axis=(0, 1)), [0.05, 0.5], rtol=0.02)
+    assert (np.abs(noise.mean(axis=(0, 1))) < 5 * np.array([0.05, 0.5]) / 200).all()
+    own = augment_windows(X, Augmentation(jitter=0.05), 0) - X
+    ratio = own.std(axis=1) / X.std(axis=1)
+    np.testing.assert_allclose(ratio.mean(axis=0), 0.05, rtol=0.02)
+    assert np.isclose(
+        np.corrcoef(noise[:, :, 0].ravel(), noise[:, :, 1].ravel())[0, 1], 0, atol=0.02
+    )
+
+
+def test_scaling_is_one_gain_for_each_channel_of_a_window():
+    X = signal(2000, 10, 2, np.float64)
+    gain = augment_windows(X, Augmentation(scaling=0.1), 0) / X
+    np.testing.assert_allclose(gain, np.broadcast_to(gain[:, :1], gain.shape), rtol=1e-12)
+    np.testing.assert_allclose(gain[:, 0].mean(axis=0), 1, atol=0.01)
+    np.testing.assert_allclose(gain[:, 0].std(axis=0), 0.1, rtol=0.06)
+    assert abs(np.corrcoef(gain[:, 0].T)[0, 1]) < 0.1
+
+
+def test_offset_is_one_constant_for_each_channel_of_a_window():
+    X = np.random.default_rng(0).normal(5, [1.0, 10.0], (4000, 10, 2))
+    offset = augment_windows(X, Augmentation(offset=0.3), 0, channel_sd=[1.0, 10.0]) - X
+    np.testing.assert_allclose(offset, np.broadcast_to(offset[:, :1], offset.shape), atol=1e-12)
+    np.testing.assert_allclose(offset[:, 0].std(axis=0), [0.3, 3.0], rtol=0.05)
+    assert (np.abs(offset[:, 0].mean(axis=0)) < 5 * np.array([0.3, 3.0]) / np.sqrt(4000)).all()
+    assert abs(np.corrcoef(offset[:, 0].T)[0, 1]) < 0.06
+
+
+def test_half_of_the_windows_are_mirror_images_with_all_signs_and_pairs_at_once():
+    X = signal(2000, 5, 4, np.float64)
+    how = Augmentation(mirror=[3, 0], swap=[(0, 1)])
+    found = augment_windows(X, how, 0)
+    image = X[:, :, [1, 0, 2, 3]] * [-1.0, 1.0, 1.0, -1.0]
+    is_image = (found == image).all(axis=(1, 2))
+    assert (is_image | (found == X).all(axis=(1, 2))).all()
+    assert abs(is_image.mean() - 0.5) < 4 * 0.5 / np.sqrt(2000)
+    epochs = [augment_windows(X, how, 0, copies=np.full(2000, epoch)) for epoch in (1, 2)]
+    assert not np.array_equal(*epochs)
+
+
+def test_names_of_channels_become_their_numbers():
+    named = Augmentation(mirror=["yaw"], swap=[["left", "right"]])
+    known = ["left", "speed", "right", "yaw"]
+    assert named.with_indices(4, known) == Augmentation(mirror=[3], swap=[(0, 2)])
+    assert named.with_indices(4, known).with_indices(4) == named.with_indices(4, known)
+    with pytest.raises(ArgumentError, match=r"'yam'.*Did you mean 'yaw'.*left, speed, right, yaw"):
+        Augmentation(mirror=["yam"]).with_indices(4, known)
+    with pytest.raises(ArgumentError, match="'yaw', but the windows have no channel names"):
+        augment_windows(signal(2), named, 0)
+    with pytest.raises(ArgumentError, match="channel 3, but the windows have the channels 0 to 2"):
+        augment_windows(signal(2), Augmentation(mirror=[3]), 0)
+
+
+@given(strength=st.floats(0.01, 3), n_timesteps=st.integers(3, 200), seed=st.integers(0, 1000))
+def test_warped_time_only_runs_forward_between_fixed_ends(strength, n_timesteps, seed):
+    ramp = np.arange(n_timesteps, dtype=np.float64)[None, :, None]  # shows the warped time itself
+    times = augment_windows(ramp, Augmentation(time_warp=strength), seed)[0, :, 0]
+    assert times[0] == 0
+    assert times[-1] == n_timesteps - 1
+    assert (np.diff(times) > 0).all()
+
+
+def test_a_warp_beyond_all_numbers_stays_within_the_window():
+    ramp = np.arange(40.0).reshape(1, 40, 1).repeat(30, axis=0)
+    times = augment_windows(ramp, Augmentation(time_warp=1e300), 0)
+    assert times.min() >= 0
+    assert times.max() <= 39
+
+
+def test_magnitude_warp_is_a_smooth_gain_of_mean_one():
+    gains = augment_windows(np.ones((4000, 60, 2)), Augmentation(magnitude_warp=0.2), 0)
+    np.testing.assert_allclose(gains.mean(axis=0), 1, atol=0.02)
+    # At the ends lie knots, whose sd is the one asked for.
+    np.testing.assert_allclose(gains[:, [0, -1]].std(axis=0), 0.2, rtol=0.05)
+    bend = np.abs(np.diff(gains, 2, axis=1)).max()
+    assert bend < 0.2 * np.abs(np.diff(gains, axis=1)).max()
+    assert abs(np.corrcoef(gains[:, 30].T)[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_mean_is_kept_in_expectation(kind):
+    X = signal(3000, 100, 2, np.float64)  # a stationary signal, many times
+    moved = (augment_windows(X, Augmentation(**{kind: 0.2}), 0) - X).mean(axis=1)
+    assert (moved.std(axis=0) > 0).all()
+    assert (np.abs(moved.mean(axis=0)) < 4 * moved.std(axis=0) / np.sqrt(len(X))).all()
+
+
+@pytest.mark.parametrize("n_timesteps", [0, 1, 2, 3])
+def test_tiny_windows_are_taken(n_timesteps):
+    X = signal(5, n_timesteps)
+    assert np.isfinite(augment_windows(X, EVERYTHING, 0)).all()
+    assert augment_windows(X[:0], EVERYTHING, 0).shape == (0, n_timesteps, 3)
+
+
+def test_one_channel_may_be_two_dimensional():
+    X = signal(5, n_channels=1)
+    np.testing.assert_array_equal(
+        augment_windows(X[:, :, 0], EVERYTHING, 0), augment_windows(X, EVERYTHING, 0)[:, :, 0]
+    )
+    assert augment_windows(np.ones((2, 5), int), Augmentation(jitter=0.1), 0).dtype == np.float64
+
+
+@given(rows=st.lists(st.integers(0, 6), max_size=30))
+def test_copies_are_numbered_in_order(rows):
+    expected = [rows[:at].count(row) for at, row in enumerate(rows)]
+    np.testing.assert_array_equal(copy_numbers(np.array(rows, np.int64)), expected)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"jitter": -1},
+        {"jitter": True},
+        {"scaling": np.nan},
+        {"time_warp": np.inf},
+        {"magnitude_warp": "0.2"},
+        {"window_shift": 1.0},
+        {"n_knots": 0},
+        {"n_knots": 2.5},
+    ],
+)
+def test_a_strength_without_meaning_is_refused_by_name(wrong):
+    with pytest.raises(ArgumentError, match=next(iter(wrong))):
+        Augmentation(**wrong)
+
+
+def test_errors_say_what_is_wrong():
+    X = signal()
+    with pytest.raises(ArgumentError, match="is not an Augmentation"):
+        augment_windows(X, 0.1)
+    with pytest.raises(SignalError, match=r"X has shape .* expected"):
+        augment_windows(X[0, 0], EVERYTHING)
+    with pytest.raises(SignalError, match=r"lengths\[2\] is 41; it must be in 0..40"):
+        augment_windows(X, EVERYTHING, lengths=np.r_[0, 0, 41, np.zeros(27, int)])
+    with pytest.raises(SignalError, match=r"indices\[0\] is -1; expected 0 or more"):
+        augment_windows(X[:1], EVERYTHING, indices=[-1])
+    with pytest.raises(SignalError, match="copies has shape"):
+        augment_windows(X, EVERYTHING, copies=[0])
+    with pytest.raises(ArgumentError, match="channel_sd"):
+        augment_windows(X, EVERYTHING, channel_sd=[1.0])
+    with pytest.raises(SignalError, match="neighbours before"):
+        augment_windows(X, EVERYTHING, neighbors=(X[:, :2, :1], X))
+    X[4, 7, 2] = np.inf
+    with pytest.raises(SignalError, match="window 4, step 7, channel 2"):
+        augment_windows(X, EVERYTHING)
+    with pytest.raises(SignalError, match="window 4, step 7, channel 2"):
+        channel_sd_of(X)
+
+
+# The transformers
+
+
+def windows(**more):
+    more = {"y": np.repeat(["ice", "mud"], [20, 10]), "recording_id": np.arange(30) // 5} | more
+    return WindowSet(signal(), start_s=np.arange(30.0), **more)
+
+
+def test_an_augmenter_adds_copies_that_keep_where_they_come_from():
+    given = windows()
+    augmenter = Augmenter(Augmentation(jitter=0.1), 2, random_state=0)
+    X, y = augmenter.fit_resample(given)
+    rows, number = augmenter.sample_indices_, augmenter.copy_numbers_
+    np.testing.assert_array_equal(rows, np.repeat(np.arange(30), 3))
+    np.testing.assert_array_equal(number, np.tile([0, 1, 2], 30))
+    np.testing.assert_array_equal(X.X[number == 0], given.X)
+    assert not (X.X[number > 0] == given.X[rows[number > 0]]).all(axis=(1, 2)).any()
+    for name in ("y", "recording_id", "groups", "start_s"):
+        np.testing.assert_array_equal(getattr(X, name), getattr(given, name)[rows])
+    np.testing.assert_array_equal(y, X.y)
+    assert X.provenance["augmented"]["jitter"] == 0.1
+    as_array, _ = clone(augmenter).fit_resample(given.X, given.y, groups=given.groups)
+    np.testing.assert_array_equal(as_array, X.X)
+    unlabeled, none = clone(augmenter).fit_resample(given.X)
+    assert none is None
+    np.testing.assert_array_equal(unlabeled, X.X)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Augmenter(EVERYTHING, 2, random_state=0),
+        ClassBalancer("oversample", 0, augmentation=EVERYTHING),
+        ClassBalancer("undersample", 0),
+    ],
+)
+def test_validation_and_test_windows_stay_bit_for_bit(step):
+    split = np.tile(["train", "train", "validation", "test", "train"], 6)
+    given = windows(split=split)
+    found, _ = clone(step).fit_resample(given)
+    for part in ("validation", "test"):
+        kept, was = found.part(part), given.part(part)
+        assert kept.X.tobytes() == was.X.tobytes()
+        np.testing.assert_array_equal(kept.start_s, was.start_s)
+    assert len(found.part("train")) != len(given.part("train"))
+    # What the held-out windows hold changes nothing of the training windows.
+    X = given.X.copy()
+    X[split != "train"] = 1e6
+    again, _ = clone(step).fit_resample(replace(given, X=X))
+    np.testing.assert_array_equal(again.part("train").X, found.part("train").X)
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+@pytest.mark.parametrize("step", [Augmenter(), ClassBalancer()])
+def test_a_held_out_part_is_refused_by_name(step, part):
+    given = windows(split=np.repeat(["train", part], 15))
+    with pytest.raises(WindowError, match=f"15 windows are in the {part} part; only training"):
+        clone(step).fit_resample(given.part(part))
+
+
+def test_oversampled_repeats_are_augmented_and_first_ones_are_not():
+    given = windows()
+    balancer = ClassBalancer("oversample", 0, augmentation=Augmentation(scaling=0.1))
+    X, y = balancer.fit_resample(given)
+    plain, _ = ClassBalancer("oversample", 0).fit_resample(given)
+    rows, number = balancer.sample_indices_, balancer.copy_numbers_
+    np.testing.assert_array_equal(np.unique(y, return_counts=True)[1], [20, 20])
+    np.testing.assert_array_equal(plain.start_s, X.start_s)
+    np.testing.assert_array_equal(X.X[number == 0], given.X[rows[number == 0]])
+    assert number.sum() == 10
+    gain = X.X[number > 0] / given.X[rows[number > 0]]
+    assert np.ptp(gain, axis=1).max() < 1e-5
+    assert np.abs(gain - 1).min() > 0
+
+
+def test_lengths_reach_the_augmentation():
+    given = windows(lengths=np.full(30, 25))
+    found, _ = Augmenter(EVERYTHING, random_state=0).fit_resample(given)
+    np.testing.assert_array_equal(found.X[:, 25:], np.repeat(given.X, 2, axis=0)[:, 25:])
+    X, _ = Augmenter(EVERYTHING, random_state=0).fit_resample(given.X, lengths=given.lengths)
+    np.testing.assert_array_equal(X, found.X)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_they_work_in_the_pipeline_of_imbalanced_learn(flat):
+    pipeline = pytest.importorskip("imblearn.pipeline")
+    steps = pipeline.make_pipeline(
+        ClassBalancer("oversample", 0, augmentation=EVERYTHING),
+        Augmenter(n_copies=3, random_state=0),
+        DummyClassifier(strategy="prior"),
+    )
+    given = windows()
+    X = given.X[:, :, 0] if flat else given.X
+    steps.fit(X, given.y)
+    np.testing.assert_allclose(steps[-1].class_prior_, [0.5, 0.5])
+    assert len(steps[1].sample_indices_) == 40 * 4
+    assert len(steps.predict(X)) == 30
+
+
+def test_a_cap_for_each_recording_reaches_the_balancer():
+    given = windows(recording_id=np.r_[np.zeros(18), 1, 1, np.full(5, 2), np.full(5, 3)])
+    with pytest.warns(UserWarning, match="every class gets 8"):
+        found, _ = ClassBalancer(random_state=0, max_per_recording=6).fit_resample(given)
+    assert np.unique(found.recording_id, return_counts=True)[1].max() <= 6
+    with pytest.warns(UserWarning, match="every class gets 8"):
+        X, _ = ClassBalancer(random_state=0, max_per_recording=6).fit_resample(
+            given.X, given.y, recording_id=given.recording_id, groups=given.groups
+        )
+    np.testing.assert_array_equal(X, found.X)
+
+
+def test_what_the_transformers_cannot_use_is_refused():
+    given = windows()
+    with pytest.raises(ArgumentError, match="repeats none"):
+        ClassBalancer(augmentation=EVERYTHING).fit_resample(given)
+    for step in (Augmenter(), ClassBalancer()):
+        with pytest.raises(ArgumentError, match="groups is given, but X is a WindowSet"):
+            step.fit_resample(given, groups=given.groups)
+        with pytest.raises(WindowError, match="lengths has shape"):
+            step.fit_resample(given.X, given.y, lengths=[1, 2])
+    for wrong in (0, 1.5, True):
+        with pytest.raises(ArgumentError, match="n_copies"):
+            Augmenter(n_copies=wrong).fit_resample(given)
+    with pytest.raises(SignalError, match=r"X has shape .* expected"):
+        Augmenter().fit_resample(np.zeros((3, 2, 2, 2)))
+
+
+def test_groups_and_lengths_reach_them_inside_the_pipeline_of_imbalanced_learn():
+    pipeline = pytest.importorskip("imblearn.pipeline")
+    groups = np.repeat([0, 1, 2, 3], [17, 2, 1, 10])
+    given = windows(lengths=np.full(30, 25), groups=groups)
+    X = given.X.copy()
+    X[:, 25:] = np.nan
+    arrays = {"groups": given.groups, "lengths": given.lengths}
+    for step in (ClassBalancer(random_state=0), Augmenter(EVERYTHING, random_state=0)):
+        alone = clone(step)
+        alone.fit_resample(X, given.y, **arrays)
+        steps = pipeline.make_pipeline(ChannelScaler(), step, DummyClassifier())
+        with sklearn.config_context(enable_metadata_routing=True):
+            steps.fit(X, given.y, **arrays)
+        np.testing.assert_array_equal(steps[1].sample_indices_, alone.sample_indices_)
+        np.testing.assert_array_equal(steps[1].groups_, alone.groups_)
+        np.testing.assert_array_equal(steps[1].lengths_, alone.lengths_)
+    counts = np.bincount(ClassBalancer(random_state=0).fit_resample(given)[0].groups)
+    assert counts.tolist() == [7, 2, 1, 10]  # in turns, not in proportion
+
+
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize(
+    ("strategy", "peer"),
+    [("undersample", "RandomUnderSampler"), ("oversample", "RandomOverSampler")],
+)
+def test_rows_are_chosen_as_those_of_imbalanced_learn_are(strategy, peer, flat):
+    module = pytest.importorskip(f"imblearn.{strategy.removesuffix('sample')}_sampling")
+    given = windows()
+    theirs = getattr(module, peer)(random_state=0)
+    theirs.fit_resample(given.X[:, :, 0], given.y)
+    ours = ClassBalancer(strategy, 0)
+    X, y = ours.fit_resample(given.X[:, :, 0] if flat else given.X, given.y)
+    rows = theirs.sample_indices_
+    assert len(X) == len(rows) == len(ours.sample_indices_)
+    for label in ("ice", "mud"):
+        assert (y == label).sum() == (given.y[rows] == label).sum()
+    full = np.flatnonzero(given.y == ("mud" if strategy == "undersample" else "ice"))
+    for chosen in (rows, ours.sample_indices_):  # the class that sets the count comes whole, once
+        np.testing.assert_array_equal(np.sort(chosen[np.isin(chosen, full)]), full)
+
+
+@given(
+    strengths=st.fixed_dictionaries({}, optional={k: st.floats(0, 0.6) for k in KINDS}),
+    n_knots=st.integers(1, 7),
+    n_timesteps=st.integers(1, 40),
+    own_sd=st.booleans(),
+    mirrored=st.booleans(),
+    m=st.none() | st.integers(0, 12),
+    seed=st.integers(0, 2**62),
+)
+def test_windows_change_as_numpy_and_scipy_change_them(
+    strengths, n_knots, n_timesteps, own_sd, mirrored, m, seed
+):
+    how = Augmentation(**strengths, n_knots=n_knots, **(MIRROR if mirrored else {}))
+    random = np.random.default_rng(seed)
+    X = random.normal(2, [1, 5, 0.1], (4, n_timesteps, 3))
+    lengths = random.integers(0, n_timesteps + 1, 4)
+    indices, copies = random.integers(0, 2**40, 4), random.integers(0, 1000, 4)
+    sd = None if own_sd else random.uniform(0, 3, 3)
+    around = None if m is None else random.normal(size=(2, 4, m, 3))
+    if m:
+        around[random.random(around.shape) < 0.05] = np.nan
+    found = augment_windows(
+        X, how, seed, lengths, indices, copies=copies, channel_sd=sd, neighbors=around
+    )
+    drawn = int(np.random.default_rng(seed).integers(2**63))
+    for row, n in enumerate(lengths):
+        if n:
+            expected = augmented(
+                X[row, :n],
+                how,
+                functools.partial(stream, drawn, indices[row], copies[row]),
+                sd,
+                None if around is None else around[:, row],
+            )
+            np.testing.assert_allclose(found[row, :n], expected, rtol=1e-9, atol=1e-9)

@@ -1,0 +1,355 @@
+import json
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from cut_windows import counting
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sensorseq.errors import ArgumentError, RecordingError, WindowError
+from sensorseq.preprocessing.resample.signal import resample_recording
+from sensorseq.preprocessing.windows.cut import window_recordings
+from sensorseq.preprocessing.windows.label_rules import check_class_fates, merge_fates
+from sensorseq.recording import LabelSpan, Recording
+
+RATE = 10.0
+
+
+def spans(*edges_and_labels):
+    """Label spans from (first sample, one past the last, label)."""
+    return tuple(LabelSpan(a / RATE, b / RATE, label) for a, b, label in edges_and_labels)
+
+
+def true_labels(recording):
+    """The label of each sample by the definition; None where there is none."""
+    labels = np.full(recording.n_samples, recording.label, object)
+    for span in recording.label_spans:
+        # a thousandth of a period: far below what a test means, far above rounding
+        early = recording.timestamps_s + 1e-3 / RATE
+        labels[(early >= span.start_s) & (early < span.end_s)] = span.label
+    return labels
+
+
+def samples_of(windows, row):
+    """The valid samples of a window as positions in its recording."""
+    return windows.X[row, : windows.lengths[row], 0].astype(int)
+
+
+@st.composite
+def spanned(draw, recording_id="run"):
+    n_samples = draw(st.integers(2, 80))
+    cuts = sorted(draw(st.sets(st.integers(0, n_samples), min_size=2, max_size=7)))
+    made = [
+        (a, b, label)
+        for a, b in pairwise(cuts)
+        if (label := draw(st.sampled_from(["ice", "mud", None]))) is not None
+    ]
+    made = made or [(cuts[0], cuts[1], "ice")]
+    return counting(n_samples, recording_id, label_spans=spans(*made))
+
+
+def cut_or_none(recordings, *args, **more):
+    """Windows, or None where a class has none or every recording is too short: no law to check."""
+    try:
+        return window_recordings(recordings, *args, **more)
+    except WindowError:
+        return None
+
+
+@given(
+    recording=spanned(),
+    window=st.integers(1, 12),
+    hop=st.integers(1, 15),
+    short=st.sampled_from(["drop", "pad"]),
+)
+def test_under_whole_no_window_holds_two_labels_or_none(recording, window, hop, short):
+    windows = cut_or_none([recording], window / RATE, hop / RATE, short=short)
+    if windows is None:
+        return
+    labels = true_labels(recording)
+    for row in range(len(windows)):
+        assert set(labels[samples_of(windows, row)]) == {windows.y[row]}
+    # and each span is cut as a recording of its own
+    expected = []
+    for span in recording.label_spans:
+        first, stop = round(span.start_s * RATE), round(span.end_s * RATE)
+        expected += list(range(first, stop - window + 1, hop))
+        if short == "pad" and stop - first < window:
+            expected.append(first)
+    assert [samples_of(windows, row)[0] for row in range(len(windows))] == expected
+
+
+@given(
+    recording=spanned(),
+    window=st.integers(1, 12),
+    hop=st.integers(1, 15),
+    rule=st.sampled_from(["majority", "centre", "last"]),
+    min_purity=st.sampled_from([None, 0.2, 0.5, 0.75, 1.0]),
+    short=st.sampled_from(["drop", "pad"]),
+)
+def test_each_rule_gives_the_label_worked_out_by_hand(
+    recording, window, hop, rule, min_purity, short
+):
+    if rule != "majority":
+        min_purity = None
+    windows = cut_or_none(
+        [recording],
+        window / RATE,
+        hop / RATE,
+        label_rule=rule,
+        min_purity=min_purity,
+        short=short,
+    )
+    if windows is None:
+        return
+    labels = true_labels(recording)
+    starts = list(range(0, recording.n_samples - window + 1, hop)) or [0]
+    expected = []
+    for start in starts:
+        inside = labels[start : start + window].tolist()
+        if rule == "majority":
+            counts = sorted(((inside.count(name), name) for name in {"ice", "mud"}), reverse=True)
+            (most, label), (second, _) = counts
+            if most == second or most / len(inside) < (min_purity or 0.5) - 1e-9:
+                label = None
+        else:
+            label = inside[len(inside) // 2] if rule == "centre" else inside[-1]
+        if label is not None:
+            expected.append((start, label))
+    found = [(samples_of(windows, row)[0], windows.y[row]) for row in range(len(windows))]
+    assert found == expected
+    dropped = sum(row["n_windows"] for row in windows.provenance["dropped"])
+    assert len(windows) + dropped == len(starts)
+
+
+@given(
+    window=st.integers(1, 20),
+    hop=st.integers(1, 25),
+    rule=st.sampled_from(["majority", "centre", "last"]),
+)
+def test_every_rule_agrees_on_recordings_of_one_label(window, hop, rule):
+    recordings = [counting(40, "a", label="ice"), counting(60, "b", label="mud")]
+    whole = window_recordings(recordings, window / RATE, hop / RATE)
+    other = window_recordings(recordings, window / RATE, hop / RATE, label_rule=rule)
+    for name in ("X", "y", "start_s", "recording_id", "groups", "lengths"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(whole, name))
+
+
+@given(
+    recordings=st.tuples(*(spanned(name) for name in "abc")),
+    order=st.permutations([0, 1, 2]),
+    rule=st.sampled_from(["whole", "majority", "centre", "last"]),
+    phase=st.sampled_from(["grid", "random"]),
+)
+def test_permuting_recordings_permutes_their_windows(recordings, order, rule, phase):
+    more = {"label_rule": rule, "phase": phase, "random_state": 3, "short": "pad"}
+    one = cut_or_none(recordings, 0.5, 0.3, **more)
+    other = cut_or_none([recordings[i] for i in order], 0.5, 0.3, **more)
+    assert (one is None) == (other is None)
+    if one is None:
+        return
+    for name in "abc":
+        a, b = one.take(one.recording_id == name), other.take(other.recording_id == name)
+        for field in ("X", "y", "start_s", "lengths"):
+            np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
+
+
+@given(sizes=st.lists(st.integers(0, 30), min_size=1, max_size=5), window=st.integers(2, 20))
+def test_padding_and_lengths_lose_no_sample_of_what_is_short(sizes, window):
+    recordings = [counting(n, f"run {i}") for i, n in enumerate(sizes)]
+    if max(sizes) < 2:
+        return
+    windows = window_recordings(recordings, window / RATE, short="pad", sample_rate_hz=RATE)
+    for recording in recordings:
+        of_it = windows.take(windows.recording_id == recording.recording_id)
+        if 0 < recording.n_samples < window:
+            assert of_it.lengths.tolist() == [recording.n_samples]
+            np.testing.assert_array_equal(samples_of(of_it, 0), np.arange(recording.n_samples))
+            assert (of_it.X[0, recording.n_samples :] == 0).all()
+        else:
+            assert len(of_it) == recording.n_samples // window
+            assert (of_it.lengths == window).all()
+    assert windows.n_timesteps == window
+
+
+def test_what_gives_no_window_is_told_with_its_reason():
+    recording = counting(40, label_spans=spans((5, 25, "ice"), (25, 28, "mud"), (30, 36, "mud")))
+    windows = window_recordings([recording], 0.5)
+    assert windows.y.tolist() == ["ice"] * 4 + ["mud"]
+    told = [(d["start_s"], d["n_samples"], d["reason"]) for d in windows.provenance["dropped"]]
+    assert told == [
+        (0.0, 5, "no label"),
+        (2.5, 3, "shorter than a window"),
+        (2.8, 2, "no label"),
+        (3.6, 4, "no label"),
+    ]
+    windows = window_recordings([recording], 0.5, label_rule="majority", min_purity=0.8)
+    counted = {d["reason"]: d["n_windows"] for d in windows.provenance["dropped"]}
+    assert counted == {"no label": 1, "purity below 0.8": 2}  # from 0, 2.5 and 3.5 s
+    windows = window_recordings([recording], 0.5, label_rule="last")
+    counted = {d["reason"]: d["n_windows"] for d in windows.provenance["dropped"]}
+    assert counted == {"no label at the last sample": 3}
+    # 4 samples of ice and 4 of mud
+    both = counting(16, label_spans=spans((0, 12, "ice"), (12, 16, "mud")))
+    more = counting(16, "more", label="mud")
+    windows = window_recordings([both, more], 0.8, label_rule="majority")
+    assert windows.y.tolist() == ["ice", "mud", "mud"]
+    (dropped,) = windows.provenance["dropped"]
+    assert dropped == {
+        "recording_id": "run",
+        "start_s": 0.0,
+        "n_windows": 1,
+        "reason": "two labels have equal shares",
+    }
+
+
+def test_unlabeled_windows_can_be_kept_to_be_predicted():
+    recording = counting(40, label_spans=spans((10, 25, "ice")))
+    windows = window_recordings([recording], 0.5, drop_unlabelled=False)
+    assert windows.y.tolist() == ["", "", "ice", "ice", "ice", "", "", ""]
+    windows = window_recordings([recording], 0.5, label_rule="last", drop_unlabelled=False)
+    assert windows.y.tolist() == ["", "", "ice", "ice", "ice", "", "", ""]
+    assert not windows.provenance["dropped"]
+
+
+def test_spans_are_met_by_the_pieces_that_gaps_leave():
+    times = np.r_[np.arange(35), 100 + np.arange(28)] / RATE
+    labels = spans((0, 20, "ice"), (20, 110, "mud"), (110, 128, "ice"))
+    recording = Recording(times[:, None], times, ("a",), "run", label_spans=labels)
+    pieces = resample_recording(recording, RATE)
+    assert len(pieces) == 2
+    windows = window_recordings(pieces, 1.0)
+    np.testing.assert_allclose(windows.start_s, [0, 1, 2, 10, 11])
+    assert windows.y.tolist() == ["ice", "ice", "mud", "mud", "ice"]
+
+
+def test_a_span_that_fell_into_a_gap_is_counted():
+    times = np.r_[np.arange(30), 100 + np.arange(30)] / RATE
+    labels = spans((0, 20, "ice"), (40, 60, "ice"), (100, 120, "ice"))
+    recording = Recording(times[:, None], times, ("a",), "run", label_spans=labels)
+    windows = window_recordings(resample_recording(recording, RATE), 1.0)
+    reasons = [d["reason"] for d in windows.provenance["dropped"]]
+    assert "no sample in the label span of 'ice'" in reasons
+
+
+def test_a_class_that_loses_all_windows_is_an_error_that_says_what_removed_it():
+    mixed = counting(40, label_spans=spans((0, 30, "ice"), (30, 33, "mud"), (34, 37, "mud")))
+    with pytest.raises(WindowError, match=r"'mud' .*: all its label spans.*0\.3 s.*leave"):
+        window_recordings([mixed], 1.0)
+    with pytest.raises(WindowError, match=r"'mud'.*min_purity=0\.7; its largest share .*0\.6"):
+        window_recordings([mixed], 1.0, label_rule="majority", min_purity=0.7)
+    with pytest.raises(WindowError, match=r"'mud' .* this label at its last sample"):
+        window_recordings([mixed], 1.0, label_rule="last")
+    with pytest.raises(WindowError, match=r"'mud' .*no window contains a sample"):
+        window_recordings([mixed], 1.0, hop_s=2.0, label_rule="centre")
+    with pytest.raises(WindowError, match=r"'mud' has no windows: all its recordings are shorter"):
+        window_recordings(
+            [counting(40, "a", label="ice"), counting(4, "b", label="mud")],
+            1.0,
+            label_rule="majority",
+        )
+    with pytest.raises(WindowError, match=r"no label span is as long .* 'ice', lasts 3 s"):
+        window_recordings([mixed], 3.5)
+    outside = counting(40, label_spans=spans((0, 30, "ice"), (50, 60, "mud")))
+    with pytest.raises(WindowError, match=r"'mud' .*its label spans contain no samples"):
+        window_recordings([outside], 1.0)
+
+
+def test_short_can_be_an_error_that_names_the_recording_and_how_long_it_is():
+    recordings = [counting(40, "long", label="ice"), counting(4, "brief", label="ice")]
+    with pytest.raises(RecordingError, match=r"'brief'.* 4 samples \(0\.4 s\).*window_s=1"):
+        window_recordings(recordings, 1.0, short="error")
+    with pytest.raises(RecordingError, match=r"'run'.*span of 'mud' from 3\.000000 s on"):
+        window_recordings(
+            [counting(40, label_spans=spans((0, 30, "ice"), (30, 33, "mud")))], 1.0, short="error"
+        )
+    # nothing is neither long nor short
+    windows = window_recordings([recordings[0], counting(0, "none", label="ice")], 1, short="error")
+    assert len(windows) == 4
+
+
+def test_arguments_without_meaning_are_errors():
+    recordings = [counting(40, label="ice")]
+    with pytest.raises(ArgumentError, match="Did you mean 'majority'"):
+        window_recordings(recordings, 1.0, label_rule="majorty")
+    with pytest.raises(ArgumentError, match="short='padd'"):
+        window_recordings(recordings, 1.0, short="padd")
+    with pytest.raises(ArgumentError, match="phase='rand'"):
+        window_recordings(recordings, 1.0, phase="rand")
+    with pytest.raises(ArgumentError, match="is only for label_rule='majority'"):
+        window_recordings(recordings, 1.0, min_purity=0.7)
+    for purity in (0, -1, 1.5, "x", np.nan):
+        with pytest.raises(ArgumentError, match="min_purity"):
+            window_recordings(recordings, 1.0, label_rule="majority", min_purity=purity)
+    for hop_s in (0, -1, "x", np.nan):
+        with pytest.raises(ArgumentError, match="hop_s="):
+            window_recordings(recordings, 1.0, hop_s=hop_s)
+    with pytest.raises(ArgumentError, match="windows would repeat"):
+        window_recordings(recordings, 1.0, hop_s=0.01, phase="random")
+    with pytest.raises(ArgumentError, match="window_s="):
+        window_recordings(recordings, "x")
+    with pytest.raises(ArgumentError, match="random_state"):
+        window_recordings(recordings, 1.0, phase="random", random_state="monday")
+
+
+def test_labels_are_for_every_recording_or_for_none():
+    spanned_one = counting(40, "spanned", label_spans=spans((0, 30, "ice")))
+    with pytest.raises(RecordingError, match="'bare' has no label, but 'spanned' has 'ice'"):
+        window_recordings([spanned_one, counting(40, "bare")], 1.0)
+    windows = window_recordings([spanned_one, counting(40, "whole", label="mud")], 1.0)
+    assert windows.y.tolist() == ["ice"] * 3 + ["mud"] * 4
+
+
+def test_recordings_cut_one_by_one_give_the_windows_of_all_at_once():
+    recordings = [
+        counting(40, "a", label_spans=spans((0, 30, "ice"), (30, 33, "mud"))),
+        counting(40, "b", label_spans=spans((0, 3, "ice"), (20, 40, "mud"))),
+        counting(5, "c", label_spans=spans((0, 5, "ice"))),
+    ]
+    for rule in ("whole", "majority", "last"):
+        more = {"label_rule": rule, "phase": "random", "random_state": 5}
+        whole = window_recordings(recordings, 1.0, 0.5, **more)
+        each = [
+            window_recordings([one], 1.0, 0.5, check_classes=False, **more) for one in recordings
+        ]
+        assert len(each[2]) == 0
+        for name in ("X", "start_s", "recording_id", "lengths"):
+            joined = np.concatenate([getattr(one, name) for one in each])
+            np.testing.assert_array_equal(joined, getattr(whole, name))
+        assert [label for one in each for label in one.y.tolist()] == whole.y.tolist()
+        dropped = [row for one in each for row in one.provenance["dropped"]]
+        assert dropped == whole.provenance["dropped"]
+        fates = merge_fates(fate for one in each for fate in one.provenance["classes"])
+        assert fates == whole.provenance["classes"]
+        assert {fate["label"]: fate["n_windows"] for fate in fates} == Counter(whole.y.tolist())
+
+
+def test_a_class_lost_over_recordings_cut_one_by_one_is_the_same_error():
+    recordings = [
+        counting(40, "a", label_spans=spans((0, 30, "ice"), (30, 33, "mud"))),
+        counting(40, "b", label_spans=spans((0, 20, "ice"), (20, 26, "mud"))),
+    ]
+    for choices in (
+        {"label_rule": "whole"},
+        {"label_rule": "majority", "min_purity": 0.9},
+        {"label_rule": "last", "hop_s": 3.0},
+    ):
+        with pytest.raises(WindowError) as at_once:
+            window_recordings(recordings, 1.0, **choices)
+        fates = [
+            fate
+            for one in recordings
+            for fate in window_recordings([one], 1.0, check_classes=False, **choices).provenance[
+                "classes"
+            ]
+        ]
+        with pytest.raises(WindowError) as one_by_one:
+            check_class_fates(
+                json.loads(json.dumps(fates)),
+                window_s=1.0,
+                label_rule=choices["label_rule"],
+                min_purity=choices.get("min_purity"),
+            )
+        assert str(one_by_one.value) == str(at_once.value)

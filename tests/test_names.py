@@ -1,0 +1,60 @@
+"""Identifiers avoid the words that CONTRIBUTING.md lists as not used."""
+
+import functools
+import io
+import re
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SECTION = re.compile(r"^## Names\n(.*?)^## ", re.M | re.S)
+TEXT = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.S)
+
+
+@functools.cache
+def listed():
+    """Return the banned words and the identifiers that may hold them all the same."""
+    rules = SECTION.search((ROOT / "CONTRIBUTING.md").read_text("utf-8"))[1]
+    rows = [line.split("|") for line in rules.splitlines() if line.startswith("| `")]
+    banned = {word for row in rows for word in re.findall(r"`(\w+)`", row[2])}
+    kept = set(re.findall(r"`(\w+)`", rules.rpartition("Kept:")[2]))
+    return banned, kept
+
+
+def identifiers(path, text):
+    if path.suffix == ".py":
+        tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+        return {token.string for token in tokens if token.type == tokenize.NAME}
+    return set(re.findall(r"[A-Za-z_]\w*", TEXT.sub(" ", text)))
+
+
+def wrong_names(path, text):
+    banned, kept = listed()
+    for name in sorted(identifiers(path, text)):
+        rest = re.sub("|".join(kept), "", name)
+        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", rest)
+        if banned & {word.lower() for word in words}:
+            yield f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize("folder", ["sensorseq", "csrc", "tests", "benchmarks"])
+def test_no_identifier_has_a_word_that_is_not_used(folder):
+    files = [p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".h", ".cpp", ".cu")]
+    assert files
+    assert [name for path in files for name in wrong_names(path, path.read_text("utf-8"))] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "found"),
+    [
+        ("a.py", "def fake_lab(): ...", ["fake_lab"]),
+        ("a.py", "class FakeLab: ...", ["FakeLab"]),
+        ("a.py", "rule = 'centre'  # centre", []),
+        ("a.h", 'int colour_of(int x);  // "centre"', ["colour_of"]),
+        ("a.py", "matlab.drop_unlabelled = True", []),
+    ],
+)
+def test_words_are_found_in_names_and_not_in_texts(file, text, found):
+    assert list(wrong_names(Path(file), text)) == [f"{file}: {name}" for name in found]
