@@ -15,7 +15,7 @@ from sensorseq.text import plural
 MEAN_OVER_SD = 3.0
 SD_RANGE = (0.1, 10.0)
 SD_RATIO = 30.0
-SEVERE = 10.0  # times the limits: there is hardly a network that copes
+SEVERE = 10.0  # multiple of the limits beyond which hardly any network copes
 SD_PER_MAD = 1.4826  # standard deviation over MAD of a normal distribution
 OUTLIER_SDS = 8.0  # robust standard deviations; of a normal channel 1 value in 10^15
 # Rarer ones carry no weight; values that are more are the signal itself, such as bursts of current.

@@ -234,7 +234,7 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
         self._is_back.release()
 
     def finish(self, task: _Task) -> None:
-        """Return when a task is done, and run others meanwhile."""
+        """Run other tasks until this one is done."""
         waiting = self._current
         if waiting is None:
             while not task.is_done:
@@ -263,7 +263,7 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
         try:
             task.resume()
             self._is_back.acquire()
-        except KeyboardInterrupt:  # the task still runs: what it waits for next is its end
+        except KeyboardInterrupt:  # the task still runs, so wait for its end
             task.is_cancelled = True
             self._is_back.acquire()
             raise
