@@ -322,7 +322,7 @@ def transformed(name: str, value: float) -> float:
 
 NAMED = 0.4  # confidence of a family, below which "unknown" leads
 LEAST_CONFIDENCE = 0.05  # least confidence of a cause that is listed
-LEAST_MEANING = 0.05  # what a side counts whose settings are the usual ones
+LEAST_MEANING = 0.05  # weight of a direction of a cause whose settings are the usual ones
 MOST_CAUSES, MOST_CLAUSES = 6, 3
 LEAST_SHARE = 0.0005  # smallest fraction that is worth words
 CALM = "The curve is calm, but accuracy may suffer: "

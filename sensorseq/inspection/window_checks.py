@@ -169,13 +169,13 @@ def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
         yield Finding.of("outlier_windows", where, n_windows=len(rows), n_sds=OUTLIER_SDS)
 
 
-LEAST_RUN = 3  # steps alike at an end
+LEAST_RUN = 3  # fewest equal steps at an end that count as padding
 RUN_SHARE = 0.1  # share of a window's steps
 WINDOWS_SHARE = 0.1  # share of the windows that end so, in one and the same value
 
 
 def check_padding(train: Part, validation: Part | None) -> Iterator[Finding]:
-    """Yield it when windows without lengths end, or begin, in one value for all."""
+    """Yield a finding when windows without lengths all end, or begin, in one value."""
     if train.lengths is not None:
         return
     trailing, leading = _padded(train)

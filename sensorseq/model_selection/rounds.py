@@ -110,7 +110,7 @@ class _Task:
         """Return the result when there is one, or raise the error that ended the call."""
         self._backend.finish(self)
         if self._callback is not None:
-            self._callback(self)  # joblib counts
+            self._callback(self)  # joblib counts the tasks that are done
         result, error = self._result, self._error
         self._result = self._error = None
         if error is not None:

@@ -272,8 +272,8 @@ def _read_manifest(
 ) -> tuple[list[str], list[dict[str, str]], str | None]:
     """Return the header of a manifest, its rows, and `label_column` if it is in there.
 
-    Columns that cannot be used are refused. The column ``class`` is read as ``label``, or the one
-    that is said to be the labels.
+    Columns that cannot be used are refused. The column ``class`` is read as ``label``, and so
+    is the one that `label_column` names.
     """
     try:
         reader = _rows_of(table.read_bytes(), form)
