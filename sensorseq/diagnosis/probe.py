@@ -1,4 +1,4 @@
-"""probe_fit: what is tried on a run, in its order, and the report that comes of it."""
+"""Try other settings on a run, in a fixed order, and report the results."""
 
 import math
 import sys

@@ -423,7 +423,7 @@ def weigh_causes(
 ) -> tuple[Cause, ...]:
     """Return the likely causes; `shown` are features as evidence quotes them.
 
-    Of a run that is sick one family is taken to be the cause; of another it is asked whether one
+    For a troubled run, one family is taken to be the cause; for others it is asked whether one
     is. The sides of a family share its probability by how much speaks for each. That of a side
     whose key is `denied`, or that a restless run denies, goes to no other.
     """
