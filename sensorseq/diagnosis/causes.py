@@ -206,7 +206,7 @@ Reset = Mapping[str, Any]  # argument -> value, `Usual` or `Times`
 class Entry:
     """One side of a cause."""
 
-    key: str  # the cause; after a colon which side, where there are several
+    key: str  # the cause, with its direction after a colon where there are several
     family: str
     means: str = ""  # features that mean this side of its family, above all unusual settings
     shows: str = ""  # features of the run that show it, most important first; words in `CLAUSES`

@@ -54,7 +54,7 @@ _OF_RATES = ("learning_rate", "lr_schedule")
 _OF_OPTIMIZER = ("weight_decay", "momentum")  # the optimizer's options that causes speak of
 # What our estimator may have and a loop with a plain cross-entropy has not.
 _NONE: Mapping[str, Any] = {"class_weight": None, "l1": 0.0, "optimizer_params": None}
-_TRIED = 2  # windows that the shape of the outputs is looked at with
+_TRIED = 2  # windows that are enough to see the shape of the outputs
 _DEFAULTS: Mapping[str, Any] = {
     **{name: DEFAULTS[name] for name in ("lr_schedule", "batch_size", "max_grad_norm")},
     **{"clip_by": "norm", "label_smoothing": 0.0},

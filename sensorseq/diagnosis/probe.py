@@ -1,4 +1,4 @@
-"""probe_fit: what is tried on a run, in its order, and the report that comes of it."""
+"""Try other settings on a run, in a fixed order, and report the results."""
 
 import math
 import sys
@@ -286,7 +286,7 @@ def _proved(cause: Cause, proof: Cause) -> Cause:
 
 UNSTABLE = "evaluation_not_deterministic"
 FORWARD_SHARE = 1 / 3  # share of a step's cost: one pass forward, two of the same size backward
-_LEAST_FOR_PARTS = 4  # windows, so that other batches hold two at least
+_LEAST_FOR_PARTS = 4  # fewest windows, so that each batch of a part holds at least two
 
 
 def zero_test(runner: TrialRunner) -> Trial | NotTested:

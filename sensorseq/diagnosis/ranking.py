@@ -322,7 +322,7 @@ def transformed(name: str, value: float) -> float:
 
 NAMED = 0.4  # confidence of a family, below which "unknown" leads
 LEAST_CONFIDENCE = 0.05  # least confidence of a cause that is listed
-LEAST_MEANING = 0.05  # what a side counts whose settings are the usual ones
+LEAST_MEANING = 0.05  # weight of a direction of a cause whose settings are the usual ones
 MOST_CAUSES, MOST_CLAUSES = 6, 3
 LEAST_SHARE = 0.0005  # smallest fraction that is worth words
 CALM = "The curve is calm, but accuracy may suffer: "
@@ -423,7 +423,7 @@ def weigh_causes(
 ) -> tuple[Cause, ...]:
     """Return the likely causes; `shown` are features as evidence quotes them.
 
-    Of a run that is sick one family is taken to be the cause; of another it is asked whether one
+    For a troubled run, one family is taken to be the cause; for others it is asked whether one
     is. The sides of a family share its probability by how much speaks for each. That of a side
     whose key is `denied`, or that a restless run denies, goes to no other.
     """

@@ -55,7 +55,7 @@ EXCESS_RATIO = 1.5  # R or R_g above this, and surely above 1, is moving togethe
 RESTLESS_WINDOWS = 0.1  # share of all windows ...
 RESTLESS_SHARE = 0.6  # ... carrying this share of all flips: they, not the model, make it rough
 ONE_CLASS_WINDOWS = 10  # at least so many windows: all predicted alike is no coincidence
-# Of a network below what the data allow. Two rivals are looked at, each at 1 %. Where groups are
+# For a network below what the data allow: two rivals are tested, each at 1 %. Where groups are
 # too few for a test of their signs, windows are compared, with a gap that groups rarely make.
 LEVEL_ALPHA = 0.01
 LEVEL_GAP = 0.1  # difference in accuracy

@@ -453,7 +453,7 @@ class Outcome:
 class Comparison:
     """What training with other settings came to."""
 
-    note: str  # why the adopted settings, or why none
+    note: str  # says why settings were adopted, or why none were
     adopted: Outcome | None = None  # the settings that do better than the run beyond chance
     outcomes: tuple[Outcome, ...] = ()  # one for each option that was trained, the best first
     untried: tuple[Option, ...] = ()  # options that the budget did not reach
@@ -510,7 +510,7 @@ class Baseline:
 def paired(gain: Floats, groups: NDArray[Any]) -> tuple[float, float]:
     """Return the mean of a gain of each window, and its standard error over groups.
 
-    Of few groups the error is larger, by Student's distribution, so that it covers as much.
+    With few groups the error is widened by Student's distribution, so that it covers as much.
     """
     codes = np.unique(groups, return_inverse=True)[1]
     if not codes.any():

@@ -271,7 +271,7 @@ class SteadyNoise:
 
     @property
     def comes_back(self) -> bool:
-        """Whether there is noise without its largest leap, too."""
+        """Whether noise is left when its largest leap is taken out."""
         return self.without_largest > limits.SURE_SHARE * self.edge
 
     @property

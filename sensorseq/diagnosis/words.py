@@ -197,7 +197,7 @@ def _keep_words(report: Findings) -> str:
 
 
 def _repair(report: Findings, command: Command | None) -> Step | None:
-    """Return the step that takes what did better, or what the likeliest cause asks for."""
+    """Return the step that adopts better settings, or the remedy for the likeliest cause."""
     probes = report.probes or Probes(0.0)
     note, is_any_proved = probes.note, any(cause.grade == "proved" for cause in report.causes)
     if probes.is_applied and probes.repair:

@@ -165,7 +165,7 @@ def _move_scaling(clf: Any, few: _Few, before: NDArray[np.float64]) -> tuple[Any
 def _move_head(clf: Any, few: _Few) -> tuple[bool, str]:
     """Change the linear layer in place if that lowers the log-loss of windows left out."""
     folds = _folds(few)
-    if not folds:  # on some recordings a change cost 15 points that nothing at hand showed
+    if not folds:  # without a test, a change has cost up to 15 points unnoticed
         return False, "was kept (a change needs two groups of each class to check it)"
     parts = list(_linear_parts(clf, few))
     if not parts:

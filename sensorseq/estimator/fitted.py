@@ -68,7 +68,7 @@ class FittedLSTM(WindowReader):
     _replayed: int | None = None  # entropy of a fit to run again
     _report_facts: dict[str, Any]
 
-    # those of the classifier alone
+    # parameters of the classifier alone
     features: Any = None
     refit: Any = None
     patch: Any = None

@@ -283,8 +283,8 @@ def read_recording(
     units = {name: unit for name, unit in (reading.units or {}).items() if name in used}
     said = replace(reading, units=units, channels=pipeline.options.channels)
     if said.label_column is not None:
-        # Said to be labels, the column is no channel that words in it would spoil. A recording to
-        # be predicted may be without it: then, and for what else is wrong, it is read plainly.
+        # A label column is not a channel, so words in it do no harm. A recording without it, or
+        # with another error, is read again without the option.
         with suppress(RecordingError):
             bare = replace(source, label=None, label_spans=())
             return read_source(bare, said)

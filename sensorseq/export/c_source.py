@@ -269,7 +269,7 @@ class _Source:
             length = Fraction(check_integer("hop", hop, most=MOST_STEPS))
         elif configured and model_rate and options.hop_s is not None:
             length = Fraction(options.hop_s * model_rate).limit_denominator(_MOST_TERMS)
-            if abs(length - round(length)) < _ROUNDED_HOP:  # a rate of stamps is not exact
+            if abs(length - round(length)) < _ROUNDED_HOP:  # rates of stamps are not exact
                 length = Fraction(round(length))
         n_channels = self.estimator._n_channels
         names = self.estimator._channels or [f"channel_{i}" for i in range(n_channels)]

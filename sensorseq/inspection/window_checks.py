@@ -15,7 +15,7 @@ from sensorseq.text import plural
 MEAN_OVER_SD = 3.0
 SD_RANGE = (0.1, 10.0)
 SD_RATIO = 30.0
-SEVERE = 10.0  # times the limits: there is hardly a network that copes
+SEVERE = 10.0  # multiple of the limits beyond which hardly any network copes
 SD_PER_MAD = 1.4826  # standard deviation over MAD of a normal distribution
 OUTLIER_SDS = 8.0  # robust standard deviations; of a normal channel 1 value in 10^15
 # Rarer ones carry no weight; values that are more are the signal itself, such as bursts of current.
@@ -169,13 +169,13 @@ def _outliers(train: Part, usable: Ints) -> Iterator[Finding]:
         yield Finding.of("outlier_windows", where, n_windows=len(rows), n_sds=OUTLIER_SDS)
 
 
-LEAST_RUN = 3  # steps alike at an end
+LEAST_RUN = 3  # fewest equal steps at an end that count as padding
 RUN_SHARE = 0.1  # share of a window's steps
 WINDOWS_SHARE = 0.1  # share of the windows that end so, in one and the same value
 
 
 def check_padding(train: Part, validation: Part | None) -> Iterator[Finding]:
-    """Yield it when windows without lengths end, or begin, in one value for all."""
+    """Yield a finding when windows without lengths all end, or begin, in one value."""
     if train.lengths is not None:
         return
     trailing, leading = _padded(train)

@@ -92,7 +92,7 @@ class CheckedFile(io.FileIO):
     """What was found, whatever HDF5 makes of it."""
 
     def begin(self, *, whole: bool, known: bytearray | None = None) -> None:
-        """Read the checksums, and verify what is needed to open the file; or if it is small, all.
+        """Read the checksums; verify a small file whole, and of others what opening it needs.
 
         A `PreparedFileError` if there are none, a `DamagedFileError` for damage. `known` says which
         pieces need it no more; it is empty at first.

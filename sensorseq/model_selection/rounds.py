@@ -110,7 +110,7 @@ class _Task:
         """Return the result when there is one, or raise the error that ended the call."""
         self._backend.finish(self)
         if self._callback is not None:
-            self._callback(self)  # joblib counts
+            self._callback(self)  # joblib counts the tasks that are done
         result, error = self._result, self._error
         self._result = self._error = None
         if error is not None:
@@ -119,7 +119,7 @@ class _Task:
 
     @property
     def can_run(self) -> bool:
-        """Whether nothing is missing to go on."""
+        """Whether all that the next step needs is there."""
         if self.is_new or self.is_done or self.jobs is not None:
             return False
         return self.awaited is None or self.awaited.is_done
@@ -234,7 +234,7 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
         self._is_back.release()
 
     def finish(self, task: _Task) -> None:
-        """Return when a task is done, and run others meanwhile."""
+        """Run other tasks until this one is done."""
         waiting = self._current
         if waiting is None:
             while not task.is_done:
@@ -263,7 +263,7 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
         try:
             task.resume()
             self._is_back.acquire()
-        except KeyboardInterrupt:  # the task still runs: what it waits for next is its end
+        except KeyboardInterrupt:  # the task still runs, so wait for its end
             task.is_cancelled = True
             self._is_back.acquire()
             raise
@@ -281,7 +281,7 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
             task.jobs = None
 
     def cancel(self, parent: _Task | None) -> None:
-        """End the tasks of a task, and theirs; None: all there are."""
+        """Cancel the subtasks of a task, recursively; None: all tasks."""
         for task in self._tasks:
             if task.is_done or task.parent is not parent:
                 continue
@@ -291,4 +291,4 @@ class SideBySideBackend(ParallelBackendBase):  # type: ignore[misc]  # joblib is
                 task.is_done = True
             task.jobs = task.awaited = None
         while parent is None and any(task.can_run for task in self._tasks):
-            self._advance()  # threads that wait end; those of a task do when it is their turn
+            self._advance()  # waiting threads end now, those of a task at their turn

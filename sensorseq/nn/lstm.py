@@ -144,7 +144,7 @@ class LSTM(nn.LSTM):
         return choose_here(weight.device, weight.dtype, hidden_size=self.hidden_size)
 
     def _kernel_serves(self, tensors: list[Any]) -> bool:
-        """Whether there is a kernel for all of these, and nothing that a kernel cannot follow."""
+        """Whether a kernel supports these arguments, and nothing is set that kernels ignore."""
         if torch._C._get_tracing_state() or torch.compiler.is_exporting():
             return False  # what is traced shall run where sensorseq is not installed
         if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:

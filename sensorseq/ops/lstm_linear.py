@@ -155,7 +155,7 @@ def _compute(
     weight_hh: Tensor,
     *options: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Call the one of (reference, framework, native) functions that serves; return the results."""
+    """Choose one of the (reference, framework, native) functions, and return its results."""
     choice = choose_call(arguments, weight_hh)
     by_reference, by_framework, by_kernel = functions
     if choice.served_by == "reference":

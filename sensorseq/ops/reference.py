@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-FOCAL_GAMMA = 2.0  # the value of the source below
+FOCAL_GAMMA = 2.0  # the value that the paper cited below recommends
 
 
 def project(x: Tensor, weight_ih: Tensor, bias: Tensor) -> Tensor:

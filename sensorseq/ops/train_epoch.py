@@ -195,7 +195,7 @@ class StepStatistics:
 
     @classmethod
     def concatenate(cls, parts: "Sequence[StepStatistics]") -> "StepStatistics":
-        """Join those of calls that took steps one after the other; margins are left out."""
+        """Join the statistics of consecutive calls; margins are left out."""
         if len(parts) == 1:
             return parts[0]
         return cls(

@@ -279,7 +279,7 @@ class PartRows:
         labeled: bool,
         at_once: int,
     ) -> "PartRows":
-        """Return all windows of these parts; of their samples, `at_once` are read together."""
+        """Return all windows of these parts, reading `at_once` samples at a time."""
         starts = [part.read("start_s") for part in parts]
         counts = [len(start) for start in starts]
         table = WindowTable(

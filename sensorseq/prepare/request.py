@@ -127,7 +127,7 @@ class PreparedSummary:
 
     @classmethod
     def of_record(cls, path: Path, record: Mapping[str, Any], n_reused: int) -> "PreparedSummary":
-        """Return the summary that a prepared file keeps, after nothing was done."""
+        """Return the summary stored in a prepared file that needed no work."""
         use = {name: value for name, value in record.items() if name in _FIELDS}
         use |= {name: tuple(use[name]) for name in ("channels", "own_rates_hz")}
         size = path.stat().st_size

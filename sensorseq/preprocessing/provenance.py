@@ -1,4 +1,4 @@
-"""What windows record of how they were made, read from JSON into types."""
+"""Types for the record, in JSON, of how windows were made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

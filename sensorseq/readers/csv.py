@@ -61,7 +61,7 @@ class CsvFormat(NamedTuple):
         return cls(options.encoding, options.delimiter, options.decimal, options.no_header, names)
 
     def check(self) -> "CsvFormat":
-        """Return it, or raise if a value is none that a text can have."""
+        """Return the format, or raise if an option cannot be used for text files."""
         try:
             "".encode(self.encoding or "utf-8")
         except (LookupError, ValueError) as error:

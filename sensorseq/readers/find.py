@@ -75,7 +75,7 @@ class RecordingSource:
     rows: TableRows | None = None
     url: str = ""
     form: CsvFormat = USUAL_FORM
-    labeled_by: str | None = None
+    labelled_by: str | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -272,8 +272,8 @@ def _read_manifest(
 ) -> tuple[list[str], list[dict[str, str]], str | None]:
     """Return the header of a manifest, its rows, and `label_column` if it is in there.
 
-    Columns that cannot be used are refused. The column ``class`` is read as ``label``, or the one
-    that is said to be the labels.
+    Columns that cannot be used are refused. The column ``class`` is read as ``label``, and so
+    is the one that `label_column` names.
     """
     try:
         reader = _rows_of(table.read_bytes(), form)
@@ -320,7 +320,7 @@ def _read_manifest(
 
 
 def _from_manifest(table: Path, form: CsvFormat, label_column: str | None) -> list[RecordingSource]:
-    header, rows, labeled_by = _read_manifest(table, form, label_column)
+    header, rows, labelled_by = _read_manifest(table, form, label_column)
     spans: dict[str, list[_SpanRow]] = {}
     listed: dict[str, RecordingSource] = {}
     row_of: dict[str, int] = {}
@@ -346,7 +346,7 @@ def _from_manifest(table: Path, form: CsvFormat, label_column: str | None) -> li
             raise RecordingError(f"{where}: {name!r} has no label; fill it in or remove the row.")
         recording_id = own_id or _without_suffix(Path(name))
         facts = recording_id, (file,), label or None, group or recording_id
-        source = RecordingSource(*facts, root=table.parent, labeled_by=labeled_by)
+        source = RecordingSource(*facts, root=table.parent, labelled_by=labelled_by)
         if any(times):
             span = _span(where, times, label, form)
             spans.setdefault(name, []).append(_SpanRow(number, span, source))

@@ -459,7 +459,7 @@ def _wanted(topic: str, channels: Sequence[str] | None) -> bool:
     return channels is None or any(_is_of(topic, channel) for channel in channels)
 
 
-# decodes the content; topic, type, log time and that of the file's first message in ns
+# decoder of the content; topic; type; time in the log, and of the file's first message, in ns
 _Raw = tuple[Callable[[], Any], str, str, int, int]
 
 

@@ -74,7 +74,7 @@ def read_source(source: RecordingSource, options: ReadOptions) -> Recording:
 def _read(source: RecordingSource, options: ReadOptions) -> Recording:
     channels, units, label_column = options.channels, options.units, options.label_column
     _check_complete(source)
-    if source.label is not None and (source.rows is not None or source.labeled_by == label_column):
+    if source.label is not None and (source.rows is not None or source.labelled_by == label_column):
         label_column = None  # it gave the label of the recording
     n_files = 1 if source.is_log else len(source.paths)
     if label_column is not None and (n_files > 1 or source.label_spans):

@@ -56,7 +56,7 @@ def count_drive(
     """
     scored_s = right_s = delay_s = 0.0
     n_found = n_switches = 0
-    is_right = {0}  # the first stretch is no switch
+    is_right = {0}  # the start of the first stretch is not a switch
     free = set(range(len(told)))
     overlaps = [_overlaps(told, one) for one in true]
     for place, (one, shared) in enumerate(zip(true, overlaps, strict=True)):

@@ -59,7 +59,7 @@ class Dwell:
 
     mean_s: Floats  # (k,), of each class
     follows: Floats  # (k, k), shares of the classes that follow each; zero on the diagonal
-    _after: dict[int, Floats] = field(default_factory=dict)  # so many ticks
+    _after: dict[int, Floats] = field(default_factory=dict)  # transitions by ticks
 
     @classmethod
     def of(

@@ -306,7 +306,7 @@ class TrainingData:
         return TrainingData(*taken)  # type: ignore[arg-type]  # X and target are never None
 
     def digests(self) -> dict[str, str]:
-        """Return by what these windows are known again, part by part."""
+        """Return digests that identify these windows, part by part."""
         parts = {"windows": self.X, "lengths": self.lengths, "targets": self.target}
         parts["weights"] = self.weight
         return {

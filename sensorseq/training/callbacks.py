@@ -70,7 +70,7 @@ class Callback:
 
 
 class NoProgress:
-    """What a fit tells of its progress, shown to nobody; `ProgressReport` shows it."""
+    """The hooks of a progress display, which do nothing; `ProgressReport` shows the progress."""
 
     def __enter__(self) -> Self:
         return self

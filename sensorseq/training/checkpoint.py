@@ -193,7 +193,7 @@ def unpack_state(arrays: Mapping[str, NDArray[Any]], plain: Any) -> Any:
 
 _HISTORY = "history"
 _FLUSH_S = 1.0  # least time between two checkpoints that are flushed to disk
-_PROBE_S = 1.0  # longer than other ranks of a distributed run look whether the file is free
+_PROBE_S = 1.0  # longer than other ranks of a distributed run need to probe it
 
 
 class Resumable(Protocol):

@@ -13,7 +13,7 @@ from sensorseq.errors import ArgumentError, check_choice, nearest_known
 
 
 def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
-    """Raise unless these name a place for a checkpoint, or none and nothing to resume."""
+    """Check where checkpoints go, how often they are written, and that one can be resumed."""
     check_integer("checkpoint_every", every, 1)
     check_flag("resume", resume)
     if path is None:

@@ -348,7 +348,7 @@ def name_anew(windows: WindowSet, is_new: NDArray[np.bool_]) -> WindowSet:
     names = np.where(is_new, np.char.add(ids, " (not seen)"), ids)
     groups = windows.groups
     if groups is not None:
-        # A group that is more than the recording's own name is a robot or a day it may know.
+        # A group other than the recording's own name is a robot or a day that the model may know.
         groups = np.where(np.asarray(groups) == ids, names, groups)
     return replace(windows, recording_id=names, groups=groups)
 

@@ -392,7 +392,7 @@ class _Followed:
         return values if self._are_all else values[self.rows]
 
     def put(self, into: NDArray[np.float16], rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Write the values of some windows to their places; of one that comes twice the last."""
+        """Write the values of some windows to their places; of repeats, the last value stays."""
         if not self._are_all:
             places = self._place[rows]
             rows, values = places[places >= 0], values[places >= 0]
