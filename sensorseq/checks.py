@@ -1,4 +1,7 @@
-"""Checks of arguments; each returns the checked value, or raises an error that names it."""
+"""Checks of arguments, windows, stored states and free memory.
+
+Each returns the checked value, or raises an error that names it.
+"""
 
 import math
 import numbers

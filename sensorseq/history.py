@@ -1,4 +1,4 @@
-"""History: one row of numbers per epoch, with export to JSON and pandas."""
+"""History, one row of numbers per epoch; and TrainingRecord, what a recorder saw of a training."""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""Recording, Channel and LabelSpan: the immutable content of one log, checked on creation."""
+"""Recording, Channel and LabelSpan: the immutable content of one log, checked on creation.
+
+And `repair_stamps`, which makes time stamps such that a Recording takes them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -14,7 +14,7 @@ Settings = Mapping[str, Any]
 
 
 class Row(NamedTuple):
-    """Arms against a run without the remedy; `lower` and `higher` name what they should change."""
+    """Variants against a run without the remedy, and the measures they should lower or raise."""
 
     remedy: str  # the page in docs/remedies
     problem: str

@@ -7,8 +7,8 @@
 
 namespace sensorseq::signal {
 
-// Keeps the state between calls: a signal in pieces gives the bits of the whole. Calls on one object
-// must not overlap.
+// Keeps the state between calls: a signal in pieces gives the bits of the whole. Calls on one
+// object must not overlap.
 class SectionFilter {
  public:
   // sections: n * 6 numbers, each b0 b1 b2 1 a1 a2; n_channels >= 1.

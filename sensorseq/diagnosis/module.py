@@ -143,7 +143,7 @@ def make_checked(make_optimizer: Callable[..., Any], module: nn.Module) -> Optim
     step = inspect.signature(optimizer.step).parameters.get("closure")
     if step is not None and step.default is inspect.Parameter.empty:
         raise ArgumentError(
-            f"{type(optimizer).__name__} needs a closure for its step, which no re-run gives."
+            f"{type(optimizer).__name__} needs a closure for its step, which no rerun gives."
         )
     return optimizer
 
@@ -178,14 +178,14 @@ def rates_of(
                 ) from error
     if before != others():
         raise ArgumentError(
-            f"{type(scheduler).__name__} changes more than the learning rate, which a re-run does"
+            f"{type(scheduler).__name__} changes more than the learning rate, which a rerun does"
             " not repeat; switch that off (cycle_momentum=False)."
         )
     return np.array(rates)
 
 
 class ModuleRunner(TrialRunner):
-    """A training of a custom module, and its re-runs: see `sensorseq.diagnosis.trials.TrialRunner`.
+    """A training of a custom module, and its reruns: see `sensorseq.diagnosis.trials.TrialRunner`.
 
     `table` (E, G) holds the learning rate of each epoch and parameter group.
     """

@@ -88,7 +88,7 @@ class FluctuationReport(Findings):
     columns_read : dict of str to str
         What was recognised as what: our name to that of the log. Not part of `to_dict`.
     probes : Probes or None
-        What controlled re-runs came to, in a report that `probe` made.
+        What controlled reruns came to, in a report that `probe` made.
     causes_if_below : tuple of Cause
         The causes of a normal run, should it turn out to be below what the data allow. Not part of
         `to_dict`.

@@ -28,7 +28,7 @@ from sensorseq.training.stream import StreamedData
 
 @dataclass(frozen=True, eq=False)
 class Rerun:
-    """One re-run.
+    """One more training of a fit.
 
     With `start` it continues from that snapshot of the run: the windows come in another order, the
     rate falls to nearly nothing along a half cosine, and nothing else changes. Without, the network

@@ -184,7 +184,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         returned. A checkpoint made with other arguments or windows raises an error that names the
         difference. With `random_state=None` the seed in the file is used.
     auto_repair : bool, default=False
-        When the fit fluctuates, diverges or learns nothing, find out why by re-runs (at most as
+        When the fit fluctuates, diverges or learns nothing, find out why by reruns (at most as
         long as the fit itself) and fit again with what was proved. The second fit is kept when it
         is calmer and as accurate; `repair_` says what it changed, `fluctuation_` how it was found.
         The arguments themselves stay as they are; callbacks see both fits. Needs

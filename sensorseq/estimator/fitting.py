@@ -78,7 +78,9 @@ class PreparedFit:
     @property
     def modules(self) -> list[LSTMLinear]:
         """The networks of all members."""
-        return [job.module for job in self.jobs if isinstance(job.module, LSTMLinear)]
+        modules = [job.module for job in self.jobs if isinstance(job.module, LSTMLinear)]
+        assert len(modules) == len(self.jobs)
+        return modules
 
     def watched(self, progress: NoProgress, callback: Any = None) -> "PreparedFit":
         """Return the same fit with its progress shown, and its first member watched."""

@@ -1,4 +1,4 @@
-"""The fit behind a report, its re-runs, and its repair: a second fit with what they proved."""
+"""The fit behind a report, its reruns, and its repair: a second fit with what they proved."""
 
 import copy
 import math
@@ -106,11 +106,11 @@ class FitOrigin:
         estimator = copied(self.estimator).set_params(**plain)
         estimator._replayed = self.entropy
         if estimator._task != CLASSIFICATION:
-            raise ArgumentError("probe re-runs fits of classifiers; this is a regression.")
+            raise ArgumentError("probe reruns fits of classifiers; this is a regression.")
         if callable(estimator.loss):
             raise ArgumentError(
-                "probe cannot re-run a fit with a loss of your own: a function may count its calls"
-                " or draw numbers, so that no re-run could be compared with the fit; fit with"
+                "probe cannot rerun a fit with a loss of your own: a function may count its calls"
+                " or draw numbers, so that no rerun could be compared with the fit; fit with"
                 f" loss={' or '.join(map(repr, LOSSES[CLASSIFICATION]))} to probe it."
             )
         if not len(record.fixed_rows):
@@ -138,7 +138,7 @@ class FitOrigin:
 
 
 class FitRunner(TrialRunner):
-    """Re-runs of one fit: see `sensorseq.diagnosis.trials.TrialRunner`.
+    """Reruns of one fit: see `sensorseq.diagnosis.trials.TrialRunner`.
 
     Losses of the fixed training windows, of its record and of its reruns, are in nats, or where
     another loss is minimised in units in which a guess costs as much as it does in nats.
@@ -154,7 +154,7 @@ class FitRunner(TrialRunner):
     ) -> None:
         train, shown = prepared.train, prepared.validation
         if not isinstance(train.data, TrainingData):
-            raise ArgumentError("probe cannot re-run a fit on windows that are streamed.")
+            raise ArgumentError("probe cannot rerun a fit on windows that are streamed.")
         if shown is not None and not isinstance(shown.data, TrainingData):
             shown = None
         classes = [str(label) for label in estimator.classes_]

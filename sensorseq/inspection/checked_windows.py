@@ -89,7 +89,7 @@ class CheckedWindows(Sequences):
         """Join windows that share samples; return the number of each window's stretch from 0.
 
         Also return how many are joined to a window of another group, or without groups to any; 0
-        when a sensor at rest explains so few.
+        when there are so few that a sensor at rest explains them.
         """
         n_windows = len(self)
         X = np.ascontiguousarray(self.X, np.float32)

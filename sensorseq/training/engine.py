@@ -157,7 +157,21 @@ def train_network(
         What a callback raised, with a note that names it. The module holds the best weights, and
         `TrainingJob.run` returns the result with the error in it.
     """
-    result = TrainingJob(**locals()).run()
+    job = TrainingJob(
+        module,
+        train,
+        validation,
+        config,
+        seed,
+        callbacks=callbacks,
+        engine=engine,
+        refresh=refresh,
+        checkpoint=checkpoint,
+        recorder=recorder,
+        start=start,
+        own=own,
+    )
+    result = job.run()
     if result.error is not None:
         raise result.error
     return result
@@ -585,7 +599,9 @@ class Training:
     def _end_failed(self) -> None:
         for run in self.runs:
             failed = run.callbacks.error is not None
-            if failed if run.ranks is None else run.ranks.any(failed):  # in the first process
+            if run.ranks is not None:  # callbacks run in the first process alone
+                failed = run.ranks.any(failed)
+            if failed:
                 self.finish(run, "callback_failed")
         self.leave_ended()
 

@@ -172,7 +172,7 @@ def check_axis_order(X: Any, lengths: Any) -> None:
             f"X has shape {(n, t, c)}: as (n, t, c) these are {n} windows of"
             f" {_count(t, 'step')} and {_count(c, 'channel')}; as (n, c, t) they are windows of"
             f" {_count(c, 'step')} and {_count(t, 'channel')}."
-            f" For the second give X.transpose(0, 2, 1). For the first confirm it with"
+            " For the second give X.transpose(0, 2, 1). For the first confirm it with"
             f" lengths=np.full({n}, {t})."
         )
 
@@ -547,7 +547,7 @@ def check_stored_split(split: NDArray[Any], groups: NDArray[Any] | None) -> None
         raise SplitError(
             f"X has a split with group {group!r} in {listed} ({len(torn)} such groups), so scores"
             " would be inflated. Split by group, see"
-            " sensorseq.preprocessing.split.parts.split_by_group."
+            " sensorseq.preprocessing.split.split_by_group."
         )
 
 

@@ -354,7 +354,7 @@ class NativeEpochs:
         return state
 
     def _used_rows(self) -> list[int]:
-        """Mark the rows of the optimizer's state that can be other than zero."""
+        """Return the numbers of the rows of the optimizer's state that can be other than zero."""
         options = dict(zip(HYPER_COLUMNS, self.trainer.hyper[0].tolist(), strict=True))
         momentum, amsgrad, centered = (
             options[name] != 0.0 for name in ("momentum", "amsgrad", "centered")

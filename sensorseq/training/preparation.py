@@ -225,7 +225,7 @@ def check_parts(windows: WindowSet, groups: NDArray[Any] | None) -> None:
                 f"X has a split by time, and window {row} of recording"
                 f" {recording.tolist()[row]!r} ({split[row]}) overlaps one of {part}"
                 f" ({int(met.sum())} such windows), so scores would be inflated. Leave out windows"
-                " between the parts, see sensorseq.preprocessing.split.parts.split_by_time."
+                " between the parts, see sensorseq.preprocessing.split.split_by_time."
             )
 
 

@@ -41,7 +41,7 @@ _PIECE_BYTES = 2 * 1024**2  # read, checked and scaled at a time: fits a process
 
 
 def buffer_bytes() -> int:
-    """Return the most bytes of windows held in memory; larger files are read in parts."""
+    """Return the limit, in bytes, of windows held in memory; larger files are read in parts."""
     said = os.environ.get(BUFFER_VARIABLE, "")
     if not said:
         return BUFFER_BYTES
@@ -421,7 +421,7 @@ class StreamedData:
         return self._known(torch.empty(shape, dtype=self._dtype), nowhere).to(self._device)
 
     def digests(self) -> dict[str, str]:
-        """Do what `TrainingData` of the same windows does, reading all of them once."""
+        """Return the digests of `TrainingData` of the same windows, reading all of them once."""
         shape = len(self), *self.nothing().X.shape[1:]
         digest = hashlib.sha256()
         with closing(self.blocks()) as blocks:

@@ -250,7 +250,7 @@ def augment_windows(
     channel_sd : array-like of shape (n_channels,), optional
         Standard deviation that `jitter` and `offset` are relative to, such as `channel_sd_of` the
         training windows. By default the window's own.
-    neighbours : pair of array-like of shape (n_windows, m, n_channels), optional
+    neighbors : pair of array-like of shape (n_windows, m, n_channels), optional
         The m samples of the same recording right before and right after each window, used by
         `window_shift`; NaN where there are none. Do not use samples from another part of a split.
     n_threads : int, default=1
@@ -393,7 +393,7 @@ def _check_neighbors(
     for name, samples in (("before", before), ("after", after)):
         if samples.ndim != 3 or (samples.shape[0], samples.shape[2]) != (n_windows, n_channels):
             raise SignalError(
-                f"the neighbours {name} have shape {samples.shape}; {n_windows} windows of"
+                f"the neighbors {name} have shape {samples.shape}; {n_windows} windows of"
                 f" {n_channels} channels need ({n_windows}, m, {n_channels})."
             )
     return before, after

@@ -264,8 +264,8 @@ void Copies() {
 struct Exchange {
   uint32_t bytes = 128;
   int n = 4;
-  bool is_fenced = true, syncs_cluster = true, is_armed = true, two_buffers = true, waits_last = true,
-       reads = true;
+  bool is_fenced = true, syncs_cluster = true, expects_bytes = true, two_buffers = true,
+       waits_last = true, reads = true;
   uint32_t parity_off = 0;
   int to = 1;  // the CTA after this one
 
@@ -280,7 +280,7 @@ struct Exchange {
       m.SendWord(at, kLane, (m.Rank() + to) % 2, 8 * b);
       if (i == n - 1 && !waits_last) break;
       m.WaitBarrier(8 * b, (static_cast<uint32_t>(two_buffers ? i / 2 : i) + parity_off) & 1);
-      if (is_armed) m.ArmBarrier(8 * b, bytes);
+      if (expects_bytes) m.ArmBarrier(8 * b, bytes);
       if (reads) m.LoadSharedFloat(at);
     }
   }
@@ -313,7 +313,7 @@ void Messages() {
   e.parity_off = 1;
   Faults("parity off by one", 2, 1, e, {"waited for before", "lapped", "races", "may still"});
   e = {};
-  e.is_armed = false;
+  e.expects_bytes = false;
   Faults("a barrier is not armed again", 2, 1, e, {"deadlock"});
   e = {};
   e.to = 2;
