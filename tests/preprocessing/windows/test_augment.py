@@ -230,7 +230,7 @@ def test_errors_say_what_is_wrong():
         augment_windows(X, EVERYTHING, copies=[0])
     with pytest.raises(ArgumentError, match="channel_sd"):
         augment_windows(X, EVERYTHING, channel_sd=[1.0])
-    with pytest.raises(SignalError, match="neighbours before"):
+    with pytest.raises(SignalError, match="neighbors before"):
         augment_windows(X, EVERYTHING, neighbors=(X[:, :2, :1], X))
     X[4, 7, 2] = np.inf
     with pytest.raises(SignalError, match="window 4, step 7, channel 2"):
