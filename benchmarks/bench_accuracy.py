@@ -25,7 +25,7 @@ import torch
 from accuracy import data
 from accuracy.methods import FIRST_FOLD_ONLY, METHODS, OURS, AbsentError, Runner
 from accuracy.rows import Key, WorkFile, missing, scores
-from accuracy.table import incomplete, summarise
+from accuracy.table import incomplete, summarize
 from common.arguments import make_parser
 from common.results_file import RESULTS, commit, write_results
 from common.waiting import refuse_sleeping_threads
@@ -188,7 +188,7 @@ def write_table(options: argparse.Namespace, work: WorkFile) -> None:
     """Print the tables and write results/accuracy.json."""
     rows = work.read()
     part = "develop" if options.develop else "test"
-    summary = summarise(rows, part, options.methods)
+    summary = summarize(rows, part, options.methods)
     absent = work.absences()
     used = [row for key, row in rows.items() if key.part == part]
     facts = environment() | {

@@ -19,7 +19,7 @@ from common.arguments import make_parser
 from common.json_lines import append_line, read_lines
 from common.results_file import RESULTS, write_results
 from diagnosis.generate import generate, read_rows
-from diagnosis.level import measure_draw, summarise
+from diagnosis.level import measure_draw, summarize
 from diagnosis.score import describe, judged, score, score_sick
 from diagnosis.windows import LEAST_FRESH, SETS_OF
 
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             draws = range(options.first, options.first + options.draws)
             measure_level(draws, options.work, options.borealtc, only_tuned=options.tuned)
         rows = [row for of_draw in read_lines(options.work / LEVELS) for row in of_draw]
-        lines = summarise(rows)
+        lines = summarize(rows)
         print(*map(json.dumps, lines), sep="\n")
         facts = {"runs": len(rows), "draws": sorted({row["draw"] for row in rows})}
         write_results("level", lines, partial=not options.table, **facts)

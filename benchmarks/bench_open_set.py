@@ -8,7 +8,7 @@ alarm rate of 5 %, the shares of unknown and of known windows above it.
 
 - ``softmax``, ``entropy``, ``energy``: of the probabilities or logits, in a few lines without us;
   their thresholds are quantiles of out-of-fold predictions.
-- ``statistics knn``: distance to the fifth nearest training window in standardised statistics.
+- ``statistics knn``: distance to the fifth nearest training window in standardized statistics.
 - ``ours``: the distance of `predict_or_abstain(false_alarm_rate=0.05)`.
 
 The score, its neighbours and its floor were chosen among about 80, mostly on `A-raw` and `B-raw`:

@@ -134,7 +134,7 @@ def _seen(run: Fit, parts: Parts) -> float:
     return float(np.mean(predicted == parts.validation.y))
 
 
-def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a line for each repair."""
     return [_line(name, rows) for name in rows[0]["repairs"]] if rows else []
 
@@ -205,10 +205,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         levels = ", ".join(f"{row['level']:.2f} of {row['best']:.2f}" for row in rows)
         print(f"{number} {name}: {levels}", file=sys.stderr, flush=True)
     rows = [row for of_draw in known.values() for row in of_draw]
-    for line in summarise(rows):
+    for line in summarize(rows):
         print(json.dumps(line))
     facts = {"draws": sorted(known), "data": sorted({row["data"] for row in rows})}
-    write_results("repair", summarise(rows), partial=not options.table, **facts)
+    write_results("repair", summarize(rows), partial=not options.table, **facts)
     return 0
 
 

@@ -21,7 +21,7 @@ def role(set_name: str) -> str:
     return next(name for name, members in groups.items() if set_name in members)
 
 
-def summarise(rows: Rows, part: str, methods: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def summarize(rows: Rows, part: str, methods: Sequence[str] | None = None) -> list[dict[str, Any]]:
     """Return a row for each task and method, the paired differences and the mean ranks."""
     methods = list(METHODS) if methods is None else methods
     cells = []

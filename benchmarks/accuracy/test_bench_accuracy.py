@@ -304,7 +304,7 @@ def only(summary, **wanted):
 
 
 def test_a_cell_is_the_mean_of_folds_then_of_seeds():
-    summary = table.summarise(made_rows(), "test")
+    summary = table.summarize(made_rows(), "test")
     [cell] = only(summary, what="scores", task="A-raw", method="defaults")
     assert cell["accuracy"] == pytest.approx(0.7 + 0.03 + 0.02)
     assert cell["accuracy_sd_seeds"] == pytest.approx(0.04 / np.sqrt(2))
@@ -319,7 +319,7 @@ def test_robots_and_shapes_are_ranked_apart_without_simulated_sets_leaky_folds_a
     given = made_rows() | by_key(a_row("ArrowHead", "lstm_fcn", accuracy=1.0))
     for task in ("surfaces", "A-P1-raw"):
         given |= by_key(*[a_row(task, m) for m in ("defaults", "boosting", "majority")])
-    summary = table.summarise(given, "test")
+    summary = table.summarize(given, "test")
     ranks = {"defaults": 1.0, "boosting": 2.0, "majority": 3.0}
     for kind, task in (("robots", "A-raw"), ("shapes", "ArrowHead")):
         found = {row["method"]: row for row in only(summary, what="rank", kind=kind)}
@@ -332,7 +332,7 @@ def test_ranks_are_of_the_splits_that_all_methods_have_whole():
     for split, accuracy in ((0, 0.5), (1, 0.9)):
         given += [a_row("A-raw", "defaults", 0, split, k, 4, accuracy=accuracy) for k in range(2)]
     given.append(a_row("A-raw", "boosting", 0, 1, 0, 4, accuracy=0.6))
-    found = only(table.summarise(by_key(*given), "test"), what="rank")
+    found = only(table.summarize(by_key(*given), "test"), what="rank")
     assert {row["method"]: row["mean_rank"] for row in found} == {"defaults": 2, "boosting": 1}
 
 
@@ -345,7 +345,7 @@ def test_equal_scores_share_a_rank_and_a_set_of_many_tasks_counts_once():
             for method, accuracy in zip(("defaults", "boosting"), both, strict=True)
         ]
     )
-    found = only(table.summarise(given, "test"), what="rank")
+    found = only(table.summarize(given, "test"), what="rank")
     ranks = {row["method"]: row["mean_rank"] for row in found}
     assert ranks == {"defaults": (1.25 + 2) / 2, "boosting": (1.75 + 1) / 2}
 
@@ -354,7 +354,7 @@ def test_the_difference_is_paired_over_folds_or_over_windows_and_has_the_better_
     given = made_rows() | by_key(
         *[a_row("A-raw", "minirocket", 0, 0, k, 4, accuracy=0.2) for k in range(4)]
     )
-    summary = table.summarise(given, "test")
+    summary = table.summarize(given, "test")
     [pair] = only(summary, what="difference", task="A-raw")
     assert (pair["peer"], pair["unit"], pair["n"]) == ("boosting", "folds", 4)
     # every fold differs by the same: pairing leaves no width, though folds differ
@@ -375,7 +375,7 @@ def test_the_bootstrap_interval_is_near_that_of_the_normal_distribution():
 def test_an_incomplete_cell_is_marked_and_neither_ranked_nor_compared():
     given = made_rows()
     del given[Key("A-raw", "test", 0, 3, "boosting", 0)]
-    summary = table.summarise(given, "test")
+    summary = table.summarize(given, "test")
     assert table.incomplete(summary) == ["A-raw boosting: 3 of 4 fits"]
     assert not only(summary, what="difference", task="A-raw")
     for kind, ranked in (("robots", 2), ("shapes", 3)):
@@ -384,8 +384,8 @@ def test_an_incomplete_cell_is_marked_and_neither_ranked_nor_compared():
 
 def test_folds_for_development_never_reach_the_table_of_tests():
     given = by_key(a_row(part="develop"))
-    assert table.summarise(given, "test") == []
-    assert len(only(table.summarise(given, "develop"), what="scores")) == 1
+    assert table.summarize(given, "test") == []
+    assert len(only(table.summarize(given, "develop"), what="scores")) == 1
 
 
 # Methods.

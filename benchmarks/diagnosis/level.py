@@ -110,7 +110,7 @@ def _part(windows: Windows) -> Part:
     return Part(windows.X, windows.lengths, windows.y, windows.groups)
 
 
-def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return how many sick runs are flagged, by what, and how many healthy ones are accused."""
     lines = []
     for source in (*dict.fromkeys(row["source"] for row in rows), "all"):

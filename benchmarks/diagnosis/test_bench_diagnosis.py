@@ -339,7 +339,7 @@ def test_the_table_of_levels_counts_sick_healthy_and_those_below():
         base | {"level": 0.9, "rival": 0.92},  # healthy
         base | {"level": 0.9, "rival": 0.99, "below": True},  # as good as other networks
     ]
-    lines = level.summarise(rows)
+    lines = level.summarize(rows)
     assert [line["runs"] for line in lines if line["source"] == "all"] == [
         *([1, 2], [2, 2], [0, 1], [1, 2], [2, 2])
     ]

@@ -20,7 +20,7 @@ def row(level, after, again=None, changed=True):
 def test_the_table_counts_what_it_says():
     rows = [row(0.3, 0.88), row(0.3, 0.5), row(0.3, 0.2), row(0.88, 0.84, again=0.86)]
     rows += [row(0.88, 0.86, changed=False), row(0.88, 0.87, again=0.91)]
-    line, search = bench_repair.summarise(rows)
+    line, search = bench_repair.summarize(rows)
     assert line["repaired"] == [1, 3]
     assert search["repaired"] == [0, 3]
     assert (line["p"], search["p"]) == (1.0, 1.0)

@@ -124,7 +124,7 @@ def umlaut_accuracy(run: Evidence) -> bool:
 
 
 def umlaut_input(run: Evidence) -> bool:
-    """UMLAUT's input outside [-1, 1]; every standardised signal is."""
+    """UMLAUT's input outside [-1, 1]; every standardized signal is."""
     return run.input_range[0] < -INPUT_BOUND or run.input_range[1] > INPUT_BOUND
 
 
@@ -140,7 +140,7 @@ def umlaut(run: Evidence) -> bool:
 
 
 def umlaut_curve(run: Evidence) -> bool:
-    """UMLAUT without its rule on the input, which no standardised signal passes."""
+    """UMLAUT without its rule on the input, which no standardized signal passes."""
     rules = (umlaut_not_finite, umlaut_rate, umlaut_overfitting, umlaut_accuracy)
     return any(rule(run) for rule in rules)
 

@@ -682,7 +682,7 @@ def test_strict_needs_a_model_with_ranges(logs, model, tmp_path, capsys):
 
 
 def test_seen_recordings_are_refused_by_their_content(logs, prepared, model, tmp_path, capsys):
-    """Prepared again under other names and another seed: still recognised."""
+    """Prepared again under other names and another seed: still recognized."""
     copy = tmp_path / "copy"
     for file in logs.rglob("*.csv"):
         target = copy / file.parent.name / f"renamed_{file.name}"

@@ -93,7 +93,7 @@ def grown(n, n_classes, seed=0):
 
 
 def cuts(values):
-    """The middles between neighbouring values at the 31 quantiles."""
+    """The middles between neighboring values at the 31 quantiles."""
     distinct = np.unique(values)
     place = np.searchsorted(distinct, np.quantile(values, np.arange(1, 32) / 32), side="right")
     place = place[place < len(distinct)]

@@ -178,13 +178,13 @@ def honest(kind, seed):
         "at rest": np.round(0.2 * noise) + np.round(level),
         "all zero": 0 * noise,
         "few levels": np.round(np.cumsum(noise, axis=1) / 9),
-        "a quantised waveform": np.round(9 * np.sin(2 * np.pi * t / T)) + 0 * noise,
+        "a quantized waveform": np.round(9 * np.sin(2 * np.pi * t / T)) + 0 * noise,
         "binary": (noise > 0).astype(float),
     }[kind]
 
 
 HONEST = "noise|sines|walks|walks from zero|levels in order|walks at levels in order|one waveform"
-HONEST += "|a quantised waveform|ramps|ramps at levels in order|at rest|all zero|few levels|binary"
+HONEST += "|a quantized waveform|ramps|ramps at levels in order|at rest|all zero|few levels|binary"
 
 
 @pytest.mark.long

@@ -157,7 +157,7 @@ class Nudge:
                 m.LSTMLinear, "reset_parameters", lambda module: self.weights(module, "lstm.")
             ),
             "sensorseq.training.network": lambda m: after(
-                m, "initialise_weights", lambda module, *_, **__: self.weights(module, _PARTS)
+                m, "initialize_weights", lambda module, *_, **__: self.weights(module, _PARTS)
             ),
             "sensorseq.training.engine": lambda m: after(m.TrainingRun, "__init__", trained),
             "sensorseq.estimator.feature_head": lambda m: on_features(m, "fit_ridge", 0),

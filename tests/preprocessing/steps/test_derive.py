@@ -168,7 +168,7 @@ def test_too_slow_motors_have_no_moving_statistics():
     assert any(line.startswith("not derived: moving statistics of curL") for line in found.lines)
 
 
-def test_nothing_recognisable_says_how_to_write_steps():
+def test_nothing_recognizable_says_how_to_write_steps():
     found = derive(("temperature", "channel_1"))
     assert found.steps == ()
     (line,) = found.lines
