@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, overload
+from typing import Any, NoReturn, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -302,18 +302,6 @@ def check_state(
             )
         checked[name] = array
     return dict(settings), checked
-
-
-class Settable(Protocol):
-    """An object whose fields can be set, such as a dataclass while it is made."""
-
-    def __setattr__(self, name: str, value: Any, /) -> None: ...
-
-
-def set_fields(step: Settable, **values: object) -> None:
-    """Set fields of a frozen dataclass during its creation."""
-    for name, value in values.items():
-        object.__setattr__(step, name, value)
 
 
 def check_phase(phase: object) -> str:

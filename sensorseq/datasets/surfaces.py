@@ -27,14 +27,6 @@ from sensorseq.io.atomic import locking, make_folder
 from sensorseq.readers.csv import read_csv
 from sensorseq.recording import Recording
 
-__all__ = [
-    "SURFACES_SAMPLE_RATE_HZ",
-    "SURFACES_WINDOW_SAMPLES",
-    "load_surfaces",
-    "write_simulated",
-    "write_surfaces",
-]
-
 SURFACES_SAMPLE_RATE_HZ = 20.0
 """Recommended common rate for the surface recordings."""
 SURFACES_WINDOW_SAMPLES = 100

@@ -425,7 +425,7 @@ class FittedLSTM(WindowReader):
             return take_field(description, name, kind, path)
 
         others = take("other_histories", list)
-        take("versions", dict)  # of which only messages are made
+        take("versions", dict)  # only messages use them
         check_array_names(arrays, 1 + len(others), path)
         task = take("task", str)
         if task != cls._task:

@@ -238,9 +238,8 @@ class FitData:
             None if groups is None else _starts_of(source, groups, sequences)[rows],
         )
         if sequences.is_flat and sequences.are_full and target.task == CLASSIFICATION:
-            refuse_rows(
-                windows.sequences.X[:, :, 0], windows.target
-            )  # rows may be samples, not windows
+            # rows may be samples, not windows
+            refuse_rows(windows.sequences.X[:, :, 0], windows.target)
         of_val = {"y_val": y_val, "groups_val": groups_val, "lengths_val": lengths_val}
         shape = known or _shape_of(sequences, source)
         given = _read_validation(X_val, of_val, windows.groups, target, shape)

@@ -16,6 +16,12 @@ from sensorseq.recording import Channel, Recording
 UNEVEN_PERIODS = 0.02  # largest deviation of a time stamp from an even clock
 
 
+def set_fields(step: object, **values: object) -> None:
+    """Set fields of a frozen dataclass during its creation."""
+    for name, value in values.items():
+        object.__setattr__(step, name, value)
+
+
 class StepStream(Protocol):
     """A step that processes samples as they arrive.
 

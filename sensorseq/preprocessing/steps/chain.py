@@ -15,7 +15,7 @@ from sensorseq.errors import (
     did_you_mean,
     noting,
 )
-from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase
+from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase, set_fields
 from sensorseq.preprocessing.steps.features import Derivative, Difference, Moving
 from sensorseq.preprocessing.steps.filters import BandPass, Detrend, Notch
 from sensorseq.preprocessing.steps.products import Magnitude, Power, Product, SignedBy, Subtract
@@ -40,7 +40,7 @@ class StepChain(Step):
         for step in steps:
             if not isinstance(step, Step):
                 raise ArgumentError(f"steps: {step!r} is not a step; make one with make_step.")
-        checks.set_fields(self, steps=steps)
+        set_fields(self, steps=steps)
 
     def output_channels(
         self, channels: tuple[Channel, ...], sample_rate_hz: float | None = None

@@ -11,6 +11,7 @@ from sensorseq import checks
 from sensorseq.errors import ArgumentError
 from sensorseq.preprocessing.steps._columns import ChannelwiseStep, Kernel
 from sensorseq.preprocessing.steps._kernels import Edge, Fir, LocalFit, MovingStatistic, Sos
+from sensorseq.preprocessing.steps.base import set_fields
 from sensorseq.recording import Channel
 
 ATTENUATION_DB = 60.0
@@ -131,7 +132,7 @@ class BandPass(_Filter):
                 " would ripple by more than 0.1 dB; above, rounding errors dominate."
             )
         order = self.order
-        checks.set_fields(
+        set_fields(
             self,
             low_hz=low,
             high_hz=high,

@@ -19,6 +19,7 @@ from sensorseq.preprocessing.steps._columns import (
     find_column,
 )
 from sensorseq.preprocessing.steps._kernels import Combination
+from sensorseq.preprocessing.steps.base import set_fields
 from sensorseq.preprocessing.steps.units import common_unit, product_unit, quantity_of
 from sensorseq.recording import Channel
 
@@ -37,7 +38,7 @@ class _Combined(ColumnStep):
     keep: bool
 
     def __post_init__(self) -> None:
-        checks.set_fields(
+        set_fields(
             self,
             name=None if self.name is None else checks.check_name("name", self.name),
             keep=check_flag("keep", self.keep),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sensorseq import checks
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.preprocessing.steps._columns import check_distinct, find_columns
-from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase
+from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase, set_fields
 from sensorseq.recording import Channel
 
 SCALES = ("log", "decibel", "amplitude", "power")
@@ -52,7 +52,7 @@ class SpectralFrames(Step):
     def __post_init__(self) -> None:
         low = checks.check_positive_or_none("min_frequency_hz", self.min_frequency_hz)
         high = checks.check_positive_or_none("max_frequency_hz", self.max_frequency_hz)
-        checks.set_fields(
+        set_fields(
             self,
             frame_s=checks.check_positive("frame_s", self.frame_s),
             hop_s=checks.check_positive("hop_s", self.hop_s),
