@@ -36,7 +36,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.features import SummaryFeatures
-from sensorseq.training.out_of_distribution import OutOfDistribution
+from sensorseq.prediction.out_of_distribution import OutOfDistribution
 
 SETS = ("A-raw", "B-raw", "surfaces")
 SCORES = ("softmax", "entropy", "energy", "statistics knn", "ours")

@@ -37,7 +37,7 @@ from sklearn.ensemble import IsolationForest
 
 from sensorseq import SensorLSTMClassifier, read_recordings
 from sensorseq.datasets import load_surfaces
-from sensorseq.inspection.outside import TrainedRanges
+from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.recording import Recording
 from sensorseq.windows import WindowSet
 

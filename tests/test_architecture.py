@@ -7,9 +7,10 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """_lazy errors options _signal < text windows < checks < io < recording history html ops
+ORDER = """_lazy errors options _signal < core text windows < checks < io
+           < recording history html ops
            < preprocessing nn gpu_check readers < features sequence datasets < simulate
-           < training < inspection < diagnosis doctor export < estimator
+           < prediction < training < inspection < diagnosis doctor export < estimator
            < model_selection evaluation prepare adapters bench < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py

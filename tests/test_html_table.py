@@ -7,7 +7,7 @@ from sensorseq import Recording
 from sensorseq.diagnosis.page import draw_history
 from sensorseq.estimator.explain import Explanation
 from sensorseq.evaluation.metrics import score_predictions
-from sensorseq.inspection.outside import OutsideWindows
+from sensorseq.prediction.outside import OutsideWindows
 
 
 def results(names):

@@ -17,7 +17,7 @@ from sensorseq import SensorLSTMClassifier
 from sensorseq.diagnosis.metrics import mean_noise
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import DivergedError
-from sensorseq.training.inputs import crop_windows
+from sensorseq.prediction.inputs import crop_windows
 
 DEFAULTS = {
     name: value

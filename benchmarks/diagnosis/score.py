@@ -34,7 +34,7 @@ from sensorseq.diagnosis.causes import RANKED
 from sensorseq.diagnosis.ranking import weigh
 from sensorseq.estimator.report import make_report
 from sensorseq.history import History
-from sensorseq.training.config import CLASSIFICATION
+from sensorseq.prediction.predictor import CLASSIFICATION
 
 OURS, DEVIATION, LOGISTIC = "ours", "largest deviation from the defaults", "configuration, fitted"
 RANKING = "our ranking"  # also where the report names no family

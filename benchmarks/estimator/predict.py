@@ -14,7 +14,7 @@ from estimator.plain import PLAIN
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.bench.timing import alternate, summarize
-from sensorseq.training.inputs import scale_sequences
+from sensorseq.prediction.inputs import scale_sequences
 
 SHAPE, N_CLASSES, HIDDEN_SIZE = (98, 100, 1), 6, 64
 

@@ -14,14 +14,14 @@ from sensorseq.preprocessing.options import PreparationOptions
 
 if TYPE_CHECKING:
     from sensorseq.estimator import SensorLSTMClassifier
-    from sensorseq.inspection.outside import OutsideWindows
+    from sensorseq.prediction.outside import OutsideWindows
 
 
 def load_model(path: Path, *, strict: bool = False) -> "SensorLSTMClassifier":
     """Load a model; if `strict`, one that knows what it was trained on."""
     from sensorseq.estimator import SensorLSTMClassifier
-    from sensorseq.estimator.reading import NO_RANGES
     from sensorseq.evaluation.inspect import refuse_prepared
+    from sensorseq.prediction.predictor import NO_RANGES
 
     refuse_prepared(path, "give a model here. The order is MODEL first, then the rest.")
     model = SensorLSTMClassifier.load(path, device="auto")  # trained on a GPU, used anywhere

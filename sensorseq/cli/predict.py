@@ -68,7 +68,7 @@ def predict(
         predict_recordings,
         table_of_spans,
     )
-    from sensorseq.inspection.outside import join_outside
+    from sensorseq.prediction.outside import join_outside
 
     check_output(html, model_file, *recordings)
     check_output(table, model_file, *recordings)

@@ -38,11 +38,12 @@ from sensorseq.diagnosis.trials import (
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.history import TrainingRecord
 from sensorseq.inspection.window_checks import check_windows
+from sensorseq.prediction.inputs import Sequences, check_groups, read_sequences
 from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult, train_network
-from sensorseq.training.inputs import Sequences, check_groups, from_one_hot, read_sequences
+from sensorseq.training.inputs import from_one_hot
 from sensorseq.training.optim import OwnOptimizer
 from sensorseq.training.randomness import integer_seed, isolated_generators
 from sensorseq.training.recorder import Recorder

@@ -22,7 +22,7 @@ from sensorseq.inspection.part import Part
 from sensorseq.training.batches import TrainingData, center_windows
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.engine import TrainingResult
-from sensorseq.training.evaluation import predict_outputs
+from sensorseq.training.inference import network_outputs
 from sensorseq.training.stream import StreamedData
 
 
@@ -165,8 +165,8 @@ class TrialRunner(ABC):
 
 
 def _outputs(module: nn.Module, data: TrainingData) -> Floats:
-    outputs: Floats = predict_outputs(module, data.X, data.lengths).numpy().astype(np.float64)
-    return outputs
+    lengths = None if data.lengths is None else data.lengths.cpu().numpy()
+    return network_outputs(module, data.X.cpu().numpy(), lengths)
 
 
 OUT_OF_TIME = "the time was up before it began"  # why a rerun failed that was never trained

@@ -1,9 +1,9 @@
 """The estimators: predict classes or numbers from windows of sensor signals."""
 
 from sensorseq.estimator.classifier import SensorLSTMClassifier
-from sensorseq.estimator.decisions import Decisions, RecordingDecision
 from sensorseq.estimator.regressor import SensorLSTMRegressor
-from sensorseq.estimator.stream import DecisionStream, StreamDecision
+from sensorseq.prediction.decisions import Decisions, RecordingDecision
+from sensorseq.prediction.stream import DecisionStream, StreamDecision
 
 __all__ = [
     "DecisionStream",

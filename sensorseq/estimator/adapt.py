@@ -14,13 +14,13 @@ from scipy.special import log_softmax
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from sensorseq.errors import InputError
-from sensorseq.estimator.feature_head import FeatureHead
 from sensorseq.features.blocks import describe
 from sensorseq.features.ridge import Fold
 from sensorseq.io.model_file import model_digest
+from sensorseq.prediction.head import FeatureHead
+from sensorseq.prediction.inputs import Sequences, check_groups
 from sensorseq.preprocessing.scale.scaler import Scaler, fit_scaler
-from sensorseq.training.evaluation import predict_outputs
-from sensorseq.training.inputs import Sequences, check_groups
+from sensorseq.training.inference import network_outputs
 from sensorseq.training.labels import read_known_labels
 from sensorseq.training.preparation import describe_preparation
 from sensorseq.windows import WindowSet
@@ -258,8 +258,7 @@ def _linear_parts(clf: Any, few: _Few) -> Iterator[_LinearPart]:
     scaled, lengths = clf._scaled(clf._read_windows(few.X, few.lengths))
     head = clf._head
     if blocks := [] if head is None else head.linear_blocks:
-        valid = None if lengths is None else lengths.numpy()
-        layers = [(describe(b.describe, scaled.numpy(), valid), b.add) for b in blocks]
+        layers = [(describe(b.describe, scaled, lengths), b.add) for b in blocks]
         yield _LinearPart(layers, clf._ensemble.outputs(scaled, lengths), clf.temperature_)
         return
     factor = 1.0 if head is None else head.lstm_weight
@@ -272,8 +271,8 @@ def _linear_parts(clf: Any, few: _Few) -> Iterator[_LinearPart]:
         size = pooled.num_classes = pooled.linear.out_features = module.linear.in_features
         pooled.linear.weight = torch.nn.Parameter(torch.eye(size).to(weight))
         pooled.linear.bias = torch.nn.Parameter(torch.zeros(size).to(weight))
-        states = predict_outputs(pooled, steps.to(weight.dtype), valid).numpy()
-        logits = clf._ensemble.run(module, steps, valid) if whole is None else whole
+        states = network_outputs(pooled, steps, valid)
+        logits = network_outputs(module, steps, valid) if whole is None else whole
         yield _LinearPart([(states, partial(_add, module, factor))], logits, clf.temperature_)
 
 

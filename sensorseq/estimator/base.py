@@ -18,7 +18,6 @@ from sensorseq.errors import (
     LeakWarning,
     warn_caller,
 )
-from sensorseq.estimator.feature_head import FeatureChoice
 from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.estimator.fitting import FitSetup, PreparedFit
 from sensorseq.estimator.refit import Refit, check_refit, plan_refit, run_refit
@@ -36,12 +35,13 @@ from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_continuity, check_overlap
 from sensorseq.inspection.training_check import check_training
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.head import FeatureChoice
+from sensorseq.prediction.inputs import is_table
+from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training import TrainingResult
 from sensorseq.training.callbacks import NoProgress, notify
-from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.data import FitData, Holdout
 from sensorseq.training.distributed import agree_on, current_ranks
-from sensorseq.training.inputs import is_table
 from sensorseq.training.labels import draw_entropy
 from sensorseq.training.network import continue_network
 from sensorseq.training.passes import PassResult, train_pass

@@ -13,19 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.estimator.adapt import Adaptation, adapt
 from sensorseq.estimator.base import SensorLSTM, store_arguments
-from sensorseq.estimator.decisions import DecidingLSTM, check_abstention
+from sensorseq.estimator.decisions import DecidingLSTM
 from sensorseq.estimator.explain import Explanation, explain
 from sensorseq.estimator.model import reorder_outputs, split_single_logit
 from sensorseq.export.c_source import CExport, write_c
 from sensorseq.io.model_file import describe_labels
-from sensorseq.io.model_file import read_labels as restore_labels
 from sensorseq.nn import LSTMLinear
-from sensorseq.training.config import CLASSIFICATION
+from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training.labels import check_classes, read_labels
-from sensorseq.training.probabilities import (
-    check_temperature,
-    softmax,
-)
 from sensorseq.training.stream import is_stored
 from sensorseq.training.targets import ClassTarget, FitTarget
 from sensorseq.windows import WindowSet
@@ -426,18 +421,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         self._learn_pass(target, X, y, **given)
         return self
 
-    def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
-        """Return class probabilities, the softmax of the logits divided by `temperature_`.
-
-        For an ensemble, the mean over its members. The result is of shape (n, n_classes), float64;
-        columns are in the order of `classes_`.
-
-        Parameters
-        ----------
-        X, lengths : as in `predict`
-        """
-        return softmax(self._outputs(X, lengths) / self.temperature_)
-
     def decision_function(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
         """Return the logits divided by `temperature_`; their softmax is `predict_proba`.
 
@@ -504,6 +487,7 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
             )
         return explain(
             self._ensemble,
+            self._used_modules,
             self._scaled(sequences),
             self.temperature_,
             self.classes_,
@@ -682,10 +666,6 @@ class SensorLSTMClassifier(ClassifierMixin, DecidingLSTM):  # type: ignore[misc]
         }
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
-        self.classes_ = restore_labels(take("classes", dict))
-        self.temperature_ = check_temperature(take("temperature", float))
-        abstention = take("abstention", list | None)
-        if abstention is not None:
-            self.abstention_ = check_abstention(abstention)
+        super()._restore_targets(take)
         adaptation = take("adaptation", dict | None)
         self.adaptation_ = None if adaptation is None else Adaptation(**adaptation)

@@ -1,8 +1,8 @@
 """Which channel and which stretch of time a decision rests on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +11,11 @@ from scipy.special import log_softmax
 
 from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, check_choice
-from sensorseq.estimator.ensemble import Ensemble
+from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.ensemble import Ensemble
+from sensorseq.prediction.patches import Patch
 from sensorseq.text import html_table
+from sensorseq.training.patches import apply_patch
 
 METHODS = ("auto", "gradients", "occlusion")
 # parts of the line from zeros to a window, and gradients in each: 32 if it is smooth
@@ -79,7 +82,8 @@ class Explanation:
 
 def explain(
     ensemble: Ensemble,
-    windows: tuple[torch.Tensor, torch.Tensor | None],
+    modules: Sequence[LSTMLinear],
+    windows: tuple[NDArray[Any], NDArray[np.int64] | None],
     temperature: float,
     classes: NDArray[Any],
     *,
@@ -87,7 +91,10 @@ def explain(
     method: str,
     n_regions: int,
 ) -> Explanation:
-    """Explain decisions on scaled windows and their lengths; see `SensorLSTMClassifier.explain`."""
+    """Explain decisions on scaled windows and their lengths; see `SensorLSTMClassifier.explain`.
+
+    `modules` are the networks of the ensemble.
+    """
     check_choice("method", method, METHODS)
     check_integer("n_regions", n_regions)
     if method == "auto":
@@ -101,7 +108,7 @@ def explain(
     n_regions = min(n_regions, scaled.shape[1])
     edges = np.linspace(0, scaled.shape[1], n_regions + 1).round().astype(np.int64)
 
-    def log_probability(windows: torch.Tensor) -> NDArray[np.float64]:
+    def log_probability(windows: NDArray[Any]) -> NDArray[np.float64]:
         logs: NDArray[np.float64] = log_softmax(
             ensemble.outputs(windows, valid) / temperature, axis=1
         )
@@ -111,16 +118,37 @@ def explain(
     rows = np.arange(len(whole))
     target = whole.argmax(axis=1) if label is None else _target_of(classes, label, len(whole))
     if method == "gradients":
-        steps = integrated_gradients(ensemble, temperature, scaled, valid, target)
+        model = Differentiable(modules, ensemble.patch, temperature)
+        tensors = [None if a is None else torch.from_numpy(a) for a in (scaled, valid)]
+        steps = integrated_gradients(model, *tensors, target)
         contributions = np.add.reduceat(steps, edges[:-1], axis=1)
     else:
         contributions = _occlude(scaled, edges, lambda x: log_probability(x)[rows, target])
     return Explanation(classes[target], np.exp(whole[rows, target]), contributions, edges, method)
 
 
+class Differentiable(NamedTuple):
+    """The networks of an ensemble without features, as torch differentiates them."""
+
+    modules: Sequence[LSTMLinear]
+    patch: Patch | None
+    temperature: float
+
+    def log_probability(self, x: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+        """Return the logarithms of the probabilities, (n, classes), with a graph."""
+        device = next(self.modules[0].parameters()).device
+        steps, valid = apply_patch(self.patch, x, valid)
+        moved = steps.to(device), None if valid is None else valid.to(device)
+        members = [module(*moved).double() for module in self.modules]
+        outputs = members[0]
+        if len(members) > 1:
+            logs = torch.stack([torch.log_softmax(one, 1) for one in members])
+            outputs = torch.logsumexp(logs, 0)
+        return torch.log_softmax(outputs / self.temperature, 1).to(x.device)
+
+
 def integrated_gradients(
-    ensemble: Ensemble,
-    temperature: float,
+    model: Differentiable,
     scaled: torch.Tensor,
     valid: torch.Tensor | None,
     target: NDArray[np.int64],
@@ -134,9 +162,7 @@ def integrated_gradients(
         is_done = np.ones(len(rows), bool)
         for at in range(0, len(rows), _WINDOWS):
             some, begin = rows[at : at + _WINDOWS], starts[at : at + _WINDOWS]
-            parts, change = _integrate(
-                ensemble, temperature, scaled, valid, target, some, begin, width
-            )
+            parts, change = _integrate(model, scaled, valid, target, some, begin, width)
             off = np.abs(parts.sum(axis=(1, 2)) - change)
             good = is_done[at : at + _WINDOWS] = (off < _EXACT) | (width < _NARROWEST)
             np.add.at(found, some[good], parts[good])
@@ -147,8 +173,7 @@ def integrated_gradients(
 
 
 def _integrate(
-    ensemble: Ensemble,
-    temperature: float,
+    model: Differentiable,
     scaled: torch.Tensor,
     valid: torch.Tensor | None,
     target: NDArray[np.int64],
@@ -164,7 +189,7 @@ def _integrate(
     def value(places: NDArray[np.float64]) -> tuple[torch.Tensor, torch.Tensor]:
         point = x * torch.from_numpy(places).to(x.dtype)[:, None, None]
         point.requires_grad_(True)
-        logs = _differentiable(ensemble, temperature, point, own)
+        logs = model.log_probability(point, own)
         return logs[torch.arange(len(x)), wanted], point
 
     total = torch.zeros_like(x, dtype=torch.float64)
@@ -177,32 +202,17 @@ def _integrate(
     return (total * x.double()).numpy(), change.numpy()
 
 
-def _differentiable(
-    ensemble: Ensemble, temperature: float, x: torch.Tensor, valid: torch.Tensor | None
-) -> torch.Tensor:
-    """Return the logarithms of the probabilities, (n, classes), with a graph."""
-    device = next(ensemble.modules[0].parameters()).device
-    x, valid = ensemble.steps(x, valid)
-    moved = x.to(device), None if valid is None else valid.to(device)
-    members = [module(*moved).double() for module in ensemble.modules]
-    outputs = members[0]
-    if len(members) > 1:
-        logs = torch.stack([torch.log_softmax(one, 1) for one in members])
-        outputs = torch.logsumexp(logs, 0)
-    return torch.log_softmax(outputs / temperature, 1).to(x.device)
-
-
 def _occlude(
-    scaled: torch.Tensor,
+    scaled: NDArray[Any],
     edges: NDArray[np.int64],
-    value_of: Callable[[torch.Tensor], NDArray[np.float64]],
+    value_of: Callable[[NDArray[Any]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
     whole = value_of(scaled)
     n_regions, n_channels = len(edges) - 1, scaled.shape[2]
     contributions = np.empty((len(whole), n_regions, n_channels))
     for region in range(n_regions):
         for channel in range(n_channels):
-            hidden = scaled.clone()
+            hidden = scaled.copy()
             hidden[:, edges[region] : edges[region + 1], channel] = 0.0
             contributions[:, region, channel] = whole - value_of(hidden)
     return contributions

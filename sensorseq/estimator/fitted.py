@@ -16,31 +16,25 @@ from sklearn.utils.validation import check_is_fitted
 from sensorseq.diagnosis.level import compare_level
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.errors import ArgumentError, ModelFileError, check_choice, refusing
-from sensorseq.estimator.ensemble import Ensemble
-from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
-from sensorseq.estimator.model import check_texts, pack_state, unpack_state
+from sensorseq.estimator.model import pack_state, unpack_state
 from sensorseq.estimator.reading import WindowReader
 from sensorseq.estimator.report import make_report
 from sensorseq.export.to_onnx import write_onnx
 from sensorseq.history import History, TrainingRecord
-from sensorseq.inspection.outside import TrainedRanges
 from sensorseq.io.model_file import SAVE_AGAIN, read_model, take_field, write_model
 from sensorseq.nn import LSTMLinear
 from sensorseq.nn.from_keras import lstm_linear_from_keras
+from sensorseq.prediction.ensemble import Ensemble
+from sensorseq.prediction.head import FeatureChoice
+from sensorseq.prediction.inputs import DTYPES
+from sensorseq.prediction.network import check_array_names
+from sensorseq.prediction.out_of_distribution import OutOfDistribution
+from sensorseq.prediction.predictor import CLASSIFICATION, check_texts
 from sensorseq.preprocessing.windows.augment import Augmentation
 from sensorseq.training import EngineChoice
-from sensorseq.training.config import CLASSIFICATION, DTYPES
-from sensorseq.training.network import (
-    ARCHITECTURE,
-    check_array_names,
-    network_arrays,
-    read_network,
-    read_scaler,
-)
-from sensorseq.training.out_of_distribution import OutOfDistribution
+from sensorseq.training.inference import ModuleNetwork, outputs_of
+from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
 from sensorseq.training.parameters import check_device, check_parameters, check_plain
-from sensorseq.training.patches import read_patch
-from sensorseq.training.preparation import check_preparation
 from sensorseq.training.stream import StreamedData, is_stored
 from sensorseq.training.targets import FitTarget
 from sensorseq.windows import WindowSet
@@ -63,8 +57,7 @@ class FittedLSTM(WindowReader):
     _other_histories: list[History]
     # rows of the held-out part and their outputs, from before a refit on them
     _held_out: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
-    _head: FeatureHead | None = None  # weighs features; without it, the LSTM's logits count alone
-    _known: OutOfDistribution | None = None  # what a classifier's known classes look like
+    _known: OutOfDistribution | None = None  # of a classifier
     _replayed: int | None = None  # entropy of a fit to run again
     _report_facts: dict[str, Any]
 
@@ -91,10 +84,6 @@ class FittedLSTM(WindowReader):
     @abstractmethod
     def _describe_targets(self) -> dict[str, Any]:
         """Return the facts learned of the targets, for the model file."""
-
-    @abstractmethod
-    def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
-        """Restore what `_describe_targets` returned; `take` gives a field of a type."""
 
     @property
     def fluctuation_(self) -> FluctuationReport:
@@ -127,10 +116,9 @@ class FittedLSTM(WindowReader):
     def _ensemble(self) -> Ensemble:
         """What computes the outputs."""
         return Ensemble(
-            self._used_modules,
+            [ModuleNetwork(module, self.device) for module in self._used_modules],
             self.module_.num_classes,
             self._task == CLASSIFICATION,
-            self.device,
             self.patch_,
             self._head,
         )
@@ -139,23 +127,6 @@ class FittedLSTM(WindowReader):
     def histories_(self) -> list[History]:
         """One history for each member; `history_` is the first."""
         return [self.history_, *self.__dict__.get("_other_histories", ())]
-
-    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
-        """Return the most probable label of each window, or a regressor's values in the unit of y.
-
-        Values have the shape (n,) or (n, n_outputs_) that y had in `fit`.
-
-        Parameters
-        ----------
-        X : as in `fit`
-            Windows with the same channels as in `fit`. All windows of a prepared file are
-            predicted, in their order. DataFrames with columns in any order, if `fit` had names:
-            those of DataFrames, or the channels of a WindowSet or file.
-        lengths : array of shape (n,), int, optional
-            Valid steps of each window.
-        """
-        outputs = self._outputs(X, lengths)
-        return self._target.predictions(outputs)
 
     def score(
         self,
@@ -179,11 +150,10 @@ class FittedLSTM(WindowReader):
         return self._measure(y, predicted, sample_weight)
 
     def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
-        """Return the network's outputs, (n, outputs), those of an ensemble joined."""
         sequences = self._read_windows(X, lengths)
         if is_stored(sequences):
             part = self._format.stored(sequences, training=False)
-            return self._ensemble.outputs_of(StreamedData(part, np.zeros(len(part), np.int64)))
+            return outputs_of(self._ensemble, StreamedData(part, np.zeros(len(part), np.int64)))
         return self._ensemble.outputs(*self._scaled(sequences))
 
     def plot_history(self, path: str | os.PathLike[str] | None = None) -> Any:
@@ -433,28 +403,18 @@ class FittedLSTM(WindowReader):
                 f"{path} holds a model for {task}, which {cls.__name__} cannot load; load it with"
                 f" {'SensorLSTMClassifier' if task == CLASSIFICATION else 'SensorLSTMRegressor'}."
             )
-        head = take("features", dict | None)
         estimator = cls(**take("parameters", dict))
         check_parameters(estimator.get_params(deep=False), task)
         if device is not None:
             estimator.device = device
-        estimator._restore_targets(take)
-        estimator.n_features_in_ = take("n_features_in", int)
-        estimator._flat_timesteps = take("flat_timesteps", int | None)
-        estimator._n_timesteps = take("n_timesteps", int | None)
-        names = take("feature_names_in", list | None)
-        if names is not None:
-            estimator.feature_names_in_ = np.array(
-                check_texts("feature_names_in", names), dtype=object
-            )
-        estimator.scaler_ = read_scaler(arrays)
+        estimator._restore(arrays, take)
+        estimator._n_timesteps = take("n_timesteps", (int, type(None)))
         estimator.history_ = History(take("history", list))
         estimator.n_iter_ = len(estimator.history_)
         estimator.best_epoch_ = take("best_epoch", int)
         estimator.best_score_ = take("best_score", float)
         estimator.engine_ = EngineChoice(*check_texts("engine", take("engine", list)))
         estimator._report_facts = take("report_facts", dict)
-        estimator.preparation_ = check_preparation(take("preparation", dict | None))
         estimator._make_report()  # also of a file that brings it: it checks what it is made of
         if "fluctuation" in description:
             try:
@@ -465,13 +425,8 @@ class FittedLSTM(WindowReader):
         estimator._restore_networks(arrays, take, others)
         estimator.refitted_ = take("refitted", bool)
         estimator.features_ = FeatureChoice(reason="loaded from a file without features")
-        if head is not None:
-            estimator._head = FeatureHead.restore(head, arrays)
-            estimator._head.check(estimator._n_channels, estimator._target.n_outputs)
+        if estimator._head is not None:
             estimator.features_ = estimator._head.choice
-        if task == CLASSIFICATION:
-            estimator._known = OutOfDistribution.restore(arrays, estimator._target.n_outputs)
-        estimator._ranges = TrainedRanges.restore(arrays, estimator._n_channels)
         return estimator
 
     def _restore_networks(
@@ -482,21 +437,13 @@ class FittedLSTM(WindowReader):
     ) -> None:
         """Restore the networks; `others` are the histories of all but the first."""
         self._other_histories = [History(rows) for rows in others]
-        self.patch_ = read_patch(take("patch", list | None))
-        n_channels = take("n_channels", int)
-        flat = self._flat_timesteps
-        if (n_channels, self.n_features_in_) != (1 if flat else n_channels, flat or n_channels):
-            raise ValueError(
-                f"n_features_in={self.n_features_in_} with n_channels={n_channels} and"
-                f" flat_timesteps={flat}"
-            )
-        patch = self.patch_
+        n_channels, patch = self._n_channels, self.patch_
         self.module_, *self._other_modules = (
             read_network(
                 arrays,
                 take("architecture", dict),
                 n_channels=n_channels if patch is None else patch.n_inputs(n_channels),
-                n_classes=self._target.n_outputs,
+                n_classes=self._n_outputs,
                 dtype=check_choice("dtype", take("dtype", str), DTYPES),
                 member=member,
             )

@@ -12,6 +12,7 @@ from sensorseq.diagnosis.trials import PartWindows
 from sensorseq.errors import ArgumentError
 from sensorseq.gpu_check.check import check_before_fit
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.patches import Patch
 from sensorseq.training import TrainingConfig, TrainingData
 from sensorseq.training.callbacks import NoProgress, check_callbacks
 from sensorseq.training.checkpoint import Checkpoint
@@ -22,7 +23,7 @@ from sensorseq.training.engine import TrainingJob, steps_of_epoch
 from sensorseq.training.labels import draw_entropy
 from sensorseq.training.network import continue_network, make_network
 from sensorseq.training.parameters import check_device, check_parameters, resolve_device
-from sensorseq.training.patches import AUTO, Patch, check_patch, make_patch
+from sensorseq.training.patches import AUTO, check_patch, make_patch
 from sensorseq.training.recorder import new_recorder
 from sensorseq.training.sizes import check_training_memory
 from sensorseq.training.stream import StreamedData

@@ -10,20 +10,16 @@ from numpy.typing import NDArray
 
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.estimator.adapt import Adaptation
-from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.history import History
-from sensorseq.inspection.outside import TrainedRanges
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.head import FeatureChoice, FeatureHead
+from sensorseq.prediction.out_of_distribution import OutOfDistribution
+from sensorseq.prediction.outside import TrainedRanges
+from sensorseq.prediction.patches import read_patch
+from sensorseq.prediction.predictor import read_scaler
+from sensorseq.prediction.probabilities import Abstention
 from sensorseq.training import EngineChoice
-from sensorseq.training.network import (
-    ARCHITECTURE,
-    network_arrays,
-    read_network,
-    read_scaler,
-)
-from sensorseq.training.out_of_distribution import OutOfDistribution
-from sensorseq.training.patches import read_patch
-from sensorseq.training.probabilities import Abstention
+from sensorseq.training.network import ARCHITECTURE, network_arrays, read_network
 
 
 def check_texts(name: str, values: list[Any]) -> list[str]:

@@ -4,83 +4,37 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sensorseq.errors import InputError, warn_caller
-from sensorseq.inspection.outside import OutsideWindows, TrainedRanges, join_outside
 from sensorseq.inspection.window_checks import check_zero_ends
-from sensorseq.preprocessing.scale.keyed import KeyedScaler
-from sensorseq.preprocessing.scale.scaler import PHYSICAL, Scaler
-from sensorseq.training.data import SETS, FitData, WindowFormat, open_windows
-from sensorseq.training.inputs import (
-    Sequences,
-    WindowShape,
-    crop_sequences,
-    is_table,
-    read_sequences,
-    scale_sequences,
-)
-from sensorseq.training.patches import Patch
-from sensorseq.training.preparation import (
-    Preparation,
-    check_same_preparation,
-    tell_apart,
-    warn_of_another_scale,
-)
+from sensorseq.prediction.inputs import Sequences
+from sensorseq.prediction.outside import TrainedRanges
+from sensorseq.prediction.predictor import WindowPredictor
+from sensorseq.preprocessing.scale.scaler import PHYSICAL
+from sensorseq.training.data import FitData, WindowFormat, open_windows
+from sensorseq.training.preparation import warn_of_another_scale
 from sensorseq.training.stream import StoredPart, is_stored
 
 _MOST_STORED = 4096  # most windows of a file to learn from
-NO_RANGES = (
-    "the model does not have the ranges of its training windows, because it was imported. Fit it"
-    " again."
-)
 
 
-class WindowReader(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
+class WindowReader(WindowPredictor, BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
     """Reads windows to fit on and to predict, which have to be like those of the fit."""
 
     scale: str | None
-    max_timesteps: int | None
-    crop: str
-    dtype: str
     augment: Any
     input_dropout: float
 
-    scaler_: Scaler | KeyedScaler | None
-    preparation_: Preparation | None
-    patch_: Patch | None = None
-    n_features_in_: int
-    _flat_timesteps: int | None
     _n_timesteps: int | None = None  # length of the windows of the fit
-    _were_lengths: bool = False
-    _ranges: TrainedRanges | None = None
 
     # Requested by default: whoever passes them to a search or a pipeline means them for here.
     __metadata_request__fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__partial_fit: ClassVar = {"groups": True, "lengths": True}
     __metadata_request__predict: ClassVar = {"lengths": True}
     __metadata_request__score: ClassVar = {"lengths": True}
-
-    @property
-    def _n_channels(self) -> int:
-        """The channels of the windows."""
-        return self.n_features_in_ if self._flat_timesteps is None else 1
-
-    @property
-    def _channels(self) -> list[str] | None:
-        """The names of the channels: of the columns of DataFrames, or of a WindowSet."""
-        if self._flat_timesteps is None and hasattr(self, "feature_names_in_"):
-            return [str(name) for name in self.feature_names_in_]
-        preparation: Preparation | None = getattr(self, "preparation_", None)
-        return None if preparation is None else preparation["channels"]
-
-    @property
-    def _shape(self) -> WindowShape:
-        return WindowShape(self._n_channels, self._flat_timesteps, self._channels)
 
     @property
     def _format(self) -> WindowFormat:
@@ -148,62 +102,17 @@ class WindowReader(BaseEstimator):  # type: ignore[misc]  # sklearn is untyped
                 ranges = learn(windows.X, windows.lengths)
         self._ranges = ranges
 
-    def _read_windows(self, X: Any, lengths: Any) -> Sequences:
-        """Read windows to predict: prepared as those of the fit, with their own names."""
-        check_is_fitted(self)
-        if isinstance(X, SETS):
-            X = open_windows(X, self.scale, "X")
-            check_same_preparation(self.preparation_, X)
-            X = tell_apart(X, self.scaler_, self.preparation_)
-        elif is_table(X):
-            X = self._read_table(X, "X")
-        return read_sequences(X, lengths, "X", self._shape)
-
     def _open(self, X: Any, name: str) -> Any:
         """Read a prepared file; refuse a WindowSet that is scaled."""
         return open_windows(X, self.scale, name)
 
-    def _scaled(self, sequences: Sequences) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the networks' view of windows in memory, with their lengths if they differ."""
-        padded = check_zero_ends(sequences.X, sequences.lengths) if self._were_lengths else None
+    def _check_fitted(self) -> None:
+        check_is_fitted(self)
+
+    def _in_memory(self, sequences: Sequences) -> Iterable[Sequences]:
+        return StoredPart(sequences).cropped() if is_stored(sequences) else [sequences]
+
+    def _check_ends(self, sequences: Sequences) -> None:
+        padded = check_zero_ends(sequences.X, sequences.lengths)
         if padded is not None:
             warn_caller(str(padded))
-        cropped = crop_sequences(sequences, self.max_timesteps, self.crop, training=False)
-        scaled = torch.from_numpy(scale_sequences(cropped, self.scaler_, self.dtype))
-        return scaled, None if cropped.are_full else torch.from_numpy(cropped.lengths)
-
-    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
-        """Tell which windows are unlike all that the model was trained on, as in another unit.
-
-        Parameters
-        ----------
-        X, lengths : as in `predict`
-
-        Returns
-        -------
-        OutsideWindows
-            The windows, and the reason for each channel.
-
-        Raises
-        ------
-        InputError
-            If the model was imported, or fitted by a version that did not keep the ranges.
-
-        Notes
-        -----
-        `fit` keeps the extremes of its windows, without the test part; `partial_fit` and `adapt`
-        widen them. A window is outside if it exceeds the values by half of their range; the
-        standard deviation by a factor of 10, or relative to other channels of 3; or the share of
-        one of eight bands of the spectrum by a factor of 10. docs/validation.md states what this
-        finds, and what it does not.
-        """
-        check_is_fitted(self)
-        if self._ranges is None:
-            raise InputError(NO_RANGES)
-        sequences = self._read_windows(X, lengths)
-        names = self._channels or [f"channel_{c}" for c in range(sequences.X.shape[2])]
-        is_rescaled = isinstance(self.scaler_, KeyedScaler)
-        parts = StoredPart(sequences).cropped() if is_stored(sequences) else [sequences]
-        return join_outside(
-            [self._ranges.compare(p.X, p.lengths, names, is_rescaled=is_rescaled) for p in parts]
-        )

@@ -15,10 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, warn_caller
-from sensorseq.estimator.ensemble import Ensemble
 from sensorseq.estimator.feature_head import (
-    FeatureChoice,
-    FeatureHead,
     FittedFeatures,
     HeadData,
     check_features,
@@ -29,6 +26,8 @@ from sensorseq.estimator.fitting import FitSetup, PreparedFit
 from sensorseq.features.ridge import Fold
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.ensemble import Ensemble
+from sensorseq.prediction.head import FeatureChoice, FeatureHead
 from sensorseq.preprocessing.split.parts import folds_in_time, near_in_time
 from sensorseq.preprocessing.split.splitters import split_folds
 from sensorseq.preprocessing.windows.balance import weights_of_few_recordings
@@ -38,6 +37,7 @@ from sensorseq.training.callbacks import NoProgress
 from sensorseq.training.data import FitPart
 from sensorseq.training.distributed import current_ranks
 from sensorseq.training.engine import TrainingJob, is_second_interrupt, steps_of_epoch
+from sensorseq.training.inference import ModuleNetwork
 from sensorseq.training.network import make_network
 from sensorseq.training.replay import rerun_config
 from sensorseq.training.side_by_side import train_jobs
@@ -183,15 +183,16 @@ class Refit:
         seed, in_time = self.seed(_FEATURES), self.shares_groups
         return fit_features(self.features, self.seen, folds, own, seed, in_time)
 
-    def fold_logits(self, ensemble: Ensemble, modules: Sequence[LSTMLinear]) -> NDArray[np.float64]:
+    def fold_logits(
+        self, ensemble: Ensemble, modules: Sequence[LSTMLinear], device: str
+    ) -> NDArray[np.float64]:
         """Return each network's logits for the windows left out of its fold; NaN elsewhere."""
         seen = self.seen
         logits = np.full((len(seen.X), seen.n_classes), np.nan)
         for module, (_, rows) in zip(modules, self.folds, strict=False):
-            X = torch.from_numpy(seen.X[rows])
-            lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[rows])
-            copied = copy.deepcopy(module)
-            logits[rows] = ensemble.run(copied, *ensemble.steps(X, lengths))
+            lengths = None if seen.lengths is None else seen.lengths[rows]
+            network = ModuleNetwork(copy.deepcopy(module), device)
+            logits[rows] = network.outputs(*ensemble.steps(seen.X[rows], lengths))
         return logits
 
 
@@ -348,7 +349,9 @@ def run_refit(
     }
     is_without = False
     if has_ended and plan.fitted is not None and plan.has_held_out:
-        is_without = plan.fitted.are_enough(plan.fold_logits(ensemble, tested))
+        is_without = plan.fitted.are_enough(
+            plan.fold_logits(ensemble, tested, setup.parameters["device"])
+        )
     fold_jobs: list[TrainingJob] = []
     refit_jobs: list[TrainingJob] = []
     histories: list[History] = []  # one history for each job
@@ -370,14 +373,16 @@ def run_refit(
     fold_modules = _modules_of(fold_jobs)
     head, choice = None, FeatureChoice()
     if plan.fitted is not None:
-        logits = plan.fold_logits(ensemble, [*tested, *fold_modules])
+        logits = plan.fold_logits(ensemble, [*tested, *fold_modules], setup.parameters["device"])
         head = _join_features(plan, plan.fitted, logits, is_without=is_without)
         choice, is_without = head.choice, has_ended and not head.lstm_weight
     elif plan.features is not None:
         choice = FeatureChoice(reason="training was interrupted or diverged")
     kept, others = _modules_of(refit_jobs), None
     if is_without and plan.refits:
-        kept = list(ensemble.modules)  # their weight is 0: all that counts has seen all windows
+        kept = list(
+            prepared.modules[: len(results)]
+        )  # their weight is 0: all that counts has seen all windows
     elif plan.keeps_folds and fold_jobs:
         kept, others = [prepared.module, *fold_modules], histories
     held_out = _held_out_outputs(plan, head, ensemble) if kept else None
@@ -414,9 +419,8 @@ def _held_out_outputs(
         is_held_out = head.out_of_fold_rows >= first
         return head.out_of_fold_rows[is_held_out] - first, head.out_of_fold[is_held_out]
     seen = plan.seen
-    X = torch.from_numpy(seen.X[first:])
-    lengths = None if seen.lengths is None else torch.from_numpy(seen.lengths[first:])
-    return np.arange(len(X)), ensemble.outputs(X, lengths)
+    lengths = None if seen.lengths is None else seen.lengths[first:]
+    return np.arange(len(seen.X) - first), ensemble.outputs(seen.X[first:], lengths)
 
 
 def _train_all(jobs: Sequence[TrainingJob]) -> list[History]:

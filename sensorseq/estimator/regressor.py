@@ -13,12 +13,13 @@ from sklearn.metrics import r2_score
 from sensorseq.errors import ArgumentError
 from sensorseq.estimator.base import SensorLSTM, store_arguments
 from sensorseq.nn import LSTMLinear
-from sensorseq.training.config import REGRESSION
+from sensorseq.prediction.predictor import REGRESSION
+from sensorseq.prediction.values import ValuePredictor
 from sensorseq.training.inputs import check_values
 from sensorseq.training.targets import FitTarget, ValueTarget
 
 
-class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
+class SensorLSTMRegressor(RegressorMixin, ValuePredictor, SensorLSTM):  # type: ignore[misc]  # sklearn is untyped
     """Predict numbers from windows of sensor signals with an LSTM and a linear head.
 
     The arguments are those of `SensorLSTMClassifier`, without those for classes and `features`.
@@ -261,14 +262,5 @@ class SensorLSTMRegressor(RegressorMixin, SensorLSTM):  # type: ignore[misc]  # 
         }
 
     def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
-        mean, sd = take("target_mean", list), take("target_sd", list)
-        if any(type(value) not in (int, float) for value in (*mean, *sd)):
-            raise TypeError("target_mean and target_sd are numbers")
-        self.target_mean_, self.target_sd_ = np.array(mean, float), np.array(sd, float)
-        self._flat_targets = take("flat_targets", bool)
-        self.n_outputs_ = len(self.target_mean_)
-        scaling = np.stack([self.target_mean_, self.target_sd_])
-        if scaling.ndim != 2 or not np.isfinite(scaling).all():
-            raise ValueError("target_mean and target_sd are a finite number for each output")
-        if self._flat_targets and self.n_outputs_ > 1:
-            raise ValueError(f"flat_targets with {self.n_outputs_} outputs")
+        super()._restore_targets(take)
+        self.n_outputs_ = self._n_outputs

@@ -13,13 +13,13 @@ from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import Statement, say
 from sensorseq.diagnosis.trials import PartWindows
 from sensorseq.errors import warn_caller
-from sensorseq.estimator.feature_head import FeatureChoice
 from sensorseq.history import History, TrainingRecord
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.part import Part as CheckedPart
 from sensorseq.inspection.window_checks import check_shares, check_windows
+from sensorseq.prediction.head import FeatureChoice
+from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training import TrainingData, TrainingResult
-from sensorseq.training.config import CLASSIFICATION
 from sensorseq.training.data import FitData, FitPart
 from sensorseq.training.stream import is_stored
 

@@ -28,13 +28,14 @@ from sensorseq.estimator.fitted import FittedLSTM
 from sensorseq.estimator.fitting import PreparedFit
 from sensorseq.history import TrainingRecord
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.patches import Patch, count_steps
+from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training import TrainingConfig, TrainingData
-from sensorseq.training.config import CLASSIFICATION, LOSSES
+from sensorseq.training.config import LOSSES
 from sensorseq.training.engine import TrainingJob
 from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective, nats_per_unit
 from sensorseq.training.network import ARCHITECTURE
-from sensorseq.training.patches import Patch, count_steps
 from sensorseq.training.recorder import Recorder
 from sensorseq.training.replay import Start, rerun_config
 from sensorseq.training.side_by_side import train_side_by_side

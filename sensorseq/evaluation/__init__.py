@@ -7,7 +7,7 @@ from sensorseq._lazy import lazy_names
 if TYPE_CHECKING:
     from sensorseq.evaluation.calibration import calibration_error
     from sensorseq.evaluation.metrics import score_predictions
-    from sensorseq.inspection.outside import OutsideWindows
+    from sensorseq.prediction.outside import OutsideWindows
 
 __all__ = ["OutsideWindows", "calibration_error", "score_predictions"]
 

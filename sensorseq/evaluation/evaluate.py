@@ -16,12 +16,13 @@ from sensorseq.evaluation.baselines import BASELINES, predict_baseline
 from sensorseq.evaluation.calibration import check_known_labels, plain_interval
 from sensorseq.evaluation.drives import USUAL_SMOOTHING, DriveEvaluation, evaluate_drives
 from sensorseq.evaluation.metrics import FEW_GROUPS, METRICS, Evaluation, compare, score_predictions
-from sensorseq.inspection.outside import OutsideWindows, join_outside
+from sensorseq.prediction.outside import OutsideWindows, join_outside
+from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.windows.balance import balance_indices
 from sensorseq.sequence.smoothing import Smoothing
 from sensorseq.text import plural
-from sensorseq.training.preparation import augment_as_told, seen_recordings
+from sensorseq.training.preparation import augment_as_told
 from sensorseq.windows import WindowSet
 
 _WHOLE = 1e-9  # how far a quotient of seconds may be from a whole number

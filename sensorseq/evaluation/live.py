@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, RecordingError, did_you_mean
 from sensorseq.estimator.classifier import SensorLSTMClassifier
-from sensorseq.estimator.stream import DecisionStream, prediction_pipeline
 from sensorseq.evaluation.predict import read_recording
 from sensorseq.options import CSV_FORM
+from sensorseq.prediction.stream import DecisionStream, prediction_pipeline
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.readers import find_recordings
 from sensorseq.readers.columns import TIME_COLUMNS
@@ -167,7 +167,7 @@ def samples_of_recording(
     sources = find_recordings(path, reading.only(*CSV_FORM))
     if len(sources) != 1:
         raise InputError(f"{path} holds {len(sources)} recordings; give one of them to --replay.")
-    recording = read_recording(sources[0], prediction_pipeline(model), reading)
+    recording = read_recording(sources[0], prediction_pipeline(model.preparation_), reading)
     stamps, values = recording.timestamps_s, recording.values.astype(np.float64, copy=False)
     began_s = time.monotonic()
     ends_s = np.append(np.arange(stamps[0], stamps[-1], _REPLAY_S) + _REPLAY_S, np.inf)

@@ -11,13 +11,13 @@ from markupsafe import Markup
 from sensorseq.html.render import render
 from sensorseq.html.svg import over_time, sparkline
 from sensorseq.inspection.facts import N_BANDS, ChannelFacts, RecordingFacts
-from sensorseq.inspection.part import Floats
 from sensorseq.inspection.recordings import (
     clipped_edges,
     limits_of,
     median_known,
     sets_of_channels,
 )
+from sensorseq.prediction.outside import Floats
 from sensorseq.readers.columns import describe_counters
 
 MOST_ROWS = 50  # recordings of a class that get a picture

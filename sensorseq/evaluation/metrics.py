@@ -22,8 +22,8 @@ from sensorseq.evaluation.calibration import (
     sign_flips,
 )
 from sensorseq.evaluation.text import NAMES, WIDTH, format_interval, percent, table
+from sensorseq.prediction.probabilities import recording_prediction
 from sensorseq.text import html_table
-from sensorseq.training.probabilities import recording_prediction
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 _CELLS_AT_ONCE = 2_000_000  # cells of permuted confusion matrices held in memory at once

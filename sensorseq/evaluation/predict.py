@@ -19,12 +19,14 @@ from sensorseq.errors import (
     printable,
 )
 from sensorseq.estimator import SensorLSTMClassifier
-from sensorseq.estimator.stream import prediction_pipeline
 from sensorseq.evaluation.inspect import refuse_prepared
 from sensorseq.evaluation.text import percent, table, wrapped
 from sensorseq.inspection.facts import RecordingFacts, measure
-from sensorseq.inspection.outside import OutsideWindows
 from sensorseq.options import CSV_FORM
+from sensorseq.prediction.outside import OutsideWindows
+from sensorseq.prediction.preparation import name_anew
+from sensorseq.prediction.probabilities import recording_prediction
+from sensorseq.prediction.stream import prediction_pipeline
 from sensorseq.preprocessing.options import (
     READ_AS_IN_TRAINING,
     PreparationOptions,
@@ -38,8 +40,6 @@ from sensorseq.recording import LabelSpan, Recording
 from sensorseq.sequence import Timeline, timeline_of
 from sensorseq.sequence.timeline import Span, spans_as_csv
 from sensorseq.text import plain
-from sensorseq.training.preparation import name_anew
-from sensorseq.training.probabilities import recording_prediction
 from sensorseq.windows import WindowSet
 
 _SLOW = 0.9  # share of the model's rate; slower recordings lack frequencies it has seen
@@ -157,7 +157,7 @@ def predict_recordings(
     RecordingError, WindowError
         If a recording cannot be read, lacks a channel or is shorter than a window.
     """
-    pipeline = prediction_pipeline(model, hop_s)
+    pipeline = prediction_pipeline(model.preparation_, hop_s)
     reading = PreparationOptions.recorded(model.preparation_ or {})
     reading = replace(reading, **{k: value for k, value in options.items() if value is not None})
     sources = [source for path in paths for source in _find(Path(path), reading)]

@@ -28,14 +28,14 @@ from sensorseq.features.summary import FEATURES
 from sensorseq.features.trees import SMALLEST_LOG as SMALLEST_LOG_OF_TREES
 from sensorseq.features.trees import BoostedTrees
 from sensorseq.io.atomic import make_folder, write_together
+from sensorseq.prediction.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
+from sensorseq.prediction.patches import SMALLEST_VARIANCE, count_steps
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.steps.chain import make_steps as read_steps
 from sensorseq.sequence.smoothing import LOWEST, FixedLag, Smoothing
-from sensorseq.training.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
-from sensorseq.training.patches import SMALLEST_VARIANCE, count_steps
 from sensorseq.windows import WindowSet
 
 WEIGHTS = ("float32", "int8")

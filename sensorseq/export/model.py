@@ -8,11 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.features.blocks import Block
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.patches import Patch
+from sensorseq.prediction.predictor import CLASSIFICATION
+from sensorseq.prediction.probabilities import Abstention
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
-from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.patches import Patch
-from sensorseq.training.probabilities import Abstention
 from sensorseq.windows import WindowSet
 
 

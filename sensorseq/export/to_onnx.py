@@ -19,9 +19,9 @@ from sensorseq.export.steps import input_channels
 from sensorseq.export.windows import MOST_STEPS, GraphWindows, as_steps, read_windows
 from sensorseq.io.atomic import write_whole
 from sensorseq.io.model_file import model_digest
+from sensorseq.prediction.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
+from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.preprocessing.options import PreparationOptions
-from sensorseq.training.config import CLASSIFICATION
-from sensorseq.training.out_of_distribution import N_NEIGHBORS, SMALLEST_LOG, OutOfDistribution
 
 METADATA_VERSION = 1
 INPUT_TYPES = ("float32", "float64")

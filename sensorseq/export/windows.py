@@ -8,9 +8,9 @@ from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.graph import Graph
 from sensorseq.export.model import FittedModel
 from sensorseq.export.steps import apply_steps, input_channels
+from sensorseq.prediction.patches import SMALLEST_VARIANCE, Patch
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
-from sensorseq.training.patches import SMALLEST_VARIANCE, Patch
 
 MOST_STEPS = 2**31 - 1  # most steps of a window that a counter in C holds
 

@@ -11,9 +11,9 @@ from scipy.sparse.csgraph import connected_components
 
 from sensorseq.inspection.copies import shared_stretches
 from sensorseq.inspection.overlap import SHARE, TOLERATED
-from sensorseq.inspection.part import Ints
 from sensorseq.io.stored_windows import StoredSamples
-from sensorseq.training.inputs import Sequences, check_groups, read_sequences
+from sensorseq.prediction.inputs import Sequences, check_groups, read_sequences
+from sensorseq.prediction.outside import Ints
 from sensorseq.training.labels import read_labels
 from sensorseq.training.stream import StoredPart
 from sensorseq.windows import WindowSet

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.inspection.part import Floats, Ints
+from sensorseq.prediction.outside import Floats, Ints
 
 Keys = NDArray[np.uint64]
 

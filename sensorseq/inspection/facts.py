@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import stretch_hashes
-from sensorseq.inspection.part import Floats
 from sensorseq.io.order_statistics import GAP_PERIODS, sample_period
+from sensorseq.prediction.outside import Floats
 from sensorseq.recording import Channel, Recording
 
 QUANTILES = (0.01, 0.05, 0.5, 0.95, 0.99)

@@ -16,7 +16,7 @@ from sensorseq.features.blocks import Classifier
 from sensorseq.features.ridge import MOST_WINDOWS
 from sensorseq.features.stack import fit_stack
 from sensorseq.inspection.checked_windows import CheckedWindows, read_checked_windows
-from sensorseq.inspection.part import Floats, Ints
+from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.preprocessing.split.splitters import split_folds
 from sensorseq.text import plain
 from sensorseq.training.labels import draw_entropy

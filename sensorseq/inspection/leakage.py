@@ -13,7 +13,7 @@ from sensorseq.checks import check_per_window
 from sensorseq.errors import ArgumentError, WindowError, printable
 from sensorseq.inspection.copies import first_equal, near_duplicates, shared_stretches, window_keys
 from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.part import Floats, Ints
+from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.provenance import BEFORE_SPLIT, Provenance
 from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict

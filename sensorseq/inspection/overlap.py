@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.copies import first_equal, shared_stretches, window_keys
 from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.part import Ints, Part
+from sensorseq.inspection.part import Part
+from sensorseq.prediction.outside import Ints
 
 if TYPE_CHECKING:
+    from sensorseq.prediction.inputs import Sequences
     from sensorseq.training.data import FitPart  # torch
-    from sensorseq.training.inputs import Sequences
 
 LEAST_VALUES = 8  # different values in a window: with fewer, two may be alike by chance
 MANY = 0.05  # share of the windows that is many

@@ -8,12 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.inspection.finding import Finding
+from sensorseq.prediction.outside import BLOCK_VALUES, Floats, Ints
 
-BLOCK_VALUES = 250_000  # values that are looked at together: 2 MB, which a cache holds
 SAMPLE_VALUES = 200_000  # most values of a channel that its median needs
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Part:

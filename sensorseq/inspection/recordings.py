@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.facts import ChannelFacts, Edge, RecordingFacts
 from sensorseq.inspection.finding import KINDS, Finding
-from sensorseq.inspection.part import Floats
 from sensorseq.inspection.window_checks import SD_PER_MAD
+from sensorseq.prediction.outside import Floats
 from sensorseq.preprocessing.scale.odd_scales import odd_sizes
 from sensorseq.readers.stamps import odd_rates
 from sensorseq.text import listed

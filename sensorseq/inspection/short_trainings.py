@@ -18,14 +18,14 @@ from sensorseq.history import History
 from sensorseq.inspection.check_result import FAILED, NOT_POSSIBLE, PASSED, Outcome
 from sensorseq.inspection.checked_windows import CheckedWindows
 from sensorseq.inspection.finding import Finding
-from sensorseq.inspection.part import Floats, Ints
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.preprocessing.scale.scaler import PHYSICAL
 from sensorseq.preprocessing.split.parts import holdout_by_group
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.config import SCORES
 from sensorseq.training.engine import TrainingJob
-from sensorseq.training.evaluation import predict_outputs
+from sensorseq.training.inference import network_outputs
 from sensorseq.training.side_by_side import train_jobs
 
 # Arguments that would reach outside the check, or make it depend on more than its windows.
@@ -133,7 +133,8 @@ def run_trial(
         result = train_jobs(prepared.jobs)[0]
         data = prepared.jobs[0].validation
         assert isinstance(data, TrainingData)
-        outputs = predict_outputs(prepared.module, data.X, data.lengths).double().numpy()
+        lengths = None if data.lengths is None else data.lengths.numpy()
+        outputs = network_outputs(prepared.module, data.X.numpy(), lengths)
     if hasattr(twin, "target_sd_"):  # a regressor trains on standardized values
         outputs = outputs * twin.target_sd_ + twin.target_mean_
     scores = result.history[f"val_{SCORES[prepared.jobs[0].config.task]}"]

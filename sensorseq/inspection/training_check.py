@@ -33,8 +33,9 @@ from sensorseq.inspection.short_trainings import (
     run_trial,
 )
 from sensorseq.inspection.window_checks import check_shares, constant_channels
+from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training.augment import check_augment
-from sensorseq.training.config import CLASSIFICATION, SCORES
+from sensorseq.training.config import SCORES
 from sensorseq.training.preparation import read_training_file
 
 _MOST_WINDOWS = 160  # most windows that are trained on

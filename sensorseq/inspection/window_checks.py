@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from sensorseq.inspection.finding import Finding
 from sensorseq.inspection.overlap import check_duplicates
-from sensorseq.inspection.part import Floats, Ints, Part
+from sensorseq.inspection.part import Part
+from sensorseq.prediction.outside import Floats, Ints
 from sensorseq.text import plural
 
 # A standardized channel has mean 0 and standard deviation 1; these are ten and more times off.

@@ -16,14 +16,9 @@ from sensorseq.checks import check_array_size
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, warn_caller
 from sensorseq.inspection.overlap import count_shared
 from sensorseq.io.prepared import read_windows
+from sensorseq.prediction.inputs import check_groups, check_per_window, read_sequences
 from sensorseq.preprocessing.split.splitters import GroupBalancedKFold, _Splitter
-from sensorseq.training.inputs import (
-    check_groups,
-    check_labels,
-    check_per_window,
-    from_one_hot,
-    read_sequences,
-)
+from sensorseq.training.inputs import check_labels, from_one_hot
 from sensorseq.windows import WindowSet
 
 N_SPLITS = 5

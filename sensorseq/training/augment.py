@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from sensorseq import _signal
 from sensorseq.errors import ArgumentError
+from sensorseq.prediction.inputs import Sequences
 from sensorseq.preprocessing.windows.augment import (
     Augmentation,
     augment_windows,
     make_augmentation,
 )
-from sensorseq.training.inputs import Sequences
 from sensorseq.training.stream import Change
 
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sensorseq.errors import ArgumentError
+from sensorseq.prediction.patches import Patch
 from sensorseq.preprocessing.windows.balance import draw_in_rounds
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.inputs import crop_tensor
-from sensorseq.training.patches import Patch
+from sensorseq.training.patches import apply_patch
 
 Rows = NDArray[np.int64]
 
@@ -210,7 +211,7 @@ class TrainingData:
         patch : Patch
             How samples become steps.
         """
-        X, lengths = patch.apply(self.X, self.lengths)
+        X, lengths = apply_patch(patch, self.X, self.lengths)
         return replace(self, X=X, lengths=lengths)
 
     def nothing(self) -> "TrainingData":

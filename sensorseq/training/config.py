@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from sensorseq.checks import check_flag, check_integer, check_real
 from sensorseq.errors import ArgumentError, check_choice, nearest_known
+from sensorseq.prediction.inputs import CROPS
+from sensorseq.prediction.predictor import CLASSIFICATION, REGRESSION
 
 
 def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
@@ -37,7 +39,6 @@ def check_checkpoint(path: Any, every: Any, resume: Any) -> None:
         )
 
 
-CLASSIFICATION, REGRESSION = "classification", "regression"
 LOSSES = {  # the losses that each task allows
     CLASSIFICATION: ("cross_entropy", "focal", "mse"),
     REGRESSION: ("mse", "mae", "huber"),
@@ -53,8 +54,6 @@ SCHEDULES = ("constant", "cosine", "plateau", "one_cycle")
 SAMPLERS = ("shuffle", "balanced", "sqrt")
 LAST_BATCHES = ("keep", "merge", "drop")
 CLIPPINGS = ("norm", "value")
-CROPS = ("head", "tail", "centre", "random")
-DTYPES = ("float32", "float64")
 ENGINES = ("auto", "native", "autograd")
 AUTO = "auto"  # value of max_epochs that aims for AUTO_STEPS
 AUTO_STEPS = 400  # optimizer steps that max_epochs="auto" aims for

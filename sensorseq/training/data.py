@@ -10,28 +10,28 @@ import torch
 from numpy.typing import NDArray
 
 from sensorseq.errors import ArgumentError, InputError, LeakWarning, SplitError, warn_caller
+from sensorseq.prediction.inputs import (
+    Sequences,
+    WindowShape,
+    check_groups,
+    crop_sequences,
+    read_sequences,
+    scale_sequences,
+)
+from sensorseq.prediction.patches import Patch
+from sensorseq.prediction.predictor import CLASSIFICATION, SETS
+from sensorseq.prediction.preparation import Preparation, check_same_preparation
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.split.parts import folds_in_time, holdout_by_group, rows_of
 from sensorseq.preprocessing.windows.augment import channel_sd_of
 from sensorseq.training.augment import check_augment, epoch_changes
 from sensorseq.training.batches import TrainingData
-from sensorseq.training.config import CLASSIFICATION, TrainingConfig
-from sensorseq.training.inputs import (
-    Sequences,
-    WindowShape,
-    check_axis_order,
-    check_groups,
-    check_sample_weight,
-    crop_sequences,
-    read_sequences,
-    scale_sequences,
-)
-from sensorseq.training.patches import Patch
+from sensorseq.training.config import TrainingConfig
+from sensorseq.training.inputs import check_axis_order, check_sample_weight
+from sensorseq.training.patches import apply_patch
 from sensorseq.training.preparation import (
-    Preparation,
     check_parts,
-    check_same_preparation,
     describe_preparation,
     fit_told_scaler,
     read_prepared,
@@ -43,8 +43,6 @@ from sensorseq.training.rows import refuse_rows
 from sensorseq.training.stream import Change, StoredPart, StreamedData, hold_or_stream, is_stored
 from sensorseq.training.targets import FitTarget
 from sensorseq.windows import WindowSet
-
-SETS = (str, os.PathLike, WindowSet)  # what is opened before it is read
 
 
 class FitPart(NamedTuple):
@@ -150,10 +148,8 @@ class WindowFormat:
             X = scale_sequences(change.unscaled(held, rows), self.scaler, self.dtype)
         if change.scaled is not None:
             change.scaled(X, rows)
-        if self.patch is None:
-            return X
-        patched: NDArray[Any] = self.patch.apply(torch.from_numpy(X), data.lengths)[0].numpy()
-        return patched
+        patched, _ = apply_patch(self.patch, torch.from_numpy(X), data.lengths)
+        return patched.numpy()
 
 
 class Holdout(NamedTuple):

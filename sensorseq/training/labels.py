@@ -8,7 +8,8 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.training.inputs import as_array, check_labels, check_per_window, from_one_hot
+from sensorseq.prediction.inputs import as_array, check_per_window
+from sensorseq.training.inputs import check_labels, from_one_hot
 
 _FEW_CLASSES = 10  # so many may have one window each, as in a first try on a few
 

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.ops import reference
-from sensorseq.training.config import CLASSIFICATION, LOSSES, REGRESSION, SCORES, TrainingConfig
+from sensorseq.prediction.predictor import CLASSIFICATION, REGRESSION
+from sensorseq.training.config import LOSSES, SCORES, TrainingConfig
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 

@@ -22,9 +22,10 @@ from sensorseq.ops.train_epoch import (
     make_hyper,
     pack_batches,
 )
+from sensorseq.prediction.inputs import DTYPES, crop_starts
+from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training.batches import RESIDENT_BYTES, TrainingData
-from sensorseq.training.config import CLASSIFICATION, DTYPES, TrainingConfig
-from sensorseq.training.inputs import crop_starts
+from sensorseq.training.config import TrainingConfig
 from sensorseq.training.optim import optimizer_options
 from sensorseq.training.stopping import ModuleWeights
 from sensorseq.training.stream import StreamedData

@@ -1,7 +1,6 @@
 """The network of a fit: new, continued, or rebuilt from the arrays of a model file."""
 
 import copy
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sensorseq.errors import ArgumentError, ModelFileError, check_choice
+from sensorseq.errors import ArgumentError, check_choice
 from sensorseq.io.model_file import arrays_below
 from sensorseq.nn import LSTMLinear
-from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict
+from sensorseq.prediction.network import array_prefix
+from sensorseq.preprocessing.scale.keyed import KeyedScaler
 from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.training.randomness import integer_seed, isolated_torch_rng, single_thread
 
@@ -147,17 +147,13 @@ def network_arrays(
 ) -> dict[str, NDArray[Any]]:
     """Return weights and scaling under the names a model file gives them."""
     arrays = {
-        f"{_prefix(member)}{name}": tensor.detach().cpu().numpy()
+        f"{array_prefix(member)}{name}": tensor.detach().cpu().numpy()
         for member, module in enumerate(modules)
         for name, tensor in module.state_dict().items()
     }
     if scaler is not None:
         arrays |= {f"scaler.{name}": array for name, array in scaler.to_dict().items()}
     return arrays
-
-
-def _prefix(member: int) -> str:
-    return f"module_{member}." if member else "module."
 
 
 def read_network(
@@ -175,7 +171,8 @@ def read_network(
     is taken for the arrays alone, whatever sizes the architecture claims.
     """
     weights = {
-        name: torch.tensor(array) for name, array in arrays_below(arrays, _prefix(member)).items()
+        name: torch.tensor(array)
+        for name, array in arrays_below(arrays, array_prefix(member)).items()
     }
     n_directions = 2 if architecture.get("bidirectional") is True else 1
     n_layers = sum(name.startswith("lstm.weight_ih_") for name in weights) / n_directions
@@ -187,20 +184,3 @@ def read_network(
             raise ValueError(f"{name} has type {weights[name].dtype}, expected {tensor.dtype}")
     module.load_state_dict(weights, assign=True)  # strict: names and shapes must fit
     return module.eval()
-
-
-def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | KeyedScaler | None:
-    """Return the scaling whose arrays `network_arrays` made."""
-    fields = arrays_below(arrays, "scaler.")
-    return scaler_from_dict(fields) if fields else None
-
-
-def check_array_names(
-    arrays: Mapping[str, NDArray[Any]], n_models: int, path: str | os.PathLike[str]
-) -> None:
-    """Raise when a file holds an array that no model of so many members has."""
-    parts = ("scaler.", "features.", "known.", "ranges.")
-    known = (*parts, *(_prefix(member) for member in range(n_models)))
-    unknown = [name for name in arrays if not name.startswith(known)]
-    if unknown:
-        raise ModelFileError(f"{path} has an unknown array {unknown[0]!r}.")

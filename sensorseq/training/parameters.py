@@ -14,16 +14,12 @@ from sensorseq.nn import HEAD_NORMS
 from sensorseq.ops import POOLINGS
 from sensorseq.ops._extension import avoid_dead_threads
 from sensorseq.ops.choice import choose_here
+from sensorseq.prediction.inputs import DTYPES
+from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.preprocessing.scale.scaler import KINDS, PHYSICAL
 from sensorseq.training.augment import check_augment
 from sensorseq.training.callbacks import check_callbacks
-from sensorseq.training.config import (
-    CLASSIFICATION,
-    DTYPES,
-    ENGINES,
-    TrainingConfig,
-    check_checkpoint,
-)
+from sensorseq.training.config import ENGINES, TrainingConfig, check_checkpoint
 from sensorseq.training.inputs import check_class_weight
 from sensorseq.training.network import check_scheme
 

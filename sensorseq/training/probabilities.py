@@ -1,13 +1,13 @@
-"""What follows from class probabilities: calibration, abstention, one decision for a recording."""
+"""Choose from windows that were left out: the temperature, and when to abstain."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import betaincc
 
-from sensorseq.errors import InputError
+from sensorseq.prediction.probabilities import Abstention, below_highest, softmax
 
 # What the belief that the network is right as it is weighs. The windows outweigh it soon: each adds
 # the variance of its logits, which is about 1 for an unsure one.
@@ -27,7 +27,7 @@ def fit_temperature(logits: NDArray[np.floating], class_index: NDArray[np.intege
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, *On Calibration of Modern Neural Networks*,
     2017.
     """
-    z = _below_highest(logits)
+    z = below_highest(logits)
     of_class = z[np.arange(len(z)), class_index]
 
     def slope(log_b: float) -> float:
@@ -56,7 +56,7 @@ def probability_spread(
     over the windows. The error is that of independent windows, or if larger, of each group's slope
     of the loss: the windows of a recording ask for another temperature together.
     """
-    z = _below_highest(logits) / temperature
+    z = below_highest(logits) / temperature
     probability = softmax(z)
     expected = (probability * z).sum(axis=1)
     spread_of_z = float((probability * (z - expected[:, np.newaxis]) ** 2).sum())
@@ -70,43 +70,8 @@ def probability_spread(
     return float(np.sqrt((change**2).mean() * variance) / information)
 
 
-def check_temperature(value: float) -> float:
-    """Return a temperature read from a file, when it is one."""
-    if not (np.isfinite(value) and value > 0):
-        raise InputError(f"temperature is {value!r}, expected a number above 0")
-    return value
-
-
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return probabilities of shape (n, K), float64."""
-    exponentials = np.exp(_below_highest(logits))
-    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
-
-
-def _below_highest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    z = np.asarray(logits, np.float64)
-    return np.asarray(z - z.max(axis=1, keepdims=True))
-
-
 _COVERAGES = np.arange(6, 21) / 20  # thresholds that are tried: those that answer such a share
 _STARTS = (0, 6, 14)  # places of 30, 60 and 100 % among them, see `choose_threshold`
-
-
-class Abstention(NamedTuple):
-    """A threshold, its requirements, and its results on the windows it was chosen on.
-
-    Windows whose highest probability is below `threshold` get no label. At most a share
-    `error_rate` of the answers is wrong, with this `confidence`. `coverage` and `error` are the
-    share of the windows that were answered, and of the answers that were wrong.
-    """
-
-    threshold: float
-    error_rate: float
-    confidence: float
-    coverage: float
-    error: float
-    n_windows: int
-    n_groups: int
 
 
 def choose_threshold(
@@ -217,11 +182,3 @@ def _error_correlation(
     estimate = float(np.clip((between - within) / total, 0, 1)) if total > 0 else 1.0
     evidence = int((wrong > 0).sum())
     return (evidence * estimate + 1.0) / (evidence + 1)
-
-
-def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:
-    """Return the vote, the class of highest mean probability, and the mean of one recording."""
-    mean = probability.mean(axis=0)
-    votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
-    tied = np.flatnonzero(votes == votes.max())
-    return int(tied[np.argmax(mean[tied])]), int(mean.argmax()), mean

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from sensorseq.history import MAX_WATCHED, STEP_NAMES, Snapshot, TrainingRecord
 from sensorseq.ops.train_epoch import STATISTIC_COLUMNS, StepStatistics
+from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training.batches import TrainingData, center_windows
-from sensorseq.training.config import CLASSIFICATION, TrainingConfig
+from sensorseq.training.config import TrainingConfig
 from sensorseq.training.evaluation import evaluate
 from sensorseq.training.losses import Objective
 from sensorseq.training.stopping import ModuleWeights, float_parts

@@ -8,11 +8,12 @@ import torch
 
 from sensorseq.checks import Available, check_memory
 from sensorseq.ops.lstm_linear import pooled_size
+from sensorseq.prediction.inputs import Sequences
+from sensorseq.prediction.patches import count_steps
 from sensorseq.training.batches import RESIDENT_BYTES
 from sensorseq.training.config import TrainingConfig
 from sensorseq.training.distributed import current_ranks
-from sensorseq.training.inputs import Sequences
-from sensorseq.training.patches import count_steps, make_patch
+from sensorseq.training.patches import make_patch
 from sensorseq.training.stream import is_stored
 
 _SAVED = 6  # numbers per unit and step for the backward pass, kSavedValues in csrc/gates.h

@@ -14,9 +14,9 @@ from torch import nn
 from sensorseq.errors import EnvironmentProblemError
 from sensorseq.history import History
 from sensorseq.nn import LSTMLinear
+from sensorseq.prediction.inputs import read_sequences
 from sensorseq.training.callbacks import Callback, find_best_epoch
 from sensorseq.training.config import TrainingConfig
-from sensorseq.training.inputs import read_sequences
 from sensorseq.training.preparation import read_training_file
 from sensorseq.windows import WindowSet
 

@@ -17,6 +17,14 @@ from torch import Tensor
 
 from sensorseq.errors import ArgumentError, InputError, SignalError
 from sensorseq.io.stored_windows import SampleReader, StoredSamples
+from sensorseq.prediction.inputs import (
+    Sequences,
+    check_finite_windows,
+    crop_sequences,
+    pad_with_zeros,
+    scale_sequences,
+)
+from sensorseq.prediction.patches import Patch
 from sensorseq.preprocessing.scale.keyed import KeyedScaler, rows_by_key
 from sensorseq.preprocessing.scale.scaler import ChannelMoments, Scaler, fit_scaler_to_blocks
 from sensorseq.training.batches import (
@@ -26,14 +34,7 @@ from sensorseq.training.batches import (
     TrainingData,
     update_digest,
 )
-from sensorseq.training.inputs import (
-    Sequences,
-    check_finite_windows,
-    crop_sequences,
-    pad_with_zeros,
-    scale_sequences,
-)
-from sensorseq.training.patches import Patch
+from sensorseq.training.patches import apply_patch
 
 BUFFER_BYTES = 1024**3  # unless the environment says otherwise
 BUFFER_VARIABLE = "SENSORSEQ_BUFFER_BYTES"
@@ -500,8 +501,7 @@ class StreamedData:
     def _known(self, X: Tensor, rows: Tensor) -> TrainingData:
         weight = self.weight
         lengths = None if self.lengths is None else self.lengths[rows]
-        if self._patch is not None:
-            X, lengths = self._patch.apply(X, lengths)
+        X, lengths = apply_patch(self._patch, X, lengths)
         return TrainingData(
             X,
             lengths,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sensorseq.errors import InputError
-from sensorseq.training.config import CLASSIFICATION, REGRESSION
+from sensorseq.prediction.predictor import CLASSIFICATION, REGRESSION
 from sensorseq.training.inputs import check_values, mean_one, window_weights
 from sensorseq.training.labels import read_known_labels, read_labels
 
@@ -70,10 +70,6 @@ class ClassTarget:
         """Return the product of the weights of windows and of classes."""
         scaled = not self.is_pass
         return window_weights(target, self.known, self.class_weight, weight, scaled=scaled)
-
-    def predictions(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
-        """Return the label of the largest output."""
-        return np.asarray(self.known[outputs.argmax(axis=1)])
 
     def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:
         """Return the facts about the targets of both parts that the report needs."""
@@ -150,13 +146,6 @@ class ValueTarget:
     ) -> NDArray[np.float64] | None:
         """Return the weights of windows."""
         return weight if weight is None or self.is_pass else mean_one(weight)
-
-    def predictions(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
-        """Return values in the unit of y, and in its shape."""
-        assert self.mean is not None
-        assert self.sd is not None
-        values = np.asarray(outputs * self.sd + self.mean)
-        return values[:, 0] if self.is_flat else values
 
     def facts(self, train: NDArray[Any], validation: NDArray[Any] | None) -> dict[str, Any]:
         """Return the facts about the targets of both parts that the report needs."""

@@ -48,7 +48,7 @@ from sensorseq.diagnosis.ranking import (
 )
 from sensorseq.diagnosis.report import FluctuationReport
 from sensorseq.diagnosis.statements import KINDS, say
-from sensorseq.training.config import CLASSIFICATION
+from sensorseq.prediction.predictor import CLASSIFICATION
 from sensorseq.training.parameters import check_parameters
 
 OWN = SensorLSTMClassifier().get_params()

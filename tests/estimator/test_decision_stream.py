@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from sensorseq import PreparePipeline, Recording
 from sensorseq.errors import InputError
+from sensorseq.prediction.probabilities import Abstention
 from sensorseq.recording import Channel
-from sensorseq.training.probabilities import Abstention
 
 CHANNELS = (Channel("cur", "A"), Channel("vel", "rad/s"))
 STEPS = [

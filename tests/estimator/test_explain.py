@@ -6,7 +6,7 @@ from scipy.special import log_softmax
 
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError
-from sensorseq.estimator.explain import integrated_gradients
+from sensorseq.estimator.explain import Differentiable, integrated_gradients
 
 N, T, C = 90, 40, 3
 
@@ -87,9 +87,9 @@ def test_gradients_are_those_of_torchs_own_network_and_a_fine_sum():
     X, y = planted()
     settings = {"hidden_size": 6, "max_epochs": 20, "learning_rate": 0.01, "pooling": "last"}
     model = plain_classifier(**settings, random_state=0).fit(X, y)
-    scaled, _ = model._scaled(model._read_windows(X[:4], None))
+    scaled = torch.from_numpy(model._scaled(model._read_windows(X[:4], None))[0])
     target = np.array([0, 1, 2, 0])
-    ours = integrated_gradients(model._ensemble, 1.0, scaled, None, target)
+    ours = integrated_gradients(Differentiable(model.modules_, None, 1.0), scaled, None, target)
     lstm, linear = (part.double() for part in model.module_.to_torch())
 
     def value(x):

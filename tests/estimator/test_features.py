@@ -436,8 +436,7 @@ def test_the_networks_of_the_folds_are_kept_together(monkeypatch):
     left_out = [len(X) - len(data) for _, data in trained]
     assert sum(left_out) + clf.fluctuation_.n_val == len(X)  # each window is left out once
     alone = [
-        clf._ensemble.run(module, torch.from_numpy(clf.scaler_.transform(NEW)), None)
-        for module in clf.modules_
+        network.outputs(clf.scaler_.transform(NEW), None) for network in clf._ensemble.networks
     ]
     shares = np.mean([np.exp(a) / np.exp(a).sum(axis=1, keepdims=True) for a in alone], axis=0)
     parts = clf._head.lstm_weight * np.log(shares)

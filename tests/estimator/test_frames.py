@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from sensorseq import PreparePipeline, Recording, WindowSet
 from sensorseq.errors import InputError
-from sensorseq.training.inputs import read_sequences
+from sensorseq.prediction.inputs import read_sequences
 
 RNG = np.random.default_rng(0)
 NAMES = ["acc_x", "acc_y", "gyro"]

@@ -17,9 +17,9 @@ from sensorseq import (
     WindowSet,
 )
 from sensorseq.errors import InputError, ModelFileError
-from sensorseq.inspection.outside import TrainedRanges
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
+from sensorseq.prediction.outside import TrainedRanges
 from sensorseq.recording import Channel
 from sensorseq.training import stream
 

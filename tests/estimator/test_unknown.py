@@ -15,8 +15,8 @@ from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier, SensorLS
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, InputError, ModelFileError
 from sensorseq.io.model_file import read_model, write_model
+from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.recording import Channel
-from sensorseq.training.out_of_distribution import OutOfDistribution
 
 KNOWN = (0.2, 0.5, 0.9)
 RATES = (0.02, 0.05, 0.1, 0.2)

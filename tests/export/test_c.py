@@ -20,12 +20,13 @@ from sklearn.naive_bayes import GaussianNB
 from sensorseq import PreparePipeline, Recording, SensorLSTMClassifier
 from sensorseq.cli import run
 from sensorseq.errors import ArgumentError, InputError
-from sensorseq.estimator.feature_head import FeatureChoice, FeatureHead
 from sensorseq.export.c_source import with_rounded_weights
 from sensorseq.export.c_tables import rounded
 from sensorseq.features import SummaryFeatures
 from sensorseq.features.blocks import LinearBlock, ProbabilityBlock
 from sensorseq.features.trees import BoostedTrees
+from sensorseq.prediction.head import FeatureChoice, FeatureHead
+from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.preprocessing.steps import (
     BandPass,
     Derivative,
@@ -44,7 +45,6 @@ from sensorseq.preprocessing.steps import (
 from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
 from sensorseq.training import patches
-from sensorseq.training.out_of_distribution import OutOfDistribution
 
 ROOT = Path(__file__).resolve().parents[2]
 N_STEPS, N_CHANNELS, N_CLASSES = 23, 3, 3

@@ -18,10 +18,10 @@ from sensorseq import (
 )
 from sensorseq.errors import ArgumentError, InputError
 from sensorseq.export.check import onnx_difference
+from sensorseq.prediction.out_of_distribution import OutOfDistribution
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.recording import Channel
 from sensorseq.sequence import timeline_of
-from sensorseq.training.out_of_distribution import OutOfDistribution
 from tests.support.fits import plain_classifier
 
 LABELS = np.array(["ice", "mud", "sand"])

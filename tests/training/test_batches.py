@@ -4,8 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sensorseq.prediction.inputs import crop_starts, crop_windows
 from sensorseq.training.batches import BatchSampler
-from sensorseq.training.inputs import crop_starts, crop_tensor, crop_windows
+from sensorseq.training.inputs import crop_tensor
 
 
 def draw(class_index, batch_size, sampler="shuffle", last_batch="keep", seed=0, **arguments):

@@ -5,12 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sensorseq.errors import InputError
-from sensorseq.training.inputs import (
-    check_axis_order,
-    from_one_hot,
-    is_table,
-    read_sequences,
-)
+from sensorseq.prediction.inputs import is_table, read_sequences
+from sensorseq.training.inputs import check_axis_order, from_one_hot
 from sensorseq.windows import WindowSet
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from sensorseq import SensorLSTMClassifier
 from sensorseq.errors import ArgumentError, ModelFileError
 from sensorseq.io.model_file import read_model, write_model
+from sensorseq.prediction.patches import Patch
 from sensorseq.training import patches
-from sensorseq.training.patches import LEAST_STEPS, MOST_INPUTS, Patch, make_patch
+from sensorseq.training.patches import LEAST_STEPS, MOST_INPUTS, apply_patch, make_patch
 
 N_TIMESTEPS, N_CHANNELS = 67, 2
 
@@ -56,7 +57,10 @@ def test_steps_are_their_definition(n, t, c, size, has_samples, seed):
     windows = rng.normal(size=(n, t, c))
     lengths = rng.integers(1, t + 1, n)
     patch = Patch(size, has_samples)
-    found, of_steps = patch.apply(torch.from_numpy(windows), torch.from_numpy(lengths))
+    found, of_steps = patch.apply(windows, lengths)
+    tensors = apply_patch(patch, torch.from_numpy(windows), torch.from_numpy(lengths))
+    np.testing.assert_allclose(tensors[0], found, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(tensors[1], of_steps)
     assert found.shape == (n, -(-t // size), patch.n_inputs(c))
     for row in range(n):
         assert of_steps[row] == -(-lengths[row] // size)
@@ -119,7 +123,7 @@ def test_contributions_of_samples_add_up_also_where_a_channel_is_constant():
     explained = clf.explain(still, method="gradients", n_regions=N_TIMESTEPS)
     assert explained.contributions.shape == (len(X), N_TIMESTEPS, N_CHANNELS)
     assert np.isfinite(explained.contributions).all()
-    scaled = torch.from_numpy(clf.scaler_.transform(still).astype(np.float32))
+    scaled = clf.scaler_.transform(still).astype(np.float32)
     logs = [
         np.log(np.exp(one) / np.exp(one).sum(1, keepdims=True))
         for one in (clf._ensemble.outputs(scaled, None), clf._ensemble.outputs(0 * scaled, None))

@@ -14,11 +14,12 @@ from sensorseq.errors import (
 )
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
+from sensorseq.prediction.preparation import seen_recordings
 from sensorseq.preprocessing import ChannelScaler
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.scale.scaler import fit_scaler
 from sensorseq.recording import Recording
-from sensorseq.training.preparation import read_training_file, seen_recordings
+from sensorseq.training.preparation import read_training_file
 from sensorseq.windows import WindowSet
 
 

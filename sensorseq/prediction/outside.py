@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sensorseq.inspection.part import BLOCK_VALUES, Floats, Ints
 from sensorseq.preprocessing.scale.odd_scales import likely_unit
 from sensorseq.text import html_table
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BLOCK_VALUES = 250_000  # values that are looked at together: 2 MB, which a cache holds
 # Margins and sizes were set on development recordings of benchmarks/bench_outside.py.
 N_BANDS, FEWEST_BAND_STEPS = 8, 32  # bands of the spectrum; shorter windows have none
 FEWEST_STEPS = 8  # fewest steps of a window whose spread counts

@@ -3,28 +3,51 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import check_positive
 from sensorseq.errors import ArgumentError, InputError, check_choice
-from sensorseq.estimator.fitted import FittedLSTM
-from sensorseq.inspection.outside import OutsideWindows
+from sensorseq.prediction.frames import in_order
+from sensorseq.prediction.out_of_distribution import OutOfDistribution
+from sensorseq.prediction.outside import OutsideWindows, TrainedRanges
+from sensorseq.prediction.preparation import Preparation
+from sensorseq.prediction.probabilities import Abstention
 from sensorseq.preprocessing.options import PreparationOptions
 from sensorseq.preprocessing.pipeline import PreparePipeline
 from sensorseq.preprocessing.resample.live_clock import EvenSamples, LiveClock
 from sensorseq.preprocessing.resample.signal import StreamResampler
 from sensorseq.preprocessing.scale.keyed import KeyedScaler
+from sensorseq.preprocessing.scale.scaler import Scaler
 from sensorseq.preprocessing.steps import StepChain
 from sensorseq.preprocessing.windows.cut import window_start
 from sensorseq.recording import Channel
 from sensorseq.sequence.smoothing import STREAM_SMOOTH, LagSmoother, Smoothing, window_weight
-from sensorseq.training.frames import in_order
 
 _CLOCK_DIGITS = 9  # decimal digits of a second; the rest is rounding error
 _SAME_RATE = 1e-3  # relative: a sensor this close to the model's rate is not resampled
+
+
+class StreamedModel(Protocol):
+    """What a stream reads of a trained classifier."""
+
+    classes_: NDArray[Any]
+    abstention_: Abstention
+    scaler_: Scaler | KeyedScaler | None
+    preparation_: Preparation | None
+    _class_shares: NDArray[np.float64]
+    _ranges: TrainedRanges | None
+
+    def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return the probabilities of the classes."""
+
+    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
+        """Tell which windows are unlike those of the training."""
+
+    def _known_within(self, false_alarm_rate: float) -> tuple[OutOfDistribution, float]:
+        """Return the known windows, and the distance above which a window is unknown."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +77,10 @@ class StreamDecision:
         return {**vars(self), "probabilities": dict(named)}
 
 
-def prediction_pipeline(model: FittedLSTM, hop_s: float | None = None) -> PreparePipeline:
-    """Return the plan that cuts windows for this model; raise an InputError if it is not known."""
-    preparation = model.preparation_
+def prediction_pipeline(
+    preparation: Preparation | None, hop_s: float | None = None
+) -> PreparePipeline:
+    """Return the pipeline that cuts recordings as for a fit; raise an InputError if not known."""
     if preparation is None or not preparation["configuration"]:
         raise InputError(
             "the model was trained on arrays and does not know how to cut recordings into windows;"
@@ -89,7 +113,7 @@ class DecisionStream:
 
     def __init__(
         self,
-        model: FittedLSTM,
+        model: StreamedModel,
         sample_rate_hz: float | None = None,
         *,
         max_gap_s: float | None = None,
@@ -97,7 +121,7 @@ class DecisionStream:
         false_alarm_rate: float | None = None,
         smoothing: Smoothing,
     ) -> None:
-        pipeline = prediction_pipeline(model)
+        pipeline = prediction_pipeline(model.preparation_)
         if isinstance(model.scaler_, KeyedScaler):
             raise InputError(
                 "the model scales each recording by its own statistics, which a stream does not"

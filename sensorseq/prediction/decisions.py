@@ -1,0 +1,407 @@
+"""ClassPredictor: probabilities of classes, and the decisions that rest on them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.checks import check_positive, check_real
+from sensorseq.errors import InputError, check_choice
+from sensorseq.io.model_file import read_labels
+from sensorseq.prediction.inputs import check_groups
+from sensorseq.prediction.out_of_distribution import OutOfDistribution
+from sensorseq.prediction.predictor import WindowPredictor
+from sensorseq.prediction.probabilities import (
+    Abstention,
+    check_abstention,
+    check_temperature,
+    recording_prediction,
+    softmax,
+)
+from sensorseq.prediction.stream import DecisionStream, prediction_pipeline
+from sensorseq.preprocessing.options import PreparationOptions
+from sensorseq.preprocessing.split.parts import iter_recordings
+from sensorseq.recording import Recording
+from sensorseq.sequence import Timeline, timeline_of
+from sensorseq.sequence.smoothing import Smoothing
+from sensorseq.windows import WindowSet
+
+
+class Decisions(NamedTuple):
+    """Labels of windows, masked where the classifier abstains.
+
+    `label` (n_windows,) is the most probable label where `answered`; masked elsewhere, so that
+    comparing a masked label is never true. ``np.where(answered, label.data, "unknown")`` fills the
+    masked ones. `answered` says whether the `probability` of that label reaches the threshold.
+    """
+
+    label: Any
+    probability: NDArray[np.float64]
+    answered: NDArray[np.bool_]
+
+
+class RecordingDecision(NamedTuple):
+    """One label for all windows of a recording.
+
+    `probability` is the mean probability of the label, `probabilities` those of all classes in the
+    order of `classes_`, and `vote_share` the share of the windows with that label.
+    """
+
+    recording_id: Any
+    label: Any
+    probability: float
+    vote_share: float
+    n_windows: int
+    probabilities: tuple[float, ...]
+
+
+class ClassPredictor(WindowPredictor):
+    """A trained classifier."""
+
+    classes_: NDArray[Any]
+    temperature_: float
+    abstention_: Abstention
+    class_weight: str | Mapping[Any, float] | None
+    sampler: str
+    _known: OutOfDistribution | None = None  # what windows of the known classes look like
+
+    @property
+    def _n_outputs(self) -> int:
+        return len(self.classes_)
+
+    def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
+        self.classes_ = read_labels(take("classes", dict))
+        self.temperature_ = check_temperature(take("temperature", float))
+        abstention = take("abstention", (list, type(None)))
+        if abstention is not None:
+            self.abstention_ = check_abstention(abstention)
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], take: Callable[[str, Any], Any]) -> None:
+        super()._restore(arrays, take)
+        self._known = OutOfDistribution.restore(arrays, self._n_outputs)
+
+    def _predictions(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
+        return np.asarray(self.classes_[outputs.argmax(axis=1)])
+
+    def predict_proba(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Return class probabilities, the softmax of the logits divided by `temperature_`.
+
+        For an ensemble, the mean over its members. The result is of shape (n, n_classes), float64;
+        columns are in the order of `classes_`.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+        """
+        return softmax(self._outputs(X, lengths) / self.temperature_)
+
+    @property
+    def abstain_threshold_(self) -> float:
+        """The threshold chosen by `fit_abstention`."""
+        return self.abstention_.threshold
+
+    def predict_or_abstain(
+        self,
+        X: Any,
+        lengths: ArrayLike | None = None,
+        *,
+        threshold: float | None = None,
+        false_alarm_rate: float | None = None,
+    ) -> Decisions:
+        """Return the label of each window, masked where it is too unsure or of no known class.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+        threshold : float, optional
+            Lowest probability to answer with. By default the one chosen by `fit_abstention`; with
+            `false_alarm_rate`, none is needed.
+        false_alarm_rate : float, optional
+            Also mask windows that seem to be of no class of the training, such as a new surface,
+            and at most about this share of the others: 0.005 to 0.5, in steps of 0.005. It holds
+            for recordings like those in `fit`. docs/validation.md states how many unknown surfaces
+            this detects.
+
+        Returns
+        -------
+        Decisions
+            Labels, probabilities, and which windows were answered.
+
+        Raises
+        ------
+        ArgumentError
+            If a number is out of its range.
+        InputError
+            If there is no threshold yet, or `fit` left out too few windows for `false_alarm_rate`.
+
+        Notes
+        -----
+        The log-probabilities of a window are compared with those of windows that `fit` left out. A
+        window is unknown if its fifth nearest neighbour among them is farther than that of all but
+        the share `false_alarm_rate` of these windows, measured to windows of other groups.
+        """
+        self._check_fitted()
+        known = None if false_alarm_rate is None else self._known_within(false_alarm_rate)
+        if threshold is None and hasattr(self, "abstention_"):
+            threshold = self.abstain_threshold_
+        if threshold is None and known is None:
+            raise InputError(
+                "there is no threshold yet: call fit_abstention on held-out windows first, or"
+                " give a probability as threshold=, or false_alarm_rate=."
+            )
+        threshold = 0.0 if threshold is None else threshold
+        check_real("threshold", threshold, 0.0, 1.0, high_open=False)
+        rows = self.predict_proba(X, lengths)
+        probability = rows.max(axis=1)
+        answered = probability >= threshold
+        if known is not None:
+            answered &= known[0].distance(rows) <= known[1]
+        label = np.ma.MaskedArray(self.classes_[rows.argmax(axis=1)], mask=~answered)
+        return Decisions(label, probability, answered)
+
+    def _known_within(self, false_alarm_rate: float) -> tuple[OutOfDistribution, float]:
+        """Return the known windows, and the distance above which a window is unknown."""
+        if self._known is None:
+            raise InputError(
+                "false_alarm_rate needs windows that fit left out, which this model does not have:"
+                " it was imported, or trained without a validation part. Fit it again."
+            )
+        return self._known, self._known.threshold(false_alarm_rate)
+
+    def stream(
+        self,
+        sample_rate_hz: float | None = None,
+        *,
+        max_gap_s: float | None = None,
+        max_delay_s: float = 0.0,
+        false_alarm_rate: float | None = None,
+        smooth: str = "none",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> DecisionStream:
+        """Return a stream that classifies samples as they arrive, prepared as in training.
+
+        Its decisions are those of `sensorseq predict` on the whole recording, bit for bit, if the
+        samples are complete and evenly spaced at `sample_rate_hz`. The sensor's clock may drift
+        and its stamps jitter by less than half a period. Missing samples are bridged by a straight
+        line, up to `max_gap_s`; after a longer gap windows start again.
+
+        Parameters
+        ----------
+        sample_rate_hz : float, optional
+            Rate of the samples in Hz; by default the rate to which the recordings were resampled.
+        max_gap_s : float, optional
+            Longest gap to bridge; by default as in training: ten periods, unless set there.
+        max_delay_s : float, default=0
+            How long to wait for samples that arrive out of order, by their stamps. All decisions
+            come later by this time. Samples that are later still are ignored and counted.
+        false_alarm_rate : float, optional
+            Sets `answered` of the decisions, as in `predict_or_abstain`.
+        smooth : {"none", "filter", "lag"}, default="none"
+            filter: a decision also rests on the windows before. lag: it waits for the next `lag`
+            windows, too; `latency_s` of the stream says how long, and its classes are those of
+            `timeline` with the same lag, bit for bit. Across a gap the class may have changed.
+        lag : int, default=3
+            Windows to wait for, for ``"lag"``.
+        mean_dwell_s, transitions
+            As in `timeline`.
+
+        Returns
+        -------
+        DecisionStream
+            With the methods `push` and `flush`.
+
+        Raises
+        ------
+        InputError
+            If the model does not know how its windows were prepared, or its preparation needs
+            whole recordings.
+        """
+        self._check_fitted()
+        return DecisionStream(
+            self,
+            sample_rate_hz,
+            max_gap_s=max_gap_s,
+            max_delay_s=max_delay_s,
+            false_alarm_rate=false_alarm_rate,
+            smoothing=self._smoothing(smooth, lag, mean_dwell_s, transitions),
+        )
+
+    def timeline(
+        self,
+        X: Any,
+        recording_id: ArrayLike | None = None,
+        start_s: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        window_s: float | None = None,
+        smooth: str = "marginals",
+        lag: int = 3,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> Timeline:
+        """Return the class over time: stretches of one class instead of single windows.
+
+        A robot stays in a class for a while, so the windows before and after a window also say
+        something about it. A hidden Markov model over the windows of each recording uses them.
+
+        Parameters
+        ----------
+        X : array of shape (n_windows, n_timesteps, n_channels), WindowSet, or list of Recording
+            Recordings are cut into windows as those of the training were.
+        recording_id : array of shape (n_windows,), optional
+            The recording of each window; by default that of the WindowSet, or one for all.
+        start_s : array of shape (n_windows,), optional
+            Start of each window in seconds; a WindowSet has its own.
+        lengths : as in `predict`
+        window_s : float, optional
+            Length of the windows in seconds, if X is an array. By default the hop between them.
+        smooth : {"none", "filter", "lag", "viterbi", "marginals"}, default="marginals"
+            Which windows count: none but itself; those before; those and `lag` later ones; all
+            (viterbi: for the likeliest sequence, marginals: for each window by itself).
+        lag : int, default=3
+            Windows to wait for, for ``"lag"``.
+        mean_dwell_s : float or array of shape (n_classes,), optional
+            How long a class lasts on average. By default as in the training recordings, where some
+            have several classes; otherwise 60 s, or 5 windows if that is longer. A value that is
+            wrong by a factor of 4 changes little.
+        transitions : array of shape (n_classes, n_classes), optional
+            How often each class (row) is followed by each other (column); 0 where it cannot be. By
+            default as in the training recordings, too; otherwise all equally often.
+
+        Returns
+        -------
+        Timeline
+            With `spans`, and the probabilities of each window.
+
+        Raises
+        ------
+        InputError
+            If the times of the windows are not known.
+        ArgumentError
+            If a dwell time is shorter than a window, or `transitions` have another shape.
+
+        Examples
+        --------
+        >>> clf.timeline(recordings, mean_dwell_s=30).to_csv("drive.csv")  # doctest: +SKIP
+        """
+        self._check_fitted()
+        if isinstance(X, Recording):
+            X = [X]
+        if isinstance(X, list | tuple) and X and isinstance(X[0], Recording):
+            X = prediction_pipeline(self.preparation_).prepare(
+                [replace(one, label=None, label_spans=()) for one in X]
+            )
+        X, hop_s = self._open(X, "X"), None
+        if isinstance(X, WindowSet):
+            hop_s = PreparationOptions.recorded(X.provenance).hop_s
+            recording_id = X.recording_id if recording_id is None else recording_id
+            start_s = X.start_s if start_s is None else start_s
+            if window_s is None and X.sample_rate_hz:
+                window_s = X.n_timesteps / X.sample_rate_hz
+        if start_s is None:
+            raise InputError(
+                "it is not known when each window begins; give start_s in seconds, a WindowSet that"
+                " has it, or recordings."
+            )
+        starts = np.asarray(start_s, np.float64)
+        rows = self.predict_proba(X, lengths)
+        smoothing = self._smoothing(smooth, lag, mean_dwell_s, transitions)
+        if window_s is None:
+            hops = np.diff(np.unique(starts))
+            window_s = float(np.median(hops)) if len(hops) else 1.0
+        return timeline_of(
+            rows,
+            self.classes_,
+            starts,
+            check_positive("window_s", window_s),
+            recording_id,
+            hop_s=hop_s,
+            class_shares=self._class_shares,
+            **smoothing._asdict(),
+        )
+
+    def _smoothing(
+        self,
+        smooth: str,
+        lag: int,
+        mean_dwell_s: ArrayLike | None = None,
+        transitions: ArrayLike | None = None,
+    ) -> Smoothing:
+        """Return the smoothing; options that are None are taken from the training recordings."""
+        learned = None if self.preparation_ is None else self.preparation_.get("dwell")
+        if learned is not None and len(learned["mean_s"]) == len(self.classes_):
+            mean_dwell_s = learned["mean_s"] if mean_dwell_s is None else mean_dwell_s
+            transitions = learned["follows"] if transitions is None else transitions
+        return Smoothing(smooth, lag, mean_dwell_s, transitions)
+
+    @property
+    def _class_shares(self) -> NDArray[np.float64]:
+        """What the model gives each class on average, in windows that fit left out."""
+        k = len(self.classes_)
+        evens_out = self.class_weight is not None or self.sampler != "shuffle"
+        if self._known is None or evens_out:
+            return np.full(k, 1 / k)
+        shares = np.exp(self._known.points.astype(np.float64)).mean(axis=0)
+        return np.asarray(shares / shares.sum())
+
+    def predict_recordings(
+        self,
+        X: Any,
+        recording_id: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        how: str = "mean",
+    ) -> list[RecordingDecision]:
+        """Return one label for each recording, from all its windows.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+        recording_id : array of shape (n_windows,), optional
+            The recording of each window. A WindowSet has its own.
+        how : {"mean", "vote"}, default="mean"
+            ``"mean"`` takes the class with the highest mean probability, where uncertain windows
+            count less. ``"vote"`` takes the majority vote of the windows, which a few confident
+            errors cannot change; a tie goes to the higher mean probability.
+
+        Returns
+        -------
+        list of RecordingDecision
+            In the order in which recordings first appear.
+        """
+        check_choice("how", how, ("mean", "vote"))
+        self._check_fitted()
+        X = self._open(X, "X")
+        if recording_id is None and isinstance(X, WindowSet):
+            recording_id = X.recording_id
+        if recording_id is None:
+            raise InputError(
+                "it is not known which recording each window belongs to; give recording_id, or a"
+                " WindowSet that has it."
+            )
+        rows = self.predict_proba(X, lengths)
+        named = check_groups(recording_id, len(rows), "recording_id")
+        assert named is not None
+        return [
+            _decide(name, rows[own], how, self.classes_.tolist())
+            for name, own in iter_recordings(named)
+        ]
+
+
+def _decide(
+    name: Any, probability: NDArray[np.float64], how: str, classes: list[Any]
+) -> RecordingDecision:
+    vote, best, mean = recording_prediction(probability)
+    index = best if how == "mean" else vote
+    return RecordingDecision(
+        name,
+        classes[index],
+        float(mean[index]),
+        float((probability.argmax(axis=1) == index).mean()),
+        len(probability),
+        tuple(mean.tolist()),
+    )

@@ -1,0 +1,58 @@
+"""Ensemble: what the networks and the features of a fit compute of scaled windows, as one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.prediction.head import FeatureHead
+from sensorseq.prediction.patches import Patch
+from sensorseq.prediction.probabilities import log_softmax
+
+
+class Network(Protocol):
+    """A trained network."""
+
+    def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Return the outputs (n, n_outputs) for steps (n, t, n_inputs)."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks whose outputs are joined, and the features beside them.
+
+    The outputs of several networks are averaged: as probabilities if they `are_logits`. Where
+    features decide alone, there are no `networks`.
+    """
+
+    networks: Sequence[Network]
+    n_outputs: int
+    are_logits: bool
+    patch: Patch | None = None
+    head: FeatureHead | None = None
+
+    def outputs(self, X: NDArray[Any], lengths: NDArray[np.int64] | None) -> NDArray[np.float64]:
+        """Return the outputs for scaled windows (n, t, c), of shape (n, n_outputs)."""
+        joined = np.zeros((len(X), self.n_outputs))
+        if self.networks:
+            steps = self.steps(X, lengths)
+            outputs = [network.outputs(*steps) for network in self.networks]
+            joined = outputs[0] if len(outputs) == 1 else self._join(np.stack(outputs))
+        return joined if self.head is None else self.head.join(joined, X, lengths)
+
+    def steps(
+        self, X: NDArray[Any], lengths: NDArray[np.int64] | None
+    ) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        """Return scaled windows and their lengths as the networks take them."""
+        return (X, lengths) if self.patch is None else self.patch.apply(X, lengths)
+
+    def _join(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return one output for those of all networks, (members, n, outputs)."""
+        if not self.are_logits:
+            return np.asarray(outputs.mean(axis=0))
+        # the logarithm of the mean of their probabilities
+        logs = log_softmax(outputs)
+        highest = logs.max(axis=0)
+        return np.asarray(highest + np.log(np.exp(logs - highest).mean(axis=0)))

@@ -1,0 +1,155 @@
+"""FeatureHead: what the linear layer sees beside the LSTM's pooled state, and its weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.features.blocks import Block, LinearBlock, ProbabilityBlock, finite
+from sensorseq.io.model_file import arrays_below
+
+LINEAR = ("rocket", "summary")
+BOOSTING = "boosting"
+NAMES = (*LINEAR, BOOSTING)
+LSTM = "lstm"
+_BLOCK = 512  # windows described at a time in prediction
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that was tried on windows left out: ``"lstm"``, kind of features, or ``"together"``.
+
+    `log_loss` is the mean over these windows, in nats, its scores scaled as well as possible.
+    `weight` is the factor of its scores in the logits; None for all together.
+    """
+
+    name: str
+    log_loss: float
+    accuracy: float
+    weight: float | None
+
+
+@dataclass(frozen=True)
+class FeatureChoice:
+    """The kinds of features the linear layer uses beside the pooled state, and the reason in words.
+
+    `candidates` are each model alone, then all together; empty when nothing was tried. They were
+    compared on `n_windows` windows left out of `n_folds` fits.
+    """
+
+    names: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    n_windows: int = 0
+    n_folds: int = 0
+    reason: str = "features=None"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        candidates = [vars(tried) for tried in self.candidates]
+        return vars(self) | {"names": list(self.names), "candidates": candidates}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "FeatureChoice":
+        """Undo `to_dict`."""
+        tried = tuple(Candidate(**one) for one in stored["candidates"])
+        made = cls(**{**stored, "names": tuple(stored["names"]), "candidates": tried})
+        texts = [*made.names, made.reason, *(one.name for one in tried)]
+        numbers = [value for one in tried for value in (one.log_loss, one.accuracy, one.weight)]
+        counts = [made.n_windows, made.n_folds]
+        if not (
+            all(isinstance(text, str) for text in texts)
+            and all(type(value) in (int, float, type(None)) for value in numbers)
+            and all(type(count) is int for count in counts)
+        ):
+            raise TypeError(f"features: {stored!r} describes no choice")
+        return made
+
+    def __str__(self) -> str:
+        if not self.candidates:
+            return f"the LSTM alone ({self.reason})"
+        lines = [f"{self.reason}", "                log-loss  accuracy  weight"]
+        for tried in self.candidates:
+            weight = "" if tried.weight is None else f"{tried.weight:8.3g}"
+            lines.append(
+                f"  {tried.name:<12}  {tried.log_loss:8.3f}  {100 * tried.accuracy:6.1f} %{weight}"
+            )
+        return "\n".join(lines)
+
+
+@dataclass
+class FeatureHead:
+    """The linear layer's part for features, and the factor of the LSTM's logits."""
+
+    lstm_weight: float
+    blocks: list[Block]
+    choice: FeatureChoice
+    out_of_fold: NDArray[np.float64] | None = field(default=None, repr=False)  # (n, K) logits
+    # rows of X that were out of fold
+    out_of_fold_rows: NDArray[np.int64] | None = field(default=None, repr=False)
+    given_rows: NDArray[np.int64] | None = field(default=None, repr=False)  # as given to `fit`
+
+    def join(
+        self,
+        lstm_logits: NDArray[np.float64],
+        X: NDArray[Any],
+        lengths: NDArray[np.int64] | None,
+    ) -> NDArray[np.float64]:
+        """Add the features' logits of scaled windows (n, t, c) to those of the LSTM, (n, K)."""
+        logits = self.lstm_weight * lstm_logits
+        for start in range(0, len(X), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            valid = None if lengths is None else lengths[rows]
+            for block in self.blocks:
+                logits[rows] += block.logits(X[rows], valid)
+        return logits
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of a model file."""
+        return {
+            f"features.{block.name}.{name}": array
+            for block in self.blocks
+            for name, array in block.state()[1].items()
+        }
+
+    def description(self) -> dict[str, Any]:
+        """Return the other parts of a model file."""
+        return {
+            "lstm_weight": self.lstm_weight,
+            "choice": self.choice.to_dict(),
+            "blocks": {block.name: block.state()[0] for block in self.blocks},
+        }
+
+    @classmethod
+    def restore(
+        cls, description: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
+    ) -> "FeatureHead":
+        """Undo `description` and `arrays`; raise a ValueError if they do not fit the features."""
+        blocks: list[Block] = []
+        for name, settings in description["blocks"].items():
+            if name not in NAMES:
+                raise ValueError(f"features of an unknown kind {name!r}")
+            kind = LinearBlock if name in LINEAR else ProbabilityBlock
+            blocks.append(kind.restore(name, settings, arrays_below(arrays, f"features.{name}.")))
+        choice = FeatureChoice.from_dict(description["choice"])
+        return cls(finite("the factor of the LSTM", description["lstm_weight"]), blocks, choice)
+
+    def check(self, n_channels: int, n_outputs: int) -> None:
+        """Raise a ValueError unless this fits a network."""
+        for block in self.blocks:
+            if block.sizes != (n_channels, n_outputs):
+                raise ValueError(
+                    f"{block.name} features of {block.sizes[0]} channels with {block.sizes[1]}"
+                    f" outputs; the network has {n_channels} and {n_outputs}"
+                )
+
+    @property
+    def linear_blocks(self) -> list[LinearBlock]:
+        """The kinds of features with weights of their own."""
+        return [block for block in self.blocks if isinstance(block, LinearBlock)]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it holds no function or estimator of the user's."""
+        return all(block.name in NAMES for block in self.blocks)

@@ -1,0 +1,100 @@
+"""Load a model file to predict with, by numpy and the C++ core alone."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.checks import check_integer
+from sensorseq.errors import ModelFileError, check_choice, refusing
+from sensorseq.io.model_file import SAVE_AGAIN, arrays_below, read_model, take_field
+from sensorseq.prediction.decisions import ClassPredictor
+from sensorseq.prediction.ensemble import Ensemble
+from sensorseq.prediction.inputs import CROPS, DTYPES
+from sensorseq.prediction.network import LstmNetwork, array_prefix, check_array_names
+from sensorseq.prediction.predictor import CLASSIFICATION, TASKS, WindowPredictor
+from sensorseq.prediction.values import ValuePredictor
+
+
+class _Loaded(WindowPredictor):
+    """What a model file holds of a trained model."""
+
+    networks: list[LstmNetwork]
+
+    @property
+    def _ensemble(self) -> Ensemble:
+        are_logits = isinstance(self, ClassPredictor)
+        return Ensemble(self.networks, self._n_outputs, are_logits, self.patch_, self._head)
+
+    def _load(
+        self, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], path: Any
+    ) -> None:
+        def take(name: str, kind: Any) -> Any:
+            return take_field(description, name, kind, path)
+
+        parameters = take("parameters", dict)
+        self.max_timesteps, self.crop = parameters["max_timesteps"], parameters["crop"]
+        if self.max_timesteps is not None:
+            check_integer("max_timesteps", self.max_timesteps, 1)
+        check_choice("crop", self.crop, CROPS)
+        self.dtype = check_choice("dtype", parameters["dtype"], DTYPES)
+        if isinstance(self, ClassPredictor):
+            self.class_weight, self.sampler = parameters["class_weight"], parameters["sampler"]
+        self._restore(arrays, take)
+        n_networks = 1 + len(take("other_histories", list))
+        check_array_names(arrays, n_networks, path)
+        architecture = take("architecture", dict)
+        self.networks = [
+            LstmNetwork(arrays_below(arrays, array_prefix(member)), architecture)
+            for member in range(n_networks)
+        ]
+        for network in self.networks:
+            self._check_network(network)
+            if network.dtype != np.dtype(check_choice("dtype", take("dtype", str), DTYPES)):
+                raise ValueError(f"the weights are {network.dtype}")
+        if self._head is not None and not self._head.lstm_weight:
+            self.networks = []  # features decide alone
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._n_channels} channels, {self._n_outputs} outputs>"
+
+
+class TrainedClassifier(_Loaded, ClassPredictor):
+    """A classifier of a model file; it has the methods that predict of `SensorLSTMClassifier`."""
+
+
+class TrainedRegressor(_Loaded, ValuePredictor):
+    """A regressor of a model file; it has `predict` and `outside` of `SensorLSTMRegressor`."""
+
+
+def load(path: str | os.PathLike[str]) -> TrainedClassifier | TrainedRegressor:
+    """Load a model file that `save` of an estimator wrote. Nothing in it is executed.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    TrainedClassifier or TrainedRegressor
+        With `predict`, `predict_proba`, `predict_or_abstain`, `outside`, `timeline` and `stream`,
+        which give the bits that the estimator gives on this processor.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is truncated, damaged, from another program or from a newer version.
+
+    Examples
+    --------
+    >>> load("terrain.safetensors").predict(windows)  # doctest: +SKIP
+    """
+    arrays, description = read_model(path)
+    with refusing(ModelFileError, f"{path} is inconsistent", SAVE_AGAIN, but=ModelFileError):
+        task = check_choice("task", take_field(description, "task", str, path), TASKS)
+        model = TrainedClassifier() if task == CLASSIFICATION else TrainedRegressor()
+        model._load(arrays, description, path)
+        return model

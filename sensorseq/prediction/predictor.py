@@ -1,0 +1,239 @@
+"""WindowPredictor: what a trained model reads, computes and checks of windows."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sensorseq.errors import InputError
+from sensorseq.io.model_file import arrays_below
+from sensorseq.prediction.ensemble import Ensemble
+from sensorseq.prediction.head import FeatureHead
+from sensorseq.prediction.inputs import (
+    Sequences,
+    WindowShape,
+    crop_sequences,
+    is_table,
+    read_sequences,
+    scale_sequences,
+)
+from sensorseq.prediction.network import LstmNetwork
+from sensorseq.prediction.outside import OutsideWindows, TrainedRanges, join_outside
+from sensorseq.prediction.patches import Patch, read_patch
+from sensorseq.prediction.preparation import (
+    Preparation,
+    check_preparation,
+    check_same_preparation,
+    tell_apart,
+)
+from sensorseq.preprocessing.scale.keyed import KeyedScaler, scaler_from_dict
+from sensorseq.preprocessing.scale.scaler import Scaler
+from sensorseq.windows import WindowSet
+
+CLASSIFICATION, REGRESSION = TASKS = "classification", "regression"
+SETS = (str, os.PathLike, WindowSet)  # what is opened before it is read
+NO_RANGES = (
+    "the model does not have the ranges of its training windows, because it was imported. Fit it"
+    " again."
+)
+
+
+class WindowPredictor:
+    """A trained model, which predicts windows like those of its fit."""
+
+    max_timesteps: int | None
+    crop: str
+    dtype: str
+    scaler_: Scaler | KeyedScaler | None
+    preparation_: Preparation | None
+    patch_: Patch | None = None
+    n_features_in_: int
+    _flat_timesteps: int | None
+    _head: FeatureHead | None = None  # weighs features; without it, the LSTM's logits count alone
+    _ranges: TrainedRanges | None = None
+    _were_lengths: bool = False
+
+    @property
+    @abstractmethod
+    def _ensemble(self) -> Ensemble:
+        """What computes the outputs."""
+
+    @property
+    @abstractmethod
+    def _n_outputs(self) -> int:
+        """The outputs of the networks."""
+
+    @abstractmethod
+    def _restore_targets(self, take: Callable[[str, Any], Any]) -> None:
+        """Restore from a model file what is predicted; `take` gives a field of a type."""
+
+    @abstractmethod
+    def _predictions(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
+        """Return labels or values."""
+
+    def _check_fitted(self) -> None:
+        """Raise if nothing was learned yet."""
+
+    def _open(self, X: Any, name: str) -> Any:
+        """Return the windows of a WindowSet."""
+        if isinstance(X, WindowSet):
+            return X
+        raise InputError(
+            f"{name}={os.fspath(X)!r} is a path, and the runtime reads no prepared files. Give an"
+            " array, or recordings to `timeline`."
+        )
+
+    def _read_table(self, X: Any, name: str) -> Any:
+        """Check windows (n, t) of one channel."""
+        return X
+
+    def _check_ends(self, sequences: Sequences) -> None:
+        """Warn of windows that end in zeros, of a fit whose windows had lengths."""
+
+    def _in_memory(self, sequences: Sequences) -> Iterable[Sequences]:
+        """Return windows in parts that fit into memory."""
+        return [sequences]
+
+    @property
+    def _n_channels(self) -> int:
+        """The channels of the windows."""
+        return self.n_features_in_ if self._flat_timesteps is None else 1
+
+    @property
+    def _channels(self) -> list[str] | None:
+        """The names of the channels: of the columns of DataFrames, or of a WindowSet."""
+        if self._flat_timesteps is None and hasattr(self, "feature_names_in_"):
+            return [str(name) for name in self.feature_names_in_]
+        preparation: Preparation | None = getattr(self, "preparation_", None)
+        return None if preparation is None else preparation["channels"]
+
+    @property
+    def _shape(self) -> WindowShape:
+        return WindowShape(self._n_channels, self._flat_timesteps, self._channels)
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]], take: Callable[[str, Any], Any]) -> None:
+        """Restore what prediction needs of a model file, without the networks."""
+        self._restore_targets(take)
+        self.n_features_in_ = take("n_features_in", int)
+        self._flat_timesteps = flat = take("flat_timesteps", (int, type(None)))
+        names = take("feature_names_in", (list, type(None)))
+        if names is not None:
+            self.feature_names_in_ = np.array(check_texts("feature_names_in", names), dtype=object)
+        n_channels = take("n_channels", int)
+        if (n_channels, self.n_features_in_) != (1 if flat else n_channels, flat or n_channels):
+            raise ValueError(
+                f"n_features_in={self.n_features_in_} with n_channels={n_channels} and"
+                f" flat_timesteps={flat}"
+            )
+        self.scaler_ = read_scaler(arrays)
+        self.preparation_ = check_preparation(take("preparation", (dict, type(None))))
+        self.patch_ = read_patch(take("patch", (list, type(None))))
+        head = take("features", (dict, type(None)))
+        if head is not None:
+            self._head = FeatureHead.restore(head, arrays)
+            self._head.check(n_channels, self._n_outputs)
+        self._ranges = TrainedRanges.restore(arrays, n_channels)
+
+    def _check_network(self, network: LstmNetwork) -> None:
+        """Raise a ValueError unless a network takes these windows and has these outputs."""
+        n_inputs = self._n_channels
+        if self.patch_ is not None:
+            n_inputs = self.patch_.n_inputs(n_inputs)
+        if (network.n_inputs, network.n_outputs) != (n_inputs, self._n_outputs):
+            raise ValueError(
+                f"a network of {network.n_inputs} inputs and {network.n_outputs} outputs, expected"
+                f" {n_inputs} and {self._n_outputs}"
+            )
+
+    def predict(self, X: Any, lengths: ArrayLike | None = None) -> NDArray[Any]:
+        """Return the most probable label of each window, or a regressor's values in the unit of y.
+
+        Values have the shape (n,) or (n, n_outputs_) that y had in `fit`.
+
+        Parameters
+        ----------
+        X : as in `fit`
+            Windows with the same channels as in `fit`. All windows of a prepared file are
+            predicted, in their order. DataFrames with columns in any order, if `fit` had names:
+            those of DataFrames, or the channels of a WindowSet or file.
+        lengths : array of shape (n,), int, optional
+            Valid steps of each window.
+        """
+        return self._predictions(self._outputs(X, lengths))
+
+    def _outputs(self, X: Any, lengths: Any) -> NDArray[np.float64]:
+        """Return the network's outputs, (n, outputs), those of an ensemble joined."""
+        return self._ensemble.outputs(*self._scaled(self._read_windows(X, lengths)))
+
+    def _read_windows(self, X: Any, lengths: Any) -> Sequences:
+        """Read windows to predict: prepared as those of the fit, with their own names."""
+        self._check_fitted()
+        if isinstance(X, SETS):
+            X = self._open(X, "X")
+            check_same_preparation(self.preparation_, X)
+            X = tell_apart(X, self.scaler_, self.preparation_)
+        elif is_table(X):
+            X = self._read_table(X, "X")
+        return read_sequences(X, lengths, "X", self._shape)
+
+    def _scaled(self, sequences: Sequences) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        """Return the networks' view of windows in memory, with their lengths if they differ."""
+        if self._were_lengths:
+            self._check_ends(sequences)
+        cropped = crop_sequences(sequences, self.max_timesteps, self.crop, training=False)
+        scaled = scale_sequences(cropped, self.scaler_, self.dtype)
+        return scaled, None if cropped.are_full else cropped.lengths
+
+    def outside(self, X: Any, lengths: ArrayLike | None = None) -> OutsideWindows:
+        """Tell which windows are unlike all that the model was trained on, as in another unit.
+
+        Parameters
+        ----------
+        X, lengths : as in `predict`
+
+        Returns
+        -------
+        OutsideWindows
+            The windows, and the reason for each channel.
+
+        Raises
+        ------
+        InputError
+            If the model was imported, or fitted by a version that did not keep the ranges.
+
+        Notes
+        -----
+        `fit` keeps the extremes of its windows, without the test part; `partial_fit` and `adapt`
+        widen them. A window is outside if it exceeds the values by half of their range; the
+        standard deviation by a factor of 10, or relative to other channels of 3; or the share of
+        one of eight bands of the spectrum by a factor of 10. docs/validation.md states what this
+        finds, and what it does not.
+        """
+        self._check_fitted()
+        if self._ranges is None:
+            raise InputError(NO_RANGES)
+        sequences = self._read_windows(X, lengths)
+        names = self._channels or [f"channel_{c}" for c in range(sequences.X.shape[2])]
+        is_rescaled = isinstance(self.scaler_, KeyedScaler)
+        return join_outside(
+            [
+                self._ranges.compare(part.X, part.lengths, names, is_rescaled=is_rescaled)
+                for part in self._in_memory(sequences)
+            ]
+        )
+
+
+def read_scaler(arrays: Mapping[str, NDArray[Any]]) -> Scaler | KeyedScaler | None:
+    """Return the scaling that a model file holds."""
+    fields = arrays_below(arrays, "scaler.")
+    return scaler_from_dict(fields) if fields else None
+
+
+def check_texts(name: str, values: list[Any]) -> list[str]:
+    """Return what a file lists under a name when all of it is text."""
+    if not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{name} is {values!r}, expected text")
+    return values

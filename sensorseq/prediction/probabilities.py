@@ -1,0 +1,68 @@
+"""What follows from class probabilities: abstention, and one decision for a recording."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sensorseq.errors import InputError
+
+
+def check_temperature(value: float) -> float:
+    """Return a temperature read from a file, when it is one."""
+    if not (np.isfinite(value) and value > 0):
+        raise InputError(f"temperature is {value!r}, expected a number above 0")
+    return value
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return probabilities of shape (n, K), float64."""
+    exponentials = np.exp(below_highest(logits))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def below_highest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return logits (n, K) minus the highest of each window, float64."""
+    z = np.asarray(logits, np.float64)
+    return np.asarray(z - z.max(axis=1, keepdims=True))
+
+
+def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return logarithms of probabilities, over the last axis, float64."""
+    z = logits - logits.max(axis=-1, keepdims=True)
+    return np.asarray(z - np.log(np.exp(z).sum(axis=-1, keepdims=True)))
+
+
+class Abstention(NamedTuple):
+    """A threshold, its requirements, and its results on the windows it was chosen on.
+
+    Windows whose highest probability is below `threshold` get no label. At most a share
+    `error_rate` of the answers is wrong, with this `confidence`. `coverage` and `error` are the
+    share of the windows that were answered, and of the answers that were wrong.
+    """
+
+    threshold: float
+    error_rate: float
+    confidence: float
+    coverage: float
+    error: float
+    n_windows: int
+    n_groups: int
+
+
+def recording_prediction(probability: NDArray[np.float64]) -> tuple[int, int, NDArray[np.float64]]:
+    """Return the vote, the class of highest mean probability, and the mean of one recording."""
+    mean = probability.mean(axis=0)
+    votes = np.bincount(probability.argmax(axis=1), minlength=probability.shape[1])
+    tied = np.flatnonzero(votes == votes.max())
+    return int(tied[np.argmax(mean[tied])]), int(mean.argmax()), mean
+
+
+def check_abstention(fields: Sequence[Any]) -> Abstention:
+    """Return the result of `fit_abstention`, read from a file."""
+    read = Abstention(*fields)
+    numbers = all(isinstance(value, int | float) for value in read)
+    if not numbers or not 0 <= read.threshold <= 1:
+        raise InputError(f"abstention is {list(fields)!r}, expected a threshold and six numbers")
+    return read
