@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """_lazy errors options _signal < text windows < checks < io < recording history html ops
-           < preprocessing nn gpu_check readers < features sequence datasets < simulate
+ORDER = """_lazy errors options _signal numeric < text windows < checks < io
+           < recording history html ops < preprocessing nn gpu_check readers < features sequence datasets < simulate
            < training < inspection < diagnosis doctor export < estimator
            < model_selection evaluation prepare adapters bench < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
@@ -26,7 +26,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "model_selection/",
         "evaluation/",
         "adapters/",
-        "features/trees.py",
+        "features/grow_trees.py",
         "inspection/label_errors.py",
         "preprocessing/resample/transformer.py",
         "preprocessing/scale/transformer.py",

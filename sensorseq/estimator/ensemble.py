@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import log_softmax, logsumexp
 
 from sensorseq.estimator.feature_head import FeatureHead
 from sensorseq.nn import LSTMLinear
+from sensorseq.numeric import log_softmax, logsumexp
 from sensorseq.training.batches import TrainingData
 from sensorseq.training.evaluation import predict_outputs
 from sensorseq.training.parameters import resolve_device

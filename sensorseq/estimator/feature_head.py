@@ -23,9 +23,9 @@ from sensorseq.features.blocks import (
     finite,
     log_probabilities,
 )
+from sensorseq.features.grow_trees import grow_trees, important_statistics
 from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
-from sensorseq.features.trees import BoostedTrees, important_statistics
 from sensorseq.io.model_file import arrays_below
 
 LINEAR = ("rocket", "summary")
@@ -445,7 +445,7 @@ def _fit_probabilities(
         values, class_index, weight = statistics[own], data.class_index[own], data.weight[own]
         if kind == BOOSTING:
             columns = important_statistics(values, class_index, weight, BOOSTED_STATISTICS)
-            return BoostedTrees.grown(values, columns, class_index, weight)
+            return grow_trees(values, columns, class_index, weight)
         model = clone(kind)
         options = {"sample_weight": weight} if has_fit_parameter(model, "sample_weight") else {}
         return model.fit(values, class_index, **options)

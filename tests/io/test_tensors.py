@@ -64,7 +64,7 @@ A = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         {"a": A, "__metadata__": {"version": 3}},
         {"a": A, "__metadata__": ["version"]},
         [A],
-        '{"a":%s,"a":%s}' % (json.dumps(A), json.dumps(A)),
+        f'{{"a":{json.dumps(A)},"a":{json.dumps(A)}}}',
         "[" * 100_000,
         "",
     ],
