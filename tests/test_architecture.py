@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ORDER = """_lazy errors options _signal < core text windows < checks < io
-           < recording history html ops
-           < preprocessing nn gpu_check readers < features sequence datasets < simulate
-           < prediction < training < inspection < diagnosis doctor export < estimator
+ORDER = """_lazy errors options _signal numeric < core text windows < checks < io
+           < recording history html ops < preprocessing nn gpu_check readers
+           < features sequence datasets < simulate < prediction
+           < training < inspection < diagnosis doctor export < estimator
            < model_selection evaluation prepare adapters bench < cli < __main__"""
 TOP = """.ci .clang-format .dockerignore .gitattributes .gitignore CHANGELOG.md CONTRIBUTING.md
          Dockerfile LICENSE MANIFEST.in Makefile README.md SECURITY.md benchmarks build_cuda.py
@@ -27,7 +27,7 @@ HOME = {  # library: where it may be imported, as path prefixes
         "model_selection/",
         "evaluation/",
         "adapters/",
-        "features/trees.py",
+        "features/grow_trees.py",
         "inspection/label_errors.py",
         "preprocessing/resample/transformer.py",
         "preprocessing/scale/transformer.py",

@@ -186,10 +186,10 @@ def _ridge(own: _Windows, shown: _Windows, target: Ints, folds: list[Fold]) -> I
 
 
 def _boosting(own: _Windows, shown: _Windows, target: Ints) -> Ints:
-    from sensorseq.features.trees import BoostedTrees, important_statistics  # scikit-learn
+    from sensorseq.features.grow_trees import grow_trees, important_statistics  # scikit-learn
 
     summary, weight = SummaryFeatures().fit(*own), np.ones(len(target))
     values = summary.transform(*own)
     columns = important_statistics(values, target, weight, _STATISTICS)
-    trees = BoostedTrees.grown(values, columns, target, weight)
+    trees = grow_trees(values, columns, target, weight)
     return np.asarray(trees.log_probabilities(summary.transform(*shown)).argmax(axis=1))

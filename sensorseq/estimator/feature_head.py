@@ -22,9 +22,9 @@ from sensorseq.features.blocks import (
     describe,
     log_probabilities,
 )
+from sensorseq.features.grow_trees import grow_trees, important_statistics
 from sensorseq.features.ridge import MOST_WINDOWS, STRENGTHS, Fold, fit_ridge
 from sensorseq.features.stack import fit_stack
-from sensorseq.features.trees import BoostedTrees, important_statistics
 from sensorseq.prediction.head import BOOSTING, LSTM, NAMES, Candidate, FeatureChoice, FeatureHead
 
 MANY_WINDOWS = 4_000  # above, fewer random convolutions: their products take n^2 F
@@ -310,7 +310,7 @@ def _fit_probabilities(
         values, class_index, weight = statistics[own], data.class_index[own], data.weight[own]
         if kind == BOOSTING:
             columns = important_statistics(values, class_index, weight, BOOSTED_STATISTICS)
-            return BoostedTrees.grown(values, columns, class_index, weight)
+            return grow_trees(values, columns, class_index, weight)
         model = clone(kind)
         options = {"sample_weight": weight} if has_fit_parameter(model, "sample_weight") else {}
         return model.fit(values, class_index, **options)

@@ -14,17 +14,15 @@ from types import UnionType
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from sensorseq.errors import CheckpointError, InputError, ModelFileError, nearest_known
 from sensorseq.io.atomic import write_whole
+from sensorseq.io.tensors import MAX_HEADER_BYTES, pack_tensors, read_tensors
 from sensorseq.text import Plain
 
 _KEYS = {"format", "version", "description", "sha256"}
 _TAGGED = (("tuple",), ("dict",))  # the keys of what stands for a tuple, and for a dictionary
-_MAX_HEADER_BYTES = 100_000_000  # the limit of safetensors
 _LARGEST_LABELS_BYTES = 2**26  # a wide text type is padded, so few bytes of file could take many
 _LABEL_DTYPE = re.compile(r"[<|=>]?(U\d{1,5}|[iuf][1248]|b1)$")
 _LABEL = str | bool | int | float
@@ -106,7 +104,7 @@ def check_replaceable(path: Path) -> None:
     """Raise if `path` is not a checkpoint, so that a checkpoint must not replace it."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        header = file.read(size) if size <= _MAX_HEADER_BYTES else b""
+        header = file.read(size) if size <= MAX_HEADER_BYTES else b""
     try:
         found = json.loads(header)["__metadata__"]["format"]
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -128,7 +126,7 @@ def pack(kind: Kind, arrays: Mapping[str, NDArray[Any]], text: str) -> bytes:
         "description": text,
         "sha256": _digest(contiguous, text),
     }
-    return _in_fixed_order(safetensors.numpy.save(contiguous, metadata))
+    return pack_tensors(contiguous, metadata)
 
 
 def unpack(
@@ -144,12 +142,8 @@ def unpack(
     if size == 0:
         raise kind.error(f"{file} is empty. {kind.way_out}")
     try:
-        with safetensors.safe_open(file, framework="numpy") as opened:
-            metadata = dict(opened.metadata() or {})
-            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  not a mapping
-    except OSError:
-        raise
-    except Exception as error:  # whatever bytes make the library raise, they are of no kind
+        arrays, metadata = read_tensors(file)
+    except (ValueError, RecursionError) as error:
         raise kind.error(
             f"{file} ({size} bytes) is truncated, damaged or not a {kind.noun}: {error}."
             f" {kind.way_out}"
@@ -173,15 +167,6 @@ def unpack(
         return arrays, restore(json.loads(text))
     except (ValueError, TypeError, RecursionError) as error:
         raise kind.error(f"{file} has a description that cannot be read. {kind.way_out}") from error
-
-
-def _in_fixed_order(content: bytes) -> bytes:
-    """Sort the header, whose order varies from call to call: equal models give equal files."""
-    size = int.from_bytes(content[:8], "little")
-    fields = json.loads(content[8 : 8 + size])
-    header = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of eight bytes
-    return len(header).to_bytes(8, "little") + header + content[8 + size :]
 
 
 def _digest(arrays: Mapping[str, NDArray[Any]], text: str) -> str:

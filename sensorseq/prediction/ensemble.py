@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from sensorseq.numeric import log_softmax, logsumexp
 from sensorseq.prediction.head import FeatureHead
 from sensorseq.prediction.patches import Patch
-from sensorseq.prediction.probabilities import log_softmax
 
 
 class Network(Protocol):
@@ -53,6 +53,4 @@ class Ensemble:
         if not self.are_logits:
             return np.asarray(outputs.mean(axis=0))
         # the logarithm of the mean of their probabilities
-        logs = log_softmax(outputs)
-        highest = logs.max(axis=0)
-        return np.asarray(highest + np.log(np.exp(logs - highest).mean(axis=0)))
+        return np.asarray(logsumexp(log_softmax(outputs, 2), 0) - np.log(len(outputs)))

@@ -28,12 +28,6 @@ def below_highest(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(z - z.max(axis=1, keepdims=True))
 
 
-def log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return logarithms of probabilities, over the last axis, float64."""
-    z = logits - logits.max(axis=-1, keepdims=True)
-    return np.asarray(z - np.log(np.exp(z).sum(axis=-1, keepdims=True)))
-
-
 class Abstention(NamedTuple):
     """A threshold, its requirements, and its results on the windows it was chosen on.
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import expm
 
 from sensorseq.checks import check_integer
 from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.numeric import stochastic_exponential
 
 Floats = NDArray[np.float64]
 
@@ -113,7 +113,7 @@ class Dwell:
         if ticks not in self._after:  # nearly all windows are one hop apart
             rate = 1 / self.mean_s[:, None]
             leave = ticks * _TICK_S * rate * (self.follows - np.eye(len(rate)))
-            self._after[ticks] = np.asarray(expm(leave))
+            self._after[ticks] = stochastic_exponential(leave)
         return self._after[ticks]
 
 

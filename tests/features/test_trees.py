@@ -8,7 +8,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from sensorseq.errors import ArgumentError, SignalError
-from sensorseq.features.trees import BoostedTrees, important_statistics, make_boosting
+from sensorseq.features.grow_trees import grow_trees, important_statistics, make_boosting, trees_of
+from sensorseq.features.trees import BoostedTrees
 
 
 def fitted(n_classes, seed=0, n=80, **arguments):
@@ -23,7 +24,7 @@ def fitted(n_classes, seed=0, n=80, **arguments):
 @pytest.mark.parametrize("n_classes", [2, 3, 6])
 def test_probabilities_are_those_of_scikit_learn(n_classes):
     model, x = fitted(n_classes)
-    trees = BoostedTrees.of(model)
+    trees = trees_of(model)
     assert trees.n_outputs == n_classes
     rng = np.random.default_rng(1)
     far = rng.normal(size=(50, 5)) * 10.0 ** rng.integers(-3, 4, (50, 5))
@@ -38,7 +39,7 @@ def test_probabilities_are_those_of_scikit_learn(n_classes):
 
 def test_values_at_a_threshold_go_left():
     model, _ = fitted(3)
-    trees = BoostedTrees.of(model)
+    trees = trees_of(model)
     thresholds = trees.state()["arrays"]["threshold"]
     at = np.tile(np.unique(thresholds)[:, None], (1, 5))
     for values in (at, np.nextafter(at, np.inf), np.nextafter(at, -np.inf)):
@@ -89,7 +90,7 @@ def grown(n, n_classes, seed=0):
     model = make_boosting(n).fit(bins, y, sample_weight=weight)
     full = np.full_like(x, np.nan)  # a statistic that is not among them is never read
     full[:, COLUMNS] = x[:, COLUMNS]
-    return BoostedTrees.grown(full, COLUMNS, y, weight), full, model.predict_proba(bins)
+    return grow_trees(full, COLUMNS, y, weight), full, model.predict_proba(bins)
 
 
 def cuts(values):
@@ -119,7 +120,7 @@ def test_grown_trees_are_those_of_scikit_learn_on_bins_between_quantiles(n, n_cl
 
 def test_trees_know_the_classes_that_they_were_grown_on():
     x, y = np.arange(40.0)[:, None], np.repeat([0, 3], 20)
-    trees = BoostedTrees.grown(x, np.array([0]), y, np.ones(40))
+    trees = grow_trees(x, np.array([0]), y, np.ones(40))
     assert trees.classes_.tolist() == [0, 3]
     assert (trees.log_probabilities(x).argmax(axis=1) == y // 3).all()
 
@@ -127,7 +128,7 @@ def test_trees_know_the_classes_that_they_were_grown_on():
 def test_values_that_rounding_alone_tells_apart_are_not_split():
     x = np.repeat([1.0, 1 + 1e-13, 1 + 2e-13, 2.0, 2 + 1e-15, 3.0], 9)[:, None]
     y = np.repeat([0, 1, 1, 0, 1, 1], 9)
-    trees = BoostedTrees.grown(x, np.array([0]), y, np.ones(len(y)))
+    trees = grow_trees(x, np.array([0]), y, np.ones(len(y)))
     found = trees.log_probabilities(x[::9])
     for one, other in ((0, 1), (0, 2), (3, 4)):
         np.testing.assert_array_equal(found[one], found[other])
@@ -161,17 +162,17 @@ def test_windows_without_weight_do_not_decide_what_is_important():
 def test_many_iterations_and_a_root_without_split():
     model, x = fitted(2, max_iter=120)
     expected = model.predict_proba(x)
-    found = np.exp(BoostedTrees.of(model).log_probabilities(x))
+    found = np.exp(trees_of(model).log_probabilities(x))
     np.testing.assert_allclose(found, expected, atol=1e-12)
     stump, x = fitted(3, min_samples_leaf=80)  # no split is allowed
-    found = np.exp(BoostedTrees.of(stump).log_probabilities(x))
+    found = np.exp(trees_of(stump).log_probabilities(x))
     np.testing.assert_allclose(found, stump.predict_proba(x), atol=1e-12)
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_state_round_trip(n_classes):
     model, x = fitted(n_classes)
-    trees = BoostedTrees.of(model)
+    trees = trees_of(model)
     again = BoostedTrees.from_state(trees.state())
     np.testing.assert_array_equal(again.log_probabilities(x), trees.log_probabilities(x))
     assert (again.n_statistics, again.n_outputs) == (5, n_classes)
@@ -179,7 +180,7 @@ def test_state_round_trip(n_classes):
 
 def changed(name, value, at=None):
     """Return a state with one array replaced, or one element of it."""
-    state = BoostedTrees.of(fitted(3)[0]).state()
+    state = trees_of(fitted(3)[0]).state()
     array = state["arrays"][name].copy()
     if at is None:
         array = value(array)
@@ -188,7 +189,7 @@ def changed(name, value, at=None):
     return {**state, "arrays": {**state["arrays"], name: array}}
 
 
-INNER = int(np.flatnonzero(BoostedTrees.of(fitted(3)[0]).state()["arrays"]["feature"] >= 0)[2])
+INNER = int(np.flatnonzero(trees_of(fitted(3)[0]).state()["arrays"]["feature"] >= 0)[2])
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_impossible_trees_are_refused(name, value, at):
 
 
 def test_a_state_of_something_else_is_refused():
-    state = BoostedTrees.of(fitted(2)[0]).state()
+    state = trees_of(fitted(2)[0]).state()
     with pytest.raises(SignalError, match="'feature' of the stored state is int64; expected int32"):
         BoostedTrees.from_state(changed("feature", lambda a: a.astype(np.int64)))
     arrays = {k: v for k, v in state["arrays"].items() if k != "root"}
@@ -247,7 +248,7 @@ def test_a_state_of_something_else_is_refused():
 
 @given(data=st.data())
 def test_random_damage_is_refused_or_harmless(data):
-    state = BoostedTrees.of(fitted(3)[0]).state()
+    state = trees_of(fitted(3)[0]).state()
     arrays = {name: array.copy() for name, array in state["arrays"].items()}
     for _ in range(data.draw(st.integers(1, 4))):
         name = data.draw(st.sampled_from(sorted(arrays)))

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from sensorseq._signal import PolyphaseFilter, TableFilter
@@ -20,6 +19,7 @@ from sensorseq.errors import (
     check_choice,
 )
 from sensorseq.io.scratch import folder_of
+from sensorseq.preprocessing.filter_design import fir, kaiser_beta, kaiser_taps
 
 _HELD_OUTPUTS = 64
 ATTENUATION_DB = 90.0
@@ -87,33 +87,17 @@ def design_lowpass(
     The passband ends at 0.8 of that. Each of the `n_phases` phases has a sum of 1.
     """
     width = (1 - PASSBAND) * relative_nyquist
-    n_taps = math.ceil((attenuation_db - 7.95) / 2.285 / (math.pi * width) + 1)
+    n_taps = kaiser_taps(attenuation_db, width)
     if n_taps > _MAX_TAPS:
         raise SignalError(
             f"one rate is {1 / relative_nyquist:.3g} times the other, which needs a filter of"
             f" {n_taps:.2g} taps. Check the rates' units, or resample in two steps."
         )
     cutoff = (1 + PASSBAND) / 2 * relative_nyquist
-    taps = _firwin(n_taps | 1, cutoff, attenuation_db)
+    taps = fir([(0.0, cutoff)], np.kaiser(n_taps | 1, kaiser_beta(attenuation_db)))
     for phase in range(n_phases):  # so that each phase passes a constant exactly
         taps[phase::n_phases] /= taps[phase::n_phases].sum()
     taps.setflags(write=False)  # shared by the cache
-    return taps
-
-
-def _firwin(n_taps: int, cutoff: float, attenuation_db: float) -> NDArray[np.float64]:
-    """Return the bits of scipy.signal.firwin, whose import takes longer than many a run."""
-    beta = 0.0
-    if attenuation_db > 50:
-        beta = 0.1102 * (attenuation_db - 8.7)
-    elif attenuation_db > 21:
-        beta = 0.5842 * (attenuation_db - 21) ** 0.4 + 0.07886 * (attenuation_db - 21)
-    middle = (n_taps - 1) / 2
-    place = np.arange(n_taps) - middle
-    i0 = scipy.special.i0
-    window = i0(beta * np.sqrt(1 - (place / middle) ** 2.0)) / i0(beta)
-    taps: NDArray[np.float64] = cutoff * np.sinc(cutoff * place) * window
-    taps /= taps.sum()
     return taps
 
 

@@ -8,7 +8,6 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq.checks import as_float, check_rate, check_signal
@@ -22,6 +21,7 @@ from sensorseq.preprocessing.resample.polyphase import (
     check_engine,
     check_output,
 )
+from sensorseq.preprocessing.resample.spline import interpolate_cubic
 from sensorseq.recording import check_stamps_are_finite
 
 FILLED_PERIODS = 1.75  # samples further apart than this have one missing; jitter stays below
@@ -427,7 +427,7 @@ def _interpolate(
     if len(knots) == 1:
         return np.full(len(times), heights[0])
     at = np.clip(times, knots[0], knots[-1])
-    y: NDArray[np.float64] = scipy.interpolate.CubicSpline(knots, heights)(at)
+    y = interpolate_cubic(knots, heights, at)
     left = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 2)
     hole = np.diff(knots)[left] > HOLE_PERIODS * period
     if hole.any():

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from sensorseq import _signal
@@ -17,6 +16,7 @@ from sensorseq.checks import (
 )
 from sensorseq.errors import ArgumentError, SignalError, check_choice, did_you_mean
 from sensorseq.io.order_statistics import quantiles
+from sensorseq.numeric import normal_quantile
 
 _VALUES = 1 << 20  # copied together when steps are picked from windows
 _TAIL = 1e-7  # quantile: values outside the training range become +-5.2, as in scikit-learn
@@ -226,13 +226,12 @@ def _to_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArra
     # Averaged from both sides, so that a value shared by several quantiles maps to the middle.
     rising = np.interp(x, quantiles, levels)
     falling = np.interp(-x, -quantiles[::-1], -levels[::-1])
-    normal: NDArray[np.float64] = scipy.special.ndtri(
-        np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL)
-    )
-    return normal
+    return normal_quantile(np.clip((rising - falling) / 2, _TAIL, 1 - _TAIL))
 
 
 def _from_normal(x: NDArray[np.float64], quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    import scipy.special  # predicting needs no inverse, nor scipy
+
     values: NDArray[np.float64] = np.interp(
         scipy.special.ndtr(x), np.linspace(0, 1, len(quantiles)), quantiles
     )

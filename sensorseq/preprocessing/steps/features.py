@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from sensorseq import checks
 from sensorseq.checks import check_flag
 from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.preprocessing.filter_design import polynomial_fit
 from sensorseq.preprocessing.steps._columns import ChannelwiseStep, Kernel
 from sensorseq.preprocessing.steps._kernels import Lagged, LocalFit, MovingStatistic
 from sensorseq.preprocessing.steps.units import per_second
@@ -93,10 +93,7 @@ class Derivative(_Feature):
             degree = min(self.polynomial, n - 1)
             if degree < self.order:
                 return np.zeros(n)
-            fit: NDArray[np.float64] = scipy.signal.savgol_coeffs(
-                n, degree, self.order, 1 / rate, pos=before, use="dot"
-            )
-            return fit
+            return polynomial_fit(before, ahead, degree, self.order, 1 / rate)
 
         if self.phase == "zero":
             return LocalFit(weights, window // 2, window // 2, len(inputs))

@@ -4,11 +4,18 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from sensorseq import checks
 from sensorseq.errors import ArgumentError
+from sensorseq.preprocessing.filter_design import (
+    butterworth,
+    fir,
+    hann,
+    kaiser_beta,
+    kaiser_taps,
+    notch,
+)
 from sensorseq.preprocessing.steps._columns import ChannelwiseStep, Kernel
 from sensorseq.preprocessing.steps._kernels import Edge, Fir, LocalFit, MovingStatistic, Sos
 from sensorseq.preprocessing.steps.base import set_fields
@@ -62,7 +69,7 @@ class Detrend(_Filter):
         if self.phase == "causal":
             return MovingStatistic("line_residual", window, 0, len(inputs))
         half = window // 2
-        whole = scipy.signal.windows.hann(2 * half + 3)[1:-1]  # the ends of a Hann window are 0
+        whole = hann(2 * half + 3)[1:-1]  # the ends of a Hann window are 0
 
         def weights(before: int, ahead: int) -> NDArray[np.float64]:
             weight = whole[half - before : half + ahead + 1]
@@ -151,10 +158,9 @@ class BandPass(_Filter):
                 )
         gain = 1.0 if self.low_hz is None else 0.0
         if self.phase == "causal":
-            edges = [edge for edge in (self.low_hz, self.high_hz) if edge is not None]
-            kind = "bandpass" if len(edges) == 2 else "lowpass" if gain else "highpass"
-            order = self.order or BUTTERWORTH_ORDER
-            sections = scipy.signal.butter(order, np.squeeze(edges), kind, fs=rate, output="sos")
+            low = (self.low_hz or 0.0) / nyquist
+            high = (self.high_hz or nyquist) / nyquist
+            sections = butterworth(self.order or BUTTERWORTH_ORDER, low, high)
             return Sos(sections, len(inputs), gain)
         beyond: Edge = "mirror" if gain else "odd"
         return Fir(self._design(rate), len(inputs), gain, beyond, is_causal=False)
@@ -162,17 +168,11 @@ class BandPass(_Filter):
     def _design(self, rate: float) -> NDArray[np.float64]:
         width = self._transition_hz(rate)
         attenuation = self.attenuation_db or ATTENUATION_DB
-        n_taps, beta = _kaiser_length(width, rate, attenuation, "transition_hz")
-        cutoffs = []
-        if self.low_hz is not None:
-            cutoffs.append(self.low_hz - width / 2)
-        if self.high_hz is not None:
-            cutoffs.append(self.high_hz + width / 2)
-        taps: NDArray[np.float64] = scipy.signal.firwin(
-            n_taps, cutoffs, window=("kaiser", beta), fs=rate, pass_zero=self.low_hz is None
-        )
+        window = _kaiser_window(width, rate, attenuation, "transition_hz")
+        low = 0.0 if self.low_hz is None else (self.low_hz - width / 2) / (rate / 2)
+        high = 1.0 if self.high_hz is None else (self.high_hz + width / 2) / (rate / 2)
+        taps = fir([(low, high)], window)
         if self.low_hz is not None:  # remove the rest at 0 Hz, which only affects the stopband
-            window = scipy.signal.windows.kaiser(n_taps, beta)
             taps -= window * (taps.sum() / window.sum())
         return taps
 
@@ -227,30 +227,26 @@ class Notch(_Filter):
                 f" the sample rate, {rate / 2:g} Hz at {rate:g} Hz; lower one of them."
             )
         if self.phase == "causal":
-            sections = scipy.signal.tf2sos(
-                *scipy.signal.iirnotch(self.frequency_hz, self.frequency_hz / self.width_hz, rate)
-            )
+            sections = notch(self.frequency_hz / (rate / 2), self.width_hz / (rate / 2))
             return Sos(sections, len(inputs), 1.0)
-        n_taps, beta = _kaiser_length(self.width_hz / 4, rate, ATTENUATION_DB, "width_hz")
+        window = _kaiser_window(self.width_hz / 4, rate, ATTENUATION_DB, "width_hz")
         half = 3 / 8 * self.width_hz
-        cutoffs = [self.frequency_hz - half, self.frequency_hz + half]
-        taps = scipy.signal.firwin(
-            n_taps, cutoffs, window=("kaiser", beta), fs=rate, pass_zero=True
-        )
+        below, above = ((self.frequency_hz + side) / (rate / 2) for side in (-half, half))
+        taps = fir([(0.0, below), (above, 1.0)], window)
         return Fir(taps, len(inputs), 1.0, "mirror", is_causal=False)
 
 
-def _kaiser_length(
+def _kaiser_window(
     width_hz: float, rate: float, attenuation_db: float, argument: str
-) -> tuple[int, float]:
-    """Return an odd number of taps, and the window's beta."""
-    n_taps, beta = scipy.signal.kaiserord(attenuation_db + _MARGIN_DB, 2 * width_hz / rate)
+) -> NDArray[np.float64]:
+    """Design the window, of odd length, of a filter with this transition."""
+    n_taps = kaiser_taps(attenuation_db + _MARGIN_DB, 2 * width_hz / rate)
     if n_taps > _MAX_TAPS:
         raise ArgumentError(
             f"a transition of {width_hz:g} Hz needs {n_taps} taps at {rate:g} Hz, more than"
             f" {_MAX_TAPS}; widen {argument}, or resample to a lower rate first."
         )
-    return n_taps | 1, beta
+    return np.kaiser(n_taps | 1, kaiser_beta(attenuation_db + _MARGIN_DB))
 
 
 def _check_belongs(phase: str, home: str, **given: object) -> None:

@@ -5,11 +5,11 @@ from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from sensorseq import checks
 from sensorseq.errors import ArgumentError, check_choice
+from sensorseq.preprocessing.filter_design import hann
 from sensorseq.preprocessing.steps._columns import check_distinct, find_columns
 from sensorseq.preprocessing.steps.base import Step, StepStream, StreamBase, set_fields
 from sensorseq.recording import Channel
@@ -186,7 +186,7 @@ class _FrameStream(StreamBase):
         self._held = np.empty((0, len(channels)))  # from sample `_n_dropped` on
         self._n_dropped = 0
         self._n_frames = 0
-        self.window = scipy.signal.windows.hann(frame_samples, sym=False)[:, np.newaxis]
+        self.window = hann(frame_samples, is_periodic=True)[:, np.newaxis]
         self._weight = float(self.window.sum())
         self._bins = slice(bands[0][0], bands[-1][1] + 1)
         self._band_starts = [first - bands[0][0] for first, _ in bands]

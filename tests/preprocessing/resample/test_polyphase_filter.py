@@ -274,11 +274,12 @@ def test_a_chunk_of_another_shape_or_type_is_named():
 
 @pytest.mark.parametrize("attenuation_db", [20.0, 35.0, 90.0, 150.0])
 @pytest.mark.parametrize("ratio", [1, 2, 7.3, 160, 3000])
-def test_the_low_pass_has_the_bits_of_scipys(attenuation_db, ratio):
+def test_the_low_pass_is_scipys(attenuation_db, ratio):
     n_taps, beta = kaiserord(attenuation_db, (1 - 0.8) * (1 / ratio))
     expected = firwin(n_taps | 1, 0.9 * (1 / ratio), window=("kaiser", beta))
     taps = design_lowpass(1, 1 / ratio, attenuation_db)
-    np.testing.assert_array_equal(taps, expected / expected.sum())
+    expected = expected / expected.sum()
+    np.testing.assert_allclose(taps, expected, rtol=0, atol=1e-15 * expected.max())
 
 
 def test_preparing_imports_no_scipy_signal():

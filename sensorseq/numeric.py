@@ -1,0 +1,77 @@
+"""Formulas of scipy that prediction needs: numpy is enough, and for most the bits are the same."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+def log_softmax(x: Floats, axis: int) -> Floats:
+    """Compute the logarithms of softmax; finite values, or some of minus infinity."""
+    shifted = x - x.max(axis=axis, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)))
+
+
+def logsumexp(x: Floats, axis: int) -> Floats:
+    """Compute the logarithm of a sum from logarithms, of which the largest is finite."""
+    largest = x.max(axis=axis, keepdims=True)
+    is_largest = x == largest
+    n_largest = is_largest.sum(axis=axis, dtype=x.dtype)
+    rest = np.exp(np.where(is_largest, -np.inf, x) - largest).sum(axis=axis)
+    return np.asarray(np.log1p(rest / n_largest) + np.log(n_largest) + largest.squeeze(axis))
+
+
+# Rational approximations of S. L. Moshier's Cephes library, by falling powers.
+# fmt: off
+_CENTER = (
+    (-59.96335010141079, 98.00107541859997, -56.67628574690703, 13.931260938727968,
+     -1.2391658386738125),
+    (1.0, 1.9544885833814176, 4.676279128988815, 86.36024213908905,
+     -225.46268785411937, 200.26021238006066, -82.03722561683334, 15.90562251262117,
+     -1.1833162112133),
+)
+_TAIL = (
+    (4.0554489230596245, 31.525109459989388, 57.16281922464213, 44.08050738932008,
+     14.684956192885803, 2.1866330685079025, -0.1402560791713545, -0.03504246268278482,
+     -0.0008574567851546854),
+    (1.0, 15.779988325646675, 45.39076351288792, 41.3172038254672,
+     15.04253856929075, 2.504649462083094, -0.14218292285478779, -0.03808064076915783,
+     -0.0009332594808954574),
+)
+# fmt: on
+_ROOT_OF_TWO_PI = 2.5066282746310007
+
+
+def normal_quantile(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the quantiles of the standard normal distribution at `p`, 1e-13 to 1 - 1e-13."""
+    y = p - 0.5
+    square = y * y
+    ratio = square * np.polyval(_CENTER[0], square) / np.polyval(_CENTER[1], square)
+    found = (y + y * ratio) * _ROOT_OF_TWO_PI
+    tail = np.minimum(p, 1 - p)
+    far = tail <= np.exp(-2)
+    x = np.sqrt(-2 * np.log(tail[far]))
+    z = 1 / x
+    outer = x - np.log(x) / x - z * np.polyval(_TAIL[0], z) / np.polyval(_TAIL[1], z)
+    found[far] = np.copysign(outer, y[far])
+    return found
+
+
+def stochastic_exponential(rates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the matrix exponential of rates of change, whose rows sum to 0.
+
+    The result is that of a Markov chain that may stay in place at each of many short steps. All
+    terms are positive, so nothing cancels.
+    """
+    fastest = max(float(-rates.diagonal().min()), 1e-300)
+    n_doublings = max(0, int(np.ceil(np.log2(fastest))) + 4)
+    part = fastest / 2**n_doublings  # at most 1/16, so that a dozen terms are enough
+    step = np.eye(len(rates)) + rates / fastest
+    term = found = np.eye(len(rates))
+    for n in range(1, 13):
+        term = term @ step * (part / n)
+        found = found + term
+    for _ in range(n_doublings):
+        found = found / found.sum(axis=1, keepdims=True)
+        found = found @ found
+    return found / found.sum(axis=1, keepdims=True)

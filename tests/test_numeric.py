@@ -1,0 +1,41 @@
+"""Formulas of numpy against those of scipy."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.special
+
+from sensorseq.numeric import log_softmax, logsumexp, normal_quantile, stochastic_exponential
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_logarithms_of_sums_have_the_bits_of_scipy(dtype, axis):
+    rng = np.random.default_rng(axis)
+    for scale in (0.1, 1.0, 100.0):
+        x = (scale * rng.normal(size=(3, 40, 5))).astype(dtype)
+        for values in (x, np.round(x)):  # rounded ones have several largest
+            for own, other in ((log_softmax, "log_softmax"), (logsumexp, "logsumexp")):
+                expected = getattr(scipy.special, other)(values, axis=axis)
+                np.testing.assert_array_equal(own(values, axis=axis), expected, strict=True)
+
+
+def test_quantiles_of_the_normal_distribution_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    low = 10 ** rng.uniform(-13, 0, 20_000)
+    p = np.concatenate([low, 1 - low[low > 1e-12], rng.uniform(size=20_000), [0.5, np.exp(-2)]])
+    np.testing.assert_allclose(normal_quantile(p), scipy.special.ndtri(p), rtol=1e-15, atol=1e-15)
+
+
+@pytest.mark.parametrize("seconds", [1e-3, 0.3, 50.0, 1e5])
+@pytest.mark.parametrize("n_classes", [2, 3, 9])
+def test_the_exponential_of_rates_is_that_of_scipy(seconds, n_classes):
+    rng = np.random.default_rng(n_classes)
+    follows = rng.uniform(size=(n_classes, n_classes)) * (1 - np.eye(n_classes))
+    follows /= follows.sum(axis=1, keepdims=True)
+    mean_s = rng.uniform(5, 300, n_classes)
+    rates = seconds / mean_s[:, None] * (follows - np.eye(n_classes))
+    found, expected = stochastic_exponential(rates), scipy.linalg.expm(rates)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-15)
+    drift = 1e-15 * (1 + seconds)  # of scipy's sums
+    np.testing.assert_allclose(found, expected, rtol=0, atol=drift)
