@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from fits import head_of, outputs_of, reloaded, weights, without_time
+from fits import InterruptAfter, head_of, outputs_of, reloaded, weights, without_time
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -21,7 +21,7 @@ from sensorseq.features.blocks import ProbabilityBlock
 from sensorseq.features.summary import FEATURES
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
-from sensorseq.training import Callback, train_network
+from sensorseq.training import train_network
 from sensorseq.training.network import make_network
 
 RNG = np.random.default_rng(0)
@@ -736,13 +736,9 @@ def test_an_interrupt_of_the_further_trainings_keeps_the_first(features, monkeyp
     wanted = small(features=features, refit=None, engine="autograd").fit(X, Y, groups=GROUPS)
     train_jobs = refit.train_jobs
 
-    class Stop:
-        def on_epoch_end(self, *_):
-            raise KeyboardInterrupt
-
     def interrupted(jobs):
         for job in jobs:
-            object.__setattr__(job, "callbacks", (Stop(),))
+            object.__setattr__(job, "callbacks", (InterruptAfter(1),))
         return train_jobs(jobs)
 
     monkeypatch.setattr(refit, "train_jobs", interrupted)
@@ -775,15 +771,10 @@ def test_a_second_interrupt_while_features_are_fitted_again_keeps_the_lstm(monke
             raise KeyboardInterrupt
         return fit_features(*arguments)
 
-    class StopLate(Callback):
-        def on_epoch_end(self, module, history):
-            if len(history) == 2:
-                raise KeyboardInterrupt
-
     monkeypatch.setattr(refit, "fit_features", interrupted)
     monkeypatch.setattr(refit, "is_second_interrupt", lambda: False)
     with pytest.warns(UserWarning, match="features was interrupted, so the LSTM is used alone"):
-        clf = small(refit="all", callbacks=[StopLate()]).fit(X, Y, groups=GROUPS)
+        clf = small(refit="all", callbacks=[InterruptAfter(2)]).fit(X, Y, groups=GROUPS)
     assert clf.features_.reason == "training was interrupted or diverged"
     assert clf.predict_proba(NEW).shape == (9, 2)
     assert not clf.refitted_

@@ -1,12 +1,11 @@
 """Windows of no known class: the false alarm rate is the one chosen, in every form of a model."""
 
 import json
-import pickle
 
 import numpy as np
 import pytest
 from c_models import CModel
-from fits import plain_classifier
+from fits import plain_classifier, reloaded
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
@@ -101,9 +100,7 @@ def test_a_file_and_a_pickle_keep_it_and_an_older_file_has_none(model, tmp_path)
     new, _ = make_windows(200, seed=5)
     expected = model.predict_or_abstain(new, false_alarm_rate=0.1).answered
     assert 0 < (~expected).sum() < 100
-    model.save(tmp_path / "model")
-    again = SensorLSTMClassifier.load(tmp_path / "model")
-    for copy in (again, pickle.loads(pickle.dumps(model))):
+    for copy in reloaded(model, tmp_path):
         found = copy.predict_or_abstain(new, false_alarm_rate=0.1).answered
         np.testing.assert_array_equal(found, expected)
     arrays, description = read_model(tmp_path / "model")
@@ -199,9 +196,8 @@ def test_what_cannot_be_chosen_is_named(model):
     for rate in (0.001, 0.6, -1, float("nan")):
         with pytest.raises(ArgumentError, match="false_alarm_rate"):
             model.predict_or_abstain(X, false_alarm_rate=rate)
-    few = plain_classifier(hidden_size=2, max_epochs=1).fit(
-        X, Y, X_val=X_VAL[:40], y_val=Y_VAL[:40]
-    )
+    few = plain_classifier(hidden_size=2, max_epochs=1)
+    few.fit(X, Y, X_val=X_VAL[:40], y_val=Y_VAL[:40])
     with pytest.raises(InputError, match=r"false_alarm_rate=0\.02.* lowest rate .* is 0\.025"):
         few.predict_or_abstain(X, false_alarm_rate=0.02)
     one = plain_classifier(hidden_size=2, max_epochs=1)

@@ -25,6 +25,17 @@ def plain_classifier(**arguments):
     return SensorLSTMClassifier(**{**PLAIN, **arguments})
 
 
+class InterruptAfter:
+    """A callback that interrupts a fit after an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, module, history):
+        if len(history) == self.epoch:
+            raise KeyboardInterrupt
+
+
 def head_of(fitted):
     """Return the part of a fitted classifier that joins its features; None without features."""
     return fitted._head
