@@ -18,7 +18,6 @@ from sensorseq.errors import InputError, ModelFileError
 from sensorseq.inspection.outside import TrainedRanges
 from sensorseq.io.model_file import read_model, write_model
 from sensorseq.io.prepared import write_windows
-from sensorseq.recording import Channel
 from sensorseq.training import stream
 
 NAMES = ("current", "speed", "tilt")
@@ -55,6 +54,10 @@ def changed(c, values):
 def ramps(x):
     """Lines of the usual size: no noise, so that the upper bands are empty."""
     return np.linspace(-5, 5, x.shape[1]) * np.ones((len(x), 1))
+
+
+def ranges_of(fitted):
+    return fitted._ranges
 
 
 def full(windows):
@@ -236,13 +239,13 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
     expected = held.fit(windows).outside(windows)
     monkeypatch.setenv("SENSORSEQ_BUFFER_BYTES", "20000")
     stored.set_params(batch_size=8).fit(tmp_path / "w.h5")
-    for name, array in held._ranges.arrays().items():
-        np.testing.assert_allclose(stored._ranges.arrays()[name], array, rtol=1e-5, atol=1e-6)
+    for name, array in ranges_of(held).arrays().items():
+        np.testing.assert_allclose(ranges_of(stored).arrays()[name], array, rtol=1e-5, atol=1e-6)
     found = stored.outside(tmp_path / "w.h5")
     np.testing.assert_array_equal(found.reasons, expected.reasons)
     monkeypatch.setattr(stream, "_PIECE_BYTES", 7 * 4 * X[0].size)
-    in_pieces = stored.fit(tmp_path / "w.h5")._ranges
-    low, of_pieces = (one.low[1] + np.log10(one.scale) for one in (held._ranges, in_pieces))
+    stored.fit(tmp_path / "w.h5")
+    low, of_pieces = (one.low[1] + np.log10(one.scale) for one in map(ranges_of, (held, stored)))
     moving = [0, 2]  # how still the other one is depends on the scale, which is that of a piece
     np.testing.assert_allclose(of_pieces[moving], low[moving], atol=1e-6)
     assert not stored.outside(windows).n_outside
@@ -250,16 +253,12 @@ def test_windows_that_stay_in_their_file_are_learned_from_and_judged(tmp_path, m
 
 def test_a_unit_does_not_matter_where_each_recording_is_scaled_by_itself():
     rng = np.random.default_rng(0)
+    sizes, labels = [1, 1, 1, 1, 1, 1000], 3 * ["calm", "rough"]
     recordings = [
-        Recording(
-            (1000.0 if i == 5 else 1.0) * rng.normal(size=(200, 2)),
-            np.arange(200) / 20,
-            (Channel("a"), Channel("b")),
-            f"r{i}",
-            f"r{i}",
-            ["calm", "rough"][i % 2],
+        Recording.evenly_sampled(
+            size * rng.normal(size=(200, 2)), 20.0, ("a", "b"), f"r{i}", label=label
         )
-        for i in range(6)
+        for i, (size, label) in enumerate(zip(sizes, labels, strict=True))
     ]
     options = {"window_s": 2.0, "scale_per": "recording", "split": None}
     windows = PreparePipeline(**options).prepare(recordings, allow_scales=True)

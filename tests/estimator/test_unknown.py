@@ -160,18 +160,24 @@ def test_a_stream_decides_as_the_whole_recording(tmp_path, capsys):
     assert [output.name for output in onnx.load(f"{file}.onnx").graph.output][1:] == ["unknown"]
 
 
+def assert_unknown(model, windows, found, within):
+    """The same windows are unknown as for the model, but for those at the threshold."""
+    expected = ~model.predict_or_abstain(windows, false_alarm_rate=0.1).answered
+    known = model._known
+    distance = known.distance(model.predict_proba(windows))
+    near = np.abs(distance - known.threshold(0.1)) < within
+    np.testing.assert_array_equal(found[~near], expected[~near])
+    assert near.mean() < 0.02
+    assert expected.any()
+
+
 def test_the_output_of_the_graph_is_that_of_the_model(model, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     new = make_windows(300, seed=7)[0].astype(np.float32)
     model.to_onnx(tmp_path / "m.onnx", false_alarm_rate=0.1)
     session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
     probabilities, unknown = session.run(["probabilities", "unknown"], {"X": new})
-    expected = ~model.predict_or_abstain(new, false_alarm_rate=0.1).answered
-    distance = model._known.distance(model.predict_proba(new))
-    near = np.abs(distance - model._known.threshold(0.1)) < 1e-4
-    np.testing.assert_array_equal(unknown[~near], expected[~near])
-    assert near.mean() < 0.02
-    assert expected.any()
+    assert_unknown(model, new, unknown, within=1e-4)
     assert probabilities.shape == (300, 3)
     model.to_onnx(tmp_path / "plain.onnx")
     plain = onnxruntime.InferenceSession(tmp_path / "plain.onnx")
@@ -183,11 +189,7 @@ def test_the_function_in_c_agrees_with_the_model(model, tmp_path):
     export = model.to_c(tmp_path, n_timesteps=30, false_alarm_rate=0.1)
     c = CModel(export, 2, 3)
     found = [c.is_unknown(c.predict(window)) for window in new]
-    expected = ~model.predict_or_abstain(new, false_alarm_rate=0.1).answered
-    distance = model._known.distance(model.predict_proba(new))
-    near = np.abs(distance - model._known.threshold(0.1)) < 1e-3
-    np.testing.assert_array_equal(np.array(found)[~near], expected[~near])
-    assert near.mean() < 0.02
+    assert_unknown(model, new, np.array(found), within=1e-3)
     model.to_c(tmp_path, n_timesteps=30)
     assert "is_unknown" not in export.header.read_text()
 
