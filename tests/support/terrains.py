@@ -1,7 +1,6 @@
 """Recordings of terrains in CSV files, and ways to prepare them."""
 
 import gzip
-import hashlib
 from itertools import pairwise
 
 import numpy as np
@@ -34,18 +33,11 @@ def make_terrains(folder, per_class=4, classes=("Eis", "great snow", "sand")):
     return folder
 
 
-def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 STEPS = [
     {"kind": "difference", "channels": ["current"], "keep": True},
     {"kind": "moving", "window_s": 0.5, "statistic": "rms", "channels": ["current"]},
 ]
+MIRRORED = {"offset": 0.2, "mirror": ["speed"], "swap": [["current", "speed"]]}
 WAYS = [
     {"window_s": 2.0, "hop_s": 0.7},
     {"window_s": 1.5, "sample_rate_hz": 13.0, "channels": ["speed", "current"]},
@@ -60,11 +52,7 @@ WAYS = [
     {"window_s": 2, "scale": "physical", "rated": {"current": 20.0, "speed": 3.0}},
     {"window_s": 1, "balance": "oversample", "max_per_recording": 0.6},
     {"window_s": 1, "balance": "oversample", "augmentation": {"time_warp": 0.2, "n_knots": 3}},
-    {
-        "window_s": 1,
-        "balance": "oversample",
-        "augmentation": {"offset": 0.2, "mirror": ["speed"], "swap": [["current", "speed"]]},
-    },
+    {"window_s": 1, "balance": "oversample", "augmentation": MIRRORED},
 ]
 
 
