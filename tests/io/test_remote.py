@@ -132,9 +132,7 @@ class TestProblems:
 
     def test_a_missing_package_is_named(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "s3fs", None)
-        with pytest.raises(
-            EnvironmentProblemError, match=r"s3://bucket/logs: needs a package.*s3fs"
-        ):
+        with pytest.raises(EnvironmentProblemError, match=r"s3://bucket/logs: .*s3fs"):
             prepare_plainly("s3://bucket/logs", tmp_path / "w.h5")
 
     def test_a_name_that_leads_outside_is_an_error(self, bucket, tmp_path, monkeypatch):
