@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 import pytest
 from preparing import digest, interrupt_at, names_in
-from terrains import WAYS, make_terrains, signals, write_csv, write_sensors
+from tables import write_csv
+from terrains import WAYS, make_terrains, signals, write_sensors
 
 from sensorseq.errors import ArgumentError, PreparedFileError, RecordingError, SplitError
 from sensorseq.evaluation.inspect import inspect_leakage

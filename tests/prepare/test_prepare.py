@@ -5,16 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 from borealtc import BOREALTC, needs_borealtc
 from fits import plain_classifier
 from limited_files import files_limited_to
 from preparing import assert_same_windows, digest, interrupt_at, names_in, prepare_plainly
-from terrains import LABELED_WAYS, LOGS, WAYS, make_terrains, signals, write_csv, write_spans
+from tables import write_csv, write_table
+from terrains import LABELED_WAYS, LOGS, WAYS, make_terrains, signals, write_spans
 
 import sensorseq
 from sensorseq.errors import (
@@ -163,15 +161,10 @@ class TestLaws:
             PreparePipeline.for_prediction(WindowSet(np.zeros((1, 2, 1))).provenance)
 
     def test_formats_of_other_programs_give_the_same_windows(self, tmp_path):
-        columns = signals(1)
-        write_csv(tmp_path / "a.csv", columns)
-        pyarrow.parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
-        with h5py.File(tmp_path / "a.h5", "w") as file:
-            for name, values in columns.items():
-                file[name] = values
         windows = []
         for name in ("a.csv", "a.parquet", "a.h5"):
-            prepare(tmp_path / name, tmp_path / "w.h5", window_s=2, split="none")
+            source = write_table(tmp_path / name, signals(1))
+            prepare(source, tmp_path / "w.h5", window_s=2, split="none")
             windows.append(read_windows(tmp_path / "w.h5"))
         for other in windows[1:]:
             np.testing.assert_array_equal(other.X, windows[0].X)
@@ -380,12 +373,7 @@ def cut_gzip(terrains):
 def other_format(suffix):
     def write(terrains):
         path = terrains / "sand" / f"pro_09{suffix}"
-        if suffix == ".parquet":
-            pyarrow.parquet.write_table(pa.table(signals(1)), path)
-        else:
-            with h5py.File(path, "w") as file:
-                for name, values in signals(1).items():
-                    file[name] = values
+        write_table(path, signals(1))
         path.write_bytes(path.read_bytes()[:-100])
 
     return write

@@ -1,17 +1,9 @@
 """Recordings of terrains in CSV files, and ways to prepare them."""
 
-import gzip
 from itertools import pairwise
 
 import numpy as np
-
-
-def write_csv(path, columns):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = zip(*(np.asarray(values).tolist() for values in columns.values()), strict=True)
-    text = "\n".join([",".join(columns), *(",".join(map(str, row)) for row in rows)]) + "\n"
-    data = text.encode()
-    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+from tables import write_csv
 
 
 def signals(seed, n_samples=400, rate_hz=20.0):
